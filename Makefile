@@ -1,0 +1,140 @@
+# The engine: every step is a target, and leaves a receipt in build/<model>/ from which the next starts.
+# `make` lists the targets; every variable below can be given on the command line or in .env.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+-include .env
+
+MODEL ?= iris
+CONFIG ?= application/training/configs/$(MODEL)_config.json
+PORT ?= 3000
+WORKERS ?= 1
+ENV ?= staging
+ENGINE ?=
+EXTRAS ?= all
+THRESHOLD ?=
+
+MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
+MODEL_REGISTRY_DIR ?= $(CURDIR)/application/registry/model_registry
+BENTOML_HOME ?= $(CURDIR)/.bentoml
+RECEIPTS_DIR ?= $(CURDIR)/build
+RELEASES_DIR ?= $(CURDIR)/.releases
+export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS TORCH
+ifdef PREDICTION_LOG_URL
+export PREDICTION_LOG_URL
+endif
+export BENTOML_DO_NOT_TRACK := True
+export MLFLOW_DISABLE_TELEMETRY := true
+
+PYTHON := .venv/bin/python
+PACKAGES := domain application infrastructure shared
+SOURCES := $(PACKAGES) tests
+RECEIPTS := $(RECEIPTS_DIR)/$(MODEL)
+python_files = $(shell find $(1) -name '*.py' 2>/dev/null)
+
+# What is installed is checked against the lock when make starts, not by a target: so `make -B train`
+# trains again without installing again.
+stale = $(shell [ .venv/.$(1) -nt poetry.lock ] && [ .venv/.$(1) -nt pyproject.toml ] || echo install-$(1))
+CORE := $(call stale,core)
+DEV := $(call stale,dev)
+
+##@ Start here
+help: ## List every target
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nVariables: MODEL=%s CONFIG PORT=%s WORKERS=%s ENV=%s ENGINE EXTRAS=%s TORCH THRESHOLD\n' '$(MODEL)' '$(PORT)' '$(WORKERS)' '$(ENV)' '$(EXTRAS)'
+quickstart: ## Install, train, validate, build, serve, predict: everything once
+	@bash scripts/quickstart.sh
+all: install format lint test checkgpu ## Install everything, then format, lint, test and checkgpu
+
+##@ Install
+install: ## Everything: PyTorch (CUDA where there is a GPU), TensorFlow, openai-whisper, Ray, dev tools
+	@bash scripts/setup/install.sh all
+install-dev: ## Core and development tools, none of the large ML packages; what CI uses
+	@bash scripts/setup/install.sh dev
+install-core: ## Only what the iris chain needs to run
+	@bash scripts/setup/install.sh core
+hooks: $(DEV) ## Install the git hooks, which call make
+	@$(PYTHON) -m pre_commit install --hook-type pre-commit --hook-type pre-push
+checkgpu: $(CORE) ## Show driver, GPUs and what each framework sees (REQUIRE_GPU=1 fails without one)
+	@$(PYTHON) -m shared.gpu
+
+##@ Model
+train: $(RECEIPTS)/train.json ## Train a candidate and register it
+validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
+bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
+containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's Bento
+mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
+	@$(PYTHON) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
+
+# Variables that a step depends on, in a file that changes when they do
+$(RECEIPTS)/%.variables: FORCE
+	@mkdir -p $(@D); echo '$(CONFIG) $(THRESHOLD) $(ENGINE) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI)' | cmp -s - $@ || echo '$(CONFIG) $(THRESHOLD) $(ENGINE) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI)' >$@
+
+$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(RECEIPTS)/train.variables | $(CORE)
+	@rm -f $@; echo "train $(MODEL)"
+	@$(PYTHON) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
+
+$(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(RECEIPTS)/validate.variables | $(CORE)
+	@rm -f $@; echo "validate $(MODEL)"
+	@$(PYTHON) application/validation/model_validation/validate_model.py --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
+
+$(RECEIPTS)/bento-build.json: $(RECEIPTS)/validate.json application/inference/services/bentofile.yaml $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
+	@rm -f $@; echo "bento-build $(MODEL)"
+	@$(PYTHON) -m infrastructure.packaging.build_bento --model $(MODEL) --receipt $@
+
+$(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $(RECEIPTS)/containerize.variables | $(CORE)
+	@rm -f $@; echo "containerize $(MODEL)"
+	@$(PYTHON) -m infrastructure.packaging.containerize --bento $< $(if $(ENGINE),--engine $(ENGINE)) --receipt $@
+
+##@ Serve
+run: $(RECEIPTS)/validate.json ## Serve the champion from the source files, reloading when they change
+	@$(PYTHON) -m bentoml serve application.inference.services.iris_service:IrisClassifier --development --reload --host 127.0.0.1 --port $(PORT) --arg model_tag=$$($(PYTHON) -c 'import json; print(json.load(open("$<"))["model_tag"])')
+deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched
+	@echo "deploy $(MODEL) to $(ENV)"
+	@$(PYTHON) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< --receipt $(RECEIPTS)/deploy-$(ENV).json
+rollback-release: $(CORE) ## Roll the former release of ENV out again
+	@$(PYTHON) -m infrastructure.deployment.local rollback --env $(ENV) --port $(PORT) --workers $(WORKERS)
+smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions
+	@$(PYTHON) -m infrastructure.deployment.local smoke --env $(ENV) --port $(PORT)
+status: $(CORE) ## Show what is deployed on this machine
+	@$(PYTHON) -m infrastructure.deployment.local status
+stop: $(CORE) ## Stop what is deployed in ENV
+	@$(PYTHON) -m infrastructure.deployment.local stop --env $(ENV)
+
+##@ Check
+format: $(DEV) ## Format with black
+	@$(PYTHON) -m black --quiet $(SOURCES)
+lint: $(DEV) ## pylint
+	@$(PYTHON) -m pylint $(SOURCES)
+refactor: format lint ## format, then lint
+lint-check: $(DEV) lint ## black --check, pylint, mypy, bandit and the import contracts
+	@$(PYTHON) -m black --check --quiet $(SOURCES) || { echo "error: run 'make format'" >&2; exit 1; }
+	@$(PYTHON) -m mypy $(PACKAGES)
+	@$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml $(PACKAGES)
+	@.venv/bin/lint-imports
+test: $(DEV) ## All tests, with coverage of the four packages
+	@$(PYTHON) -m pytest $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
+test-unit: $(DEV) ## Unit tests, with coverage as coverage.xml and htmlcov/
+	@$(PYTHON) -m pytest tests/unit $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
+test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento; its service test and load test
+	@BENTO=$(RECEIPTS)/bento $(PYTHON) -m pytest application/inference/services/test_service.py tests/integration/test_load_performance.py
+check: lint-check test ## What must hold before a commit lands
+ci: check ## What .ci/run, GitHub Actions and the hooks call
+benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
+	@$(PYTHON) -m tests.benchmark
+
+##@ Keep house
+state-save: ## Pack receipts, packages, tracking and Bentos into state.tar.gz
+	@tar -czf state.tar.gz --exclude='predictions.db*' --ignore-failed-read $(patsubst $(CURDIR)/%,%,$(RECEIPTS_DIR) $(MODEL_REGISTRY_DIR) $(BENTOML_HOME)) mlflow.db mlartifacts
+state-load: ## Unpack state.tar.gz; its receipts count as made now
+	@tar -xzf state.tar.gz
+	@find $(RECEIPTS_DIR) -type f -exec touch {} +
+	@for step in train validate bento-build containerize; do [ ! -f $(RECEIPTS)/$$step.json ] || touch $(RECEIPTS)/$$step.json; done
+clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
+	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache state.tar.gz
+	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+FORCE:
+.PHONY: FORCE help quickstart all install install-dev install-core hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release smoke status stop format lint refactor lint-check test test-unit test-integration check ci benchmark state-save state-load clean

@@ -1,0 +1,1 @@
+"""Use cases: train, validate, answer, watch. Vendors are reached only through ports."""

@@ -1,0 +1,1 @@
+"""Inference: checking, predicting and accounting."""

@@ -1,0 +1,1 @@
+"""How predictions are asked for over HTTP."""

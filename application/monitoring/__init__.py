@@ -1,0 +1,1 @@
+"""Feedback, summaries and drift of a served model."""

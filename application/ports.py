@@ -1,0 +1,169 @@
+"""What the use cases need from the outside, as protocols that adapters and fakes fulfil."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from domain.evaluation.metrics import ClassificationReport
+from domain.models.contract import ModelSpec
+
+Classifier = Callable[[np.ndarray], np.ndarray]
+"""Probabilities of shape (n_rows, n_classes) for float32 rows of shape (n_rows, n_features)."""
+
+Progress = Callable[[str, str], None]
+"""Told the name of a step that is done and what came of it."""
+
+
+class Exporter(Protocol):
+    """Writes a fitted estimator in the form that is served."""
+
+    def __call__(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path`."""
+
+
+class Loader(Protocol):
+    """Reads what an `Exporter` wrote."""
+
+    def __call__(self, path: Path) -> Classifier:
+        """The model as a function."""
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """What the figures of a training run show."""
+
+    classes: tuple[str, ...]
+    report: ClassificationReport
+    importances: Mapping[str, float]
+    probabilities: np.ndarray
+    actual: np.ndarray
+
+
+class DrawFigures(Protocol):
+    """Draws the figures of a training run."""
+
+    def __call__(self, data: FigureData, folder: Path) -> None:
+        """Write PNG files into `folder`."""
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """One training run as the tracking server is told of it."""
+
+    experiment_name: str
+    model_name: str
+    package: Path
+    package_version: str
+    spec: ModelSpec
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    dataset: Mapping[str, str]
+    example: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a model in the registry."""
+
+    model_name: str
+    version: str
+    run_id: str
+
+
+class Tracker(Protocol):
+    """Records training runs and registers what they made as ``candidate``."""
+
+    def record(self, record: TrainingRecord) -> RegisteredVersion:
+        """Record one run."""
+
+
+class Registry(Protocol):
+    """The record of versions and their aliases."""
+
+    def package_of(self, model_name: str, alias: str) -> Path:
+        """Folder of the package that an alias points to; RegistryError where there is none."""
+
+    def promote(self, model_name: str, package_version: str) -> RegisteredVersion:
+        """Point ``champion`` to the version that was made from this package."""
+
+
+@dataclass(frozen=True)
+class LoggedPrediction:
+    """One answered row, as the prediction log keeps it."""
+
+    request_id: str
+    row: int
+    at: float
+    inputs: Sequence[float]
+    predicted: int
+    confidence: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class LabelledPrediction:
+    """A prediction with its true class; numbers of classes."""
+
+    request_id: str
+    row: int
+    predicted: int
+    actual: int
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What was answered in a stretch of time."""
+
+    predictions: int
+    mean_confidence: float | None
+    mean_latency: float | None
+    by_class: Mapping[int, int]
+
+
+class PredictionLog(Protocol):
+    """What was predicted, and what turned out to be true, shared by all workers."""
+
+    def add(self, predictions: Sequence[LoggedPrediction]) -> None:
+        """Append predictions."""
+
+    def find(self, request_id: str, row: int) -> LoggedPrediction | None:
+        """A prediction by its identity."""
+
+    def find_unlabelled(self, inputs: Sequence[float], predicted: int) -> LoggedPrediction | None:
+        """The latest prediction of that class for those inputs that has no label yet."""
+
+    def label(self, labelled: LabelledPrediction, at: float) -> None:
+        """Keep the true class of a prediction; a second label replaces the first."""
+
+    def traffic(self, since: float) -> Traffic:
+        """Totals since a time."""
+
+    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
+        """How often each pair (predicted, actual) was labelled since a time."""
+
+    def recent_inputs(self, rows: int) -> np.ndarray:
+        """Inputs of the latest predictions, shape (at most `rows`, n_features)."""
+
+
+class MetricsSink(Protocol):
+    """Counts what a service does."""
+
+    def record_predictions(
+        self, classes: Sequence[str], confidences: Sequence[float], latency: float
+    ) -> None:
+        """Count one answered request: class and confidence of each row, seconds for all."""
+
+    def record_error(self, error_type: str) -> None:
+        """Count a request that was not answered."""
+
+    def set_accuracy(self, accuracy: float) -> None:
+        """Live accuracy on labelled predictions."""
+
+    def set_drift(self, scores: Mapping[str, float]) -> None:
+        """Drift score by input."""

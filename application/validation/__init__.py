@@ -1,0 +1,1 @@
+"""Validation: whether a candidate may become the champion."""

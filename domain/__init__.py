@@ -1,0 +1,1 @@
+"""What machine learning means here: data, models, evaluation and monitoring, without vendors."""

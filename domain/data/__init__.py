@@ -1,0 +1,1 @@
+"""Data sets: their identity, how they are split, and those that are bundled."""

@@ -1,0 +1,38 @@
+"""Splitting data into rows to learn from and rows that the model never sees."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from domain.data.dataset import Dataset
+from domain.errors import DataError
+
+
+def hold_out(dataset: Dataset, test_size: float, random_state: int) -> tuple[Dataset, Dataset]:
+    """Split into training and hold-out rows, stratified by label.
+
+    Rows with the same inputs stay on one side: the iris data have such a pair, and a hold-out row
+    that has a twin in training has been seen.
+
+    Args:
+        test_size: share of the rows that are held out, between 0 and 1.
+        random_state: seed of the shuffle.
+
+    Returns:
+        (training, hold-out)
+
+    Raises:
+        DataError: a class has too few rows for both sides.
+    """
+    _, first, group = np.unique(dataset.row_hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # groups in the order of the rows, so that a seed means one split
+    labels = dataset.labels.to_numpy()[first[order]]
+    try:
+        _, held = train_test_split(
+            order, test_size=test_size, random_state=random_state, stratify=labels
+        )
+    except ValueError as error:
+        raise DataError(f"{dataset.name} cannot be split: {error}") from error
+    mask = np.isin(group, held)
+    return dataset.take(~mask), dataset.take(mask)

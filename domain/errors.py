@@ -1,0 +1,58 @@
+"""Every error that this project raises on purpose.
+
+    MlopsError
+    ├── ConfigError        a run's configuration: missing file, unknown key, wrong type
+    ├── DataError          the data do not keep the model's contract
+    ├── InputError         a request does not keep the model's contract
+    ├── UnknownModelError  the catalog has no such model
+    ├── PackageError       a model package is incomplete, or differs from its manifest
+    ├── RegistryError      the registry has no such version or alias
+    ├── GateRefusal        validation refuses a candidate
+    ├── UnknownPredictionError  feedback names a prediction that was never made
+    ├── BuildError         a Bento or an image could not be built
+    └── DeploymentError    a release did not become ready, or answered wrongly
+"""
+
+
+class MlopsError(Exception):
+    """Base of all errors raised on purpose; its message says what is wrong and how to mend it."""
+
+
+class ConfigError(MlopsError):
+    """A run's configuration is missing, malformed or names an unknown key."""
+
+
+class DataError(MlopsError):
+    """Training data do not keep the model's contract."""
+
+
+class InputError(MlopsError):
+    """A request does not keep the model's contract."""
+
+
+class UnknownModelError(MlopsError):
+    """The catalog has no model of that name."""
+
+
+class PackageError(MlopsError):
+    """A model package is incomplete, or a file differs from its manifest."""
+
+
+class RegistryError(MlopsError):
+    """The registry has no such version or alias."""
+
+
+class GateRefusal(MlopsError):
+    """Validation refuses a candidate; the message names the gates and their reasons."""
+
+
+class UnknownPredictionError(MlopsError):
+    """Feedback names a prediction that is not in the prediction log."""
+
+
+class BuildError(MlopsError):
+    """A Bento or a container image could not be built."""
+
+
+class DeploymentError(MlopsError):
+    """A release did not become ready or answered wrongly; the former one goes on serving."""

@@ -1,0 +1,1 @@
+"""Model contracts, and one file per model."""

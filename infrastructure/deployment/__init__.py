@@ -1,0 +1,1 @@
+"""Where a Bento is rolled out."""

@@ -1,0 +1,396 @@
+"""Roll a Bento out on this machine: `python -m infrastructure.deployment.local --help`.
+
+An environment has a front on its public port and one release behind it. A new release starts beside
+the old one, must be ready and answer its golden requests right, and only then takes the traffic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from domain.errors import DeploymentError, MlopsError
+from infrastructure.compute.receipts import write_receipt
+from shared.console import fail, show_step
+from shared.settings import Settings
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+TOLERANCE = 1e-5
+RUNNER_ID = "RUNNER_TRACKING_ID"  # a GitHub runner ends every process that has it after its job
+
+
+@dataclass(frozen=True)
+class Release:
+    """One running release, as its environment's state file keeps it."""
+
+    version: str
+    bento_tag: str
+    folder: str
+    port: int
+    pid: int
+    started: float
+
+    def process(self) -> psutil.Process | None:
+        """Its process, unless it has ended (a reused pid has another start time)."""
+        return _find_process(self.pid, self.started)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Requests with the answers recorded in training."""
+
+    rows: Sequence[Sequence[float]]
+    probabilities: Sequence[Sequence[float]]
+    classes: Sequence[str]
+
+
+class LocalEnvironment:
+    """An environment (staging, production) on this machine.
+
+    Args:
+        folder: where its state, logs and releases lie.
+        port: its public port on 127.0.0.1.
+    """
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder = folder
+        self._port = port
+        self._current = folder / "current.json"
+        self._previous = folder / "previous.json"
+        self._front = folder / "front.json"
+
+    def current(self) -> Release | None:
+        """The release that takes the traffic."""
+        return _read_release(self._current)
+
+    def deploy(
+        self, bento: Path, version: str, bento_tag: str, golden: Golden, workers: int, log_url: str
+    ) -> Release:
+        """Roll an exported Bento out; the former release serves on until the new one has proven right.
+
+        Raises:
+            DeploymentError: the new release failed; it was stopped, the former one serves on.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        old = self.current()
+        self._check_public_port()
+        place = self._folder / "releases" / f"{version}-{int(time.time())}"
+        shutil.copytree(bento, place / "bento")
+        show_step("start", f"{bento_tag} beside {old.bento_tag if old else 'nothing'}")
+        release = _start(place, version, bento_tag, workers, log_url)
+        try:
+            _wait_until_ready(release)
+            check_answers(release.port, golden, version)
+            show_step("ready", "golden requests answered right")
+            self._switch(release)
+            check_answers(self._port, golden, version)
+        except BaseException:
+            if old and old.process():
+                _write_release(self._current, old)
+            elif self._current.exists():
+                self._current.unlink()
+                self._stop_front()
+            _stop(release.process())
+            raise
+        show_step("switched", f"http://127.0.0.1:{self._port} is answered by {version}")
+        if old:
+            _write_release(self._previous, old)
+            _stop(old.process())
+            show_step("stopped", old.bento_tag)
+        self._forget_releases({place, Path(old.folder) if old else place})
+        return release
+
+    def rollback(self, workers: int, log_url: str) -> Release:
+        """Roll the former release out again.
+
+        Raises:
+            DeploymentError: there is none, or it failed.
+        """
+        former = _read_release(self._previous)
+        if former is None:
+            raise DeploymentError("there is no former release to go back to")
+        bento = Path(former.folder) / "bento"
+        return self.deploy(
+            bento, former.version, former.bento_tag, golden_of(bento), workers, log_url
+        )
+
+    def smoke(self) -> str:
+        """Ask the public port for golden predictions; the version that answered.
+
+        Raises:
+            DeploymentError: nothing is deployed, or an answer is wrong.
+        """
+        release = self.current()
+        if release is None:
+            raise DeploymentError("nothing is deployed here")
+        check_answers(self._port, golden_of(Path(release.folder) / "bento"), release.version)
+        return release.version
+
+    def stop(self) -> bool:
+        """Stop front and release; whether there was anything to stop."""
+        release = self.current()
+        running = self._stop_front()
+        if release:
+            running = _stop(release.process()) or running
+            _write_release(self._previous, release)
+            self._current.unlink()
+        return running
+
+    def _switch(self, release: Release) -> None:
+        _write_release(self._current, release)
+        if self._front_process():
+            return
+        process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
+            [
+                *(sys.executable, "-m", "infrastructure.deployment.front"),
+                *("--port", str(self._port), "--state", str(self._current)),
+            ],
+            env=_inherited(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self._folder / "front.log").open("ab"),
+            start_new_session=True,
+        )
+        started = psutil.Process(process.pid).create_time()
+        write_receipt(self._front, pid=process.pid, started=started, port=self._port)
+        deadline = time.monotonic() + READY_SECONDS
+        while not _listens(self._port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DeploymentError(f"the front did not start: see {self._folder / 'front.log'}")
+            time.sleep(0.02)
+
+    def _check_public_port(self) -> None:
+        front = self._front_process()
+        if front is None and _listens(self._port):
+            raise DeploymentError(
+                f"port {self._port} is taken by something else: stop it, or choose another PORT"
+            )
+        if front and json.loads(self._front.read_text(encoding="utf-8"))["port"] != self._port:
+            raise DeploymentError(
+                "this environment serves on another port: deploy with that PORT, or stop it first"
+            )
+
+    def _front_process(self) -> psutil.Process | None:
+        if not self._front.exists():
+            return None
+        state = json.loads(self._front.read_text(encoding="utf-8"))
+        return _find_process(state["pid"], state["started"])
+
+    def _stop_front(self) -> bool:
+        stopped = _stop(self._front_process())
+        self._front.unlink(missing_ok=True)
+        return stopped
+
+    def _forget_releases(self, kept: set[Path]) -> None:
+        for place in (self._folder / "releases").iterdir():
+            if place not in kept:
+                shutil.rmtree(place)
+
+
+def golden_of(bento: Path) -> Golden:
+    """The golden requests of the one model in an exported Bento."""
+    (package,) = (path.parent for path in bento.glob("models/*/*/golden.json"))
+    recorded = json.loads((package / "golden.json").read_text(encoding="utf-8"))
+    contract = json.loads((package / "contract.json").read_text(encoding="utf-8"))
+    return Golden(recorded["rows"], recorded["probabilities"], contract["classes"])
+
+
+def check_answers(port: int, golden: Golden, version: str) -> None:
+    """Send the golden requests to a port and compare the answers.
+
+    Raises:
+        DeploymentError: no answer, a wrong one, or one of another version.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("POST", "/classify", json.dumps(list(golden.rows)))
+        response = connection.getresponse()
+        body = response.read()
+    except OSError as error:
+        raise DeploymentError(f"port {port} does not answer: {error}") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise DeploymentError(f"port {port} answers {response.status}: {body[:300]!r}")
+    answer: Mapping[str, Any] = json.loads(body)
+    if answer.get("version") != version:
+        raise DeploymentError(f"port {port} is answered by {answer.get('version')}, not {version}")
+    for item, expected in zip(answer["predictions"], golden.probabilities, strict=True):
+        given = [item["probabilities"][name] for name in golden.classes]
+        if not all(abs(a - b) <= TOLERANCE for a, b in zip(given, expected, strict=True)):
+            raise DeploymentError(f"port {port} answers {given}, expected {expected}")
+
+
+def _start(
+    place: Path, version: str, bento_tag: str, workers: int, log_url: str
+) -> Release:
+    home = place / "home"
+    home.mkdir()
+    port = _free_port()
+    environment = {
+        **_inherited(),
+        "BENTOML_HOME": str(home),  # its own metrics: two releases must not add theirs up
+        "PREDICTION_LOG_URL": log_url,
+        "WORKERS": str(workers),
+    }
+    process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
+        [
+            *(sys.executable, "-m", "bentoml", "serve", str(place / "bento")),
+            *("--host", "127.0.0.1", "--port", str(port)),
+        ],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=(place / "service.log").open("ab"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    started = psutil.Process(process.pid).create_time()
+    return Release(version, bento_tag, str(place), port, process.pid, started)
+
+
+def _inherited() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != RUNNER_ID}
+
+
+def _wait_until_ready(release: Release) -> None:
+    log = Path(release.folder) / "service.log"
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if release.process() is None:
+            raise DeploymentError(f"{release.bento_tag} ended while starting: see {log}")
+        connection = http.client.HTTPConnection("127.0.0.1", release.port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.1)
+    raise DeploymentError(f"{release.bento_tag} was not ready in {READY_SECONDS:.0f} s: see {log}")
+
+
+def _find_process(pid: int, started: float) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        alive = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if alive else None
+
+
+def _stop(process: psutil.Process | None) -> bool:
+    """End a process and its children, kindly first; whether there was one."""
+    if process is None:
+        return False
+    family = [process, *process.children(recursive=True)]
+    process.terminate()
+    _, left = psutil.wait_procs(family, STOP_SECONDS)
+    for survivor in left:
+        survivor.kill()
+    psutil.wait_procs(left, STOP_SECONDS)
+    return True
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _read_release(path: Path) -> Release | None:
+    if not path.exists():
+        return None
+    return Release(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _write_release(path: Path, release: Release) -> None:
+    write_receipt(path, **asdict(release))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Deploy, roll back, smoke-test, show or stop; 0 when that is done."""
+    parser = argparse.ArgumentParser(description="Releases on this machine.")
+    parser.add_argument("action", choices=("deploy", "rollback", "smoke", "status", "stop"))
+    parser.add_argument("--env", default="staging", help="staging or production (%(default)s)")
+    parser.add_argument("--port", type=int, default=3000, help="public port (%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="workers (%(default)s)")
+    parser.add_argument("--bento", type=Path, help="receipt of bento-build, for deploy")
+    parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
+    options = parser.parse_args(arguments)
+    try:
+        _act(options)
+    except MlopsError as error:
+        return fail(error)
+    return 0
+
+
+def _act(options: argparse.Namespace) -> None:
+    settings = Settings()
+    folder = settings.releases_dir / options.env
+    environment = LocalEnvironment(folder, options.port)
+    log_url = settings.prediction_log_url or f"sqlite:///{folder / 'predictions.db'}"
+    match options.action:
+        case "deploy":
+            if options.bento is None:
+                raise DeploymentError("name the receipt of bento-build with --bento")
+            built = json.loads(options.bento.read_text(encoding="utf-8"))
+            bento = options.bento.parent / "bento"
+            release = environment.deploy(
+                bento, built["version"], built["bento_tag"], golden_of(bento), options.workers, log_url
+            )
+        case "rollback":
+            release = environment.rollback(options.workers, log_url)
+        case "smoke":
+            show_step("smoke", f"{options.env} answers right, version {environment.smoke()}")
+            return
+        case "status":
+            _show_status(settings.releases_dir)
+            return
+        case _:
+            stopped = environment.stop()
+            show_step("stopped" if stopped else "nothing", f"in {options.env}")
+            return
+    if options.receipt:
+        write_receipt(options.receipt, env=options.env, **asdict(release))
+
+
+def _show_status(releases: Path) -> None:
+    environments = sorted(path.parent for path in releases.glob("*/current.json"))
+    if not environments:
+        show_step("nothing", "is deployed on this machine")
+    for folder in environments:
+        release = _read_release(folder / "current.json")
+        if release is None:
+            continue
+        front = json.loads((folder / "front.json").read_text(encoding="utf-8"))
+        state = "running" if release.process() else "DEAD"
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
+        show_step(
+            folder.name,
+            f"{state}, version {release.version}, http://127.0.0.1:{front['port']}, since {since}",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

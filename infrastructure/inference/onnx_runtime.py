@@ -1,0 +1,32 @@
+"""Classifiers run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from application.ports import Classifier
+
+
+def load_onnx(path: Path, threads: int = 1) -> Classifier:
+    """A classifier from a file.
+
+    Args:
+        path: an ONNX model whose second output holds the probabilities.
+        threads: threads for one call; small models are fastest with one.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    outputs = [session.get_outputs()[1].name]
+
+    def classify(rows: np.ndarray) -> np.ndarray:
+        """float32 (n_rows, n_features) → float32 (n_rows, n_classes)."""
+        (probabilities,) = session.run(outputs, {name: rows})
+        return probabilities
+
+    return classify

@@ -1,0 +1,126 @@
+"""Metrics of a served model for Prometheus.
+
+Under several workers prometheus_client sums what each has written to PROMETHEUS_MULTIPROC_DIR; it
+must be set before prometheus_client is imported, as BentoML does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    start_http_server,
+)
+
+LATENCY_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
+CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+class ModelMetricsCollector:
+    """Counts what one version of a model does.
+
+    Memory does not grow with predictions: only totals are kept, one child for each class and input,
+    found once and then kept at hand.
+
+    Args:
+        model_name, version: labels of every metric.
+        classes: names of the classes; each has its series from the start, at zero.
+        registry: where the metrics are registered; a test makes its own.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        version: str,
+        classes: Sequence[str],
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        self._labels = (model_name, version)
+        names = ("model_name", "version")
+        predictions = Counter(
+            "ml_predictions", "Rows predicted, by class.", (*names, "class"), registry=registry
+        )
+        duration = Histogram(
+            "ml_prediction_duration_seconds",
+            "Seconds from a request's rows to its answer.",
+            names,
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        accuracy = Gauge(
+            "ml_model_accuracy",
+            "Share of right predictions among those labelled in the last 24 hours.",
+            names,
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
+        confidence = Histogram(
+            "ml_prediction_confidence",
+            "Probability of the predicted class.",
+            (*names, "class"),
+            buckets=CONFIDENCE_BUCKETS,
+            registry=registry,
+        )
+        self._drift = Gauge(
+            "ml_data_drift_score",
+            "Population stability index of the latest 1,000 rows against training, by input.",
+            ("model_name", "feature"),
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
+        self._errors = Counter(
+            "ml_prediction_errors",
+            "Requests that were not answered, by reason.",
+            (*names, "error_type"),
+            registry=registry,
+        )
+        self._predictions = {name: predictions.labels(*self._labels, name) for name in classes}
+        self._confidence = {name: confidence.labels(*self._labels, name) for name in classes}
+        self._duration = duration.labels(*self._labels)
+        self._accuracy = accuracy  # a child made now would show as accuracy 0
+
+    def record_predictions(
+        self, classes: Sequence[str], confidences: Sequence[float], latency: float
+    ) -> None:
+        """Count one answered request.
+
+        Args:
+            classes: predicted class of each row.
+            confidences: its probability.
+            latency: seconds for the whole request.
+        """
+        self._duration.observe(latency)
+        for name, confidence in zip(classes, confidences, strict=True):
+            self._predictions[name].inc()
+            self._confidence[name].observe(confidence)
+
+    def record_error(self, error_type: str) -> None:
+        """Count a request that was not answered."""
+        self._errors.labels(*self._labels, error_type).inc()
+
+    def set_accuracy(self, accuracy: float) -> None:
+        """Live accuracy on labelled predictions, 0 to 1."""
+        self._accuracy.labels(*self._labels).set(accuracy)
+
+    def set_drift(self, scores: Mapping[str, float]) -> None:
+        """Drift score by input."""
+        for feature, score in scores.items():
+            self._drift.labels(self._labels[0], feature).set(score)
+
+
+def start_metrics_server(
+    port: int = 8001, registry: CollectorRegistry = REGISTRY
+) -> tuple[WSGIServer, Thread]:
+    """Serve the metrics of this process alone, at ``/metrics``; port 0 takes a free one.
+
+    Returns:
+        The server, whose `shutdown` ends it, and its thread.
+    """
+    return start_http_server(port, registry=registry)

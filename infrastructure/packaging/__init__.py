@@ -1,0 +1,1 @@
+"""Packages, exports, Bentos and images."""

@@ -1,0 +1,72 @@
+"""Accepted packages in BentoML's model store, and Bentos made of them.
+
+BentoML reads BENTOML_HOME when it is imported: set it in the environment before (the Makefile does).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import bentoml.bentos
+from bentoml.exceptions import BentoMLException, NotFound
+
+from domain.errors import BuildError
+from infrastructure.packaging.model_package import NATIVE, ModelPackage
+
+SERVICE_NAME = "iris_classifier"
+BENTOFILE = "application/inference/services/bentofile.yaml"
+
+
+def add_package(
+    package: Path, model_name: str, labels: Mapping[str, str], metadata: Mapping[str, Any]
+) -> str:
+    """Copy a package without its native model into the model store, once; its tag."""
+    tag = f"{model_name}:{package.name}"
+    try:
+        return str(bentoml.models.get(tag).tag)
+    except NotFound:
+        pass
+    with bentoml.models.create(tag, labels=dict(labels), metadata=dict(metadata)) as model:
+        shutil.copytree(
+            package, model.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(NATIVE)
+        )
+    return str(model.tag)
+
+
+def stored_package(tag: str) -> ModelPackage:
+    """A package in the model store, its digests compared.
+
+    Raises:
+        BuildError: the store has no such model.
+        PackageError: a file of it differs from the manifest.
+    """
+    try:
+        folder = bentoml.models.get(tag).path
+    except NotFound as error:
+        raise BuildError(f"{tag} is not in the Bento store: only `make validate` puts it there") from error
+    return ModelPackage(Path(folder), stored=True)
+
+
+def build_bento(model_tag: str, root: Path) -> bentoml.Bento:
+    """Build the Bento of one stored model; its version is the model's.
+
+    Raises:
+        BuildError: BentoML cannot build it.
+    """
+    version = model_tag.partition(":")[2]
+    try:
+        with suppress(NotFound):
+            bentoml.delete(f"{SERVICE_NAME}:{version}")  # the code may have changed since
+        return bentoml.bentos.build_bentofile(
+            str(root / BENTOFILE),
+            version=version,
+            build_ctx=str(root),
+            args={"model_tag": model_tag},
+        )
+    except BentoMLException as error:
+        raise BuildError(f"no Bento of {model_tag}: {error}") from error

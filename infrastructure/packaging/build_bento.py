@@ -1,0 +1,65 @@
+"""Build the Bento of the champion: `python -m infrastructure.packaging.build_bento --help`."""
+
+# pylint: disable=import-outside-toplevel
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from domain.errors import BuildError, MlopsError
+from shared.console import fail, show_step
+from shared.paths import ROOT
+from shared.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build and export; 0 when both are done."""
+    parser = argparse.ArgumentParser(description="Build the champion's Bento and export it.")
+    parser.add_argument("--model", default="iris", help="name in domain/models (%(default)s)")
+    parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
+    options = parser.parse_args(arguments)
+    settings = Settings()
+    os.environ["BENTOML_HOME"] = str(settings.bento_home)
+    try:
+        _build(options.model, settings, options.receipt)
+    except MlopsError as error:
+        return fail(error)
+    return 0
+
+
+def _build(model: str, settings: Settings, receipt: Path | None) -> None:
+    from application.training.config import TrainingConfig, config_path
+    from infrastructure.compute.receipts import write_receipt
+    from infrastructure.packaging.bento_store import build_bento, stored_package
+    from infrastructure.packaging.model_package import ModelPackage
+    from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
+
+    name = TrainingConfig.read(config_path(model)).model_name
+    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    champion = ModelPackage(registry.package_of(name, CHAMPION))
+    tag = f"{name}:{champion.version}"
+    if stored_package(tag).manifest != champion.manifest:
+        raise BuildError(f"{tag} in the Bento store is not the champion's package")
+    bento = build_bento(tag, ROOT)
+    show_step("bento", str(bento.tag))
+    exported = settings.receipts_dir / model / "bento"
+    shutil.rmtree(exported, ignore_errors=True)
+    exported.parent.mkdir(parents=True, exist_ok=True)
+    bento.export(str(exported), output_format="folder")
+    show_step("exported", str(exported))
+    if receipt:
+        write_receipt(
+            receipt,
+            model_name=name,
+            version=champion.version,
+            model_tag=tag,
+            bento_tag=str(bento.tag),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Where a model comes from: commit, lock, libraries, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx")
+
+
+def collect_provenance(root: Path) -> dict[str, Any]:
+    """Commit of the clone at `root` (with ``-dirty`` where files were changed), digest of
+    poetry.lock, library versions, Python and time."""
+    lock = root / "poetry.lock"
+    return {
+        "git_commit": _commit(root),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit(root: Path) -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Where the project runs: settings, paths and the check of the GPU."""

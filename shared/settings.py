@@ -1,0 +1,46 @@
+"""The place that the project runs in: one setting for each place where state lives.
+
+Read at entry points only. Every value can be given in the environment or in a ``.env`` file at the
+root of the clone; the defaults keep everything inside the clone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.paths import ROOT
+
+
+class Settings(BaseSettings):
+    """Places, by environment variable.
+
+    Relative paths are taken from the root of the clone, whatever the working directory. Without
+    PREDICTION_LOG_URL a service keeps its predictions in BENTOML_HOME, where it may write anyway.
+    """
+
+    model_config = SettingsConfigDict(env_file=ROOT / ".env", extra="ignore", frozen=True)
+
+    tracking_uri: str = Field("sqlite:///mlflow.db", validation_alias="MLFLOW_TRACKING_URI")
+    packages_dir: Path = Field(
+        Path("application/registry/model_registry"), validation_alias="MODEL_REGISTRY_DIR"
+    )
+    bento_home: Path = Field(Path(".bentoml"), validation_alias="BENTOML_HOME")
+    receipts_dir: Path = Field(Path("build"), validation_alias="RECEIPTS_DIR")
+    releases_dir: Path = Field(Path(".releases"), validation_alias="RELEASES_DIR")
+    prediction_log_url: str | None = Field(None, validation_alias="PREDICTION_LOG_URL")
+
+    @field_validator("packages_dir", "bento_home", "receipts_dir", "releases_dir")
+    @classmethod
+    def _from_root(cls, path: Path) -> Path:
+        return ROOT / path
+
+    @field_validator("tracking_uri", "prediction_log_url")
+    @classmethod
+    def _sqlite_from_root(cls, uri: str | None) -> str | None:
+        scheme = "sqlite:///"
+        if uri is None or not uri.startswith(scheme):
+            return uri
+        return f"{scheme}{ROOT / uri.removeprefix(scheme)}"
