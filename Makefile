@@ -69,8 +69,11 @@ mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
 	@$(PYTHON) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
 
 # Variables that a step depends on, in a file that changes when they do
+$(RECEIPTS)/train.variables: VARIABLES = $(CONFIG) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI)
+$(RECEIPTS)/validate.variables: VARIABLES = $(THRESHOLD) $(BENTOML_HOME)
+$(RECEIPTS)/containerize.variables: VARIABLES = $(ENGINE)
 $(RECEIPTS)/%.variables: FORCE
-	@mkdir -p $(@D); echo '$(CONFIG) $(THRESHOLD) $(ENGINE) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI)' | cmp -s - $@ || echo '$(CONFIG) $(THRESHOLD) $(ENGINE) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI)' >$@
+	@mkdir -p $(@D); echo '$(VARIABLES)' | cmp -s - $@ || echo '$(VARIABLES)' >$@
 
 $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(RECEIPTS)/train.variables | $(CORE)
 	@rm -f $@; echo "train $(MODEL)"

@@ -1,16 +1,16 @@
 """Every error that this project raises on purpose.
 
-    MlopsError
-    ├── ConfigError        a run's configuration: missing file, unknown key, wrong type
-    ├── DataError          the data do not keep the model's contract
-    ├── InputError         a request does not keep the model's contract
-    ├── UnknownModelError  the catalog has no such model
-    ├── PackageError       a model package is incomplete, or differs from its manifest
-    ├── RegistryError      the registry has no such version or alias
-    ├── GateRefusal        validation refuses a candidate
-    ├── UnknownPredictionError  feedback names a prediction that was never made
-    ├── BuildError         a Bento or an image could not be built
-    └── DeploymentError    a release did not become ready, or answered wrongly
+MlopsError
+├── ConfigError        a run's configuration: missing file, unknown key, wrong type
+├── DataError          the data do not keep the model's contract
+├── InputError         a request does not keep the model's contract
+├── UnknownModelError  the catalog has no such model
+├── PackageError       a model package is incomplete, or differs from its manifest
+├── RegistryError      the registry has no such version or alias
+├── GateRefusal        validation refuses a candidate
+├── UnknownPredictionError  feedback names a prediction that was never made
+├── BuildError         a Bento or an image could not be built
+└── DeploymentError    a release did not become ready, or answered wrongly
 """
 
 

@@ -83,9 +83,7 @@ class Feedback:
     def _record(self, prediction: LoggedPrediction, actual: int, joined: bool) -> Recorded:
         now = time.time()
         self._log.label(
-            LabelledPrediction(
-                prediction.request_id, prediction.row, prediction.predicted, actual
-            ),
+            LabelledPrediction(prediction.request_id, prediction.row, prediction.predicted, actual),
             now,
         )
         report = live_quality(self._log, self._spec, now - ACCURACY_HOURS * 3600)
@@ -109,9 +107,7 @@ class Feedback:
         raise InputError(f"{field}: {value!r} is none of {', '.join(classes)}")
 
 
-def live_quality(
-    log: PredictionLog, spec: ModelSpec, since: float
-) -> ClassificationReport | None:
+def live_quality(log: PredictionLog, spec: ModelSpec, since: float) -> ClassificationReport | None:
     """Quality on the predictions labelled since a time; None where there are none."""
     counts = log.confusion(since)
     if not counts:

@@ -35,7 +35,9 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
             for item in problems[:_SHOWN]
         )
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(f"{dataset.name} breaks the contract of {spec.name}: {shown}{more}") from error
+        raise DataError(
+            f"{dataset.name} breaks the contract of {spec.name}: {shown}{more}"
+        ) from error
 
 
 def _row_schema(spec: ModelSpec) -> type[BaseModel]:

@@ -183,7 +183,9 @@ def train(
     except BaseException:
         shutil.rmtree(package)  # a package that no registry knows of could never be judged
         raise
-    progress("record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}")
+    progress(
+        "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
+    )
     return Candidate(package, registered, report, parity)
 
 

@@ -44,7 +44,9 @@ class CrossValidation:
     scores: np.ndarray
 
     def __str__(self) -> str:
-        return f"{self.scores.mean():.3f} ± {self.scores.std(ddof=1):.3f} ({len(self.scores)} folds)"
+        return (
+            f"{self.scores.mean():.3f} ± {self.scores.std(ddof=1):.3f} ({len(self.scores)} folds)"
+        )
 
 
 def cross_validate(

@@ -98,4 +98,3 @@ def log_loss(actual: np.ndarray, probabilities: np.ndarray) -> float:
     """
     likelihood = probabilities[np.arange(len(actual)), actual]
     return float(-np.log(np.clip(likelihood, 1e-15, 1)).mean())
-

@@ -39,5 +39,7 @@ def get(name: str) -> CatalogModel:
         UnknownModelError: there is none; the message lists those there are.
     """
     if name not in names():
-        raise UnknownModelError(f"no model {name!r} in domain/models; there are: {', '.join(names())}")
+        raise UnknownModelError(
+            f"no model {name!r} in domain/models; there are: {', '.join(names())}"
+        )
     return cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))

@@ -28,9 +28,7 @@ async def run(host: str, port: int, state: Path) -> None:
         with contextlib.suppress(OSError), contextlib.closing(writer):
             to_release = await asyncio.open_connection("127.0.0.1", serving_port(state))
             with contextlib.closing(to_release[1]):
-                await asyncio.gather(
-                    _pipe(reader, to_release[1]), _pipe(to_release[0], writer)
-                )
+                await asyncio.gather(_pipe(reader, to_release[1]), _pipe(to_release[0], writer))
 
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

@@ -235,9 +235,7 @@ def check_answers(port: int, golden: Golden, version: str) -> None:
             raise DeploymentError(f"port {port} answers {given}, expected {expected}")
 
 
-def _start(
-    place: Path, version: str, bento_tag: str, workers: int, log_url: str
-) -> Release:
+def _start(place: Path, version: str, bento_tag: str, workers: int, log_url: str) -> Release:
     home = place / "home"
     home.mkdir()
     port = _free_port()
@@ -357,7 +355,12 @@ def _act(options: argparse.Namespace) -> None:
             built = json.loads(options.bento.read_text(encoding="utf-8"))
             bento = options.bento.parent / "bento"
             release = environment.deploy(
-                bento, built["version"], built["bento_tag"], golden_of(bento), options.workers, log_url
+                bento,
+                built["version"],
+                built["bento_tag"],
+                golden_of(bento),
+                options.workers,
+                log_url,
             )
         case "rollback":
             release = environment.rollback(options.workers, log_url)

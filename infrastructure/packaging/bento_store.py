@@ -48,7 +48,9 @@ def stored_package(tag: str) -> ModelPackage:
     try:
         folder = bentoml.models.get(tag).path
     except NotFound as error:
-        raise BuildError(f"{tag} is not in the Bento store: only `make validate` puts it there") from error
+        raise BuildError(
+            f"{tag} is not in the Bento store: only `make validate` puts it there"
+        ) from error
     return ModelPackage(Path(folder), stored=True)
 
 

@@ -19,9 +19,7 @@ from shared.settings import Settings
 ENGINES = ("docker", "podman")
 
 
-def find_engine(
-    wanted: str | None = None, works: Callable[[str], bool] | None = None
-) -> str:
+def find_engine(wanted: str | None = None, works: Callable[[str], bool] | None = None) -> str:
     """The container engine to use: the one asked for, else the first that answers.
 
     Raises:
@@ -46,7 +44,17 @@ def containerize(bento_tag: str, engine: str) -> str:
         BuildError: the engine failed.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "bentoml", "containerize", bento_tag, "--backend", engine, "-t", bento_tag],
+        [
+            sys.executable,
+            "-m",
+            "bentoml",
+            "containerize",
+            bento_tag,
+            "--backend",
+            engine,
+            "-t",
+            bento_tag,
+        ],
         check=False,
     )
     if done.returncode:

@@ -59,9 +59,7 @@ class SqlPredictionLog:
         self._model = model
         with self._engine.begin() as connection:
             for table in (_predictions, _labels):
-                connection.execute(
-                    sa.schema.CreateTable(table, if_not_exists=True)
-                )
+                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
                     connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
                 connection.execute(
@@ -114,7 +112,9 @@ class SqlPredictionLog:
         }
         with self._engine.begin() as connection:
             connection.execute(
-                _labels.delete().where(*(_labels.c[key] == value for key, value in identity.items()))
+                _labels.delete().where(
+                    *(_labels.c[key] == value for key, value in identity.items())
+                )
             )
             connection.execute(
                 _labels.insert().values(

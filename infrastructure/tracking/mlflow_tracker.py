@@ -82,7 +82,9 @@ class MlflowTracker:
             source=json.dumps({"source": record.dataset["source"]}),
             profile=json.dumps({"num_rows": int(record.dataset["rows"])}),
         )
-        client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        client.log_inputs(
+            run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+        )
         client.log_artifacts(run_id, str(record.package), "package")
         model_version = self._register(client, run_id, record)
         client.set_terminated(run_id)

@@ -31,7 +31,7 @@ install() { "$uv" pip install --native-tls --python .venv/bin/python --no-deps -
 requirements=$(mktemp)
 trap 'rm -f "$requirements"' EXIT
 "$poetry" export "${options[@]}" >"$requirements" 2>/dev/null
-cuda='^(torch|triton|nvidia-.*|cuda-.*)=='
+cuda='^(torch|triton|cuda-.*|nvidia-(cu|nccl|nv).*)=='
 if [ "${TORCH:-}" = cpu ] || { [ -z "${TORCH:-}" ] && ! nvidia-smi >/dev/null 2>&1; }; then
     if grep -q '^torch==' "$requirements"; then
         echo "installing PyTorch's CPU build ..." >&2

@@ -146,7 +146,9 @@ class ClassifierApi:
         self._accountant.flush()
         if "request_id" in self._keys.decode(body):
             given = self._prediction_feedback.decode(body)
-            recorded = self._feedback.for_prediction(given.request_id, given.row, given.actual_class)
+            recorded = self._feedback.for_prediction(
+                given.request_id, given.row, given.actual_class
+            )
         else:
             item = self._inputs_feedback.decode(body)
             inputs = [getattr(item, name) for name in self._spec.feature_names]
@@ -270,9 +272,7 @@ async def _read(receive: Receive) -> bytes:
     return body
 
 
-async def _reply(
-    send: Send, status: int, answer: Any, headers: list[tuple[bytes, bytes]]
-) -> None:
+async def _reply(send: Send, status: int, answer: Any, headers: list[tuple[bytes, bytes]]) -> None:
     body = msgspec.json.encode(answer)
     headers += [
         (b"content-type", b"application/json"),

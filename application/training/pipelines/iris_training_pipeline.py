@@ -22,7 +22,9 @@ from shared.paths import ROOT
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, package and register a candidate; 0 when that is done."""
-    parser = argparse.ArgumentParser(description="Train a model, package it, register it as candidate.")
+    parser = argparse.ArgumentParser(
+        description="Train a model, package it, register it as candidate."
+    )
     parser.add_argument("--model", default="iris", help="name in domain/models (%(default)s)")
     parser.add_argument("--config", type=Path, help="JSON file (configs/<model>_config.json)")
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
