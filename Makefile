@@ -55,6 +55,7 @@ install-dev: ## Core and development tools, none of the large ML packages; what 
 	@bash scripts/setup/install.sh dev
 install-core: ## Only what the iris chain needs to run
 	@bash scripts/setup/install.sh core
+installed: $(CORE) ## Install the core unless that was done since the lock last changed
 hooks: $(DEV) ## Install the git hooks, which call make
 	@$(PYTHON) -m pre_commit install --hook-type pre-commit --hook-type pre-push
 checkgpu: $(CORE) ## Show driver, GPUs and what each framework sees (REQUIRE_GPU=1 fails without one)
@@ -99,6 +100,8 @@ deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WOR
 	@$(PYTHON) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< --receipt $(RECEIPTS)/deploy-$(ENV).json
 rollback-release: $(CORE) ## Roll the former release of ENV out again
 	@$(PYTHON) -m infrastructure.deployment.local rollback --env $(ENV) --port $(PORT) --workers $(WORKERS)
+demo: $(CORE) ## Send a prediction and its feedback to ENV; show the metrics that change
+	@$(PYTHON) -m infrastructure.deployment.demo --env $(ENV) --port $(PORT)
 smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions
 	@$(PYTHON) -m infrastructure.deployment.local smoke --env $(ENV) --port $(PORT)
 status: $(CORE) ## Show what is deployed on this machine
@@ -140,4 +143,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release smoke status stop format lint refactor lint-check test test-unit test-integration check ci benchmark state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status stop format lint refactor lint-check test test-unit test-integration check ci benchmark state-save state-load clean

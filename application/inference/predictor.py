@@ -103,7 +103,7 @@ def replay_golden(
     """
     answers = model(np.asarray(rows, dtype=np.float32))
     difference = float(np.abs(answers - np.asarray(probabilities)).max())
-    if not difference <= GOLDEN_TOLERANCE:
+    if np.isnan(difference) or difference > GOLDEN_TOLERANCE:
         raise PackageError(
             f"the model's answers to its golden requests differ by {difference:.1e} "
             f"from those recorded in training (tolerance {GOLDEN_TOLERANCE:.0e})"

@@ -14,7 +14,7 @@ FEWEST = 50
 
 
 class DriftWatch:
-    """Scores each input by its latest rows in the prediction log, whichever worker answered them."""
+    """Scores each input by its latest rows in the prediction log, of all workers."""
 
     def __init__(
         self, profiles: Mapping[str, Any], log: PredictionLog, metrics: MetricsSink

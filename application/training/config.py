@@ -58,8 +58,8 @@ class TrainingConfig(_Strict):
         """Read a JSON file.
 
         Raises:
-            ConfigError: the file is missing, is not JSON, lacks a key, has an unknown one or a value
-                of a wrong type; the message names the file and each key.
+            ConfigError: the file is missing, is not JSON, lacks a key, has an unknown one or a
+                value of a wrong type; the message names the file and each key.
         """
         try:
             text = path.read_text(encoding="utf-8")

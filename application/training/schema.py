@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
@@ -25,9 +25,12 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
             f"{dataset.name} has the columns {', '.join(columns)}; "
             f"the contract of {spec.name} says {', '.join(spec.feature_names)}"
         )
+    if len(dataset) == 0:
+        raise DataError(f"{dataset.name} has no rows")
     records = dataset.inputs.assign(label=dataset.labels.to_numpy()).to_dict("records")
+    rows: TypeAdapter[Any] = TypeAdapter(list[_row_schema(spec)])  # type: ignore[arg-type,misc]
     try:
-        TypeAdapter(Annotated[list[_row_schema(spec)], Field(min_length=1)]).validate_python(records)  # type: ignore[misc]
+        rows.validate_python(records)
     except ValidationError as error:
         problems = error.errors()
         shown = "; ".join(

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,6 +60,35 @@ class Candidate:
     parity: Parity
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A fitted estimator with the data that it has seen and those that it has not.
+
+    Attributes:
+        probabilities: its answers on the hold-out, shape (n_holdout, n_classes).
+        seconds: how long the fit took.
+    """
+
+    spec: ModelSpec
+    dataset: Dataset
+    training: Dataset
+    holdout: Dataset
+    estimator: Any
+    probabilities: np.ndarray
+    seconds: float
+
+    @cached_property
+    def actual(self) -> np.ndarray:
+        """Class numbers of the hold-out, shape (n_holdout,)."""
+        return self.holdout.codes(self.spec.classes)
+
+    @cached_property
+    def report(self) -> ClassificationReport:
+        """Quality on the hold-out."""
+        predicted = self.probabilities.argmax(axis=1)
+        return ClassificationReport.of(self.actual, predicted, len(self.spec.classes))
+
+
 def train(
     model: CatalogModel,
     config: TrainingConfig,
@@ -82,6 +112,68 @@ def train(
     Raises:
         DataError: the data break the contract; nothing has been recorded then.
     """
+    fitted = _fit(model, config, progress)
+    spec, report = fitted.spec, fitted.report
+    progress("quality", f"hold-out {report}")
+    figure_data = FigureData(
+        spec.classes,
+        report,
+        _importances(fitted.estimator, spec),
+        fitted.probabilities,
+        fitted.actual,
+    )
+    figures = beside.apply_async(draw, (figure_data, draft.folder / "figures"))
+
+    onnx = draft.folder / "model.onnx"
+    export(fitted.estimator, spec, onnx)
+    exported = load_exported(onnx)
+    everything = _rows(fitted.dataset, spec)
+    parity = Parity.of(fitted.estimator.predict_proba(everything), exported(everything))
+    progress(
+        "export",
+        f"ONNX {onnx.stat().st_size / 1024:.0f} KiB, differs from native by at most "
+        f"{parity.largest_difference:.0e}",
+    )
+    metrics = {
+        **{f"holdout_{name}": value for name, value in report.to_dict().items()},
+        "holdout_log_loss": log_loss(fitted.actual, fitted.probabilities),
+        "parity_largest_difference": parity.largest_difference,
+        "fit_seconds": fitted.seconds,
+    }
+    _write_package(draft, fitted, config, exported, metrics, provenance)
+    figures.get()
+    progress("figures", "confusion matrix, importances and confidence")
+
+    package = draft.seal()
+    record = TrainingRecord(
+        experiment_name=config.experiment_name,
+        model_name=config.model_name,
+        package=package,
+        package_version=package.name,
+        spec=spec,
+        parameters=config.parameters(),
+        metrics=metrics,
+        tags={"git_commit": str(provenance["git_commit"])},
+        dataset={
+            "name": fitted.dataset.name,
+            "digest": fitted.dataset.fingerprint,
+            "source": fitted.dataset.source,
+            "rows": str(len(fitted.dataset)),
+        },
+        example=_golden_rows(fitted).tolist(),
+    )
+    try:
+        registered = beside.apply(tracker.record, (record,))
+    except BaseException:
+        shutil.rmtree(package)  # a package that no registry knows of could never be judged
+        raise
+    progress(
+        "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
+    )
+    return Candidate(package, registered, report, parity)
+
+
+def _fit(model: CatalogModel, config: TrainingConfig, progress: Progress) -> _Fitted:
     spec, dataset = model.SPEC, model.load()
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, config.data.test_size, config.data.random_state)
@@ -90,53 +182,39 @@ def train(
         f"{len(dataset)} rows × {len(spec.features)} inputs, {len(holdout)} held out, "
         f"fingerprint {dataset.fingerprint[:12]}",
     )
-
     estimator = model.build(config.model.model_dump())
     start = time.perf_counter()
     estimator.fit(_rows(training, spec), training.codes(spec.classes))
-    fit_seconds = time.perf_counter() - start
-    progress("fit", f"{type(estimator).__name__} in {fit_seconds:.2f} s")
-
-    actual = holdout.codes(spec.classes)
+    seconds = time.perf_counter() - start
+    progress("fit", f"{type(estimator).__name__} in {seconds:.2f} s")
     probabilities = estimator.predict_proba(_rows(holdout, spec))
-    report = ClassificationReport.of(actual, probabilities.argmax(axis=1), len(spec.classes))
-    low, high = report.interval
-    progress(
-        "quality",
-        f"hold-out accuracy {report.accuracy:.3f} ({report.correct} of {report.rows}, "
-        f"95 % interval {low:.3f} to {high:.3f})",
-    )
-    figure_data = FigureData(
-        spec.classes, report, _importances(estimator, spec), probabilities, actual
-    )
-    figures = beside.apply_async(draw, (figure_data, draft.folder / "figures"))
+    return _Fitted(spec, dataset, training, holdout, estimator, probabilities, seconds)
 
-    onnx = draft.folder / "model.onnx"
-    export(estimator, spec, onnx)
-    exported = load_exported(onnx)
-    everything = _rows(dataset, spec)
-    parity = Parity.of(estimator.predict_proba(everything), exported(everything))
-    progress(
-        "export",
-        f"ONNX {onnx.stat().st_size / 1024:.0f} KiB, differs from native by at most "
-        f"{parity.largest_difference:.0e}",
-    )
 
-    metrics = {
-        **{f"holdout_{name}": value for name, value in report.to_dict().items()},
-        "holdout_log_loss": log_loss(actual, probabilities),
-        "parity_largest_difference": parity.largest_difference,
-        "fit_seconds": fit_seconds,
-    }
-    golden_rows = _rows(_one_per_class(holdout, spec), spec)
-    draft.write_native(estimator)
+def _write_package(
+    draft: PackageDraft,
+    fitted: _Fitted,
+    config: TrainingConfig,
+    exported: Classifier,
+    metrics: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> None:
+    spec, dataset, report = fitted.spec, fitted.dataset, fitted.report
+    golden = _golden_rows(fitted)
+    answers = exported(golden.astype(np.float32))
+    draft.write_native(fitted.estimator)
     draft.write_json("contract.json", spec.to_dict())
     draft.write_json(
         "holdout.json",
-        {"holdout": holdout.row_hashes.tolist(), "training": training.row_hashes.tolist()},
+        {
+            "holdout": fitted.holdout.row_hashes.tolist(),
+            "training": fitted.training.row_hashes.tolist(),
+        },
     )
-    draft.write_json("profile.json", profile_inputs(spec.feature_names, _rows(training, spec)))
-    draft.write_json("golden.json", _golden(exported, golden_rows))
+    draft.write_json(
+        "profile.json", profile_inputs(spec.feature_names, _rows(fitted.training, spec))
+    )
+    draft.write_json("golden.json", {"rows": golden.tolist(), "probabilities": answers.tolist()})
     draft.write_json(
         "metrics.json",
         {
@@ -154,39 +232,8 @@ def train(
             "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
         },
     )
-    (draft.folder / "card.md").write_text(
-        _card(spec, config, dataset, report, parity), encoding="utf-8"
-    )
-    figures.get()
-    progress("figures", "confusion matrix, importances and confidence")
-
-    package = draft.seal()
-    record = TrainingRecord(
-        experiment_name=config.experiment_name,
-        model_name=config.model_name,
-        package=package,
-        package_version=package.name,
-        spec=spec,
-        parameters=config.parameters(),
-        metrics=metrics,
-        tags={"git_commit": str(provenance["git_commit"])},
-        dataset={
-            "name": dataset.name,
-            "digest": dataset.fingerprint,
-            "source": dataset.source,
-            "rows": str(len(dataset)),
-        },
-        example=golden_rows.tolist(),
-    )
-    try:
-        registered = beside.apply(tracker.record, (record,))
-    except BaseException:
-        shutil.rmtree(package)  # a package that no registry knows of could never be judged
-        raise
-    progress(
-        "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
-    )
-    return Candidate(package, registered, report, parity)
+    card = _card(fitted, config, metrics["parity_largest_difference"])
+    (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
 
 def _rows(dataset: Dataset, spec: ModelSpec) -> np.ndarray:
@@ -199,23 +246,14 @@ def _importances(estimator: Any, spec: ModelSpec) -> dict[str, float]:
     return dict(zip(spec.feature_names, map(float, values)))
 
 
-def _one_per_class(dataset: Dataset, spec: ModelSpec) -> Dataset:
-    codes = dataset.codes(spec.classes)
-    return dataset.take(np.array([np.flatnonzero(codes == code)[0] for code in np.unique(codes)]))
+def _golden_rows(fitted: _Fitted) -> np.ndarray:
+    """The first hold-out row of each class, float64 of shape (n_classes, n_features)."""
+    first = np.unique(fitted.actual, return_index=True)[1]
+    return fitted.holdout.take(first).inputs[list(fitted.spec.feature_names)].to_numpy(float)
 
 
-def _golden(model: Classifier, rows: np.ndarray) -> dict[str, Any]:
-    probabilities = model(rows)
-    return {"rows": rows.tolist(), "probabilities": probabilities.tolist()}
-
-
-def _card(
-    spec: ModelSpec,
-    config: TrainingConfig,
-    dataset: Dataset,
-    report: ClassificationReport,
-    parity: Parity,
-) -> str:
+def _card(fitted: _Fitted, config: TrainingConfig, parity: float) -> str:
+    spec, report, dataset = fitted.spec, fitted.report, fitted.dataset
     low, high = report.interval
     inputs = "\n".join(
         f"| {f.name} | {f.unit} | {f.minimum:g} to {f.maximum:g} | {f.description} |"
@@ -238,7 +276,7 @@ Measured on {report.rows} rows that the model never saw: accuracy {report.accura
 
 ![Confusion matrix](figures/confusion_matrix.png)
 
-The served ONNX model differs from the native one by at most {parity.largest_difference:.1e} in a probability.
+The served ONNX model differs from the native one by at most {parity:.1e} in a probability.
 
 ## Data
 

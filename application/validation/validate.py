@@ -24,7 +24,9 @@ FOLDS = 10
 class JudgedPackage(Protocol):
     """What validation reads of a package."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """The package's version."""
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the package."""
@@ -72,7 +74,7 @@ def judge(
     served: Classifier,
     dataset: Dataset,
     threshold: float,
-) -> tuple[ClassificationReport | None, list[gates.Verdict]]:
+) -> list[gates.Verdict]:
     """Ask every gate.
 
     Args:
@@ -81,7 +83,7 @@ def judge(
         threshold: smallest accuracy on the hold-out that is accepted.
 
     Returns:
-        Quality on the hold-out (None where none of its rows was found) and each gate's verdict.
+        Each gate's verdict; those that need the hold-out are missing where none of it was found.
     """
     spec = ModelSpec.from_dict(package.read_json("contract.json"))
     record = package.read_json("holdout.json")
@@ -91,8 +93,8 @@ def judge(
         gates.holdout_is_unseen(recorded, np.array(record["training"])),
         gates.holdout_is_whole(recorded, holdout.row_hashes),
     ]
-    if not len(holdout):
-        return None, verdicts
+    if len(holdout) == 0:
+        return verdicts
     names = list(spec.feature_names)
     answers = served(holdout.inputs[names].to_numpy(np.float32)).argmax(axis=1)
     report = ClassificationReport.of(holdout.codes(spec.classes), answers, len(spec.classes))
@@ -102,7 +104,7 @@ def judge(
         gates.quality(report, threshold),
         gates.parity(Parity.of(native, served(everything))),
     ]
-    return report, verdicts
+    return verdicts
 
 
 def promote(

@@ -50,7 +50,7 @@ class Dataset:
 
     def codes(self, classes: tuple[str, ...]) -> np.ndarray:
         """int64 array of shape (n_rows,): position of each label in `classes`."""
-        return pd.Index(classes).get_indexer(pd.Index(self.labels)).astype(np.int64)
+        return np.asarray(pd.Index(classes).get_indexer(pd.Index(self.labels)), dtype=np.int64)
 
 
 def _digest(text: str, size: int) -> str:

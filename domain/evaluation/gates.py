@@ -19,6 +19,11 @@ class Verdict:
     accepted: bool
     reason: str
 
+    @property
+    def word(self) -> str:
+        """The verdict in a word."""
+        return "accepted" if self.accepted else "REFUSED"
+
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain data."""
         return asdict(self)
@@ -45,11 +50,7 @@ def holdout_is_whole(recorded: np.ndarray, found: np.ndarray) -> Verdict:
 
 def quality(report: ClassificationReport, threshold: float) -> Verdict:
     """Refuse when the accuracy on the hold-out is below the threshold."""
-    low, high = report.interval
-    reason = (
-        f"hold-out accuracy {report.accuracy:.3f} ({report.correct} of {report.rows}, "
-        f"95 % interval {low:.3f} to {high:.3f}), threshold {threshold:.3f}"
-    )
+    reason = f"hold-out {report}, threshold {threshold:.3f}"
     return Verdict("quality", report.accuracy >= threshold, reason)
 
 

@@ -24,6 +24,13 @@ class ClassificationReport:
         counts = np.bincount(pairs, minlength=n_classes * n_classes)
         return cls(counts.reshape(n_classes, n_classes))
 
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"accuracy {self.accuracy:.3f} ({self.correct} of {self.rows}, "
+            f"95 % interval {low:.3f} to {high:.3f})"
+        )
+
     @property
     def rows(self) -> int:
         """Number of labelled rows."""

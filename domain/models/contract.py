@@ -74,7 +74,7 @@ class ModelSpec:
         Raises:
             InputError: no rows, a row of another width, a value that is not finite or out of range.
         """
-        if not len(rows):
+        if len(rows) == 0:
             raise InputError("there are no rows: send at least one")
         width = len(self.features)
         for index, row in enumerate(rows):

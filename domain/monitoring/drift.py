@@ -10,8 +10,8 @@ from domain.monitoring.profile import InputProfile
 def population_stability_index(profile: InputProfile, values: np.ndarray) -> float:
     """PSI of `values`, shape (n_rows,), against the profile; 0 where nothing moved.
 
-    By custom, below 0.1 is stable and above 0.25 has moved. Half a row is added to each bin, so that
-    an empty bin gives a finite score.
+    By custom, below 0.1 is stable and above 0.25 has moved. Half a row is added to each bin, so
+    that an empty bin gives a finite score.
 
     References:
         N. Siddiqi, "Credit Risk Scorecards", 2006.

@@ -41,8 +41,14 @@ class Release:
     bento_tag: str
     folder: str
     port: int
+    workers: int
     pid: int
     started: float
+
+    @property
+    def bento(self) -> Path:
+        """The exported Bento that it serves."""
+        return Path(self.folder) / "bento"
 
     def process(self) -> psutil.Process | None:
         """Its process, unless it has ended (a reused pid has another start time)."""
@@ -80,7 +86,7 @@ class LocalEnvironment:
     def deploy(
         self, bento: Path, version: str, bento_tag: str, golden: Golden, workers: int, log_url: str
     ) -> Release:
-        """Roll an exported Bento out; the former release serves on until the new one has proven right.
+        """Roll an exported Bento out; the former release serves until the new one has proven right.
 
         Raises:
             DeploymentError: the new release failed; it was stopped, the former one serves on.
@@ -88,6 +94,10 @@ class LocalEnvironment:
         self._folder.mkdir(parents=True, exist_ok=True)
         old = self.current()
         self._check_public_port()
+        if old and old.process() and old.workers == workers and _same_bento(old.bento, bento):
+            check_answers(self._port, golden, version)
+            show_step("unchanged", f"{bento_tag} serves already, and answers right")
+            return old
         place = self._folder / "releases" / f"{version}-{int(time.time())}"
         shutil.copytree(bento, place / "bento")
         show_step("start", f"{bento_tag} beside {old.bento_tag if old else 'nothing'}")
@@ -123,9 +133,13 @@ class LocalEnvironment:
         former = _read_release(self._previous)
         if former is None:
             raise DeploymentError("there is no former release to go back to")
-        bento = Path(former.folder) / "bento"
         return self.deploy(
-            bento, former.version, former.bento_tag, golden_of(bento), workers, log_url
+            former.bento,
+            former.version,
+            former.bento_tag,
+            golden_of(former.bento),
+            workers,
+            log_url,
         )
 
     def smoke(self) -> str:
@@ -137,7 +151,7 @@ class LocalEnvironment:
         release = self.current()
         if release is None:
             raise DeploymentError("nothing is deployed here")
-        check_answers(self._port, golden_of(Path(release.folder) / "bento"), release.version)
+        check_answers(self._port, golden_of(release.bento), release.version)
         return release.version
 
     def stop(self) -> bool:
@@ -201,6 +215,11 @@ class LocalEnvironment:
                 shutil.rmtree(place)
 
 
+def _same_bento(one: Path, other: Path) -> bool:
+    """Whether two exported Bentos come from one build: its time stands in the description."""
+    return (one / "bento.yaml").read_bytes() == (other / "bento.yaml").read_bytes()
+
+
 def golden_of(bento: Path) -> Golden:
     """The golden requests of the one model in an exported Bento."""
     (package,) = (path.parent for path in bento.glob("models/*/*/golden.json"))
@@ -257,7 +276,7 @@ def _start(place: Path, version: str, bento_tag: str, workers: int, log_url: str
         start_new_session=True,
     )
     started = psutil.Process(process.pid).create_time()
-    return Release(version, bento_tag, str(place), port, process.pid, started)
+    return Release(version, bento_tag, str(place), port, workers, process.pid, started)
 
 
 def _inherited() -> dict[str, str]:

@@ -26,7 +26,7 @@ def load_onnx(path: Path, threads: int = 1) -> Classifier:
 
     def classify(rows: np.ndarray) -> np.ndarray:
         """float32 (n_rows, n_features) → float32 (n_rows, n_classes)."""
-        (probabilities,) = session.run(outputs, {name: rows})
+        probabilities: np.ndarray = session.run(outputs, {name: rows})[0]
         return probabilities
 
     return classify

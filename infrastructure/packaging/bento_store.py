@@ -1,6 +1,6 @@
 """Accepted packages in BentoML's model store, and Bentos made of them.
 
-BentoML reads BENTOML_HOME when it is imported: set it in the environment before (the Makefile does).
+BentoML reads BENTOML_HOME when it is imported: set it in the environment before.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _STORED = frozenset({"model.yaml", NATIVE})  # what BentoML's store adds, what i
 
 
 def new_version(base: str, now: datetime | None = None) -> str:
-    """A version that sorts by time and is never given twice, such as 1.0.0-20260131-120000-3fa9c1."""
+    """A version that sorts by time and is never given twice, 1.0.0-20260131-120000-3fa9c1."""
     now = now or datetime.now(UTC)
     return f"{base}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 

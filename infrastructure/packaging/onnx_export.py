@@ -9,7 +9,7 @@ from domain.models.contract import ModelSpec
 
 
 def export_onnx(estimator: Any, spec: ModelSpec, path: Path) -> None:
-    """Write a classifier that takes float32 (n_rows, n_features) and gives labels and probabilities.
+    """Write a model that takes float32 (n_rows, n_features) and gives labels and probabilities.
 
     Raises:
         skl2onnx.common.exceptions.MissingShapeCalculator: skl2onnx has no converter for it.

@@ -63,4 +63,4 @@ class MlflowRegistry:
             client.set_registered_model_alias(model_name, CHAMPION, version.version)
             if former:
                 client.set_registered_model_alias(model_name, PREVIOUS, former)
-        return RegisteredVersion(model_name, version.version, version.run_id)
+        return RegisteredVersion(model_name, str(version.version), str(version.run_id))

@@ -15,7 +15,7 @@ def draw_figures(data: FigureData, folder: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4.2))
-    axes = figure.subplots()
+    axes = figure.add_subplot()
     counts = data.report.confusion
     axes.imshow(counts, cmap="Blues", vmin=0)
     for (row, column), count in np.ndenumerate(counts):
@@ -35,14 +35,14 @@ def draw_figures(data: FigureData, folder: Path) -> None:
 
     if data.importances:
         figure = Figure(figsize=(5, 3))
-        axes = figure.subplots()
+        axes = figure.add_subplot()
         pairs = sorted(data.importances.items(), key=lambda pair: pair[1])
         axes.barh([name for name, _ in pairs], [value for _, value in pairs])
         axes.set(xlabel="mean decrease in impurity", title="Feature importance")
         figure.savefig(folder / "feature_importance.png", dpi=100)
 
     figure = Figure(figsize=(5, 3))
-    axes = figure.subplots()
+    axes = figure.add_subplot()
     right = data.probabilities.argmax(axis=1) == data.actual
     confidence = data.probabilities.max(axis=1)
     axes.hist(

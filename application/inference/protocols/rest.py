@@ -6,7 +6,8 @@
 | POST /classify_json | one object with the inputs by name, or ``{"instances": [{…}, …]}`` |
 | GET, POST /health_check | |
 | POST /get_metrics_summary | ``{"hours": 1}`` |
-| POST /feedback | ``{"request_id", "row", "actual_class"}``, or the inputs with ``predicted_class`` and ``actual_class`` |
+| POST /feedback | ``{"request_id", "row", "actual_class"}``, or the inputs with
+``predicted_class`` and ``actual_class`` |
 """
 
 from __future__ import annotations
@@ -57,6 +58,29 @@ class PredictionFeedback(msgspec.Struct, forbid_unknown_fields=True):
     row: int = 0
 
 
+class _Decoders:  # pylint: disable=too-few-public-methods
+    """Decoders of every request body; those with inputs follow the contract's names."""
+
+    def __init__(self, features: tuple[str, ...]) -> None:
+        fields: list[Any] = [(feature, float) for feature in features]
+        labels: list[Any] = [("predicted_class", str | int), ("actual_class", str | int)]
+        confidence: list[Any] = [("confidence", float | None, None)]
+        row = _struct("Row", fields)
+        self.keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self.rows: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[list[float] | float])
+        self.row = msgspec.json.Decoder(row)
+        self.instances = msgspec.json.Decoder(_struct("Instances", [("instances", list[row])]))  # type: ignore[valid-type]
+        self.inputs_feedback = msgspec.json.Decoder(
+            _struct("Feedback", fields + labels + confidence)
+        )
+        self.prediction_feedback = msgspec.json.Decoder(PredictionFeedback)
+        self.summary = msgspec.json.Decoder(SummaryRequest)
+
+
+def _struct(name: str, fields: list[Any]) -> Any:
+    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+
+
 class ClassifierApi:
     """Turns request bodies into answers; knows nothing of HTTP but the bodies.
 
@@ -81,46 +105,27 @@ class ClassifierApi:
         self._log = log
         self._spec = spec
         self._feedback = Feedback(spec, log, metrics)
-        fields = [(feature, float) for feature in spec.feature_names]
-        row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True)
-        self._rows: msgspec.json.Decoder[list[list[float] | float]] = msgspec.json.Decoder(
-            list[list[float] | float]
-        )
-        self._row_object: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
-        self._instances: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            msgspec.defstruct("Instances", [("instances", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
-        )
-        self._keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
-        labelled = [("predicted_class", str | int), ("actual_class", str | int)]
-        self._inputs_feedback: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            msgspec.defstruct(
-                "InputsFeedback",
-                [*fields, *labelled, ("confidence", float | None, None)],  # type: ignore[list-item]
-                forbid_unknown_fields=True,
-            )
-        )
-        self._prediction_feedback = msgspec.json.Decoder(PredictionFeedback)
-        self._summary = msgspec.json.Decoder(SummaryRequest)
+        self._decode = _Decoders(spec.feature_names)
 
     def classify(self, body: bytes, request_id: str) -> Any:
         """Answer ``[[…], …]`` or one flat row."""
-        rows = self._rows.decode(body)
+        rows = self._decode.rows.decode(body)
         if rows and not isinstance(rows[0], list):
-            rows = [rows]  # type: ignore[list-item]
+            rows = [rows]
         for index, row in enumerate(rows):
             if not isinstance(row, list):
                 raise InputError(f"row {index} is a number, expected a list of numbers")
             for column, value in enumerate(row):
                 if not isinstance(value, float):
                     raise InputError(f"row {index}, value {column} is a list, expected a number")
-        return self._answer(self._predictor.predict(request_id, rows))  # type: ignore[arg-type]
+        return self._answer(self._predictor.predict(request_id, rows))
 
     def classify_json(self, body: bytes, request_id: str) -> Any:
         """Answer one object, or the objects under ``instances``."""
-        if "instances" in self._keys.decode(body):
-            objects = self._instances.decode(body).instances
+        if "instances" in self._decode.keys.decode(body):
+            objects = self._decode.instances.decode(body).instances
         else:
-            objects = [self._row_object.decode(body)]
+            objects = [self._decode.row.decode(body)]
         rows = [msgspec.structs.astuple(item) for item in objects]
         return self._answer(self._predictor.predict(request_id, rows))
 
@@ -135,7 +140,7 @@ class ClassifierApi:
 
     def get_metrics_summary(self, body: bytes, _request_id: str) -> Any:
         """Totals of the last hours."""
-        hours = self._summary.decode(body or b"{}").hours
+        hours = self._decode.summary.decode(body or b"{}").hours
         if not 0 < hours <= 24 * 366:
             raise InputError(f"hours: {hours:g} is not between 0 and {24 * 366}")
         self._accountant.flush()
@@ -144,13 +149,13 @@ class ClassifierApi:
     def feedback(self, body: bytes, _request_id: str) -> Any:
         """Record what a prediction should have been."""
         self._accountant.flush()
-        if "request_id" in self._keys.decode(body):
-            given = self._prediction_feedback.decode(body)
+        if "request_id" in self._decode.keys.decode(body):
+            given = self._decode.prediction_feedback.decode(body)
             recorded = self._feedback.for_prediction(
                 given.request_id, given.row, given.actual_class
             )
         else:
-            item = self._inputs_feedback.decode(body)
+            item = self._decode.inputs_feedback.decode(body)
             inputs = [getattr(item, name) for name in self._spec.feature_names]
             recorded = self._feedback.for_inputs(
                 inputs, item.predicted_class, item.actual_class, item.confidence

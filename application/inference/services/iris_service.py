@@ -1,8 +1,8 @@
 """The iris classifier as a BentoML service.
 
-BentoML gives workers, health probes, /metrics, packaging and the page at /. The endpoints below are
-answered by `RestMiddleware` before BentoML decodes anything; their methods here describe them on the
-page and in the OpenAPI document, and answer the same when they are called in process.
+BentoML gives workers, health probes, /metrics, packaging and the page at /. The endpoints below
+are answered by `RestMiddleware` before BentoML decodes anything; their methods here describe them
+on the page and in the OpenAPI document, and answer the same when they are called in process.
 """
 
 from __future__ import annotations
@@ -129,4 +129,7 @@ def _log_url() -> str:
     return Settings().prediction_log_url or f"sqlite:///{home}/predictions.db"
 
 
-IrisClassifier.add_asgi_middleware(RestMiddleware, api=lambda: _running[0])
+# the decorator has made a bentoml.Service of the class
+IrisClassifier.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
+    RestMiddleware, api=lambda: _running[0]
+)

@@ -1,4 +1,4 @@
-"""Train the iris classifier: `python application/training/pipelines/iris_training_pipeline.py --help`.
+"""Train a classifier: `python application/training/pipelines/iris_training_pipeline.py --help`.
 
 Slow libraries are imported inside functions: a second process imports MLflow and matplotlib while
 this one imports scikit-learn and trains.

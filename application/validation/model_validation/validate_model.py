@@ -9,10 +9,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from domain.errors import GateRefusal, MlopsError
 from shared.console import fail, show_step
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from infrastructure.registry.mlflow_registry import MlflowRegistry
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,63 +49,48 @@ def _validate(options: argparse.Namespace) -> None:
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
     from tqdm import tqdm
 
-    from application.training.config import TrainingConfig, config_path
+    from application.training.config import TrainingConfig
     from application.validation.validate import cross_validate, judge, promote
     from domain.models import catalog
     from infrastructure.compute.receipts import write_receipt
     from infrastructure.inference.onnx_runtime import load_onnx
     from infrastructure.packaging.bento_store import add_package
     from infrastructure.packaging.model_package import ModelPackage
-    from infrastructure.registry.mlflow_registry import CANDIDATE, MlflowRegistry
+    from infrastructure.registry.mlflow_registry import MlflowRegistry
 
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-    if options.train_receipt:
-        trained = json.loads(options.train_receipt.read_text(encoding="utf-8"))
-        folder = options.model_path or Path(trained["package"])
-    else:
-        folder = options.model_path or registry.package_of(
-            TrainingConfig.read(config_path(options.model)).model_name, CANDIDATE
-        )
-    package = ModelPackage(folder.resolve())
+    package = ModelPackage(_find_package(options, registry).resolve())
     config = TrainingConfig.model_validate(package.read_json("provenance.json")["config"])
     threshold = config.validation.threshold if options.threshold is None else options.threshold
     model = catalog.get(package.read_json("contract.json")["name"])
-    dataset = model.load()
-    report, verdicts = judge(package, load_onnx(package.onnx), dataset, threshold)
+    verdicts = judge(package, load_onnx(package.onnx), model.load(), threshold)
     for verdict in verdicts:
-        show_step(
-            "accepted" if verdict.accepted else "REFUSED", f"{verdict.gate}: {verdict.reason}"
-        )
+        show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")
     scores = cross_validate(
         package.load_native(),
-        dataset,
+        model.load(),
         model.SPEC,
         config.data.random_state,
         lambda folds: tqdm(folds, "  cross-validation", leave=False, disable=None),
     )
     show_step("context", f"cross-validated accuracy of the same recipe {scores}")
-    tag, version = promote(
-        package,
-        verdicts,
-        lambda: add_package(
-            package.folder,
-            config.model_name,
-            {"owner": "mlops-template", "stage": "champion", "accuracy": f"{report.accuracy:.4f}"},
-            {
-                "package_version": package.version,
-                "holdout_rows": report.rows,
-                "cross_validated_accuracy": float(scores.scores.mean()),
-            },
-        ),
-        registry,
-        config.model_name,
-    )
+
+    def add_to_store() -> str:
+        accuracy = package.read_json("metrics.json")["holdout_accuracy"]
+        labels = {"owner": "mlops-template", "stage": "champion", "accuracy": f"{accuracy:.4f}"}
+        metadata = {
+            "package_version": package.version,
+            "threshold": threshold,
+            "cross_validated_accuracy": float(scores.scores.mean()),
+        }
+        return add_package(package.folder, config.model_name, labels, metadata)
+
+    tag, version = promote(package, verdicts, add_to_store, registry, config.model_name)
     show_step("champion", f"version {version} of {config.model_name}, {tag} in the Bento store")
     if options.receipt:
         write_receipt(
             options.receipt,
             model_name=config.model_name,
-            package=str(package.folder),
             version=package.version,
             registry_version=version,
             model_tag=tag,
@@ -109,6 +98,19 @@ def _validate(options: argparse.Namespace) -> None:
             verdicts=[verdict.to_dict() for verdict in verdicts],
             cross_validation=scores.scores.tolist(),
         )
+
+
+def _find_package(options: argparse.Namespace, registry: MlflowRegistry) -> Path:
+    """The folder that was named, else that of a training's receipt, else the candidate's."""
+    from application.training.config import TrainingConfig, config_path
+    from infrastructure.registry.mlflow_registry import CANDIDATE
+
+    if options.model_path:
+        return Path(options.model_path)
+    if options.train_receipt:
+        return Path(json.loads(options.train_receipt.read_text(encoding="utf-8"))["package"])
+    name = TrainingConfig.read(config_path(options.model)).model_name
+    return registry.package_of(name, CANDIDATE)
 
 
 def _share(text: str) -> float:

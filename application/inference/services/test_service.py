@@ -1,0 +1,239 @@
+"""What a running iris service promises.
+
+`SERVICE_URL=http://127.0.0.1:3000 pytest application/inference/services/test_service.py` asks a
+service that runs; without SERVICE_URL the exported Bento is served for the tests, with two workers.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+SETOSA = [5.1, 3.5, 1.4, 0.2]
+VIRGINICA = [6.7, 3.0, 5.2, 2.3]
+NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+NAMED = dict(zip(NAMES, SETOSA))
+
+
+def eventually(check: Callable[[], bool]) -> bool:
+    """Whether it comes true in five seconds: metrics are written in batches."""
+    deadline = time.monotonic() + 5
+    while not (done := check()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return done
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """Sum of the samples of that name that carry these labels."""
+    total = 0.0
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith(f"{name}{{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
+def summary(client: httpx.Client, hours: float = 1) -> Any:
+    """The summary's figures."""
+    answer = client.post("/get_metrics_summary", json={"hours": hours})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["status"] == "success"
+    return answer.json()["metrics"]
+
+
+def test_rows_are_classified_with_their_probabilities(client: httpx.Client) -> None:
+    answer = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
+    assert [item["prediction"] for item in answer["predictions"]] == ["setosa", "virginica"]
+    assert [item["prediction_id"] for item in answer["predictions"]] == [0, 2]
+    assert [item["row"] for item in answer["predictions"]] == [0, 1]
+    for item in answer["predictions"]:
+        assert item["confidence"] == item["probabilities"][item["prediction"]]
+        assert sum(item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert set(item["probabilities"]) == {"setosa", "versicolor", "virginica"}
+
+
+def test_a_flat_row_and_named_inputs_give_the_same_answer(client: httpx.Client) -> None:
+    answers = [
+        client.post("/classify", json=[SETOSA]),
+        client.post("/classify", json=SETOSA),
+        client.post("/classify_json", json=NAMED),
+        client.post("/classify_json", json={"instances": [NAMED]}),
+        client.post("/classify_json", json=dict(reversed(NAMED.items()))),
+    ]
+    assert {answer.status_code for answer in answers} == {200}
+    assert all(a.json()["predictions"] == answers[0].json()["predictions"] for a in answers)
+
+
+def test_a_row_is_answered_alone_as_it_is_in_a_batch(client: httpx.Client) -> None:
+    alone = client.post("/classify", json=VIRGINICA).json()["predictions"][0]
+    batch = client.post("/classify", json=[SETOSA] * 50 + [VIRGINICA]).json()["predictions"][-1]
+    assert batch["probabilities"] == alone["probabilities"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> None:
+    answer = client.request(method, "/health_check").json()
+    assert answer["status"] == "healthy"
+    assert answer["model_name"] == "iris_classifier_pipeline"
+    assert answer["version"].startswith("1.0.0-")
+    assert answer["classes"] == ["setosa", "versicolor", "virginica"]
+    assert client.get(answer["metrics_endpoint"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/classify", "[[1, 2, 3]]", 422, "row 0 has 3 values, expected 4"),
+        ("/classify", "[[1, 2, 3, 4], [1]]", 422, "row 1 has 1 values"),
+        ("/classify", '[["a", 1, 2, 3]]', 422, "$[0][0]"),
+        ("/classify", "[[1, null, 2, 3]]", 422, "$[0][1]"),
+        ("/classify", "[[1, NaN, 2, 3]]", 400, "malformed"),
+        ("/classify", "[[1, 1e999, 2, 3]]", 422, "out of range - at `$[0][1]`"),
+        ("/classify", "[[1, -2, 2, 3]]", 422, "row 0, sepal_width: -2 is out of range"),
+        ("/classify", "[]", 422, "no rows"),
+        ("/classify", "[[]]", 422, "row 0 has 0 values"),
+        ("/classify", "", 400, ""),
+        ("/classify", "flower", 400, "malformed"),
+        ("/classify", '{"rows": 1}', 422, "Expected `array`"),
+        ("/classify", str([SETOSA] * 10_001), 422, "10001 rows are too many"),
+        ("/classify_json", '{"sepal_length": 5.1}', 422, "missing required field `sepal_width`"),
+        ("/classify_json", '{"instances": [{}]}', 422, "$.instances[0]"),
+        ("/classify_json", '{"instances": []}', 422, "no rows"),
+        ("/classify_json", "[1, 2, 3, 4]", 422, "Expected `object`"),
+        ("/get_metrics_summary", '{"hours": 0}', 422, "hours"),
+        ("/get_metrics_summary", '{"days": 1}', 422, "unknown field `days`"),
+        ("/feedback", '{"request_id": "unknown", "actual_class": "setosa"}', 404, "unknown"),
+        ("/feedback", '{"actual_class": "setosa"}', 422, "missing required field"),
+    ],
+)
+def test_bad_input_is_refused_with_what_is_wrong_and_where(
+    client: httpx.Client, path: str, body: str, status: int, words: str
+) -> None:
+    answer = client.post(path, content=body)
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["error"]
+
+
+def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
+    assert client.post("/classify", content=b"[" + b" " * 9_000_000 + b"]").status_code == 413
+
+
+def test_another_method_is_refused_and_the_right_one_is_named(client: httpx.Client) -> None:
+    answer = client.get("/classify")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_refused_requests_are_counted_as_errors_and_not_as_predictions(
+    client: httpx.Client,
+) -> None:
+    errors = metric(client, "ml_prediction_errors_total", error_type="invalid_input")
+    predictions = metric(client, "ml_predictions_total")
+    for _ in range(5):
+        client.post("/classify", json=[[1]])
+    counted = errors + 5
+    assert eventually(
+        lambda: metric(client, "ml_prediction_errors_total", error_type="invalid_input") == counted
+    )
+    assert metric(client, "ml_predictions_total") == predictions
+
+
+def test_every_prediction_is_counted_once_whichever_worker_answers(service_url: str) -> None:
+    with httpx.Client(base_url=service_url) as client:
+        before = metric(client, "ml_predictions_total", **{"class": "setosa"})
+        requests = metric(client, "ml_prediction_duration_seconds_count")
+        confidence = metric(client, "ml_prediction_confidence_count", **{"class": "setosa"})
+        logged = summary(client)["total_predictions"]
+        for _ in range(40):  # a connection of its own for each: both workers take some
+            httpx.post(f"{service_url}/classify", json=[SETOSA, SETOSA])
+        assert eventually(
+            lambda: metric(client, "ml_predictions_total", **{"class": "setosa"}) == before + 80
+        )
+        assert metric(client, "ml_prediction_duration_seconds_count") == requests + 40
+        assert (
+            metric(client, "ml_prediction_confidence_count", **{"class": "setosa"})
+            == confidence + 80
+        )
+        assert eventually(lambda: summary(client)["total_predictions"] == logged + 80)
+
+
+def test_the_summary_has_the_figures_that_it_promises(client: httpx.Client) -> None:
+    client.post("/classify", json=[SETOSA, VIRGINICA])
+    assert eventually(lambda: summary(client)["total_predictions"] > 0)
+    figures = summary(client)
+    assert figures["time_period_hours"] == 1
+    assert 0 < figures["average_confidence"] <= 1
+    assert 0 < figures["average_latency_seconds"] < 10
+    assert sum(figures["class_distribution"].values()) == figures["total_predictions"]
+    assert figures["predictions_per_hour"] == figures["total_predictions"]
+
+
+def test_feedback_joins_its_own_prediction_and_counts_as_none(service_url: str) -> None:
+    with httpx.Client(base_url=service_url) as client:
+        answer = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
+        logged = summary(client)
+        for _ in range(10):  # again and again, to either worker: it stays one label
+            told = httpx.post(
+                f"{service_url}/feedback",
+                json={"request_id": answer["request_id"], "row": 1, "actual_class": "versicolor"},
+            )
+            assert told.status_code == 200, told.text
+            assert told.json()["status"] == "feedback_recorded"
+            assert told.json()["predicted_class"] == "virginica"
+            assert told.json()["correct"] is False
+        after = summary(client)
+    assert after["total_predictions"] == logged["total_predictions"]
+    assert after["labeled_predictions"] == logged.get("labeled_predictions", 0) + 1
+
+
+def test_feedback_by_inputs_joins_the_latest_prediction_of_them(client: httpx.Client) -> None:
+    flower = [5.0 + (uuid.uuid4().int % 1000) / 1000, 3.4, 1.5, 0.2]
+    answer = client.post("/classify", json=flower).json()
+    told = client.post(
+        "/feedback",
+        json={
+            **dict(zip(NAMES, flower)),
+            "predicted_class": "setosa",
+            "actual_class": 0,
+            "confidence": 0.9,
+        },
+    ).json()
+    assert told["joined"] is True
+    assert told["request_id"] == answer["request_id"]
+    assert told["correct"] is True
+
+
+def test_labels_give_a_live_accuracy_that_agrees_with_the_summary(client: httpx.Client) -> None:
+    request_id = client.post("/classify", json=SETOSA).json()["request_id"]
+    feedback = {"request_id": request_id, "actual_class": "setosa"}
+    assert client.post("/feedback", json=feedback).status_code == 200
+    figures = summary(client, hours=24)
+    assert metric(client, "ml_model_accuracy") == pytest.approx(figures["accuracy"])
+    assert {"precision", "recall", "f1_score"} <= set(figures)
+
+
+def test_drift_shows_for_each_input_when_enough_rows_have_come(client: httpx.Client) -> None:
+    client.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]] * 1000)
+    # the watch looks every ten seconds at most: ask until it has looked
+    deadline = time.monotonic() + 30
+    while metric(client, "ml_data_drift_score", feature="petal_width") <= 0.25:
+        assert time.monotonic() < deadline, "the drift score did not rise"
+        client.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]])
+        time.sleep(0.1)
+    for name in NAMES:
+        assert metric(client, "ml_data_drift_score", feature=name) > 0.25
+
+
+def test_a_request_keeps_the_identity_that_it_comes_with(client: httpx.Client) -> None:
+    name = f"mine-{uuid.uuid4().hex}"
+    answer = client.post("/classify", json=SETOSA, headers={"x-request-id": name})
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == name
+
+
+def test_bentos_own_endpoints_are_still_there(client: httpx.Client) -> None:
+    for path in ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"):
+        assert client.get(path).status_code == 200, path
+    assert "/classify" in client.get("/docs.json").json()["paths"]

@@ -1,0 +1,3 @@
+"""Fixtures that tests in several places share."""
+
+pytest_plugins = ["tests.served"]

@@ -1,0 +1,103 @@
+"""Ask a deployed service for a prediction and give it feedback: `make demo`.
+
+Shows the request, the answer, and the metrics that changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from domain.errors import DeploymentError, MlopsError
+from infrastructure.deployment.local import LocalEnvironment, golden_of
+from shared.console import fail, show_step
+from shared.settings import Settings
+
+PATIENCE_SECONDS = 5.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Send a prediction and its feedback; 0 when both show in the metrics."""
+    parser = argparse.ArgumentParser(description="Send a prediction and feedback; show metrics.")
+    parser.add_argument("--env", default="staging", help="staging or production (%(default)s)")
+    parser.add_argument("--port", type=int, default=3000, help="public port (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()
+        if release is None:
+            raise DeploymentError(f"nothing is deployed in {options.env}: make deploy")
+        _demonstrate(f"http://127.0.0.1:{options.port}", golden_of(release.bento).rows[0])
+    except MlopsError as error:
+        return fail(error)
+    return 0
+
+
+def _demonstrate(url: str, row: Any) -> None:
+    before = read_metrics(url)
+    answer = _post(f"{url}/classify", [row])
+    prediction = answer["predictions"][0]
+    show_step("asked", f"POST /classify {json.dumps([row])}")
+    show_step("answer", f"{prediction['prediction']}, confidence {prediction['confidence']:.3f}")
+    feedback = {
+        "request_id": answer["request_id"],
+        "row": prediction["row"],
+        "actual_class": prediction["prediction"],
+    }
+    recorded = _post(f"{url}/feedback", feedback)
+    show_step("feedback", f"it was {recorded['actual_class']}: {recorded['status']}")
+    changed = _wait_for_change(url, before)
+    for name, value in changed.items():
+        was = before.get(name)
+        show_step("metric", f"{name} {'' if was is None else f'{was:g} → '}{value:g}")
+
+
+def _wait_for_change(url: str, before: dict[str, float]) -> dict[str, float]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        after = read_metrics(url)
+        changed = {name: value for name, value in after.items() if before.get(name) != value}
+        if any(name.startswith("ml_predictions_total") for name in changed):
+            return changed
+        time.sleep(0.05)
+    raise DeploymentError(f"the prediction does not show in {url}/metrics")
+
+
+def read_metrics(url: str) -> dict[str, float]:
+    """The model's metrics without histogram buckets, by name and labels.
+
+    The labels that say which model it is, the same everywhere, are left out.
+    """
+    # pylint: disable-next=import-outside-toplevel  # only the demonstration parses metrics
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = text_string_to_metric_families(_get(f"{url}/metrics").decode())
+    values = {}
+    for sample in (sample for family in families for sample in family.samples):
+        if sample.name.startswith("ml_") and not sample.name.endswith(("_bucket", "_created")):
+            labels = {k: v for k, v in sample.labels.items() if k not in ("model_name", "version")}
+            shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
+            values[f"{sample.name}{{{shown}}}" if shown else sample.name] = sample.value
+    return values
+
+
+def _get(url: str, body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:  # nosec B310: http only
+            content: bytes = response.read()
+            return content
+    except urllib.error.URLError as error:
+        raise DeploymentError(f"{url} does not answer: {error}") from error
+
+
+def _post(url: str, data: Any) -> Any:
+    return json.loads(_get(url, json.dumps(data).encode()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

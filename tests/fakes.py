@@ -1,0 +1,300 @@
+"""Stand-ins for the ports of `application.ports` and for what the use cases are given."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from application.inference.predictor import Answered
+from application.ports import (
+    Classifier,
+    FigureData,
+    LabelledPrediction,
+    LoggedPrediction,
+    RegisteredVersion,
+    Traffic,
+    TrainingRecord,
+)
+from domain.data.dataset import Dataset
+from domain.errors import RegistryError
+from domain.models import iris
+from domain.models.contract import ModelSpec
+
+SETOSA = (5.1, 3.5, 1.4, 0.2)
+VERSICOLOR = (6.4, 3.2, 4.5, 1.5)
+VIRGINICA = (6.3, 3.3, 6.0, 2.5)
+
+
+class FakeClassifier:
+    """Tells iris species by the length of the petal, and keeps what it was asked.
+
+    Args:
+        failure: raised instead of an answer.
+    """
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.asked: list[np.ndarray] = []
+        self._failure = failure
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """0.8 for the species, 0.1 for each of the others; float32 of shape (n_rows, 3)."""
+        self.asked.append(rows)
+        if self._failure:
+            raise self._failure
+        probabilities = np.full((len(rows), 3), 0.1, dtype=np.float32)
+        probabilities[np.arange(len(rows)), np.digitize(rows[:, 2], [2.5, 4.9])] = 0.8
+        return probabilities
+
+
+class FakeExporter:
+    """Writes the estimator as a pickle.
+
+    Args:
+        failure: raised after the file has been written.
+    """
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self._failure = failure
+
+    def __call__(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path`."""
+        path.write_bytes(pickle.dumps(estimator))
+        if self._failure:
+            raise self._failure
+
+
+class FakeLoader:
+    """Reads what a `FakeExporter` wrote.
+
+    Args:
+        error: added to every probability.
+    """
+
+    def __init__(self, error: float = 0.0) -> None:
+        self._error = error
+
+    def __call__(self, path: Path) -> Classifier:
+        """The model as a function."""
+        estimator = pickle.loads(path.read_bytes())
+        return lambda rows: (estimator.predict_proba(rows) + self._error).astype(np.float32)
+
+
+class FakeDrawFigures:
+    """Writes a file in place of the figures, and keeps what it was to draw."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.drawn: list[FigureData] = []
+        self._failure = failure
+
+    def __call__(self, data: FigureData, folder: Path) -> None:
+        """Write one file into `folder`."""
+        if self._failure:
+            raise self._failure
+        (folder / "confusion_matrix.png").write_bytes(b"a figure")
+        self.drawn.append(data)
+
+
+class FakeTracker:
+    """Keeps the records of training runs; versions count from 1."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.records: list[TrainingRecord] = []
+        self._failure = failure
+
+    def record(self, record: TrainingRecord) -> RegisteredVersion:
+        """Keep one record."""
+        if self._failure:
+            raise self._failure
+        self.records.append(record)
+        number = len(self.records)
+        return RegisteredVersion(record.model_name, str(number), f"run-{number}")
+
+
+class FakeRegistry:
+    """Versions and aliases in memory.
+
+    Args:
+        journal: what was done, in order; may be shared with other fakes.
+    """
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.packages: dict[tuple[str, str], Path] = {}
+        self.journal = [] if journal is None else journal
+
+    def package_of(self, model_name: str, alias: str) -> Path:
+        """Folder of the package that an alias points to."""
+        try:
+            return self.packages[model_name, alias]
+        except KeyError as error:
+            raise RegistryError(f"{model_name} has no {alias} in the registry") from error
+
+    def promote(self, model_name: str, package_version: str) -> RegisteredVersion:
+        """Point ``champion`` to a version."""
+        self.packages[model_name, "champion"] = Path(package_version)
+        self.journal.append(f"promoted {model_name} {package_version}")
+        return RegisteredVersion(model_name, "7", "run-7")
+
+
+@dataclass
+class FakeMetrics:
+    """Counts in memory."""
+
+    predictions: Counter[str] = field(default_factory=Counter)
+    confidences: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    accuracy: float | None = None
+    drift: dict[str, float] = field(default_factory=dict)
+
+    def record_predictions(
+        self, classes: Sequence[str], confidences: Sequence[float], latency: float
+    ) -> None:
+        """Count one answered request."""
+        self.predictions.update(classes)
+        self.confidences += confidences
+        self.latencies.append(latency)
+
+    def record_error(self, error_type: str) -> None:
+        """Count a request that was not answered."""
+        self.errors[error_type] += 1
+
+    def set_accuracy(self, accuracy: float) -> None:
+        """Keep the live accuracy."""
+        self.accuracy = accuracy
+
+    def set_drift(self, scores: Mapping[str, float]) -> None:
+        """Keep the drift scores."""
+        self.drift = dict(scores)
+
+
+class FakePredictionLog:
+    """Predictions and labels in memory.
+
+    Attributes:
+        batches: gets each batch when it has been added, or the exception that was raised instead;
+            a test waits on it.
+        failures: raised by the next calls of `add`, one each.
+    """
+
+    def __init__(self, failures: Sequence[Exception] = ()) -> None:
+        self.predictions: list[LoggedPrediction] = []
+        self.labels: dict[tuple[str, int], tuple[float, LabelledPrediction]] = {}
+        self.batches: SimpleQueue[Sequence[LoggedPrediction] | Exception] = SimpleQueue()
+        self.failures = list(failures)
+
+    def add(self, predictions: Sequence[LoggedPrediction]) -> None:
+        """Append predictions."""
+        if self.failures:
+            failure = self.failures.pop(0)
+            self.batches.put(failure)
+            raise failure
+        self.predictions += predictions
+        self.batches.put(predictions)
+
+    def find(self, request_id: str, row: int) -> LoggedPrediction | None:
+        """A prediction by its identity."""
+        found = (p for p in self._latest_first() if (p.request_id, p.row) == (request_id, row))
+        return next(found, None)
+
+    def find_unlabelled(self, inputs: Sequence[float], predicted: int) -> LoggedPrediction | None:
+        """The latest prediction of that class for those inputs that has no label yet."""
+        found = (
+            p
+            for p in self._latest_first()
+            if list(p.inputs) == list(inputs)
+            and p.predicted == predicted
+            and (p.request_id, p.row) not in self.labels
+        )
+        return next(found, None)
+
+    def label(self, labelled: LabelledPrediction, at: float) -> None:
+        """Keep the true class of a prediction."""
+        self.labels[labelled.request_id, labelled.row] = at, labelled
+
+    def traffic(self, since: float) -> Traffic:
+        """Totals since a time."""
+        recent = [p for p in self.predictions if p.at >= since]
+        return Traffic(
+            len(recent),
+            float(np.mean([p.confidence for p in recent])) if recent else None,
+            float(np.mean([p.latency for p in recent])) if recent else None,
+            Counter(p.predicted for p in recent),
+        )
+
+    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
+        """How often each pair (predicted, actual) was labelled since a time."""
+        recent = (labelled for at, labelled in self.labels.values() if at >= since)
+        return Counter((labelled.predicted, labelled.actual) for labelled in recent)
+
+    def recent_inputs(self, rows: int) -> np.ndarray:
+        """Inputs of the latest predictions."""
+        return np.array([p.inputs for p in self._latest_first()[:rows]])
+
+    def _latest_first(self) -> list[LoggedPrediction]:
+        return self.predictions[::-1]
+
+
+class FakeAccounts:
+    """Keeps what it is told of."""
+
+    def __init__(self) -> None:
+        self.answered: list[Answered] = []
+
+    def account(self, answered: Answered) -> None:
+        """Keep one answered request."""
+        self.answered.append(answered)
+
+
+@dataclass
+class FakePackage:
+    """A package in memory, as validation reads it."""
+
+    files: dict[str, Any]
+    native: Any
+    version: str = "1.0.0-fake"
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the package."""
+        return self.files[name]
+
+    def load_native(self) -> Any:
+        """The native model."""
+        return self.native
+
+
+def fake_model(dataset: Dataset) -> Any:
+    """The iris model of the catalog with other data."""
+    return SimpleNamespace(SPEC=iris.SPEC, load=lambda: dataset, build=iris.build)
+
+
+def answered_request(request_id: str, *rows: Sequence[float], at: float = 0.0) -> Answered:
+    """A request as a predictor with a `FakeClassifier` answers it, in 2 ms."""
+    values = np.array(rows, dtype=np.float32)
+    probabilities = FakeClassifier()(values)
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    return Answered(request_id, at, values, probabilities, predicted, confidence, 0.002)
+
+
+def logged_prediction(
+    request_id: str, inputs: Sequence[float], *, row: int = 0, at: float = 0.0
+) -> LoggedPrediction:
+    """One row of an `answered_request`, as the log keeps it."""
+    answered = answered_request(request_id, inputs, at=at)
+    return LoggedPrediction(
+        request_id,
+        row,
+        at,
+        answered.rows[0].tolist(),
+        int(answered.predicted[0]),
+        float(answered.confidence[0]),
+        answered.latency,
+    )

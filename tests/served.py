@@ -1,0 +1,166 @@
+"""The real chain in a temporary home, and the Bento it made, served."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.paths import ROOT
+
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Home:
+    """A place of its own for everything that the chain writes."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a user who keeps everything here."""
+        inherited = {key: value for key, value in os.environ.items() if key not in _MAKE_STATE}
+        return {
+            **inherited,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
+            "MODEL_REGISTRY_DIR": str(self.folder / "packages"),
+            "BENTOML_HOME": str(self.folder / "bentoml"),
+            "RECEIPTS_DIR": str(self.receipts.parent),
+            "RELEASES_DIR": str(self.folder / "releases"),
+        }
+
+    @property
+    def receipts(self) -> Path:
+        """Where the receipts of iris lie."""
+        return self.folder / "build/iris"
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command from the root of the clone."""
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run make."""
+        return self.run("make", *arguments)
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the interpreter of the tests."""
+        return self.run(sys.executable, *arguments)
+
+
+_MAKE_STATE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"}
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serve(bento: Path, home: Path, workers: int, **environment: str) -> Iterator[str]:
+    """Serve an exported Bento until the block ends; its URL, once it is ready."""
+    home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    log = home / "service.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "bentoml", "serve", str(bento)),
+                *("--host", "127.0.0.1", "--port", str(port)),
+            ],
+            cwd=home,
+            env=_serving_environment(home, workers, environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(url, process, log)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _serving_environment(
+    home: Path, workers: int, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Nothing of the clone: an exported Bento serves on its own."""
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return {
+        **inherited,
+        "BENTOML_HOME": str(home),
+        "PREDICTION_LOG_URL": f"sqlite:///{home / 'predictions.db'}",
+        "WORKERS": str(workers),
+        "BENTOML_DO_NOT_TRACK": "True",
+        **environment,
+    }
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the service says that it is ready, or fail with its log."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"the service did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which the chain has run up to the champion's Bento; tests must not change it."""
+    place = Home(tmp_path_factory.mktemp("home"))
+    done = place.make("bento-build")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place
+
+
+@pytest.fixture(scope="session")
+def exported_bento(request: pytest.FixtureRequest) -> Path:
+    """The exported Bento: the one that BENTO names, else one made here."""
+    if named := os.environ.get("BENTO"):
+        return Path(named).resolve()
+    made: Home = request.getfixturevalue("home")
+    return made.receipts / "bento"
+
+
+@pytest.fixture(scope="session")
+def service_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A running service: the one that SERVICE_URL names, else the Bento with two workers."""
+    if named := os.environ.get("SERVICE_URL"):
+        yield named.rstrip("/")
+        return
+    bento: Path = request.getfixturevalue("exported_bento")
+    with serve(bento, tmp_path_factory.mktemp("service"), workers=2) as url:
+        yield url
+
+
+@pytest.fixture
+def client(service_url: str) -> Iterator[httpx.Client]:
+    """A client of the running service."""
+    with httpx.Client(base_url=service_url, timeout=30) as made:
+        yield made

@@ -1,0 +1,122 @@
+"""What each gate refuses and what it accepts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from domain.evaluation import gates
+from domain.evaluation.metrics import ClassificationReport
+from domain.evaluation.parity import Parity
+
+HOLDOUT = np.array([f"{number:016x}" for number in range(30)])
+TRAINING = np.array([f"{number:016x}" for number in range(30, 150)])
+NONE = np.array([])
+
+
+def report_with(correct: int, rows: int) -> ClassificationReport:
+    """A report of two classes with so many right answers."""
+    return ClassificationReport(np.array([[correct, rows - correct], [0, 0]]))
+
+
+def test_a_hold_out_that_was_never_learned_from_is_accepted() -> None:
+    verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING)
+    assert verdict.accepted
+    assert verdict.reason == "0 of 30 hold-out rows were in training"
+
+
+@pytest.mark.parametrize("seen", range(0, 30, 7))
+def test_one_hold_out_row_that_was_in_training_is_refused(seen: int) -> None:
+    verdict = gates.holdout_is_unseen(HOLDOUT, np.append(TRAINING, HOLDOUT[seen]))
+    assert not verdict.accepted
+    assert verdict.reason == "1 of 30 hold-out rows were in training"
+
+
+def test_every_seen_row_is_counted() -> None:
+    verdict = gates.holdout_is_unseen(HOLDOUT, np.concatenate([TRAINING, HOLDOUT]))
+    assert verdict.reason == "30 of 30 hold-out rows were in training"
+
+
+def test_a_whole_hold_out_is_accepted_in_any_order() -> None:
+    verdict = gates.holdout_is_whole(HOLDOUT, HOLDOUT[::-1])
+    assert verdict.accepted
+    assert verdict.reason == "30 of 30 hold-out rows found in the data"
+
+
+@pytest.mark.parametrize("missing", range(0, 30, 7))
+def test_one_hold_out_row_that_is_missing_from_the_data_is_refused(missing: int) -> None:
+    verdict = gates.holdout_is_whole(HOLDOUT, np.delete(HOLDOUT, missing))
+    assert not verdict.accepted
+    assert verdict.reason == "29 of 30 hold-out rows found in the data"
+
+
+def test_an_empty_hold_out_is_refused_by_both_gates() -> None:
+    assert not gates.holdout_is_unseen(NONE, TRAINING).accepted
+    assert not gates.holdout_is_whole(NONE, NONE).accepted
+
+
+def test_an_accuracy_at_the_threshold_is_accepted() -> None:
+    assert gates.quality(report_with(27, 30), 0.9).accepted
+
+
+def test_an_accuracy_just_below_the_threshold_is_refused_with_its_figures() -> None:
+    verdict = gates.quality(report_with(26, 30), 0.9)
+    assert not verdict.accepted
+    assert "accuracy 0.867 (26 of 30" in verdict.reason
+    assert "threshold 0.900" in verdict.reason
+
+
+@pytest.mark.parametrize("correct", range(31))
+def test_quality_refuses_exactly_what_is_below_the_threshold(correct: int) -> None:
+    accepted = gates.quality(report_with(correct, 30), 0.85).accepted
+    assert accepted == (correct >= 26)
+
+
+def test_quality_tells_the_interval_of_the_accuracy() -> None:
+    assert "95 % interval 0.744 to 0.965" in gates.quality(report_with(27, 30), 0.9).reason
+
+
+@pytest.mark.parametrize("difference", [0.0, 3e-7, 1e-5])
+def test_a_difference_within_the_tolerance_is_accepted(difference: float) -> None:
+    assert gates.parity(Parity(150, difference, 0)).accepted
+
+
+@pytest.mark.parametrize("difference", [1.01e-5, 0.5, np.inf, np.nan])
+def test_a_difference_above_the_tolerance_or_none_at_all_is_refused(difference: float) -> None:
+    verdict = gates.parity(Parity(150, difference, 0))
+    assert not verdict.accepted
+    assert f"differ by at most {difference:.1e} (tolerance 1e-05)" in verdict.reason
+
+
+def test_one_changed_class_is_refused_however_small_the_difference() -> None:
+    verdict = gates.parity(Parity(150, 1e-9, 1))
+    assert not verdict.accepted
+    assert "in the class of 1 of 150 rows" in verdict.reason
+
+
+def test_the_tolerance_of_parity_can_be_chosen() -> None:
+    measured = Parity(150, 1e-3, 0)
+    assert gates.parity(measured, tolerance=1e-2).accepted
+    assert not gates.parity(measured, tolerance=1e-4).accepted
+
+
+def test_a_verdict_is_named_after_its_gate() -> None:
+    verdicts = [
+        gates.holdout_is_unseen(HOLDOUT, TRAINING),
+        gates.holdout_is_whole(HOLDOUT, HOLDOUT),
+        gates.quality(report_with(1, 1), 0),
+        gates.parity(Parity(1, 0.0, 0)),
+    ]
+    names = [verdict.gate for verdict in verdicts]
+    assert names == ["holdout_is_unseen", "holdout_is_whole", "quality", "parity"]
+
+
+def test_a_verdict_can_be_written_as_json() -> None:
+    for verdict in (gates.holdout_is_unseen(HOLDOUT, TRAINING), gates.parity(Parity(1, 0.1, 0))):
+        assert json.loads(json.dumps(verdict.to_dict())) == {
+            "gate": verdict.gate,
+            "accepted": verdict.accepted,
+            "reason": verdict.reason,
+        }

@@ -1,0 +1,116 @@
+"""Figures of quality, against those of scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from domain.evaluation.metrics import ClassificationReport, log_loss, wilson_interval
+
+
+def random_labels(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Actual and predicted class numbers; in most cases a class is missing on either side."""
+    rng = np.random.default_rng(seed)
+    n_classes, rows = int(rng.integers(2, 7)), int(rng.integers(1, 40))
+    weights = rng.dirichlet(np.full(n_classes, 0.4), size=2)
+    actual, predicted = (rng.choice(n_classes, size=rows, p=weight) for weight in weights)
+    return actual, predicted, n_classes
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_figures_are_those_of_scikit_learn(seed: int) -> None:
+    actual, predicted, n_classes = random_labels(seed)
+    precision, recall, f1_score, _ = metrics.precision_recall_fscore_support(
+        actual, predicted, average="macro", zero_division=0
+    )
+    assert ClassificationReport.of(actual, predicted, n_classes).to_dict() == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(actual, predicted),
+            "precision": precision,
+            "recall": recall,
+            "f1_score": f1_score,
+        }
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_confusion_matrix_is_that_of_scikit_learn(seed: int) -> None:
+    actual, predicted, n_classes = random_labels(seed)
+    report = ClassificationReport.of(actual, predicted, n_classes)
+    reference = metrics.confusion_matrix(actual, predicted, labels=range(n_classes))
+    assert report.confusion.tolist() == reference.tolist()
+    assert report.rows == len(actual)
+    assert report.correct == (actual == predicted).sum()
+
+
+def test_rows_of_the_confusion_matrix_are_true_and_columns_predicted() -> None:
+    report = ClassificationReport.of(np.array([0, 0, 2]), np.array([1, 1, 2]), 3)
+    assert report.confusion.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_a_perfect_model_has_one_in_every_figure() -> None:
+    labels = np.array([0, 1, 2, 2])
+    assert set(ClassificationReport.of(labels, labels, 3).to_dict().values()) == {1.0}
+
+
+def test_a_model_that_is_always_wrong_has_zero_in_every_figure() -> None:
+    report = ClassificationReport.of(np.array([0, 1]), np.array([1, 0]), 3)
+    assert set(report.to_dict().values()) == {0.0}
+
+
+def test_a_class_that_never_occurs_does_not_lower_the_figures() -> None:
+    labels = np.array([0, 1, 1])
+    assert ClassificationReport.of(labels, labels, 9).f1_score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),  # R. G. Newcombe, 1998, table I, method 3
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (29, 29, 0.8830, 1.0000),
+    ],
+)
+def test_the_interval_is_the_published_one(
+    successes: int, trials: int, low: float, high: float
+) -> None:
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_interval_holds_the_share_and_stays_within_0_and_1() -> None:
+    for trials in (1, 2, 30, 1000):
+        for successes in range(0, trials + 1, max(1, trials // 10)):
+            low, high = wilson_interval(successes, trials)
+            assert 0 <= low <= successes / trials <= high <= 1
+
+
+def test_more_rows_make_the_interval_narrower() -> None:
+    widths = [high - low for low, high in (wilson_interval(9 * n, 10 * n) for n in (1, 3, 10, 99))]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_the_report_has_the_interval_of_its_accuracy() -> None:
+    report = ClassificationReport(np.array([[13, 2], [1, 14]]))
+    assert report.interval == wilson_interval(27, 30)
+    assert report.interval == pytest.approx((0.7438, 0.9654), abs=5e-5)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_log_loss_is_that_of_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(4), size=50)
+    actual = rng.integers(4, size=50)
+    reference = metrics.log_loss(actual, probabilities, labels=range(4))
+    assert log_loss(actual, probabilities) == pytest.approx(reference)
+
+
+def test_log_loss_of_a_certain_and_right_model_is_zero() -> None:
+    assert log_loss(np.array([0, 1]), np.eye(2)) == 0
+
+
+def test_log_loss_of_a_certain_and_wrong_model_is_large_but_finite() -> None:
+    loss = log_loss(np.array([1, 0]), np.eye(2))
+    assert 30 < loss < 40

@@ -1,0 +1,69 @@
+"""Population stability index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from domain.monitoring.drift import population_stability_index
+from domain.monitoring.profile import InputProfile
+
+RNG = np.random.default_rng(0)
+TRAINING = RNG.normal(size=1000)
+PROFILE = InputProfile.of(TRAINING)
+
+
+def test_the_score_is_the_one_worked_out_by_hand() -> None:
+    halves = InputProfile(np.array([0.5]), np.array([0.5, 0.5]))
+    # (3 + ½, 1 + ½) of 5: shares 0.7 and 0.3 against 0.5 and 0.5
+    by_hand = 0.2 * np.log(0.7 / 0.5) - 0.2 * np.log(0.3 / 0.5)
+    score = population_stability_index(halves, np.array([0.0, 0.0, 0.0, 1.0]))
+    assert score == pytest.approx(by_hand)
+
+
+def test_the_training_rows_themselves_have_not_moved() -> None:
+    assert population_stability_index(PROFILE, TRAINING) < 0.001
+
+
+def test_other_rows_of_the_same_kind_are_stable() -> None:
+    scores = [population_stability_index(PROFILE, RNG.normal(size=1000)) for _ in range(50)]
+    assert max(scores) < 0.1
+
+
+def test_the_order_of_the_values_does_not_matter() -> None:
+    values = RNG.normal(0.3, 1, size=400)
+    shuffled = RNG.permutation(values)
+    assert population_stability_index(PROFILE, shuffled) == population_stability_index(
+        PROFILE, values
+    )
+
+
+def test_the_further_the_values_move_the_higher_the_score() -> None:
+    scores = [population_stability_index(PROFILE, TRAINING + shift) for shift in np.arange(0, 4)]
+    assert scores == sorted(scores)
+    assert scores[1] > 0.25
+
+
+@pytest.mark.parametrize("scale", [0.2, 4.0])
+def test_values_that_spread_less_or_more_have_moved(scale: float) -> None:
+    assert population_stability_index(PROFILE, TRAINING * scale) > 0.25
+
+
+@pytest.mark.parametrize("value", [-1e9, 0.0, 1e9])
+def test_values_that_all_fall_into_one_bin_give_a_high_but_finite_score(value: float) -> None:
+    score = population_stability_index(PROFILE, np.full(1000, value))
+    assert np.isfinite(score)
+    assert score > 1
+
+
+def test_no_score_is_negative() -> None:
+    for _ in range(50):
+        profile = InputProfile.of(RNG.normal(size=int(RNG.integers(1, 60))))
+        values = RNG.normal(RNG.normal(), 1, size=int(RNG.integers(1, 60)))
+        assert population_stability_index(profile, values) >= 0
+
+
+def test_a_constant_input_that_stays_is_stable_and_one_that_moves_is_not() -> None:
+    profile = InputProfile.of(np.full(200, 3.5))
+    assert population_stability_index(profile, np.full(200, 3.5)) < 0.1
+    assert population_stability_index(profile, np.full(200, 3.6)) > 0.25

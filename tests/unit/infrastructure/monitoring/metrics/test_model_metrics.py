@@ -1,0 +1,228 @@
+"""What Prometheus is told of a model, by one process and by several."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from infrastructure.monitoring.metrics.model_metrics import (
+    CONFIDENCE_BUCKETS,
+    LATENCY_BUCKETS,
+    ModelMetricsCollector,
+    start_metrics_server,
+)
+from shared.paths import ROOT
+
+CLASSES = ("setosa", "versicolor", "virginica")
+LABELS = {"model_name": "iris", "version": "1.0.0-a"}
+NAMES = {
+    "ml_predictions_total": {"model_name", "version", "class"},
+    "ml_prediction_duration_seconds": {"model_name", "version"},
+    "ml_model_accuracy": {"model_name", "version"},
+    "ml_prediction_confidence": {"model_name", "version", "class"},
+    "ml_data_drift_score": {"model_name", "feature"},
+    "ml_prediction_errors_total": {"model_name", "version", "error_type"},
+}
+
+
+@pytest.fixture(name="registry")
+def _registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture(name="metrics")
+def _metrics(registry: CollectorRegistry) -> ModelMetricsCollector:
+    return ModelMetricsCollector(*LABELS.values(), CLASSES, registry)
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    """A sample of the model, None where there is no such series."""
+    return registry.get_sample_value(name, {**LABELS, **labels})
+
+
+def series(registry: CollectorRegistry) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+    """Name and labels of every series."""
+    return {
+        (sample.name, frozenset(sample.labels.items()))
+        for family in registry.collect()
+        for sample in family.samples
+    }
+
+
+def test_the_six_metrics_have_the_promised_names_and_labels(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    metrics.record_predictions(["setosa"], [0.9], 0.001)
+    metrics.record_error("invalid_input")
+    metrics.set_accuracy(0.9)
+    metrics.set_drift({"petal_width": 0.1})
+    found: dict[str, set[str]] = {}
+    for family in registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found[name] = set().union(*(sample.labels for sample in family.samples)) - {"le"}
+    assert found == NAMES
+
+
+def test_each_metric_explains_itself(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    assert metrics
+    assert all(family.documentation.endswith(".") for family in registry.collect())
+
+
+def test_every_class_has_its_series_from_the_start(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    assert metrics
+    for name in CLASSES:
+        assert value(registry, "ml_predictions_total", **{"class": name}) == 0
+        assert value(registry, "ml_prediction_confidence_count", **{"class": name}) == 0
+
+
+def test_rows_are_counted_by_class_and_latency_once_for_a_request(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    metrics.record_predictions(["setosa", "setosa", "virginica"], [0.95, 1.0, 0.5], 0.002)
+    metrics.record_predictions(["virginica"], [0.7], 0.02)
+    counts = [value(registry, "ml_predictions_total", **{"class": name}) for name in CLASSES]
+    assert counts == [2, 0, 2]
+    assert value(registry, "ml_prediction_duration_seconds_count") == 2
+    assert value(registry, "ml_prediction_duration_seconds_sum") == pytest.approx(0.022)
+    confidence = "ml_prediction_confidence"
+    assert value(registry, f"{confidence}_sum", **{"class": "setosa"}) == pytest.approx(1.95)
+    assert value(registry, f"{confidence}_bucket", **{"class": "setosa"}, le="0.95") == 1
+    assert value(registry, f"{confidence}_bucket", **{"class": "setosa"}, le="1.0") == 2
+
+
+def test_errors_are_counted_by_reason_and_not_as_predictions(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    for error_type in ("invalid_input", "internal", "invalid_input"):
+        metrics.record_error(error_type)
+    assert value(registry, "ml_prediction_errors_total", error_type="invalid_input") == 2
+    assert value(registry, "ml_prediction_errors_total", error_type="internal") == 1
+    assert value(registry, "ml_prediction_duration_seconds_count") == 0
+
+
+def test_accuracy_has_no_series_before_the_first_label(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    metrics.record_predictions(["setosa"], [0.9], 0.001)
+    assert value(registry, "ml_model_accuracy") is None
+    metrics.set_accuracy(0.75)
+    assert value(registry, "ml_model_accuracy") == 0.75
+
+
+def test_drift_is_shown_by_input_and_replaced_by_the_next_look(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    metrics.set_drift({"petal_width": 0.3, "petal_length": 0.1})
+    metrics.set_drift({"petal_width": 0.05})
+    name, model = "ml_data_drift_score", LABELS["model_name"]
+    width = {"model_name": model, "feature": "petal_width"}
+    length = {"model_name": model, "feature": "petal_length"}
+    assert registry.get_sample_value(name, width) == 0.05
+    assert registry.get_sample_value(name, length) == 0.1
+
+
+def test_recording_uses_the_series_that_are_there_and_makes_none(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    before = series(registry)
+    metrics.record_predictions(CLASSES, [0.5, 0.6, 0.7], 0.001)
+    assert series(registry) == before
+    with pytest.raises(KeyError):
+        metrics.record_predictions(["tulip"], [0.5], 0.001)
+    assert series(registry) == before
+
+
+def test_memory_does_not_grow_with_predictions(metrics: ModelMetricsCollector) -> None:
+    def record(count: int) -> None:
+        for number in range(count):
+            metrics.record_predictions([CLASSES[number % 3]], [number / count], number / count)
+
+    record(100)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        record(20_000)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000  # less than a byte for each
+
+
+@pytest.mark.parametrize("buckets", [LATENCY_BUCKETS, CONFIDENCE_BUCKETS])
+def test_buckets_increase(buckets: tuple[float, ...]) -> None:
+    assert list(buckets) == sorted(set(buckets))
+
+
+def test_the_metrics_server_serves_them_over_http(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    metrics.record_predictions(["setosa"], [0.9], 0.001)
+    server, thread = start_metrics_server(0, registry)
+    try:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{server.server_port}/metrics", timeout=5
+        ) as response:
+            text = response.read().decode()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+    line = 'ml_predictions_total{class="setosa",model_name="iris",version="1.0.0-a"} 1.0'
+    assert line in text.splitlines()
+    assert not thread.is_alive()
+
+
+WORKER = """
+import json, sys
+from prometheus_client import CollectorRegistry
+from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
+work = json.loads(sys.argv[1])
+metrics = ModelMetricsCollector(*work["model"], work["classes"], CollectorRegistry())
+metrics.record_predictions(*work["predictions"])
+metrics.record_error("internal")
+if "accuracy" in work:
+    metrics.set_accuracy(work["accuracy"])
+    metrics.set_drift({"petal_width": work["accuracy"]})
+"""
+
+
+def run_worker(folder: Path, predictions: list[Any], **more: float) -> None:
+    """A worker process that writes its metrics to `folder` and ends."""
+    work = {"model": [*LABELS.values()], "classes": CLASSES, "predictions": predictions, **more}
+    subprocess.run(
+        [sys.executable, "-c", WORKER, json.dumps(work)],
+        cwd=ROOT,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        check=True,
+        timeout=30,
+    )
+
+
+def test_several_workers_are_summed_and_the_latest_gauge_counts(tmp_path: Path) -> None:
+    run_worker(tmp_path, [["setosa", "virginica"], [0.9, 0.6], 0.001], accuracy=0.9)
+    run_worker(tmp_path, [["setosa"], [0.8], 0.003], accuracy=0.4)
+    run_worker(tmp_path, [["setosa"], [0.8], 0.003])  # has seen no label
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(tmp_path))
+    assert value(registry, "ml_predictions_total", **{"class": "setosa"}) == 3
+    assert value(registry, "ml_predictions_total", **{"class": "virginica"}) == 1
+    assert value(registry, "ml_predictions_total", **{"class": "versicolor"}) == 0
+    assert value(registry, "ml_prediction_errors_total", error_type="internal") == 3
+    assert value(registry, "ml_prediction_duration_seconds_count") == 3
+    assert value(registry, "ml_model_accuracy") == 0.4
+    drift = {"model_name": LABELS["model_name"], "feature": "petal_width"}
+    assert registry.get_sample_value("ml_data_drift_score", drift) == 0.4

@@ -1,0 +1,222 @@
+"""A package is written whole or not at all, and one that was tampered with is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from domain.errors import PackageError
+from domain.models.iris import SPEC
+from infrastructure.packaging.model_package import (
+    MANIFEST,
+    NATIVE,
+    ModelPackage,
+    PackageDraft,
+    new_version,
+)
+
+FILES = [
+    "card.md",
+    "contract.json",
+    "figures/confidence.png",
+    "golden.json",
+    "holdout.json",
+    "metrics.json",
+    "model.joblib",
+    "model.onnx",
+    "profile.json",
+    "provenance.json",
+]
+
+
+@pytest.fixture(scope="module", name="sealed")
+def _sealed(make_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_package(tmp_path_factory.mktemp("packages"), "iris_classifier", "1.0.0-a")
+
+
+@pytest.fixture(name="copy")
+def _copy(sealed: Path, tmp_path: Path) -> Path:
+    """A copy of the sealed package that may be written to."""
+    folder = tmp_path / sealed.name
+    shutil.copytree(sealed, folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+    return folder
+
+
+@pytest.fixture(name="stored")
+def _stored(copy: Path) -> Path:
+    """A copy as BentoML's store has it: without the native model, with a file of BentoML's."""
+    (copy / NATIVE).unlink()
+    (copy / "model.yaml").write_text("name: iris_classifier\n", encoding="utf-8")
+    return copy
+
+
+def flip_a_byte(path: Path) -> None:
+    """Change one bit in the middle of a file; its size stays."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def files_in(folder: Path) -> list[str]:
+    """Every file but the manifest."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def test_these_tests_know_every_file_of_a_package(sealed: Path) -> None:
+    assert files_in(sealed) == FILES
+
+
+def test_a_draft_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no memory"):
+        with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+            draft.write_json("metrics.json", {"accuracy": 0.9})
+            raise RuntimeError("no memory")
+    assert list((tmp_path / "iris").iterdir()) == []
+
+
+def test_a_draft_that_was_not_sealed_leaves_no_file_behind(tmp_path: Path) -> None:
+    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+        draft.write_json("metrics.json", {"accuracy": 0.9})
+    assert list((tmp_path / "iris").iterdir()) == []
+
+
+def test_a_package_is_not_seen_before_it_is_sealed(tmp_path: Path) -> None:
+    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+        assert not (tmp_path / "iris/1.0.0-a").exists()
+        assert draft.folder.name.startswith(".")
+        assert draft.seal() == tmp_path / "iris/1.0.0-a"
+    assert [path.name for path in (tmp_path / "iris").iterdir()] == ["1.0.0-a"]
+
+
+def test_a_number_that_json_does_not_know_is_not_written(tmp_path: Path) -> None:
+    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft, pytest.raises(ValueError):
+        draft.write_json("metrics.json", {"accuracy": float("nan")})
+
+
+def test_sealing_never_replaces_a_package(sealed: Path, make_package: Callable[..., Path]) -> None:
+    with pytest.raises(OSError):
+        make_package(sealed.parents[1], sealed.parent.name, sealed.name)
+    assert ModelPackage(sealed).version == sealed.name
+
+
+def test_sealed_files_are_read_only(sealed: Path) -> None:
+    modes = {name: (sealed / name).stat().st_mode & 0o777 for name in [*FILES, MANIFEST]}
+    assert set(modes.values()) == {0o444}
+
+
+def test_the_manifest_has_the_digest_of_every_file(sealed: Path) -> None:
+    digests = {name: hashlib.sha256((sealed / name).read_bytes()).hexdigest() for name in FILES}
+    lines = (sealed / MANIFEST).read_text("utf-8").splitlines()
+    assert sorted(lines) == sorted(f"{digest}  {name}" for name, digest in digests.items())
+
+
+def test_a_sealed_package_is_read_back(sealed: Path, forest: RandomForestClassifier) -> None:
+    package = ModelPackage(sealed)
+    assert package.version == "1.0.0-a"
+    assert package.onnx.read_bytes() == (sealed / "model.onnx").read_bytes()
+    assert package.read_json("contract.json")["name"] == SPEC.name
+    assert package.load_native().n_estimators == forest.n_estimators
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_flipped_bit_is_refused_and_the_file_is_named(copy: Path, name: str) -> None:
+    flip_a_byte(copy / name)
+    with pytest.raises(PackageError, match=re.escape(f"{name} differs from its digest")):
+        ModelPackage(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused_and_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(PackageError, match=re.escape(f"{name} is missing")):
+        ModelPackage(copy)
+
+
+@pytest.mark.parametrize("name", ["extra.py", "figures/extra.png", "model.yaml", ".hidden"])
+def test_an_added_file_is_refused_and_named(copy: Path, name: str) -> None:
+    (copy / name).write_text("x", encoding="utf-8")
+    with pytest.raises(PackageError, match=re.escape(f"{name} is not in {MANIFEST}")):
+        ModelPackage(copy)
+
+
+@pytest.mark.xfail(strict=True, reason="every file that has the manifest's name is passed over")
+def test_a_second_manifest_in_a_subfolder_is_an_added_file(copy: Path) -> None:
+    (copy / "figures" / MANIFEST).write_text("x", encoding="utf-8")
+    with pytest.raises(PackageError, match="is not in"):
+        ModelPackage(copy)
+
+
+def test_a_file_that_only_the_manifest_names_is_refused(copy: Path) -> None:
+    manifest = copy / MANIFEST
+    manifest.write_text(f"{manifest.read_text('utf-8')}{'0' * 64}  ghost.bin\n", encoding="utf-8")
+    with pytest.raises(PackageError, match="ghost.bin is missing"):
+        ModelPackage(copy)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_folder_without_manifest_is_no_package(copy: Path, stored: bool) -> None:
+    (copy / MANIFEST).unlink()
+    with pytest.raises(PackageError, match=f"no model package: it has no {MANIFEST}"):
+        ModelPackage(copy, stored=stored)
+
+
+def test_a_folder_that_does_not_exist_is_no_package(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="no model package"):
+        ModelPackage(tmp_path / "nowhere")
+
+
+def test_a_stored_copy_needs_no_native_model_and_may_have_bentomls_file(stored: Path) -> None:
+    assert ModelPackage(stored, stored=True).version == "1.0.0-a"
+
+
+def test_what_is_forgiven_in_the_store_is_refused_elsewhere(stored: Path) -> None:
+    with pytest.raises(PackageError):
+        ModelPackage(stored)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != NATIVE])
+def test_the_store_forgives_no_flipped_bit(stored: Path, name: str) -> None:
+    flip_a_byte(stored / name)
+    with pytest.raises(PackageError, match=re.escape(f"{name} differs from its digest")):
+        ModelPackage(stored, stored=True)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != NATIVE])
+def test_the_store_forgives_no_other_missing_file(stored: Path, name: str) -> None:
+    (stored / name).unlink()
+    with pytest.raises(PackageError, match=re.escape(f"{name} is missing")):
+        ModelPackage(stored, stored=True)
+
+
+@pytest.mark.parametrize("name", ["extra.py", "figures/model.yaml", "figures/model.joblib"])
+def test_the_store_forgives_no_other_added_file(stored: Path, name: str) -> None:
+    (stored / name).write_text("x", encoding="utf-8")
+    with pytest.raises(PackageError, match=re.escape(f"{name} is not in {MANIFEST}")):
+        ModelPackage(stored, stored=True)
+
+
+def test_versions_sort_by_time() -> None:
+    start = datetime(2026, 1, 31, 23, 59, 58, tzinfo=UTC)
+    versions = [new_version("1.0.0", start + timedelta(seconds=n)) for n in range(5)]
+    assert sorted(versions) == versions
+    assert versions[0].startswith("1.0.0-20260131-235958-")
+
+
+def test_versions_of_the_same_moment_differ() -> None:
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    assert len({new_version("1.0.0", now) for _ in range(20)}) == 20
+
+
+def test_a_version_is_a_plain_name_that_registry_store_and_folder_accept() -> None:
+    assert re.fullmatch(r"1\.0\.0-\d{8}-\d{6}-[0-9a-f]{6}", new_version("1.0.0"))

@@ -1,0 +1,80 @@
+"""A package says which commit, lock and libraries it was made with."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from infrastructure.provenance import LIBRARIES, collect_provenance
+
+
+@pytest.fixture(autouse=True)
+def _no_repository_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a git hook sets them
+        monkeypatch.delenv(name, raising=False)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as somebody; what it answered."""
+    somebody = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+    done = subprocess.run(
+        ["git", *somebody, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(name="clone")
+def _clone(tmp_path: Path) -> Path:
+    """A repository with one commit."""
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "poetry.lock").write_text("locked\n", encoding="utf-8")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "Lock")
+    return tmp_path
+
+
+def test_the_commit_is_named_in_full(clone: Path) -> None:
+    assert collect_provenance(clone)["git_commit"] == git(clone, "rev-parse", "HEAD")
+
+
+def test_a_tag_does_not_stand_for_the_commit(clone: Path) -> None:
+    git(clone, "tag", "--annotate", "--message", "First", "v1.0.0")
+    assert collect_provenance(clone)["git_commit"] == git(clone, "rev-parse", "HEAD")
+
+
+def test_a_changed_file_makes_the_commit_dirty(clone: Path) -> None:
+    (clone / "poetry.lock").write_text("changed\n", encoding="utf-8")
+    expected = f"{git(clone, 'rev-parse', 'HEAD')}-dirty"
+    assert collect_provenance(clone)["git_commit"] == expected
+
+
+def test_outside_a_repository_the_commit_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert collect_provenance(tmp_path)["git_commit"] == "unknown"
+
+
+def test_the_lock_is_named_by_its_digest(clone: Path) -> None:
+    expected = hashlib.sha256(b"locked\n").hexdigest()
+    assert collect_provenance(clone)["lock_sha256"] == expected
+    (clone / "poetry.lock").unlink()
+    assert collect_provenance(clone)["lock_sha256"] is None
+
+
+def test_python_and_libraries_are_those_that_run(clone: Path) -> None:
+    collected = collect_provenance(clone)
+    assert collected["python"] == platform.python_version()
+    assert collected["libraries"] == {name: version(name) for name in LIBRARIES}
+    assert "scikit-learn" in collected["libraries"]
+
+
+def test_the_time_is_now_with_its_zone(clone: Path) -> None:
+    created = datetime.fromisoformat(collect_provenance(clone)["created"])
+    assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)

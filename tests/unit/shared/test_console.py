@@ -1,0 +1,26 @@
+"""What entry points say on the terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.console import fail, show_step
+
+
+def test_steps_are_shown_one_a_line_with_their_results_below_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_step("data", "150 rows")
+    show_step("quality", "accuracy 0.933")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["data", "150", "rows"]
+    assert first.index("150 rows") == second.index("accuracy 0.933")
+
+
+def test_a_failure_is_told_on_standard_error_and_ends_with_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fail(ValueError("no such model")) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "error: no such model\n"
+    assert captured.out == ""

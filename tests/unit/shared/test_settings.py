@@ -1,0 +1,108 @@
+"""Places have defaults inside the clone, and each can be moved by the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from shared.paths import ROOT
+from shared.settings import Settings
+
+FOLDERS = {
+    "MODEL_REGISTRY_DIR": "packages_dir",
+    "BENTOML_HOME": "bento_home",
+    "RECEIPTS_DIR": "receipts_dir",
+    "RELEASES_DIR": "releases_dir",
+}
+DATABASES = {"MLFLOW_TRACKING_URI": "tracking_uri", "PREDICTION_LOG_URL": "prediction_log_url"}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*FOLDERS, *DATABASES):
+        monkeypatch.delenv(name, raising=False)
+
+
+def settings(env_file: Path | None = None) -> Settings:
+    """Settings of the environment and of this .env file, not of the clone's."""
+    return Settings(_env_file=env_file)  # type: ignore[call-arg]
+
+
+def test_all_state_lies_inside_the_clone_by_default() -> None:
+    defaults = settings()
+    assert defaults.packages_dir == ROOT / "application/registry/model_registry"
+    assert defaults.bento_home == ROOT / ".bentoml"
+    assert defaults.receipts_dir == ROOT / "build"
+    assert defaults.releases_dir == ROOT / ".releases"
+    assert defaults.tracking_uri == f"sqlite:///{ROOT}/mlflow.db"
+    assert defaults.prediction_log_url is None
+
+
+def test_every_setting_is_tested_here() -> None:
+    assert set(Settings.model_fields) == {*FOLDERS.values(), *DATABASES.values()}
+
+
+@pytest.mark.parametrize(("variable", "field"), FOLDERS.items())
+def test_the_environment_moves_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, field: str
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert getattr(settings(), field) == tmp_path
+
+
+@pytest.mark.parametrize(("variable", "field"), FOLDERS.items())
+def test_a_relative_folder_is_taken_from_the_clone_whatever_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, field: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "state/here")
+    assert getattr(settings(), field) == ROOT / "state/here"
+
+
+@pytest.mark.parametrize(("variable", "field"), DATABASES.items())
+@pytest.mark.parametrize(
+    ("given", "resolved"),
+    [
+        ("sqlite:///state/some.db", f"sqlite:///{ROOT}/state/some.db"),
+        ("sqlite:////var/some.db", "sqlite:////var/some.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("postgresql://user@db/predictions", "postgresql://user@db/predictions"),
+    ],
+)
+def test_a_relative_sqlite_file_is_taken_from_the_clone_and_other_addresses_stay(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    field: str,
+    given: str,
+    resolved: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, given)
+    assert getattr(settings(), field) == resolved
+
+
+def test_an_env_file_sets_places_and_its_other_lines_are_left_alone(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("RECEIPTS_DIR=receipts\nPORT=3001\n", encoding="utf-8")
+    assert settings(env_file).receipts_dir == ROOT / "receipts"
+
+
+def test_the_environment_goes_before_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("RECEIPTS_DIR=receipts\n", encoding="utf-8")
+    monkeypatch.setenv("RECEIPTS_DIR", "elsewhere")
+    assert settings(env_file).receipts_dir == ROOT / "elsewhere"
+
+
+def test_the_env_file_is_that_of_the_clone() -> None:
+    assert Settings.model_config["env_file"] == ROOT / ".env"
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings().receipts_dir = Path("elsewhere")  # type: ignore[misc]
