@@ -108,7 +108,7 @@ class MlflowTracker:
         experiment = client.get_run(run_id).info.experiment_id
         logged = client.create_logged_model(experiment, "model", run_id)
         with tempfile.TemporaryDirectory() as folder:
-            _write_mlflow_model(record, Path(folder))
+            _write_mlflow_model(record, Path(folder), run_id, logged.model_id)
             client.log_model_artifacts(logged.model_id, folder)
         client.finalize_logged_model(logged.model_id, "READY")
         try:
@@ -127,7 +127,7 @@ class MlflowTracker:
         return registered.version
 
 
-def _write_mlflow_model(record: TrainingRecord, folder: Path) -> None:
+def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model_id: str) -> None:
     """Write what `mlflow.pyfunc.load_model` reads: the served ONNX, signature and requirements.
 
     `mlflow.onnx.save_model` would scan every installed package to compare it with requirements that
@@ -141,6 +141,8 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path) -> None:
     spec, floats = record.spec, np.dtype("float32")
     requirements = [f"{name}=={version(name)}" for name in SERVED_BY]
     model = Model(
+        run_id=run_id,
+        model_id=model_id,
         signature=ModelSignature(
             Schema([TensorSpec(floats, (-1, len(spec.features)), "inputs")]),
             Schema(
@@ -152,8 +154,8 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path) -> None:
         ),
         saved_input_example_info={
             "artifact_path": "input_example.json",
+            "serving_input_path": "serving_input_example.json",
             "type": "ndarray",
-            "format": "tf-serving",
         },
         metadata={"package_version": record.package_version},
     )
@@ -174,11 +176,12 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path) -> None:
     )
     model.save(str(folder / "MLmodel"))
     shutil.copyfile(record.package / "model.onnx", folder / "model.onnx")
-    example = {"inputs": {"inputs": [list(row) for row in record.example]}}
+    example = {"inputs": [list(row) for row in record.example]}
     pip = {"pip": requirements}
     python = platform.python_version()
     for name, text in {
         "input_example.json": json.dumps(example),
+        "serving_input_example.json": json.dumps({"inputs": example}),
         "requirements.txt": "\n".join(requirements) + "\n",
         # JSON is YAML, so that no writer of YAML is needed
         "conda.yaml": json.dumps(

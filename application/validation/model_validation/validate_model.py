@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Judge, and promote what is accepted; 0 accepted, 2 refused, 1 not judged."""
+    """Judge, and promote what is accepted; 0 accepted, 3 refused, 1 not judged."""
     parser = argparse.ArgumentParser(description="Judge a candidate; promote it when accepted.")
     parser.add_argument("--model", default="iris", help="name in domain/models (%(default)s)")
     parser.add_argument(
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         _validate(options)
     except GateRefusal as error:
         fail(error)
-        return 2
+        return 3
     except MlopsError as error:
         return fail(error)
     return 0

@@ -1,0 +1,296 @@
+"""The real chain in a home of its own: MLflow on SQLite, BentoML's store, make's receipts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from infrastructure.packaging.model_package import MANIFEST, ModelPackage
+from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOUS
+from infrastructure.tracking.mlflow_tracker import open_client
+from shared.paths import ROOT
+from tests.served import Home
+
+NAME = "iris_classifier_pipeline"
+PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
+VALIDATE = "application/validation/model_validation/validate_model.py"
+CONFIG = ROOT / "application/training/configs/iris_config.json"
+
+
+def receipt(home: Home, step: str) -> Any:
+    """What a step wrote."""
+    return json.loads((home.receipts / f"{step}.json").read_text(encoding="utf-8"))
+
+
+def aliases(home: Home) -> dict[str, str]:
+    """Versions by alias."""
+    client = open_client(home.environment["MLFLOW_TRACKING_URI"])
+    return {k: str(v) for k, v in client.get_registered_model(NAME).aliases.items()}
+
+
+def stored(home: Home) -> list[str]:
+    """Versions in the Bento store."""
+    folder = Path(home.environment["BENTOML_HOME"]) / "models" / NAME
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+def forge(package: Path, target: Path, name: str, data: Any) -> Path:
+    """A copy of a package with another file, its manifest in order: what only a gate can refuse."""
+    shutil.copytree(package, target)
+    changed = target / name
+    changed.chmod(0o644)
+    changed.write_text(json.dumps(data), encoding="utf-8")
+    manifest = target / MANIFEST
+    manifest.chmod(0o644)
+    digest = hashlib.sha256(changed.read_bytes()).hexdigest()
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    kept = [f"{digest}  {name}" if line.endswith(f"  {name}") else line for line in lines]
+    manifest.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return target
+
+
+@pytest.fixture(name="own")
+def fixture_own(home: Home, tmp_path: Path) -> Iterator[Home]:
+    """A copy of the home that a test may change."""
+    shutil.copytree(home.folder, tmp_path / "own", symlinks=True)
+    place = Home(tmp_path / "own")
+    for step in ("train", "validate", "bento-build"):
+        moved = home.receipts / f"{step}.json"
+        text = moved.read_text(encoding="utf-8").replace(str(home.folder), str(place.folder))
+        (place.receipts / f"{step}.json").write_text(text, encoding="utf-8")
+    yield place
+
+
+def test_training_records_the_run_with_everything_that_it_needs_to_be_judged(home: Home) -> None:
+    trained = receipt(home, "train")
+    client = open_client(home.environment["MLFLOW_TRACKING_URI"])
+    run = client.get_run(trained["run_id"])
+    assert client.get_experiment(run.info.experiment_id).name == "iris_production_pipeline"
+    assert run.data.params["model.n_estimators"] == "100"
+    assert run.data.metrics["holdout_accuracy"] == pytest.approx(trained["accuracy"])
+    assert run.inputs.dataset_inputs[0].dataset.digest
+    files = {item.path for item in client.list_artifacts(run.info.run_id, "package/figures")}
+    assert "package/figures/confusion_matrix.png" in files
+    version = client.get_model_version_by_alias(NAME, CANDIDATE)
+    assert version.tags["package_version"] == trained["version"]
+
+
+def test_the_package_holds_what_the_design_promises(home: Home) -> None:
+    package = ModelPackage(Path(receipt(home, "train")["package"]))
+    names = {path.name for path in package.folder.iterdir()}
+    assert names >= {
+        *("model.onnx", "model.joblib", "contract.json", "holdout.json", "profile.json"),
+        *("golden.json", "metrics.json", "card.md", "figures", "provenance.json", MANIFEST),
+    }
+    provenance = package.read_json("provenance.json")
+    assert (
+        provenance["lock_sha256"] == hashlib.sha256((ROOT / "poetry.lock").read_bytes()).hexdigest()
+    )
+    assert provenance["config"] == json.loads(CONFIG.read_text(encoding="utf-8"))
+    measured = package.read_json("metrics.json")
+    assert 0 <= measured["parity_largest_difference"] < 1e-5
+    assert measured["holdout_rows"] == 30
+
+
+def test_an_accepted_candidate_is_the_champion_and_lies_in_the_bento_store(home: Home) -> None:
+    judged = receipt(home, "validate")
+    assert aliases(home)[CHAMPION] == str(judged["registry_version"])
+    assert all(verdict["accepted"] for verdict in judged["verdicts"])
+    assert stored(home) == [judged["version"]]
+    folder = Path(home.environment["BENTOML_HOME"]) / "models" / NAME / judged["version"]
+    model = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+    assert set(model["labels"]) == {"owner", "stage", "accuracy"}
+    assert model["metadata"]["package_version"] == judged["version"]
+
+
+def test_the_bento_is_the_champions_and_has_no_training_library(
+    home: Home, exported_bento: Path
+) -> None:
+    built = receipt(home, "bento-build")
+    assert built["version"] == receipt(home, "validate")["version"]
+    info = yaml.safe_load((exported_bento / "bento.yaml").read_text(encoding="utf-8"))
+    (service,) = info["services"]
+    assert [model["tag"] for model in service["models"]] == [built["model_tag"]]
+    requirements = (exported_bento / "env/python/requirements.txt").read_text(encoding="utf-8")
+    required = {line.partition("==")[0] for line in requirements.split()}
+    assert required == {
+        *("bentoml", "msgspec", "numpy", "onnxruntime", "prometheus-client"),
+        *("pydantic-settings", "sqlalchemy"),
+    }
+    assert not list(exported_bento.rglob("*.joblib"))
+    assert not (exported_bento / "src/domain/models/iris.py").exists()
+
+
+def test_an_unchanged_step_is_not_run_again(home: Home) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in home.receipts.glob("*.json")}
+    again = home.make("bento-build")
+    assert again.returncode == 0, again.stderr
+    assert {p.name: p.stat().st_mtime_ns for p in home.receipts.glob("*.json")} == before
+
+
+def test_a_second_champion_makes_the_first_one_previous(own: Home) -> None:
+    first = aliases(own)[CHAMPION]
+    done = own.make("-B", "validate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    now = aliases(own)
+    assert now[PREVIOUS] == first
+    assert now[CHAMPION] == now[CANDIDATE] != first
+
+
+def test_the_same_data_and_seed_give_the_same_predictions(own: Home) -> None:
+    first = ModelPackage(Path(receipt(own, "train")["package"]))
+    assert own.make("-B", "train").returncode == 0
+    second = ModelPackage(Path(receipt(own, "train")["package"]))
+    assert first.folder != second.folder
+    rows = np.random.default_rng(0).uniform(0.1, 8, (500, 4)).astype(np.float32)
+    answers = [package.load_native().predict_proba(rows) for package in (first, second)]
+    np.testing.assert_array_equal(*answers)
+    assert first.onnx.read_bytes() == second.onnx.read_bytes()
+    assert first.read_json("holdout.json") == second.read_json("holdout.json")
+
+
+def test_a_threshold_that_is_not_reached_refuses_and_moves_nothing(own: Home) -> None:
+    assert own.make("-B", "train").returncode == 0
+    before, in_store = aliases(own), stored(own)
+    refused = own.make("validate", "THRESHOLD=0.99")
+    assert refused.returncode != 0
+    assert "quality: hold-out accuracy" in refused.stderr
+    assert "threshold 0.990" in refused.stderr
+    assert aliases(own) == before
+    assert stored(own) == in_store
+    assert not (own.receipts / "validate.json").exists()
+
+
+def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(own: Home) -> None:
+    package = receipt(own, "train")["package"]
+    assert own.python(VALIDATE, "--model-path", package).returncode == 0
+    assert own.python(VALIDATE, "--model-path", package, "--threshold", "1").returncode == 3
+    assert own.python(VALIDATE, "--model-path", package, "--threshold", "7").returncode == 2
+    missing = own.python(VALIDATE, "--model-path", str(own.folder / "nothing"))
+    assert missing.returncode == 1
+    assert "is no model package" in missing.stderr
+
+
+def test_without_a_path_validation_judges_the_registrys_candidate(own: Home) -> None:
+    judged = own.python(VALIDATE)
+    assert judged.returncode == 0, judged.stderr
+    assert receipt(own, "train")["version"] in judged.stdout
+
+
+def test_a_holdout_row_that_was_in_training_refuses(own: Home, tmp_path: Path) -> None:
+    package = Path(receipt(own, "train")["package"])
+    recorded = ModelPackage(package).read_json("holdout.json")
+    recorded["training"].append(recorded["holdout"][0])
+    forged = forge(package, tmp_path / "forged", "holdout.json", recorded)
+    before, in_store = aliases(own), stored(own)
+    refused = own.python(VALIDATE, "--model-path", str(forged))
+    assert refused.returncode == 3
+    assert "holdout_is_unseen: 1 of 30 hold-out rows were in training" in refused.stderr
+    assert (aliases(own), stored(own)) == (before, in_store)
+
+
+def test_a_changed_file_in_the_package_is_refused_by_name(own: Home) -> None:
+    package = Path(receipt(own, "train")["package"])
+    onnx = package / "model.onnx"
+    onnx.chmod(0o644)
+    data = bytearray(onnx.read_bytes())
+    data[len(data) // 2] ^= 1
+    onnx.write_bytes(data)
+    refused = own.make("-B", "-o", str(own.receipts / "train.json"), "validate")
+    assert refused.returncode != 0
+    assert "model.onnx differs from its digest" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not JSON"),
+        ('{"surprise": 1}', "unknown key 'surprise'"),
+        ('{"model": {"n_estimators": "many"}}', "model.n_estimators"),
+    ],
+)
+def test_a_broken_configuration_stops_training_before_anything_is_recorded(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    place = Home(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(text, encoding="utf-8")
+    refused = place.python(PIPELINE, "--config", str(config))
+    assert refused.returncode == 1
+    assert words in refused.stderr
+    assert str(config) in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+    assert not (tmp_path / "packages").exists()
+
+
+def test_a_configuration_that_is_not_there_never_trains_the_defaults(tmp_path: Path) -> None:
+    refused = Home(tmp_path).python(PIPELINE, "--config", "nowhere.json")
+    assert refused.returncode == 1
+    assert "nowhere.json" in refused.stderr
+    assert not (tmp_path / "packages").exists()
+    by_make = Home(tmp_path).make("train", "CONFIG=nowhere.json")
+    assert by_make.returncode != 0
+    assert "nowhere.json" in by_make.stderr
+
+
+def test_a_bento_is_never_built_without_a_champion(tmp_path: Path) -> None:
+    refused = Home(tmp_path).python("-m", "infrastructure.packaging.build_bento")
+    assert refused.returncode == 1
+    assert "has no champion in the registry" in refused.stderr
+
+
+def test_the_registered_model_loads_and_predicts_through_mlflow(home: Home) -> None:
+    code = (
+        "import mlflow, numpy as np; "
+        f"model = mlflow.pyfunc.load_model('models:/{NAME}@champion'); "
+        "example = model.input_example; "
+        "print(sorted(model.predict(example)), model.metadata.signature is not None)"
+    )
+    done = home.python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['label', 'probabilities'] True"
+
+
+def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
+    other = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", ROOT, other], check=True)
+    for name in ("Makefile",):
+        shutil.copy(ROOT / name, other / name)
+    environment = {k: v for k, v in own.environment.items() if k not in _PLACES}
+    assert not os.path.exists(other / "build")
+    for source, target in (
+        (own.folder / "build", other / "build"),
+        (own.folder / "bentoml", other / ".bentoml"),
+        (own.folder / "packages", other / "application/registry/model_registry"),
+        (own.folder / "mlflow.db", other / "mlflow.db"),
+    ):
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    subprocess.run(["make", "state-save"], cwd=other, env=environment, check=True)
+    for name in ("build", ".bentoml", "application/registry", "mlflow.db"):
+        path = other / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    subprocess.run(["make", "state-load"], cwd=other, env=environment, check=True)
+    assert (other / "build/iris/bento/bento.yaml").exists()
+    order = [(other / f"build/iris/{s}.json").stat().st_mtime_ns for s in _STEPS]
+    assert order == sorted(order)
+
+
+_STEPS = ("train", "validate", "bento-build")
+_PLACES = {
+    *("MLFLOW_TRACKING_URI", "MODEL_REGISTRY_DIR", "BENTOML_HOME"),
+    *("RECEIPTS_DIR", "RELEASES_DIR"),
+}
