@@ -129,7 +129,7 @@ test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bent
 check: lint-check test ## What must hold before a commit lands
 ci: check ## What .ci/run, GitHub Actions and the hooks call
 benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
-	@$(PYTHON) -m tests.benchmark
+	@$(PYTHON) -m tests.benchmarks.training
 
 ##@ Keep house
 state-save: ## Pack receipts, packages, tracking and Bentos into state.tar.gz

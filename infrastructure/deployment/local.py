@@ -70,11 +70,13 @@ class LocalEnvironment:
     Args:
         folder: where its state, logs and releases lie.
         port: its public port on 127.0.0.1.
+        patience: seconds that a release may take to become ready.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, patience: float = READY_SECONDS) -> None:
         self._folder = folder
         self._port = port
+        self._patience = patience
         self._current = folder / "current.json"
         self._previous = folder / "previous.json"
         self._front = folder / "front.json"
@@ -103,7 +105,7 @@ class LocalEnvironment:
         show_step("start", f"{bento_tag} beside {old.bento_tag if old else 'nothing'}")
         release = _start(place, version, bento_tag, workers, log_url)
         try:
-            _wait_until_ready(release)
+            _wait_until_ready(release, self._patience)
             check_answers(release.port, golden, version)
             show_step("ready", "golden requests answered right")
             self._switch(release)
@@ -283,9 +285,9 @@ def _inherited() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != RUNNER_ID}
 
 
-def _wait_until_ready(release: Release) -> None:
+def _wait_until_ready(release: Release, patience: float) -> None:
     log = Path(release.folder) / "service.log"
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if release.process() is None:
             raise DeploymentError(f"{release.bento_tag} ended while starting: see {log}")
@@ -299,7 +301,7 @@ def _wait_until_ready(release: Release) -> None:
         finally:
             connection.close()
         time.sleep(0.1)
-    raise DeploymentError(f"{release.bento_tag} was not ready in {READY_SECONDS:.0f} s: see {log}")
+    raise DeploymentError(f"{release.bento_tag} was not ready in {patience:g} s: see {log}")
 
 
 def _find_process(pid: int, started: float) -> psutil.Process | None:
@@ -352,6 +354,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--env", default="staging", help="staging or production (%(default)s)")
     parser.add_argument("--port", type=int, default=3000, help="public port (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="workers (%(default)s)")
+    parser.add_argument(
+        "--patience", type=float, default=READY_SECONDS, help="seconds to get ready (%(default)g)"
+    )
     parser.add_argument("--bento", type=Path, help="receipt of bento-build, for deploy")
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)
@@ -365,7 +370,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _act(options: argparse.Namespace) -> None:
     settings = Settings()
     folder = settings.releases_dir / options.env
-    environment = LocalEnvironment(folder, options.port)
+    environment = LocalEnvironment(folder, options.port, options.patience)
     log_url = settings.prediction_log_url or f"sqlite:///{folder / 'predictions.db'}"
     match options.action:
         case "deploy":

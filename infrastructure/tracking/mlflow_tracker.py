@@ -1,7 +1,7 @@
 """Training runs in MLflow: parameters, metrics, figures, lineage, and a registered version.
 
-MLflow takes longer to import than a small model takes to train, so it is imported inside functions,
-and `warm_up` lets a second process do so while the first one trains.
+MLflow takes longer to import than a small model takes to train, so it is imported inside functions;
+a second process can `import_mlflow` and `warm_up` while the first one trains.
 """
 
 # pylint: disable=import-outside-toplevel
@@ -9,8 +9,6 @@ and `warm_up` lets a second process do so while the first one trains.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import platform
 import shutil
 import tempfile
@@ -21,20 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from application.ports import RegisteredVersion, TrainingRecord
+from infrastructure.tracking.mlflow_import import import_mlflow
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SERVED_BY = ("mlflow", "numpy", "onnx", "onnxruntime")
-
-
-def import_mlflow() -> None:
-    """Import MLflow, which sends no telemetry from here and sets up a database silently."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow.tracking  # noqa: F401  pylint: disable=unused-import
-
-    for name in ("mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def open_client(uri: str) -> MlflowClient:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from domain.errors import MlopsError
 from infrastructure.compute.background import start_background
-from infrastructure.tracking.mlflow_tracker import MlflowTracker, import_mlflow
+from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.console import fail, show_step
 from shared.paths import ROOT
 
@@ -37,10 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
-    gc.disable()  # what an import makes is never garbage: a fifth of a short run went there
+    # what an import makes is never garbage: looking through it again and again took a fifth of a run
+    gc.set_threshold(200_000)
     with start_background() as beside:
         beside.apply_async(import_mlflow)
         from application.training.config import TrainingConfig, config_path
+        from infrastructure.tracking.mlflow_tracker import MlflowTracker
         from shared.settings import Settings
 
         config = TrainingConfig.read(config_file or config_path(name))
@@ -56,8 +58,6 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         from infrastructure.provenance import collect_provenance
         from infrastructure.reporting.matplotlib_figures import draw_figures
 
-        gc.freeze()
-        gc.enable()
         version = new_version(config.version)
         with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
             candidate = train(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
+from application.ports import RegisteredVersion, TrainingRecord
 from domain.models import iris
 from infrastructure.inference.onnx_runtime import load_onnx
 from infrastructure.packaging.model_package import PackageDraft
 from infrastructure.packaging.onnx_export import export_onnx
+from infrastructure.tracking.mlflow_tracker import MlflowTracker
 
 MakePackage = Callable[..., Path]
 
@@ -71,3 +74,48 @@ def _golden() -> Callable[[Path], tuple[np.ndarray, np.ndarray]]:
         )
 
     return read
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A tracking database of its own, beside packages that it knows of."""
+
+    folder: Path
+    make_package: MakePackage
+
+    @property
+    def uri(self) -> str:
+        """Its address."""
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    @property
+    def packages_dir(self) -> Path:
+        """Where the packages lie."""
+        return self.folder / "packages"
+
+    def record(
+        self, model_name: str, version: str, experiment: str = "iris_production_pipeline"
+    ) -> tuple[TrainingRecord, RegisteredVersion]:
+        """Write a package of that name and version, and record its training."""
+        record = TrainingRecord(
+            experiment_name=experiment,
+            model_name=model_name,
+            package=self.make_package(self.packages_dir, model_name, version),
+            package_version=version,
+            spec=iris.SPEC,
+            parameters={"model.n_estimators": 10, "model.max_depth": 5},
+            metrics={"holdout_accuracy": 0.9, "fit_seconds": 0.01},
+            tags={"git_commit": "0123abc"},
+            dataset={"name": "iris", "digest": "d1" * 16, "source": "scikit-learn", "rows": "150"},
+            example=[[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]],
+        )
+        return record, MlflowTracker(self.uri).record(record)
+
+
+@pytest.fixture(scope="session", name="tracking")
+def _tracking(
+    make_package: MakePackage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tracking]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; it is put back
+        yield Tracking(tmp_path_factory.mktemp("tracking"), make_package)

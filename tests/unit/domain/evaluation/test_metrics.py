@@ -84,7 +84,8 @@ def test_the_interval_holds_the_share_and_stays_within_0_and_1() -> None:
     for trials in (1, 2, 30, 1000):
         for successes in range(0, trials + 1, max(1, trials // 10)):
             low, high = wilson_interval(successes, trials)
-            assert 0 <= low <= successes / trials <= high <= 1
+            assert 0 <= low <= successes / trials + 1e-12
+            assert successes / trials - 1e-12 <= high <= 1
 
 
 def test_more_rows_make_the_interval_narrower() -> None:

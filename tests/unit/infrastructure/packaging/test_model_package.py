@@ -82,13 +82,13 @@ def test_a_draft_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
         with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
             draft.write_json("metrics.json", {"accuracy": 0.9})
             raise RuntimeError("no memory")
-    assert list((tmp_path / "iris").iterdir()) == []
+    assert not list((tmp_path / "iris").iterdir())
 
 
 def test_a_draft_that_was_not_sealed_leaves_no_file_behind(tmp_path: Path) -> None:
     with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
         draft.write_json("metrics.json", {"accuracy": 0.9})
-    assert list((tmp_path / "iris").iterdir()) == []
+    assert not list((tmp_path / "iris").iterdir())
 
 
 def test_a_package_is_not_seen_before_it_is_sealed(tmp_path: Path) -> None:

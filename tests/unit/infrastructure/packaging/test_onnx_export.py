@@ -87,4 +87,4 @@ class Oracle(ClassifierMixin, BaseEstimator):
 def test_an_estimator_without_converter_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Oracle"):
         export_onnx(Oracle(), iris.SPEC, tmp_path / "model.onnx")
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.iterdir())

@@ -223,10 +223,13 @@ log.close()
 
 def test_processes_that_make_the_database_and_write_at_once_lose_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, url, name], cwd=ROOT) for name in "ab"
-    ]
-    assert [writer.wait(30) for writer in writers] == [0, 0]
+
+    def write(name: str) -> None:
+        command = [sys.executable, "-c", WRITER, url, name]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=30)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, "ab"))
     with closing(SqlPredictionLog(url, "iris")) as log:
         assert log.traffic(0).predictions == 100
         assert all(log.find(f"{name}-49", 0) for name in "ab")

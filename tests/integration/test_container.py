@@ -1,0 +1,268 @@
+"""The image of the champion's Bento: it is built, answers right and holds no more than it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from infrastructure.deployment.local import Golden, check_answers, golden_of
+from shared.paths import ROOT
+from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
+
+READY_SECONDS = 60.0
+PORT = 3000
+TRAINING = ("sklearn", "mlflow", "pandas", "torch", "tensorflow", "joblib", "skl2onnx")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A Bento with the home that it was built in."""
+
+    home: Path
+    receipt: dict[str, Any]
+    golden: Golden
+
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run make in this home, where the Bento is not built again if a source has changed."""
+        built = self.home / "build" / "iris" / "bento-build.json"
+        return _make(self.home, f"--assume-old={built}", *arguments, **environment)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in an engine."""
+
+    engine: Engine
+    name: str
+    receipt: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that is ready, on a port of this machine."""
+
+    engine: Engine
+    name: str
+    port: int
+
+    def run(self, *command: str, user: str = "") -> str:
+        """Run a command inside; its output."""
+        options = ("--user", user) if user else ()
+        return self.engine.run("exec", *options, self.name, *command)
+
+
+@pytest.fixture(scope="module", name="engine")
+def _engine() -> Iterator[Engine]:
+    try:
+        found = find_engine()
+    except EngineError as error:
+        if not may_make_engine(os.environ, os.getuid()):
+            pytest.skip(f"{error} (root on Debian may have one made with MAKE_CONTAINER_ENGINE=1)")
+        with make_engine() as made:
+            yield made
+    else:
+        yield found
+
+
+@pytest.fixture(scope="module", name="built")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Train, validate and build in a home of its own."""
+    home = tmp_path_factory.mktemp("home")
+    done = _make(home, "bento-build")
+    assert done.returncode == 0, done.stdout + done.stderr
+    receipts = home / "build" / "iris"
+    receipt = json.loads((receipts / "bento-build.json").read_text(encoding="utf-8"))
+    return Built(home, receipt, golden_of(receipts / "bento"))
+
+
+@pytest.fixture(scope="module", name="image")
+def _image(engine: Engine, built: Built) -> Iterator[Image]:
+    done = built.make("containerize", f"ENGINE={engine.name}", **engine.build_environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    receipt = json.loads(_receipt_of(built).read_text(encoding="utf-8"))
+    yield Image(engine, receipt["image"], receipt)
+    engine.run("rmi", "--force", receipt["image"])
+
+
+@pytest.fixture(scope="module", name="served")
+def _served(image: Image) -> Iterator[Container]:
+    with _run(image) as container:
+        yield container
+
+
+def test_the_receipt_names_the_image_and_its_engine(image: Image, built: Built) -> None:
+    assert image.receipt["engine"] == image.engine.name
+    assert image.receipt["image"] == built.receipt["bento_tag"]
+    assert image.receipt["version"] == built.receipt["version"]
+    image.engine.run("image", "inspect", image.name)
+
+
+def test_the_container_answers_golden_requests_right_and_counts_them(
+    served: Container, built: Built
+) -> None:
+    version = built.receipt["version"]
+    before = _predictions(served, version)
+    check_answers(served.port, built.golden, version)
+    expected = before + len(built.golden.rows)
+    _wait_until(lambda: _predictions(served, version) == expected, "the metrics count them")
+
+
+def test_the_image_holds_no_training_library(served: Container) -> None:
+    script = (
+        "import sys; from importlib.util import find_spec; print(*filter(find_spec, sys.argv[1:]))"
+    )
+    found = served.run("python", "-c", script, "onnxruntime", *TRAINING)
+    assert found.split() == ["onnxruntime"]
+
+
+def test_the_image_holds_the_model_to_serve_and_not_the_native_one(served: Container) -> None:
+    wanted = ("-name", "model.onnx", "-o", "-name", "*.joblib")
+    found = served.run("find", "/", "-xdev", *wanted, user="0").split()
+    assert [Path(path).name for path in found] == ["model.onnx"]
+
+
+def test_the_image_sends_nobody_usage_data(served: Container) -> None:
+    assert served.run("printenv", "BENTOML_DO_NOT_TRACK").strip() == "True"
+
+
+def test_the_server_runs_as_an_ordinary_user(served: Container) -> None:
+    assert int(served.run("stat", "--format=%u", "/proc/1")) != 0
+    assert served.run("id", "--user").strip() != "0"
+
+
+def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: Built) -> None:
+    locked = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+    state = ("--tmpfs=/state:mode=1777", "--env=BENTOML_HOME=/state", "--env=TMPDIR=/state")
+    with _run(image, *locked, *state) as container:
+        check_answers(container.port, built.golden, built.receipt["version"])
+        assert "predictions.db" in container.run("ls", "/state").split()
+
+
+def test_a_container_told_to_stop_ends_by_itself_and_without_an_error(image: Image) -> None:
+    with _run(image) as container:
+        image.engine.run("stop", "--time", "30", container.name)
+        state = image.engine.run("inspect", "--format={{.State.ExitCode}}", container.name)
+        assert state.strip() == "0"  # 137 had it been killed
+
+
+def test_without_an_engine_the_build_says_what_to_do_and_ends_with_3(tmp_path: Path) -> None:
+    receipt = tmp_path / "containerize.json"
+    module = (sys.executable, "-m", "infrastructure.packaging.containerize")
+    done = subprocess.run(
+        [*module, "--bento", str(tmp_path / "bento-build.json"), "--receipt", str(receipt)],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "no container engine answers: install and start Docker or Podman" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not receipt.exists()
+
+
+def test_make_without_the_engine_asked_for_fails_and_leaves_no_receipt(built: Built) -> None:
+    _receipt_of(built).write_text("{}", encoding="utf-8")  # of an earlier run
+    done = built.make("containerize", "ENGINE=nothing")
+    assert done.returncode == 2
+    assert "the container engine nothing does not answer (known: docker, podman)" in done.stderr
+    assert "containerize.json] Error 3" in done.stderr
+    assert not _receipt_of(built).exists()
+
+
+def _make(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # On the command line, since there they win over what a .env says
+    place = {
+        "MODEL": "iris",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
+        "MODEL_REGISTRY_DIR": str(home / "packages"),
+        "BENTOML_HOME": str(home / "bentoml"),
+        "RECEIPTS_DIR": str(home / "build"),
+        "RELEASES_DIR": str(home / "releases"),
+    }
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs the tests
+    return subprocess.run(
+        ["make", *arguments, *(f"{name}={value}" for name, value in place.items())],
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if k not in outer}, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def _receipt_of(built: Built) -> Path:
+    return built.home / "build" / "iris" / "containerize.json"
+
+
+@contextmanager
+def _run(image: Image, *options: str) -> Iterator[Container]:
+    engine = image.engine
+    port = 0
+    if engine.network == "host":
+        port = _free_port()
+        network: tuple[str, ...] = ("--network=host", f"--env=PORT={port}")
+    else:
+        own = (f"--network={engine.network}",) if engine.network else ()
+        network = (*own, f"--publish=127.0.0.1::{PORT}")
+    name = engine.run("run", "--detach", *network, *options, image.name).strip()
+    try:
+        port = port or int(engine.run("port", name, str(PORT)).split(":")[-1])
+        container = Container(engine, name, port)
+        try:
+            _wait_until(lambda: _get(container, "/readyz") is not None, "the container is ready")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {engine.run('logs', name)}") from error
+        yield container
+    finally:
+        engine.run("rm", "--force", "--volumes", name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _get(container: Container, path: str) -> str | None:
+    try:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{container.port}{path}", timeout=5
+        ) as answer:
+            text: str = answer.read().decode()
+            return text
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def _predictions(container: Container, version: str) -> float:
+    families = text_string_to_metric_families(_get(container, "/metrics") or "")
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "ml_predictions_total" and sample.labels["version"] == version
+    )
+
+
+def _wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"not in {READY_SECONDS:.0f} s: {what}"
+        time.sleep(0.1)

@@ -1,0 +1,212 @@
+"""Releases on this machine: switched unnoticed, and only when the new one answers right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from infrastructure.deployment.local import Release
+from tests.served import Home, free_port
+
+SETOSA = [5.1, 3.5, 1.4, 0.2]
+
+
+class Machine:
+    """An environment on this machine, with a build that tests may change."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __call__(self, action: str, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of one action."""
+        done = self.home.python(
+            *("-m", "infrastructure.deployment.local", action, "--port", str(self.port)),
+            *arguments,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def deploy(self) -> tuple[int, str]:
+        """Roll the build out."""
+        receipt = str(self.home.receipts / "bento-build.json")
+        return self("deploy", "--patience", "15", "--bento", receipt)
+
+    def ask(self) -> str:
+        """The version that answers."""
+        answer = httpx.post(f"{self.url}/classify", json=SETOSA)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["version"])
+
+    def current(self) -> Release:
+        """What takes the traffic."""
+        state = self.home.folder / "releases/staging/current.json"
+        return Release(**json.loads(state.read_text(encoding="utf-8")))
+
+    def rebuild(self) -> str:
+        """Train, judge and build another version; its name."""
+        done = self.home.make("-B", "bento-build")
+        assert done.returncode == 0, done.stdout + done.stderr
+        built = json.loads((self.home.receipts / "bento-build.json").read_text(encoding="utf-8"))
+        return str(built["version"])
+
+    def spoil(self, change: Callable[[Path], None]) -> None:
+        """Change the built Bento, as a bad build would."""
+        change(self.home.receipts / "bento")
+        info = self.home.receipts / "bento/bento.yaml"
+        info.write_text(info.read_text(encoding="utf-8") + "# another build\n", encoding="utf-8")
+
+
+@pytest.fixture(name="machine")
+def fixture_machine(home: Home, tmp_path: Path) -> Iterator[Machine]:
+    shutil.copytree(home.folder, tmp_path / "own", symlinks=True)
+    made = Machine(Home(tmp_path / "own"))
+    yield made
+    made("stop")
+
+
+def break_service(bento: Path) -> None:
+    """The service cannot start."""
+    service = bento / "src/application/inference/services/iris_service.py"
+    service.write_text("raise RuntimeError('broken build')\n", encoding="utf-8")
+
+
+def break_answers(bento: Path) -> None:
+    """The service starts, answers, and is wrong: classes are given the other way round."""
+    predictor = bento / "src/application/inference/predictor.py"
+    text = predictor.read_text(encoding="utf-8")
+    right = "probabilities = self._model(checked)"
+    assert right in text
+    wrong = "probabilities = self._model(checked)[:, ::-1].copy()"
+    predictor.write_text(text.replace(right, wrong), encoding="utf-8")
+
+
+def break_model(bento: Path) -> None:
+    """One byte of the model has flipped."""
+    (onnx,) = bento.glob("models/*/*/model.onnx")
+    onnx.chmod(0o644)
+    data = bytearray(onnx.read_bytes())
+    data[len(data) // 2] ^= 1
+    onnx.write_bytes(data)
+
+
+def test_a_release_serves_on_the_public_port_and_is_shown_and_stopped(machine: Machine) -> None:
+    code, said = machine.deploy()
+    assert code == 0, said
+    version = machine.ask()
+    assert machine("smoke") == (0, f"  smoke     staging answers right, version {version}\n")
+    code, said = machine("status")
+    assert code == 0
+    assert f"running, version {version}, {machine.url}" in said
+    process = psutil.Process(machine.current().pid)
+    assert machine("stop")[0] == 0
+    assert not process.is_running()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", machine.port)) != 0
+    assert "nothing" in machine("status")[1]
+    assert machine("smoke")[0] == 1
+
+
+def test_a_new_version_takes_over_without_a_failed_request_and_can_be_rolled_back(
+    machine: Machine,
+) -> None:
+    assert machine.deploy()[0] == 0
+    first, old = machine.ask(), psutil.Process(machine.current().pid)
+    second = machine.rebuild()
+    versions: list[str] = []
+    done = threading.Event()
+
+    def keep_asking() -> None:
+        while not done.is_set():
+            versions.append(machine.ask())
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    code, said = machine.deploy()
+    done.set()
+    asking.join()
+    assert code == 0, said
+    assert len(versions) > 20
+    assert versions == sorted(versions), "the old version answered after the new one"
+    assert {versions[0], machine.ask()} == {first, second}
+    assert not old.is_running()
+    code, said = machine("rollback")
+    assert code == 0, said
+    assert machine.ask() == first
+
+
+def test_the_same_build_is_not_rolled_out_twice(machine: Machine) -> None:
+    assert machine.deploy()[0] == 0
+    pid = machine.current().pid
+    code, said = machine.deploy()
+    assert (code, "serves already" in said) == (0, True)
+    assert machine.current().pid == pid
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (break_service, "ended while starting"),
+        (break_answers, "expected"),
+        (break_model, "was not ready in 15 s: see "),
+    ],
+)
+def test_a_failing_new_version_leaves_the_old_one_serving(
+    machine: Machine, spoil: Callable[[Path], None], words: str
+) -> None:
+    assert machine.deploy()[0] == 0
+    version, release = machine.ask(), machine.current()
+    machine.spoil(spoil)
+    code, said = machine.deploy()
+    assert code == 1
+    assert words in said
+    assert "Traceback" not in said
+    assert (machine.ask(), machine.current()) == (version, release)
+    assert machine("smoke")[0] == 0
+
+
+def test_a_failing_first_version_leaves_nothing_behind(machine: Machine) -> None:
+    machine.spoil(break_answers)
+    code, said = machine.deploy()
+    assert code == 1, said
+    assert "nothing" in machine("status")[1]
+    with pytest.raises(httpx.ConnectError):
+        machine.ask()
+
+
+def test_a_port_that_is_taken_is_refused_and_named(machine: Machine) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", machine.port))
+        other.listen()
+        code, said = machine.deploy()
+    assert code == 1
+    assert f"port {machine.port} is taken" in said
+
+
+def test_without_a_former_release_there_is_nothing_to_roll_back_to(machine: Machine) -> None:
+    code, said = machine("rollback")
+    assert code == 1
+    assert "no former release" in said
+
+
+def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> None:
+    assert machine.deploy()[0] == 0
+    done = machine.home.python("-m", "infrastructure.deployment.demo", "--port", str(machine.port))
+    assert done.returncode == 0, done.stderr
+    assert "feedback_recorded" in done.stdout
+    assert 'ml_predictions_total{class="' in done.stdout
+    assert "ml_model_accuracy 1" in done.stdout
+
+
+def test_the_demonstration_says_when_nothing_is_deployed(machine: Machine) -> None:
+    done = machine.home.python("-m", "infrastructure.deployment.demo")
+    assert done.returncode == 1
+    assert "nothing is deployed" in done.stderr

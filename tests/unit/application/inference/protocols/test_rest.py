@@ -1,0 +1,632 @@
+"""Every endpoint over ASGI, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from application.inference.predictor import Predictor
+from application.inference.protocols.rest import (
+    MAX_BODY_BYTES,
+    ClassifierApi,
+    Message,
+    Receive,
+    RestMiddleware,
+    Scope,
+    Send,
+)
+from application.monitoring.accounting import Accountant
+from application.ports import PredictionLog
+from domain.models import iris
+from infrastructure.storage.prediction_log import SqlPredictionLog
+from tests.fakes import (
+    SETOSA,
+    VERSICOLOR,
+    VIRGINICA,
+    FakeClassifier,
+    FakeMetrics,
+    FakePredictionLog,
+)
+
+NAMES = iris.SPEC.feature_names
+FLOWER = dict(zip(NAMES, SETOSA))
+IDENTITY = {"model_name": "iris_classifier_pipeline", "version": "1.0.0-a"}
+POST_ONLY = ["/classify", "/classify_json", "/get_metrics_summary", "/feedback"]
+ERROR_TYPES = {
+    400: "invalid_input",
+    404: "unknown_prediction",
+    413: "too_large",
+    422: "invalid_input",
+}
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class InnerApp:
+    """The application that the middleware wraps: keeps what reaches it, answers nothing."""
+
+    def __init__(self) -> None:
+        self.reached: list[tuple[Scope, Receive, Send]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.reached.append((scope, receive, send))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; no messages at all where the inner application was reached."""
+
+    messages: list[Message]
+    chunks_read: int
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return int(self.messages[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """The headers."""
+        return dict(self.messages[0]["headers"])
+
+    @property
+    def body(self) -> bytes:
+        """The body, whose length and type the headers tell."""
+        body: bytes = self.messages[1]["body"]
+        assert self.headers[b"content-type"] == b"application/json"
+        assert self.headers[b"content-length"] == str(len(body)).encode()
+        assert len(self.messages) == 2
+        return body
+
+    @property
+    def json(self) -> Any:
+        """The body as data."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Service:
+    """A service with fakes at hand."""
+
+    api: ClassifierApi
+    model: FakeClassifier
+    metrics: FakeMetrics
+    log: FakePredictionLog
+    inner: InnerApp = field(default_factory=InnerApp)
+
+    def exchange(self, scope: Scope, messages: Sequence[Message] = ()) -> Answer:
+        """One exchange; reading on past the messages is an error."""
+        sent: list[Message] = []
+        waiting = iter(messages)
+        read = 0
+
+        async def receive() -> Message:
+            nonlocal read
+            read += 1
+            return next(waiting)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        asyncio.run(RestMiddleware(self.inner, lambda: self.api)(scope, receive, send))
+        return Answer(sent, read)
+
+    def call(
+        self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
+    ) -> Answer:
+        """One request whose body comes at once."""
+        scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+        return self.exchange(scope, [{"type": "http.request", "body": body}])
+
+    def post(self, path: str, data: Any) -> Answer:
+        """One request with a JSON body."""
+        return self.call(path, json.dumps(data).encode())
+
+
+Open = Callable[..., Service]
+
+
+@pytest.fixture(name="open_service")
+def _open_service() -> Iterator[Open]:
+    accountants: list[Accountant] = []
+
+    def open_service(
+        failure: Exception | None = None, log: PredictionLog | None = None, max_rows: int = 5
+    ) -> Service:
+        model, metrics, fake_log = FakeClassifier(failure), FakeMetrics(), FakePredictionLog()
+        used = log or fake_log
+        # nobody accounts by itself: an endpoint that needs it does
+        accountant = Accountant(iris.SPEC, metrics, used, interval=3600)
+        accountants.append(accountant)
+        predictor = Predictor(iris.SPEC, model, accountant, max_rows)
+        name, version = IDENTITY.values()
+        api = ClassifierApi(name, version, predictor, accountant, used, metrics)
+        return Service(api, model, metrics, fake_log)
+
+    yield open_service
+    for accountant in accountants:
+        accountant.close()
+
+
+@pytest.fixture(name="service")
+def _service(open_service: Open) -> Service:
+    return open_service()
+
+
+def classes(answer: Answer) -> list[str]:
+    """The predicted class of each row."""
+    assert answer.status == 200
+    return [prediction["prediction"] for prediction in answer.json["predictions"]]
+
+
+def assert_refused(service: Service, answer: Answer, status: int, text: str) -> None:
+    """Refused with this status and text, counted once and neither predicted nor accounted."""
+    assert answer.status == status
+    assert text in answer.json["error"]
+    assert answer.json["request_id"] == answer.headers[b"x-request-id"].decode()
+    assert set(answer.json) == {"error", "request_id"}
+    assert service.metrics.errors == {ERROR_TYPES[status]: 1}
+    assert not service.model.asked
+    assert not service.log.predictions and not service.log.labels
+
+
+def test_rows_are_answered_with_class_number_confidence_and_probabilities(service: Service) -> None:
+    answer = service.post("/classify", [VIRGINICA, SETOSA])
+    first, second = answer.json["predictions"]
+    assert first == {
+        "prediction": "virginica",
+        "prediction_id": 2,
+        "confidence": pytest.approx(0.8),
+        "probabilities": pytest.approx({"setosa": 0.1, "versicolor": 0.1, "virginica": 0.8}),
+        "row": 0,
+    }
+    assert (second["prediction"], second["prediction_id"], second["row"]) == ("setosa", 0, 1)
+    assert {key: answer.json[key] for key in IDENTITY} == IDENTITY
+    assert answer.json["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/classify", [SETOSA]),
+        ("/classify", SETOSA),
+        ("/classify", [[5, 3, 1, 1]]),
+        ("/classify", [5, 3, 1, 1]),
+        ("/classify_json", FLOWER),
+        ("/classify_json", dict(reversed(FLOWER.items()))),
+        ("/classify_json", {"instances": [FLOWER]}),
+    ],
+    ids=[
+        "rows",
+        "one flat row",
+        "whole numbers",
+        "a flat row of whole numbers",
+        "one object",
+        "an object in another order",
+        "instances",
+    ],
+)
+def test_every_form_of_one_flower_gets_the_same_answer(
+    service: Service, path: str, data: Any
+) -> None:
+    assert classes(service.post(path, data)) == ["setosa"]
+    assert len(service.model.asked) == 1
+
+
+def test_several_objects_are_answered_in_their_order_with_one_call_of_the_model(
+    service: Service,
+) -> None:
+    flowers = [dict(zip(NAMES, row)) for row in (VERSICOLOR, SETOSA, VIRGINICA)]
+    answer = service.post("/classify_json", {"instances": flowers})
+    assert classes(answer) == ["versicolor", "setosa", "virginica"]
+    assert [len(asked) for asked in service.model.asked] == [3]
+
+
+def test_blanks_around_the_json_do_not_matter(service: Service) -> None:
+    assert classes(service.call("/classify", b" \r\n[ [5.1, 3.5,\t1.4, 0.2] ]\n")) == ["setosa"]
+
+
+def test_a_body_that_comes_in_parts_is_put_together(service: Service) -> None:
+    scope: Scope = {"type": "http", "method": "POST", "path": "/classify", "headers": []}
+    parts: list[Message] = [
+        {"type": "http.request", "body": b"[[5.1, 3.", "more_body": True},
+        {"type": "http.request", "more_body": True},
+        {"type": "http.request", "body": b"5, 1.4, 0.2]]", "more_body": False},
+    ]
+    assert classes(service.exchange(scope, parts)) == ["setosa"]
+
+
+def test_a_caller_that_hangs_up_half_way_gets_no_prediction(service: Service) -> None:
+    scope: Scope = {"type": "http", "method": "POST", "path": "/classify", "headers": []}
+    parts: list[Message] = [
+        {"type": "http.request", "body": b"[[5.1, 3.5,", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    assert_refused(service, service.exchange(scope, parts), 400, "truncated")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "text"),
+    [
+        ("/classify", b"", "Input data was truncated"),
+        ("/classify", b"[[5.1, 3.5,", "Input data was truncated"),
+        ("/classify", b"not json", "JSON is malformed"),
+        ("/classify", b"\xff\xfe", "JSON is malformed"),
+        ("/classify", b"[[NaN, 1, 1, 1]]", "JSON is malformed"),
+        ("/classify", b"[[1, 1, 1, 1]] x", "JSON is malformed: trailing characters"),
+        ("/classify_json", b"", "Input data was truncated"),
+        ("/classify_json", b'{"sepal_length": 5.1,', "Input data was truncated"),
+        ("/classify_json", b"{'sepal_length': 5.1}", "JSON is malformed"),
+        ("/classify_json", b'{"\xff": 5.1}', ""),
+        ("/get_metrics_summary", b'{"hours": ', "Input data was truncated"),
+        ("/get_metrics_summary", b"hours=1", "JSON is malformed"),
+        ("/feedback", b"", "Input data was truncated"),
+        ("/feedback", b'{"request_id": "a"', "Input data was truncated"),
+        ("/feedback", b"request_id=a", "JSON is malformed"),
+    ],
+)
+def test_a_body_that_is_no_json_is_answered_with_400(
+    service: Service, path: str, body: bytes, text: str
+) -> None:
+    assert_refused(service, service.call(path, body), 400, text)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("{}", "Expected `array`, got `object`"),
+        ("null", "Expected `array`, got `null`"),
+        ('"text"', "Expected `array`, got `str`"),
+        ("5.1", "Expected `array`, got `float`"),
+        ("[]", "there are no rows: send at least one"),
+        ("[[]]", "row 0 has 0 values, expected 4: sepal_length, sepal_width, petal_length"),
+        ("[5.1, 3.5, 1.4]", "row 0 has 3 values, expected 4"),
+        ("[[5.1, 3.5, 1.4, 0.2], [5.1]]", "row 1 has 1 values, expected 4"),
+        ("[[5.1, 3.5, 1.4, 0.2, 1]]", "row 0 has 5 values, expected 4"),
+        ('[[5.1, "3.5", 1.4, 0.2]]', "Expected `float`, got `str` - at `$[0][1]`"),
+        ("[[5.1, 3.5, 1.4, null]]", "Expected `float`, got `null` - at `$[0][3]`"),
+        ("[[5.1, 3.5, true, 0.2]]", "Expected `float`, got `bool` - at `$[0][2]`"),
+        ("[[5.1, 3.5, [1.4], 0.2]]", "Expected `float`, got `array` - at `$[0][2]`"),
+        ("[5.1, 3.5, [1.4], 0.2]", "row 0, value 2 is a list, expected a number"),
+        ("[[5.1, 3.5, 1.4, 0.2], 5.1]", "row 1 is a number, expected a list of numbers"),
+        ('["a"]', "got `str` - at `$[0]`"),
+        ("[[5.1, 3.5, 1e999, 0.2]]", "Number out of range - at `$[0][2]`"),
+        ("[[5.1, 3.5, -1.4, 0.2]]", "row 0, petal_length: -1.4 is out of range [0.1, 30] cm"),
+        ("[5.1, 3.5, 1.4, 31]", "row 0, petal_width: 31 is out of range [0.1, 30] cm"),
+        (f"[{','.join(['[1,1,1,1]'] * 6)}]", "6 rows are too many: send at most 5"),
+    ],
+)
+def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
+    service: Service, body: str, text: str
+) -> None:
+    assert_refused(service, service.call("/classify", body.encode()), 422, text)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ([SETOSA], "Expected `object`, got `array`"),
+        (None, "Expected `object`, got `null`"),
+        ({}, "Object missing required field `sepal_length`"),
+        ({name: 1.0 for name in NAMES[:3]}, "Object missing required field `petal_width`"),
+        (FLOWER | {"colour": 1}, "Object contains unknown field `colour`"),
+        (FLOWER | {"petal_width": "0.2"}, "Expected `float`, got `str` - at `$.petal_width`"),
+        (FLOWER | {"petal_width": None}, "Expected `float`, got `null` - at `$.petal_width`"),
+        (FLOWER | {"petal_width": [1]}, "Expected `float`, got `array` - at `$.petal_width`"),
+        (FLOWER | {"petal_width": 0}, "row 0, petal_width: 0 is out of range [0.1, 30] cm"),
+        ({"instances": []}, "there are no rows: send at least one"),
+        ({"instances": FLOWER}, "Expected `array`, got `object` - at `$.instances`"),
+        ({"instances": [SETOSA]}, "Expected `object`, got `array` - at `$.instances[0]`"),
+        (
+            {"instances": [FLOWER, {"petal_width": 1}]},
+            "Object missing required field `sepal_length` - at `$.instances[1]`",
+        ),
+        (
+            {"instances": [FLOWER, FLOWER | {"sepal_width": "a"}]},
+            "Expected `float`, got `str` - at `$.instances[1].sepal_width`",
+        ),
+        ({"instances": [FLOWER], "more": 1}, "Object contains unknown field `more`"),
+        ({"instances": [FLOWER, FLOWER | {"sepal_width": 99}]}, "row 1, sepal_width: 99 is out"),
+        ({"instances": [FLOWER] * 6}, "6 rows are too many: send at most 5"),
+    ],
+)
+def test_objects_of_a_wrong_form_are_answered_with_422_and_their_place(
+    service: Service, data: Any, text: str
+) -> None:
+    assert_refused(service, service.post("/classify_json", data), 422, text)
+
+
+@pytest.mark.xfail(strict=True, reason="answered with 500, since msgspec raises RecursionError")
+@pytest.mark.parametrize("path", ["/classify_json", "/feedback"])
+def test_json_that_is_nested_too_deeply_is_the_callers_fault(service: Service, path: str) -> None:
+    depth = 100_000
+    answer = service.call(path, b'{"a": ' + b"[" * depth + b"]" * depth + b"}")
+    assert answer.status in (400, 422)
+
+
+@pytest.mark.parametrize("path", [*POST_ONLY, "/health_check"])
+def test_a_body_that_is_too_large_is_refused_before_all_of_it_is_read(
+    service: Service, path: str
+) -> None:
+    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    part: Message = {"type": "http.request", "body": b" " * (1 << 20), "more_body": True}
+    answer = service.exchange(scope, [part] * 50)
+    assert_refused(service, answer, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    assert answer.chunks_read == MAX_BODY_BYTES // (1 << 20) + 1
+
+
+def test_a_body_of_the_largest_size_is_read(service: Service) -> None:
+    body = json.dumps([SETOSA]).encode().ljust(MAX_BODY_BYTES)
+    assert classes(service.call("/classify", body)) == ["setosa"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])
+@pytest.mark.parametrize("path", POST_ONLY)
+def test_another_method_is_answered_with_405_and_the_one_that_is_allowed(
+    service: Service, path: str, method: str
+) -> None:
+    answer = service.call(path, method=method)
+    assert answer.status == 405
+    assert answer.headers[b"allow"] == b"POST"
+    assert answer.json == {"error": f"{method} is not answered here, only POST"}
+    assert not service.inner.reached
+
+
+def test_the_health_check_answers_two_methods_and_no_other(service: Service) -> None:
+    answer = service.call("/health_check", method="DELETE")
+    assert answer.status == 405
+    assert answer.headers[b"allow"] == b"GET, POST"
+    assert answer.json["error"] == "DELETE is not answered here, only GET, POST"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_health_check_says_who_is_here(service: Service, method: str) -> None:
+    answer = service.call("/health_check", method=method)
+    assert answer.status == 200
+    assert answer.json == {
+        "status": "healthy",
+        **IDENTITY,
+        "classes": ["setosa", "versicolor", "virginica"],
+        "metrics_endpoint": "/metrics",
+    }
+
+
+@pytest.mark.parametrize("path", ["/classify", "/classify_json"])
+def test_a_model_that_explodes_is_counted_and_its_answer_leaks_nothing(
+    open_service: Open, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = open_service(failure=RuntimeError("password=hunter2 in model.onnx"))
+    answer = service.post(path, [SETOSA] if path == "/classify" else FLOWER)
+    assert answer.status == 500
+    assert answer.json == {
+        "error": "an unexpected fault, recorded in the service's log",
+        "request_id": answer.headers[b"x-request-id"].decode(),
+    }
+    assert service.metrics.errors == {"internal": 1}
+    assert not service.metrics.predictions
+    for secret in (b"hunter2", b"RuntimeError", b"Traceback", b"onnx", b".py"):
+        assert secret not in answer.body
+    assert "hunter2" in caplog.text
+    assert answer.json["request_id"] in caplog.text
+
+
+def test_a_service_answers_again_after_a_fault(service: Service) -> None:
+    service.log.failures.append(OSError("database is locked"))
+    service.post("/classify", [SETOSA])
+    broken = service.post("/get_metrics_summary", {})
+    assert broken.status == 500
+    assert b"locked" not in broken.body
+    assert service.post("/get_metrics_summary", {}).status == 200
+
+
+@pytest.mark.parametrize("given", ["order-17.a_B", "7", "x" * 64])
+def test_a_plain_request_id_of_the_caller_is_kept(service: Service, given: str) -> None:
+    headers = [(b"accept", b"*/*"), (b"x-request-id", given.encode())]
+    answer = service.call("/classify", json.dumps([SETOSA]).encode(), headers=headers)
+    assert answer.json["request_id"] == given
+    assert answer.headers[b"x-request-id"] == given.encode()
+    assert service.post("/feedback", {"request_id": given, "actual_class": 0}).status == 200
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"a b", b"x" * 65, b"caf\xe9", b"a\r\nset-cookie: b", b"a\n", b"../a", b"{}"]
+)
+def test_any_other_request_id_is_replaced_by_a_new_one(service: Service, given: bytes) -> None:
+    headers = [(b"x-request-id", given)]
+    answer = service.call("/classify", json.dumps([SETOSA]).encode(), headers=headers)
+    assert answer.status == 200
+    assert answer.headers[b"x-request-id"] == answer.json["request_id"].encode()
+    assert len(answer.json["request_id"]) == 32
+
+
+def test_every_request_has_an_identity_of_its_own(service: Service) -> None:
+    answers = [service.post("/classify", [SETOSA]).json["request_id"] for _ in range(20)]
+    assert len(set(answers)) == 20
+
+
+def test_a_summary_takes_in_the_request_just_before_it(service: Service) -> None:
+    service.post("/classify", [SETOSA, VIRGINICA])
+    answer = service.post("/get_metrics_summary", {"hours": 2})
+    assert answer.status == 200
+    assert answer.json["status"] == "success"
+    metrics = answer.json["metrics"]
+    assert metrics["time_period_hours"] == 2
+    assert metrics["total_predictions"] == 2
+    assert metrics["class_distribution"] == {"setosa": 1, "versicolor": 0, "virginica": 1}
+    assert "accuracy" not in metrics
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"hours": 1}', b'{"hours": 1.0}'])
+def test_a_summary_looks_back_one_hour_unless_told_otherwise(service: Service, body: bytes) -> None:
+    answer = service.call("/get_metrics_summary", body)
+    assert answer.status == 200
+    assert answer.json["metrics"]["time_period_hours"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"hours": 0}', "hours: 0 is not between 0 and 8784"),
+        ('{"hours": -1}', "hours: -1 is not between 0 and 8784"),
+        ('{"hours": 8785}', "hours: 8785 is not between 0 and 8784"),
+        ('{"hours": "1"}', "Expected `float`, got `str` - at `$.hours`"),
+        ('{"hours": null}', "Expected `float`, got `null` - at `$.hours`"),
+        ('{"days": 1}', "Object contains unknown field `days`"),
+        ("[1]", "Expected `object`, got `array`"),
+    ],
+)
+def test_a_summary_of_no_time_is_answered_with_422(service: Service, body: str, text: str) -> None:
+    assert_refused(service, service.call("/get_metrics_summary", body.encode()), 422, text)
+
+
+def test_feedback_joins_the_prediction_just_before_it(service: Service) -> None:
+    request_id = service.post("/classify", [SETOSA, VIRGINICA]).json["request_id"]
+    label = {"request_id": request_id, "row": 1, "actual_class": "versicolor"}
+    answer = service.post("/feedback", label)
+    assert answer.status == 200
+    assert answer.json == {
+        "status": "feedback_recorded",
+        "request_id": request_id,
+        "row": 1,
+        "predicted_class": "virginica",
+        "actual_class": "versicolor",
+        "correct": False,
+        "joined": True,
+    }
+
+
+def test_feedback_without_a_row_is_for_the_first_one(service: Service) -> None:
+    request_id = service.post("/classify", SETOSA).json["request_id"]
+    answer = service.post("/feedback", {"request_id": request_id, "actual_class": 0})
+    assert (answer.json["row"], answer.json["correct"]) == (0, True)
+
+
+@pytest.mark.parametrize("extra", [{}, {"confidence": 0.8}, {"confidence": None}])
+def test_feedback_by_inputs_joins_the_prediction_for_them(
+    service: Service, extra: dict[str, Any]
+) -> None:
+    request_id = service.post("/classify_json", FLOWER).json["request_id"]
+    labels = {"predicted_class": "setosa", "actual_class": 0}
+    answer = service.post("/feedback", FLOWER | labels | extra)
+    assert answer.status == 200
+    assert (answer.json["request_id"], answer.json["joined"]) == (request_id, True)
+
+
+def test_feedback_shows_in_the_summary_and_is_no_prediction(service: Service) -> None:
+    request_id = service.post("/classify", [SETOSA, VIRGINICA]).json["request_id"]
+    for row, actual in enumerate(("setosa", "setosa")):
+        label = {"request_id": request_id, "row": row, "actual_class": actual}
+        assert service.post("/feedback", label).status == 200
+    metrics = service.post("/get_metrics_summary", {}).json["metrics"]
+    assert metrics["total_predictions"] == 2
+    assert metrics["labeled_predictions"] == 2
+    assert metrics["accuracy"] == service.metrics.accuracy == 0.5
+    assert {"precision", "recall", "f1_score"} <= set(metrics)
+    assert service.metrics.predictions.total() == 2
+
+
+def test_feedback_for_a_prediction_that_was_never_made_is_answered_with_404(
+    service: Service,
+) -> None:
+    answer = service.post("/feedback", {"request_id": "nobody", "row": 2, "actual_class": 0})
+    assert_refused(service, answer, 404, "no prediction 'nobody', row 2, in the log")
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"request_id": "a"}, "Object missing required field `actual_class`"),
+        ({"request_id": 7, "actual_class": 0}, "Expected `str`, got `int` - at `$.request_id`"),
+        ({"request_id": "a", "actual_class": 0, "row": "0"}, "Expected `int`, got `str`"),
+        ({"request_id": "a", "actual_class": 0, "row": 0.5}, "Expected `int`, got `float`"),
+        ({"request_id": "a", "actual_class": 0.5}, "got `float` - at `$.actual_class`"),
+        ({"request_id": "a", "actual_class": None}, "got `null` - at `$.actual_class`"),
+        ({"request_id": "a", "actual_class": "rose"}, "actual_class: 'rose' is none of setosa, "),
+        ({"request_id": "a", "actual_class": 3}, "actual_class: 3 is none of setosa, versicolor"),
+        ({"request_id": "a", "actual_class": 0, "more": 1}, "unknown field `more`"),
+        ({}, "Object missing required field `sepal_length`"),
+        (FLOWER, "Object missing required field `predicted_class`"),
+        (FLOWER | {"predicted_class": 0}, "Object missing required field `actual_class`"),
+        (
+            FLOWER | {"predicted_class": "rose", "actual_class": 0},
+            "predicted_class: 'rose' is none of setosa, versicolor, virginica",
+        ),
+        (
+            FLOWER | {"predicted_class": 0, "actual_class": 0, "sepal_width": 99},
+            "row 0, sepal_width: 99 is out of range",
+        ),
+        (
+            FLOWER | {"predicted_class": 0, "actual_class": 0, "confidence": "high"},
+            "got `str` - at `$.confidence`",
+        ),
+        (FLOWER | {"predicted_class": 0, "actual_class": 0, "more": 1}, "unknown field `more`"),
+        ([], "Expected `object`, got `array`"),
+    ],
+)
+def test_feedback_of_a_wrong_form_is_answered_with_422_and_its_place(
+    service: Service, data: Any, text: str
+) -> None:
+    assert_refused(service, service.post("/feedback", data), 422, text)
+
+
+@pytest.mark.xfail(strict=True, reason="answered with 500: more than an INTEGER of SQLite holds")
+def test_feedback_for_a_row_that_no_database_can_hold_is_the_callers_fault(
+    open_service: Open, tmp_path: Path
+) -> None:
+    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "iris")
+    label = {"request_id": "a", "row": 2**70, "actual_class": 0}
+    answer = open_service(log=log).post("/feedback", label)
+    log.close()
+    assert answer.status in (404, 422)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"type": "http", "method": "GET", "path": "/"},
+        {"type": "http", "method": "GET", "path": "/metrics"},
+        {"type": "http", "method": "POST", "path": "/predict"},
+        {"type": "http", "method": "POST", "path": "/classify/"},
+        {"type": "http", "method": "POST", "path": "/Classify"},
+        {"type": "websocket", "path": "/classify"},
+        {"type": "lifespan"},
+    ],
+    ids=lambda scope: f"{scope['type']} {scope.get('path', '')}",
+)
+def test_what_the_middleware_does_not_know_is_passed_on_untouched(
+    service: Service, scope: Scope
+) -> None:
+    answer = service.exchange(scope)
+    ((passed, _, _),) = service.inner.reached
+    assert passed is scope
+    assert not answer.messages
+    assert answer.chunks_read == 0
+    assert not service.metrics.errors
+
+
+def test_what_the_middleware_answers_never_reaches_the_inner_application(service: Service) -> None:
+    service.post("/classify", [SETOSA])
+    service.call("/classify", b"")
+    service.call("/health_check", method="GET")
+    assert not service.inner.reached
+
+
+def test_lifespan_is_passed_on_before_there_is_an_api() -> None:
+    inner = InnerApp()
+
+    def missing() -> ClassifierApi:
+        raise LookupError("the service has not started")
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(_message: Message) -> None:
+        raise AssertionError("nothing is to be sent")
+
+    asyncio.run(RestMiddleware(inner, missing)({"type": "lifespan"}, receive, send))
+    assert [reached[1:] for reached in inner.reached] == [(receive, send)]

@@ -1,0 +1,194 @@
+"""Feedback joins its own prediction, and is none itself."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from application.monitoring.feedback import Feedback, live_quality
+from application.ports import LabelledPrediction, LoggedPrediction
+from domain.errors import InputError, UnknownPredictionError
+from domain.models import iris
+from tests.fakes import (
+    SETOSA,
+    VERSICOLOR,
+    VIRGINICA,
+    FakeMetrics,
+    FakePredictionLog,
+    logged_prediction,
+)
+
+CLASSES = "setosa, versicolor, virginica"
+
+
+class LateLog(FakePredictionLog):
+    """A log to which another worker adds a prediction only after it was asked a few times."""
+
+    def __init__(self, prediction: LoggedPrediction, asked: int) -> None:
+        super().__init__()
+        self._prediction = prediction
+        self._missing = asked
+
+    def find(self, request_id: str, row: int) -> LoggedPrediction | None:
+        """A prediction by its identity, once it is there."""
+        self._missing -= 1
+        if self._missing == 0:
+            self.add([self._prediction])
+        return super().find(request_id, row)
+
+
+class Desk:
+    """Where feedback is taken: a log with two requests in it."""
+
+    def __init__(self, log: FakePredictionLog | None = None) -> None:
+        self.log = log or FakePredictionLog()
+        self.metrics = FakeMetrics()
+        self.feedback = Feedback(iris.SPEC, self.log, self.metrics)
+        if log is None:
+            self.log.add([logged_prediction("a", SETOSA)])
+            self.log.add([logged_prediction("b", row, row=i) for i, row in enumerate(FLOWERS)])
+
+    def confusion(self) -> dict[tuple[int, int], int]:
+        """Every labelled pair (predicted, actual)."""
+        return dict(self.log.confusion(0))
+
+
+FLOWERS = (SETOSA, VERSICOLOR, VIRGINICA)
+
+
+def test_feedback_joins_the_prediction_that_it_names() -> None:
+    desk = Desk()
+    recorded = desk.feedback.for_prediction("b", 2, "versicolor")
+    assert (recorded.request_id, recorded.row, recorded.joined) == ("b", 2, True)
+    assert (recorded.predicted_class, recorded.actual_class) == ("virginica", "versicolor")
+    assert desk.confusion() == {(2, 1): 1}
+
+
+@pytest.mark.parametrize(("given", "name"), [(0, "setosa"), (2, "virginica")])
+def test_a_class_can_be_named_by_its_number(given: int, name: str) -> None:
+    assert Desk().feedback.for_prediction("a", 0, given).actual_class == name
+
+
+def test_a_second_label_replaces_the_first() -> None:
+    desk = Desk()
+    desk.feedback.for_prediction("a", 0, "virginica")
+    assert desk.metrics.accuracy == 0.0
+    desk.feedback.for_prediction("a", 0, "setosa")
+    assert desk.confusion() == {(0, 0): 1}
+    assert desk.metrics.accuracy == 1.0
+
+
+def test_the_live_accuracy_is_the_share_of_right_ones_among_those_labelled() -> None:
+    desk = Desk()
+    assert desk.metrics.accuracy is None
+    for row, actual in enumerate(("setosa", "virginica", "virginica")):
+        desk.feedback.for_prediction("b", row, actual)
+    assert desk.metrics.accuracy == pytest.approx(2 / 3)
+
+
+def test_labels_older_than_a_day_do_not_count_towards_the_live_accuracy() -> None:
+    desk = Desk()
+    desk.log.label(LabelledPrediction("old", 0, 0, 1), time.time() - 25 * 3600)
+    desk.feedback.for_prediction("a", 0, "setosa")
+    assert desk.metrics.accuracy == 1.0
+
+
+def test_an_unknown_prediction_is_refused_by_its_identity_and_nothing_is_labelled() -> None:
+    desk = Desk()
+    with pytest.raises(UnknownPredictionError) as refused:
+        desk.feedback.for_prediction("nobody", 3, "setosa")
+    assert str(refused.value) == "no prediction 'nobody', row 3, in the log"
+    assert not desk.log.labels
+    assert desk.metrics.accuracy is None
+
+
+def test_a_prediction_that_another_worker_is_about_to_log_is_waited_for() -> None:
+    log = LateLog(logged_prediction("late", VIRGINICA), asked=4)
+    assert Desk(log).feedback.for_prediction("late", 0, "virginica").joined
+
+
+@pytest.mark.parametrize("value", ["rose", "", "Setosa", "0", 3, -1])
+def test_an_unknown_class_is_refused_by_its_field_with_those_there_are(value: str | int) -> None:
+    desk = Desk()
+    with pytest.raises(InputError) as refused:
+        desk.feedback.for_prediction("a", 0, value)
+    assert str(refused.value) == f"actual_class: {value!r} is none of {CLASSES}"
+    assert not desk.log.labels
+
+
+def test_feedback_by_inputs_joins_the_latest_such_prediction_without_a_label() -> None:
+    desk = Desk()
+    places = [
+        desk.feedback.for_inputs(SETOSA, "setosa", "setosa", None).request_id for _ in range(2)
+    ]
+    assert places == ["b", "a"]
+    assert desk.confusion() == {(0, 0): 2}
+
+
+def test_feedback_by_inputs_finds_them_in_the_precision_of_the_log() -> None:
+    desk = Desk()
+    assert list(desk.log.predictions[0].inputs) != list(SETOSA)
+    assert desk.feedback.for_inputs(SETOSA, 0, 0, 0.9).joined
+
+
+def test_feedback_by_inputs_joins_no_prediction_of_another_class() -> None:
+    desk = Desk()
+    recorded = desk.feedback.for_inputs(SETOSA, "versicolor", "setosa", None)
+    assert not recorded.joined
+    assert recorded.request_id not in {"a", "b"}
+    assert desk.confusion() == {(1, 0): 1}
+
+
+def test_feedback_that_joins_nothing_still_counts_towards_the_accuracy_each_time() -> None:
+    desk = Desk()
+    found = [desk.feedback.for_inputs((9, 9, 9, 9), 2, actual, 0.7) for actual in (2, 1)]
+    assert not any(recorded.joined for recorded in found)
+    assert len({recorded.request_id for recorded in found}) == 2
+    assert desk.metrics.accuracy == 0.5
+
+
+def test_feedback_is_never_counted_as_a_prediction() -> None:
+    desk = Desk()
+    before = list(desk.log.predictions)
+    desk.feedback.for_prediction("a", 0, "setosa")
+    desk.feedback.for_inputs((9, 9, 9, 9), "virginica", "virginica", 0.7)
+    assert desk.log.predictions == before
+    assert not desk.metrics.predictions
+    assert not desk.metrics.latencies
+
+
+@pytest.mark.parametrize(
+    ("inputs", "predicted", "actual", "message"),
+    [
+        (SETOSA, "rose", "setosa", f"predicted_class: 'rose' is none of {CLASSES}"),
+        (SETOSA, "setosa", 7, f"actual_class: 7 is none of {CLASSES}"),
+        (SETOSA[:3], "setosa", "setosa", "row 0 has 3 values, expected 4"),
+        ((5.1, 3.5, -1.4, 0.2), "setosa", "setosa", "row 0, petal_length: -1.4 is out of range"),
+    ],
+)
+def test_feedback_by_inputs_that_breaks_the_contract_is_refused_and_not_kept(
+    inputs: tuple[float, ...], predicted: str, actual: str | int, message: str
+) -> None:
+    desk = Desk()
+    with pytest.raises(InputError) as refused:
+        desk.feedback.for_inputs(inputs, predicted, actual, None)
+    assert str(refused.value).startswith(message)
+    assert not desk.log.labels
+
+
+def test_live_quality_is_that_of_the_labelled_pairs() -> None:
+    desk = Desk()
+    for row, actual in enumerate(("setosa", "virginica", "virginica")):
+        desk.feedback.for_prediction("b", row, actual)
+    report = live_quality(desk.log, iris.SPEC, since=0)
+    assert report is not None
+    # rows are true, columns predicted
+    assert report.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
+
+
+def test_without_labels_there_is_no_live_quality() -> None:
+    desk = Desk()
+    assert live_quality(desk.log, iris.SPEC, since=0) is None
+    desk.log.label(LabelledPrediction("old", 0, 0, 1), at=10)
+    assert live_quality(desk.log, iris.SPEC, since=11) is None

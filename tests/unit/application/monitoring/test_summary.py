@@ -1,0 +1,80 @@
+"""What a service did in the last hours."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from application.monitoring.summary import summarise
+from application.ports import LabelledPrediction
+from domain.models import iris
+from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakePredictionLog, logged_prediction
+
+
+def busy_log() -> FakePredictionLog:
+    """Three predictions of the last minute, one of two hours ago."""
+    log, now = FakePredictionLog(), time.time()
+    log.add(
+        [
+            replace(logged_prediction("a", SETOSA, at=now), confidence=0.9, latency=0.001),
+            replace(logged_prediction("b", SETOSA, at=now), confidence=0.6, latency=0.002),
+            replace(logged_prediction("c", VIRGINICA, at=now), confidence=0.6, latency=0.006),
+            logged_prediction("old", VERSICOLOR, at=now - 7200),
+        ]
+    )
+    return log
+
+
+def test_totals_and_averages_are_those_of_the_last_hours() -> None:
+    assert summarise(busy_log(), iris.SPEC, 1) == {
+        "time_period_hours": 1,
+        "total_predictions": 3,
+        "average_confidence": pytest.approx(0.7),
+        "average_latency_seconds": pytest.approx(0.003),
+        "class_distribution": {"setosa": 2, "versicolor": 0, "virginica": 1},
+        "predictions_per_hour": 3,
+    }
+
+
+def test_more_hours_take_in_older_predictions() -> None:
+    summary = summarise(busy_log(), iris.SPEC, 4)
+    assert summary["total_predictions"] == 4
+    assert summary["class_distribution"]["versicolor"] == 1
+    assert summary["predictions_per_hour"] == 1
+
+
+def test_half_an_hour_is_a_time_too() -> None:
+    assert summarise(busy_log(), iris.SPEC, 0.5)["predictions_per_hour"] == 6
+
+
+def test_where_nothing_was_predicted_totals_are_zero_and_averages_none() -> None:
+    assert summarise(FakePredictionLog(), iris.SPEC, 1) == {
+        "time_period_hours": 1,
+        "total_predictions": 0,
+        "average_confidence": None,
+        "average_latency_seconds": None,
+        "class_distribution": {"setosa": 0, "versicolor": 0, "virginica": 0},
+        "predictions_per_hour": 0,
+    }
+
+
+def test_with_labels_the_quality_is_told_and_how_many_there_are() -> None:
+    log = busy_log()
+    log.label(LabelledPrediction("a", 0, 0, 0), time.time())
+    log.label(LabelledPrediction("c", 0, 2, 0), time.time())
+    summary = summarise(log, iris.SPEC, 1)
+    assert summary["labeled_predictions"] == 2
+    assert summary["accuracy"] == 0.5
+    assert summary["precision"] == 0.5
+    assert summary["recall"] == 0.25
+    assert summary["f1_score"] == pytest.approx(1 / 3)
+    assert summary["total_predictions"] == 3
+
+
+def test_labels_older_than_the_hours_are_left_out() -> None:
+    log = busy_log()
+    log.label(LabelledPrediction("old", 0, 1, 1), time.time() - 7200)
+    assert "accuracy" not in summarise(log, iris.SPEC, 1)
+    assert summarise(log, iris.SPEC, 3)["labeled_predictions"] == 1

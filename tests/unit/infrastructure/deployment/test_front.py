@@ -1,0 +1,188 @@
+"""The front passes bytes on to the release that its state file names."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shared.paths import ROOT
+from tests.served import free_port
+
+SECONDS = 10.0
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """Answers with the release's name, then with what it is sent, until the sender has no more."""
+
+    def handle(self) -> None:
+        self.request.sendall(self.server.name)  # type: ignore[attr-defined]
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+        self.request.sendall(b"<end>")
+
+
+class Release(socketserver.ThreadingTCPServer):
+    """A release on a free port that echoes."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Echo)
+        self.name = name
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server_address[1])
+
+
+@dataclass
+class Front:
+    """The process of a front."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    state: Path
+
+    def connect(self) -> socket.socket:
+        """A new connection through the front."""
+        return socket.create_connection(("127.0.0.1", self.port), SECONDS)
+
+    def serve(self, port: int) -> None:
+        """Name the release that serves from now on."""
+        draft = self.state.with_suffix(".tmp")
+        draft.write_text(json.dumps({"port": port}), encoding="utf-8")
+        os.replace(draft, self.state)
+
+
+def read(connection: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes, or fewer where the connection ended before."""
+    received = b""
+    while len(received) < size and (data := connection.recv(size - len(received))):
+        received += data
+    return received
+
+
+@pytest.fixture(name="releases")
+def _releases() -> Iterator[tuple[Release, Release]]:
+    with Release(b"old") as old, Release(b"new") as new:
+        yield old, new
+        old.shutdown()
+        new.shutdown()
+
+
+@pytest.fixture(name="front")
+def _front(tmp_path: Path, releases: tuple[Release, Release]) -> Iterator[Front]:
+    """A front that listens, before the old release."""
+    port, state = free_port(), tmp_path / "current.json"
+    command = [sys.executable, "-m", "infrastructure.deployment.front"]
+    with subprocess.Popen(
+        [*command, "--port", str(port), "--state", str(state)], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as process:
+        front = Front(process, port, state)
+        front.serve(releases[0].port)
+        try:
+            deadline = time.monotonic() + SECONDS
+            while process.poll() is None and time.monotonic() < deadline:
+                try:
+                    front.connect().close()
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.01)
+            yield front
+        finally:
+            process.kill()
+
+
+def test_bytes_pass_both_ways_unchanged(front: Front) -> None:
+    sent = os.urandom(1_000_000)
+    with closing(front.connect()) as connection:
+        assert read(connection, 3) == b"old"
+        sender = threading.Thread(target=connection.sendall, args=(sent,))
+        sender.start()
+        assert read(connection, len(sent)) == sent
+        sender.join(SECONDS)
+
+
+def test_a_client_that_has_no_more_to_send_still_gets_its_answer(front: Front) -> None:
+    with closing(front.connect()) as connection:
+        connection.sendall(b"question")
+        connection.shutdown(socket.SHUT_WR)
+        assert read(connection, 100) == b"oldquestion<end>"
+
+
+def test_new_connections_follow_the_state_file_and_open_ones_stay(
+    front: Front, releases: tuple[Release, Release]
+) -> None:
+    with closing(front.connect()) as before:
+        assert read(before, 3) == b"old"
+        front.serve(releases[1].port)
+        with closing(front.connect()) as after:
+            assert read(after, 3) == b"new"
+        before.sendall(b"still here")
+        assert read(before, 10) == b"still here"
+
+
+def test_many_connections_are_served_at_once(front: Front) -> None:
+    connections = [front.connect() for _ in range(50)]
+    for number, connection in enumerate(connections):
+        connection.sendall(b"%02d" % number)
+    answers = [read(connection, 5) for connection in reversed(connections)]
+    for connection in connections:
+        connection.close()
+    assert answers == [b"old%02d" % number for number in reversed(range(50))]
+
+
+def test_a_release_that_does_not_listen_costs_its_connection_and_not_the_front(
+    front: Front, releases: tuple[Release, Release]
+) -> None:
+    front.serve(free_port())
+    with closing(front.connect()) as connection:
+        assert read(connection, 1) == b""
+    front.serve(releases[1].port)
+    with closing(front.connect()) as connection:
+        assert read(connection, 3) == b"new"
+
+
+@pytest.mark.parametrize("content", [None, "", "{}"])
+def test_a_state_file_that_names_no_release_costs_the_connection_and_not_the_front(
+    front: Front, releases: tuple[Release, Release], content: str | None
+) -> None:
+    if content is None:
+        front.state.unlink()
+    else:
+        front.state.write_text(content, encoding="utf-8")
+    with closing(front.connect()) as connection:
+        assert read(connection, 1) == b""
+    front.serve(releases[0].port)
+    with closing(front.connect()) as connection:
+        assert read(connection, 3) == b"old"
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_the_front_ends_on_sigterm_whether_connections_are_open_or_not(
+    front: Front, is_open: bool
+) -> None:
+    with closing(front.connect()) as connection:
+        assert read(connection, 3) == b"old"
+        if not is_open:
+            connection.close()
+        front.process.send_signal(signal.SIGTERM)
+        assert front.process.wait(5) == 0
+    with pytest.raises(ConnectionRefusedError):
+        front.connect()

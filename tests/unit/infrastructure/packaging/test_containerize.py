@@ -1,0 +1,66 @@
+"""Which container engine builds an image, and what is said where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from pathlib import Path
+
+import pytest
+
+from domain.errors import BuildError
+from infrastructure.packaging.containerize import ENGINES, find_engine, main
+
+
+def answering(*engines: str) -> Callable[[str], bool]:
+    """A machine on which these programs answer."""
+    installed: Container[str] = engines
+    return lambda engine: engine in installed
+
+
+@pytest.mark.parametrize(
+    ("installed", "wanted", "found"),
+    [
+        (("docker", "podman"), None, "docker"),
+        (("podman",), None, "podman"),
+        (("docker", "podman"), "podman", "podman"),
+        (("docker",), "docker", "docker"),
+    ],
+)
+def test_the_wanted_engine_is_used_else_the_first_that_answers(
+    installed: tuple[str, ...], wanted: str | None, found: str
+) -> None:
+    assert find_engine(wanted, answering(*installed)) == found
+
+
+def test_without_an_engine_the_reader_is_told_what_to_do() -> None:
+    with pytest.raises(BuildError, match="install and start Docker or Podman.*make deploy"):
+        find_engine(works=answering())
+
+
+def test_a_wanted_engine_that_does_not_answer_is_not_replaced_by_another() -> None:
+    with pytest.raises(BuildError, match="podman does not answer"):
+        find_engine("podman", answering("docker"))
+
+
+def test_a_program_that_is_no_container_engine_is_never_run() -> None:
+    asked: list[str] = []
+    with pytest.raises(BuildError, match="known: docker, podman"):
+        find_engine("sh", lambda engine: not asked.append(engine))
+    assert not asked
+
+
+def test_engines_are_asked_in_order_and_only_until_one_answers() -> None:
+    asked: list[str] = []
+    assert find_engine(works=lambda engine: not asked.append(engine)) == ENGINES[0]
+    assert asked == [ENGINES[0]]
+
+
+def test_the_entry_point_ends_with_3_and_leaves_no_receipt_where_no_engine_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = tmp_path / "containerize.json"
+    built = tmp_path / "bento-build.json"
+    status = main(["--bento", str(built), "--engine", "no-engine", "--receipt", str(receipt)])
+    assert status == 3
+    assert "no-engine does not answer" in capsys.readouterr().err
+    assert not receipt.exists()

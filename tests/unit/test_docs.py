@@ -1,0 +1,184 @@
+"""Documents name only make targets and files that exist; the lock and pyproject name no source."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from shared.paths import ROOT
+
+READMES = ["README.md", "README.zh-TW.md"]
+WRITTEN = [*READMES, "CONTRIBUTING.md", "CHANGELOG.md"]
+DOCUMENTS = [
+    *WRITTEN,
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
+]
+
+TARGETS = set(
+    re.findall(r"^([a-z][a-z-]*):(?!=)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+)
+GENERATED = [
+    line.strip("/")
+    for line in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    if line and not line.startswith("#") and "*" not in line
+]
+TOP = {path.name for path in ROOT.iterdir()} | {name.split("/")[0] for name in GENERATED}
+SOURCE = re.compile(r"\.(py|sh|md|ipynb|toml|lock|ya?ml)")
+
+FENCE = re.compile(r"^( *)```[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)\s]+)(?: [^)]*)?\)")
+PLAIN_PATH = re.compile(r"\.?[\w-][\w./-]*")
+IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
+
+
+def read(name: str) -> str:
+    """The text of a document, which must be there and say something."""
+    path = ROOT / name
+    assert path.is_file(), f"{name} is missing"
+    text = path.read_text("utf-8")
+    assert text.strip(), f"{name} is empty"
+    return text
+
+
+def code_lines(text: str) -> list[str]:
+    """Code in backticks and lines of fenced code, without comments."""
+    fenced = [line for _, block in FENCE.findall(text) for line in block.splitlines()]
+    spans = SPAN.findall(FENCE.sub("", text))
+    return [re.sub(r"(^|\s)#.*", "", line) for line in [*fenced, *spans]]
+
+
+def make_targets(text: str) -> set[str]:
+    """The targets of every call of make in the code of a document."""
+    found = set()
+    for line in code_lines(text):
+        for call in re.findall(r"(?:^|[\s;&|(])make((?: +[^\s;&|)]+)+)", line):
+            for word in call.split():
+                if re.fullmatch(r"[a-z][a-z-]*", word):
+                    found.add(word)
+                elif not re.fullmatch(r"-\w+|\w+=\S*", word):
+                    break
+    return found
+
+
+def is_path(word: str) -> bool:
+    """Whether code in backticks names a place in the repository."""
+    if not PLAIN_PATH.fullmatch(word) or word in IN_A_PACKAGE:
+        return False
+    if "/" in word:
+        return word.split("/")[0] in TOP or bool(SOURCE.search(word))
+    return bool(SOURCE.fullmatch(Path(word).suffix))
+
+
+def repository_paths(text: str) -> set[str]:
+    """Paths that the code and the links of a document name, as they stand there."""
+    words = {word.rstrip(",:;.") for line in code_lines(text) for word in line.split()}
+    return {word for word in words if is_path(word)}
+
+
+def links(text: str) -> set[str]:
+    """Links to files, without the part of the page."""
+    targets = {target.partition("#")[0] for target in LINK.findall(FENCE.sub("", text))}
+    return {target for target in targets if target and not re.match(r"\w+:", target)}
+
+
+def is_generated(path: str) -> bool:
+    """Whether .gitignore lists it, or a folder that it lies in."""
+    return any(path.strip("/") == name or path.startswith(f"{name}/") for name in GENERATED)
+
+
+def exists(path: str) -> bool:
+    """Whether a path, or a file of that name anywhere in the sources, is there or is generated."""
+    if (ROOT / path).exists() or is_generated(path):
+        return True
+    folders = ("domain", "application", "infrastructure", "shared", "scripts", "tests", "docs")
+    return "/" not in path and any(any((ROOT / folder).rglob(path)) for folder in folders)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_make_target_that_a_document_names_exists(name: str) -> None:
+    assert make_targets(read(name)) - TARGETS == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_path_that_a_document_names_exists(name: str) -> None:
+    assert sorted(path for path in repository_paths(read(name)) if not exists(path)) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
+    folder = (ROOT / name).parent
+    assert sorted(link for link in links(read(name)) if not (folder / link).exists()) == []
+
+
+def test_both_readmes_name_the_same_targets() -> None:
+    english, chinese = (make_targets(read(name)) for name in READMES)
+    assert english == chinese
+    assert {"quickstart", "train", "validate", "deploy"} <= english
+
+
+def test_both_readmes_lead_to_each_other() -> None:
+    english, chinese = READMES
+    assert chinese in links(read(english))
+    assert english in links(read(chinese))
+
+
+SAMPLE = """
+Run `make train`, make sure that it works, and read `docs/no_such_file.md` or [this](no/such.md#part).
+```bash
+make -B train MODEL=iris THRESHOLD=0.9 validate   # then make coffee
+cd somewhere && make no-such-target | tee log
+poetry run python application/no_such_file.py --model-path build/iris
+```
+See `GET /classify`, `a/b`, `domain/models/<name>.py`, `mlflow.db`, `nowhere.py` and `settings.py`,
+[a page](https://example.org/a.md), `pip install make`.
+"""
+
+
+def test_targets_are_read_from_code_and_not_from_prose_or_comments() -> None:
+    assert make_targets(SAMPLE) == {"train", "validate", "no-such-target"}
+
+
+def test_paths_are_read_from_code_and_links_and_placeholders_are_left_alone() -> None:
+    found = repository_paths(SAMPLE)
+    assert {path for path in found if not exists(path)} == {
+        "docs/no_such_file.md",
+        "application/no_such_file.py",
+        "nowhere.py",
+    }
+    assert {"build/iris", "settings.py"} <= found
+    assert links(SAMPLE) == {"no/such.md"}
+
+
+def test_the_lock_names_no_place_to_download_from() -> None:
+    text = (ROOT / "poetry.lock").read_text("utf-8")
+    lines = [line for line in text.splitlines() if "://" in line]
+    assert [line for line in lines if not line.startswith("description = ")] == []
+    lock = tomllib.loads(text)
+    assert len(lock["package"]) > 50
+    for package in lock["package"]:
+        assert "source" not in package, package["name"]
+        for file in package["files"]:
+            assert set(file) == {"file", "hash"}, package["name"]
+            assert file["hash"].startswith("sha256:"), package["name"]
+
+
+def test_pyproject_names_no_place_to_download_from() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    project = tomllib.loads(text)
+    assert "source" not in project["tool"]["poetry"]
+    assert not re.search(r"\b(git|url|path)\s*=|index-url|@ *(https?|git)", text)
+
+
+def test_the_lock_belongs_to_pyproject() -> None:
+    poetry = ROOT / ".poetry/bin/poetry"
+    if not poetry.exists():
+        pytest.skip("Poetry is not in .poetry: scripts/setup/setup_poetry.sh puts it there")
+    done = subprocess.run(
+        [poetry, "check", "--lock"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

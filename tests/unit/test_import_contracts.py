@@ -1,0 +1,140 @@
+"""The import contracts hold, and each breaks when somebody violates it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.paths import ROOT
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+CONTRACTS = {
+    contract["name"]: contract for contract in PYPROJECT["tool"]["importlinter"]["contracts"]
+}
+PACKAGES = PYPROJECT["tool"]["importlinter"]["root_packages"]
+
+LAYERS = "infrastructure → application → domain → shared"
+DOMAIN = "the domain knows no vendor, no configuration and no network"
+PORTS = "use cases reach vendors only through ports"
+ENTRY_POINTS = "nobody imports an entry point"
+
+PIPELINE = "application.training.pipelines.iris_training_pipeline"
+SERVICE = "application.inference.services.iris_service"
+
+# contract, file, module that it must not import
+VIOLATIONS = [
+    (LAYERS, "application/training/train.py", "infrastructure.provenance"),
+    (LAYERS, "domain/data/dataset.py", "application.ports"),
+    (LAYERS, "shared/paths.py", "domain.errors"),
+    (DOMAIN, "domain/evaluation/metrics.py", "mlflow"),
+    (DOMAIN, "domain/models/iris.py", "pydantic"),
+    (PORTS, "application/validation/validate.py", "mlflow"),
+    (PORTS, "application/monitoring/summary.py", "sqlalchemy"),
+    (ENTRY_POINTS, "infrastructure/provenance.py", PIPELINE),
+    (ENTRY_POINTS, "application/training/config.py", SERVICE),
+]
+
+# What the domain may use, of all that the project depends on.
+DOMAIN_LIBRARIES = {"numpy", "pandas", "scikit-learn"}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the check in a folder, on the packages that lie there."""
+    return subprocess.run(
+        [ROOT / ".venv/bin/lint-imports", "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module", name="pristine")
+def _pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the four packages that may be changed."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            target = folder / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    return folder
+
+
+def test_every_contract_is_kept() -> None:
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout
+    assert f"Contracts: {len(CONTRACTS)} kept, 0 broken." in done.stdout
+
+
+def test_a_copy_is_judged_like_the_clone(pristine: Path) -> None:
+    done = lint_imports(pristine)
+    assert done.returncode == 0, done.stdout
+    assert f"Contracts: {len(CONTRACTS)} kept, 0 broken." in done.stdout
+
+
+def test_every_contract_has_a_violation_here() -> None:
+    assert {name for name, _, _ in VIOLATIONS} == set(CONTRACTS)
+
+
+@pytest.mark.parametrize(("contract", "file", "imported"), VIOLATIONS)
+def test_a_contract_breaks_when_it_is_violated(
+    pristine: Path, contract: str, file: str, imported: str
+) -> None:
+    path = pristine / file
+    source = path.read_text("utf-8")
+    path.write_text(f"{source}\nimport {imported}\n", encoding="utf-8")
+    try:
+        done = lint_imports(pristine)
+    finally:
+        path.write_text(source, encoding="utf-8")
+    assert done.returncode != 0
+    assert re.search(rf"^{re.escape(contract)} BROKEN", done.stdout, re.MULTILINE), done.stdout
+    importer = file.removesuffix(".py").replace("/", ".")
+    assert f"{importer} -> {imported}" in " ".join(done.stdout.split())
+
+
+def covers(modules: list[str], module: str) -> bool:
+    """Whether a contract over these modules holds for this one."""
+    return any(module == name or module.startswith(f"{name}.") for name in modules)
+
+
+def modules_of(package: str) -> list[str]:
+    """Every module of a package that has code, as importlib names it."""
+    paths = (path for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py")
+    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+
+
+@pytest.mark.parametrize("contract", [PORTS, ENTRY_POINTS])
+def test_no_use_case_escapes_a_contract(contract: str) -> None:
+    entry_points: list[str] = CONTRACTS[ENTRY_POINTS]["forbidden_modules"]
+    use_cases = [
+        module
+        for module in modules_of("application")
+        if not covers(entry_points, module) and not module.rpartition(".")[2].startswith("test_")
+    ]
+    assert "application.training.train" in use_cases
+    assert [m for m in use_cases if not covers(CONTRACTS[contract]["source_modules"], m)] == []
+
+
+def test_only_entry_points_are_excused_from_the_layers() -> None:
+    excused: list[Any] = CONTRACTS[LAYERS]["ignore_imports"]
+    importers = {line.partition(" -> ")[0].removesuffix(".**") for line in excused}
+    assert importers == set(CONTRACTS[ENTRY_POINTS]["forbidden_modules"])
+
+
+def test_every_dependency_that_is_no_matter_of_the_domain_is_forbidden_there() -> None:
+    names = {re.split(r"[ (\[]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
+    foreign = {name.replace("-", "_") for name in names - DOMAIN_LIBRARIES}
+    assert DOMAIN_LIBRARIES < names
+    assert foreign <= set(CONTRACTS[DOMAIN]["forbidden_modules"])
