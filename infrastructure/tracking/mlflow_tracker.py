@@ -37,6 +37,22 @@ def open_client(uri: str) -> MlflowClient:
     return MlflowClient(uri, uri)
 
 
+def get_or_create_experiment(client: MlflowClient, name: str) -> str:
+    """Identity of an experiment; a new one keeps its artifacts beside an SQLite database.
+
+    A tracking server knows its own place for artifacts. Without one they would lie in the folder
+    that the process happens to be started in.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    scheme, uri = "sqlite:///", client.tracking_uri
+    place = None
+    if uri.startswith(scheme):
+        place = (Path(uri.removeprefix(scheme)).parent / "mlartifacts").as_uri()
+    return client.create_experiment(name, artifact_location=place)
+
+
 @dataclass(frozen=True)
 class MlflowTracker:
     """Records training runs under a tracking URI."""
@@ -54,7 +70,7 @@ class MlflowTracker:
 
         now = int(time.time() * 1000)
         run = client.create_run(
-            self._experiment(client, record.experiment_name),
+            get_or_create_experiment(client, record.experiment_name),
             run_name=record.package_version,
             start_time=now,
         )
@@ -79,18 +95,6 @@ class MlflowTracker:
         model_version = self._register(client, run_id, record)
         client.set_terminated(run_id)
         return RegisteredVersion(record.model_name, str(model_version), run_id)
-
-    def _experiment(self, client: MlflowClient, name: str) -> str:
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        scheme = "sqlite:///"
-        place = (
-            (Path(self.uri.removeprefix(scheme)).parent / "mlartifacts").as_uri()
-            if self.uri.startswith(scheme)
-            else None
-        )
-        return client.create_experiment(name, artifact_location=place)
 
     def _register(self, client: MlflowClient, run_id: str, record: TrainingRecord) -> str:
         from mlflow.exceptions import MlflowException

@@ -154,7 +154,7 @@ def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: 
 
 def test_a_container_told_to_stop_ends_by_itself_and_without_an_error(image: Image) -> None:
     with _run(image) as container:
-        image.engine.run("stop", "--time", "30", container.name)
+        image.engine.run("stop", "-t", "30", container.name)
         state = image.engine.run("inspect", "--format={{.State.ExitCode}}", container.name)
         assert state.strip() == "0"  # 137 had it been killed
 
@@ -182,6 +182,21 @@ def test_make_without_the_engine_asked_for_fails_and_leaves_no_receipt(built: Bu
     assert done.returncode == 2
     assert "the container engine nothing does not answer (known: docker, podman)" in done.stderr
     assert "containerize.json] Error 3" in done.stderr
+    assert not _receipt_of(built).exists()
+
+
+def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
+    built: Built, tmp_path: Path
+) -> None:
+    engine = tmp_path / "podman"
+    engine.write_text('#!/bin/sh\n[ "$1" = info ]\n', encoding="utf-8")  # answers, cannot build
+    engine.chmod(0o755)
+    _receipt_of(built).write_text("{}", encoding="utf-8")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = built.make("--always-make", "containerize", "ENGINE=podman", PATH=path)
+    assert done.returncode == 2
+    assert "podman could not build the image of iris_classifier:" in done.stderr
+    assert "containerize.json] Error 1" in done.stderr
     assert not _receipt_of(built).exists()
 
 

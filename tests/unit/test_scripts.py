@@ -22,7 +22,11 @@ WITHOUT_HELP = {
 HELPFUL = [
     pytest.param(
         name,
-        marks=[pytest.mark.xfail(strict=True, reason=WITHOUT_HELP[name])] * (name in WITHOUT_HELP),
+        marks=[
+            pytest.mark.xfail(strict=True, reason=reason)
+            for script, reason in WITHOUT_HELP.items()
+            if script == name
+        ],
     )
     for name in (path.relative_to(ROOT / "scripts").as_posix() for path in SCRIPTS[:-1])
 ]

@@ -228,7 +228,8 @@ def test_the_figures_show_the_hold_out_and_the_importance_of_each_input(
     draw = FakeDrawFigures()
     workshop.draw = draw
     candidate = workshop.train()
-    (data,) = draw.drawn
+    data = draw.drawn[0]
+    assert len(draw.drawn) == 1
     assert data.report.confusion.tolist() == candidate.report.confusion.tolist()
     assert data.probabilities.shape == (candidate.report.rows, 3)
     assert tuple(data.importances) == iris.SPEC.feature_names

@@ -120,3 +120,8 @@ def test_a_verdict_can_be_written_as_json() -> None:
             "accepted": verdict.accepted,
             "reason": verdict.reason,
         }
+
+
+def test_a_refusal_stands_out_in_a_word() -> None:
+    words = [gates.parity(Parity(1, difference, 0)).word for difference in (0.0, 0.1)]
+    assert words == ["accepted", "REFUSED"]

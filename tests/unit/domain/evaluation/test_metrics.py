@@ -99,6 +99,11 @@ def test_the_report_has_the_interval_of_its_accuracy() -> None:
     assert report.interval == pytest.approx((0.7438, 0.9654), abs=5e-5)
 
 
+def test_the_report_reads_as_accuracy_counts_and_interval() -> None:
+    report = ClassificationReport(np.array([[13, 2], [1, 14]]))
+    assert str(report) == "accuracy 0.900 (27 of 30, 95 % interval 0.744 to 0.965)"
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_log_loss_is_that_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)

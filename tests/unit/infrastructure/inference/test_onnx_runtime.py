@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from domain.models import iris
 from infrastructure.inference.onnx_runtime import load_onnx
@@ -36,11 +35,11 @@ def test_the_number_of_threads_does_not_change_the_answers(onnx_file: Path) -> N
 
 @pytest.mark.parametrize("rows", [ROWS.astype(np.float64), ROWS[:, :3]])
 def test_rows_of_another_type_or_width_are_refused(onnx_file: Path, rows: np.ndarray) -> None:
-    with pytest.raises(errors.InvalidArgument):
+    with pytest.raises(Exception, match="INVALID_ARGUMENT"):
         load_onnx(onnx_file)(rows)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(errors.InvalidProtobuf):
+    with pytest.raises(Exception, match="INVALID_PROTOBUF"):
         load_onnx(tmp_path / "model.onnx")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from mlflow.models import Model
 
 from application.ports import RegisteredVersion, TrainingRecord
 from domain.models.iris import SPEC
-from infrastructure.tracking.mlflow_tracker import MlflowTracker, import_mlflow, open_client
+from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -185,14 +184,3 @@ def test_a_tracker_and_its_record_reach_another_process_unchanged(
 ) -> None:
     sent = (MlflowTracker(tracking.uri), recorded.record)
     assert pickle.loads(pickle.dumps(sent)) == sent
-
-
-def test_mlflow_sends_no_telemetry_unless_somebody_asks_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
-    import_mlflow()
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
-    import_mlflow()
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"

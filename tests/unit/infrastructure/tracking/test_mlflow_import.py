@@ -1,0 +1,37 @@
+"""MLflow is imported quietly, and by nobody who only imports the module."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from infrastructure.tracking.mlflow_import import import_mlflow
+from shared.paths import ROOT
+
+
+def test_mlflow_sends_no_telemetry_unless_somebody_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    import_mlflow()
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    import_mlflow()
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
+
+
+def test_the_steps_of_a_database_are_not_logged() -> None:
+    import_mlflow()
+    assert not logging.getLogger("alembic.runtime.migration").isEnabledFor(logging.INFO)
+
+
+def test_importing_the_module_does_not_import_mlflow() -> None:
+    code = "import sys, infrastructure.tracking.mlflow_import; print('mlflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
