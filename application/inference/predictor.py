@@ -101,8 +101,13 @@ def replay_golden(
     Raises:
         PackageError: an answer differs; such a model must not serve.
     """
-    answers = model(np.asarray(rows, dtype=np.float32))
-    difference = float(np.abs(answers - np.asarray(probabilities)).max())
+    answers, recorded = model(np.asarray(rows, dtype=np.float32)), np.asarray(probabilities)
+    if answers.shape != recorded.shape:
+        raise PackageError(
+            f"the model answers its golden requests in the shape {answers.shape}, "
+            f"recorded were {recorded.shape}"
+        )
+    difference = float(np.abs(answers - recorded).max())
     if np.isnan(difference) or difference > GOLDEN_TOLERANCE:
         raise PackageError(
             f"the model's answers to its golden requests differ by {difference:.1e} "

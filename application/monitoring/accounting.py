@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from application.inference.predictor import Answered
@@ -18,8 +17,8 @@ logger = logging.getLogger(__name__)
 class Accountant:
     """Counts and logs answered requests from a thread of its own.
 
-    Memory is bounded: past `capacity` waiting rows, further ones are counted but not logged, and
-    each such request shows as an error of type ``log_overflow``.
+    Memory is bounded: a request that would make more than `capacity` rows wait is counted at once
+    but not logged, and shows as an error of type ``log_overflow``.
 
     Args:
         interval: seconds between two batches.
@@ -42,8 +41,9 @@ class Accountant:
         self._interval = interval
         self._capacity = capacity
         self._watch = watch
-        self._waiting: deque[Answered] = deque()
-        self._rows = 0
+        self._waiting: list[Answered] = []
+        self._rows = 0  # in `_waiting`
+        self._queue = threading.Lock()
         self._batch = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="accountant", daemon=True)
@@ -51,28 +51,25 @@ class Accountant:
 
     def account(self, answered: Answered) -> None:
         """Queue one answered request."""
-        self._waiting.append(answered)
+        with self._queue:
+            fits = self._rows + len(answered.rows) <= self._capacity
+            if fits:
+                self._waiting.append(answered)
+                self._rows += len(answered.rows)
+        if not fits:
+            self._count(answered)
+            self._metrics.record_error("log_overflow")
 
     def flush(self) -> None:
         """Count and log everything that is waiting."""
         with self._batch:
-            batch = []
-            while self._waiting:
-                batch.append(self._waiting.popleft())
+            with self._queue:
+                batch, self._waiting, self._rows = self._waiting, [], 0
             if not batch:
                 return
-            logged: list[LoggedPrediction] = []
             for answered in batch:
-                self._metrics.record_predictions(
-                    [self._classes[code] for code in answered.predicted.tolist()],
-                    answered.confidence.tolist(),
-                    answered.latency,
-                )
-                if len(logged) + len(answered.rows) > self._capacity:
-                    self._metrics.record_error("log_overflow")
-                    continue
-                logged += _entries(answered)
-            self._log.add(logged)
+                self._count(answered)
+            self._log.add([entry for answered in batch for entry in _entries(answered)])
             if self._watch:
                 self._watch()
 
@@ -80,15 +77,25 @@ class Accountant:
         """Account for what is waiting and end the thread."""
         self._closing.set()
         self._thread.join()
-        self.flush()
+        self._try_to_flush()
 
     def _run(self) -> None:
         while not self._closing.wait(self._interval):
-            try:
-                self.flush()
-            except Exception:  # pylint: disable=broad-exception-caught  # the thread must live on
-                logger.exception("a batch of predictions was not logged")
-                self._metrics.record_error("log_failure")
+            self._try_to_flush()
+
+    def _try_to_flush(self) -> None:
+        try:
+            self.flush()
+        except Exception:  # pylint: disable=broad-exception-caught  # the thread must live on
+            logger.exception("a batch of predictions was not logged")
+            self._metrics.record_error("log_failure")
+
+    def _count(self, answered: Answered) -> None:
+        self._metrics.record_predictions(
+            [self._classes[code] for code in answered.predicted.tolist()],
+            answered.confidence.tolist(),
+            answered.latency,
+        )
 
 
 def _entries(answered: Answered) -> list[LoggedPrediction]:

@@ -104,7 +104,7 @@ class Feedback:
             return classes.index(str(value))
         if isinstance(value, int) and 0 <= value < len(classes):
             return value
-        raise InputError(f"{field}: {value!r} is none of {', '.join(classes)}")
+        raise InputError(f"{field}: {repr(value)[:100]} is none of {', '.join(classes)}")
 
 
 def live_quality(log: PredictionLog, spec: ModelSpec, since: float) -> ClassificationReport | None:

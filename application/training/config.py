@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain.errors import ConfigError
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 _NAME = r"^[a-z][a-z0-9_]*$"  # what MLflow, the Bento store and a folder all accept
 
 
@@ -21,7 +22,7 @@ class DataConfig(_Strict):
     """How the data are split."""
 
     test_size: float = Field(gt=0, lt=1)
-    random_state: int
+    random_state: Seed
 
 
 class ForestConfig(_Strict):
@@ -31,7 +32,7 @@ class ForestConfig(_Strict):
     max_depth: int | None = Field(ge=1)
     min_samples_split: int = Field(ge=2)
     min_samples_leaf: int = Field(ge=1)
-    random_state: int
+    random_state: Seed
 
 
 class ValidationConfig(_Strict):
@@ -65,6 +66,8 @@ class TrainingConfig(_Strict):
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8: {error}") from error
         try:
             return cls.model_validate(json.loads(text), strict=True)
         except json.JSONDecodeError as error:

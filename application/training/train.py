@@ -145,24 +145,8 @@ def train(
     progress("figures", "confusion matrix, importances and confidence")
 
     package = draft.seal()
-    record = TrainingRecord(
-        experiment_name=config.experiment_name,
-        model_name=config.model_name,
-        package=package,
-        package_version=package.name,
-        spec=spec,
-        parameters=config.parameters(),
-        metrics=metrics,
-        tags={"git_commit": str(provenance["git_commit"])},
-        dataset={
-            "name": fitted.dataset.name,
-            "digest": fitted.dataset.fingerprint,
-            "source": fitted.dataset.source,
-            "rows": str(len(fitted.dataset)),
-        },
-        example=_golden_rows(fitted).tolist(),
-    )
     try:
+        record = _record(package, fitted, config, metrics, provenance)
         registered = beside.apply(tracker.record, (record,))
     except BaseException:
         shutil.rmtree(package)  # a package that no registry knows of could never be judged
@@ -171,6 +155,33 @@ def train(
         "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
     )
     return Candidate(package, registered, report, parity)
+
+
+def _record(
+    package: Path,
+    fitted: _Fitted,
+    config: TrainingConfig,
+    metrics: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> TrainingRecord:
+    dataset = fitted.dataset
+    return TrainingRecord(
+        experiment_name=config.experiment_name,
+        model_name=config.model_name,
+        package=package,
+        package_version=package.name,
+        spec=fitted.spec,
+        parameters=config.parameters(),
+        metrics=metrics,
+        tags={"git_commit": str(provenance["git_commit"])},
+        dataset={
+            "name": dataset.name,
+            "digest": dataset.fingerprint,
+            "source": dataset.source,
+            "rows": str(len(dataset)),
+        },
+        example=_golden_rows(fitted).tolist(),
+    )
 
 
 def _fit(model: CatalogModel, config: TrainingConfig, progress: Progress) -> _Fitted:
@@ -249,7 +260,8 @@ def _importances(estimator: Any, spec: ModelSpec) -> dict[str, float]:
 def _golden_rows(fitted: _Fitted) -> np.ndarray:
     """The first hold-out row of each class, float64 of shape (n_classes, n_features)."""
     first = np.unique(fitted.actual, return_index=True)[1]
-    return fitted.holdout.take(first).inputs[list(fitted.spec.feature_names)].to_numpy(float)
+    rows = fitted.holdout.take(first).inputs[list(fitted.spec.feature_names)]
+    return np.asarray(rows, dtype=float)
 
 
 def _card(fitted: _Fitted, config: TrainingConfig, parity: float) -> str:

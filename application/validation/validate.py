@@ -125,8 +125,9 @@ def promote(
         GateRefusal: a gate refuses; nothing has been moved.
     """
     refused = [verdict for verdict in verdicts if not verdict.accepted]
-    if refused:
+    if refused or not verdicts:
         reasons = "; ".join(f"{verdict.gate}: {verdict.reason}" for verdict in refused)
+        reasons = reasons or "no gate has judged it"
         raise GateRefusal(f"{model_name} {package.version} is refused: {reasons}")
     tag = add_to_store()
     return tag, registry.promote(model_name, package.version).version

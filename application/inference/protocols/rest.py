@@ -17,11 +17,11 @@ import logging
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from application.inference.predictor import Answered, Predictor
+from application.inference.predictor import MAX_ROWS, Answered, Predictor
 from application.monitoring.accounting import Accountant
 from application.monitoring.feedback import Feedback
 from application.monitoring.summary import summarise
@@ -44,6 +44,10 @@ class _TooLarge(Exception):
     """The body is larger than `MAX_BODY_BYTES`."""
 
 
+class _Disconnected(Exception):
+    """The caller has gone before its body was whole."""
+
+
 class SummaryRequest(msgspec.Struct, forbid_unknown_fields=True):
     """How far back a summary looks."""
 
@@ -55,7 +59,7 @@ class PredictionFeedback(msgspec.Struct, forbid_unknown_fields=True):
 
     request_id: str
     actual_class: str | int
-    row: int = 0
+    row: Annotated[int, msgspec.Meta(ge=0, lt=MAX_ROWS)] = 0
 
 
 class _Decoders:  # pylint: disable=too-few-public-methods
@@ -238,10 +242,15 @@ class RestMiddleware:
         except _TooLarge:
             status, error_type = 413, "too_large"
             answer = {"error": f"the body is larger than {MAX_BODY_BYTES} bytes"}
-        except (InputError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _Disconnected:
+            return
+        except (InputError, msgspec.ValidationError) as error:
             status, error_type, answer = 422, "invalid_input", {"error": str(error)}
-            if not isinstance(error, (InputError, msgspec.ValidationError)):
-                status = 400  # no JSON at all
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            status, error_type, answer = 400, "invalid_input", {"error": str(error)}
+        except RecursionError:
+            status, error_type = 400, "invalid_input"
+            answer = {"error": "the JSON is nested too deeply"}
         except UnknownPredictionError as error:
             status, error_type, answer = 404, "unknown_prediction", {"error": str(error)}
         except Exception:  # pylint: disable=broad-exception-caught  # the last line of defence
@@ -269,7 +278,7 @@ async def _read(receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            break
+            raise _Disconnected
         body += message.get("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise _TooLarge

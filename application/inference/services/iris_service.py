@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +25,12 @@ from domain.models.contract import ModelSpec
 from infrastructure.inference.onnx_runtime import load_onnx
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.packaging.requirements import pinned_requirements
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.settings import Settings
 
 REQUIREMENTS = (
+    "bentoml",
     "msgspec",
     "numpy",
     "onnxruntime",
@@ -59,7 +60,7 @@ _running: list[ClassifierApi] = []
     name="iris_classifier",
     image=bentoml.images.Image(
         base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
-    ).python_packages(*(f"{name}=={version(name)}" for name in REQUIREMENTS)),
+    ).python_packages(*pinned_requirements(REQUIREMENTS)),
     workers=int(os.environ.get("WORKERS", "1")),
     traffic={"timeout": 30},
     logging={"access": {"enabled": False}},  # a line for each prediction would cost more than it

@@ -135,7 +135,6 @@ def test_a_difference_of_rounding_does_not_keep_a_model_from_serving() -> None:
     replay_golden(FakeClassifier(), ROWS, golden.tolist())
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="escapes as ValueError of numpy")
 def test_a_model_with_another_number_of_classes_must_not_serve() -> None:
     with pytest.raises(PackageError):
         replay_golden(FakeClassifier(), ROWS, [[0.5, 0.5]] * 3)

@@ -187,7 +187,6 @@ def test_the_log_takes_rows_again_after_an_overflow(
     assert metrics.errors == {"log_overflow": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="requests wait without bound while the log is slow")
 def test_memory_is_bounded_while_the_log_is_slow(hire: Open) -> None:
     log = BlockedLog()
     accountant = hire(log=log, interval=0.001, capacity=10)
@@ -233,7 +232,6 @@ def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
     assert "database is locked" in caplog.text
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="what follows it on shutdown is not done")
 def test_closing_does_not_raise_when_the_log_fails(hire: Open) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
     accountant = hire(log=log)

@@ -195,7 +195,6 @@ def test_a_file_that_is_not_json_is_refused_with_the_place(tmp_path: Path, text:
     assert "line 1 column" in str(refused.value)
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="escapes as UnicodeDecodeError")
 def test_a_file_that_is_no_text_is_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "iris_config.json"
     path.write_bytes(json.dumps(TUTORIAL).encode("utf-16"))
@@ -203,7 +202,6 @@ def test_a_file_that_is_no_text_is_refused_by_its_path(tmp_path: Path) -> None:
         TrainingConfig.read(path)
 
 
-@pytest.mark.xfail(strict=True, reason="accepted here, refused by scikit-learn with a traceback")
 @pytest.mark.parametrize("seed", [-1, 2**32])
 @pytest.mark.parametrize("key", ["model.random_state", "data.random_state"])
 def test_a_seed_that_scikit_learn_does_not_take_is_refused_by_its_key(

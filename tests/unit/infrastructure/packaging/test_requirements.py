@@ -1,0 +1,33 @@
+"""Requirements of an image: everything is pinned, and nothing is there that is not needed."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from infrastructure.packaging.requirements import pinned_requirements
+
+
+def test_a_package_brings_what_it_needs_at_the_versions_that_are_installed() -> None:
+    pins = pinned_requirements(["pandas"])
+    assert f"pandas=={version('pandas')}" in pins
+    assert f"numpy=={version('numpy')}" in pins
+    assert f"python-dateutil=={version('python-dateutil')}" in pins
+    assert f"six=={version('six')}" in pins  # which python-dateutil needs
+
+
+def test_every_package_is_named_once_in_its_canonical_form() -> None:
+    pins = pinned_requirements(["bentoml", "prometheus_client"])
+    names = [pin.partition("==")[0] for pin in pins]
+    assert len(names) == len(set(names))
+    assert "prometheus-client" in names
+
+
+def test_what_only_an_extra_needs_comes_with_that_extra_only() -> None:
+    assert not any(pin.startswith("pysocks==") for pin in pinned_requirements(["requests"]))
+    with pytest.raises(PackageNotFoundError, match="pysocks"):
+        pinned_requirements(["requests[socks]"])
+
+
+def test_a_package_that_is_not_installed_is_an_error() -> None:
+    with pytest.raises(PackageNotFoundError):
+        pinned_requirements(["no-such-package"])
