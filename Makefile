@@ -69,28 +69,32 @@ containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's
 mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
 	@$(PYTHON) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
 
-# A step whose variables are not those that its receipt was made with is done again
-changed = $(shell echo '$(2)' | cmp -s - $(RECEIPTS)/$(1).variables || echo FORCE)
-remember = echo '$(2)' >$(RECEIPTS)/$(1).variables
+# A step whose variables are not those that its receipt was made with is done again. Paths count from
+# the clone, so that state can move to another one.
+train_variables = $(subst $(CURDIR)/,,$(CONFIG) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI))
+validate_variables = $(subst $(CURDIR)/,,$(THRESHOLD) $(BENTOML_HOME))
+containerize_variables = $(ENGINE)
+changed = $(shell echo '$($(1)_variables)' | cmp -s - $(RECEIPTS)/$(1).variables || echo FORCE)
+remember = echo '$($(1)_variables)' >$(RECEIPTS)/$(1).variables
 
-$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train,$(CONFIG)) | $(CORE)
-	@rm -f $@; echo "train $(MODEL)"
+$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train) | $(CORE)
+	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
 	@$(PYTHON) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
-	@$(call remember,train,$(CONFIG))
+	@$(call remember,train)
 
-$(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate,$(THRESHOLD)) | $(CORE)
-	@rm -f $@; echo "validate $(MODEL)"
+$(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
+	@mkdir -p $(@D); rm -f $@; echo "validate $(MODEL)"
 	@$(PYTHON) application/validation/model_validation/validate_model.py --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
-	@$(call remember,validate,$(THRESHOLD))
+	@$(call remember,validate)
 
 $(RECEIPTS)/bento-build.json: $(RECEIPTS)/validate.json application/inference/services/bentofile.yaml $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
-	@rm -f $@; echo "bento-build $(MODEL)"
+	@mkdir -p $(@D); rm -f $@; echo "bento-build $(MODEL)"
 	@$(PYTHON) -m infrastructure.packaging.build_bento --model $(MODEL) --receipt $@
 
-$(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $(call changed,containerize,$(ENGINE)) | $(CORE)
-	@rm -f $@; echo "containerize $(MODEL)"
+$(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $(call changed,containerize) | $(CORE)
+	@mkdir -p $(@D); rm -f $@; echo "containerize $(MODEL)"
 	@$(PYTHON) -m infrastructure.packaging.containerize --bento $< $(if $(ENGINE),--engine $(ENGINE)) --receipt $@
-	@$(call remember,containerize,$(ENGINE))
+	@$(call remember,containerize)
 
 ##@ Serve
 run: $(RECEIPTS)/validate.json ## Serve the champion from the source files, reloading when they change

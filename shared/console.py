@@ -7,7 +7,7 @@ import sys
 
 def show_step(step: str, result: str) -> None:
     """One line for a step that is done."""
-    print(f"  {step:<10}{result}", flush=True)
+    print(f"  {step:<9} {result}", flush=True)
 
 
 def fail(error: Exception) -> int:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prints the Python to use: PYTHON if it is set, else the first on PATH that is 3.11, 3.12 or 3.13.
 set -euo pipefail
+[ "${1:-}" != --help ] || { sed -n '2s/^# //p' "${BASH_SOURCE[0]}"; exit 0; }
 
 for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
     if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then

@@ -13,7 +13,8 @@ case $what in
         options=(--with "dev,notebook")
         for extra in ${EXTRAS:-all}; do options+=(-E "$extra"); done
         ;;
-    *) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    --help) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) echo "error: unknown set $what: core, dev or all" >&2; exit 2 ;;
 esac
 
 poetry=$(bash scripts/setup/setup_poetry.sh)

@@ -15,21 +15,7 @@ from shared.paths import ROOT
 
 SCRIPTS = [*sorted((ROOT / "scripts").rglob("*.sh")), ROOT / ".ci/run"]
 ALL_SCRIPTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in SCRIPTS]
-WITHOUT_HELP = {
-    "setup/install.sh": "--help is taken for a wrong argument",
-    "setup/find_python.sh": "--help is not looked at",
-}
-HELPFUL = [
-    pytest.param(
-        name,
-        marks=[
-            pytest.mark.xfail(strict=True, reason=reason)
-            for script, reason in WITHOUT_HELP.items()
-            if script == name
-        ],
-    )
-    for name in (path.relative_to(ROOT / "scripts").as_posix() for path in SCRIPTS[:-1])
-]
+HELPFUL = [path.relative_to(ROOT / "scripts").as_posix() for path in SCRIPTS[:-1]]
 FIND_PYTHON = ROOT / "scripts/setup/find_python.sh"
 
 TOO_OLD = "#!/bin/sh\nexit 1\n"  # says no to every question

@@ -280,7 +280,7 @@ def test_the_dev_container_has_the_python_of_ci() -> None:
     setup = load(ROOT / "infrastructure/cicd/github_actions/setup/action.yml")
     python = setup["inputs"]["python-version"]["default"]
     image = json.loads(DEVCONTAINER.read_text("utf-8"))["image"]
-    assert re.fullmatch(rf".+/python:\d+\.\d+\.\d+-{re.escape(python)}-\w+", image)
+    assert re.fullmatch(rf".+/python:\d+-{re.escape(python)}-\w+", image)
 
 
 def test_the_dev_container_forwards_the_ports_of_service_mlflow_and_jupyter() -> None:

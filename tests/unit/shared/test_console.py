@@ -17,7 +17,6 @@ def test_steps_are_shown_one_a_line_with_their_results_below_each_other(
     assert first.index("150 rows") == second.index("accuracy 0.933")
 
 
-@pytest.mark.xfail(strict=True, reason="ten letters fill the column: productionrunning, …")
 def test_the_longest_step_is_set_off_from_its_result(capsys: pytest.CaptureFixture[str]) -> None:
     show_step("production", "running")
     assert capsys.readouterr().out.split() == ["production", "running"]

@@ -151,7 +151,6 @@ def test_a_port_on_which_nobody_listens_is_refused() -> None:
         check_answers(port, GOLDEN, "1.0.0-a")
 
 
-@pytest.mark.xfail(strict=True, reason="ValueError, KeyError and TypeError come out as they are")
 @pytest.mark.parametrize(
     "body",
     [
