@@ -5,6 +5,9 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+ifneq ($(words $(CURDIR)),1)
+$(error make cannot work in a folder with a space in its path: $(CURDIR))
+endif
 -include .env
 
 MODEL ?= iris
@@ -21,8 +24,10 @@ MODEL_REGISTRY_DIR ?= $(CURDIR)/application/registry/model_registry
 BENTOML_HOME ?= $(CURDIR)/.bentoml
 RECEIPTS_DIR ?= $(CURDIR)/build
 RELEASES_DIR ?= $(CURDIR)/.releases
+# a value in .env may stand in quotes
+$(foreach name,MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR PREDICTION_LOG_URL,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
 export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS TORCH
-ifdef PREDICTION_LOG_URL
+ifneq ($(PREDICTION_LOG_URL),)
 export PREDICTION_LOG_URL
 endif
 export BENTOML_DO_NOT_TRACK := True
@@ -32,7 +37,7 @@ PYTHON := .venv/bin/python
 PACKAGES := domain application infrastructure shared
 SOURCES := $(PACKAGES) tests
 RECEIPTS := $(RECEIPTS_DIR)/$(MODEL)
-python_files = $(shell find $(1) -name '*.py' 2>/dev/null)
+python_files = $(foreach folder,$(1),$(wildcard $(folder)/*.py $(folder)/*/*.py $(folder)/*/*/*.py))
 
 # What is installed is checked against the lock when make starts, not by a target: so `make -B train`
 # trains again without installing again.
@@ -110,6 +115,15 @@ smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions
 	@$(PYTHON) -m infrastructure.deployment.local smoke --env $(ENV) --port $(PORT)
 status: $(CORE) ## Show what is deployed on this machine
 	@$(PYTHON) -m infrastructure.deployment.local status
+where: ## Show where everything is
+	@echo 'The model is served and monitored:'
+	@echo '  service page      http://127.0.0.1:$(PORT)'
+	@echo '  metrics           http://127.0.0.1:$(PORT)/metrics'
+	@echo '  runs, versions    make mlflow-ui, then http://127.0.0.1:5000'
+	@echo '  model packages    $(subst $(CURDIR)/,,$(MODEL_REGISTRY_DIR))'
+	@echo '  ask it            make demo'
+	@echo '  what runs         make status; stop it with: make stop'
+	@echo 'Next: change $(CONFIG) and run make quickstart again; every target: make help'
 stop: $(CORE) ## Stop what is deployed in ENV
 	@$(PYTHON) -m infrastructure.deployment.local stop --env $(ENV)
 
@@ -147,4 +161,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status stop format lint refactor lint-check test test-unit test-integration check ci benchmark state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark state-save state-load clean

@@ -28,16 +28,5 @@ if [ "${1:-}" = --install-only ]; then
     exit 0
 fi
 for target in train validate bento-build deploy demo; do run "$target"; done
-
-cat <<END
-
-The model is served and monitored:
-  service page      http://127.0.0.1:${PORT:-3000}
-  metrics           http://127.0.0.1:${PORT:-3000}/metrics
-  runs, versions    make mlflow-ui, then http://127.0.0.1:5000
-  its packages      application/registry/model_registry
-  ask it            make demo
-  what runs         make status; stop it with: make stop
-Next: change application/training/configs/iris_config.json and run make quickstart again;
-every target: make help
-END
+echo
+make --no-print-directory where

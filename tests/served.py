@@ -128,8 +128,8 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
     pytest.fail(f"the service did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+@pytest.fixture(scope="session", name="home")
+def fixture_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home in which the chain has run up to the champion's Bento; tests must not change it."""
     place = Home(tmp_path_factory.mktemp("home"))
     done = place.make("bento-build")
@@ -137,8 +137,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return place
 
 
-@pytest.fixture(scope="session")
-def exported_bento(request: pytest.FixtureRequest) -> Path:
+@pytest.fixture(scope="session", name="exported_bento")
+def fixture_exported_bento(request: pytest.FixtureRequest) -> Path:
     """The exported Bento: the one that BENTO names, else one made here."""
     if named := os.environ.get("BENTO"):
         return Path(named).resolve()
@@ -146,8 +146,8 @@ def exported_bento(request: pytest.FixtureRequest) -> Path:
     return made.receipts / "bento"
 
 
-@pytest.fixture(scope="session")
-def service_url(
+@pytest.fixture(scope="session", name="service_url")
+def fixture_service_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A running service: the one that SERVICE_URL names, else the Bento with two workers."""
@@ -159,8 +159,8 @@ def service_url(
         yield url
 
 
-@pytest.fixture
-def client(service_url: str) -> Iterator[httpx.Client]:
+@pytest.fixture(name="client")
+def fixture_client(service_url: str) -> Iterator[httpx.Client]:
     """A client of the running service."""
     with httpx.Client(base_url=service_url, timeout=30) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Quality of a classifier on labelled rows. numpy only: the serving image uses it for live accuracy."""
+"""Quality of a classifier on labelled rows; numpy only, since the serving image uses it too."""
 
 from __future__ import annotations
 

@@ -32,8 +32,9 @@ async def run(host: str, port: int, state: Path) -> None:
 
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    async with await asyncio.start_server(connect, host, port, backlog=2048):
-        await ended.wait()
+    server = await asyncio.start_server(connect, host, port, backlog=2048)
+    await ended.wait()
+    server.close()  # leaving `async with server` would wait for open connections
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

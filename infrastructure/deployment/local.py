@@ -420,12 +420,13 @@ def _show_status(releases: Path) -> None:
         release = _read_release(folder / "current.json")
         if release is None:
             continue
-        front = json.loads((folder / "front.json").read_text(encoding="utf-8"))
-        state = "running" if release.process() else "DEAD"
+        front = folder / "front.json"
+        port = json.loads(front.read_text(encoding="utf-8"))["port"] if front.exists() else None
+        state = "running" if release.process() and port else "DEAD"
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
         show_step(
             folder.name,
-            f"{state}, version {release.version}, http://127.0.0.1:{front['port']}, since {since}",
+            f"{state}, version {release.version}, http://127.0.0.1:{port}, since {since}",
         )
 
 

@@ -75,6 +75,7 @@ class ModelPackage:
 
     def __init__(self, folder: Path, stored: bool = False) -> None:
         self.folder = folder
+        self._stored = stored
         try:
             self.manifest = (folder / MANIFEST).read_text(encoding="utf-8")
         except OSError as error:
@@ -106,7 +107,13 @@ class ModelPackage:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
     def load_native(self) -> Any:
-        """The native model; only after the digests were compared, and never in a server."""
+        """The native model; only after its digest was compared, and never in a server.
+
+        Raises:
+            PackageError: this is a copy in BentoML's store.
+        """
+        if self._stored:
+            raise PackageError(f"{self.folder} is a copy for serving: it has no native model")
         import joblib  # pylint: disable=import-outside-toplevel  # not in the serving image
 
         return joblib.load(self.folder / NATIVE)

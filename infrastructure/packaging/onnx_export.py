@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+
 from domain.models.contract import ModelSpec
 
 
@@ -14,11 +17,6 @@ def export_onnx(estimator: Any, spec: ModelSpec, path: Path) -> None:
     Raises:
         skl2onnx.common.exceptions.MissingShapeCalculator: skl2onnx has no converter for it.
     """
-    from skl2onnx import to_onnx  # pylint: disable=import-outside-toplevel  # slow to import
-    from skl2onnx.common.data_types import (  # pylint: disable=import-outside-toplevel
-        FloatTensorType,
-    )
-
     model = to_onnx(
         estimator,
         initial_types=[("inputs", FloatTensorType([None, len(spec.features)]))],

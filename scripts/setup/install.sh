@@ -46,5 +46,6 @@ fi
 echo "installing $(grep -c '==' "$requirements") packages into .venv ..." >&2
 install --require-hashes -r "$requirements"
 env -u VIRTUAL_ENV -u CONDA_PREFIX "$poetry" install --only-root --quiet
+.venv/bin/python -m compileall -q domain application infrastructure shared
 for done in core ${what/core/}; do touch ".venv/.$done"; done
 [ "$what" != all ] || touch .venv/.dev

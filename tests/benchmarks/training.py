@@ -33,7 +33,7 @@ PREDICTIONS = 20_000
 
 
 class UsualCollector:
-    """Metrics as a tutorial keeps them: labels looked up each time, history in lists, a log line."""
+    """Metrics as a tutorial keeps them: labels looked up, history in a list, a line in the log."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()

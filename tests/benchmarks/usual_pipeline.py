@@ -29,7 +29,7 @@ mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
 mlflow.set_experiment("iris_production_pipeline")
 data = load_iris(as_frame=True)
 frame: pd.DataFrame = data.frame
-X_train, X_test, y_train, y_test = train_test_split(
+train_inputs, test_inputs, train_labels, test_labels = train_test_split(
     frame[data.feature_names],
     frame["target"],
     test_size=0.2,
@@ -38,22 +38,22 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 parameters = {"n_estimators": 100, "max_depth": 5, "random_state": 42}
 with mlflow.start_run():
-    model = RandomForestClassifier(**parameters).fit(X_train, y_train)
-    predicted = model.predict(X_test)
+    model = RandomForestClassifier(**parameters).fit(train_inputs, train_labels)
+    predicted = model.predict(test_inputs)
     for name, value in parameters.items():
         mlflow.log_param(name, value)
-    mlflow.log_metric("accuracy", accuracy_score(y_test, predicted))
-    mlflow.log_metric("precision", precision_score(y_test, predicted, average="macro"))
-    mlflow.log_metric("recall", recall_score(y_test, predicted, average="macro"))
-    mlflow.log_metric("f1", f1_score(y_test, predicted, average="macro"))
-    ConfusionMatrixDisplay.from_predictions(y_test, predicted)
+    mlflow.log_metric("accuracy", accuracy_score(test_labels, predicted))
+    mlflow.log_metric("precision", precision_score(test_labels, predicted, average="macro"))
+    mlflow.log_metric("recall", recall_score(test_labels, predicted, average="macro"))
+    mlflow.log_metric("f1", f1_score(test_labels, predicted, average="macro"))
+    ConfusionMatrixDisplay.from_predictions(test_labels, predicted)
     plt.savefig(folder / "confusion_matrix.png")
     mlflow.log_artifact(str(folder / "confusion_matrix.png"))
     mlflow.sklearn.log_model(
         model,
         name="model",
-        signature=mlflow.models.infer_signature(X_test, predicted),
-        input_example=X_test[:2],
+        signature=mlflow.models.infer_signature(test_inputs, predicted),
+        input_example=test_inputs[:2],
         registered_model_name="iris_classifier_pipeline",
         skops_trusted_types=["sklearn.tree._tree.Tree"],
     )

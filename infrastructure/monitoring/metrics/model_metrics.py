@@ -116,11 +116,15 @@ class ModelMetricsCollector:
 
 
 def start_metrics_server(
-    port: int = 8001, registry: CollectorRegistry = REGISTRY
+    port: int = 8001, registry: CollectorRegistry = REGISTRY, address: str = "127.0.0.1"
 ) -> tuple[WSGIServer, Thread]:
-    """Serve the metrics of this process alone, at ``/metrics``; port 0 takes a free one.
+    """Serve the metrics of this process alone, at ``/metrics``.
+
+    Args:
+        port: 0 takes a free one.
+        address: where to listen; 0.0.0.0 lets other machines ask.
 
     Returns:
         The server, whose `shutdown` ends it, and its thread.
     """
-    return start_http_server(port, registry=registry)
+    return start_http_server(port, address, registry)
