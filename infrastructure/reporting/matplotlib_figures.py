@@ -31,7 +31,7 @@ def draw_figures(data: FigureData, folder: Path) -> None:
         yticklabels=data.classes,
         title=f"Hold-out accuracy {data.report.accuracy:.3f} ({data.report.rows} rows)",
     )
-    figure.savefig(folder / "confusion_matrix.png", dpi=100)
+    figure.savefig(folder / "confusion_matrix.png", dpi=100, bbox_inches="tight")
 
     if data.importances:
         figure = Figure(figsize=(5, 3))
@@ -39,7 +39,7 @@ def draw_figures(data: FigureData, folder: Path) -> None:
         pairs = sorted(data.importances.items(), key=lambda pair: pair[1])
         axes.barh([name for name, _ in pairs], [value for _, value in pairs])
         axes.set(xlabel="mean decrease in impurity", title="Feature importance")
-        figure.savefig(folder / "feature_importance.png", dpi=100)
+        figure.savefig(folder / "feature_importance.png", dpi=100, bbox_inches="tight")
 
     figure = Figure(figsize=(5, 3))
     axes = figure.add_subplot()
@@ -53,4 +53,4 @@ def draw_figures(data: FigureData, folder: Path) -> None:
     )
     axes.set(xlabel="confidence", ylabel="hold-out rows", title="Confidence of the predictions")
     axes.legend()
-    figure.savefig(folder / "confidence.png", dpi=100)
+    figure.savefig(folder / "confidence.png", dpi=100, bbox_inches="tight")
