@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
+
+# read when the library is loaded: without it, it keeps usage data and an identity of the device
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# pylint: disable=wrong-import-position
 import onnxruntime
 
 from application.ports import Classifier
