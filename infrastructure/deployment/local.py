@@ -87,7 +87,7 @@ class LocalEnvironment:
         return _read_release(self._current)
 
     def deploy(
-        self, bento: Path, version: str, bento_tag: str, golden: Golden, workers: int, log_url: str
+        self, bento: Path, version: str, bento_tag: str, workers: int, log_url: str
     ) -> Release:
         """Roll an exported Bento out; the former release serves until the new one has proven right.
 
@@ -97,7 +97,9 @@ class LocalEnvironment:
         self._folder.mkdir(parents=True, exist_ok=True)
         old = self.current()
         self._check_public_port()
-        if old and old.process() and old.workers == workers and _same_bento(old.bento, bento):
+        golden = golden_of(bento)
+        serving = old and old.process() and self._front_process()
+        if old and serving and old.workers == workers and _same_bento(old.bento, bento):
             check_answers(self._port, golden, version)
             show_step("unchanged", f"{bento_tag} serves already, and answers right")
             return old
@@ -136,14 +138,7 @@ class LocalEnvironment:
         former = _read_release(self._previous)
         if former is None:
             raise DeploymentError("there is no former release to go back to")
-        return self.deploy(
-            former.bento,
-            former.version,
-            former.bento_tag,
-            golden_of(former.bento),
-            workers,
-            log_url,
-        )
+        return self.deploy(former.bento, former.version, former.bento_tag, workers, log_url)
 
     def smoke(self) -> str:
         """Ask the public port for golden predictions; the version that answered.
@@ -389,12 +384,7 @@ def _act(options: argparse.Namespace) -> None:
             built = json.loads(options.bento.read_text(encoding="utf-8"))
             bento = options.bento.parent / "bento"
             release = environment.deploy(
-                bento,
-                built["version"],
-                built["bento_tag"],
-                golden_of(bento),
-                options.workers,
-                log_url,
+                bento, built["version"], built["bento_tag"], options.workers, log_url
             )
         case "rollback":
             release = environment.rollback(options.workers, log_url)

@@ -218,7 +218,7 @@ def test_a_public_port_that_is_taken_is_refused_before_anything_is_started(
     bento.mkdir()
     port = serve(RIGHT).server_port
     with pytest.raises(DeploymentError, match=f"port {port} is taken by something else"):
-        LocalEnvironment(folder, port).deploy(bento, "1", "iris:1", GOLDEN, 1, "sqlite://")
+        LocalEnvironment(folder, port).deploy(bento, "1", "iris:1", 1, "sqlite://")
     assert not list(folder.iterdir())
 
 
@@ -231,7 +231,7 @@ def test_an_environment_that_serves_on_another_port_is_not_moved(
     (tmp_path / "front.json").write_text(json.dumps(front), encoding="utf-8")
     environment = LocalEnvironment(tmp_path, free_port())
     with pytest.raises(DeploymentError, match="serves on another port"):
-        environment.deploy(tmp_path, "1", "iris:1", GOLDEN, 1, "sqlite://")
+        environment.deploy(tmp_path, "1", "iris:1", 1, "sqlite://")
     assert environment.current() == release
     assert sleeper.poll() is None
 
