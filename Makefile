@@ -33,7 +33,7 @@ endif
 export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
 
-PYTHON := .venv/bin/python
+PY := .venv/bin/python
 PACKAGES := domain application infrastructure shared
 SOURCES := $(PACKAGES) tests
 RECEIPTS := $(RECEIPTS_DIR)/$(MODEL)
@@ -62,9 +62,9 @@ install-core: ## Only what the iris chain needs to run
 	@bash scripts/setup/install.sh core
 installed: $(CORE) ## Install the core unless that was done since the lock last changed
 hooks: $(DEV) ## Install the git hooks, which call make
-	@$(PYTHON) -m pre_commit install --hook-type pre-commit --hook-type pre-push
+	@$(PY) -m pre_commit install --hook-type pre-commit --hook-type pre-push
 checkgpu: $(CORE) ## Show driver, GPUs and what each framework sees (REQUIRE_GPU=1 fails without one)
-	@$(PYTHON) -m shared.gpu
+	@$(PY) -m shared.gpu
 
 ##@ Model
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
@@ -72,7 +72,7 @@ validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champi
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
 containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's Bento
 mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
-	@$(PYTHON) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
+	@$(PY) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
 
 # A step whose variables are not those that its receipt was made with is done again. Paths count from
 # the clone, so that state can move to another one.
@@ -84,37 +84,37 @@ remember = echo '$($(1)_variables)' >$(RECEIPTS)/$(1).variables
 
 $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
-	@$(PYTHON) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
+	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
 	@$(call remember,train)
 
 $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "validate $(MODEL)"
-	@$(PYTHON) application/validation/model_validation/validate_model.py --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
+	@$(PY) application/validation/model_validation/validate_model.py --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
 	@$(call remember,validate)
 
 $(RECEIPTS)/bento-build.json: $(RECEIPTS)/validate.json application/inference/services/bentofile.yaml $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "bento-build $(MODEL)"
-	@$(PYTHON) -m infrastructure.packaging.build_bento --model $(MODEL) --receipt $@
+	@$(PY) -m infrastructure.packaging.build_bento --model $(MODEL) --receipt $@
 
 $(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $(call changed,containerize) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "containerize $(MODEL)"
-	@$(PYTHON) -m infrastructure.packaging.containerize --bento $< $(if $(ENGINE),--engine $(ENGINE)) --receipt $@
+	@$(PY) -m infrastructure.packaging.containerize --bento $< $(if $(ENGINE),--engine $(ENGINE)) --receipt $@
 	@$(call remember,containerize)
 
 ##@ Serve
 run: $(RECEIPTS)/validate.json ## Serve the champion from the source files, reloading when they change
-	@$(PYTHON) -m bentoml serve application.inference.services.iris_service:IrisClassifier --development --reload --host 127.0.0.1 --port $(PORT) --arg model_tag=$$($(PYTHON) -c 'import json; print(json.load(open("$<"))["model_tag"])')
+	@$(PY) -m bentoml serve application.inference.services.iris_service:IrisClassifier --development --reload --host 127.0.0.1 --port $(PORT) --arg model_tag=$$($(PY) -c 'import json; print(json.load(open("$<"))["model_tag"])')
 deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched
 	@echo "deploy $(MODEL) to $(ENV)"
-	@$(PYTHON) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< --receipt $(RECEIPTS)/deploy-$(ENV).json
+	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< --receipt $(RECEIPTS)/deploy-$(ENV).json
 rollback-release: $(CORE) ## Roll the former release of ENV out again
-	@$(PYTHON) -m infrastructure.deployment.local rollback --env $(ENV) --port $(PORT) --workers $(WORKERS)
+	@$(PY) -m infrastructure.deployment.local rollback --env $(ENV) --port $(PORT) --workers $(WORKERS)
 demo: $(CORE) ## Send a prediction and its feedback to ENV; show the metrics that change
-	@$(PYTHON) -m infrastructure.deployment.demo --env $(ENV) --port $(PORT)
+	@$(PY) -m infrastructure.deployment.demo --env $(ENV) --port $(PORT)
 smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions
-	@$(PYTHON) -m infrastructure.deployment.local smoke --env $(ENV) --port $(PORT)
+	@$(PY) -m infrastructure.deployment.local smoke --env $(ENV) --port $(PORT)
 status: $(CORE) ## Show what is deployed on this machine
-	@$(PYTHON) -m infrastructure.deployment.local status
+	@$(PY) -m infrastructure.deployment.local status
 where: ## Show where everything is
 	@echo 'The model is served and monitored:'
 	@echo '  service page      http://127.0.0.1:$(PORT)'
@@ -125,29 +125,29 @@ where: ## Show where everything is
 	@echo '  what runs         make status; stop it with: make stop'
 	@echo 'Next: change $(CONFIG) and run make quickstart again; every target: make help'
 stop: $(CORE) ## Stop what is deployed in ENV
-	@$(PYTHON) -m infrastructure.deployment.local stop --env $(ENV)
+	@$(PY) -m infrastructure.deployment.local stop --env $(ENV)
 
 ##@ Check
 format: $(DEV) ## Format with black
-	@$(PYTHON) -m black --quiet $(SOURCES)
+	@$(PY) -m black --quiet $(SOURCES)
 lint: $(DEV) ## pylint
-	@$(PYTHON) -m pylint $(SOURCES)
+	@$(PY) -m pylint $(SOURCES)
 refactor: format lint ## format, then lint
 lint-check: $(DEV) lint ## black --check, pylint, mypy, bandit and the import contracts
-	@$(PYTHON) -m black --check --quiet $(SOURCES) || { echo "error: run 'make format'" >&2; exit 1; }
-	@$(PYTHON) -m mypy $(PACKAGES)
-	@$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml $(PACKAGES)
+	@$(PY) -m black --check --quiet $(SOURCES) || { echo "error: run 'make format'" >&2; exit 1; }
+	@$(PY) -m mypy $(PACKAGES)
+	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml $(PACKAGES)
 	@.venv/bin/lint-imports
 test: $(DEV) ## All tests, with coverage of the four packages
-	@$(PYTHON) -m pytest $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
+	@$(PY) -m pytest $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
 test-unit: $(DEV) ## Unit tests, with coverage as coverage.xml and htmlcov/
-	@$(PYTHON) -m pytest tests/unit $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
+	@$(PY) -m pytest tests/unit $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
 test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento; its service test and load test
-	@BENTO=$(RECEIPTS)/bento $(PYTHON) -m pytest application/inference/services/test_service.py tests/integration/test_load_performance.py
+	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest application/inference/services/test_service.py tests/integration/test_load_performance.py
 check: lint-check test ## What must hold before a commit lands
 ci: check ## What .ci/run, GitHub Actions and the hooks call
 benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
-	@$(PYTHON) -m tests.benchmarks.training
+	@$(PY) -m tests.benchmarks.training
 
 ##@ Keep house
 state-save: ## Pack receipts, packages, tracking and Bentos into state.tar.gz

@@ -169,3 +169,17 @@ def test_the_range_of_versions_is_that_of_the_project(
     assert (bounds[0] <= running < bounds[1]) is is_good
     declared = f'requires-python = ">={low.replace(", ", ".")},<{high.replace(", ", ".")}"'
     assert declared in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+def test_the_python_that_a_user_names_reaches_the_scripts_through_make(tmp_path: Path) -> None:
+    named = tmp_path / "python-of-mine"
+    done = subprocess.run(
+        ["make", "-pn", "help"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHON": str(named)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert f"\nPYTHON = {named}\n" in done.stdout
