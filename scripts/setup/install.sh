@@ -36,7 +36,8 @@ cuda='^(torch|triton|cuda-.*|nvidia-(cu|nccl|nv).*)=='
 if [ "${TORCH:-}" = cpu ] || { [ -z "${TORCH:-}" ] && ! nvidia-smi >/dev/null 2>&1; }; then
     if grep -q '^torch==' "$requirements"; then
         echo "installing PyTorch's CPU build ..." >&2
-        .venv/bin/python -m pip install --disable-pip-version-check -qq --no-deps 'torch>=2.13,<3' \
+        version=$(sed -nE 's/^torch==([^ ]+).*/\1/p' "$requirements")
+        .venv/bin/python -m pip install --disable-pip-version-check -qq --no-deps "torch==$version+cpu" \
             --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
     fi
     # the CPU build is another file than the locked one, and needs none of the CUDA packages
