@@ -33,7 +33,8 @@ requirements=$(mktemp)
 trap 'rm -f "$requirements"' EXIT
 "$poetry" export "${options[@]}" >"$requirements" 2>/dev/null
 cuda='^(torch|triton|cuda-.*|nvidia-(cu|nccl|nv).*)=='
-if [ "${TORCH:-}" = cpu ] || { [ -z "${TORCH:-}" ] && ! nvidia-smi >/dev/null 2>&1; }; then
+if [ "${TORCH:-}" != cuda ] && [ "$(uname)" = Linux ] &&
+    { [ "${TORCH:-}" = cpu ] || ! nvidia-smi >/dev/null 2>&1; }; then
     if grep -q '^torch==' "$requirements"; then
         echo "installing PyTorch's CPU build ..." >&2
         version=$(sed -nE 's/^torch==([^ ]+).*/\1/p' "$requirements")
