@@ -69,8 +69,9 @@ class MlflowTracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
         now = int(time.time() * 1000)
+        experiment_id = get_or_create_experiment(client, record.experiment_name)
         run = client.create_run(
-            get_or_create_experiment(client, record.experiment_name),
+            experiment_id,
             run_name=record.package_version,
             start_time=now,
         )
@@ -92,15 +93,16 @@ class MlflowTracker:
             run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
         )
         client.log_artifacts(run_id, str(record.package), "package")
-        model_version = self._register(client, run_id, record)
+        model_version = self._register(client, experiment_id, run_id, record)
         client.set_terminated(run_id)
         return RegisteredVersion(record.model_name, str(model_version), run_id)
 
-    def _register(self, client: MlflowClient, run_id: str, record: TrainingRecord) -> str:
+    def _register(
+        self, client: MlflowClient, experiment_id: str, run_id: str, record: TrainingRecord
+    ) -> str:
         from mlflow.exceptions import MlflowException
 
-        experiment = client.get_run(run_id).info.experiment_id
-        logged = client.create_logged_model(experiment, "model", run_id)
+        logged = client.create_logged_model(experiment_id, "model", run_id)
         with tempfile.TemporaryDirectory() as folder:
             _write_mlflow_model(record, Path(folder), run_id, logged.model_id)
             client.log_model_artifacts(logged.model_id, folder)
@@ -128,7 +130,6 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model
     were just read from those packages; that took longer than training the forest.
     """
     import numpy as np
-    from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -153,12 +154,13 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model
         },
         metadata={"package_version": record.package_version},
     )
-    pyfunc.add_to_model(
-        model,
+    # what `pyfunc.add_to_model` writes; importing pyfunc for it would cost as much as the rest
+    model.add_flavor(
+        "python_function",
         loader_module="mlflow.onnx",
+        python_version=platform.python_version(),
         data="model.onnx",
-        conda_env="conda.yaml",
-        python_env="python_env.yaml",
+        env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
     )
     model.add_flavor(
         "onnx",
