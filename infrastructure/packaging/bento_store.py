@@ -18,7 +18,6 @@ from bentoml.exceptions import BentoMLException, NotFound
 from domain.errors import BuildError
 from infrastructure.packaging.model_package import NATIVE, ModelPackage
 
-SERVICE_NAME = "iris_classifier"
 BENTOFILE = "application/inference/services/bentofile.yaml"
 
 
@@ -55,17 +54,18 @@ def stored_package(tag: str) -> ModelPackage:
 
 
 def build_bento(model_tag: str, root: Path) -> bentoml.Bento:
-    """Build the Bento of one stored model; its version is the model's.
+    """Build the Bento of one stored model; its tag is the model's.
 
     Raises:
         BuildError: BentoML cannot build it.
     """
-    version = model_tag.partition(":")[2]
+    name, _, version = model_tag.partition(":")
     try:
         with suppress(NotFound):
-            bentoml.delete(f"{SERVICE_NAME}:{version}")  # the code may have changed since
+            bentoml.delete(model_tag)  # the code may have changed since
         return bentoml.bentos.build_bentofile(
             str(root / BENTOFILE),
+            name=name,
             version=version,
             build_ctx=str(root),
             args={"model_tag": model_tag},

@@ -118,6 +118,7 @@ def test_the_bento_is_the_champions_and_has_no_training_library(
 ) -> None:
     built = receipt(home, "bento-build")
     assert built["version"] == receipt(home, "validate")["version"]
+    assert built["bento_tag"] == built["model_tag"]
     info = yaml.safe_load((exported_bento / "bento.yaml").read_text(encoding="utf-8"))
     (service,) = info["services"]
     assert [model["tag"] for model in service["models"]] == [built["model_tag"]]

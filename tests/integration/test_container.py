@@ -195,7 +195,7 @@ def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = built.make("--always-make", "containerize", "ENGINE=podman", PATH=path)
     assert done.returncode == 2
-    assert "podman could not build the image of iris_classifier:" in done.stderr
+    assert "podman could not build the image of iris_classifier_pipeline:" in done.stderr
     assert "containerize.json] Error 1" in done.stderr
     assert not _receipt_of(built).exists()
 
