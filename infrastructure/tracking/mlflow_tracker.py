@@ -9,6 +9,7 @@ a second process can `import_mlflow` and `warm_up` while the first one trains.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -69,6 +70,12 @@ class MlflowTracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
         now = int(time.time() * 1000)
+        own_tags = {  # what MLflow's pages show of a run
+            "mlflow.user": os.environ.get("USER", "unknown"),
+            "mlflow.source.name": "train",
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": record.tags["git_commit"],
+        }
         experiment_id = get_or_create_experiment(client, record.experiment_name)
         run = client.create_run(
             experiment_id,
@@ -80,7 +87,7 @@ class MlflowTracker:
             run_id,
             metrics=[Metric(name, value, now, 0) for name, value in record.metrics.items()],
             params=[Param(name, str(value)) for name, value in record.parameters.items()],
-            tags=[RunTag(name, value) for name, value in record.tags.items()],
+            tags=[RunTag(name, value) for name, value in {**record.tags, **own_tags}.items()],
         )
         data = Dataset(
             name=record.dataset["name"],
