@@ -1,0 +1,45 @@
+"""`make run` serves the champion from the source files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from shared.paths import ROOT
+from tests.served import Home, free_port, wait_until_ready
+
+
+def test_make_run_serves_the_champion_and_reloads_for_source_files_only(
+    home: Home, tmp_path: Path
+) -> None:
+    port, log = free_port(), tmp_path / "run.log"
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["make", "run", f"PORT={port}"],
+            cwd=ROOT,
+            env=home.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    unwatched = ROOT / ".bentoml/reload-test"
+    unwatched.parent.mkdir(exist_ok=True)
+    try:
+        wait_until_ready(url, process, log)
+        unwatched.write_text("what a server writes is no source file", encoding="utf-8")
+        for _ in range(20):
+            answer = httpx.post(f"{url}/classify", json=[5.1, 3.5, 1.4, 0.2])
+            assert answer.json()["predictions"][0]["prediction"] == "setosa"
+    finally:
+        unwatched.unlink(missing_ok=True)
+        os.killpg(process.pid, signal.SIGTERM)  # make hands no signal on to what it runs
+        process.wait(30)
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert "Watching directories" in said
+    assert "Detected changes" not in said
+    assert "/classify" not in said, "a line for each prediction"
