@@ -19,7 +19,7 @@ def test_make_run_serves_the_champion_and_reloads_for_source_files_only(
     port, log = free_port(), tmp_path / "run.log"
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # pylint: disable=consider-using-with
             ["make", "run", f"PORT={port}"],
             cwd=ROOT,
             env=home.environment,
