@@ -67,6 +67,7 @@ class Machine:
 
 @pytest.fixture(name="machine")
 def fixture_machine(home: Home, tmp_path: Path) -> Iterator[Machine]:
+    """An environment with a home of its own; what was deployed is stopped at the end."""
     shutil.copytree(home.folder, tmp_path / "own", symlinks=True)
     made = Machine(Home(tmp_path / "own"))
     yield made

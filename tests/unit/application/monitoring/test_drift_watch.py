@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 
 from application.monitoring.drift_watch import FEWEST, WINDOW, DriftWatch
 from domain.models import iris
