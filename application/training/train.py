@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,7 +98,7 @@ def train(
     load_exported: Loader,
     draw: DrawFigures,
     tracker: Tracker,
-    beside: Pool,
+    beside: Executor,
     provenance: Mapping[str, Any],
     progress: Progress,
 ) -> Candidate:
@@ -122,7 +122,7 @@ def train(
         fitted.probabilities,
         fitted.actual,
     )
-    figures = beside.apply_async(draw, (figure_data, draft.folder / "figures"))
+    figures = beside.submit(draw, figure_data, draft.folder / "figures")
 
     onnx = draft.folder / "model.onnx"
     export(fitted.estimator, spec, onnx)
@@ -141,13 +141,13 @@ def train(
         "fit_seconds": fitted.seconds,
     }
     _write_package(draft, fitted, config, exported, metrics, provenance)
-    figures.get()
+    figures.result()
     progress("figures", "confusion matrix, importances and confidence")
 
     package = draft.seal()
     try:
         record = _record(package, fitted, config, metrics, provenance)
-        registered = beside.apply(tracker.record, (record,))
+        registered = beside.submit(tracker.record, record).result()
     except BaseException:
         shutil.rmtree(package)  # a package that no registry knows of could never be judged
         raise

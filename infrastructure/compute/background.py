@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import gc
 import sys
-from multiprocessing import get_context
-from multiprocessing.pool import Pool
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import active_children, get_context
 
-# Forking is quickest, and safe only while no thread has been started: call before importing numpy.
+# Forking is quickest, and safe only while no thread has been started: begin before importing numpy.
 METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
-def start_background(processes: int = 1) -> Pool:
-    """A pool of processes; call it before anything slow is imported.
+class Background(ProcessPoolExecutor):
+    """One process of its own; a task whose process dies raises `BrokenProcessPool`.
 
-    As a context manager it ends its processes at once: take every result before. Where processes
-    are spawned they import the caller's main module again, so that must import slow things inside
+    As a context manager it ends the process at once: take every result before. Where processes are
+    spawned they import the caller's main module again, so that must import slow things inside
     functions only.
     """
-    return get_context(METHOD).Pool(processes, initializer=gc.disable)
+
+    def __init__(self) -> None:
+        super().__init__(1, get_context(METHOD), initializer=gc.disable)
+        self._others = set(active_children())
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in set(active_children()) - self._others:
+            process.terminate()  # unwinding everything that it has imported would take long

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from pathlib import Path
 
 from domain.errors import MlopsError
-from infrastructure.compute.background import start_background
+from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.console import fail, show_step
 from shared.paths import ROOT
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _train(options.model, options.config, options.receipt)
-    except MlopsError as error:
+    except (MlopsError, BrokenProcessPool) as error:
         return fail(error)
     gc.freeze()  # nor is it looked through at the end
     return 0
@@ -40,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
     gc.disable()  # what an import makes is never garbage; looking through it took a fifth of a run
-    with start_background() as beside:
-        beside.apply_async(import_mlflow)
+    with Background() as beside:
+        beside.submit(import_mlflow)
         from application.training.config import TrainingConfig, config_path
         from infrastructure.tracking.mlflow_tracker import MlflowTracker
         from shared.settings import Settings
@@ -49,8 +50,8 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         config = TrainingConfig.read(config_file or config_path(name))
         settings = Settings()
         tracker = MlflowTracker(settings.tracking_uri)
-        beside.apply_async(tracker.warm_up)
-        beside.apply_async(import_module, ("matplotlib.backends.backend_agg",))
+        beside.submit(tracker.warm_up)
+        beside.submit(import_module, "matplotlib.backends.backend_agg")
         from application.training.train import train
         from domain.models import catalog
         from infrastructure.compute.receipts import write_receipt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.pool import ThreadPool
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Workshop:
     """Where training runs, with fakes for everything but the package."""
 
     folder: Path
-    beside: ThreadPool
+    beside: ThreadPoolExecutor
     tracker: FakeTracker = field(default_factory=FakeTracker)
     export: Exporter = field(default_factory=FakeExporter)
     load: Loader = field(default_factory=FakeLoader)
@@ -81,7 +81,7 @@ class Workshop:
 
 @pytest.fixture(name="workshop")
 def _workshop(tmp_path: Path) -> Iterator[Workshop]:
-    with ThreadPool(1) as beside:
+    with ThreadPoolExecutor(1) as beside:
         yield Workshop(tmp_path, beside)
 
 
