@@ -183,3 +183,42 @@ def test_the_python_that_a_user_names_reaches_the_scripts_through_make(tmp_path:
         timeout=30,
     )
     assert f"\nPYTHON = {named}\n" in done.stdout
+
+
+QUICKSTART = ["installed", "train", "validate", "bento-build", "deploy", "demo", "where"]
+
+
+def quickstart(folder: Path, *arguments: str, fails_at: str = "") -> tuple[int, list[str], str]:
+    """Exit code, targets and errors of quickstart.sh with a make that notes what it is asked."""
+    calls = folder / "calls"
+    calls.touch()
+    write_program(
+        folder / "make",
+        f'#!/bin/sh\nfor last; do :; done\necho "$last" >>{calls}\n[ "$last" != "{fails_at}" ]\n',
+    )
+    done = subprocess.run(
+        ["/bin/bash", ROOT / "scripts/quickstart.sh", *arguments],
+        env={"PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return done.returncode, calls.read_text("utf-8").split(), done.stderr
+
+
+def test_quickstart_goes_from_installing_to_the_demonstration(tmp_path: Path) -> None:
+    assert quickstart(tmp_path) == (0, QUICKSTART, "")
+
+
+@pytest.mark.parametrize("step", QUICKSTART[:-1])
+def test_quickstart_stops_at_the_first_failure_and_names_it(tmp_path: Path, step: str) -> None:
+    code, targets, said = quickstart(tmp_path, fails_at=step)
+    assert code != 0
+    assert targets == QUICKSTART[: QUICKSTART.index(step) + 1]
+    assert f"quickstart stopped at: {step}" in said
+
+
+def test_quickstart_can_stop_after_installing(tmp_path: Path) -> None:
+    code, targets, _ = quickstart(tmp_path, "--install-only")
+    assert (code, targets) == (0, ["installed"])
