@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from application.inference.predictor import GOLDEN_TOLERANCE
 from domain.errors import DeploymentError, MlopsError
 from infrastructure.compute.receipts import write_receipt
 from shared.console import fail, show_step
@@ -30,7 +31,6 @@ from shared.settings import Settings
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
-TOLERANCE = 1e-5
 RUNNER_ID = "RUNNER_TRACKING_ID"  # a GitHub runner ends every process that has it after its job
 
 
@@ -257,7 +257,7 @@ def check_answers(port: int, golden: Golden, version: str) -> None:
         raise DeploymentError(f"port {port} answers in another form: {body[:300]!r}") from error
     if answered_by != version:
         raise DeploymentError(f"port {port} is answered by {answered_by}, not {version}")
-    if np.isnan(difference) or difference > TOLERANCE:
+    if np.isnan(difference) or difference > GOLDEN_TOLERANCE:
         raise DeploymentError(f"port {port} answers {given}, expected {golden.probabilities}")
 
 

@@ -264,8 +264,7 @@ def test_the_registered_model_loads_and_predicts_through_mlflow(home: Home) -> N
 def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
     other = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", ROOT, other], check=True)
-    for name in ("Makefile",):
-        shutil.copy(ROOT / name, other / name)
+    shutil.copy(ROOT / "Makefile", other)
     environment = {k: v for k, v in own.environment.items() if k not in _PLACES}
     assert not os.path.exists(other / "build")
     for source, target in (

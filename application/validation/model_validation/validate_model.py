@@ -8,8 +8,9 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.errors import GateRefusal, MlopsError
 from shared.console import fail, show_step
@@ -47,8 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _validate(options: argparse.Namespace) -> None:
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
-    from tqdm import tqdm
-
     from application.training.config import TrainingConfig
     from application.validation.validate import cross_validate, judge, promote
     from domain.models import catalog
@@ -63,15 +62,16 @@ def _validate(options: argparse.Namespace) -> None:
     config = TrainingConfig.model_validate(package.read_json("provenance.json")["config"])
     threshold = config.validation.threshold if options.threshold is None else options.threshold
     model = catalog.get(package.read_json("contract.json")["name"])
-    verdicts = judge(package, load_onnx(package.onnx), model.load(), threshold)
+    dataset = model.load()
+    verdicts = judge(package, load_onnx(package.onnx), dataset, threshold)
     for verdict in verdicts:
         show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")
     scores = cross_validate(
-        package.load_native(),
-        model.load(),
+        model.build(config.model.model_dump()),
+        dataset,
         model.SPEC,
         config.data.random_state,
-        lambda folds: tqdm(folds, "  cross-validation", leave=False, disable=None),
+        _show_progress,
     )
     show_step("context", f"cross-validated accuracy of the same recipe {scores}")
 
@@ -111,6 +111,12 @@ def _find_package(options: argparse.Namespace, registry: MlflowRegistry) -> Path
         return Path(json.loads(options.train_receipt.read_text(encoding="utf-8"))["package"])
     name = TrainingConfig.read(config_path(options.model)).model_name
     return registry.package_of(name, CANDIDATE)
+
+
+def _show_progress(folds: Iterable[Any]) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    return tqdm(folds, "  cross-validation", leave=False, disable=None)
 
 
 def _share(text: str) -> float:

@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from application.inference.predictor import GOLDEN_TOLERANCE
 from domain.errors import DeploymentError
 from infrastructure.deployment.local import (
-    TOLERANCE,
     Golden,
     LocalEnvironment,
     Release,
@@ -115,14 +115,14 @@ def test_right_answers_are_accepted(serve: Serve) -> None:
 
 
 def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
-    almost = answer([[0.9 - TOLERANCE / 2, 0.1 + TOLERANCE / 2], [0.2, 0.8]])
+    almost = answer([[0.9 - GOLDEN_TOLERANCE / 2, 0.1 + GOLDEN_TOLERANCE / 2], [0.2, 0.8]])
     check_answers(serve(almost).server_port, GOLDEN, "1.0.0-a")
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        [[0.9, 0.1], [0.2 + 3 * TOLERANCE, 0.8]],
+        [[0.9, 0.1], [0.2 + 3 * GOLDEN_TOLERANCE, 0.8]],
         [[0.1, 0.9], [0.2, 0.8]],
         [[0.2, 0.8], [0.9, 0.1]],
         [[float("nan"), 0.1], [0.2, 0.8]],
