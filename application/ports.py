@@ -9,39 +9,63 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from domain.evaluation.metrics import ClassificationReport
+from domain.evaluation.metrics import Report
 from domain.models.contract import ModelSpec
 
-Classifier = Callable[[np.ndarray], np.ndarray]
-"""Probabilities of shape (n_rows, n_classes) for float32 rows of shape (n_rows, n_features)."""
+Model = Callable[[np.ndarray], np.ndarray]
+"""Answers of shape (n_rows, n_answers) to encoded rows of shape (n_rows, width).
+
+An answer is the probability of each class, or a value with the limits of its interval: the contract's
+`answer_names` says which.
+"""
 
 Progress = Callable[[str, str], None]
 """Told the name of a step that is done and what came of it."""
 
+CurveReport = Callable[[Mapping[str, float], int], None]
+"""Told figures of an epoch of training that has ended, by name, and its number from 0."""
 
-class Exporter(Protocol):
-    """Writes a fitted estimator in the form that is served."""
 
-    def __call__(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
-        """Write `path`."""
+class Framework(Protocol):
+    """How the estimators of one library are trained and exported."""
+
+    def fit(
+        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+    ) -> None:
+        """Fit on encoded rows; where the library learns in epochs, each is reported."""
+
+    def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path` as ONNX: input ``inputs``; output ``probabilities``, or for a regression
+        ``prediction``, ``lower`` and ``upper``.
+
+        Raises:
+            ExportError: it cannot be exported; the message says why.
+        """
 
 
 class Loader(Protocol):
-    """Reads what an `Exporter` wrote."""
+    """Reads what a `Framework` exported."""
 
-    def __call__(self, path: Path) -> Classifier:
+    def __call__(self, path: Path) -> Model:
         """The model as a function."""
 
 
 @dataclass(frozen=True)
 class FigureData:
-    """What the figures of a training run show."""
+    """What the figures of a training run show.
 
-    classes: tuple[str, ...]
-    report: ClassificationReport
+    Attributes:
+        answers: the model's answers on the hold-out, shape (n_holdout, n_answers).
+        actual: class numbers or values of the hold-out, shape (n_holdout,).
+        curves: figures by epoch, by name; empty where the model does not learn in epochs.
+    """
+
+    spec: ModelSpec
+    report: Report
     importances: Mapping[str, float]
-    probabilities: np.ndarray
+    answers: np.ndarray
     actual: np.ndarray
+    curves: Mapping[str, Sequence[float]]
 
 
 class DrawFigures(Protocol):
@@ -53,7 +77,11 @@ class DrawFigures(Protocol):
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """One training run as the tracking server is told of it."""
+    """One training run as the tracking server is told of it.
+
+    Attributes:
+        run_id: the run that was begun for it; None where none was.
+    """
 
     experiment_name: str
     model_name: str
@@ -64,7 +92,8 @@ class TrainingRecord:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     dataset: Mapping[str, str]
-    example: Sequence[Sequence[float]]
+    example: Sequence[Sequence[Any]]
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +107,15 @@ class RegisteredVersion:
 
 class Tracker(Protocol):
     """Records training runs and registers what they made as ``candidate``."""
+
+    def begin(self, experiment_name: str, run_name: str) -> str:
+        """Begin a run before its training ends, so that it can be watched; its identity."""
+
+    def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
+        """Add figures of an epoch to a run that was begun."""
+
+    def fail(self, run_id: str) -> None:
+        """End a run that was begun and came to nothing."""
 
     def record(self, record: TrainingRecord) -> RegisteredVersion:
         """Record one run."""

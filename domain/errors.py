@@ -2,13 +2,16 @@
 
 MlopsError
 ├── ConfigError        a run's configuration: missing file, unknown key, wrong type
+├── ContractError      a model's contract contradicts itself
 ├── DataError          the data do not keep the model's contract
 ├── InputError         a request does not keep the model's contract
 ├── UnknownModelError  the catalog has no such model
+├── MissingExtraError  a model needs a library that is not installed
 ├── PackageError       a model package is incomplete, or differs from its manifest
 ├── RegistryError      the registry has no such version or alias
 ├── GateRefusal        validation refuses a candidate
 ├── UnknownPredictionError  feedback names a prediction that was never made
+├── ExportError        an estimator cannot be exported to the form that is served
 ├── BuildError         a Bento or an image could not be built
 └── DeploymentError    a release did not become ready, or answered wrongly
 """
@@ -22,6 +25,10 @@ class ConfigError(MlopsError):
     """A run's configuration is missing, malformed or names an unknown key."""
 
 
+class ContractError(MlopsError):
+    """A model's contract contradicts itself, or is asked for what it cannot do."""
+
+
 class DataError(MlopsError):
     """Training data do not keep the model's contract."""
 
@@ -32,6 +39,10 @@ class InputError(MlopsError):
 
 class UnknownModelError(MlopsError):
     """The catalog has no model of that name."""
+
+
+class MissingExtraError(MlopsError):
+    """A model needs a library that is not installed; the message has the command."""
 
 
 class PackageError(MlopsError):
@@ -48,6 +59,10 @@ class GateRefusal(MlopsError):
 
 class UnknownPredictionError(MlopsError):
     """Feedback names a prediction that is not in the prediction log."""
+
+
+class ExportError(MlopsError):
+    """An estimator cannot be exported to the form that is served."""
 
 
 class BuildError(MlopsError):

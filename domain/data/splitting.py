@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from domain.data.dataset import Dataset
 from domain.errors import DataError
+from domain.models.contract import ModelSpec
+
+_STRATA = 5
 
 
-def hold_out(dataset: Dataset, test_size: float, random_state: int) -> tuple[Dataset, Dataset]:
-    """Split into training and hold-out rows, stratified by label.
+def hold_out(
+    dataset: Dataset, spec: ModelSpec, test_size: float, random_state: int
+) -> tuple[Dataset, Dataset]:
+    """Split into training and hold-out rows, stratified by class, or by fifths of a quantity.
 
     Rows with the same inputs stay on one side: the iris data have such a pair, and a hold-out row
     that has a twin in training has been seen.
@@ -23,14 +29,15 @@ def hold_out(dataset: Dataset, test_size: float, random_state: int) -> tuple[Dat
         (training, hold-out)
 
     Raises:
-        DataError: a class has too few rows for both sides.
+        DataError: a class, or the whole, has too few rows for both sides.
     """
     _, first, group = np.unique(dataset.row_hashes, return_index=True, return_inverse=True)
     order = np.argsort(first)  # groups in the order of the rows, so that a seed means one split
-    labels = dataset.labels.to_numpy()[first[order]]
+    target = dataset.target.iloc[first[order]]
     try:
+        strata = target if spec.classes else pd.qcut(target, _STRATA, duplicates="drop")
         _, held = train_test_split(
-            order, test_size=test_size, random_state=random_state, stratify=labels
+            order, test_size=test_size, random_state=random_state, stratify=np.asarray(strata)
         )
     except ValueError as error:
         raise DataError(f"{dataset.name} cannot be split: {error}") from error

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import domain.models
 from domain.data.dataset import Dataset
-from domain.errors import UnknownModelError
+from domain.errors import MissingExtraError, UnknownModelError
 from domain.models.contract import ModelSpec
 
 _NOT_MODELS = {"catalog", "contract"}
+_EXTRAS = {  # module → extra that installs it
+    "torch": "torch",
+    "skorch": "torch",
+    "tensorflow": "tensorflow",
+    "keras": "tensorflow",
+    "whisper": "whisper",
+}
 
 
 class CatalogModel(Protocol):
-    """What a model's module holds."""
+    """What a model's module holds.
+
+    Attributes:
+        SPEC: its contract.
+        load: gives the data that it learns from; its parameters are the further keys of ``data`` in
+            the configuration.
+        build: gives an unfitted estimator with scikit-learn's API; its parameters are the keys of
+            ``model`` in the configuration.
+    """
 
     SPEC: ModelSpec
-
-    def load(self) -> Dataset:
-        """The data that it learns from."""
-
-    def build(self, parameters: dict[str, Any]) -> Any:
-        """An unfitted estimator with scikit-learn's API."""
+    load: Callable[..., Dataset]
+    build: Callable[..., Any]
 
 
 def names() -> list[str]:
@@ -37,9 +49,19 @@ def get(name: str) -> CatalogModel:
 
     Raises:
         UnknownModelError: there is none; the message lists those there are.
+        MissingExtraError: it needs a library that is not installed.
     """
     if name not in names():
         raise UnknownModelError(
             f"no model {name!r} in domain/models; there are: {', '.join(names())}"
         )
-    return cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))
+    try:
+        return cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise MissingExtraError(
+            f"the model {name} needs {error.name}, which is not installed: "
+            f"make install EXTRAS={extra}"
+        ) from error

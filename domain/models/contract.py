@@ -1,113 +1,496 @@
 """The contract of a model: what goes in and what comes out.
 
-Input checks, the MLflow signature, the service's schema and the drift monitors are derived from it.
-It needs numpy only, since it travels into the serving image.
+Input checks, the MLflow signature, the service's schema, the drift monitors, the golden requests and
+the card are derived from it. It needs numpy only, since it travels into the serving image.
+
+What a model gets is one array of shape (n_rows, width): float32, with categories as their position
+in the contract, tensors flattened in C order and missing values as NaN; or, for text, strings.
+Training, batches and requests are all encoded by `ModelSpec.encode`, so they cannot differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from domain.errors import InputError
+from domain.errors import ContractError, InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
-    """One numeric input.
+class Number:
+    """A number with a unit and a range.
 
     Attributes:
         name: the name it has in data and requests.
-        unit: the unit of its values, such as ``cm``.
+        unit: the unit of its values, such as ``cm``; empty where it has none.
         minimum: smallest value that can be true; a smaller one is an error, not an outlier.
         maximum: largest value that can be true.
         description: what it measures, for people.
+        nullable: whether it may be missing; the model then sees NaN.
     """
+
+    kind: ClassVar[str] = "number"
+    width: ClassVar[int] = 1
 
     name: str
     unit: str
     minimum: float
     maximum: float
     description: str = ""
+    nullable: bool = False
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """float32 of shape (n_rows, 1) from numbers; None and NaN are missing.
+
+        Raises:
+            InputError: a value is no number, not finite, out of range, or missing and must not be.
+        """
+        return _check_numbers(_floats(self.name, values)[:, None], (self,))
 
 
 @dataclass(frozen=True, slots=True)
+class Category:
+    """One of a few words.
+
+    Attributes:
+        name: the name it has in data and requests.
+        categories: the words; the model sees a word's position, as a float.
+        description: what it says, for people.
+        nullable: whether it may be missing; the model then sees NaN.
+        unseen: what becomes of a word that is none of the categories: it is refused, or it counts
+            as missing.
+    """
+
+    kind: ClassVar[str] = "category"
+    width: ClassVar[int] = 1
+
+    name: str
+    categories: tuple[str, ...]
+    description: str = ""
+    nullable: bool = False
+    unseen: Literal["refuse", "missing"] = "refuse"
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """float32 of shape (n_rows, 1) from words; None and NaN are missing.
+
+        Booleans are the words ``true`` and ``false``, and whole numbers are their digits.
+
+        Raises:
+            InputError: a word is none of the categories, or missing and must not be.
+        """
+        codes = {word: float(code) for code, word in enumerate(self.categories)}
+        encoded = np.full((len(values), 1), np.nan, dtype=np.float32)
+        for row, value in enumerate(values):
+            if _is_missing(value):
+                if not self.nullable:
+                    raise InputError(f"row {row}, {self.name}: a value is missing")
+                continue
+            word = as_word(value)
+            code = codes.get(word)
+            if code is not None:
+                encoded[row] = code
+            elif self.unseen == "refuse":
+                raise InputError(
+                    f"row {row}, {self.name}: {_shown(value)} is none of {_list(self.categories)}"
+                )
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Numbers in a fixed shape, such as the pixels of an image.
+
+    Attributes:
+        name: the name it has in data and requests.
+        shape: length of each axis, such as (height, width).
+        minimum, maximum: range of every number.
+        unit: the unit of the numbers.
+        description: what it shows, for people.
+    """
+
+    kind: ClassVar[str] = "tensor"
+    nullable: ClassVar[bool] = False
+
+    name: str
+    shape: tuple[int, ...]
+    minimum: float
+    maximum: float
+    unit: str = ""
+    description: str = ""
+
+    @property
+    def width(self) -> int:
+        """How many numbers it has."""
+        return int(np.prod(self.shape))
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """float32 of shape (n_rows, width) from nested lists or arrays of the shape.
+
+        Raises:
+            InputError: another shape, or a value that is no number, not finite or out of range.
+        """
+        encoded = np.empty((len(values), self.width), dtype=np.float32)
+        for row, value in enumerate(values):
+            try:
+                array = np.asarray(value)
+            except ValueError:
+                array = np.empty(0, dtype=object)  # ragged
+            if array.shape != self.shape or array.dtype.kind not in "iuf":
+                shape = " × ".join(map(str, self.shape))
+                got = " × ".join(map(str, array.shape)) or "a single value"
+                raise InputError(f"row {row}, {self.name}: expected {shape} numbers, got {got}")
+            bad = ~((array >= self.minimum) & (array <= self.maximum))
+            if bad.any():
+                first = array[bad][0]
+                raise InputError(
+                    f"row {row}, {self.name}: {first:g} is out of range "
+                    f"[{self.minimum:g}, {self.maximum:g}] {self.unit}".rstrip()
+                )
+            encoded[row] = array.reshape(-1)
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Running text; it is a model's only input.
+
+    Attributes:
+        name: the name it has in data and requests.
+        max_length: most characters.
+        description: what it says, for people.
+        nullable: whether it may be missing; the model then sees an empty text.
+    """
+
+    kind: ClassVar[str] = "text"
+    width: ClassVar[int] = 1
+
+    name: str
+    max_length: int = 10_000
+    description: str = ""
+    nullable: bool = False
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Object array of str of shape (n_rows, 1).
+
+        Raises:
+            InputError: a value is no text, is too long, or missing and must not be.
+        """
+        encoded = np.full((len(values), 1), "", dtype=object)
+        for row, value in enumerate(values):
+            if _is_missing(value):
+                if not self.nullable:
+                    raise InputError(f"row {row}, {self.name}: a value is missing")
+            elif not isinstance(value, str):
+                raise InputError(f"row {row}, {self.name}: {_shown(value)} is not text")
+            elif len(value) > self.max_length:
+                raise InputError(
+                    f"row {row}, {self.name}: {len(value)} characters are too many, "
+                    f"at most {self.max_length}"
+                )
+            else:
+                encoded[row] = value
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A recording; it is a model's only input.
+
+    Attributes:
+        name: the name it has in data and requests.
+        sample_rate: samples a second that the model takes, in Hz; others are resampled.
+        max_seconds: longest recording.
+        description: what is heard, for people.
+    """
+
+    kind: ClassVar[str] = "audio"
+    nullable: ClassVar[bool] = False
+    width: ClassVar[int] = 1
+
+    name: str
+    sample_rate: int
+    max_seconds: float
+    description: str = ""
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Recordings are no rows: a service of their own decodes them.
+
+        Raises:
+            ContractError: always.
+        """
+        raise ContractError(f"{self.name} is a recording, which no row can hold")
+
+
+Input = Number | Category | Tensor | Text | Audio
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The answer is one of some classes, with a probability for each.
+
+    Attributes:
+        names: names of the classes; a class's number is its position.
+        name: what the classes are classes of, such as ``species``.
+    """
+
+    task: ClassVar[str] = "classification"
+
+    names: tuple[str, ...]
+    name: str = "class"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """The answer is a number with an interval.
+
+    Attributes:
+        name: what is predicted.
+        unit: its unit; empty where it has none.
+        coverage: share of the true values that the interval is to hold.
+    """
+
+    task: ClassVar[str] = "regression"
+
+    name: str
+    unit: str = ""
+    coverage: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The answer is what was said: text, language, and segments with their times."""
+
+    task: ClassVar[str] = "transcription"
+
+    name: str = "text"
+
+
+Output = Classes | Quantity | Transcript
+
+_INPUTS = {cls.kind: cls for cls in (Number, Category, Tensor, Text, Audio)}
+_OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
+_ALONE = (Text, Audio)
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """Inputs and outputs of a classifier.
+    """Inputs and output of a model.
 
     Attributes:
         name: the model's name in the catalog.
-        features: its inputs, in the order in which the model takes them.
-        classes: names of the classes; a class's number is its position.
+        inputs: what goes in, in the order in which the model takes it.
+        output: what comes out.
         description: what it predicts, for people.
-        task: the kind of model.
+
+    Raises:
+        ContractError: there is no input, two have one name, or text or audio is not alone.
     """
 
     name: str
-    features: tuple[Feature, ...]
-    classes: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    output: Output
     description: str = ""
-    task: str = "classification"
+
+    def __post_init__(self) -> None:
+        names = self.input_names
+        if not names or len(set(names)) < len(names):
+            raise ContractError(f"{self.name}: the inputs need names of their own: {names}")
+        if len(names) > 1 and any(isinstance(item, _ALONE) for item in self.inputs):
+            raise ContractError(f"{self.name}: text and audio must be the only input")
 
     @property
-    def feature_names(self) -> tuple[str, ...]:
+    def task(self) -> str:
+        """``classification``, ``regression`` or ``transcription``."""
+        return self.output.task
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
         """Names of the inputs, in the model's order."""
-        return tuple(feature.name for feature in self.features)
+        return tuple(item.name for item in self.inputs)
 
     @property
-    def bounds(self) -> np.ndarray:
-        """float64 array of shape (2, n_features): smallest and largest value of each input."""
-        return np.array([[f.minimum for f in self.features], [f.maximum for f in self.features]])
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; none where the output has none."""
+        return self.output.names if isinstance(self.output, Classes) else ()
 
-    def check_rows(self, rows: Sequence[Sequence[float]]) -> np.ndarray:
-        """Rows of numbers as the model takes them.
+    @property
+    def width(self) -> int:
+        """Columns of the array that the model gets."""
+        return sum(item.width for item in self.inputs)
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the columns of an answer: the classes, or a value and its interval."""
+        return self.classes or ("prediction", "lower", "upper")
+
+    @cached_property
+    def is_numeric(self) -> bool:
+        """Whether every input is a number."""
+        return all(isinstance(item, Number) for item in self.inputs)
+
+    def columns_of(self, *kinds: type[Input]) -> list[int]:
+        """Positions of the inputs of these kinds in the array that the model gets."""
+        found, start = [], 0
+        for item in self.inputs:
+            if isinstance(item, kinds):
+                found += range(start, start + item.width)
+            start += item.width
+        return found
+
+    def encode(self, columns: Mapping[str, Any]) -> np.ndarray:
+        """Columns of values as the model takes them.
 
         Args:
-            rows: n_rows sequences of n_features numbers, in the contract's order.
+            columns: n_rows values for each input, by name, in any order; a data frame will do.
 
         Returns:
-            C-ordered float32 array of shape (n_rows, n_features).
+            C-ordered float32 array of shape (n_rows, width), or an object array of str for text.
 
         Raises:
-            InputError: no rows, a row of another width, a value that is not finite or out of range.
+            InputError: an input is not there or breaks the contract; its row and name are told.
+        """
+        for name in self.input_names:
+            if name not in columns:
+                raise InputError(f"{name} is not there: expected {_list(self.input_names)}")
+        parts = [item.encode(np.asarray(columns[item.name])) for item in self.inputs]
+        return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+        """Rows of values, as requests have them, as the model takes them.
+
+        Args:
+            rows: n_rows sequences of one value for each input, in the contract's order.
+
+        Returns:
+            As `encode`.
+
+        Raises:
+            InputError: no rows, a row of another length, or a value that breaks the contract.
         """
         if len(rows) == 0:
             raise InputError("there are no rows: send at least one")
-        width = len(self.features)
+        expected = len(self.inputs)
         for index, row in enumerate(rows):
-            if len(row) != width:
-                names = ", ".join(self.feature_names)
-                raise InputError(f"row {index} has {len(row)} values, expected {width}: {names}")
-        return self.check_values(np.asarray(rows, dtype=np.float64))
+            if len(row) != expected:
+                raise InputError(
+                    f"row {index} has {len(row)} values, expected {expected}: "
+                    f"{_list(self.input_names)}"
+                )
+        if self.is_numeric:
+            return _check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
+        parts = [item.encode(column) for item, column in zip(self.inputs, zip(*rows))]
+        return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
-    def check_values(self, values: np.ndarray) -> np.ndarray:
-        """Check an array of shape (n_rows, n_features) against the ranges; float32, C-ordered.
+    @cached_property
+    def monitored_names(self) -> tuple[str, ...]:
+        """What is watched for drift: every input, and mean and spread of a tensor."""
+        names: list[str] = []
+        for item in self.inputs:
+            many = (f"{item.name}_mean", f"{item.name}_spread")
+            names += many if isinstance(item, Tensor) else (item.name,)
+        return tuple(names)
 
-        Raises:
-            InputError: a value that is not finite or out of range, with its row and input.
+    def monitored(self, encoded: np.ndarray) -> np.ndarray:
+        """float64 of shape (n_rows, len(monitored_names)) from what the model gets.
+
+        A tensor counts with its mean and its standard deviation, a text with its length.
         """
-        low, high = self.bounds
-        bad = ~((values >= low) & (values <= high))  # NaN compares false, so it is bad too
-        if bad.any():
-            row, column = (int(i) for i in np.argwhere(bad)[0])
-            feature, value = self.features[column], values[row, column]
-            if not np.isfinite(value):
-                raise InputError(f"row {row}, {feature.name}: {value} is not a finite number")
-            raise InputError(
-                f"row {row}, {feature.name}: {value:g} is out of range "
-                f"[{feature.minimum:g}, {feature.maximum:g}] {feature.unit}"
-            )
-        return np.ascontiguousarray(values, dtype=np.float32)
+        if encoded.dtype == object:
+            return np.array([[float(len(text)) for text in row] for row in encoded])
+        if not any(isinstance(item, Tensor) for item in self.inputs):
+            return encoded.astype(np.float64)
+        parts, start = [], 0
+        for item in self.inputs:
+            part = encoded[:, start : start + item.width].astype(np.float64)
+            if isinstance(item, Tensor):
+                part = np.stack([part.mean(axis=1), part.std(axis=1)], axis=1)
+            parts.append(part)
+            start += item.width
+        return np.concatenate(parts, axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain data, for ``contract.json``."""
-        return asdict(self)
+        return {
+            "name": self.name,
+            "description": self.description,
+            "task": self.task,
+            "inputs": [{"kind": item.kind, **asdict(item)} for item in self.inputs],
+            "output": asdict(self.output),
+        }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ModelSpec:
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
         """The inverse of `to_dict`."""
-        features = tuple(Feature(**feature) for feature in data["features"])
-        return cls(**{**data, "features": features, "classes": tuple(data["classes"])})
+        return cls(
+            name=data["name"],
+            description=data["description"],
+            inputs=tuple(_from_plain(_INPUTS[item["kind"]], item) for item in data["inputs"]),
+            output=_from_plain(_OUTPUTS[data["task"]], data["output"]),
+        )
+
+
+def as_word(value: Any) -> str:
+    """A value as a category: ``true`` and ``false`` for booleans, digits for whole numbers."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:
+    known = {field.name for field in fields(cls)}
+    return cls(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    )
+
+
+def _check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
+    """float32 of the same shape, (n_rows, len(inputs)), where every value keeps its contract."""
+    low = np.array([item.minimum for item in inputs])
+    high = np.array([item.maximum for item in inputs])
+    bad = ~((values >= low) & (values <= high))  # NaN compares false, so it is bad too
+    if bad.any():
+        nullable = np.array([item.nullable for item in inputs])
+        bad &= ~(np.isnan(values) & nullable)
+        for row, column in np.argwhere(bad)[:1]:
+            item, value = inputs[column], values[row, column]
+            place = f"row {row}, {item.name}"
+            if np.isnan(value):
+                raise InputError(f"{place}: a value is missing")
+            if np.isinf(value):
+                raise InputError(f"{place}: {value} is not a finite number")
+            raise InputError(
+                f"{place}: {value:g} is out of range [{item.minimum:g}, {item.maximum:g}] "
+                f"{item.unit}".rstrip()
+            )
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """float64 of shape (n_rows,); None is NaN."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        for row, value in enumerate(values):
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not number and not _is_missing(value):
+                raise InputError(f"row {row}, {name}: {_shown(value)} is not a number")
+    return array.astype(np.float64)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sklearn.ensemble import RandomForestClassifier
 
 from domain.data.bundled import read_iris
 from domain.data.dataset import Dataset
-from domain.models.contract import Feature, ModelSpec
+from domain.models.contract import Classes, ModelSpec, Number
 
 SPEC = ModelSpec(
     name="iris",
     description="Species of an iris flower by the lengths and widths of its sepals and petals.",
-    features=(
-        Feature("sepal_length", "cm", 0.1, 30.0, "length of the sepal"),
-        Feature("sepal_width", "cm", 0.1, 30.0, "width of the sepal"),
-        Feature("petal_length", "cm", 0.1, 30.0, "length of the petal"),
-        Feature("petal_width", "cm", 0.1, 30.0, "width of the petal"),
+    inputs=(
+        Number("sepal_length", "cm", 0.1, 30.0, "length of the sepal"),
+        Number("sepal_width", "cm", 0.1, 30.0, "width of the sepal"),
+        Number("petal_length", "cm", 0.1, 30.0, "length of the petal"),
+        Number("petal_width", "cm", 0.1, 30.0, "width of the petal"),
     ),
-    classes=("setosa", "versicolor", "virginica"),
+    output=Classes(("setosa", "versicolor", "virginica"), "species"),
 )
 
 
 def load() -> Dataset:
     """The 150 flowers that come with scikit-learn."""
-    return read_iris(SPEC.feature_names, SPEC.classes)
+    return read_iris(SPEC)
 
 
-def build(parameters: dict[str, Any]) -> RandomForestClassifier:
-    """An unfitted forest with the parameters of the run's configuration."""
-    return RandomForestClassifier(**parameters)
+def build(
+    n_estimators: int,
+    max_depth: int | None,
+    min_samples_split: int,
+    min_samples_leaf: int,
+    random_state: int,
+) -> RandomForestClassifier:
+    """An unfitted forest."""
+    return RandomForestClassifier(
+        n_estimators=n_estimators,
+        max_depth=max_depth,
+        min_samples_split=min_samples_split,
+        min_samples_leaf=min_samples_leaf,
+        random_state=random_state,
+    )
