@@ -42,11 +42,19 @@ class Framework(Protocol):
             ExportError: it cannot be exported; the message says why.
         """
 
+    def save(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path` so that the estimator itself can be served, without running any code that
+        the file holds.
+
+        Raises:
+            ExportError: it cannot; the message says why.
+        """
+
 
 class Loader(Protocol):
-    """Reads what a `Framework` exported."""
+    """Reads what a `Framework` has written to be served."""
 
-    def __call__(self, path: Path) -> Model:
+    def __call__(self, path: Path, spec: ModelSpec) -> Model:
         """The model as a function."""
 
 
@@ -133,35 +141,54 @@ class Registry(Protocol):
 
 @dataclass(frozen=True)
 class LoggedPrediction:
-    """One answered row, as the prediction log keeps it."""
+    """One answered row, as the prediction log keeps it.
+
+    Attributes:
+        identity: of what the model was given, 16 hex digits.
+        inputs: what is watched for drift, by the contract's `monitored_names`; NaN where missing.
+        predicted: number of the class, or the value.
+        confidence: probability of the class; None where a value is predicted.
+    """
 
     request_id: str
     row: int
     at: float
+    identity: str
     inputs: Sequence[float]
-    predicted: int
-    confidence: float
+    predicted: float
+    confidence: float | None
     latency: float
 
 
 @dataclass(frozen=True)
 class LabelledPrediction:
-    """A prediction with its true class; numbers of classes."""
+    """A prediction with its truth; both are numbers of classes, or values."""
 
     request_id: str
     row: int
-    predicted: int
-    actual: int
+    predicted: float
+    actual: float
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What was answered in a stretch of time."""
+    """What was answered in a stretch of time; means and limits are None where nothing was."""
 
     predictions: int
     mean_confidence: float | None
     mean_latency: float | None
-    by_class: Mapping[int, int]
+    mean_predicted: float | None
+    smallest_predicted: float | None
+    largest_predicted: float | None
+
+
+@dataclass(frozen=True)
+class LiveErrors:
+    """How far labelled values were from the truth; `labelled` is at least 1."""
+
+    labelled: int
+    mean_absolute_error: float
+    root_mean_squared_error: float
 
 
 class PredictionLog(Protocol):
@@ -173,20 +200,30 @@ class PredictionLog(Protocol):
     def find(self, request_id: str, row: int) -> LoggedPrediction | None:
         """A prediction by its identity."""
 
-    def find_unlabelled(self, inputs: Sequence[float], predicted: int) -> LoggedPrediction | None:
-        """The latest prediction of that class for those inputs that has no label yet."""
+    def find_unlabelled(self, identity: str, predicted: float) -> LoggedPrediction | None:
+        """The latest prediction of that class or value for those inputs that has no label yet."""
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Keep the true class of a prediction; a second label replaces the first."""
+        """Keep the truth of a prediction; a second label replaces the first."""
 
     def traffic(self, since: float) -> Traffic:
         """Totals since a time."""
 
-    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
-        """How often each pair (predicted, actual) was labelled since a time."""
+    def by_class(self, since: float) -> Mapping[int, int]:
+        """How often each class was predicted since a time."""
 
-    def recent_inputs(self, rows: int) -> np.ndarray:
-        """Inputs of the latest predictions, shape (at most `rows`, n_features)."""
+    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
+        """How often each pair of classes (predicted, actual) was labelled since a time."""
+
+    def errors(self, since: float) -> LiveErrors | None:
+        """Errors of the values that were labelled since a time; None where none was."""
+
+    def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and answers of the latest predictions, latest first.
+
+        Returns:
+            float64 arrays of shape (n, n_monitored) and (n,), n being at most `rows`.
+        """
 
 
 class MetricsSink(Protocol):
@@ -197,11 +234,17 @@ class MetricsSink(Protocol):
     ) -> None:
         """Count one answered request: class and confidence of each row, seconds for all."""
 
+    def record_values(self, values: Sequence[float], latency: float) -> None:
+        """Count one answered request: the value of each row, seconds for all."""
+
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
 
     def set_accuracy(self, accuracy: float) -> None:
         """Live accuracy on labelled predictions."""
 
+    def set_mean_absolute_error(self, error: float) -> None:
+        """Live mean absolute error on labelled predictions."""
+
     def set_drift(self, scores: Mapping[str, float]) -> None:
-        """Drift score by input."""
+        """Drift score by what is watched."""

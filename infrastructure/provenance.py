@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx")
+LIBRARIES = (
+    *("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx"),
+    *("keras", "openai-whisper", "skorch", "tensorflow", "torch"),
+)
 
 
 def collect_provenance(root: Path) -> dict[str, Any]:
@@ -21,9 +25,18 @@ def collect_provenance(root: Path) -> dict[str, Any]:
         "git_commit": _commit(root),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": _versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of those libraries that are installed."""
+    versions = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _commit(root: Path) -> str:

@@ -1,8 +1,8 @@
 """What this machine can compute on: NVIDIA driver, PyTorch, TensorFlow and ONNX Runtime.
 
 ``python -m shared.gpu`` prints a table and how to mend what is missing. Each framework is imported
-in a process of its own, so a broken installation is reported and stops nothing. Needs the standard
-library only.
+in a process of its own and multiplies two matrices there, so a broken installation is reported and
+stops nothing. Needs the standard library only.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import os
 import re
 import subprocess
 import sys
+import timeit
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
@@ -30,7 +31,18 @@ Find = Callable[[str], object | None]
 _FIELDS = ("index", "name", "memory.total", "compute_cap", "driver_version")
 _NVIDIA_SMI = ("nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits")
 _TIMEOUT_SECONDS = 180  # the first import of TensorFlow from a cold disk takes most of a minute
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "ABSL_MIN_LOG_LEVEL": "3"}
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "ABSL_MIN_LOG_LEVEL": "3",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # or TensorFlow takes the whole memory of every GPU
+}
+_UNINSTALL = ".venv/bin/python -m pip uninstall --yes"
+_CUDA_BUILD = "make install ACCELERATOR=cuda"
+
+_SIZE = 1024  # rows and columns of the matrices that are multiplied
+_REPEATS = 20  # the first ones warm up, and the fastest counts
+
+_CUDA_PROVIDER, _CPU_PROVIDER = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -50,12 +62,30 @@ class Driver:
     Attributes:
         version: None where it did not answer.
         devices: the GPUs that it sees.
-        problem: why there are none; None where there are some.
+        cuda: the newest CUDA that it runs; None where it does not tell.
+        problem: why there are no GPUs; None where there are some.
     """
 
     version: str | None
     devices: tuple[Device, ...]
+    cuda: str | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """A timed product of two float32 matrices, 1024 × 1024 each.
+
+    Attributes:
+        gpu: the GPU that computed it, as the framework counts them; None for the CPU.
+        milliseconds: the fastest of several, until the device was done.
+        gflops: 2 · 1024³ floating-point operations in that time, in GFLOP/s. A fast GPU is done so
+            soon that much of the time is the launch.
+    """
+
+    gpu: int | None
+    milliseconds: float
+    gflops: float
 
 
 @dataclass(frozen=True)
@@ -67,21 +97,34 @@ class Facts:
         build: what it was built for, such as ``CUDA 13.0``.
         gpus: names of the GPUs that it can compute on.
         providers: ONNX Runtime's execution providers; empty for the others.
+        products: one for each GPU, or one on the CPU; empty where a product failed.
     """
 
     version: str
     build: str
     gpus: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
+    products: tuple[Product, ...] = ()
 
 
 @dataclass(frozen=True)
 class Framework:
-    """One framework: `facts` where it works, `problem` where it is installed but broken."""
+    """One framework: without `facts` and `problem` it is not installed.
+
+    Attributes:
+        title: its name, for people.
+        facts: None where it cannot be imported.
+        problem: why it cannot be imported or, where there are facts, cannot multiply.
+    """
 
     title: str
     facts: Facts | None = None
     problem: str | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it has computed on a GPU."""
+        return self.facts is not None and any(p.gpu is not None for p in self.facts.products)
 
 
 @dataclass(frozen=True)
@@ -93,14 +136,18 @@ class Probe:
         module: the module to import.
         package: what pip calls it.
         install: the command that installs it.
-        ask: facts of the imported module.
+        mend: what to do where a CUDA build does not compute on a GPU that is there.
+        ask: facts of the imported module, without products.
+        multiply: its products, timed; raises whatever the framework raises.
     """
 
     title: str
     module: str
     package: str
     install: str
+    mend: str
     ask: Callable[[Any], Facts]
+    multiply: Callable[[Any, Facts], tuple[Product, ...]]
 
 
 @dataclass(frozen=True)
@@ -112,23 +159,33 @@ class Report:
 
     @property
     def usable_by(self) -> tuple[str, ...]:
-        """Frameworks that can compute on a GPU."""
-        return tuple(f.title for f in self.frameworks if f.facts and f.facts.gpus)
+        """Frameworks that have computed on a GPU."""
+        return tuple(framework.title for framework in self.frameworks if framework.on_gpu)
 
 
 def torch_facts(torch: Any) -> Facts:
-    """Facts of the module ``torch``; each GPU computes one value.
-
-    Raises:
-        RuntimeError: a GPU is listed, but this build has no code for it or cannot start it.
-    """
+    """Facts of the module ``torch``."""
     cuda, rocm = torch.version.cuda, getattr(torch.version, "hip", None)
     build = f"CUDA {cuda}" if cuda else f"ROCm {rocm}" if rocm else "CPU only"
     indices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    for index in indices:
-        torch.ones(1, device=f"cuda:{index}").item()
     names = tuple(torch.cuda.get_device_name(index) for index in indices)
     return Facts(str(torch.__version__), build, names)
+
+
+def torch_products(torch: Any, facts: Facts) -> tuple[Product, ...]:
+    """Time PyTorch on each GPU of `facts`, or on the CPU."""
+
+    def timed(gpu: int | None) -> Product:
+        matrix = torch.ones((_SIZE, _SIZE), device="cpu" if gpu is None else f"cuda:{gpu}")
+
+        def multiply() -> None:
+            torch.mm(matrix, matrix)
+            if gpu is not None:
+                torch.cuda.synchronize(gpu)
+
+        return _timed(multiply, gpu)
+
+    return tuple(timed(gpu) for gpu in range(len(facts.gpus))) or (timed(None),)
 
 
 def tensorflow_facts(tensorflow: Any) -> Facts:
@@ -141,19 +198,90 @@ def tensorflow_facts(tensorflow: Any) -> Facts:
     return Facts(str(tensorflow.__version__), build, names)
 
 
+def tensorflow_products(tensorflow: Any, facts: Facts) -> tuple[Product, ...]:
+    """Time TensorFlow on each GPU of `facts`, or on the CPU."""
+
+    def timed(gpu: int | None) -> Product:
+        device = "CPU:0" if gpu is None else f"GPU:{gpu}"
+        with tensorflow.device(device):
+            matrix = tensorflow.ones((_SIZE, _SIZE))
+
+        def multiply() -> None:
+            with tensorflow.device(device):  # without it, TensorFlow moves the product to GPU 0
+                tensorflow.linalg.matmul(matrix, matrix)
+            tensorflow.test.experimental.sync_devices()
+
+        return _timed(multiply, gpu)
+
+    return tuple(timed(gpu) for gpu in range(len(facts.gpus))) or (timed(None),)
+
+
 def onnxruntime_facts(onnxruntime: Any) -> Facts:
     """Facts of the module ``onnxruntime``: providers it was built with, not all need to work."""
     providers = tuple(onnxruntime.get_available_providers())
-    build = "CUDA" if "CUDAExecutionProvider" in providers else "CPU only"
+    build = "CUDA" if _CUDA_PROVIDER in providers else "CPU only"
     return Facts(str(onnxruntime.__version__), build, providers=providers)
 
 
+def onnxruntime_products(onnxruntime: Any, facts: Facts) -> tuple[Product, ...]:
+    """Time ONNX Runtime with CUDA where that provider of `facts` loads, otherwise on the CPU."""
+    numpy, helper = (importlib.import_module(name) for name in ("numpy", "onnx.helper"))
+    float32, shape = 1, (_SIZE, _SIZE)  # onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["matrix", "matrix"], ["product"])],
+        "product",
+        [helper.make_tensor_value_info("matrix", float32, shape)],
+        [helper.make_tensor_value_info("product", float32, shape)],
+    )
+    # versions that every onnxruntime of the last years reads, however new onnx is
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
+
+    wanted = [name for name in (_CUDA_PROVIDER, _CPU_PROVIDER) if name in facts.providers]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=wanted)
+    # a provider that does not load is left out of the session, without an error
+    gpu = 0 if _CUDA_PROVIDER in session.get_providers() else None
+    memory = "cpu" if gpu is None else "cuda"
+    matrix = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.ones(shape, numpy.float32), memory, 0)
+    binding = session.io_binding()  # matrices stay on the device: their transfer is not timed
+    binding.bind_ortvalue_input("matrix", matrix)
+    binding.bind_output("product", memory)
+
+    def multiply() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return (_timed(multiply, gpu),)
+
+
 PROBES = (
-    Probe("PyTorch", "torch", "torch", "make install EXTRAS=torch", torch_facts),
     Probe(
-        "TensorFlow", "tensorflow", "tensorflow", "make install EXTRAS=tensorflow", tensorflow_facts
+        "PyTorch",
+        "torch",
+        "torch",
+        "make install EXTRAS=torch",
+        "update the driver, and look whether CUDA_VISIBLE_DEVICES hides the GPU",
+        torch_facts,
+        torch_products,
     ),
-    Probe("ONNX Runtime", "onnxruntime", "onnxruntime", "make install-dev", onnxruntime_facts),
+    Probe(
+        "TensorFlow",
+        "tensorflow",
+        "tensorflow",
+        "make install EXTRAS=tensorflow",
+        f"{_CUDA_BUILD} brings CUDA's libraries; CUDA_VISIBLE_DEVICES may hide the GPU, too",
+        tensorflow_facts,
+        tensorflow_products,
+    ),
+    Probe(
+        "ONNX Runtime",
+        "onnxruntime",
+        "onnxruntime",
+        "make install-dev",
+        "it needs CUDA and cuDNN as https://onnxruntime.ai/docs/execution-providers/"
+        "CUDA-ExecutionProvider.html#requirements says",
+        onnxruntime_facts,
+        onnxruntime_products,
+    ),
 )
 
 
@@ -164,7 +292,7 @@ def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_SECONDS,
-        env={**os.environ, **_QUIET},
+        env={**os.environ, **_ENVIRONMENT},
         check=False,
     )
 
@@ -174,21 +302,21 @@ def check_driver(run: Run) -> Driver:
     try:
         done = run(_NVIDIA_SMI)
     except FileNotFoundError:
-        return Driver(None, (), "nvidia-smi not found")
+        return Driver(None, (), problem="nvidia-smi not found")
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Driver(None, (), f"nvidia-smi did not run: {error}")
+        return Driver(None, (), problem=f"nvidia-smi did not run: {error}")
     if done.returncode:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         reason = lines[0].rstrip(".") if lines else f"nvidia-smi ended with {done.returncode}"
-        return Driver(None, (), reason)
+        return Driver(None, (), problem=reason)
     rows = [row for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True) if row]
     if not rows or any(len(row) != len(_FIELDS) or not row[0].isdigit() for row in rows):
-        return Driver(None, (), f"nvidia-smi answered {done.stdout.strip()[:80]!r}")
+        return Driver(None, (), problem=f"nvidia-smi answered {done.stdout.strip()[:80]!r}")
     devices = tuple(
         Device(int(index), name, int(memory) if memory.isdigit() else None, _told(capability))
         for index, name, memory, capability, _ in rows
     )
-    return Driver(_told(rows[0][-1]), devices)
+    return Driver(_told(rows[0][-1]), devices, _cuda_of_driver(run))
 
 
 def check_framework(probe: Probe, run: Run, find: Find) -> Framework:
@@ -199,71 +327,68 @@ def check_framework(probe: Probe, run: Run, find: Find) -> Framework:
         done = run((sys.executable, "-m", "shared.gpu", "--probe", probe.module))
     except (OSError, subprocess.TimeoutExpired) as error:
         return Framework(probe.title, problem=f"did not answer: {error}")
+    # a framework may write lines of its own; facts come before the products, then with them
+    answers = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
+    facts = _read_facts(answers[-1]) if answers else None
     if done.returncode < 0:
-        return Framework(probe.title, problem=f"ended by signal {-done.returncode} on import")
-    if done.returncode or not done.stdout.strip():
-        return Framework(probe.title, problem=_exception_in(done.stderr))
-    facts = json.loads(done.stdout.splitlines()[-1])  # lines before it are the framework's own
-    return Framework(
-        probe.title,
-        Facts(facts["version"], facts["build"], tuple(facts["gpus"]), tuple(facts["providers"])),
-    )
+        return Framework(probe.title, facts, f"ended by signal {-done.returncode}")
+    if done.returncode or not facts:
+        return Framework(probe.title, facts, _exception_in(done.stderr))
+    return Framework(probe.title, facts)
 
 
 def check(run: Run, find: Find, probes: Sequence[Probe] = PROBES) -> Report:
-    """Ask the driver and all frameworks at the same time."""
-    with ThreadPoolExecutor() as pool:
-        driver = pool.submit(check_driver, run)
-        frameworks = pool.map(lambda probe: check_framework(probe, run, find), probes)
-        return Report(driver.result(), tuple(frameworks))
+    """Ask the driver and all frameworks, one after the other: they would slow each other down."""
+    frameworks = tuple(check_framework(probe, run, find) for probe in probes)
+    return Report(check_driver(run), frameworks)
 
 
 def advise(report: Report, probes: Sequence[Probe] = PROBES) -> list[str]:
     """What is missing, each with the command that mends it."""
+    driver = report.driver
     advice = []
-    if not report.driver.devices:
+    if not driver.devices:
         advice.append(
-            f"No NVIDIA GPU: {report.driver.problem}. Where there is one, install its driver: "
+            f"No NVIDIA GPU: {driver.problem}. Where there is one, install its driver: "
             "https://www.nvidia.com/drivers"
         )
-    absent = []
+    absent = 0
     for probe, framework in zip(probes, report.frameworks, strict=True):
-        again = f"poetry run pip uninstall --yes {probe.package} && {probe.install}"
-        facts = framework.facts
-        if framework.problem:
-            advice.append(f"{probe.title} is installed but broken ({framework.problem}): {again}")
-        elif facts is None:
-            absent.append(probe)
-            advice.append(f"{probe.title} is not installed: {probe.install}")
-        elif facts.gpus or facts.providers or not report.driver.devices:
-            continue  # it computes on a GPU, serves on the CPU by design, or there is no GPU
-        elif facts.build == "CPU only":
-            advice.append(f"{probe.title} is built for the CPU only: {again}")
-        elif probe.module == "tensorflow":
-            advice.append(
-                f"TensorFlow is built for {facts.build} but finds no GPU, or not the libraries for "
-                "it: poetry run pip install 'tensorflow[and-cuda]'"
+        title, facts, problem = framework.title, framework.facts, framework.problem
+        again = f"{_UNINSTALL} {probe.package} && {probe.install}"
+        if problem and not facts:
+            advice.append(f"{title} is installed but broken ({problem}): {again}")
+        elif problem:
+            full = (
+                "nvidia-smi tells whether its memory is full, otherwise " if driver.devices else ""
             )
-        else:
+            advice.append(f"{title} cannot multiply matrices ({problem}): {full}{again}")
+        elif not facts:
+            absent += 1
+            advice.append(f"{title} is not installed: {probe.install}")
+        elif framework.on_gpu or not driver.devices:
+            continue
+        elif facts.build != "CPU only":
+            newest = f" runs CUDA up to {driver.cuda}" if driver.cuda else ""
             advice.append(
-                f"{probe.title} is built for {facts.build} but finds no GPU: update the driver "
-                f"({report.driver.version}), and look whether CUDA_VISIBLE_DEVICES hides it"
+                f"{title} is built for {facts.build} but computes on the CPU (driver "
+                f"{driver.version}{newest}): {probe.mend}"
             )
-    if len(absent) > 1:
+        elif not facts.providers:  # ONNX Runtime serves on the CPU by design
+            advice.append(f"{title} is built for the CPU only: {_CUDA_BUILD}")
+    if absent > 1:
         advice.append("Everything at once: make install")
     return advice
 
 
 def render(report: Report, advice: Sequence[str]) -> str:
     """The report as a table for people, with a verdict and the advice below."""
-    rows = [("", "version", "built for", "computes on"), *_driver_rows(report.driver)]
+    product = f"float32 product of {_SIZE} x {_SIZE}"
+    rows = [("", "version", "built for", "computes on", product), *_driver_rows(report.driver)]
     for framework in report.frameworks:
         rows.extend(_framework_rows(framework))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip()
-        for row in rows
-    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
     users = ", ".join(report.usable_by)
     lines += ["", f"GPU usable: yes, by {users}" if users else "GPU usable: no, the CPU is used"]
@@ -294,7 +419,7 @@ def main(
         prog="python -m shared.gpu",
         description="What this machine can compute on, what is missing and how to get it.",
         epilog="Exits with 0 whether there is a GPU or not; with REQUIRE_GPU=1 in the environment "
-        "it exits with 1 where neither PyTorch nor TensorFlow can use one.",
+        "it exits with 1 where no framework can use one.",
     )
     parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
     modules = [probe.module for probe in PROBES]  # in its children this module is called with one
@@ -302,35 +427,72 @@ def main(
     options = parser.parse_args(argv)
     if options.probe:
         probe = PROBES[modules.index(options.probe)]
-        facts = probe.ask(importlib.import_module(probe.module))
-        sys.stdout.write(f"\n{json.dumps(asdict(facts))}\n")
+        module = importlib.import_module(probe.module)
+        facts = probe.ask(module)
+        _write_facts(facts)  # now: the products can end this process
+        _write_facts(replace(facts, products=probe.multiply(module, facts)))
         return 0
 
     report = check(run, find)
     advice = advise(report)
     sys.stdout.write(to_json(report, advice) if options.json else render(report, advice))
     if environ.get("REQUIRE_GPU") == "1" and not report.usable_by:
-        sys.stderr.write("REQUIRE_GPU=1 is set, and neither PyTorch nor TensorFlow can use a GPU\n")
+        sys.stderr.write("REQUIRE_GPU=1 is set, and no framework can use a GPU\n")
         return 1
     return 0
 
 
-def _driver_rows(driver: Driver) -> list[tuple[str, str, str, str]]:
-    title = "NVIDIA driver"
+def _timed(multiply: Callable[[], None], gpu: int | None) -> Product:
+    seconds = min(timeit.repeat(multiply, number=1, repeat=_REPEATS))
+    return Product(gpu, round(seconds * 1e3, 4), round(2 * _SIZE**3 / seconds / 1e9, 1))
+
+
+def _write_facts(facts: Facts) -> None:
+    sys.stdout.write(f"\n{json.dumps(asdict(facts))}\n")
+    sys.stdout.flush()
+
+
+def _read_facts(line: str) -> Facts:
+    told = json.loads(line)
+    products = tuple(Product(**product) for product in told["products"])
+    gpus, providers = tuple(told["gpus"]), tuple(told["providers"])
+    return Facts(told["version"], told["build"], gpus, providers, products)
+
+
+def _cuda_of_driver(run: Run) -> str | None:
+    """The newest CUDA of the driver: no field to query, only the head of ``nvidia-smi`` has it."""
+    try:
+        head = run(("nvidia-smi",)).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"CUDA (?:UMD )?Version: *(\d+\.\d+)", head)  # UMD: since driver 610
+    return found[1] if found else None
+
+
+def _driver_rows(driver: Driver) -> list[tuple[str, str, str, str, str]]:
+    title, version = "NVIDIA driver", driver.version or "-"
     if not driver.devices:
-        return [(title, driver.version or "-", "-", f"no GPU ({driver.problem})")]
-    cells = [_describe(device) for device in driver.devices]
-    first = (title, driver.version or "-", "-", cells[0])
-    return [first, *(("", "", "", cell) for cell in cells[1:])]
+        return [(title, version, "-", f"no GPU ({driver.problem})", "")]
+    first, *others = map(_describe, driver.devices)
+    cuda = f"CUDA {driver.cuda}" if driver.cuda else "-"
+    return [(title, version, cuda, first, ""), *(("", "", "", other, "") for other in others)]
 
 
-def _framework_rows(framework: Framework) -> list[tuple[str, str, str, str]]:
+def _framework_rows(framework: Framework) -> list[tuple[str, str, str, str, str]]:
     facts = framework.facts
     if facts is None:
-        return [(framework.title, "-", "-", "broken" if framework.problem else "not installed")]
-    cells = facts.gpus or (", ".join(facts.providers) or "CPU",)
-    first = (framework.title, facts.version, facts.build, cells[0])
-    return [first, *(("", "", "", cell) for cell in cells[1:])]
+        state = "broken" if framework.problem else "not installed"
+        return [(framework.title, "-", "-", state, "")]
+    devices = facts.gpus or (", ".join(facts.providers) or "CPU",)
+    products = [_describe_product(product) for product in facts.products] or ["failed"]
+    (device, product), *others = zip_longest(devices, products, fillvalue="")
+    first = (framework.title, facts.version, facts.build, device, product)
+    return [first, *(("", "", "", device, product) for device, product in others)]
+
+
+def _describe_product(product: Product) -> str:
+    place = "CPU" if product.gpu is None else f"GPU {product.gpu}"
+    return f"{product.milliseconds:.2f} ms, {product.gflops:,.0f} GFLOP/s on {place}"
 
 
 def _describe(device: Device) -> str:

@@ -19,6 +19,8 @@ class Settings(BaseSettings):
 
     Relative paths are taken from the root of the clone, whatever the working directory. Without
     PREDICTION_LOG_URL a service keeps its predictions in BENTOML_HOME, where it may write anyway.
+    WHISPER_MODEL stands for the weights that the configuration of speech names; published weights
+    that are not on this machine are downloaded with WHISPER_DOWNLOAD=1 only.
     """
 
     model_config = SettingsConfigDict(env_file=ROOT / ".env", extra="ignore", frozen=True)
@@ -31,6 +33,8 @@ class Settings(BaseSettings):
     receipts_dir: Path = Field(Path("build"), validation_alias="RECEIPTS_DIR")
     releases_dir: Path = Field(Path(".releases"), validation_alias="RELEASES_DIR")
     prediction_log_url: str | None = Field(None, validation_alias="PREDICTION_LOG_URL")
+    whisper_model: str | None = Field(None, validation_alias="WHISPER_MODEL")
+    whisper_download: bool = Field(False, validation_alias="WHISPER_DOWNLOAD")
 
     @field_validator("packages_dir", "bento_home", "receipts_dir", "releases_dir")
     @classmethod

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from application.inference.predictor import Answered
+from application.monitoring.accounting import identities
 from application.ports import (
     Classifier,
     FigureData,
     LabelledPrediction,
+    LiveErrors,
     LoggedPrediction,
     RegisteredVersion,
     Traffic,
@@ -149,9 +151,11 @@ class FakeMetrics:
 
     predictions: Counter[str] = field(default_factory=Counter)
     confidences: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     accuracy: float | None = None
+    mean_absolute_error: float | None = None
     drift: dict[str, float] = field(default_factory=dict)
 
     def record_predictions(
@@ -162,6 +166,11 @@ class FakeMetrics:
         self.confidences += confidences
         self.latencies.append(latency)
 
+    def record_values(self, values: Sequence[float], latency: float) -> None:
+        """Count one answered request."""
+        self.values += values
+        self.latencies.append(latency)
+
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
         self.errors[error_type] += 1
@@ -169,6 +178,10 @@ class FakeMetrics:
     def set_accuracy(self, accuracy: float) -> None:
         """Keep the live accuracy."""
         self.accuracy = accuracy
+
+    def set_mean_absolute_error(self, error: float) -> None:
+        """Keep the live mean absolute error."""
+        self.mean_absolute_error = error
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Keep the drift scores."""
@@ -204,42 +217,63 @@ class FakePredictionLog:
         found = (p for p in self._latest_first() if (p.request_id, p.row) == (request_id, row))
         return next(found, None)
 
-    def find_unlabelled(self, inputs: Sequence[float], predicted: int) -> LoggedPrediction | None:
-        """The latest prediction of that class for those inputs that has no label yet."""
+    def find_unlabelled(self, identity: str, predicted: float) -> LoggedPrediction | None:
+        """The latest prediction of that class or value for those inputs that has no label yet."""
         found = (
             p
             for p in self._latest_first()
-            if list(p.inputs) == list(inputs)
-            and p.predicted == predicted
+            if (p.identity, p.predicted) == (identity, predicted)
             and (p.request_id, p.row) not in self.labels
         )
         return next(found, None)
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Keep the true class of a prediction."""
+        """Keep the truth of a prediction."""
         self.labels[labelled.request_id, labelled.row] = at, labelled
 
     def traffic(self, since: float) -> Traffic:
         """Totals since a time."""
         recent = [p for p in self.predictions if p.at >= since]
+        predicted = [p.predicted for p in recent]
         return Traffic(
             len(recent),
-            float(np.mean([p.confidence for p in recent])) if recent else None,
-            float(np.mean([p.latency for p in recent])) if recent else None,
-            Counter(p.predicted for p in recent),
+            _mean([p.confidence for p in recent if p.confidence is not None]),
+            _mean([p.latency for p in recent]),
+            _mean(predicted),
+            min(predicted, default=None),
+            max(predicted, default=None),
         )
 
-    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
-        """How often each pair (predicted, actual) was labelled since a time."""
-        recent = (labelled for at, labelled in self.labels.values() if at >= since)
-        return Counter((labelled.predicted, labelled.actual) for labelled in recent)
+    def by_class(self, since: float) -> Mapping[int, int]:
+        """How often each class was predicted since a time."""
+        return Counter(int(p.predicted) for p in self.predictions if p.at >= since)
 
-    def recent_inputs(self, rows: int) -> np.ndarray:
-        """Inputs of the latest predictions."""
-        return np.array([p.inputs for p in self._latest_first()[:rows]])
+    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
+        """How often each pair of classes (predicted, actual) was labelled since a time."""
+        return Counter((int(p.predicted), int(p.actual)) for p in self._labelled(since))
+
+    def errors(self, since: float) -> LiveErrors | None:
+        """Errors of the values that were labelled since a time."""
+        errors = np.array([p.predicted - p.actual for p in self._labelled(since)])
+        if len(errors) == 0:
+            return None
+        squared = float(np.square(errors).mean())
+        return LiveErrors(len(errors), float(np.abs(errors).mean()), squared**0.5)
+
+    def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and answers of the latest predictions."""
+        latest = self._latest_first()[:rows]
+        return np.array([p.inputs for p in latest]), np.array([p.predicted for p in latest])
+
+    def _labelled(self, since: float) -> list[LabelledPrediction]:
+        return [labelled for at, labelled in self.labels.values() if at >= since]
 
     def _latest_first(self) -> list[LoggedPrediction]:
         return self.predictions[::-1]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 class FakeAccounts:
@@ -284,15 +318,24 @@ def answered_request(request_id: str, *rows: Sequence[float], at: float = 0.0) -
     return Answered(request_id, at, values, probabilities, predicted, confidence, 0.002)
 
 
+def estimated_request(request_id: str, *values: float, at: float = 0.0) -> Answered:
+    """A request that was answered with these values and intervals of ± 10, in 2 ms."""
+    rows = np.array(values, dtype=np.float32)[:, None]
+    answers = rows + np.array([[0, -10, 10]], dtype=np.float32)
+    return Answered(request_id, at, rows, answers, answers[:, 0], None, 0.002)
+
+
 def logged_prediction(
     request_id: str, inputs: Sequence[float], *, row: int = 0, at: float = 0.0
 ) -> LoggedPrediction:
     """One row of an `answered_request`, as the log keeps it."""
     answered = answered_request(request_id, inputs, at=at)
+    assert answered.confidence is not None
     return LoggedPrediction(
         request_id,
         row,
         at,
+        identities(answered.rows)[0],
         answered.rows[0].tolist(),
         int(answered.predicted[0]),
         float(answered.confidence[0]),

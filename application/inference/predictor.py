@@ -1,16 +1,17 @@
-"""Answering: check the rows, ask the model once, hand the answers to the accountant."""
+"""Answering: encode the rows, ask the model once, hand the answers to the accountant."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from application.ports import Classifier
+from application.ports import Model
 from domain.errors import InputError, PackageError
+from domain.evaluation.parity import Parity
 from domain.models.contract import ModelSpec
 
 MAX_ROWS = 10_000
@@ -24,19 +25,19 @@ class Answered:
     Attributes:
         request_id: identity of the request; with a row's position, that of a prediction.
         at: when it was answered, seconds since the epoch.
-        rows: float32 array of shape (n_rows, n_features).
-        probabilities: float32 array of shape (n_rows, n_classes).
-        predicted: int array of shape (n_rows,), the most probable class of each row.
-        confidence: float array of shape (n_rows,), its probability.
+        rows: what the model was given, shape (n_rows, width).
+        answers: float32 array of shape (n_rows, n_answers), by the contract's `answer_names`.
+        predicted: array of shape (n_rows,), the most probable class of each row, or its value.
+        confidence: array of shape (n_rows,), the probability of that class; None for values.
         latency: seconds from the rows to the answer.
     """
 
     request_id: str
     at: float
     rows: np.ndarray
-    probabilities: np.ndarray
+    answers: np.ndarray
     predicted: np.ndarray
-    confidence: np.ndarray
+    confidence: np.ndarray | None
     latency: float
 
 
@@ -58,18 +59,19 @@ class Predictor:
     """
 
     def __init__(
-        self, spec: ModelSpec, model: Classifier, accounts: Accounts, max_rows: int = MAX_ROWS
+        self, spec: ModelSpec, model: Model, accounts: Accounts, max_rows: int = MAX_ROWS
     ) -> None:
         self.spec = spec
         self._model = model
         self._accounts = accounts
         self._max_rows = max_rows
+        self._classifies = bool(spec.classes)
 
-    def predict(self, request_id: str, rows: Sequence[Sequence[float]]) -> Answered:
+    def predict(self, request_id: str, rows: Sequence[Sequence[Any]]) -> Answered:
         """Answer one request with one call of the model.
 
         Args:
-            rows: n_rows sequences of n_features numbers.
+            rows: n_rows sequences of one value for each input, in the contract's order.
 
         Raises:
             InputError: the rows break the contract, or there are too many.
@@ -77,39 +79,58 @@ class Predictor:
         start = time.perf_counter()
         if len(rows) > self._max_rows:
             raise InputError(f"{len(rows)} rows are too many: send at most {self._max_rows}")
-        checked = self.spec.check_rows(rows)
-        probabilities = self._model(checked)
-        predicted = probabilities.argmax(axis=1)
+        encoded = self.spec.encode_rows(rows)
+        answers = self._model(encoded)
+        predicted, confidence = answers[:, 0], None
+        if self._classifies:
+            predicted = answers.argmax(axis=1)
+            confidence = answers[np.arange(len(predicted)), predicted]
         answered = Answered(
             request_id,
             time.time(),
-            checked,
-            probabilities,
+            encoded,
+            answers,
             predicted,
-            probabilities[np.arange(len(predicted)), predicted],
+            confidence,
             time.perf_counter() - start,
         )
         self._accounts.account(answered)
         return answered
 
 
-def replay_golden(
-    model: Classifier, rows: Sequence[Sequence[float]], probabilities: Sequence[Sequence[float]]
-) -> None:
-    """Compare the model's answers with those recorded in training.
+def replay_golden(spec: ModelSpec, model: Model, golden: Mapping[str, Any]) -> None:
+    """Ask the model its golden requests again.
+
+    Args:
+        golden: ``rows`` as requests have them, and the ``answers`` recorded in training.
 
     Raises:
+        InputError: a golden row breaks the contract.
         PackageError: an answer differs; such a model must not serve.
     """
-    answers, recorded = model(np.asarray(rows, dtype=np.float32)), np.asarray(probabilities)
-    if answers.shape != recorded.shape:
+    check_golden(spec, model(spec.encode_rows(golden["rows"])), golden["answers"])
+
+
+def check_golden(spec: ModelSpec, answers: Any, recorded: Any) -> None:
+    """Compare answers to the golden requests with those recorded in training.
+
+    Probabilities may differ by `GOLDEN_TOLERANCE`, values by that part of the largest one.
+
+    Args:
+        answers, recorded: array-like of shape (n_rows, n_answers).
+
+    Raises:
+        PackageError: they differ.
+    """
+    given, expected = np.asarray(answers, np.float64), np.asarray(recorded, np.float64)
+    if given.shape != expected.shape:
         raise PackageError(
-            f"the model answers its golden requests in the shape {answers.shape}, "
-            f"recorded were {recorded.shape}"
+            f"the golden requests are answered in the shape {given.shape}, "
+            f"recorded were {expected.shape}"
         )
-    difference = float(np.abs(answers - recorded).max())
-    if np.isnan(difference) or difference > GOLDEN_TOLERANCE:
+    difference = Parity.of(expected, given, spec).largest_difference
+    if not difference <= GOLDEN_TOLERANCE:  # NaN too
         raise PackageError(
-            f"the model's answers to its golden requests differ by {difference:.1e} "
+            f"the answers to the golden requests differ by {difference:.1e} "
             f"from those recorded in training (tolerance {GOLDEN_TOLERANCE:.0e})"
         )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+from itertools import repeat
+
+import numpy as np
 
 from application.inference.predictor import Answered
 from application.ports import LoggedPrediction, MetricsSink, PredictionLog
@@ -35,7 +39,7 @@ class Accountant:
         capacity: int = 100_000,
         watch: Callable[[], None] | None = None,
     ) -> None:
-        self._classes = spec.classes
+        self._spec = spec
         self._metrics = metrics
         self._log = log
         self._interval = interval
@@ -69,7 +73,7 @@ class Accountant:
                 return
             for answered in batch:
                 self._count(answered)
-            self._log.add([entry for answered in batch for entry in _entries(answered)])
+            self._log.add([entry for answered in batch for entry in self._entries(answered)])
             if self._watch:
                 self._watch()
 
@@ -91,26 +95,34 @@ class Accountant:
             self._metrics.record_error("log_failure")
 
     def _count(self, answered: Answered) -> None:
-        self._metrics.record_predictions(
-            [self._classes[code] for code in answered.predicted.tolist()],
-            answered.confidence.tolist(),
-            answered.latency,
+        predicted = answered.predicted.tolist()
+        if answered.confidence is None:
+            self._metrics.record_values(predicted, answered.latency)
+        else:
+            names = [self._spec.classes[code] for code in predicted]
+            self._metrics.record_predictions(names, answered.confidence.tolist(), answered.latency)
+
+    def _entries(self, answered: Answered) -> list[LoggedPrediction]:
+        confidence = answered.confidence
+        columns = zip(
+            identities(answered.rows),
+            self._spec.monitored(answered.rows).tolist(),
+            answered.predicted.tolist(),
+            repeat(None) if confidence is None else confidence.tolist(),
         )
+        return [
+            LoggedPrediction(answered.request_id, row, answered.at, *entry, answered.latency)
+            for row, entry in enumerate(columns)
+        ]
 
 
-def _entries(answered: Answered) -> list[LoggedPrediction]:
-    columns = zip(
-        answered.rows.tolist(),
-        answered.predicted.tolist(),
-        answered.confidence.tolist(),
-        strict=True,
-    )
-    return [
-        LoggedPrediction(
-            answered.request_id, row, answered.at, inputs, predicted, confidence, answered.latency
-        )
-        for row, (inputs, predicted, confidence) in enumerate(columns)
-    ]
+def identities(rows: np.ndarray) -> list[str]:
+    """16 hex digits for each row of what a model is given; equal rows have equal ones."""
+    if rows.dtype == object:
+        contents = [str(text).encode() for (text,) in rows]
+    else:
+        contents = [row.tobytes() for row in rows]
+    return [hashlib.blake2b(content, digest_size=8).hexdigest() for content in contents]
 
 
 def every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:

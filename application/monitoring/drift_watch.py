@@ -1,36 +1,59 @@
-"""How far recent inputs have moved from the training data."""
+"""How far recent inputs and answers have moved from those of training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from application.ports import MetricsSink, PredictionLog
+from domain.models.contract import ModelSpec
 from domain.monitoring.drift import population_stability_index
-from domain.monitoring.profile import InputProfile
+from domain.monitoring.profile import Profile
 
 WINDOW = 1_000
 FEWEST = 200  # with fewer, rows drawn from the training data themselves score above 0.1
+ROWS_A_BIN = 20  # as many as FEWEST gives each of ten bins; many categories need more rows
+ANSWER = "prediction"
 
 
 class DriftWatch:
-    """Scores each input by its latest rows in the prediction log, of all workers."""
+    """Scores inputs and answers by the latest rows in the prediction log, of all workers.
+
+    Args:
+        profiles: reference profiles as plain data, by the contract's `monitored_names`, and that of
+            the answers as ``prediction``; what has none is not watched.
+    """
 
     def __init__(
-        self, profiles: Mapping[str, Any], log: PredictionLog, metrics: MetricsSink
+        self,
+        spec: ModelSpec,
+        profiles: Mapping[str, Any],
+        log: PredictionLog,
+        metrics: MetricsSink,
     ) -> None:
-        self._profiles = {name: InputProfile.from_dict(data) for name, data in profiles.items()}
+        names = spec.monitored_names
+        # an input that is itself called so has the name
+        names = names if ANSWER in names else (*names, ANSWER)
+        self._profiles = {
+            name: (column, Profile.from_dict(profiles[name]))
+            for column, name in enumerate(names)
+            if name in profiles
+        }
         self._log = log
         self._metrics = metrics
 
     def look(self) -> None:
-        """Score the latest rows; fewer than `FEWEST` say nothing and leave the score as it is."""
-        rows = self._log.recent_inputs(WINDOW)
-        if len(rows) < FEWEST:
+        """Score the latest rows; too few say nothing and leave the score as it is."""
+        inputs, answers = self._log.recent(WINDOW)
+        if len(inputs) < FEWEST:
             return
+        columns = np.column_stack([inputs, answers])
         self._metrics.set_drift(
             {
-                name: population_stability_index(profile, rows[:, column])
-                for column, (name, profile) in enumerate(self._profiles.items())
+                name: population_stability_index(profile, columns[:, column])
+                for name, (column, profile) in self._profiles.items()
+                if len(columns) >= min(WINDOW, ROWS_A_BIN * len(profile.shares))
             }
         )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from application.monitoring.accounting import identities
 from application.ports import LabelledPrediction, LoggedPrediction, MetricsSink, PredictionLog
 from domain.errors import InputError, UnknownPredictionError
 from domain.evaluation.metrics import ClassificationReport
 from domain.models.contract import ModelSpec
 
-ACCURACY_HOURS = 24
+QUALITY_HOURS = 24
 PATIENCE_SECONDS = 1.0
 Found = TypeVar("Found")
+
+
+Truth = str | int | float
+"""A class by name or number, or a value."""
 
 
 @dataclass(frozen=True)
@@ -25,90 +31,116 @@ class Recorded:
     """What became of a feedback.
 
     Attributes:
+        predicted, actual: names of classes, or values.
         joined: whether the prediction that it belongs to was found in the log.
     """
 
     request_id: str
     row: int
-    predicted_class: str
-    actual_class: str
+    predicted: str | float
+    actual: str | float
     joined: bool
 
 
 class Feedback:
-    """Records true classes and keeps the live accuracy."""
+    """Records what was true and keeps the live quality."""
 
     def __init__(self, spec: ModelSpec, log: PredictionLog, metrics: MetricsSink) -> None:
         self._spec = spec
         self._log = log
         self._metrics = metrics
 
-    def for_prediction(self, request_id: str, row: int, actual_class: str | int) -> Recorded:
+    def for_prediction(self, request_id: str, row: int, actual: Truth) -> Recorded:
         """Label an earlier prediction.
 
         Raises:
-            InputError: there is no such class.
+            InputError: there is no such class, or the value is none.
             UnknownPredictionError: there is no such prediction.
         """
-        actual = self._code("actual_class", actual_class)
+        truth = self._number("actual", actual)
         prediction = _wait_for(lambda: self._log.find(request_id, row), PATIENCE_SECONDS)
         if prediction is None:
             raise UnknownPredictionError(f"no prediction {request_id!r}, row {row}, in the log")
-        return self._record(prediction, actual, joined=True)
+        return self._record(prediction, truth, joined=True)
 
     def for_inputs(
         self,
-        inputs: Sequence[float],
-        predicted_class: str | int,
-        actual_class: str | int,
-        confidence: float | None,
+        inputs: Sequence[Any],
+        predicted: Truth,
+        actual: Truth,
+        confidence: float | None = None,
     ) -> Recorded:
-        """Label the latest prediction of that class for these inputs that has no label yet.
+        """Label the latest such prediction for these inputs that has no label yet.
 
-        Where the log has none, the pair still counts towards the accuracy, under an identity of its
+        Where the log has none, the pair still counts towards the quality, under an identity of its
         own; it never counts as a prediction.
+
+        Args:
+            inputs: one value for each input, as requests have them.
 
         Raises:
             InputError: there is no such class, or the inputs break the contract.
         """
-        predicted = self._code("predicted_class", predicted_class)
-        actual = self._code("actual_class", actual_class)
-        row = self._spec.check_rows([inputs])[0].tolist()
-        found = _wait_for(lambda: self._log.find_unlabelled(row, predicted), PATIENCE_SECONDS / 5)
+        answer, truth = self._number("predicted", predicted), self._number("actual", actual)
+        encoded = self._spec.encode_rows([inputs])
+        (identity,) = identities(encoded)
+        found = _wait_for(lambda: self._log.find_unlabelled(identity, answer), PATIENCE_SECONDS / 5)
         prediction = found or LoggedPrediction(
-            f"feedback-{uuid.uuid4().hex}", 0, time.time(), row, predicted, confidence or 0.0, 0.0
+            f"feedback-{uuid.uuid4().hex}",
+            0,
+            time.time(),
+            identity,
+            self._spec.monitored(encoded)[0].tolist(),
+            answer,
+            confidence,
+            0.0,
         )
-        return self._record(prediction, actual, joined=found is not None)
+        return self._record(prediction, truth, joined=found is not None)
 
-    def _record(self, prediction: LoggedPrediction, actual: int, joined: bool) -> Recorded:
+    def _record(self, prediction: LoggedPrediction, actual: float, joined: bool) -> Recorded:
         now = time.time()
-        self._log.label(
-            LabelledPrediction(prediction.request_id, prediction.row, prediction.predicted, actual),
-            now,
+        labelled = LabelledPrediction(
+            prediction.request_id, prediction.row, prediction.predicted, actual
         )
-        report = live_quality(self._log, self._spec, now - ACCURACY_HOURS * 3600)
-        if report:
-            self._metrics.set_accuracy(report.accuracy)
-        classes = self._spec.classes
+        self._log.label(labelled, now)
+        self._measure(now - QUALITY_HOURS * 3600)
         return Recorded(
-            prediction.request_id,
-            prediction.row,
-            classes[prediction.predicted],
-            classes[actual],
+            labelled.request_id,
+            labelled.row,
+            self._shown(labelled.predicted),
+            self._shown(labelled.actual),
             joined,
         )
 
-    def _code(self, field: str, value: str | int) -> int:
+    def _measure(self, since: float) -> None:
+        if self._spec.classes:
+            report = live_quality(self._log, self._spec, since)
+            if report:
+                self._metrics.set_accuracy(report.accuracy)
+        else:
+            errors = self._log.errors(since)
+            if errors:
+                self._metrics.set_mean_absolute_error(errors.mean_absolute_error)
+
+    def _shown(self, number: float) -> str | float:
+        return self._spec.classes[int(number)] if self._spec.classes else number
+
+    def _number(self, field: str, value: Truth) -> float:
+        """The number of a class, or the value itself."""
         classes = self._spec.classes
+        if not classes:
+            if isinstance(value, str) or not math.isfinite(value):
+                raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
+            return float(value)
         if value in classes:
             return classes.index(str(value))
         if isinstance(value, int) and 0 <= value < len(classes):
             return value
-        raise InputError(f"{field}: {repr(value)[:100]} is none of {', '.join(classes)}")
+        raise InputError(f"{field}_class: {repr(value)[:100]} is none of {', '.join(classes)}")
 
 
 def live_quality(log: PredictionLog, spec: ModelSpec, since: float) -> ClassificationReport | None:
-    """Quality on the predictions labelled since a time; None where there are none."""
+    """Quality of classes on the predictions labelled since a time; None where there are none."""
     counts = log.confusion(since)
     if not counts:
         return None

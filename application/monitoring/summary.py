@@ -13,21 +13,32 @@ from domain.models.contract import ModelSpec
 def summarise(log: PredictionLog, spec: ModelSpec, hours: float) -> dict[str, Any]:
     """Totals of all workers, by the prediction log; quality too where there are labels.
 
-    Averages are None where nothing was predicted.
+    Averages and limits are None where nothing was predicted.
     """
     since = time.time() - hours * 3600
     traffic = log.traffic(since)
     summary: dict[str, Any] = {
         "time_period_hours": hours,
         "total_predictions": traffic.predictions,
-        "average_confidence": traffic.mean_confidence,
         "average_latency_seconds": traffic.mean_latency,
-        "class_distribution": {
-            name: traffic.by_class.get(code, 0) for code, name in enumerate(spec.classes)
-        },
         "predictions_per_hour": traffic.predictions / hours,
     }
-    report = live_quality(log, spec, since)
-    if report:
-        summary |= {**report.to_dict(), "labeled_predictions": report.rows}
+    if spec.classes:
+        counts = log.by_class(since)
+        summary["average_confidence"] = traffic.mean_confidence
+        summary["class_distribution"] = {
+            name: counts.get(code, 0) for code, name in enumerate(spec.classes)
+        }
+        report = live_quality(log, spec, since)
+        if report:
+            summary |= {**report.to_dict(), "labeled_predictions": report.rows}
+        return summary
+    summary["average_prediction"] = traffic.mean_predicted
+    summary["smallest_prediction"] = traffic.smallest_predicted
+    summary["largest_prediction"] = traffic.largest_predicted
+    errors = log.errors(since)
+    if errors:
+        summary["mean_absolute_error"] = errors.mean_absolute_error
+        summary["root_mean_squared_error"] = errors.root_mean_squared_error
+        summary["labeled_predictions"] = errors.labelled
     return summary

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NotRequired, Required, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from domain.errors import ConfigError
+from domain.models.catalog import CatalogModel
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 _NAME = r"^[a-z][a-z0-9_]*$"  # what MLflow, the Bento store and a folder all accept
@@ -19,40 +23,43 @@ class _Strict(BaseModel):
 
 
 class DataConfig(_Strict):
-    """How the data are split."""
+    """How the data are split; further keys are parameters of the model's `load`."""
+
+    model_config = ConfigDict(extra="allow")
 
     test_size: float = Field(gt=0, lt=1)
-    random_state: Seed
-
-
-class ForestConfig(_Strict):
-    """Parameters of scikit-learn's random forest."""
-
-    n_estimators: int = Field(ge=1)
-    max_depth: int | None = Field(ge=1)
-    min_samples_split: int = Field(ge=2)
-    min_samples_leaf: int = Field(ge=1)
     random_state: Seed
 
 
 class ValidationConfig(_Strict):
     """What a candidate must reach.
 
-    The default is honest for about 30 hold-out rows: docs/decisions/0004 has the arithmetic.
+    Attributes:
+        threshold: smallest accuracy, or R² of a regression, on the hold-out. The default is honest
+            for about 30 rows of a classification: docs/decisions/0004 has the arithmetic.
+        folds: folds of the cross-validation that is shown beside the verdicts; 0 leaves it out.
     """
 
-    threshold: float = Field(0.85, ge=0, le=1)
+    threshold: float = Field(0.85, le=1)
+    folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
+
+
+class ServingConfig(_Strict):
+    """How the model is served: as ONNX, or, where it cannot be exported, as it is."""
+
+    format: Literal["onnx", "native"] = "onnx"
 
 
 class TrainingConfig(_Strict):
-    """One training run: `configs/iris_config.json` is an example with every key."""
+    """One training run: `configs/iris_config.json` is an example."""
 
-    model: ForestConfig
+    model: dict[str, Any]
     data: DataConfig
     experiment_name: str = Field(min_length=1)
     model_name: str = Field(pattern=_NAME)
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     validation: ValidationConfig = ValidationConfig()
+    serving: ServingConfig = ServingConfig()
 
     @classmethod
     def read(cls, path: Path) -> TrainingConfig:
@@ -75,11 +82,28 @@ class TrainingConfig(_Strict):
         except ValidationError as error:
             raise ConfigError(f"{path}: {_describe(error)}") from error
 
+    def build_arguments(self, model: CatalogModel) -> dict[str, Any]:
+        """The block ``model`` as arguments of the model's `build`.
+
+        Raises:
+            ConfigError: a key is missing, unknown or of a wrong type.
+        """
+        return _arguments(model.build, self.model, "model")
+
+    def load_arguments(self, model: CatalogModel) -> dict[str, Any]:
+        """The further keys of the block ``data`` as arguments of the model's `load`.
+
+        Raises:
+            ConfigError: a key is missing, unknown or of a wrong type.
+        """
+        return _arguments(model.load, self.data.model_extra or {}, "data")
+
     def parameters(self) -> dict[str, Any]:
         """Every value with a dotted name, such as ``model.max_depth``, for tracking."""
+        groups = self.model_dump(include={"model", "data", "validation", "serving"})
         return {
             f"{group}.{key}": value
-            for group, values in self.model_dump(include={"model", "data", "validation"}).items()
+            for group, values in groups.items()
             for key, value in values.items()
         }
 
@@ -89,9 +113,28 @@ def config_path(model: str) -> Path:
     return Path(__file__).parent / "configs" / f"{model}_config.json"
 
 
-def _describe(error: ValidationError) -> str:
+def _arguments(
+    function: Callable[..., Any], values: Mapping[str, Any], block: str
+) -> dict[str, Any]:
+    """Values checked against a function's parameters, whose types and defaults are the schema."""
+    hints = get_type_hints(function, include_extras=True)
+    schema = {
+        name: (Required if parameter.default is parameter.empty else NotRequired)[hints[name]]
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    keys: Any = TypedDict("keys", schema)  # type: ignore[misc]
+    keys.__pydantic_config__ = ConfigDict(extra="forbid")
+    try:
+        checked: dict[str, Any] = TypeAdapter(keys).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"the configuration: {_describe(error, block)}") from error
+    return checked
+
+
+def _describe(error: ValidationError, *prefix: str) -> str:
     places = (
-        (".".join(map(str, item["loc"])) or "the whole file", item) for item in error.errors()
+        (".".join(map(str, (*prefix, *item["loc"]))) or "the whole file", item)
+        for item in error.errors()
     )
     return "; ".join(
         (

@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+import numpy as np
 
 from domain.data.dataset import Dataset
-from domain.errors import DataError
+from domain.errors import DataError, InputError
 from domain.models.contract import ModelSpec
 
 _SHOWN = 3
 
 
 def check_data(dataset: Dataset, spec: ModelSpec) -> None:
-    """Check columns, types, ranges and labels of every row.
+    """Check columns, every value, and the target.
 
     Raises:
-        DataError: names the first rows and columns that are wrong.
+        DataError: names the rows and columns that are wrong.
     """
     columns = tuple(map(str, dataset.inputs.columns))
-    if columns != spec.feature_names:
+    if columns != spec.input_names:
         raise DataError(
             f"{dataset.name} has the columns {', '.join(columns)}; "
-            f"the contract of {spec.name} says {', '.join(spec.feature_names)}"
+            f"the contract of {spec.name} says {', '.join(spec.input_names)}"
         )
     if len(dataset) == 0:
         raise DataError(f"{dataset.name} has no rows")
-    records = dataset.inputs.assign(label=dataset.labels.to_numpy()).to_dict("records")
-    rows: TypeAdapter[Any] = TypeAdapter(list[_row_schema(spec)])  # type: ignore[arg-type,misc]
+    problems = _target_problems(dataset, spec)
     try:
-        rows.validate_python(records)
-    except ValidationError as error:
-        problems = error.errors()
-        shown = "; ".join(
-            f"row {'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})"
-            for item in problems[:_SHOWN]
-        )
+        dataset.encoded(spec)
+    except InputError as error:
+        problems.insert(0, str(error))
+    if problems:
+        shown = "; ".join(problems[:_SHOWN])
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(
-            f"{dataset.name} breaks the contract of {spec.name}: {shown}{more}"
-        ) from error
+        raise DataError(f"{dataset.name} breaks the contract of {spec.name}: {shown}{more}")
 
 
-def _row_schema(spec: ModelSpec) -> type[BaseModel]:
-    fields: dict[str, Any] = {
-        feature.name: (
-            float,
-            Field(ge=feature.minimum, le=feature.maximum, allow_inf_nan=False, strict=True),
-        )
-        for feature in spec.features
-    }
-    fields["label"] = (Literal[spec.classes], ...)
-    return create_model("Row", __config__=ConfigDict(extra="forbid"), **fields)
+def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:
+    name, target = spec.output.name, dataset.target.tolist()
+    if spec.classes:
+        wrong = [row for row, label in enumerate(target) if label not in spec.classes]
+        words = "is none of the classes"
+    else:
+        wrong = [row for row, value in enumerate(target) if not _is_finite(value)]
+        words = "is not a finite number"
+    problems = [f"row {row}, {name}: {target[row]!r} {words}" for row in wrong]
+    empty = set(spec.classes).difference(target) if not wrong else set()
+    return problems + [f"no row is of the class {label!r}" for label in sorted(empty)]
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))

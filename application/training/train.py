@@ -5,40 +5,47 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from application.ports import (
-    Classifier,
     DrawFigures,
-    Exporter,
     FigureData,
+    Framework,
     Loader,
+    Model,
     Progress,
     RegisteredVersion,
     Tracker,
     TrainingRecord,
 )
+from application.training.card import write_card
 from application.training.config import TrainingConfig
 from application.training.schema import check_data
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
-from domain.evaluation.metrics import ClassificationReport, log_loss
+from domain.errors import ConfigError
+from domain.estimators.conformal import ConformalRegressor
+from domain.evaluation.answers import answers_of
+from domain.evaluation.metrics import Report, evaluate, log_loss
 from domain.evaluation.parity import Parity
 from domain.models.catalog import CatalogModel
-from domain.models.contract import ModelSpec
+from domain.models.contract import ModelSpec, Quantity
 from domain.monitoring.profile import profile_inputs
+
+_MOST_GOLDEN = 20
 
 
 class PackageDraft(Protocol):
     """A package that is being written; nothing of it is seen before `seal`."""
 
     folder: Path
+    version: str
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """Write a JSON file into the package."""
@@ -56,16 +63,17 @@ class Candidate:
 
     package: Path
     registered: RegisteredVersion
-    report: ClassificationReport
+    report: Report
     parity: Parity
+    data_files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class Fitted:
     """A fitted estimator with the data that it has seen and those that it has not.
 
     Attributes:
-        probabilities: its answers on the hold-out, shape (n_holdout, n_classes).
+        answers: its answers on the hold-out, shape (n_holdout, n_answers).
         seconds: how long the fit took.
     """
 
@@ -74,19 +82,69 @@ class _Fitted:
     training: Dataset
     holdout: Dataset
     estimator: Any
-    probabilities: np.ndarray
+    answers: np.ndarray
     seconds: float
 
     @cached_property
     def actual(self) -> np.ndarray:
-        """Class numbers of the hold-out, shape (n_holdout,)."""
-        return self.holdout.codes(self.spec.classes)
+        """Class numbers or values of the hold-out, shape (n_holdout,)."""
+        return self.holdout.answers(self.spec)
 
     @cached_property
-    def report(self) -> ClassificationReport:
+    def report(self) -> Report:
         """Quality on the hold-out."""
-        predicted = self.probabilities.argmax(axis=1)
-        return ClassificationReport.of(self.actual, predicted, len(self.spec.classes))
+        return evaluate(self.spec, self.answers, self.actual)
+
+    @cached_property
+    def golden_rows(self) -> list[tuple[Any, ...]]:
+        """A few hold-out rows, as requests have them: the first of each class, or of a quantity
+        those with the smallest, the middle and the largest value."""
+        if self.spec.classes:
+            rows = np.unique(self.actual, return_index=True)[1][:_MOST_GOLDEN]
+        else:
+            rows = np.argsort(self.actual)[[0, len(self.actual) // 2, -1]]
+        return self.holdout.take(rows).rows()
+
+
+@dataclass
+class _Curves:
+    """Figures of the epochs; from the first one on, a run shows them while training goes on.
+
+    As a context manager it ends that run as failed when the block fails.
+    """
+
+    experiment_name: str
+    package_version: str
+    tracker: Tracker
+    beside: Executor
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    run_id: str | None = None
+    _pending: list[Future[None]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self.run_id is not None:
+            self.beside.submit(self.tracker.fail, self.run_id).result()
+
+    def report(self, figures: Mapping[str, float], epoch: int) -> None:
+        """Take the figures of an epoch."""
+        if self.run_id is None:
+            begin = self.tracker.begin
+            self.run_id = self.beside.submit(
+                begin, self.experiment_name, self.package_version
+            ).result()
+        for name, value in figures.items():
+            self.figures.setdefault(name, []).append(float(value))
+        self._pending.append(
+            self.beside.submit(self.tracker.log_epoch, self.run_id, dict(figures), epoch)
+        )
+
+    def finish(self) -> None:
+        """Wait until every epoch is recorded."""
+        for pending in self._pending:
+            pending.result()
 
 
 def train(
@@ -94,8 +152,8 @@ def train(
     config: TrainingConfig,
     draft: PackageDraft,
     *,
-    export: Exporter,
-    load_exported: Loader,
+    framework: Framework,
+    load_served: Loader,
     draw: DrawFigures,
     tracker: Tracker,
     beside: Executor,
@@ -110,59 +168,116 @@ def train(
         provenance: what the environment adds to ``provenance.json``.
 
     Raises:
+        ConfigError: the configuration has not the keys that the model's `build` and `load` take.
         DataError: the data break the contract; nothing has been recorded then.
+        ExportError: the estimator cannot be written in the form that is served.
     """
-    fitted = _fit(model, config, progress)
-    spec, report = fitted.spec, fitted.report
-    progress("quality", f"hold-out {report}")
-    figure_data = FigureData(
-        spec.classes,
-        report,
-        _importances(fitted.estimator, spec),
-        fitted.probabilities,
-        fitted.actual,
-    )
-    figures = beside.submit(draw, figure_data, draft.folder / "figures")
+    with _Curves(config.experiment_name, draft.version, tracker, beside) as curves:
+        fitted = _fit(model, config, framework, curves, progress)
+        spec, report = fitted.spec, fitted.report
+        progress("quality", f"hold-out {report}")
+        figure_data = FigureData(
+            spec,
+            report,
+            _importances(fitted.estimator, spec),
+            fitted.answers,
+            fitted.actual,
+            curves.figures,
+        )
+        figures = beside.submit(draw, figure_data, draft.folder / "figures")
 
-    onnx = draft.folder / "model.onnx"
-    export(fitted.estimator, spec, onnx)
-    exported = load_exported(onnx)
-    everything = _rows(fitted.dataset, spec)
-    parity = Parity.of(fitted.estimator.predict_proba(everything), exported(everything))
-    progress(
-        "export",
-        f"ONNX {onnx.stat().st_size / 1024:.0f} KiB, differs from native by at most "
-        f"{parity.largest_difference:.0e}",
-    )
-    metrics = {
-        **{f"holdout_{name}": value for name, value in report.to_dict().items()},
-        "holdout_log_loss": log_loss(fitted.actual, fitted.probabilities),
-        "parity_largest_difference": parity.largest_difference,
-        "fit_seconds": fitted.seconds,
-    }
-    _write_package(draft, fitted, config, exported, metrics, provenance)
-    figures.result()
-    progress("figures", "confusion matrix, importances and confidence")
-
-    package = draft.seal()
-    try:
-        record = _record(package, fitted, config, metrics, provenance)
-        registered = beside.submit(tracker.record, record).result()
-    except BaseException:
-        shutil.rmtree(package)  # a package that no registry knows of could never be judged
-        raise
+        write, name = {
+            "onnx": (framework.export, "model.onnx"),
+            "native": (framework.save, "model.skops"),
+        }[config.serving.format]
+        served_file = draft.folder / name
+        write(fitted.estimator, spec, served_file)
+        served = load_served(served_file, spec)
+        everything = fitted.dataset.encoded(spec)
+        native = answers_of(fitted.estimator, spec)(everything)
+        parity = Parity.of(native, served(everything), spec)
+        progress(
+            "export",
+            f"{name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native by at most "
+            f"{parity.largest_difference:.0e}",
+        )
+        metrics = {
+            **{f"holdout_{figure}": value for figure, value in report.to_dict().items()},
+            "parity_largest_difference": parity.largest_difference,
+            "fit_seconds": fitted.seconds,
+        }
+        if spec.classes:
+            metrics["holdout_log_loss"] = log_loss(fitted.actual, fitted.answers)
+        _write_package(draft, fitted, config, served, metrics, provenance)
+        figures.result()
+        drawn = sorted(path.stem for path in (draft.folder / "figures").iterdir())
+        progress("figures", ", ".join(drawn))
+        curves.finish()
+        package = draft.seal()
+        record = _record(package, fitted, config, metrics, provenance, curves.run_id)
+        try:
+            registered = beside.submit(tracker.record, record).result()
+        except BaseException:
+            shutil.rmtree(package)  # a package that no registry knows of could never be judged
+            raise
     progress(
         "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
     )
-    return Candidate(package, registered, report, parity)
+    return Candidate(package, registered, report, parity, fitted.dataset.files)
+
+
+def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
+    """An unfitted estimator as the configuration wants it, with intervals where it is a regression.
+
+    Raises:
+        ConfigError: the configuration has not the keys that the model's `build` takes.
+    """
+    estimator = model.build(**config.build_arguments(model))
+    output = model.SPEC.output
+    if isinstance(output, Quantity):
+        return ConformalRegressor(estimator, output.coverage, random_state=config.data.random_state)
+    return estimator
+
+
+def _fit(
+    model: CatalogModel,
+    config: TrainingConfig,
+    framework: Framework,
+    curves: _Curves,
+    progress: Progress,
+) -> Fitted:
+    spec, estimator = model.SPEC, make_estimator(model, config)
+    dataset = model.load(**config.load_arguments(model))
+    check_data(dataset, spec)
+    seed = config.data.random_state
+    training, holdout = hold_out(dataset, spec, config.data.test_size, seed)
+    progress(
+        "data",
+        f"{len(dataset)} rows × {len(spec.inputs)} inputs, {len(holdout)} held out, "
+        f"fingerprint {dataset.fingerprint[:12]}",
+    )
+    start = time.perf_counter()
+    try:
+        framework.fit(estimator, training.encoded(spec), training.answers(spec), curves.report)
+    except ValueError as error:  # scikit-learn checks its parameters here
+        raise ConfigError(
+            f"{_name_of(estimator)} cannot be trained with this configuration: {error}"
+        ) from error
+    seconds = time.perf_counter() - start
+    epochs = max(map(len, curves.figures.values()), default=0)
+    learned = f" and {epochs} epochs" if epochs else ""
+    progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{learned}")
+    answers = answers_of(estimator, spec)(holdout.encoded(spec))
+    return Fitted(spec, dataset, training, holdout, estimator, answers, seconds)
 
 
 def _record(
     package: Path,
-    fitted: _Fitted,
+    fitted: Fitted,
     config: TrainingConfig,
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
+    run_id: str | None,
 ) -> TrainingRecord:
     dataset = fitted.dataset
     return TrainingRecord(
@@ -180,39 +295,21 @@ def _record(
             "source": dataset.source,
             "rows": str(len(dataset)),
         },
-        example=_golden_rows(fitted).tolist(),
+        example=fitted.golden_rows,
+        run_id=run_id,
     )
-
-
-def _fit(model: CatalogModel, config: TrainingConfig, progress: Progress) -> _Fitted:
-    spec, dataset = model.SPEC, model.load()
-    check_data(dataset, spec)
-    training, holdout = hold_out(dataset, config.data.test_size, config.data.random_state)
-    progress(
-        "data",
-        f"{len(dataset)} rows × {len(spec.features)} inputs, {len(holdout)} held out, "
-        f"fingerprint {dataset.fingerprint[:12]}",
-    )
-    estimator = model.build(config.model.model_dump())
-    start = time.perf_counter()
-    estimator.fit(_rows(training, spec), training.codes(spec.classes))
-    seconds = time.perf_counter() - start
-    progress("fit", f"{type(estimator).__name__} in {seconds:.2f} s")
-    probabilities = estimator.predict_proba(_rows(holdout, spec))
-    return _Fitted(spec, dataset, training, holdout, estimator, probabilities, seconds)
 
 
 def _write_package(
     draft: PackageDraft,
-    fitted: _Fitted,
+    fitted: Fitted,
     config: TrainingConfig,
-    exported: Classifier,
+    served: Model,
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> None:
     spec, dataset, report = fitted.spec, fitted.dataset, fitted.report
-    golden = _golden_rows(fitted)
-    answers = exported(golden.astype(np.float32))
+    golden = fitted.golden_rows
     draft.write_native(fitted.estimator)
     draft.write_json("contract.json", spec.to_dict())
     draft.write_json(
@@ -222,17 +319,17 @@ def _write_package(
             "training": fitted.training.row_hashes.tolist(),
         },
     )
-    draft.write_json(
-        "profile.json", profile_inputs(spec.feature_names, _rows(fitted.training, spec))
-    )
-    draft.write_json("golden.json", {"rows": golden.tolist(), "probabilities": answers.tolist()})
+    draft.write_json("profile.json", profile_inputs(spec, fitted.training.encoded(spec)))
+    answers = served(spec.encode_rows(golden))
+    draft.write_json("golden.json", {"rows": golden, "answers": answers.tolist()})
     draft.write_json(
         "metrics.json",
         {
             **metrics,
+            **report.details(),
+            "measure": report.measure,
             "holdout_rows": report.rows,
-            "holdout_accuracy_interval": report.interval,
-            "confusion_matrix": report.confusion.tolist(),
+            f"holdout_{report.measure}_interval": report.interval,
         },
     )
     draft.write_json(
@@ -243,54 +340,21 @@ def _write_package(
             "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
         },
     )
-    card = _card(fitted, config, metrics["parity_largest_difference"])
-    (draft.folder / "card.md").write_text(card, encoding="utf-8")
+    name = f"{config.model_name} {config.version}"
+    (draft.folder / "card.md").write_text(
+        write_card(name, spec, report, dataset, metrics["parity_largest_difference"]),
+        encoding="utf-8",
+    )
 
 
-def _rows(dataset: Dataset, spec: ModelSpec) -> np.ndarray:
-    """float32 array of shape (n_rows, n_features), as the service sees them."""
-    return np.ascontiguousarray(dataset.inputs[list(spec.feature_names)], dtype=np.float32)
+def _name_of(estimator: Any) -> str:
+    """Name of what learns, without what stands before or around it."""
+    if isinstance(estimator, ConformalRegressor):
+        return _name_of(estimator.estimator)
+    steps = getattr(estimator, "steps", None)
+    return _name_of(steps[-1][1]) if steps else type(estimator).__name__
 
 
 def _importances(estimator: Any, spec: ModelSpec) -> dict[str, float]:
     values = getattr(estimator, "feature_importances_", np.zeros(0))
-    return dict(zip(spec.feature_names, map(float, values)))
-
-
-def _golden_rows(fitted: _Fitted) -> np.ndarray:
-    """The first hold-out row of each class, float64 of shape (n_classes, n_features)."""
-    first = np.unique(fitted.actual, return_index=True)[1]
-    rows = fitted.holdout.take(first).inputs[list(fitted.spec.feature_names)]
-    return np.asarray(rows, dtype=float)
-
-
-def _card(fitted: _Fitted, config: TrainingConfig, parity: float) -> str:
-    spec, report, dataset = fitted.spec, fitted.report, fitted.dataset
-    low, high = report.interval
-    inputs = "\n".join(
-        f"| {f.name} | {f.unit} | {f.minimum:g} to {f.maximum:g} | {f.description} |"
-        for f in spec.features
-    )
-    return f"""# {config.model_name} {config.version}
-
-{spec.description}
-
-Classes: {", ".join(spec.classes)}.
-
-| input | unit | range | meaning |
-|---|---|---|---|
-{inputs}
-
-## Quality
-
-Measured on {report.rows} rows that the model never saw: accuracy {report.accuracy:.3f}
-(95 % interval {low:.3f} to {high:.3f}), macro F1 {report.f1_score:.3f}.
-
-![Confusion matrix](figures/confusion_matrix.png)
-
-The served ONNX model differs from the native one by at most {parity:.1e} in a probability.
-
-## Data
-
-{dataset.source}: {len(dataset)} rows, fingerprint {dataset.fingerprint}.
-"""
+    return dict(zip(spec.input_names, map(float, values))) if len(values) == spec.width else {}

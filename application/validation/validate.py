@@ -8,17 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
-from application.ports import Classifier, Registry
+from application.ports import Model, Registry
 from domain.data.dataset import Dataset
 from domain.errors import GateRefusal
 from domain.evaluation import gates
-from domain.evaluation.metrics import ClassificationReport
-from domain.evaluation.parity import Parity
+from domain.evaluation.answers import answers_of
+from domain.evaluation.metrics import evaluate
+from domain.evaluation.parity import Parity, edge_rows
 from domain.models.contract import ModelSpec
-
-FOLDS = 10
 
 
 class JudgedPackage(Protocol):
@@ -37,17 +36,20 @@ class JudgedPackage(Protocol):
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Accuracy of the same recipe trained on other parts of the data.
+    """Quality of the same recipe trained on other parts of the data.
 
     Attributes:
-        scores: accuracy of each fold, shape (n_folds,).
+        measure: what the scores are, ``accuracy`` or ``r2``.
+        scores: score of each fold, shape (n_folds,).
     """
 
+    measure: str
     scores: np.ndarray
 
     def __str__(self) -> str:
         return (
-            f"{self.scores.mean():.3f} ± {self.scores.std(ddof=1):.3f} ({len(self.scores)} folds)"
+            f"{self.measure} {self.scores.mean():.3f} ± {self.scores.std(ddof=1):.3f} "
+            f"({len(self.scores)} folds)"
         )
 
 
@@ -55,32 +57,36 @@ def cross_validate(
     estimator: Any,
     dataset: Dataset,
     spec: ModelSpec,
+    folds: int,
     seed: int,
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> CrossValidation:
-    """Stratified cross-validation; `watch` wraps the folds, to show progress."""
-    rows = dataset.inputs[list(spec.feature_names)].to_numpy(np.float32)
-    labels = dataset.codes(spec.classes)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = [
-        (clone(estimator).fit(rows[fit], labels[fit]).predict(rows[test]) == labels[test]).mean()
-        for fit, test in watch(list(folds.split(rows, labels)))
+    """Cross-validation, stratified for classes; `watch` wraps the folds, to show progress."""
+    rows, target = dataset.encoded(spec), dataset.answers(spec)
+    splitter = (StratifiedKFold if spec.classes else KFold)(folds, shuffle=True, random_state=seed)
+    reports = [
+        evaluate(
+            spec,
+            answers_of(clone(estimator).fit(rows[fit], target[fit]), spec)(rows[test]),
+            target[test],
+        )
+        for fit, test in watch(list(splitter.split(rows, target)))
     ]
-    return CrossValidation(np.array(scores))
+    return CrossValidation(reports[0].measure, np.array([report.score for report in reports]))
 
 
 def judge(
     package: JudgedPackage,
-    served: Classifier,
+    served: Model,
     dataset: Dataset,
     threshold: float,
 ) -> list[gates.Verdict]:
     """Ask every gate.
 
     Args:
-        served: the exported model of the package.
+        served: the model as the package serves it.
         dataset: all data; the package says which rows are its hold-out.
-        threshold: smallest accuracy on the hold-out that is accepted.
+        threshold: smallest accuracy, or R², on the hold-out that is accepted.
 
     Returns:
         Each gate's verdict; those that need the hold-out are missing where none of it was found.
@@ -95,15 +101,14 @@ def judge(
     ]
     if len(holdout) == 0:
         return verdicts
-    names = list(spec.feature_names)
-    answers = served(holdout.inputs[names].to_numpy(np.float32)).argmax(axis=1)
-    report = ClassificationReport.of(holdout.codes(spec.classes), answers, len(spec.classes))
-    everything = dataset.inputs[names].to_numpy(np.float32)
-    native = package.load_native().predict_proba(everything)
-    verdicts += [
-        gates.quality(report, threshold),
-        gates.parity(Parity.of(native, served(everything))),
-    ]
+    report = evaluate(spec, served(holdout.encoded(spec)), holdout.answers(spec))
+    verdicts.append(gates.quality(report, threshold))
+    native, everything = answers_of(package.load_native(), spec), dataset.encoded(spec)
+    verdicts.append(gates.parity("parity", Parity.of(native(everything), served(everything), spec)))
+    edges = edge_rows(native, everything, spec, random_state=0)
+    if len(edges):
+        at_edges = Parity.of(native(edges), served(edges), spec)
+        verdicts.append(gates.parity("parity_at_edges", at_edges))
     return verdicts
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.evaluation.metrics import ClassificationReport
+from domain.evaluation.metrics import Report
 from domain.evaluation.parity import Parity
 
 
@@ -48,19 +48,23 @@ def holdout_is_whole(recorded: np.ndarray, found: np.ndarray) -> Verdict:
     return Verdict("holdout_is_whole", missing == 0 and len(recorded) > 0, reason)
 
 
-def quality(report: ClassificationReport, threshold: float) -> Verdict:
-    """Refuse when the accuracy on the hold-out is below the threshold."""
+def quality(report: Report, threshold: float) -> Verdict:
+    """Refuse when the accuracy, or R², on the hold-out is below the threshold."""
     reason = f"hold-out {report}, threshold {threshold:.3f}"
-    return Verdict("quality", report.accuracy >= threshold, reason)
+    return Verdict("quality", report.score >= threshold, reason)
 
 
-def parity(measured: Parity, tolerance: float = 1e-5) -> Verdict:
-    """Refuse when the served model does not answer as the native one."""
+def parity(gate: str, measured: Parity, tolerance: float = 1e-5) -> Verdict:
+    """Refuse when the served model does not answer as the native one.
+
+    Args:
+        gate: which rows were compared, ``parity`` or ``parity_at_edges``.
+    """
     reason = (
-        f"native and ONNX differ by at most {measured.largest_difference:.1e} "
+        f"native and served differ by at most {measured.largest_difference:.1e} "
         f"(tolerance {tolerance:.0e}), in the class of {measured.different_classes} "
         f"of {measured.rows} rows"
     )
     # not "difference > tolerance", which NaN would pass
     same = measured.largest_difference <= tolerance and measured.different_classes == 0
-    return Verdict("parity", same, reason)
+    return Verdict(gate, same, reason)

@@ -1,19 +1,27 @@
-"""Quality of a classifier on labelled rows; numpy only, since the serving image uses it too."""
+"""Quality of a model on rows whose truth is known; numpy only, since the serving image uses it too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
+
+from domain.models.contract import ModelSpec
+
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class ClassificationReport:
-    """Quality on labelled rows.
+    """Quality of a classifier on labelled rows.
 
     Attributes:
         confusion: int64 array of shape (n_classes, n_classes); rows are true, columns predicted.
     """
+
+    measure: ClassVar[str] = "accuracy"
 
     confusion: np.ndarray
 
@@ -45,6 +53,11 @@ class ClassificationReport:
     def accuracy(self) -> float:
         """Share of rows predicted right."""
         return self.correct / self.rows
+
+    @property
+    def score(self) -> float:
+        """The accuracy: what a threshold is compared with."""
+        return self.accuracy
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -79,6 +92,119 @@ class ClassificationReport:
             "recall": self.recall,
             "f1_score": self.f1_score,
         }
+
+    def details(self) -> dict[str, Any]:
+        """What `to_dict` does not hold, as plain data."""
+        return {"confusion_matrix": self.confusion.tolist()}
+
+
+@dataclass(frozen=True)
+class RegressionReport:
+    """Quality of a regression and of its intervals.
+
+    Attributes:
+        actual: true values, shape (n_rows,).
+        answers: prediction, lower and upper limit of each row, shape (n_rows, 3).
+        coverage: share of the true values that the intervals are to hold.
+    """
+
+    measure: ClassVar[str] = "r2"
+
+    actual: np.ndarray
+    answers: np.ndarray
+    coverage: float
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"R² {self.score:.3f} ({self.rows} rows, 95 % interval {low:.3f} to {high:.3f}), "
+            f"mean absolute error {self.mean_absolute_error:.3g}, "
+            f"intervals hold {self.covered:.3f} (wanted {self.coverage:.2f})"
+        )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.actual)
+
+    @cached_property
+    def residuals(self) -> np.ndarray:
+        """True minus predicted, shape (n_rows,)."""
+        return np.asarray(self.actual, np.float64) - self.answers[:, 0]
+
+    @property
+    def score(self) -> float:
+        """R²: 1 is perfect, 0 is as good as always answering the mean."""
+        return _r2(np.asarray(self.actual, np.float64), self.residuals)
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval of R² (percentile bootstrap over rows, with a fixed seed).
+
+        References:
+            B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
+        """
+        rng = np.random.default_rng(0)
+        actual, residuals = np.asarray(self.actual, np.float64), self.residuals
+        drawn = (rng.integers(self.rows, size=self.rows) for _ in range(_RESAMPLES))
+        scores = [_r2(actual[rows], residuals[rows]) for rows in drawn]
+        low, high = np.quantile(scores, [0.025, 0.975])
+        return float(low), float(high)
+
+    @property
+    def mean_absolute_error(self) -> float:
+        """Mean of |true − predicted|, in the unit of the quantity."""
+        return float(np.abs(self.residuals).mean())
+
+    @property
+    def root_mean_squared_error(self) -> float:
+        """Root of the mean of (true − predicted)², in the unit of the quantity."""
+        return float(np.sqrt(np.square(self.residuals).mean()))
+
+    @property
+    def covered(self) -> float:
+        """Share of the true values that lie in their interval."""
+        _, lower, upper = self.answers.T
+        return float(((self.actual >= lower) & (self.actual <= upper)).mean())
+
+    @property
+    def covered_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of `covered` (Wilson)."""
+        return wilson_interval(round(self.covered * self.rows), self.rows)
+
+    @property
+    def mean_width(self) -> float:
+        """Mean width of the intervals, in the unit of the quantity."""
+        return float((self.answers[:, 2] - self.answers[:, 1]).mean())
+
+    def to_dict(self) -> dict[str, float]:
+        """The figures by name."""
+        return {
+            "r2": self.score,
+            "mean_absolute_error": self.mean_absolute_error,
+            "root_mean_squared_error": self.root_mean_squared_error,
+            "interval_coverage": self.covered,
+            "interval_width": self.mean_width,
+        }
+
+    def details(self) -> dict[str, Any]:
+        """What `to_dict` does not hold, as plain data."""
+        return {"interval_coverage_interval": self.covered_interval}
+
+
+Report = ClassificationReport | RegressionReport
+
+
+def evaluate(spec: ModelSpec, answers: np.ndarray, actual: np.ndarray) -> Report:
+    """Quality of answers of shape (n_rows, n_answers) against class numbers or values."""
+    if spec.classes:
+        return ClassificationReport.of(actual, answers.argmax(axis=1), len(spec.classes))
+    return RegressionReport(actual, answers, getattr(spec.output, "coverage"))
+
+
+def _r2(actual: np.ndarray, residuals: np.ndarray) -> float:
+    spread = np.square(actual - actual.mean()).sum()
+    return float(1 - np.square(residuals).sum() / max(spread, 1e-300))
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

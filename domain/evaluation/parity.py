@@ -1,10 +1,16 @@
-"""Whether the exported model answers as the native one does."""
+"""Whether the exported model answers as the native one does, also right beside its split points."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from domain.models.contract import ModelSpec, Number, Tensor
+
+Answers = Callable[[np.ndarray], np.ndarray]
+_BITS = 32  # bisections that separate any two float32
 
 
 @dataclass(frozen=True)
@@ -13,8 +19,9 @@ class Parity:
 
     Attributes:
         rows: number of rows compared.
-        largest_difference: largest absolute difference of a probability.
-        different_classes: rows whose most probable class differs.
+        largest_difference: largest absolute difference of a probability; of a quantity, in parts of
+            the largest absolute answer.
+        different_classes: rows whose most probable class differs; 0 for a quantity.
     """
 
     rows: int
@@ -22,7 +29,92 @@ class Parity:
     different_classes: int
 
     @classmethod
-    def of(cls, native: np.ndarray, exported: np.ndarray) -> Parity:
-        """Compare probabilities of shape (n_rows, n_classes)."""
-        different = native.argmax(axis=1) != exported.argmax(axis=1)
-        return cls(len(native), float(np.abs(native - exported).max()), int(different.sum()))
+    def of(cls, native: np.ndarray, exported: np.ndarray, spec: ModelSpec) -> Parity:
+        """Compare answers of shape (n_rows, n_answers).
+
+        Classes that are equally probable up to float32 rounding may come in either order.
+        """
+        difference = np.abs(native - exported)
+        if not spec.classes:
+            scale = max(float(np.abs(native).max()), 1e-30)
+            return cls(len(native), float(difference.max()) / scale, 0)
+        best, other = native.argmax(axis=1), exported.argmax(axis=1)
+        each = np.arange(len(native))
+        different = native[each, best] - native[each, other] > np.finfo(np.float32).eps * 8
+        return cls(len(native), float(difference.max()), int(different.sum()))
+
+
+def edge_rows(
+    model: Answers, rows: np.ndarray, spec: ModelSpec, random_state: int, limit: int = 256
+) -> np.ndarray:
+    """Rows where models that are equal on data may differ.
+
+    Values on both sides of a jump of the answer, as close as float32 can tell them apart (for trees
+    those are the split points), ends of the ranges, and missing values.
+
+    Jumps are found from outside, by bisection: one value of a row is moved from that of one row to
+    that of another, always into the half in which the answer changes more.
+
+    Args:
+        model: the native model.
+        rows: encoded rows of shape (n_rows, width).
+        limit: number of jumps that are looked for.
+
+    Returns:
+        float32 of shape (at most 4 · limit, width); no rows for text.
+    """
+    if rows.dtype == object:
+        return rows[:0]
+    rng = np.random.default_rng(random_state)
+    columns = rng.choice(spec.columns_of(Number, Tensor) or [0], size=limit)
+    if not spec.columns_of(Number, Tensor):
+        return rows[:0]
+    base, other = rows[rng.integers(len(rows), size=(2, limit))]
+    each = np.arange(limit)
+    first, last = base[each, columns], other[each, columns]
+    known = ~(np.isnan(first) | np.isnan(last))
+    base, columns, each = base[known], columns[known], each[: known.sum()]
+    low, high = _ordinal(first[known]), _ordinal(last[known])
+
+    def moved(ordinals: np.ndarray) -> np.ndarray:
+        changed = base.copy()
+        changed[each, columns] = _float(ordinals)
+        return changed
+
+    at_low, at_high = model(moved(low)), model(moved(high))
+    for _ in range(_BITS):
+        middle = (low + high) // 2
+        at_middle = model(moved(middle))
+        left = np.abs(at_middle - at_low).sum(axis=1) >= np.abs(at_high - at_middle).sum(axis=1)
+        left &= np.abs(high - low) > 1
+        right = ~left & (np.abs(high - low) > 1)
+        high, at_high = np.where(left, middle, high), np.where(left[:, None], at_middle, at_high)
+        low, at_low = np.where(right, middle, low), np.where(right[:, None], at_middle, at_low)
+    ends = [base.copy(), base.copy()]
+    for end, limits in zip(ends, _ranges(spec), strict=True):
+        end[each, columns] = limits[columns]
+    missing = base.copy()
+    missing[each, columns] = np.nan
+    nullable = np.repeat([i.nullable for i in spec.inputs], [i.width for i in spec.inputs])
+    return np.concatenate([moved(low), moved(high), *ends, missing[nullable[columns]]])
+
+
+def _ranges(spec: ModelSpec) -> np.ndarray:
+    """float32 of shape (2, width): ends of each column's range; 0 for categories."""
+    ends = [
+        (i.minimum, i.maximum) if isinstance(i, Number | Tensor) else (0.0, 0.0)
+        for i in spec.inputs
+    ]
+    return np.repeat(np.array(ends, np.float32), [i.width for i in spec.inputs], axis=0).T
+
+
+def _ordinal(values: np.ndarray) -> np.ndarray:
+    """int64 that are in the order of the float32 `values`, without gaps."""
+    bits = values.astype(np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def _float(ordinals: np.ndarray) -> np.ndarray:
+    """The inverse of `_ordinal`."""
+    bits = np.where(ordinals < 0, -ordinals | 0x80000000, ordinals)
+    return bits.astype(np.uint32).view(np.float32)

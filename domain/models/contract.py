@@ -446,9 +446,7 @@ def as_word(value: Any) -> str:
 
 def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
-    return cls(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
-    )
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
 
 
 def _check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:

@@ -1,52 +1,98 @@
-"""Reference profile of one input: what drift is measured against."""
+"""Reference profile of one input or of the answers: what drift is measured against."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from domain.models.contract import Category, Input, ModelSpec, Number, Tensor
+
 
 @dataclass(frozen=True)
-class InputProfile:
-    """Shares of the training rows between quantiles of one input.
+class Profile:
+    """Shares of the training rows in bins of one variable.
 
     Attributes:
-        edges: float64 array of shape (n_bins - 1,), the inner edges, increasing.
-        shares: float64 array of shape (n_bins,), sums to 1.
+        edges: float64 array of shape (n_edges,), the inner edges, increasing.
+        shares: float64 array that sums to 1, of one share for each bin: n_edges + 1, and one more
+            for missing values where there can be some.
+        with_missing: whether the last bin is that of missing values.
     """
 
     edges: np.ndarray
     shares: np.ndarray
+    with_missing: bool = False
 
     @classmethod
-    def of(cls, values: np.ndarray, bins: int = 10) -> InputProfile:
+    def of(cls, values: np.ndarray, bins: int = 10, with_missing: bool = False) -> Profile:
         """Profile of values of shape (n_rows,), in at most `bins` bins of about equal share.
 
         Values that occur often make quantiles coincide; such bins are merged.
         """
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
-        profile = cls(edges, np.empty(0))
-        return cls(edges, profile.count(values) / len(values))
-
-    def count(self, values: np.ndarray) -> np.ndarray:
-        """int64 array of shape (n_bins,): how many of `values` fall into each bin."""
-        positions = np.searchsorted(self.edges, values, side="left")
-        return np.bincount(positions, minlength=len(self.edges) + 1)
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """The profile as plain data, for ``profile.json``."""
-        return {"edges": self.edges.tolist(), "shares": self.shares.tolist()}
+        known = values[~np.isnan(values)]
+        inner = np.linspace(0, 1, bins + 1)[1:-1]
+        edges = np.unique(np.quantile(known, inner)) if len(known) else np.empty(0)
+        return cls._counted(edges, values, with_missing)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Sequence[float]]) -> InputProfile:
+    def of_codes(cls, codes: np.ndarray, n_codes: int, with_missing: bool = False) -> Profile:
+        """Profile of codes of shape (n_rows,) in 0 … n_codes - 1, each in a bin of its own."""
+        return cls._counted(np.arange(n_codes - 1) + 0.5, codes, with_missing)
+
+    @classmethod
+    def _counted(cls, edges: np.ndarray, values: np.ndarray, with_missing: bool) -> Profile:
+        counts = cls(edges, np.empty(0), with_missing).count(values)
+        return cls(edges, counts / len(values), with_missing)
+
+    def count(self, values: np.ndarray) -> np.ndarray:
+        """int64 array of the shape of `shares`: how many of `values` fall into each bin."""
+        known = values[~np.isnan(values)]
+        positions = np.searchsorted(self.edges, known, side="left")
+        counts = np.bincount(positions, minlength=len(self.edges) + 1)
+        return np.append(counts, len(values) - len(known)) if self.with_missing else counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The profile as plain data, for ``profile.json``."""
+        return {
+            "edges": self.edges.tolist(),
+            "shares": self.shares.tolist(),
+            "with_missing": self.with_missing,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Profile:
         """The inverse of `to_dict`."""
-        return cls(np.asarray(data["edges"], float), np.asarray(data["shares"], float))
+        edges, shares = np.asarray(data["edges"], float), np.asarray(data["shares"], float)
+        return cls(edges, shares, data["with_missing"])
 
 
-def profile_inputs(names: Sequence[str], values: np.ndarray) -> dict[str, Any]:
-    """Profile of each column of `values`, shape (n_rows, n_features), as plain data."""
-    columns = zip(names, np.asarray(values, float).T, strict=True)
-    return {name: InputProfile.of(column).to_dict() for name, column in columns}
+def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
+    """Profiles of what is watched of the inputs, as plain data, by the contract's `monitored_names`.
+
+    Args:
+        encoded: rows as the model gets them, shape (n_rows, width).
+    """
+    watched = [item for item in spec.inputs for _ in range(2 if isinstance(item, Tensor) else 1)]
+    columns = zip(spec.monitored_names, watched, spec.monitored(encoded).T, strict=True)
+    return {name: _profile(item, values).to_dict() for name, item, values in columns}
+
+
+def profile_outputs(spec: ModelSpec, answers: np.ndarray) -> dict[str, Any]:
+    """Profile of what is predicted, as plain data: shares of the classes, or of the values.
+
+    Args:
+        answers: answers of shape (n_rows, n_answers).
+    """
+    if spec.classes:
+        return Profile.of_codes(answers.argmax(axis=1), len(spec.classes)).to_dict()
+    return Profile.of(answers[:, 0].astype(np.float64)).to_dict()
+
+
+def _profile(item: Input, values: np.ndarray) -> Profile:
+    if isinstance(item, Category):
+        with_missing = item.nullable or item.unseen == "missing"
+        return Profile.of_codes(values, len(item.categories), with_missing)
+    return Profile.of(values, with_missing=isinstance(item, Number) and item.nullable)

@@ -1,4 +1,4 @@
-"""Classifiers run by ONNX Runtime."""
+"""Models run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # pylint: disable=wrong-import-position
 import onnxruntime
 
-from application.ports import Classifier
+from application.ports import Model
+from domain.errors import PackageError
+from domain.models.contract import ModelSpec
 
 
-def load_onnx(path: Path, threads: int = 1) -> Classifier:
-    """A classifier from a file.
+def load_onnx(path: Path, spec: ModelSpec, threads: int = 1) -> Model:
+    """A model from a file.
 
     Args:
-        path: an ONNX model whose second output holds the probabilities.
+        path: an ONNX model with one input, float32 (n_rows, width) or strings (n_rows, 1), and the
+            output ``probabilities``, or those of the contract's `answer_names`; others are left.
         threads: threads for one call; small models are fastest with one.
+
+    Raises:
+        PackageError: the model has no such outputs.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    outputs = [session.get_outputs()[1].name]
+    wanted = ("probabilities",) if spec.classes else spec.answer_names
+    present = [output.name for output in session.get_outputs()]
+    if not set(wanted) <= set(present):
+        raise PackageError(f"{path} gives {', '.join(present)}, expected {', '.join(wanted)}")
 
-    def classify(rows: np.ndarray) -> np.ndarray:
-        """float32 (n_rows, n_features) → float32 (n_rows, n_classes)."""
-        probabilities: np.ndarray = session.run(outputs, {name: rows})[0]
-        return probabilities
+    def answer(rows: np.ndarray) -> np.ndarray:
+        """Encoded rows → float32 (n_rows, n_answers)."""
+        parts: list[np.ndarray] = session.run(wanted, {name: rows})
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
-    return classify
+    return answer

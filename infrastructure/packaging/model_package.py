@@ -31,6 +31,7 @@ class PackageDraft:
     """
 
     def __init__(self, packages_dir: Path, model_name: str, version: str) -> None:
+        self.version = version
         self.target = packages_dir / model_name / version
         self.folder = self.target.with_name(f".{version}.draft")
 
@@ -98,9 +99,10 @@ class ModelPackage:
         return self.folder.name
 
     @property
-    def onnx(self) -> Path:
-        """The model that is served."""
-        return self.folder / "model.onnx"
+    def served(self) -> Path:
+        """The file that is served: ONNX, or skops' form of a model that has no ONNX form."""
+        onnx = self.folder / "model.onnx"
+        return onnx if onnx.exists() else self.folder / "model.skops"
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the package."""

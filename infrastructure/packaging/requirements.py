@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib.metadata import distribution
+from collections.abc import Collection, Iterable
+from importlib.metadata import PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def pinned_requirements(names: Iterable[str]) -> list[str]:
+def pinned_requirements(names: Iterable[str], optional: Collection[str] = ()) -> list[str]:
     """These packages and all that they need, each as ``name==version``, sorted.
+
+    A local version, such as PyTorch's ``+cpu``, is on no public index: it is pinned without.
+
+    Args:
+        optional: packages that are needed on other machines only; where one is not installed, it
+            is not pinned.
 
     Raises:
         importlib.metadata.PackageNotFoundError: a needed package is not installed.
@@ -25,8 +31,13 @@ def pinned_requirements(names: Iterable[str]) -> list[str]:
         if with_extras in seen:
             continue
         seen.add(with_extras)
-        installed = distribution(name)
-        pins.add(f"{name}=={installed.version}")
+        try:
+            installed = distribution(name)
+        except PackageNotFoundError:
+            if name in optional:
+                continue
+            raise
+        pins.add(f"{name}=={installed.version.partition('+')[0]}")
         for line in installed.requires or ():
             further = Requirement(line)
             extras = ("", *needed.extras)

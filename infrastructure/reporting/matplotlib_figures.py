@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from application.ports import FigureData
+from domain.evaluation.metrics import ClassificationReport, RegressionReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +17,27 @@ if TYPE_CHECKING:
 
 
 def draw_figures(data: FigureData, folder: Path) -> None:
-    """Write confusion_matrix.png, feature_importance.png and confidence.png into `folder`."""
-    classes = data.classes
-    figure, axes = _axes(5, 4.2, classes)
-    counts = data.report.confusion
+    """Write PNG files into `folder`.
+
+    confusion_matrix and confidence of a classifier; predictions and residuals of a regression;
+    feature_importance and learning_curves where there are any.
+    """
+    if isinstance(data.report, ClassificationReport):
+        _draw_confusion(data.report, data.spec.classes, folder)
+        _draw_confidence(data, folder)
+    else:
+        _draw_predictions(data.report, data.spec.output.name, folder)
+        _draw_residuals(data.report, data.spec.output.name, folder)
+    if data.importances:
+        _draw_importances(data, folder)
+    if data.curves:
+        _draw_curves(data, folder)
+
+
+def _draw_confusion(report: ClassificationReport, classes: Sequence[str], folder: Path) -> None:
+    side = max(0.0, 0.4 * (len(classes) - 5))
+    figure, axes = _axes(5 + side, 4.2 + side, classes)
+    counts = report.confusion
     axes.imshow(counts, cmap="Blues", vmin=0)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if count > counts.max() / 2 else "black"
@@ -27,31 +45,67 @@ def draw_figures(data: FigureData, folder: Path) -> None:
     axes.set(
         xlabel="predicted",
         ylabel="actual",
-        title=f"Hold-out accuracy {data.report.accuracy:.3f} ({data.report.rows} rows)",
+        title=f"Hold-out accuracy {report.accuracy:.3f} ({report.rows} rows)",
     )
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
     figure.savefig(folder / "confusion_matrix.png")
 
-    if data.importances:
-        figure, axes = _axes(5, 3, list(data.importances))
-        pairs = sorted(data.importances.items(), key=lambda pair: pair[1])
-        axes.barh([name for name, _ in pairs], [value for _, value in pairs])
-        axes.set(xlabel="mean decrease in impurity", title="Feature importance")
-        figure.savefig(folder / "feature_importance.png")
 
+def _draw_confidence(data: FigureData, folder: Path) -> None:
     figure, axes = _axes(5, 3, ["100"])
-    right = data.probabilities.argmax(axis=1) == data.actual
-    confidence = data.probabilities.max(axis=1)
+    right = data.answers.argmax(axis=1) == data.actual
+    confidence = data.answers.max(axis=1)
     axes.hist(
         [confidence[right], confidence[~right]],
-        bins=np.linspace(1 / len(classes), 1, 15).tolist(),
+        bins=np.linspace(1 / len(data.spec.classes), 1, 15).tolist(),
         stacked=True,
         label=["right", "wrong"],
     )
     axes.set(xlabel="confidence", ylabel="hold-out rows", title="Confidence of the predictions")
     axes.legend()
     figure.savefig(folder / "confidence.png")
+
+
+def _draw_predictions(report: RegressionReport, name: str, folder: Path) -> None:
+    figure, axes = _axes(5, 4.2, ["1000"])
+    order = np.argsort(report.answers[:, 0])
+    predicted, lower, upper = report.answers[order].T
+    axes.fill_between(predicted, lower, upper, alpha=0.2, label=f"{report.coverage:.0%} interval")
+    axes.plot(predicted, predicted, linewidth=1)
+    axes.scatter(predicted, report.actual[order], s=12, label="hold-out rows")
+    axes.set(
+        xlabel=f"predicted {name}",
+        ylabel=f"actual {name}",
+        title=f"R² {report.score:.3f}, {report.covered:.0%} in the interval ({report.rows} rows)",
+    )
+    axes.legend()
+    figure.savefig(folder / "predictions.png")
+
+
+def _draw_residuals(report: RegressionReport, name: str, folder: Path) -> None:
+    figure, axes = _axes(5, 3, ["1000"])
+    axes.axhline(0, linewidth=1)
+    axes.scatter(report.answers[:, 0], report.residuals, s=12)
+    axes.set(xlabel=f"predicted {name}", ylabel="actual − predicted", title="Residuals")
+    figure.savefig(folder / "residuals.png")
+
+
+def _draw_importances(data: FigureData, folder: Path) -> None:
+    figure, axes = _axes(5, max(3.0, 0.25 * len(data.importances)), list(data.importances))
+    pairs = sorted(data.importances.items(), key=lambda pair: pair[1])
+    axes.barh([name for name, _ in pairs], [value for _, value in pairs])
+    axes.set(xlabel="mean decrease in impurity", title="Feature importance")
+    figure.savefig(folder / "feature_importance.png")
+
+
+def _draw_curves(data: FigureData, folder: Path) -> None:
+    figure, axes = _axes(5, 3, ["1000"])
+    for name, values in data.curves.items():
+        axes.plot(range(1, len(values) + 1), values, label=name.replace("_", " "))
+    axes.set(xlabel="epoch", title="Learning curves")
+    axes.legend()
+    figure.savefig(folder / "learning_curves.png")
 
 
 def _axes(width: float, height: float, labels: Sequence[str]) -> tuple[Figure, Axes]:

@@ -14,18 +14,30 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from application.ports import RegisteredVersion, TrainingRecord
+from domain.models.contract import Category, ModelSpec, Number, Tensor, as_word
 from infrastructure.tracking.mlflow_import import import_mlflow
+from shared.paths import ROOT
 
 if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient
 
-SERVED_BY = ("mlflow", "numpy", "onnx", "onnxruntime")
+_CODE = (  # what `served_model` needs to load a package anywhere
+    *("domain/__init__.py", "domain/errors.py", "domain/models/__init__.py"),
+    *("domain/models/contract.py", "domain/evaluation/__init__.py", "domain/evaluation/metrics.py"),
+    *("domain/estimators/__init__.py", "domain/estimators/conformal.py"),
+    *("application/__init__.py", "application/ports.py", "infrastructure/__init__.py"),
+    *("infrastructure/inference/__init__.py", "infrastructure/inference/loading.py"),
+    *("infrastructure/inference/native.py", "infrastructure/inference/onnx_runtime.py"),
+    *("infrastructure/tracking/__init__.py", "infrastructure/tracking/served_model.py"),
+)
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -64,6 +76,26 @@ class MlflowTracker:
         """Connect now, so that `record` need not."""
         open_client(self.uri).search_experiments(max_results=1)
 
+    def begin(self, experiment_name: str, run_name: str) -> str:
+        """Begin a run; its identity."""
+        client = open_client(self.uri)
+        experiment_id = get_or_create_experiment(client, experiment_name)
+        return str(client.create_run(experiment_id, run_name=run_name).info.run_id)
+
+    def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
+        """Add figures of an epoch to a run."""
+        client = open_client(self.uri)
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        client.log_batch(
+            run_id, [Metric(name, value, now, epoch) for name, value in figures.items()]
+        )
+
+    def fail(self, run_id: str) -> None:
+        """End a run that came to nothing."""
+        open_client(self.uri).set_terminated(run_id, "FAILED")
+
     def record(self, record: TrainingRecord) -> RegisteredVersion:
         """Record one run and register its model with the alias ``candidate``."""
         client = open_client(self.uri)
@@ -76,13 +108,8 @@ class MlflowTracker:
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": record.tags["git_commit"],
         }
-        experiment_id = get_or_create_experiment(client, record.experiment_name)
-        run = client.create_run(
-            experiment_id,
-            run_name=record.package_version,
-            start_time=now,
-        )
-        run_id = run.info.run_id
+        run_id = record.run_id or self.begin(record.experiment_name, record.package_version)
+        experiment_id = client.get_run(run_id).info.experiment_id
         client.log_batch(
             run_id,
             metrics=[Metric(name, value, now, 0) for name, value in record.metrics.items()],
@@ -131,65 +158,113 @@ class MlflowTracker:
 
 
 def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model_id: str) -> None:
-    """Write what `mlflow.pyfunc.load_model` reads: the served ONNX, signature and requirements.
+    """Write what `mlflow.pyfunc.load_model` reads: the served model, its contract, and code.
 
-    `mlflow.onnx.save_model` would scan every installed package to compare it with requirements that
-    were just read from those packages; that took longer than training the forest.
+    `mlflow.pyfunc.save_model` would scan every installed package to compare it with requirements
+    that were just read from those packages; that took longer than training the forest.
     """
-    import numpy as np
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
-    spec, floats = record.spec, np.dtype("float32")
-    requirements = [f"{name}=={version(name)}" for name in SERVED_BY]
+    served, *others = _served_files(record.package)
+    requirements = [f"{name}=={version(name)}" for name in _requirements(served)]
+    example = _example(record.spec, record.example)
     model = Model(
         run_id=run_id,
         model_id=model_id,
-        signature=ModelSignature(
-            Schema([TensorSpec(floats, (-1, len(spec.features)), "inputs")]),
-            Schema(
-                [
-                    TensorSpec(np.dtype("int64"), (-1,), "label"),
-                    TensorSpec(floats, (-1, len(spec.classes)), "probabilities"),
-                ]
-            ),
-        ),
+        signature=_signature(record.spec),
         saved_input_example_info={
             "artifact_path": "input_example.json",
             "serving_input_path": "serving_input_example.json",
-            "type": "ndarray",
+            **example.info,
         },
-        metadata={"package_version": record.package_version},
+        metadata={"package_version": record.package_version, "task": record.spec.task},
     )
     # what `pyfunc.add_to_model` writes; importing pyfunc for it would cost as much as the rest
     model.add_flavor(
         "python_function",
-        loader_module="mlflow.onnx",
+        loader_module="infrastructure.tracking.served_model",
         python_version=platform.python_version(),
-        data="model.onnx",
+        data=f"data/{served.name}",
+        code="code",
         env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
     )
-    model.add_flavor(
-        "onnx",
-        onnx_version=version("onnx"),
-        data="model.onnx",
-        providers=["CPUExecutionProvider"],
-        onnx_session_options=None,
-        code=None,
-    )
     model.save(str(folder / "MLmodel"))
-    shutil.copyfile(record.package / "model.onnx", folder / "model.onnx")
-    example = {"inputs": [list(row) for row in record.example]}
-    pip = {"pip": requirements}
+    for source, target in [
+        *((file, folder / "data" / file.name) for file in (served, *others)),
+        *((ROOT / name, folder / "code" / name) for name in _CODE),
+    ]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
     python = platform.python_version()
     for name, text in {
-        "input_example.json": json.dumps(example),
-        "serving_input_example.json": json.dumps({"inputs": example}),
+        "input_example.json": json.dumps(example.logged),
+        "serving_input_example.json": json.dumps(example.served),
         "requirements.txt": "\n".join(requirements) + "\n",
         # JSON is YAML, so that no writer of YAML is needed
         "conda.yaml": json.dumps(
-            {"name": "mlflow-env", "dependencies": [f"python={python}", "pip", pip]}
+            {
+                "name": "mlflow-env",
+                "dependencies": [f"python={python}", "pip", {"pip": requirements}],
+            }
         ),
         "python_env.yaml": json.dumps({"python": python, "dependencies": requirements}),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def _served_files(package: Path) -> list[Path]:
+    """The served file of a package, then its contract."""
+    served = [package / name for name in ("model.onnx", "model.skops") if (package / name).exists()]
+    return [*served, package / "contract.json"]
+
+
+def _requirements(served: Path) -> list[str]:
+    native = ["scikit-learn", "skops"] if served.suffix == ".skops" else []
+    return ["mlflow", "numpy", "onnxruntime", "pandas", *native]
+
+
+@dataclass(frozen=True)
+class _Example:
+    """An input example as MLflow keeps it: the one that is logged, and the one that is sent."""
+
+    logged: Any
+    served: Any
+    info: dict[str, str]
+
+
+def _example(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> _Example:
+    if isinstance(spec.inputs[0], Tensor) and len(spec.inputs) == 1:
+        tensors = {"inputs": [row[0] for row in rows]}
+        return _Example(tensors, tensors, {"type": "ndarray"})
+    words = [isinstance(item, Category) for item in spec.inputs]  # MLflow's strings are strict
+    data = [
+        [as_word(v) if word and v is not None else v for v, word in zip(row, words)] for row in rows
+    ]
+    table = {"columns": list(spec.input_names), "data": data}
+    info = {"type": "dataframe", "pandas_orient": "split"}
+    return _Example(table, {"dataframe_split": table}, info)
+
+
+def _signature(spec: ModelSpec) -> ModelSignature:
+    """What goes in and comes out, in MLflow's terms."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+    first = spec.inputs[0]
+    if isinstance(first, Tensor) and len(spec.inputs) == 1:
+        inputs = Schema([TensorSpec(np.dtype("float32"), (-1, *first.shape))])
+    else:
+        inputs = Schema(
+            [
+                ColSpec(
+                    DataType.double if isinstance(item, Number) else DataType.string,
+                    item.name,
+                    required=not item.nullable,
+                )
+                for item in spec.inputs
+            ]
+        )
+    labels = [ColSpec(DataType.string, "prediction")] if spec.classes else []
+    answers = [ColSpec(DataType.float, name) for name in spec.answer_names]
+    return ModelSignature(inputs, Schema([*labels, *answers]))

@@ -1,13 +1,14 @@
-"""The JSON endpoints of a classifier, as an ASGI middleware: what it does not know it passes on.
+"""The JSON endpoints of a model, as an ASGI middleware: what it does not know it passes on.
 
 | endpoint | request |
 |---|---|
-| POST /classify | ``[[…], …]`` or one flat row of numbers |
-| POST /classify_json | one object with the inputs by name, or ``{"instances": [{…}, …]}`` |
+| POST /predict | ``[[…], …]`` or one flat row, in the contract's order |
+| POST /predict_json | one object with the inputs by name, or ``{"instances": [{…}, …]}`` |
+| POST /classify, /classify_json | the same, where the answer is a class |
 | GET, POST /health_check | |
 | POST /get_metrics_summary | ``{"hours": 1}`` |
 | POST /feedback | ``{"request_id", "row", "actual_class"}``, or the inputs with
-``predicted_class`` and ``actual_class`` |
+``predicted_class`` and ``actual_class``; of a quantity, ``predicted`` and ``actual`` |
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from typing import Annotated, Any
 import msgspec
 
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
+from application.inference.protocols.schema import truth_names
 from application.monitoring.accounting import Accountant
-from application.monitoring.feedback import Feedback
+from application.monitoring.feedback import Feedback, Recorded
 from application.monitoring.summary import summarise
 from application.ports import MetricsSink, PredictionLog
 from domain.errors import InputError, UnknownPredictionError
+from domain.models.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 
 logger = logging.getLogger(__name__)
 
@@ -54,38 +57,73 @@ class SummaryRequest(msgspec.Struct, forbid_unknown_fields=True):
     hours: float = 1.0
 
 
-class PredictionFeedback(msgspec.Struct, forbid_unknown_fields=True):
-    """The true class of an earlier prediction, by its identity."""
-
-    request_id: str
-    actual_class: str | int
-    row: Annotated[int, msgspec.Meta(ge=0, lt=MAX_ROWS)] = 0
-
-
 class _Decoders:  # pylint: disable=too-few-public-methods
-    """Decoders of every request body; those with inputs follow the contract's names."""
+    """Decoders of every request body; those with inputs follow the contract's names.
 
-    def __init__(self, features: tuple[str, ...]) -> None:
-        fields: list[Any] = [(feature, float) for feature in features]
-        labels: list[Any] = [("predicted_class", str | int), ("actual_class", str | int)]
-        confidence: list[Any] = [("confidence", float | None, None)]
-        row = _struct("Row", fields)
+    Rows of numbers are checked while they are decoded; what else stands in a row, the contract
+    checks.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        # the names of inputs need be no identifiers
+        names = {f"input_{number}": item.name for number, item in enumerate(spec.inputs)}
+        inputs = [
+            (field, _type_of(item), *([None] if item.nullable else []))
+            for field, item in zip(names, spec.inputs)
+        ]
+        truth: Any = str | int if spec.classes else float
+        names["predicted"], names["actual"] = truth_names(spec)
+        actual: list[Any] = [("actual", truth)]
+        labels = [("predicted", truth), *actual]
+        if spec.classes:
+            labels.append(("confidence", float | None, None))
+        row_number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_ROWS)]
+        number = float | None if any(item.nullable for item in spec.inputs) else float
+        rows = list[list[number] | number] if spec.is_numeric else list[Any]  # type: ignore[valid-type]
+        row = _struct("Row", inputs, names)
+        several: list[Any] = [("instances", list[row])]  # type: ignore[valid-type]
         self.keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
-        self.rows: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[list[float] | float])
+        self.rows: msgspec.json.Decoder[Any] = msgspec.json.Decoder(rows)
         self.row = msgspec.json.Decoder(row)
-        self.instances = msgspec.json.Decoder(_struct("Instances", [("instances", list[row])]))  # type: ignore[valid-type]
-        self.inputs_feedback = msgspec.json.Decoder(
-            _struct("Feedback", fields + labels + confidence)
+        self.instances = msgspec.json.Decoder(_struct("Instances", several, {}))
+        self.prediction_feedback = msgspec.json.Decoder(
+            _struct("Feedback", [("request_id", str), *actual, ("row", row_number, 0)], names)
         )
-        self.prediction_feedback = msgspec.json.Decoder(PredictionFeedback)
+        self.inputs_feedback = self.prediction_feedback
+        if not {"request_id", "confidence", *truth_names(spec)} & set(spec.input_names):
+            self.inputs_feedback = msgspec.json.Decoder(
+                _struct("InputsFeedback", inputs + labels, names)
+            )
         self.summary = msgspec.json.Decoder(SummaryRequest)
 
 
-def _struct(name: str, fields: list[Any]) -> Any:
-    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+def _struct(name: str, fields: list[Any], names: dict[str, str]) -> Any:
+    """A struct whose fields have other names in JSON where `names` has them."""
+    return msgspec.defstruct(name, fields, rename=names, forbid_unknown_fields=True, kw_only=True)
 
 
-class ClassifierApi:
+def _type_of(item: Input) -> Any:
+    found: Any = str | int | float | bool
+    if isinstance(item, Number):
+        found = float
+    elif isinstance(item, Text):
+        found = str
+    elif isinstance(item, Tensor):
+        found = float
+        for _ in item.shape:
+            found = list[found]
+    return found | None if item.nullable else found
+
+
+def _depth(value: Any) -> int:
+    """How many lists stand around the first value in it."""
+    depth = 0
+    while isinstance(value, list):
+        depth, value = depth + 1, value[0] if value else None
+    return depth
+
+
+class ModelApi:
     """Turns request bodies into answers; knows nothing of HTTP but the bodies.
 
     Args:
@@ -109,24 +147,31 @@ class ClassifierApi:
         self._log = log
         self._spec = spec
         self._feedback = Feedback(spec, log, metrics)
-        self._decode = _Decoders(spec.feature_names)
+        self._decode = _Decoders(spec)
+        first = spec.inputs[0]
+        self._flat = len(first.shape) if isinstance(first, Tensor) else 0  # depth of a flat row
+        self._interval: dict[str, Any] = {}
+        if isinstance(spec.output, Quantity):
+            self._interval = {"coverage": spec.output.coverage, "unit": spec.output.unit}
 
-    def classify(self, body: bytes, request_id: str) -> Any:
+    def predict(self, body: bytes, request_id: str) -> Any:
         """Answer ``[[…], …]`` or one flat row."""
         rows = self._decode.rows.decode(body)
-        if rows and not isinstance(rows[0], list):
+        value = "number" if self._spec.is_numeric else "value"
+        if rows and _depth(rows[0]) <= self._flat:
             rows = [rows]
+            for column, item in enumerate(rows[0] if self._spec.is_numeric else ()):
+                if isinstance(item, list):
+                    raise InputError(f"row 0, value {column} is a list, expected a number")
         for index, row in enumerate(rows):
             if not isinstance(row, list):
-                raise InputError(f"row {index} is a number, expected a list of numbers")
-            for column, value in enumerate(row):
-                if not isinstance(value, float):
-                    raise InputError(f"row {index}, value {column} is a list, expected a number")
+                raise InputError(f"row {index} is a {value}, expected a list of {value}s")
         return self._answer(self._predictor.predict(request_id, rows))
 
-    def classify_json(self, body: bytes, request_id: str) -> Any:
+    def predict_json(self, body: bytes, request_id: str) -> Any:
         """Answer one object, or the objects under ``instances``."""
-        if "instances" in self._decode.keys.decode(body):
+        several = "instances" not in self._spec.input_names
+        if several and "instances" in self._decode.keys.decode(body):
             objects = self._decode.instances.decode(body).instances
         else:
             objects = [self._decode.row.decode(body)]
@@ -135,10 +180,12 @@ class ClassifierApi:
 
     def health_check(self, _body: bytes, _request_id: str) -> Any:
         """Say who is here; a service that has not answered its golden requests is not reached."""
+        classes = {"classes": self._spec.classes} if self._spec.classes else {}
         return {
             "status": "healthy",
             **self.identity,
-            "classes": self._spec.classes,
+            "task": self._spec.task,
+            **classes,
             "metrics_endpoint": "/metrics",
         }
 
@@ -153,71 +200,95 @@ class ClassifierApi:
     def feedback(self, body: bytes, _request_id: str) -> Any:
         """Record what a prediction should have been."""
         self._accountant.flush()
-        if "request_id" in self._decode.keys.decode(body):
-            given = self._decode.prediction_feedback.decode(body)
-            recorded = self._feedback.for_prediction(
-                given.request_id, given.row, given.actual_class
+        decode = self._decode
+        by_inputs = decode.inputs_feedback is not decode.prediction_feedback
+        if by_inputs and "request_id" not in decode.keys.decode(body):
+            item = decode.inputs_feedback.decode(body)
+            inputs = msgspec.structs.astuple(item)[: len(self._spec.inputs)]
+            confidence = getattr(item, "confidence", None)
+            return self._recorded(
+                self._feedback.for_inputs(inputs, item.predicted, item.actual, confidence)
             )
-        else:
-            item = self._decode.inputs_feedback.decode(body)
-            inputs = [getattr(item, name) for name in self._spec.feature_names]
-            recorded = self._feedback.for_inputs(
-                inputs, item.predicted_class, item.actual_class, item.confidence
-            )
+        given = decode.prediction_feedback.decode(body)
+        return self._recorded(
+            self._feedback.for_prediction(given.request_id, given.row, given.actual)
+        )
+
+    def _recorded(self, recorded: Recorded) -> dict[str, Any]:
+        predicted, actual = truth_names(self._spec)
+        right: dict[str, Any] = {"correct": recorded.predicted == recorded.actual}
+        if not self._spec.classes:
+            right = {"absolute_error": abs(float(recorded.predicted) - float(recorded.actual))}
         return {
             "status": "feedback_recorded",
             "request_id": recorded.request_id,
             "row": recorded.row,
-            "predicted_class": recorded.predicted_class,
-            "actual_class": recorded.actual_class,
-            "correct": recorded.predicted_class == recorded.actual_class,
+            predicted: recorded.predicted,
+            actual: recorded.actual,
+            **right,
             "joined": recorded.joined,
         }
 
     def _answer(self, answered: Answered) -> dict[str, Any]:
-        classes = self._spec.classes
-        columns = zip(
-            answered.predicted.tolist(),
-            answered.confidence.tolist(),
-            answered.probabilities.tolist(),
-            strict=True,
-        )
+        shown = self._values if answered.confidence is None else self._classes
         return {
-            "predictions": [
-                {
-                    "prediction": classes[code],
-                    "prediction_id": code,
-                    "confidence": confidence,
-                    "probabilities": dict(zip(classes, probabilities)),
-                    "row": row,
-                }
-                for row, (code, confidence, probabilities) in enumerate(columns)
-            ],
+            "predictions": shown(answered),
+            **self._interval,
             "request_id": answered.request_id,
             **self.identity,
         }
 
+    def _classes(self, answered: Answered) -> list[dict[str, Any]]:
+        classes = self._spec.classes
+        assert answered.confidence is not None
+        columns = zip(
+            answered.predicted.tolist(),
+            answered.confidence.tolist(),
+            answered.answers.tolist(),
+            strict=True,
+        )
+        return [
+            {
+                "prediction": classes[code],
+                "prediction_id": code,
+                "confidence": confidence,
+                "probabilities": dict(zip(classes, probabilities)),
+                "row": row,
+            }
+            for row, (code, confidence, probabilities) in enumerate(columns)
+        ]
+
+    def _values(self, answered: Answered) -> list[dict[str, Any]]:
+        names = (*self._spec.answer_names, "row")
+        return [
+            dict(zip(names, (*values, row))) for row, values in enumerate(answered.answers.tolist())
+        ]
+
 
 class RestMiddleware:
-    """Answers the endpoints of a `ClassifierApi` and passes everything else on.
+    """Answers the endpoints of a `ModelApi` and passes everything else on.
 
     Args:
         app: what answers the rest.
+        spec: the model's contract, which says what endpoints there are.
         api: gives the api; called for each request, since the service makes it when it starts.
     """
 
-    def __init__(self, app: App, api: Callable[[], ClassifierApi]) -> None:
+    def __init__(self, app: App, spec: ModelSpec, api: Callable[[], ModelApi]) -> None:
         self._app = app
         self._api = api
         both, post = ("GET", "POST"), ("POST",)
         # path → methods, handler, whether it waits for the database
         self._routes = {
-            "/classify": (post, ClassifierApi.classify, False),
-            "/classify_json": (post, ClassifierApi.classify_json, False),
-            "/health_check": (both, ClassifierApi.health_check, False),
-            "/get_metrics_summary": (post, ClassifierApi.get_metrics_summary, True),
-            "/feedback": (post, ClassifierApi.feedback, True),
+            "/predict": (post, ModelApi.predict, False),
+            "/predict_json": (post, ModelApi.predict_json, False),
+            "/health_check": (both, ModelApi.health_check, False),
+            "/get_metrics_summary": (post, ModelApi.get_metrics_summary, True),
+            "/feedback": (post, ModelApi.feedback, True),
         }
+        if spec.classes:
+            self._routes["/classify"] = self._routes["/predict"]
+            self._routes["/classify_json"] = self._routes["/predict_json"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -1,4 +1,4 @@
-"""Train a classifier: `python application/training/pipelines/iris_training_pipeline.py --help`.
+"""Train any model of the catalog: `python application/training/pipelines/iris_training_pipeline.py --help`.
 
 Slow libraries are imported inside functions: a second process imports MLflow and matplotlib while
 this one imports scikit-learn and trains.
@@ -55,9 +55,9 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         from application.training.train import train
         from domain.models import catalog
         from infrastructure.compute.receipts import write_receipt
-        from infrastructure.inference.onnx_runtime import load_onnx
+        from infrastructure.frameworks.dispatch import Frameworks
+        from infrastructure.inference.loading import load_served
         from infrastructure.packaging.model_package import PackageDraft, new_version
-        from infrastructure.packaging.onnx_export import export_onnx
         from infrastructure.provenance import collect_provenance
         from infrastructure.reporting.matplotlib_figures import draw_figures
 
@@ -70,8 +70,8 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
                 model,
                 config,
                 draft,
-                export=export_onnx,
-                load_exported=load_onnx,
+                framework=Frameworks(),
+                load_served=load_served,
                 draw=draw_figures,
                 tracker=tracker,
                 beside=beside,
@@ -87,8 +87,15 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
             version=version,
             registry_version=candidate.registered.version,
             run_id=candidate.registered.run_id,
-            accuracy=candidate.report.accuracy,
+            **{candidate.report.measure: candidate.report.score},
         )
+        _write_dependencies(receipt, candidate.data_files)
+
+
+def _write_dependencies(receipt: Path, files: tuple[Path, ...]) -> None:
+    """Tell make which data files the receipt depends on; one that is gone stops nothing."""
+    rules = [f"{receipt}: {file}\n{file}:\n" for file in files]
+    receipt.with_suffix(".d").write_text("".join(rules), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import GateRefusal, MlopsError
+from domain.errors import GateRefusal, MlopsError, PackageError
 from shared.console import fail, show_step
 from shared.settings import Settings
 
@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--model-path", type=Path, help="folder of the package (default: the model's candidate)"
     )
     parser.add_argument(
-        "--threshold", type=_share, help="smallest hold-out accuracy (default: the configuration's)"
+        "--threshold",
+        type=_at_most_one,
+        help="smallest accuracy or R² on the hold-out (default: the configuration's)",
     )
     parser.add_argument(
         "--train-receipt", type=Path, help="take the package from this receipt of a training"
@@ -49,10 +51,12 @@ def _validate(options: argparse.Namespace) -> None:
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
     from application.training.config import TrainingConfig
+    from application.training.train import make_estimator
     from application.validation.validate import cross_validate, judge, promote
     from domain.models import catalog
+    from domain.models.contract import ModelSpec
     from infrastructure.compute.receipts import write_receipt
-    from infrastructure.inference.onnx_runtime import load_onnx
+    from infrastructure.inference.loading import load_served
     from infrastructure.packaging.bento_store import add_package
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.mlflow_registry import MlflowRegistry
@@ -61,28 +65,27 @@ def _validate(options: argparse.Namespace) -> None:
     package = ModelPackage(_find_package(options, registry).resolve())
     config = TrainingConfig.model_validate(package.read_json("provenance.json")["config"])
     threshold = config.validation.threshold if options.threshold is None else options.threshold
-    model = catalog.get(package.read_json("contract.json")["name"])
-    dataset = model.load()
-    verdicts = judge(package, load_onnx(package.onnx), dataset, threshold)
+    spec = ModelSpec.from_dict(package.read_json("contract.json"))
+    model = catalog.get(spec.name)
+    dataset = model.load(**config.load_arguments(model))
+    verdicts = judge(package, load_served(package.served, spec), dataset, threshold)
     for verdict in verdicts:
         show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")
-    scores = cross_validate(
-        model.build(config.model.model_dump()),
-        dataset,
-        model.SPEC,
-        config.data.random_state,
-        _show_progress,
-    )
-    show_step("context", f"cross-validated accuracy of the same recipe {scores}")
+    scores: list[float] = []
+    if config.validation.folds:
+        recipe, seed = make_estimator(model, config), config.data.random_state
+        crossed = cross_validate(
+            recipe, dataset, model.SPEC, config.validation.folds, seed, _show_progress
+        )
+        scores = crossed.scores.tolist()
+        show_step("context", f"cross-validation of the same recipe: {crossed}")
 
     def add_to_store() -> str:
-        accuracy = package.read_json("metrics.json")["holdout_accuracy"]
-        labels = {"owner": "mlops-template", "stage": "champion", "accuracy": f"{accuracy:.4f}"}
-        metadata = {
-            "package_version": package.version,
-            "threshold": threshold,
-            "cross_validated_accuracy": float(scores.scores.mean()),
-        }
+        figures = package.read_json("metrics.json")
+        measure = figures["measure"]
+        quality = {measure: f"{figures[f'holdout_{measure}']:.4f}"}
+        labels = {"owner": "mlops-template", "stage": "champion", **quality}
+        metadata = {"package_version": package.version, "threshold": threshold}
         return add_package(package.folder, config.model_name, labels, metadata)
 
     tag, version = promote(package, verdicts, add_to_store, registry, config.model_name)
@@ -96,7 +99,7 @@ def _validate(options: argparse.Namespace) -> None:
             model_tag=tag,
             threshold=threshold,
             verdicts=[verdict.to_dict() for verdict in verdicts],
-            cross_validation=scores.scores.tolist(),
+            cross_validation=scores,
         )
 
 
@@ -108,7 +111,11 @@ def _find_package(options: argparse.Namespace, registry: MlflowRegistry) -> Path
     if options.model_path:
         return Path(options.model_path)
     if options.train_receipt:
-        return Path(json.loads(options.train_receipt.read_text(encoding="utf-8"))["package"])
+        try:
+            receipt = json.loads(options.train_receipt.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PackageError(f"no receipt of a training: {error}") from error
+        return Path(receipt["package"])
     name = TrainingConfig.read(config_path(options.model)).model_name
     return registry.package_of(name, CANDIDATE)
 
@@ -119,10 +126,10 @@ def _show_progress(folds: Iterable[Any]) -> Iterable[Any]:
     return tqdm(folds, "  cross-validation", leave=False, disable=None)
 
 
-def _share(text: str) -> float:
+def _at_most_one(text: str) -> float:
     value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    if not value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number up to 1")
     return value
 
 

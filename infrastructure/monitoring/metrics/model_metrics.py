@@ -26,13 +26,15 @@ CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 class ModelMetricsCollector:
     """Counts what one version of a model does.
 
-    Memory does not grow with predictions: only totals are kept, one child for each class and input,
-    found once and then kept at hand.
+    Memory does not grow with predictions: only totals are kept, one child for each class and what is
+    watched for drift, found once and then kept at hand.
 
     Args:
         model_name, version: labels of every metric.
-        classes: names of the classes; each has its series from the start, at zero.
+        classes: names of the classes, or of the one quantity that is predicted; each has its series
+            from the start, at zero.
         registry: where the metrics are registered; a test makes its own.
+        value_buckets: upper bounds of the buckets of a predicted quantity; None for classes.
     """
 
     def __init__(
@@ -41,39 +43,24 @@ class ModelMetricsCollector:
         version: str,
         classes: Sequence[str],
         registry: CollectorRegistry = REGISTRY,
+        value_buckets: Sequence[float] | None = None,
     ) -> None:
         self._labels = (model_name, version)
+        self._registry = registry
         names = ("model_name", "version")
         predictions = Counter(
             "ml_predictions", "Rows predicted, by class.", (*names, "class"), registry=registry
         )
-        duration = Histogram(
+        self._predictions = {name: predictions.labels(*self._labels, name) for name in classes}
+        self._duration = self._histogram(
             "ml_prediction_duration_seconds",
             "Seconds from a request's rows to its answer.",
-            names,
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
-        accuracy = Gauge(
-            "ml_model_accuracy",
-            "Share of right predictions among those labelled in the last 24 hours.",
-            names,
-            multiprocess_mode="mostrecent",
-            registry=registry,
-        )
-        confidence = Histogram(
-            "ml_prediction_confidence",
-            "Probability of the predicted class.",
-            (*names, "class"),
-            buckets=CONFIDENCE_BUCKETS,
-            registry=registry,
-        )
-        self._drift = Gauge(
+            LATENCY_BUCKETS,
+        ).labels(*self._labels)
+        self._drift = self._gauge(
             "ml_data_drift_score",
             "Population stability index of the latest 1,000 rows against training, by input.",
             ("model_name", "feature"),
-            multiprocess_mode="mostrecent",
-            registry=registry,
         )
         self._errors = Counter(
             "ml_prediction_errors",
@@ -81,10 +68,41 @@ class ModelMetricsCollector:
             (*names, "error_type"),
             registry=registry,
         )
-        self._predictions = {name: predictions.labels(*self._labels, name) for name in classes}
-        self._confidence = {name: confidence.labels(*self._labels, name) for name in classes}
-        self._duration = duration.labels(*self._labels)
-        self._accuracy = accuracy  # a child made now would show as accuracy 0
+        # a gauge's child is made when it is first set: before, it would show as 0
+        if value_buckets is None:
+            confidence = self._histogram(
+                "ml_prediction_confidence",
+                "Probability of the predicted class.",
+                CONFIDENCE_BUCKETS,
+                "class",
+            )
+            self._confidence = {name: confidence.labels(*self._labels, name) for name in classes}
+            self._quality = self._gauge(
+                "ml_model_accuracy",
+                "Share of right predictions among those labelled in the last 24 hours.",
+                names,
+            )
+        else:
+            self._value = self._histogram(
+                "ml_prediction_value", "Value predicted, in its own unit.", value_buckets
+            ).labels(*self._labels)
+            self._quality = self._gauge(
+                "ml_model_mean_absolute_error",
+                "Mean absolute error of the predictions labelled in the last 24 hours.",
+                names,
+            )
+
+    def _histogram(
+        self, name: str, documentation: str, buckets: Sequence[float], *more: str
+    ) -> Histogram:
+        labels = ("model_name", "version", *more)
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self._registry)
+
+    def _gauge(self, name: str, documentation: str, labels: Sequence[str]) -> Gauge:
+        """A gauge that, under several workers, shows what was set last."""
+        return Gauge(
+            name, documentation, labels, multiprocess_mode="mostrecent", registry=self._registry
+        )
 
     def record_predictions(
         self, classes: Sequence[str], confidences: Sequence[float], latency: float
@@ -101,16 +119,33 @@ class ModelMetricsCollector:
             self._predictions[name].inc()
             self._confidence[name].observe(confidence)
 
+    def record_values(self, values: Sequence[float], latency: float) -> None:
+        """Count one answered request.
+
+        Args:
+            values: predicted value of each row.
+            latency: seconds for the whole request.
+        """
+        self._duration.observe(latency)
+        for counter in self._predictions.values():  # the one quantity
+            counter.inc(len(values))
+        for value in values:
+            self._value.observe(value)
+
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
         self._errors.labels(*self._labels, error_type).inc()
 
     def set_accuracy(self, accuracy: float) -> None:
         """Live accuracy on labelled predictions, 0 to 1."""
-        self._accuracy.labels(*self._labels).set(accuracy)
+        self._quality.labels(*self._labels).set(accuracy)
+
+    def set_mean_absolute_error(self, error: float) -> None:
+        """Live mean absolute error on labelled predictions, in the unit of the quantity."""
+        self._quality.labels(*self._labels).set(error)
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
-        """Drift score by input."""
+        """Drift score by what is watched."""
         for feature, score in scores.items():
             self._drift.labels(self._labels[0], feature).set(score)
 

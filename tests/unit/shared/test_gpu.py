@@ -5,45 +5,66 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from types import SimpleNamespace
 
+import onnxruntime
 import pytest
 
 from shared.gpu import (
+    PROBES,
     Device,
     Driver,
     Facts,
     Framework,
+    Probe,
+    Product,
     Report,
     advise,
     check,
     check_driver,
+    check_framework,
     main,
     onnxruntime_facts,
+    onnxruntime_products,
     render,
     run_command,
     tensorflow_facts,
+    tensorflow_products,
     torch_facts,
+    torch_products,
 )
 
 ONE_DEVICE = "0, NVIDIA H200, 143771, 9.0, 580.65.06\n"
 TWO_DEVICES = ONE_DEVICE + "1, NVIDIA GB10, [N/A], 12.1, 580.65.06\n"
 
-CUDA_TORCH = Facts("2.13.0", "CUDA 13.0", gpus=("NVIDIA H200",))
-CPU_TORCH = Facts("2.13.0", "CPU only")
-ONNX = Facts("1.32.0", "CPU only", providers=("CPUExecutionProvider",))
+HEAD = "| NVIDIA-SMI 580.65.06    Driver Version: 580.65.06    CUDA Version: 13.0 |"
+HEAD_610 = "| NVIDIA-SMI 610.43.02    KMD Version: 610.43.02    CUDA UMD Version: 13.3 |"
+
+ON_CPU = (Product(None, 20.0, 107.4),)
+ON_GPU = (Product(0, 0.05, 42949.7),)
+CUDA_TORCH = Facts("2.13.0", "CUDA 13.0", gpus=("NVIDIA H200",), products=ON_GPU)
+CPU_TORCH = Facts("2.13.0", "CPU only", products=ON_CPU)
+ONNX = Facts("1.32.0", "CPU only", providers=("CPUExecutionProvider",), products=ON_CPU)
+
+CUDA_BEFORE_CPU = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 Answer = tuple[int, str, str]
 
 
 @dataclass
 class FakeMachine:
-    """A driver (None: no nvidia-smi) and installed modules, each with what its process answers."""
+    """A driver (None: no nvidia-smi) and installed modules, each with what its process answers.
+
+    `nvidia_smi` answers the query for devices, `head` the plain command.
+    """
 
     nvidia_smi: Answer | Exception | None = None
     modules: Mapping[str, Answer | Exception] = field(default_factory=dict)
+    head: Answer | Exception = (0, HEAD, "")
 
     def find(self, module: str) -> object | None:
         """Like importlib.util.find_spec."""
@@ -51,8 +72,11 @@ class FakeMachine:
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Like run_command."""
-        is_driver = command[0] == "nvidia-smi"
-        answer = self.nvidia_smi if is_driver else self.modules[command[-1]]
+        answer: Answer | Exception | None
+        if command[0] == "nvidia-smi":
+            answer = self.nvidia_smi if len(command) > 1 else self.head
+        else:
+            answer = self.modules[command[-1]]
         if answer is None:
             raise FileNotFoundError(command[0])
         if isinstance(answer, Exception):
@@ -88,7 +112,7 @@ def test_a_machine_without_a_driver_is_reported_as_such() -> None:
 
 def test_one_device_is_read_with_name_memory_and_compute_capability() -> None:
     assert check_driver(WITH_GPU.run) == Driver(
-        "580.65.06", (Device(0, "NVIDIA H200", 143771, "9.0"),)
+        "580.65.06", (Device(0, "NVIDIA H200", 143771, "9.0"),), "13.0"
     )
     assert "0: NVIDIA H200, 140 GiB, compute 9.0" in table_of(WITH_GPU)
 
@@ -99,6 +123,25 @@ def test_two_devices_take_a_line_each_and_what_the_driver_does_not_tell_is_left_
     first, second = (line for line in table_of(machine).splitlines() if ": NVIDIA " in line)
     assert first.index("0: ") == second.index("1: ")
     assert second.strip() == "1: NVIDIA GB10, compute 12.1"
+
+
+@pytest.mark.parametrize(
+    ("head", "cuda"),
+    [
+        ((0, HEAD, ""), "13.0"),
+        ((0, HEAD_610, ""), "13.3"),
+        ((0, "CUDA Version: N/A", ""), None),
+        ((9, "", ""), None),
+        (subprocess.TimeoutExpired("nvidia-smi", 180), None),
+    ],
+)
+def test_the_newest_cuda_of_the_driver_is_told_where_it_is_known(
+    head: Answer | Exception, cuda: str | None
+) -> None:
+    machine = FakeMachine((0, ONE_DEVICE, ""), head=head)
+    assert check_driver(machine.run).cuda == cuda
+    row = next(line for line in table_of(machine).splitlines() if "NVIDIA driver" in line)
+    assert row.split("580.65.06")[1].split("0: ")[0].strip() == (f"CUDA {cuda}" if cuda else "-")
 
 
 @pytest.mark.parametrize(
@@ -141,16 +184,18 @@ def test_a_cpu_build_is_in_order_where_there_is_no_gpu() -> None:
 @pytest.mark.parametrize(
     ("module", "build", "mend"),
     [
-        ("torch", "CPU only", "uninstall --yes torch && make install EXTRAS=torch"),
-        ("torch", "CUDA 13.0", "update the driver (580.65.06)"),
-        ("tensorflow", "CPU only", "uninstall --yes tensorflow && make install EXTRAS=tensorflow"),
-        ("tensorflow", "CUDA 12.5", "pip install 'tensorflow[and-cuda]'"),
+        ("torch", "CPU only", ": make install ACCELERATOR=cuda"),
+        ("torch", "CUDA 13.0", "(driver 580.65.06 runs CUDA up to 13.0): update the driver"),
+        ("tensorflow", "CPU only", ": make install ACCELERATOR=cuda"),
+        ("tensorflow", "CUDA 12.5", ": make install ACCELERATOR=cuda brings CUDA's libraries"),
+        ("onnxruntime", "CUDA", "CUDA-ExecutionProvider.html#requirements"),
     ],
 )
 def test_a_framework_that_misses_the_gpu_is_told_how_to_find_it(
     module: str, build: str, mend: str
 ) -> None:
-    table = table_of(FakeMachine((0, ONE_DEVICE, ""), {module: says(Facts("2.0", build))}))
+    facts = Facts("2.0", build, products=ON_CPU)
+    table = table_of(FakeMachine((0, ONE_DEVICE, ""), {module: says(facts)}))
     assert f"is built for {'the CPU only' if build == 'CPU only' else build}" in table
     assert mend in table
     assert "GPU usable: no" in table
@@ -178,6 +223,43 @@ def test_a_broken_framework_is_reported_and_the_others_still_answer(
     assert "CPUExecutionProvider" in table
 
 
+def test_onnxruntime_for_the_cpu_is_in_order_beside_a_gpu() -> None:
+    machine = FakeMachine((0, ONE_DEVICE, ""), {"onnxruntime": says(ONNX)})
+    assert "ONNX Runtime is" not in table_of(machine)
+
+
+def test_each_gpu_of_a_framework_takes_a_line_with_its_product() -> None:
+    products = (Product(0, 0.05, 42949.7), Product(1, 1.5, 1431.7))
+    facts = replace(CUDA_TORCH, gpus=("NVIDIA H200", "NVIDIA L4"), products=products)
+    lines = table_of(FakeMachine((0, TWO_DEVICES, ""), {"torch": says(facts)})).splitlines()
+    row = next(index for index, line in enumerate(lines) if line.startswith("PyTorch"))
+    assert lines[row].split("CUDA 13.0  ")[1].split("  ")[0] == "NVIDIA H200"
+    assert lines[row].endswith("  0.05 ms, 42,950 GFLOP/s on GPU 0")
+    assert lines[row + 1].strip().startswith("NVIDIA L4  ")
+    assert lines[row + 1].endswith("  1.50 ms, 1,432 GFLOP/s on GPU 1")
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "problem"),
+    [
+        (1, "Traceback …\nAcceleratorError: no kernel image is available", "no kernel image"),
+        (-11, "", "ended by signal 11"),
+    ],
+)
+def test_a_framework_that_fails_at_its_product_is_reported_and_cannot_use_the_gpu(
+    status: int, stderr: str, problem: str
+) -> None:
+    answer = (status, says(replace(CUDA_TORCH, products=()))[1], stderr)
+    machine = FakeMachine((0, ONE_DEVICE, ""), {"torch": answer, "onnxruntime": says(ONNX)})
+    table = table_of(machine)
+    torch_row = next(line for line in table.splitlines() if line.startswith("PyTorch"))
+    assert torch_row.startswith("PyTorch        2.13.0") and torch_row.endswith("failed")
+    assert "PyTorch cannot multiply matrices (" in table and problem in table
+    assert "20.00 ms, 107 GFLOP/s on CPU" in table  # the others answer
+    assert "GPU usable: no" in table
+    assert status_of(machine, REQUIRE_GPU="1") == 1
+
+
 def test_the_columns_are_aligned() -> None:
     header, rule, *rows = table_of(WITH_GPU).split("\n\n", maxsplit=1)[0].splitlines()
     assert len(rule) == max(map(len, [header, *rows]))
@@ -192,6 +274,7 @@ def test_the_columns_are_aligned() -> None:
         (WITHOUT_GPU, "0", 0),
         (WITHOUT_GPU, "1", 1),
         (FakeMachine((0, ONE_DEVICE, "")), "1", 1),  # a GPU that nothing here can use
+        (FakeMachine(modules={"onnxruntime": says(replace(ONNX, products=ON_GPU))}), "1", 0),
         (WITH_GPU, "1", 0),
         (WITH_GPU, "", 0),
     ],
@@ -211,7 +294,9 @@ def test_json_holds_the_whole_report(capsys: pytest.CaptureFixture[str]) -> None
     assert status_of(WITH_GPU, "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data["driver"]["devices"][0]["name"] == "NVIDIA H200"
+    assert data["driver"]["cuda"] == "13.0"
     assert data["frameworks"][0]["facts"]["build"] == "CUDA 13.0"
+    assert data["frameworks"][0]["facts"]["products"] == [asdict(ON_GPU[0])]
     assert data["usable_by"] == ["PyTorch"]
     assert data["advice"] == ["TensorFlow is not installed: make install EXTRAS=tensorflow"]
 
@@ -223,37 +308,59 @@ def test_help_explains_the_exit_status(capsys: pytest.CaptureFixture[str]) -> No
     assert "REQUIRE_GPU=1" in capsys.readouterr().out
 
 
-def fake_torch(
-    cuda: str | None, devices: Sequence[str], ones: Callable[..., object] | None = None
-) -> SimpleNamespace:
-    """Stands in for the module torch."""
-    return SimpleNamespace(
-        __version__="2.13.0",
-        version=SimpleNamespace(cuda=cuda, hip=None),
-        cuda=SimpleNamespace(
-            is_available=lambda: bool(devices),
-            device_count=lambda: len(devices),
-            get_device_name=lambda index: devices[index],
-        ),
-        ones=ones or (lambda _size, device: SimpleNamespace(item=lambda: 1.0)),
-    )
+class FakeTorch:
+    """Stands in for the module torch; `calls` records where products were and what was awaited."""
+
+    __version__ = "2.13.0"
+
+    def __init__(self, cuda: str | None, *names: str, broken: str = "") -> None:
+        self.version = SimpleNamespace(cuda=cuda, hip=None)
+        self.calls: list[object] = []
+        self.cuda = SimpleNamespace(
+            is_available=lambda: bool(names),
+            device_count=lambda: len(names),
+            get_device_name=lambda index: names[index],
+            synchronize=self.calls.append,
+        )
+        self._broken = broken
+
+    def ones(self, size: tuple[int, int], device: str) -> str:
+        """A matrix, which here is its device."""
+        assert size == (1024, 1024)
+        if device == self._broken:
+            raise RuntimeError(f"no kernel image is available for {device}")
+        return device
+
+    def mm(self, left: str, right: str) -> None:
+        """The product of two matrices."""
+        assert left == right
+        self.calls.append(left)
 
 
 def test_torch_with_cuda_names_each_device() -> None:
-    facts = torch_facts(fake_torch("13.0", ["NVIDIA H200", "NVIDIA L4"]))
+    facts = torch_facts(FakeTorch("13.0", "NVIDIA H200", "NVIDIA L4"))
     assert facts == Facts("2.13.0", "CUDA 13.0", gpus=("NVIDIA H200", "NVIDIA L4"))
 
 
-def test_torch_without_cuda_computes_on_the_cpu() -> None:
-    assert torch_facts(fake_torch(None, [])) == CPU_TORCH
+def test_torch_without_cuda_multiplies_on_the_cpu() -> None:
+    torch = FakeTorch(None)
+    facts = torch_facts(torch)
+    assert facts == replace(CPU_TORCH, products=())
+    assert [product.gpu for product in torch_products(torch, facts)] == [None]
+    assert set(torch.calls) == {"cpu"}
+
+
+def test_torch_multiplies_on_each_gpu_and_waits_for_it() -> None:
+    torch = FakeTorch("13.0", "NVIDIA H200", "NVIDIA L4")
+    products = torch_products(torch, torch_facts(torch))
+    assert [product.gpu for product in products] == [0, 1]
+    assert torch.calls[:2] == ["cuda:0", 0] and torch.calls[-2:] == ["cuda:1", 1]
 
 
 def test_a_gpu_that_torch_lists_but_cannot_compute_on_is_an_error() -> None:
-    def no_kernel(_size: int, device: str) -> object:
-        raise RuntimeError(f"no kernel image is available for {device}")
-
+    torch = FakeTorch("13.0", "Tesla K80", broken="cuda:0")
     with pytest.raises(RuntimeError, match="no kernel image is available for cuda:0"):
-        torch_facts(fake_torch("13.0", ["Tesla K80"], no_kernel))
+        torch_products(torch, torch_facts(torch))
 
 
 @pytest.mark.parametrize(
@@ -280,6 +387,38 @@ def test_tensorflow_names_its_devices(info: dict[str, object], build: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("gpus", "devices", "counted"),
+    [((), ["CPU:0"], [None]), (("NVIDIA H200", "NVIDIA L4"), ["GPU:0", "GPU:1"], [0, 1])],
+)
+def test_tensorflow_multiplies_on_each_device_and_waits_for_it(
+    gpus: tuple[str, ...], devices: list[str], counted: list[int | None]
+) -> None:
+    placed: list[str] = []
+    calls: list[str] = []
+
+    def matmul(left: str, right: str) -> None:
+        assert left == right == placed[-1]  # the matrix is where its product is computed
+        calls.append(left)
+
+    def on_device(name: str) -> nullcontext[None]:
+        placed.append(name)
+        return nullcontext()
+
+    tensorflow = SimpleNamespace(
+        device=on_device,
+        ones=lambda size: placed[-1],
+        linalg=SimpleNamespace(matmul=matmul),
+        test=SimpleNamespace(
+            experimental=SimpleNamespace(sync_devices=lambda: calls.append("done"))
+        ),
+    )
+    products = tensorflow_products(tensorflow, Facts("2.21.0", "CUDA 12.5.1", gpus=gpus))
+    assert [product.gpu for product in products] == counted
+    assert list(dict.fromkeys(calls)) == [devices[0], "done", *devices[1:]]
+    assert calls.count("done") == len(calls) / 2
+
+
+@pytest.mark.parametrize(
     ("providers", "build"),
     [
         (["CUDAExecutionProvider", "CPUExecutionProvider"], "CUDA"),
@@ -291,10 +430,55 @@ def test_onnxruntime_lists_its_providers(providers: list[str], build: str) -> No
     assert onnxruntime_facts(module) == Facts("1.32.0", build, providers=tuple(providers))
 
 
-def test_a_real_framework_answers_from_its_own_process() -> None:
+def test_onnxruntime_falls_to_the_cpu_where_cuda_does_not_load() -> None:
+    facts = Facts("1.32.0", "CUDA", providers=("TensorrtExecutionProvider", *CUDA_BEFORE_CPU))
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):  # this build has none
+        (product,) = onnxruntime_products(onnxruntime, facts)
+    assert product.gpu is None
+
+
+def test_onnxruntime_with_cuda_multiplies_on_the_gpu_without_moving_matrices() -> None:
+    calls: list[object] = []
+    binding = SimpleNamespace(
+        bind_ortvalue_input=lambda name, value: calls.append((name, value)),
+        bind_output=lambda name, memory: calls.append((name, memory)),
+        synchronize_outputs=lambda: calls.append("done"),
+    )
+    session = SimpleNamespace(
+        get_providers=lambda: CUDA_BEFORE_CPU,
+        io_binding=lambda: binding,
+        run_with_iobinding=lambda bound: calls.append("product"),
+    )
+    fake = SimpleNamespace(
+        InferenceSession=lambda model, providers: session,
+        OrtValue=SimpleNamespace(ortvalue_from_numpy=lambda array, memory, index: memory),
+    )
+    facts = Facts("1.32.0", "CUDA", providers=CUDA_BEFORE_CPU)
+    (product,) = onnxruntime_products(fake, facts)
+    assert product.gpu == 0
+    assert calls[:4] == [("matrix", "cuda"), ("product", "cuda"), "product", "done"]
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.module)
+def test_a_real_framework_multiplies_in_its_own_process(probe: Probe) -> None:
+    if find_spec(probe.module) is None:
+        pytest.skip(f"{probe.module} is not installed: {probe.install}")
+    framework = check_framework(probe, run_command, find_spec)
+    assert framework.problem is None and framework.facts is not None
+    assert framework.facts.products
+    for product in framework.facts.products:
+        assert product.milliseconds > 0
+        operations = product.milliseconds / 1e3 * product.gflops * 1e9
+        assert operations == pytest.approx(2 * 1024**3, rel=0.01)
+
+
+def test_facts_are_told_before_the_product_and_again_with_it() -> None:
     done = run_command([sys.executable, "-m", "shared.gpu", "--probe", "onnxruntime"])
     assert done.returncode == 0, done.stderr
-    assert "CPUExecutionProvider" in json.loads(done.stdout.splitlines()[-1])["providers"]
+    before, after = map(json.loads, done.stdout.split("\n\n"))
+    assert "CPUExecutionProvider" in after["providers"]
+    assert len(after["products"]) == 1
+    assert before == {**after, "products": []}
 
 
 def test_nothing_but_the_standard_library_is_imported() -> None:
@@ -304,5 +488,5 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
 
 
 def test_a_report_renders_without_any_machine() -> None:
-    report = Report(Driver(None, (), "no driver"), (Framework("PyTorch", CUDA_TORCH),))
-    assert "PyTorch        2.13.0   CUDA 13.0  NVIDIA H200" in render(report, [])
+    report = Report(Driver(None, (), problem="none"), (Framework("PyTorch", CUDA_TORCH),))
+    assert "PyTorch        2.13.0   CUDA 13.0  NVIDIA H200    0.05 ms" in render(report, [])

@@ -31,3 +31,14 @@ def test_what_only_an_extra_needs_comes_with_that_extra_only() -> None:
 def test_a_package_that_is_not_installed_is_an_error() -> None:
     with pytest.raises(PackageNotFoundError):
         pinned_requirements(["no-such-package"])
+
+
+def test_an_optional_package_that_is_not_installed_is_left_out() -> None:
+    pins = pinned_requirements(["six", "no-such-package"], optional=["no-such-package"])
+    assert pins == [f"six=={version('six')}"]
+
+
+def test_a_local_version_is_pinned_without_what_no_index_has() -> None:
+    pytest.importorskip("torch")
+    pins = pinned_requirements(["torch"], optional=["triton"])
+    assert f"torch=={version('torch').partition('+')[0]}" in pins

@@ -1,0 +1,103 @@
+"""A transcriber as a BentoML service.
+
+BentoML gives workers, health probes, /metrics, packaging and the page at /. The endpoints below
+are answered by `TranscriptionMiddleware`, which bounds the body and gives turns; their methods here
+describe them on the page and in the OpenAPI document, and answer the same when they are called in
+process.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import bentoml
+from bentoml.validators import ContentType
+from pydantic import BaseModel
+
+from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
+from application.inference.transcriber import GOLDEN_RECORDING, Transcriber, replay_golden
+from domain.models.contract import ModelSpec
+from infrastructure.inference.audio import decode
+from infrastructure.inference.whisper_engine import WhisperEngine, write_subtitles
+from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.packaging.requirements import pinned_requirements
+
+REQUIREMENTS = (
+    "bentoml",
+    "numpy",
+    "openai-whisper",
+    "prometheus-client",
+    "python-multipart",
+    "soundfile",
+    "soxr",
+    "torch",
+)
+OPTIONAL = ("triton",)  # Whisper names it, and uses it on CUDA only, for times of words
+PYTHON = ".".join(platform.python_version_tuple()[:2])
+
+
+class Arguments(BaseModel):
+    """What a Bento is built with: the stored model that it serves."""
+
+    model_tag: str = "speech_transcriber:latest"
+
+
+_ARGUMENTS = bentoml.use_arguments(Arguments)
+_running: list[TranscriberApi] = []
+
+
+@bentoml.service(
+    name="speech_transcriber",
+    image=bentoml.images.Image(
+        base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
+    ).python_packages(*pinned_requirements(REQUIREMENTS, OPTIONAL)),
+    workers=int(os.environ.get("WORKERS", "1")),
+    traffic={"timeout": 1800},
+    logging={"access": {"enabled": False}},
+)
+class SpeechTranscriber:
+    """What is said in a recording: its text, its language, and segments with times."""
+
+    package = bentoml.models.BentoModel(_ARGUMENTS.model_tag)
+
+    def __init__(self) -> None:
+        stored = self.package
+        package = ModelPackage(Path(stored.path), stored=True)
+        spec = ModelSpec.from_dict(package.read_json("contract.json"))
+        engine = WhisperEngine(package.folder / "model.pt", **package.read_json("decoding.json"))
+        ((text,),) = package.read_json("golden.json")["answers"]
+        golden = (package.folder / GOLDEN_RECORDING).read_bytes()
+        replay_golden(Transcriber(spec, engine, decode), golden, text)
+        name, number = stored.tag.name, str(stored.tag.version)
+        metrics = TranscriptionMetricsCollector(name, number)
+        self._transcriber = Transcriber(spec, engine, decode, metrics)
+        self._api = TranscriberApi(name, number, self._transcriber, write_subtitles, metrics)
+        _running[:] = [self._api]
+
+    @bentoml.api(route="/transcribe")
+    def transcribe(
+        self,
+        file: Annotated[Path, ContentType("audio/*")],
+        language: str | None = None,
+        format: Literal["json", "srt", "vtt", "text"] = "json",  # pylint: disable=redefined-builtin
+    ) -> Any:
+        """Transcribe a WAV, FLAC, MP3 or OGG file; the body may also be the recording itself."""
+        samples = self._transcriber.decode(file.read_bytes(), language)
+        heard = self._transcriber.transcribe(samples, language)
+        return self._api.render(heard, format, uuid.uuid4().hex)
+
+    @bentoml.api(route="/health_check")
+    def health_check(self) -> dict[str, Any]:
+        """Which model answers here."""
+        return self._api.health_check()
+
+
+# the decorator has made a bentoml.Service of the class
+SpeechTranscriber.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
+    TranscriptionMiddleware, api=lambda: _running[0]
+)

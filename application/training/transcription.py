@@ -1,0 +1,318 @@
+"""What stands for training where nothing is trained: fetch weights, measure them, package them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from application.inference.transcriber import (
+    GOLDEN_RECORDING,
+    Decode,
+    SpeechEngine,
+    Transcriber,
+    Transcription,
+)
+from application.ports import Progress, RegisteredVersion, Tracker, TrainingRecord
+from domain.data.dataset import Dataset
+from domain.errors import DataError, InputError
+from domain.evaluation.word_error_rate import WordErrorReport, WordErrors
+from domain.models.contract import ModelSpec
+
+CHECKPOINT = "model.pt"
+DECODING = "decoding.json"
+_GOLDEN_SECONDS = 30
+
+
+class SpeechModel(Protocol):
+    """What the module of a model that hears holds; see `domain.models.speech`."""
+
+    SPEC: ModelSpec
+    load: Callable[..., Dataset]
+    build: Callable[..., Any]
+
+
+class SpeechConfig(Protocol):
+    """What is read of a `TrainingConfig`."""
+
+    experiment_name: str
+    model_name: str
+    version: str
+    model: Any
+    data: Any
+
+    def parameters(self) -> dict[str, Any]:
+        """Every value with a dotted name, for tracking."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """The configuration as plain data."""
+
+
+class PackageDraft(Protocol):
+    """A package that is being written; nothing of it is seen before `seal`."""
+
+    folder: Path
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write a JSON file into the package."""
+
+    def seal(self) -> Path:
+        """Write the manifest, move the package to its place, and return that."""
+
+
+@dataclass(frozen=True)
+class SpeechTools:
+    """What the outside does for a run.
+
+    Attributes:
+        find_weights: the file of the weights that the configuration names, fetched where that is
+            asked for.
+        open_engine: an engine from a checkpoint and the keys of ``decoding.json``.
+        decode: decodes recordings.
+        write_flac: writes mono samples at a sample rate.
+        count_errors: compares what was said with what was heard, in a language.
+        watch: wraps the recordings, to show progress.
+    """
+
+    find_weights: Callable[[str], Path]
+    open_engine: Callable[..., SpeechEngine]
+    decode: Decode
+    write_flac: Callable[[Path, np.ndarray, int], None]
+    count_errors: Callable[[str, str, str | None], WordErrors]
+    watch: Callable[[Iterable[Any]], Iterable[Any]] = iter
+
+
+@dataclass(frozen=True)
+class SpeechCandidate:
+    """What a run made.
+
+    Attributes:
+        report: word errors on the manifest; None where there was none.
+    """
+
+    package: Path
+    registered: RegisteredVersion
+    report: WordErrorReport | None
+
+
+@dataclass
+class _Evaluation:
+    """What was heard in the recordings of the manifest.
+
+    Attributes:
+        seconds: time it took.
+        rows: one per recording: what was said, what was heard and the errors.
+    """
+
+    audio_seconds: float = 0.0
+    seconds: float = 0.0
+    errors: list[WordErrors] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def report(self) -> WordErrorReport | None:
+        """Word errors; None where there are no recordings."""
+        return WordErrorReport(self.errors) if self.errors else None
+
+
+def package_weights(
+    model: SpeechModel,
+    config: SpeechConfig,
+    draft: PackageDraft,
+    *,
+    tools: SpeechTools,
+    tracker: Tracker,
+    beside: Executor,
+    provenance: Mapping[str, Any],
+    progress: Progress,
+) -> SpeechCandidate:
+    """Fetch the weights, count their word errors, package them and register them as ``candidate``.
+
+    Without a manifest no errors are counted, and the package says so.
+
+    Args:
+        draft: where the package is written.
+        beside: records while this process goes on; its tasks must be picklable.
+        provenance: what the environment adds to ``provenance.json``.
+
+    Raises:
+        ConfigError: the weights are not there.
+        DataError: the manifest or one of its recordings cannot be read.
+        PackageError: the weights are no checkpoint.
+    """
+    recipe, dataset = model.build(**_plain(config.model)), model.load(**_plain(config.data))
+    found = tools.find_weights(recipe.weights)
+    checkpoint = draft.folder / CHECKPOINT
+    shutil.copyfile(found, checkpoint)
+    decoding = {key: value for key, value in asdict(recipe).items() if key != "weights"}
+    engine = tools.open_engine(checkpoint, **decoding)
+    transcriber = Transcriber(model.SPEC, engine, tools.decode)
+    about = {"source": found.name, **_digest_of(checkpoint), **engine.describe()}
+    progress("weights", f"{found}, {about['parameters']:,} parameters on {about['device']}")
+
+    evaluation = _evaluate(transcriber, dataset, tools)
+    report = evaluation.report
+    progress("quality", str(report) if report else "not measured: data.manifest names none")
+
+    heard = _write_golden(draft, transcriber, dataset, tools)
+    progress("golden", f"{heard.duration:.1f} s of audio, heard {heard.text[:60]!r}")
+    metrics = _metrics(evaluation, about)
+    draft.write_json("contract.json", model.SPEC.to_dict())
+    draft.write_json(DECODING, decoding)
+    draft.write_json(
+        "metrics.json",
+        {**metrics, **(report.to_dict() if report else {}), "utterances": evaluation.rows},
+    )
+    draft.write_json(
+        "provenance.json",
+        {
+            **provenance,
+            "config": config.model_dump(),
+            "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
+            "weights": about,
+        },
+    )
+    card = _card(model.SPEC, config, recipe, about, evaluation)
+    (draft.folder / "card.md").write_text(card, encoding="utf-8")
+
+    package = draft.seal()
+    try:
+        record = TrainingRecord(
+            experiment_name=config.experiment_name,
+            model_name=config.model_name,
+            package=package,
+            package_version=package.name,
+            spec=model.SPEC,
+            parameters={**config.parameters(), "weights.sha256": about["sha256"]},
+            metrics=metrics,
+            tags={"git_commit": str(provenance["git_commit"])},
+            dataset={
+                "name": dataset.name,
+                "digest": dataset.fingerprint,
+                "source": dataset.source,
+                "rows": str(len(dataset)),
+            },
+            example=[[GOLDEN_RECORDING]],
+        )
+        registered = beside.submit(tracker.record, record).result()
+    except BaseException:
+        shutil.rmtree(package)  # a package that no registry knows of could never be judged
+        raise
+    progress(
+        "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
+    )
+    return SpeechCandidate(package, registered, report)
+
+
+def _evaluate(transcriber: Transcriber, dataset: Dataset, tools: SpeechTools) -> _Evaluation:
+    evaluation = _Evaluation()
+    pairs = list(zip(dataset.rows(), dataset.target, dataset.files[1:]))
+    for (name, language, _), said, file in tools.watch(pairs):
+        start = time.perf_counter()
+        samples = _decoded(transcriber, file, language or None)
+        heard = transcriber.transcribe(samples, language or None)
+        evaluation.seconds += time.perf_counter() - start
+        evaluation.audio_seconds += heard.duration
+        errors = tools.count_errors(said, heard.text, language or heard.language)
+        evaluation.errors.append(errors)
+        evaluation.rows.append(
+            {
+                "recording": name,
+                "language": heard.language,
+                "duration_seconds": heard.duration,
+                "said": said,
+                "heard": heard.text,
+                **asdict(errors),
+            }
+        )
+    if evaluation.report and not evaluation.report.words:
+        raise DataError(f"{dataset.source} has no words, so that no errors can be counted")
+    return evaluation
+
+
+def _decoded(transcriber: Transcriber, file: Path, language: str | None = None) -> np.ndarray:
+    try:
+        return transcriber.decode(file.read_bytes(), language)
+    except InputError as error:
+        raise DataError(f"{file}: {error}") from error
+
+
+def _write_golden(
+    draft: PackageDraft, transcriber: Transcriber, dataset: Dataset, tools: SpeechTools
+) -> Transcription:
+    """Write the first recording of the manifest, or a tone, with what is heard in it."""
+    rate = transcriber.input.sample_rate
+    files = dataset.files[1:2]
+    samples = _decoded(transcriber, files[0])[: _GOLDEN_SECONDS * rate] if files else _tone(rate)
+    path = draft.folder / GOLDEN_RECORDING
+    tools.write_flac(path, samples, rate)
+    heard = transcriber.transcribe(_decoded(transcriber, path))  # as a server will decode it
+    draft.write_json("golden.json", {"rows": [[GOLDEN_RECORDING]], "answers": [[heard.text]]})
+    return heard
+
+
+def _tone(rate: int, seconds: float = 3.0) -> np.ndarray:
+    """A tone that rises from 200 to 2,000 Hz, float32 of shape (seconds · rate,)."""
+    time_ = np.arange(int(seconds * rate)) / rate
+    phase = 2 * np.pi * (200 * time_ + 900 / seconds * time_**2)
+    return (0.5 * np.sin(phase)).astype(np.float32)
+
+
+def _metrics(evaluation: _Evaluation, about: Mapping[str, Any]) -> dict[str, float]:
+    metrics = {"parameters": float(about["parameters"]), "checkpoint_bytes": float(about["bytes"])}
+    if evaluation.report:
+        metrics["word_error_rate"] = evaluation.report.rate
+        metrics["audio_seconds"] = evaluation.audio_seconds
+        metrics["real_time_factor"] = evaluation.seconds / evaluation.audio_seconds
+    return metrics
+
+
+def _digest_of(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": digest, "bytes": path.stat().st_size}
+
+
+def _plain(block: Any) -> dict[str, Any]:
+    """A block of the configuration as keyword arguments."""
+    return dict(block if isinstance(block, Mapping) else block.model_dump())
+
+
+def _card(
+    spec: ModelSpec,
+    config: SpeechConfig,
+    recipe: Any,
+    about: Mapping[str, Any],
+    evaluation: _Evaluation,
+) -> str:
+    if evaluation.report:
+        quality = (
+            f"Measured on {evaluation.audio_seconds:.0f} seconds of audio: {evaluation.report}. "
+            "Whether the\nweights were trained on some of these recordings is not known here."
+        )
+    else:
+        quality = (
+            "Not measured: the configuration names no manifest of recordings (`data.manifest`)."
+        )
+    return f"""# {config.model_name} {config.version}
+
+{spec.description}
+
+Nothing was trained here. The weights come from `{about["source"]}` (SHA-256 `{about["sha256"]}`,
+{about["parameters"]:,} parameters) and are decoded by openai-whisper: task {recipe.task}, language
+{recipe.language or "recognised from the first 30 seconds"}.
+
+## Quality
+
+{quality}
+
+Whisper can invent words where nobody speaks. Digital silence is answered with an empty text; noise
+and music are not recognised as such.
+"""

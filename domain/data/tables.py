@@ -1,0 +1,152 @@
+"""Tables in files: CSV or Parquet, by path or by URL."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from domain.data.dataset import Dataset
+from domain.errors import DataError
+from domain.models.contract import ModelSpec, as_word
+from shared.paths import ROOT
+
+_SEPARATORS = (",", ";", "\t", "|")
+_PARQUET = (".parquet", ".pq")
+
+
+def read_table(path: str, spec: ModelSpec) -> Dataset:
+    """The columns that a contract names.
+
+    Args:
+        path: file, or URL as pandas takes it (http, https, s3 …); a relative path counts from the
+            clone. A name that ends in ``.parquet`` or ``.pq`` is Parquet, any other is CSV, which
+            may be compressed.
+
+    Raises:
+        DataError: the file cannot be read, a column is not there, or a row has no target.
+    """
+    frame = read_frame(path)
+    names = [*spec.input_names, spec.output.name]
+    absent = [name for name in names if name not in frame.columns]
+    if absent:
+        raise DataError(
+            f"{path} lacks what the contract of {spec.name} names: {', '.join(absent)}; "
+            f"it has {', '.join(frame.columns)}"
+        )
+    target = known_target(frame[spec.output.name], path)
+    if spec.classes:
+        target = as_words(target)
+    elif not pd.api.types.is_numeric_dtype(target):
+        raise DataError(f"{path}: {target.name} must be numbers, it is {target.dtype}")
+    file = _local(path)
+    source = f"{path}, sha256 {_digest(file)}" if file else path
+    inputs = frame[list(spec.input_names)]
+    return Dataset(spec.name, source, inputs, target, (file,) if file else ())
+
+
+def read_frame(path: str) -> pd.DataFrame:
+    """Every column of a table, with a name of its own and in one of few types.
+
+    Returns:
+        Columns of integers, float64, bool, str or object; a missing value is NaN or None. Times
+        keep their type.
+
+    Raises:
+        DataError: the file is not there, is empty, cannot be parsed, or two columns have one name.
+    """
+    file = _local(path)
+    try:
+        frame = _parquet(file or path) if _is_parquet(path) else _csv(file or path)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {file or path}") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path} is empty") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8, save it as that: {error}") from error
+    except (OSError, ValueError, ImportError) as error:  # parsers' errors are ValueErrors
+        raise DataError(f"cannot read {path}: {error}") from error
+    if frame.empty:
+        raise DataError(f"{path} has no rows")
+    return frame.apply(_simplified)
+
+
+def known_target(target: pd.Series, path: str) -> pd.Series:
+    """The target as it is.
+
+    Raises:
+        DataError: rows have none; they are counted.
+    """
+    missing = int(target.isna().sum())
+    if missing:
+        raise DataError(
+            f"{path}: {missing} of {len(target)} rows have no {target.name}; nothing can be "
+            f"learned from them: take them out of the file"
+        )
+    return target
+
+
+def as_words(column: pd.Series) -> pd.Series:
+    """Values as the contract's words: True is ``true``, 1 and 1.0 are ``1``; missing ones stay."""
+    words = {value: as_word(value) for value in column.dropna().unique().tolist()}
+    return column.astype(object).map(words)
+
+
+def _local(path: str) -> Path | None:
+    return None if "://" in path else ROOT / Path(path).expanduser()
+
+
+def _is_parquet(path: str) -> bool:
+    return path.lower().endswith(_PARQUET)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _parquet(path: Path | str) -> pd.DataFrame:
+    frame = pd.read_parquet(path).reset_index(drop=True)
+    _check_names([str(name) for name in frame.columns])
+    return frame.rename(columns=str)
+
+
+def _csv(path: Path | str) -> pd.DataFrame:
+    # pandas would rename the second of two columns, so the names are read as a row first
+    for separator in _SEPARATORS:
+        options: dict[str, Any] = {"sep": separator, "skipinitialspace": True}
+        names = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
+        if len(names) > 1:
+            break
+    else:
+        options["sep"] = ","
+    _check_names(names.dropna().tolist())
+    frame = pd.read_csv(path, low_memory=False, **options)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError("its rows have more values than its first line has names")
+    return frame
+
+
+def _check_names(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several columns have the name {', '.join(twice)}: give each its own")
+
+
+def _simplified(column: pd.Series) -> pd.Series:
+    """The same values without pandas' own kinds of missing values and categories."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.astype("str")
+    if not pd.api.types.is_extension_array_dtype(column.dtype):
+        return column
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return column.astype(object).where(column.notna(), None) if column.hasnans else column
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        values = column.to_numpy(np.float64, na_value=np.nan) if column.hasnans else column
+        return pd.Series(values, column.index, name=column.name)
+    return column

@@ -1,0 +1,1 @@
+"""Estimators that scikit-learn does not have."""

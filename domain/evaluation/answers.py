@@ -1,0 +1,18 @@
+"""What a native model answers, in the form that every model answers in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from domain.models.contract import ModelSpec
+
+
+def answers_of(estimator: Any, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:
+    """A fitted estimator as a function from encoded rows to answers of shape (n_rows, n_answers).
+
+    Probabilities of the classes, or prediction, lower and upper limit.
+    """
+    return estimator.predict_proba if spec.classes else estimator.predict_interval

@@ -1,0 +1,68 @@
+"""Breast cancer: whether a tumour is malignant, by its cell nuclei (Wisconsin, 1993)."""
+
+from __future__ import annotations
+
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from domain.data.bundled import read_breast_cancer
+from domain.data.dataset import Dataset
+from domain.models.contract import Classes, ModelSpec, Number
+
+_MEASURES = (  # name, unit, largest mean, error and worst value that can be true, meaning
+    ("radius", "px", 100.0, "distance from the centre to the outline"),
+    ("texture", "", 150.0, "spread of the grey values"),
+    ("perimeter", "px", 1000.0, "length of the outline"),
+    ("area", "px²", 10000.0, "area inside the outline"),
+    ("smoothness", "", 1.0, "local variation of the radius"),
+    ("compactness", "", 5.0, "perimeter² ÷ area − 1"),
+    ("concavity", "", 5.0, "how deep the outline is dented"),
+    ("concave_points", "", 1.0, "how many dents the outline has"),
+    ("symmetry", "", 1.0, "difference between the halves"),
+    ("fractal_dimension", "", 1.0, "coastline approximation − 1"),
+)
+_STATISTICS = (
+    ("mean", "mean over the nuclei"),
+    ("error", "standard error"),
+    ("worst", "mean of the three largest"),
+)
+
+SPEC = ModelSpec(
+    name="breast_cancer",
+    description="Whether a breast tumour is malignant, by measures of its cell nuclei.",
+    inputs=tuple(
+        Number(f"{statistic}_{name}", unit, 0.0, largest, f"{meaning}; {how}", nullable=True)
+        for statistic, how in _STATISTICS
+        for name, unit, largest, meaning in _MEASURES
+    ),
+    output=Classes(("malignant", "benign"), "diagnosis"),
+)
+
+
+def load() -> Dataset:
+    """The 569 tumours that come with scikit-learn."""
+    return read_breast_cancer(SPEC)
+
+
+def build(
+    learning_rate: float,
+    max_iter: int,
+    max_leaf_nodes: int,
+    l2_regularization: float,
+    random_state: int,
+) -> Pipeline:
+    """Missing measures are filled with medians; then gradient boosting.
+
+    Trees need no scaling; without it, native and exported model compare the same float32 values.
+    """
+    return make_pipeline(
+        SimpleImputer(strategy="median"),
+        HistGradientBoostingClassifier(
+            learning_rate=learning_rate,
+            max_iter=max_iter,
+            max_leaf_nodes=max_leaf_nodes,
+            l2_regularization=l2_regularization,
+            random_state=random_state,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""How estimators of each library are trained and exported."""

@@ -1,0 +1,86 @@
+"""The right framework for any estimator, and intervals for regressions of all of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from application.ports import CurveReport, Framework
+from domain.errors import ExportError
+from domain.estimators.conformal import ConformalRegressor
+from infrastructure.inference.native import TRUSTED
+from domain.models.contract import ModelSpec
+
+_ADAPTERS = {
+    "skorch": "pytorch",
+    "keras": "keras",
+}  # library of the estimator's class → module here
+
+
+def framework_of(estimator: Any) -> Framework:
+    """The adapter of the library that an estimator belongs to; scikit-learn's where none is known."""
+    libraries = [cls.__module__.partition(".")[0] for cls in type(estimator).__mro__]
+    known = [_ADAPTERS[library] for library in libraries if library in _ADAPTERS]
+    name = known[0] if known else "scikit_learn"
+    return cast(Framework, import_module(f"infrastructure.frameworks.{name}"))
+
+
+class Frameworks:
+    """Trains and exports estimators of every library; fulfils the port `Framework`."""
+
+    def fit(
+        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+    ) -> None:
+        """Fit on encoded rows; the epochs of the folds of a conformal regressor are not told."""
+        if isinstance(estimator, ConformalRegressor):
+            estimator.fit(rows, target)
+        else:
+            framework_of(estimator).fit(estimator, rows, target, report)
+
+    def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path` as ONNX.
+
+        Raises:
+            ExportError: the estimator cannot be exported.
+        """
+        if isinstance(estimator, ConformalRegressor):
+            framework_of(estimator.estimator).export(estimator.estimator_, spec, path)
+            _add_interval(path, estimator.half_width_)
+        else:
+            framework_of(estimator).export(estimator, spec, path)
+
+    def save(self, estimator: Any, _spec: ModelSpec, path: Path) -> None:
+        """Write `path` with skops, which reads it back without unpickling anything.
+
+        Raises:
+            ExportError: a part of it is not scikit-learn's.
+        """
+        # pylint: disable-next=import-outside-toplevel  # only for models that have no ONNX form
+        import skops.io
+
+        skops.io.dump(estimator, path)
+        foreign = set(skops.io.get_untrusted_types(file=path)).difference(TRUSTED)
+        if foreign:
+            raise ExportError(
+                "only what is made of scikit-learn's estimators is served natively; "
+                f"this one holds {', '.join(sorted(foreign))}"
+            )
+
+
+def _add_interval(path: Path, half_width: float) -> None:
+    """Add the outputs ``lower`` and ``upper`` around ``prediction`` to a model."""
+    # pylint: disable-next=import-outside-toplevel  # only regressions need it
+    from onnx import TensorProto, helper, load, save
+
+    model = load(path)
+    graph = model.graph
+    graph.initializer.append(
+        helper.make_tensor("half_width", TensorProto.FLOAT, [1, 1], [half_width])
+    )
+    for name, operator in (("lower", "Sub"), ("upper", "Add")):
+        graph.node.append(helper.make_node(operator, ["prediction", "half_width"], [name]))
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]))
+    save(model, path)

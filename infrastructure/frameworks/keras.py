@@ -1,0 +1,78 @@
+"""Keras networks in Keras's scikit-learn wrappers: trained epoch by epoch, exported by Keras."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from application.ports import CurveReport
+from domain.errors import ExportError
+from domain.estimators.keras_network import keras
+from domain.models.contract import ModelSpec
+from shared.quiet import silenced
+
+_OPSET = 18
+
+
+def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
+    """Fit, and report losses and metrics of each epoch as soon as it has ended."""
+    given = estimator.fit_kwargs
+    callbacks = [*(given or {}).get("callbacks", ()), _Report(report)]
+    estimator.fit_kwargs = {**(given or {}), "callbacks": callbacks}
+    try:
+        estimator.fit(rows, target)
+    finally:
+        estimator.fit_kwargs = given
+
+
+def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
+    """Write `path`: input ``inputs``, output ``probabilities`` or ``prediction``.
+
+    Raises:
+        ExportError: it is no Keras wrapper, or Keras cannot export the network.
+    """
+    network = getattr(estimator, "model_", None)
+    if not isinstance(network, keras.Model):
+        raise ExportError(
+            f"{type(estimator).__name__} around a Keras network cannot be exported: "
+            "put the preprocessing into the network"
+        )
+    name = "probabilities" if spec.classes else "prediction"
+    tf2onnx = logging.getLogger("tf2onnx")
+    level = tf2onnx.level
+    tf2onnx.setLevel(logging.ERROR)
+    try:
+        with silenced(), warnings.catch_warnings(action="ignore"):
+            inputs = keras.Input((spec.width,), name="inputs")
+            keras.Model(inputs, {name: network(inputs)}).export(
+                path, format="onnx", opset_version=_OPSET, verbose=False
+            )
+        onnx.checker.check_model(path)
+    except Exception as error:  # a network can raise anything when it is traced
+        raise ExportError(f"Keras cannot export the network: {error}") from error
+    finally:
+        tf2onnx.setLevel(level)
+
+
+class _Report(keras.callbacks.Callback):
+    """Tells the figures of an epoch when it has ended."""
+
+    def __init__(self, report: CurveReport) -> None:
+        super().__init__()
+        self.report = report
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Called by Keras."""
+        figures = {
+            f"valid_{name.removeprefix('val_')}" if name.startswith("val_") else f"train_{name}": (
+                float(value)
+            )
+            for name, value in (logs or {}).items()
+        }
+        self.report(figures, epoch)

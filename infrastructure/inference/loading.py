@@ -1,0 +1,15 @@
+"""Loading what a package serves, whatever form it is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from application.ports import Model
+from domain.models.contract import ModelSpec
+from infrastructure.inference.native import load_native
+from infrastructure.inference.onnx_runtime import load_onnx
+
+
+def load_served(path: Path, spec: ModelSpec) -> Model:
+    """A model from ``model.onnx`` or ``model.skops``."""
+    return load_onnx(path, spec) if path.suffix == ".onnx" else load_native(path, spec)

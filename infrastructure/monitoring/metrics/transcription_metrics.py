@@ -1,0 +1,71 @@
+"""Metrics of a transcription service for Prometheus; see `model_metrics` for several workers."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+
+SECONDS_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+FACTOR_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class TranscriptionMetricsCollector:
+    """Counts what one version of a model hears.
+
+    Args:
+        model_name, version: labels of every metric.
+        registry: where the metrics are registered; a test makes its own.
+    """
+
+    def __init__(
+        self, model_name: str, version: str, registry: CollectorRegistry = REGISTRY
+    ) -> None:
+        self._labels = (model_name, version)
+        names = ("model_name", "version")
+        self._transcriptions = Counter(
+            "ml_transcriptions",
+            "Recordings answered, by language.",
+            (*names, "language"),
+            registry=registry,
+        )
+        self._errors = Counter(
+            "ml_prediction_errors",
+            "Requests that were not answered, by reason.",
+            (*names, "error_type"),
+            registry=registry,
+        )
+        self._audio = Counter(
+            "ml_audio_seconds", "Seconds of audio answered.", names, registry=registry
+        ).labels(*self._labels)
+        self._duration = Histogram(
+            "ml_prediction_duration_seconds",
+            "Seconds of work on a recording, without waiting for its turn.",
+            names,
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        ).labels(*self._labels)
+        self._factor = Histogram(
+            "ml_real_time_factor",
+            "Seconds of work per second of audio.",
+            names,
+            buckets=FACTOR_BUCKETS,
+            registry=registry,
+        ).labels(*self._labels)
+
+    def record_transcription(
+        self, language: str | None, audio_seconds: float, seconds: float
+    ) -> None:
+        """Count one answered request.
+
+        Args:
+            language: code of the language; None where nothing was said.
+            audio_seconds: length of the recording.
+            seconds: length of the work.
+        """
+        self._transcriptions.labels(*self._labels, language or "none").inc()
+        self._audio.inc(audio_seconds)
+        self._duration.observe(seconds)
+        self._factor.observe(seconds / audio_seconds)
+
+    def record_error(self, error_type: str) -> None:
+        """Count a request that was not answered."""
+        self._errors.labels(*self._labels, error_type).inc()
