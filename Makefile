@@ -26,7 +26,7 @@ RECEIPTS_DIR ?= $(CURDIR)/build
 RELEASES_DIR ?= $(CURDIR)/.releases
 # a value in .env may stand in quotes
 $(foreach name,MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR PREDICTION_LOG_URL,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
-export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS TORCH
+export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS ACCELERATOR TORCH_INDEX WHISPER_MODEL WHISPER_DOWNLOAD
 ifneq ($(PREDICTION_LOG_URL),)
 export PREDICTION_LOG_URL
 endif
@@ -44,11 +44,12 @@ python_files = $(foreach folder,$(1),$(wildcard $(folder)/*.py $(folder)/*/*.py 
 stale = $(shell [ .venv/.$(1) -nt poetry.lock ] && [ .venv/.$(1) -nt pyproject.toml ] || echo install-$(1))
 CORE := $(call stale,core)
 DEV := $(call stale,dev)
+ALL := $(if $(call stale,all),install)
 
 ##@ Start here
 help: ## List every target
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\nVariables: MODEL=%s CONFIG PORT=%s WORKERS=%s ENV=%s ENGINE EXTRAS=%s TORCH THRESHOLD\n' '$(MODEL)' '$(PORT)' '$(WORKERS)' '$(ENV)' '$(EXTRAS)'
+	@printf '\nVariables: MODEL=%s CONFIG PORT=%s WORKERS=%s ENV=%s ENGINE EXTRAS=%s ACCELERATOR THRESHOLD\n' '$(MODEL)' '$(PORT)' '$(WORKERS)' '$(ENV)' '$(EXTRAS)'
 quickstart: ## Install, train, validate, build, serve, predict: everything once
 	@bash scripts/quickstart.sh
 all: install format lint test checkgpu ## Install everything, then format, lint, test and checkgpu
@@ -63,8 +64,8 @@ install-core: ## Only what the iris chain needs to run
 installed: $(CORE) ## Install the core unless that was done since the lock last changed
 hooks: $(DEV) ## Install the git hooks, which call make
 	@$(PY) -m pre_commit install --hook-type pre-commit --hook-type pre-push
-checkgpu: $(CORE) ## Show driver, GPUs and what each framework sees (REQUIRE_GPU=1 fails without one)
-	@$(PY) -m shared.gpu
+checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes (JSON=1; REQUIRE_GPU=1 fails without one)
+	@$(PY) -m shared.gpu $(if $(JSON),--json)
 
 ##@ Model
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
@@ -74,6 +75,9 @@ containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's
 mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
 	@$(PY) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
 
+# the data files that the last training read
+-include $(RECEIPTS)/train.d
+
 # A step whose variables are not those that its receipt was made with is done again. Paths count from
 # the clone, so that state can move to another one.
 train_variables = $(subst $(CURDIR)/,,$(CONFIG) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI))
@@ -82,7 +86,7 @@ containerize_variables = $(ENGINE)
 changed = $(shell echo '$($(1)_variables)' | cmp -s - $(RECEIPTS)/$(1).variables || echo FORCE)
 remember = echo '$($(1)_variables)' >$(RECEIPTS)/$(1).variables
 
-$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train) | $(CORE)
+$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/frameworks infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
 	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
 	@$(call remember,train)
@@ -145,9 +149,12 @@ test-unit: $(DEV) ## Unit tests, with coverage as coverage.xml and htmlcov/
 test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento; its service test and load test
 	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest application/inference/services/test_service.py tests/integration/test_load_performance.py
 check: lint-check test ## What must hold before a commit lands
-ci: check ## What .ci/run, GitHub Actions and the hooks call
+ci: $(ALL) check ## What .ci/run calls: check with every model, so everything is installed first
 benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
 	@$(PY) -m tests.benchmarks.training
+
+models-report: $(ALL) ## Carry every model through its chain; the table goes into the README
+	@$(PY) -m tests.benchmarks.models_report
 
 ##@ Keep house
 state-save: ## Pack receipts, packages, tracking and Bentos into state.tar.gz
@@ -161,4 +168,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark models-report state-save state-load clean

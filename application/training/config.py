@@ -6,10 +6,9 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, Required, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from domain.errors import ConfigError
 from domain.models.catalog import CatalogModel
@@ -19,7 +18,7 @@ _NAME = r"^[a-z][a-z0-9_]*$"  # what MLflow, the Bento store and a folder all ac
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
 
 class DataConfig(_Strict):
@@ -118,17 +117,16 @@ def _arguments(
 ) -> dict[str, Any]:
     """Values checked against a function's parameters, whose types and defaults are the schema."""
     hints = get_type_hints(function, include_extras=True)
-    schema = {
-        name: (Required if parameter.default is parameter.empty else NotRequired)[hints[name]]
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
         for name, parameter in inspect.signature(function).parameters.items()
     }
-    keys: Any = TypedDict("keys", schema)  # type: ignore[misc]
-    keys.__pydantic_config__ = ConfigDict(extra="forbid")
+    schema = create_model("Arguments", __base__=_Strict, **fields)
     try:
-        checked: dict[str, Any] = TypeAdapter(keys).validate_json(json.dumps(values), strict=True)
+        checked = schema.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise ConfigError(f"the configuration: {_describe(error, block)}") from error
-    return checked
+    return {name: getattr(checked, name) for name in fields}
 
 
 def _describe(error: ValidationError, *prefix: str) -> str:

@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from domain.errors import DataError
 
 
-class ConformalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class ConformalRegressor(RegressorMixin, BaseEstimator):
     """Any regressor, with an interval of one width around its predictions.
 
     The width is a quantile of the errors that the regressor makes on rows left out of its training,
@@ -47,15 +47,15 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             DataError: too few rows for an interval of that coverage.
         """
-        level = np.ceil((len(rows) + 1) * self.coverage) / len(rows)
-        if level > 1 or len(rows) < self.folds:
+        rank = int(np.ceil((len(rows) + 1) * self.coverage))
+        if rank > len(rows) or len(rows) < self.folds:
             raise DataError(
                 f"{len(rows)} rows are too few for intervals that hold {self.coverage:g}"
             )
         folds = KFold(self.folds, shuffle=True, random_state=self.random_state)
         predicted = cross_val_predict(clone(self.estimator), rows, target, cv=folds)
         errors = np.abs(np.asarray(target) - np.asarray(predicted).reshape(-1))
-        self.half_width_ = float(np.quantile(errors, level, method="higher"))
+        self.half_width_ = float(np.sort(errors)[rank - 1])
         self.estimator_ = clone(self.estimator).fit(rows, target)
         return self
 

@@ -10,9 +10,10 @@ Training, batches and requests are all encoded by `ModelSpec.encode`, so they ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -135,14 +136,15 @@ class Tensor:
         """
         encoded = np.empty((len(values), self.width), dtype=np.float32)
         for row, value in enumerate(values):
+            expected = f"row {row}, {self.name}: expected {_by(self.shape)} numbers, got"
             try:
                 array = np.asarray(value)
-            except ValueError:
-                array = np.empty(0, dtype=object)  # ragged
-            if array.shape != self.shape or array.dtype.kind not in "iuf":
-                shape = " × ".join(map(str, self.shape))
-                got = " × ".join(map(str, array.shape)) or "a single value"
-                raise InputError(f"row {row}, {self.name}: expected {shape} numbers, got {got}")
+            except ValueError as error:
+                raise InputError(f"{expected} lists of different lengths") from error
+            if array.shape != self.shape:
+                raise InputError(f"{expected} {_by(array.shape) or 'a single value'}")
+            if array.dtype.kind not in "iuf":
+                raise InputError(f"{expected} values that are none")
             bad = ~((array >= self.minimum) & (array <= self.maximum))
             if bad.any():
                 first = array[bad][0]
@@ -192,7 +194,7 @@ class Text:
                     f"at most {self.max_length}"
                 )
             else:
-                encoded[row] = value
+                encoded[row] = str(value)
         return encoded
 
 
@@ -334,7 +336,8 @@ class ModelSpec:
 
     def columns_of(self, *kinds: type[Input]) -> list[int]:
         """Positions of the inputs of these kinds in the array that the model gets."""
-        found, start = [], 0
+        found: list[int] = []
+        start = 0
         for item in self.inputs:
             if isinstance(item, kinds):
                 found += range(start, start + item.width)
@@ -356,7 +359,7 @@ class ModelSpec:
         for name in self.input_names:
             if name not in columns:
                 raise InputError(f"{name} is not there: expected {_list(self.input_names)}")
-        parts = [item.encode(np.asarray(columns[item.name])) for item in self.inputs]
+        parts = [item.encode(_column(columns[item.name])) for item in self.inputs]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
     def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -380,8 +383,11 @@ class ModelSpec:
                     f"row {index} has {len(row)} values, expected {expected}: "
                     f"{_list(self.input_names)}"
                 )
-        if self.is_numeric:
-            return _check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
+        if self.is_numeric and _are_plain(chain.from_iterable(rows)):
+            try:
+                return _check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
+            except OverflowError:
+                pass  # below it is told where that number is
         parts = [item.encode(column) for item, column in zip(self.inputs, zip(*rows))]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
@@ -472,14 +478,30 @@ def _check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
 
 
 def _floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """float64 of shape (n_rows,); None is NaN."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        for row, value in enumerate(values):
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not number and not _is_missing(value):
-                raise InputError(f"row {row}, {name}: {_shown(value)} is not a number")
-    return array.astype(np.float64)
+    """float64 of shape (n_rows,); None is NaN, and what float64 cannot hold is infinite."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return values.astype(np.float64)
+    numbers = np.full(len(values), np.nan)
+    for row, value in enumerate(values):
+        if _is_missing(value):
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            raise InputError(f"row {row}, {name}: {_shown(value)} is not a number")
+        try:
+            numbers[row] = value
+        except OverflowError:
+            numbers[row] = np.inf if value > 0 else -np.inf
+    return numbers
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Whether they are Python's own numbers, or None: no words or booleans that NumPy converts."""
+    return set(map(type, values)) <= {int, float, type(None)}
+
+
+def _column(values: Any) -> Sequence[Any] | np.ndarray:
+    """The values of a column one by one; NumPy would make words of a list that holds one."""
+    return values if isinstance(values, list | tuple) else np.asarray(values)
 
 
 def _is_missing(value: Any) -> bool:
@@ -488,6 +510,10 @@ def _is_missing(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     return repr(value)[:60]
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _list(names: Sequence[str]) -> str:

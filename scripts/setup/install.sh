@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what poetry.lock says into .venv: `install.sh core`, `install.sh dev` (core and the
 # development tools) or `install.sh all` (everything; EXTRAS="torch ray" chooses extras).
-# TORCH=cpu takes PyTorch's CPU build, TORCH=cuda the one for NVIDIA GPUs; unset, a GPU decides.
+# ACCELERATOR=cpu takes the builds for the CPU, ACCELERATOR=cuda those for NVIDIA GPUs; unset, a GPU
+# decides. TORCH_INDEX is where PyTorch's CPU build comes from, if not from download.pytorch.org.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -13,8 +14,19 @@ case $what in
         options=(--with "dev,notebook")
         for extra in ${EXTRAS:-all}; do options+=(-E "$extra"); done
         ;;
-    --help) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --help) sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "error: unknown set $what: core, dev or all" >&2; exit 2 ;;
+esac
+
+accelerator=${ACCELERATOR:-}
+if [ -z "$accelerator" ]; then
+    accelerator=cpu
+    # it can end with 0 without a GPU
+    if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU'; then accelerator=cuda; fi
+fi
+case $accelerator in
+    cpu | cuda) ;;
+    *) echo "error: unknown ACCELERATOR $accelerator: cpu, cuda, or none to let a GPU decide" >&2; exit 2 ;;
 esac
 
 poetry=$(bash scripts/setup/setup_poetry.sh)
@@ -28,26 +40,41 @@ fi
 uv=$(dirname "$(realpath "$poetry")")/uv
 [ -x "$uv" ] || uv=$(command -v uv) || { .venv/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9; uv=.venv/bin/uv; }
 install() { "$uv" pip install --native-tls --python .venv/bin/python --no-deps --compile-bytecode --quiet "$@"; }
+remove() { "$uv" pip uninstall --python .venv/bin/python --quiet "$@"; }
+pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 requirements=$(mktemp)
-trap 'rm -f "$requirements"' EXIT
+trap 'rm -f "$requirements"*' EXIT
 "$poetry" export "${options[@]}" >"$requirements" 2>/dev/null
-cuda='^(torch|triton|cuda-.*|nvidia-(cu|nccl|nv).*)=='
-if [ "${TORCH:-}" != cuda ] && [ "$(uname)" = Linux ] &&
-    { [ "${TORCH:-}" = cpu ] || ! nvidia-smi >/dev/null 2>&1; }; then
-    if grep -q '^torch==' "$requirements"; then
+# leave what the pattern names out, each with its lines of hashes
+without() {
+    awk -v names="^($1)(\\\\[|==)" '/^[^ ]/ { skip = $0 ~ names } !skip' "$requirements" >"$requirements.rest"
+    mv "$requirements.rest" "$requirements"
+}
+version=$(sed -nE 's/^torch==([^ ;]+).*/\1/p' "$requirements")
+if [ "$(uname)" = Linux ] && [ "$accelerator" = cpu ]; then
+    # PyTorch's CPU build is another file than the locked one; TensorFlow's is the same, and without
+    # NVIDIA's libraries it computes on the CPU
+    libraries='triton|cuda-.*|nvidia-(cu|nccl|nv).*'
+    without "torch|$libraries"
+    if [ -n "$version" ]; then
         echo "installing PyTorch's CPU build ..." >&2
-        version=$(sed -nE 's/^torch==([^ ]+).*/\1/p' "$requirements")
-        .venv/bin/python -m pip install --disable-pip-version-check -qq --no-deps "torch==$version+cpu" \
+        pip install -qq --no-deps "torch==$version+cpu" \
             --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
+        # nothing needs them any more, and TensorFlow would still use a GPU with them
+        mapfile -t old < <(pip list --format freeze | sed -nE "s/^($libraries)==.*/\1/p")
+        [ "${#old[@]}" = 0 ] || remove "${old[@]}"
     fi
-    # the CPU build is another file than the locked one, and needs none of the CUDA packages
-    awk -v cuda="$cuda" '/^[^ ]/ { skip = $0 ~ cuda } !skip' "$requirements" >"$requirements.cpu"
-    mv "$requirements.cpu" "$requirements"
+elif [ -n "$version" ]; then
+    # to uv, an installed 2.13.0+cpu is the 2.13.0 that is wanted
+    if pip list --format freeze | grep -q '^torch==.*+cpu$'; then remove torch; fi
+    # both are the files nvidia/{cudnn,nccl}/lib/*: PyTorch's CUDA 13 ones stay whole
+    without 'nvidia-(cudnn|nccl)-cu12'
 fi
 echo "installing $(grep -c '==' "$requirements") packages into .venv ..." >&2
 install --require-hashes -r "$requirements"
 env -u VIRTUAL_ENV -u CONDA_PREFIX "$poetry" install --only-root --quiet
 .venv/bin/python -m compileall -q domain application infrastructure shared
-for done in core ${what/core/}; do touch ".venv/.$done"; done
-[ "$what" != all ] || touch .venv/.dev
+touch .venv/.core
+[ "$what" = core ] || touch .venv/.dev
+if [ "$what" = all ] && [ "${EXTRAS:-all}" = all ]; then touch .venv/.all; fi
