@@ -68,6 +68,9 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes (JSON=1;
 	@$(PY) -m shared.gpu $(if $(JSON),--json)
 
 ##@ Model
+new-model: $(CORE) ## Write a model for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT)
+	@[ -n '$(NAME)' ] && [ -n '$(DATA)' ] && [ -n '$(TARGET)' ] || { echo 'error: say what to make: make new-model NAME=churn DATA=churn.csv TARGET=churned' >&2; exit 2; }
+	@$(PY) -m application.scaffold.new_model --name '$(NAME)' --data '$(DATA)' --target '$(TARGET)' $(if $(TASK),--task '$(TASK)') $(if $(LEAVE_OUT),--leave-out '$(LEAVE_OUT)')
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
@@ -168,4 +171,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark models-report state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark models-report state-save state-load clean

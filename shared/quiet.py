@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Nothing that the block writes to standard error is seen, compiled code's neither.
+    """Nothing that the block writes to standard error is seen; compiled code's neither.
 
-    It holds for the whole process, so keep the block short. What was written is shown after all
-    when the block raises.
+    It holds for the whole process, so keep the block short; errors that it raises are not touched.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as noise:
-        os.dup2(noise.fileno(), 2)
-        try:
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
+            os.dup2(nowhere.fileno(), 2)
             yield
-        except BaseException:
-            noise.seek(0)
-            os.write(terminal, noise.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)

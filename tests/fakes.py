@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,18 +16,21 @@ import numpy as np
 from application.inference.predictor import Answered
 from application.monitoring.accounting import identities
 from application.ports import (
-    Classifier,
+    CurveReport,
     FigureData,
     LabelledPrediction,
     LiveErrors,
     LoggedPrediction,
+    Model,
     RegisteredVersion,
     Traffic,
     TrainingRecord,
 )
 from domain.data.dataset import Dataset
 from domain.errors import RegistryError
+from domain.evaluation.answers import answers_of
 from domain.models import iris
+from domain.models.catalog import CatalogModel
 from domain.models.contract import ModelSpec
 
 SETOSA = (5.1, 3.5, 1.4, 0.2)
@@ -56,37 +59,59 @@ class FakeClassifier:
         return probabilities
 
 
-class FakeExporter:
-    """Writes the estimator as a pickle.
+class FakeFramework:
+    """Trains by `fit`, in silence or in epochs, and writes estimators as pickles.
 
     Args:
-        failure: raised after the file has been written.
+        epochs: reported by each fit; the loss halves in each.
+        journal: told when a fit has ended.
+        failure: raised after a file has been written.
     """
 
-    def __init__(self, failure: Exception | None = None) -> None:
-        self._failure = failure
+    def __init__(
+        self, epochs: int = 0, journal: list[str] | None = None, failure: Exception | None = None
+    ) -> None:
+        self.epochs = epochs
+        self.journal: list[str] = [] if journal is None else journal
+        self.failure = failure
 
-    def __call__(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+    def fit(
+        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+    ) -> None:
+        """Fit, and report the epochs."""
+        estimator.fit(rows, target)
+        for epoch in range(self.epochs):
+            report({"train_loss": 0.5**epoch, "valid_loss": 2 * 0.5**epoch}, epoch)
+        self.journal.append("fit ended")
+
+    def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path`."""
+        self._write(estimator, spec, path)
+
+    def save(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path`."""
+        self._write(estimator, spec, path)
+
+    def _write(self, estimator: Any, _spec: ModelSpec, path: Path) -> None:
         path.write_bytes(pickle.dumps(estimator))
-        if self._failure:
-            raise self._failure
+        if self.failure:
+            raise self.failure
 
 
 class FakeLoader:
-    """Reads what a `FakeExporter` wrote.
+    """Reads what a `FakeFramework` wrote.
 
     Args:
-        error: added to every probability.
+        error: added to every answer.
     """
 
     def __init__(self, error: float = 0.0) -> None:
         self._error = error
 
-    def __call__(self, path: Path) -> Classifier:
+    def __call__(self, path: Path, spec: ModelSpec) -> Model:
         """The model as a function."""
-        estimator = pickle.loads(path.read_bytes())
-        return lambda rows: (estimator.predict_proba(rows) + self._error).astype(np.float32)
+        answers = answers_of(pickle.loads(path.read_bytes()), spec)
+        return lambda rows: (answers(rows) + self._error).astype(np.float32)
 
 
 class FakeDrawFigures:
@@ -105,11 +130,31 @@ class FakeDrawFigures:
 
 
 class FakeTracker:
-    """Keeps the records of training runs; versions count from 1."""
+    """Keeps the records of training runs; versions count from 1.
 
-    def __init__(self, failure: Exception | None = None) -> None:
+    Args:
+        failure: raised when a run is to be recorded.
+        journal: told of the runs that begin, of their epochs and of how they end.
+    """
+
+    def __init__(self, failure: Exception | None = None, journal: list[str] | None = None) -> None:
         self.records: list[TrainingRecord] = []
+        self.journal: list[str] = [] if journal is None else journal
         self._failure = failure
+
+    def begin(self, experiment_name: str, run_name: str) -> str:
+        """Begin a run."""
+        self.journal.append(f"begun {experiment_name} {run_name}")
+        return "begun-run"
+
+    def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
+        """Keep the figures of an epoch."""
+        shown = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+        self.journal.append(f"{run_id} epoch {epoch}: {shown}")
+
+    def fail(self, run_id: str) -> None:
+        """End a run that came to nothing."""
+        self.journal.append(f"{run_id} failed")
 
     def record(self, record: TrainingRecord) -> RegisteredVersion:
         """Keep one record."""
@@ -117,7 +162,9 @@ class FakeTracker:
             raise self._failure
         self.records.append(record)
         number = len(self.records)
-        return RegisteredVersion(record.model_name, str(number), f"run-{number}")
+        run_id = record.run_id or f"run-{number}"
+        self.journal.append(f"{run_id} recorded")
+        return RegisteredVersion(record.model_name, str(number), run_id)
 
 
 class FakeRegistry:
@@ -304,9 +351,11 @@ class FakePackage:
         return self.native
 
 
-def fake_model(dataset: Dataset) -> Any:
-    """The iris model of the catalog with other data."""
-    return SimpleNamespace(SPEC=iris.SPEC, load=lambda: dataset, build=iris.build)
+def fake_model(
+    dataset: Dataset, spec: ModelSpec = iris.SPEC, build: Callable[..., Any] = iris.build
+) -> CatalogModel:
+    """The iris model of the catalog, or another one, with other data."""
+    return SimpleNamespace(SPEC=spec, load=lambda: dataset, build=build)
 
 
 def answered_request(request_id: str, *rows: Sequence[float], at: float = 0.0) -> Answered:

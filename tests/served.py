@@ -23,9 +23,14 @@ READY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Home:
-    """A place of its own for everything that the chain writes."""
+    """A place of its own for everything that the chain writes.
+
+    Attributes:
+        root: the clone that it runs in.
+    """
 
     folder: Path
+    root: Path = ROOT
 
     @property
     def environment(self) -> dict[str, str]:
@@ -33,6 +38,7 @@ class Home:
         inherited = {key: value for key, value in os.environ.items() if key not in _MAKE_STATE}
         return {
             **inherited,
+            "PYTHONPATH": str(self.root),  # the installed packages are those of this clone
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
             "MODEL_REGISTRY_DIR": str(self.folder / "packages"),
             "BENTOML_HOME": str(self.folder / "bentoml"),
@@ -49,7 +55,7 @@ class Home:
         """Run a command from the root of the clone."""
         return subprocess.run(
             command,
-            cwd=ROOT,
+            cwd=self.root,
             env={**self.environment, **environment},
             capture_output=True,
             text=True,

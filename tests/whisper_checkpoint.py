@@ -1,4 +1,4 @@
-"""A small Whisper checkpoint with random weights: real dimensions, loading and decoding, no sense."""
+"""A small Whisper checkpoint with random weights: loaded and decoded as a real one, no sense."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def check_golden(spec: ModelSpec, answers: Any, recorded: Any) -> None:
             f"recorded were {expected.shape}"
         )
     difference = Parity.of(expected, given, spec).largest_difference
-    if not difference <= GOLDEN_TOLERANCE:  # NaN too
+    if np.isnan(difference) or difference > GOLDEN_TOLERANCE:
         raise PackageError(
             f"the answers to the golden requests differ by {difference:.1e} "
             f"from those recorded in training (tolerance {GOLDEN_TOLERANCE:.0e})"

@@ -15,7 +15,8 @@ from domain.models.contract import Audio, ModelSpec
 SILENCE = 3e-4
 """Largest amplitude, of 1, of what counts as silence: −70 dB, some ten steps of 16-bit audio."""
 
-GOLDEN_RECORDING = "golden.flac"
+CHECKPOINT, DECODING, GOLDEN_RECORDING = "model.pt", "decoding.json", "golden.flac"
+"""Files of a package: the weights, how they are decoded, and what a server must hear again."""
 
 
 class NotAudioError(InputError):
@@ -65,6 +66,9 @@ class SpeechEngine(Protocol):
 
     def __call__(self, samples: np.ndarray, language: str | None = None) -> Transcription:
         """Recognise mono samples; without a language, that of the configuration."""
+
+    def first_words(self, samples: np.ndarray) -> str:
+        """The first words of mono samples, the same on every device."""
 
     def check_language(self, language: str | None) -> None:
         """Raise InputError where the weights do not know this language."""
@@ -149,14 +153,20 @@ def input_of(spec: ModelSpec) -> Audio:
     return item
 
 
-def replay_golden(transcriber: Transcriber, recording: bytes, text: str) -> None:
+def replay_golden(
+    engine: SpeechEngine, decode: Decode, spec: ModelSpec, recording: bytes, words: str
+) -> None:
     """Compare what the model hears in the golden recording with what it heard in training.
+
+    Args:
+        words: the first words that were recorded.
 
     Raises:
         PackageError: it hears something else; such a model must not serve.
     """
-    heard = transcriber.transcribe(transcriber.decode(recording)).text
-    if heard != text:
+    taken = input_of(spec)
+    heard = engine.first_words(decode(recording, taken.sample_rate, taken.max_seconds))
+    if heard != words:
         raise PackageError(
-            f"the model hears {heard[:80]!r} in its golden recording, recorded was {text[:80]!r}"
+            f"the model hears {heard!r} in its golden recording, recorded was {words!r}"
         )

@@ -44,10 +44,8 @@ The served model differs from the native one by at most {parity:.1e}.
 
 def inputs_table(spec: ModelSpec) -> str:
     """The inputs as a Markdown table."""
-    rows = "\n".join(
-        f"| {item.name} | {item.kind} | {describe_values(item)} | {item.description} |"
-        for item in spec.inputs
-    )
+    cells = ((i.name, i.kind, describe_values(i), i.description) for i in spec.inputs)
+    rows = "\n".join(f"| {' | '.join(map(_escaped, row))} |" for row in cells)
     return f"| input | kind | values | meaning |\n|---|---|---|---|\n{rows}"
 
 
@@ -82,3 +80,8 @@ def describe_output(output: Output) -> str:
             )
         case _:
             return "Answers what was said: text, language, and segments with their times."
+
+
+def _escaped(text: str) -> str:
+    """Text as a cell of a table."""
+    return " ".join(text.replace("|", "\\|").split())

@@ -36,7 +36,7 @@ from domain.evaluation.metrics import Report, evaluate, log_loss
 from domain.evaluation.parity import Parity
 from domain.models.catalog import CatalogModel
 from domain.models.contract import ModelSpec, Quantity
-from domain.monitoring.profile import profile_inputs
+from domain.monitoring.profile import profile_inputs, profile_outputs
 
 _MOST_GOLDEN = 20
 
@@ -319,7 +319,12 @@ def _write_package(
             "training": fitted.training.row_hashes.tolist(),
         },
     )
-    draft.write_json("profile.json", profile_inputs(spec, fitted.training.encoded(spec)))
+    learned = fitted.training.encoded(spec)
+    profiles = {
+        "prediction": profile_outputs(spec, served(learned)),
+        **profile_inputs(spec, learned),  # an input that is itself called so has the name
+    }
+    draft.write_json("profile.json", profiles)
     answers = served(spec.encode_rows(golden))
     draft.write_json("golden.json", {"rows": golden, "answers": answers.tolist()})
     draft.write_json(

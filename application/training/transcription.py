@@ -14,45 +14,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from application.inference.transcriber import (
+    CHECKPOINT,
+    DECODING,
     GOLDEN_RECORDING,
     Decode,
     SpeechEngine,
     Transcriber,
-    Transcription,
 )
 from application.ports import Progress, RegisteredVersion, Tracker, TrainingRecord
+from application.training.config import TrainingConfig
 from domain.data.dataset import Dataset
 from domain.errors import DataError, InputError
 from domain.evaluation.word_error_rate import WordErrorReport, WordErrors
+from domain.models.catalog import CatalogModel
 from domain.models.contract import ModelSpec
 
-CHECKPOINT = "model.pt"
-DECODING = "decoding.json"
 _GOLDEN_SECONDS = 30
-
-
-class SpeechModel(Protocol):
-    """What the module of a model that hears holds; see `domain.models.speech`."""
-
-    SPEC: ModelSpec
-    load: Callable[..., Dataset]
-    build: Callable[..., Any]
-
-
-class SpeechConfig(Protocol):
-    """What is read of a `TrainingConfig`."""
-
-    experiment_name: str
-    model_name: str
-    version: str
-    model: Any
-    data: Any
-
-    def parameters(self) -> dict[str, Any]:
-        """Every value with a dotted name, for tracking."""
-
-    def model_dump(self) -> dict[str, Any]:
-        """The configuration as plain data."""
 
 
 class PackageDraft(Protocol):
@@ -95,11 +72,13 @@ class SpeechCandidate:
 
     Attributes:
         report: word errors on the manifest; None where there was none.
+        data_files: the weights, the manifest and its recordings.
     """
 
     package: Path
     registered: RegisteredVersion
     report: WordErrorReport | None
+    data_files: tuple[Path, ...]
 
 
 @dataclass
@@ -123,8 +102,8 @@ class _Evaluation:
 
 
 def package_weights(
-    model: SpeechModel,
-    config: SpeechConfig,
+    model: CatalogModel,
+    config: TrainingConfig,
     draft: PackageDraft,
     *,
     tools: SpeechTools,
@@ -143,11 +122,14 @@ def package_weights(
         provenance: what the environment adds to ``provenance.json``.
 
     Raises:
-        ConfigError: the weights are not there.
+        ConfigError: the weights are not there, or the configuration has not the keys that the
+            model's `build` and `load` take.
         DataError: the manifest or one of its recordings cannot be read.
+        InputError: the weights do not know the configured language.
         PackageError: the weights are no checkpoint.
     """
-    recipe, dataset = model.build(**_plain(config.model)), model.load(**_plain(config.data))
+    recipe = model.build(**config.build_arguments(model))
+    dataset = model.load(**config.load_arguments(model))
     found = tools.find_weights(recipe.weights)
     checkpoint = draft.folder / CHECKPOINT
     shutil.copyfile(found, checkpoint)
@@ -159,10 +141,10 @@ def package_weights(
 
     evaluation = _evaluate(transcriber, dataset, tools)
     report = evaluation.report
-    progress("quality", str(report) if report else "not measured: data.manifest names none")
+    progress("quality", str(report) if report else "not measured: data.manifest is null")
 
-    heard = _write_golden(draft, transcriber, dataset, tools)
-    progress("golden", f"{heard.duration:.1f} s of audio, heard {heard.text[:60]!r}")
+    words = _write_golden(draft, transcriber, dataset, tools)
+    progress("golden", f"first words {words[:60]!r}")
     metrics = _metrics(evaluation, about)
     draft.write_json("contract.json", model.SPEC.to_dict())
     draft.write_json(DECODING, decoding)
@@ -190,7 +172,11 @@ def package_weights(
             package=package,
             package_version=package.name,
             spec=model.SPEC,
-            parameters={**config.parameters(), "weights.sha256": about["sha256"]},
+            parameters={
+                **config.parameters(),
+                "weights.source": about["source"],
+                "weights.sha256": about["sha256"],
+            },
             metrics=metrics,
             tags={"git_commit": str(provenance["git_commit"])},
             dataset={
@@ -208,7 +194,7 @@ def package_weights(
     progress(
         "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
     )
-    return SpeechCandidate(package, registered, report)
+    return SpeechCandidate(package, registered, report, (found, *dataset.files))
 
 
 def _evaluate(transcriber: Transcriber, dataset: Dataset, tools: SpeechTools) -> _Evaluation:
@@ -246,16 +232,16 @@ def _decoded(transcriber: Transcriber, file: Path, language: str | None = None) 
 
 def _write_golden(
     draft: PackageDraft, transcriber: Transcriber, dataset: Dataset, tools: SpeechTools
-) -> Transcription:
-    """Write the first recording of the manifest, or a tone, with what is heard in it."""
+) -> str:
+    """Write the first recording of the manifest, or a tone, with the first words heard in it."""
     rate = transcriber.input.sample_rate
     files = dataset.files[1:2]
     samples = _decoded(transcriber, files[0])[: _GOLDEN_SECONDS * rate] if files else _tone(rate)
     path = draft.folder / GOLDEN_RECORDING
     tools.write_flac(path, samples, rate)
-    heard = transcriber.transcribe(_decoded(transcriber, path))  # as a server will decode it
-    draft.write_json("golden.json", {"rows": [[GOLDEN_RECORDING]], "answers": [[heard.text]]})
-    return heard
+    words = transcriber.engine.first_words(_decoded(transcriber, path))  # as a server decodes it
+    draft.write_json("golden.json", {"rows": [[GOLDEN_RECORDING]], "answers": [[words]]})
+    return words
 
 
 def _tone(rate: int, seconds: float = 3.0) -> np.ndarray:
@@ -280,14 +266,9 @@ def _digest_of(path: Path) -> dict[str, Any]:
     return {"sha256": digest, "bytes": path.stat().st_size}
 
 
-def _plain(block: Any) -> dict[str, Any]:
-    """A block of the configuration as keyword arguments."""
-    return dict(block if isinstance(block, Mapping) else block.model_dump())
-
-
 def _card(
     spec: ModelSpec,
-    config: SpeechConfig,
+    config: TrainingConfig,
     recipe: Any,
     about: Mapping[str, Any],
     evaluation: _Evaluation,

@@ -22,8 +22,8 @@ def judge(
     """Ask every gate.
 
     Args:
-        threshold: largest word error rate that is accepted; None accepts weights whose errors
-            nobody has counted.
+        threshold: smallest word accuracy, 1 − word error rate, that is accepted; None accepts
+            weights whose errors nobody has counted.
         replay: has the packaged model hear its golden recording again; PackageError where it hears
             something else.
     """
@@ -31,7 +31,7 @@ def judge(
 
 
 def quality(metrics: dict[str, Any], threshold: float | None) -> Verdict:
-    """Refuse when the word error rate is above the threshold, or was not measured."""
+    """Refuse when the word accuracy is below the threshold, or was not measured."""
     rate = metrics.get("word_error_rate")
     if threshold is None:
         measured = "not measured" if rate is None else f"{rate:.3f}"
@@ -45,8 +45,8 @@ def quality(metrics: dict[str, Any], threshold: float | None) -> Verdict:
         return Verdict("quality", False, reason)
     interval = metrics["word_error_rate_interval"]
     told = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    reason = f"word error rate {rate:.3f}{told}, threshold {threshold:.3f}"
-    return Verdict("quality", rate <= threshold, reason)
+    reason = f"word error rate {rate:.3f}{told}, accuracy {1 - rate:.3f}, threshold {threshold:.3f}"
+    return Verdict("quality", 1 - rate >= threshold, reason)
 
 
 def golden(replay: Callable[[], None]) -> Verdict:

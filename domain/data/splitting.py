@@ -35,7 +35,7 @@ def hold_out(
     order = np.argsort(first)  # groups in the order of the rows, so that a seed means one split
     target = dataset.target.iloc[first[order]]
     try:
-        strata = target if spec.classes else pd.qcut(target, _STRATA, duplicates="drop")
+        strata = target if spec.classes else _fifths(target, test_size)
         _, held = train_test_split(
             order, test_size=test_size, random_state=random_state, stratify=np.asarray(strata)
         )
@@ -43,3 +43,12 @@ def hold_out(
         raise DataError(f"{dataset.name} cannot be split: {error}") from error
     mask = np.isin(group, held)
     return dataset.take(~mask), dataset.take(mask)
+
+
+def _fifths(target: pd.Series, test_size: float) -> np.ndarray:
+    """Which fifth of the values each is in, shape (n_rows,); coarser where rows are few.
+
+    By rank, so that many equal values, such as zeros, leave no part with too few rows.
+    """
+    parts = min(_STRATA, int(len(target) * min(test_size, 1 - test_size)))
+    return np.asarray(target.rank(method="first") - 1) * max(parts, 1) // len(target)

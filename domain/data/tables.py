@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,11 @@ def _csv(path: Path | str) -> pd.DataFrame:
     else:
         options["sep"] = ","
     _check_names(names.dropna().tolist())
-    frame = pd.read_csv(path, low_memory=False, **options)
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError("its rows have more values than its first line has names")
-    return frame
+    with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+        try:
+            return pd.read_csv(path, low_memory=False, index_col=False, **options)
+        except pd.errors.ParserWarning as warning:
+            raise ValueError("its rows have more values than its first line has names") from warning
 
 
 def _check_names(names: list[str]) -> None:
@@ -142,11 +144,10 @@ def _simplified(column: pd.Series) -> pd.Series:
         column = column.astype(column.cat.categories.dtype)
     if isinstance(column.dtype, pd.StringDtype):
         return column.astype("str")
-    if not pd.api.types.is_extension_array_dtype(column.dtype):
+    if not isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
         return column
     if pd.api.types.is_bool_dtype(column.dtype):
-        return column.astype(object).where(column.notna(), None) if column.hasnans else column
+        return column.astype(object).where(column.notna(), None).infer_objects()
     if pd.api.types.is_numeric_dtype(column.dtype):
-        values = column.to_numpy(np.float64, na_value=np.nan) if column.hasnans else column
-        return pd.Series(values, column.index, name=column.name)
+        return column.astype(np.float64) if column.hasnans else column.astype(column.dtype.type)
     return column

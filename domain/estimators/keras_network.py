@@ -1,6 +1,6 @@
 """Keras networks as scikit-learn estimators: Keras's wrappers, and what these leave to their user.
 
-Take ``keras`` from here: TensorFlow, whatever it is told, writes to the terminal when it is imported.
+Take ``keras`` from here: TensorFlow writes to the terminal when imported, whatever it is told.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 
 from shared.quiet import silenced
@@ -23,11 +24,12 @@ with silenced():
     import tensorflow
 
     tensorflow.config.list_physical_devices()  # else it complains of a missing GPU later
+tensorflow.get_logger().setLevel("ERROR")  # it warns of every few networks of a cross-validation
 
 __all__ = ["KerasClassifier", "KerasRegressor", "keras"]
 
 
-class _StoppedNetwork:
+class _StoppedMixin(BaseEstimator):
     """Training with a seed and an early stop, and clones that are whole.
 
     Args:
@@ -45,6 +47,9 @@ class _StoppedNetwork:
     Attributes:
         history_: figures of each epoch, by Keras's names.
     """
+
+    fit_kwargs: Any
+    history_: Any
 
     def __init__(
         self,
@@ -64,11 +69,11 @@ class _StoppedNetwork:
     def __sklearn_clone__(self) -> Self:
         return type(self)(**copy.deepcopy(self.get_params(deep=False)))  # Keras's loses fit_kwargs
 
-    def fit(self, X: np.ndarray, y: np.ndarray, **kwargs: Any) -> Self:
+    def fit(self, rows: np.ndarray, target: np.ndarray, **kwargs: Any) -> Self:
         """Fit on rows of shape (n_rows, width) and a target of shape (n_rows,)."""
-        strata, answers = self._as_learned(y)
+        strata, answers = self._as_learned(target)
         learn, check = train_test_split(
-            np.arange(len(X)),
+            np.arange(len(rows)),
             test_size=self.valid_share,
             stratify=strata,
             random_state=self.random_state,
@@ -78,38 +83,39 @@ class _StoppedNetwork:
         stop = keras.callbacks.EarlyStopping(patience=self.patience, restore_best_weights=True)
         kwargs["callbacks"] = [*kwargs.get("callbacks", self.fit_kwargs.get("callbacks", ())), stop]
         try:
-            super().fit(X[learn], y[learn], validation_data=(X[check], answers[check]), **kwargs)
+            valid = rows[check], answers[check]
+            super().fit(rows[learn], target[learn], validation_data=valid, **kwargs)
         finally:
             self.fit_kwargs = given  # Keras's wrapper writes its arguments into it
         self.history_ = self.history_.history  # the callback would be pickled with its model
         return self
 
-    def _answers(self, X: np.ndarray) -> np.ndarray:
-        return np.asarray(self.model_.predict(X, verbose=0))
+    def _answers(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self.model_.predict(rows, verbose=0))
 
 
-class KerasClassifier(_StoppedNetwork, keras.wrappers.SKLearnClassifier):
+class KerasClassifier(_StoppedMixin, keras.wrappers.SKLearnClassifier):
     """Keras's classifier, for a network with a softmax of one output per class."""
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
         """Probability of each class, float32 of shape (n_rows, n_classes)."""
-        return self._answers(X)
+        return self._answers(rows)
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
+    def predict(self, rows: np.ndarray) -> np.ndarray:
         """The most probable class of each row, shape (n_rows,)."""
-        return np.asarray(self.classes_[self._answers(X).argmax(axis=1)])
+        return np.asarray(self.classes_[self._answers(rows).argmax(axis=1)])
 
-    def _as_learned(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        classes, codes = np.unique(y, return_inverse=True)
+    def _as_learned(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        classes, codes = np.unique(target, return_inverse=True)
         return codes, np.eye(len(classes), dtype=np.float32)[codes]
 
 
-class KerasRegressor(_StoppedNetwork, keras.wrappers.SKLearnRegressor):
+class KerasRegressor(_StoppedMixin, keras.wrappers.SKLearnRegressor):
     """Keras's regressor, for a network with one output."""
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
+    def predict(self, rows: np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows,)."""
-        return self._answers(X).reshape(-1)
+        return self._answers(rows).reshape(-1)
 
-    def _as_learned(self, y: np.ndarray) -> tuple[None, np.ndarray]:
-        return None, np.reshape(y, (-1, 1))
+    def _as_learned(self, target: np.ndarray) -> tuple[None, np.ndarray]:
+        return None, np.reshape(target, (-1, 1))

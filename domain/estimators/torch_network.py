@@ -1,4 +1,4 @@
-"""PyTorch networks as scikit-learn estimators: skorch's, seeded, and in mixed precision on request."""
+"""PyTorch networks as scikit-learn estimators: skorch's, seeded, in mixed precision on request."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class _SeededNetwork(NeuralNet):
         self.random_state = random_state
         self.mixed_precision = mixed_precision
 
-    def fit(self, X: np.ndarray, y: np.ndarray, **fit_params: Any) -> Self:
+    def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
         """Fit on float32 of shape (n_rows, width); the seed does not reach beyond it."""
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.random_state)
-            super().fit(X, y, **fit_params)
+            super().fit(rows, target, **fit_params)
         return self
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
@@ -53,13 +53,14 @@ class TorchClassifier(_SeededNetwork, NeuralNetClassifier):
 class TorchRegressor(_SeededNetwork, NeuralNetRegressor):
     """skorch's regressor for a network with one output, with a target of shape (n_rows,)."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, **fit_params: Any) -> Self:
+    def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
         """Fit on float32 of shape (n_rows, width) and numbers of shape (n_rows,)."""
-        return super().fit(X, np.asarray(y, np.float32).reshape(-1, 1), **fit_params)
+        column = np.asarray(target, np.float32).reshape(-1, 1)
+        return super().fit(rows, column, **fit_params)
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
+    def predict(self, rows: np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows,)."""
-        return np.asarray(super().predict(X)).reshape(-1)
+        return np.asarray(super().predict(rows)).reshape(-1)
 
 
 def found_device() -> str:

@@ -203,8 +203,10 @@ def evaluate(spec: ModelSpec, answers: np.ndarray, actual: np.ndarray) -> Report
 
 
 def _r2(actual: np.ndarray, residuals: np.ndarray) -> float:
-    spread = np.square(actual - actual.mean()).sum()
-    return float(1 - np.square(residuals).sum() / max(spread, 1e-300))
+    spread, left = np.square(actual - actual.mean()).sum(), np.square(residuals).sum()
+    if spread == 0:  # scikit-learn's convention for values that are all the same
+        return float(left == 0)
+    return float(1 - left / spread)
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

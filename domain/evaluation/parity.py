@@ -73,6 +73,8 @@ def edge_rows(
     each = np.arange(limit)
     first, last = base[each, columns], other[each, columns]
     known = ~(np.isnan(first) | np.isnan(last))
+    if not known.any():
+        return rows[:0]
     base, columns, each = base[known], columns[known], each[: known.sum()]
     low, high = _ordinal(first[known]), _ordinal(last[known])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class WordErrorReport:
     0.2
     """
 
+    measure: ClassVar[str] = "word_accuracy"
+
     utterances: Sequence[WordErrors]
 
     def __str__(self) -> str:
@@ -64,6 +66,11 @@ class WordErrorReport:
     def rate(self) -> float:
         """Errors ÷ words said; above 1 where more was invented than said."""
         return self.errors / self.words
+
+    @property
+    def score(self) -> float:
+        """Word accuracy, 1 − rate, where more is better."""
+        return 1 - self.rate
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ Training, batches and requests are all encoded by `ModelSpec.encode`, so they ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import chain
@@ -384,10 +385,8 @@ class ModelSpec:
                     f"{_list(self.input_names)}"
                 )
         if self.is_numeric and _are_plain(chain.from_iterable(rows)):
-            try:
+            with suppress(OverflowError):  # below it is told where that number is
                 return _check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
-            except OverflowError:
-                pass  # below it is told where that number is
         parts = [item.encode(column) for item, column in zip(self.inputs, zip(*rows))]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
@@ -481,6 +480,9 @@ def _floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """float64 of shape (n_rows,); None is NaN, and what float64 cannot hold is infinite."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         return values.astype(np.float64)
+    with suppress(OverflowError):
+        if _are_plain(values):
+            return np.asarray(values, dtype=np.float64)
     numbers = np.full(len(values), np.nan)
     for row, value in enumerate(values):
         if _is_missing(value):
@@ -509,7 +511,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:60]
+    return repr(value.item() if isinstance(value, np.generic) else value)[:60]
 
 
 def _by(shape: Sequence[int]) -> str:

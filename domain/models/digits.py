@@ -1,4 +1,4 @@
-"""Digits: which digit was written by hand, by an image of 8 × 8 pixels (Alpaydin and Kaynak, 1998)."""
+"""Digits: which digit was written, by an image of 8 × 8 pixels (Alpaydin and Kaynak, 1998)."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def load() -> Dataset:
     return read_wine(SPEC)
 
 
-def network(
+def network(  # pylint: disable=invalid-name  # Keras's names
     X: np.ndarray, y: np.ndarray, hidden: int, dropout: float, learning_rate: float
 ) -> keras.Model:
     """A network of one hidden layer that scales its inputs as those in `X` are spread.

@@ -70,7 +70,7 @@ class Profile:
 
 
 def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
-    """Profiles of what is watched of the inputs, as plain data, by the contract's `monitored_names`.
+    """Profiles of the inputs, as plain data, by the contract's `monitored_names`.
 
     Args:
         encoded: rows as the model gets them, shape (n_rows, width).

@@ -11,10 +11,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
+from application.inference.protocols.schema import truth_names
 from domain.errors import DeploymentError, MlopsError
-from infrastructure.deployment.local import LocalEnvironment, golden_of
+from infrastructure.deployment.local import Golden, LocalEnvironment, golden_of
 from shared.console import fail, show_step
 from shared.settings import Settings
 
@@ -31,29 +33,43 @@ def main(arguments: list[str] | None = None) -> int:
         release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()
         if release is None:
             raise DeploymentError(f"nothing is deployed in {options.env}: make deploy")
-        _demonstrate(f"http://127.0.0.1:{options.port}", golden_of(release.bento).rows[0])
+        _demonstrate(f"http://127.0.0.1:{options.port}", golden_of(release.bento))
     except MlopsError as error:
         return fail(error)
     return 0
 
 
-def _demonstrate(url: str, row: Any) -> None:
+def _demonstrate(url: str, golden: Golden) -> None:
     before = read_metrics(url)
-    answer = _post(f"{url}/classify", [row])
+    row = golden.rows[0]
+    answer = _post(f"{url}/predict", [row])
     prediction = answer["predictions"][0]
-    show_step("asked", f"POST /classify {json.dumps([row])}")
-    show_step("answer", f"{prediction['prediction']}, confidence {prediction['confidence']:.3f}")
+    show_step("asked", f"POST /predict {_short(json.dumps([row]))}")
+    show_step("answer", _told(prediction))
+    _, actual = truth_names(golden.spec)
     feedback = {
         "request_id": answer["request_id"],
         "row": prediction["row"],
-        "actual_class": prediction["prediction"],
+        actual: prediction["prediction"],
     }
     recorded = _post(f"{url}/feedback", feedback)
-    show_step("feedback", f"it was {recorded['actual_class']}: {recorded['status']}")
+    show_step("feedback", f"it was {recorded[actual]}: {recorded['status']}")
     changed = _wait_for_change(url, before)
     for name, value in changed.items():
         was = before.get(name)
         show_step("metric", f"{name} {'' if was is None else f'{was:g} → '}{value:g}")
+
+
+def _told(prediction: Mapping[str, Any]) -> str:
+    """An answer in words."""
+    if "confidence" in prediction:
+        return f"{prediction['prediction']}, confidence {prediction['confidence']:.3f}"
+    value, lower, upper = (prediction[name] for name in ("prediction", "lower", "upper"))
+    return f"{value:g}, between {lower:g} and {upper:g}"
+
+
+def _short(text: str, length: int = 200) -> str:
+    return text if len(text) <= length else f"{text[:length]} …"
 
 
 def _wait_for_change(url: str, before: dict[str, float]) -> dict[str, float]:

@@ -15,16 +15,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
-from application.inference.predictor import GOLDEN_TOLERANCE
-from domain.errors import DeploymentError, MlopsError
+from application.inference.predictor import check_golden
+from domain.errors import DeploymentError, MlopsError, PackageError
+from domain.models.contract import ModelSpec
 from infrastructure.compute.receipts import write_receipt
 from shared.console import fail, show_step
 from shared.settings import Settings
@@ -58,11 +58,16 @@ class Release:
 
 @dataclass(frozen=True)
 class Golden:
-    """Requests with the answers recorded in training."""
+    """Requests with the answers recorded in training.
 
-    rows: Sequence[Sequence[float]]
-    probabilities: Sequence[Sequence[float]]
-    classes: Sequence[str]
+    Attributes:
+        rows: rows as requests have them.
+        answers: of shape (n_rows, n_answers), by the contract's `answer_names`.
+    """
+
+    spec: ModelSpec
+    rows: Sequence[Sequence[Any]]
+    answers: Sequence[Sequence[float]]
 
 
 class LocalEnvironment:
@@ -219,11 +224,20 @@ def _same_bento(one: Path, other: Path) -> bool:
 
 
 def golden_of(bento: Path) -> Golden:
-    """The golden requests of the one model in an exported Bento."""
+    """The golden requests of the one model in an exported Bento.
+
+    Raises:
+        DeploymentError: the Bento was built by an older version of this project.
+    """
     (package,) = (path.parent for path in bento.glob("models/*/*/golden.json"))
     recorded = json.loads((package / "golden.json").read_text(encoding="utf-8"))
     contract = json.loads((package / "contract.json").read_text(encoding="utf-8"))
-    return Golden(recorded["rows"], recorded["probabilities"], contract["classes"])
+    try:
+        return Golden(ModelSpec.from_dict(contract), recorded["rows"], recorded["answers"])
+    except KeyError as error:
+        raise DeploymentError(
+            f"{bento} was built by an older version of this project: train and build it again"
+        ) from error
 
 
 def check_answers(port: int, golden: Golden, version: str) -> None:
@@ -234,7 +248,7 @@ def check_answers(port: int, golden: Golden, version: str) -> None:
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("POST", "/classify", json.dumps(list(golden.rows)))
+        connection.request("POST", "/predict", json.dumps(list(golden.rows)))
         response = connection.getresponse()
         body = response.read()
     except OSError as error:
@@ -244,21 +258,23 @@ def check_answers(port: int, golden: Golden, version: str) -> None:
     if response.status != 200:
         raise DeploymentError(f"port {port} answers {response.status}: {body[:300]!r}")
     try:
-        answer: Mapping[str, Any] = json.loads(body)
+        answer = json.loads(body)
         answered_by = answer["version"]
-        given = [
-            [float(item["probabilities"][name]) for name in golden.classes]
-            for item in answer["predictions"]
-        ]
-        if len(given) != len(golden.rows):
-            raise ValueError(f"{len(given)} predictions for {len(golden.rows)} rows")
-        difference = np.abs(np.subtract(given, golden.probabilities)).max()
+        given = [_answer_of(item, golden.spec) for item in answer["predictions"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DeploymentError(f"port {port} answers in another form: {body[:300]!r}") from error
     if answered_by != version:
         raise DeploymentError(f"port {port} is answered by {answered_by}, not {version}")
-    if np.isnan(difference) or difference > GOLDEN_TOLERANCE:
-        raise DeploymentError(f"port {port} answers {given}, expected {golden.probabilities}")
+    try:
+        check_golden(golden.spec, given, golden.answers)
+    except PackageError as error:
+        raise DeploymentError(f"port {port}: {error}") from error
+
+
+def _answer_of(prediction: Any, spec: ModelSpec) -> list[float]:
+    """One row's answer, by the contract's `answer_names`."""
+    figures = prediction["probabilities"] if spec.classes else prediction
+    return [float(figures[name]) for name in spec.answer_names]
 
 
 def _start(place: Path, version: str, bento_tag: str, workers: int, log_url: str) -> Release:

@@ -11,8 +11,8 @@ import numpy as np
 from application.ports import CurveReport, Framework
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
-from infrastructure.inference.native import TRUSTED
 from domain.models.contract import ModelSpec
+from infrastructure.inference.native import foreign_types
 
 _ADAPTERS = {
     "skorch": "pytorch",
@@ -56,17 +56,21 @@ class Frameworks:
         """Write `path` with skops, which reads it back without unpickling anything.
 
         Raises:
-            ExportError: a part of it is not scikit-learn's.
+            ExportError: a part of it is not scikit-learn's, or skops cannot write it.
         """
         # pylint: disable-next=import-outside-toplevel  # only for models that have no ONNX form
         import skops.io
 
-        skops.io.dump(estimator, path)
-        foreign = set(skops.io.get_untrusted_types(file=path)).difference(TRUSTED)
+        try:
+            skops.io.dump(estimator, path)
+        except Exception as error:  # skops has no common base for what it raises
+            name = type(estimator).__name__
+            raise ExportError(f"skops cannot write {name} to be served natively: {error}") from error
+        foreign = foreign_types(path)
         if foreign:
             raise ExportError(
                 "only what is made of scikit-learn's estimators is served natively; "
-                f"this one holds {', '.join(sorted(foreign))}"
+                f"this one holds {', '.join(foreign)}"
             )
 
 

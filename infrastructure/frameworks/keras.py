@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +51,39 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     tf2onnx.setLevel(logging.ERROR)
     try:
         with silenced(), warnings.catch_warnings(action="ignore"):
+            network = deepcopy(network)
+            for layer in _normalizations(network):  # else these become inputs of the ONNX model
+                layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
             inputs = keras.Input((spec.width,), name="inputs")
             keras.Model(inputs, {name: network(inputs)}).export(
-                path, format="onnx", opset_version=_OPSET, verbose=False
+                path,
+                format="onnx",
+                input_signature=[keras.InputSpec("float32", (None, spec.width), name="inputs")],
+                opset_version=_OPSET,
+                verbose=False,
             )
         onnx.checker.check_model(path)
     except Exception as error:  # a network can raise anything when it is traced
-        raise ExportError(f"Keras cannot export the network: {error}") from error
+        lines = [
+            line for line in re.sub(r"\x1b\[\d*m", "", f"{error}").splitlines() if line.strip()
+        ]
+        raise ExportError(f"Keras cannot export the network: {' '.join(lines[:2])}") from error
     finally:
         tf2onnx.setLevel(level)
+    given = [item.name for item in onnx.load(path).graph.input]
+    if given != ["inputs"]:
+        raise ExportError(
+            f"the network holds tensors that are no weights, {', '.join(given[1:])}: make them "
+            "weights, or numbers"
+        )
+
+
+def _normalizations(network: Any) -> Iterator[Any]:
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            yield layer
+        elif isinstance(layer, keras.Model):
+            yield from _normalizations(layer)
 
 
 class _Report(keras.callbacks.Callback):
@@ -69,10 +95,8 @@ class _Report(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Called by Keras."""
-        figures = {
-            f"valid_{name.removeprefix('val_')}" if name.startswith("val_") else f"train_{name}": (
-                float(value)
-            )
-            for name, value in (logs or {}).items()
-        }
+        figures = {}
+        for name, value in (logs or {}).items():
+            of = "valid" if name.startswith("val_") else "train"
+            figures[f"{of}_{name.removeprefix('val_')}"] = float(value)
         self.report(figures, epoch)

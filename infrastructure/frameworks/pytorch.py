@@ -25,12 +25,13 @@ _NAMES = {"valid_acc": "valid_accuracy"}  # skorch's → everyone's
 
 def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
     """Fit, and report losses and scores of each epoch as soon as it has ended."""
-    callbacks = estimator.callbacks
-    estimator.set_params(callbacks=[*(callbacks or ()), ("report", _Report(report))])
+    given = estimator.callbacks
+    estimator.callbacks = [*(given or ()), ("report", _Report(report))]
     try:
         estimator.fit(rows, target)
     finally:
-        estimator.set_params(callbacks=callbacks)
+        estimator.callbacks = given
+        estimator.initialize_callbacks()  # else the report stays, and is pickled
 
 
 def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
@@ -62,7 +63,11 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
             )
         onnx.checker.check_model(path)
     except Exception as error:  # a network can raise anything when it is traced
-        raise ExportError(f"torch.onnx cannot export the network: {error}") from error
+        cause: BaseException = error
+        while cause.__cause__:  # torch.onnx wraps what the network raised in advice of many lines
+            cause = cause.__cause__
+        reason = f"{cause}".partition("\n")[0]
+        raise ExportError(f"torch.onnx cannot export the network: {reason}") from error
 
 
 class _Report(Callback):
@@ -74,7 +79,7 @@ class _Report(Callback):
     def on_epoch_end(self, net: NeuralNet, **_kwargs: Any) -> None:
         """Called by skorch."""
         figures = {
-            _NAMES.get(name, name): value
+            _NAMES.get(name, name): float(value)
             for name, value in net.history[-1].items()
             if name.startswith(("train_", "valid_")) and isinstance(value, float)
         }

@@ -17,13 +17,23 @@ import whisper
 from whisper.tokenizer import LANGUAGES, get_tokenizer
 from whisper.utils import get_writer
 
-from application.inference.transcriber import Segment, Transcription
+from application.inference.transcriber import (
+    CHECKPOINT,
+    DECODING,
+    GOLDEN_RECORDING,
+    Segment,
+    Transcription,
+    replay_golden,
+)
 from domain.errors import ConfigError, InputError, PackageError
+from domain.models.contract import ModelSpec
+from infrastructure.inference.audio import decode
+from infrastructure.packaging.model_package import ModelPackage
 
 PUBLISHED: Mapping[str, str] = whisper._MODELS  # pylint: disable=protected-access
 """Address of each checkpoint that OpenAI publishes, by name; its last folder is its digest."""
 
-SUBTITLES = ("srt", "vtt")
+_FIRST = 16
 
 
 class WhisperEngine:
@@ -90,6 +100,18 @@ class WhisperEngine:
             heard["text"].strip(), heard["language"], duration, tuple(s for s in segments if s.text)
         )
 
+    def first_words(self, samples: np.ndarray) -> str:
+        """At most 16 tokens of each 30 seconds, without sampling and in full precision.
+
+        Half precision and another device's random numbers change a long answer somewhere; these few
+        words are the same wherever the weights are.
+        """
+        exact = {"temperature": 0.0, "beam_size": None, "sample_len": _FIRST, "fp16": False}
+        heard = whisper.transcribe(
+            self._model, samples, language=self._language, **{**self._options, **exact}
+        )
+        return str(heard["text"]).strip()
+
     def check_language(self, language: str | None) -> None:
         """Raise InputError where the weights do not know this language."""
         known = self._tokenizer.all_language_codes if self._model.is_multilingual else ("en",)
@@ -107,6 +129,20 @@ class WhisperEngine:
             "parameters": sum(tensor.numel() for tensor in self._model.parameters()),
             **asdict(self._model.dims),
         }
+
+
+def open_package(package: ModelPackage) -> WhisperEngine:
+    """The engine of a package, once it has heard the golden recording as it was recorded.
+
+    Raises:
+        PackageError: its weights are no checkpoint, or hear something else.
+    """
+    spec = ModelSpec.from_dict(package.read_json("contract.json"))
+    engine = WhisperEngine(package.folder / CHECKPOINT, **package.read_json(DECODING))
+    ((words,),) = package.read_json("golden.json")["answers"]
+    recording = (package.folder / GOLDEN_RECORDING).read_bytes()
+    replay_golden(engine, decode, spec, recording, words)
+    return engine
 
 
 def find_weights(

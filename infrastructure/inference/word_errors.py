@@ -1,4 +1,4 @@
-"""Word errors counted by jiwer, after the normalisation that Whisper's own figures are made with."""
+"""Word errors counted by jiwer, after the normalisation of Whisper's own figures."""
 
 from __future__ import annotations
 

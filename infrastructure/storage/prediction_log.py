@@ -191,9 +191,7 @@ class SqlPredictionLog:
         """Close the connections."""
         self._engine.dispose()
 
-    def _count(
-        self, table: sa.Table, since: float, *by: sa.ColumnElement[float]
-    ) -> Sequence[sa.Row[tuple[Any, ...]]]:
+    def _count(self, table: sa.Table, since: float, *by: sa.ColumnElement[float]) -> Sequence[Any]:
         """Values of the columns `by` and how many rows since a time have them."""
         query = (
             sa.select(*by, sa.func.count())  # pylint: disable=not-callable

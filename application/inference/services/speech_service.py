@@ -19,10 +19,10 @@ from bentoml.validators import ContentType
 from pydantic import BaseModel
 
 from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
-from application.inference.transcriber import GOLDEN_RECORDING, Transcriber, replay_golden
+from application.inference.transcriber import Transcriber
 from domain.models.contract import ModelSpec
 from infrastructure.inference.audio import decode
-from infrastructure.inference.whisper_engine import WhisperEngine, write_subtitles
+from infrastructure.inference.whisper_engine import open_package, write_subtitles
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import pinned_requirements
@@ -69,10 +69,7 @@ class SpeechTranscriber:
         stored = self.package
         package = ModelPackage(Path(stored.path), stored=True)
         spec = ModelSpec.from_dict(package.read_json("contract.json"))
-        engine = WhisperEngine(package.folder / "model.pt", **package.read_json("decoding.json"))
-        ((text,),) = package.read_json("golden.json")["answers"]
-        golden = (package.folder / GOLDEN_RECORDING).read_bytes()
-        replay_golden(Transcriber(spec, engine, decode), golden, text)
+        engine = open_package(package)
         name, number = stored.tag.name, str(stored.tag.version)
         metrics = TranscriptionMetricsCollector(name, number)
         self._transcriber = Transcriber(spec, engine, decode, metrics)

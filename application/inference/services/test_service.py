@@ -60,6 +60,10 @@ def test_a_flat_row_and_named_inputs_give_the_same_answer(client: httpx.Client) 
     answers = [
         client.post("/classify", json=[SETOSA]),
         client.post("/classify", json=SETOSA),
+        client.post("/predict", json=[SETOSA]),
+        client.post("/predict", json=SETOSA),
+        client.post("/predict_json", json=NAMED),
+        client.post("/predict_json", json={"instances": [NAMED]}),
         client.post("/classify_json", json=NAMED),
         client.post("/classify_json", json={"instances": [NAMED]}),
         client.post("/classify_json", json=dict(reversed(NAMED.items()))),
@@ -80,6 +84,7 @@ def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> 
     assert answer["status"] == "healthy"
     assert answer["model_name"] == "iris_classifier_pipeline"
     assert answer["version"].startswith("1.0.0-")
+    assert answer["task"] == "classification"
     assert answer["classes"] == ["setosa", "versicolor", "virginica"]
     assert client.get(answer["metrics_endpoint"]).status_code == 200
 
@@ -100,6 +105,8 @@ def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> 
         ("/classify", "flower", 400, "malformed"),
         ("/classify", '{"rows": 1}', 422, "Expected `array`"),
         ("/classify", str([SETOSA] * 10_001), 422, "10001 rows are too many"),
+        ("/predict", "[[1, -2, 2, 3]]", 422, "row 0, sepal_width: -2 is out of range"),
+        ("/predict_json", '{"sepal_length": 5.1}', 422, "missing required field `sepal_width`"),
         ("/classify_json", '{"sepal_length": 5.1}', 422, "missing required field `sepal_width`"),
         ("/classify_json", '{"instances": [{}]}', 422, "$.instances[0]"),
         ("/classify_json", '{"instances": []}', 422, "no rows"),
@@ -236,4 +243,11 @@ def test_a_request_keeps_the_identity_that_it_comes_with(client: httpx.Client) -
 def test_bentos_own_endpoints_are_still_there(client: httpx.Client) -> None:
     for path in ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"):
         assert client.get(path).status_code == 200, path
-    assert "/classify" in client.get("/docs.json").json()["paths"]
+
+
+def test_the_openapi_examples_are_accepted_and_name_every_input(client: httpx.Client) -> None:
+    paths = client.get("/docs.json").json()["paths"]
+    for path in ("/predict", "/predict_json", "/classify", "/classify_json"):
+        body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert client.post(path, json=body["example"]).status_code == 200
+        assert all(name in str(body) for name in NAMES)

@@ -26,8 +26,8 @@ CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 class ModelMetricsCollector:
     """Counts what one version of a model does.
 
-    Memory does not grow with predictions: only totals are kept, one child for each class and what is
-    watched for drift, found once and then kept at hand.
+    Memory does not grow with predictions: only totals are kept, one child for each class and each
+    variable that is watched, found once and then kept at hand.
 
     Args:
         model_name, version: labels of every metric.

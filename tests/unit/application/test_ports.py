@@ -11,7 +11,7 @@ from application import ports
 from tests import fakes
 
 PAIRS = [
-    (ports.Exporter, fakes.FakeExporter),
+    (ports.Framework, fakes.FakeFramework),
     (ports.Loader, fakes.FakeLoader),
     (ports.DrawFigures, fakes.FakeDrawFigures),
     (ports.Tracker, fakes.FakeTracker),

@@ -17,11 +17,12 @@ FOLDERS = {
     "RELEASES_DIR": "releases_dir",
 }
 DATABASES = {"MLFLOW_TRACKING_URI": "tracking_uri", "PREDICTION_LOG_URL": "prediction_log_url"}
+WHISPER = {"WHISPER_MODEL": "whisper_model", "WHISPER_DOWNLOAD": "whisper_download"}
 
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*FOLDERS, *DATABASES):
+    for name in (*FOLDERS, *DATABASES, *WHISPER):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -41,7 +42,11 @@ def test_all_state_lies_inside_the_clone_by_default() -> None:
 
 
 def test_every_setting_is_tested_here() -> None:
-    assert set(Settings.model_fields) == {*FOLDERS.values(), *DATABASES.values()}
+    assert set(Settings.model_fields) == {
+        *FOLDERS.values(),
+        *DATABASES.values(),
+        *WHISPER.values(),
+    }
 
 
 @pytest.mark.parametrize(("variable", "field"), FOLDERS.items())
@@ -106,3 +111,12 @@ def test_the_env_file_is_that_of_the_clone() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings().receipts_dir = Path("elsewhere")  # type: ignore[misc]
+
+
+def test_whisper_downloads_nothing_unless_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (settings().whisper_model, settings().whisper_download) == (None, False)
+    monkeypatch.setenv("WHISPER_MODEL", "base")
+    monkeypatch.setenv("WHISPER_DOWNLOAD", "1")
+    assert (settings().whisper_model, settings().whisper_download) == ("base", True)

@@ -7,12 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from application.inference.predictor import MAX_ROWS, Predictor, replay_golden
+from application.inference.predictor import MAX_ROWS, Predictor, check_golden, replay_golden
 from domain.errors import InputError, PackageError
 from domain.models import iris
+from domain.models.contract import ModelSpec, Number, Quantity
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeAccounts, FakeClassifier
 
 ROWS = [list(VIRGINICA), list(SETOSA), list(VERSICOLOR)]
+RENT = ModelSpec("rent", (Number("area", "m²", 5, 500, nullable=True),), Quantity("rent", "EUR"))
 
 
 class Desk:
@@ -28,7 +30,7 @@ def test_each_row_is_answered_with_its_most_probable_class_and_its_probability()
     answered = Desk().predictor.predict("a", ROWS)
     assert answered.predicted.tolist() == [2, 0, 1]
     assert answered.confidence == pytest.approx([0.8, 0.8, 0.8])
-    assert (answered.confidence == answered.probabilities.max(axis=1)).all()
+    assert (answered.confidence == answered.answers.max(axis=1)).all()
     assert answered.request_id == "a"
 
 
@@ -73,7 +75,7 @@ def test_the_same_rows_get_the_same_answers_alone_and_together() -> None:
     [
         ([], "there are no rows"),
         ([list(SETOSA), [1.0]], "row 1 has 1 values, expected 4"),
-        ([[5.1, 3.5, float("nan"), 0.2]], "row 0, petal_length: nan is not a finite number"),
+        ([[5.1, 3.5, float("nan"), 0.2]], "row 0, petal_length: a value is missing"),
         ([[5.1, 3.5, 99.0, 0.2]], "row 0, petal_length: 99 is out of range"),
     ],
 )
@@ -110,11 +112,39 @@ def test_a_request_that_the_model_fails_on_is_not_accounted() -> None:
     assert not desk.accounts.answered
 
 
+def estimate(rows: np.ndarray) -> np.ndarray:
+    """Ten for each square metre, 200 where their number is missing, and ± 50."""
+    middle = np.nan_to_num(rows * 10, nan=200)
+    return np.concatenate([middle, middle - 50, middle + 50], axis=1).astype(np.float32)
+
+
+def test_a_value_is_answered_with_its_interval_and_has_no_confidence() -> None:
+    accounts = FakeAccounts()
+    answered = Predictor(RENT, estimate, accounts).predict("a", [[30], [None]])
+    assert answered.answers.tolist() == [[300, 250, 350], [200, 150, 250]]
+    assert answered.predicted.tolist() == [300, 200]
+    assert answered.confidence is None
+    assert accounts.answered == [answered]
+
+
+def golden(**changes: object) -> dict[str, object]:
+    """Golden requests with the answers of the fake."""
+    answers = FakeClassifier()(np.array(ROWS, dtype=np.float32)).tolist()
+    return {"rows": ROWS, "answers": answers, **changes}
+
+
 def test_a_model_that_answers_as_in_training_may_serve() -> None:
-    golden = FakeClassifier()(np.array(ROWS, dtype=np.float32)).tolist()
     model = FakeClassifier()
-    replay_golden(model, ROWS, golden)
+    replay_golden(iris.SPEC, model, golden())
     assert len(model.asked) == 1
+
+
+def test_golden_requests_are_encoded_as_any_other() -> None:
+    rows = [[30], [None]]
+    recorded = estimate(np.array([[30], [np.nan]])).tolist()
+    replay_golden(RENT, estimate, {"rows": rows, "answers": recorded})
+    with pytest.raises(InputError, match="row 0, area: 4 is out of range"):
+        replay_golden(RENT, estimate, {"rows": [[4]], "answers": recorded[:1]})
 
 
 @pytest.mark.parametrize("row", range(3))
@@ -122,19 +152,28 @@ def test_a_model_that_answers_as_in_training_may_serve() -> None:
 def test_a_model_that_answers_one_golden_request_otherwise_must_not_serve(
     row: int, change: float
 ) -> None:
-    golden = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float)
-    golden[row, 1] += change
+    answers = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float)
+    answers[row, 1] += change
     with pytest.raises(PackageError) as refused:
-        replay_golden(FakeClassifier(), ROWS, golden.tolist())
+        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=answers.tolist()))
     assert f"differ by {abs(change):.1e}" in str(refused.value)
     assert "tolerance 1e-05" in str(refused.value)
 
 
 def test_a_difference_of_rounding_does_not_keep_a_model_from_serving() -> None:
-    golden = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float) + 5e-6
-    replay_golden(FakeClassifier(), ROWS, golden.tolist())
+    answers = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float) + 5e-6
+    replay_golden(iris.SPEC, FakeClassifier(), golden(answers=answers.tolist()))
 
 
-def test_a_model_with_another_number_of_classes_must_not_serve() -> None:
-    with pytest.raises(PackageError):
-        replay_golden(FakeClassifier(), ROWS, [[0.5, 0.5]] * 3)
+@pytest.mark.parametrize("answers", [[[0.5, 0.5]] * 3, [[0.1, 0.1, 0.8]], [], [[0.1], [0.2]]])
+def test_answers_of_another_shape_must_not_serve(answers: list[list[float]]) -> None:
+    with pytest.raises(PackageError, match="recorded were"):
+        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=answers))
+
+
+def test_values_may_differ_by_rounding_of_the_largest_one() -> None:
+    recorded = [[2000.0, 1950.0, 2050.0], [10.0, -40.0, 60.0]]
+    almost = np.array(recorded) + 0.015
+    check_golden(RENT, almost, recorded)
+    with pytest.raises(PackageError, match="differ by 2.0e-05"):
+        check_golden(RENT, np.array(recorded) + 0.041, recorded)

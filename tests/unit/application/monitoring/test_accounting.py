@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from application.monitoring.accounting import Accountant, every
+from application.monitoring.accounting import Accountant, every, identities
 from application.ports import LoggedPrediction
 from domain.models import iris
+from domain.models.contract import ModelSpec, Number, Quantity, Tensor
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,
@@ -19,10 +22,12 @@ from tests.fakes import (
     FakeMetrics,
     FakePredictionLog,
     answered_request,
+    estimated_request,
 )
 
 NEVER = 3600.0  # the thread sleeps; the test flushes
 PATIENCE = 10.0
+RENT = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
 
 Open = Callable[..., Accountant]
 
@@ -88,6 +93,44 @@ def test_every_row_is_logged_with_its_identity_and_its_answer(
     assert second.inputs == pytest.approx(VIRGINICA)
     assert (second.at, second.latency) == (12.5, 0.002)
     assert second.confidence == pytest.approx(0.8)
+
+
+def test_values_are_counted_and_logged_without_a_confidence(
+    metrics: FakeMetrics, log: FakePredictionLog
+) -> None:
+    accountant = Accountant(RENT, metrics, log, interval=NEVER)
+    accountant.account(estimated_request("a", 300.5, 200))
+    accountant.close()
+    assert metrics.values == [300.5, 200]
+    assert metrics.latencies == [0.002]
+    assert not metrics.predictions and not metrics.confidences
+    assert [(entry.predicted, entry.confidence) for entry in log.predictions] == [
+        (300.5, None),
+        (200, None),
+    ]
+
+
+def test_what_is_watched_of_the_inputs_is_logged(
+    metrics: FakeMetrics, log: FakePredictionLog
+) -> None:
+    spec = ModelSpec("images", (Tensor("image", (2, 2), 0, 16),), RENT.output)
+    rows = np.array([[0, 4, 4, 8], [1, 1, 1, 1]], dtype=np.float32)
+    accountant = Accountant(spec, metrics, log, interval=NEVER)
+    accountant.account(replace(estimated_request("a", 1, 2), rows=rows))
+    accountant.close()
+    mean_and_spread = [[4, pytest.approx(8**0.5)], [1, 0]]
+    assert [entry.inputs for entry in log.predictions] == mean_and_spread
+    assert [entry.identity for entry in log.predictions] == identities(rows)
+
+
+def test_equal_rows_have_one_identity_and_others_another() -> None:
+    rows = np.array([[1, np.nan], [1, np.nan], [1, 0], [np.nan, 1]], dtype=np.float32)
+    first, again, *others = identities(rows)
+    assert first == again
+    assert len({first, *others}) == 3
+    texts = np.array([["good"], ["good"], ["bad"], [""]], dtype=object)
+    assert len(set(identities(texts))) == 3
+    assert all(len(identity) == 16 for identity in [*identities(rows), *identities(texts)])
 
 
 def test_requests_that_wait_are_logged_in_one_batch_in_their_order(

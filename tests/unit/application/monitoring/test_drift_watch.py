@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from application.monitoring.drift_watch import FEWEST, WINDOW, DriftWatch
 from domain.models import iris
-from domain.monitoring.profile import profile_inputs
-from tests.fakes import FakeMetrics, FakePredictionLog, logged_prediction
+from domain.models.contract import Category, ModelSpec, Quantity
+from domain.monitoring.profile import profile_inputs, profile_outputs
+from tests.fakes import FakeClassifier, FakeMetrics, FakePredictionLog, logged_prediction
 
-NAMES = iris.SPEC.feature_names
-FLOWERS = iris.load().inputs.to_numpy("float32").astype(float)  # the precision of the log
-PROFILES = json.loads(json.dumps(profile_inputs(NAMES, FLOWERS)))
+NAMES = (*iris.SPEC.input_names, "prediction")
+ENCODED = iris.load().encoded(iris.SPEC)
+FLOWERS = ENCODED.astype(float)  # the precision of the log
+PROFILES = json.loads(
+    json.dumps(
+        {
+            **profile_inputs(iris.SPEC, ENCODED),
+            "prediction": profile_outputs(iris.SPEC, FakeClassifier()(ENCODED)),
+        }
+    )
+)
+RENT = Quantity("rent", "EUR")
+EMPTY = logged_prediction("a", FLOWERS[0].tolist())
 
 
 def flowers(rows: int, seed: int = 0) -> np.ndarray:
@@ -26,7 +38,7 @@ def scores(*batches: np.ndarray) -> dict[str, float]:
     log, metrics = FakePredictionLog(), FakeMetrics()
     for batch in batches:
         log.add([logged_prediction("a", row) for row in batch.tolist()])
-    DriftWatch(PROFILES, log, metrics).look()
+    DriftWatch(iris.SPEC, PROFILES, log, metrics).look()
     return metrics.drift
 
 
@@ -36,12 +48,12 @@ def test_flowers_like_those_of_training_are_stable_in_every_input() -> None:
     assert max(found.values()) < 0.1
 
 
-def test_an_input_that_moves_is_the_one_that_scores() -> None:
+def test_an_input_that_moves_is_the_one_that_scores_and_so_do_the_answers() -> None:
     moved = flowers(WINDOW)
     moved[:, 2] += 2
     found = scores(moved)
-    assert found["petal_length"] > 0.25
-    assert max(score for name, score in found.items() if name != "petal_length") < 0.1
+    assert {name for name, score in found.items() if score > 0.25} == {"petal_length", "prediction"}
+    assert max(found[name] for name in ("sepal_length", "sepal_width", "petal_width")) < 0.1
 
 
 def test_an_empty_log_says_nothing() -> None:
@@ -55,7 +67,7 @@ def test_few_rows_say_nothing_and_one_more_does() -> None:
 
 def test_few_rows_leave_the_score_as_it_is() -> None:
     metrics = FakeMetrics(drift={"petal_length": 0.3})
-    DriftWatch(PROFILES, FakePredictionLog(), metrics).look()
+    DriftWatch(iris.SPEC, PROFILES, FakePredictionLog(), metrics).look()
     assert metrics.drift == {"petal_length": 0.3}
 
 
@@ -68,3 +80,31 @@ def test_only_the_latest_rows_count() -> None:
 def test_the_fewest_rows_that_are_scored_are_enough_not_to_raise_a_false_alarm() -> None:
     alarms = [max(scores(flowers(FEWEST, seed)).values()) > 0.25 for seed in range(100)]
     assert np.mean(alarms) <= 0.05
+
+
+def test_what_has_no_profile_is_not_watched() -> None:
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    log.add([logged_prediction("a", row) for row in flowers(WINDOW).tolist()])
+    only = {"petal_width": PROFILES["petal_width"]}
+    DriftWatch(iris.SPEC, only, log, metrics).look()
+    assert tuple(metrics.drift) == ("petal_width",)
+
+
+def test_many_categories_are_scored_only_when_there_are_rows_enough_for_each() -> None:
+    words = tuple(f"w{number}" for number in range(30))
+    spec = ModelSpec("many", (Category("word", words), Category("prediction", ("a", "b"))), RENT)
+    rng = np.random.default_rng(0)
+
+    def drawn(rows: int) -> np.ndarray:
+        return np.stack([rng.integers(30, size=rows), rng.integers(2, size=rows)], axis=1)
+
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    watch = DriftWatch(spec, profile_inputs(spec, drawn(3000).astype(np.float32)), log, metrics)
+    log.add([replace(EMPTY, inputs=row) for row in drawn(400).tolist()])
+    watch.look()
+    # an input that is called as the answers are is watched in their place
+    assert tuple(metrics.drift) == ("prediction",)
+    log.add([replace(EMPTY, inputs=row) for row in drawn(600).tolist()])
+    watch.look()
+    assert tuple(metrics.drift) == ("word", "prediction")
+    assert max(metrics.drift.values()) < 0.1

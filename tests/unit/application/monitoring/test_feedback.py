@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+from application.monitoring.accounting import identities
 from application.monitoring.feedback import Feedback, live_quality
 from application.ports import LabelledPrediction, LoggedPrediction
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris
+from domain.models.contract import ModelSpec, Number, Quantity
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,
@@ -20,6 +22,7 @@ from tests.fakes import (
 )
 
 CLASSES = "setosa, versicolor, virginica"
+RENT = ModelSpec("rent", (Number("area", "m²", 5, 500),), Quantity("rent", "EUR"))
 
 
 class LateLog(FakePredictionLog):
@@ -61,13 +64,13 @@ def test_feedback_joins_the_prediction_that_it_names() -> None:
     desk = Desk()
     recorded = desk.feedback.for_prediction("b", 2, "versicolor")
     assert (recorded.request_id, recorded.row, recorded.joined) == ("b", 2, True)
-    assert (recorded.predicted_class, recorded.actual_class) == ("virginica", "versicolor")
+    assert (recorded.predicted, recorded.actual) == ("virginica", "versicolor")
     assert desk.confusion() == {(2, 1): 1}
 
 
 @pytest.mark.parametrize(("given", "name"), [(0, "setosa"), (2, "virginica")])
 def test_a_class_can_be_named_by_its_number(given: int, name: str) -> None:
-    assert Desk().feedback.for_prediction("a", 0, given).actual_class == name
+    assert Desk().feedback.for_prediction("a", 0, given).actual == name
 
 
 def test_a_second_label_replaces_the_first() -> None:
@@ -174,6 +177,43 @@ def test_feedback_by_inputs_that_breaks_the_contract_is_refused_and_not_kept(
     with pytest.raises(InputError) as refused:
         desk.feedback.for_inputs(inputs, predicted, actual, None)
     assert str(refused.value).startswith(message)
+    assert not desk.log.labels
+
+
+class RentDesk(Desk):
+    """Where feedback on values is taken: a log with two requests for 30 m² in it."""
+
+    def __init__(self) -> None:
+        super().__init__(FakePredictionLog())
+        self.feedback = Feedback(RENT, self.log, self.metrics)
+        (identity,) = identities(RENT.encode_rows([[30]]))
+        for request_id in "ab":
+            entry = LoggedPrediction(request_id, 0, 0.0, identity, [30.0], 300.0, None, 0.002)
+            self.log.add([entry])
+
+
+def test_a_value_is_labelled_with_what_it_should_have_been() -> None:
+    desk = RentDesk()
+    recorded = desk.feedback.for_prediction("a", 0, 310)
+    assert (recorded.predicted, recorded.actual, recorded.joined) == (300, 310, True)
+    desk.feedback.for_prediction("b", 0, 270.0)
+    assert desk.metrics.mean_absolute_error == 20
+    assert desk.metrics.accuracy is None
+
+
+def test_a_value_is_found_by_its_inputs_too() -> None:
+    desk = RentDesk()
+    found = [desk.feedback.for_inputs([30], 300.0, 305.0).request_id for _ in range(2)]
+    assert found == ["b", "a"]
+    other = desk.feedback.for_inputs([31], 300.0, 305.0)
+    assert (other.predicted, other.actual, other.joined) == (300, 305, False)
+
+
+@pytest.mark.parametrize("value", ["310", float("nan"), float("inf")])
+def test_what_is_no_number_is_no_truth_of_a_value(value: str | float) -> None:
+    desk = RentDesk()
+    with pytest.raises(InputError, match="actual: .* is not a finite number"):
+        desk.feedback.for_prediction("a", 0, value)
     assert not desk.log.labels
 
 

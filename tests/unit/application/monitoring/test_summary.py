@@ -10,6 +10,7 @@ import pytest
 from application.monitoring.summary import summarise
 from application.ports import LabelledPrediction
 from domain.models import iris
+from domain.models.contract import ModelSpec, Number, Quantity
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakePredictionLog, logged_prediction
 
 
@@ -78,3 +79,37 @@ def test_labels_older_than_the_hours_are_left_out() -> None:
     log.label(LabelledPrediction("old", 0, 1, 1), time.time() - 7200)
     assert "accuracy" not in summarise(log, iris.SPEC, 1)
     assert summarise(log, iris.SPEC, 3)["labeled_predictions"] == 1
+
+
+def test_of_a_quantity_mean_and_limits_are_told_and_errors_where_there_are_labels() -> None:
+    spec = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
+    log, now = FakePredictionLog(), time.time()
+    for number, value in enumerate((100.0, 200.0, 600.0)):
+        entry = logged_prediction("a", SETOSA, row=number, at=now)
+        log.add([replace(entry, predicted=value, confidence=None)])
+    figures = {
+        "time_period_hours": 1,
+        "total_predictions": 3,
+        "average_latency_seconds": pytest.approx(0.002),
+        "average_prediction": 300,
+        "smallest_prediction": 100,
+        "largest_prediction": 600,
+        "predictions_per_hour": 3,
+    }
+    assert summarise(log, spec, 1) == figures
+    log.label(LabelledPrediction("a", 0, 100, 130), now)
+    log.label(LabelledPrediction("a", 1, 200, 190), now)
+    assert summarise(log, spec, 1) == {
+        **figures,
+        "labeled_predictions": 2,
+        "mean_absolute_error": 20,
+        "root_mean_squared_error": pytest.approx(500**0.5),
+    }
+
+
+def test_of_a_quantity_that_was_not_predicted_there_are_no_means() -> None:
+    spec = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
+    summary = summarise(FakePredictionLog(), spec, 1)
+    assert summary["total_predictions"] == 0
+    assert summary["average_prediction"] is None
+    assert summary["smallest_prediction"] is summary["largest_prediction"] is None

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, cast
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from application.training.config import TrainingConfig, config_path
+from application.training.config import Seed, TrainingConfig, config_path
+from domain.data.dataset import Dataset
 from domain.errors import ConfigError
-from domain.models import catalog
+from domain.models import catalog, iris
+from domain.models.catalog import CatalogModel
 
 TUTORIAL: dict[str, Any] = {
     "model": {
@@ -29,7 +33,8 @@ TUTORIAL: dict[str, Any] = {
 }
 MISSING = object()
 KEYS = ["model", "data", "experiment_name", "model_name", "version"]
-KEYS += [f"{group}.{key}" for group in ("model", "data") for key in TUTORIAL[group]]
+KEYS += [f"data.{key}" for key in TUTORIAL["data"]]
+MODEL_KEYS = [f"model.{key}" for key in TUTORIAL["model"]]
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -62,21 +67,203 @@ def refusal(folder: Path, config: Any) -> str:
     return message.partition(": ")[2]
 
 
+def build_flat(  # pylint: disable=too-many-arguments
+    *,
+    rooms: int,
+    price: float | None,
+    styles: tuple[str, ...],
+    sizes: list[int],
+    heating: Literal["gas", "oil"] = "gas",
+    lift: bool = False,
+    seed: Seed = 0,
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5,
+) -> dict[str, Any]:
+    """What it is given."""
+    return dict(locals())
+
+
+def load_flats(table: str, rows: int | None = None) -> Dataset:
+    """No data: only its parameters count here."""
+    raise NotImplementedError((table, rows))
+
+
+FLAT = {"rooms": 3, "price": 9.5, "styles": ["new", "old"], "sizes": [1, 2]}
+FLATS = cast(
+    CatalogModel, SimpleNamespace(SPEC=iris.SPEC, build=build_flat, load=load_flats)
+)  # a model with parameters of every type
+
+
+def with_blocks(model: dict[str, Any], data: dict[str, Any] | None = None) -> TrainingConfig:
+    """The tutorial's configuration with another block ``model`` and further keys of ``data``."""
+    config = copy.deepcopy(TUTORIAL) | {"model": model}
+    config["data"] |= data or {}
+    return TrainingConfig.model_validate(config)
+
+
+def block_refusal(config: TrainingConfig, model: CatalogModel = FLATS) -> str:
+    """The message with which a model refuses its blocks."""
+    with pytest.raises(ConfigError) as refused:
+        config.build_arguments(model)
+        config.load_arguments(model)
+    message = str(refused.value)
+    assert message.startswith("the configuration: ")
+    return message.partition(": ")[2]
+
+
 def test_the_tutorials_configuration_is_accepted(tmp_path: Path) -> None:
     config = read(tmp_path, TUTORIAL)
     assert config.model_dump(include=set(TUTORIAL)) == TUTORIAL
+    assert config.build_arguments(iris_model()) == TUTORIAL["model"]
+    assert not config.load_arguments(iris_model())
+
+
+def iris_model() -> CatalogModel:
+    """The tutorial's model."""
+    return catalog.get("iris")
 
 
 def test_a_configuration_without_validation_has_the_default_threshold(tmp_path: Path) -> None:
-    assert read(tmp_path, TUTORIAL).validation.threshold == 0.85
+    validation = read(tmp_path, TUTORIAL).validation
+    assert (validation.threshold, validation.folds) == (0.85, 10)
 
 
 def test_a_threshold_of_its_own_is_taken(tmp_path: Path) -> None:
     assert read(tmp_path, changed("validation.threshold", 0.7)).validation.threshold == 0.7
 
 
+def test_a_regression_may_ask_for_less_than_the_mean_would_reach(tmp_path: Path) -> None:
+    assert read(tmp_path, changed("validation.threshold", -0.1)).validation.threshold == -0.1
+
+
+@pytest.mark.parametrize("folds", [0, 2, 10, 100])
+def test_cross_validation_has_two_folds_or_more_or_is_left_out(tmp_path: Path, folds: int) -> None:
+    assert read(tmp_path, changed("validation.folds", folds)).validation.folds == folds
+
+
+@pytest.mark.parametrize("folds", [1, -1, 101, 2.0, "3", None, True])
+def test_another_number_of_folds_is_refused_by_its_key(tmp_path: Path, folds: Any) -> None:
+    message = refusal(tmp_path, changed("validation.folds", folds))
+    assert message.startswith("validation.folds")
+    assert f"(got {folds!r})" in message
+
+
+def test_models_are_served_as_onnx_unless_the_configuration_says_otherwise(tmp_path: Path) -> None:
+    assert read(tmp_path, TUTORIAL).serving.format == "onnx"
+    assert read(tmp_path, changed("serving.format", "native")).serving.format == "native"
+
+
+@pytest.mark.parametrize("form", ["pickle", "ONNX", "", None, 1])
+def test_another_form_of_serving_is_refused_with_those_there_are(tmp_path: Path, form: Any) -> None:
+    message = refusal(tmp_path, changed("serving.format", form))
+    assert message == f"serving.format: input should be 'onnx' or 'native' (got {form!r})"
+
+
 def test_the_depth_of_the_trees_may_be_unlimited(tmp_path: Path) -> None:
-    assert read(tmp_path, changed("model.max_depth", None)).model.max_depth is None
+    config = read(tmp_path, changed("model.max_depth", None))
+    assert config.build_arguments(iris_model())["max_depth"] is None
+
+
+def test_the_parameters_of_build_are_the_schema_of_the_block_model() -> None:
+    arguments = with_blocks(FLAT | {"heating": "oil", "lift": True, "seed": 7}).build_arguments(
+        FLATS
+    )
+    assert build_flat(**arguments) == {
+        **{"rooms": 3, "price": 9.5, "styles": ("new", "old"), "sizes": [1, 2]},
+        **{"heating": "oil", "lift": True, "seed": 7, "share": 0.5},
+    }
+
+
+def test_a_parameter_with_a_default_may_be_left_out() -> None:
+    arguments = with_blocks(FLAT).build_arguments(FLATS)
+    assert (arguments["heating"], arguments["lift"], arguments["seed"]) == ("gas", False, 0)
+
+
+def test_a_list_becomes_a_tuple_where_the_model_wants_one() -> None:
+    arguments = with_blocks(FLAT).build_arguments(FLATS)
+    assert arguments["styles"] == ("new", "old")
+    assert arguments["sizes"] == [1, 2]
+    tuples = with_blocks(FLAT | {"styles": ("new", "old")})  # as a package's provenance has them
+    assert tuples.build_arguments(FLATS) == arguments
+
+
+def test_a_whole_number_is_a_number() -> None:
+    assert with_blocks(FLAT | {"price": 9}).build_arguments(FLATS)["price"] == 9.0
+
+
+@pytest.mark.parametrize("key", FLAT)
+def test_a_missing_parameter_of_the_model_is_refused_by_its_place(key: str) -> None:
+    given = {name: value for name, value in FLAT.items() if name != key}
+    assert block_refusal(with_blocks(given)).startswith(f"model.{key}: field required")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("rooms", "3", "valid integer"),
+        ("rooms", 3.0, "valid integer"),
+        ("rooms", True, "valid integer"),
+        ("rooms", None, "valid integer"),
+        ("price", "9.5", "valid number"),
+        ("lift", 1, "valid boolean"),
+        ("sizes", 3, "valid array"),
+        ("heating", "coal", "'gas' or 'oil'"),
+        ("seed", -1, "greater than or equal to 0"),
+        ("share", 1.0, "less than 1"),
+    ],
+)
+def test_a_parameter_of_a_wrong_type_or_range_is_refused_by_its_place(
+    key: str, value: Any, expected: str
+) -> None:
+    message = block_refusal(with_blocks(FLAT | {key: value}))
+    assert message.startswith(f"model.{key}: input should be ")
+    assert expected in message
+    assert message.endswith(f"(got {value!r})")
+
+
+def test_a_wrong_item_of_a_list_is_refused_by_its_position() -> None:
+    message = block_refusal(with_blocks(FLAT | {"styles": ["new", 7]}))
+    assert message == "model.styles.1: input should be a valid string (got 7)"
+
+
+def test_everything_that_is_wrong_with_a_block_is_named_at_once() -> None:
+    message = block_refusal(
+        with_blocks({"rooms": "3", "colour": "red", **dict(list(FLAT.items())[2:])})
+    )
+    for part in ("model.rooms: ", "model.price: field required", "unknown key 'model.colour'"):
+        assert part in message
+
+
+def test_the_further_keys_of_data_are_the_parameters_of_load() -> None:
+    config = with_blocks(FLAT, {"table": "flats.csv"})
+    assert config.load_arguments(FLATS) == {"table": "flats.csv", "rows": None}
+    more = with_blocks(FLAT, {"table": "flats.csv", "rows": 10})
+    assert more.load_arguments(FLATS) == {"table": "flats.csv", "rows": 10}
+    assert more.data.test_size == 0.2
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "data.table: field required"),
+        ({"table": 7}, "data.table: input should be a valid string (got 7)"),
+        ({"table": "flats.csv", "rows": "all"}, "data.rows: input should be a valid integer"),
+        ({"table": "flats.csv", "shuffle": True}, "unknown key 'data.shuffle'"),
+    ],
+)
+def test_keys_that_load_does_not_take_are_refused_by_their_place(
+    data: dict[str, Any], message: str
+) -> None:
+    assert block_refusal(with_blocks(FLAT, data)).startswith(message)
+
+
+@pytest.mark.filterwarnings("ignore:Field name")
+def test_a_parameter_may_have_a_name_that_pydantic_keeps_for_itself() -> None:
+    def build(model_type: str, model_fields: int = 3, copy: bool = True) -> None:
+        """Nothing: only its parameters count here."""
+
+    model = cast(CatalogModel, SimpleNamespace(build=build))
+    arguments = with_blocks({"model_type": "deep"}).build_arguments(model)
+    assert arguments == {"model_type": "deep", "model_fields": 3, "copy": True}
 
 
 def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
@@ -88,7 +275,9 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_model_of_the_catalog_has_a_configuration_that_is_accepted(name: str) -> None:
     assert config_path(name).name == f"{name}_config.json"
-    assert TrainingConfig.read(config_path(name)).model_name
+    config, model = TrainingConfig.read(config_path(name)), catalog.get(name)
+    assert set(config.build_arguments(model)) == set(inspect.signature(model.build).parameters)
+    assert set(config.load_arguments(model)) == set(inspect.signature(model.load).parameters)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -96,20 +285,28 @@ def test_a_missing_key_is_refused_by_its_name(tmp_path: Path, key: str) -> None:
     assert refusal(tmp_path, changed(key, MISSING)).startswith(f"{key}: field required")
 
 
-@pytest.mark.parametrize("key", ["seed", "model.depth", "data.shuffle", "validation.minimum"])
+@pytest.mark.parametrize("key", MODEL_KEYS)
+def test_a_missing_key_of_the_forest_is_refused_by_its_name(tmp_path: Path, key: str) -> None:
+    config = read(tmp_path, changed(key, MISSING))
+    assert block_refusal(config, iris_model()).startswith(f"{key}: field required")
+
+
+@pytest.mark.parametrize("key", ["seed", "validation.minimum", "serving.port"])
 def test_an_unknown_key_is_refused_by_its_name(tmp_path: Path, key: str) -> None:
     assert refusal(tmp_path, changed(key, 1)) == f"unknown key '{key}'"
+
+
+@pytest.mark.parametrize("key", ["model.depth", "data.shuffle"])
+def test_an_unknown_key_of_the_models_blocks_is_refused_by_its_name(
+    tmp_path: Path, key: str
+) -> None:
+    assert block_refusal(read(tmp_path, changed(key, 1)), iris_model()) == f"unknown key '{key}'"
 
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
         ("model", [], "valid dictionary"),
-        ("model.n_estimators", "100", "valid integer"),
-        ("model.n_estimators", 100.0, "valid integer"),
-        ("model.n_estimators", True, "valid integer"),
-        ("model.max_depth", "5", "valid integer"),
-        ("model.random_state", None, "valid integer"),
         ("data.test_size", "0.2", "valid number"),
         ("data.random_state", 4.5, "valid integer"),
         ("experiment_name", 7, "valid string"),
@@ -125,18 +322,38 @@ def test_a_value_of_a_wrong_type_is_refused_by_its_key_and_shown(
     assert message.endswith(f"(got {value!r})")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.n_estimators", "100"),
+        ("model.n_estimators", 100.0),
+        ("model.n_estimators", True),
+        ("model.max_depth", "5"),
+        ("model.random_state", None),
+    ],
+)
+def test_a_parameter_of_the_forest_of_a_wrong_type_is_refused_by_its_key_and_shown(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    message = block_refusal(read(tmp_path, changed(key, value)), iris_model())
+    assert message == f"{key}: input should be a valid integer (got {value!r})"
+
+
 def test_types_are_as_strict_where_a_configuration_is_read_from_a_package() -> None:
-    with pytest.raises(ValidationError, match="n_estimators"):
-        TrainingConfig.model_validate(changed("model.n_estimators", "100"))
+    with pytest.raises(ValidationError, match="test_size"):
+        TrainingConfig.model_validate(changed("data.test_size", "0.2"))
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_a_configuration_that_a_package_records_is_read_back_unchanged(name: str) -> None:
+    config = TrainingConfig.read(config_path(name))
+    recorded = json.loads(json.dumps(config.model_dump()))
+    assert TrainingConfig.model_validate(recorded) == config
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model.n_estimators", 0),
-        ("model.max_depth", 0),
-        ("model.min_samples_split", 1),
-        ("model.min_samples_leaf", 0),
         ("data.test_size", 0),
         ("data.test_size", 1),
         ("data.test_size", 1.5),
@@ -148,7 +365,7 @@ def test_types_are_as_strict_where_a_configuration_is_read_from_a_package() -> N
         ("version", "1.0"),
         ("version", "v1.0.0"),
         ("validation.threshold", 1.01),
-        ("validation.threshold", -0.01),
+        ("validation.threshold", float("nan")),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_its_key_and_shown(
@@ -160,10 +377,10 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_key_and_shown(
 
 
 def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
-    config = changed("model.depth", 3) | {"version": "one"}
+    config = changed("serving.depth", 3) | {"version": "one"}
     del config["data"]["test_size"]
     message = refusal(tmp_path, config)
-    for part in ("unknown key 'model.depth'", "data.test_size: field required", "version: "):
+    for part in ("unknown key 'serving.depth'", "data.test_size: field required", "version: "):
         assert part in message
 
 
@@ -203,12 +420,11 @@ def test_a_file_that_is_no_text_is_refused_by_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-@pytest.mark.parametrize("key", ["model.random_state", "data.random_state"])
 def test_a_seed_that_scikit_learn_does_not_take_is_refused_by_its_key(
-    tmp_path: Path, key: str, seed: int
+    tmp_path: Path, seed: int
 ) -> None:
-    with pytest.raises(ConfigError, match=key):
-        read(tmp_path, changed(key, seed))
+    with pytest.raises(ConfigError, match="data.random_state"):
+        read(tmp_path, changed("data.random_state", seed))
 
 
 def test_parameters_have_dotted_names_and_hold_every_value_of_the_groups(tmp_path: Path) -> None:
@@ -218,4 +434,15 @@ def test_parameters_have_dotted_names_and_hold_every_value_of_the_groups(tmp_pat
         for group in ("model", "data")
         for key, value in TUTORIAL[group].items()
     }
-    assert parameters == expected | {"validation.threshold": 0.85}
+    assert parameters == expected | {
+        "validation.threshold": 0.85,
+        "validation.folds": 10,
+        "serving.format": "onnx",
+    }
+
+
+def test_parameters_hold_what_load_is_given() -> None:
+    parameters = with_blocks(FLAT, {"table": "flats.csv"}).parameters()
+    assert parameters["data.table"] == "flats.csv"
+    assert parameters["data.test_size"] == 0.2
+    assert parameters["model.styles"] == ["new", "old"]

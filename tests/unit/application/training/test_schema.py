@@ -12,41 +12,48 @@ from application.training.schema import check_data
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from domain.models import catalog, iris
+from domain.models.contract import ModelSpec
+from tests.kinds import KINDS
 
 DATA = iris.load()
-COLUMNS = list(iris.SPEC.feature_names)
+COLUMNS = list(iris.SPEC.input_names)
 
 
-def with_value(row: int, column: str, value: Any) -> Dataset:
-    """The iris data with one value changed."""
-    inputs = DATA.inputs.astype(object)
-    inputs.loc[row, column] = value
-    return Dataset("flowers", "", inputs, DATA.labels)
+def with_value(row: int, column: str, value: Any, dataset: Dataset = DATA) -> Dataset:
+    """The data with one value changed."""
+    inputs = dataset.inputs.astype(object)
+    inputs.at[row, column] = value
+    return Dataset("flowers", "", inputs, dataset.target)
 
 
-def with_label(row: int, label: Any) -> Dataset:
-    """The iris data with one label changed."""
-    labels = DATA.labels.astype(object)
-    labels.loc[row] = label
-    return Dataset("flowers", "", DATA.inputs, labels)
+def with_target(row: int, value: Any, dataset: Dataset = DATA) -> Dataset:
+    """The data with one value of the target changed."""
+    target = dataset.target.astype(object)
+    target.loc[row] = value
+    return Dataset("flowers", "", dataset.inputs, target)
 
 
 def with_inputs(inputs: pd.DataFrame) -> Dataset:
     """The iris data with other inputs."""
-    return Dataset("flowers", "", inputs, DATA.labels)
+    return Dataset("flowers", "", inputs, DATA.target)
 
 
-def refusal(dataset: Dataset) -> str:
+def refusal(dataset: Dataset, spec: ModelSpec = iris.SPEC) -> str:
     """The message with which the data are refused."""
     with pytest.raises(DataError) as refused:
-        check_data(dataset, iris.SPEC)
+        check_data(dataset, spec)
     return str(refused.value)
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", [name for name in catalog.names() if name != "speech"])
 def test_the_data_of_every_model_keep_its_contract(name: str) -> None:
-    model = catalog.get(name)
+    model = catalog.get(name)  # that of speech has no rows to check
     check_data(model.load(), model.SPEC)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_of_every_kind_that_keep_their_contract_are_accepted(kind: str) -> None:
+    check_data(KINDS[kind].load(), KINDS[kind].SPEC)
 
 
 def test_whole_numbers_are_numbers() -> None:
@@ -61,15 +68,16 @@ def test_values_on_the_edge_of_the_range_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (float("nan"), "finite number (got nan)"),
-        (float("inf"), "finite number (got inf)"),
-        (-1.5, "greater than or equal to 0.1 (got -1.5)"),
-        (0.0, "greater than or equal to 0.1 (got 0.0)"),
-        (30.5, "less than or equal to 30 (got 30.5)"),
-        ("wide", "valid number (got 'wide')"),
-        ("3.5", "valid number (got '3.5')"),
-        (True, "valid number (got True)"),
-        (None, "valid number (got None)"),
+        (float("nan"), "a value is missing"),
+        (float("inf"), "inf is not a finite number"),
+        (-1.5, "-1.5 is out of range [0.1, 30] cm"),
+        (0.0, "0 is out of range [0.1, 30] cm"),
+        (30.5, "30.5 is out of range [0.1, 30] cm"),
+        ("wide", "'wide' is not a number"),
+        ("3.5", "'3.5' is not a number"),
+        (True, "True is not a number"),
+        (None, "a value is missing"),
+        (pd.Timestamp("2026-01-31"), "Timestamp('2026-01-31 00:00:00') is not a number"),
     ],
 )
 @pytest.mark.parametrize(("row", "column"), [(0, "sepal_length"), (149, "petal_width")])
@@ -77,28 +85,98 @@ def test_a_bad_value_is_refused_with_its_row_and_column(
     row: int, column: str, value: Any, reason: str
 ) -> None:
     message = refusal(with_value(row, column, value))
-    assert message.startswith(f"flowers breaks the contract of iris: row {row}.{column}: ")
-    assert message.endswith(reason)
+    assert message == f"flowers breaks the contract of iris: row {row}, {column}: {reason}"
 
 
-@pytest.mark.parametrize("label", ["rose", "Setosa", "", 0, float("nan")])
-def test_an_unknown_label_is_refused_with_its_row_and_the_classes(label: Any) -> None:
-    message = refusal(with_label(77, label))
-    assert "row 77.label: " in message
-    assert "'setosa', 'versicolor' or 'virginica'" in message
-    assert f"(got {label!r})" in message
+@pytest.mark.parametrize(
+    ("kind", "column", "value", "reason"),
+    [
+        ("regression", "area", 4.0, "area: 4 is out of range [5, 500] m²"),
+        ("regression", "area", "big", "area: 'big' is not a number"),
+        ("regression", "furnished", None, "furnished: a value is missing"),
+        ("regression", "furnished", "half", "furnished: 'half' is none of false, true"),
+        ("categories", "plan", "gold", "plan: 'gold' is none of basic, plus"),
+        ("categories", "months", None, "months: a value is missing"),
+        ("tensor", "image", np.zeros((4, 3)), "image: expected 3 × 4 numbers, got 4 × 3"),
+        ("tensor", "image", np.full((3, 4), 17.0), "image: 17 is out of range [0, 16]"),
+        ("tensor", "image", np.full((3, 4), np.nan), "image: nan is out of range [0, 16]"),
+        ("tensor", "image", None, "image: expected 3 × 4 numbers, got a single value"),
+        ("text", "review", 7, "review: 7 is not text"),
+        ("text", "review", None, "review: a value is missing"),
+        ("text", "review", "x" * 201, "review: 201 characters are too many, at most 200"),
+    ],
+)
+def test_a_bad_value_of_every_kind_of_input_is_refused(
+    kind: str, column: str, value: Any, reason: str
+) -> None:
+    model = KINDS[kind]
+    message = refusal(with_value(7, column, value, model.load()), model.SPEC)
+    assert message == f"flowers breaks the contract of {model.SPEC.name}: row 7, {reason}"
+
+
+def test_a_missing_or_unseen_value_is_accepted_where_the_contract_says_so() -> None:
+    model = KINDS["regression"]
+    for column, value in (("area", None), ("district", None), ("district", "south")):
+        check_data(with_value(7, column, value, model.load()), model.SPEC)
+
+
+@pytest.mark.parametrize("label", ["rose", "Setosa", "", 0, None])
+def test_an_unknown_class_is_refused_with_its_row(label: Any) -> None:
+    message = refusal(with_target(77, label))
+    assert message == (
+        f"flowers breaks the contract of iris: "
+        f"row 77, species: {label!r} is none of the classes"
+    )
+
+
+def test_a_class_that_is_not_a_number_is_refused_with_its_row() -> None:
+    assert "row 77, species: nan is none of the classes" in refusal(with_target(77, np.nan))
+
+
+def test_a_class_without_rows_is_refused_by_its_name() -> None:
+    without = DATA.take(np.flatnonzero(DATA.target != "versicolor"))
+    assert refusal(without) == (
+        "iris breaks the contract of iris: no row is of the class 'versicolor'"
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, "dear", "950"])
+def test_a_quantity_that_is_no_finite_number_is_refused_with_its_row(value: Any) -> None:
+    model = KINDS["regression"]
+    message = refusal(with_target(7, value, model.load()), model.SPEC)
+    assert message == (
+        f"flowers breaks the contract of rents: row 7, rent: {value!r} is not a finite number"
+    )
+
+
+def test_whole_numbers_are_a_quantity() -> None:
+    model, dataset = KINDS["regression"], KINDS["regression"].load()
+    whole = Dataset("rents", "", dataset.inputs, dataset.target.round().astype(int))
+    check_data(whole, model.SPEC)
+
+
+def test_inputs_and_target_are_refused_together() -> None:
+    both = Dataset(
+        "flowers", "", with_value(4, "sepal_width", -1.0).inputs, with_target(9, "rose").target
+    )
+    message = refusal(both)
+    assert "row 4, sepal_width: -1 is out of range [0.1, 30] cm; row 9, species: 'rose'" in message
 
 
 def test_rows_are_counted_from_the_start_whatever_their_index() -> None:
-    dataset = with_value(4, "sepal_width", -1.0).take(np.arange(3, 20))
-    assert "row 1.sepal_width: " in refusal(dataset)
+    dataset = with_value(4, "sepal_width", -1.0).take(np.arange(3, 120))
+    assert "row 1, sepal_width: " in refusal(dataset)
+    target = with_target(4, "rose").take(np.arange(3, 120))
+    assert "row 1, species: " in refusal(target)
 
 
 def test_the_first_three_problems_are_shown_and_the_rest_counted() -> None:
-    message = refusal(with_inputs(-DATA.inputs))
+    renamed = Dataset("flowers", "", -DATA.inputs, DATA.target.str.upper())
+    message = refusal(renamed)
     assert message.count("row ") == 3
-    assert "row 0.sepal_length: " in message and "row 0.petal_length: " in message
-    assert message.endswith(" and 597 more")
+    assert "row 0, sepal_length: " in message
+    assert "row 0, species: 'SETOSA'" in message and "row 1, species: 'SETOSA'" in message
+    assert message.endswith(" and 148 more")
 
 
 @pytest.mark.parametrize(

@@ -12,23 +12,39 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from application.ports import DrawFigures, Exporter, Loader
+from application.ports import DrawFigures, Framework, Loader
 from application.training.config import TrainingConfig, config_path
-from application.training.train import Candidate, train
+from application.training.train import Candidate, make_estimator, train
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
-from domain.errors import DataError
+from domain.errors import ConfigError, DataError, ExportError
+from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation import gates
+from domain.evaluation.answers import answers_of
+from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.models import iris
-from infrastructure.inference.onnx_runtime import load_onnx
+from domain.models.catalog import CatalogModel
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from infrastructure.frameworks.dispatch import Frameworks
+from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
-from infrastructure.packaging.onnx_export import export_onnx
-from tests.fakes import FakeDrawFigures, FakeExporter, FakeLoader, FakeTracker, fake_model
+from tests.fakes import FakeDrawFigures, FakeFramework, FakeLoader, FakeTracker, fake_model
+from tests.kinds import KINDS, UNLIKE
 
 DATA = iris.load()
 CONFIG = TrainingConfig.read(config_path("iris"))
-SMALL = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"n_estimators": 8})})
+
+
+def with_parameters(config: TrainingConfig, **parameters: Any) -> TrainingConfig:
+    """The configuration with some parameters of the model changed."""
+    return config.model_copy(update={"model": config.model | parameters})
+
+
+SMALL = with_parameters(CONFIG, n_estimators=8)
 FILES = {
     "MANIFEST.sha256",
     "card.md",
@@ -51,22 +67,26 @@ class Workshop:
     folder: Path
     beside: ThreadPoolExecutor
     tracker: FakeTracker = field(default_factory=FakeTracker)
-    export: Exporter = field(default_factory=FakeExporter)
+    framework: Framework = field(default_factory=FakeFramework)
     load: Loader = field(default_factory=FakeLoader)
     draw: DrawFigures = field(default_factory=FakeDrawFigures)
     steps: list[tuple[str, str]] = field(default_factory=list)
 
     def train(
-        self, dataset: Dataset = DATA, config: TrainingConfig = SMALL, version: str = "1.0.0-a"
+        self,
+        dataset: Dataset = DATA,
+        config: TrainingConfig = SMALL,
+        version: str = "1.0.0-a",
+        model: CatalogModel | None = None,
     ) -> Candidate:
-        """One training run."""
+        """One training run, of iris or of another model."""
         with PackageDraft(self.folder, config.model_name, version) as draft:
             return train(
-                fake_model(dataset),
+                model or fake_model(dataset),
                 config,
                 draft,
-                export=self.export,
-                load_exported=self.load,
+                framework=self.framework,
+                load_served=self.load,
                 draw=self.draw,
                 tracker=self.tracker,
                 beside=self.beside,
@@ -85,6 +105,27 @@ def _workshop(tmp_path: Path) -> Iterator[Workshop]:
         yield Workshop(tmp_path, beside)
 
 
+@pytest.fixture(name="real")
+def _real(workshop: Workshop) -> Workshop:
+    """The workshop with real frameworks and a real loader."""
+    workshop.framework, workshop.load = Frameworks(), load_served
+    return workshop
+
+
+def config_of(model: CatalogModel, form: str = "onnx", **parameters: Any) -> TrainingConfig:
+    """A configuration of a model that is not in the catalog."""
+    return TrainingConfig.model_validate(
+        {
+            "model": parameters,
+            "data": {"test_size": 0.25, "random_state": 3},
+            "experiment_name": "kinds",
+            "model_name": model.SPEC.name,
+            "version": "1.0.0",
+            "serving": {"format": form},
+        }
+    )
+
+
 def read(candidate: Candidate, name: str) -> Any:
     """A JSON file of the candidate's package."""
     return json.loads((candidate.package / name).read_text(encoding="utf-8"))
@@ -95,18 +136,19 @@ def bad_data() -> dict[str, Dataset]:
     nan, text = DATA.inputs.copy(), DATA.inputs.astype(object)
     nan.iloc[7, 1] = np.nan
     text.iloc[7, 1] = "wide"
-    labels = DATA.labels.copy()
-    labels.iloc[7] = "rose"
+    target = DATA.target.copy()
+    target.iloc[7] = "rose"
     return {
-        "row 7.sepal_width": Dataset("flowers", "", nan, DATA.labels),
-        "row 7.sepal_width: ": Dataset("flowers", "", text, DATA.labels),
-        "row 0.sepal_length": Dataset("flowers", "", -DATA.inputs, DATA.labels),
-        "row 7.label": Dataset("flowers", "", DATA.inputs, labels),
-        "has the columns sepal_length;": Dataset("f", "", DATA.inputs.iloc[:, :1], DATA.labels),
-        "colour": Dataset("flowers", "", DATA.inputs.assign(colour=1.0), DATA.labels),
-        "petal_width, petal_length": Dataset("f", "", DATA.inputs.iloc[:, ::-1], DATA.labels),
+        "row 7, sepal_width: a value is missing": Dataset("flowers", "", nan, DATA.target),
+        "row 7, sepal_width: 'wide'": Dataset("flowers", "", text, DATA.target),
+        "row 0, sepal_length": Dataset("flowers", "", -DATA.inputs, DATA.target),
+        "row 7, species": Dataset("flowers", "", DATA.inputs, target),
+        "has the columns sepal_length;": Dataset("f", "", DATA.inputs.iloc[:, :1], DATA.target),
+        "colour": Dataset("flowers", "", DATA.inputs.assign(colour=1.0), DATA.target),
+        "petal_width, petal_length": Dataset("f", "", DATA.inputs.iloc[:, ::-1], DATA.target),
         "no rows": DATA.take(np.arange(0)),
-        "cannot be split": DATA.take(np.arange(51)),
+        "no row is of the class 'virginica'": DATA.take(np.arange(51)),
+        "cannot be split": DATA.take(np.arange(49, 101)),
     }
 
 
@@ -117,9 +159,41 @@ def test_bad_data_are_refused_by_their_place_and_nothing_is_recorded_or_left(
     with pytest.raises(DataError) as refused:
         workshop.train(bad_data()[place])
     assert place in str(refused.value)
-    assert not workshop.tracker.records
+    assert not workshop.tracker.journal
     assert not workshop.left_behind()
     assert not workshop.steps
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_estimators": "8"}, "model.n_estimators: input should be a valid integer"),
+        ({"depth": 3}, "unknown key 'model.depth'"),
+        ({"n_estimators": 0}, "RandomForestClassifier cannot be trained with this configuration: "),
+        ({"min_samples_split": 1}, "The 'min_samples_split' parameter"),
+        ({"max_depth": 0}, "The 'max_depth' parameter"),
+        ({"min_samples_leaf": 0}, "The 'min_samples_leaf' parameter"),
+        ({"random_state": -1}, "The 'random_state' parameter"),
+    ],
+)
+def test_parameters_that_the_model_refuses_are_an_error_of_the_configuration(
+    workshop: Workshop, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        workshop.train(config=with_parameters(CONFIG, **parameters))
+    assert message in str(refused.value)
+    assert not workshop.tracker.journal
+    assert not workshop.left_behind()
+
+
+def test_a_parameter_that_a_pipeline_around_a_regression_refuses_names_what_learns(
+    workshop: Workshop,
+) -> None:
+    model = KINDS["regression"]
+    with pytest.raises(
+        ConfigError, match="Ridge cannot be trained with this configuration: .*alpha"
+    ):
+        workshop.train(config=config_of(model, alpha=-1.0), model=model)
 
 
 def test_a_package_is_whole_and_its_digests_are_right(workshop: Workshop) -> None:
@@ -132,7 +206,7 @@ def test_a_package_is_whole_and_its_digests_are_right(workshop: Workshop) -> Non
 
 def test_the_hold_out_is_recorded_and_was_not_learned_from(workshop: Workshop) -> None:
     record = read(workshop.train(), "holdout.json")
-    training, holdout = hold_out(DATA, 0.2, 42)
+    training, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
     assert record["holdout"] == holdout.row_hashes.tolist()
     assert record["training"] == training.row_hashes.tolist()
     assert gates.holdout_is_unseen(
@@ -143,10 +217,12 @@ def test_the_hold_out_is_recorded_and_was_not_learned_from(workshop: Workshop) -
 def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     candidate = workshop.train()
     native = ModelPackage(candidate.package).load_native()
-    _, holdout = hold_out(DATA, 0.2, 42)
-    right = native.predict(holdout.inputs.to_numpy(np.float32)) == holdout.codes(iris.SPEC.classes)
+    _, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
+    right = native.predict(holdout.encoded(iris.SPEC)) == holdout.answers(iris.SPEC)
     metrics = read(candidate, "metrics.json")
+    assert isinstance(candidate.report, ClassificationReport)
     assert candidate.report.accuracy == right.mean() == metrics["holdout_accuracy"]
+    assert metrics["measure"] == "accuracy"
     assert candidate.report.rows == len(holdout) == metrics["holdout_rows"]
     assert metrics["confusion_matrix"] == candidate.report.confusion.tolist()
     assert metrics["holdout_log_loss"] > 0
@@ -159,11 +235,11 @@ def test_the_golden_requests_are_one_hold_out_row_of_each_class_with_its_answer(
     candidate = workshop.train()
     golden = read(candidate, "golden.json")
     rows = np.array(golden["rows"], dtype=np.float32)
-    _, holdout = hold_out(DATA, 0.2, 42)
-    known = {tuple(row): label for row, label in zip(_float32(holdout.inputs), holdout.labels)}
+    _, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
+    known = {tuple(row): label for row, label in zip(_float32(holdout.inputs), holdout.target)}
     assert [known[tuple(row)] for row in rows.tolist()] == list(iris.SPEC.classes)
-    answers = FakeLoader()(candidate.package / "model.onnx")(rows)
-    assert np.allclose(answers, golden["probabilities"], atol=1e-7)
+    answers = FakeLoader()(candidate.package / "model.onnx", iris.SPEC)(rows)
+    assert np.allclose(answers, golden["answers"], atol=1e-7)
 
 
 def _float32(inputs: pd.DataFrame) -> list[list[float]]:
@@ -182,11 +258,13 @@ def test_provenance_has_the_configuration_the_data_and_what_the_environment_adds
 
 def test_the_profile_is_that_of_the_training_rows(workshop: Workshop) -> None:
     profile = read(workshop.train(), "profile.json")
-    assert tuple(profile) == iris.SPEC.feature_names
-    shares = np.array(profile["petal_length"]["shares"])
-    training, _ = hold_out(DATA, 0.2, 42)
-    assert shares.sum() == pytest.approx(1)
-    assert np.allclose(shares * len(training), np.round(shares * len(training)))
+    assert set(profile) == {*iris.SPEC.input_names, "prediction"}
+    training, _ = hold_out(DATA, iris.SPEC, 0.2, 42)
+    for name in ("petal_length", "prediction"):
+        shares = np.array(profile[name]["shares"])
+        assert shares.sum() == pytest.approx(1)
+        assert np.allclose(shares * len(training), np.round(shares * len(training)))
+    assert len(profile["prediction"]["shares"]) == 3
 
 
 def test_the_card_tells_people_what_it_predicts_and_how_well(workshop: Workshop) -> None:
@@ -194,9 +272,9 @@ def test_the_card_tells_people_what_it_predicts_and_how_well(workshop: Workshop)
     card = (candidate.package / "card.md").read_text(encoding="utf-8")
     for part in (
         "# iris_classifier_pipeline 1.0.0\n",
-        "Classes: setosa, versicolor, virginica.",
-        "| petal_width | cm | 0.1 to 30 | width of the petal |",
-        f"accuracy {candidate.report.accuracy:.3f}",
+        "Answers species, one of setosa, versicolor, virginica, with probabilities.",
+        "| petal_width | number | 0.1 to 30 cm | width of the petal |",
+        f"accuracy {candidate.report.score:.3f}",
         f"150 rows, fingerprint {DATA.fingerprint}",
     ):
         assert part in card
@@ -213,13 +291,14 @@ def test_the_tracker_is_told_of_the_run_when_its_package_lies_in_its_place(
     assert record.experiment_name == "iris_production_pipeline"
     assert record.model_name == candidate.registered.model_name == "iris_classifier_pipeline"
     assert record.parameters == SMALL.parameters()
-    assert record.metrics["holdout_accuracy"] == candidate.report.accuracy
+    assert record.metrics["holdout_accuracy"] == candidate.report.score
     assert record.metrics["parity_largest_difference"] == candidate.parity.largest_difference
     assert record.tags == {"git_commit": "abc123"}
     assert record.dataset["digest"] == DATA.fingerprint
     assert record.dataset["rows"] == "150"
     assert record.spec == iris.SPEC
-    assert len(record.example) == 3
+    assert record.example == [tuple(row) for row in read(candidate, "golden.json")["rows"]]
+    assert record.run_id is None
 
 
 def test_the_figures_show_the_hold_out_and_the_importance_of_each_input(
@@ -230,9 +309,11 @@ def test_the_figures_show_the_hold_out_and_the_importance_of_each_input(
     candidate = workshop.train()
     data = draw.drawn[0]
     assert len(draw.drawn) == 1
-    assert data.report.confusion.tolist() == candidate.report.confusion.tolist()
-    assert data.probabilities.shape == (candidate.report.rows, 3)
-    assert tuple(data.importances) == iris.SPEC.feature_names
+    assert data.report is candidate.report
+    assert data.spec == iris.SPEC
+    assert data.answers.shape == (candidate.report.rows, 3)
+    assert not data.curves
+    assert tuple(data.importances) == iris.SPEC.input_names
     assert sum(data.importances.values()) == pytest.approx(1)
     assert len(data.actual) == candidate.report.rows
 
@@ -252,7 +333,7 @@ def test_a_difference_between_the_native_and_the_exported_model_is_measured(
     candidate = workshop.train()
     assert candidate.parity.largest_difference == pytest.approx(0.01, abs=1e-6)
     assert candidate.parity.rows == 150
-    assert not gates.parity(candidate.parity).accepted
+    assert not gates.parity("parity", candidate.parity).accepted
 
 
 def test_a_tracker_that_fails_leaves_no_package_behind(workshop: Workshop) -> None:
@@ -263,7 +344,9 @@ def test_a_tracker_that_fails_leaves_no_package_behind(workshop: Workshop) -> No
 
 
 FAILURES: dict[str, Callable[[Workshop], None]] = {
-    "export": lambda w: setattr(w, "export", FakeExporter(RuntimeError("export failed"))),
+    "export": lambda w: setattr(
+        w, "framework", FakeFramework(failure=RuntimeError("export failed"))
+    ),
     "figures": lambda w: setattr(w, "draw", FakeDrawFigures(RuntimeError("figures failed"))),
 }
 
@@ -275,7 +358,7 @@ def test_a_step_that_fails_records_nothing_and_leaves_no_package_behind(
     FAILURES[step](workshop)
     with pytest.raises(RuntimeError, match=f"{step} failed"):
         workshop.train()
-    assert not workshop.tracker.records
+    assert not workshop.tracker.journal
     assert not workshop.left_behind()
 
 
@@ -288,24 +371,285 @@ def test_a_run_that_fails_leaves_earlier_packages_as_they_were(workshop: Worksho
     assert {path.parts[-2] for path in workshop.left_behind()} == {"1.0.0-a", "figures"}
 
 
-def test_the_same_configuration_and_data_give_the_same_golden_answers(workshop: Workshop) -> None:
-    workshop.export, workshop.load = export_onnx, load_onnx
-    first = workshop.train(config=CONFIG, version="1.0.0-a")
-    second = workshop.train(config=CONFIG, version="1.0.0-b")
+def test_the_same_configuration_and_data_give_the_same_golden_answers(real: Workshop) -> None:
+    first = real.train(config=CONFIG, version="1.0.0-a")
+    second = real.train(config=CONFIG, version="1.0.0-b")
     assert read(first, "golden.json") == read(second, "golden.json")
-    everything = DATA.inputs.to_numpy(np.float32)
-    answers = [load_onnx(candidate.package / "model.onnx") for candidate in (first, second)]
-    assert (answers[0](everything) == answers[1](everything)).all()
-    assert gates.parity(first.parity).accepted
+    everything = DATA.encoded(iris.SPEC)
+    served = [load_served(made.package / "model.onnx", iris.SPEC) for made in (first, second)]
+    assert (served[0](everything) == served[1](everything)).all()
+    assert gates.parity("parity", first.parity).accepted
     for name in ("contract.json", "holdout.json", "profile.json"):
         assert read(first, name) == read(second, name)
 
 
 def test_another_seed_of_the_model_gives_other_answers(workshop: Workshop) -> None:
-    other = SMALL.model_copy(update={"model": SMALL.model.model_copy(update={"random_state": 7})})
     first = workshop.train(version="1.0.0-a")
-    second = workshop.train(config=other, version="1.0.0-b")
+    second = workshop.train(config=with_parameters(SMALL, random_state=7), version="1.0.0-b")
     assert read(first, "holdout.json") == read(second, "holdout.json")
-    everything = DATA.inputs.to_numpy(np.float32)
+    everything = DATA.encoded(iris.SPEC)
     native = [ModelPackage(candidate.package).load_native() for candidate in (first, second)]
     assert (native[0].predict_proba(everything) != native[1].predict_proba(everything)).any()
+
+
+@pytest.mark.parametrize("form", ["onnx", "native"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_every_kind_is_packaged_and_served_as_it_was_trained(
+    real: Workshop, kind: str, form: str
+) -> None:
+    model = KINDS[kind]
+    spec, dataset = model.SPEC, model.load()
+    candidate = real.train(config=config_of(model, form), model=model)
+    package = ModelPackage(candidate.package)
+    assert gates.parity("parity", candidate.parity).accepted
+    assert ModelSpec.from_dict(read(candidate, "contract.json")) == spec
+    assert candidate.report.score > 0.6
+    golden = read(candidate, "golden.json")
+    rows = dataset.rows()
+    assert {json.dumps(row) for row in golden["rows"]} <= {json.dumps(row) for row in rows}
+    served = load_served(package.served, spec)
+    answers = served(spec.encode_rows(golden["rows"]))
+    assert answers.tolist() == golden["answers"]
+    assert answers.shape == (len(golden["rows"]), len(spec.answer_names))
+    unlike = spec.encode_rows(UNLIKE[kind])
+    native = answers_of(package.load_native(), spec)(unlike)
+    np.testing.assert_allclose(served(unlike), native, rtol=1e-5, atol=1e-6)
+    assert set(read(candidate, "profile.json")) == {*spec.monitored_names, "prediction"}
+    assert read(candidate, "provenance.json")["config"]["serving"] == {"format": form}
+
+
+def test_a_regression_comes_with_intervals_of_the_coverage_that_its_contract_wants() -> None:
+    model = KINDS["regression"]
+    estimator = make_estimator(model, config_of(model, alpha=2.0))
+    assert isinstance(estimator, ConformalRegressor)
+    assert (estimator.coverage, estimator.random_state) == (0.8, 3)
+    assert estimator.estimator[-1].alpha == 2.0
+
+
+def test_a_classifier_is_built_as_it_is() -> None:
+    assert type(make_estimator(fake_model(DATA), SMALL)) is type(iris.build(1, 1, 2, 1, 0))
+
+
+def test_quality_of_a_regression_is_measured_on_the_hold_out(real: Workshop) -> None:
+    model = KINDS["regression"]
+    candidate = real.train(config=config_of(model), model=model)
+    _, holdout = hold_out(model.load(), model.SPEC, 0.25, 3)
+    native = ModelPackage(candidate.package).load_native()
+    errors = native.predict(holdout.encoded(model.SPEC)) - holdout.target.to_numpy()
+    metrics = read(candidate, "metrics.json")
+    assert isinstance(candidate.report, RegressionReport)
+    assert metrics["measure"] == "r2"
+    assert metrics["holdout_r2"] == candidate.report.score
+    assert metrics["holdout_mean_absolute_error"] == pytest.approx(np.abs(errors).mean())
+    assert metrics["holdout_rows"] == len(holdout)
+    assert metrics["holdout_interval_coverage"] == candidate.report.covered
+    low, high = metrics["holdout_r2_interval"]
+    assert low <= metrics["holdout_r2"] <= high
+    assert "holdout_log_loss" not in metrics and "confusion_matrix" not in metrics
+    assert real.tracker.records[0].metrics["holdout_r2"] == candidate.report.score
+
+
+def test_the_golden_requests_of_a_quantity_are_its_smallest_middle_and_largest(
+    real: Workshop,
+) -> None:
+    model = KINDS["regression"]
+    candidate = real.train(config=config_of(model), model=model)
+    _, holdout = hold_out(model.load(), model.SPEC, 0.25, 3)
+    by_rent = [
+        row for _, row in sorted(zip(holdout.target, holdout.rows()), key=lambda pair: pair[0])
+    ]
+    golden = read(candidate, "golden.json")
+    wanted = [by_rent[0], by_rent[len(by_rent) // 2], by_rent[-1]]
+    assert golden["rows"] == [list(row) for row in wanted]
+    prediction, lower, upper = np.array(golden["answers"]).T
+    assert (lower < prediction).all() and (prediction < upper).all()
+
+
+def test_golden_requests_are_at_most_twenty_however_many_classes_there_are(
+    workshop: Workshop,
+) -> None:
+    names = tuple(f"class_{number:02}" for number in range(25))
+    spec = ModelSpec("many", iris.SPEC.inputs, Classes(names))
+    inputs = pd.DataFrame(np.linspace(1, 20, 1000).reshape(250, 4), columns=iris.SPEC.input_names)
+    dataset = Dataset("many", "", inputs, pd.Series([names[row // 10] for row in range(250)]))
+    model = fake_model(dataset, spec)
+    candidate = workshop.train(config=with_parameters(CONFIG, n_estimators=2), model=model)
+    assert len(read(candidate, "golden.json")["rows"]) == 20
+
+
+def test_a_missing_value_in_a_golden_request_is_null(workshop: Workshop) -> None:
+    inputs = (Number("x", "", 0, 1, nullable=True), Number("weight", "kg", 0, 1))
+    spec = ModelSpec("holes", inputs, Quantity("y"))
+    everywhere = pd.DataFrame({"x": np.full(60, np.nan), "weight": np.linspace(0, 1, 60)})
+    everywhere.loc[::2, "x"] = 0.5
+    dataset = Dataset("holes", "", everywhere, everywhere["weight"] - everywhere["x"].isna())
+    candidate = workshop.train(
+        config=config_of(KINDS["regression"]),
+        model=fake_model(dataset, spec, KINDS["regression"].build),
+    )
+    smallest, _, largest = read(candidate, "golden.json")["rows"]
+    assert smallest[0] is None
+    assert largest[0] == 0.5
+
+
+def doubled(rows: np.ndarray) -> np.ndarray:
+    """A step that is not scikit-learn's."""
+    return 2 * rows
+
+
+def test_a_native_model_is_served_from_a_file_that_unpickles_nothing(real: Workshop) -> None:
+    config = SMALL.model_copy(update={"serving": config_of(fake_model(DATA), "native").serving})
+    candidate = real.train(config=config)
+    package = ModelPackage(candidate.package)
+    names = {path.name for path in candidate.package.iterdir()}
+    assert "model.skops" in names and "model.onnx" not in names
+    assert package.served == candidate.package / "model.skops"
+    everything = DATA.encoded(iris.SPEC)
+    np.testing.assert_allclose(
+        load_served(package.served, iris.SPEC)(everything),
+        package.load_native().predict_proba(everything),
+        atol=1e-7,
+    )
+    assert dict(real.steps)["export"].startswith("model.skops, ")
+
+
+def test_a_model_that_holds_a_foreign_type_is_not_served_natively(real: Workshop) -> None:
+    foreign = make_pipeline(FunctionTransformer(doubled), LogisticRegression())
+    model = fake_model(DATA, build=lambda: foreign)
+    with pytest.raises(ExportError, match="only what is made of scikit-learn's .*doubled"):
+        real.train(config=config_of(model, "native"), model=model)
+    assert not real.tracker.journal
+    assert not real.left_behind()
+
+
+def test_a_model_that_cannot_be_exported_is_refused_as_onnx(real: Workshop) -> None:
+    foreign = make_pipeline(FunctionTransformer(doubled), LogisticRegression())
+    model = fake_model(DATA, build=lambda: foreign)
+    with pytest.raises(ExportError, match="skl2onnx cannot export Pipeline: "):
+        real.train(config=config_of(model), model=model)
+    assert not real.tracker.journal
+    assert not real.left_behind()
+
+
+def test_the_fit_is_told_with_the_name_of_what_learns(real: Workshop) -> None:
+    for kind, name in (("regression", "Ridge"), ("text", "LogisticRegression")):
+        real.steps.clear()
+        real.train(config=config_of(KINDS[kind]), model=KINDS[kind], version=f"1.0.0-{kind}")
+        assert dict(real.steps)["fit"].startswith(f"{name} in ")
+
+
+def test_importances_are_drawn_only_where_there_is_one_for_each_input(real: Workshop) -> None:
+    draw = FakeDrawFigures()
+    real.draw = draw
+    for kind in ("categories", "regression", "tensor", "text"):
+        real.train(config=config_of(KINDS[kind]), model=KINDS[kind])
+    assert [tuple(data.importances) for data in draw.drawn] == [("months", "plan"), (), (), ()]
+
+
+def test_files_that_were_read_are_told_for_make_to_watch(workshop: Workshop) -> None:
+    data = Dataset("flowers", "a file", DATA.inputs, DATA.target, (Path("flowers.csv"),))
+    assert workshop.train(data).data_files == (Path("flowers.csv"),)
+    assert not workshop.train(version="1.0.0-b").data_files
+
+
+def live(workshop: Workshop, epochs: int) -> list[str]:
+    """Let the workshop's training learn in epochs; the journal of tracker and framework."""
+    journal: list[str] = []
+    workshop.tracker = FakeTracker(journal=journal)
+    workshop.framework = FakeFramework(epochs, journal)
+    return journal
+
+
+def test_a_run_is_begun_before_the_fit_ends_and_shows_each_epoch_in_order(
+    workshop: Workshop,
+) -> None:
+    journal = live(workshop, epochs=3)
+    workshop.train()
+    assert journal[0] == "begun iris_production_pipeline 1.0.0-a"
+    assert journal.index("fit ended") > 0
+    assert [line for line in journal if "epoch" in line] == [
+        "begun-run epoch 0: train_loss 1, valid_loss 2",
+        "begun-run epoch 1: train_loss 0.5, valid_loss 1",
+        "begun-run epoch 2: train_loss 0.25, valid_loss 0.5",
+    ]
+    assert journal[-1] == "begun-run recorded"
+
+
+def test_the_record_goes_into_the_run_that_was_begun(workshop: Workshop) -> None:
+    live(workshop, epochs=1)
+    candidate = workshop.train()
+    assert workshop.tracker.records[0].run_id == "begun-run" == candidate.registered.run_id
+
+
+def test_the_epochs_are_counted_and_drawn(workshop: Workshop) -> None:
+    live(workshop, epochs=3)
+    draw = FakeDrawFigures()
+    workshop.draw = draw
+    workshop.train()
+    assert draw.drawn[0].curves == {"train_loss": [1, 0.5, 0.25], "valid_loss": [2, 1, 0.5]}
+    assert dict(workshop.steps)["fit"].endswith(" and 3 epochs")
+
+
+def test_without_epochs_no_run_is_begun(workshop: Workshop) -> None:
+    journal = live(workshop, epochs=0)
+    workshop.train()
+    assert journal == ["fit ended", "run-1 recorded"]
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda w: setattr(w.framework, "failure", RuntimeError("no disk")),
+        lambda w: setattr(w, "draw", FakeDrawFigures(RuntimeError("no disk"))),
+        lambda w: setattr(
+            w, "tracker", FakeTracker(RuntimeError("no disk"), journal=w.tracker.journal)
+        ),
+    ],
+    ids=["export", "figures", "record"],
+)
+def test_a_run_that_was_begun_is_failed_when_training_fails_afterwards(
+    workshop: Workshop, fail: Callable[[Workshop], None]
+) -> None:
+    journal = live(workshop, epochs=2)
+    fail(workshop)
+    with pytest.raises(RuntimeError, match="no disk"):
+        workshop.train()
+    assert journal[-1] == "begun-run failed"
+    assert not workshop.tracker.records
+    assert not workshop.left_behind()
+
+
+class Diverging(FakeFramework):
+    """Fails in its second epoch."""
+
+    def fit(self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: Any) -> None:
+        """Report one epoch and fail."""
+        report({"train_loss": 1.0}, 0)
+        raise FloatingPointError("the loss is no number")
+
+
+def test_a_run_whose_fit_fails_is_failed_with_the_epochs_that_it_had(workshop: Workshop) -> None:
+    workshop.framework = Diverging()
+    with pytest.raises(FloatingPointError):
+        workshop.train()
+    assert workshop.tracker.journal == [
+        "begun iris_production_pipeline 1.0.0-a",
+        "begun-run epoch 0: train_loss 1",
+        "begun-run failed",
+    ]
+
+
+class Forgetful(FakeTracker):
+    """Cannot record an epoch."""
+
+    def log_epoch(self, run_id: str, figures: Any, epoch: int) -> None:
+        """Fail."""
+        raise ConnectionError("no tracking server")
+
+
+def test_an_epoch_that_cannot_be_recorded_fails_the_run(workshop: Workshop) -> None:
+    workshop.framework, workshop.tracker = FakeFramework(epochs=1), Forgetful()
+    with pytest.raises(ConnectionError):
+        workshop.train()
+    assert workshop.tracker.journal[-1] == "begun-run failed"
+    assert not workshop.left_behind()

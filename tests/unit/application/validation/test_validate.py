@@ -6,23 +6,25 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from application.validation.validate import CrossValidation, cross_validate, judge, promote
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import GateRefusal, RegistryError
+from domain.estimators.conformal import ConformalRegressor
+from domain.evaluation.answers import answers_of
 from domain.evaluation.gates import Verdict
 from domain.models import iris
 from tests.fakes import FakePackage, FakeRegistry
+from tests.kinds import KINDS
 
 DATA = iris.load()
-CODES = DATA.codes(iris.SPEC.classes)
-TRAINING, HOLDOUT = hold_out(DATA, 0.2, 42)
-FOREST = iris.build({"n_estimators": 10, "max_depth": 3, "random_state": 0}).fit(
-    TRAINING.inputs.to_numpy(np.float32), TRAINING.codes(iris.SPEC.classes)
-)
-GATES = ["holdout_is_unseen", "holdout_is_whole", "quality", "parity"]
+CODES = DATA.answers(iris.SPEC)
+TRAINING, HOLDOUT = hold_out(DATA, iris.SPEC, 0.2, 42)
+FOREST = iris.build(10, 3, 2, 1, 0).fit(TRAINING.encoded(iris.SPEC), TRAINING.answers(iris.SPEC))
+GATES = ["holdout_is_unseen", "holdout_is_whole", "quality", "parity", "parity_at_edges"]
 FINE = Verdict("quality", True, "good enough")
 LOW = Verdict("quality", False, "accuracy 0.5 is too low")
 SEEN = Verdict("holdout_is_unseen", False, "3 of 30 hold-out rows were in training")
@@ -67,8 +69,8 @@ def test_the_order_of_the_data_does_not_matter() -> None:
 
 
 def test_quality_is_that_of_the_served_model_on_the_hold_out_alone() -> None:
-    rows = HOLDOUT.inputs.to_numpy(np.float32)
-    right = int((served(rows).argmax(axis=1) == HOLDOUT.codes(iris.SPEC.classes)).sum())
+    rows = HOLDOUT.encoded(iris.SPEC)
+    right = int((served(rows).argmax(axis=1) == HOLDOUT.answers(iris.SPEC)).sum())
     quality = judge(package(), served, DATA, 0.5)[2]
     assert f"({right} of {len(HOLDOUT)}, " in quality.reason
 
@@ -99,14 +101,39 @@ def test_a_package_below_the_threshold_is_refused() -> None:
 
 
 def test_a_package_at_the_threshold_is_accepted() -> None:
-    rows, codes = HOLDOUT.inputs.to_numpy(np.float32), HOLDOUT.codes(iris.SPEC.classes)
+    rows, codes = HOLDOUT.encoded(iris.SPEC), HOLDOUT.answers(iris.SPEC)
     accuracy = float((served(rows).argmax(axis=1) == codes).mean())
     assert not refusing(package(), threshold=accuracy)
     assert refusing(package(), threshold=float(np.nextafter(accuracy, 1.0))) == ["quality"]
 
 
 def test_a_served_model_that_differs_slightly_from_the_native_one_is_refused() -> None:
-    assert refusing(package(), lambda rows: served(rows) + 2e-5) == ["parity"]
+    assert refusing(package(), lambda rows: served(rows) + 2e-5) == GATES[3:]
+
+
+def test_a_served_model_that_differs_beside_a_split_point_only_is_refused_at_the_edges() -> None:
+    split = np.float32(FOREST.estimators_[0].tree_.threshold[0])
+    column = FOREST.estimators_[0].tree_.feature[0]
+    known = DATA.encoded(iris.SPEC)[:, column]
+
+    def off_by_one_float(rows: np.ndarray) -> np.ndarray:
+        """Takes the float32 next to the split for the one on its other side."""
+        moved = rows.copy()
+        beside = (moved[:, column] <= split) & (moved[:, column] >= np.nextafter(split, 0))
+        assert not (known[None] == moved[beside, column][:, None]).any()
+        moved[beside, column] = np.nextafter(split, np.float32(np.inf))
+        return served(moved)
+
+    assert refusing(package(), off_by_one_float) == ["parity_at_edges"]
+
+
+def test_a_served_model_that_differs_at_the_end_of_a_range_only_is_refused_at_the_edges() -> None:
+    def clipped(rows: np.ndarray) -> np.ndarray:
+        """Wrong at 30 cm, which no flower has."""
+        answers = served(rows)
+        return np.where((rows == 30).any(axis=1)[:, None], answers[:, ::-1], answers)
+
+    assert refusing(package(), clipped) == ["parity_at_edges"]
 
 
 def test_a_served_model_that_answers_no_number_is_refused() -> None:
@@ -120,7 +147,81 @@ def test_a_served_model_that_answers_no_number_is_refused() -> None:
 
 def test_a_served_model_with_its_classes_swapped_is_refused() -> None:
     refused = refusing(package(), lambda rows: served(rows)[:, [1, 2, 0]])
-    assert refused == ["quality", "parity"]
+    assert refused == GATES[2:]
+
+
+def kind_package(kind: str) -> tuple[FakePackage, Dataset, Callable[[np.ndarray], np.ndarray]]:
+    """A package of a model of a kind, its data and the served model."""
+    model = KINDS[kind]
+    spec, dataset = model.SPEC, model.load()
+    training, holdout = hold_out(dataset, spec, 0.25, 0)
+    estimator = model.build() if spec.classes else ConformalRegressor(model.build(), 0.8)
+    estimator.fit(training.encoded(spec), training.answers(spec))
+    record = {"holdout": holdout.row_hashes.tolist(), "training": training.row_hashes.tolist()}
+    native = answers_of(estimator, spec)
+    files = {"contract.json": spec.to_dict(), "holdout.json": record}
+    return FakePackage(files, estimator), dataset, lambda rows: native(rows).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("regression", GATES),
+        ("categories", GATES),
+        ("tensor", GATES),
+        ("text", GATES[:4]),  # nothing lies between two texts
+    ],
+)
+def test_a_sound_package_of_every_kind_is_accepted_by_every_gate(
+    kind: str, expected: list[str]
+) -> None:
+    judged, dataset, model = kind_package(kind)
+    verdicts = judge(judged, model, dataset, 0.6)
+    assert [verdict.gate for verdict in verdicts] == expected
+    assert all(verdict.accepted for verdict in verdicts), verdicts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_package_of_every_kind_is_refused_where_the_served_model_is_another(kind: str) -> None:
+    judged, dataset, model = kind_package(kind)
+
+    def wrong(rows: np.ndarray) -> np.ndarray:
+        return model(rows) * np.float32(1.001)
+
+    assert "parity" in refusing(judged, wrong, dataset=dataset)
+
+
+def test_the_quality_of_a_regression_is_its_r2() -> None:
+    judged, dataset, model = kind_package("regression")
+    quality = judge(judged, model, dataset, 0.6)[2]
+    _, holdout = hold_out(dataset, KINDS["regression"].SPEC, 0.25, 0)
+    expected = judged.native.score(holdout.encoded(KINDS["regression"].SPEC), holdout.target)
+    assert quality.reason.startswith(f"hold-out R² {expected:.3f} (32 rows, ")
+    assert "intervals hold " in quality.reason
+    assert refusing(judged, model, dataset=dataset, threshold=1.0) == ["quality"]
+
+
+def test_an_interval_that_is_served_wrongly_is_refused() -> None:
+    judged, dataset, model = kind_package("regression")
+
+    def swapped(rows: np.ndarray) -> np.ndarray:
+        return model(rows)[:, [0, 2, 1]]
+
+    assert refusing(judged, swapped, dataset=dataset) == GATES[3:]
+
+
+def test_a_missing_value_that_is_served_as_another_answer_is_refused_at_the_edges() -> None:
+    judged, dataset, model = kind_package("regression")
+    known = dataset.take(dataset.inputs["area"].notna().to_numpy())
+    holdout = judged.files["holdout.json"]["holdout"]
+    judged.files["holdout.json"]["holdout"] = [h for h in holdout if h in known.row_hashes]
+
+    def zero_for_missing(rows: np.ndarray) -> np.ndarray:
+        rows = rows.copy()
+        rows[np.isnan(rows[:, 0]), 0] = 0
+        return model(rows)
+
+    assert refusing(judged, zero_for_missing, dataset=known) == ["parity_at_edges"]
 
 
 def test_a_refused_package_is_named_with_every_refusing_gate_and_nothing_is_moved() -> None:
@@ -160,22 +261,53 @@ def test_a_package_that_cannot_be_stored_is_not_promoted() -> None:
 
 
 def test_cross_validation_gives_a_sane_score_for_each_fold() -> None:
-    result = cross_validate(FOREST, DATA, iris.SPEC, seed=1)
+    result = cross_validate(FOREST, DATA, iris.SPEC, folds=10, seed=1)
+    assert result.measure == "accuracy"
     assert result.scores.shape == (10,)
     assert ((result.scores >= 0) & (result.scores <= 1)).all()
     assert 0.9 < result.scores.mean() < 1
 
 
 def test_cross_validation_of_labels_at_random_is_no_better_than_chance() -> None:
-    labels = DATA.labels.sample(frac=1, random_state=0).set_axis(DATA.labels.index)
-    random = Dataset("random", "", DATA.inputs, labels)
-    assert 0.15 < cross_validate(FOREST, random, iris.SPEC, seed=1).scores.mean() < 0.5
+    target = DATA.target.sample(frac=1, random_state=0).set_axis(DATA.target.index)
+    random = Dataset("random", "", DATA.inputs, target)
+    scores = cross_validate(FOREST, random, iris.SPEC, folds=10, seed=1).scores
+    assert 0.15 < scores.mean() < 0.5
+
+
+def regression(target: pd.Series | None = None) -> CrossValidation:
+    """Cross-validation of the regression, perhaps of another target."""
+    model = KINDS["regression"]
+    data = model.load()
+    if target is not None:
+        data = Dataset("other", "", data.inputs, target)
+    return cross_validate(ConformalRegressor(model.build(), 0.8), data, model.SPEC, 4, seed=1)
+
+
+def test_cross_validation_of_a_regression_gives_its_r2_for_each_fold() -> None:
+    result = regression()
+    assert result.measure == "r2"
+    assert result.scores.shape == (4,)
+    assert ((result.scores > 0.8) & (result.scores < 1)).all()
+
+
+def test_cross_validation_of_a_quantity_at_random_is_no_better_than_its_mean() -> None:
+    target = KINDS["regression"].load().target
+    shuffled = target.sample(frac=1, random_state=0).set_axis(target.index)
+    assert regression(shuffled).scores.mean() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["categories", "tensor", "text"])
+def test_cross_validation_takes_every_kind_of_input(kind: str) -> None:
+    model = KINDS[kind]
+    result = cross_validate(model.build(), model.load(), model.SPEC, folds=3, seed=0)
+    assert result.scores.min() > 0.6
 
 
 def test_cross_validation_leaves_the_estimator_as_it_was() -> None:
-    rows = DATA.inputs.to_numpy(np.float32)
+    rows = DATA.encoded(iris.SPEC)
     before = FOREST.predict_proba(rows)
-    cross_validate(FOREST, DATA, iris.SPEC, seed=1)
+    cross_validate(FOREST, DATA, iris.SPEC, folds=3, seed=1)
     assert (FOREST.predict_proba(rows) == before).all()
 
 
@@ -183,10 +315,13 @@ def test_the_same_seed_gives_the_same_folds_and_every_row_is_tested_once() -> No
     seen: list[list[np.ndarray]] = []
 
     def watch(folds: Iterable[Any]) -> Iterable[Any]:
+        folds = list(folds)
         seen.append([test for _, test in folds])
         return folds
 
-    scores = [cross_validate(FOREST, DATA, iris.SPEC, 3, watch).scores.tolist() for _ in range(2)]
+    scores = [
+        cross_validate(FOREST, DATA, iris.SPEC, 10, 3, watch).scores.tolist() for _ in range(2)
+    ]
     assert scores[0] == scores[1]
     assert [fold.tolist() for fold in seen[0]] == [fold.tolist() for fold in seen[1]]
     assert sorted(np.concatenate(seen[0])) == list(range(150))
@@ -194,4 +329,7 @@ def test_the_same_seed_gives_the_same_folds_and_every_row_is_tested_once() -> No
 
 
 def test_cross_validation_reads_as_mean_and_spread() -> None:
-    assert str(CrossValidation(np.array([0.9, 1.0]))) == "0.950 ± 0.071 (2 folds)"
+    assert str(CrossValidation("accuracy", np.array([0.9, 1.0]))) == (
+        "accuracy 0.950 ± 0.071 (2 folds)"
+    )
+    assert str(CrossValidation("r2", np.array([0.5, 0.3]))) == "r2 0.400 ± 0.141 (2 folds)"

@@ -1,42 +1,93 @@
-"""The iris data as they come with scikit-learn."""
+"""The data that come with scikit-learn are those that it loads, under the contract's names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from sklearn.datasets import load_iris
+import pytest
+from sklearn import datasets
 
-from domain.data.bundled import read_iris
-
-COLUMNS = ("a", "b", "c", "d")
-CLASSES = ("x", "y", "z")
-
-
-def test_iris_has_150_rows_of_four_inputs_and_fifty_of_each_class() -> None:
-    dataset = read_iris(COLUMNS, CLASSES)
-    assert dataset.inputs.shape == (150, 4)
-    assert dataset.labels.value_counts().to_dict() == {"x": 50, "y": 50, "z": 50}
+from domain.data.bundled import read_breast_cancer, read_diabetes, read_digits, read_iris, read_wine
+from domain.data.dataset import Dataset
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor
 
 
-def test_columns_and_classes_are_named_as_asked() -> None:
-    dataset = read_iris(COLUMNS, CLASSES)
-    assert tuple(dataset.inputs.columns) == COLUMNS
-    assert dataset.labels.tolist() == ["x"] * 50 + ["y"] * 50 + ["z"] * 50
+def numbers(count: int) -> tuple[Number, ...]:
+    """As many numbers of any size."""
+    return tuple(Number(f"input {position}", "", -1e9, 1e9) for position in range(count))
 
 
-def test_the_values_are_those_that_scikit_learn_loads() -> None:
-    dataset, reference = read_iris(COLUMNS, CLASSES), load_iris()
-    assert (dataset.inputs.to_numpy() == reference.data).all()
-    assert (dataset.codes(CLASSES) == reference.target).all()
+def labels(count: int) -> Classes:
+    """As many classes."""
+    return Classes(tuple(f"class {position}" for position in range(count)), "kind")
 
 
-def test_inputs_are_numbers_and_none_is_missing() -> None:
-    dataset = read_iris(COLUMNS, CLASSES)
-    assert all(dtype == np.float64 for dtype in dataset.inputs.dtypes)
+READERS: dict[Any, tuple[Callable[[ModelSpec], Dataset], ModelSpec, str]] = {
+    datasets.load_iris: (
+        read_iris,
+        ModelSpec("flowers", numbers(4), labels(3)),
+        "Fisher, 1936",
+    ),
+    datasets.load_breast_cancer: (
+        read_breast_cancer,
+        ModelSpec("tumours", numbers(30), labels(2)),
+        "Street, Wolberg and Mangasarian, 1993",
+    ),
+    datasets.load_wine: (
+        read_wine,
+        ModelSpec("wines", numbers(13), labels(3)),
+        "Forina et al., 1988",
+    ),
+    datasets.load_diabetes: (
+        read_diabetes,
+        ModelSpec("patients", (*numbers(9), Category("ten", ("x",))), Quantity("progress")),
+        "Efron et al., 2004",
+    ),
+    datasets.load_digits: (
+        read_digits,
+        ModelSpec("images", (Tensor("pixels", (8, 8), 0, 16),), labels(10)),
+        "Alpaydin and Kaynak, 1998",
+    ),
+}
+
+
+@pytest.mark.parametrize("load", READERS, ids=lambda load: load.__name__)
+def test_the_values_are_those_that_scikit_learn_loads(load: Any) -> None:
+    read, spec, _ = READERS[load]
+    dataset, options = read(spec), {"scaled": False} if load is datasets.load_diabetes else {}
+    reference = load(**options)
+    values = dataset.inputs.to_numpy()
+    if load is datasets.load_digits:
+        values = np.stack(list(values[:, 0])).reshape(-1, 64)
+    assert values.shape == reference.data.shape
+    assert np.allclose(values, reference.data, rtol=0, atol=1e-9)
+    assert (dataset.answers(spec) == reference.target).all()
+
+
+@pytest.mark.parametrize("load", READERS, ids=lambda load: load.__name__)
+def test_columns_classes_and_target_are_named_as_the_contract_says(load: Any) -> None:
+    read, spec, author = READERS[load]
+    dataset = read(spec)
+    assert tuple(dataset.inputs.columns) == spec.input_names
+    assert dataset.target.name == spec.output.name
+    assert not spec.classes or set(dataset.target) == set(spec.classes)
+    assert author in dataset.source
+    assert load.__name__ == f"load_{dataset.name}"
+
+
+@pytest.mark.parametrize("load", READERS, ids=lambda load: load.__name__)
+def test_nothing_is_missing_and_no_file_of_the_user_was_read(load: Any) -> None:
+    read, spec, _ = READERS[load]
+    dataset = read(spec)
     assert not dataset.inputs.isna().to_numpy().any()
-    assert not dataset.labels.isna().any()
+    assert not dataset.target.isna().any()
+    assert dataset.files == ()
 
 
-def test_the_source_is_named() -> None:
-    dataset = read_iris(COLUMNS, CLASSES)
-    assert dataset.name == "iris"
-    assert "Fisher, 1936" in dataset.source
+def test_an_image_is_an_array_of_its_shape() -> None:
+    dataset = read_digits(READERS[datasets.load_digits][1])
+    first = dataset.inputs["pixels"][0]
+    assert first.shape == (8, 8)
+    assert (first == datasets.load_digits().images[0]).all()

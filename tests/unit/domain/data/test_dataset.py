@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from domain.data.dataset import Dataset
+from domain.errors import InputError
 from domain.models import iris
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 
 TWINS = [101, 142]
 DATA = iris.load()
@@ -16,18 +23,18 @@ def with_value(row: int, column: int, value: float) -> Dataset:
     """The iris data with one value changed."""
     inputs = DATA.inputs.copy()
     inputs.iloc[row, column] = value
-    return Dataset(DATA.name, DATA.source, inputs, DATA.labels)
+    return Dataset(DATA.name, DATA.source, inputs, DATA.target)
 
 
 def with_label(row: int, label: str) -> Dataset:
     """The iris data with one label changed."""
-    labels = DATA.labels.copy()
-    labels.iloc[row] = label
-    return Dataset(DATA.name, DATA.source, DATA.inputs, labels)
+    target = DATA.target.copy()
+    target.iloc[row] = label
+    return Dataset(DATA.name, DATA.source, DATA.inputs, target)
 
 
 def test_the_length_of_a_dataset_is_its_number_of_rows() -> None:
-    assert len(DATA) == len(DATA.inputs) == len(DATA.labels)
+    assert len(DATA) == len(DATA.inputs) == len(DATA.target)
 
 
 def test_the_order_of_the_rows_does_not_change_the_fingerprint() -> None:
@@ -57,22 +64,22 @@ def test_every_changed_label_changes_the_fingerprint() -> None:
 
 
 def test_two_swapped_labels_change_the_fingerprint() -> None:
-    labels = DATA.labels.copy()
-    labels.iloc[[0, 149]] = labels.iloc[[149, 0]].to_numpy()
-    swapped = Dataset(DATA.name, DATA.source, DATA.inputs, labels)
+    target = DATA.target.copy()
+    target.iloc[[0, 149]] = target.iloc[[149, 0]].to_numpy()
+    swapped = Dataset(DATA.name, DATA.source, DATA.inputs, target)
     assert swapped.fingerprint != DATA.fingerprint
 
 
 def test_a_renamed_column_changes_the_fingerprint() -> None:
     inputs = DATA.inputs.rename(columns={"sepal_width": "width"})
-    assert Dataset("iris", "", inputs, DATA.labels).fingerprint != DATA.fingerprint
+    assert Dataset("iris", "", inputs, DATA.target).fingerprint != DATA.fingerprint
 
 
 def test_two_swapped_columns_change_the_fingerprint() -> None:
     inputs = DATA.inputs.rename(
         columns={"sepal_width": "sepal_length", "sepal_length": "sepal_width"}
     )
-    assert Dataset("iris", "", inputs, DATA.labels).fingerprint != DATA.fingerprint
+    assert Dataset("iris", "", inputs, DATA.target).fingerprint != DATA.fingerprint
 
 
 def test_a_missing_or_repeated_row_changes_the_fingerprint() -> None:
@@ -81,7 +88,7 @@ def test_a_missing_or_repeated_row_changes_the_fingerprint() -> None:
 
 
 def test_name_and_source_are_not_part_of_the_fingerprint() -> None:
-    renamed = Dataset("flowers", "a file", DATA.inputs, DATA.labels)
+    renamed = Dataset("flowers", "a file", DATA.inputs, DATA.target)
     assert renamed.fingerprint == DATA.fingerprint
 
 
@@ -107,19 +114,136 @@ def test_a_changed_value_changes_the_hash_of_its_row_only() -> None:
 
 def test_rows_are_taken_by_position_in_the_order_given() -> None:
     taken = DATA.take(np.array([149, 0]))
-    assert taken.labels.tolist() == ["virginica", "setosa"]
+    assert taken.target.tolist() == ["virginica", "setosa"]
     assert taken.inputs.iloc[1].tolist() == DATA.inputs.iloc[0].tolist()
     assert (taken.name, taken.source) == (DATA.name, DATA.source)
 
 
 def test_rows_are_taken_where_a_mask_is_true() -> None:
-    taken = DATA.take((DATA.labels == "versicolor").to_numpy())
+    taken = DATA.take((DATA.target == "versicolor").to_numpy())
     assert len(taken) == 50
-    assert set(taken.labels) == {"versicolor"}
+    assert set(taken.target) == {"versicolor"}
 
 
-def test_codes_are_the_positions_of_the_labels_among_the_classes() -> None:
-    labels = pd.Series(["b", "a", "c", "a"])
-    codes = Dataset("d", "", pd.DataFrame({"x": [1.0, 2, 3, 4]}), labels).codes(("c", "b", "a"))
-    assert codes.tolist() == [1, 2, 0, 2]
-    assert codes.dtype == np.int64
+def test_files_stay_with_the_rows_that_are_taken() -> None:
+    dataset = Dataset("d", "", DATA.inputs, DATA.target, (Path("d.csv"),))
+    assert dataset.take(np.arange(3)).files == (Path("d.csv"),)
+
+
+def test_the_answers_are_the_positions_of_the_labels_among_the_classes() -> None:
+    inputs, labels = pd.DataFrame({"x": [1.0, 2, 3, 4]}), pd.Series(["b", "a", "c", "a"])
+    spec = ModelSpec("d", (Number("x", "", 0, 9),), Classes(("c", "b", "a")))
+    answers = Dataset("d", "", inputs, labels).answers(spec)
+    assert answers.tolist() == [1, 2, 0, 2]
+    assert answers.dtype == np.int64
+
+
+def test_the_answers_of_a_regression_are_numbers() -> None:
+    spec = ModelSpec("d", (Number("x", "", 0, 9),), Quantity("y"))
+    answers = Dataset("d", "", pd.DataFrame({"x": [1.0, 2]}), pd.Series([7, 8])).answers(spec)
+    assert answers.tolist() == [7.0, 8.0]
+    assert answers.dtype == np.float64
+
+
+# every kind of column
+
+
+FLATS = ModelSpec(
+    "flats",
+    (
+        Number("floor area", "m²", 0, 500, nullable=True),
+        Category("side", ("east", "west"), nullable=True),
+        Category("furnished", ("false", "true")),
+        Category("floor", ("0", "1", "2")),
+        Tensor("plan", (2, 2), 0, 1),
+    ),
+    Quantity("rent"),
+)
+PLANS = np.arange(16, dtype=np.float32).reshape(4, 2, 2) / 16
+
+
+def flats() -> Dataset:
+    """Flats with missing values, words, booleans, whole numbers and arrays."""
+    inputs = pd.DataFrame(
+        {
+            "floor area": [50.5, np.nan, 70.0, 50.5],
+            "side": ["east", None, np.nan, "west"],
+            "furnished": [True, False, True, True],
+            "floor": [0, 1, 2, 0],
+            "plan": list(PLANS),
+        }
+    )
+    return Dataset("flats", "", inputs, pd.Series([500.0, 400.0, 900.0, 510.0]))
+
+
+def test_rows_are_as_requests_have_them() -> None:
+    assert flats().rows() == [
+        (50.5, "east", True, 0, PLANS[0].tolist()),
+        (None, None, False, 1, PLANS[1].tolist()),
+        (70.0, None, True, 2, PLANS[2].tolist()),
+        (50.5, "west", True, 0, PLANS[3].tolist()),
+    ]
+
+
+def test_rows_are_unchanged_by_being_sent_as_json() -> None:
+    for dataset in (flats(), DATA):
+        sent = json.loads(json.dumps(dataset.rows(), allow_nan=False))
+        assert list(map(tuple, sent)) == dataset.rows()
+
+
+def test_a_text_is_its_own_row() -> None:
+    texts = pd.DataFrame({"review": ["good", "", "great \0"]})
+    dataset = Dataset("reviews", "", texts, pd.Series(["+", "-", "+"]))
+    spec = ModelSpec("reviews", (Text("review"),), Classes(("+", "-")))
+    assert dataset.rows() == [("good",), ("",), ("great \0",)]
+    assert dataset.encoded(spec).tolist() == [["good"], [""], ["great \0"]]
+
+
+def test_training_and_requests_give_the_model_the_same() -> None:
+    dataset = flats()
+    expected = FLATS.encode_rows(dataset.rows())
+    assert expected.shape == (4, 8)
+    np.testing.assert_array_equal(dataset.encoded(FLATS), expected)
+    reordered = dataset.inputs[[*reversed(FLATS.input_names)]]
+    shuffled = Dataset("flats", "", reordered, dataset.target)
+    np.testing.assert_array_equal(shuffled.encoded(FLATS), expected)
+
+
+def test_a_value_that_breaks_the_contract_is_named() -> None:
+    dataset = flats()
+    dataset.inputs.loc[2, "floor"] = 3
+    with pytest.raises(InputError, match="row 2, floor: 3 is none of 0, 1, 2"):
+        dataset.encoded(FLATS)
+
+
+def test_rows_of_every_kind_are_recognised_in_any_order() -> None:
+    dataset, order = flats(), np.array([3, 1, 0, 2])
+    assert len(set(dataset.row_hashes)) == 4
+    assert (dataset.take(order).row_hashes == dataset.row_hashes[order]).all()
+    assert dataset.take(order).fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("floor area", 50.6), ("floor area", np.nan), ("side", "west"), ("side", None), ("floor", 1)],
+)
+def test_another_value_of_any_kind_is_another_row(column: str, value: Any) -> None:
+    dataset = flats()
+    dataset.inputs.loc[0, column] = value
+    changed = Dataset("flats", "", dataset.inputs, dataset.target)
+    assert (changed.row_hashes != flats().row_hashes).tolist() == [True, False, False, False]
+    assert changed.fingerprint != flats().fingerprint
+
+
+def test_one_pixel_makes_another_row() -> None:
+    dataset = flats()
+    dataset.inputs["plan"] = list(np.where(PLANS == PLANS[1, 0, 0], 0.9, PLANS))
+    changed = Dataset("flats", "", dataset.inputs, dataset.target)
+    assert (changed.row_hashes != flats().row_hashes).tolist() == [False, True, False, False]
+
+
+def test_every_missing_value_is_the_same() -> None:
+    for missing in (None, np.nan, float("nan")):
+        side = pd.Series(["east", missing, missing, "west"], dtype=object)
+        dataset = Dataset("flats", "", flats().inputs.assign(side=side), flats().target)
+        assert (dataset.row_hashes == flats().row_hashes).all()

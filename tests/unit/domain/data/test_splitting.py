@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,23 +12,26 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import DataError
 from domain.models import iris
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
 
 DATA = iris.load()
 TWIN = DATA.row_hashes[101]
 SEEDS = range(40)
+PARITY = ModelSpec("parity", (Number("x", "", 0, 99),), Classes(("odd", "even")))
+AMOUNT = ModelSpec("amount", (Number("x", "", 0, 1e4),), Quantity("amount"))
 
 
 @pytest.mark.parametrize("test_size", [0.1, 0.2, 0.3, 0.5])
 def test_no_row_of_the_hold_out_has_its_inputs_in_training(test_size: float) -> None:
     for seed in SEEDS:
-        training, holdout = hold_out(DATA, test_size, seed)
+        training, holdout = hold_out(DATA, iris.SPEC, test_size, seed)
         assert not set(training.row_hashes) & set(holdout.row_hashes)
 
 
 def test_the_iris_twins_stay_on_one_side_and_both_sides_get_them() -> None:
     sides = set()
     for seed in SEEDS:
-        training, holdout = hold_out(DATA, 0.2, seed)
+        training, holdout = hold_out(DATA, iris.SPEC, 0.2, seed)
         twins = int((training.row_hashes == TWIN).sum()), int((holdout.row_hashes == TWIN).sum())
         sides.add(twins)
     assert sides == {(2, 0), (0, 2)}
@@ -34,7 +39,7 @@ def test_the_iris_twins_stay_on_one_side_and_both_sides_get_them() -> None:
 
 def test_every_row_is_on_one_side() -> None:
     for seed in SEEDS:
-        training, holdout = hold_out(DATA, 0.2, seed)
+        training, holdout = hold_out(DATA, iris.SPEC, 0.2, seed)
         rows = [*training.inputs.index, *holdout.inputs.index]
         assert sorted(rows) == list(range(150))
 
@@ -42,25 +47,25 @@ def test_every_row_is_on_one_side() -> None:
 @pytest.mark.parametrize("test_size", [0.1, 0.2, 0.4])
 def test_every_class_has_its_share_of_the_hold_out(test_size: float) -> None:
     for seed in SEEDS:
-        _, holdout = hold_out(DATA, test_size, seed)
-        shares = holdout.labels.value_counts() / (50 * test_size)
+        _, holdout = hold_out(DATA, iris.SPEC, test_size, seed)
+        shares = holdout.target.value_counts() / (50 * test_size)
         assert len(shares) == 3
         # one row for rounding, one for the twins
         assert ((shares - 1).abs() <= 2 / (50 * test_size)).all()
 
 
 def test_labels_stay_with_their_rows() -> None:
-    for part in hold_out(DATA, 0.2, 42):
-        assert part.labels.tolist() == DATA.labels.loc[part.inputs.index].tolist()
+    for part in hold_out(DATA, iris.SPEC, 0.2, 42):
+        assert part.target.tolist() == DATA.target.loc[part.inputs.index].tolist()
 
 
 def test_the_same_seed_gives_the_same_split() -> None:
-    first, second = hold_out(DATA, 0.2, 42), hold_out(iris.load(), 0.2, 42)
+    first, second = hold_out(DATA, iris.SPEC, 0.2, 42), hold_out(iris.load(), iris.SPEC, 0.2, 42)
     assert [part.fingerprint for part in first] == [part.fingerprint for part in second]
 
 
 def test_another_seed_gives_another_split() -> None:
-    assert len({hold_out(DATA, 0.2, seed)[1].fingerprint for seed in SEEDS}) == len(SEEDS)
+    assert len({hold_out(DATA, iris.SPEC, 0.2, seed)[1].fingerprint for seed in SEEDS}) == len(SEEDS)
 
 
 def test_many_rows_with_the_same_inputs_stay_together() -> None:
@@ -69,7 +74,7 @@ def test_many_rows_with_the_same_inputs_stay_together() -> None:
     labels = pd.Series(np.where(values % 2, "odd", "even"))
     dataset = Dataset("repeated", "", pd.DataFrame({"x": values.astype(float)}), labels)
     for seed in SEEDS:
-        training, holdout = hold_out(dataset, 0.3, seed)
+        training, holdout = hold_out(dataset, PARITY, 0.3, seed)
         assert not set(training.inputs["x"]) & set(holdout.inputs["x"])
         assert len(training) + len(holdout) == 200
 
@@ -87,5 +92,61 @@ def test_data_that_cannot_be_split_are_refused_by_name_with_the_reason(
     dataset: Dataset, test_size: float, reason: str
 ) -> None:
     with pytest.raises(DataError, match="iris cannot be split") as refused:
-        hold_out(dataset, test_size, 42)
+        hold_out(dataset, iris.SPEC, test_size, 42)
     assert reason in str(refused.value)
+
+
+def amounts(target: Any, inputs: Any = None) -> Dataset:
+    """A regression with rows of their own, unless others are given."""
+    inputs = np.arange(len(target), dtype=float) if inputs is None else inputs
+    return Dataset("amounts", "", pd.DataFrame({"x": inputs}), pd.Series(target, dtype=float))
+
+
+@pytest.mark.parametrize("test_size", [0.1, 0.25, 0.5, 0.8])
+def test_every_fifth_of_a_quantity_has_its_share_of_the_hold_out(test_size: float) -> None:
+    dataset = amounts(np.random.default_rng(0).lognormal(size=500))
+    edges = dataset.target.quantile([0.2, 0.4, 0.6, 0.8])
+    for seed in SEEDS:
+        training, holdout = hold_out(dataset, AMOUNT, test_size, seed)
+        assert len(training) + len(holdout) == 500
+        held = np.bincount(np.searchsorted(edges, holdout.target), minlength=5)
+        assert held.tolist() == [100 * test_size] * 5
+
+
+def test_rows_of_a_quantity_with_the_same_inputs_stay_together() -> None:
+    rng = np.random.default_rng(3)
+    dataset = amounts(rng.normal(size=300), rng.integers(0, 60, size=300).astype(float))
+    for seed in SEEDS:
+        training, holdout = hold_out(dataset, AMOUNT, 0.3, seed)
+        assert not set(training.inputs["x"]) & set(holdout.inputs["x"])
+        assert len(training) + len(holdout) == 300
+
+
+def test_the_same_seed_gives_the_same_split_of_a_quantity() -> None:
+    dataset = amounts(np.random.default_rng(0).normal(size=100))
+    splits = [hold_out(dataset, AMOUNT, 0.3, seed)[1].fingerprint for seed in (1, 1, 2)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        [0.0] * 39 + [*range(1, 12)],
+        [0.0] * 49 + [1.0],
+        [5.0] * 50,
+        [1.0, 2.0] * 25,
+        [*range(12)],
+        [*range(4)],
+    ],
+    ids=["many zeros", "one that is not zero", "one value", "two values", "few rows", "four rows"],
+)
+def test_equal_values_and_few_rows_of_a_quantity_are_no_hindrance(target: list[float]) -> None:
+    for seed in SEEDS:
+        training, holdout = hold_out(amounts(target), AMOUNT, 0.3, seed)
+        assert len(training) + len(holdout) == len(target)
+        assert len(holdout) == pytest.approx(0.3 * len(target), abs=1)
+
+
+def test_one_row_of_a_quantity_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="amounts cannot be split: .*train set will be empty"):
+        hold_out(amounts([1.0]), AMOUNT, 0.3, 42)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from domain.evaluation import gates
-from domain.evaluation.metrics import ClassificationReport
+from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.parity import Parity
 
 HOLDOUT = np.array([f"{number:016x}" for number in range(30)])
@@ -78,28 +78,42 @@ def test_quality_tells_the_interval_of_the_accuracy() -> None:
     assert "95 % interval 0.744 to 0.965" in gates.quality(report_with(27, 30), 0.9).reason
 
 
+@pytest.mark.parametrize(("error", "accepted"), [(1.0, True), (2.0, True), (2.1, False)])
+def test_a_regression_is_judged_by_its_r2(error: float, accepted: bool) -> None:
+    actual = np.array([0.0, 4.0, 8.0, 12.0, 16.0])  # variance 32
+    answers = np.stack([actual + error * np.array([1, -1, 1, -1, 1])] * 3, axis=1)
+    verdict = gates.quality(RegressionReport(actual, answers, 0.9), 0.875)
+    assert verdict.accepted is accepted
+    assert f"R² {1 - error**2 / 32:.3f} (5 rows" in verdict.reason
+
+
+def test_a_quality_that_is_no_number_is_refused() -> None:
+    report = RegressionReport(np.arange(3.0), np.full((3, 3), np.nan), 0.9)
+    assert not gates.quality(report, -1e9).accepted
+
+
 @pytest.mark.parametrize("difference", [0.0, 3e-7, 1e-5])
 def test_a_difference_within_the_tolerance_is_accepted(difference: float) -> None:
-    assert gates.parity(Parity(150, difference, 0)).accepted
+    assert gates.parity("parity", Parity(150, difference, 0)).accepted
 
 
 @pytest.mark.parametrize("difference", [1.01e-5, 0.5, np.inf, np.nan])
 def test_a_difference_above_the_tolerance_or_none_at_all_is_refused(difference: float) -> None:
-    verdict = gates.parity(Parity(150, difference, 0))
+    verdict = gates.parity("parity", Parity(150, difference, 0))
     assert not verdict.accepted
     assert f"differ by at most {difference:.1e} (tolerance 1e-05)" in verdict.reason
 
 
 def test_one_changed_class_is_refused_however_small_the_difference() -> None:
-    verdict = gates.parity(Parity(150, 1e-9, 1))
+    verdict = gates.parity("parity", Parity(150, 1e-9, 1))
     assert not verdict.accepted
     assert "in the class of 1 of 150 rows" in verdict.reason
 
 
 def test_the_tolerance_of_parity_can_be_chosen() -> None:
     measured = Parity(150, 1e-3, 0)
-    assert gates.parity(measured, tolerance=1e-2).accepted
-    assert not gates.parity(measured, tolerance=1e-4).accepted
+    assert gates.parity("parity", measured, tolerance=1e-2).accepted
+    assert not gates.parity("parity", measured, tolerance=1e-4).accepted
 
 
 def test_a_verdict_is_named_after_its_gate() -> None:
@@ -107,14 +121,16 @@ def test_a_verdict_is_named_after_its_gate() -> None:
         gates.holdout_is_unseen(HOLDOUT, TRAINING),
         gates.holdout_is_whole(HOLDOUT, HOLDOUT),
         gates.quality(report_with(1, 1), 0),
-        gates.parity(Parity(1, 0.0, 0)),
+        gates.parity("parity", Parity(1, 0.0, 0)),
+        gates.parity("parity_at_edges", Parity(1, 0.0, 0)),
     ]
     names = [verdict.gate for verdict in verdicts]
-    assert names == ["holdout_is_unseen", "holdout_is_whole", "quality", "parity"]
+    whole = ["holdout_is_unseen", "holdout_is_whole", "quality", "parity", "parity_at_edges"]
+    assert names == whole
 
 
 def test_a_verdict_can_be_written_as_json() -> None:
-    for verdict in (gates.holdout_is_unseen(HOLDOUT, TRAINING), gates.parity(Parity(1, 0.1, 0))):
+    for verdict in (gates.holdout_is_unseen(HOLDOUT, TRAINING), gates.parity("parity", Parity(1, 0.1, 0))):
         assert json.loads(json.dumps(verdict.to_dict())) == {
             "gate": verdict.gate,
             "accepted": verdict.accepted,
@@ -123,5 +139,5 @@ def test_a_verdict_can_be_written_as_json() -> None:
 
 
 def test_a_refusal_stands_out_in_a_word() -> None:
-    words = [gates.parity(Parity(1, difference, 0)).word for difference in (0.0, 0.1)]
+    words = [gates.parity("parity", Parity(1, difference, 0)).word for difference in (0.0, 0.1)]
     assert words == ["accepted", "REFUSED"]

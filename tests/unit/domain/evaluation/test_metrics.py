@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from domain.evaluation.metrics import ClassificationReport, log_loss, wilson_interval
+from domain.evaluation.metrics import (
+    ClassificationReport,
+    RegressionReport,
+    evaluate,
+    log_loss,
+    wilson_interval,
+)
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
 
 
 def random_labels(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -102,6 +109,107 @@ def test_the_report_has_the_interval_of_its_accuracy() -> None:
 def test_the_report_reads_as_accuracy_counts_and_interval() -> None:
     report = ClassificationReport(np.array([[13, 2], [1, 14]]))
     assert str(report) == "accuracy 0.900 (27 of 30, 95 % interval 0.744 to 0.965)"
+
+
+def test_the_score_of_classes_is_their_accuracy() -> None:
+    report = ClassificationReport(np.array([[13, 2], [1, 14]]))
+    assert (report.measure, report.score) == ("accuracy", 0.9)
+
+
+def random_quantities(seed: int, rows: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """True values, and answers with errors of a standard deviation of 2 and intervals of ± 3."""
+    rng = np.random.default_rng(seed)
+    actual = rng.normal(50, 10, size=rows)
+    predicted = actual + rng.normal(0, 2, size=rows)
+    return actual, np.stack([predicted, predicted - 3, predicted + 3], axis=1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_figures_of_a_regression_are_those_of_scikit_learn(seed: int) -> None:
+    actual, answers = random_quantities(seed)
+    report = RegressionReport(actual, answers, 0.9)
+    assert report.to_dict() == pytest.approx(
+        {
+            "r2": metrics.r2_score(actual, answers[:, 0]),
+            "mean_absolute_error": metrics.mean_absolute_error(actual, answers[:, 0]),
+            "root_mean_squared_error": metrics.root_mean_squared_error(actual, answers[:, 0]),
+            "interval_coverage": np.mean(np.abs(actual - answers[:, 0]) <= 3),
+            "interval_width": 6.0,
+        }
+    )
+    assert (report.measure, report.score) == ("r2", report.to_dict()["r2"])
+
+
+@pytest.mark.parametrize("predicted", [[5.0, 5.0, 5.0], [5.0, 5.0, 6.0]])
+def test_r2_of_values_that_are_all_the_same_is_that_of_scikit_learn(predicted: list[float]) -> None:
+    actual = np.full(3, 5.0)
+    report = RegressionReport(actual, np.stack([predicted] * 3, axis=1), 0.9)
+    assert report.score == metrics.r2_score(actual, predicted)
+
+
+def test_always_answering_the_mean_has_an_r2_of_zero() -> None:
+    actual = np.array([1.0, 2.0, 6.0])
+    assert RegressionReport(actual, np.full((3, 3), 3.0), 0.9).score == pytest.approx(0)
+
+
+def test_a_value_on_the_limit_of_its_interval_is_covered() -> None:
+    answers = np.array([[5.0, 4.0, 6.0]] * 4)
+    report = RegressionReport(np.array([4.0, 6.0, 3.999, 6.001]), answers, 0.9)
+    assert report.covered == 0.5
+    assert report.covered_interval == wilson_interval(2, 4)
+    assert report.details() == {"interval_coverage_interval": wilson_interval(2, 4)}
+
+
+def test_the_bootstrap_interval_is_the_same_each_time_and_holds_the_score() -> None:
+    actual, answers = random_quantities(0)
+    low, high = RegressionReport(actual, answers, 0.9).interval
+    assert (low, high) == RegressionReport(actual.copy(), answers.copy(), 0.9).interval
+    assert low < RegressionReport(actual, answers, 0.9).score < high < 1
+
+
+def test_the_bootstrap_interval_shrinks_with_more_rows() -> None:
+    widths = []
+    for rows in (20, 200, 2000):
+        low, high = RegressionReport(*random_quantities(1, rows), 0.9).interval
+        widths.append(high - low)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[2] < widths[0] / 5
+
+
+def test_the_bootstrap_interval_holds_the_true_r2_about_as_often_as_it_says() -> None:
+    true = 1 - 2**2 / 10**2  # errors have a standard deviation of 2, values one of 10
+    held = 0
+    for seed in range(100):
+        low, high = RegressionReport(*random_quantities(seed, 200), 0.9).interval
+        held += low <= true <= high
+    assert held >= 85
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_the_interval_of_very_few_rows_is_wide_and_finite(rows: int) -> None:
+    actual = np.arange(rows, dtype=float)
+    report = RegressionReport(actual, np.stack([actual + 0.1] * 3, axis=1), 0.9)
+    assert -1e3 < report.interval[0] <= report.interval[1] <= 1
+    assert len(str(report)) < 150
+
+
+def test_a_regression_report_reads_as_r2_error_and_coverage() -> None:
+    report = RegressionReport(*random_quantities(0), 0.9)
+    assert str(report).startswith(f"R² {report.score:.3f} (80 rows, 95 % interval ")
+    assert str(report).endswith(f"intervals hold {report.covered:.3f} (wanted 0.90)")
+
+
+def test_answers_are_evaluated_as_the_output_of_the_contract_says() -> None:
+    inputs = (Number("x", "", 0, 1),)
+    classes = ModelSpec("c", inputs, Classes(("a", "b")))
+    report = evaluate(classes, np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
+    assert isinstance(report, ClassificationReport)
+    assert report.confusion.tolist() == [[1, 0], [1, 0]]
+    actual, answers = random_quantities(0)
+    quantity = evaluate(ModelSpec("q", inputs, Quantity("y", coverage=0.7)), answers, actual)
+    assert isinstance(quantity, RegressionReport)
+    assert quantity.coverage == 0.7
+    assert quantity.score == RegressionReport(actual, answers, 0.7).score
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from domain.monitoring.drift import population_stability_index
-from domain.monitoring.profile import InputProfile
+from domain.monitoring.profile import Profile
 
 RNG = np.random.default_rng(0)
 TRAINING = RNG.normal(size=1000)
-PROFILE = InputProfile.of(TRAINING)
+PROFILE = Profile.of(TRAINING)
 
 
 def test_the_score_is_the_one_worked_out_by_hand() -> None:
-    halves = InputProfile(np.array([0.5]), np.array([0.5, 0.5]))
+    halves = Profile(np.array([0.5]), np.array([0.5, 0.5]))
     # (3 + ½, 1 + ½) of 5: shares 0.7 and 0.3 against 0.5 and 0.5
     by_hand = 0.2 * np.log(0.7 / 0.5) - 0.2 * np.log(0.3 / 0.5)
     score = population_stability_index(halves, np.array([0.0, 0.0, 0.0, 1.0]))
@@ -58,12 +58,24 @@ def test_values_that_all_fall_into_one_bin_give_a_high_but_finite_score(value: f
 
 def test_no_score_is_negative() -> None:
     for _ in range(50):
-        profile = InputProfile.of(RNG.normal(size=int(RNG.integers(1, 60))))
+        profile = Profile.of(RNG.normal(size=int(RNG.integers(1, 60))))
         values = RNG.normal(RNG.normal(), 1, size=int(RNG.integers(1, 60)))
         assert population_stability_index(profile, values) >= 0
 
 
 def test_a_constant_input_that_stays_is_stable_and_one_that_moves_is_not() -> None:
-    profile = InputProfile.of(np.full(200, 3.5))
+    profile = Profile.of(np.full(200, 3.5))
     assert population_stability_index(profile, np.full(200, 3.5)) < 0.1
     assert population_stability_index(profile, np.full(200, 3.6)) > 0.25
+
+
+def test_bins_that_were_empty_and_stay_so_give_no_score() -> None:
+    codes = np.repeat([0.0, 1.0], 100)
+    profile = Profile.of_codes(codes, 50, with_missing=True)
+    assert population_stability_index(profile, codes) < 0.001
+
+
+def test_values_that_go_missing_have_moved() -> None:
+    profile = Profile.of(TRAINING, with_missing=True)
+    values = np.where(RNG.random(1000) < 0.4, np.nan, RNG.normal(size=1000))
+    assert population_stability_index(profile, values) > 0.25

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +19,7 @@ import pytest
 
 from application.inference.predictor import GOLDEN_TOLERANCE
 from domain.errors import DeploymentError
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from infrastructure.deployment.local import (
     Golden,
     LocalEnvironment,
@@ -29,8 +30,11 @@ from infrastructure.deployment.local import (
 )
 from tests.served import free_port
 
-CLASSES = ["setosa", "virginica"]
-GOLDEN = Golden([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], [[0.9, 0.1], [0.2, 0.8]], CLASSES)
+CLASSES = ("setosa", "virginica")
+SPEC = ModelSpec("iris", (Number("petal_length", "cm", 0, 30),), Classes(CLASSES))
+GOLDEN = Golden(SPEC, [[1.4], [5.2]], [[0.9, 0.1], [0.2, 0.8]])
+RENT = ModelSpec("rent", (Number("area", "m²", 5, 500),), Quantity("rent", "EUR"))
+RENTS = Golden(RENT, [[30], [200]], [[300, 250, 350], [2000, 1950, 2050]])
 
 
 def answer(probabilities: list[list[float]], version: str = "1.0.0-a") -> bytes:
@@ -111,7 +115,7 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_right_answers_are_accepted(serve: Serve) -> None:
     server = serve(RIGHT)
     check_answers(server.server_port, GOLDEN, "1.0.0-a")
-    assert server.asked == [("/classify", GOLDEN.rows)]  # type: ignore[attr-defined]
+    assert server.asked == [("/predict", GOLDEN.rows)]  # type: ignore[attr-defined]
 
 
 def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
@@ -129,8 +133,26 @@ def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
     ],
 )
 def test_a_wrong_probability_is_refused(serve: Serve, wrong: list[list[float]]) -> None:
-    with pytest.raises(DeploymentError, match="expected"):
+    with pytest.raises(DeploymentError, match="differ"):
         check_answers(serve(answer(wrong)).server_port, GOLDEN, "1.0.0-a")
+
+
+def rents(*rows: Sequence[float]) -> bytes:
+    """The body that a service of rents answers with."""
+    predictions = [dict(zip(("prediction", "lower", "upper"), row)) for row in rows]
+    return json.dumps({"predictions": predictions, "version": "1.0.0-a"}).encode()
+
+
+def test_values_may_differ_by_rounding_of_the_largest_one(serve: Serve) -> None:
+    almost = rents([300.01, 250, 350], [2000, 1950, 2050.01])
+    check_answers(serve(almost).server_port, RENTS, "1.0.0-a")
+
+
+@pytest.mark.parametrize("upper", [2050.1, float("nan")])
+def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
+    wrong = rents([300, 250, 350], [2000, 1950, upper])
+    with pytest.raises(DeploymentError, match="port .*: the answers to the golden .* differ"):
+        check_answers(serve(wrong).server_port, RENTS, "1.0.0-a")
 
 
 def test_the_answers_of_another_version_are_refused(serve: Serve) -> None:
@@ -169,10 +191,19 @@ def test_an_answer_of_another_form_is_refused(serve: Serve, body: bytes) -> None
 def test_golden_requests_are_read_from_the_one_model_of_a_bento(tmp_path: Path) -> None:
     package = tmp_path / "models/iris_classifier_pipeline/1.0.0-a"
     package.mkdir(parents=True)
-    recorded = {"rows": GOLDEN.rows, "probabilities": GOLDEN.probabilities}
+    recorded = {"rows": GOLDEN.rows, "answers": GOLDEN.answers}
     (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
-    (package / "contract.json").write_text(json.dumps({"classes": CLASSES}), encoding="utf-8")
+    (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
     assert golden_of(tmp_path) == GOLDEN
+
+
+def test_a_bento_of_an_older_version_of_the_project_is_refused(tmp_path: Path) -> None:
+    package = tmp_path / "models/iris_classifier_pipeline/1.0.0-a"
+    package.mkdir(parents=True)
+    (package / "golden.json").write_text('{"rows": [], "probabilities": []}', encoding="utf-8")
+    (package / "contract.json").write_text('{"classes": ["a", "b"]}', encoding="utf-8")
+    with pytest.raises(DeploymentError, match="older version of this project: train and build"):
+        golden_of(tmp_path)
 
 
 def test_a_release_knows_its_running_process(sleeper: subprocess.Popen[bytes]) -> None:

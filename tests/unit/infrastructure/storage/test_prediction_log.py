@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from application.ports import LabelledPrediction, LoggedPrediction, Traffic
+from application.ports import LabelledPrediction, LiveErrors, LoggedPrediction, Traffic
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.paths import ROOT
 
 NOW = time.time()
 DAY = 86_400.0
 INPUTS = [5.1, 3.5, 1.4, 0.2]
+IDENTITY = "0123456789abcdef"
 Open = Callable[..., SqlPredictionLog]
 
 
@@ -44,7 +46,10 @@ def _log(open_log: Open) -> SqlPredictionLog:
 
 def prediction(request_id: str = "r1", row: int = 0, **more: object) -> LoggedPrediction:
     """A logged prediction with the given differences from an ordinary one."""
-    ordinary = {"at": NOW, "inputs": INPUTS, "predicted": 0, "confidence": 0.9, "latency": 0.001}
+    ordinary = {
+        **{"at": NOW, "identity": IDENTITY, "inputs": INPUTS},
+        **{"predicted": 0.0, "confidence": 0.9, "latency": 0.001},
+    }
     return LoggedPrediction(request_id, row, **{**ordinary, **more})  # type: ignore[arg-type]
 
 
@@ -77,38 +82,39 @@ def test_adding_nothing_is_no_error(log: SqlPredictionLog) -> None:
 def test_float32_inputs_come_back_bit_by_bit(log: SqlPredictionLog) -> None:
     inputs = np.array([5.1, np.nextafter(np.float32(1.4), np.float32(2)), 0.1, 1e-8], np.float32)
     log.add([prediction(inputs=inputs.tolist())])
-    assert log.recent_inputs(1).astype(np.float32).tobytes() == inputs.tobytes()
-    assert log.find_unlabelled(inputs.tolist(), 0) is not None
+    assert log.recent(1)[0].astype(np.float32).tobytes() == inputs.tobytes()
 
 
 def test_the_latest_of_equal_predictions_is_found_by_its_inputs(log: SqlPredictionLog) -> None:
     log.add([prediction("r1"), prediction("r2"), prediction("r3", predicted=1)])
-    found = log.find_unlabelled(INPUTS, 0)
+    found = log.find_unlabelled(IDENTITY, 0)
     assert found is not None and found.request_id == "r2"
 
 
 def test_a_labelled_prediction_is_not_found_again_by_its_inputs(log: SqlPredictionLog) -> None:
     log.add([prediction("r1"), prediction("r2")])
     for expected in ("r2", "r1"):
-        found = log.find_unlabelled(INPUTS, 0)
+        found = log.find_unlabelled(IDENTITY, 0)
         assert found is not None and found.request_id == expected
         log.label(LabelledPrediction(expected, 0, 0, 0), NOW)
-    assert log.find_unlabelled(INPUTS, 0) is None
+    assert log.find_unlabelled(IDENTITY, 0) is None
 
 
-@pytest.mark.parametrize(("inputs", "predicted"), [([5.1, 3.5, 1.4, 0.3], 0), (INPUTS, 1)])
+@pytest.mark.parametrize(
+    ("identity", "predicted"), [("fedcba9876543210", 0), (IDENTITY, 1), (IDENTITY, 0.001)]
+)
 def test_other_inputs_or_another_class_are_not_found(
-    log: SqlPredictionLog, inputs: list[float], predicted: int
+    log: SqlPredictionLog, identity: str, predicted: float
 ) -> None:
     log.add([prediction()])
-    assert log.find_unlabelled(inputs, predicted) is None
+    assert log.find_unlabelled(identity, predicted) is None
 
 
 def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictionLog) -> None:
     log.add([prediction("r1", 0)])
     log.label(LabelledPrediction("r1", 1, 0, 0), NOW)
     log.label(LabelledPrediction("r2", 0, 0, 0), NOW)
-    assert log.find_unlabelled(INPUTS, 0) is not None
+    assert log.find_unlabelled(IDENTITY, 0) is not None
 
 
 def test_a_second_label_replaces_the_first(log: SqlPredictionLog) -> None:
@@ -140,22 +146,29 @@ def test_traffic_totals_predictions_since_a_time(log: SqlPredictionLog) -> None:
     assert traffic.predictions == 3
     assert traffic.mean_confidence == pytest.approx(0.7)
     assert traffic.mean_latency == pytest.approx(0.002)
-    assert traffic.by_class == {0: 2, 2: 1}
+    assert traffic.mean_predicted == pytest.approx(2 / 3)
+    assert (traffic.smallest_predicted, traffic.largest_predicted) == (0, 2)
+    assert log.by_class(NOW - 1) == {0: 2, 2: 1}
+    assert log.by_class(NOW + 1) == {}
     assert log.traffic(0).predictions == 4
 
 
 def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
-    assert log.traffic(0) == Traffic(0, None, None, {})
+    assert log.traffic(0) == Traffic(0, None, None, None, None, None)
 
 
-def test_recent_inputs_start_with_the_latest(log: SqlPredictionLog) -> None:
-    log.add([prediction(row=row, inputs=[float(row), 0.0]) for row in range(5)])
-    assert log.recent_inputs(3).tolist() == [[4.0, 0.0], [3.0, 0.0], [2.0, 0.0]]
-    assert log.recent_inputs(100).shape == (5, 2)
+def test_what_is_recent_starts_with_the_latest(log: SqlPredictionLog) -> None:
+    log.add(
+        [prediction(row=row, inputs=[float(row), 0.0], predicted=2.0 * row) for row in range(5)]
+    )
+    inputs, predicted = log.recent(3)
+    assert inputs.tolist() == [[4.0, 0.0], [3.0, 0.0], [2.0, 0.0]]
+    assert predicted.tolist() == [8.0, 6.0, 4.0]
+    assert log.recent(100)[0].shape == (5, 2)
 
 
-def test_recent_inputs_of_an_empty_log_are_no_rows(log: SqlPredictionLog) -> None:
-    assert len(log.recent_inputs(10)) == 0
+def test_an_empty_log_has_no_recent_rows(log: SqlPredictionLog) -> None:
+    assert [len(part) for part in log.recent(10)] == [0, 0]
 
 
 def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
@@ -165,9 +178,9 @@ def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
     assert wine.find("r1", 0) is None
     assert wine.traffic(0).predictions == 0
     assert wine.confusion(0) == {}
-    assert len(wine.recent_inputs(10)) == 0
+    assert len(wine.recent(10)[0]) == 0
     wine.add([prediction("r1")])
-    assert wine.find_unlabelled(INPUTS, 0) is not None  # the label is that of iris
+    assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label is that of iris
 
 
 def test_what_was_written_is_there_when_the_log_is_opened_again(open_log: Open) -> None:
@@ -209,6 +222,15 @@ def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog
     assert log.confusion(0) == {(0, thread): 25 for thread in range(4)}
 
 
+OLDER_LAYOUT = """
+CREATE TABLE predictions (id INTEGER PRIMARY KEY, model, request_id, row, at, inputs, predicted);
+CREATE INDEX predictions_by_time ON predictions (model, at);
+CREATE INDEX predictions_by_identity ON predictions (model, request_id, row);
+CREATE TABLE labels (model, request_id, row, at, predicted, actual);
+CREATE INDEX labels_by_time ON labels (model, at);
+INSERT INTO predictions VALUES (1, 'iris', 'old', 0, 1.0, '[5.1]', 0);
+"""
+
 WRITER = """
 import sys, time
 from application.ports import LoggedPrediction
@@ -216,7 +238,7 @@ from infrastructure.storage.prediction_log import SqlPredictionLog
 url, name = sys.argv[1:]
 log = SqlPredictionLog(url, "iris")  # both make the tables
 for number in range(50):
-    log.add([LoggedPrediction(f"{name}-{number}", 0, time.time(), [1.0], 0, 1.0, 0.0)])
+    log.add([LoggedPrediction(f"{name}-{number}", 0, time.time(), "0", [1.0], 0, 1.0, 0.0)])
 log.close()
 """
 
@@ -233,3 +255,61 @@ def test_processes_that_make_the_database_and_write_at_once_lose_nothing(tmp_pat
     with closing(SqlPredictionLog(url, "iris")) as log:
         assert log.traffic(0).predictions == 100
         assert all(log.find(f"{name}-49", 0) for name in "ab")
+
+
+def test_missing_inputs_and_a_missing_confidence_come_back_as_such(log: SqlPredictionLog) -> None:
+    log.add([prediction(inputs=[float("nan"), 2.0], confidence=None, predicted=300.5)])
+    found = log.find("r1", 0)
+    assert found is not None and (found.confidence, found.predicted) == (None, 300.5)
+    assert np.isnan(found.inputs[0]) and found.inputs[1] == 2
+    inputs, predicted = log.recent(1)
+    np.testing.assert_array_equal(inputs, [[np.nan, 2]])
+    assert predicted.tolist() == [300.5]
+    assert log.traffic(0).mean_confidence is None
+
+
+def test_a_value_is_found_as_it_was_answered_and_rounded(log: SqlPredictionLog) -> None:
+    value = float(np.float32(151.23456))
+    log.add([prediction(predicted=value, confidence=None)])
+    for given in (value, 151.2346, np.float32(151.23456).item()):
+        assert log.find_unlabelled(IDENTITY, given) is not None
+    assert log.find_unlabelled(IDENTITY, 151.3) is None
+
+
+def test_errors_are_those_of_the_values_labelled_since_a_time(log: SqlPredictionLog) -> None:
+    for row, (predicted, actual, at) in enumerate(
+        [(300.0, 310.0, NOW), (200.0, 170.0, NOW), (5.0, 500.0, NOW - 100)]
+    ):
+        log.label(LabelledPrediction("r1", row, predicted, actual), at)
+    assert log.errors(NOW - 1) == LiveErrors(2, 20.0, pytest.approx(500**0.5))
+    assert log.errors(NOW + 1) is None
+
+
+def test_inputs_of_a_former_version_with_other_ones_are_not_recent(log: SqlPredictionLog) -> None:
+    log.add([prediction(inputs=[1.0]), prediction(inputs=[1.0, 2.0])])
+    assert log.recent(10)[0].tolist() == [[1.0, 2.0]]
+
+
+def test_predictions_are_found_by_their_inputs_through_an_index(
+    log: SqlPredictionLog, tmp_path: Path
+) -> None:
+    log.add([prediction()])
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        plan = database.execute(
+            "EXPLAIN QUERY PLAN SELECT * FROM predicted_rows WHERE model = ? AND identity = ?",
+            ("iris", IDENTITY),
+        ).fetchall()
+    assert "predicted_rows_by_identity" in str(plan)
+
+
+def test_tables_of_an_older_layout_are_left_as_they_are(open_log: Open, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        database.executescript(OLDER_LAYOUT)
+    log = open_log()
+    log.add([prediction()])
+    log.label(LabelledPrediction("r1", 0, 0, 1), NOW)
+    assert log.traffic(0).predictions == 1
+    assert log.confusion(0) == {(0, 1): 1}
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        assert database.execute("SELECT request_id FROM predictions").fetchall() == [("old",)]

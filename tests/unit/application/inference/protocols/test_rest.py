@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from application.inference.predictor import Predictor
 from application.inference.protocols.rest import (
     MAX_BODY_BYTES,
-    ClassifierApi,
+    ModelApi,
     Message,
     Receive,
     RestMiddleware,
@@ -24,6 +25,7 @@ from application.inference.protocols.rest import (
 from application.monitoring.accounting import Accountant
 from application.ports import PredictionLog
 from domain.models import iris
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import (
     SETOSA,
@@ -34,10 +36,29 @@ from tests.fakes import (
     FakePredictionLog,
 )
 
-NAMES = iris.SPEC.feature_names
+NAMES = iris.SPEC.input_names
 FLOWER = dict(zip(NAMES, SETOSA))
 IDENTITY = {"model_name": "iris_classifier_pipeline", "version": "1.0.0-a"}
-POST_ONLY = ["/classify", "/classify_json", "/get_metrics_summary", "/feedback"]
+POST_ONLY = [
+    *("/predict", "/predict_json", "/classify", "/classify_json"),
+    *("/get_metrics_summary", "/feedback"),
+]
+RENT = ModelSpec(
+    "rent",
+    (
+        Number("Total Area", "m²", 5, 500, nullable=True),
+        Category("class", ("east", "west"), nullable=True, unseen="missing"),
+        Category("furnished", ("false", "true")),
+    ),
+    Quantity("rent", "EUR", 0.8),
+)
+SIZES = ModelSpec(
+    "sizes",
+    (Number("a b", "m", 0, 9, nullable=True), Number("c", "m", 0, 9)),
+    Quantity("size"),
+)
+IMAGE = ModelSpec("image", (Tensor("pixels", (2, 3), 0, 1),), Classes(("dark", "light")))
+REVIEW = ModelSpec("review", (Text("words", 9),), Quantity("length"))
 ERROR_TYPES = {
     400: "invalid_input",
     404: "unknown_prediction",
@@ -55,6 +76,28 @@ class InnerApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.reached.append((scope, receive, send))
+
+
+class Echo:
+    """Answers the first number of each row, or a text's length, and keeps what it was asked.
+
+    As a quantity with an interval of ± 10, or as the probability of the first of two classes.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.asked: list[np.ndarray] = []
+        self._spec = spec
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """float32 of shape (n_rows, n_answers)."""
+        self.asked.append(rows)
+        first = self._spec.monitored(rows)[:, :1] if rows.dtype == object else rows[:, :1]
+        first = np.nan_to_num(first.astype(np.float32), nan=-1)
+        parts = [first, 1 - first] if self._spec.classes else [first, first - 10, first + 10]
+        return np.concatenate(parts, axis=1)
+
+
+FakeModel = FakeClassifier | Echo
 
 
 @dataclass(frozen=True)
@@ -93,10 +136,11 @@ class Answer:
 class Service:
     """A service with fakes at hand."""
 
-    api: ClassifierApi
-    model: FakeClassifier
+    api: ModelApi
+    model: FakeModel
     metrics: FakeMetrics
     log: FakePredictionLog
+    spec: ModelSpec = iris.SPEC
     inner: InnerApp = field(default_factory=InnerApp)
 
     def exchange(self, scope: Scope, messages: Sequence[Message] = ()) -> Answer:
@@ -113,7 +157,7 @@ class Service:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        asyncio.run(RestMiddleware(self.inner, lambda: self.api)(scope, receive, send))
+        asyncio.run(RestMiddleware(self.inner, self.spec, lambda: self.api)(scope, receive, send))
         return Answer(sent, read)
 
     def call(
@@ -136,17 +180,21 @@ def _open_service() -> Iterator[Open]:
     accountants: list[Accountant] = []
 
     def open_service(
-        failure: Exception | None = None, log: PredictionLog | None = None, max_rows: int = 5
+        failure: Exception | None = None,
+        log: PredictionLog | None = None,
+        max_rows: int = 5,
+        spec: ModelSpec = iris.SPEC,
     ) -> Service:
-        model, metrics, fake_log = FakeClassifier(failure), FakeMetrics(), FakePredictionLog()
+        model: FakeModel = FakeClassifier(failure) if spec == iris.SPEC else Echo(spec)
+        metrics, fake_log = FakeMetrics(), FakePredictionLog()
         used = log or fake_log
         # nobody accounts by itself: an endpoint that needs it does
-        accountant = Accountant(iris.SPEC, metrics, used, interval=3600)
+        accountant = Accountant(spec, metrics, used, interval=3600)
         accountants.append(accountant)
-        predictor = Predictor(iris.SPEC, model, accountant, max_rows)
+        predictor = Predictor(spec, model, accountant, max_rows)
         name, version = IDENTITY.values()
-        api = ClassifierApi(name, version, predictor, accountant, used, metrics)
-        return Service(api, model, metrics, fake_log)
+        api = ModelApi(name, version, predictor, accountant, used, metrics)
+        return Service(api, model, metrics, fake_log, spec)
 
     yield open_service
     for accountant in accountants:
@@ -195,6 +243,9 @@ def test_rows_are_answered_with_class_number_confidence_and_probabilities(servic
     [
         ("/classify", [SETOSA]),
         ("/classify", SETOSA),
+        ("/predict", [SETOSA]),
+        ("/predict", SETOSA),
+        ("/predict_json", FLOWER),
         ("/classify", [[5, 3, 1, 1]]),
         ("/classify", [5, 3, 1, 1]),
         ("/classify_json", FLOWER),
@@ -204,6 +255,9 @@ def test_rows_are_answered_with_class_number_confidence_and_probabilities(servic
     ids=[
         "rows",
         "one flat row",
+        "rows to predict",
+        "one flat row to predict",
+        "one object to predict",
         "whole numbers",
         "a flat row of whole numbers",
         "one object",
@@ -391,6 +445,7 @@ def test_the_health_check_says_who_is_here(service: Service, method: str) -> Non
     assert answer.json == {
         "status": "healthy",
         **IDENTITY,
+        "task": "classification",
         "classes": ["setosa", "versicolor", "virginica"],
         "metrics_endpoint": "/metrics",
     }
@@ -589,7 +644,7 @@ def test_feedback_for_a_row_that_no_database_can_hold_is_the_callers_fault(
     [
         {"type": "http", "method": "GET", "path": "/"},
         {"type": "http", "method": "GET", "path": "/metrics"},
-        {"type": "http", "method": "POST", "path": "/predict"},
+        {"type": "http", "method": "POST", "path": "/transcribe"},
         {"type": "http", "method": "POST", "path": "/classify/"},
         {"type": "http", "method": "POST", "path": "/Classify"},
         {"type": "websocket", "path": "/classify"},
@@ -618,7 +673,7 @@ def test_what_the_middleware_answers_never_reaches_the_inner_application(service
 def test_lifespan_is_passed_on_before_there_is_an_api() -> None:
     inner = InnerApp()
 
-    def missing() -> ClassifierApi:
+    def missing() -> ModelApi:
         raise LookupError("the service has not started")
 
     async def receive() -> Message:
@@ -627,5 +682,185 @@ def test_lifespan_is_passed_on_before_there_is_an_api() -> None:
     async def send(_message: Message) -> None:
         raise AssertionError("nothing is to be sent")
 
-    asyncio.run(RestMiddleware(inner, missing)({"type": "lifespan"}, receive, send))
+    asyncio.run(RestMiddleware(inner, iris.SPEC, missing)({"type": "lifespan"}, receive, send))
     assert [reached[1:] for reached in inner.reached] == [(receive, send)]
+
+
+def test_a_value_is_answered_with_its_interval_coverage_and_unit(open_service: Open) -> None:
+    service = open_service(spec=RENT)
+    answer = service.post("/predict", [[50, "east", True], [None, None, "false"]])
+    assert answer.status == 200
+    assert answer.json == {
+        "predictions": [
+            {"prediction": 50, "lower": 40, "upper": 60, "row": 0},
+            {"prediction": -1, "lower": -11, "upper": 9, "row": 1},
+        ],
+        "coverage": 0.8,
+        "unit": "EUR",
+        "request_id": answer.json["request_id"],
+        **IDENTITY,
+    }
+
+
+def test_values_have_no_class_endpoints_and_no_classes(open_service: Open) -> None:
+    service = open_service(spec=RENT)
+    for path in ("/classify", "/classify_json"):
+        assert not service.post(path, [50, "east", True]).messages
+    assert len(service.inner.reached) == 2
+    health = service.call("/health_check", method="GET").json
+    assert health["task"] == "regression" and "classes" not in health
+
+
+@pytest.mark.parametrize(
+    ("data", "encoded"),
+    [
+        ({"Total Area": 50, "class": "east", "furnished": True}, [50, 0, 1]),
+        ({"class": "west", "furnished": "false", "Total Area": 50}, [50, 1, 0]),
+        ({"Total Area": None, "class": None, "furnished": "true"}, [np.nan, np.nan, 1]),
+        ({"furnished": False}, [np.nan, np.nan, 0]),
+        ({"class": "moon", "furnished": False}, [np.nan, np.nan, 0]),
+    ],
+    ids=["in order", "out of order", "null", "left out", "unseen"],
+)
+def test_inputs_of_any_name_are_encoded_as_the_contract_says(
+    open_service: Open, data: dict[str, Any], encoded: list[float]
+) -> None:
+    service = open_service(spec=RENT)
+    assert service.post("/predict_json", data).status == 200
+    assert service.post("/predict", [data.get(name) for name in RENT.input_names]).status == 200
+    for asked in service.model.asked:
+        np.testing.assert_array_equal(asked, [encoded])
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "text"),
+    [
+        ("/predict_json", {"Total Area": 50}, "Object missing required field `furnished`"),
+        ("/predict_json", {"furnished": None}, "got `null` - at `$.furnished`"),
+        ("/predict_json", {"furnished": [True]}, "got `array` - at `$.furnished`"),
+        (
+            "/predict_json",
+            {"Total Area": "50", "furnished": True},
+            "Expected `float | null`, got `str`",
+        ),
+        ("/predict_json", {"furnished": "perhaps"}, "row 0, furnished: 'perhaps' is none of false"),
+        ("/predict", [["50", "east", True]], "row 0, Total Area: '50' is not a number"),
+        ("/predict", [[50, "east", None]], "row 0, furnished: a value is missing"),
+        ("/predict", [[50, "east", True], 50], "row 1 is a value, expected a list of values"),
+        ("/predict", [[50, True]], "row 0 has 2 values, expected 3: Total Area, class, furnished"),
+        ("/predict", {"rows": []}, "Expected `array`, got `object`"),
+    ],
+)
+def test_mixed_inputs_that_break_the_contract_are_refused_with_their_place(
+    open_service: Open, path: str, data: Any, text: str
+) -> None:
+    service = open_service(spec=RENT)
+    assert_refused(service, service.post(path, data), 422, text)
+
+
+@pytest.mark.parametrize("data", [[[None, 1]], [None, 1], {"c": 1}, {"a b": None, "c": 1.0}])
+def test_numbers_may_be_missing_where_the_contract_says_so(open_service: Open, data: Any) -> None:
+    service = open_service(spec=SIZES)
+    path = "/predict_json" if isinstance(data, dict) else "/predict"
+    assert service.post(path, data).json["predictions"][0]["prediction"] == -1
+    np.testing.assert_array_equal(service.model.asked[0], [[np.nan, 1]])
+
+
+def test_a_number_that_must_not_be_missing_is_refused_by_its_name(open_service: Open) -> None:
+    service = open_service(spec=SIZES)
+    answer = service.post("/predict", [[1, 1], [1, None]])
+    assert_refused(service, answer, 422, "row 1, c: a value is missing")
+
+
+PIXELS = [[0, 0.5, 1], [1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/predict", [[PIXELS]]),
+        ("/predict", [PIXELS]),
+        ("/classify", [PIXELS]),
+        ("/predict_json", {"pixels": PIXELS}),
+        ("/predict_json", {"instances": [{"pixels": PIXELS}]}),
+    ],
+)
+def test_an_image_is_answered_in_every_form(open_service: Open, path: str, data: Any) -> None:
+    service = open_service(spec=IMAGE)
+    assert classes(service.post(path, data)) == ["light"]
+    np.testing.assert_array_equal(service.model.asked[0], [np.ravel(PIXELS)])
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "text"),
+    [
+        ("/predict", PIXELS, "row 0 has 2 values, expected 1: pixels"),
+        ("/predict", [[[[0, 1], [1, 0]]]], "pixels: expected 2 × 3 numbers, got 2 × 2"),
+        ("/predict", [[[[0, 2, 1], [1, 1, 0]]]], "pixels: 2 is out of range [0, 1]"),
+        ("/predict", [[[[0, "a", 1], [1, 1, 0]]]], "pixels: expected 2 × 3 numbers"),
+        ("/predict_json", {"pixels": [["a"]]}, "got `str` - at `$.pixels[0][0]`"),
+        ("/predict_json", {"pixels": 1}, "Expected `array`, got `int` - at `$.pixels`"),
+    ],
+)
+def test_what_is_no_such_image_is_refused_with_its_shape(
+    open_service: Open, path: str, data: Any, text: str
+) -> None:
+    service = open_service(spec=IMAGE)
+    assert_refused(service, service.post(path, data), 422, text)
+
+
+def test_a_text_is_answered_in_every_form_and_refused_when_too_long(open_service: Open) -> None:
+    service = open_service(spec=REVIEW)
+    forms = [("/predict", [["grüße"]]), ("/predict", ["grüße"])]
+    for path, data in [*forms, ("/predict_json", {"words": "grüße"})]:
+        assert service.post(path, data).json["predictions"][0]["prediction"] == 5
+    long = open_service(spec=REVIEW)
+    assert_refused(long, long.post("/predict", ["a" * 10]), 422, "words: 10 characters are too")
+
+
+def test_feedback_on_values_is_measured_by_its_error(open_service: Open) -> None:
+    service = open_service(spec=RENT)
+    row = {"Total Area": 50, "class": "east", "furnished": True}
+    request_id = service.post("/predict_json", row).json["request_id"]
+    by_inputs = service.post("/feedback", {**row, "predicted": 50, "actual": 47.5})
+    assert by_inputs.status == 200
+    assert by_inputs.json == {
+        "status": "feedback_recorded",
+        "request_id": request_id,
+        "row": 0,
+        "predicted": 50,
+        "actual": 47.5,
+        "absolute_error": 2.5,
+        "joined": True,
+    }
+    again = service.post("/feedback", {"request_id": request_id, "actual": 45})
+    assert again.json["absolute_error"] == service.metrics.mean_absolute_error == 5
+    figures = service.post("/get_metrics_summary", {}).json["metrics"]
+    assert figures["labeled_predictions"] == 1 and figures["average_prediction"] == 50
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"request_id": "a"}, "missing required field `actual`"),
+        ({"request_id": "a", "actual": "much"}, "Expected `float`, got `str` - at `$.actual`"),
+        ({"request_id": "a", "actual": 1, "actual_class": 1}, "unknown field `actual_class`"),
+        ({"furnished": True, "predicted": 1, "actual": 1, "confidence": 1}, "`confidence`"),
+        ({"furnished": True, "actual": 1}, "missing required field `predicted`"),
+    ],
+)
+def test_feedback_on_values_of_a_wrong_form_is_refused(
+    open_service: Open, data: Any, text: str
+) -> None:
+    service = open_service(spec=RENT)
+    assert_refused(service, service.post("/feedback", data), 422, text)
+
+
+def test_inputs_that_are_called_as_parts_of_requests_are_can_be_asked(open_service: Open) -> None:
+    names = ("instances", "request_id", "actual")
+    spec = ModelSpec("odd", tuple(Number(name, "", 0, 9) for name in names), Quantity("q"))
+    service = open_service(spec=spec)
+    answer = service.post("/predict_json", {"instances": 1, "request_id": 2, "actual": 3})
+    assert answer.json["predictions"][0]["prediction"] == 1
+    label = {"request_id": answer.json["request_id"], "actual": 2}
+    assert service.post("/feedback", label).json["joined"] is True

@@ -146,6 +146,44 @@ def test_recording_uses_the_series_that_are_there_and_makes_none(
     assert series(registry) == before
 
 
+@pytest.fixture(name="quantity_metrics")
+def _quantity_metrics(registry: CollectorRegistry) -> ModelMetricsCollector:
+    return ModelMetricsCollector(*LABELS.values(), ("rent",), registry, (100, 200, 400))
+
+
+def test_values_are_counted_under_the_name_of_their_quantity(
+    registry: CollectorRegistry, quantity_metrics: ModelMetricsCollector
+) -> None:
+    assert value(registry, "ml_predictions_total", **{"class": "rent"}) == 0
+    quantity_metrics.record_values([150.0, 300.0, 1000.0], 0.002)
+    quantity_metrics.record_values([50.0], 0.004)
+    assert value(registry, "ml_predictions_total", **{"class": "rent"}) == 4
+    assert value(registry, "ml_prediction_value_sum") == 1500
+    assert value(registry, "ml_prediction_value_bucket", le="200.0") == 2
+    assert value(registry, "ml_prediction_value_bucket", le="+Inf") == 4
+    assert value(registry, "ml_prediction_duration_seconds_count") == 2
+
+
+def test_the_error_of_a_quantity_has_no_series_before_the_first_label(
+    registry: CollectorRegistry, quantity_metrics: ModelMetricsCollector
+) -> None:
+    assert value(registry, "ml_model_mean_absolute_error") is None
+    quantity_metrics.set_mean_absolute_error(12.5)
+    assert value(registry, "ml_model_mean_absolute_error") == 12.5
+
+
+def test_a_quantity_has_no_accuracy_and_no_confidence_and_classes_have_no_value(
+    registry: CollectorRegistry, quantity_metrics: ModelMetricsCollector
+) -> None:
+    quantity_metrics.record_values([150.0], 0.001)
+    names = {family.name for family in registry.collect()}
+    assert not {"ml_model_accuracy", "ml_prediction_confidence"} & names
+    other = CollectorRegistry()
+    ModelMetricsCollector(*LABELS.values(), CLASSES, registry=other)
+    names = {family.name for family in other.collect()}
+    assert not {"ml_model_mean_absolute_error", "ml_prediction_value"} & names
+
+
 def test_memory_does_not_grow_with_predictions(metrics: ModelMetricsCollector) -> None:
     def record(count: int) -> None:
         for number in range(count):

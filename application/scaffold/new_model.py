@@ -1,0 +1,128 @@
+"""Write a model for a table: `python -m application.scaffold.new_model --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from application.scaffold.model_file import (
+    check_name,
+    data_path,
+    model_paths,
+    render_config,
+    render_module,
+    to_json,
+    write_files,
+)
+from application.scaffold.table_inspection import Inspection, Task, inspect_table
+from domain.data.splitting import hold_out
+from domain.data.tables import known_target, read_frame, read_table
+from domain.errors import DataError, MlopsError
+from domain.models.contract import Category, Classes, Input, ModelSpec, Number
+from shared.console import fail, show_step
+from shared.paths import ROOT
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Write module and configuration of a new model; 0 when that is done.
+
+    Args:
+        root: the clone that they are written into.
+    """
+    parser = argparse.ArgumentParser(
+        description="Read a table, write a model for it and the configuration of its training."
+    )
+    parser.add_argument("--name", required=True, help="name of the model, such as churn")
+    parser.add_argument("--data", required=True, help="CSV or Parquet file, by path or by URL")
+    parser.add_argument("--target", required=True, help="the column that is to be predicted")
+    parser.add_argument(
+        "--task", choices=("classification", "regression"), help="default: what the target suggests"
+    )
+    parser.add_argument(
+        "--leave-out", default="", help="columns that the model does without, with commas between"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        left_out = [name.strip() for name in options.leave_out.split(",") if name.strip()]
+        _write(options.name, options.data, options.target, options.task, left_out, root)
+    except MlopsError as error:
+        return fail(error)
+    return 0
+
+
+def _write(
+    name: str, data: str, target: str, task: Task | None, left_out: Sequence[str], root: Path
+) -> None:
+    check_name(name, root)
+    path = data_path(data, root)
+    show_step("reading", path)
+    found = path if "://" in path else str(root / path)
+    frame = read_frame(found)
+    show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
+    absent = [column for column in left_out if column not in frame.columns]
+    if absent or target in left_out:
+        wrong = ", ".join(absent) or target
+        raise DataError(f"cannot leave out {wrong}; the columns are {', '.join(frame.columns)}")
+    frame = frame.drop(columns=left_out)
+    if target in frame.columns:
+        known_target(frame[target], path)
+    inspection = inspect_table(frame, target, name, task, _track)
+    del frame
+    _show(inspection)
+    config = render_config(inspection, path)
+    _rehearse(inspection.spec, found, config["data"])
+    module_path, config_path = model_paths(name, root)
+    source = path if "://" in path else Path(path).name
+    write_files({config_path: to_json(config), module_path: render_module(inspection, source)})
+    for written in (module_path, config_path):
+        show_step("wrote", written.relative_to(root).as_posix())
+    for step in ("train", "validate", "bento-build", "run"):
+        show_step("next", f"make {step} MODEL={name}")
+
+
+def _track(columns: list[str]) -> Iterable[str]:
+    return tqdm(columns, "looking at the columns", unit="column", disable=None, leave=False)
+
+
+def _rehearse(spec: ModelSpec, path: str, data: dict[str, float]) -> None:
+    """What training will begin with, so that a file is only written if that works."""
+    dataset = read_table(path, spec)
+    dataset.encoded(spec)
+    training, held = hold_out(dataset, spec, data["test_size"], int(data["random_state"]))
+    show_step("rehearsed", f"{len(training):,} rows to learn from, {len(held):,} held out")
+
+
+def _show(inspection: Inspection) -> None:
+    output, inputs = inspection.spec.output, inspection.spec.inputs
+    if isinstance(output, Classes):
+        shown = f"classes of {output.name}: {', '.join(output.names)}; " + (
+            f"the most frequent has {inspection.baseline:.1%} of the rows"
+        )
+    else:
+        shown = f"quantity {output.name}"
+    show_step("target", f"{shown} (other: --task)")
+    width = max(len(item.name) for item in inputs)
+    for item in inputs:
+        show_step("input", f"{item.name:<{width}}  {_describe(item)}")
+    for finding in inspection.findings:
+        show_step(
+            "LEFT OUT" if finding.left_out else "look at", f"{finding.column}: {finding.reason}"
+        )
+
+
+def _describe(item: Input) -> str:
+    missing = ", may be missing" if item.nullable else ""
+    if isinstance(item, Number):
+        return f"number, {item.minimum:g} to {item.maximum:g}{missing}"
+    if isinstance(item, Category):
+        words = ", ".join(item.categories[:5]) + (" …" if len(item.categories) > 5 else "")
+        return f"category, {len(item.categories)}: {words}{missing}"
+    return f"{item.kind}{missing}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,325 @@
+"""What the columns of a table are, and which of them a model may learn from."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from domain.data.tables import as_words
+from domain.errors import DataError
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Text
+
+Task = Literal["classification", "regression"]
+Track = Callable[[list[str]], Iterable[str]]
+"""Gives back what it is given, and shows how far it is."""
+
+MOST_CATEGORIES = 50
+MOST_CLASSES = 20
+_FEWEST_ROWS = 20
+_FEWEST_IN_CLASS = 10
+_NEARLY_ALL = 0.99
+_LEAK = {"classification": 0.99, "regression": 0.999}  # share of the baseline's error that is gone
+_LEAK_ROWS = 10_000
+_KEY_WORDS = {"id", "ids", "uid", "uuid", "guid", "key", "index"}
+_UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
+_TEXT_WORDS = 4
+_MARGIN = 0.5
+_LARGEST = 1e38  # float32 ends at 3.4e38
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a column that an engineer should know.
+
+    Attributes:
+        column: its name.
+        reason: what was found, for people.
+        left_out: whether the model does without the column.
+        item: the input that it would be; None where it can be none.
+    """
+
+    column: str
+    reason: str
+    left_out: bool = True
+    item: Number | Category | Text | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a model can be made of.
+
+    Attributes:
+        spec: the contract that the table suggests.
+        findings: what is left out and what needs a look, in the order of the columns.
+        rows: rows of the table.
+        baseline: accuracy of always answering the most frequent class; 0 for a regression, whose
+            R² is 0 when the mean is always answered.
+    """
+
+    spec: ModelSpec
+    findings: tuple[Finding, ...]
+    rows: int
+    baseline: float
+
+
+def inspect_table(
+    frame: pd.DataFrame, target: str, name: str, task: Task | None = None, track: Track = iter
+) -> Inspection:
+    """Tell inputs from what is none, and classes from a quantity.
+
+    Args:
+        frame: columns as `domain.data.tables.read_frame` gives them.
+        target: the column that is to be predicted; every row has one.
+        name: name of the model.
+        task: what the model does; told by the target where it is None.
+        track: shows the progress over the columns.
+
+    Raises:
+        DataError: the target is not there, cannot be predicted or has one class only, a column has
+            no value at all, there are too few rows, or no column is left to learn from.
+    """
+    if target not in frame.columns:
+        raise DataError(f"there is no column {target!r}; there are: {', '.join(frame.columns)}")
+    if len(frame) < _FEWEST_ROWS:
+        raise DataError(f"{len(frame)} rows are too few to learn from, expected {_FEWEST_ROWS}")
+    columns = [column for column in frame.columns if column != target]
+    empty = [column for column in columns if frame[column].isna().all()]
+    if empty:
+        raise DataError(
+            f"no row has a value of {', '.join(empty)}: mend the file, or leave the column out "
+            f"with --leave-out"
+        )
+    output, answers, notes = _output(frame[target], task or _task_of(frame[target]))
+    inputs: list[Number | Category | Text] = []
+    findings = notes
+    for column in track(columns):
+        item, finding = _inspect_column(frame[column])
+        if finding:
+            findings.append(finding)
+        if item is None:
+            continue
+        if not isinstance(item, Text) and _gives_away(item, frame[column], answers, output.task):
+            findings.append(
+                Finding(column, f"a LEAK: it alone tells {target} (nearly) perfectly", item=item)
+            )
+        else:
+            inputs.append(item)
+    inputs, findings = _settle(inputs, findings)
+    if not inputs:
+        reasons = "; ".join(f"{item.column} is {item.reason}" for item in findings)
+        raise DataError(f"no column is left to predict {target} from: {reasons}")
+    spec = ModelSpec(name, tuple(inputs), output, f"Predicts {target}.")
+    baseline = np.bincount(answers).max() / len(answers) if spec.classes else 0.0
+    return Inspection(spec, tuple(findings), len(frame), float(baseline))
+
+
+def _settle(
+    inputs: list[Number | Category | Text], findings: list[Finding]
+) -> tuple[list[Number | Category | Text], list[Finding]]:
+    """Text stays only where nothing else is, and one column of it; so do leaks."""
+    table = [item for item in inputs if not isinstance(item, Text)]
+    texts = [item for item in inputs if isinstance(item, Text)]
+    leaks = [finding for finding in findings if isinstance(finding.item, Number | Category)]
+    kept: list[Number | Category | Text] = [*table]
+    if not table and texts:
+        kept = [texts.pop(0)]
+    elif not table:
+        kept = [finding.item for finding in leaks if finding.item]
+        findings = [
+            (
+                Finding(f.column, f"{f.reason}; kept, since nothing else is left", False)
+                if f in leaks
+                else f
+            )
+            for f in findings
+        ]
+    reason = "running text, which can only be a model's single input"
+    return kept, findings + [Finding(item.name, reason) for item in texts]
+
+
+def _task_of(target: pd.Series) -> Task:
+    if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
+        return "classification"
+    distinct = target.nunique()
+    whole = bool((target % 1 == 0).all())
+    return "classification" if whole and distinct <= MOST_CLASSES else "regression"
+
+
+def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarray, list[Finding]]:
+    """The output, the target as numbers of shape (n_rows,), and what is to be told of it."""
+    name = str(target.name)
+    if task == "regression":
+        if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
+            raise DataError(f"{name} must be numbers for a regression, it is {_shown(target)}")
+        if not np.isfinite(target).all():
+            raise DataError(f"{name} has infinite values: take those rows out of the file")
+        if target.nunique() < 2:
+            raise DataError(f"{name} is {target.iloc[0]} in every row: nothing can be learned")
+        return Quantity(name), target.to_numpy(np.float64), []
+    counts = as_words(target).value_counts()
+    if len(counts) < 2:
+        raise DataError(f"{name} has one class only, {counts.index[0]}: nothing can be learned")
+    if counts.max() < _FEWEST_IN_CLASS or len(counts) > len(target) / 2:
+        raise DataError(
+            f"{name} has {len(counts)} different values in {len(target)} rows, such as "
+            f"{counts.index[0]!r}: too many to be classes"
+        )
+    alone = sorted(counts[counts < 2].index)
+    if alone:
+        raise DataError(
+            f"one row only has the {name} {', '.join(alone[:5])}: a class needs rows to learn from "
+            f"and rows to be judged on; take it out or merge it with another"
+        )
+    names = tuple(sorted(counts.index, key=_by_number))
+    few = [f"{word} ({counts[word]})" for word in names if counts[word] < _FEWEST_IN_CLASS]
+    notes = [Finding(name, f"few rows of {', '.join(few)}", left_out=False)] if few else []
+    codes = as_words(target).map({word: code for code, word in enumerate(names)})
+    return Classes(names, name), codes.to_numpy(np.int64), notes
+
+
+def _inspect_column(column: pd.Series) -> tuple[Number | Category | Text | None, Finding | None]:
+    name, known = str(column.name), column.dropna()
+    unfit = _unfit(column, known)
+    if unfit:
+        return None, Finding(name, unfit)
+    if _are(known, bool):
+        return Category(name, ("false", "true"), nullable=bool(column.hasnans)), None
+    if pd.api.types.is_numeric_dtype(column):
+        return _inspect_numbers(name, column)
+    return _inspect_words(name, as_words(column))
+
+
+def _unfit(column: pd.Series, known: pd.Series) -> str:
+    """Why a column can be no input whatever its values are; empty where it can."""
+    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        return "a time: make numbers of it, such as an age or a weekday"
+    if not _are(known, str, int, float):
+        return f"no plain value: it holds {type(known.iloc[0]).__name__}"
+    if known.nunique() == 1:
+        rows = "wherever it is not missing" if column.hasnans else "in every row"
+        return f"constant: {str(known.iloc[0])[:40]} {rows}"
+    return ""
+
+
+def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Finding | None]:
+    known = column.dropna().to_numpy(np.float64)
+    if not (np.abs(known) < _LARGEST).all():
+        return None, Finding(name, "beyond what float32 holds, or infinite")
+    distinct, whole = len(np.unique(known)), bool((known % 1 == 0).all())
+    key = whole and _is_key(name)
+    if whole and distinct >= _NEARLY_ALL * len(column):
+        counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
+        if key or counts_up or _UNNAMED.fullmatch(name):
+            return None, Finding(name, f"an identifier: {distinct} different in {len(column)} rows")
+    low, high = (0.0, 1.0) if set(np.unique(known)) == {0.0, 1.0} else _range(known)
+    item = Number(name, "", low, high, nullable=bool(column.hasnans))
+    if key:
+        reason = f"has the name of a key, with {distinct} values: if they are only names, make it a"
+        return item, Finding(name, f"{reason} Category", left_out=False)
+    return item, None
+
+
+def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None, Finding | None]:
+    counts = words.value_counts()
+    known, distinct = int(counts.sum()), len(counts)
+    if counts.index.str.fullmatch(_DATE).mean() > _NEARLY_ALL:
+        return None, Finding(name, "a date: make numbers of it, such as an age or a weekday")
+    mean_words = counts.index.str.split().str.len().to_series().mean()
+    if distinct > MOST_CATEGORIES and distinct > known / 2 and mean_words >= _TEXT_WORDS:
+        longest = max(10_000, 2 * int(counts.index.str.len().max()))
+        return Text(name, longest, nullable=bool(words.hasnans)), None
+    if distinct >= _NEARLY_ALL * len(words) or (_is_key(name) and distinct > known / 2):
+        return None, Finding(name, f"an identifier: {distinct} different in {len(words)} rows")
+    shown = counts.index[:MOST_CATEGORIES]
+    # by Good and Turing: the share of words yet unseen is about that of words seen once
+    more_to_come = bool((counts == 1).any()) or distinct > MOST_CATEGORIES
+    item = Category(
+        name,
+        tuple(sorted(shown, key=_by_number)),
+        nullable=bool(words.hasnans),
+        unseen="missing" if more_to_come else "refuse",
+    )
+    numbers = pd.to_numeric(counts.index.to_series(), errors="coerce").notna()
+    if distinct > MOST_CATEGORIES / 2 and numbers.mean() > 0.5:
+        odd = counts.index[~numbers.to_numpy()][:3]
+        reason = f"numbers, but for {', '.join(map(repr, odd))}: mend these to make it a Number"
+        return item, Finding(name, reason, left_out=False)
+    if distinct > MOST_CATEGORIES:
+        share = counts.iloc[:MOST_CATEGORIES].sum() / known
+        reason = (
+            f"{distinct} categories: the {MOST_CATEGORIES} most frequent are kept, {share:.0%} of "
+            f"the rows; the others count as missing"
+        )
+        return item, Finding(name, reason, left_out=False)
+    return item, None
+
+
+def _gives_away(item: Number | Category, column: pd.Series, answers: np.ndarray, task: str) -> bool:
+    """Whether a small tree on this column alone leaves nearly none of the baseline's error."""
+    rows = np.arange(len(column))
+    if len(rows) > _LEAK_ROWS:
+        rows = np.random.default_rng(0).choice(rows, _LEAK_ROWS, replace=False)
+    if isinstance(item, Number):
+        values = column.to_numpy(np.float64)[rows]
+    else:
+        codes = {word: float(code) for code, word in enumerate(item.categories)}
+        values = as_words(column.iloc[rows]).map(codes).to_numpy(np.float64)
+    values, known = np.nan_to_num(values, nan=-_LARGEST)[:, None], answers[rows]
+    if task == "regression":
+        folds = KFold(3, shuffle=True, random_state=0)
+        tree = DecisionTreeRegressor(max_leaf_nodes=1000, random_state=0)
+        scores = cross_val_score(tree, values, known, cv=folds, scoring="r2")
+        straight = 0.0
+        if not column.hasnans and isinstance(item, Number):
+            straight = float(np.corrcoef(values[:, 0], known)[0, 1]) ** 2
+        return max(float(scores.mean()), straight) >= _LEAK["regression"]
+    counts = np.bincount(known)
+    often = np.isin(known, np.flatnonzero(counts >= 3))  # rarer classes cannot be in every fold
+    values, known = values[often], known[often]
+    if len(np.unique(known)) < 2:
+        return False
+    baseline = counts.max() / len(known)
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    tree = DecisionTreeClassifier(max_leaf_nodes=256, random_state=0)
+    score = float(cross_val_score(tree, values, known, cv=folds).mean())
+    return (score - baseline) / (1 - baseline) >= _LEAK["classification"]
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """Limits half a span beyond what was seen, on round numbers; a sign that all share is kept."""
+    low, high = float(values.min()), float(values.max())
+    span = high - low
+    step = 10.0 ** (math.floor(math.log10(span)) - 1)
+    digits = max(0, -math.floor(math.log10(step)))
+    bottom = round(math.floor((low - _MARGIN * span) / step) * step, digits)
+    top = round(math.ceil((high + _MARGIN * span) / step) * step, digits)
+    return (max(bottom, 0.0) if low >= 0 else bottom), (min(top, 0.0) if high <= 0 else top)
+
+
+def _is_key(name: str) -> bool:
+    words = {word.lower() for word in _WORD.findall(name)}
+    return bool(words & _KEY_WORDS) or bool(_UNNAMED.fullmatch(name))
+
+
+def _by_number(word: str) -> tuple[float, str]:
+    """Numbers by their value, then words by the alphabet."""
+    return (float(word), word) if _NUMBER.fullmatch(word) else (math.inf, word)
+
+
+def _are(values: pd.Series, *kinds: type) -> bool:
+    return len(values) > 0 and all(isinstance(value, kinds) for value in values.tolist())
+
+
+def _shown(target: pd.Series) -> str:
+    return f"{target.dtype}, such as {target.iloc[0]!r}"

@@ -1,0 +1,171 @@
+"""What a new model costs: data that the repository does not know, adopted as docs/new-model.md says.
+
+Each is adopted in a copy of the repository, trained, judged, served and asked. More than one file
+and one configuration, or any other file that had to be touched, fails the test.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from shared.paths import ROOT
+from tests.served import Home, serve
+
+GUIDE = ROOT / "docs/new-model.md"
+ASKED = 100
+
+
+@pytest.fixture(name="copy")
+def fixture_copy(tmp_path: Path) -> Home:
+    """A copy of the repository, committed, with the environment of this one."""
+    clone = tmp_path / "clone"
+    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).exists():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone / name)
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    place = Home(tmp_path / "home", clone)
+    for command in (
+        ("init", "-q"),
+        ("add", "-A"),
+        *(("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "all"),),
+    ):
+        assert place.run("git", *command).returncode == 0
+    return place
+
+
+def touched(place: Home) -> set[str]:
+    """Files of the copy that are new or changed."""
+    status = place.run("git", "status", "--porcelain", "--untracked-files=all").stdout
+    return {line[3:] for line in status.splitlines()} - {".venv"}
+
+
+def make(place: Home, *arguments: str) -> str:
+    """Output of a target that must succeed."""
+    done = place.make(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def answers(place: Home, name: str, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Train, judge, build and serve the model; its answers to objects with named inputs."""
+    make(place, "bento-build", f"MODEL={name}")
+    bento = place.receipts.parent / name / "bento"
+    with serve(bento, place.folder / "service", workers=1) as url:
+        answer = httpx.post(f"{url}/predict_json", json={"instances": rows}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    predictions: list[dict[str, Any]] = answer.json()["predictions"]
+    return predictions
+
+
+def objects(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as a caller sends them: what is missing is null."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+    return rows
+
+
+def cost(name: str) -> set[str]:
+    """What a model may touch."""
+    return {f"domain/models/{name}.py", f"application/training/configs/{name}_config.json"}
+
+
+def test_a_table_with_categories_and_missing_values_costs_two_files(
+    copy: Home, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    rows = 800
+    table = pd.DataFrame(
+        {
+            "customer_id": [f"C{number:05d}" for number in rng.permutation(rows)],
+            "Monthly Charge": rng.gamma(4, 20, rows).round(2),
+            "plan": rng.choice(["basic", "plus", "pro"], rows),
+            "months": rng.integers(1, 72, rows),
+            "paperless": rng.random(rows) < 0.5,
+            "country": "NL",
+        }
+    )
+    risk = (table["plan"] == "basic") * 2.0 - table["months"] / 15 + table["Monthly Charge"] / 60
+    table["churned"] = np.where(risk + rng.logistic(0, 0.4, rows) > 0.5, "yes", "no")
+    table.loc[rng.random(rows) < 0.1, "Monthly Charge"] = np.nan
+    table.loc[rng.random(rows) < 0.1, "plan"] = None
+    file = tmp_path / "churn.csv"
+    table.to_csv(file, index=False)
+
+    said = make(copy, "new-model", "NAME=churn", f"DATA={file}", "TARGET=churned")
+    assert "customer_id" in said and "country" in said, "what is left out is pointed out"
+    asked = table.head(ASKED)
+    inputs = asked.drop(columns=["customer_id", "country", "churned"])
+    given = answers(copy, "churn", objects(inputs))
+    right = np.array([item["prediction"] for item in given]) == asked["churned"]
+    assert right.mean() > asked["churned"].value_counts(normalize=True).max() + 0.1
+    assert touched(copy) == cost("churn")
+
+
+def test_a_regression_costs_two_files(copy: Home, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    rows = 600
+    table = pd.DataFrame(
+        {
+            "area": rng.uniform(30, 200, rows).round(1),
+            "rooms": rng.integers(1, 8, rows),
+            "district": rng.choice(["north", "south", "harbour"], rows),
+        }
+    )
+    dearer = table["district"].map({"north": 0.0, "south": 40.0, "harbour": 120.0})
+    table["price"] = table["area"] * 3.5 + dearer + rng.normal(0, 25, rows)
+    file = tmp_path / "houses.parquet"
+    table.to_parquet(file)
+
+    make(copy, "new-model", "NAME=houses", f"DATA={file}", "TARGET=price")
+    asked = table.head(ASKED)
+    given = pd.DataFrame(answers(copy, "houses", objects(asked.drop(columns="price"))))
+    errors = (given["prediction"] - asked["price"]).abs()
+    assert errors.mean() < asked["price"].std() / 3
+    inside = (asked["price"] >= given["lower"]) & (asked["price"] <= given["upper"])
+    assert inside.mean() > 0.8
+    assert touched(copy) == cost("houses")
+
+
+def test_images_cost_two_files_as_the_guide_has_them(copy: Home, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    shapes = np.zeros((3, 12, 12))
+    shapes[0, 5:7] = 200  # a bar
+    shapes[1, 5:7] = shapes[1, :, 5:7] = 200  # a cross
+    shapes[2, 1:11, 1:11] = 200  # a frame
+    shapes[2, 3:9, 3:9] = 0
+    kinds = rng.integers(3, size=300)
+    images = np.clip(shapes[kinds] + rng.normal(0, 40, (300, 12, 12)), 0, 255)
+    labels = np.array(["bar", "cross", "frame"])[kinds]
+    file = tmp_path / "shapes.npz"
+    np.savez(file, images=images, labels=labels)
+
+    module, config = guide_blocks("shapes")
+    paths = sorted(cost("shapes"))
+    (copy.root / paths[1]).write_text(module, encoding="utf-8")
+    (copy.root / paths[0]).write_text(config.replace("shapes.npz", str(file)), encoding="utf-8")
+    rows = [{"image": image.tolist()} for image in images[:ASKED]]
+    given = answers(copy, "shapes", rows)
+    right = np.array([item["prediction"] for item in given]) == labels[:ASKED]
+    assert right.mean() > 0.95
+    assert touched(copy) == cost("shapes")
+
+
+def guide_blocks(name: str) -> tuple[str, str]:
+    """The module and the configuration of this name in the guide."""
+    blocks = re.findall(r"```(python|json)\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    (module,) = (text for kind, text in blocks if kind == "python" and f'name="{name}"' in text)
+    (config,) = (text for kind, text in blocks if kind == "json" and f'"{name}_' in text)
+    return module, config

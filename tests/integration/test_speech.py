@@ -1,0 +1,327 @@
+"""A small Whisper checkpoint packaged, built into a Bento and served: all real but its weights.
+
+They are random, so that the words mean nothing; what is heard must be what Whisper hears when it is
+called directly on the same samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+whisper = pytest.importorskip("whisper")
+soundfile = pytest.importorskip("soundfile")
+pytest.importorskip("jiwer")
+# pylint: disable=wrong-import-position
+from application.training.config import TrainingConfig, config_path
+from application.training.transcription import package_weights
+from domain.errors import PackageError
+from domain.models import catalog
+from infrastructure.inference.audio import decode
+from infrastructure.inference.speech_tools import speech_tools
+from infrastructure.inference.whisper_engine import open_package
+from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft
+from shared.paths import ROOT
+from tests.fakes import FakeTracker
+from tests.served import serve
+from tests.whisper_checkpoint import RATE, sound, write_checkpoint
+
+TOKENS = 12
+SECONDS = 4
+FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS"}
+
+_BUILD = """
+import sys
+from pathlib import Path
+import bentoml.bentos
+from infrastructure.packaging.bento_store import add_package
+tag = add_package(Path(sys.argv[1]), "speech_transcriber", {}, {})
+bento = bentoml.bentos.build_bentofile(
+    sys.argv[2] + "/application/inference/services/speech_bentofile.yaml",
+    name="speech_transcriber", version="1", build_ctx=sys.argv[2], args={"model_tag": tag},
+)
+bento.export(sys.argv[3], output_format="folder")
+"""
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """What the run made, and the checkpoint that it started from."""
+
+    checkpoint: Path
+    package: Path
+    manifest: Path
+
+    def whisper_hears(self, samples: np.ndarray, language: str | None = None) -> Any:
+        """What Whisper answers when it is called directly."""
+        model = whisper.load_model(str(self.checkpoint), "cpu")
+        return whisper.transcribe(
+            model, samples, language=language, temperature=0.0, sample_len=TOKENS, fp16=False
+        )
+
+
+def recording(samples: np.ndarray, kind: str, rate: int = RATE) -> bytes:
+    """A file of these samples."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind.upper(), subtype=FORMATS[kind])
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module", name="packaged")
+def fixture_packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
+    """The checkpoint after the use case that stands for training."""
+    folder = tmp_path_factory.mktemp("speech")
+    checkpoint = write_checkpoint(folder / "small.pt")
+    manifest = folder / "manifest.jsonl"
+    lines = []
+    for number, (kind, said) in enumerate([("flac", "hello there"), ("mp3", "good bye")]):
+        file = folder / f"{number}.{kind}"
+        file.write_bytes(recording(sound(2 + number), kind))
+        lines.append(json.dumps({"audio": file.name, "text": said, "language": "en"}))
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    plain = json.loads(config_path("speech").read_text(encoding="utf-8"))
+    plain["model"] |= {"weights": str(checkpoint), "max_tokens": TOKENS}
+    plain["model"] |= {"beam_size": None, "temperatures": [0.0]}
+    plain["data"] |= {"test_size": 0.5, "random_state": 0, "manifest": str(manifest)}
+    config = TrainingConfig.model_validate(plain)
+    with (
+        ThreadPoolExecutor(1) as beside,
+        PackageDraft(folder / "packages", config.model_name, "1.0.0-a") as draft,
+    ):
+        candidate = package_weights(
+            catalog.get("speech"),
+            config,
+            draft,
+            tools=speech_tools(ROOT),
+            tracker=FakeTracker(),
+            beside=beside,
+            provenance={"git_commit": "abc123"},
+            progress=lambda name, result: None,
+        )
+    return Packaged(checkpoint, candidate.package, manifest)
+
+
+def build(package: Path, folder: Path) -> Path:
+    """The exported Bento of a package."""
+    home, exported = folder / "bentoml", folder / "bento"
+    home.mkdir()
+    environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    command = [sys.executable, "-c", _BUILD, str(package), str(ROOT), str(exported)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return exported
+
+
+@pytest.fixture(scope="module", name="bento")
+def fixture_bento(packaged: Packaged, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Bento of the packaged checkpoint."""
+    return build(packaged.package, tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="module", name="service")
+def fixture_service(
+    bento: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A client of the served Bento, which was built outside the clone's source tree."""
+    home = tmp_path_factory.mktemp("service")
+    with serve(bento, home, workers=1, OMP_NUM_THREADS="1") as url:
+        with httpx.Client(base_url=url, timeout=120) as client:
+            yield client
+
+
+def send(client: httpx.Client, content: Any, kind: str = "wav", **options: str) -> httpx.Response:
+    """Post a recording as the body."""
+    headers = {"content-type": f"audio/{kind}"}
+    return client.post("/transcribe", params=options, content=content, headers=headers)
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """Sum of the samples of that name that carry these labels."""
+    total = 0.0
+    for line in client.get("/metrics").text.splitlines():
+        if line.startswith(f"{name}{{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
+def test_the_package_is_whole_and_its_word_errors_are_counted(packaged: Packaged) -> None:
+    package = ModelPackage(packaged.package)
+    metrics = package.read_json("metrics.json")
+    assert metrics["word_error_rate"] > 0
+    assert metrics["words"] == 4
+    assert [row["said"] for row in metrics["utterances"]] == ["hello there", "good bye"]
+    assert [row["language"] for row in metrics["utterances"]] == ["en", "en"]
+    samples = decode(packaged.manifest.with_name("0.flac").read_bytes(), RATE, 60)
+    heard = packaged.whisper_hears(samples, "en")["text"].strip()
+    assert metrics["utterances"][0]["heard"] == heard
+    assert (package.folder / "model.pt").read_bytes() == packaged.checkpoint.read_bytes()
+
+
+def test_the_bento_holds_what_it_needs_and_no_tool_of_training(bento: Path) -> None:
+    text = (bento / "env/python/requirements.txt").read_text(encoding="utf-8")
+    required = {line.partition("==")[0] for line in text.split()}
+    assert required >= {"bentoml", "numpy", "openai-whisper", "torch", "soundfile", "soxr"}
+    assert not required & {"mlflow", "scikit-learn", "pandas", "jiwer", "tensorflow", "onnx"}
+    assert "+cpu" not in text
+    assert not (bento / "src/domain/models/speech.py").exists()
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_heard_as_whisper_hears_its_samples(
+    service: httpx.Client, packaged: Packaged, kind: str, rate: int
+) -> None:
+    file = recording(sound(SECONDS, rate), kind, rate)
+    answer = send(service, file, kind)
+    assert answer.status_code == 200, answer.text
+    own = packaged.whisper_hears(decode(file, RATE, 60))
+    heard = answer.json()
+    assert heard["text"] == own["text"].strip()
+    assert heard["language"] == own["language"]
+    assert heard["duration_seconds"] == pytest.approx(SECONDS, abs=0.1)
+    kept = [segment for segment in own["segments"] if segment["text"].strip()]
+    assert [s["text"] for s in heard["segments"]] == [s["text"].strip() for s in kept]
+    for mine, whispers in zip(heard["segments"], kept):
+        assert mine["start"] == min(whispers["start"], heard["duration_seconds"])
+        assert mine["end"] == min(whispers["end"], heard["duration_seconds"])
+
+
+def test_a_form_and_a_body_are_answered_alike_and_again(service: httpx.Client) -> None:
+    file = recording(sound(SECONDS), "flac")
+    form = service.post("/transcribe", files={"file": ("a.flac", file, "audio/flac")}).json()
+    body, again = send(service, file, "flac").json(), send(service, file, "flac").json()
+    for answer in (body, again):
+        assert answer["segments"] == form["segments"]
+        assert answer["text"] == form["text"] != ""
+    assert form["model_name"] == "speech_transcriber"
+    assert form["version"] == "1.0.0-a"
+
+
+def test_a_recording_of_70_seconds_is_heard_in_windows(
+    service: httpx.Client, packaged: Packaged
+) -> None:
+    file = recording(sound(70), "flac")
+    heard = send(service, file, "flac").json()
+    own = packaged.whisper_hears(decode(file, RATE, 100))
+    assert heard["text"] == own["text"].strip()
+    assert heard["duration_seconds"] == 70
+    starts = [segment["start"] for segment in heard["segments"]]
+    assert starts == sorted(starts)
+    assert max(starts) > 30
+    assert max(segment["end"] for segment in heard["segments"]) <= 70
+
+
+def test_silence_is_an_empty_text_without_segments(service: httpx.Client) -> None:
+    answer = send(service, recording(np.zeros(RATE * 3, np.float32), "ogg"), "ogg").json()
+    assert (answer["text"], answer["segments"], answer["language"]) == ("", [], None)
+    assert answer["duration_seconds"] == pytest.approx(3, abs=0.1)
+
+
+def test_a_language_that_is_told_is_not_guessed(service: httpx.Client, packaged: Packaged) -> None:
+    file = recording(sound(SECONDS), "flac")
+    answer = send(service, file, "flac", language="de").json()
+    own = packaged.whisper_hears(decode(file, RATE, 60), "de")
+    assert (answer["language"], answer["text"]) == ("de", own["text"].strip())
+
+
+def test_subtitles_have_the_times_of_the_segments(service: httpx.Client) -> None:
+    file = recording(sound(40), "flac")
+    segments = send(service, file, "flac").json()["segments"]
+    srt = send(service, file, "flac", format="srt")
+    vtt = send(service, file, "flac", format="vtt")
+    assert srt.headers["content-type"].startswith("application/x-subrip")
+    assert vtt.headers["content-type"].startswith("text/vtt")
+    assert srt.text.count(" --> ") == vtt.text.count(" --> ") == len(segments) > 1
+    assert srt.text.startswith("1\n00:00:")
+    assert vtt.text.startswith("WEBVTT\n\n00:")
+    milliseconds = round(segments[0]["end"] * 1000)
+    shown = f"{milliseconds // 1000:02d},{milliseconds % 1000:03d}"
+    assert shown in srt.text.splitlines()[1]
+    text = send(service, file, "flac", format="text")
+    assert text.headers["content-type"].startswith("text/plain")
+
+
+def test_what_is_no_recording_is_refused_and_counted(service: httpx.Client) -> None:
+    before = metric(service, "ml_prediction_errors_total", error_type="not_audio")
+    answer = send(service, os.urandom(20_000))
+    assert answer.status_code == 415
+    assert "send WAV, FLAC, MP3 or OGG" in answer.json()["error"]
+    assert metric(service, "ml_prediction_errors_total", error_type="not_audio") == before + 1
+
+
+def test_half_an_hour_is_the_most_however_small_the_file(service: httpx.Client) -> None:
+    file = recording(np.zeros(RATE * 1801, np.float32), "flac")
+    answer = send(service, file, "flac")
+    assert answer.status_code == 422
+    assert "longer than 1800 seconds" in answer.json()["error"]
+
+
+def test_a_body_that_is_too_large_is_refused(service: httpx.Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(65):
+            yield bytes(2**20)
+
+    assert send(service, chunks()).status_code == 413
+    assert send(service, bytes(65 * 2**20)).status_code == 413
+
+
+def test_what_was_heard_is_counted(service: httpx.Client) -> None:
+    before = metric(service, "ml_audio_seconds_total")
+    counted = metric(service, "ml_transcriptions_total")
+    send(service, recording(sound(SECONDS), "wav"))
+    assert metric(service, "ml_audio_seconds_total") == before + SECONDS
+    assert metric(service, "ml_transcriptions_total") == counted + 1
+    assert metric(service, "ml_real_time_factor_count") == counted + 1
+
+
+def test_recordings_that_come_together_are_all_answered_in_turn(service: httpx.Client) -> None:
+    files = [recording(sound(3, hertz=200 + 50 * number), "flac") for number in range(6)]
+    alone = [send(service, file, "flac").json()["text"] for file in files]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda file: send(service, file, "flac").json()["text"], files))
+    assert together == alone
+
+
+def test_health_page_and_probes_are_there(service: httpx.Client) -> None:
+    health = service.get("/health_check").json()
+    assert health == service.post("/health_check").json()
+    assert health["status"] == "healthy"
+    assert health["device"] in ("cpu", "cuda:0")
+    for path in ("/livez", "/readyz", "/metrics", "/docs.json", "/"):
+        assert service.get(path).status_code == 200, path
+    assert "/transcribe" in service.get("/docs.json").json()["paths"]
+
+
+def test_a_package_with_other_weights_is_refused_even_where_its_manifest_was_forged(
+    packaged: Packaged, tmp_path: Path
+) -> None:
+    forged = tmp_path / "1.0.0-a"
+    shutil.copytree(packaged.package, forged)
+    (forged / "model.pt").chmod(0o644)
+    write_checkpoint(forged / "model.pt", seed=7)
+    with pytest.raises(PackageError, match="model.pt differs from its digest"):
+        ModelPackage(forged)
+    manifest = forged / MANIFEST
+    manifest.chmod(0o644)
+    known = hashlib.sha256(packaged.checkpoint.read_bytes()).hexdigest()
+    other = hashlib.sha256((forged / "model.pt").read_bytes()).hexdigest()
+    manifest.write_text(manifest.read_text("utf-8").replace(known, other), "utf-8")
+    with pytest.raises(PackageError, match="in its golden recording"):
+        open_package(ModelPackage(forged))
+    assert open_package(ModelPackage(packaged.package)).describe()["n_mels"] == 80

@@ -1,0 +1,137 @@
+"""A small model of each kind of contract, with data made on the spot; none is in the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+
+from domain.data.dataset import Dataset
+from domain.models.catalog import CatalogModel
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
+
+_ROWS = 120
+
+
+def _rents() -> Dataset:
+    rng = np.random.default_rng(0)
+    area, district = rng.uniform(20, 120, _ROWS).round(1), rng.integers(0, 3, _ROWS)
+    furnished = rng.random(_ROWS) < 0.5
+    rent = 12 * area + 100 * district + 80 * furnished + rng.normal(0, 20, _ROWS)
+    inputs = pd.DataFrame(
+        {
+            "area": np.where(np.arange(_ROWS) % 9 == 4, np.nan, area),
+            "district": np.array(["east", "north", "west"], object)[district],
+            "furnished": furnished,
+        }
+    )
+    inputs.loc[::10, "district"] = None
+    return Dataset("rents", "made here", inputs, pd.Series(rent, name="rent"))
+
+
+def _ridge(alpha: float = 1.0) -> Any:
+    return make_pipeline(SimpleImputer(), Ridge(alpha))
+
+
+def _churn() -> Dataset:
+    rng = np.random.default_rng(1)
+    months, plan = rng.integers(0, 60, _ROWS), rng.choice(["basic", "plus"], _ROWS)
+    leaves = np.where(months + 10 * (plan == "plus") + rng.normal(0, 5, _ROWS) < 30, "yes", "no")
+    inputs = pd.DataFrame({"months": months, "plan": plan})
+    return Dataset("churn", "made here", inputs, pd.Series(leaves, name="leaves"))
+
+
+def _forest(n_estimators: int = 10, random_state: int = 0) -> Any:
+    return RandomForestClassifier(n_estimators, random_state=random_state)
+
+
+def _images() -> Dataset:
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 17, (_ROWS, 3, 4)).astype(np.float32)
+    bright = np.where(images.mean(axis=(1, 2)) > 8, "bright", "dark")
+    inputs = pd.DataFrame({"image": list(images)})
+    return Dataset("images", "made here", inputs, pd.Series(bright, name="brightness"))
+
+
+def _logistic(inverse_penalty: float = 0.01) -> Any:
+    return LogisticRegression(C=inverse_penalty)
+
+
+def _reviews() -> Dataset:
+    words = ("awful dull", "lovely fine", "so so")
+    opinions = ("bad", "good", "unsure")
+    inputs = pd.DataFrame({"review": [f"{words[row % 3]} film {row}" for row in range(_ROWS)]})
+    target = pd.Series([opinions[row % 3] for row in range(_ROWS)], name="opinion")
+    return Dataset("reviews", "made here", inputs, target)
+
+
+def _bag_of_words() -> Any:
+    words = TfidfVectorizer(lowercase=False, token_pattern="[a-z]+")
+    return make_pipeline(make_column_transformer((words, 0)), LogisticRegression())
+
+
+KINDS: dict[str, CatalogModel] = {
+    "regression": SimpleNamespace(
+        SPEC=ModelSpec(
+            "rents",
+            (
+                Number("area", "m²", 5, 500, "living area", nullable=True),
+                Category(
+                    "district", ("east", "north", "west"), "", nullable=True, unseen="missing"
+                ),
+                Category("furnished", ("false", "true")),
+            ),
+            Quantity("rent", "EUR", coverage=0.8),
+            "Monthly rent of a flat.",
+        ),
+        load=_rents,
+        build=_ridge,
+    ),
+    "categories": SimpleNamespace(
+        SPEC=ModelSpec(
+            "churn",
+            (Number("months", "", 0, 600), Category("plan", ("basic", "plus"))),
+            Classes(("no", "yes"), "leaves"),
+            "Whether a customer leaves.",
+        ),
+        load=_churn,
+        build=_forest,
+    ),
+    "tensor": SimpleNamespace(
+        SPEC=ModelSpec(
+            "images",
+            (Tensor("image", (3, 4), 0, 16, description="grey"),),
+            Classes(("dark", "bright"), "brightness"),
+            "Whether an image is bright.",
+        ),
+        load=_images,
+        build=_logistic,
+    ),
+    "text": SimpleNamespace(
+        SPEC=ModelSpec(
+            "reviews",
+            (Text("review", 200),),
+            Classes(("bad", "good", "unsure"), "opinion"),
+            "What a review thinks of a film.",
+        ),
+        load=_reviews,
+        build=_bag_of_words,
+    ),
+}
+
+# rows that the data do not have but that keep the contract
+UNLIKE: dict[str, Sequence[Sequence[Any]]] = {
+    "regression": ((None, None, "true"), (50, "south", "false"), (50.5, "west", True)),
+    "categories": ((600, "basic"), (0, "plus")),
+    "tensor": (([[0, 0, 0, 0]] * 3,), ([[16.0] * 4] * 3,)),
+    "text": (("dull and awful",), ("",)),
+}

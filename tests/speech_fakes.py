@@ -1,0 +1,78 @@
+"""Stand-ins for what a transcription is made with."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from application.inference.transcriber import NotAudioError, Segment, Transcription
+from domain.errors import InputError
+
+
+@dataclass
+class FakeEngine:
+    """Hears how loud the first sample is, and remembers how many asked at the same time."""
+
+    most: int = 0
+    asked: int = 0
+    entered: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    _inside: int = 0
+
+    def __post_init__(self) -> None:
+        self.go_on.set()
+
+    def __call__(self, samples: np.ndarray, language: str | None = None) -> Transcription:
+        """One segment."""
+        self._inside += 1
+        self.asked += 1
+        self.most = max(self.most, self._inside)
+        self.entered.set()
+        assert self.go_on.wait(10)
+        text, seconds = f"{samples[0]:.1f}", len(samples) / 16_000
+        self._inside -= 1
+        return Transcription(text, language or "en", seconds, (Segment(0.0, seconds, text),))
+
+    def first_words(self, samples: np.ndarray) -> str:
+        """How loud the first sample is."""
+        return f"{samples[0]:.1f}"
+
+    def check_language(self, language: str | None) -> None:
+        """Knows two languages."""
+        if language not in (None, "en", "de"):
+            raise InputError(f"unknown language {language}")
+
+    def describe(self) -> dict[str, Any]:
+        """What answers."""
+        return {"device": "fake", "parameters": 3}
+
+
+@dataclass
+class FakeTranscriptionMetrics:
+    """Counts in memory."""
+
+    transcriptions: list[tuple[str | None, float, float]] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def record_transcription(
+        self, language: str | None, audio_seconds: float, seconds: float
+    ) -> None:
+        """Keep one answered request."""
+        self.transcriptions.append((language, audio_seconds, seconds))
+
+    def record_error(self, error_type: str) -> None:
+        """Count a request that was not answered."""
+        self.errors[error_type] += 1
+
+
+def fake_decode(recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray:
+    """A second for each byte, as loud as the byte says; nothing is decoded."""
+    if recording == b"noise":
+        raise NotAudioError("no recording")
+    if len(recording) > max_seconds:
+        raise InputError("too long")
+    return np.repeat(np.frombuffer(recording, np.uint8) / 255, sample_rate).astype(np.float32)

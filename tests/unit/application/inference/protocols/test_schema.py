@@ -1,0 +1,140 @@
+"""Schemas of requests and answers follow the contract."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from application.inference.protocols import schema
+from domain.models import iris
+from domain.models.contract import (
+    Category,
+    Classes,
+    Input,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
+
+RENT = ModelSpec(
+    "rent",
+    (
+        Number("Total Area", "m²", 5, 500, "living area", nullable=True),
+        Category("district", ("east", "west"), nullable=True, unseen="missing"),
+        Category("furnished", ("false", "true")),
+        Category("heating", ("gas", "oil"), nullable=True),
+        Tensor("plan", (2, 3), 0, 1),
+    ),
+    Quantity("rent", "EUR", 0.8),
+    "Monthly rent.",
+)
+ROW = [50, "east", True, None, [[0, 1, 0], [1, 1, 1]]]
+
+
+def test_each_kind_of_input_has_its_type_range_and_words() -> None:
+    one, many = schema.objects_schema(RENT, [ROW])["oneOf"]
+    assert many["properties"]["instances"]["items"] == one
+    assert one["required"] == ["furnished", "plan"]
+    assert one["additionalProperties"] is False
+    found = {
+        name: {key: value for key, value in said.items() if key != "description"}
+        for name, said in one["properties"].items()
+    }
+    numbers = {"type": "number", "minimum": 0, "maximum": 1}
+    rows = {"type": "array", "items": numbers, "minItems": 3, "maxItems": 3}
+    assert found == {
+        "Total Area": {"type": "number", "minimum": 5, "maximum": 500, "nullable": True},
+        "district": {"type": "string", "nullable": True},
+        "furnished": {"type": "string", "enum": ["false", "true"]},
+        "heating": {"type": "string", "enum": ["gas", "oil", None], "nullable": True},
+        "plan": {"type": "array", "items": rows, "minItems": 2, "maxItems": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (RENT.inputs[0], "Total Area: living area (5 to 500 m²), or null"),
+        (RENT.inputs[1], "district (one of east, west; any other counts as missing), or null"),
+        (RENT.inputs[2], "furnished (one of false, true)"),
+        (RENT.inputs[4], "plan (2 × 3 numbers, 0 to 1)"),
+        (Text("review", 9, "what is said"), "review: what is said"),
+    ],
+)
+def test_an_input_is_described_with_its_unit(item: Input, words: str) -> None:
+    spec = ModelSpec("one", (item,), Quantity("q"))
+    assert words in schema.describe(spec)
+    rows = schema.rows_schema(spec, [[1]])["oneOf"][1]
+    assert rows["description"] == f"In this order: {words}"
+
+
+def test_a_text_has_its_greatest_length() -> None:
+    spec = ModelSpec("review", (Text("review", 9),), Quantity("q"))
+    properties = schema.objects_schema(spec, [["good"]])["oneOf"][0]["properties"]
+    assert properties["review"] == {"type": "string", "maxLength": 9, "description": "review"}
+
+
+def test_rows_are_as_long_as_there_are_inputs_and_numbers_where_all_are() -> None:
+    many, row = schema.rows_schema(iris.SPEC, [[1, 2, 3, 4]])["oneOf"]
+    assert many["items"] == row
+    assert (row["minItems"], row["maxItems"], row["items"]) == (4, 4, {"type": "number"})
+    assert "sepal_width: width of the sepal (0.1 to 30 cm)" in row["description"]
+    mixed = schema.rows_schema(RENT, [ROW])["oneOf"][1]
+    assert (mixed["minItems"], mixed["items"]) == (5, {})
+
+
+def test_numbers_that_may_be_missing_may_be_null_in_rows() -> None:
+    spec = ModelSpec(
+        "n", (Number("a", "", 0, 1, nullable=True), Number("b", "", 0, 1)), RENT.output
+    )
+    row = schema.rows_schema(spec, [[None, 1]])["oneOf"][1]
+    assert row["items"] == {"type": "number", "nullable": True}
+
+
+def test_the_first_rows_are_the_examples() -> None:
+    rows = [ROW, ROW, ROW]
+    assert schema.rows_schema(RENT, rows)["example"] == rows[:2]
+    example = schema.objects_schema(RENT, rows)["example"]
+    assert example == dict(zip(RENT.input_names, ROW))
+
+
+def test_feedback_is_given_by_identity_or_by_inputs() -> None:
+    by_identity, by_inputs = schema.feedback_schema(iris.SPEC)["oneOf"]
+    assert by_identity["required"] == ["request_id", "actual_class"]
+    assert by_inputs["required"] == [*iris.SPEC.input_names, "predicted_class", "actual_class"]
+    by_identity, by_inputs = schema.feedback_schema(RENT)["oneOf"]
+    assert by_identity["properties"]["actual"] == {"type": "number"}
+    assert by_inputs["required"] == ["furnished", "plan", "predicted", "actual"]
+
+
+def test_answers_are_classes_with_probabilities_or_values_with_limits() -> None:
+    row = schema.answers_schema(iris.SPEC)["properties"]["predictions"]["items"]["properties"]
+    assert row["prediction"]["enum"] == list(iris.SPEC.classes)
+    assert list(row["probabilities"]["properties"]) == list(iris.SPEC.classes)
+    answer = schema.answers_schema(RENT)["properties"]
+    row = answer["predictions"]["items"]["properties"]
+    assert set(row) == {"row", "prediction", "lower", "upper"}
+    assert row["prediction"]["description"] == "rent, in EUR"
+    assert {"coverage", "unit", "request_id"} <= set(answer)
+
+
+@pytest.mark.parametrize("spec", [iris.SPEC, RENT], ids=lambda spec: spec.name)
+def test_a_schema_is_plain_json_without_empty_lists_of_names(spec: ModelSpec) -> None:
+    schemas = [
+        schema.objects_schema(spec, [ROW]),
+        schema.rows_schema(spec, [ROW]),
+        schema.feedback_schema(spec),
+        schema.answers_schema(spec),
+    ]
+    assert '"required": []' not in json.dumps(schemas, allow_nan=False)
+
+
+def test_the_description_says_what_goes_in_and_what_comes_out() -> None:
+    told = schema.describe(RENT)
+    assert told.startswith("# rent\n\nMonthly rent.\n")
+    assert "Answer: rent in EUR, with an interval that holds 80% of cases." in told
+    two = ModelSpec("m", iris.SPEC.inputs, Classes(("yes", "no"), "verdict"))
+    assert "Answer: verdict: one of yes, no." in schema.describe(two)

@@ -1,0 +1,124 @@
+"""The command that writes a new model, in a folder that stands for a clone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from application.scaffold.new_model import main
+
+ROWS = 200
+
+
+@pytest.fixture(name="clone")
+def _clone(tmp_path: Path) -> Path:
+    (tmp_path / "domain" / "models").mkdir(parents=True)
+    (tmp_path / "application" / "training" / "configs").mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    tenure = rng.integers(0, 72, ROWS)
+    pd.DataFrame(
+        {
+            "customer": [f"C{row}" for row in range(ROWS)],
+            "tenure": tenure,
+            "plan": rng.choice(["free", "paid"], ROWS),
+            "void": [None] * ROWS,
+            "churned": np.where(tenure + rng.normal(0, 20, ROWS) < 30, "yes", "no"),
+        }
+    ).to_csv(tmp_path / "churn.csv", index=False)
+    return tmp_path
+
+
+def new_model(clone: Path, **options: str) -> int:
+    """Run the command as a user would, with some options of another value."""
+    asked = {
+        "name": "churn",
+        "data": str(clone / "churn.csv"),
+        "target": "churned",
+        "leave-out": "void",
+        **options,
+    }
+    return main([f"--{key}={value}" for key, value in asked.items()], clone)
+
+
+def written(clone: Path) -> list[str]:
+    """Names of the files where modules and configurations are."""
+    return sorted(
+        path.name
+        for folder in ("domain/models", "application/training/configs")
+        for path in (clone / folder).iterdir()
+    )
+
+
+def test_a_module_and_a_configuration_are_written(clone: Path) -> None:
+    assert new_model(clone) == 0
+    assert written(clone) == ["churn.py", "churn_config.json"]
+    config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
+    assert config["data"]["path"] == "churn.csv"
+
+
+def test_the_data_stay_where_they_are(clone: Path) -> None:
+    before = (clone / "churn.csv").stat()
+    new_model(clone)
+    assert (clone / "churn.csv").stat().st_mtime_ns == before.st_mtime_ns
+    assert len(list(clone.rglob("*.csv"))) == 1
+
+
+def test_the_terminal_tells_what_was_found_and_what_comes_next(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_model(clone)
+    shown = capsys.readouterr().out
+    for part in (
+        "classes of churned: no, yes",
+        "number, 0 to 107",
+        "category, 2: free, paid",
+        "LEFT OUT  customer: an identifier",
+        " rows to learn from, ",
+        "make train MODEL=churn",
+        "make run MODEL=churn",
+    ):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "my churn"}, "cannot name a model"),
+        ({"data": "/no/such.csv"}, "there is no file /no/such.csv"),
+        ({"target": "left"}, "no column 'left'; there are: customer, tenure, plan, churned"),
+        ({"leave-out": ""}, "no row has a value of void"),
+        ({"leave-out": "void,age"}, "cannot leave out age"),
+        ({"leave-out": "churned"}, "cannot leave out churned"),
+        ({"target": "void", "leave-out": ""}, "200 of 200 rows have no void"),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_nothing_is_written(
+    clone: Path, capsys: pytest.CaptureFixture[str], options: dict[str, str], message: str
+) -> None:
+    assert new_model(clone, **options) == 1
+    assert message in capsys.readouterr().err
+    assert written(clone) == []
+
+
+def test_a_name_that_is_taken_leaves_what_has_it_as_it_is(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = clone / "domain" / "models" / "churn.py"
+    module.write_text("mine")
+    assert new_model(clone) == 1
+    assert "the name churn is taken" in capsys.readouterr().err
+    assert (written(clone), module.read_text()) == (["churn.py"], "mine")
+
+
+def test_data_that_cannot_be_split_are_refused_before_anything_is_written(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.DataFrame({"x": [1.0] * 20 + [2.0] * 20, "y": ["a"] * 20 + ["b", "a"] * 10})
+    frame.to_csv(clone / "twins.csv", index=False)
+    assert new_model(clone, data=str(clone / "twins.csv"), target="y", **{"leave-out": ""}) == 1
+    assert "cannot be split" in capsys.readouterr().err
+    assert written(clone) == []

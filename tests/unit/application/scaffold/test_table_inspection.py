@@ -1,0 +1,274 @@
+"""What the columns of a table are taken for, on tables that are made here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from application.scaffold.table_inspection import Finding, Inspection, inspect_table
+from domain.errors import DataError
+from domain.models.contract import Category, Classes, Number, Quantity, Text
+
+ROWS = 400
+RNG = np.random.default_rng(7)
+NOISE = RNG.normal(size=ROWS)
+YES_NO = np.where(RNG.random(ROWS) < 0.3, "yes", "no")
+
+
+def inspect(columns: dict[str, Any], target: Any = None, **options: Any) -> Inspection:
+    """What is made of these columns and the target y."""
+    frame = pd.DataFrame({**columns, "y": YES_NO if target is None else target})
+    return inspect_table(frame, "y", "made", **options)
+
+
+def item_of(values: Any) -> Any:
+    """The input that a column is taken for."""
+    return inspect({"x": values}).spec.inputs[0]
+
+
+def finding_of(values: Any, name: str = "x") -> Finding:
+    """What is told of a column that stands beside an ordinary one."""
+    inspection = inspect({name: values, "noise": NOISE})
+    return next(finding for finding in inspection.findings if finding.column == name)
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        (np.linspace(0, 72, ROWS), 0, 108),
+        (np.linspace(-10, 10, ROWS), -20, 20),
+        (np.linspace(2010, 2020, ROWS), 2005, 2025),
+        (np.linspace(-5, -1, ROWS), -7, 0),
+        (np.linspace(1e-9, 3e-9, ROWS), 0, 4e-9),
+        (np.arange(ROWS) % 2, 0, 1),
+    ],
+)
+def test_a_number_has_a_range_beyond_what_was_seen(values: Any, low: float, high: float) -> None:
+    item = item_of(values)
+    assert isinstance(item, Number)
+    assert (item.minimum, item.maximum) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 12345.6, 1e9, 1e30])
+@pytest.mark.parametrize("shift", [-2.0, 0.0, 1e6])
+def test_every_value_that_was_seen_is_in_the_range(scale: float, shift: float) -> None:
+    values = (NOISE + shift) * scale
+    assert item_of(values).encode(values).shape == (ROWS, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "categories"),
+    [
+        (np.where(NOISE > 0, "b", "a"), ("a", "b")),
+        (NOISE > 0, ("false", "true")),
+        (np.where(NOISE > 0, "10", "9"), ("9", "10")),
+    ],
+)
+def test_words_and_booleans_are_categories_in_order(values: Any, categories: Any) -> None:
+    assert item_of(values) == Category("x", categories)
+
+
+def test_whole_numbers_stay_numbers_however_few_there_are() -> None:
+    assert isinstance(item_of(np.arange(ROWS) % 3), Number)
+
+
+@pytest.mark.parametrize(
+    "values", [NOISE, np.where(NOISE > 0, "b", "a"), (NOISE > 0).astype(object)]
+)
+def test_only_what_is_missing_somewhere_may_be_missing(values: Any) -> None:
+    some = pd.Series(values, dtype=object).where(np.arange(ROWS) % 7 > 0, None).infer_objects()
+    assert not item_of(values).nullable
+    assert item_of(some).nullable
+
+
+def test_a_word_that_occurs_once_says_that_others_are_to_be_expected() -> None:
+    words = np.array(["a", "b"] * (ROWS // 2), dtype=object)
+    assert item_of(words).unseen == "refuse"
+    words[0] = "c"
+    assert item_of(words).unseen == "missing"
+
+
+def test_of_many_categories_the_most_frequent_are_kept() -> None:
+    often, rare = [f"often{row % 50}" for row in range(300)], [
+        f"rare{row % 60}" for row in range(100)
+    ]
+    inspection = inspect({"x": often + rare})
+    item = inspection.spec.inputs[0]
+    assert isinstance(item, Category)
+    assert (set(item.categories), item.unseen) == (set(often), "missing")
+    assert "the 50 most frequent are kept, 75% of the rows" in inspection.findings[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("x", [f"A-{row}" for row in range(ROWS)], "identifier"),
+        ("x", np.arange(1000, 1000 + ROWS), "identifier"),
+        ("customerID", RNG.permutation(10**6)[:ROWS], "identifier"),
+        ("Unnamed: 0", np.arange(ROWS), "identifier"),
+        ("x", ["same"] * ROWS, "constant"),
+        ("x", [3.0] * ROWS, "constant"),
+        ("x", [True, *[None] * (ROWS - 1)], "constant"),
+        ("x", pd.date_range("2020-01-01", periods=ROWS), "a time"),
+        ("x", pd.date_range("2020-01-01", periods=ROWS, tz="UTC"), "a time"),
+        ("x", pd.to_timedelta(np.arange(ROWS), unit="s"), "a time"),
+        ("x", [f"{1 + row % 28:02d}.03.{1990 + row % 30}" for row in range(ROWS)], "a date"),
+        ("x", [f"2024-01-{1 + row % 28:02d}T10:00:00Z" for row in range(ROWS)], "a date"),
+        ("x", [[row] for row in range(ROWS)], "no plain value"),
+        ("x", np.where(NOISE > 1, np.inf, NOISE), "float32"),
+        ("x", [f"the parcel {row} came late again" for row in range(ROWS)], "running text"),
+    ],
+)
+def test_what_no_model_can_learn_from_is_left_out_with_the_reason(
+    name: str, values: Any, reason: str
+) -> None:
+    finding = finding_of(values, name)
+    assert finding.left_out
+    assert reason in finding.reason
+
+
+@pytest.mark.parametrize(
+    "values", [RNG.integers(0, 10**6, ROWS), RNG.permutation(10**6)[:ROWS], NOISE]
+)
+def test_numbers_that_all_differ_are_no_identifier_by_that_alone(values: Any) -> None:
+    assert isinstance(item_of(values), Number)
+
+
+@pytest.mark.parametrize("name", ["width", "valid", "paid", "idle"])
+def test_a_name_that_only_contains_id_is_no_key(name: str) -> None:
+    inspection = inspect({name: RNG.permutation(10**6)[:ROWS]})
+    assert not inspection.findings
+
+
+def test_a_key_that_repeats_stays_and_is_pointed_out() -> None:
+    finding = finding_of(RNG.integers(0, 30, ROWS), "store_id")
+    assert not finding.left_out
+    assert "Category" in finding.reason
+
+
+def test_numbers_spoiled_by_a_few_words_are_pointed_out() -> None:
+    words = [f"{value:.1f}" for value in NOISE * 100]
+    finding = finding_of([*words[:-8], *["n/k"] * 8])
+    assert not finding.left_out
+    assert "'n/k'" in finding.reason
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        np.where(YES_NO == "yes", "gone", "here"),
+        np.where(YES_NO == "yes", 1.0, np.nan) * RNG.uniform(1, 2, ROWS),
+        np.where(YES_NO == "yes", 5.0, -5.0) + NOISE,
+        YES_NO == "yes",
+    ],
+)
+def test_a_column_that_gives_the_class_away_is_left_out_loudly(leak: Any) -> None:
+    finding = finding_of(leak)
+    assert finding.left_out and "LEAK" in finding.reason
+    assert finding.item is not None, "it can be put back"
+
+
+def test_a_column_that_gives_the_quantity_away_is_left_out() -> None:
+    price = np.exp(NOISE)
+    inspection = inspect({"with_tax": price * 1.19, "noise": RNG.normal(size=ROWS)}, price)
+    assert inspection.spec.input_names == ("noise",)
+    assert "LEAK" in inspection.findings[0].reason
+
+
+def test_a_column_that_predicts_well_but_not_perfectly_stays() -> None:
+    good = np.where(YES_NO == "yes", 1.5, -1.5) + NOISE
+    assert not inspect({"x": good}).findings
+
+
+def test_a_leak_stays_where_nothing_else_is_left() -> None:
+    inspection = inspect({"x": np.where(YES_NO == "yes", "gone", "here")})
+    assert inspection.spec.input_names == ("x",)
+    assert not inspection.findings[0].left_out
+
+
+def test_text_is_the_input_where_nothing_else_is() -> None:
+    texts = [f"the parcel {row} came late again" for row in range(ROWS)]
+    inspection = inspect({"id": np.arange(ROWS), "message": texts, "answer": texts})
+    assert [type(item) for item in inspection.spec.inputs] == [Text]
+    assert [finding.column for finding in inspection.findings] == ["id", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("target", "output"),
+    [
+        (np.where(NOISE > 0, "b", "a"), Classes(("a", "b"), "y")),
+        (NOISE > 0, Classes(("false", "true"), "y")),
+        (np.arange(ROWS) % 12, Classes(tuple(map(str, range(12))), "y")),
+        ((np.arange(ROWS) % 2).astype(float), Classes(("0", "1"), "y")),
+        (NOISE, Quantity("y")),
+        (np.arange(ROWS) % 21, Quantity("y")),
+        (np.arange(ROWS) % 2 + 0.5, Quantity("y")),
+    ],
+)
+def test_the_target_tells_classes_from_a_quantity(target: Any, output: Any) -> None:
+    assert inspect({"x": RNG.normal(size=ROWS)}, target).spec.output == output
+
+
+def test_the_task_can_be_said() -> None:
+    stars = np.arange(ROWS) % 5
+    columns = {"x": RNG.normal(size=ROWS)}
+    assert inspect(columns, stars, task="regression").spec.output == Quantity("y")
+    assert inspect(columns, stars / 2, task="classification").spec.classes == (
+        "0",
+        "0.5",
+        "1",
+        "1.5",
+        "2",
+    )
+    assert inspect(columns, stars % 2 == 0, task="classification").spec.classes[0] == "false"
+
+
+def test_the_baseline_is_the_share_of_the_most_frequent_class() -> None:
+    assert inspect({"x": NOISE}).baseline == (YES_NO == "no").mean()
+
+
+def test_a_class_of_few_rows_is_pointed_out() -> None:
+    target = np.where(np.arange(ROWS) < 5, "rare", YES_NO)
+    finding = inspect({"x": NOISE}, target).findings[0]
+    assert (finding.column, finding.left_out) == ("y", False)
+    assert "rare (5)" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("columns", "target", "options", "message"),
+    [
+        ({"x": NOISE}, ["a"] * ROWS, {}, "one class only, a"),
+        ({"x": NOISE}, [1.5] * ROWS, {}, "1.5 in every row"),
+        ({"x": NOISE}, [f"w{row}" for row in range(ROWS)], {}, "too many to be classes"),
+        ({"x": NOISE}, ["z", *YES_NO[1:]], {}, "one row only has the y z"),
+        ({"x": NOISE}, YES_NO, {"task": "regression"}, "y must be numbers"),
+        ({"x": NOISE}, np.where(NOISE > 1, np.inf, NOISE), {}, "infinite"),
+        ({"x": NOISE, "void": [None] * ROWS}, YES_NO, {}, "no row has a value of void"),
+        ({"x": [1] * ROWS}, YES_NO, {}, "no column is left to predict y from: x is constant"),
+        ({}, YES_NO, {}, "no column is left"),
+    ],
+)
+def test_a_table_that_no_model_can_be_made_of_is_refused(
+    columns: Any, target: Any, options: Any, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        inspect(columns, target, **options)
+
+
+def test_a_target_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(DataError, match="no column 'z'; there are: x, y"):
+        inspect_table(pd.DataFrame({"x": NOISE, "y": YES_NO}), "z", "made")
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="12 rows are too few"):
+        inspect_table(pd.DataFrame({"x": NOISE, "y": YES_NO})[:12], "y", "made")
+
+
+def test_columns_are_tracked() -> None:
+    seen: list[str] = []
+    inspect({"a": NOISE, "b": NOISE}, track=lambda names: seen.extend(names) or names)
+    assert seen == ["a", "b"]

@@ -1,0 +1,123 @@
+"""Intervals around the predictions of any regressor."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import KFold, cross_val_predict
+
+from domain.errors import DataError
+from domain.estimators.conformal import ConformalRegressor
+
+
+def sample(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """A line with errors that have long tails."""
+    inputs = rng.uniform(-3, 3, size=(rows, 2)).astype(np.float32)
+    return inputs, inputs @ np.array([2.0, -1.0]) + rng.standard_t(3, size=rows)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("rows", [40, 150])
+def test_the_intervals_hold_about_the_share_that_they_are_to_hold(
+    coverage: float, rows: int
+) -> None:
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(40):
+        fitted = ConformalRegressor(LinearRegression(), coverage).fit(*sample(rng, rows))
+        inputs, target = sample(rng, 500)
+        _, lower, upper = fitted.predict_interval(inputs).T
+        covered.append(((target >= lower) & (target <= upper)).mean())
+    assert np.mean(covered) == pytest.approx(coverage, abs=0.03)
+
+
+def test_an_estimator_that_learns_its_rows_by_heart_still_gets_honest_intervals() -> None:
+    rng = np.random.default_rng(1)
+    forest = RandomForestRegressor(20, min_samples_leaf=1, random_state=0)
+    rows, target = sample(rng, 200)
+    fitted = ConformalRegressor(forest, 0.9).fit(rows, target)
+    inputs, actual = sample(rng, 1000)
+    _, lower, upper = fitted.predict_interval(inputs).T
+    assert ((actual >= lower) & (actual <= upper)).mean() > 0.86
+    on_training = np.abs(target - fitted.predict(rows))
+    assert fitted.half_width_ > np.quantile(on_training, 0.9) * 1.5
+
+
+@pytest.mark.parametrize(("rows", "rank"), [(99, 90), (100, 91), (19, 18), (9, 9)])
+def test_half_the_width_is_the_error_of_that_rank_among_rows_left_out(rows: int, rank: int) -> None:
+    inputs, target = sample(np.random.default_rng(2), rows)
+    folds = KFold(5, shuffle=True, random_state=7)
+    errors = np.abs(target - cross_val_predict(LinearRegression(), inputs, target, cv=folds))
+    fitted = ConformalRegressor(LinearRegression(), 0.9, 5, 7).fit(inputs, target)
+    assert fitted.half_width_ == np.sort(errors)[rank - 1]
+
+
+def test_the_regressor_inside_learns_from_every_row() -> None:
+    rows, target = sample(np.random.default_rng(3), 50)
+    fitted = ConformalRegressor(LinearRegression()).fit(rows, target)
+    assert (fitted.predict(rows) == LinearRegression().fit(rows, target).predict(rows)).all()
+
+
+def test_the_prediction_is_the_middle_of_its_interval() -> None:
+    rows, target = sample(np.random.default_rng(3), 50)
+    fitted = ConformalRegressor(Ridge()).fit(rows, target)
+    answers = fitted.predict_interval(rows)
+    assert answers.shape == (50, 3)
+    assert (answers[:, 0] == fitted.predict(rows)).all()
+    assert answers[:, 2] - answers[:, 1] == pytest.approx(np.full(50, 2 * fitted.half_width_))
+
+
+def test_predictions_in_a_column_are_taken_as_those_in_a_row() -> None:
+    rows, target = sample(np.random.default_rng(3), 50)
+    flat = ConformalRegressor(LinearRegression()).fit(rows, target)
+    column = ConformalRegressor(LinearRegression()).fit(rows, target)
+    column.estimator_.fit(rows, target[:, None])
+    assert column.predict_interval(rows) == pytest.approx(flat.predict_interval(rows))
+
+
+@pytest.mark.parametrize(("rows", "coverage"), [(8, 0.9), (18, 0.95), (98, 0.99), (9, 0.5)])
+def test_too_few_rows_for_the_coverage_or_the_folds_are_refused(rows: int, coverage: float) -> None:
+    few = ConformalRegressor(DummyRegressor(), coverage, folds=10)
+    message = f"{rows} rows are too few for intervals that hold {coverage:g}"
+    with pytest.raises(DataError, match=message):
+        few.fit(*sample(np.random.default_rng(0), rows))
+
+
+def test_the_seed_decides_the_folds() -> None:
+    rows, target = sample(np.random.default_rng(4), 60)
+    widths = [
+        ConformalRegressor(LinearRegression(), random_state=seed).fit(rows, target).half_width_
+        for seed in (1, 1, 2)
+    ]
+    assert widths[0] == widths[1] != widths[2]
+
+
+def test_a_clone_has_the_parameters_and_nothing_that_was_learned() -> None:
+    fitted = ConformalRegressor(Ridge(alpha=3.0), 0.8, folds=4, random_state=5)
+    fitted.fit(*sample(np.random.default_rng(0), 30))
+    copy = clone(fitted)
+    own = {name: value for name, value in copy.get_params().items() if name != "estimator"}
+    expected = {"coverage": 0.8, "folds": 4, "random_state": 5, "estimator__alpha": 3.0}
+    assert own.items() >= expected.items()
+    assert not hasattr(copy, "half_width_") and not hasattr(copy.estimator, "coef_")
+    assert copy.set_params(estimator__alpha=9.0).estimator.alpha == 9.0
+    assert fitted.estimator.alpha == 3.0
+
+
+def test_it_answers_the_same_after_being_pickled() -> None:
+    rows, target = sample(np.random.default_rng(0), 30)
+    fitted = ConformalRegressor(Ridge()).fit(rows, target)
+    read = pickle.loads(pickle.dumps(fitted))
+    assert (read.predict_interval(rows) == fitted.predict_interval(rows)).all()
+
+
+def test_its_score_is_the_r2_of_the_predictions() -> None:
+    rows, target = sample(np.random.default_rng(0), 300)
+    fitted = ConformalRegressor(LinearRegression()).fit(rows, target)
+    assert fitted.score(rows, target) == LinearRegression().fit(rows, target).score(rows, target)

@@ -1,0 +1,128 @@
+"""PyTorch networks behave as scikit-learn estimators."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_predict
+
+torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
+# pylint: disable=wrong-import-position
+from domain.estimators.torch_network import (
+    TorchClassifier,
+    TorchRegressor,
+    found_device,
+    gains_from_mixed_precision,
+)
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.normal(size=(200, 3)).astype(np.float32)
+CLASSES = (ROWS.sum(axis=1) > 0).astype(np.int64)
+VALUES = (ROWS @ [1.0, -2.0, 0.5] + 3).astype(np.float64)
+
+
+def classifier(**changes: Any) -> TorchClassifier:
+    """A small network that has not been fitted."""
+    parameters: dict[str, Any] = {
+        "criterion": torch.nn.CrossEntropyLoss,
+        "module__in_features": 3,
+        "module__out_features": 2,
+        "max_epochs": 5,
+        "lr": 0.5,
+        "verbose": 0,
+    }
+    return TorchClassifier(torch.nn.Linear, **{**parameters, **changes})
+
+
+def regressor() -> TorchRegressor:
+    """A small network that has not been fitted."""
+    return TorchRegressor(
+        torch.nn.Linear,
+        module__in_features=3,
+        module__out_features=1,
+        max_epochs=30,
+        lr=0.1,
+        verbose=0,
+    )
+
+
+def test_the_same_seed_gives_the_same_answers() -> None:
+    first, second = (classifier().fit(ROWS, CLASSES).predict_proba(ROWS) for _ in range(2))
+    assert (first == second).all()
+
+
+def test_another_seed_gives_other_answers() -> None:
+    first = classifier(random_state=1).fit(ROWS, CLASSES).predict_proba(ROWS)
+    assert (first != classifier(random_state=2).fit(ROWS, CLASSES).predict_proba(ROWS)).any()
+
+
+def test_fitting_leaves_the_seed_of_the_process_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    classifier().fit(ROWS, CLASSES)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_clone_has_the_same_parameters_and_learns_the_same() -> None:
+    estimator = classifier(random_state=3, mixed_precision=True).fit(ROWS, CLASSES)
+    copy = clone(estimator)
+    assert (copy.random_state, copy.mixed_precision) == (3, True)
+    again = copy.fit(ROWS, CLASSES).predict_proba(ROWS)
+    assert (again == estimator.predict_proba(ROWS)).all()
+
+
+def test_probabilities_sum_to_one_and_the_classes_are_learned() -> None:
+    estimator = classifier().fit(ROWS, CLASSES)
+    np.testing.assert_allclose(estimator.predict_proba(ROWS).sum(axis=1), 1, atol=1e-6)
+    assert (estimator.predict(ROWS) == CLASSES).mean() > 0.9
+
+
+def test_mixed_precision_changes_training_but_answers_are_float32() -> None:
+    full = classifier().fit(ROWS, CLASSES)
+    mixed = classifier(mixed_precision=True).fit(ROWS, CLASSES)
+    answers = mixed.predict_proba(ROWS)
+    assert (answers != full.predict_proba(ROWS)).any()
+    assert answers.dtype == np.float32
+    in_float32 = mixed.module_(torch.from_numpy(ROWS)).softmax(1).detach().numpy()
+    assert (answers == in_float32).all()
+
+
+def test_a_pickled_network_answers_as_it_did() -> None:
+    estimator = classifier().fit(ROWS, CLASSES)
+    again = pickle.loads(pickle.dumps(estimator))
+    assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
+
+
+def test_a_regression_takes_and_gives_one_number_per_row() -> None:
+    predicted = regressor().fit(ROWS, VALUES).predict(ROWS)
+    assert predicted.shape == VALUES.shape
+    assert np.corrcoef(predicted, VALUES)[0, 1] > 0.99
+
+
+def test_a_regression_is_cross_validated_by_scikit_learn() -> None:
+    predicted = cross_val_predict(regressor(), ROWS, VALUES, cv=3)
+    assert predicted.shape == VALUES.shape
+    assert np.corrcoef(predicted, VALUES)[0, 1] > 0.99
+
+
+def test_the_device_is_the_one_that_is_there() -> None:
+    assert found_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_processor_gains_nothing_from_mixed_precision() -> None:
+    assert not gains_from_mixed_precision("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_network_that_was_trained_on_a_gpu_answers_as_its_copy_on_a_processor() -> None:
+    mixed = gains_from_mixed_precision("cuda")
+    estimator = classifier(device="cuda", mixed_precision=mixed).fit(ROWS, CLASSES)
+    assert (estimator.predict(ROWS) == CLASSES).mean() > 0.9
+    answers = estimator.predict_proba(ROWS)
+    on_processor = estimator.module_.cpu()(torch.from_numpy(ROWS)).softmax(1).detach().numpy()
+    np.testing.assert_allclose(answers, on_processor, atol=1e-5)

@@ -1,0 +1,32 @@
+"""What a native model answers."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from domain.estimators.conformal import ConformalRegressor
+from domain.evaluation.answers import answers_of
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+
+INPUTS = (Number("x", "", -10, 10),)
+ROWS = np.linspace(-5, 5, 40, dtype=np.float32)[:, None]
+
+
+def test_a_classifier_answers_with_the_probability_of_each_class() -> None:
+    spec = ModelSpec("sign", INPUTS, Classes(("negative", "positive")))
+    classifier = LogisticRegression().fit(ROWS, (ROWS[:, 0] > 0).astype(int))
+    answers = answers_of(classifier, spec)(ROWS)
+    assert answers.shape == (40, len(spec.answer_names))
+    assert np.allclose(answers.sum(axis=1), 1)
+    assert (answers.argmax(axis=1) == (ROWS[:, 0] > 0)).all()
+
+
+def test_a_regression_answers_with_a_value_and_its_interval() -> None:
+    spec = ModelSpec("twice", INPUTS, Quantity("y"))
+    noise = np.random.default_rng(0).normal(size=40)
+    regressor = ConformalRegressor(LinearRegression()).fit(ROWS, 2 * ROWS[:, 0] + noise)
+    answers = answers_of(regressor, spec)(ROWS)
+    assert answers.shape == (40, len(spec.answer_names))
+    assert (answers[:, 0] == regressor.predict(ROWS)).all()
+    assert (answers[:, 1] < answers[:, 0]).all() and (answers[:, 0] < answers[:, 2]).all()

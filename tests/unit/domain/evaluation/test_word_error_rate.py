@@ -1,0 +1,61 @@
+"""The word error rate and its interval."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from domain.evaluation.word_error_rate import WordErrorReport, WordErrors
+
+
+def test_every_kind_of_error_counts_against_the_words_that_were_said() -> None:
+    report = WordErrorReport((WordErrors(10, 1, 2, 3), WordErrors(30, 0, 0, 0)))
+    assert report.rate == 6 / 40
+    assert report.score == pytest.approx(1 - 6 / 40)
+    assert report.to_dict()["word_error_rate"] == report.rate
+    assert (report.to_dict()["deletions"], report.to_dict()["insertions"]) == (2, 3)
+
+
+def test_inventing_more_than_was_said_is_worse_than_hearing_nothing() -> None:
+    assert WordErrorReport((WordErrors(2, 0, 2, 0),)).rate == 1
+    assert WordErrorReport((WordErrors(2, 2, 0, 4),)).rate == 3
+
+
+def test_an_utterance_of_silence_counts_with_what_was_invented_for_it() -> None:
+    report = WordErrorReport((WordErrors(0, 0, 0, 2), WordErrors(8, 0, 0, 0)))
+    assert report.rate == 0.25
+    assert report.interval is not None and report.interval[0] == 0
+
+
+def test_the_interval_holds_the_rate_is_repeatable_and_shrinks_with_more_utterances() -> None:
+    utterances = [WordErrors(10, 1, 0, 0), WordErrors(10, 0, 3, 0), WordErrors(20, 0, 0, 0)]
+    few, many = WordErrorReport(utterances * 5), WordErrorReport(utterances * 50)
+    assert few.interval is not None and many.interval is not None
+    assert few.interval == WordErrorReport(utterances * 5).interval
+    assert few.interval[0] < few.rate < few.interval[1]
+    assert many.interval[1] - many.interval[0] < (few.interval[1] - few.interval[0]) / 2
+
+
+def test_the_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        rates = generator.beta(2, 8, size=80)  # utterances differ; their mean rate is 0.2
+        errors = generator.binomial(12, rates)
+        interval = WordErrorReport([WordErrors(12, int(e), 0, 0) for e in errors]).interval
+        assert interval is not None
+        held += interval[0] <= 0.2 <= interval[1]
+    assert 52 <= held <= 60
+
+
+def test_one_utterance_gives_no_interval_and_says_so() -> None:
+    report = WordErrorReport((WordErrors(4, 1, 0, 0),))
+    assert report.interval is None
+    assert str(report) == (
+        "word error rate 0.250 (1 errors in 4 words of 1 utterances, no interval from one)"
+    )
+
+
+def test_the_report_reads_with_its_interval() -> None:
+    report = WordErrorReport((WordErrors(4, 1, 0, 0), WordErrors(4, 1, 0, 0)))
+    assert "95 % interval 0.250 to 0.250" in str(report)

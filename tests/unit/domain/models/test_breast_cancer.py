@@ -1,0 +1,58 @@
+"""The breast cancer model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from domain.models import breast_cancer
+from domain.models.contract import Number
+
+PARAMETERS: dict[str, Any] = {
+    "learning_rate": 0.2,
+    "max_iter": 20,
+    "max_leaf_nodes": 7,
+    "l2_regularization": 1.0,
+    "random_state": 42,
+}
+SPEC, DATA = breast_cancer.SPEC, breast_cancer.load()
+ROWS, LABELS = DATA.encoded(SPEC), DATA.answers(SPEC)
+
+
+def test_the_data_have_569_tumours_of_which_212_are_malignant() -> None:
+    assert ROWS.shape == (569, 30)
+    assert np.bincount(LABELS).tolist() == [212, 357]
+    assert SPEC.classes == ("malignant", "benign")
+
+
+def test_every_measure_comes_with_its_mean_its_error_and_its_worst_value() -> None:
+    names = [name.partition("_")[::2] for name in SPEC.input_names]
+    assert [statistic for statistic, _ in names] == ["mean"] * 10 + ["error"] * 10 + ["worst"] * 10
+    assert [name for _, name in names[:10]] == [name for _, name in names[20:]]
+
+
+def test_columns_carry_the_measure_that_they_are_named_after() -> None:
+    # every worst value is at least the mean; an area is about π · radius²
+    for number in range(10):
+        assert (ROWS[:, 20 + number] >= ROWS[:, number]).all(), SPEC.input_names[number]
+    area, radius = (DATA.inputs[name] for name in ("mean_area", "mean_radius"))
+    assert np.allclose(area, np.pi * radius**2, rtol=0.2)
+
+
+def test_every_measure_may_be_missing_and_is_filled_with_its_median() -> None:
+    assert all(isinstance(item, Number) and item.nullable for item in SPEC.inputs)
+    pipeline = breast_cancer.build(**PARAMETERS).fit(ROWS, LABELS)
+    missing = np.full((1, 30), np.nan, np.float32)
+    median = np.median(ROWS, axis=0, keepdims=True)
+    assert (pipeline.predict_proba(missing) == pipeline.predict_proba(median)).all()
+
+
+def test_the_pipeline_learns_the_diagnosis() -> None:
+    pipeline = breast_cancer.build(**PARAMETERS).fit(ROWS[::2], LABELS[::2])
+    assert pipeline.score(ROWS[1::2], LABELS[1::2]) > 0.9
+
+
+def test_the_estimator_has_the_parameters_it_was_given() -> None:
+    boosting = breast_cancer.build(**PARAMETERS)[-1]
+    assert boosting.get_params().items() >= PARAMETERS.items()

@@ -1,0 +1,47 @@
+"""The diabetes model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from domain.models import diabetes
+from domain.models.contract import Category
+
+SPEC, DATA = diabetes.SPEC, diabetes.load()
+ROWS, TARGET = DATA.encoded(SPEC), DATA.answers(SPEC)
+
+
+def test_the_data_have_442_patients_with_their_measures_as_they_were_taken() -> None:
+    assert ROWS.shape == (442, 10)
+    assert TARGET.dtype == np.float64
+    assert (TARGET.min(), TARGET.max()) == (25, 346)
+    assert DATA.rows()[0] == (59, 2, 32.1, 101, 157, 93.2, 38, 4, 4.8598, 87)
+
+
+def test_sex_is_a_category_as_the_source_codes_it() -> None:
+    assert SPEC.columns_of(Category) == [1]
+    first, second = SPEC.encode_rows([DATA.rows()[0], [59, "1", *DATA.rows()[0][2:]]])
+    assert (first[1], second[1]) == (1, 0)
+
+
+def test_the_output_is_a_progression_with_an_interval_of_nine_tenths() -> None:
+    assert SPEC.task == "regression"
+    assert SPEC.answer_names == ("prediction", "lower", "upper")
+    assert getattr(SPEC.output, "coverage") == 0.9
+
+
+def test_the_ridge_learns_some_of_the_progression_and_less_when_it_is_held_back() -> None:
+    def score(alpha: float) -> float:
+        fitted = diabetes.build(alpha).fit(ROWS[::2], TARGET[::2])
+        return float(fitted.score(ROWS[1::2], TARGET[1::2]))
+
+    assert score(1.0) > 0.4
+    assert score(1e6) < 0.1
+
+
+def test_a_category_is_no_quantity_to_the_ridge() -> None:
+    swapped = ROWS.copy()
+    swapped[:, 1] = 1 - swapped[:, 1]
+    one, other = (diabetes.build(1.0).fit(rows, TARGET).predict(rows) for rows in (ROWS, swapped))
+    assert one == pytest.approx(other, rel=1e-3)

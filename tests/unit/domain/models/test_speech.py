@@ -1,0 +1,102 @@
+"""Manifests of recordings, and the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from domain.errors import DataError
+from domain.models import speech
+
+RECIPE = {
+    "weights": "tiny",
+    "language": None,
+    "task": "transcribe",
+    "beam_size": 5,
+    "temperatures": [0.0, 0.5],
+    "max_tokens": None,
+    "random_state": 1,
+}
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path: Path) -> Path:
+    """A folder with two files that stand for recordings."""
+    for name in ("a.wav", "b.flac"):
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    """A manifest in the folder; its path."""
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_a_csv_and_json_lines_say_the_same(folder: Path) -> None:
+    table = write(folder, "m.csv", 'audio,text,language\na.wav,"Hello, you",en\nb.flac,Moin,\n')
+    lines = [
+        {"audio": "a.wav", "text": "Hello, you", "language": "en"},
+        {"audio": "b.flac", "text": "Moin"},
+    ]
+    listed = write(folder, "m.jsonl", "\n\n".join(map(json.dumps, lines)))
+    data = speech.load(table)
+    assert data.target.tolist() == ["Hello, you", "Moin"]
+    assert data.files == (folder / "m.csv", folder / "a.wav", folder / "b.flac")
+    digest = hashlib.sha256(b"a.wav").hexdigest()
+    assert data.rows()[0] == ("a.wav", "en", digest)
+    assert data.rows()[1][1] == ""
+    assert speech.load(listed).fingerprint == data.fingerprint
+
+
+def test_another_recording_under_the_same_name_is_another_data_set(folder: Path) -> None:
+    manifest = write(folder, "m.csv", "audio,text\na.wav,Hello\n")
+    before = speech.load(manifest).fingerprint
+    (folder / "a.wav").write_bytes(b"another")
+    assert speech.load(manifest).fingerprint != before
+
+
+def test_without_a_manifest_there_are_no_recordings_and_the_data_say_so() -> None:
+    data = speech.load()
+    assert len(data) == 0
+    assert not data.files
+    assert "no manifest" in data.source
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("m.csv", "audio,text\nmissing.wav,Hello\n", "recording 1: there is no file"),
+        ("m.csv", "audio,text\n,Hello\n", "recording 1: there is no file"),
+        ("m.csv", "path,text\na.wav,Hello\n", "recording 1: expected the columns audio, text"),
+        ("m.csv", "audio,text\n", "names no recordings"),
+        ("m.jsonl", "{", "is not JSON lines"),
+        ("m.jsonl", '["a.wav"]', "recording 1: expected the columns"),
+        ("m.jsonl", '{"audio": "a.wav", "text": 3}', "text is 3, expected text"),
+    ],
+)
+def test_a_malformed_manifest_is_refused_by_its_place(
+    folder: Path, name: str, text: str, words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        speech.load(write(folder, name, text))
+
+
+def test_a_manifest_that_is_not_there_is_named() -> None:
+    with pytest.raises(DataError, match="cannot read the manifest .*nowhere.csv"):
+        speech.load("nowhere.csv")
+
+
+def test_a_manifest_that_is_no_text_is_refused(folder: Path) -> None:
+    (folder / "m.csv").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(DataError, match="not UTF-8"):
+        speech.load(str(folder / "m.csv"))
+
+
+def test_the_recipe_has_the_keys_of_the_configuration() -> None:
+    recipe = speech.build(**RECIPE)  # type: ignore[arg-type]
+    assert recipe.temperatures == (0.0, 0.5)
+    assert (recipe.weights, recipe.language, recipe.beam_size) == ("tiny", None, 5)

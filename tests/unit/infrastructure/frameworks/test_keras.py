@@ -1,0 +1,235 @@
+"""Keras networks report their epochs, and what is exported answers as they do."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+tensorflow = pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
+# pylint: disable=wrong-import-position
+from domain.errors import ExportError
+from domain.estimators.keras_network import KerasClassifier, KerasRegressor
+from domain.estimators.keras_network import keras as library
+from domain.models import wine
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from infrastructure.frameworks import keras
+
+INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
+BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))
+REGRESSION = ModelSpec("regression", INPUTS, Quantity("sum"))
+ROWS = np.random.default_rng(0).random((60, 3), np.float32)
+SUMS = ROWS.sum(axis=1).astype(np.float64)
+ABOVE = (SUMS > 1.5).astype(np.int64)
+WINES = wine.load()
+MEASURES, LABELS = WINES.encoded(wine.SPEC), WINES.answers(wine.SPEC)
+
+
+@library.saving.register_keras_serializable("tests")
+class Unknown(library.layers.Layer):  # type: ignore[misc]
+    """Computes what ONNX has no operator for."""
+
+    def call(self, inputs: Any) -> Any:
+        """Upper incomplete gamma function."""
+        return tensorflow.math.igammac(inputs**2 + 1, inputs**2 + 1)
+
+
+@library.saving.register_keras_serializable("tests")
+class Holding(library.layers.Layer):  # type: ignore[misc]
+    """Holds a tensor that is no weight."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.held = tensorflow.ones((1, 3))
+
+    def call(self, inputs: Any) -> Any:
+        """The same, times what it holds."""
+        return inputs * self.held
+
+
+def network(X: np.ndarray, y: np.ndarray, *layers: Any) -> Any:
+    """A linear network behind the given layers."""
+    # pylint: disable=invalid-name  # Keras's names
+    activation = "softmax" if y.shape[1] > 1 else None
+    model = library.Sequential(
+        [
+            library.Input((X.shape[1],)),
+            *layers,
+            library.layers.Dense(y.shape[1], activation=activation),
+        ]
+    )
+    model.compile(
+        loss="categorical_crossentropy" if activation else "mse",
+        metrics=["accuracy"] if activation else [],
+    )
+    return model
+
+
+def classifier(model: Any = network, **fit_kwargs: Any) -> KerasClassifier:
+    """A small network."""
+    return KerasClassifier(model, fit_kwargs={"epochs": 3, **fit_kwargs})
+
+
+def behind(layer: type) -> KerasClassifier:
+    """A small network behind a layer of that kind, fitted."""
+    return classifier(lambda X, y: network(X, y, layer())).fit(ROWS, ABOVE)
+
+
+def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
+    """Nobody wants to know."""
+
+
+def answers(path: Path, rows: np.ndarray) -> np.ndarray:
+    """What the exported model says."""
+    session = onnxruntime.InferenceSession(path)
+    return np.asarray(session.run(None, {"inputs": rows})[0])
+
+
+def shapes(values: Any) -> dict[str, list[int]]:
+    """Name and shape of inputs or outputs of a graph; 0 for an axis of any length."""
+    return {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in values}
+
+
+@pytest.fixture(scope="module", name="estimator")
+def _estimator() -> KerasClassifier:
+    """A network that has tasted the wines."""
+    estimator = wine.build(
+        hidden=8,
+        dropout=0.1,
+        learning_rate=0.02,
+        batch_size=16,
+        max_epochs=5,
+        patience=5,
+        random_state=0,
+    )
+    keras.fit(estimator, MEASURES, LABELS, ignore)
+    return estimator
+
+
+@pytest.fixture(scope="module", name="exported")
+def _exported(estimator: KerasClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network as it is served."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    keras.export(estimator, wine.SPEC, path)
+    return path
+
+
+def test_each_epoch_is_reported_when_it_ends() -> None:
+    told: list[str | tuple[int, list[str]]] = []
+
+    class Begin(library.callbacks.Callback):  # type: ignore[misc]
+        """Notes where an epoch begins."""
+
+        def on_epoch_begin(self, _epoch: int, _logs: Any = None) -> None:
+            """Called by Keras."""
+            told.append("begin")
+
+    estimator = classifier(epochs=2, callbacks=[Begin()])
+    keras.fit(estimator, ROWS, ABOVE, lambda figures, e: told.append((e, sorted(figures))))
+    names = ["train_accuracy", "train_loss", "valid_accuracy", "valid_loss"]
+    assert told == ["begin", (0, names), "begin", (1, names)]
+
+
+def test_the_report_leaves_no_trace_in_the_estimator() -> None:
+    estimator = classifier()
+    keras.fit(estimator, ROWS, ABOVE, lambda figures, epoch: None)
+    assert estimator.fit_kwargs == {"epochs": 3}
+    again = pickle.loads(pickle.dumps(estimator))  # a lambda could not be pickled
+    assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
+
+
+def test_an_error_of_the_report_ends_the_training_and_leaves_no_trace() -> None:
+    def report(_figures: Mapping[str, float], _epoch: int) -> None:
+        raise ConnectionError("no tracking server")
+
+    estimator = classifier()
+    with pytest.raises(ConnectionError):
+        keras.fit(estimator, ROWS, ABOVE, report)
+    assert estimator.fit_kwargs == {"epochs": 3}
+
+
+def test_keras_own_wrapper_reports_too() -> None:
+    told: list[int] = []
+    estimator = library.wrappers.SKLearnClassifier(network, fit_kwargs={"epochs": 2, "verbose": 0})
+    keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: told.append(epoch))
+    assert told == [0, 1]
+    assert estimator.fit_kwargs == {"epochs": 2, "verbose": 0}
+
+
+@pytest.mark.parametrize("rows", [1, 2, len(MEASURES), 1000])
+def test_the_exported_model_answers_as_the_network(
+    estimator: KerasClassifier, exported: Path, rows: int
+) -> None:
+    given = np.resize(MEASURES, (rows, 13))
+    np.testing.assert_allclose(answers(exported, given), estimator.predict_proba(given), atol=1e-5)
+
+
+def test_a_network_that_was_pickled_is_exported_alike(
+    estimator: KerasClassifier, exported: Path, tmp_path: Path
+) -> None:
+    keras.export(pickle.loads(pickle.dumps(estimator)), wine.SPEC, tmp_path / "model.onnx")
+    assert (answers(tmp_path / "model.onnx", MEASURES) == answers(exported, MEASURES)).all()
+
+
+def test_the_exported_model_is_one_file_with_named_ends(exported: Path) -> None:
+    graph = onnx.load(exported).graph
+    assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]
+    assert shapes(graph.input) == {"inputs": [0, 13]}
+    assert shapes(graph.output) == {"probabilities": [0, 3]}
+
+
+def test_scaling_in_a_network_within_a_network_is_exported_too(tmp_path: Path) -> None:
+    def nested(X: np.ndarray, y: np.ndarray) -> Any:  # pylint: disable=invalid-name
+        scaling = library.layers.Normalization()
+        scaling.adapt(X)
+        return network(X, y, library.Sequential([library.Input((X.shape[1],)), scaling]))
+
+    estimator = classifier(nested).fit(ROWS, ABOVE)
+    keras.export(estimator, BINARY, tmp_path / "model.onnx")
+    np.testing.assert_allclose(
+        answers(tmp_path / "model.onnx", ROWS), estimator.predict_proba(ROWS), atol=1e-5
+    )
+
+
+def test_a_regression_is_exported_as_a_prediction(tmp_path: Path) -> None:
+    estimator = KerasRegressor(network, fit_kwargs={"epochs": 2})
+    keras.fit(estimator, ROWS, SUMS, ignore)
+    path = tmp_path / "model.onnx"
+    keras.export(estimator, REGRESSION, path)
+    assert shapes(onnx.load(path).graph.output) == {"prediction": [0, 1]}
+    np.testing.assert_allclose(answers(path, ROWS)[:, 0], estimator.predict(ROWS), atol=1e-5)
+
+
+def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
+    estimator: KerasClassifier, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = estimator.predict_proba(MEASURES)
+    capfd.readouterr()
+    keras.export(estimator, wine.SPEC, tmp_path / "model.onnx")
+    assert tuple(capfd.readouterr()) == ("", "")
+    assert (estimator.predict_proba(MEASURES) == before).all()
+
+
+def test_a_network_that_onnx_has_no_operators_for_is_refused_by_their_name(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="Igammac") as refused:
+        keras.export(behind(Unknown), BINARY, tmp_path / "model.onnx")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_network_that_holds_tensors_beside_its_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="tensors that are no weights, .*holding"):
+        keras.export(behind(Holding), BINARY, tmp_path / "model.onnx")
+
+
+def test_a_pipeline_around_a_network_is_refused(estimator: KerasClassifier, tmp_path: Path) -> None:
+    pipeline = make_pipeline(StandardScaler(), estimator)
+    with pytest.raises(ExportError, match="put the preprocessing into the network"):
+        keras.export(pipeline, wine.SPEC, tmp_path / "model.onnx")

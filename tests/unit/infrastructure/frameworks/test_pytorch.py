@@ -1,0 +1,195 @@
+"""skorch networks report their epochs, and what is exported answers as they do."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
+pytest.importorskip("skorch", reason="make install EXTRAS=torch")
+# pylint: disable=wrong-import-position
+from domain.errors import ExportError
+from domain.estimators.torch_network import TorchClassifier, TorchRegressor
+from domain.models import digits
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from infrastructure.frameworks import pytorch
+
+INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
+BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))
+REGRESSION = ModelSpec("regression", INPUTS, Quantity("sum"))
+ROWS = np.random.default_rng(0).random((60, 3), np.float32)
+SUMS = ROWS.sum(axis=1).astype(np.float64)
+DIGITS = digits.load()
+IMAGES, LABELS = DIGITS.encoded(digits.SPEC), DIGITS.answers(digits.SPEC)
+
+
+class Branching(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """Goes one way or the other by what it is given, which no graph can say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, inputs: Any) -> Any:
+        """Logits."""
+        return self.layer(inputs) if inputs.sum() > 0 else -self.layer(inputs)
+
+
+def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
+    """Nobody wants to know."""
+
+
+def answers(path: Path, rows: np.ndarray) -> np.ndarray:
+    """What the exported model says."""
+    session = onnxruntime.InferenceSession(path)
+    return np.asarray(session.run(None, {"inputs": rows})[0])
+
+
+def shapes(values: Any) -> dict[str, list[int]]:
+    """Name and shape of inputs or outputs of a graph; 0 for an axis of any length."""
+    return {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in values}
+
+
+@pytest.fixture(scope="module", name="estimator")
+def _estimator() -> TorchClassifier:
+    """A network that has seen some digits."""
+    estimator = digits.build(
+        channels=4,
+        hidden=16,
+        dropout=0.1,
+        learning_rate=0.01,
+        batch_size=32,
+        max_epochs=2,
+        patience=5,
+        random_state=0,
+    )
+    pytorch.fit(estimator, IMAGES[:300], LABELS[:300], ignore)
+    return estimator
+
+
+@pytest.fixture(scope="module", name="exported")
+def _exported(estimator: TorchClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network as it is served."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    pytorch.export(estimator, digits.SPEC, path)
+    return path
+
+
+def linear(**changes: Any) -> TorchClassifier:
+    """A network of one layer."""
+    parameters: dict[str, Any] = {
+        "module__in_features": 3,
+        "module__out_features": 2,
+        "max_epochs": 3,
+    }
+    return TorchClassifier(
+        torch.nn.Linear, **parameters, criterion=torch.nn.CrossEntropyLoss, verbose=0, **changes
+    )
+
+
+def test_each_epoch_is_reported_when_it_ends() -> None:
+    estimator = linear()
+    told: list[tuple[int, int, list[str]]] = []
+
+    def report(figures: Mapping[str, float], epoch: int) -> None:
+        told.append((epoch, len(estimator.history), sorted(figures)))
+
+    pytorch.fit(estimator, ROWS, (SUMS > 1.5).astype(np.int64), report)
+    names = ["train_loss", "valid_accuracy", "valid_loss"]
+    assert told == [(0, 1, names), (1, 2, names), (2, 3, names)]
+
+
+def test_the_report_leaves_no_trace_in_the_estimator() -> None:
+    estimator = linear()
+    pytorch.fit(estimator, ROWS, (SUMS > 1.5).astype(np.int64), lambda figures, epoch: None)
+    assert estimator.callbacks is None
+    again = pickle.loads(pickle.dumps(estimator))  # a lambda could not be pickled
+    assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
+
+
+def test_an_error_of_the_report_ends_the_training_and_leaves_no_trace() -> None:
+    def report(_figures: Mapping[str, float], _epoch: int) -> None:
+        raise ConnectionError("no tracking server")
+
+    estimator = linear()
+    with pytest.raises(ConnectionError):
+        pytorch.fit(estimator, ROWS, (SUMS > 1.5).astype(np.int64), report)
+    assert estimator.callbacks is None
+
+
+def test_reporting_does_not_change_what_is_learned() -> None:
+    target = (SUMS > 1.5).astype(np.int64)
+    reported, alone = linear(), linear().fit(ROWS, target)
+    pytorch.fit(reported, ROWS, target, ignore)
+    assert (reported.predict_proba(ROWS) == alone.predict_proba(ROWS)).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 1000, len(IMAGES)])
+def test_the_exported_model_answers_as_the_network(
+    estimator: TorchClassifier, exported: Path, rows: int
+) -> None:
+    np.testing.assert_allclose(
+        answers(exported, IMAGES[:rows]), estimator.predict_proba(IMAGES[:rows]), atol=1e-5
+    )
+
+
+def test_the_exported_model_is_one_file_with_named_ends(exported: Path) -> None:
+    graph = onnx.load(exported).graph
+    assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]
+    assert shapes(graph.input) == {"inputs": [0, 64]}
+    assert shapes(graph.output) == {"probabilities": [0, 10]}
+
+
+def test_a_network_of_probabilities_is_exported_as_it_is(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Softmax(dim=1))
+    estimator = TorchClassifier(network, max_epochs=1, verbose=0)  # skorch's criterion: NLLLoss
+    estimator.fit(ROWS, (SUMS > 1.5).astype(np.int64))
+    pytorch.export(estimator, BINARY, tmp_path / "model.onnx")
+    np.testing.assert_allclose(
+        answers(tmp_path / "model.onnx", ROWS), estimator.predict_proba(ROWS), atol=1e-5
+    )
+
+
+def test_a_regression_is_exported_as_a_prediction(tmp_path: Path) -> None:
+    estimator = TorchRegressor(
+        torch.nn.Linear, module__in_features=3, module__out_features=1, max_epochs=1, verbose=0
+    )
+    pytorch.fit(estimator, ROWS, SUMS, ignore)
+    path = tmp_path / "model.onnx"
+    pytorch.export(estimator, REGRESSION, path)
+    assert shapes(onnx.load(path).graph.output) == {"prediction": [0, 1]}
+    np.testing.assert_allclose(answers(path, ROWS)[:, 0], estimator.predict(ROWS), atol=1e-5)
+
+
+def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
+    estimator: TorchClassifier, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = estimator.predict_proba(IMAGES)
+    capfd.readouterr()
+    pytorch.export(estimator, digits.SPEC, tmp_path / "model.onnx")
+    assert tuple(capfd.readouterr()) == ("", "")
+    assert (estimator.predict_proba(IMAGES) == before).all()
+
+
+def test_a_network_that_no_graph_can_say_is_refused_with_its_reason(tmp_path: Path) -> None:
+    estimator = TorchClassifier(
+        Branching, criterion=torch.nn.CrossEntropyLoss, max_epochs=1, verbose=0
+    ).fit(ROWS, (SUMS > 1.5).astype(np.int64))
+    with pytest.raises(ExportError, match="data-dependent") as refused:
+        pytorch.export(estimator, BINARY, tmp_path / "model.onnx")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_pipeline_around_a_network_is_refused(estimator: TorchClassifier, tmp_path: Path) -> None:
+    pipeline = make_pipeline(StandardScaler(), estimator)
+    with pytest.raises(ExportError, match="put the preprocessing into the network"):
+        pytorch.export(pipeline, digits.SPEC, tmp_path / "model.onnx")

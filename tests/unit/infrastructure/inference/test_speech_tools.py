@@ -1,0 +1,31 @@
+"""The tools of the extra ``whisper``, where it is installed and where it is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from domain.errors import MissingExtraError
+from infrastructure.inference.speech_tools import speech_tools
+
+
+@pytest.mark.parametrize("library", ["whisper", "soundfile", "jiwer"])
+def test_without_the_extra_the_command_that_installs_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str
+) -> None:
+    for name in ("audio", "whisper_engine", "word_errors"):
+        monkeypatch.delitem(sys.modules, f"infrastructure.inference.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=f"{library}, .*make install EXTRAS=whisper"):
+        speech_tools(tmp_path)
+
+
+def test_weights_of_the_environment_stand_for_those_of_the_configuration(tmp_path: Path) -> None:
+    pytest.importorskip("whisper")
+    pytest.importorskip("jiwer")
+    for name in ("mine.pt", "configured.pt"):
+        (tmp_path / name).write_bytes(b"weights")
+    assert speech_tools(tmp_path).find_weights("configured.pt").name == "configured.pt"
+    assert speech_tools(tmp_path, "mine.pt").find_weights("configured.pt").name == "mine.pt"
