@@ -26,7 +26,7 @@ RECEIPTS_DIR ?= $(CURDIR)/build
 RELEASES_DIR ?= $(CURDIR)/.releases
 # a value in .env may stand in quotes
 $(foreach name,MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR PREDICTION_LOG_URL,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
-export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS ACCELERATOR TORCH_INDEX WHISPER_MODEL WHISPER_DOWNLOAD
+export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS ACCELERATOR TORCH_INDEX
 ifneq ($(PREDICTION_LOG_URL),)
 export PREDICTION_LOG_URL
 endif
@@ -83,7 +83,7 @@ mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
 
 # A step whose variables are not those that its receipt was made with is done again. Paths count from
 # the clone, so that state can move to another one.
-train_variables = $(subst $(CURDIR)/,,$(CONFIG) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI))
+train_variables = $(subst $(CURDIR)/,,$(CONFIG) $(WHISPER_MODEL) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI))
 validate_variables = $(subst $(CURDIR)/,,$(THRESHOLD) $(BENTOML_HOME))
 containerize_variables = $(ENGINE)
 changed = $(shell echo '$($(1)_variables)' | cmp -s - $(RECEIPTS)/$(1).variables || echo FORCE)
@@ -99,7 +99,7 @@ $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,applicatio
 	@$(PY) application/validation/model_validation/validate_model.py --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
 	@$(call remember,validate)
 
-$(RECEIPTS)/bento-build.json: $(RECEIPTS)/validate.json application/inference/services/bentofile.yaml $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
+$(RECEIPTS)/bento-build.json: $(RECEIPTS)/validate.json $(wildcard application/inference/services/*.yaml) $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "bento-build $(MODEL)"
 	@$(PY) -m infrastructure.packaging.build_bento --model $(MODEL) --receipt $@
 
@@ -110,7 +110,7 @@ $(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $(call changed,conta
 
 ##@ Serve
 run: $(RECEIPTS)/validate.json ## Serve the champion from the source files, reloading when they change
-	@$(PY) -m bentoml serve application.inference.services.iris_service:IrisClassifier --development --reload --host 127.0.0.1 --port $(PORT) --arg model_tag=$$($(PY) -c 'import json; print(json.load(open("$<"))["model_tag"])')
+	@$(PY) -m bentoml serve $$($(PY) -c 'import json; judged = json.load(open("$<")); print(judged["service"], "--arg", "model_tag=" + judged["model_tag"])') --development --reload --host 127.0.0.1 --port $(PORT)
 deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched
 	@echo "deploy $(MODEL) to $(ENV)"
 	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< --receipt $(RECEIPTS)/deploy-$(ENV).json

@@ -22,12 +22,29 @@ class _Strict(BaseModel):
 
 
 class DataConfig(_Strict):
-    """How the data are split; further keys are parameters of the model's `load`."""
+    """How the data are split; further keys are parameters of the model's `load`.
+
+    Only a model that is not trained, such as a transcriber, does without the two.
+    """
 
     model_config = ConfigDict(extra="allow")
 
-    test_size: float = Field(gt=0, lt=1)
-    random_state: Seed
+    test_size: float | None = Field(None, gt=0, lt=1)
+    random_state: Seed | None = None
+
+    @property
+    def split(self) -> tuple[float, int]:
+        """Share of the rows that is held out, and the seed of the shuffle.
+
+        Raises:
+            ConfigError: one of them is missing.
+        """
+        if self.test_size is None or self.random_state is None:
+            raise ConfigError(
+                "the configuration: data.test_size and data.random_state say how the data are "
+                "split; both are needed"
+            )
+        return self.test_size, self.random_state
 
 
 class ValidationConfig(_Strict):
@@ -35,11 +52,13 @@ class ValidationConfig(_Strict):
 
     Attributes:
         threshold: smallest accuracy, or R² of a regression, on the hold-out. The default is honest
-            for about 30 rows of a classification: docs/decisions/0004 has the arithmetic.
+            for about 30 rows of a classification: docs/decisions/0004 has the arithmetic. Of a
+            transcriber it is the smallest 1 − word error rate; only there it may be null, which
+            accepts weights that were not measured.
         folds: folds of the cross-validation that is shown beside the verdicts; 0 leaves it out.
     """
 
-    threshold: float = Field(0.85, le=1)
+    threshold: float | None = Field(0.85, le=1)
     folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
 
 

@@ -235,7 +235,7 @@ def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
     estimator = model.build(**config.build_arguments(model))
     output = model.SPEC.output
     if isinstance(output, Quantity):
-        return ConformalRegressor(estimator, output.coverage, random_state=config.data.random_state)
+        return ConformalRegressor(estimator, output.coverage, random_state=config.data.split[1])
     return estimator
 
 
@@ -249,8 +249,7 @@ def _fit(
     spec, estimator = model.SPEC, make_estimator(model, config)
     dataset = model.load(**config.load_arguments(model))
     check_data(dataset, spec)
-    seed = config.data.random_state
-    training, holdout = hold_out(dataset, spec, config.data.test_size, seed)
+    training, holdout = hold_out(dataset, spec, *config.data.split)
     progress(
         "data",
         f"{len(dataset)} rows × {len(spec.inputs)} inputs, {len(holdout)} held out, "

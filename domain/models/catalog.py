@@ -18,7 +18,7 @@ _EXTRAS = {  # module → extra that installs it
     "skorch": "torch",
     "tensorflow": "tensorflow",
     "keras": "tensorflow",
-    "whisper": "whisper",
+    **dict.fromkeys(("whisper", "jiwer", "soundfile", "soxr"), "whisper"),
 }
 
 

@@ -91,6 +91,8 @@ class Category:
                 if not self.nullable:
                     raise InputError(f"row {row}, {self.name}: a value is missing")
                 continue
+            if isinstance(value, list | dict | np.ndarray):
+                raise InputError(f"row {row}, {self.name}: {_shown(value)} is not a word")
             word = as_word(value)
             code = codes.get(word)
             if code is not None:

@@ -53,7 +53,8 @@ def _demonstrate(url: str, golden: Golden) -> None:
         actual: prediction["prediction"],
     }
     recorded = _post(f"{url}/feedback", feedback)
-    show_step("feedback", f"it was {recorded[actual]}: {recorded['status']}")
+    truth = recorded[actual] if golden.spec.classes else f"{recorded[actual]:g}"
+    show_step("feedback", f"it was {truth}: {recorded['status']}")
     changed = _wait_for_change(url, before)
     for name, value in changed.items():
         was = before.get(name)

@@ -65,7 +65,9 @@ class Frameworks:
             skops.io.dump(estimator, path)
         except Exception as error:  # skops has no common base for what it raises
             name = type(estimator).__name__
-            raise ExportError(f"skops cannot write {name} to be served natively: {error}") from error
+            raise ExportError(
+                f"skops cannot write {name} to be served natively: {error}"
+            ) from error
         foreign = foreign_types(path)
         if foreign:
             raise ExportError(

@@ -13,12 +13,14 @@ from typing import Any
 
 import bentoml
 import bentoml.bentos
+import yaml
 from bentoml.exceptions import BentoMLException, NotFound
 
 from domain.errors import BuildError
 from infrastructure.packaging.model_package import NATIVE, ModelPackage
+from shared.paths import ROOT
 
-BENTOFILE = "application/inference/services/bentofile.yaml"
+_SERVICES = ROOT / "application/inference/services"
 
 
 def add_package(
@@ -53,7 +55,18 @@ def stored_package(tag: str) -> ModelPackage:
     return ModelPackage(Path(folder), stored=True)
 
 
-def build_bento(model_tag: str, root: Path) -> bentoml.Bento:
+def service_of(package: ModelPackage) -> str:
+    """The BentoML service that serves a package, as ``module:attribute``."""
+    bentofile = yaml.safe_load(_bentofile(package).read_text(encoding="utf-8"))
+    return str(bentofile["service"])
+
+
+def _bentofile(package: ModelPackage) -> Path:
+    speech = package.read_json("contract.json")["task"] == "transcription"
+    return _SERVICES / ("speech_bentofile.yaml" if speech else "bentofile.yaml")
+
+
+def build_bento(model_tag: str) -> bentoml.Bento:
     """Build the Bento of one stored model; its tag is the model's.
 
     Raises:
@@ -64,10 +77,10 @@ def build_bento(model_tag: str, root: Path) -> bentoml.Bento:
         with suppress(NotFound):
             bentoml.delete(model_tag)  # the code may have changed since
         return bentoml.bentos.build_bentofile(
-            str(root / BENTOFILE),
+            str(_bentofile(stored_package(model_tag))),
             name=name,
             version=version,
-            build_ctx=str(root),
+            build_ctx=str(ROOT),
             args={"model_tag": model_tag},
         )
     except BentoMLException as error:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from domain.errors import BuildError, MlopsError
 from shared.console import fail, show_step
-from shared.paths import ROOT
 from shared.settings import Settings
 
 
@@ -44,7 +43,7 @@ def _build(model: str, settings: Settings, receipt: Path | None) -> None:
     tag = f"{name}:{champion.version}"
     if stored_package(tag).manifest != champion.manifest:
         raise BuildError(f"{tag} in the Bento store is not the champion's package")
-    bento = build_bento(tag, ROOT)
+    bento = build_bento(tag)
     show_step("bento", str(bento.tag))
     exported = settings.receipts_dir / model / "bento"
     shutil.rmtree(exported, ignore_errors=True)

@@ -136,11 +136,11 @@ class MlflowTracker:
     ) -> str:
         from mlflow.exceptions import MlflowException
 
-        logged = client.create_logged_model(experiment_id, "model", run_id)
-        with tempfile.TemporaryDirectory() as folder:
-            _write_mlflow_model(record, Path(folder), run_id, logged.model_id)
-            client.log_model_artifacts(logged.model_id, folder)
-        client.finalize_logged_model(logged.model_id, "READY")
+        source, model_id = f"runs:/{run_id}/package", None
+        served = _served_file(record.package)
+        if served is not None:
+            model_id = self._log_model(client, experiment_id, run_id, record, served)
+            source = f"models:/{model_id}"
         try:
             client.create_registered_model(record.model_name, description=record.spec.description)
         except MlflowException as error:
@@ -148,16 +148,33 @@ class MlflowTracker:
                 raise
         registered = client.create_model_version(
             record.model_name,
-            source=f"models:/{logged.model_id}",
+            source=source,
             run_id=run_id,
-            model_id=logged.model_id,
+            model_id=model_id,
             tags={"package_version": record.package_version},
         )
         client.set_registered_model_alias(record.model_name, "candidate", registered.version)
         return registered.version
 
+    def _log_model(
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        run_id: str,
+        record: TrainingRecord,
+        served: Path,
+    ) -> str:
+        logged = client.create_logged_model(experiment_id, "model", run_id)
+        with tempfile.TemporaryDirectory() as folder:
+            _write_mlflow_model(record, served, Path(folder), run_id, logged.model_id)
+            client.log_model_artifacts(logged.model_id, folder)
+        client.finalize_logged_model(logged.model_id, "READY")
+        return str(logged.model_id)
 
-def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model_id: str) -> None:
+
+def _write_mlflow_model(
+    record: TrainingRecord, served: Path, folder: Path, run_id: str, model_id: str
+) -> None:
     """Write what `mlflow.pyfunc.load_model` reads: the served model, its contract, and code.
 
     `mlflow.pyfunc.save_model` would scan every installed package to compare it with requirements
@@ -165,7 +182,6 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model
     """
     from mlflow.models import Model
 
-    served, *others = _served_files(record.package)
     requirements = [f"{name}=={version(name)}" for name in _requirements(served)]
     example = _example(record.spec, record.example)
     model = Model(
@@ -190,7 +206,10 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model
     )
     model.save(str(folder / "MLmodel"))
     for source, target in [
-        *((file, folder / "data" / file.name) for file in (served, *others)),
+        *(
+            (file, folder / "data" / file.name)
+            for file in (served, record.package / "contract.json")
+        ),
         *((ROOT / name, folder / "code" / name) for name in _CODE),
     ]:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -212,10 +231,10 @@ def _write_mlflow_model(record: TrainingRecord, folder: Path, run_id: str, model
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _served_files(package: Path) -> list[Path]:
-    """The served file of a package, then its contract."""
-    served = [package / name for name in ("model.onnx", "model.skops") if (package / name).exists()]
-    return [*served, package / "contract.json"]
+def _served_file(package: Path) -> Path | None:
+    """What MLflow can load; None for speech, whose weights stay in the package alone."""
+    files = (package / name for name in ("model.onnx", "model.skops"))
+    return next((file for file in files if file.exists()), None)
 
 
 def _requirements(served: Path) -> list[str]:

@@ -76,7 +76,7 @@ def fixture_machine(home: Home, tmp_path: Path) -> Iterator[Machine]:
 
 def break_service(bento: Path) -> None:
     """The service cannot start."""
-    service = bento / "src/application/inference/services/iris_service.py"
+    service = bento / "src/application/inference/services/model_service.py"
     service.write_text("raise RuntimeError('broken build')\n", encoding="utf-8")
 
 

@@ -52,11 +52,13 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         tracker = MlflowTracker(settings.tracking_uri)
         beside.submit(tracker.warm_up)
         beside.submit(import_module, "matplotlib.backends.backend_agg")
-        from application.training.train import train
+        from application.training.train import Candidate, train
+        from application.training.transcription import SpeechCandidate, package_weights
         from domain.models import catalog
         from infrastructure.compute.receipts import write_receipt
         from infrastructure.frameworks.dispatch import Frameworks
         from infrastructure.inference.loading import load_served
+        from infrastructure.inference.speech_tools import speech_tools
         from infrastructure.packaging.model_package import PackageDraft, new_version
         from infrastructure.provenance import collect_provenance
         from infrastructure.reporting.matplotlib_figures import draw_figures
@@ -66,18 +68,30 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         gc.enable()
         version = new_version(config.version)
         with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
-            candidate = train(
-                model,
-                config,
-                draft,
-                framework=Frameworks(),
-                load_served=load_served,
-                draw=draw_figures,
-                tracker=tracker,
-                beside=beside,
-                provenance=collect_provenance(ROOT),
-                progress=show_step,
-            )
+            if model.SPEC.task == "transcription":
+                candidate: Candidate | SpeechCandidate = package_weights(
+                    model,
+                    config,
+                    draft,
+                    tools=speech_tools(ROOT, settings.whisper_model, settings.whisper_download),
+                    tracker=tracker,
+                    beside=beside,
+                    provenance=collect_provenance(ROOT),
+                    progress=show_step,
+                )
+            else:
+                candidate = train(
+                    model,
+                    config,
+                    draft,
+                    framework=Frameworks(),
+                    load_served=load_served,
+                    draw=draw_figures,
+                    tracker=tracker,
+                    beside=beside,
+                    provenance=collect_provenance(ROOT),
+                    progress=show_step,
+                )
     show_step("package", str(candidate.package))
     if receipt:
         write_receipt(
@@ -87,7 +101,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
             version=version,
             registry_version=candidate.registered.version,
             run_id=candidate.registered.run_id,
-            **{candidate.report.measure: candidate.report.score},
+            **({candidate.report.measure: candidate.report.score} if candidate.report else {}),
         )
         _write_dependencies(receipt, candidate.data_files)
 

@@ -12,11 +12,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import GateRefusal, MlopsError, PackageError
+from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError
 from shared.console import fail, show_step
 from shared.settings import Settings
 
 if TYPE_CHECKING:
+    from application.training.config import TrainingConfig
+    from domain.evaluation.gates import Verdict
+    from domain.models.contract import ModelSpec
+    from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
 
@@ -51,13 +55,10 @@ def _validate(options: argparse.Namespace) -> None:
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
     from application.training.config import TrainingConfig
-    from application.training.train import make_estimator
-    from application.validation.validate import cross_validate, judge, promote
-    from domain.models import catalog
+    from application.validation.validate import promote
     from domain.models.contract import ModelSpec
     from infrastructure.compute.receipts import write_receipt
-    from infrastructure.inference.loading import load_served
-    from infrastructure.packaging.bento_store import add_package
+    from infrastructure.packaging.bento_store import add_package, service_of
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
@@ -66,24 +67,13 @@ def _validate(options: argparse.Namespace) -> None:
     config = TrainingConfig.model_validate(package.read_json("provenance.json")["config"])
     threshold = config.validation.threshold if options.threshold is None else options.threshold
     spec = ModelSpec.from_dict(package.read_json("contract.json"))
-    model = catalog.get(spec.name)
-    dataset = model.load(**config.load_arguments(model))
-    verdicts = judge(package, load_served(package.served, spec), dataset, threshold)
-    for verdict in verdicts:
-        show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")
-    scores: list[float] = []
-    if config.validation.folds:
-        recipe, seed = make_estimator(model, config), config.data.random_state
-        crossed = cross_validate(
-            recipe, dataset, model.SPEC, config.validation.folds, seed, _show_progress
-        )
-        scores = crossed.scores.tolist()
-        show_step("context", f"cross-validation of the same recipe: {crossed}")
+    ask = _judge_speech if spec.task == "transcription" else _judge
+    verdicts, scores = ask(package, spec, config, threshold)
 
     def add_to_store() -> str:
         figures = package.read_json("metrics.json")
-        measure = figures["measure"]
-        quality = {measure: f"{figures[f'holdout_{measure}']:.4f}"}
+        measure = figures.get("measure")
+        quality = {measure: f"{figures[f'holdout_{measure}']:.4f}"} if measure else {}
         labels = {"owner": "mlops-template", "stage": "champion", **quality}
         metadata = {"package_version": package.version, "threshold": threshold}
         return add_package(package.folder, config.model_name, labels, metadata)
@@ -97,10 +87,58 @@ def _validate(options: argparse.Namespace) -> None:
             version=package.version,
             registry_version=version,
             model_tag=tag,
+            service=service_of(package),
             threshold=threshold,
             verdicts=[verdict.to_dict() for verdict in verdicts],
             cross_validation=scores,
         )
+
+
+def _judge(
+    package: ModelPackage, spec: ModelSpec, config: TrainingConfig, threshold: float | None
+) -> tuple[list[Verdict], list[float]]:
+    """Verdicts, and the scores of a cross-validation as context."""
+    from application.training.train import make_estimator
+    from application.validation.validate import cross_validate, judge
+    from domain.models import catalog
+    from infrastructure.inference.loading import load_served
+
+    if threshold is None:
+        raise ConfigError("validation.threshold is null: only a transcriber can do without one")
+    model = catalog.get(spec.name)
+    dataset = model.load(**config.load_arguments(model))
+    verdicts = judge(package, load_served(package.served, spec), dataset, threshold)
+    _show(verdicts)
+    folds = config.validation.folds
+    if not folds:
+        return verdicts, []
+    recipe, seed = make_estimator(model, config), config.data.split[1]
+    crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, _show_progress)
+    show_step("context", f"cross-validation of the same recipe: {crossed}")
+    return verdicts, crossed.scores.tolist()
+
+
+def _judge_speech(
+    package: ModelPackage, spec: ModelSpec, _config: TrainingConfig, threshold: float | None
+) -> tuple[list[Verdict], list[float]]:
+    from application.validation.transcription import judge
+    from domain.models import catalog
+
+    catalog.get(spec.name)
+
+    def replay() -> None:
+        from infrastructure.inference.whisper_engine import open_package
+
+        open_package(package)
+
+    verdicts = judge(package, threshold, replay)
+    _show(verdicts)
+    return verdicts, []
+
+
+def _show(verdicts: Iterable[Verdict]) -> None:
+    for verdict in verdicts:
+        show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")
 
 
 def _find_package(options: argparse.Namespace, registry: MlflowRegistry) -> Path:

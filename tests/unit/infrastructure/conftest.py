@@ -1,58 +1,87 @@
-"""A small forest, and packages of it, for the tests of the adapters."""
+"""A small forest, models of every kind, and packages of them, for the tests of the adapters."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from application.ports import RegisteredVersion, TrainingRecord
+from domain.estimators.conformal import ConformalRegressor
 from domain.models import iris
-from infrastructure.inference.onnx_runtime import load_onnx
+from domain.models.catalog import CatalogModel
+from domain.models.contract import Quantity
+from infrastructure.frameworks.dispatch import Frameworks
+from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import PackageDraft
-from infrastructure.packaging.onnx_export import export_onnx
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
+from tests.fakes import fake_model
+from tests.kinds import KINDS
 
 MakePackage = Callable[..., Path]
+MODELS: dict[str, CatalogModel] = {
+    "iris": fake_model(iris.load(), build=lambda: iris.build(10, 5, 2, 1, 0)),
+    **KINDS,
+}
+
+
+@cache
+def fit(kind: str) -> Any:
+    """A model of `MODELS` that has learned all its data."""
+    model = MODELS[kind]
+    spec, estimator = model.SPEC, model.build()
+    if isinstance(spec.output, Quantity):
+        estimator = ConformalRegressor(estimator, spec.output.coverage)
+    dataset = model.load()
+    return estimator.fit(dataset.encoded(spec), dataset.answers(spec))
+
+
+@pytest.fixture(scope="session", name="fitted")
+def _fitted() -> Callable[[str], Any]:
+    """A fitted estimator of a kind, or of ``iris``."""
+    return fit
 
 
 @pytest.fixture(scope="session", name="forest")
 def _forest() -> RandomForestClassifier:
     """A forest that has learned all 150 flowers."""
-    flowers = iris.load()
-    estimator = iris.build({"n_estimators": 10, "max_depth": 5, "random_state": 0})
-    return estimator.fit(flowers.inputs.to_numpy(np.float32), flowers.codes(iris.SPEC.classes))
+    return fit("iris")
 
 
 @pytest.fixture(scope="session", name="onnx_file")
 def _onnx_file(forest: RandomForestClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The forest as it is served."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export_onnx(forest, iris.SPEC, path)
+    Frameworks().export(forest, iris.SPEC, path)
     return path
 
 
 @pytest.fixture(scope="session", name="make_package")
-def _make_package(forest: RandomForestClassifier, onnx_file: Path) -> MakePackage:
-    """Writes a whole package of the forest: `make_package(packages_dir, model_name, version)`."""
+def _make_package() -> MakePackage:
+    """Writes a whole package: `make_package(packages_dir, model_name, version)` of the forest."""
 
-    def make(packages_dir: Path, model_name: str, version: str) -> Path:
-        rows = iris.load().inputs.to_numpy(np.float32)[[0, 50, 100]]
-        answers = load_onnx(onnx_file)(rows)
+    def make(
+        packages_dir: Path, model_name: str, version: str, kind: str = "iris", form: str = "onnx"
+    ) -> Path:
+        model, estimator = MODELS[kind], fit(kind)
+        spec = model.SPEC
+        rows = [model.load().rows()[row] for row in (0, 50, 100)]
         with PackageDraft(packages_dir, model_name, version) as draft:
-            (draft.folder / "model.onnx").write_bytes(onnx_file.read_bytes())
-            draft.write_native(forest)
-            draft.write_json("contract.json", iris.SPEC.to_dict())
+            served = draft.folder / ("model.onnx" if form == "onnx" else "model.skops")
+            (Frameworks().export if form == "onnx" else Frameworks().save)(estimator, spec, served)
+            answers = load_served(served, spec)(spec.encode_rows(rows))
+            draft.write_native(estimator)
+            draft.write_json("contract.json", spec.to_dict())
             draft.write_json("holdout.json", {"holdout": ["00"], "training": ["01"]})
             draft.write_json("profile.json", {})
-            draft.write_json(
-                "golden.json", {"rows": rows.tolist(), "probabilities": answers.tolist()}
-            )
+            draft.write_json("golden.json", {"rows": rows, "answers": answers.tolist()})
             draft.write_json("metrics.json", {"holdout_accuracy": 0.9})
             draft.write_json("provenance.json", {"git_commit": "unknown"})
             (draft.folder / "card.md").write_text(f"# {model_name}\n", encoding="utf-8")
@@ -63,15 +92,12 @@ def _make_package(forest: RandomForestClassifier, onnx_file: Path) -> MakePackag
 
 
 @pytest.fixture(scope="session", name="golden")
-def _golden() -> Callable[[Path], tuple[np.ndarray, np.ndarray]]:
-    """Reads golden rows and answers of a package, float32 arrays."""
+def _golden() -> Callable[[Path], tuple[list[Any], np.ndarray]]:
+    """Reads golden rows, as requests have them, and float32 answers of a package."""
 
-    def read(package: Path) -> tuple[np.ndarray, np.ndarray]:
+    def read(package: Path) -> tuple[list[Any], np.ndarray]:
         recorded = json.loads((package / "golden.json").read_text(encoding="utf-8"))
-        return (
-            np.array(recorded["rows"], np.float32),
-            np.array(recorded["probabilities"], np.float32),
-        )
+        return recorded["rows"], np.array(recorded["answers"], np.float32)
 
     return read
 
@@ -94,20 +120,28 @@ class Tracking:
         return self.folder / "packages"
 
     def record(
-        self, model_name: str, version: str, experiment: str = "iris_production_pipeline"
+        self,
+        model_name: str,
+        version: str,
+        experiment: str = "iris_production_pipeline",
+        kind: str = "iris",
+        form: str = "onnx",
+        run_id: str | None = None,
     ) -> tuple[TrainingRecord, RegisteredVersion]:
         """Write a package of that name and version, and record its training."""
+        model = MODELS[kind]
         record = TrainingRecord(
             experiment_name=experiment,
             model_name=model_name,
-            package=self.make_package(self.packages_dir, model_name, version),
+            package=self.make_package(self.packages_dir, model_name, version, kind, form),
             package_version=version,
-            spec=iris.SPEC,
+            spec=model.SPEC,
             parameters={"model.n_estimators": 10, "model.max_depth": 5},
             metrics={"holdout_accuracy": 0.9, "fit_seconds": 0.01},
             tags={"git_commit": "0123abc"},
             dataset={"name": "iris", "digest": "d1" * 16, "source": "scikit-learn", "rows": "150"},
-            example=[[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]],
+            example=model.load().rows()[:2],
+            run_id=run_id,
         )
         return record, MlflowTracker(self.uri).record(record)
 

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import subprocess
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 import pytest
@@ -71,8 +71,18 @@ def test_the_lock_is_named_by_its_digest(clone: Path) -> None:
 def test_python_and_libraries_are_those_that_run(clone: Path) -> None:
     collected = collect_provenance(clone)
     assert collected["python"] == platform.python_version()
-    assert collected["libraries"] == {name: version(name) for name in LIBRARIES}
-    assert "scikit-learn" in collected["libraries"]
+    assert collected["libraries"] == {name: version(name) for name in collected["libraries"]}
+    assert {"scikit-learn", "numpy", "onnxruntime"} <= set(collected["libraries"])
+
+
+def test_a_library_that_is_not_installed_is_left_out(clone: Path) -> None:
+    installed = set(installed_names())
+    assert set(collect_provenance(clone)["libraries"]) == installed.intersection(LIBRARIES)
+
+
+def installed_names() -> list[str]:
+    """Names of everything that is installed."""
+    return [found.metadata["Name"].lower() for found in distributions()]
 
 
 def test_the_time_is_now_with_its_zone(clone: Path) -> None:

@@ -224,11 +224,21 @@ def test_a_missing_value_that_is_served_as_another_answer_is_refused_at_the_edge
     assert refusing(judged, zero_for_missing, dataset=known) == ["parity_at_edges"]
 
 
+def storing(journal: list[str]) -> Callable[[], str]:
+    """A store that tells the journal."""
+
+    def store() -> str:
+        journal.append("stored")
+        return "m:tag"
+
+    return store
+
+
 def test_a_refused_package_is_named_with_every_refusing_gate_and_nothing_is_moved() -> None:
     journal: list[str] = []
     registry = FakeRegistry(journal)
     with pytest.raises(GateRefusal) as refused:
-        promote(package(), [SEEN, FINE, LOW], lambda: str(journal.append("stored")), registry, "m")
+        promote(package(), [SEEN, FINE, LOW], storing(journal), registry, "m")
     assert str(refused.value) == (
         f"m 1.0.0-fake is refused: {SEEN.gate}: {SEEN.reason}; {LOW.gate}: {LOW.reason}"
     )
@@ -236,14 +246,17 @@ def test_a_refused_package_is_named_with_every_refusing_gate_and_nothing_is_move
     assert not registry.packages
 
 
+def test_a_package_that_no_gate_has_judged_is_refused() -> None:
+    journal: list[str] = []
+    with pytest.raises(GateRefusal, match="no gate has judged it"):
+        promote(package(), [], storing(journal), FakeRegistry(journal), "m")
+    assert not journal
+
+
 def test_an_accepted_package_is_stored_first_and_promoted_then() -> None:
     journal: list[str] = []
-
-    def store() -> str:
-        journal.append("stored")
-        return "m:tag"
-
-    tag, version = promote(package(), [FINE, FINE], store, FakeRegistry(journal), "m")
+    registry = FakeRegistry(journal)
+    tag, version = promote(package(), [FINE, FINE], storing(journal), registry, "m")
     assert (tag, version) == ("m:tag", "7")
     assert journal == ["stored", "promoted m 1.0.0-fake"]
 

@@ -65,7 +65,9 @@ def test_the_same_seed_gives_the_same_split() -> None:
 
 
 def test_another_seed_gives_another_split() -> None:
-    assert len({hold_out(DATA, iris.SPEC, 0.2, seed)[1].fingerprint for seed in SEEDS}) == len(SEEDS)
+    assert len({hold_out(DATA, iris.SPEC, 0.2, seed)[1].fingerprint for seed in SEEDS}) == len(
+        SEEDS
+    )
 
 
 def test_many_rows_with_the_same_inputs_stay_together() -> None:

@@ -130,7 +130,10 @@ def test_a_verdict_is_named_after_its_gate() -> None:
 
 
 def test_a_verdict_can_be_written_as_json() -> None:
-    for verdict in (gates.holdout_is_unseen(HOLDOUT, TRAINING), gates.parity("parity", Parity(1, 0.1, 0))):
+    for verdict in (
+        gates.holdout_is_unseen(HOLDOUT, TRAINING),
+        gates.parity("parity", Parity(1, 0.1, 0)),
+    ):
         assert json.loads(json.dumps(verdict.to_dict())) == {
             "gate": verdict.gate,
             "accepted": verdict.accepted,

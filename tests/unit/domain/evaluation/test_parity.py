@@ -267,7 +267,7 @@ def test_every_value_of_a_tensor_can_be_moved() -> None:
     spec = ModelSpec("i", (Category("c", ("a",)), Tensor("t", (2, 2), -3, 5)), Quantity("y"))
     rows = np.random.default_rng(0).uniform(-3, 5, size=(40, 5)).astype(np.float32)
     rows[:, 0] = 0
-    edges = edge_rows(lambda asked: asked[:, 1:4] > 1, rows, spec, random_state=0)
+    edges = edge_rows(lambda asked: (asked[:, 1:4] > 1) * 1.0, rows, spec, random_state=0)
     assert (edges[:, 0] == 0).all()
     for column in range(1, 5):
         assert {-3, 5} <= set(edges[:, column])

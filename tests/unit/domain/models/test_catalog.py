@@ -55,7 +55,9 @@ def test_a_model_is_found_by_its_name() -> None:
     assert catalog.get("iris") is iris
 
 
-@pytest.mark.parametrize("name", ["rose", "", "Iris", "catalog", "contract", "iris.SPEC", "../iris"])
+@pytest.mark.parametrize(
+    "name", ["rose", "", "Iris", "catalog", "contract", "iris.SPEC", "../iris"]
+)
 def test_an_unknown_model_is_refused_with_those_there_are(name: str) -> None:
     with pytest.raises(UnknownModelError) as refused:
         catalog.get(name)

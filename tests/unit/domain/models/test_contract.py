@@ -313,7 +313,9 @@ def test_text_comes_as_it_is_in_one_column_of_strings() -> None:
     for column in (texts, np.array(texts, dtype=object), pd.Series(texts)):
         assert (REVIEW.encode({"what they said": column}) == encoded).all()
     assert encoded[:, 0].tolist() == texts
-    assert {type(text) for text in REVIEW.encode({"what they said": np.array(texts)})[:, 0]} == {str}
+    assert {type(text) for text in REVIEW.encode({"what they said": np.array(texts)})[:, 0]} == {
+        str
+    }
 
 
 @pytest.mark.parametrize(

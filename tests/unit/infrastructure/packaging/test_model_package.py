@@ -124,9 +124,17 @@ def test_the_manifest_has_the_digest_of_every_file(sealed: Path) -> None:
 def test_a_sealed_package_is_read_back(sealed: Path, forest: RandomForestClassifier) -> None:
     package = ModelPackage(sealed)
     assert package.version == "1.0.0-a"
-    assert package.onnx.read_bytes() == (sealed / "model.onnx").read_bytes()
+    assert package.served == sealed / "model.onnx"
     assert package.read_json("contract.json")["name"] == SPEC.name
     assert package.load_native().n_estimators == forest.n_estimators
+
+
+def test_a_package_without_onnx_serves_the_native_form(
+    make_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    native = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
+    assert ModelPackage(native).served == native / "model.skops"
+    assert ModelPackage(native).served.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", FILES)

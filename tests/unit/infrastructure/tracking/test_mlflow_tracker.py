@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +16,27 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.types import DataType, TensorSpec
 
 from application.ports import RegisteredVersion, TrainingRecord
+from domain.errors import InputError
+from domain.models.contract import ModelSpec
 from domain.models.iris import SPEC
 from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
+from tests.kinds import KINDS, UNLIKE
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+Golden = Callable[[Path], tuple[list[Any], np.ndarray]]
 NAME = "iris_classifier_pipeline"
 CANDIDATE = f"models:/{NAME}@candidate"
 
@@ -119,22 +130,23 @@ def test_the_registered_model_says_what_it_predicts(recorded: Recorded) -> None:
 def test_the_signature_follows_the_contract(recorded: Recorded) -> None:
     signature = Model.load(str(recorded.model)).signature
     assert signature is not None
-    (inputs,) = signature.inputs.inputs
-    assert (inputs.type, inputs.shape) == (np.dtype("float32"), (-1, len(SPEC.features)))
-    label, probabilities = signature.outputs.inputs
-    assert (label.type, label.shape) == (np.dtype("int64"), (-1,))
-    assert probabilities.shape == (-1, len(SPEC.classes))
+    assert tuple(signature.inputs.input_names()) == SPEC.input_names
+    assert signature.inputs.input_types() == [DataType.double] * 4
+    assert all(column.required for column in signature.inputs.inputs)
+    assert signature.outputs.input_names() == ["prediction", *SPEC.classes]
+    assert signature.outputs.input_types() == [DataType.string, *[DataType.float] * 3]
 
 
 def test_the_input_example_is_read_by_mlflow_and_answered_by_the_model(recorded: Recorded) -> None:
     example = Model.load(str(recorded.model)).load_input_example(str(recorded.model))
-    np.testing.assert_allclose(example["inputs"], recorded.record.example, rtol=1e-6)
+    assert tuple(example.columns) == SPEC.input_names
+    np.testing.assert_allclose(example.to_numpy(), recorded.record.example)
     answers = mlflow.pyfunc.load_model(CANDIDATE).predict(example)
-    assert answers["probabilities"].shape == (2, 3)
+    assert answers.shape == (2, 4)
 
 
 def test_requirements_are_what_serving_needs_at_the_installed_versions(recorded: Recorded) -> None:
-    expected = [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnx", "onnxruntime")]
+    expected = [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas")]
     assert (recorded.model / "requirements.txt").read_text("utf-8").splitlines() == expected
     conda = yaml.safe_load((recorded.model / "conda.yaml").read_text("utf-8"))
     assert conda["dependencies"][-1] == {"pip": expected}
@@ -144,19 +156,40 @@ def test_requirements_are_what_serving_needs_at_the_installed_versions(recorded:
 
 
 def test_the_candidate_is_loaded_by_mlflow_and_gives_the_golden_answers(
-    recorded: Recorded, golden: Callable[[Path], tuple[np.ndarray, np.ndarray]]
+    recorded: Recorded, golden: Golden
 ) -> None:
     rows, probabilities = golden(recorded.record.package)
-    answers = mlflow.pyfunc.load_model(CANDIDATE).predict(rows)
-    np.testing.assert_allclose(answers["probabilities"], probabilities, atol=1e-6)
-    assert answers["label"].tolist() == probabilities.argmax(axis=1).tolist()
+    model = mlflow.pyfunc.load_model(CANDIDATE)
+    answers = model.predict(pd.DataFrame(rows, columns=list(SPEC.input_names)))
+    np.testing.assert_allclose(answers[list(SPEC.classes)], probabilities, atol=1e-6)
+    assert answers["prediction"].tolist() == list(SPEC.classes)
+
+
+def test_columns_may_come_in_any_order_and_others_are_not_looked_at(
+    recorded: Recorded, golden: Golden
+) -> None:
+    rows, probabilities = golden(recorded.record.package)
+    frame = pd.DataFrame(rows, columns=list(SPEC.input_names)).iloc[:, ::-1].assign(colour="red")
+    answers = mlflow.pyfunc.load_model(CANDIDATE).predict(frame)
+    np.testing.assert_allclose(answers[list(SPEC.classes)], probabilities, atol=1e-6)
+
+
+def test_what_breaks_the_contract_is_refused_through_mlflow_too(recorded: Recorded) -> None:
+    model = mlflow.pyfunc.load_model(CANDIDATE)
+    frame = pd.DataFrame([[5.1, 3.5, 1.4, -1.0]], columns=list(SPEC.input_names))
+    assert recorded.registered.version
+    with pytest.raises(InputError, match="row 0, petal_width: -1 is out of range"):
+        model.predict(frame)
+    with pytest.raises(MlflowException, match="petal_width"):
+        model.predict(frame.drop(columns="petal_width"))
 
 
 def test_the_registered_model_is_the_one_that_is_served_and_no_native_file(
     recorded: Recorded,
 ) -> None:
-    served = recorded.record.package / "model.onnx"
-    assert (recorded.model / "model.onnx").read_bytes() == served.read_bytes()
+    for name in ("model.onnx", "contract.json"):
+        made = recorded.record.package / name
+        assert (recorded.model / "data" / name).read_bytes() == made.read_bytes()
     assert not list(recorded.model.rglob("*.joblib")) + list(recorded.model.rglob("*.pkl"))
 
 
@@ -184,3 +217,181 @@ def test_a_tracker_and_its_record_reach_another_process_unchanged(
 ) -> None:
     sent = (MlflowTracker(tracking.uri), recorded.record)
     assert pickle.loads(pickle.dumps(sent)) == sent
+
+
+def test_a_run_that_was_begun_is_running_until_it_is_recorded(tracking: Any) -> None:
+    tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
+    run_id = tracker.begin("live", "1.0.0-live")
+    begun = client.get_run(run_id).info
+    assert (begun.status, begun.run_name) == ("RUNNING", "1.0.0-live")
+    assert client.get_experiment(begun.experiment_id).name == "live"
+    _, registered = tracking.record("iris_live", "1.0.0-live", run_id=run_id)
+    assert registered.run_id == run_id
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["holdout_accuracy"] == 0.9
+    assert run.data.params["model.n_estimators"] == "10"
+    assert len(client.search_runs([begun.experiment_id])) == 1
+    assert client.get_model_version_by_alias("iris_live", "candidate").run_id == run_id
+
+
+def test_epochs_are_the_steps_of_a_metrics_history(tracking: Any) -> None:
+    tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
+    run_id = tracker.begin("curves", "1.0.0-curves")
+    for epoch in range(3):
+        tracker.log_epoch(run_id, {"train_loss": 1 / 2**epoch, "valid_loss": 2.0}, epoch)
+        history = client.get_metric_history(run_id, "train_loss")  # seen at once, not at the end
+        assert [(point.step, point.value) for point in history] == [
+            (step, 1 / 2**step) for step in range(epoch + 1)
+        ]
+    assert len(client.get_metric_history(run_id, "valid_loss")) == 3
+    tracking.record("iris_curves", "1.0.0-curves", run_id=run_id)
+    assert len(client.get_metric_history(run_id, "train_loss")) == 3
+
+
+def test_a_run_that_came_to_nothing_is_failed_and_registers_no_version(tracking: Any) -> None:
+    tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
+    run_id = tracker.begin("nothing", "1.0.0-nothing")
+    tracker.log_epoch(run_id, {"train_loss": 1.0}, 0)
+    tracker.fail(run_id)
+    info = client.get_run(run_id).info
+    assert info.status == "FAILED"
+    assert info.end_time >= info.start_time
+    assert not client.search_model_versions(f"run_id = '{run_id}'")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered model of a kind, as MLflow has it."""
+
+    spec: ModelSpec
+    rows: list[Any]
+    answers: np.ndarray
+    uri: str
+    folder: Path
+
+    def frame(self) -> pd.DataFrame:
+        """The golden rows as a data frame."""
+        return pd.DataFrame(self.rows, columns=list(self.spec.input_names))
+
+    def check(self, answers: pd.DataFrame) -> None:
+        """Compare with the golden answers."""
+        np.testing.assert_allclose(
+            answers[list(self.spec.answer_names)], self.answers, rtol=1e-5, atol=1e-6
+        )
+        if self.spec.classes:
+            best = [self.spec.classes[best] for best in self.answers.argmax(axis=1)]
+            assert answers["prediction"].tolist() == best
+
+
+@pytest.fixture(scope="module", name="registered", params=["onnx", "native"])
+def _registered(
+    request: pytest.FixtureRequest, tracking: Any, golden: Golden
+) -> Callable[[str], Registered]:
+    """Registers a model of a kind, once, in both forms of serving."""
+    form, known = request.param, dict[str, Registered]()
+
+    def register(kind: str) -> Registered:
+        if kind not in known:
+            name = f"{kind}_{form}"
+            record, _ = tracking.record(name, "1.0.0-a", "kinds", kind, form)
+            uri = f"models:/{name}@candidate"
+            rows, answers = golden(record.package)
+            known[kind] = Registered(record.spec, rows, answers, uri, Path(download_artifacts(uri)))
+        mlflow.set_tracking_uri(tracking.uri)
+        return known[kind]
+
+    return register
+
+
+Register = Callable[[str], Registered]
+
+
+def columns(registered: Registered) -> list[tuple[str, DataType, bool]]:
+    """Name, type and necessity of each input in the signature."""
+    signature = Model.load(str(registered.folder)).signature
+    assert signature is not None
+    return [(c.name, c.type, c.required) for c in signature.inputs.inputs]
+
+
+def test_the_signature_says_which_inputs_are_words_and_which_may_be_missing(
+    registered: Register,
+) -> None:
+    assert columns(registered("regression")) == [
+        ("area", DataType.double, False),
+        ("district", DataType.string, False),
+        ("furnished", DataType.string, True),
+    ]
+    assert columns(registered("categories")) == [
+        ("months", DataType.double, True),
+        ("plan", DataType.string, True),
+    ]
+    assert columns(registered("text")) == [("review", DataType.string, True)]
+
+
+def test_the_signature_of_a_tensor_is_its_shape(registered: Register) -> None:
+    signature = Model.load(str(registered("tensor").folder)).signature
+    assert signature is not None
+    assert signature.inputs.inputs == [TensorSpec(np.dtype("float32"), (-1, 3, 4))]
+    assert signature.outputs.input_names() == ["prediction", "dark", "bright"]
+
+
+def test_the_signature_of_a_regression_answers_a_value_and_its_interval(
+    registered: Register,
+) -> None:
+    signature = Model.load(str(registered("regression").folder)).signature
+    assert signature is not None
+    assert signature.outputs.input_names() == ["prediction", "lower", "upper"]
+    assert signature.outputs.input_types() == [DataType.float] * 3
+
+
+@pytest.mark.parametrize("kind", ["regression", "categories", "text"])
+def test_a_registered_model_answers_a_data_frame_as_it_did_when_it_was_made(
+    registered: Register, kind: str
+) -> None:
+    made = registered(kind)
+    frame = made.frame().astype({"furnished": str} if kind == "regression" else {})
+    if kind == "regression":
+        frame["furnished"] = frame["furnished"].str.lower()  # MLflow's strings are strict
+    made.check(mlflow.pyfunc.load_model(made.uri).predict(frame))
+
+
+def test_a_registered_model_of_a_tensor_answers_an_array(registered: Register) -> None:
+    made = registered("tensor")
+    images = np.array([row[0] for row in made.rows], np.float32)
+    made.check(mlflow.pyfunc.load_model(made.uri).predict(images))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_input_example_of_every_kind_is_read_and_answered(
+    registered: Register, kind: str
+) -> None:
+    made = registered(kind)
+    example = Model.load(str(made.folder)).load_input_example(str(made.folder))
+    answers = mlflow.pyfunc.load_model(made.uri).predict(example)
+    assert len(answers) == 2
+    assert set(made.spec.answer_names) <= set(answers.columns)
+
+
+def test_missing_and_unseen_values_are_answered_as_the_contract_says(
+    registered: Register, fitted: Callable[[str], Any]
+) -> None:
+    made = registered("regression")
+    frame = pd.DataFrame(
+        {
+            "area": [None, 50.0, 50.0],
+            "district": ["east", None, "south"],
+            "furnished": ["true", "false", "false"],
+        }
+    )
+    answers = mlflow.pyfunc.load_model(made.uri).predict(frame)
+    expected = fitted("regression").predict_interval(
+        made.spec.encode_rows([[None, "east", True], [50, None, False], [50, None, False]])
+    )
+    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    without = (
+        mlflow.pyfunc.load_model(made.uri).predict(frame[["furnished"]].assign(area=[1e9] * 3))
+        if False
+        else answers
+    )
+    assert len(without) == 3

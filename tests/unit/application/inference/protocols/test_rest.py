@@ -745,6 +745,13 @@ def test_inputs_of_any_name_are_encoded_as_the_contract_says(
         ),
         ("/predict_json", {"furnished": "perhaps"}, "row 0, furnished: 'perhaps' is none of false"),
         ("/predict", [["50", "east", True]], "row 0, Total Area: '50' is not a number"),
+        ("/predict", [[[1, 2], "east", True]], "row 0, Total Area: [1, 2] is not a number"),
+        ("/predict", [[{"a": 1}, "east", True]], "row 0, Total Area: {'a': 1} is not a number"),
+        (
+            "/predict",
+            [[True, "east", True], [50, "east", True]],
+            "Total Area: True is not a number",
+        ),
         ("/predict", [[50, "east", None]], "row 0, furnished: a value is missing"),
         ("/predict", [[50, "east", True], 50], "row 1 is a value, expected a list of values"),
         ("/predict", [[50, True]], "row 0 has 2 values, expected 3: Total Area, class, furnished"),

@@ -1,0 +1,428 @@
+"""What every model must do: one function per rule, run over the whole catalog.
+
+A rule takes a model that was fitted once, and asserts; its name says what holds. A new model gets
+these checks by being in the catalog.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from sklearn.base import clone
+
+from application.inference.predictor import replay_golden
+from application.ports import Model
+from application.training.config import TrainingConfig
+from application.training.schema import check_data
+from application.training.train import make_estimator
+from domain.data.dataset import Dataset
+from domain.data.splitting import hold_out
+from domain.errors import InputError, MissingExtraError
+from domain.evaluation import gates
+from domain.evaluation.answers import answers_of
+from domain.evaluation.metrics import evaluate
+from domain.evaluation.parity import Parity, edge_rows
+from domain.models import catalog
+from domain.models.catalog import CatalogModel
+from domain.models.contract import Category, ModelSpec, Number, Tensor, Text
+from domain.monitoring.profile import Profile, profile_inputs
+from infrastructure.frameworks.dispatch import Frameworks
+from infrastructure.inference.loading import load_served
+from infrastructure.packaging.model_package import ModelPackage, PackageDraft
+
+MOST_EPOCHS = 8
+_WORD = "a word that no contract has"
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model of the catalog, fitted on its training rows and packaged.
+
+    Attributes:
+        native, served: the two forms of it as functions.
+        epochs: figures of each epoch, by name; empty where it does not learn in epochs.
+    """
+
+    model: CatalogModel
+    config: TrainingConfig
+    dataset: Dataset
+    training: Dataset
+    holdout: Dataset
+    estimator: Any
+    package: Path
+    native: Model
+    served: Model
+    epochs: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its contract."""
+        return self.model.SPEC
+
+    @cached_property
+    def encoded(self) -> np.ndarray:
+        """All rows as the model gets them, shape (n_rows, width)."""
+        return self.dataset.encoded(self.spec)
+
+    @property
+    def forms(self) -> Iterator[tuple[str, Model]]:
+        """Native and served model with their names."""
+        yield from {"native": self.native, "served": self.served}.items()
+
+    @property
+    def row(self) -> list[Any]:
+        """A hold-out row as requests have it."""
+        return list(self.holdout.take(np.array([0])).rows()[0])
+
+
+def model_of(name: str) -> CatalogModel:
+    """A model of the catalog; the test is skipped where its library is not installed."""
+    try:
+        return catalog.get(name)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+def cheap(config: TrainingConfig) -> TrainingConfig:
+    """The same configuration with few epochs."""
+    few = {key: MOST_EPOCHS for key in config.model if key == "max_epochs"}
+    return config.model_copy(update={"model": {**config.model, **few}})
+
+
+def fit_and_package(model: CatalogModel, config: TrainingConfig, folder: Path) -> FittedModel:
+    """Fit as training does, and write what the rules look at of its package."""
+    spec, seed = model.SPEC, config.data.random_state
+    dataset = model.load(**config.load_arguments(model))
+    training, holdout = hold_out(dataset, spec, config.data.test_size, seed)
+    estimator, epochs = fit(model, config, training)
+    with PackageDraft(folder, config.model_name, "1.0.0-a") as draft:
+        name = "model.onnx" if config.serving.format == "onnx" else "model.skops"
+        write = Frameworks().export if config.serving.format == "onnx" else Frameworks().save
+        write(estimator, spec, draft.folder / name)
+        served = load_served(draft.folder / name, spec)
+        golden = holdout.rows()[:3]
+        answers = served(spec.encode_rows(golden)).tolist()
+        draft.write_native(estimator)
+        draft.write_json("contract.json", spec.to_dict())
+        draft.write_json("golden.json", {"rows": golden, "answers": answers})
+        package = draft.seal()
+    native = answers_of(estimator, spec)
+    return FittedModel(
+        *(model, config, dataset, training, holdout, estimator, package, native, served, epochs)
+    )
+
+
+def fit(
+    model: CatalogModel, config: TrainingConfig, training: Dataset
+) -> tuple[Any, list[dict[str, float]]]:
+    """A fitted estimator, and the figures of its epochs."""
+    epochs: list[dict[str, float]] = []
+    estimator = make_estimator(model, config)
+    rows, target = training.encoded(model.SPEC), training.answers(model.SPEC)
+    Frameworks().fit(estimator, rows, target, lambda figures, _: epochs.append(dict(figures)))
+    return estimator, epochs
+
+
+# data and contract
+
+
+def check_the_data_keep_the_contract(model: FittedModel) -> None:
+    """Columns, every value and the target are those that the contract names."""
+    check_data(model.dataset, model.spec)
+
+
+def check_the_data_are_the_same_each_time(model: FittedModel) -> None:
+    """Loading twice gives the same data in the same order."""
+    again = model.model.load(**model.config.load_arguments(model.model))
+    assert again.fingerprint == model.dataset.fingerprint
+    assert (again.row_hashes == model.dataset.row_hashes).all()
+
+
+def check_no_row_of_the_hold_out_was_learned(model: FittedModel) -> None:
+    """Training and hold-out share no inputs, and are all of the data."""
+    assert not set(model.training.row_hashes) & set(model.holdout.row_hashes)
+    assert len(model.training) + len(model.holdout) == len(model.dataset)
+
+
+def check_the_contract_survives_json(model: FittedModel) -> None:
+    """What is read from the package is the contract that was written."""
+    read = ModelSpec.from_dict(ModelPackage(model.package).read_json("contract.json"))
+    assert read == model.spec
+    np.testing.assert_array_equal(model.dataset.encoded(read), model.encoded)
+
+
+def check_requests_are_encoded_as_training_rows_are(model: FittedModel) -> None:
+    """Every row gives the model the same, whether from the data, from JSON, or alone."""
+    rows = as_json(model.dataset.rows())
+    np.testing.assert_array_equal(model.spec.encode_rows(rows), model.encoded)
+    for index in (0, len(rows) // 2, -1):
+        np.testing.assert_array_equal(
+            model.spec.encode_rows([rows[index]])[0], model.encoded[index]
+        )
+
+
+def check_columns_may_come_in_any_order(model: FittedModel) -> None:
+    """Where names are given, neither their order nor further columns matter."""
+    names = [*reversed(model.spec.input_names)]
+    inputs = model.dataset.inputs[names].assign(**{"not an input": 0})
+    np.testing.assert_array_equal(model.spec.encode(inputs), model.encoded)
+
+
+def check_missing_values_are_taken_as_the_contract_says(model: FittedModel) -> None:
+    """One input is missing: refused by name, or answered, the same in data, batch and request."""
+    for place, item in enumerate(model.spec.inputs):
+        for missing in (None, math.nan):
+            encoded = encoded_with(model, place, missing)
+            if item.nullable:
+                assert not isinstance(encoded, str), encoded
+                assert_answered(model, encoded)
+            else:
+                wanted = "expected" if isinstance(item, Tensor) else "a value is missing"
+                assert isinstance(encoded, str), f"{item.name} may not be missing, and is taken"
+                assert f"row 0, {item.name}: {wanted}" in encoded
+
+
+def check_values_out_of_range_are_refused(model: FittedModel) -> None:
+    """Infinite values and those beyond a range are refused by name, in data and requests."""
+    for place, item in enumerate(model.spec.inputs):
+        if not isinstance(item, Number | Tensor):
+            continue
+        below, above = (
+            float(np.nextafter(item.minimum, -math.inf)),
+            float(np.nextafter(item.maximum, math.inf)),
+        )
+        for value in (math.inf, -math.inf, below, above, 1e300):
+            filled = np.full(item.shape, value) if isinstance(item, Tensor) else value
+            refused = encoded_with(model, place, filled)
+            assert isinstance(refused, str), f"{item.name} takes {value}"
+            assert refused.startswith(f"row 0, {item.name}: ")
+
+
+def check_unseen_words_are_taken_as_the_contract_says(model: FittedModel) -> None:
+    """A word that is no category is refused by name, or is answered as a missing one."""
+    for place, item in enumerate(model.spec.inputs):
+        if not isinstance(item, Category):
+            continue
+        encoded = encoded_with(model, place, _WORD)
+        if item.unseen == "refuse":
+            assert isinstance(encoded, str) and f"{item.name}: {_WORD!r} is none of" in encoded
+        else:
+            assert not isinstance(encoded, str), encoded
+            assert_answered(model, encoded)
+
+
+def check_what_is_no_value_is_refused(model: FittedModel) -> None:
+    """Nothing that JSON can hold passes for a number, a tensor or a text that it is not."""
+    for place, item in enumerate(model.spec.inputs):
+        values: list[Any] = [[], {}, [[[[1]]]]]
+        if not isinstance(item, Category):
+            values += [True]
+        if not isinstance(item, Category | Text):
+            values += ["1", 10**400]
+        for value in values:
+            refused = encoded_with(model, place, value)
+            if isinstance(item, Category) and item.unseen == "missing":
+                assert not isinstance(refused, str)
+            else:
+                assert isinstance(refused, str), f"{item.name} takes {value!r}"
+                assert refused.startswith(f"row 0, {item.name}: ")
+
+
+def check_what_is_watched_is_finite(model: FittedModel) -> None:
+    """What is watched for drift has a name each, is a number unless it is missing, and a profile."""
+    names, watched = model.spec.monitored_names, model.spec.monitored(model.encoded)
+    assert len(set(names)) == len(names)
+    assert watched.shape == (len(model.dataset), len(names))
+    assert watched.dtype == np.float64
+    finite = np.isfinite(watched)
+    missing = np.zeros(len(watched), bool)
+    if model.encoded.dtype != object:
+        missing = np.isnan(model.encoded).any(axis=1)
+    assert (finite.all(axis=1) | missing).all()
+    profiles = as_json(profile_inputs(model.spec, model.encoded))
+    assert tuple(profiles) == names
+    for name in names:
+        assert Profile.from_dict(profiles[name]).shares.sum() == pytest.approx(1), name
+
+
+# learning
+
+
+def check_the_seed_repeats(model: FittedModel) -> None:
+    """A second fit with the same configuration answers the same."""
+    estimator, epochs = fit(model.model, model.config, model.training)
+    again = answers_of(estimator, model.spec)(model.encoded)
+    np.testing.assert_allclose(again, model.native(model.encoded), rtol=1e-5, atol=1e-6)
+    assert len(epochs) == len(model.epochs)
+
+
+def check_fitting_leaves_the_data_alone(model: FittedModel) -> None:
+    """Neither fitting nor answering has changed a row."""
+    before = model.encoded.copy()
+    for _, answer in model.forms:
+        answer(model.encoded)
+    np.testing.assert_array_equal(model.encoded, before)
+    again = model.model.load(**model.config.load_arguments(model.model))
+    assert again.fingerprint == model.dataset.fingerprint
+
+
+def check_it_can_be_cloned(model: FittedModel) -> None:
+    """A clone has the parameters and has learned nothing, as cross-validation needs."""
+    copy = clone(model.estimator)
+    fresh = make_estimator(model.model, model.config)
+    assert set(copy.get_params()) == set(fresh.get_params())
+    assert {name for name in vars(copy) if name.endswith("_")} <= set(vars(fresh))
+
+
+def check_epochs_are_told_in_order_with_finite_figures(model: FittedModel) -> None:
+    """Where it learns in epochs, each is told with its loss in training and validation."""
+    for figures in model.epochs:
+        assert {"train_loss", "valid_loss"} <= set(figures)
+        assert np.isfinite(list(figures.values())).all()
+    if "max_epochs" in model.config.model:
+        assert 1 < len(model.epochs) <= MOST_EPOCHS
+
+
+def check_it_is_better_than_a_guess(model: FittedModel) -> None:
+    """On the hold-out it beats the most frequent class, or the mean."""
+    actual = model.holdout.answers(model.spec)
+    report = evaluate(model.spec, model.served(model.holdout.encoded(model.spec)), actual)
+    guess = np.bincount(actual).max() / len(actual) if model.spec.classes else 0.0
+    assert report.score > guess
+
+
+# answers
+
+
+def check_probabilities_sum_to_one_and_predictions_lie_in_their_interval(
+    model: FittedModel,
+) -> None:
+    """Answers have the contract's shape, are finite, and are what they say they are."""
+    for name, answer in model.forms:
+        answers = np.asarray(answer(model.encoded))
+        assert answers.shape == (len(model.encoded), len(model.spec.answer_names)), name
+        assert np.isfinite(answers).all(), name
+        if model.spec.classes:
+            assert (answers >= -1e-6).all() and (answers <= 1 + 1e-6).all(), name  # float32
+            np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5, err_msg=name)
+        else:
+            prediction, lower, upper = answers.T
+            assert (lower < prediction).all() and (prediction < upper).all(), name
+
+
+def check_a_row_is_answered_alone_as_in_a_batch(model: FittedModel) -> None:
+    """Neither the other rows nor their order change an answer."""
+    order = np.random.default_rng(0).permutation(len(model.encoded))
+    for name, answer in model.forms:
+        batch = answer(model.encoded)
+        scale = np.abs(batch).max()
+        close: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6 * scale, "err_msg": name}
+        np.testing.assert_allclose(answer(model.encoded[order]), batch[order], **close)
+        for row in order[:10]:
+            np.testing.assert_allclose(answer(model.encoded[[row]])[0], batch[row], **close)
+
+
+def check_served_answers_as_native(model: FittedModel) -> None:
+    """The gate of parity accepts, on all rows."""
+    parity = Parity.of(model.native(model.encoded), model.served(model.encoded), model.spec)
+    verdict = gates.parity("parity", parity)
+    assert verdict.accepted, verdict.reason
+
+
+def check_served_answers_as_native_at_edges(model: FittedModel) -> None:
+    """The gate of parity accepts where two models that are equal on data may differ."""
+    edges = edge_rows(model.native, model.encoded, model.spec, random_state=0)
+    if len(edges):
+        parity = Parity.of(model.native(edges), model.served(edges), model.spec)
+        verdict = gates.parity("parity_at_edges", parity)
+        assert verdict.accepted, verdict.reason
+
+
+# the package
+
+
+def check_what_is_served_takes_and_gives_what_the_contract_says(model: FittedModel) -> None:
+    """One input of float32 rows, or of text; probabilities, or a value with its interval."""
+    path = ModelPackage(model.package).served
+    if path.suffix != ".onnx":
+        return
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    given = {output.name: output for output in session.get_outputs()}
+    text = isinstance(model.spec.inputs[0], Text)
+    assert taken.type == ("tensor(string)" if text else "tensor(float)")
+    assert (taken.name, taken.shape[1]) == ("inputs", model.spec.width)
+    assert isinstance(taken.shape[0], str | None), "the number of rows is fixed"
+    names = ("probabilities",) if model.spec.classes else model.spec.answer_names
+    assert set(names) <= set(given)
+    assert {given[name].type for name in names} == {"tensor(float)"}
+
+
+def check_the_package_round_trips(model: FittedModel) -> None:
+    """Native and served model answer the same after they have been written and read."""
+    package, some = ModelPackage(model.package), model.encoded[:50]
+    native = answers_of(package.load_native(), model.spec)
+    served = load_served(package.served, model.spec)
+    np.testing.assert_array_equal(native(some), model.native(some))
+    np.testing.assert_array_equal(served(some), model.served(some))
+
+
+def check_golden_rows_are_answered_again(model: FittedModel) -> None:
+    """The requests in the package keep the contract and are answered as recorded."""
+    golden = ModelPackage(model.package).read_json("golden.json")
+    replay_golden(model.spec, model.served, golden)
+    assert golden["rows"] == as_json(model.holdout.rows()[:3])
+
+
+RULES: list[Callable[[FittedModel], None]] = [
+    rule for name, rule in globals().items() if name.startswith("check_") and name != "check_data"
+]
+
+
+def as_json(data: Any) -> Any:
+    """What arrives when this is sent as JSON."""
+    return json.loads(json.dumps(data, allow_nan=False))
+
+
+def encoded_with(model: FittedModel, place: int, value: Any) -> np.ndarray | str:
+    """A hold-out row with another value at one place, or the words with which it is refused.
+
+    Asserts that requests, columns, and a frame of several rows all say the same.
+    """
+    row, names = model.row, model.spec.input_names
+    row[place] = value
+    columns: dict[str, Any] = {name: [item] for name, item in zip(names, row, strict=True)}
+    # in a frame of training data values of one column have neighbours of their own type
+    two = model.holdout.inputs.iloc[[0, 0]].astype(object).reset_index(drop=True)
+    two[names[place]] = pd.Series([value, model.row[place]], dtype=object)
+    said = []
+    for encode in (
+        lambda: model.spec.encode_rows([row]),
+        lambda: model.spec.encode(columns),
+        lambda: model.spec.encode(two)[:1],
+    ):
+        try:
+            said.append(encode())
+        except InputError as error:
+            said.append(str(error))
+    for other in said[1:]:
+        np.testing.assert_array_equal(other, said[0])
+    return said[0]
+
+
+def assert_answered(model: FittedModel, encoded: np.ndarray) -> None:
+    """Both forms answer a row, finitely and alike."""
+    answers = [np.asarray(answer(encoded)) for _, answer in model.forms]
+    assert np.isfinite(answers[0]).all()
+    verdict = gates.parity("parity", Parity.of(*answers, model.spec))
+    assert verdict.accepted, verdict.reason

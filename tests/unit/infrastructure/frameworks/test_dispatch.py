@@ -1,0 +1,175 @@
+"""Every estimator is trained and exported by the adapter of its library; regressions get intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from domain.errors import ExportError
+from domain.estimators.conformal import ConformalRegressor
+from domain.models import iris
+from infrastructure.frameworks import scikit_learn
+from infrastructure.frameworks.dispatch import Frameworks, framework_of
+from infrastructure.inference.loading import load_served
+from tests.kinds import KINDS, UNLIKE
+
+RENTS = KINDS["regression"]
+FLOWERS = iris.load()
+ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.answers(iris.SPEC)
+
+
+def ignored(*_: Any) -> None:
+    """Takes figures of epochs."""
+
+
+def unknown(rows: np.ndarray) -> np.ndarray:
+    """A step that is not scikit-learn's."""
+    return rows
+
+
+class Alone:
+    """An estimator of no library."""
+
+
+@pytest.mark.parametrize("estimator", [Ridge(), make_pipeline(Ridge()), Alone()])
+def test_what_is_of_no_other_library_is_scikit_learns(estimator: Any) -> None:
+    assert framework_of(estimator) is scikit_learn
+
+
+def test_skorch_estimators_are_pytorchs() -> None:
+    pytest.importorskip("torch")
+    network = pytest.importorskip("domain.estimators.torch_network").TorchClassifier
+    assert framework_of(network(None)).__name__ == "infrastructure.frameworks.pytorch"
+
+
+def test_keras_wrappers_are_kerass() -> None:
+    pytest.importorskip("tensorflow")
+    network = pytest.importorskip("domain.estimators.keras_network")
+    wrappers = pytest.importorskip("keras.wrappers")
+    assert network
+    estimator = wrappers.SKLearnClassifier(lambda X, y: None)
+    assert framework_of(estimator).__name__ == "infrastructure.frameworks.keras"
+
+
+def test_a_classifier_is_fitted_by_its_framework() -> None:
+    forest = iris.build(5, 3, 2, 1, 0)
+    Frameworks().fit(forest, ROWS, SPECIES, ignored)
+    assert forest.score(ROWS, SPECIES) > 0.9
+
+
+def test_a_regression_is_fitted_with_its_interval_and_reports_nothing() -> None:
+    told: list[Any] = []
+    estimator = ConformalRegressor(RENTS.build(), 0.8)
+    dataset = RENTS.load()
+    Frameworks().fit(
+        estimator,
+        dataset.encoded(RENTS.SPEC),
+        dataset.answers(RENTS.SPEC),
+        lambda *figures: told.append(figures),
+    )
+    assert estimator.half_width_ > 0
+    assert not told
+
+
+def test_the_outputs_of_a_regression_are_prediction_lower_and_upper(
+    fitted: Callable[[str], Any], tmp_path: Path
+) -> None:
+    Frameworks().export(fitted("regression"), RENTS.SPEC, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model)
+    assert [output.name for output in model.graph.output] == ["prediction", "lower", "upper"]
+    for output in model.graph.output:
+        rows, columns = output.type.tensor_type.shape.dim
+        assert output.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        assert not rows.HasField("dim_value")
+        assert columns.dim_value == 1
+
+
+def test_the_interval_that_is_served_is_that_of_the_regression(
+    fitted: Callable[[str], Any], tmp_path: Path
+) -> None:
+    estimator = fitted("regression")
+    Frameworks().export(estimator, RENTS.SPEC, tmp_path / "model.onnx")
+    served = load_served(tmp_path / "model.onnx", RENTS.SPEC)
+    everything = RENTS.load().encoded(RENTS.SPEC)
+    for rows in (everything, everything[:1], RENTS.SPEC.encode_rows(UNLIKE["regression"])):
+        answers = served(rows)
+        assert answers.shape == (len(rows), 3)
+        assert answers.dtype == np.float32
+        np.testing.assert_allclose(answers, estimator.predict_interval(rows), rtol=1e-5)
+        half = np.float32(estimator.half_width_)
+        np.testing.assert_allclose(answers[:, 2] - answers[:, 1], 2 * half, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_every_kind_is_saved_and_read_back_without_unpickling(
+    fitted: Callable[[str], Any], kind: str, tmp_path: Path
+) -> None:
+    spec, estimator = KINDS[kind].SPEC, fitted(kind)
+    Frameworks().save(estimator, spec, tmp_path / "model.skops")
+    rows = spec.encode_rows(UNLIKE[kind])
+    answers = estimator.predict_proba if spec.classes else estimator.predict_interval
+    np.testing.assert_allclose(
+        load_served(tmp_path / "model.skops", spec)(rows), answers(rows), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RandomForestClassifier(3),
+        GradientBoostingClassifier(n_estimators=3),
+        HistGradientBoostingClassifier(max_iter=3),
+        KNeighborsClassifier(),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_estimators_that_keep_compiled_parts_are_served_natively_too(
+    estimator: Any, tmp_path: Path
+) -> None:
+    Frameworks().save(estimator.fit(ROWS, SPECIES), iris.SPEC, tmp_path / "model.skops")
+    np.testing.assert_allclose(
+        load_served(tmp_path / "model.skops", iris.SPEC)(ROWS),
+        estimator.predict_proba(ROWS),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("step", [unknown, lambda rows: rows, print])
+def test_what_holds_more_than_scikit_learns_types_is_not_saved_to_be_served(
+    step: Any, tmp_path: Path
+) -> None:
+    estimator = make_pipeline(FunctionTransformer(step), LogisticRegression())
+    with pytest.raises(ExportError, match="only what is made of scikit-learn's estimators"):
+        Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
+
+
+def test_what_skops_cannot_write_is_refused_with_its_reason(tmp_path: Path) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    estimator = FunctionTransformer(kw_args={"endless": endless})
+    with pytest.raises(ExportError, match="skops cannot write FunctionTransformer"):
+        Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
+
+
+def test_what_cannot_be_exported_inside_a_regression_is_refused(tmp_path: Path) -> None:
+    dataset = RENTS.load()
+    estimator = ConformalRegressor(make_pipeline(FunctionTransformer(unknown), RENTS.build()), 0.8)
+    estimator.fit(dataset.encoded(RENTS.SPEC), dataset.answers(RENTS.SPEC))
+    with pytest.raises(ExportError, match="skl2onnx cannot export Pipeline"):
+        Frameworks().export(estimator, RENTS.SPEC, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

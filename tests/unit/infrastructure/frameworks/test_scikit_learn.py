@@ -1,0 +1,155 @@
+"""The exported estimator answers what scikit-learn's does, where rounding to float32 matters too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from domain.errors import ExportError
+from domain.models import iris
+from domain.models.contract import ModelSpec, Number, Quantity
+from infrastructure.frameworks import scikit_learn
+from infrastructure.inference.onnx_runtime import load_onnx
+from tests.kinds import KINDS, UNLIKE
+
+TOLERANCE = 1e-5
+FLOWERS = iris.load()
+ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.answers(iris.SPEC)
+
+
+def exported(estimator: Any, spec: ModelSpec, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The estimator by way of ONNX."""
+    scikit_learn.export(estimator, spec, folder / "model.onnx")
+    return load_onnx(folder / "model.onnx", spec)
+
+
+def rows_beside_splits(forest: RandomForestClassifier, rng: np.random.Generator) -> np.ndarray:
+    """Rows with one input at a split point of the forest, and at the float32 on each side of it."""
+    rows = []
+    for tree in (estimator.tree_ for estimator in forest.estimators_):
+        splits = tree.feature >= 0
+        for feature, threshold in zip(tree.feature[splits], tree.threshold[splits]):
+            point = np.float32(threshold)
+            for value in (np.nextafter(point, np.float32(0)), point, np.nextafter(point, np.inf)):
+                row = rng.uniform(0.1, 8, 4).astype(np.float32)
+                row[feature] = value
+                rows.append(row)
+    return np.array(rows, np.float32)
+
+
+def test_fitting_learns_and_reports_no_epochs() -> None:
+    told: list[Any] = []
+    estimator = iris.build(10, 5, 2, 1, 0)
+    scikit_learn.fit(estimator, ROWS, SPECIES, lambda *figures: told.append(figures))
+    assert estimator.score(ROWS, SPECIES) > 0.95
+    assert not told
+
+
+def test_random_rows_get_the_same_answers(forest: RandomForestClassifier, onnx_file: Path) -> None:
+    rows = np.random.default_rng(0).uniform(0.1, 30, (2000, 4)).astype(np.float32)
+    rows[:1000] = rows[:1000] / 4  # where the flowers are
+    np.testing.assert_allclose(
+        load_onnx(onnx_file, iris.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
+    )
+
+
+def test_rows_beside_split_points_fall_on_the_same_side(
+    forest: RandomForestClassifier, onnx_file: Path
+) -> None:
+    rows = rows_beside_splits(forest, np.random.default_rng(0))
+    assert len(rows) > 200
+    np.testing.assert_allclose(
+        load_onnx(onnx_file, iris.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
+    )
+
+
+def test_every_flower_gets_the_same_answer(forest: RandomForestClassifier, onnx_file: Path) -> None:
+    np.testing.assert_allclose(
+        load_onnx(onnx_file, iris.SPEC)(ROWS), forest.predict_proba(ROWS), atol=TOLERANCE
+    )
+
+
+def test_the_model_takes_any_number_of_float_rows_of_the_contracts_width(onnx_file: Path) -> None:
+    (given,) = onnx.load(onnx_file).graph.input
+    rows, inputs = given.type.tensor_type.shape.dim
+    assert given.name == "inputs"
+    assert given.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert not rows.HasField("dim_value")
+    assert inputs.dim_value == iris.SPEC.width
+
+
+def test_probabilities_are_one_array_and_the_only_output(onnx_file: Path) -> None:
+    (probabilities,) = onnx.load(onnx_file).graph.output
+    assert probabilities.name == "probabilities"
+    assert probabilities.type.WhichOneof("value") == "tensor_type"
+
+
+@pytest.mark.parametrize("kind", ["categories", "tensor", "text"])
+def test_a_classifier_of_every_kind_of_input_answers_the_same(
+    fitted: Callable[[str], Any], kind: str, tmp_path: Path
+) -> None:
+    spec = KINDS[kind].SPEC
+    served = exported(fitted(kind), spec, tmp_path)
+    for rows in (KINDS[kind].load().encoded(spec), spec.encode_rows(UNLIKE[kind])):
+        np.testing.assert_allclose(served(rows), fitted(kind).predict_proba(rows), atol=TOLERANCE)
+
+
+def test_a_text_goes_in_as_a_string(fitted: Callable[[str], Any], tmp_path: Path) -> None:
+    exported(fitted("text"), KINDS["text"].SPEC, tmp_path)
+    (given,) = onnx.load(tmp_path / "model.onnx").graph.input
+    assert given.type.tensor_type.elem_type == onnx.TensorProto.STRING
+    assert given.type.tensor_type.shape.dim[1].dim_value == 1
+
+
+def test_a_regression_answers_its_prediction_only(tmp_path: Path) -> None:
+    spec = ModelSpec("m", tuple(Number(n, "", 0, 9, nullable=True) for n in "abc"), Quantity("y"))
+    rows = np.random.default_rng(0).uniform(0, 9, (50, 3)).astype(np.float32)
+    rows[::7, 1] = np.nan
+    estimator = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), Ridge())
+    estimator.fit(rows, np.nan_to_num(rows) @ [1, 2, 3])
+    scikit_learn.export(estimator, spec, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    assert [output.name for output in model.graph.output] == ["prediction"]
+    (answers,) = ReferenceEvaluator(model).run(None, {"inputs": rows})
+    assert answers.shape == (50, 1)
+    np.testing.assert_allclose(answers[:, 0], estimator.predict(rows), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(max_iter=500),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        HistGradientBoostingClassifier(max_iter=5),
+    ],
+    ids=["logistic", "pipeline", "boosting"],
+)
+def test_other_kinds_of_estimators_are_exported_too(estimator: Any, tmp_path: Path) -> None:
+    estimator.fit(ROWS, SPECIES)
+    np.testing.assert_allclose(
+        exported(estimator, iris.SPEC, tmp_path)(ROWS),
+        estimator.predict_proba(ROWS),
+        atol=TOLERANCE,
+    )
+
+
+class Oracle(ClassifierMixin, BaseEstimator):
+    """An estimator that skl2onnx knows nothing of."""
+
+
+def test_an_estimator_without_converter_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="skl2onnx cannot export Oracle: "):
+        scikit_learn.export(Oracle(), iris.SPEC, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
