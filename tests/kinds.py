@@ -66,6 +66,15 @@ def _logistic(inverse_penalty: float = 0.01) -> Any:
     return LogisticRegression(C=inverse_penalty)
 
 
+def _parcels() -> Dataset:
+    images = _images()
+    weights = np.random.default_rng(3).uniform(0, 30, _ROWS).round(2)
+    inputs = pd.DataFrame({"weight": weights, "image": images.inputs["image"]})
+    inputs["box"] = np.where(weights > 20, "large", "small")
+    heavy = np.where((weights > 15) | (images.target == "bright"), "dear", "cheap")
+    return Dataset("parcels", "made here", inputs, pd.Series(heavy, name="price"))
+
+
 def _reviews() -> Dataset:
     words = ("awful dull", "lovely fine", "so so")
     opinions = ("bad", "good", "unsure")
@@ -116,6 +125,20 @@ KINDS: dict[str, CatalogModel] = {
         load=_images,
         build=_logistic,
     ),
+    "mixed": SimpleNamespace(
+        SPEC=ModelSpec(
+            "parcels",
+            (
+                Number("weight", "kg", 0, 30),
+                Tensor("image", (3, 4), 0, 16),
+                Category("box", ("small", "large")),
+            ),
+            Classes(("cheap", "dear"), "price"),
+            "Whether a parcel is dear.",
+        ),
+        load=_parcels,
+        build=_forest,
+    ),
     "text": SimpleNamespace(
         SPEC=ModelSpec(
             "reviews",
@@ -133,5 +156,6 @@ UNLIKE: dict[str, Sequence[Sequence[Any]]] = {
     "regression": ((None, None, "true"), (50, "south", "false"), (50.5, "west", True)),
     "categories": ((600, "basic"), (0, "plus")),
     "tensor": (([[0, 0, 0, 0]] * 3,), ([[16.0] * 4] * 3,)),
+    "mixed": ((0, [[16.0] * 4] * 3, "large"), (30, [[0, 0, 0, 0]] * 3, "small")),
     "text": (("dull and awful",), ("",)),
 }

@@ -14,9 +14,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 
+from shared.paths import ROOT
 from shared.quiet import silenced
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it writes after the import
+os.environ.setdefault("KERAS_HOME", str(ROOT / ".keras"))  # else it writes into the home
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever ~/.keras/keras.json says
 # pylint: disable=wrong-import-position
 with silenced():

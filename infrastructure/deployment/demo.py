@@ -16,11 +16,17 @@ from typing import Any
 
 from application.inference.protocols.schema import truth_names
 from domain.errors import DeploymentError, MlopsError
-from infrastructure.deployment.local import Golden, LocalEnvironment, golden_of
+from infrastructure.deployment.local import (
+    HEARING_SECONDS,
+    Golden,
+    LocalEnvironment,
+    golden_of,
+)
 from shared.console import fail, show_step
 from shared.settings import Settings
 
 PATIENCE_SECONDS = 5.0
+COUNTERS = ("ml_predictions_total", "ml_transcriptions_total")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _demonstrate(url: str, golden: Golden) -> None:
     before = read_metrics(url)
+    if golden.recording:
+        path, recording, kind = golden.request
+        heard = json.loads(_get(f"{url}{path}", recording, kind, HEARING_SECONDS))
+        show_step("asked", f"POST {path} {golden.recording.name}")
+        show_step("answer", f"{heard['text'][:200]!r}, language {heard['language']}")
+        _show_change(url, before)
+        return
     row = golden.rows[0]
     answer = _post(f"{url}/predict", [row])
     prediction = answer["predictions"][0]
@@ -55,6 +68,10 @@ def _demonstrate(url: str, golden: Golden) -> None:
     recorded = _post(f"{url}/feedback", feedback)
     truth = recorded[actual] if golden.spec.classes else f"{recorded[actual]:g}"
     show_step("feedback", f"it was {truth}: {recorded['status']}")
+    _show_change(url, before)
+
+
+def _show_change(url: str, before: dict[str, float]) -> None:
     changed = _wait_for_change(url, before)
     for name, value in changed.items():
         was = before.get(name)
@@ -78,7 +95,7 @@ def _wait_for_change(url: str, before: dict[str, float]) -> dict[str, float]:
     while time.monotonic() < deadline:
         after = read_metrics(url)
         changed = {name: value for name, value in after.items() if before.get(name) != value}
-        if any(name.startswith("ml_predictions_total") for name in changed):
+        if any(name.startswith(COUNTERS) for name in changed):
             return changed
         time.sleep(0.05)
     raise DeploymentError(f"the prediction does not show in {url}/metrics")
@@ -102,10 +119,12 @@ def read_metrics(url: str) -> dict[str, float]:
     return values
 
 
-def _get(url: str, body: bytes | None = None) -> bytes:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+def _get(
+    url: str, body: bytes | None = None, kind: str = "application/json", patience: float = 10
+) -> bytes:
+    request = urllib.request.Request(url, body, {"Content-Type": kind})
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:  # nosec B310: http only
+        with urllib.request.urlopen(request, timeout=patience) as response:  # nosec B310: http only
             content: bytes = response.read()
             return content
     except urllib.error.URLError as error:

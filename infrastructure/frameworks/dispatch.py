@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from application.ports import CurveReport, Framework
+from application.ports import CurveReport
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
 from domain.models.contract import ModelSpec
 from infrastructure.inference.native import foreign_types
 
-_ADAPTERS = {
-    "skorch": "pytorch",
-    "keras": "keras",
-}  # library of the estimator's class → module here
+# library of the estimator's class → module here
+_ADAPTERS = {"skorch": "pytorch", "keras": "keras"}
 
 
-def framework_of(estimator: Any) -> Framework:
+class Adapter(Protocol):
+    """A module of this folder, for one library; `application.ports.Framework` says more."""
+
+    def fit(
+        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+    ) -> None:
+        """Fit on encoded rows."""
+
+    def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path` as ONNX."""
+
+
+def framework_of(estimator: Any) -> Adapter:
     """The adapter of the library that an estimator belongs to; scikit-learn's where none is known."""
     libraries = [cls.__module__.partition(".")[0] for cls in type(estimator).__mro__]
     known = [_ADAPTERS[library] for library in libraries if library in _ADAPTERS]
     name = known[0] if known else "scikit_learn"
-    return cast(Framework, import_module(f"infrastructure.frameworks.{name}"))
+    return cast(Adapter, import_module(f"infrastructure.frameworks.{name}"))
 
 
 class Frameworks:
@@ -47,10 +57,11 @@ class Frameworks:
             ExportError: the estimator cannot be exported.
         """
         if isinstance(estimator, ConformalRegressor):
-            framework_of(estimator.estimator).export(estimator.estimator_, spec, path)
+            self.export(estimator.estimator_, spec, path)
             _add_interval(path, estimator.half_width_)
         else:
-            framework_of(estimator).export(estimator, spec, path)
+            steps = getattr(estimator, "steps", None)  # a pipeline is exported by what ends it
+            framework_of(steps[-1][1] if steps else estimator).export(estimator, spec, path)
 
     def save(self, estimator: Any, _spec: ModelSpec, path: Path) -> None:
         """Write `path` with skops, which reads it back without unpickling anything.

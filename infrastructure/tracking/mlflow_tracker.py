@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from application.ports import RegisteredVersion, TrainingRecord
-from domain.models.contract import Category, ModelSpec, Number, Tensor, as_word
+from domain.models.contract import Category, Input, ModelSpec, Number, Tensor, as_word
 from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.paths import ROOT
 
@@ -253,8 +253,8 @@ class _Example:
 
 def _example(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> _Example:
     if isinstance(spec.inputs[0], Tensor) and len(spec.inputs) == 1:
-        tensors = {"inputs": [row[0] for row in rows]}
-        return _Example(tensors, tensors, {"type": "ndarray"})
+        tensors = [row[0] for row in rows]
+        return _Example(tensors, {"inputs": tensors}, {"type": "ndarray"})
     words = [isinstance(item, Category) for item in spec.inputs]  # MLflow's strings are strict
     data = [
         [as_word(v) if word and v is not None else v for v, word in zip(row, words)] for row in rows
@@ -276,14 +276,22 @@ def _signature(spec: ModelSpec) -> ModelSignature:
     else:
         inputs = Schema(
             [
-                ColSpec(
-                    DataType.double if isinstance(item, Number) else DataType.string,
-                    item.name,
-                    required=not item.nullable,
-                )
+                ColSpec(_column_type(item), item.name, required=not item.nullable)
                 for item in spec.inputs
             ]
         )
     labels = [ColSpec(DataType.string, "prediction")] if spec.classes else []
     answers = [ColSpec(DataType.float, name) for name in spec.answer_names]
     return ModelSignature(inputs, Schema([*labels, *answers]))
+
+
+def _column_type(item: Input) -> Any:
+    from mlflow.types import DataType
+    from mlflow.types.schema import Array
+
+    if isinstance(item, Number | Tensor):
+        kind: Any = DataType.double
+        for _ in item.shape if isinstance(item, Tensor) else ():
+            kind = Array(kind)
+        return kind
+    return DataType.string

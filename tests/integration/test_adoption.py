@@ -36,7 +36,12 @@ def fixture_copy(tmp_path: Path) -> Home:
         if (ROOT / name).exists():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, clone / name)
-    (clone / ".venv").symlink_to(ROOT / ".venv")
+    (clone / ".venv").mkdir()
+    for part in (ROOT / ".venv").iterdir():
+        (clone / ".venv" / part.name).symlink_to(part)
+    for installed in (".core", ".dev"):  # nothing is installed from here into the shared environment
+        (clone / ".venv" / installed).unlink(missing_ok=True)
+        (clone / ".venv" / installed).touch()
     place = Home(tmp_path / "home", clone)
     for command in (
         ("init", "-q"),
@@ -50,7 +55,7 @@ def fixture_copy(tmp_path: Path) -> Home:
 def touched(place: Home) -> set[str]:
     """Files of the copy that are new or changed."""
     status = place.run("git", "status", "--porcelain", "--untracked-files=all").stdout
-    return {line[3:] for line in status.splitlines()} - {".venv"}
+    return {line[3:] for line in status.splitlines()}
 
 
 def make(place: Home, *arguments: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from application.training.config import TrainingConfig, config_path
 from domain.data.dataset import Dataset
@@ -29,8 +30,8 @@ GetFitted = Callable[[str], FittedModel]
 
 
 @pytest.fixture(scope="session", name="fitted")
-def _fitted(tmp_path_factory: pytest.TempPathFactory) -> GetFitted:
-    """A model by its name, fitted once."""
+def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetFitted]:
+    """A model by its name, fitted once; on one thread, since threads for few rows only wait."""
 
     @cache
     def get(name: str) -> FittedModel:
@@ -42,7 +43,8 @@ def _fitted(tmp_path_factory: pytest.TempPathFactory) -> GetFitted:
             model_of(name), cheap(TrainingConfig.read(config_path(name))), folder
         )
 
-    return get
+    with threadpool_limits(1):
+        yield get
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__.removeprefix("check_"))

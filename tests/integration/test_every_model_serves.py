@@ -1,0 +1,161 @@
+"""Every model of the catalog goes through make's chain, and its Bento answers over HTTP."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from application.ports import Model
+from application.training.config import TrainingConfig, config_path
+from domain.data.dataset import Dataset
+from domain.evaluation.answers import answers_of
+from domain.evaluation.parity import Parity
+from domain.models import catalog
+from domain.models.contract import ModelSpec
+from infrastructure.packaging.model_package import ModelPackage
+from tests.model_checks import as_json, model_of
+from tests.served import Home, serve
+
+TRAINING_LIBRARIES = ("torch", "skorch", "tensorflow", "keras", "scikit-learn", "joblib", "mlflow")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that make has trained, judged and built, served by one worker.
+
+    Attributes:
+        holdout: the rows that its package says it has never seen.
+        native: the native model of its package.
+    """
+
+    spec: ModelSpec
+    holdout: Dataset
+    native: Model
+    bento: Path
+    url: str
+
+    def post(self, path: str, data: Any) -> httpx.Response:
+        """Send one request."""
+        return httpx.post(f"{self.url}{path}", json=data, timeout=30)
+
+    def answers(self, path: str, data: Any) -> np.ndarray:
+        """Answers of shape (n_rows, n_answers), by the contract's `answer_names`."""
+        answer = self.post(path, data)
+        assert answer.status_code == 200, answer.text
+        rows = answer.json()["predictions"]
+        names, classes = self.spec.answer_names, self.spec.classes
+        return np.array([[(r["probabilities"] if classes else r)[n] for n in names] for r in rows])
+
+
+@pytest.fixture(scope="module", name="get_served")
+def _get_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ServedModel]]:
+    """A served model by its name, made once."""
+    home = Home(tmp_path_factory.mktemp("every_model"))
+    with ExitStack() as stack:
+
+        @cache
+        def get(name: str) -> ServedModel:
+            model, config = model_of(name), TrainingConfig.read(config_path(name))
+            done = home.make("bento-build", f"MODEL={name}")
+            assert done.returncode == 0, done.stdout + done.stderr
+            receipts = home.folder / "build" / name
+            trained = json.loads((receipts / "train.json").read_text(encoding="utf-8"))
+            package = ModelPackage(Path(trained["package"]))
+            dataset = model.load(**config.load_arguments(model))
+            unseen = np.isin(dataset.row_hashes, package.read_json("holdout.json")["holdout"])
+            bento, place = receipts / "bento", home.folder / f"serve_{name}"
+            return ServedModel(
+                model.SPEC,
+                dataset.take(unseen),
+                answers_of(package.load_native(), model.SPEC),
+                bento,
+                stack.enter_context(serve(bento, place, workers=1)),
+            )
+
+        yield get
+
+
+@pytest.fixture(name="served", params=catalog.names())
+def _served(
+    request: pytest.FixtureRequest, get_served: Callable[[str], ServedModel]
+) -> ServedModel:
+    if model_of(request.param).SPEC.task == "transcription":
+        pytest.skip("a recording is no row: transcription has tests of its own")
+    return get_served(request.param)
+
+
+def test_http_answers_as_the_native_model_does_on_the_whole_hold_out(served: ServedModel) -> None:
+    native = served.native(served.holdout.encoded(served.spec))
+    parity = Parity.of(native, served.answers("/predict", served.holdout.rows()), served.spec)
+    assert parity.rows == len(served.holdout) > 20
+    assert parity.largest_difference <= 1e-5
+    assert parity.different_classes == 0
+
+
+def test_a_row_is_answered_alone_and_by_names_as_in_a_batch(served: ServedModel) -> None:
+    rows = as_json(served.holdout.rows()[:5])
+    batch = served.answers("/predict", rows)
+    for row, expected in zip(rows, batch, strict=True):
+        named = dict(zip(served.spec.input_names, row, strict=True))
+        for path, data in (
+            ("/predict", [row]),
+            ("/predict_json", named),
+            ("/predict_json", dict(reversed(named.items()))),
+            ("/predict_json", {"instances": [named]}),
+        ):
+            np.testing.assert_allclose(
+                served.answers(path, data)[0], expected, rtol=1e-5, atol=1e-6
+            )
+
+
+def test_the_examples_of_the_openapi_document_are_accepted(served: ServedModel) -> None:
+    document = httpx.get(f"{served.url}/docs.json").json()
+    assert served.spec.description in document["info"]["description"]
+    for path in ("/predict", "/predict_json"):
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        answers = served.answers(path, body["schema"]["example"])
+        assert answers.shape[1] == len(served.spec.answer_names)
+        assert np.isfinite(answers).all()
+
+
+def test_a_value_that_breaks_the_contract_is_refused_by_name(served: ServedModel) -> None:
+    row = as_json(served.holdout.rows()[0])
+    for place, item in enumerate(served.spec.inputs):
+        wrong: list[Any] = [{}, [[[[1]]]], "nothing of the kind"]
+        wrong += [] if item.nullable else [None]
+        for value in wrong:
+            bad = [*row[:place], value, *row[place + 1 :]]
+            refused = served.post("/predict", [row, bad])
+            assert refused.status_code == 422, (item.name, value, refused.text)
+            assert refused.json()["error"]
+
+
+def test_a_missing_value_is_answered_as_the_native_model_does(served: ServedModel) -> None:
+    row = as_json(served.holdout.rows()[0])
+    for place, item in enumerate(served.spec.inputs):
+        if item.nullable:
+            without = [*row[:place], None, *row[place + 1 :]]
+            native = served.native(served.spec.encode_rows([without]))
+            answers = served.answers("/predict", [without])
+            np.testing.assert_allclose(answers, native, rtol=1e-4, atol=1e-5)
+            assert math.isfinite(answers.sum())
+
+
+def test_the_bento_holds_onnx_runtime_and_nothing_that_trains(served: ServedModel) -> None:
+    requirements = (
+        (served.bento / "env/python/requirements.txt").read_text(encoding="utf-8").lower()
+    )
+    assert "onnxruntime" in requirements
+    assert not [name for name in TRAINING_LIBRARIES if f"{name}==" in requirements]
+    assert list(served.bento.rglob("model.onnx"))
+    assert not list(served.bento.rglob("model.joblib"))
