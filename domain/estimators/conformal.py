@@ -52,6 +52,7 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
             raise DataError(
                 f"{len(rows)} rows are too few for intervals that hold {self.coverage:g}"
             )
+        # pylint: disable=attribute-defined-outside-init  # scikit-learn's convention
         folds = KFold(self.folds, shuffle=True, random_state=self.random_state)
         predicted = cross_val_predict(clone(self.estimator), rows, target, cv=folds)
         errors = np.abs(np.asarray(target) - np.asarray(predicted).reshape(-1))

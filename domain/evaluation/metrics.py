@@ -1,4 +1,4 @@
-"""Quality of a model on rows whose truth is known; numpy only, since the serving image uses it too."""
+"""Quality of a model on rows whose truth is known; numpy only, since the server uses it too."""
 
 from __future__ import annotations
 

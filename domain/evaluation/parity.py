@@ -11,6 +11,7 @@ from domain.models.contract import ModelSpec, Number, Tensor
 
 Answers = Callable[[np.ndarray], np.ndarray]
 _BITS = 32  # bisections that separate any two float32
+_TIE = 2.0**-20  # eight times the rounding of a float32 near 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Parity:
             return cls(len(native), float(difference.max()) / scale, 0)
         best, other = native.argmax(axis=1), exported.argmax(axis=1)
         each = np.arange(len(native))
-        different = native[each, best] - native[each, other] > np.finfo(np.float32).eps * 8
+        different = native[each, best] - native[each, other] > _TIE
         return cls(len(native), float(difference.max()), int(different.sum()))
 
 
@@ -83,15 +84,7 @@ def edge_rows(
         changed[each, columns] = _float(ordinals)
         return changed
 
-    at_low, at_high = model(moved(low)), model(moved(high))
-    for _ in range(_BITS):
-        middle = (low + high) // 2
-        at_middle = model(moved(middle))
-        left = np.abs(at_middle - at_low).sum(axis=1) >= np.abs(at_high - at_middle).sum(axis=1)
-        left &= np.abs(high - low) > 1
-        right = ~left & (np.abs(high - low) > 1)
-        high, at_high = np.where(left, middle, high), np.where(left[:, None], at_middle, at_high)
-        low, at_low = np.where(right, middle, low), np.where(right[:, None], at_middle, at_low)
+    low, high = _jumps(lambda ordinals: model(moved(ordinals)), low, high)
     ends = [base.copy(), base.copy()]
     for end, limits in zip(ends, _ranges(spec), strict=True):
         end[each, columns] = limits[columns]
@@ -99,6 +92,20 @@ def edge_rows(
     missing[each, columns] = np.nan
     nullable = np.repeat([i.nullable for i in spec.inputs], [i.width for i in spec.inputs])
     return np.concatenate([moved(low), moved(high), *ends, missing[nullable[columns]]])
+
+
+def _jumps(model: Answers, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours, or equals, between `low` and `high` where the answer jumps; shape (n,) each."""
+    at_low, at_high = model(low), model(high)
+    for _ in range(_BITS):
+        middle = (low + high) // 2
+        at_middle = model(middle)
+        left = np.abs(at_middle - at_low).sum(axis=1) >= np.abs(at_high - at_middle).sum(axis=1)
+        left &= np.abs(high - low) > 1
+        right = ~left & (np.abs(high - low) > 1)
+        high, at_high = np.where(left, middle, high), np.where(left[:, None], at_middle, at_high)
+        low, at_low = np.where(right, middle, low), np.where(right[:, None], at_middle, at_low)
+    return low, high
 
 
 def _ranges(spec: ModelSpec) -> np.ndarray:

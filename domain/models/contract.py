@@ -1,7 +1,7 @@
 """The contract of a model: what goes in and what comes out.
 
-Input checks, the MLflow signature, the service's schema, the drift monitors, the golden requests and
-the card are derived from it. It needs numpy only, since it travels into the serving image.
+Input checks, the MLflow signature, the service's schema, the drift monitors, the golden requests
+and the card are derived from it. It needs numpy only, since it travels into the serving image.
 
 What a model gets is one array of shape (n_rows, width): float32, with categories as their position
 in the contract, tensors flattened in C order and missing values as NaN; or, for text, strings.

@@ -26,7 +26,8 @@ class ServedModel:
         """Answers of shape (n_rows, …): ``prediction``, and probabilities or the interval.
 
         Args:
-            data: frame with a column for each input, or array of shape (n_rows, …tensor).
+            data: frame with a column for each input that must be there, or array of shape
+                (n_rows, …tensor).
             params: none are known.
 
         Raises:
@@ -36,6 +37,9 @@ class ServedModel:
         spec = self._spec
         if isinstance(data, np.ndarray) and isinstance(spec.inputs[0], Tensor):
             data = {spec.inputs[0].name: data}
+        if isinstance(data, pd.DataFrame):  # the signature lets what may be missing be left out
+            absent = [i.name for i in spec.inputs if i.nullable and i.name not in data]
+            data = data.assign(**dict.fromkeys(absent))
         answers = self._model(spec.encode(data))
         frame = pd.DataFrame(answers, columns=list(spec.answer_names))
         if spec.classes:

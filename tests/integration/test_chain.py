@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
+from application.training.config import TrainingConfig
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOUS
 from infrastructure.tracking.mlflow_tracker import open_client
@@ -96,7 +97,11 @@ def test_the_package_holds_what_the_design_promises(home: Home) -> None:
     assert (
         provenance["lock_sha256"] == hashlib.sha256((ROOT / "poetry.lock").read_bytes()).hexdigest()
     )
-    assert provenance["config"] == json.loads(CONFIG.read_text(encoding="utf-8"))
+    written = json.loads(CONFIG.read_text(encoding="utf-8"))
+    assert TrainingConfig.model_validate(provenance["config"]) == TrainingConfig.read(CONFIG)
+    assert {key: provenance["config"][key] for key in ("model", "data", "version")} == {
+        key: written[key] for key in ("model", "data", "version")
+    }
     measured = package.read_json("metrics.json")
     assert 0 <= measured["parity_largest_difference"] < 1e-5
     assert measured["holdout_rows"] == 30
@@ -154,7 +159,7 @@ def test_the_same_data_and_seed_give_the_same_predictions(own: Home) -> None:
     rows = np.random.default_rng(0).uniform(0.1, 8, (500, 4)).astype(np.float32)
     answers = [package.load_native().predict_proba(rows) for package in (first, second)]
     np.testing.assert_array_equal(*answers)
-    assert first.onnx.read_bytes() == second.onnx.read_bytes()
+    assert first.served.read_bytes() == second.served.read_bytes()
     assert first.read_json("holdout.json") == second.read_json("holdout.json")
 
 
@@ -258,7 +263,7 @@ def test_the_registered_model_loads_and_predicts_through_mlflow(home: Home) -> N
     )
     done = home.python("-c", code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['label', 'probabilities'] True"
+    assert done.stdout.strip() == "['prediction', 'setosa', 'versicolor', 'virginica'] True"
 
 
 def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:

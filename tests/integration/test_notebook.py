@@ -118,10 +118,10 @@ def test_only_the_registered_model_has_seen_the_holdout(executed: Executed) -> N
 def test_the_registered_model_can_be_loaded_and_predicts(executed: Executed) -> None:
     (version,) = executed.client.search_model_versions("name = 'iris_classifier'")
     model = mlflow.pyfunc.load_model(f"models:/iris_classifier/{version.version}")
-    assert tuple(model.metadata.get_input_schema().input_names()) == SPEC.feature_names
+    assert tuple(model.metadata.get_input_schema().input_names()) == SPEC.input_names
     flowers = load()
     predicted = model.predict(flowers.inputs)
-    assert np.mean(predicted == flowers.codes(SPEC.classes)) > 0.9
+    assert np.mean(predicted == flowers.answers(SPEC)) > 0.9
 
 
 def test_nothing_lands_in_the_working_directory(executed: Executed) -> None:

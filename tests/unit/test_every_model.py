@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from application.training.config import TrainingConfig, config_path
 from domain.data.dataset import Dataset
@@ -65,6 +66,12 @@ def test_every_rule_says_what_it_asks_for() -> None:
 # a rule that cannot refuse is none
 
 
+def with_parts(model: FittedModel, **parts: Any) -> FittedModel:
+    """The same with another contract, data or estimator."""
+    whole = {name: getattr(model.model, name) for name in ("SPEC", "load", "build")}
+    return replace(model, model=SimpleNamespace(**{**whole, **parts}))
+
+
 def answering(change: Callable[[np.ndarray], Any]) -> Callable[[FittedModel], FittedModel]:
     """A change of what the served model answers."""
 
@@ -80,8 +87,7 @@ def taking(**changes: Any) -> Callable[[FittedModel], FittedModel]:
     def broken(model: FittedModel) -> FittedModel:
         first, *others = model.spec.inputs
         spec = replace(model.spec, inputs=(replace(first, **changes), *others))
-        changed = type("Changed", (), {**vars(model.model), "SPEC": spec})
-        return replace(model, model=changed)
+        return with_parts(model, SPEC=spec)
 
     return broken
 
@@ -93,15 +99,7 @@ def forgetful(model: FittedModel) -> FittedModel:
     def build(**parameters: Any) -> Any:
         return model.model.build(**{**parameters, "random_state": next(seeds)})
 
-    hints = {"build": staticmethod(_same_schema(build, model.model.build))}
-    changed = type("Changed", (), {**vars(model.model), **hints})
-    return replace(model, model=changed)
-
-
-def _same_schema(made: Callable[..., Any], like: Callable[..., Any]) -> Callable[..., Any]:
-    made.__wrapped__ = like  # type: ignore[attr-defined]  # what inspect.signature looks at
-    made.__annotations__ = like.__annotations__
-    return made
+    return with_parts(model, build=wraps(model.model.build)(build))  # with its parameters
 
 
 def seen_before(model: FittedModel) -> FittedModel:
@@ -115,8 +113,7 @@ def restless(model: FittedModel) -> FittedModel:
     def load() -> Dataset:
         return model.dataset.take(np.random.default_rng().permutation(len(model.dataset))[1:])
 
-    changed = type("Changed", (), {**vars(model.model), "load": staticmethod(load)})
-    return replace(model, model=changed)
+    return with_parts(model, load=load)
 
 
 def first_row_decides(model: FittedModel) -> FittedModel:
@@ -143,8 +140,7 @@ def one_input_more(model: FittedModel) -> FittedModel:
     """A contract with an input that the served model does not take."""
     further = replace(model.spec.inputs[0], name="another")
     spec = replace(model.spec, inputs=(*model.spec.inputs, further))
-    changed = type("Changed", (), {**vars(model.model), "SPEC": spec})
-    return replace(model, model=changed)
+    return with_parts(model, SPEC=spec)
 
 
 IN_BOUNDS = "probabilities_sum_to_one_and_predictions_lie_in_their_interval"

@@ -75,7 +75,7 @@ def _validate(options: argparse.Namespace) -> None:
         measure = figures.get("measure")
         quality = {measure: f"{figures[f'holdout_{measure}']:.4f}"} if measure else {}
         labels = {"owner": "mlops-template", "stage": "champion", **quality}
-        metadata = {"package_version": package.version, "threshold": threshold}
+        metadata = {"package_version": package.version, "threshold": str(threshold)}
         return add_package(package.folder, config.model_name, labels, metadata)
 
     tag, version = promote(package, verdicts, add_to_store, registry, config.model_name)

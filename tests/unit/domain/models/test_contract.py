@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -244,8 +244,9 @@ def test_an_unseen_word_counts_as_missing_where_the_contract_says_so() -> None:
 
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_a_missing_word_is_refused_where_none_may_be_missing(value: Any) -> None:
-    for unseen in ("refuse", "missing"):
-        category = Category("side", ("east", "west"), unseen=unseen)  # type: ignore[arg-type]
+    unseens: tuple[Literal["refuse", "missing"], ...] = ("refuse", "missing")
+    for unseen in unseens:
+        category = Category("side", ("east", "west"), unseen=unseen)
         assert refused_alone(category, value) == "row 0, side: a value is missing"
 
 

@@ -2,55 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from application.ports import FigureData
-from domain.evaluation.metrics import ClassificationReport
+from domain.evaluation.metrics import evaluate
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from domain.models.iris import SPEC
 from infrastructure.reporting.matplotlib_figures import draw_figures
+from tests.kinds import KINDS
 
-CLASSES = ("setosa", "versicolor", "virginica")
 IMPORTANCES = {"petal_width": 0.6, "petal_length": 0.4}
-ALL_FIGURES = ["confidence.png", "confusion_matrix.png", "feature_importance.png"]
+CURVES = {"train_loss": [1.0, 0.5, 0.3], "valid_loss": [1.1, 0.7, 0.8]}
+OF_CLASSES = ["confidence.png", "confusion_matrix.png"]
+OF_QUANTITIES = ["predictions.png", "residuals.png"]
+RENTS = KINDS["regression"].SPEC
 
 
-def data(importances: dict[str, float], actual: list[int]) -> FigureData:
+def flowers(
+    actual: list[int],
+    importances: Mapping[str, float] | None = None,
+    curves: Mapping[str, Sequence[float]] | None = None,
+) -> FigureData:
     """Six hold-out rows that are all taken for the class of their number modulo 3."""
-    predicted = np.arange(6) % 3
-    return FigureData(
-        CLASSES,
-        ClassificationReport.of(np.array(actual), predicted, 3),
-        importances,
-        np.eye(3)[predicted] * 0.7 + 0.1,
-        np.array(actual),
-    )
+    answers = np.eye(3)[np.arange(6) % 3] * 0.7 + 0.1
+    report = evaluate(SPEC, answers, np.array(actual))
+    return FigureData(SPEC, report, importances or {}, answers, np.array(actual), curves or {})
+
+
+def rents(
+    error: float,
+    importances: Mapping[str, float] | None = None,
+    curves: Mapping[str, Sequence[float]] | None = None,
+) -> FigureData:
+    """Thirty flats whose rents are predicted with an error that grows."""
+    predicted = np.linspace(500, 2000, 30)
+    answers = np.stack([predicted, predicted - 100, predicted + 100], axis=1)
+    actual = predicted + error * np.cos(np.arange(30))
+    report = evaluate(RENTS, answers, actual)
+    return FigureData(RENTS, report, importances or {}, answers, actual, curves or {})
+
+
+def drawn(data: FigureData, folder: Path) -> dict[str, bytes]:
+    """The files that are drawn; each is a PNG."""
+    folder.mkdir(exist_ok=True)
+    draw_figures(data, folder)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for content in files.values():
+        assert content.startswith(b"\x89PNG\r\n\x1a\n")
+        assert len(content) > 1000
+    return files
 
 
 @pytest.mark.parametrize(
-    ("importances", "actual", "figures"),
+    ("data", "figures"),
     [
-        (IMPORTANCES, [0, 1, 2, 0, 1, 1], ALL_FIGURES),
-        (IMPORTANCES, [0, 1, 2, 0, 1, 2], ALL_FIGURES),  # all right
-        (IMPORTANCES, [1, 2, 0, 1, 2, 0], ALL_FIGURES),  # all wrong
-        ({}, [0, 1, 2, 0, 1, 1], ALL_FIGURES[:2]),  # a model that knows no importances
+        (flowers([0, 1, 2, 0, 1, 1], IMPORTANCES), [*OF_CLASSES, "feature_importance.png"]),
+        (flowers([0, 1, 2, 0, 1, 2]), OF_CLASSES),  # all right
+        (flowers([1, 2, 0, 1, 2, 0]), OF_CLASSES),  # all wrong
+        (flowers([0, 1, 2, 0, 1, 1], None, CURVES), [*OF_CLASSES, "learning_curves.png"]),
+        (rents(80), OF_QUANTITIES),
+        (rents(0), OF_QUANTITIES),  # nothing is wrong
+        (rents(80, IMPORTANCES), ["feature_importance.png", *OF_QUANTITIES]),
+        (rents(80, None, CURVES), ["learning_curves.png", *OF_QUANTITIES]),
     ],
 )
-def test_each_figure_is_a_png_file(
-    tmp_path: Path, importances: dict[str, float], actual: list[int], figures: list[str]
+def test_what_a_run_has_to_show_is_drawn_as_png_files(
+    tmp_path: Path, data: FigureData, figures: list[str]
 ) -> None:
-    draw_figures(data(importances, actual), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == figures
-    for path in tmp_path.iterdir():
-        content = path.read_bytes()
-        assert content.startswith(b"\x89PNG\r\n\x1a\n")
-        assert len(content) > 1000
+    assert sorted(drawn(data, tmp_path)) == figures
 
 
 def test_figures_of_other_results_differ(tmp_path: Path) -> None:
-    for name, actual in (("right", [0, 1, 2, 0, 1, 2]), ("wrong", [1, 2, 0, 1, 2, 0])):
-        (tmp_path / name).mkdir()
-        draw_figures(data(IMPORTANCES, actual), tmp_path / name)
-    for name in ("confusion_matrix.png", "confidence.png"):
-        assert (tmp_path / "right" / name).read_bytes() != (tmp_path / "wrong" / name).read_bytes()
+    for right, wrong, names in (
+        (flowers([0, 1, 2, 0, 1, 2]), flowers([1, 2, 0, 1, 2, 0]), OF_CLASSES),
+        (rents(10), rents(400), OF_QUANTITIES),
+        (
+            flowers([0, 1, 2, 0, 1, 2], None, CURVES),
+            flowers([0, 1, 2, 0, 1, 2], None, {"train_loss": [3.0, 2.0]}),
+            ["learning_curves.png"],
+        ),
+    ):
+        first, second = drawn(right, tmp_path / "right"), drawn(wrong, tmp_path / "wrong")
+        for name in names:
+            assert first[name] != second[name]
+
+
+def test_the_same_results_give_the_same_figures(tmp_path: Path) -> None:
+    first = drawn(rents(80, IMPORTANCES, CURVES), tmp_path / "first")
+    assert first == drawn(rents(80, IMPORTANCES, CURVES), tmp_path / "second")
+
+
+@pytest.mark.parametrize("classes", [2, 12, 40])
+def test_any_number_of_classes_is_drawn(tmp_path: Path, classes: int) -> None:
+    names = tuple(f"class number {number}" for number in range(classes))
+    spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(names))
+    actual = np.arange(classes)
+    report = evaluate(spec, np.eye(classes), actual)
+    assert sorted(drawn(FigureData(spec, report, {}, np.eye(classes), actual, {}), tmp_path)) == (
+        OF_CLASSES
+    )
+
+
+def test_many_importances_and_one_epoch_are_drawn(tmp_path: Path) -> None:
+    many = {f"input number {number}": number / 100 for number in range(60)}
+    files = drawn(flowers([0, 1, 2, 0, 1, 2], many, {"train_loss": [1.0]}), tmp_path)
+    assert len(files) == 4
+
+
+def test_a_curve_that_is_no_number_stops_nothing(tmp_path: Path) -> None:
+    files = drawn(flowers([0, 1, 2, 0, 1, 2], None, {"train_loss": [1.0, np.nan]}), tmp_path)
+    assert "learning_curves.png" in files
+
+
+def test_values_that_are_all_the_same_are_drawn(tmp_path: Path) -> None:
+    spec = ModelSpec("m", (Number("x", "", 0, 1),), Quantity("y"))
+    answers, actual = np.full((5, 3), 7.0), np.full(5, 7.0)
+    report = evaluate(spec, answers, actual)
+    assert sorted(drawn(FigureData(spec, report, {}, answers, actual, {}), tmp_path)) == (
+        OF_QUANTITIES
+    )
