@@ -176,42 +176,28 @@ def train(
         fitted = _fit(model, config, framework, curves, progress)
         spec, report = fitted.spec, fitted.report
         progress("quality", f"hold-out {report}")
-        figure_data = FigureData(
-            spec,
-            report,
-            _importances(fitted.estimator, spec),
-            fitted.answers,
-            fitted.actual,
-            curves.figures,
+        figures = beside.submit(
+            draw, _figure_data(fitted, curves.figures), draft.folder / "figures"
         )
-        figures = beside.submit(draw, figure_data, draft.folder / "figures")
 
-        write, name = {
-            "onnx": (framework.export, "model.onnx"),
-            "native": (framework.save, "model.skops"),
-        }[config.serving.format]
-        served_file = draft.folder / name
-        write(fitted.estimator, spec, served_file)
+        served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
         everything = fitted.dataset.encoded(spec)
-        native = answers_of(fitted.estimator, spec)(everything)
-        parity = Parity.of(native, served(everything), spec)
+        parity = Parity.of(answers_of(fitted.estimator, spec)(everything), served(everything), spec)
         progress(
             "export",
-            f"{name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native by at most "
-            f"{parity.largest_difference:.0e}",
+            f"{served_file.name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native "
+            f"by at most {parity.largest_difference:.0e}",
         )
         metrics = {
-            **{f"holdout_{figure}": value for figure, value in report.to_dict().items()},
+            **_quality(fitted),
             "parity_largest_difference": parity.largest_difference,
             "fit_seconds": fitted.seconds,
         }
-        if spec.classes:
-            metrics["holdout_log_loss"] = log_loss(fitted.actual, fitted.answers)
         _write_package(draft, fitted, config, served, metrics, provenance)
         figures.result()
-        drawn = sorted(path.stem for path in (draft.folder / "figures").iterdir())
-        progress("figures", ", ".join(drawn))
+        drawn = (draft.folder / "figures").iterdir()
+        progress("figures", ", ".join(sorted(path.stem for path in drawn)))
         curves.finish()
         package = draft.seal()
         record = _record(package, fitted, config, metrics, provenance, curves.run_id)
@@ -268,6 +254,37 @@ def _fit(
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{learned}")
     answers = answers_of(estimator, spec)(holdout.encoded(spec))
     return Fitted(spec, dataset, training, holdout, estimator, answers, seconds)
+
+
+def _figure_data(fitted: Fitted, curves: Mapping[str, list[float]]) -> FigureData:
+    return FigureData(
+        fitted.spec,
+        fitted.report,
+        _importances(fitted.estimator, fitted.spec),
+        fitted.answers,
+        fitted.actual,
+        curves,
+    )
+
+
+def _quality(fitted: Fitted) -> dict[str, float]:
+    """Figures of the hold-out, as metrics of the run."""
+    figures = fitted.report.to_dict()
+    if fitted.spec.classes:
+        figures["log_loss"] = log_loss(fitted.actual, fitted.answers)
+    return {f"holdout_{name}": value for name, value in figures.items()}
+
+
+def _write_served(
+    fitted: Fitted, config: TrainingConfig, draft: PackageDraft, framework: Framework
+) -> Path:
+    """Write the file that is served, in the form that the configuration says."""
+    write, name = {
+        "onnx": (framework.export, "model.onnx"),
+        "native": (framework.save, "model.skops"),
+    }[config.serving.format]
+    write(fitted.estimator, fitted.spec, draft.folder / name)
+    return draft.folder / name
 
 
 def _record(

@@ -51,7 +51,7 @@ class Dataset:
         return _digest("\n".join([*map(str, self.inputs.columns), *rows]), size=16)
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """Every row as requests have it: plain values, nested lists for tensors, None for missing."""
+        """Every row as requests have it: plain values, lists for tensors, None for missing."""
         columns = [_plain(self.inputs[name]) for name in self.inputs.columns]
         return list(zip(*columns))
 

@@ -31,7 +31,7 @@ class Adapter(Protocol):
 
 
 def framework_of(estimator: Any) -> Adapter:
-    """The adapter of the library that an estimator belongs to; scikit-learn's where none is known."""
+    """The adapter of an estimator's library; scikit-learn's where no other is known."""
     libraries = [cls.__module__.partition(".")[0] for cls in type(estimator).__mro__]
     known = [_ADAPTERS[library] for library in libraries if library in _ADAPTERS]
     name = known[0] if known else "scikit_learn"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
@@ -31,16 +32,28 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     try:
         model = to_onnx(estimator, initial_types=[("inputs", inputs)], options=options)
     except Exception as error:  # skl2onnx has no common base for what it raises
-        raise ExportError(f"skl2onnx cannot export {type(estimator).__name__}: {error}") from error
-    _rename_output(model.graph, "probabilities" if spec.classes else "prediction")
+        reason = str(error).partition("\n")[0][:300]  # some print the whole model
+        raise ExportError(f"skl2onnx cannot export {type(estimator).__name__}: {reason}") from error
+    _name_answers(model.graph, spec)
     path.write_bytes(model.SerializeToString())
 
 
-def _rename_output(graph: Any, name: str) -> None:
-    """Give the last output this name and make it the only one: labels follow from it."""
+def _name_answers(graph: Any, spec: ModelSpec) -> None:
+    """Give the last output its name and make it the only one: labels follow from it.
+
+    Probabilities are held between 0 and 1, which sums of float32 can miss by a rounding.
+    """
     del graph.output[:-1]
-    former = graph.output[0].name
-    graph.output[0].name = name
+    former, (output,) = "from_estimator", graph.output
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [name if each == former else each for each in names]
+            names[:] = [former if name == output.name else name for name in names]
+    if spec.classes:
+        output.name = "probabilities"
+        for limit, value in (("least", 0.0), ("most", 1.0)):
+            graph.initializer.append(helper.make_tensor(limit, TensorProto.FLOAT, [], [value]))
+        last = helper.make_node("Clip", [former, "least", "most"], [output.name])
+    else:
+        output.name = "prediction"
+        last = helper.make_node("Identity", [former], [output.name])
+    graph.node.append(last)

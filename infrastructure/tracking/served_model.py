@@ -1,4 +1,4 @@
-"""A package as MLflow loads it: `mlflow.pyfunc.load_model` gives a model that keeps the contract."""
+"""A package as `mlflow.pyfunc.load_model` gives it: a model that keeps its contract."""
 
 from __future__ import annotations
 

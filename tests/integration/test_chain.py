@@ -220,7 +220,7 @@ def test_a_changed_file_in_the_package_is_refused_by_name(own: Home) -> None:
     [
         ("{", "is not JSON"),
         ('{"surprise": 1}', "unknown key 'surprise'"),
-        ('{"model": {"n_estimators": "many"}}', "model.n_estimators"),
+        ('{"data": {"test_size": "much"}}', "data.test_size"),
     ],
 )
 def test_a_broken_configuration_stops_training_before_anything_is_recorded(
@@ -236,6 +236,32 @@ def test_a_broken_configuration_stops_training_before_anything_is_recorded(
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "mlflow.db").exists()
     assert not (tmp_path / "packages").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"n_estimators": "many"}, "model.n_estimators: input should be a valid integer"),
+        ({"n_estimators": -1}, "RandomForestClassifier cannot be trained"),
+        ({"trees": 3}, "unknown key 'model.trees'"),
+    ],
+)
+def test_parameters_that_the_model_refuses_stop_training_before_anything_is_recorded(
+    tmp_path: Path, parameters: dict[str, Any], words: str
+) -> None:
+    place = Home(tmp_path)
+    written = json.loads(CONFIG.read_text(encoding="utf-8"))
+    written["model"] |= parameters
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(written), encoding="utf-8")
+    refused = place.python(PIPELINE, "--config", str(config))
+    assert refused.returncode == 1
+    assert words in refused.stderr
+    assert str(config) in refused.stderr
+    assert "Traceback" not in refused.stderr
+    client = open_client(place.environment["MLFLOW_TRACKING_URI"])
+    assert not client.get_experiment_by_name("iris_production_pipeline")
+    assert not [path for path in (tmp_path / "packages").rglob("*") if path.is_file()]
 
 
 def test_a_configuration_that_is_not_there_never_trains_the_defaults(tmp_path: Path) -> None:

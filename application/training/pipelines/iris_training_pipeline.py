@@ -1,4 +1,4 @@
-"""Train any model of the catalog: `python application/training/pipelines/iris_training_pipeline.py --help`.
+"""Train any model of the catalog: `python …/pipelines/iris_training_pipeline.py --help`.
 
 Slow libraries are imported inside functions: a second process imports MLflow and matplotlib while
 this one imports scikit-learn and trains.
@@ -10,16 +10,26 @@ from __future__ import annotations
 
 import argparse
 import gc
+import re
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from domain.errors import MlopsError
+from domain.errors import ConfigError, MlopsError
 from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.console import fail, show_step
 from shared.paths import ROOT
+
+if TYPE_CHECKING:
+    from application.training.config import TrainingConfig
+    from application.training.train import Candidate
+    from application.training.transcription import SpeechCandidate
+    from domain.models.catalog import CatalogModel
+    from infrastructure.packaging.model_package import PackageDraft
+    from infrastructure.tracking.mlflow_tracker import MlflowTracker
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,51 +57,28 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         from infrastructure.tracking.mlflow_tracker import MlflowTracker
         from shared.settings import Settings
 
-        config = TrainingConfig.read(config_file or config_path(name))
+        path = config_file or config_path(name)
+        config = TrainingConfig.read(path)
         settings = Settings()
         tracker = MlflowTracker(settings.tracking_uri)
         beside.submit(tracker.warm_up)
         beside.submit(import_module, "matplotlib.backends.backend_agg")
-        from application.training.train import Candidate, train
-        from application.training.transcription import SpeechCandidate, package_weights
+        import_module("application.training.train")  # what is imported later looks for garbage
+        import_module("infrastructure.frameworks.dispatch")
         from domain.models import catalog
         from infrastructure.compute.receipts import write_receipt
-        from infrastructure.frameworks.dispatch import Frameworks
-        from infrastructure.inference.loading import load_served
-        from infrastructure.inference.speech_tools import speech_tools
         from infrastructure.packaging.model_package import PackageDraft, new_version
-        from infrastructure.provenance import collect_provenance
-        from infrastructure.reporting.matplotlib_figures import draw_figures
 
         model = catalog.get(name)
         gc.freeze()
         gc.enable()
         version = new_version(config.version)
         with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
-            if model.SPEC.task == "transcription":
-                candidate: Candidate | SpeechCandidate = package_weights(
-                    model,
-                    config,
-                    draft,
-                    tools=speech_tools(ROOT, settings.whisper_model, settings.whisper_download),
-                    tracker=tracker,
-                    beside=beside,
-                    provenance=collect_provenance(ROOT),
-                    progress=show_step,
-                )
-            else:
-                candidate = train(
-                    model,
-                    config,
-                    draft,
-                    framework=Frameworks(),
-                    load_served=load_served,
-                    draw=draw_figures,
-                    tracker=tracker,
-                    beside=beside,
-                    provenance=collect_provenance(ROOT),
-                    progress=show_step,
-                )
+            make = _package_weights if model.SPEC.task == "transcription" else _train_estimator
+            try:
+                candidate = make(model, config, draft, tracker, beside)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from error
     show_step("package", str(candidate.package))
     if receipt:
         write_receipt(
@@ -106,9 +93,62 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         _write_dependencies(receipt, candidate.data_files)
 
 
+def _train_estimator(
+    model: CatalogModel,
+    config: TrainingConfig,
+    draft: PackageDraft,
+    tracker: MlflowTracker,
+    beside: Background,
+) -> Candidate:
+    from application.training.train import train
+    from infrastructure.frameworks.dispatch import Frameworks
+    from infrastructure.inference.loading import load_served
+    from infrastructure.provenance import collect_provenance
+    from infrastructure.reporting.matplotlib_figures import draw_figures
+
+    return train(
+        model,
+        config,
+        draft,
+        framework=Frameworks(),
+        load_served=load_served,
+        draw=draw_figures,
+        tracker=tracker,
+        beside=beside,
+        provenance=collect_provenance(ROOT),
+        progress=show_step,
+    )
+
+
+def _package_weights(
+    model: CatalogModel,
+    config: TrainingConfig,
+    draft: PackageDraft,
+    tracker: MlflowTracker,
+    beside: Background,
+) -> SpeechCandidate:
+    from application.training.transcription import package_weights
+    from infrastructure.inference.speech_tools import speech_tools
+    from infrastructure.provenance import collect_provenance
+    from shared.settings import Settings
+
+    settings = Settings()
+    return package_weights(
+        model,
+        config,
+        draft,
+        tools=speech_tools(ROOT, settings.whisper_model, settings.whisper_download),
+        tracker=tracker,
+        beside=beside,
+        provenance=collect_provenance(ROOT),
+        progress=show_step,
+    )
+
+
 def _write_dependencies(receipt: Path, files: tuple[Path, ...]) -> None:
     """Tell make which data files the receipt depends on; one that is gone stops nothing."""
-    rules = [f"{receipt}: {file}\n{file}:\n" for file in files]
+    names = [re.sub(r"([\s#:\\])", r"\\\1", str(file)).replace("$", "$$") for file in files]
+    rules = [f"{receipt}: {name}\n{name}:\n" for name in names]
     receipt.with_suffix(".d").write_text("".join(rules), encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -166,7 +167,7 @@ def _show_progress(folds: Iterable[Any]) -> Iterable[Any]:
 
 def _at_most_one(text: str) -> float:
     value = float(text)
-    if not value <= 1:
+    if math.isnan(value) or value > 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number up to 1")
     return value
 
