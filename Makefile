@@ -37,6 +37,8 @@ PY := .venv/bin/python
 PACKAGES := domain application infrastructure shared
 SOURCES := $(PACKAGES) tests
 RECEIPTS := $(RECEIPTS_DIR)/$(MODEL)
+# a value as one word of the shell; names of columns have all kinds of signs
+quoted = '$(subst ','\'',$(1))'
 python_files = $(foreach folder,$(1),$(wildcard $(folder)/*.py $(folder)/*/*.py $(folder)/*/*/*.py))
 
 # What is installed is checked against the lock when make starts, not by a target: so `make -B train`
@@ -52,7 +54,8 @@ help: ## List every target
 	@printf '\nVariables: MODEL=%s CONFIG PORT=%s WORKERS=%s ENV=%s ENGINE EXTRAS=%s ACCELERATOR THRESHOLD\n' '$(MODEL)' '$(PORT)' '$(WORKERS)' '$(ENV)' '$(EXTRAS)'
 quickstart: ## Install, train, validate, build, serve, predict: everything once
 	@bash scripts/quickstart.sh
-all: install format lint test checkgpu ## Install everything, then format, lint, test and checkgpu
+all: install ## Install everything, then format, lint, test and checkgpu
+	@$(MAKE) format lint test checkgpu
 
 ##@ Install
 install: ## Everything: PyTorch (CUDA where there is a GPU), TensorFlow, openai-whisper, Ray, dev tools
@@ -69,8 +72,8 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes (JSON=1;
 
 ##@ Model
 new-model: $(CORE) ## Write a model for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT)
-	@[ -n '$(NAME)' ] && [ -n '$(DATA)' ] && [ -n '$(TARGET)' ] || { echo 'error: say what to make: make new-model NAME=churn DATA=churn.csv TARGET=churned' >&2; exit 2; }
-	@$(PY) -m application.scaffold.new_model --name '$(NAME)' --data '$(DATA)' --target '$(TARGET)' $(if $(TASK),--task '$(TASK)') $(if $(LEAVE_OUT),--leave-out '$(LEAVE_OUT)')
+	@$(if $(and $(NAME),$(DATA),$(TARGET)),,echo 'error: say what to make: make new-model NAME=churn DATA=churn.csv TARGET=churned' >&2; exit 2)
+	@$(PY) -m application.scaffold.new_model --name $(call quoted,$(NAME)) --data $(call quoted,$(DATA)) --target $(call quoted,$(TARGET)) $(if $(TASK),--task $(call quoted,$(TASK))) $(if $(LEAVE_OUT),--leave-out $(call quoted,$(LEAVE_OUT)))
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
@@ -152,7 +155,8 @@ test-unit: $(DEV) ## Unit tests, with coverage as coverage.xml and htmlcov/
 test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento; its service test and load test
 	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest application/inference/services/test_service.py tests/integration/test_load_performance.py
 check: lint-check test ## What must hold before a commit lands
-ci: $(ALL) check ## What .ci/run calls: check with every model, so everything is installed first
+ci: $(ALL) ## What .ci/run calls: check with every model, so everything is installed first
+	@$(MAKE) check
 benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
 	@$(PY) -m tests.benchmarks.training
 

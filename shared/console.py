@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import sys
 
+_ERASE = "\033[K"  # what a longer line left behind
+
 
 def show_step(step: str, result: str) -> None:
     """One line for a step that is done."""
-    print(f"  {step:<9} {result}", flush=True)
+    erase = _ERASE if sys.stdout.isatty() else ""
+    print(f"  {step:<9} {result}{erase}", flush=True)
+
+
+def show_passing(step: str, result: str) -> None:
+    """One line for what goes on, on a terminal only; the next line takes its place."""
+    if sys.stdout.isatty():
+        print(f"  {step:<9} {result}{_ERASE}", end="\r", flush=True)
 
 
 def fail(error: Exception) -> int:

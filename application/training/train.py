@@ -117,6 +117,7 @@ class _Curves:
     package_version: str
     tracker: Tracker
     beside: Executor
+    passing: Progress
     figures: dict[str, list[float]] = field(default_factory=dict)
     run_id: str | None = None
     _pending: list[Future[None]] = field(default_factory=list)
@@ -135,6 +136,8 @@ class _Curves:
             self.run_id = self.beside.submit(
                 begin, self.experiment_name, self.package_version
             ).result()
+        told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        self.passing("epoch", f"{epoch + 1}: {told}")
         for name, value in figures.items():
             self.figures.setdefault(name, []).append(float(value))
         self._pending.append(
@@ -159,6 +162,7 @@ def train(
     beside: Executor,
     provenance: Mapping[str, Any],
     progress: Progress,
+    passing: Progress = lambda step, result: None,
 ) -> Candidate:
     """Train on all rows but the hold-out, measure, package and register as ``candidate``.
 
@@ -166,13 +170,15 @@ def train(
         draft: where the package is written.
         beside: draws and records while this process goes on; its tasks must be picklable.
         provenance: what the environment adds to ``provenance.json``.
+        progress: told what is done.
+        passing: told what goes on, epoch by epoch.
 
     Raises:
         ConfigError: the configuration has not the keys that the model's `build` and `load` take.
         DataError: the data break the contract; nothing has been recorded then.
         ExportError: the estimator cannot be written in the form that is served.
     """
-    with _Curves(config.experiment_name, draft.version, tracker, beside) as curves:
+    with _Curves(config.experiment_name, draft.version, tracker, beside, passing) as curves:
         fitted = _fit(model, config, framework, curves, progress)
         spec, report = fitted.spec, fitted.report
         progress("quality", f"hold-out {report}")

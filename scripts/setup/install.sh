@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 what=${1:-core}
 case $what in
-    core) options=() ;;
+    core) options=(--only main) ;;
     dev) options=(--with dev) ;;
     all)
         options=(--with "dev,notebook")
@@ -21,8 +21,8 @@ esac
 accelerator=${ACCELERATOR:-}
 if [ -z "$accelerator" ]; then
     accelerator=cpu
-    # it can end with 0 without a GPU
-    if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU'; then accelerator=cuda; fi
+    # it can end with 0 without a GPU; read to its end, since a program cut short counts as failed
+    if nvidia-smi --list-gpus 2>/dev/null | grep '^GPU' >/dev/null; then accelerator=cuda; fi
 fi
 case $accelerator in
     cpu | cuda) ;;
@@ -45,7 +45,10 @@ pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 requirements=$(mktemp)
 trap 'rm -f "$requirements"*' EXIT
-"$poetry" export "${options[@]}" >"$requirements" 2>/dev/null
+if ! "$poetry" export "${options[@]}" >"$requirements" 2>"$requirements.said"; then
+    cat "$requirements.said" >&2
+    exit 1
+fi
 # leave what the pattern names out, each with its lines of hashes
 without() {
     awk -v names="^($1)(\\\\[|==)" '/^[^ ]/ { skip = $0 ~ names } !skip' "$requirements" >"$requirements.rest"
@@ -67,9 +70,13 @@ if [ "$(uname)" = Linux ] && [ "$accelerator" = cpu ]; then
     fi
 elif [ -n "$version" ]; then
     # to uv, an installed 2.13.0+cpu is the 2.13.0 that is wanted
-    if pip list --format freeze | grep -q '^torch==.*+cpu$'; then remove torch; fi
+    if pip list --format freeze | grep '^torch==.*+cpu$' >/dev/null; then remove torch; fi
     # both are the files nvidia/{cudnn,nccl}/lib/*: PyTorch's CUDA 13 ones stay whole
     without 'nvidia-(cudnn|nccl)-cu12'
+    # of two versions that Poetry has locked for one machine, the first is the one that PyTorch pins
+    awk '/^[^ ]/ { split($1, name, "=="); skip = name[1] ~ /^nvidia-/ && seen[name[1]]++ } !skip' \
+        "$requirements" >"$requirements.rest"
+    mv "$requirements.rest" "$requirements"
 fi
 echo "installing $(grep -c '==' "$requirements") packages into .venv ..." >&2
 install --require-hashes -r "$requirements"

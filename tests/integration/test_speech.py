@@ -23,9 +23,9 @@ import httpx
 import numpy as np
 import pytest
 
-whisper = pytest.importorskip("whisper")
-soundfile = pytest.importorskip("soundfile")
-pytest.importorskip("jiwer")
+whisper = pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
+soundfile = pytest.importorskip("soundfile", reason="make install EXTRAS=whisper")
+pytest.importorskip("jiwer", reason="make install EXTRAS=whisper")
 # pylint: disable=wrong-import-position
 from application.training.config import TrainingConfig, config_path
 from application.training.transcription import package_weights

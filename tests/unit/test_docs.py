@@ -1,14 +1,26 @@
-"""Documents name only make targets and files that exist; the lock and pyproject name no source."""
+"""What documents name exists, and the code in them works; the lock and pyproject name no source."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import subprocess
 import tomllib
+from collections.abc import MutableMapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import black
 import pytest
 
+from application.inference.protocols.rest import RestMiddleware
+from application.inference.protocols.transcription import TranscriptionMiddleware
+from application.scaffold.model_file import model_paths
+from application.training.config import TrainingConfig
+from domain.models import catalog, iris
+from domain.models.catalog import CatalogModel
 from shared.paths import ROOT
 
 READMES = ["README.md", "README.zh-TW.md"]
@@ -29,11 +41,21 @@ GENERATED = [
 TOP = {path.name for path in ROOT.iterdir()} | {name.split("/")[0] for name in GENERATED}
 SOURCE = re.compile(r"\.(py|sh|md|ipynb|toml|lock|ya?ml)")
 
-FENCE = re.compile(r"^( *)```[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)(?: [^)]*)?\)")
+VARIABLE = re.compile(r"\b([A-Z][A-Z_]+)=")
+TABLE = re.compile(r"^\|(?:-+\|)+\n((?:\|.*\n)+)", re.MULTILINE)
+ENDPOINT = re.compile(r"(?:^\| (?:GET|POST)[^/|]*|127\.0\.0\.1:3000)(/[a-z_]+)", re.MULTILINE)
 PLAIN_PATH = re.compile(r"\.?[\w-][\w./-]*")
 IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
+EXAMPLES = {  # what a reader writes
+    path.as_posix() for name in ("churn", "shapes") for path in model_paths(name, Path())
+}
+GUIDE = "docs/new-model.md"
+# a reader's own model need not be in the READMEs
+SHIPPED = {"breast_cancer", "diabetes", "digits", "iris", "speech", "wine"}
+BENTOML_ANSWERS = {"/metrics", "/livez", "/readyz"}
 
 
 def read(name: str) -> str:
@@ -45,9 +67,14 @@ def read(name: str) -> str:
     return text
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """Fenced code in a language."""
+    return [block for _, found, block in FENCE.findall(text) if found == language]
+
+
 def code_lines(text: str) -> list[str]:
     """Code in backticks and lines of fenced code, without comments."""
-    fenced = [line for _, block in FENCE.findall(text) for line in block.splitlines()]
+    fenced = [line for _, _, block in FENCE.findall(text) for line in block.splitlines()]
     spans = SPAN.findall(FENCE.sub("", text))
     return [re.sub(r"(^|\s)#.*", "", line) for line in [*fenced, *spans]]
 
@@ -92,11 +119,40 @@ def is_generated(path: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether a path, or a file of that name anywhere in the sources, is there or is generated."""
-    if (ROOT / path).exists() or is_generated(path):
+    """Whether a path, or a file of that name anywhere in the sources, is there or will be made."""
+    if (ROOT / path).exists() or is_generated(path) or path in EXAMPLES:
         return True
     folders = ("domain", "application", "infrastructure", "shared", "scripts", "tests", "docs")
     return "/" not in path and any(any((ROOT / folder).rglob(path)) for folder in folders)
+
+
+def first_cells(text: str) -> list[str]:
+    """The first cell of every row of every table, without the head."""
+    rows = [row for table in TABLE.findall(text) for row in table.splitlines()]
+    return [row.split("|")[1].strip() for row in rows]
+
+
+def is_answered(path: str) -> bool:
+    """Whether a service has this endpoint: it then refuses a method that no endpoint has."""
+    answers: list[MutableMapping[str, Any]] = []
+
+    async def elsewhere(*_: object) -> None:
+        """What the middleware passes requests on to."""
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        answers.append(message)
+
+    def no_api() -> Any:
+        raise AssertionError("a request with this method is answered before the model is asked")
+
+    scope = {"type": "http", "path": path, "method": "BREW", "headers": []}
+    rest = RestMiddleware(elsewhere, iris.SPEC, no_api)
+    for middleware in (rest, TranscriptionMiddleware(elsewhere, no_api)):
+        asyncio.run(middleware(scope, receive, send))
+    return any(answer.get("status") == 405 for answer in answers)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -115,6 +171,54 @@ def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
     assert sorted(link for link in links(read(name)) if not (folder / link).exists()) == []
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_variable_that_a_document_sets_is_read_somewhere(name: str) -> None:
+    readers = [ROOT / "Makefile", *(ROOT / "shared").glob("*.py")]
+    read_here = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in readers)))
+    given = {variable for line in code_lines(read(name)) for variable in VARIABLE.findall(line)}
+    assert sorted(given - read_here) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_python_in_a_document_is_written_as_black_writes_it(name: str) -> None:
+    for block in blocks(read(name), "python"):
+        compile(block, name, "exec")
+        assert black.format_str(block, mode=black.Mode(line_length=100)) == block
+
+
+def test_the_model_of_the_guide_takes_its_configuration() -> None:
+    (module,), (config,) = (blocks(read(GUIDE), language) for language in ("python", "json"))
+    names: dict[str, Any] = {}
+    exec(module, names)  # pylint: disable=exec-used  # of this clone
+    model = cast(CatalogModel, SimpleNamespace(**names))
+    checked = TrainingConfig.model_validate(json.loads(config))
+    model.build(**checked.build_arguments(model))
+    assert checked.load_arguments(model) == {"path": "shapes.npz"}
+    assert checked.data.split == (0.2, 42)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_readme_lists_every_model_that_is_shipped(name: str) -> None:
+    text = read(name)
+    listed = {cell.strip("`") for cell in first_cells(text[: text.index("<!-- models-report -->")])}
+    assert listed == SHIPPED <= set(catalog.names())
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_endpoint_that_a_readme_names_is_answered(name: str) -> None:
+    named = set(ENDPOINT.findall(read(name)))
+    assert {"/predict", "/transcribe"} <= named
+    assert sorted(path for path in named - BENTOML_ANSWERS if not is_answered(path)) == []
+
+
+def test_both_readmes_show_the_same_code_and_tables() -> None:
+    english, chinese = (read(name) for name in READMES)
+    for language in ("bash", "text"):
+        assert blocks(english, language) == blocks(chinese, language)
+    assert first_cells(english) == first_cells(chinese)
+    assert english.count("\n## ") == chinese.count("\n## ")
+
+
 def test_both_readmes_name_the_same_targets() -> None:
     english, chinese = (make_targets(read(name)) for name in READMES)
     assert english == chinese
@@ -130,7 +234,8 @@ def test_both_readmes_lead_to_each_other() -> None:
 SAMPLE = """
 Run `make train`, make sure that it works, and read `docs/no_such_file.md` or [this](no/such.md#part).
 ```bash
-make -B train MODEL=iris THRESHOLD=0.9 validate   # then make coffee
+make -B train MODEL=iris THRESHOLD=0.9 validate   # then make coffee STRONG=1
+curl http://127.0.0.1:3000/no_such_endpoint
 cd somewhere && make no-such-target | tee log
 poetry run python application/no_such_file.py --model-path build/iris
 ```
@@ -152,6 +257,21 @@ def test_paths_are_read_from_code_and_links_and_placeholders_are_left_alone() ->
     }
     assert {"build/iris", "settings.py"} <= found
     assert links(SAMPLE) == {"no/such.md"}
+
+
+def test_variables_endpoints_and_tables_are_read() -> None:
+    assert {name for line in code_lines(SAMPLE) for name in VARIABLE.findall(line)} == {
+        "MODEL",
+        "THRESHOLD",
+    }
+    assert ENDPOINT.findall(SAMPLE + "| GET, POST /livez | a/b |\n") == [
+        "/no_such_endpoint",
+        "/livez",
+    ]
+    assert not is_answered("/no_such_endpoint")
+    assert first_cells("| make | does |\n|---|---|\n| `a` | b |\n| c | d |\n") == ["`a`", "c"]
+    assert blocks(SAMPLE, "bash")[0].startswith("make -B")
+    assert blocks(SAMPLE, "python") == []
 
 
 def test_the_lock_names_no_place_to_download_from() -> None:

@@ -35,14 +35,22 @@ VIOLATIONS = [
     (LAYERS, "shared/paths.py", "domain.errors"),
     (DOMAIN, "domain/evaluation/metrics.py", "mlflow"),
     (DOMAIN, "domain/models/iris.py", "pydantic"),
+    (DOMAIN, "domain/models/speech.py", "whisper"),
     (PORTS, "application/validation/validate.py", "mlflow"),
     (PORTS, "application/monitoring/summary.py", "sqlalchemy"),
+    (PORTS, "application/inference/transcriber.py", "torch"),
     (ENTRY_POINTS, "infrastructure/provenance.py", PIPELINE),
     (ENTRY_POINTS, "application/training/config.py", SERVICE),
+    (ENTRY_POINTS, "application/scaffold/model_file.py", "application.scaffold.new_model"),
 ]
 
-# What the domain may use, of all that the project depends on.
+# What the domain may use, of all that the project depends on. An estimator is written in the library
+# that trains it; how it is exported, and what hears a recording, is no matter of the domain.
 DOMAIN_LIBRARIES = {"numpy", "pandas", "scikit-learn"}
+ESTIMATOR_LIBRARIES = {"skorch", "tensorflow", "torch"}
+
+# The module of a library, where it has another name.
+MODULES = {"openai-whisper": "whisper", "protobuf": "google"}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -130,11 +138,26 @@ def test_no_use_case_escapes_a_contract(contract: str) -> None:
 def test_only_entry_points_are_excused_from_the_layers() -> None:
     excused: list[Any] = CONTRACTS[LAYERS]["ignore_imports"]
     importers = {line.partition(" -> ")[0].removesuffix(".**") for line in excused}
-    assert importers == set(CONTRACTS[ENTRY_POINTS]["forbidden_modules"])
+    assert importers
+    assert importers <= set(CONTRACTS[ENTRY_POINTS]["forbidden_modules"])
 
 
 def test_every_dependency_that_is_no_matter_of_the_domain_is_forbidden_there() -> None:
-    names = {re.split(r"[ (\[]", line)[0] for line in PYPROJECT["project"]["dependencies"]}
-    foreign = {name.replace("-", "_") for name in names - DOMAIN_LIBRARIES}
-    assert DOMAIN_LIBRARIES < names
-    assert foreign <= set(CONTRACTS[DOMAIN]["forbidden_modules"])
+    core = libraries(PYPROJECT["project"]["dependencies"])
+    extras = libraries(PYPROJECT["project"]["optional-dependencies"]["all"])
+    assert DOMAIN_LIBRARIES < core
+    assert ESTIMATOR_LIBRARIES < extras
+    foreign = (core - DOMAIN_LIBRARIES) | (extras - ESTIMATOR_LIBRARIES)
+    modules = {MODULES.get(name, name.replace("-", "_")) for name in foreign}
+    assert modules <= set(CONTRACTS[DOMAIN]["forbidden_modules"])
+
+
+def test_no_extra_is_imported_by_a_use_case() -> None:
+    extras = libraries(PYPROJECT["project"]["optional-dependencies"]["all"])
+    modules = {MODULES.get(name, name) for name in extras}
+    assert modules <= set(CONTRACTS[PORTS]["forbidden_modules"])
+
+
+def libraries(requirements: list[str]) -> set[str]:
+    """The names of what is required."""
+    return {re.split(r"[ (\[]", line)[0] for line in requirements}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from domain.errors import ConfigError, MlopsError
 from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
-from shared.console import fail, show_step
+from shared.console import fail, show_passing, show_step
 from shared.paths import ROOT
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _train_estimator(
         beside=beside,
         provenance=collect_provenance(ROOT),
         progress=show_step,
+        passing=show_passing,
     )
 
 

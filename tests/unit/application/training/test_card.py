@@ -11,7 +11,6 @@ from application.training.card import (
     inputs_table,
     write_card,
 )
-from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import evaluate
 from domain.models.contract import (
     Audio,

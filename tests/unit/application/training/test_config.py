@@ -33,7 +33,6 @@ TUTORIAL: dict[str, Any] = {
 }
 MISSING = object()
 KEYS = ["model", "data", "experiment_name", "model_name", "version"]
-KEYS += [f"data.{key}" for key in TUTORIAL["data"]]
 MODEL_KEYS = [f"model.{key}" for key in TUTORIAL["model"]]
 
 
@@ -67,7 +66,7 @@ def refusal(folder: Path, config: Any) -> str:
     return message.partition(": ")[2]
 
 
-def build_flat(  # pylint: disable=too-many-arguments
+def build_flat(  # pylint: disable=unused-argument
     *,
     rooms: int,
     price: float | None,
@@ -161,6 +160,19 @@ def test_another_form_of_serving_is_refused_with_those_there_are(tmp_path: Path,
 def test_the_depth_of_the_trees_may_be_unlimited(tmp_path: Path) -> None:
     config = read(tmp_path, changed("model.max_depth", None))
     assert config.build_arguments(iris_model())["max_depth"] is None
+
+
+def test_the_split_is_the_share_that_is_held_out_and_a_seed(tmp_path: Path) -> None:
+    assert read(tmp_path, TUTORIAL).data.split == (0.2, 42)
+
+
+@pytest.mark.parametrize("key", ["test_size", "random_state"])
+def test_a_model_that_is_not_trained_needs_no_split_and_any_other_is_told_what_is_missing(
+    tmp_path: Path, key: str
+) -> None:
+    data = read(tmp_path, changed(f"data.{key}", MISSING)).data
+    with pytest.raises(ConfigError, match=rf"data\.{key}"):
+        print(data.split)
 
 
 def test_the_parameters_of_build_are_the_schema_of_the_block_model() -> None:
@@ -258,12 +270,12 @@ def test_keys_that_load_does_not_take_are_refused_by_their_place(
 
 @pytest.mark.filterwarnings("ignore:Field name")
 def test_a_parameter_may_have_a_name_that_pydantic_keeps_for_itself() -> None:
-    def build(model_type: str, model_fields: int = 3, copy: bool = True) -> None:
-        """Nothing: only its parameters count here."""
+    def build(model_type: str, model_fields: int = 3, schema: bool = True) -> tuple[Any, ...]:
+        return model_type, model_fields, schema
 
     model = cast(CatalogModel, SimpleNamespace(build=build))
     arguments = with_blocks({"model_type": "deep"}).build_arguments(model)
-    assert arguments == {"model_type": "deep", "model_fields": 3, "copy": True}
+    assert build(**arguments) == ("deep", 3, True)
 
 
 def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
@@ -378,9 +390,9 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_key_and_shown(
 
 def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     config = changed("serving.depth", 3) | {"version": "one"}
-    del config["data"]["test_size"]
+    config["data"]["test_size"] = 2
     message = refusal(tmp_path, config)
-    for part in ("unknown key 'serving.depth'", "data.test_size: field required", "version: "):
+    for part in ("unknown key 'serving.depth'", "data.test_size: input should be", "version: "):
         assert part in message
 
 

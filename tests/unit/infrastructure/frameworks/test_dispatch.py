@@ -1,4 +1,4 @@
-"""Every estimator is trained and exported by the adapter of its library; regressions get intervals."""
+"""An estimator is trained and exported by its library's adapter; regressions get intervals."""
 
 from __future__ import annotations
 

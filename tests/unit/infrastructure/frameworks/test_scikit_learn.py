@@ -1,4 +1,4 @@
-"""The exported estimator answers what scikit-learn's does, where rounding to float32 matters too."""
+"""An exported estimator answers as it did, where rounding to float32 matters too."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_regression_answers_its_prediction_only(tmp_path: Path) -> None:
     scikit_learn.export(estimator, spec, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     assert [output.name for output in model.graph.output] == ["prediction"]
-    (answers,) = ReferenceEvaluator(model).run(None, {"inputs": rows})
+    answers: Any = ReferenceEvaluator(model).run(None, {"inputs": rows})[0]
     assert answers.shape == (50, 1)
     np.testing.assert_allclose(answers[:, 0], estimator.predict(rows), rtol=1e-4)
 

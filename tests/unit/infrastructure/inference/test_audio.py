@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-soundfile = pytest.importorskip("soundfile")
+soundfile = pytest.importorskip("soundfile", reason="make install EXTRAS=whisper")
 # pylint: disable=wrong-import-position
 from application.inference.transcriber import NotAudioError
 from domain.errors import InputError

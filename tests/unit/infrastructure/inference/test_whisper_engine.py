@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-whisper = pytest.importorskip("whisper")
+whisper = pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
 # pylint: disable=wrong-import-position
 import torch
 

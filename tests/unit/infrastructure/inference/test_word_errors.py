@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("jiwer")
-pytest.importorskip("whisper")
+pytest.importorskip("jiwer", reason="make install EXTRAS=whisper")
+pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
 # pylint: disable=wrong-import-position
 from domain.evaluation.word_error_rate import WordErrors
 from infrastructure.inference.word_errors import count_errors

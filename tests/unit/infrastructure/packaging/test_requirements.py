@@ -39,6 +39,6 @@ def test_an_optional_package_that_is_not_installed_is_left_out() -> None:
 
 
 def test_a_local_version_is_pinned_without_what_no_index_has() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="make install EXTRAS=torch")
     pins = pinned_requirements(["torch"], optional=["triton"])
     assert f"torch=={version('torch').partition('+')[0]}" in pins
