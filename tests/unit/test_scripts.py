@@ -7,9 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from shared.paths import ROOT
 
@@ -222,3 +226,254 @@ def test_quickstart_stops_at_the_first_failure_and_names_it(tmp_path: Path, step
 def test_quickstart_can_stop_after_installing(tmp_path: Path) -> None:
     code, targets, _ = quickstart(tmp_path, "--install-only")
     assert (code, targets) == (0, ["installed"])
+
+
+# What Poetry exports, as far as the accelerator matters: PyTorch with CUDA 13, TensorFlow with CUDA 12,
+# and a library of NVIDIA in two versions, which Poetry locks so.
+LOCKED = [
+    *("cuda-toolkit==13.0.3.0", "numpy==2.3.5", "nvidia-cublas==13.1.1.3"),
+    *("nvidia-cublas==13.10.0.20", "nvidia-cudnn-cu12==9.28.0.42", "nvidia-cudnn-cu13==9.20.0.48"),
+    *("nvidia-ml-py==13.615.71", "nvidia-nccl-cu12==2.32.3", "nvidia-nvtx==13.0.85"),
+    *("tensorflow==2.21.0", "torch==2.13.0", "triton==3.7.1"),
+]
+WITHOUT_GPU = ["numpy==2.3.5", "nvidia-ml-py==13.615.71", "tensorflow==2.21.0"]
+WITH_GPU = [
+    *("cuda-toolkit==13.0.3.0", "numpy==2.3.5", "nvidia-cublas==13.1.1.3"),
+    *("nvidia-cudnn-cu13==9.20.0.48", "nvidia-ml-py==13.615.71", "nvidia-nvtx==13.0.85"),
+    *("tensorflow==2.21.0", "torch==2.13.0", "triton==3.7.1"),
+]
+CPU_BUILD = "pip install torch==2.13.0+cpu from https://download.pytorch.org/whl/cpu"
+
+POETRY = """#!/bin/sh
+case "$*" in
+    --version) echo "Poetry (version 2.5.1)" ;;
+    "export --help") ;;
+    *absent*) echo "Extra [absent] is not specified." >&2; exit 1 ;;
+    export*) echo "poetry $*" >>calls; cat locked ;;
+esac
+"""
+UV = """#!/bin/bash
+shift
+while [ $# -gt 0 ]; do
+    case $1 in
+        install | uninstall) what=$1 ;;
+        --python) shift ;;
+        -r) shift; names=$(sed -nE 's/^([^ ]+==[^ ]+).*/\\1/p' "$1") ;;
+        -*) ;;
+        *) names="$names $1" ;;
+    esac
+    shift
+done
+[ "$what" != install ] || [ ! -e fail ] || exit 1
+echo $what $names >>calls
+"""
+VENV_PYTHON = """#!/bin/bash
+case "$*" in
+    *" list "*) [ ! -e present ] || cat present ;;
+    *" install "*) echo "pip install" $(grep -oE 'torch==[^ ]+|https:.*' <<<"$*" | sed 's/^https/from &/') >>calls ;;
+esac
+"""
+ONE_GPU = "#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: GPU-1)'\n"
+# the second line comes when a reader that looks for the first one has gone
+TWO_GPUS = "#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: GPU-1)'; sleep 0.2; echo 'GPU 1: another'\n"
+DRIVER_WITHOUT_GPU = "#!/bin/sh\necho 'No devices were found'\n"
+
+
+@dataclass(frozen=True)
+class Installer:
+    """install.sh in a clone where Poetry, uv, pip and nvidia-smi only note what they are asked.
+
+    Attributes:
+        folder: the clone.
+        tools: what is found on PATH first.
+    """
+
+    folder: Path
+    tools: Path
+
+    def __call__(self, what: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run install.sh with nothing in the environment but this."""
+        (self.folder / "calls").unlink(missing_ok=True)
+        return subprocess.run(
+            ["/bin/bash", "scripts/setup/install.sh", what],
+            cwd=self.folder,
+            env={"PATH": f"{self.tools}:/usr/bin:/bin", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    def installed(self, what: str, **environment: str) -> list[str]:
+        """What was installed and removed, call by call."""
+        done = self(what, **environment)
+        assert done.returncode == 0, done.stderr
+        return self.calls()[1:]
+
+    def calls(self) -> list[str]:
+        """What the tools were asked to do; first comes what Poetry was asked to export."""
+        calls = self.folder / "calls"
+        return calls.read_text("utf-8").splitlines() if calls.exists() else []
+
+    def sets(self) -> set[str]:
+        """The sets that count as installed."""
+        names = ("core", "dev", "all")
+        return {name for name in names if (self.folder / f".venv/.{name}").exists()}
+
+    def has(self, *packages: str) -> None:
+        """These packages are in .venv."""
+        (self.folder / "present").write_text("\n".join(packages) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(name="installer")
+def _installer(tmp_path: Path) -> Installer:
+    """A Linux machine without a GPU, where nothing is installed yet."""
+    folder, tools = tmp_path / "clone", tmp_path / "tools"
+    shutil.copytree(ROOT / "scripts", folder / "scripts")
+    locked = "".join(
+        f'{pin} ; python_version >= "3.11" \\\n    --hash=sha256:0\n' for pin in LOCKED
+    )
+    (folder / "locked").write_text(locked, encoding="utf-8")
+    (folder / ".venv/bin").mkdir(parents=True)
+    tools.mkdir()
+    programs: Mapping[Path, str] = {
+        tools / "poetry": POETRY,
+        tools / "uv": UV,
+        tools / "uname": "#!/bin/sh\necho Linux\n",
+        tools / "nvidia-smi": "#!/bin/sh\nexit 127\n",
+        folder / ".venv/bin/python": VENV_PYTHON,
+    }
+    for path, text in programs.items():
+        write_program(path, text)
+    return Installer(folder, tools)
+
+
+@pytest.mark.parametrize(
+    ("what", "exported", "sets"),
+    [
+        ("core", "--only main", {"core"}),
+        ("dev", "--with dev", {"core", "dev"}),
+        ("all", "--with dev,notebook -E all", {"core", "dev", "all"}),
+    ],
+)
+def test_what_is_asked_for_is_installed_and_counts_as_installed(
+    installer: Installer, what: str, exported: str, sets: set[str]
+) -> None:
+    installer.installed(what)
+    assert installer.calls()[0] == f"poetry export {exported}"
+    assert installer.sets() == sets
+
+
+def test_chosen_extras_are_installed_and_do_not_count_as_everything(installer: Installer) -> None:
+    installer.installed("all", EXTRAS="torch ray")
+    assert installer.calls()[0] == "poetry export --with dev,notebook -E torch -E ray"
+    assert installer.sets() == {"core", "dev"}
+
+
+def test_an_installation_that_failed_does_not_count(installer: Installer) -> None:
+    (installer.folder / "fail").touch()
+    assert installer("all").returncode != 0
+    assert installer.sets() == set()
+
+
+@pytest.mark.parametrize("accelerator", [{}, {"ACCELERATOR": "cpu"}, {"ACCELERATOR": ""}])
+def test_without_a_gpu_the_builds_for_the_cpu_are_installed(
+    installer: Installer, accelerator: dict[str, str]
+) -> None:
+    assert installer.installed("all", **accelerator) == [
+        CPU_BUILD,
+        " ".join(["install", *WITHOUT_GPU]),
+    ]
+
+
+@pytest.mark.parametrize("smi", [ONE_GPU, TWO_GPUS])
+def test_a_gpu_has_the_builds_for_cuda_installed_each_library_once(
+    installer: Installer, smi: str
+) -> None:
+    write_program(installer.tools / "nvidia-smi", smi)
+    assert installer.installed("all") == [" ".join(["install", *WITH_GPU])]
+
+
+def test_a_driver_without_a_gpu_is_no_gpu(installer: Installer) -> None:
+    write_program(installer.tools / "nvidia-smi", DRIVER_WITHOUT_GPU)
+    assert installer.installed("all")[0] == CPU_BUILD
+
+
+def test_the_builds_for_the_cpu_can_be_had_on_a_machine_with_a_gpu(installer: Installer) -> None:
+    write_program(installer.tools / "nvidia-smi", TWO_GPUS)
+    assert installer.installed("all", ACCELERATOR="cpu")[0] == CPU_BUILD
+
+
+def test_the_builds_for_cuda_can_be_had_on_a_machine_without_a_gpu(installer: Installer) -> None:
+    assert installer.installed("all", ACCELERATOR="cuda") == [" ".join(["install", *WITH_GPU])]
+
+
+def test_the_cpu_build_may_come_from_another_index(installer: Installer) -> None:
+    done = installer.installed("all", TORCH_INDEX="https://mirror.example/cpu")
+    assert done[0] == "pip install torch==2.13.0+cpu from https://mirror.example/cpu"
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "CPU", "cu130"])
+def test_an_unknown_accelerator_is_refused_before_anything_is_done(
+    installer: Installer, wrong: str
+) -> None:
+    done = installer("all", ACCELERATOR=wrong)
+    assert done.returncode == 2
+    assert f"unknown ACCELERATOR {wrong}: cpu, cuda" in done.stderr
+    assert installer.calls() == []
+
+
+def test_an_unknown_set_is_refused_before_anything_is_done(installer: Installer) -> None:
+    done = installer("everything")
+    assert (done.returncode, installer.calls()) == (2, [])
+    assert "unknown set everything: core, dev or all" in done.stderr
+
+
+def test_an_unknown_extra_is_an_error_in_poetrys_words(installer: Installer) -> None:
+    done = installer("all", EXTRAS="torch absent")
+    assert done.returncode == 1
+    assert "Extra [absent] is not specified." in done.stderr
+    assert installer.calls() == []
+
+
+def test_from_cuda_to_cpu_the_libraries_of_nvidia_are_removed(installer: Installer) -> None:
+    installer.has("numpy==2.3.5", "torch==2.13.0", "nvidia-cudnn-cu13==9.20.0.48", "triton==3.7.1")
+    done = installer.installed("all", ACCELERATOR="cpu")
+    assert done[:2] == [CPU_BUILD, "uninstall nvidia-cudnn-cu13 triton"]
+
+
+def test_from_cpu_to_cuda_the_cpu_build_is_removed_first(installer: Installer) -> None:
+    # so many that they are still coming when the line of torch has been seen
+    installer.has("torch==2.13.0+cpu", *(f"zzz-{number}==1.0" for number in range(20_000)))
+    done = installer.installed("all", ACCELERATOR="cuda")
+    assert done == ["uninstall torch", " ".join(["install", *WITH_GPU])]
+
+
+@pytest.mark.parametrize("what", ["core", "dev"])
+def test_a_set_without_pytorch_leaves_that_of_the_user_alone(
+    installer: Installer, what: str
+) -> None:
+    (installer.folder / "locked").write_text("numpy==2.3.5 \\\n    --hash=sha256:0\n", "utf-8")
+    installer.has("torch==2.13.0", "nvidia-cudnn-cu13==9.20.0.48")
+    for accelerator in ("cpu", "cuda"):
+        assert installer.installed(what, ACCELERATOR=accelerator) == ["install numpy==2.3.5"]
+
+
+def test_on_a_mac_there_is_one_build_of_pytorch(installer: Installer) -> None:
+    write_program(installer.tools / "uname", "#!/bin/sh\necho Darwin\n")
+    locked = "torch==2.13.0 \\\n    --hash=sha256:0\n"
+    (installer.folder / "locked").write_text(locked, "utf-8")
+    assert installer.installed("all") == ["install torch==2.13.0"]
+
+
+def test_of_two_versions_of_a_library_of_nvidia_the_lock_has_that_of_pytorch_first() -> None:
+    packages = tomllib.loads((ROOT / "poetry.lock").read_text("utf-8"))["package"]
+    (toolkit,) = (package for package in packages if package["name"] == "cuda-toolkit")
+    versions: dict[str, list[str]] = {}
+    for package in packages:
+        if package["name"].startswith("nvidia-"):
+            versions.setdefault(package["name"], []).append(package["version"])
+    for name, locked in versions.items():
+        if len(locked) > 1:
+            pin = toolkit["dependencies"][name]["version"]
+            assert locked[0] in SpecifierSet(pin), name

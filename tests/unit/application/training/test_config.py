@@ -172,7 +172,7 @@ def test_a_model_that_is_not_trained_needs_no_split_and_any_other_is_told_what_i
 ) -> None:
     data = read(tmp_path, changed(f"data.{key}", MISSING)).data
     with pytest.raises(ConfigError, match=rf"data\.{key}"):
-        print(data.split)
+        assert data.split
 
 
 def test_the_parameters_of_build_are_the_schema_of_the_block_model() -> None:

@@ -186,6 +186,14 @@ def test_parameters_that_the_model_refuses_are_an_error_of_the_configuration(
     assert not workshop.left_behind()
 
 
+def test_a_configuration_without_a_split_trains_nothing(workshop: Workshop) -> None:
+    unsplit = CONFIG.model_copy(update={"data": type(CONFIG.data)()})
+    with pytest.raises(ConfigError, match="data.test_size and data.random_state"):
+        workshop.train(config=unsplit)
+    assert not workshop.tracker.journal
+    assert not workshop.left_behind()
+
+
 def test_a_parameter_that_a_pipeline_around_a_regression_refuses_names_what_learns(
     workshop: Workshop,
 ) -> None:

@@ -58,10 +58,8 @@ def test_skorch_estimators_are_pytorchs() -> None:
 
 def test_keras_wrappers_are_kerass() -> None:
     pytest.importorskip("tensorflow")
-    network = pytest.importorskip("domain.estimators.keras_network")
-    wrappers = pytest.importorskip("keras.wrappers")
-    assert network
-    estimator = wrappers.SKLearnClassifier(lambda X, y: None)
+    keras = pytest.importorskip("domain.estimators.keras_network").keras
+    estimator = keras.wrappers.SKLearnClassifier(lambda X, y: None)
     assert framework_of(estimator).__name__ == "infrastructure.frameworks.keras"
 
 
