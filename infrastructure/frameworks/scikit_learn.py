@@ -1,4 +1,9 @@
-"""scikit-learn estimators: trained in one go, exported by skl2onnx."""
+"""scikit-learn estimators: trained in one go, exported by skl2onnx.
+
+skl2onnx is imported when something is exported, so that it does not count as time of a fit.
+"""
+
+# pylint: disable=import-outside-toplevel
 
 from __future__ import annotations
 
@@ -6,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from application.ports import CurveReport
 from domain.errors import ExportError
@@ -26,9 +29,14 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     Raises:
         ExportError: skl2onnx cannot convert it.
     """
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
     text = isinstance(spec.inputs[0], Text)
     inputs = StringTensorType([None, 1]) if text else FloatTensorType([None, spec.width])
-    options = {id(estimator): {"zipmap": False}} if spec.classes else None
+    options: dict[Any, Any] = {id(estimator): {"zipmap": False}} if spec.classes else {}
+    if text:  # lower case by a locale that every machine has
+        options |= {kind: {"locale": "C.UTF-8"} for kind in (CountVectorizer, TfidfVectorizer)}
     try:
         model = to_onnx(estimator, initial_types=[("inputs", inputs)], options=options)
     except Exception as error:  # skl2onnx has no common base for what it raises
@@ -43,6 +51,8 @@ def _name_answers(graph: Any, spec: ModelSpec) -> None:
 
     Probabilities are held between 0 and 1, which sums of float32 can miss by a rounding.
     """
+    from onnx import TensorProto, helper
+
     del graph.output[:-1]
     former, (output,) = "from_estimator", graph.output
     for node in graph.node:

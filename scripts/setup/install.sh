@@ -29,6 +29,10 @@ case $accelerator in
     *) echo "error: unknown ACCELERATOR $accelerator: cpu, cuda, or none to let a GPU decide" >&2; exit 2 ;;
 esac
 
+if [ -L .venv ]; then
+    echo "error: .venv is a link: installing from here would change another clone's environment" >&2
+    exit 1
+fi
 poetry=$(bash scripts/setup/setup_poetry.sh)
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
     python=$(bash scripts/setup/find_python.sh)

@@ -25,7 +25,10 @@ from tests.container_engine import Engine, EngineError, find_engine, make_engine
 
 READY_SECONDS = 60.0
 PORT = 3000
-TRAINING = ("sklearn", "mlflow", "pandas", "torch", "tensorflow", "joblib", "skl2onnx")
+TRAINING = (
+    *("sklearn", "mlflow", "pandas", "torch", "tensorflow", "keras", "whisper"),
+    *("joblib", "skops", "skl2onnx", "tf2onnx"),
+)
 
 
 @dataclass(frozen=True)

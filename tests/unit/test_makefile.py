@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +32,27 @@ TUTORIAL = [
 CONFIG = "application/training/configs/iris_config.json"
 STEPS = ["train", "validate", "bento-build", "containerize"]
 
-PYTHON = """#!/usr/bin/env bash
+SERVICE = "application.inference.services.model_service:ModelService"
+PYTHON = f"""#!/usr/bin/env bash
 # Notes what it is asked to do, and writes the receipt; fails at the step that the file `fail` names.
+[ "${{1-}}" != -c ] || exec {sys.executable} "$@"
 echo "$*" >>calls.log
+[ ! -e verbose ] || printf '<%s>' "$@" >>words.log
 [ ! -e fail ] || [[ "$*" != *"/$(cat fail).json"* ]] || exit 1
 while [ $# -gt 0 ]; do
-    if [ "$1" = --receipt ]; then mkdir -p "${2%/*}" && echo '{"model_tag": "iris:1"}' >"$2"; fi
+    if [ "$1" = --receipt ]; then
+        mkdir -p "${{2%/*}}"
+        echo '{{"model_tag": "iris:1", "service": "{SERVICE}"}}' >"$2"
+    fi
     shift
 done
 """
-INSTALL = '#!/usr/bin/env bash\necho "install $1" >>calls.log\n'
+INSTALL = """#!/usr/bin/env bash
+echo "install $1${ACCELERATOR:+ for $ACCELERATOR}" >>calls.log
+touch .venv/.core
+[ "$1" = core ] || touch .venv/.dev
+[ "$1" != all ] || touch .venv/.all
+"""
 
 
 def environment() -> dict[str, str]:

@@ -429,6 +429,15 @@ def test_an_unknown_set_is_refused_before_anything_is_done(installer: Installer)
     assert "unknown set everything: core, dev or all" in done.stderr
 
 
+def test_the_environment_of_another_clone_is_left_alone(installer: Installer) -> None:
+    theirs = installer.folder / ".venv"
+    theirs.rename(installer.folder / "theirs")
+    theirs.symlink_to("theirs")
+    done = installer("all")
+    assert (done.returncode, installer.calls()) == (1, [])
+    assert ".venv is a link" in done.stderr
+
+
 def test_an_unknown_extra_is_an_error_in_poetrys_words(installer: Installer) -> None:
     done = installer("all", EXTRAS="torch absent")
     assert done.returncode == 1

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from infrastructure.packaging.model_package import PackageDraft
     from infrastructure.tracking.mlflow_tracker import MlflowTracker
 
+# imported before garbage is looked for again; most models are exported by skl2onnx
+_LATER = ("application.training.train", "infrastructure.frameworks.dispatch", "skl2onnx")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, package and register a candidate; 0 when that is done."""
@@ -63,8 +66,8 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         tracker = MlflowTracker(settings.tracking_uri)
         beside.submit(tracker.warm_up)
         beside.submit(import_module, "matplotlib.backends.backend_agg")
-        import_module("application.training.train")  # what is imported later looks for garbage
-        import_module("infrastructure.frameworks.dispatch")
+        for module in _LATER:
+            import_module(module)
         from domain.models import catalog
         from infrastructure.compute.receipts import write_receipt
         from infrastructure.packaging.model_package import PackageDraft, new_version

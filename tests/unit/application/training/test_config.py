@@ -17,6 +17,7 @@ from domain.data.dataset import Dataset
 from domain.errors import ConfigError
 from domain.models import catalog, iris
 from domain.models.catalog import CatalogModel
+from tests.model_checks import model_of
 
 TUTORIAL: dict[str, Any] = {
     "model": {
@@ -287,7 +288,7 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_model_of_the_catalog_has_a_configuration_that_is_accepted(name: str) -> None:
     assert config_path(name).name == f"{name}_config.json"
-    config, model = TrainingConfig.read(config_path(name)), catalog.get(name)
+    config, model = TrainingConfig.read(config_path(name)), model_of(name)
     assert set(config.build_arguments(model)) == set(inspect.signature(model.build).parameters)
     assert set(config.load_arguments(model)) == set(inspect.signature(model.load).parameters)
 

@@ -67,7 +67,7 @@ def test_an_unknown_model_is_refused_with_those_there_are(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("library", "name", "extra"),
-    [("torch", "digits", "torch"), ("tensorflow", "wine", "tensorflow")],
+    [("torch", "digits", "torch"), ("keras", "wine", "tensorflow")],
 )
 def test_a_model_whose_library_is_not_installed_says_the_command_and_others_work(
     library: str, name: str, extra: str
