@@ -1,4 +1,4 @@
-"""The image of the champion's Bento: it is built, answers right and holds no more than it needs."""
+"""The image of a champion's Bento: it is built, answers right and holds no more than it needs."""
 
 from __future__ import annotations
 
@@ -36,13 +36,24 @@ class Built:
     """A Bento with the home that it was built in."""
 
     home: Path
+    model: str
     receipt: dict[str, Any]
     golden: Golden
 
+    @property
+    def receipts(self) -> Path:
+        """Where the receipts of its model lie."""
+        return self.home / "build" / self.model
+
+    @property
+    def image_receipt(self) -> Path:
+        """The receipt of its image."""
+        return self.receipts / "containerize.json"
+
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run make in this home, where the Bento is not built again if a source has changed."""
-        built = self.home / "build" / "iris" / "bento-build.json"
-        return _make(self.home, f"--assume-old={built}", *arguments, **environment)
+        built = self.receipts / "bento-build.json"
+        return _make(self.home, self.model, f"--assume-old={built}", *arguments, **environment)
 
 
 @dataclass(frozen=True)
@@ -84,21 +95,13 @@ def _engine() -> Iterator[Engine]:
 @pytest.fixture(scope="module", name="built")
 def _built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Train, validate and build in a home of its own."""
-    home = tmp_path_factory.mktemp("home")
-    done = _make(home, "bento-build")
-    assert done.returncode == 0, done.stdout + done.stderr
-    receipts = home / "build" / "iris"
-    receipt = json.loads((receipts / "bento-build.json").read_text(encoding="utf-8"))
-    return Built(home, receipt, golden_of(receipts / "bento"))
+    return _build(tmp_path_factory.mktemp("home"), "iris")
 
 
 @pytest.fixture(scope="module", name="image")
 def _image(engine: Engine, built: Built) -> Iterator[Image]:
-    done = built.make("containerize", f"ENGINE={engine.name}", **engine.build_environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    receipt = json.loads(_receipt_of(built).read_text(encoding="utf-8"))
-    yield Image(engine, receipt["image"], receipt)
-    engine.run("rmi", "--force", receipt["image"])
+    with _containerize(engine, built) as image:
+        yield image
 
 
 @pytest.fixture(scope="module", name="served")
@@ -147,6 +150,12 @@ def test_the_server_runs_as_an_ordinary_user(served: Container) -> None:
     assert served.run("id", "--user").strip() != "0"
 
 
+def test_a_regression_answers_golden_requests_right_too(image: Image, built: Built) -> None:
+    other = _build(built.home, "diabetes")
+    with _containerize(image.engine, other) as its_image, _run(its_image) as container:
+        check_answers(container.port, other.golden, other.receipt["version"])
+
+
 def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: Built) -> None:
     locked = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
     state = ("--tmpfs=/state:mode=1777", "--env=BENTOML_HOME=/state", "--env=TMPDIR=/state")
@@ -180,12 +189,12 @@ def test_without_an_engine_the_build_says_what_to_do_and_ends_with_3(tmp_path: P
 
 
 def test_make_without_the_engine_asked_for_fails_and_leaves_no_receipt(built: Built) -> None:
-    _receipt_of(built).write_text("{}", encoding="utf-8")  # of an earlier run
+    built.image_receipt.write_text("{}", encoding="utf-8")  # of an earlier run
     done = built.make("containerize", "ENGINE=nothing")
     assert done.returncode == 2
     assert "the container engine nothing does not answer (known: docker, podman)" in done.stderr
     assert "containerize.json] Error 3" in done.stderr
-    assert not _receipt_of(built).exists()
+    assert not built.image_receipt.exists()
 
 
 def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
@@ -194,19 +203,38 @@ def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
     engine = tmp_path / "podman"
     engine.write_text('#!/bin/sh\n[ "$1" = info ]\n', encoding="utf-8")  # answers, cannot build
     engine.chmod(0o755)
-    _receipt_of(built).write_text("{}", encoding="utf-8")
+    built.image_receipt.write_text("{}", encoding="utf-8")
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = built.make("--always-make", "containerize", "ENGINE=podman", PATH=path)
     assert done.returncode == 2
     assert "podman could not build the image of iris_classifier_pipeline:" in done.stderr
     assert "containerize.json] Error 1" in done.stderr
-    assert not _receipt_of(built).exists()
+    assert not built.image_receipt.exists()
 
 
-def _make(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _build(home: Path, model: str) -> Built:
+    done = _make(home, model, "bento-build")
+    assert done.returncode == 0, done.stdout + done.stderr
+    receipts = home / "build" / model
+    receipt = json.loads((receipts / "bento-build.json").read_text(encoding="utf-8"))
+    return Built(home, model, receipt, golden_of(receipts / "bento"))
+
+
+@contextmanager
+def _containerize(engine: Engine, built: Built) -> Iterator[Image]:
+    done = built.make("containerize", f"ENGINE={engine.name}", **engine.build_environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    receipt = json.loads(built.image_receipt.read_text(encoding="utf-8"))
+    yield Image(engine, receipt["image"], receipt)
+    engine.run("rmi", "--force", receipt["image"])
+
+
+def _make(
+    home: Path, model: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     # On the command line, since there they win over what a .env says
     place = {
-        "MODEL": "iris",
+        "MODEL": model,
         "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
         "MODEL_REGISTRY_DIR": str(home / "packages"),
         "BENTOML_HOME": str(home / "bentoml"),
@@ -223,10 +251,6 @@ def _make(home: Path, *arguments: str, **environment: str) -> subprocess.Complet
         timeout=600,
         check=False,
     )
-
-
-def _receipt_of(built: Built) -> Path:
-    return built.home / "build" / "iris" / "containerize.json"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from domain.evaluation.answers import answers_of
 from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from infrastructure.frameworks.dispatch import Frameworks
-from infrastructure.inference.onnx_runtime import load_onnx
-from infrastructure.packaging.model_package import PackageDraft
+from infrastructure.inference.loading import load_served
+from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from shared.paths import ROOT
 from tests.served import serve
 
@@ -69,6 +69,7 @@ class Kind:
         rows: rows as requests have them; it has learned these.
         target: class numbers or values of the rows.
         refused: a row that breaks the contract, and words of the reason.
+        native: whether it is served as it is, not as ONNX.
     """
 
     spec: ModelSpec
@@ -76,6 +77,7 @@ class Kind:
     target: np.ndarray
     estimator: Any
     refused: Sequence[tuple[Row, str]]
+    native: bool = False
 
 
 def kinds() -> list[Kind]:
@@ -90,7 +92,7 @@ def kinds() -> list[Kind]:
     words = (["awful", "dull"], ["lovely", "fine"], ["hm", "well"])
     reviews: list[Row] = [[f"{words[i % 3][i % 2]} film {i}"] for i in range(60)]
     text = TfidfVectorizer(lowercase=False, token_pattern="[a-z]+")
-    return [
+    made = [
         Kind(
             FLOWERS,
             flowers,
@@ -128,6 +130,8 @@ def kinds() -> list[Kind]:
             [([7], "review: 7 is not text"), (["x" * 201], "review: 201 characters are too many")],
         ),
     ]
+    as_it_is = replace(made[1], spec=replace(RENTS, name="rents_as_they_are"), native=True)
+    return [*made, as_it_is]
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Served:
 
     kind: Kind
     native: Model
-    onnx: Model
+    exported: Model
     url: str
 
     @property
@@ -172,9 +176,9 @@ BUILD = """
 import sys
 from pathlib import Path
 from infrastructure.packaging.bento_store import add_package, build_bento
-root, package = map(Path, sys.argv[1:])
+package = Path(sys.argv[1])
 tag = add_package(package, package.parent.name, {}, {})
-build_bento(tag, root).export(str(package.parent / "bento"), output_format="folder")
+build_bento(tag).export(str(package.parent / "bento"), output_format="folder")
 """
 
 
@@ -184,10 +188,11 @@ def write_package(kind: Kind, folder: Path) -> tuple[Path, Model]:
     kind.estimator.fit(encoded, kind.target)
     native = answers_of(kind.estimator, spec)
     with PackageDraft(folder, f"{spec.name}_model", "1.0.0-a") as draft:
-        onnx = draft.folder / "model.onnx"
-        Frameworks().export(without_ravel(kind.estimator), spec, onnx)
+        served = draft.folder / ("model.skops" if kind.native else "model.onnx")
+        write = Frameworks().save if kind.native else Frameworks().export
+        write(without_ravel(kind.estimator), spec, served)
         golden = kind.rows[:3]
-        answers = load_onnx(onnx, spec)(spec.encode_rows(golden)).tolist()
+        answers = load_served(served, spec)(spec.encode_rows(golden)).tolist()
         profiles = {
             **profile_inputs(spec, encoded),
             "prediction": profile_outputs(spec, native(encoded)),
@@ -212,7 +217,7 @@ def _services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Se
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
     for _, package, _ in made:  # a process builds one: it has imported that one's service
         subprocess.run(
-            [sys.executable, "-c", BUILD, str(ROOT), str(package)],
+            [sys.executable, "-c", BUILD, str(package)],
             cwd=ROOT,
             env={**environment, "BENTOML_HOME": str(folder / "bentoml")},
             check=True,
@@ -223,14 +228,16 @@ def _services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Se
             kind.spec.name: Served(
                 kind,
                 native,
-                load_onnx(package / "model.onnx", kind.spec),
+                load_served(ModelPackage(package).served, kind.spec),
                 stack.enter_context(serve(package.parent / "bento", package.parent / "home", 1)),
             )
             for kind, package, native in made
         }
 
 
-@pytest.fixture(name="served", params=["flowers", "rents", "images", "reviews"])
+@pytest.fixture(
+    name="served", params=["flowers", "rents", "images", "reviews", "rents_as_they_are"]
+)
 def _served(request: pytest.FixtureRequest, services: dict[str, Served]) -> Served:
     found: Served = services[request.param]
     return found
@@ -245,7 +252,7 @@ def test_http_answers_as_the_exported_and_the_native_model_do(served: Served) ->
     rows = served.kind.rows
     encoded = served.spec.encode_rows(rows)
     answers = served.answers("/predict", rows)
-    np.testing.assert_allclose(answers, served.onnx(encoded), rtol=1e-6)
+    np.testing.assert_allclose(answers, served.exported(encoded), rtol=1e-6)
     np.testing.assert_allclose(answers, served.native(encoded), rtol=1e-4, atol=1e-5)
 
 
@@ -399,3 +406,15 @@ def eventually(check: Callable[[], bool]) -> bool:
     while not (done := check()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return done
+
+
+def test_what_has_no_onnx_form_brings_scikit_learn_and_nothing_else_that_trains(
+    services: dict[str, Served], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = next(tmp_path_factory.getbasetemp().glob("kinds*"))
+    for name in services:
+        bento = folder / f"{name}_model/bento"
+        listed = (bento / "env/python/requirements.txt").read_text(encoding="utf-8").split()
+        required = {line.partition("==")[0] for line in listed}
+        assert ("skops" in required) == ("scikit-learn" in required) == (name[-3:] == "are")
+        assert not required & {"torch", "tensorflow", "mlflow", "skl2onnx"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,6 @@ PYTHON = f"""#!/usr/bin/env bash
 # Notes what it is asked to do, and writes the receipt; fails at the step that the file `fail` names.
 [ "${{1-}}" != -c ] || exec {sys.executable} "$@"
 echo "$*" >>calls.log
-[ ! -e verbose ] || printf '<%s>' "$@" >>words.log
 [ ! -e fail ] || [[ "$*" != *"/$(cat fail).json"* ]] || exit 1
 while [ $# -gt 0 ]; do
     if [ "$1" = --receipt ]; then
@@ -66,12 +66,12 @@ class Clone:
 
     folder: Path
 
-    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run make with these arguments."""
+    def make(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run make with these arguments, and with these variables in its environment."""
         return subprocess.run(
             ["make", *arguments],
             cwd=self.folder,
-            env=environment(),
+            env={**environment(), **variables},
             capture_output=True,
             text=True,
             check=False,
@@ -96,6 +96,11 @@ class Clone:
     def receipt(self, step: str) -> Path:
         """Where the receipt of a step lies."""
         return self.folder / "build/iris" / f"{step}.json"
+
+    def reads(self, data: Path) -> None:
+        """Training has read a data file, and says so as its entry point does."""
+        train = self.receipt("train")
+        train.with_suffix(".d").write_text(f"{train}: {data}\n{data}:\n", encoding="utf-8")
 
     def change(self, file: str) -> None:
         """Change a file, which exists, now."""
@@ -204,11 +209,15 @@ def test_with_fresh_receipts_a_dry_run_shows_that_there_is_nothing_to_do(made: C
     [
         (CONFIG, STEPS),
         ("domain/models/iris.py", STEPS),
+        ("domain/estimators/conformal.py", STEPS),
         ("application/training/train.py", STEPS),
+        ("infrastructure/frameworks/scikit_learn.py", STEPS),
+        ("infrastructure/inference/onnx_runtime.py", STEPS),
         ("poetry.lock", STEPS),
         ("application/validation/validate.py", STEPS[1:]),
         ("application/inference/predictor.py", STEPS[2:]),
         ("application/inference/services/bentofile.yaml", STEPS[2:]),
+        ("application/inference/services/speech_bentofile.yaml", STEPS[2:]),
         ("infrastructure/storage/prediction_log.py", STEPS[2:]),
     ],
 )
@@ -228,6 +237,7 @@ def test_a_changed_file_runs_its_step_and_those_after_it(
         ("THRESHOLD=0.9", STEPS[1:]),
         ("ENGINE=podman", STEPS[3:]),
         ("CONFIG=other.json", STEPS),
+        ("WHISPER_MODEL=mine.pt", STEPS),
         ("PORT=3001", []),
         ("WORKERS=4", []),
     ],
@@ -251,6 +261,34 @@ def test_a_threshold_reaches_validation(made: Clone) -> None:
 def test_a_variable_in_the_env_file_counts_too(made: Clone) -> None:
     (made.folder / ".env").write_text("THRESHOLD=0.9\n", encoding="utf-8")
     assert made.ran("containerize") == STEPS[1:]
+
+
+def test_a_data_file_that_changed_makes_training_stale(made: Clone) -> None:
+    data = made.folder / "flowers.csv"
+    data.touch()
+    os.utime(data, (1_700_000_000, 1_700_000_000))
+    made.reads(data)
+    assert made.make("-q", "containerize").returncode == 0
+    made.change("flowers.csv")
+    assert made.make("-q", "train").returncode == 1
+    assert "iris_training_pipeline.py" in made.make("-n", "train").stdout
+    assert made.ran("containerize") == STEPS
+    assert made.ran("containerize") == []
+
+
+def test_a_data_file_that_is_gone_stops_nothing(made: Clone) -> None:
+    made.reads(made.folder / "gone.csv")
+    assert made.make("-n", "containerize").returncode == 0
+    assert made.make("status").returncode == 0
+    assert made.ran("train") == ["train"]  # which says what is missing
+
+
+def test_a_data_file_of_one_model_is_nothing_to_another(made: Clone) -> None:
+    shutil.copy2(made.folder / CONFIG, made.folder / CONFIG.replace("iris", "wine"))
+    assert made.ran("train", "MODEL=wine") == ["train"]
+    made.reads(made.folder / CONFIG)
+    made.change(CONFIG)
+    assert made.ran("train", "MODEL=wine") == []
 
 
 def test_each_step_starts_from_the_receipt_of_the_one_before(made: Clone) -> None:
@@ -287,6 +325,36 @@ def test_a_model_without_configuration_is_an_error_that_names_the_file(clone: Cl
     assert clone.calls() == []
 
 
+def test_run_serves_the_model_that_was_accepted_by_the_service_of_its_kind(made: Clone) -> None:
+    assert made.make("run", "PORT=3001").returncode == 0
+    served = made.calls()[-1]
+    assert f"-m bentoml serve {SERVICE} --arg model_tag=iris:1 --development" in served
+    assert "--port 3001" in served
+
+
+NEW_MODEL = {"NAME": "churn", "DATA": "a table.csv", "TARGET": "customer's choice"}
+
+
+def test_a_new_model_is_written_from_values_as_they_were_given(clone: Clone) -> None:
+    given = [f"{name}={value}" for name, value in NEW_MODEL.items()]
+    said = clone.make("-n", "new-model", *given, "TASK=regression", "LEAVE_OUT=id, $$price").stdout
+    assert shlex.split(said)[1:] == [
+        *("-m", "application.scaffold.new_model", "--name", "churn", "--data", "a table.csv"),
+        *("--target", "customer's choice", "--task", "regression", "--leave-out", "id, $price"),
+    ]
+
+
+@pytest.mark.parametrize("missing", NEW_MODEL)
+def test_a_new_model_without_all_it_needs_is_an_error_that_says_what_to_give(
+    clone: Clone, missing: str
+) -> None:
+    given = [f"{name}={value}" for name, value in NEW_MODEL.items() if name != missing]
+    done = clone.make("new-model", *given)
+    assert done.returncode == 2
+    assert "make new-model NAME=churn DATA=churn.csv TARGET=churned" in done.stderr
+    assert clone.calls() == []
+
+
 def test_forcing_a_step_does_not_install_again(made: Clone) -> None:
     done = made.make("-B", "-n", "train")
     assert "iris_training_pipeline.py" in done.stdout
@@ -295,7 +363,8 @@ def test_forcing_a_step_does_not_install_again(made: Clone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "installed"), [("train", "install core"), ("lint", "install dev")]
+    ("target", "installed"),
+    [("train", "install core"), ("lint", "install dev"), ("models-report", "install all")],
 )
 def test_what_is_missing_is_installed_before_a_target_runs(
     clone: Clone, target: str, installed: str
@@ -313,6 +382,14 @@ def test_a_changed_lock_is_installed_before_a_target_runs(made: Clone, changed: 
     (made.folder / "calls.log").unlink()
     assert made.make("checkgpu").returncode == 0
     assert made.calls() == ["install core", "-m shared.gpu"]
+
+
+def test_an_accelerator_reaches_the_installation(clone: Clone) -> None:
+    clone.make("install", "ACCELERATOR=cpu")
+    clone.make("install", ACCELERATOR="cuda")
+    (clone.folder / ".env").write_text("ACCELERATOR=cpu\n", encoding="utf-8")
+    clone.make("install-dev")
+    assert clone.calls() == ["install all for cpu", "install all for cuda", "install dev for cpu"]
 
 
 def test_clean_removes_what_can_be_made_again_and_nothing_else(made: Clone) -> None:
@@ -393,9 +470,33 @@ def test_ci_is_one_target(clone: Clone) -> None:
         [clone.folder / ".ci/run"], cwd="/", env=environment(), capture_output=True, check=False
     )
     assert done.returncode == 0
+    assert clone.calls()[0] == "install all"
     called = " ".join(clone.calls())
     for tool in ("pylint", "black --check", "mypy", "bandit", "pytest"):
         assert f"-m {tool}" in called
+
+
+@pytest.mark.parametrize("missing", [{".all"}, {".core", ".dev", ".all"}])
+def test_ci_installs_everything_once_and_only_where_something_is_missing(
+    clone: Clone, missing: set[str]
+) -> None:
+    for name in {".core", ".dev"} & missing:
+        (clone.folder / ".venv" / name).unlink()
+    assert clone.make("ci").returncode == 0
+    first = clone.calls()
+    assert [call for call in first if call.startswith("install")] == ["install all"]
+    assert clone.make("ci").returncode == 0
+    assert clone.calls() == [*first, *first[1:]]
+    clone.change("poetry.lock")
+    assert clone.make("ci").returncode == 0
+    assert clone.calls()[2 * len(first) - 1] == "install all"
+
+
+def test_an_installation_that_fails_fails_ci(clone: Clone) -> None:
+    installer = clone.folder / "scripts/setup/install.sh"
+    installer.write_text("#!/bin/false\nexit 1\n", encoding="utf-8")
+    assert clone.make("ci").returncode != 0
+    assert clone.calls() == []
 
 
 def test_a_check_that_fails_fails_ci(clone: Clone) -> None:
@@ -415,7 +516,10 @@ def test_tests_measure_the_coverage_of_the_four_packages(clone: Clone) -> None:
         assert f"--cov={package}" in call
 
 
-def test_the_steps_of_all_run_in_their_order(clone: Clone) -> None:
+@pytest.mark.parametrize("installed", [{".core", ".dev"}, set()])
+def test_the_steps_of_all_run_in_their_order(clone: Clone, installed: set[str]) -> None:
+    for name in {".core", ".dev"} - installed:
+        (clone.folder / ".venv" / name).unlink()
     assert clone.make("all").returncode == 0
     tools = [re.sub(r"^-m ([\w.]+).*", r"\1", call) for call in clone.calls()]
     assert tools == ["install all", "black", "pylint", "pytest", "shared.gpu"]

@@ -32,17 +32,19 @@ OTHER_STEPS = {"Notify": {"jq", "curl"}}
 GRAPH: dict[str, list[str]] = {
     "code-quality": [],
     "unit-tests": ["code-quality"],
+    "every-model": ["code-quality"],
     "model-training": ["unit-tests"],
     "build-service": ["model-training"],
     "integration-tests": ["build-service"],
-    "deploy-staging": ["integration-tests"],
-    "deploy-production": ["integration-tests"],
+    "deploy-staging": ["integration-tests", "every-model"],
+    "deploy-production": ["integration-tests", "every-model"],
 }
 
 # The targets that the job of each name runs, in their order.
 WORK = {
     "code-quality": ["lint-check"],
     "unit-tests": ["test-unit"],
+    "every-model": ["ci"],
     "model-training": ["train", "validate", "state-save"],
     "build-service": ["state-load", "bento-build", "state-save"],
     "integration-tests": ["state-load", "test-integration"],
@@ -180,6 +182,22 @@ def test_a_job_checks_out_without_leaving_a_token_and_sets_up_the_same_way(job: 
     assert checkout["uses"].startswith("actions/checkout@")
     assert checkout["with"]["persist-credentials"] == "false"
     assert setup["uses"] == "./infrastructure/cicd/github_actions/setup"
+
+
+def test_every_model_is_checked_by_the_target_that_checks_a_clone_and_without_a_gpu() -> None:
+    assert step_named("every-model", "Check with every model")["run"] == "make ci ACCELERATOR=cpu"
+    assert "\nmake ci\n" in (ROOT / ".ci/run").read_text("utf-8")
+
+
+def test_only_the_job_with_every_model_keeps_an_environment_of_its_own() -> None:
+    inputs = {job: step_named(job, "Set up").get("with", {}) for job in GRAPH}
+    assert {job: given for job, given in inputs.items() if given} == {
+        "every-model": {"environment": "all"}
+    }
+    setup = load(ROOT / "infrastructure/cicd/github_actions/setup/action.yml")
+    (cache,) = (step for step in setup["runs"]["steps"] if "key" in step.get("with", {}))
+    assert cache["with"]["key"].startswith("env-${{ inputs.environment }}-")
+    assert setup["inputs"]["environment"]["default"] == "dev"
 
 
 @pytest.mark.parametrize("job", GRAPH)
