@@ -225,8 +225,10 @@ def _containerize(engine: Engine, built: Built) -> Iterator[Image]:
     done = built.make("containerize", f"ENGINE={engine.name}", **engine.build_environment)
     assert done.returncode == 0, done.stdout + done.stderr
     receipt = json.loads(built.image_receipt.read_text(encoding="utf-8"))
-    yield Image(engine, receipt["image"], receipt)
-    engine.run("rmi", "--force", receipt["image"])
+    try:
+        yield Image(engine, receipt["image"], receipt)
+    finally:
+        engine.run("rmi", "--force", receipt["image"])
 
 
 def _make(

@@ -1,4 +1,4 @@
-"""A small Whisper checkpoint packaged, built into a Bento and served: all real but its weights.
+"""A small Whisper checkpoint through make's whole chain, served: all real but its weights.
 
 They are random, so that the words mean nothing; what is heard must be what Whisper hears when it is
 called directly on the same samples.
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,44 +26,47 @@ whisper = pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
 soundfile = pytest.importorskip("soundfile", reason="make install EXTRAS=whisper")
 pytest.importorskip("jiwer", reason="make install EXTRAS=whisper")
 # pylint: disable=wrong-import-position
-from application.training.config import TrainingConfig, config_path
-from application.training.transcription import package_weights
+from application.training.config import config_path
 from domain.errors import PackageError
-from domain.models import catalog
 from infrastructure.inference.audio import decode
-from infrastructure.inference.speech_tools import speech_tools
 from infrastructure.inference.whisper_engine import open_package
-from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft
-from shared.paths import ROOT
-from tests.fakes import FakeTracker
-from tests.served import serve
+from infrastructure.packaging.model_package import MANIFEST, ModelPackage
+from infrastructure.tracking.mlflow_tracker import open_client
+from tests.served import Home, free_port, serve
 from tests.whisper_checkpoint import RATE, sound, write_checkpoint
 
 TOKENS = 12
 SECONDS = 4
 FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS"}
 
-_BUILD = """
-import sys
-from pathlib import Path
-import bentoml.bentos
-from infrastructure.packaging.bento_store import add_package
-tag = add_package(Path(sys.argv[1]), "speech_transcriber", {}, {})
-bento = bentoml.bentos.build_bentofile(
-    sys.argv[2] + "/application/inference/services/speech_bentofile.yaml",
-    name="speech_transcriber", version="1", build_ctx=sys.argv[2], args={"model_tag": tag},
-)
-bento.export(sys.argv[3], output_format="folder")
-"""
-
 
 @dataclass(frozen=True)
 class Packaged:
-    """What the run made, and the checkpoint that it started from."""
+    """What the chain made, and the checkpoint and recordings that it started from."""
 
+    home: Home
     checkpoint: Path
-    package: Path
     manifest: Path
+    config: Path
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run make for this checkpoint."""
+        weights = f"WHISPER_MODEL={self.checkpoint}"
+        return self.home.make(*arguments, "MODEL=speech", f"CONFIG={self.config}", weights)
+
+    def receipt(self, step: str) -> Any:
+        """What a step wrote."""
+        return json.loads((self.receipts / f"{step}.json").read_text(encoding="utf-8"))
+
+    @property
+    def receipts(self) -> Path:
+        """Where the receipts lie."""
+        return self.home.receipts.parent / "speech"
+
+    @property
+    def package(self) -> Path:
+        """The package."""
+        return Path(self.receipt("train")["package"])
 
     def whisper_hears(self, samples: np.ndarray, language: str | None = None) -> Any:
         """What Whisper answers when it is called directly."""
@@ -83,7 +85,7 @@ def recording(samples: np.ndarray, kind: str, rate: int = RATE) -> bytes:
 
 @pytest.fixture(scope="module", name="packaged")
 def fixture_packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
-    """The checkpoint after the use case that stands for training."""
+    """The checkpoint as the champion, in a Bento."""
     folder = tmp_path_factory.mktemp("speech")
     checkpoint = write_checkpoint(folder / "small.pt")
     manifest = folder / "manifest.jsonl"
@@ -94,51 +96,28 @@ def fixture_packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
         lines.append(json.dumps({"audio": file.name, "text": said, "language": "en"}))
     manifest.write_text("\n".join(lines), encoding="utf-8")
     plain = json.loads(config_path("speech").read_text(encoding="utf-8"))
-    plain["model"] |= {"weights": str(checkpoint), "max_tokens": TOKENS}
-    plain["model"] |= {"beam_size": None, "temperatures": [0.0]}
-    plain["data"] |= {"test_size": 0.5, "random_state": 0, "manifest": str(manifest)}
-    config = TrainingConfig.model_validate(plain)
-    with (
-        ThreadPoolExecutor(1) as beside,
-        PackageDraft(folder / "packages", config.model_name, "1.0.0-a") as draft,
-    ):
-        candidate = package_weights(
-            catalog.get("speech"),
-            config,
-            draft,
-            tools=speech_tools(ROOT),
-            tracker=FakeTracker(),
-            beside=beside,
-            provenance={"git_commit": "abc123"},
-            progress=lambda name, result: None,
-        )
-    return Packaged(checkpoint, candidate.package, manifest)
-
-
-def build(package: Path, folder: Path) -> Path:
-    """The exported Bento of a package."""
-    home, exported = folder / "bentoml", folder / "bento"
-    home.mkdir()
-    environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
-    command = [sys.executable, "-c", _BUILD, str(package), str(ROOT), str(exported)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    plain["model"] |= {"max_tokens": TOKENS, "beam_size": None, "temperatures": [0.0]}
+    plain["data"]["manifest"] = str(manifest)
+    plain["validation"]["threshold"] = -100  # random words are all wrong, and more than were said
+    config = folder / "config.json"
+    config.write_text(json.dumps(plain), encoding="utf-8")
+    made = Packaged(Home(folder / "home"), checkpoint, manifest, config)
+    done = made.make("bento-build")
     assert done.returncode == 0, done.stdout + done.stderr
-    return exported
+    return made
 
 
 @pytest.fixture(scope="module", name="bento")
-def fixture_bento(packaged: Packaged, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Bento of the packaged checkpoint."""
-    return build(packaged.package, tmp_path_factory.mktemp("build"))
+def fixture_bento(packaged: Packaged) -> Path:
+    """The exported Bento."""
+    return packaged.receipts / "bento"
 
 
 @pytest.fixture(scope="module", name="service")
 def fixture_service(
     bento: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A client of the served Bento, which was built outside the clone's source tree."""
+    """A client of the served Bento."""
     home = tmp_path_factory.mktemp("service")
     with serve(bento, home, workers=1, OMP_NUM_THREADS="1") as url:
         with httpx.Client(base_url=url, timeout=120) as client:
@@ -202,7 +181,9 @@ def test_every_format_is_heard_as_whisper_hears_its_samples(
         assert mine["end"] == min(whispers["end"], heard["duration_seconds"])
 
 
-def test_a_form_and_a_body_are_answered_alike_and_again(service: httpx.Client) -> None:
+def test_a_form_and_a_body_are_answered_alike_and_again(
+    service: httpx.Client, packaged: Packaged
+) -> None:
     file = recording(sound(SECONDS), "flac")
     form = service.post("/transcribe", files={"file": ("a.flac", file, "audio/flac")}).json()
     body, again = send(service, file, "flac").json(), send(service, file, "flac").json()
@@ -210,7 +191,7 @@ def test_a_form_and_a_body_are_answered_alike_and_again(service: httpx.Client) -
         assert answer["segments"] == form["segments"]
         assert answer["text"] == form["text"] != ""
     assert form["model_name"] == "speech_transcriber"
-    assert form["version"] == "1.0.0-a"
+    assert form["version"] == packaged.receipt("validate")["version"]
 
 
 def test_a_recording_of_70_seconds_is_heard_in_windows(
@@ -311,7 +292,7 @@ def test_health_page_and_probes_are_there(service: httpx.Client) -> None:
 def test_a_package_with_other_weights_is_refused_even_where_its_manifest_was_forged(
     packaged: Packaged, tmp_path: Path
 ) -> None:
-    forged = tmp_path / "1.0.0-a"
+    forged = tmp_path / packaged.package.name
     shutil.copytree(packaged.package, forged)
     (forged / "model.pt").chmod(0o644)
     write_checkpoint(forged / "model.pt", seed=7)
@@ -325,3 +306,50 @@ def test_a_package_with_other_weights_is_refused_even_where_its_manifest_was_for
     with pytest.raises(PackageError, match="in its golden recording"):
         open_package(ModelPackage(forged))
     assert open_package(ModelPackage(packaged.package)).describe()["n_mels"] == 80
+
+
+def test_the_run_and_the_version_are_in_mlflow(packaged: Packaged) -> None:
+    trained = packaged.receipt("train")
+    client = open_client(packaged.home.environment["MLFLOW_TRACKING_URI"])
+    run = client.get_run(trained["run_id"])
+    assert run.data.metrics["word_error_rate"] > 0
+    assert run.data.params["weights.source"] == packaged.checkpoint.name
+    champion = client.get_model_version_by_alias("speech_transcriber", "champion")
+    assert champion.tags["package_version"] == trained["version"]
+
+
+def test_too_many_word_errors_and_none_that_were_counted_are_refused(packaged: Packaged) -> None:
+    refused = packaged.make("validate", "THRESHOLD=0.7")
+    assert refused.returncode != 0
+    assert "quality: word error rate" in refused.stderr
+    packaged.make("validate")
+    uncounted = json.loads(packaged.config.read_text(encoding="utf-8"))
+    uncounted["data"]["manifest"] = None
+    other = packaged.config.with_name("uncounted.json")
+    other.write_text(json.dumps(uncounted), encoding="utf-8")
+    place = Home(packaged.home.folder.with_name("uncounted"))
+    weights = f"WHISPER_MODEL={packaged.checkpoint}"
+    silent = place.make("validate", "MODEL=speech", f"CONFIG={other}", weights)
+    assert silent.returncode != 0
+    assert "name a manifest of recordings" in silent.stderr
+
+
+def test_weights_that_are_not_there_are_never_downloaded_unasked(tmp_path: Path) -> None:
+    place = Home(tmp_path / "home")
+    done = place.make("train", "MODEL=speech", "WHISPER_MODEL=base", f"XDG_CACHE_HOME={tmp_path}")
+    assert done.returncode != 0
+    assert "WHISPER_DOWNLOAD=1" in done.stderr
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_transcriber_is_deployed_and_demonstrated(packaged: Packaged) -> None:
+    port = f"PORT={free_port()}"
+    try:
+        deployed = packaged.make("deploy", port)
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        shown = packaged.make("demo", port)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        assert "POST /transcribe golden.flac" in shown.stdout
+        assert "ml_transcriptions_total" in shown.stdout
+    finally:
+        packaged.make("stop", port)

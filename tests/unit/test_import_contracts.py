@@ -44,8 +44,8 @@ VIOLATIONS = [
     (ENTRY_POINTS, "application/scaffold/model_file.py", "application.scaffold.new_model"),
 ]
 
-# What the domain may use, of all that the project depends on. An estimator is written in the library
-# that trains it; how it is exported, and what hears a recording, is no matter of the domain.
+# What the domain may use, of all that the project depends on. An estimator is written in the
+# library that trains it; how it is exported, and what hears recordings, is no matter of the domain.
 DOMAIN_LIBRARIES = {"numpy", "pandas", "scikit-learn"}
 ESTIMATOR_LIBRARIES = {"skorch", "tensorflow", "torch"}
 

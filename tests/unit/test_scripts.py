@@ -228,8 +228,8 @@ def test_quickstart_can_stop_after_installing(tmp_path: Path) -> None:
     assert (code, targets) == (0, ["installed"])
 
 
-# What Poetry exports, as far as the accelerator matters: PyTorch with CUDA 13, TensorFlow with CUDA 12,
-# and a library of NVIDIA in two versions, which Poetry locks so.
+# What Poetry exports, as far as the accelerator matters: PyTorch with CUDA 13, TensorFlow with
+# CUDA 12, and a library of NVIDIA in two versions, which Poetry locks so.
 LOCKED = [
     *("cuda-toolkit==13.0.3.0", "numpy==2.3.5", "nvidia-cublas==13.1.1.3"),
     *("nvidia-cublas==13.10.0.20", "nvidia-cudnn-cu12==9.28.0.42", "nvidia-cudnn-cu13==9.20.0.48"),
