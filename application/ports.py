@@ -83,6 +83,22 @@ class DrawFigures(Protocol):
         """Write PNG files into `folder`."""
 
 
+class PackageDraft(Protocol):
+    """A package that is being written; nothing of it is seen before `seal`."""
+
+    folder: Path
+    version: str
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write a JSON file into the package."""
+
+    def write_native(self, estimator: Any) -> None:
+        """Write the native model."""
+
+    def seal(self) -> Path:
+        """Write the manifest, move the package to its place, and return that."""
+
+
 @dataclass(frozen=True)
 class TrainingRecord:
     """One training run as the tracking server is told of it.

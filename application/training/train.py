@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from application.ports import (
     Framework,
     Loader,
     Model,
+    PackageDraft,
     Progress,
     RegisteredVersion,
     Tracker,
@@ -26,6 +26,7 @@ from application.ports import (
 )
 from application.training.card import write_card
 from application.training.config import TrainingConfig
+from application.training.registration import dataset_facts, register
 from application.training.schema import check_data
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
@@ -39,22 +40,6 @@ from domain.models.contract import ModelSpec, Quantity
 from domain.monitoring.profile import profile_inputs, profile_outputs
 
 _MOST_GOLDEN = 20
-
-
-class PackageDraft(Protocol):
-    """A package that is being written; nothing of it is seen before `seal`."""
-
-    folder: Path
-    version: str
-
-    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
-        """Write a JSON file into the package."""
-
-    def write_native(self, estimator: Any) -> None:
-        """Write the native model."""
-
-    def seal(self) -> Path:
-        """Write the manifest, move the package to its place, and return that."""
 
 
 @dataclass(frozen=True)
@@ -205,17 +190,9 @@ def train(
         drawn = (draft.folder / "figures").iterdir()
         progress("figures", ", ".join(sorted(path.stem for path in drawn)))
         curves.finish()
-        package = draft.seal()
-        record = _record(package, fitted, config, metrics, provenance, curves.run_id)
-        try:
-            registered = beside.submit(tracker.record, record).result()
-        except BaseException:
-            shutil.rmtree(package)  # a package that no registry knows of could never be judged
-            raise
-    progress(
-        "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
-    )
-    return Candidate(package, registered, report, parity, fitted.dataset.files)
+        record = _record(draft.seal(), fitted, config, metrics, provenance, curves.run_id)
+        registered = register(record, tracker, beside, progress)
+    return Candidate(record.package, registered, report, parity, fitted.dataset.files)
 
 
 def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
@@ -301,7 +278,6 @@ def _record(
     provenance: Mapping[str, Any],
     run_id: str | None,
 ) -> TrainingRecord:
-    dataset = fitted.dataset
     return TrainingRecord(
         experiment_name=config.experiment_name,
         model_name=config.model_name,
@@ -311,12 +287,7 @@ def _record(
         parameters=config.parameters(),
         metrics=metrics,
         tags={"git_commit": str(provenance["git_commit"])},
-        dataset={
-            "name": dataset.name,
-            "digest": dataset.fingerprint,
-            "source": dataset.source,
-            "rows": str(len(dataset)),
-        },
+        dataset=dataset_facts(fitted.dataset),
         example=fitted.golden_rows,
         run_id=run_id,
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +21,15 @@ from application.inference.transcriber import (
     SpeechEngine,
     Transcriber,
 )
-from application.ports import Progress, RegisteredVersion, Tracker, TrainingRecord
+from application.ports import (
+    PackageDraft,
+    Progress,
+    RegisteredVersion,
+    Tracker,
+    TrainingRecord,
+)
 from application.training.config import TrainingConfig
+from application.training.registration import dataset_facts, register
 from domain.data.dataset import Dataset
 from domain.errors import DataError, InputError
 from domain.evaluation.word_error_rate import WordErrorReport, WordErrors
@@ -30,18 +37,6 @@ from domain.models.catalog import CatalogModel
 from domain.models.contract import ModelSpec
 
 _GOLDEN_SECONDS = 30
-
-
-class PackageDraft(Protocol):
-    """A package that is being written; nothing of it is seen before `seal`."""
-
-    folder: Path
-
-    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
-        """Write a JSON file into the package."""
-
-    def seal(self) -> Path:
-        """Write the manifest, move the package to its place, and return that."""
 
 
 @dataclass(frozen=True)
@@ -165,35 +160,23 @@ def package_weights(
     (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
     package = draft.seal()
-    try:
-        record = TrainingRecord(
-            experiment_name=config.experiment_name,
-            model_name=config.model_name,
-            package=package,
-            package_version=package.name,
-            spec=model.SPEC,
-            parameters={
-                **config.parameters(),
-                "weights.source": about["source"],
-                "weights.sha256": about["sha256"],
-            },
-            metrics=metrics,
-            tags={"git_commit": str(provenance["git_commit"])},
-            dataset={
-                "name": dataset.name,
-                "digest": dataset.fingerprint,
-                "source": dataset.source,
-                "rows": str(len(dataset)),
-            },
-            example=[[GOLDEN_RECORDING]],
-        )
-        registered = beside.submit(tracker.record, record).result()
-    except BaseException:
-        shutil.rmtree(package)  # a package that no registry knows of could never be judged
-        raise
-    progress(
-        "record", f"run {registered.run_id[:8]}, {config.model_name} version {registered.version}"
+    record = TrainingRecord(
+        experiment_name=config.experiment_name,
+        model_name=config.model_name,
+        package=package,
+        package_version=package.name,
+        spec=model.SPEC,
+        parameters={
+            **config.parameters(),
+            "weights.source": about["source"],
+            "weights.sha256": about["sha256"],
+        },
+        metrics=metrics,
+        tags={"git_commit": str(provenance["git_commit"])},
+        dataset=dataset_facts(dataset),
+        example=[[GOLDEN_RECORDING]],
     )
+    registered = register(record, tracker, beside, progress)
     return SpeechCandidate(package, registered, report, (found, *dataset.files))
 
 

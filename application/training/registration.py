@@ -1,0 +1,37 @@
+"""Recording a run and registering what it made; the same for whatever was trained or packaged."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import Executor
+
+from application.ports import Progress, RegisteredVersion, Tracker, TrainingRecord
+from domain.data.dataset import Dataset
+
+
+def register(
+    record: TrainingRecord, tracker: Tracker, beside: Executor, progress: Progress
+) -> RegisteredVersion:
+    """Record the run beside this process, and register its sealed package as ``candidate``.
+
+    A package that cannot be recorded is removed: one that no registry knows of could never be
+    judged.
+    """
+    try:
+        registered = beside.submit(tracker.record, record).result()
+    except BaseException:
+        shutil.rmtree(record.package)
+        raise
+    told = f"run {registered.run_id[:8]}, {record.model_name} version {registered.version}"
+    progress("record", told)
+    return registered
+
+
+def dataset_facts(dataset: Dataset) -> dict[str, str]:
+    """What a record says of the data."""
+    return {
+        "name": dataset.name,
+        "digest": dataset.fingerprint,
+        "source": dataset.source,
+        "rows": str(len(dataset)),
+    }
