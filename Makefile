@@ -81,18 +81,17 @@ containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's
 mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
 	@$(PY) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
 
-# the data files that the last training read
--include $(RECEIPTS)/train.d
-
 # A step whose variables are not those that its receipt was made with is done again. Paths count from
 # the clone, so that state can move to another one.
 train_variables = $(subst $(CURDIR)/,,$(CONFIG) $(WHISPER_MODEL) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI))
 validate_variables = $(subst $(CURDIR)/,,$(THRESHOLD) $(BENTOML_HOME))
 containerize_variables = $(ENGINE)
 changed = $(shell echo '$($(1)_variables)' | cmp -s - $(RECEIPTS)/$(1).variables || echo FORCE)
+# training is done again when a file that it read is newer; one that is gone stops nothing
+data_changed = $(shell while IFS= read -r file; do if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi; done 2>/dev/null <$(RECEIPTS)/train.files)
 remember = echo '$($(1)_variables)' >$(RECEIPTS)/$(1).variables
 
-$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/frameworks infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train) | $(CORE)
+$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/frameworks infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train) $(data_changed) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
 	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
 	@$(call remember,train)

@@ -1,4 +1,4 @@
-"""`make models-report`: every model of the catalog through its chain, and the README's table of them.
+"""`make models-report`: every model through its chain, and the README's table of them.
 
 Each is trained, judged, built and served in a temporary home, so nothing of this clone is touched
 but the table.
@@ -30,7 +30,7 @@ from tests.served import Home, serve
 READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
 REQUESTS = 500
 _HEAD = (
-    "| model | kind | learns with | hold-out quality (95 % interval) | package | training | one row |\n"
+    "| model | kind | learns with | hold-out quality (95 % interval) | package | training | row |\n"
     "|---|---|---|---|---|---|---|\n"
 )
 

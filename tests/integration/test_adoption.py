@@ -1,4 +1,4 @@
-"""What a new model costs: data that the repository does not know, adopted as docs/new-model.md says.
+"""What a new model costs: data that nobody here knows, adopted as docs/new-model.md says.
 
 Each is adopted in a copy of the repository, trained, judged, served and asked. More than one file
 and one configuration, or any other file that had to be touched, fails the test.
@@ -39,7 +39,7 @@ def fixture_copy(tmp_path: Path) -> Home:
     (clone / ".venv").mkdir()
     for part in (ROOT / ".venv").iterdir():
         (clone / ".venv" / part.name).symlink_to(part)
-    for installed in (".core", ".dev"):  # nothing is installed from here into the shared environment
+    for installed in (".core", ".dev"):  # else make would install into the shared environment
         (clone / ".venv" / installed).unlink(missing_ok=True)
         (clone / ".venv" / installed).touch()
     place = Home(tmp_path / "home", clone)

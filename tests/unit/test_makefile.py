@@ -99,8 +99,7 @@ class Clone:
 
     def reads(self, data: Path) -> None:
         """Training has read a data file, and says so as its entry point does."""
-        train = self.receipt("train")
-        train.with_suffix(".d").write_text(f"{train}: {data}\n{data}:\n", encoding="utf-8")
+        self.receipt("train").with_suffix(".files").write_text(f"{data}\n", encoding="utf-8")
 
     def change(self, file: str) -> None:
         """Change a file, which exists, now."""

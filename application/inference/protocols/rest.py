@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
 from application.inference.protocols.schema import truth_names
@@ -240,10 +241,9 @@ class ModelApi:
 
     def _classes(self, answered: Answered) -> list[dict[str, Any]]:
         classes = self._spec.classes
-        assert answered.confidence is not None
         columns = zip(
             answered.predicted.tolist(),
-            answered.confidence.tolist(),
+            np.asarray(answered.confidence).tolist(),
             answered.answers.tolist(),
             strict=True,
         )

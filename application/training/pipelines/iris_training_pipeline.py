@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import re
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
@@ -93,7 +92,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
             run_id=candidate.registered.run_id,
             **({candidate.report.measure: candidate.report.score} if candidate.report else {}),
         )
-        _write_dependencies(receipt, candidate.data_files)
+        _name_files(receipt, candidate.data_files)
 
 
 def _train_estimator(
@@ -149,11 +148,10 @@ def _package_weights(
     )
 
 
-def _write_dependencies(receipt: Path, files: tuple[Path, ...]) -> None:
-    """Tell make which data files the receipt depends on; one that is gone stops nothing."""
-    names = [re.sub(r"([\s#:\\])", r"\\\1", str(file)).replace("$", "$$") for file in files]
-    rules = [f"{receipt}: {name}\n{name}:\n" for name in names]
-    receipt.with_suffix(".d").write_text("".join(rules), encoding="utf-8")
+def _name_files(receipt: Path, files: tuple[Path, ...]) -> None:
+    """Tell make which files were read: when one changes, the receipt is out of date."""
+    text = "".join(f"{file}\n" for file in files)
+    receipt.with_suffix(".files").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

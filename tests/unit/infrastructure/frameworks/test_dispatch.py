@@ -51,13 +51,13 @@ def test_what_is_of_no_other_library_is_scikit_learns(estimator: Any) -> None:
 
 
 def test_skorch_estimators_are_pytorchs() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="make install EXTRAS=torch")
     network = pytest.importorskip("domain.estimators.torch_network").TorchClassifier
     assert framework_of(network(None)).__name__ == "infrastructure.frameworks.pytorch"
 
 
 def test_keras_wrappers_are_kerass() -> None:
-    pytest.importorskip("tensorflow")
+    pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
     keras = pytest.importorskip("domain.estimators.keras_network").keras
     estimator = keras.wrappers.SKLearnClassifier(lambda X, y: None)
     assert framework_of(estimator).__name__ == "infrastructure.frameworks.keras"
