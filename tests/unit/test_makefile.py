@@ -275,11 +275,21 @@ def test_a_data_file_that_changed_makes_training_stale(made: Clone) -> None:
     assert made.ran("containerize") == []
 
 
-def test_a_data_file_that_is_gone_stops_nothing(made: Clone) -> None:
-    made.reads(made.folder / "gone.csv")
-    assert made.make("-n", "containerize").returncode == 0
+@pytest.mark.parametrize("name", ["gone.csv", "its data; 100 % =|$HOME#.csv", " "])
+def test_a_data_file_that_is_gone_changes_nothing(made: Clone, name: str) -> None:
+    made.reads(made.folder / name)
+    assert made.ran("containerize") == []
     assert made.make("status").returncode == 0
-    assert made.ran("train") == ["train"]  # which says what is missing
+
+
+def test_a_data_file_may_have_any_name(made: Clone) -> None:
+    name = "it's data; 100 % =|$HOME#.csv"
+    (made.folder / name).touch()
+    os.utime(made.folder / name, (1_700_000_000, 1_700_000_000))
+    made.reads(made.folder / name)
+    assert made.ran("containerize") == []
+    made.change(name)
+    assert made.ran("containerize") == STEPS
 
 
 def test_a_data_file_of_one_model_is_nothing_to_another(made: Clone) -> None:
