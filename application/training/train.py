@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,10 +93,11 @@ class Fitted:
 
 
 @dataclass
-class _Curves:
-    """Figures of the epochs; from the first one on, a run shows them while training goes on.
+class _Beside:
+    """What goes on beside the training: figures are drawn, and epochs are recorded.
 
-    As a context manager it ends that run as failed when the block fails.
+    From the first epoch on a run shows them. As a context manager it waits for what is going on
+    when the block fails, and ends that run as failed.
     """
 
     experiment_name: str
@@ -103,16 +105,20 @@ class _Curves:
     tracker: Tracker
     beside: Executor
     passing: Progress
-    figures: dict[str, list[float]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
     run_id: str | None = None
-    _pending: list[Future[None]] = field(default_factory=list)
+    pending: list[Future[None]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self.run_id is not None:
-            self.beside.submit(self.tracker.fail, self.run_id).result()
+        if kind is None:
+            return
+        wait(self.pending)
+        if self.run_id is not None:
+            with suppress(BrokenExecutor):  # it would hide what went wrong first
+                self.beside.submit(self.tracker.fail, self.run_id).result()
 
     def report(self, figures: Mapping[str, float], epoch: int) -> None:
         """Take the figures of an epoch."""
@@ -124,14 +130,14 @@ class _Curves:
         told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         self.passing("epoch", f"{epoch + 1}: {told}")
         for name, value in figures.items():
-            self.figures.setdefault(name, []).append(float(value))
-        self._pending.append(
+            self.curves.setdefault(name, []).append(float(value))
+        self.pending.append(
             self.beside.submit(self.tracker.log_epoch, self.run_id, dict(figures), epoch)
         )
 
     def finish(self) -> None:
-        """Wait until every epoch is recorded."""
-        for pending in self._pending:
+        """Wait until all of it is done."""
+        for pending in self.pending:
             pending.result()
 
 
@@ -163,13 +169,12 @@ def train(
         DataError: the data break the contract; nothing has been recorded then.
         ExportError: the estimator cannot be written in the form that is served.
     """
-    with _Curves(config.experiment_name, draft.version, tracker, beside, passing) as curves:
-        fitted = _fit(model, config, framework, curves, progress)
+    with _Beside(config.experiment_name, draft.version, tracker, beside, passing) as aside:
+        fitted = _fit(model, config, framework, aside, progress)
         spec, report = fitted.spec, fitted.report
         progress("quality", f"hold-out {report}")
-        figures = beside.submit(
-            draw, _figure_data(fitted, curves.figures), draft.folder / "figures"
-        )
+        data = _figure_data(fitted, aside.curves)
+        aside.pending.append(beside.submit(draw, data, draft.folder / "figures"))
 
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
@@ -186,11 +191,10 @@ def train(
             "fit_seconds": fitted.seconds,
         }
         _write_package(draft, fitted, config, served, metrics, provenance)
-        figures.result()
+        aside.finish()
         drawn = (draft.folder / "figures").iterdir()
         progress("figures", ", ".join(sorted(path.stem for path in drawn)))
-        curves.finish()
-        record = _record(draft.seal(), fitted, config, metrics, provenance, curves.run_id)
+        record = _record(draft.seal(), fitted, config, metrics, provenance, aside.run_id)
         registered = register(record, tracker, beside, progress)
     return Candidate(record.package, registered, report, parity, fitted.dataset.files)
 
@@ -212,7 +216,7 @@ def _fit(
     model: CatalogModel,
     config: TrainingConfig,
     framework: Framework,
-    curves: _Curves,
+    aside: _Beside,
     progress: Progress,
 ) -> Fitted:
     spec, estimator = model.SPEC, make_estimator(model, config)
@@ -226,13 +230,13 @@ def _fit(
     )
     start = time.perf_counter()
     try:
-        framework.fit(estimator, training.encoded(spec), training.answers(spec), curves.report)
+        framework.fit(estimator, training.encoded(spec), training.answers(spec), aside.report)
     except ValueError as error:  # scikit-learn checks its parameters here
         raise ConfigError(
             f"{_name_of(estimator)} cannot be trained with this configuration: {error}"
         ) from error
     seconds = time.perf_counter() - start
-    epochs = max(map(len, curves.figures.values()), default=0)
+    epochs = max(map(len, aside.curves.values()), default=0)
     learned = f" and {epochs} epochs" if epochs else ""
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{learned}")
     answers = answers_of(estimator, spec)(holdout.encoded(spec))
