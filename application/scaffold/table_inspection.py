@@ -10,11 +10,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from domain.data.tables import as_words
 from domain.errors import DataError
+from domain.evaluation.leakage import LIMITS, told_by
 from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 
 Task = Literal["classification", "regression"]
@@ -26,8 +25,6 @@ MOST_CLASSES = 20
 _FEWEST_ROWS = 20
 _FEWEST_IN_CLASS = 10
 _NEARLY_ALL = 0.99
-_LEAK = {"classification": 0.99, "regression": 0.999}  # share of the baseline's error that is gone
-_LEAK_ROWS = 10_000
 _KEY_WORDS = {"id", "ids", "uid", "uuid", "guid", "key", "index"}
 _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -266,34 +263,13 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
 
 
 def _gives_away(item: Number | Category, column: pd.Series, answers: np.ndarray, task: str) -> bool:
-    """Whether a small tree on this column alone leaves nearly none of the baseline's error."""
-    rows = np.arange(len(column))
-    if len(rows) > _LEAK_ROWS:
-        rows = np.random.default_rng(0).choice(rows, _LEAK_ROWS, replace=False)
+    """Whether this column alone leaves nearly none of a trivial answer's error."""
     if isinstance(item, Number):
-        values = column.to_numpy(np.float64)[rows]
+        values = column.to_numpy(np.float64)
     else:
         codes = {word: float(code) for code, word in enumerate(item.categories)}
-        values = as_words(column.iloc[rows]).map(codes).to_numpy(np.float64)
-    values, known = np.nan_to_num(values, nan=-_LARGEST)[:, None], answers[rows]
-    if task == "regression":
-        folds = KFold(3, shuffle=True, random_state=0)
-        tree = DecisionTreeRegressor(max_leaf_nodes=1000, random_state=0)
-        scores = cross_val_score(tree, values, known, cv=folds, scoring="r2")
-        straight = 0.0
-        if not column.hasnans and isinstance(item, Number):
-            straight = float(np.corrcoef(values[:, 0], known)[0, 1]) ** 2
-        return max(float(scores.mean()), straight) >= _LEAK["regression"]
-    counts = np.bincount(known)
-    often = np.isin(known, np.flatnonzero(counts >= 3))  # rarer classes cannot be in every fold
-    values, known = values[often], known[often]
-    if len(np.unique(known)) < 2:
-        return False
-    baseline = counts.max() / len(known)
-    folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    tree = DecisionTreeClassifier(max_leaf_nodes=256, random_state=0)
-    score = float(cross_val_score(tree, values, known, cv=folds).mean())
-    return (score - baseline) / (1 - baseline) >= _LEAK["classification"]
+        values = as_words(column).map(codes).to_numpy(np.float64)
+    return told_by(values, answers, task) >= LIMITS[task]
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from domain.errors import ConfigError
 from domain.models.catalog import CatalogModel
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Gate = Literal["quality", "better_than_trivial", "interval_coverage", "no_input_is_the_target"]
 _NAME = r"^[a-z][a-z0-9_]*$"  # what MLflow, the Bento store and a folder all accept
 
 
@@ -55,10 +56,12 @@ class ValidationConfig(_Strict):
             for about 30 rows of a classification: docs/decisions/0004 has the arithmetic. Of a
             transcriber it is the smallest 1 − word error rate; only there it may be null, which
             accepts weights that were not measured.
+        skip: gates whose refusal is known and accepted; what they say is shown nevertheless.
         folds: folds of the cross-validation that is shown beside the verdicts; 0 leaves it out.
     """
 
     threshold: float | None = Field(0.85, le=1)
+    skip: list[Gate] = []
     folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from domain.data.dataset import Dataset
 from domain.errors import GateRefusal
 from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
-from domain.evaluation.metrics import evaluate
+from domain.evaluation.metrics import RegressionReport, evaluate
 from domain.evaluation.parity import Parity, edge_rows
 from domain.models.contract import ModelSpec
 
@@ -101,15 +101,38 @@ def judge(
     ]
     if len(holdout) == 0:
         return verdicts
-    report = evaluate(spec, served(holdout.encoded(spec)), holdout.answers(spec))
-    verdicts.append(gates.quality(report, threshold))
+    answers, actual = served(holdout.encoded(spec)), holdout.answers(spec)
+    training = dataset.take(np.isin(dataset.row_hashes, np.array(record["training"])))
+    report = evaluate(spec, answers, actual)
+    verdicts += [
+        gates.quality(report, threshold),
+        gates.better_than_trivial(spec, answers, actual, training.answers(spec)),
+    ]
+    if isinstance(report, RegressionReport):
+        verdicts.append(gates.interval_coverage(report))
     native, everything = answers_of(package.load_native(), spec), dataset.encoded(spec)
-    verdicts.append(gates.parity("parity", Parity.of(native(everything), served(everything), spec)))
+    answered = served(everything)
+    verdicts += [
+        gates.answers_are_valid(spec, answered),
+        gates.deterministic(answered, served(everything)),
+        gates.no_input_is_the_target(spec, everything, dataset.answers(spec)),
+        gates.parity("parity", Parity.of(native(everything), answered, spec)),
+    ]
     edges = edge_rows(native, everything, spec, random_state=0)
     if len(edges):
         at_edges = Parity.of(native(edges), served(edges), spec)
         verdicts.append(gates.parity("parity_at_edges", at_edges))
     return verdicts
+
+
+def skip(verdicts: Iterable[gates.Verdict], names: Collection[str]) -> list[gates.Verdict]:
+    """The verdicts with those of these gates accepted; what they said stays to be read."""
+
+    def skipped(verdict: gates.Verdict) -> gates.Verdict:
+        reason = f"skipped by the configuration; {verdict.word}: {verdict.reason}"
+        return replace(verdict, accepted=True, reason=reason)
+
+    return [skipped(verdict) if verdict.gate in names else verdict for verdict in verdicts]
 
 
 def promote(

@@ -20,10 +20,9 @@ from application.training.config import TrainingConfig, config_path
 from domain.data.dataset import Dataset
 from domain.evaluation.answers import answers_of
 from domain.evaluation.parity import Parity
-from domain.models import catalog
 from domain.models.contract import ModelSpec
 from infrastructure.packaging.model_package import ModelPackage
-from tests.model_checks import as_json, model_of
+from tests.model_checks import TABULAR, as_json, model_of
 from tests.served import Home, serve
 
 TRAINING_LIBRARIES = ("torch", "skorch", "tensorflow", "keras", "scikit-learn", "joblib", "mlflow")
@@ -85,12 +84,10 @@ def _get_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         yield get
 
 
-@pytest.fixture(name="served", params=catalog.names())
+@pytest.fixture(name="served", params=TABULAR)
 def _served(
     request: pytest.FixtureRequest, get_served: Callable[[str], ServedModel]
 ) -> ServedModel:
-    if model_of(request.param).SPEC.task == "transcription":
-        pytest.skip("a recording is no row: transcription has tests of its own")
     return get_served(request.param)
 
 

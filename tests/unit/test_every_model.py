@@ -15,10 +15,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from application.training.config import TrainingConfig, config_path
 from domain.data.dataset import Dataset
 from domain.errors import DataError, PackageError
-from domain.models import catalog
 from tests import model_checks
 from tests.kinds import KINDS
-from tests.model_checks import RULES, FittedModel, cheap, fit_and_package, model_of
+from tests.model_checks import RULES, TABULAR, FittedModel, cheap, fit_and_package, model_of
 
 KIND_CONFIG = {
     "model": {},
@@ -49,12 +48,10 @@ def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetFitted]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__.removeprefix("check_"))
-@pytest.mark.parametrize("name", [*catalog.names(), *KINDS])
+@pytest.mark.parametrize("name", [*TABULAR, *KINDS])
 def test_every_model_keeps_every_rule(
     name: str, rule: Callable[[FittedModel], None], fitted: GetFitted
 ) -> None:
-    if name not in KINDS and model_of(name).SPEC.task == "transcription":
-        pytest.skip("a recording is no row: transcription has tests of its own")
     rule(fitted(name))
 
 

@@ -100,7 +100,7 @@ def _judge(
 ) -> tuple[list[Verdict], list[float]]:
     """Verdicts, and the scores of a cross-validation as context."""
     from application.training.train import make_estimator
-    from application.validation.validate import cross_validate, judge
+    from application.validation.validate import cross_validate, judge, skip
     from domain.models import catalog
     from infrastructure.inference.loading import load_served
 
@@ -108,7 +108,8 @@ def _judge(
         raise ConfigError("validation.threshold is null: only a transcriber can do without one")
     model = catalog.get(spec.name)
     dataset = model.load(**config.load_arguments(model))
-    verdicts = judge(package, load_served(package.served, spec), dataset, threshold)
+    served = load_served(package.served, spec)
+    verdicts = skip(judge(package, served, dataset, threshold), config.validation.skip)
     _show(verdicts)
     folds = config.validation.folds
     if not folds:

@@ -8,12 +8,14 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from application import ports
+from infrastructure.packaging.model_package import PackageDraft
 from tests import fakes
 
 PAIRS = [
     (ports.Framework, fakes.FakeFramework),
     (ports.Loader, fakes.FakeLoader),
     (ports.DrawFigures, fakes.FakeDrawFigures),
+    (ports.PackageDraft, PackageDraft),  # the real one: it writes where a test says
     (ports.Tracker, fakes.FakeTracker),
     (ports.Registry, fakes.FakeRegistry),
     (ports.PredictionLog, fakes.FakePredictionLog),

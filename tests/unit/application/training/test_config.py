@@ -450,6 +450,7 @@ def test_parameters_have_dotted_names_and_hold_every_value_of_the_groups(tmp_pat
     assert parameters == expected | {
         "validation.threshold": 0.85,
         "validation.folds": 10,
+        "validation.skip": [],
         "serving.format": "onnx",
     }
 

@@ -10,6 +10,7 @@ import pytest
 from domain.evaluation import gates
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.parity import Parity
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
 
 HOLDOUT = np.array([f"{number:016x}" for number in range(30)])
 TRAINING = np.array([f"{number:016x}" for number in range(30, 150)])
@@ -138,9 +139,108 @@ def test_a_verdict_can_be_written_as_json() -> None:
             "gate": verdict.gate,
             "accepted": verdict.accepted,
             "reason": verdict.reason,
+            "figures": verdict.figures,
         }
 
 
 def test_a_refusal_stands_out_in_a_word() -> None:
     words = [gates.parity("parity", Parity(1, difference, 0)).word for difference in (0.0, 0.1)]
     assert words == ["accepted", "REFUSED"]
+
+
+REGRESSION = ModelSpec("rents", (Number("area", "m²", 0, 500),), Quantity("rent", coverage=0.9))
+CLASSES = ModelSpec("flowers", (Number("length", "cm", 0, 9),), Classes(("small", "large")))
+
+
+def probabilities(codes: np.ndarray) -> np.ndarray:
+    """Sure answers, shape (n_rows, 2)."""
+    return np.eye(2)[codes]
+
+
+def test_valid_answers_are_accepted() -> None:
+    assert gates.answers_are_valid(CLASSES, np.array([[0.25, 0.75], [1, 0]])).accepted
+    assert gates.answers_are_valid(REGRESSION, np.array([[5.0, 4, 6], [5, 5, 5]])).accepted
+
+
+@pytest.mark.parametrize("row", [[0.5, 0.6], [-0.1, 1.1], [np.nan, 1], [np.inf, 0], [0.2, 0.2]])
+def test_a_row_of_no_probabilities_is_refused(row: list[float]) -> None:
+    verdict = gates.answers_are_valid(CLASSES, np.array([[0.5, 0.5], row]))
+    assert not verdict.accepted
+    assert verdict.reason == "1 of 2 answers are not valid"
+    assert verdict.figures == {"wrong": 1}
+
+
+@pytest.mark.parametrize(
+    "row", [[5, 6, 7], [5, 3, 4], [np.nan, 1, 2], [1, np.nan, 2], [1, 0, np.inf]]
+)
+def test_a_quantity_outside_its_interval_is_refused(row: list[float]) -> None:
+    assert not gates.answers_are_valid(REGRESSION, np.array([[5, 4, 6], row])).accepted
+
+
+def test_a_model_that_always_gives_the_most_frequent_class_is_refused() -> None:
+    actual, learned = np.array([0] * 60 + [1] * 40), np.array([0] * 6 + [1] * 4)
+    constant = probabilities(np.zeros(100, np.int64))
+    verdict = gates.better_than_trivial(CLASSES, constant, actual, learned)
+    assert not verdict.accepted
+    assert verdict.figures["accuracy"] == verdict.figures["trivial"] == 0.6
+
+
+@pytest.mark.parametrize(("won", "accepted"), [(4, False), (5, True)])
+def test_better_than_trivial_wants_more_than_chance(won: int, accepted: bool) -> None:
+    actual = np.array([0] * 20 + [1] * 10)
+    answered = actual.copy()
+    answered[20 + won :] = 0  # of the rarer class only so many are found, and none is lost
+    verdict = gates.better_than_trivial(CLASSES, probabilities(answered), actual, actual)
+    assert verdict.accepted is accepted
+    assert verdict.figures["p"] == pytest.approx(0.5**won)
+
+
+def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
+    rng = np.random.default_rng(0)
+    actual = rng.normal(size=100)
+
+    def answers(share: float) -> np.ndarray:
+        middle = share * actual
+        return np.stack([middle, middle - 1, middle + 1], axis=1)
+
+    none = np.zeros(1)
+    assert gates.better_than_trivial(REGRESSION, answers(0.8), actual, none).accepted
+    assert not gates.better_than_trivial(REGRESSION, answers(0.0), actual, none).accepted
+    assert not gates.better_than_trivial(REGRESSION, answers(-1.0), actual, none).accepted
+
+
+@pytest.mark.parametrize(
+    ("covered", "accepted"), [(90, True), (82, True), (81, False), (100, True)]
+)
+def test_intervals_that_hold_clearly_too_few_values_are_refused(
+    covered: int, accepted: bool
+) -> None:
+    actual = np.array([0.0] * covered + [9.0] * (100 - covered))
+    report = RegressionReport(actual, np.tile([0.0, -1.0, 1.0], (100, 1)), 0.9)
+    verdict = gates.interval_coverage(report)
+    assert verdict.accepted is accepted
+    assert f"{covered} of 100 true values in their interval, wanted 90%" in verdict.reason
+
+
+def test_answers_that_change_are_refused_and_so_are_answers_that_are_none() -> None:
+    answers = np.array([[0.5, 0.5], [1, 0]])
+    assert gates.deterministic(answers, answers.copy()).accepted
+    changed = answers + [[0, 0], [-1e-9, 1e-9]]
+    verdict = gates.deterministic(answers, changed)
+    assert not verdict.accepted
+    assert verdict.reason == "1 of 2 rows are answered otherwise when asked again"
+    nothing = np.full((2, 2), np.nan)
+    assert not gates.deterministic(nothing, nothing).accepted
+
+
+def test_an_input_that_is_the_target_is_refused_by_its_name() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(2, size=200)
+    encoded = np.stack([rng.normal(size=200), target * 3.0], axis=1).astype(np.float32)
+    spec = ModelSpec(
+        "leaky", (Number("fine", "", -9, 9), Number("paid", "", 0, 3)), Classes(("no", "yes"))
+    )
+    verdict = gates.no_input_is_the_target(spec, encoded, target)
+    assert not verdict.accepted
+    assert verdict.reason == "paid alone leaves 0.0% of a trivial answer's error"
+    assert gates.no_input_is_the_target(spec, encoded * [1, 0], target).accepted
