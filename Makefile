@@ -25,7 +25,7 @@ BENTOML_HOME ?= $(CURDIR)/.bentoml
 RECEIPTS_DIR ?= $(CURDIR)/build
 RELEASES_DIR ?= $(CURDIR)/.releases
 # a value in .env may stand in quotes
-$(foreach name,MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR PREDICTION_LOG_URL ACCELERATOR TORCH_INDEX,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
+$(foreach name,MODEL CONFIG PORT WORKERS ENV ENGINE EXTRAS THRESHOLD MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR PREDICTION_LOG_URL ACCELERATOR TORCH_INDEX,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
 export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS ACCELERATOR TORCH_INDEX
 ifneq ($(PREDICTION_LOG_URL),)
 export PREDICTION_LOG_URL
@@ -91,7 +91,12 @@ changed = $(shell echo '$($(1)_variables)' | cmp -s - $(RECEIPTS)/$(1).variables
 data_changed = $(shell while IFS= read -r file; do if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi; done 2>/dev/null <$(RECEIPTS)/train.files)
 remember = echo '$($(1)_variables)' >$(RECEIPTS)/$(1).variables
 
-$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(call python_files,domain application/training infrastructure/frameworks infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting) $(call changed,train) $(data_changed) | $(CORE)
+# another model's file is nothing to this one
+others = $(filter-out %/$(MODEL).py %/contract.py %/catalog.py %/__init__.py,$(wildcard domain/models/*.py))
+application/training/configs/%_config.json:
+	@[ -f $@ ] || { echo 'error: no model $*: $@ is not there; make new-model writes one. There are: $(patsubst %_config.json,%,$(notdir $(wildcard application/training/configs/*_config.json)))' >&2; exit 2; }
+
+$(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(filter-out $(others),$(call python_files,domain) $(call python_files,application/training infrastructure/frameworks infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting)) $(call changed,train) $(data_changed) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
 	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
 	@$(call remember,train)

@@ -39,6 +39,7 @@ from domain.monitoring.profile import Profile, profile_inputs
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
+from shared.paths import ROOT
 
 MOST_EPOCHS = 8
 _WORD = "a word that no contract has"
@@ -98,6 +99,15 @@ def model_of(name: str) -> CatalogModel:
         raise pytest.skip.Exception(str(error)) from error
 
 
+def load_data(model: CatalogModel, config: TrainingConfig) -> Dataset:
+    """A model's data; the test is skipped where their file is not on this machine."""
+    given = config.load_arguments(model)
+    path = str(given.get("path", ""))
+    if path and "://" not in path and not (ROOT / path).exists():
+        pytest.skip(f"{path}, which {model.SPEC.name} learns from, is not on this machine")
+    return model.load(**given)
+
+
 def cheap(config: TrainingConfig) -> TrainingConfig:
     """The same configuration with few epochs."""
     few = {key: MOST_EPOCHS for key in config.model if key == "max_epochs"}
@@ -107,7 +117,7 @@ def cheap(config: TrainingConfig) -> TrainingConfig:
 def fit_and_package(model: CatalogModel, config: TrainingConfig, folder: Path) -> FittedModel:
     """Fit as training does, and write what the rules look at of its package."""
     spec = model.SPEC
-    dataset = model.load(**config.load_arguments(model))
+    dataset = load_data(model, config)
     training, holdout = hold_out(dataset, spec, *config.data.split)
     estimator, epochs = fit(model, config, training)
     with PackageDraft(folder, config.model_name, "1.0.0-a") as draft:

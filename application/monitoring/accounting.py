@@ -26,7 +26,8 @@ class Accountant:
 
     Args:
         interval: seconds between two batches.
-        watch: called after a batch with new rows, to look for drift.
+        watch: looks for drift and says whether it has looked; called after a batch with new rows,
+            and again until it has.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Accountant:
         *,
         interval: float = 0.05,
         capacity: int = 100_000,
-        watch: Callable[[], None] | None = None,
+        watch: Callable[[], bool] | None = None,
     ) -> None:
         self._spec = spec
         self._metrics = metrics
@@ -45,6 +46,7 @@ class Accountant:
         self._interval = interval
         self._capacity = capacity
         self._watch = watch
+        self._owed = False  # a look at rows that are in the log
         self._waiting: list[Answered] = []
         self._rows = 0  # in `_waiting`
         self._queue = threading.Lock()
@@ -69,13 +71,13 @@ class Accountant:
         with self._batch:
             with self._queue:
                 batch, self._waiting, self._rows = self._waiting, [], 0
-            if not batch:
-                return
             for answered in batch:
                 self._count(answered)
-            self._log.add([entry for answered in batch for entry in self._entries(answered)])
-            if self._watch:
-                self._watch()
+            if batch:
+                self._log.add([entry for answered in batch for entry in self._entries(answered)])
+            owed, self._owed = self._owed or bool(batch), False  # a look that fails is not repeated
+            if self._watch and owed:
+                self._owed = not self._watch()
 
     def close(self) -> None:
         """Account for what is waiting and end the thread."""
@@ -125,14 +127,18 @@ def identities(rows: np.ndarray) -> list[str]:
     return [hashlib.blake2b(content, digest_size=8).hexdigest() for content in contents]
 
 
-def every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-    """The action, done at most once in so many seconds."""
+def every(
+    seconds: float, action: Callable[[], None], clock: Callable[[], float] = time.monotonic
+) -> Callable[[], bool]:
+    """The action, done at most once in so many seconds; it says whether it was done this time."""
     last = -float("inf")
 
-    def act() -> None:
+    def act() -> bool:
         nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            action()
+        if clock() - last < seconds:
+            return False
+        last = clock()
+        action()
+        return True
 
     return act

@@ -15,7 +15,7 @@ from application.monitoring.accounting import identities
 from application.ports import LabelledPrediction, LoggedPrediction, MetricsSink, PredictionLog
 from domain.errors import InputError, UnknownPredictionError
 from domain.evaluation.metrics import ClassificationReport
-from domain.models.contract import ModelSpec
+from domain.models.contract import ModelSpec, as_word
 
 QUALITY_HOURS = 24
 PATIENCE_SECONDS = 1.0
@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 
 Truth = str | int | float
-"""A class by name or number, or a value."""
+"""A class by its name, or by its number where no name is one; or a value."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,17 @@ class Feedback:
             if isinstance(value, str) or not math.isfinite(value):
                 raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
             return float(value)
-        if value in classes:
-            return classes.index(str(value))
-        if isinstance(value, int) and 0 <= value < len(classes):
+        word = as_word(value)
+        if word in classes:
+            return classes.index(word)
+        if isinstance(value, int) and has_numbered(classes) and 0 <= value < len(classes):
             return value
         raise InputError(f"{field}_class: {repr(value)[:100]} is none of {', '.join(classes)}")
+
+
+def has_numbered(classes: Sequence[str]) -> bool:
+    """Whether a whole number says a class by its position: not where a name is itself a number."""
+    return not any(map(_is_number, classes))
 
 
 def live_quality(log: PredictionLog, spec: ModelSpec, since: float) -> ClassificationReport | None:
@@ -148,6 +154,14 @@ def live_quality(log: PredictionLog, spec: ModelSpec, since: float) -> Classific
     for (predicted, actual), count in counts.items():
         confusion[actual, predicted] = count
     return ClassificationReport(confusion)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _wait_for(find: Callable[[], Found | None], seconds: float) -> Found | None:

@@ -118,7 +118,7 @@ from domain.models.contract import {contract}
 
 # Between white space and ASCII punctuation. The exported model splits text in the same way; with
 # lowercase=True it would need a locale of the machine that serves it.
-_TOKEN = r"[^\\s!-/:-@\\[-`{{-~]+\""""
+_TOKEN = r"[^\\t\\n\\f\\r !-/:-@\\[-`{{-~]+\""""
 
 _WORDS_BUILD = '''def build(min_df: int, {parameter}: float) -> Pipeline:
     """Words weighted by how rare they are, in a linear model."""

@@ -33,6 +33,7 @@ _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
 _TEXT_WORDS = 4
 _MARGIN = 0.5
 _LARGEST = 1e38  # float32 ends at 3.4e38
+_NARROWEST = 1e-300  # a tenth of less may be 0 in float64, and float32 holds nothing so small
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     """Limits half a span beyond what was seen, on round numbers; a sign that all share is kept."""
     low, high = float(values.min()), float(values.max())
     span = high - low
+    if span < _NARROWEST:
+        return low, high
     step = 10.0 ** (math.floor(math.log10(span)) - 1)
     digits = max(0, -math.floor(math.log10(step)))
     bottom = round(math.floor((low - _MARGIN * span) / step) * step, digits)

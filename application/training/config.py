@@ -91,17 +91,17 @@ class TrainingConfig(_Strict):
                 value of a wrong type; the message names the file and each key.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # editors on Windows write the mark
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8: {error}") from error
         try:
             return cls.model_validate(json.loads(text), strict=True)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{path} is not JSON: {error}") from error
         except ValidationError as error:
             raise ConfigError(f"{path}: {_describe(error)}") from error
+        except (ValueError, RecursionError) as error:  # nested too deeply, or of too many digits
+            raise ConfigError(f"{path} is not JSON: {error}") from error
 
     def build_arguments(self, model: CatalogModel) -> dict[str, Any]:
         """The block ``model`` as arguments of the model's `build`.
@@ -138,10 +138,22 @@ def _arguments(
     function: Callable[..., Any], values: Mapping[str, Any], block: str
 ) -> dict[str, Any]:
     """Values checked against a function's parameters, whose types and defaults are the schema."""
+    parameters = inspect.signature(function).parameters
     hints = get_type_hints(function, include_extras=True)
+    function_name = f"{function.__module__}.{function.__qualname__}"
+    untyped = [name for name in parameters if name not in hints]
+    if untyped:
+        raise ConfigError(
+            f"{function_name} needs types for {', '.join(untyped)}: they are the schema"
+        )
+    if "model_config" in parameters:
+        raise ConfigError(
+            f"{function_name} cannot have a parameter called model_config, which pydantic keeps "
+            "for itself: rename it"
+        )
     fields: dict[str, Any] = {
         name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in parameters.items()
     }
     schema = create_model("Arguments", __base__=_Strict, **fields)
     try:

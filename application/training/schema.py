@@ -50,4 +50,4 @@ def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and bool(np.isfinite(value))
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))

@@ -31,7 +31,7 @@ from application.training.registration import dataset_facts, register
 from application.training.schema import check_data
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
-from domain.errors import ConfigError
+from domain.errors import ConfigError, ExportError
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import Report, evaluate, log_loss
@@ -178,8 +178,7 @@ def train(
 
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
-        everything = fitted.dataset.encoded(spec)
-        parity = Parity.of(answers_of(fitted.estimator, spec)(everything), served(everything), spec)
+        parity = _compare(fitted, served)
         progress(
             "export",
             f"{served_file.name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native "
@@ -207,6 +206,10 @@ def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
     """
     estimator = model.build(**config.build_arguments(model))
     output = model.SPEC.output
+    if model.SPEC.classes and not hasattr(estimator, "predict_proba"):
+        raise ConfigError(
+            f"{_name_of(estimator)} gives no probabilities: put CalibratedClassifierCV around it"
+        )
     if isinstance(output, Quantity):
         return ConformalRegressor(estimator, output.coverage, random_state=config.data.split[1])
     return estimator
@@ -272,6 +275,24 @@ def _write_served(
     }[config.serving.format]
     write(fitted.estimator, fitted.spec, draft.folder / name)
     return draft.folder / name
+
+
+def _compare(fitted: Fitted, served: Model) -> Parity:
+    """The served model against the native one on all rows.
+
+    Raises:
+        ExportError: it was written and loaded, but cannot answer.
+    """
+    rows = fitted.dataset.encoded(fitted.spec)
+    native = answers_of(fitted.estimator, fitted.spec)(rows)
+    try:
+        answers = served(rows)
+    except Exception as error:  # whatever its runtime raises
+        reason = str(error).partition("\n")[0][:300]
+        raise ExportError(
+            f"{_name_of(fitted.estimator)} was exported, but cannot answer in that form: {reason}"
+        ) from error
+    return Parity.of(native, answers, fitted.spec)
 
 
 def _record(

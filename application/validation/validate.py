@@ -118,11 +118,20 @@ def judge(
         gates.no_input_is_the_target(spec, everything, dataset.answers(spec)),
         gates.parity("parity", Parity.of(native(everything), answered, spec)),
     ]
-    edges = edge_rows(native, everything, spec, random_state=0)
-    if len(edges):
-        at_edges = Parity.of(native(edges), served(edges), spec)
-        verdicts.append(gates.parity("parity_at_edges", at_edges))
-    return verdicts
+    return [*verdicts, _parity_at_edges(native, served, everything, spec)]
+
+
+def _parity_at_edges(
+    native: Model, served: Model, encoded: np.ndarray, spec: ModelSpec
+) -> gates.Verdict:
+    try:
+        edges = edge_rows(native, encoded, spec, random_state=0)
+        measured = Parity.of(native(edges), served(edges), spec)
+    except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
+        reason = str(error).partition("\n")[0][:300]
+        told = f"a row that the contract takes is not answered: {reason}"
+        return gates.Verdict("parity_at_edges", False, told)
+    return gates.parity("parity_at_edges", measured)
 
 
 def skip(verdicts: Iterable[gates.Verdict], names: Collection[str]) -> list[gates.Verdict]:

@@ -79,7 +79,7 @@ class Dataset:
 
 
 def _plain(column: pd.Series) -> list[Any]:
-    values = [v.tolist() if isinstance(v, np.ndarray) else v for v in column.tolist()]
+    values = [v.tolist() if isinstance(v, np.ndarray | np.generic) else v for v in column.tolist()]
     if column.hasnans:
         return [None if not isinstance(v, list) and pd.isna(v) else v for v in values]
     return values

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from domain.models.contract import ModelSpec
 
 _STRATA = 5
+_MANY_TWINS = 0.9  # fewer different rows than this share
 
 
 def hold_out(
@@ -33,16 +34,37 @@ def hold_out(
     """
     _, first, group = np.unique(dataset.row_hashes, return_index=True, return_inverse=True)
     order = np.argsort(first)  # groups in the order of the rows, so that a seed means one split
-    target = dataset.target.iloc[first[order]]
+    target = (
+        dataset.target
+        if len(order) < _MANY_TWINS * len(dataset)
+        else dataset.target.iloc[first[order]]
+    )
+    strata = np.asarray(target if spec.classes else _fifths(target, test_size))
     try:
-        strata = target if spec.classes else _fifths(target, test_size)
-        _, held = train_test_split(
-            order, test_size=test_size, random_state=random_state, stratify=np.asarray(strata)
-        )
+        if len(target) == len(order):
+            _, held = train_test_split(
+                order, test_size=test_size, random_state=random_state, stratify=strata
+            )
+            mask = np.isin(group, held)
+        else:  # many equal rows: so many groups would not be so many rows
+            parts = max(2, round(1 / test_size))
+            folds = StratifiedGroupKFold(parts, shuffle=True, random_state=random_state)
+            mask = np.zeros(len(dataset), bool)
+            mask[next(folds.split(strata, strata, group))[1]] = True
     except ValueError as error:
-        raise DataError(f"{dataset.name} cannot be split: {error}") from error
-    mask = np.isin(group, held)
-    return dataset.take(~mask), dataset.take(mask)
+        raise DataError(
+            f"{dataset.name} cannot be split: {error} (equal rows stay together, and "
+            f"{len(order)} of {len(dataset)} rows are different)"
+        ) from error
+    training, holdout = dataset.take(~mask), dataset.take(mask)
+    for side in (training, holdout):
+        lacking = set(spec.classes).difference(side.target)
+        if lacking or not len(side):
+            raise DataError(
+                f"{dataset.name} cannot be split: one side would have no row"
+                + f" of the class {sorted(lacking)[0]!r}" * bool(lacking)
+            )
+    return training, holdout
 
 
 def _fifths(target: pd.Series, test_size: float) -> np.ndarray:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import warnings
+import zipfile
+import zlib
+from collections.abc import Hashable
+from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -17,6 +26,26 @@ from shared.paths import ROOT
 
 _SEPARATORS = (",", ";", "\t", "|")
 _PARQUET = (".parquet", ".pq")
+_BINARY = {  # how files begin that are no text, in characters
+    "PAR1": "Parquet: give it a name that ends in .parquet",
+    "PK\x03\x04": "an Excel file or a .zip by another name: save it as CSV",
+    "\ufffd\ufffd\x11": "an old Excel file: save it as CSV",
+    "\x1f\ufffd": "compressed: give it a name that ends in .gz",
+}
+_BROKEN = (  # what the readers raise, and what decompression and addresses raise below them
+    OSError,
+    ValueError,
+    ImportError,
+    EOFError,
+    HTTPException,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_BOOLEANS = {"true": True, "false": False}
+NO_NUMBER = frozenset(
+    "NA N/A n/a #N/A <NA> NULL null None none NaN nan -NaN -nan".split()
+)  # words that mean a missing value among numbers; among words they are words
 
 
 def read_table(path: str, spec: ModelSpec) -> Dataset:
@@ -52,9 +81,13 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
 def read_frame(path: str) -> pd.DataFrame:
     """Every column of a table, with a name of its own and in one of few types.
 
+    In CSV an empty field is a missing value. Words such as ``NA`` are one too among numbers and
+    booleans, which nobody writes so; among words they are words, as they are in requests. Whole
+    numbers with leading zeros are codes, so their column stays words.
+
     Returns:
         Columns of integers, float64, bool, str or object; a missing value is NaN or None. Times
-        keep their type.
+        keep their type, dates become times, decimals float64. A named index is a column.
 
     Raises:
         DataError: the file is not there, is empty, cannot be parsed, or two columns have one name.
@@ -68,7 +101,7 @@ def read_frame(path: str) -> pd.DataFrame:
         raise DataError(f"{path} is empty") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8, save it as that: {error}") from error
-    except (OSError, ValueError, ImportError) as error:  # parsers' errors are ValueErrors
+    except _BROKEN as error:  # parsers' errors are ValueErrors
         raise DataError(f"cannot read {path}: {error}") from error
     if frame.empty:
         raise DataError(f"{path} has no rows")
@@ -79,8 +112,14 @@ def known_target(target: pd.Series, path: str) -> pd.Series:
     """The target as it is.
 
     Raises:
-        DataError: rows have none; they are counted.
+        DataError: rows have none, they are counted; or one holds several values.
     """
+    many = [value for value in target.tolist() if not isinstance(value, Hashable)]
+    if many:
+        raise DataError(
+            f"{path}: {target.name} holds several values in one row, such as {str(many[0])[:40]}; "
+            f"a target is one word or one number"
+        )
     missing = int(target.isna().sum())
     if missing:
         raise DataError(
@@ -101,7 +140,8 @@ def _local(path: str) -> Path | None:
 
 
 def _is_parquet(path: str) -> bool:
-    return path.lower().endswith(_PARQUET)
+    name = urlsplit(path).path if "://" in path else path  # a signed URL goes on after the name
+    return name.lower().endswith(_PARQUET)
 
 
 def _digest(file: Path) -> str:
@@ -110,7 +150,13 @@ def _digest(file: Path) -> str:
 
 
 def _parquet(path: Path | str) -> pd.DataFrame:
-    frame = pd.read_parquet(path).reset_index(drop=True)
+    frame = pd.read_parquet(path)
+    if frame.columns.nlevels > 1:
+        raise ValueError(
+            f"its columns have names of {frame.columns.nlevels} levels: give each column one name"
+        )
+    named = [level for level, name in enumerate(frame.index.names) if name is not None]
+    frame = frame.reset_index(level=named).reset_index(drop=True)
     _check_names([str(name) for name in frame.columns])
     return frame.rename(columns=str)
 
@@ -119,7 +165,10 @@ def _csv(path: Path | str) -> pd.DataFrame:
     # pandas would rename the second of two columns, so the names are read as a row first
     for separator in _SEPARATORS:
         options: dict[str, Any] = {"sep": separator, "skipinitialspace": True}
-        names = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0]
+        names = pd.read_csv(
+            path, header=None, nrows=1, dtype=str, encoding_errors="replace", **options
+        ).iloc[0]
+        _check_text(str(names.iloc[0]))
         if len(names) > 1:
             break
     else:
@@ -127,9 +176,44 @@ def _csv(path: Path | str) -> pd.DataFrame:
     _check_names(names.dropna().tolist())
     with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
         try:
-            return pd.read_csv(path, low_memory=False, index_col=False, **options)
+            options |= {"index_col": False, "keep_default_na": False, "na_values": [""]}
+            frame = pd.read_csv(path, low_memory=False, **options).apply(_without_no_numbers)
+            whole = [name for name in frame.columns if _are_digits(frame[name])]
+            if whole:  # leading zeros are seen only as text
+                as_text = pd.read_csv(path, usecols=whole, dtype=object, **options)
+                codes = [name for name in whole if as_text[name].str.fullmatch(r"0\d+").any()]
+                frame[codes] = as_text[codes].astype("str")
+            return frame
         except pd.errors.ParserWarning as warning:
             raise ValueError("its rows have more values than its first line has names") from warning
+
+
+def _check_text(start: str) -> None:
+    for magic, kind in _BINARY.items():
+        if start.startswith(magic):
+            raise ValueError(f"it is no CSV but {kind}")
+
+
+def _without_no_numbers(column: pd.Series) -> pd.Series:
+    """Numbers or booleans, where all other words of the column are none for want of a value."""
+    if not isinstance(column.dtype, pd.StringDtype):
+        return column
+    known = column.mask(column.isin(NO_NUMBER))
+    if len(known.dropna()) == len(column.dropna()):
+        return column
+    if set(known.dropna().str.lower().unique()) <= set(_BOOLEANS):
+        return known.astype(object).map(lambda word: _BOOLEANS.get(str(word).lower(), np.nan))
+    with suppress(ValueError):
+        return pd.to_numeric(known)
+    return column
+
+
+def _are_digits(column: pd.Series) -> bool:
+    """Whether it may be codes that lost leading zeros when they were read as numbers."""
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return False
+    known = column.dropna()
+    return bool(((known >= 0) & (known % 1 == 0)).all())
 
 
 def _check_names(names: list[str]) -> None:
@@ -144,6 +228,11 @@ def _simplified(column: pd.Series) -> pd.Series:
         column = column.astype(column.cat.categories.dtype)
     if isinstance(column.dtype, pd.StringDtype):
         return column.astype("str")
+    if column.dtype == object:
+        kinds = set(map(type, column.dropna()))
+        if kinds == {Decimal}:
+            return column.astype(np.float64)
+        return pd.to_datetime(column) if kinds == {date} else column
     if not isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
         return column
     if pd.api.types.is_bool_dtype(column.dtype):

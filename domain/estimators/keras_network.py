@@ -28,7 +28,7 @@ with silenced():
     tensorflow.config.list_physical_devices()  # else it complains of a missing GPU later
 tensorflow.get_logger().setLevel("ERROR")  # it warns of every few networks of a cross-validation
 
-__all__ = ["KerasClassifier", "KerasRegressor", "keras"]
+__all__ = ["KerasClassifier", "KerasRegressor", "keras", "listed"]
 
 
 class _StoppedMixin(BaseEstimator):
@@ -83,7 +83,8 @@ class _StoppedMixin(BaseEstimator):
         keras.utils.set_random_seed(self.random_state)
         given, self.fit_kwargs = self.fit_kwargs, {"verbose": 0, **(self.fit_kwargs or {})}
         stop = keras.callbacks.EarlyStopping(patience=self.patience, restore_best_weights=True)
-        kwargs["callbacks"] = [*kwargs.get("callbacks", self.fit_kwargs.get("callbacks", ())), stop]
+        callbacks = kwargs.get("callbacks", self.fit_kwargs.get("callbacks"))
+        kwargs["callbacks"] = [*listed(callbacks), stop]
         try:
             valid = rows[check], answers[check]
             super().fit(rows[learn], target[learn], validation_data=valid, **kwargs)
@@ -121,3 +122,10 @@ class KerasRegressor(_StoppedMixin, keras.wrappers.SKLearnRegressor):
 
     def _as_learned(self, target: np.ndarray) -> tuple[None, np.ndarray]:
         return None, np.reshape(target, (-1, 1))
+
+
+def listed(callbacks: Any) -> list[Any]:
+    """Callbacks as a list; Keras takes one alone and None too."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -28,7 +32,8 @@ class _SeededNetwork(NeuralNet):
 
     def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
         """Fit on float32 of shape (n_rows, width); the seed does not reach beyond it."""
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        devices = range(torch.cuda.device_count())
+        with _interruptible(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.random_state)
             super().fit(rows, target, **fit_params)
         return self
@@ -51,16 +56,52 @@ class TorchClassifier(_SeededNetwork, NeuralNetClassifier):
 
 
 class TorchRegressor(_SeededNetwork, NeuralNetRegressor):
-    """skorch's regressor for a network with one output, with a target of shape (n_rows,)."""
+    """skorch's regressor for a network with one output, with a target of shape (n_rows,).
+
+    The network may answer (n_rows, 1) or (n_rows,).
+    """
 
     def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
         """Fit on float32 of shape (n_rows, width) and numbers of shape (n_rows,)."""
         column = np.asarray(target, np.float32).reshape(-1, 1)
         return super().fit(rows, column, **fit_params)
 
+    def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
+        """One step forward, float32 of shape (n_rows, 1)."""
+        answers = super().infer(x, **fit_params)
+        return answers.reshape(len(answers), -1)  # a loss would pair (n,) with (n, 1) to (n, n)
+
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows,)."""
         return np.asarray(super().predict(rows)).reshape(-1)
+
+
+class _Interrupted(BaseException):
+    """Somebody has pressed Ctrl-C."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within it Ctrl-C ends the training and raises KeyboardInterrupt behind it.
+
+    skorch's callbacks raise KeyboardInterrupt to stop early, so it takes every one for that and
+    would go on with a network that is half trained.
+    """
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not handled or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except _Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def found_device() -> str:

@@ -156,7 +156,7 @@ def no_input_is_the_target(spec: ModelSpec, encoded: np.ndarray, target: np.ndar
         return Verdict("no_input_is_the_target", True, "no input is a single number or word")
     name = max(told, key=lambda each: told[each])
     reason = f"{name} alone leaves {1 - told[name]:.1%} of a trivial answer's error"
-    return Verdict("no_input_is_the_target", told[name] < LIMITS[spec.task], reason, told)
+    return Verdict("no_input_is_the_target", bool(told[name] < LIMITS[spec.task]), reason, told)
 
 
 def parity(gate: str, measured: Parity, tolerance: float = 1e-5) -> Verdict:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.models.contract import ModelSpec, Number, Tensor
+from domain.models.contract import Category, ModelSpec, Number, Tensor, Text
 
 Answers = Callable[[np.ndarray], np.ndarray]
 _BITS = 32  # bisections that separate any two float32
+_TEXTS = 16
+_ODD = ("é", "É", "ß", "A", "_", "-", "'", "\u00a0", "\u3000", "\u2028", "\v", "\x85", "\n")
 _TIE = 2.0**-20  # eight times the rounding of a float32 near 1
 
 
@@ -21,7 +23,7 @@ class Parity:
     Attributes:
         rows: number of rows compared.
         largest_difference: largest absolute difference of a probability; of a quantity, in parts of
-            the largest absolute answer.
+            the row's answer, or of the median answer where that is larger.
         different_classes: rows whose most probable class differs; 0 for a quantity.
     """
 
@@ -37,8 +39,9 @@ class Parity:
         """
         difference = np.abs(native - exported)
         if not spec.classes:
-            scale = max(float(np.abs(native).max()), 1e-30)
-            return cls(len(native), float(difference.max()) / scale, 0)
+            size = np.abs(native).max(axis=1, keepdims=True)
+            scale = np.maximum(np.maximum(size, np.median(size)), 1e-30)
+            return cls(len(native), float((difference / scale).max()), 0)
         best, other = native.argmax(axis=1), exported.argmax(axis=1)
         each = np.arange(len(native))
         different = native[each, best] - native[each, other] > _TIE
@@ -51,7 +54,8 @@ def edge_rows(
     """Rows where models that are equal on data may differ.
 
     Values on both sides of a jump of the answer, as close as float32 can tell them apart (for trees
-    those are the split points), ends of the ranges, and missing values.
+    those are the split points), ends of the ranges, every word of every category, missing values,
+    and texts with letters and blanks that libraries take for different things.
 
     Jumps are found from outside, by bisection: one value of a row is moved from that of one row to
     that of another, always into the half in which the answer changes more.
@@ -62,20 +66,21 @@ def edge_rows(
         limit: number of jumps that are looked for.
 
     Returns:
-        float32 of shape (at most 4 · limit, width); no rows for text.
+        What a model gets, shape (n_edges, width).
     """
-    if rows.dtype == object:
-        return rows[:0]
-    rng = np.random.default_rng(random_state)
-    columns = rng.choice(spec.columns_of(Number, Tensor) or [0], size=limit)
+    if isinstance(spec.inputs[0], Text):
+        return _texts(rows, spec.inputs[0].max_length)
+    words = _words(rows, spec)
     if not spec.columns_of(Number, Tensor):
-        return rows[:0]
+        return words
+    rng = np.random.default_rng(random_state)
+    columns = rng.choice(spec.columns_of(Number, Tensor), size=limit)
     base, other = rows[rng.integers(len(rows), size=(2, limit))]
     each = np.arange(limit)
     first, last = base[each, columns], other[each, columns]
     known = ~(np.isnan(first) | np.isnan(last))
     if not known.any():
-        return rows[:0]
+        return words
     base, columns, each = base[known], columns[known], each[: known.sum()]
     low, high = _ordinal(first[known]), _ordinal(last[known])
 
@@ -91,7 +96,8 @@ def edge_rows(
     missing = base.copy()
     missing[each, columns] = np.nan
     nullable = np.repeat([i.nullable for i in spec.inputs], [i.width for i in spec.inputs])
-    return np.concatenate([moved(low), moved(high), *ends, missing[nullable[columns]]])
+    missing = missing[nullable[columns]]
+    return np.concatenate([moved(low), moved(high), *ends, missing, words])
 
 
 def _jumps(model: Answers, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,6 +112,27 @@ def _jumps(model: Answers, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarra
         high, at_high = np.where(left, middle, high), np.where(left[:, None], at_middle, at_high)
         low, at_low = np.where(right, middle, low), np.where(right[:, None], at_middle, at_low)
     return low, high
+
+
+def _words(rows: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Rows with every word of every category, and a missing one where there can be some."""
+    made = [rows[:0]]
+    items = [item for item in spec.inputs if isinstance(item, Category)]
+    for item, column in zip(items, spec.columns_of(Category), strict=True):
+        codes = [float(code) for code in range(len(item.categories))]
+        if item.nullable or item.unseen == "missing":
+            codes.append(np.nan)
+        part = rows[np.arange(len(codes)) % len(rows)]
+        part[:, column] = codes
+        made.append(part)
+    return np.concatenate(made)
+
+
+def _texts(rows: np.ndarray, max_length: int) -> np.ndarray:
+    """Texts in which one blank is another character, and an empty one."""
+    some = rows[:_TEXTS, 0]
+    made = [text.replace(" ", odd, 1)[:max_length] for text in some for odd in _ODD]
+    return np.array([[text] for text in ["", *made]], dtype=object)
 
 
 def _ranges(spec: ModelSpec) -> np.ndarray:

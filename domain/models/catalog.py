@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 import domain.models
 from domain.data.dataset import Dataset
-from domain.errors import MissingExtraError, UnknownModelError
+from domain.errors import ContractError, MissingExtraError, UnknownModelError
 from domain.models.contract import ModelSpec
 
 _NOT_MODELS = {"catalog", "contract"}
@@ -50,13 +50,14 @@ def get(name: str) -> CatalogModel:
     Raises:
         UnknownModelError: there is none; the message lists those there are.
         MissingExtraError: it needs a library that is not installed.
+        ContractError: its contract has another name.
     """
     if name not in names():
         raise UnknownModelError(
             f"no model {name!r} in domain/models; there are: {', '.join(names())}"
         )
     try:
-        return cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))
+        model = cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -65,3 +66,9 @@ def get(name: str) -> CatalogModel:
             f"the model {name} needs {error.name}, which is not installed: "
             f"make install EXTRAS={extra}"
         ) from error
+    if model.SPEC.name != name:
+        raise ContractError(
+            f"domain/models/{name}.py has a contract with the name {model.SPEC.name!r}: "
+            f"call it {name!r}"
+        )
+    return model

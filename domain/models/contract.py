@@ -10,6 +10,7 @@ Training, batches and requests are all encoded by `ModelSpec.encode`, so they ca
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -93,7 +94,12 @@ class Category:
                 continue
             if isinstance(value, list | dict | np.ndarray):
                 raise InputError(f"row {row}, {self.name}: {_shown(value)} is not a word")
-            word = as_word(value)
+            try:
+                word = as_word(value)
+            except ValueError as error:  # of more digits than Python is willing to write
+                raise InputError(
+                    f"row {row}, {self.name}: {_shown(value)} is not a word"
+                ) from error
             code = codes.get(word)
             if code is not None:
                 encoded[row] = code
@@ -146,7 +152,7 @@ class Tensor:
                 raise InputError(f"{expected} lists of different lengths") from error
             if array.shape != self.shape:
                 raise InputError(f"{expected} {_by(array.shape) or 'a single value'}")
-            if array.dtype.kind not in "iuf":
+            if array.dtype.kind not in "iuf" or _holds_a_boolean(value, len(self.shape)):
                 raise InputError(f"{expected} values that are none")
             bad = ~((array >= self.minimum) & (array <= self.maximum))
             if bad.any():
@@ -279,6 +285,7 @@ Output = Classes | Quantity | Transcript
 _INPUTS = {cls.kind: cls for cls in (Number, Category, Tensor, Text, Audio)}
 _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
+_LARGEST = 3e38  # float32 holds a little more
 
 
 @dataclass(frozen=True)
@@ -292,7 +299,9 @@ class ModelSpec:
         description: what it predicts, for people.
 
     Raises:
-        ContractError: there is no input, two have one name, or text or audio is not alone.
+        ContractError: there is no input; two inputs, categories, classes or watched values have
+            one name; text or audio is not alone; a range is none that float32 holds; or the
+            coverage is no share.
     """
 
     name: str
@@ -306,6 +315,29 @@ class ModelSpec:
             raise ContractError(f"{self.name}: the inputs need names of their own: {names}")
         if len(names) > 1 and any(isinstance(item, _ALONE) for item in self.inputs):
             raise ContractError(f"{self.name}: text and audio must be the only input")
+        for item in self.inputs:
+            self._check(item)
+        _check_words(f"{self.name}: the classes", self.classes)
+        if isinstance(self.output, Quantity) and not 0 < self.output.coverage < 1:
+            raise ContractError(
+                f"{self.name}: the coverage of {self.output.name} is {self.output.coverage:g}; "
+                "it must be between 0 and 1"
+            )
+        watched = self.monitored_names
+        if len(set(watched)) < len(watched):
+            raise ContractError(f"{self.name}: what is watched needs names of its own: {watched}")
+
+    def _check(self, item: Input) -> None:
+        """Raise ContractError where one input contradicts itself."""
+        if isinstance(item, Category):
+            _check_words(f"{self.name}: the categories of {item.name}", item.categories)
+        elif isinstance(item, Number | Tensor):
+            low, high = item.minimum, item.maximum
+            if not -_LARGEST <= low <= high <= _LARGEST:
+                raise ContractError(
+                    f"{self.name}: the range of {item.name} is none that float32 holds: "
+                    f"[{low:g}, {high:g}]"
+                )
 
     @property
     def task(self) -> str:
@@ -357,12 +389,18 @@ class ModelSpec:
             C-ordered float32 array of shape (n_rows, width), or an object array of str for text.
 
         Raises:
-            InputError: an input is not there or breaks the contract; its row and name are told.
+            InputError: an input is not there or breaks the contract, its row and name are told;
+                or the columns differ in length.
         """
         for name in self.input_names:
             if name not in columns:
                 raise InputError(f"{name} is not there: expected {_list(self.input_names)}")
-        parts = [item.encode(_column(columns[item.name])) for item in self.inputs]
+        values = {name: _column(columns[name]) for name in self.input_names}
+        lengths = {name: len(column) for name, column in values.items()}
+        if len(set(lengths.values())) > 1:
+            told = _list([f"{name} has {length} values" for name, length in lengths.items()])
+            raise InputError(f"the columns differ in length: {told}")
+        parts = [item.encode(values[item.name]) for item in self.inputs]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
     def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -509,11 +547,33 @@ def _column(values: Any) -> Sequence[Any] | np.ndarray:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' own, unimported
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _holds_a_boolean(value: Any, depth: int) -> bool:
+    """Whether lists of this depth hold one: among numbers NumPy makes a number of it."""
+    if not isinstance(value, list | tuple):
+        return False
+    flat: Iterable[Any] = value
+    for _ in range(depth - 1):
+        flat = chain.from_iterable(flat)
+    return not {bool, np.bool_}.isdisjoint(map(type, flat))
+
+
+def _check_words(what: str, words: Sequence[str]) -> None:
+    """Raise ContractError where a word is there twice."""
+    twice = [word for word, times in Counter(words).items() if times > 1]
+    if twice:
+        raise ContractError(f"{what} have {twice[0]!r} twice")
 
 
 def _shown(value: Any) -> str:
-    return repr(value.item() if isinstance(value, np.generic) else value)[:60]
+    try:
+        return repr(value.item() if isinstance(value, np.generic) else value)[:60]
+    except ValueError:
+        return "a whole number of too many digits"
 
 
 def _by(shape: Sequence[int]) -> str:

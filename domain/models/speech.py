@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -107,9 +108,9 @@ def _read(path: Path) -> list[Any]:
     except UnicodeDecodeError as error:
         raise DataError(f"the manifest {path} is not UTF-8: {error}") from error
     if path.suffix.lower() not in _JSON_LINES:
-        return list(csv.DictReader(text.splitlines()))
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     except json.JSONDecodeError as error:
         raise DataError(f"the manifest {path} is not JSON lines: {error}") from error
 

@@ -15,7 +15,7 @@ import onnx
 
 from application.ports import CurveReport
 from domain.errors import ExportError
-from domain.estimators.keras_network import keras
+from domain.estimators.keras_network import keras, listed
 from domain.models.contract import ModelSpec
 from shared.quiet import silenced
 
@@ -25,7 +25,7 @@ _OPSET = 18
 def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
     """Fit, and report losses and metrics of each epoch as soon as it has ended."""
     given = estimator.fit_kwargs
-    callbacks = [*(given or {}).get("callbacks", ()), _Report(report)]
+    callbacks = [*listed((given or {}).get("callbacks")), _Report(report)]
     estimator.fit_kwargs = {**(given or {}), "callbacks": callbacks}
     try:
         estimator.fit(rows, target)

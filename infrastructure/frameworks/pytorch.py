@@ -26,12 +26,14 @@ _NAMES = {"valid_acc": "valid_accuracy"}  # skorch's → everyone's
 def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
     """Fit, and report losses and scores of each epoch as soon as it has ended."""
     given = estimator.callbacks
-    estimator.callbacks = [*(given or ()), ("report", _Report(report))]
+    own = () if given in (None, "disable") else given
+    estimator.callbacks = [*own, ("report", _Report(report))]
     try:
         estimator.fit(rows, target)
     finally:
         estimator.callbacks = given
-        estimator.initialize_callbacks()  # else the report stays, and is pickled
+        # pylint: disable-next=protected-access  # the public one does not know "disable"
+        estimator._initialize_callbacks()  # else the report stays, and is pickled
 
 
 def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
@@ -98,4 +100,5 @@ class _Answers(torch.nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Answers to encoded rows, shape (n_rows, n_answers)."""
-        return self.behind(self.network(inputs))
+        answers = self.behind(self.network(inputs))
+        return answers.reshape(answers.shape[0], -1)  # a regression's can be (n_rows,)

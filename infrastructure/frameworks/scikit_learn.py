@@ -7,6 +7,7 @@ skl2onnx is imported when something is exported, so that it does not count as ti
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
+    estimator = _rounded_down(estimator)
     text = isinstance(spec.inputs[0], Text)
     inputs = StringTensorType([None, 1]) if text else FloatTensorType([None, spec.width])
     options: dict[Any, Any] = {id(estimator): {"zipmap": False}} if spec.classes else {}
@@ -44,6 +46,22 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
         raise ExportError(f"skl2onnx cannot export {type(estimator).__name__}: {reason}") from error
     _name_answers(model.graph, spec)
     path.write_bytes(model.SerializeToString())
+
+
+def _rounded_down(estimator: Any) -> Any:
+    """A copy whose histogram trees split at the float32 below their thresholds.
+
+    A float32 is above such a threshold just when it is above the float64 one; skl2onnx takes the
+    nearest, which can be the value itself.
+    """
+    estimator = deepcopy(estimator)
+    for step in (estimator, *(step for _, step in getattr(estimator, "steps", ()))):
+        for tree in (tree for trees in getattr(step, "_predictors", ()) for tree in trees):
+            exact = tree.nodes["num_threshold"]
+            near = exact.astype(np.float32)
+            below = np.nextafter(near, np.float32(-np.inf))
+            tree.nodes["num_threshold"] = np.where(near > exact, below, near)
+    return estimator
 
 
 def _name_answers(graph: Any, spec: ModelSpec) -> None:
@@ -62,7 +80,9 @@ def _name_answers(graph: Any, spec: ModelSpec) -> None:
         output.name = "probabilities"
         for limit, value in (("least", 0.0), ("most", 1.0)):
             graph.initializer.append(helper.make_tensor(limit, TensorProto.FLOAT, [], [value]))
-        last = helper.make_node("Clip", [former, "least", "most"], [output.name])
+        # not Clip, whose limits are no inputs in the oldest versions of the format
+        graph.node.append(helper.make_node("Max", [former, "least"], ["at_least"]))
+        last = helper.make_node("Min", ["at_least", "most"], [output.name])
     else:
         output.name = "prediction"
         last = helper.make_node("Identity", [former], [output.name])

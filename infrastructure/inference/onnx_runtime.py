@@ -26,12 +26,15 @@ def load_onnx(path: Path, spec: ModelSpec, threads: int = 1) -> Model:
         threads: threads for one call; small models are fastest with one.
 
     Raises:
-        PackageError: the model has no such outputs.
+        PackageError: it cannot be loaded, or has no such outputs.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise PackageError(f"ONNX Runtime cannot load {path}: {error}") from error
     name = session.get_inputs()[0].name
     wanted = ("probabilities",) if spec.classes else spec.answer_names
     present = [output.name for output in session.get_outputs()]

@@ -39,7 +39,9 @@ class ServedModel:
             data = {spec.inputs[0].name: data}
         if isinstance(data, pd.DataFrame):  # the signature lets what may be missing be left out
             absent = [i.name for i in spec.inputs if i.nullable and i.name not in data]
-            data = data.assign(**dict.fromkeys(absent))
+            data = data.copy(deep=False)
+            for name in absent:
+                data[name] = None
         answers = self._model(spec.encode(data))
         frame = pd.DataFrame(answers, columns=list(spec.answer_names))
         if spec.classes:

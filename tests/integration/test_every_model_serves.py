@@ -22,7 +22,7 @@ from domain.evaluation.answers import answers_of
 from domain.evaluation.parity import Parity
 from domain.models.contract import ModelSpec
 from infrastructure.packaging.model_package import ModelPackage
-from tests.model_checks import TABULAR, as_json, model_of
+from tests.model_checks import TABULAR, as_json, load_data, model_of
 from tests.served import Home, serve
 
 TRAINING_LIBRARIES = ("torch", "skorch", "tensorflow", "keras", "scikit-learn", "joblib", "mlflow")
@@ -65,12 +65,12 @@ def _get_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         @cache
         def get(name: str) -> ServedModel:
             model, config = model_of(name), TrainingConfig.read(config_path(name))
+            dataset = load_data(model, config)
             done = home.make("bento-build", f"MODEL={name}")
             assert done.returncode == 0, done.stdout + done.stderr
             receipts = home.folder / "build" / name
             trained = json.loads((receipts / "train.json").read_text(encoding="utf-8"))
             package = ModelPackage(Path(trained["package"]))
-            dataset = model.load(**config.load_arguments(model))
             unseen = np.isin(dataset.row_hashes, package.read_json("holdout.json")["holdout"])
             bento, place = receipts / "bento", home.folder / f"serve_{name}"
             return ServedModel(

@@ -24,7 +24,13 @@ import msgspec
 import numpy as np
 
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
-from application.inference.protocols.schema import truth_names
+from application.inference.protocols.schema import (
+    Schema,
+    takes_feedback_by_inputs,
+    takes_instances,
+    truth_names,
+    with_refusals,
+)
 from application.monitoring.accounting import Accountant
 from application.monitoring.feedback import Feedback, Recorded
 from application.monitoring.summary import summarise
@@ -35,6 +41,12 @@ from domain.models.contract import Input, ModelSpec, Number, Quantity, Tensor, T
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+_REFUSALS = {
+    400: "the body is no JSON",
+    413: f"the body is larger than {MAX_BODY_BYTES} bytes",
+    422: "the request breaks the contract; the error says where",
+    500: "an unexpected fault",
+}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Scope = MutableMapping[str, Any]
@@ -91,7 +103,7 @@ class _Decoders:  # pylint: disable=too-few-public-methods
             _struct("Feedback", [("request_id", str), *actual, ("row", row_number, 0)], names)
         )
         self.inputs_feedback = self.prediction_feedback
-        if not {"request_id", "confidence", *truth_names(spec)} & set(spec.input_names):
+        if takes_feedback_by_inputs(spec):
             self.inputs_feedback = msgspec.json.Decoder(
                 _struct("InputsFeedback", inputs + labels, names)
             )
@@ -171,8 +183,7 @@ class ModelApi:
 
     def predict_json(self, body: bytes, request_id: str) -> Any:
         """Answer one object, or the objects under ``instances``."""
-        several = "instances" not in self._spec.input_names
-        if several and "instances" in self._decode.keys.decode(body):
+        if takes_instances(self._spec) and "instances" in self._decode.keys.decode(body):
             objects = self._decode.instances.decode(body).instances
         else:
             objects = [self._decode.row.decode(body)]
@@ -272,9 +283,17 @@ class RestMiddleware:
         app: what answers the rest.
         spec: the model's contract, which says what endpoints there are.
         api: gives the api; called for each request, since the service makes it when it starts.
+        document: gives the OpenAPI document of the app, to which ``/docs.json`` adds how the
+            endpoints here refuse a request.
     """
 
-    def __init__(self, app: App, spec: ModelSpec, api: Callable[[], ModelApi]) -> None:
+    def __init__(
+        self,
+        app: App,
+        spec: ModelSpec,
+        api: Callable[[], ModelApi],
+        document: Callable[[], Schema],
+    ) -> None:
         self._app = app
         self._api = api
         both, post = ("GET", "POST"), ("POST",)
@@ -289,6 +308,13 @@ class RestMiddleware:
         if spec.classes:
             self._routes["/classify"] = self._routes["/predict"]
             self._routes["/classify_json"] = self._routes["/predict_json"]
+        refusals = {path: _REFUSALS for path in self._routes}
+        refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
+
+        def describe(_api: ModelApi, _body: bytes, _request_id: str) -> Schema:
+            return with_refusals(document(), refusals)
+
+        self._routes["/docs.json"] = (("GET",), describe, False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from domain.models.contract import Category, Classes, Input, ModelSpec, Number, Quantity, Tensor
+from application.monitoring.feedback import has_numbered
+from domain.models.contract import (
+    Category,
+    Classes,
+    Input,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    as_word,
+)
 
 EXAMPLES = 2
 
@@ -34,10 +45,11 @@ def rows_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
 
 
 def objects_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
-    """What ``/predict_json`` takes: one object by names, or several under ``instances``."""
+    """What ``/predict_json`` takes: one object by names, or `takes_instances`."""
     one = _object({item.name: _value(item) for item in spec.inputs}, _required(spec))
     many = _object({"instances": {"type": "array", "items": one, "minItems": 1}})
-    return {"oneOf": [one, many], "example": dict(zip(spec.input_names, rows[0]))}
+    forms = [one, many] if takes_instances(spec) else [one]
+    return {"oneOf": forms, "example": dict(zip(spec.input_names, rows[0]))}
 
 
 def feedback_schema(spec: ModelSpec) -> Schema:
@@ -49,10 +61,13 @@ def feedback_schema(spec: ModelSpec) -> Schema:
         {"request_id": {"type": "string"}, "row": row, actual: truth}, ["request_id", actual]
     )
     inputs = {item.name: _value(item) for item in spec.inputs}
+    confidence = {"confidence": {"type": "number", "nullable": True}} if spec.classes else {}
     by_inputs = _object(
-        {**inputs, predicted: truth, actual: truth}, [*_required(spec), predicted, actual]
+        {**inputs, predicted: truth, actual: truth, **confidence},
+        [*_required(spec), predicted, actual],
     )
-    return {"oneOf": [by_identity, by_inputs]}
+    forms = [by_identity, by_inputs] if takes_feedback_by_inputs(spec) else [by_identity]
+    return {"oneOf": forms}
 
 
 def answers_schema(spec: ModelSpec) -> Schema:
@@ -76,6 +91,32 @@ def answers_schema(spec: ModelSpec) -> Schema:
 def truth_names(spec: ModelSpec) -> tuple[str, str]:
     """What feedback calls what was predicted and what was true."""
     return ("predicted_class", "actual_class") if spec.classes else ("predicted", "actual")
+
+
+def takes_instances(spec: ModelSpec) -> bool:
+    """Whether ``/predict_json`` takes ``{"instances": [{…}, …]}``: not where an input has the name."""
+    return "instances" not in spec.input_names
+
+
+def takes_feedback_by_inputs(spec: ModelSpec) -> bool:
+    """Whether ``/feedback`` takes inputs: not where one has the name of another field of it."""
+    return not {"request_id", "confidence", *truth_names(spec)} & set(spec.input_names)
+
+
+def with_refusals(document: Schema, statuses: Mapping[str, Mapping[int, str]]) -> Schema:
+    """An OpenAPI document that says how requests are refused.
+
+    Args:
+        statuses: for each path, the reasons by their HTTP status; others are left as they are.
+    """
+    text = {"type": "string"}
+    body = {"application/json": {"schema": _object({"error": text, "request_id": text})}}
+    paths = dict(document["paths"])
+    for path, reasons in statuses.items():
+        post = paths[path]["post"]
+        refusals = {code: {"description": why, "content": body} for code, why in reasons.items()}
+        paths[path] = {**paths[path], "post": {**post, "responses": post["responses"] | refusals}}
+    return {**document, "paths": paths}
 
 
 def describe(spec: ModelSpec) -> str:
@@ -103,9 +144,16 @@ def _required(spec: ModelSpec) -> list[str]:
 
 
 def _truth(spec: ModelSpec) -> Schema:
-    if not spec.classes:
+    classes = list(spec.classes)
+    if not classes:
         return {"type": "number"}
-    return {"oneOf": [{"type": "string", "enum": list(spec.classes)}, {"type": "integer"}]}
+    name = {"type": "string", "enum": classes}
+    if has_numbered(classes):
+        place = {"type": "integer", "minimum": 0, "maximum": len(classes) - 1}
+        return {"oneOf": [name, place], "description": "a class by its name or its number"}
+    whole = [number for number in _numbers(classes) if isinstance(number, int)]
+    forms = [name, {"type": "integer", "enum": whole}] if whole else [name]
+    return {"oneOf": forms, "description": "a class by its name, which may be written as a number"}
 
 
 def _value(item: Input) -> Schema:
@@ -116,16 +164,51 @@ def _value(item: Input) -> Schema:
         schema = _number(item)
         for length in reversed(item.shape):
             schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
+    elif isinstance(item, Category):
+        schema = _category(item)
     else:
         schema = {"type": "string"}
-    if isinstance(item, Category) and item.unseen == "refuse":
-        schema["enum"] = [*item.categories, *([None] if item.nullable else [])]
     if item.kind == "text":
         schema["maxLength"] = getattr(item, "max_length")
-    if item.nullable:
+    if item.nullable and "oneOf" not in schema:
         schema["nullable"] = True
     schema["description"] = _told(item)
     return schema
+
+
+def _category(item: Category) -> Schema:
+    """Words; and booleans and numbers, where the words are theirs."""
+    null = [None] if item.nullable else []
+    booleans = [value for value in (False, True) if as_word(value) in item.categories]
+    numbers = _numbers(item.categories)
+    kind = "integer" if all(isinstance(number, int) for number in numbers) else "number"
+    forms: list[Schema] = [
+        {"type": name, "enum": values} if item.unseen == "refuse" else {"type": name}
+        for name, values in (
+            ("string", [*item.categories, *null]),
+            ("boolean", booleans),
+            (kind, numbers),
+        )
+        if values
+    ]
+    if len(forms) == 1:
+        return forms[0]
+    if item.nullable:  # in OpenAPI 3.0 it stands beside a type, and one of the forms only may fit
+        forms[0]["nullable"] = True
+    return {"oneOf": forms}
+
+
+def _numbers(words: Sequence[str]) -> list[int | float]:
+    """The numbers that are these words when a request has them as numbers."""
+    found: list[int | float] = []
+    for word in words:
+        try:
+            number = float(word)
+        except ValueError:
+            continue
+        if math.isfinite(number) and as_word(number) == word:
+            found.append(int(number) if number.is_integer() else number)
+    return found
 
 
 def _number(item: Number | Tensor) -> Schema:

@@ -153,7 +153,9 @@ def _metrics(name: str, version: str, profiles: dict[str, Any]) -> ModelMetricsC
     if not isinstance(SPEC.output, Quantity):
         return ModelMetricsCollector(name, version, SPEC.classes)
     recorded = sorted({answer[0] for answer in GOLDEN["answers"]})
-    buckets = profiles.get(ANSWER, {}).get("edges") or recorded
+    # where an input is itself called so, the profile is the input's
+    profile = {} if ANSWER in SPEC.monitored_names else profiles.get(ANSWER, {})
+    buckets = profile.get("edges") or recorded
     return ModelMetricsCollector(name, version, (SPEC.output.name,), value_buckets=buckets)
 
 
@@ -164,5 +166,8 @@ def _log_url() -> str:
 
 # the decorator has made a bentoml.Service of the class
 ModelService.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
-    RestMiddleware, spec=SPEC, api=lambda: _running[0]
+    RestMiddleware,
+    spec=SPEC,
+    api=lambda: _running[0],
+    document=lambda: ModelService.openapi_spec.asdict(),  # type: ignore[attr-defined]  # pylint: disable=no-member
 )

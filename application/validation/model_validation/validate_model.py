@@ -115,7 +115,10 @@ def _judge(
     if not folds:
         return verdicts, []
     recipe, seed = make_estimator(model, config), config.data.split[1]
-    crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, _show_progress)
+    try:
+        crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, _show_progress)
+    except ValueError as error:
+        raise ConfigError(f"validation.folds {folds} does not suit the data: {error}") from error
     show_step("context", f"cross-validation of the same recipe: {crossed}")
     return verdicts, crossed.scores.tolist()
 

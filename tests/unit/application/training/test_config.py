@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal, cast
@@ -430,6 +431,50 @@ def test_a_file_that_is_no_text_is_refused_by_its_path(tmp_path: Path) -> None:
     path.write_bytes(json.dumps(TUTORIAL).encode("utf-16"))
     with pytest.raises(ConfigError, match="iris_config.json"):
         TrainingConfig.read(path)
+
+
+def test_a_file_that_begins_with_the_mark_of_utf_8_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "iris_config.json"
+    path.write_text(json.dumps(TUTORIAL), encoding="utf-8-sig")
+    assert TrainingConfig.read(path) == TrainingConfig.model_validate(TUTORIAL)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000], ids=["depth", "digits"])
+def test_a_file_with_more_depth_or_digits_than_python_reads_is_refused_by_its_path(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "iris_config.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        TrainingConfig.read(path)
+    assert str(refused.value).startswith(f"{path} is not JSON: ")
+
+
+def build_untyped(depth, trees: int, share=0.5):  # type: ignore[no-untyped-def]
+    """Only its parameters count here."""
+    raise NotImplementedError((depth, trees, share))
+
+
+def build_reserved(model_config: int = 3) -> None:
+    """Only its parameters count here."""
+    raise NotImplementedError(model_config)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (build_untyped, " needs types for depth, share: they are the schema"),
+        (build_reserved, " cannot have a parameter called model_config, "),
+    ],
+)
+def test_parameters_that_make_no_schema_are_refused_by_function_and_name(
+    function: Callable[..., Any], reason: str
+) -> None:
+    model = cast(CatalogModel, SimpleNamespace(SPEC=iris.SPEC, build=function, load=function))
+    for arguments in (TrainingConfig.build_arguments, TrainingConfig.load_arguments):
+        with pytest.raises(ConfigError) as refused:
+            arguments(with_blocks({}), model)
+        assert f"{__name__}.{function.__name__}{reason}" in str(refused.value)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from application.training.config import TrainingConfig, config_path
 from application.training.schema import check_data
 from domain.data.dataset import Dataset
 from domain.errors import DataError
-from domain.models import catalog, iris
+from domain.models import iris
 from domain.models.contract import ModelSpec
 from tests.kinds import KINDS
-from tests.model_checks import model_of
+from tests.model_checks import TABULAR, load_data, model_of
 
 DATA = iris.load()
 COLUMNS = list(iris.SPEC.input_names)
@@ -46,10 +47,10 @@ def refusal(dataset: Dataset, spec: ModelSpec = iris.SPEC) -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names() if name != "speech"])
+@pytest.mark.parametrize("name", TABULAR)
 def test_the_data_of_every_model_keep_its_contract(name: str) -> None:
-    model = model_of(name)  # that of speech has no rows to check
-    check_data(model.load(), model.SPEC)
+    model = model_of(name)
+    check_data(load_data(model, TrainingConfig.read(config_path(name))), model.SPEC)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,6 +155,20 @@ def test_whole_numbers_are_a_quantity() -> None:
     model, dataset = KINDS["regression"], KINDS["regression"].load()
     whole = Dataset("rents", "", dataset.inputs, dataset.target.round().astype(int))
     check_data(whole, model.SPEC)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
+def test_numpys_numbers_in_a_column_of_objects_are_a_quantity(kind: type) -> None:
+    model, dataset = KINDS["regression"], KINDS["regression"].load()
+    target = pd.Series([kind(round(value)) for value in dataset.target], dtype=object)
+    check_data(Dataset("rents", "", dataset.inputs, target), model.SPEC)
+
+
+@pytest.mark.parametrize("value", [np.float32("nan"), np.float32("inf")])
+def test_numpys_own_number_that_is_not_finite_is_refused(value: np.float32) -> None:
+    model = KINDS["regression"]
+    message = refusal(with_target(7, value, model.load()), model.SPEC)
+    assert message.endswith(f"row 7, rent: {value!r} is not a finite number")
 
 
 def test_inputs_and_target_are_refused_together() -> None:

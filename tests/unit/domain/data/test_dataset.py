@@ -247,3 +247,18 @@ def test_every_missing_value_is_the_same() -> None:
         side = pd.Series(["east", missing, missing, "west"], dtype=object)
         dataset = Dataset("flats", "", flats().inputs.assign(side=side), flats().target)
         assert (dataset.row_hashes == flats().row_hashes).all()
+
+
+def test_numpys_numbers_in_a_column_of_objects_are_plain_values() -> None:
+    area = [np.float64(50.5), np.nan, np.float64(70), np.float32(50.5)]
+    furnished = list(np.array([True, False, True, True]))
+    floor = list(np.array([0, 1, 2, 0], dtype=np.int8))
+    side = [np.str_("east"), None, np.nan, np.str_("west")]
+    columns = {"floor area": area, "side": side, "furnished": furnished, "floor": floor}
+    inputs = flats().inputs.assign(
+        **{name: pd.Series(values, dtype=object) for name, values in columns.items()}
+    )
+    dataset = Dataset("flats", "", inputs, flats().target)
+    assert json.dumps(dataset.rows()) == json.dumps(flats().rows())
+    assert (dataset.row_hashes == flats().row_hashes).all()
+    assert dataset.fingerprint == flats().fingerprint

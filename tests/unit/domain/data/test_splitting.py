@@ -12,7 +12,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import DataError
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
 
 DATA = iris.load()
 TWIN = DATA.row_hashes[101]
@@ -152,3 +152,29 @@ def test_equal_values_and_few_rows_of_a_quantity_are_no_hindrance(target: list[f
 def test_one_row_of_a_quantity_cannot_be_split() -> None:
     with pytest.raises(DataError, match="amounts cannot be split: .*train set will be empty"):
         hold_out(amounts([1.0]), AMOUNT, 0.3, 42)
+
+
+def test_many_equal_rows_are_shared_by_rows_and_stay_together() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"colour": rng.choice(["red", "blue"], 500), "size": rng.integers(9, size=500)}
+    )
+    spec = ModelSpec(
+        "balls",
+        (Category("colour", ("red", "blue")), Number("size", "", 0, 9)),
+        Classes(("heavy", "light"), "weight"),
+    )
+    target = pd.Series(np.where(rng.random(500) < 0.5, "heavy", "light"))
+    dataset = Dataset("balls", "made here", table, target)
+    training, holdout = hold_out(dataset, spec, 0.2, 0)
+    assert not set(training.row_hashes) & set(holdout.row_hashes)
+    assert len(training) + len(holdout) == 500
+    assert 0.1 < len(holdout) / 500 < 0.3
+
+
+def test_rows_of_which_too_few_are_different_are_refused_with_that_reason() -> None:
+    table = pd.DataFrame({"size": [1, 2] * 30})
+    spec = ModelSpec("balls", (Number("size", "", 0, 9),), Classes(("heavy", "light")))
+    target = pd.Series(["heavy", "light"] * 30)
+    with pytest.raises(DataError, match="cannot be split: "):
+        hold_out(Dataset("balls", "made here", table, target), spec, 0.2, 0)

@@ -76,6 +76,14 @@ def test_training_stops_when_validation_rows_gain_nothing_more() -> None:
     assert int(np.argmin(losses)) == len(losses) - 1 - 3
 
 
+@pytest.mark.parametrize("callbacks", [None, keras.callbacks.TerminateOnNaN(), []])
+def test_a_callback_may_be_given_alone_or_not_at_all(callbacks: Any) -> None:
+    estimator = classifier().set_params(fit_kwargs={"epochs": 2, "callbacks": callbacks})
+    assert len(estimator.fit(ROWS, CLASSES).history_["loss"]) == 2
+    again = classifier(epochs=2).fit(ROWS, CLASSES, callbacks=callbacks)
+    assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
+
+
 def test_validation_rows_have_every_class_though_rows_come_in_order() -> None:
     order = np.argsort(CLASSES)
     estimator = classifier(epochs=20).fit(ROWS[order], CLASSES[order])

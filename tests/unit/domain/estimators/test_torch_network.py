@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from sklearn.model_selection import cross_val_predict
 
 torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
 # pylint: disable=wrong-import-position
+from skorch.callbacks import Callback, EarlyStopping
+
 from domain.estimators.torch_network import (
     TorchClassifier,
     TorchRegressor,
@@ -38,16 +42,38 @@ def classifier(**changes: Any) -> TorchClassifier:
     return TorchClassifier(torch.nn.Linear, **{**parameters, **changes})
 
 
-def regressor() -> TorchRegressor:
-    """A small network that has not been fitted."""
-    return TorchRegressor(
-        torch.nn.Linear,
-        module__in_features=3,
-        module__out_features=1,
-        max_epochs=30,
-        lr=0.1,
-        verbose=0,
-    )
+def regressor(*behind: Any) -> TorchRegressor:
+    """A small network, with these layers at its end, that has not been fitted."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 1), *behind)
+    return TorchRegressor(network, max_epochs=30, lr=0.1, verbose=0)
+
+
+class CtrlC(Callback):  # type: ignore[misc]
+    """Presses Ctrl-C when that has happened, in the second epoch."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def _press(self, net: Any, when: str) -> None:
+        if when == self.when and len(net.history) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch_end(self, net: Any, **_kwargs: Any) -> None:
+        """Called by skorch."""
+        self._press(net, "epoch")
+
+    def on_batch_end(self, net: Any, **_kwargs: Any) -> None:
+        """Called by skorch."""
+        self._press(net, "batch")
+
+
+@pytest.fixture(name="terminal")
+def fixture_terminal() -> Iterator[None]:
+    """Ctrl-C interrupts, as on a terminal; it does not where tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_same_seed_gives_the_same_answers() -> None:
@@ -102,6 +128,43 @@ def test_a_regression_takes_and_gives_one_number_per_row() -> None:
     predicted = regressor().fit(ROWS, VALUES).predict(ROWS)
     assert predicted.shape == VALUES.shape
     assert np.corrcoef(predicted, VALUES)[0, 1] > 0.99
+
+
+def test_a_network_that_answers_a_plain_row_learns_as_one_that_answers_a_column() -> None:
+    column, plain = regressor().fit(ROWS, VALUES), regressor(torch.nn.Flatten(0)).fit(ROWS, VALUES)
+    assert plain.module_(torch.from_numpy(ROWS)).shape == VALUES.shape
+    np.testing.assert_allclose(plain.predict(ROWS), column.predict(ROWS), atol=1e-5)
+    assert np.corrcoef(plain.predict(ROWS), VALUES)[0, 1] > 0.99
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("when", ["batch", "epoch"])
+def test_ctrl_c_ends_the_training_and_the_program(when: str) -> None:
+    estimator = classifier(callbacks=[CtrlC(when)])
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(ROWS, CLASSES)
+    assert len(estimator.history) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("terminal")
+def test_an_early_stop_ends_the_training_only() -> None:
+    stop = EarlyStopping(patience=2, load_best=True)
+    estimator = classifier(lr=0.0, max_epochs=50, callbacks=[stop]).fit(ROWS, CLASSES)
+    assert len(estimator.history) == 3
+    assert estimator.predict(ROWS).shape == CLASSES.shape
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_ctrl_c_that_somebody_has_set_is_left_alone() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        estimator = classifier(callbacks=[CtrlC("epoch")]).fit(ROWS, CLASSES)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
+    assert len(estimator.history) == 5
 
 
 def test_a_regression_is_cross_validated_by_scikit_learn() -> None:

@@ -84,15 +84,23 @@ def test_an_answer_that_is_no_number_is_never_taken_for_a_small_difference(
     assert not gates.parity("parity", parity).accepted
 
 
-def test_a_quantity_differs_in_parts_of_the_largest_answer() -> None:
+def test_a_quantity_differs_in_parts_of_its_row_or_of_the_median() -> None:
     native = np.array([[100.0, 50.0, 150.0], [-400.0, -450.0, -350.0]])
     other = native.copy()
     other[0, 1] += 0.9
     parity = Parity.of(native, other, VALUES)
     assert (parity.rows, parity.different_classes) == (2, 0)
-    assert parity.largest_difference == pytest.approx(0.9 / 450)
+    assert parity.largest_difference == pytest.approx(0.9 / 300)  # between 150 and 450
     scaled = Parity.of(native * 1e6, other * 1e6, VALUES)
-    assert scaled.largest_difference == pytest.approx(0.9 / 450)
+    assert scaled.largest_difference == pytest.approx(0.9 / 300)
+
+
+def test_one_huge_answer_does_not_hide_what_differs_elsewhere() -> None:
+    native = np.tile([[3.0, 2.0, 4.0]], (100, 1))
+    native[0] = 1e7
+    other = native.copy()
+    other[1] = [1.0, 0.0, 2.0]
+    assert Parity.of(native, other, VALUES).largest_difference == pytest.approx(0.5)
 
 
 def test_answers_of_zero_can_be_compared() -> None:
@@ -249,20 +257,27 @@ def test_a_number_that_is_always_missing_has_no_edges() -> None:
     assert edge_rows(value_of, rows, nullable(), random_state=0).shape == (0, 1)
 
 
-def test_categories_are_left_as_they_are() -> None:
+def test_categories_take_every_word_and_are_missing_and_nothing_between() -> None:
     rng = np.random.default_rng(0)
     rows = np.stack([rng.uniform(size=60), rng.integers(0, 3, 60)], axis=1).astype(np.float32)
     spec = nullable(Category("side", ("a", "b", "c"), nullable=True))
     edges = edge_rows(value_of, rows, spec, random_state=0)
-    assert set(edges[:, 1]) == {0, 1, 2}
+    assert set(edges[~np.isnan(edges[:, 1]), 1]) == {0, 1, 2}
+    assert np.isnan(edges[:, 1]).sum() == 1
 
 
-def test_categories_alone_and_text_have_no_edges() -> None:
+def test_a_word_that_no_row_has_is_asked_for() -> None:
     category = ModelSpec("c", (Category("side", ("a", "b")),), CLASSES)
-    codes = np.array([[0], [1]], np.float32)
-    assert edge_rows(value_of, codes, category, random_state=0).shape == (0, 1)
-    text = ModelSpec("t", (Text("note"),), CLASSES)
-    assert len(edge_rows(value_of, text.encode_rows([["a"], ["b"]]), text, random_state=0)) == 0
+    codes = np.array([[0], [0]], np.float32)
+    assert edge_rows(value_of, codes, category, random_state=0).tolist() == [[0], [1]]
+
+
+def test_texts_get_letters_and_blanks_that_libraries_tell_apart() -> None:
+    text = ModelSpec("t", (Text("note", max_length=8),), CLASSES)
+    rows = text.encode_rows([["good film"[:8]], ["bad"]])
+    edges = edge_rows(value_of, rows, text, random_state=0)
+    assert {"", "good\u00a0fil", "goodéfil", "bad"} <= set(edges[:, 0])
+    assert max(map(len, edges[:, 0])) <= 8
 
 
 def test_every_value_of_a_tensor_can_be_moved() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,6 @@ from tests.model_checks import model_of
 
 ALL = catalog.names()
 WITH_ROWS = [name for name in ALL if name != "speech"]
-RESERVED = {"instances", "request_id", "predicted_class", "actual_class", "predicted", "actual"}
 
 # a model is asked for where one library cannot be imported; what comes of it is printed
 HIDDEN = """
@@ -91,13 +93,6 @@ def test_a_model_has_the_name_of_its_file_and_says_what_it_predicts(name: str) -
     assert spec.description.endswith(".")
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_the_inputs_of_a_model_have_names_that_a_request_and_a_chart_can_use(name: str) -> None:
-    names = model_of(name).SPEC.input_names
-    assert all(item.isidentifier() and not item.startswith("_") for item in names)
-    assert not set(names) & RESERVED
-
-
 @pytest.mark.parametrize("name", WITH_ROWS)
 def test_every_range_is_one_and_every_category_and_class_is_another(name: str) -> None:
     spec = model_of(name).SPEC
@@ -110,3 +105,20 @@ def test_every_range_is_one_and_every_category_and_class_is_another(name: str) -
         assert len(set(spec.classes)) == len(spec.classes) > 1
     if isinstance(spec.output, Quantity):
         assert 0 < spec.output.coverage < 1
+
+
+def test_a_contract_with_the_name_of_another_model_is_refused(tmp_path: Path) -> None:
+    copied = tmp_path / "domain"
+    shutil.copytree(ROOT / "domain", copied, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(copied / "models/iris.py", copied / "models/tulip.py")
+    code = "from domain.models import catalog\ncatalog.get('tulip')"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "tulip.py has a contract with the name 'iris': call it 'tulip'" in done.stderr

@@ -262,6 +262,15 @@ def test_a_word_that_may_be_missing_need_not_be_one_that_may_be_unseen() -> None
     assert "'moon' is none of" in refused_alone(category, "moon")
 
 
+@pytest.mark.parametrize("item", [Category("side", ("a", "b"), unseen="missing"), Text("side")])
+@pytest.mark.parametrize("value", [10**5000, [-(10**5000)]], ids=["number", "list"])
+def test_a_whole_number_of_more_digits_than_python_writes_is_refused(
+    item: Input, value: Any
+) -> None:
+    message = refused_alone(item, "a", value)
+    assert message.startswith("row 1, side: a whole number of too many digits is not ")
+
+
 # tensors
 
 
@@ -295,6 +304,9 @@ def test_a_column_of_tensors_may_be_an_array_of_them() -> None:
         ([["a", "b"], ["c", "d"]], "values that are none"),
         ([[1, None], [3, 4]], "values that are none"),
         ([[True, False], [True, True]], "values that are none"),
+        ([[True, 0.5], [0, 1]], "values that are none"),
+        (((1, 2), [3, np.True_]), "values that are none"),
+        ([np.array([True, False]), [0.5, 1]], "values that are none"),
         ([[1, 2], [3, 10**400]], "values that are none"),
     ],
 )
@@ -308,6 +320,15 @@ def test_a_tensor_of_another_shape_or_of_no_numbers_is_refused(value: Any, got: 
 def test_a_tensor_with_a_value_out_of_range_is_refused_with_that_value(value: float) -> None:
     message = refused_alone(IMAGE.inputs[0], [[0, 0], [value, 0]])
     assert message == f"row 0, image: {value:g} is out of range [0, 16] grey"
+
+
+def test_a_boolean_is_found_at_every_place_and_depth() -> None:
+    for shape in ((3,), (2, 2), (2, 1, 2)):
+        tensor = Tensor("x", shape, 0.0, 1.0)
+        for place in range(tensor.width):
+            numbers = np.full(tensor.width, 0.5, dtype=object)
+            numbers[place] = True
+            assert "values that are none" in refused_alone(tensor, numbers.reshape(shape).tolist())
 
 
 # text and recordings
@@ -393,6 +414,24 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are_expected(spec: 
     assert str(refused.value) == f"{spec.input_names[0]} is not there: expected {expected}"
 
 
+def test_columns_of_different_lengths_are_named_with_their_lengths() -> None:
+    with pytest.raises(InputError) as refused:
+        FLAT.encode({"area": [80.0, 90.0], "rooms": np.ones(3), "altitude": [1.0, 2.0]})
+    assert str(refused.value) == (
+        "the columns differ in length: area has 2 values, rooms has 3 values, altitude has 2 values"
+    )
+
+
+@pytest.mark.parametrize("missing", [pd.NA, pd.NaT])
+def test_what_is_missing_to_pandas_is_missing(missing: Any) -> None:
+    values = [missing, None]
+    assert np.isnan(Number("age", "", 0, 120, nullable=True).encode(values)).all()
+    assert np.isnan(Category("side", ("east",), nullable=True).encode(values)).all()
+    assert Text("note", nullable=True).encode(values)[:, 0].tolist() == ["", ""]
+    for item in (FLAT.inputs[1], Category("side", ("<NA>", "NaT")), REVIEW.inputs[0]):
+        assert refused_alone(item, missing) == f"row 0, {item.name}: a value is missing"
+
+
 @pytest.mark.parametrize(
     ("place", "value", "reason"),
     [
@@ -456,6 +495,40 @@ def test_the_inputs_of_a_contract_have_names_of_their_own() -> None:
 def test_text_and_recordings_are_alone(item: Input) -> None:
     with pytest.raises(ContractError, match="text and audio must be the only input"):
         ModelSpec("both", (FLAT.inputs[0], item), SOLD)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1, 0), (math.nan, 1), (0, math.nan), (-math.inf, 0), (0, math.inf), (0, 3.1e38), (-1e300, 0)],
+)
+def test_a_range_is_one_that_float32_holds(low: float, high: float) -> None:
+    for item in (Number("x", "", low, high), Tensor("x", (2, 2), low, high)):
+        with pytest.raises(ContractError, match="bad: the range of x is none that float32 holds"):
+            ModelSpec("bad", (item,), SOLD)
+
+
+def test_the_widest_and_the_narrowest_range_are_accepted() -> None:
+    spec = ModelSpec("m", (Number("a", "", -3e38, 3e38), Number("b", "", 2, 2)), SOLD)
+    assert np.isfinite(spec.encode_rows([[3e38, 2], [-3e38, 2]])).all()
+
+
+def test_a_category_or_a_class_that_is_there_twice_is_refused_by_its_name() -> None:
+    with pytest.raises(ContractError, match="bad: the categories of side have 'east' twice"):
+        ModelSpec("bad", (Category("side", ("east", "west", "east")),), SOLD)
+    with pytest.raises(ContractError, match="bad: the classes have 'let' twice"):
+        ModelSpec("bad", FLAT.inputs, Classes(("sold", "let", "let")))
+
+
+@pytest.mark.parametrize("coverage", [0, 1, -0.1, 90, math.nan])
+def test_a_coverage_that_is_no_share_is_refused(coverage: float) -> None:
+    with pytest.raises(ContractError, match="bad: the coverage of rent .* between 0 and 1"):
+        ModelSpec("bad", FLAT.inputs, Quantity("rent", "EUR", coverage))
+
+
+@pytest.mark.parametrize("name", ["image_mean", "image_spread"])
+def test_what_is_watched_has_names_of_its_own(name: str) -> None:
+    with pytest.raises(ContractError, match="bad: what is watched needs names of its own"):
+        ModelSpec("bad", (IMAGE.inputs[0], Number(name, "", 0, 1)), SOLD)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def test_a_csv_and_json_lines_say_the_same(folder: Path) -> None:
     assert speech.load(listed).fingerprint == data.fingerprint
 
 
+@pytest.mark.parametrize("break_", ["\n", "\u2028", "\x85", "\x0c"])
+def test_a_text_keeps_the_line_breaks_in_it(folder: Path, break_: str) -> None:
+    said = f"Hello,{break_}you"
+    table = write(folder, "m.csv", f'audio,text\na.wav,"{said}"\n')
+    line = json.dumps({"audio": "a.wav", "text": said}, ensure_ascii=False)
+    listed = write(folder, "m.jsonl", f"{line}\n{line}\n")
+    assert speech.load(table).target.tolist() == [said]
+    assert speech.load(listed).target.tolist() == [said, said]
+
+
 def test_another_recording_under_the_same_name_is_another_data_set(folder: Path) -> None:
     manifest = write(folder, "m.csv", "audio,text\na.wav,Hello\n")
     before = speech.load(manifest).fingerprint

@@ -138,6 +138,15 @@ def test_each_epoch_is_reported_when_it_ends() -> None:
     assert told == ["begin", (0, names), "begin", (1, names)]
 
 
+@pytest.mark.parametrize("callbacks", [None, library.callbacks.History(), ()])
+def test_epochs_are_reported_beside_one_callback_or_none(callbacks: Any) -> None:
+    told: list[int] = []
+    estimator = classifier(callbacks=callbacks)
+    keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: told.append(epoch))
+    assert told == [0, 1, 2]
+    assert estimator.fit_kwargs == {"epochs": 3, "callbacks": callbacks}
+
+
 def test_the_report_leaves_no_trace_in_the_estimator() -> None:
     estimator = classifier()
     keras.fit(estimator, ROWS, ABOVE, lambda figures, epoch: None)

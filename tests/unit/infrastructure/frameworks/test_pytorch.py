@@ -116,6 +116,16 @@ def test_the_report_leaves_no_trace_in_the_estimator() -> None:
     assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
 
 
+@pytest.mark.parametrize("callbacks", [None, "disable", []])
+def test_epochs_are_reported_where_there_are_no_callbacks(callbacks: Any) -> None:
+    told: list[int] = []
+    estimator = linear(callbacks=callbacks)
+    pytorch.fit(estimator, ROWS, (SUMS > 1.5).astype(np.int64), lambda _, epoch: told.append(epoch))
+    assert told == [0, 1, 2]
+    assert estimator.callbacks == callbacks
+    assert "report" not in dict(estimator.callbacks_)
+
+
 def test_an_error_of_the_report_ends_the_training_and_leaves_no_trace() -> None:
     def report(_figures: Mapping[str, float], _epoch: int) -> None:
         raise ConnectionError("no tracking server")
@@ -159,15 +169,16 @@ def test_a_network_of_probabilities_is_exported_as_it_is(tmp_path: Path) -> None
     )
 
 
-def test_a_regression_is_exported_as_a_prediction(tmp_path: Path) -> None:
-    estimator = TorchRegressor(
-        torch.nn.Linear, module__in_features=3, module__out_features=1, max_epochs=1, verbose=0
-    )
+@pytest.mark.parametrize("behind", [[], [torch.nn.Flatten(0)]], ids=["column", "plain"])
+def test_a_regression_is_exported_as_a_prediction(tmp_path: Path, behind: list[Any]) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 1), *behind)
+    estimator = TorchRegressor(network, max_epochs=1, verbose=0)
     pytorch.fit(estimator, ROWS, SUMS, ignore)
     path = tmp_path / "model.onnx"
     pytorch.export(estimator, REGRESSION, path)
     assert shapes(onnx.load(path).graph.output) == {"prediction": [0, 1]}
-    np.testing.assert_allclose(answers(path, ROWS)[:, 0], estimator.predict(ROWS), atol=1e-5)
+    for rows in (ROWS, ROWS[:1]):
+        np.testing.assert_allclose(answers(path, rows)[:, 0], estimator.predict(rows), atol=1e-5)
 
 
 def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(

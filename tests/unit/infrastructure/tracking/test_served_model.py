@@ -1,0 +1,49 @@
+"""What MLflow is given answers data frames whatever their columns are called."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from domain.models.contract import Category, ModelSpec, Number, Quantity
+from infrastructure.tracking.served_model import ServedModel
+
+SPEC = ModelSpec(
+    "made",
+    (
+        Number("size", "", 0, 10),
+        Number("self", "", 0, 10, nullable=True),
+        Category("colour", ("red", "blue"), nullable=True),
+    ),
+    Quantity("sum"),
+)
+
+
+def add_up(encoded: np.ndarray) -> np.ndarray:
+    """The sum of a row for every answer; what is missing counts 100."""
+    sums = np.nan_to_num(encoded, nan=100.0).sum(axis=1)
+    return np.stack([sums, sums, sums], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"size": [1.0, 2.0]}, [201, 202]),
+        ({"size": [1.0, 2.0], "self": [3.0, None]}, [104, 202]),
+        ({"colour": ["blue", None], "size": [1.0, 2.0]}, [102, 202]),
+        ({"colour": ["blue", "red"], "self": [3.0, 4.0], "size": [1.0, 2.0]}, [5, 6]),
+    ],
+)
+def test_a_column_of_any_name_that_may_be_missing_may_be_left_out(
+    columns: dict[str, list[object]], expected: list[float]
+) -> None:
+    frame = pd.DataFrame(columns)
+    answers = ServedModel(SPEC, add_up).predict(frame)
+    assert answers["prediction"].tolist() == expected
+    assert frame.columns.tolist() == list(columns), "the frame that was given is as it was"
+
+
+def test_a_column_that_is_none_of_the_inputs_may_come_twice() -> None:
+    frame = pd.DataFrame([[1.0, "a", "b"]], columns=["size", "note", "note"])
+    assert ServedModel(SPEC, add_up).predict(frame)["prediction"].tolist() == [201]
