@@ -316,6 +316,8 @@ def _flat(value: Any) -> str:
         return f"{value.name}({', '.join(key + _flat(part) for key, part in value.arguments)})"
     if isinstance(value, tuple):
         return f"({', '.join(map(_flat, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, float):
+        return repr(value).replace("e+", "e")
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 

@@ -66,7 +66,10 @@ def _write(
     absent = [column for column in left_out if column not in frame.columns]
     if absent or target in left_out:
         wrong = ", ".join(absent) or target
-        raise DataError(f"cannot leave out {wrong}; the columns are {', '.join(frame.columns)}")
+        raise DataError(
+            f"LEAVE_OUT (--leave-out): cannot leave out {wrong}; the columns are "
+            f"{', '.join(frame.columns)}"
+        )
     frame = frame.drop(columns=left_out)
     if target in frame.columns:
         known_target(frame[target], path)
@@ -104,7 +107,8 @@ def _show(inspection: Inspection) -> None:
         )
     else:
         shown = f"quantity {output.name}"
-    show_step("target", f"{shown} (other: --task)")
+    other = "regression" if isinstance(output, Classes) else "classification"
+    show_step("target", f"{shown} (other: TASK={other}, or --task)")
     width = max(len(item.name) for item in inputs)
     for item in inputs:
         show_step("input", f"{item.name:<{width}}  {_describe(item)}")

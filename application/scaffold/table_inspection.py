@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from domain.data.tables import as_words
+from domain.data.tables import NO_NUMBER, as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import LIMITS, told_by
 from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Text
@@ -30,6 +30,10 @@ _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a n
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
+_WRITTEN = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
+    r"[-+(]?[$€£]?[-+]?(\d{1,3}([.,'’\s]\d{2,3})+|\d+)([.,]\d+)?\s?[%$€£]?\)?"
+)
+_MOST = 0.9
 _TEXT_WORDS = 4
 _MARGIN = 0.5
 _LARGEST = 1e38  # float32 ends at 3.4e38
@@ -95,8 +99,8 @@ def inspect_table(
     empty = [column for column in columns if frame[column].isna().all()]
     if empty:
         raise DataError(
-            f"no row has a value of {', '.join(empty)}: mend the file, or leave the column out "
-            f"with --leave-out"
+            f"no row has a value of {', '.join(empty)}: mend the file, or leave them out with "
+            f"LEAVE_OUT={','.join(empty)} (--leave-out)"
         )
     output, answers, notes = _output(frame[target], task or _task_of(frame[target]))
     inputs: list[Number | Category | Text] = []
@@ -115,8 +119,9 @@ def inspect_table(
             inputs.append(item)
     inputs, findings = _settle(inputs, findings)
     if not inputs:
-        reasons = "; ".join(f"{item.column} is {item.reason}" for item in findings)
-        raise DataError(f"no column is left to predict {target} from: {reasons}")
+        reasons = [f"{item.column} is {item.reason}" for item in findings if item.left_out]
+        why = "; ".join(reasons) or "the table has no other"
+        raise DataError(f"no column is left to predict {target} from: {why}")
     spec = ModelSpec(name, tuple(inputs), output, f"Predicts {target}.")
     baseline = np.bincount(answers).max() / len(answers) if spec.classes else 0.0
     return Inspection(spec, tuple(findings), len(frame), float(baseline))
@@ -160,8 +165,11 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
     if task == "regression":
         if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
             raise DataError(f"{name} must be numbers for a regression, it is {_shown(target)}")
-        if not np.isfinite(target).all():
-            raise DataError(f"{name} has infinite values: take those rows out of the file")
+        if not (target.abs() < _LARGEST).all():
+            raise DataError(
+                f"{name} has infinite values, or some beyond {_LARGEST:g}, which float32 does not "
+                f"hold: take those rows out of the file, or choose a larger unit"
+            )
         if target.nunique() < 2:
             raise DataError(f"{name} is {target.iloc[0]} in every row: nothing can be learned")
         return Quantity(name), target.to_numpy(np.float64), []
@@ -169,6 +177,8 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
     if len(counts) < 2:
         raise DataError(f"{name} has one class only, {counts.index[0]}: nothing can be learned")
     if counts.max() < _FEWEST_IN_CLASS or len(counts) > len(target) / 2:
+        if written := _written_numbers(counts):
+            raise DataError(f"{name} holds {written}")
         raise DataError(
             f"{name} has {len(counts)} different values in {len(target)} rows, such as "
             f"{counts.index[0]!r}: too many to be classes"
@@ -233,6 +243,8 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     known, distinct = int(counts.sum()), len(counts)
     if counts.index.str.fullmatch(_DATE).mean() > _NEARLY_ALL:
         return None, Finding(name, "a date: make numbers of it, such as an age or a weekday")
+    if written := _written_numbers(counts):
+        return None, Finding(name, written)
     mean_words = counts.index.str.split().str.len().to_series().mean()
     if distinct > MOST_CATEGORIES and distinct > known / 2 and mean_words >= _TEXT_WORDS:
         longest = max(10_000, 2 * int(counts.index.str.len().max()))
@@ -248,19 +260,57 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
         nullable=bool(words.hasnans),
         unseen="missing" if more_to_come else "refuse",
     )
-    numbers = pd.to_numeric(counts.index.to_series(), errors="coerce").notna()
-    if distinct > MOST_CATEGORIES / 2 and numbers.mean() > 0.5:
-        odd = counts.index[~numbers.to_numpy()][:3]
-        reason = f"numbers, but for {', '.join(map(repr, odd))}: mend these to make it a Number"
-        return item, Finding(name, reason, left_out=False)
-    if distinct > MOST_CATEGORIES:
-        share = counts.iloc[:MOST_CATEGORIES].sum() / known
-        reason = (
-            f"{distinct} categories: the {MOST_CATEGORIES} most frequent are kept, {share:.0%} of "
-            f"the rows; the others count as missing"
+    reason = _look_at(counts)
+    return item, Finding(name, reason, left_out=False) if reason else None
+
+
+def _look_at(counts: pd.Series) -> str:
+    """What an engineer should look at in a Category, by its words' counts; empty for nothing."""
+    numbers = _are_numbers(counts.index)
+    padded = counts.index[counts.index.str.fullmatch(r"0\d+")]
+    no_value = sorted(NO_NUMBER & set(counts.index))
+    reasons = []
+    if len(padded):
+        reasons.append(
+            f"has leading zeros, such as {padded[0]!r}, so it is taken for words: if it is a "
+            f"number, write it without them"
         )
-        return item, Finding(name, reason, left_out=False)
-    return item, None
+    elif len(counts) > MOST_CATEGORIES / 2 and numbers.all():
+        reasons.append(
+            f"numbers that are kept as words, or are too long for one, such as "
+            f"{counts.index[0]!r}: mend these to make it a Number"
+        )
+    elif len(counts) > MOST_CATEGORIES / 2 and numbers.mean() > 0.5:
+        odd = counts.index[~numbers][:3]
+        reasons.append(
+            f"numbers, but for {', '.join(map(repr, odd))}: mend these to make it a Number"
+        )
+    elif len(counts) > MOST_CATEGORIES:
+        share = counts.iloc[:MOST_CATEGORIES].sum() / counts.sum()
+        reasons.append(
+            f"{len(counts)} categories: the {MOST_CATEGORIES} most frequent are kept, "
+            f"{share:.0%} of the rows; the others count as missing"
+        )
+    if no_value:
+        reasons.append(
+            f"{', '.join(map(repr, no_value))} count as words: where they stand for a missing "
+            f"value, leave the field empty"
+        )
+    return "; ".join(reasons)
+
+
+def _written_numbers(counts: pd.Series) -> str:
+    """That nearly all words are numbers as people write them; empty where they are not."""
+    share = counts[counts.index.str.fullmatch(_WRITTEN)].sum() / counts.sum()
+    dressed = counts.index[~_are_numbers(counts.index) & counts.index.str.fullmatch(_WRITTEN)]
+    if share < _MOST or dressed.empty:
+        return ""
+    return f"numbers written as text, such as {dressed[0]!r}: write them in the file as 1234.5"
+
+
+def _are_numbers(words: pd.Index) -> np.ndarray:
+    """Which words are numbers as they are, bool of shape (n_words,)."""
+    return pd.to_numeric(words.to_series(), errors="coerce").notna().to_numpy()
 
 
 def _gives_away(item: Number | Category, column: pd.Series, answers: np.ndarray, task: str) -> bool:

@@ -33,7 +33,10 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
     if problems:
         shown = "; ".join(problems[:_SHOWN])
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(f"{dataset.name} breaks the contract of {spec.name}: {shown}{more}")
+        raise DataError(
+            f"{dataset.name} breaks the contract of {spec.name}: {shown}{more} (rows count from 0; "
+            f"mend the data, or SPEC in domain/models/{spec.name}.py)"
+        )
 
 
 def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from application.ports import RegisteredVersion, TrainingRecord
-from domain.models.contract import Category, Input, ModelSpec, Number, Tensor, as_word
+from domain.models.contract import Category, Input, ModelSpec, Number, Tensor, Text, as_word
 from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.paths import ROOT
 
@@ -287,11 +287,13 @@ def _signature(spec: ModelSpec) -> ModelSignature:
 
 def _column_type(item: Input) -> Any:
     from mlflow.types import DataType
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
-    if isinstance(item, Number | Tensor):
-        kind: Any = DataType.double
-        for _ in item.shape if isinstance(item, Tensor) else ():
-            kind = Array(kind)
-        return kind
-    return DataType.string
+    if isinstance(item, Number | Category):
+        # MLflow takes no integer for a double and no boolean for a string; the contract, which
+        # `served_model` checks, does
+        return AnyType()
+    kind: Any = DataType.string if isinstance(item, Text) else DataType.double
+    for _ in item.shape if isinstance(item, Tensor) else ():
+        kind = Array(kind)
+    return kind

@@ -164,6 +164,16 @@ def test_the_module_is_formatted(made: tuple[Path, Inspection]) -> None:
     check([sys.executable, "-m", "black", "--check", "--quiet", config, str(made[0])])
 
 
+def test_numbers_are_written_as_black_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "large.py"
+    frame = table("binary").assign(income=np.random.default_rng(4).normal(size=ROWS) * 1e18)
+    inspection = inspect_table(frame, "y", "large")
+    path.write_text(render_module(inspection, "large.csv"), encoding="utf-8")
+    assert "e18" in path.read_text(encoding="utf-8")
+    config = f"--config={ROOT / 'pyproject.toml'}"
+    check([sys.executable, "-m", "black", "--check", "--quiet", config, str(path)])
+
+
 def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:
     files = []
     for kind in ("binary", "odd", "scored_text"):

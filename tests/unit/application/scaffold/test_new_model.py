@@ -74,6 +74,7 @@ def test_the_terminal_tells_what_was_found_and_what_comes_next(
     shown = capsys.readouterr().out
     for part in (
         "classes of churned: no, yes",
+        "(other: TASK=regression, or --task)",
         "number, 0 to 107",
         "category, 2: free, paid",
         "LEFT OUT  customer: an identifier",
@@ -90,8 +91,8 @@ def test_the_terminal_tells_what_was_found_and_what_comes_next(
         ({"name": "my churn"}, "cannot name a model"),
         ({"data": "/no/such.csv"}, "there is no file /no/such.csv"),
         ({"target": "left"}, "no column 'left'; there are: customer, tenure, plan, churned"),
-        ({"leave-out": ""}, "no row has a value of void"),
-        ({"leave-out": "void,age"}, "cannot leave out age"),
+        ({"leave-out": ""}, "leave them out with LEAVE_OUT=void"),
+        ({"leave-out": "void,age"}, "LEAVE_OUT (--leave-out): cannot leave out age"),
         ({"leave-out": "churned"}, "cannot leave out churned"),
         ({"target": "void", "leave-out": ""}, "200 of 200 rows have no void"),
     ],

@@ -159,6 +159,40 @@ def test_numbers_spoiled_by_a_few_words_are_pointed_out() -> None:
 
 
 @pytest.mark.parametrize(
+    "form", ["{:.2f}", "${:.2f}", "{:.1f}%", "{:.0f} %", "(12{:.0f})", "{:.2f} €", "1,{:03.0f}"]
+)
+def test_numbers_written_as_text_are_left_out_and_called_that(form: str) -> None:
+    words = [form.format(abs(value) * 100).replace(".", ",") for value in NOISE]
+    for values in (words, ["n/k"] * 8 + words[8:], ["12"] * 300 + words[300:]):
+        finding = finding_of(values)
+        assert finding.left_out
+        assert "numbers written as text, such as " in finding.reason
+
+
+@pytest.mark.parametrize("words", [["1.2.3", "1.10.0"], ["8-16", "17-20"], ["3 rooms", "4 rooms"]])
+def test_words_that_begin_with_a_digit_are_no_numbers_written_as_text(words: list[str]) -> None:
+    assert isinstance(item_of(np.where(NOISE > 0, *words)), Category)
+
+
+def test_codes_with_leading_zeros_are_categories_and_pointed_out() -> None:
+    finding = finding_of([f"{row % 60:05d}" for row in range(ROWS)])
+    assert not finding.left_out
+    assert "leading zeros, such as '000" in finding.reason
+
+
+def test_words_that_may_stand_for_a_missing_value_are_pointed_out() -> None:
+    finding = finding_of(np.where(NOISE > 0, "NA", "EU"))
+    assert not finding.left_out
+    assert "'NA' count as words" in finding.reason
+
+
+def test_numbers_that_are_words_all_of_them_are_pointed_out() -> None:
+    finding = finding_of([10**30 + row % 60 for row in range(ROWS)])
+    assert not finding.left_out
+    assert "too long for one, such as '1000" in finding.reason
+
+
+@pytest.mark.parametrize(
     "leak",
     [
         np.where(YES_NO == "yes", "gone", "here"),
@@ -248,9 +282,11 @@ def test_a_class_of_few_rows_is_pointed_out() -> None:
         ({"x": NOISE}, ["z", *YES_NO[1:]], {}, "one row only has the y z"),
         ({"x": NOISE}, YES_NO, {"task": "regression"}, "y must be numbers"),
         ({"x": NOISE}, np.where(NOISE > 1, np.inf, NOISE), {}, "infinite"),
-        ({"x": NOISE, "void": [None] * ROWS}, YES_NO, {}, "no row has a value of void"),
+        ({"x": NOISE}, np.where(NOISE > 1, 1e300, NOISE), {}, "float32 does not hold"),
+        ({"x": NOISE}, [f"{v:.5f}".replace(".", ",") for v in NOISE], {}, "y holds numbers writt"),
+        ({"x": NOISE, "void": [None] * ROWS}, YES_NO, {}, "LEAVE_OUT=void "),
         ({"x": [1] * ROWS}, YES_NO, {}, "no column is left to predict y from: x is constant"),
-        ({}, YES_NO, {}, "no column is left"),
+        ({}, YES_NO, {}, "no column is left to predict y from: the table has no other"),
     ],
 )
 def test_a_table_that_no_model_can_be_made_of_is_refused(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import gzip
 import hashlib
 from collections.abc import Iterator
+from decimal import Decimal
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domain.data.tables import read_frame, read_table
+from domain.data.tables import known_target, read_frame, read_table
 from domain.errors import DataError
 from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
 from shared.paths import ROOT
@@ -88,6 +91,8 @@ def test_csv_and_parquet_say_the_same(table: Path, tmp_path: Path, name: str) ->
         (pd.array(["a", None], "string"), ["a", None]),
         (pd.Categorical(["a", None]), ["a", None]),
         (pd.Categorical([2, 1]), [2, 1]),
+        ([Decimal("2.50"), None], [2.5, None]),
+        ([datetime.date(2020, 2, 1), None], [pd.Timestamp(2020, 2, 1), None]),
     ],
 )
 def test_columns_of_pandas_own_kinds_come_as_plain_values(
@@ -113,6 +118,17 @@ def test_a_table_is_read_by_its_url(table: Path, address: str) -> None:
     dataset = read_table(f"{address}/table.csv", SPEC)
     assert dataset.fingerprint == read_table(str(table), SPEC).fingerprint
     assert (dataset.files, dataset.source) == ((), f"{address}/table.csv")
+
+
+def test_a_signed_url_of_parquet_is_read_as_that(table: Path, address: str) -> None:
+    read_frame(str(table)).to_parquet(table.parent / "t.parquet")
+    assert len(read_frame(f"{address}/t.parquet?signature=1")) == 3
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:x/t.csv", "http://127.0.0.1/a b.csv"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        read_frame(url)
 
 
 def test_a_url_that_has_no_table_is_refused(address: str) -> None:
@@ -154,6 +170,11 @@ def test_a_quantity_must_be_numbers(tmp_path: Path) -> None:
         ("a,b\n1,2\n3,4,5\n", "cannot read"),
         ("a,b\n1,2,3\n4,5,6\n", "more values than its first line has names"),
         ("a,b\n1,\xe4\n".encode("latin-1"), "not UTF-8"),
+        ("\xe4,b\n1,2\n".encode("latin-1"), "not UTF-8"),
+        (b"PAR1\x15\x04\x15\n\x00", "a name that ends in .parquet"),
+        (b"PK\x03\x04\x14\x00\x06\x00\x08\n\xe4", "an Excel file"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\n\x00", "an old Excel file"),
+        (gzip.compress(b"a,b\n1,2\n"), "compressed"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(
@@ -168,3 +189,80 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(DataError, match="cannot read"):
         read_frame(str(path))
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.csv.zip", "t.csv.xz", "t.csv.bz2"])
+@pytest.mark.parametrize("damage", ["cut", "garbled", "another kind"])
+def test_a_damaged_compressed_file_is_refused(tmp_path: Path, name: str, damage: str) -> None:
+    path = tmp_path / name
+    pd.DataFrame({"a": range(5000), "b": range(5000)}).to_csv(path, index=False)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "cut": whole[:middle],
+            "garbled": whole[:200] + bytes(middle) + whole[200 + middle :],
+            "another kind": b"a,b\n1,2\n",
+        }[damage]
+    )
+    with pytest.raises(DataError, match="cannot read|has no rows|is empty|not UTF-8"):
+        read_frame(str(path))
+
+
+NO_VALUES = ["NA", "None", "N/A", "null", "nan"]
+
+
+@pytest.mark.parametrize("word", NO_VALUES)
+def test_a_word_such_as_na_is_missing_among_numbers_and_booleans(tmp_path: Path, word: str) -> None:
+    text = f"number,truth\n1.5,True\n{word},{word}\n2,false\n"
+    frame = read_frame(written(tmp_path, text))
+    assert frame["number"].dtype == np.float64
+    assert [None if pd.isna(value) else value for value in frame["truth"]] == [True, None, False]
+    assert frame["number"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("word", NO_VALUES)
+def test_a_word_such_as_na_is_a_word_among_words_as_in_requests(tmp_path: Path, word: str) -> None:
+    spec = ModelSpec(
+        "made", (Category("x", ("a", word), nullable=True),), Classes(("no", word), "y")
+    )
+    dataset = read_table(written(tmp_path, f"x,y\na,no\n{word},{word}\n,no\n"), spec)
+    assert dataset.rows() == [("a",), (word,), (None,)]
+    np.testing.assert_array_equal(dataset.encoded(spec), spec.encode_rows(dataset.rows()))
+    assert dataset.answers(spec).tolist() == [0, 1, 0]
+
+
+def test_numbers_with_leading_zeros_stay_words(tmp_path: Path) -> None:
+    frame = read_frame(
+        written(tmp_path, ",zip,code,n,share\n1,01234,,10,0.5\n2,12345,007,0,0.25\n")
+    )
+    assert frame["zip"].tolist() == ["01234", "12345"]
+    assert frame["code"].isna().tolist() == [True, False]
+    assert frame["code"][1] == "007"
+    assert (frame["n"].tolist(), frame["share"].tolist()) == ([10, 0], [0.5, 0.25])
+
+
+def test_a_named_index_of_parquet_is_a_column_and_a_nameless_one_is_none(tmp_path: Path) -> None:
+    path, frame = tmp_path / "t.parquet", pd.DataFrame({"x": [1, 2]}, index=[7, 8])
+    frame.to_parquet(path)
+    assert read_frame(str(path)).columns.tolist() == ["x"]
+    frame.rename_axis("age").to_parquet(path)
+    read = read_frame(str(path))
+    assert (read["age"].tolist(), read.index.tolist()) == ([7, 8], [0, 1])
+    frame.index = pd.MultiIndex.from_arrays([[1, 2], [3, 4]], names=["a", None])
+    frame.to_parquet(path)
+    assert read_frame(str(path)).columns.tolist() == ["a", "x"]
+
+
+def test_columns_with_names_of_several_levels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({("a", "b"): [1], ("a", "c"): [2]}).to_parquet(path)
+    with pytest.raises(DataError, match="names of 2 levels: give each column one name"):
+        read_frame(str(path))
+
+
+def test_a_target_of_several_values_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"x": [1, 2], "y": [[1, 2], [3]]}).to_parquet(path)
+    with pytest.raises(DataError, match="y holds several values in one row, such as .1 2."):
+        known_target(read_frame(str(path))["y"], str(path))

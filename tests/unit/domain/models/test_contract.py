@@ -326,9 +326,9 @@ def test_a_boolean_is_found_at_every_place_and_depth() -> None:
     for shape in ((3,), (2, 2), (2, 1, 2)):
         tensor = Tensor("x", shape, 0.0, 1.0)
         for place in range(tensor.width):
-            numbers = np.full(tensor.width, 0.5, dtype=object)
-            numbers[place] = True
-            assert "values that are none" in refused_alone(tensor, numbers.reshape(shape).tolist())
+            grid = np.full(tensor.width, 0.5, dtype=object)
+            grid[place] = True
+            assert "values that are none" in refused_alone(tensor, grid.reshape(shape).tolist())
 
 
 # text and recordings
