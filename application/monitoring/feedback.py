@@ -135,12 +135,12 @@ class Feedback:
         word = as_word(value)
         if word in classes:
             return classes.index(word)
-        if isinstance(value, int) and has_numbered(classes) and 0 <= value < len(classes):
+        if isinstance(value, int) and are_numbered(classes) and 0 <= value < len(classes):
             return value
         raise InputError(f"{field}_class: {repr(value)[:100]} is none of {', '.join(classes)}")
 
 
-def has_numbered(classes: Sequence[str]) -> bool:
+def are_numbered(classes: Sequence[str]) -> bool:
     """Whether a whole number says a class by its position: not where a name is itself a number."""
     return not any(map(_is_number, classes))
 

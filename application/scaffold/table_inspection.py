@@ -285,7 +285,7 @@ def _look_at(counts: pd.Series) -> str:
         reasons.append(
             f"numbers, but for {', '.join(map(repr, odd))}: mend these to make it a Number"
         )
-    elif len(counts) > MOST_CATEGORIES:
+    if len(counts) > MOST_CATEGORIES:
         share = counts.iloc[:MOST_CATEGORIES].sum() / counts.sum()
         reasons.append(
             f"{len(counts)} categories: the {MOST_CATEGORIES} most frequent are kept, "

@@ -42,7 +42,7 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
 def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:
     name, target = spec.output.name, dataset.target.tolist()
     if spec.classes:
-        wrong = [row for row, label in enumerate(target) if label not in spec.classes]
+        wrong = [row for row, label in enumerate(target) if not _is_one_of(label, spec.classes)]
         words = "is none of the classes"
     else:
         wrong = [row for row, value in enumerate(target) if not _is_finite(value)]
@@ -53,4 +53,11 @@ def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+    try:
+        return isinstance(value, int | float | np.number) and bool(np.isfinite(float(value)))
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def _is_one_of(label: object, classes: tuple[str, ...]) -> bool:
+    return isinstance(label, str) and label in classes

@@ -229,10 +229,7 @@ def _simplified(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.StringDtype):
         return column.astype("str")
     if column.dtype == object:
-        kinds = set(map(type, column.dropna()))
-        if kinds == {Decimal}:
-            return column.astype(np.float64)
-        return pd.to_datetime(column) if kinds == {date} else column
+        return _of_one_kind(column)
     if not isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
         return column
     if pd.api.types.is_bool_dtype(column.dtype):
@@ -240,3 +237,11 @@ def _simplified(column: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype(np.float64) if column.hasnans else column.astype(column.dtype.type)
     return column
+
+
+def _of_one_kind(column: pd.Series) -> pd.Series:
+    """float64 of decimals and times of dates; other objects as they are."""
+    kinds = set(map(type, column.dropna()))
+    if kinds == {Decimal}:
+        return column.astype(np.float64)
+    return pd.to_datetime(column) if kinds == {date} else column

@@ -289,6 +289,28 @@ def test_the_openapi_document_has_every_input_and_examples_that_are_accepted(
     assert httpx.get(served.url).status_code == 200
 
 
+def test_the_openapi_document_says_how_requests_are_refused(served: Served) -> None:
+    paths = httpx.get(f"{served.url}/docs.json").json()["paths"]
+    for path, body, status in (
+        ("/predict", "[", 400),
+        ("/predict_json", "[]", 422),
+        ("/feedback", '{"hours": 1}', 422),
+    ):
+        answer = httpx.post(f"{served.url}{path}", content=body)
+        assert answer.status_code == status
+        told = paths[path]["post"]["responses"][str(status)]["content"]["application/json"]
+        assert set(told["schema"]["properties"]) == set(answer.json()) == {"error", "request_id"}
+
+
+def test_the_openapi_document_takes_the_booleans_of_its_example(rents: Served) -> None:
+    document = httpx.get(f"{rents.url}/docs.json").json()
+    body = document["paths"]["/predict_json"]["post"]["requestBody"]["content"]
+    said = body["application/json"]["schema"]
+    assert isinstance(said["example"]["furnished"], bool)
+    forms = said["oneOf"][0]["properties"]["furnished"]["oneOf"]
+    assert {"type": "boolean", "enum": [False, True]} in forms
+
+
 def test_a_row_that_breaks_the_contract_is_refused_with_its_place_and_the_reason(
     served: Served,
 ) -> None:

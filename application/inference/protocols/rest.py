@@ -54,6 +54,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[["ModelApi", bytes, str], Any]
 
 
 class _TooLarge(Exception):
@@ -283,7 +284,7 @@ class RestMiddleware:
         app: what answers the rest.
         spec: the model's contract, which says what endpoints there are.
         api: gives the api; called for each request, since the service makes it when it starts.
-        document: gives the OpenAPI document of the app, to which ``/docs.json`` adds how the
+        document: gives the app's OpenAPI document, to which ``/docs.json`` then adds how the
             endpoints here refuse a request.
     """
 
@@ -292,13 +293,13 @@ class RestMiddleware:
         app: App,
         spec: ModelSpec,
         api: Callable[[], ModelApi],
-        document: Callable[[], Schema],
+        document: Callable[[], Schema] | None = None,
     ) -> None:
         self._app = app
         self._api = api
         both, post = ("GET", "POST"), ("POST",)
         # path → methods, handler, whether it waits for the database
-        self._routes = {
+        self._routes: dict[str, tuple[tuple[str, ...], Handler, bool]] = {
             "/predict": (post, ModelApi.predict, False),
             "/predict_json": (post, ModelApi.predict_json, False),
             "/health_check": (both, ModelApi.health_check, False),
@@ -308,13 +309,14 @@ class RestMiddleware:
         if spec.classes:
             self._routes["/classify"] = self._routes["/predict"]
             self._routes["/classify_json"] = self._routes["/predict_json"]
-        refusals = {path: _REFUSALS for path in self._routes}
-        refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
+        if document:
+            refusals = dict.fromkeys(self._routes, _REFUSALS)
+            refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
 
-        def describe(_api: ModelApi, _body: bytes, _request_id: str) -> Schema:
-            return with_refusals(document(), refusals)
+            def describe(_api: ModelApi, _body: bytes, _request_id: str) -> Any:
+                return with_refusals(document(), refusals)
 
-        self._routes["/docs.json"] = (("GET",), describe, False)
+            self._routes["/docs.json"] = (("GET",), describe, False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from application.monitoring.feedback import has_numbered
+from application.monitoring.feedback import are_numbered
 from domain.models.contract import (
     Category,
     Classes,
@@ -148,7 +148,7 @@ def _truth(spec: ModelSpec) -> Schema:
     if not classes:
         return {"type": "number"}
     name = {"type": "string", "enum": classes}
-    if has_numbered(classes):
+    if are_numbered(classes):
         place = {"type": "integer", "minimum": 0, "maximum": len(classes) - 1}
         return {"oneOf": [name, place], "description": "a class by its name or its number"}
     whole = [number for number in _numbers(classes) if isinstance(number, int)]

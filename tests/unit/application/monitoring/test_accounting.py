@@ -286,17 +286,39 @@ def test_the_watch_is_called_after_a_batch_is_in_the_log(
     hire: Open, log: FakePredictionLog
 ) -> None:
     seen: list[int] = []
-    accountant = hire(watch=lambda: seen.append(len(log.predictions)))
+
+    def watch() -> bool:
+        seen.append(len(log.predictions))
+        return True
+
+    accountant = hire(watch=watch)
     accountant.flush()
     assert not seen
     for number in range(2):
         accountant.account(answered_request(str(number), SETOSA, SETOSA))
         accountant.flush()
+    accountant.flush()
     assert seen == [2, 4]
 
 
+def test_the_last_rows_of_a_burst_are_looked_at_though_no_more_come(
+    hire: Open, log: FakePredictionLog
+) -> None:
+    seen: list[int] = []
+    now = [0.0]
+    watch = every(10, lambda: seen.append(len(log.predictions)), lambda: now[0])
+    accountant = hire(watch=watch)
+    for now[0] in (0, 1, 2):
+        accountant.account(answered_request(str(now[0]), SETOSA, SETOSA))
+        accountant.flush()
+    assert seen == [2]
+    for now[0] in (9, 10, 11, 20, 30):
+        accountant.flush()
+    assert seen == [2, 6]
+
+
 def test_a_watch_that_fails_does_not_end_the_thread(hire: Open, log: FakePredictionLog) -> None:
-    def watch() -> None:
+    def watch() -> bool:
         raise ZeroDivisionError
 
     accountant = hire(interval=0.001, watch=watch)
@@ -309,14 +331,14 @@ def test_a_watch_that_fails_does_not_end_the_thread(hire: Open, log: FakePredict
 def test_an_action_is_done_at_most_once_in_so_many_seconds() -> None:
     done: list[int] = []
     act = every(3600, lambda: done.append(1))
-    for _ in range(5):
-        act()
+    assert [act() for _ in range(5)] == [True, False, False, False, False]
     assert len(done) == 1
 
 
 def test_an_action_is_done_again_when_the_time_has_passed() -> None:
     done: list[int] = []
-    act = every(0, lambda: done.append(1))
-    for _ in range(5):
-        act()
-    assert len(done) == 5
+    now = [0.0]
+    act = every(10, lambda: done.append(1), lambda: now[0])
+    for now[0], expected in ((0, True), (9, False), (10, True), (19, False)):
+        assert act() == expected
+    assert len(done) == 2

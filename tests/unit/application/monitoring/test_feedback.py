@@ -7,11 +7,11 @@ import time
 import pytest
 
 from application.monitoring.accounting import identities
-from application.monitoring.feedback import Feedback, live_quality
+from application.monitoring.feedback import Feedback, are_numbered, live_quality
 from application.ports import LabelledPrediction, LoggedPrediction
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number, Quantity
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,
@@ -71,6 +71,23 @@ def test_feedback_joins_the_prediction_that_it_names() -> None:
 @pytest.mark.parametrize(("given", "name"), [(0, "setosa"), (2, "virginica")])
 def test_a_class_can_be_named_by_its_number(given: int, name: str) -> None:
     assert Desk().feedback.for_prediction("a", 0, given).actual == name
+
+
+def test_a_number_is_a_class_by_its_name_and_by_no_position_where_names_are_numbers() -> None:
+    desk = Desk()
+    wines = ModelSpec("wine", iris.SPEC.inputs, Classes(("2", "3", "4", "5", "6")))
+    feedback = Feedback(wines, desk.log, desk.metrics)
+    for given, name in ((4, "4"), ("4", "4"), (6, "6"), (2, "2")):
+        assert feedback.for_prediction("a", 0, given).actual == name
+    for given in (0, 1, 7):
+        with pytest.raises(InputError, match=f"actual_class: {given} is none of 2, 3, 4, 5, 6"):
+            feedback.for_prediction("a", 0, given)
+
+
+@pytest.mark.parametrize("names", [("1.5", "2.5"), ("01", "02"), ("none", "-1")])
+def test_where_any_name_is_a_number_the_classes_are_not_numbered(names: tuple[str, ...]) -> None:
+    assert not are_numbered(names)
+    assert are_numbered(("one", "v2"))
 
 
 def test_a_second_label_replaces_the_first() -> None:

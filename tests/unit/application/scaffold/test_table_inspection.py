@@ -178,6 +178,7 @@ def test_codes_with_leading_zeros_are_categories_and_pointed_out() -> None:
     finding = finding_of([f"{row % 60:05d}" for row in range(ROWS)])
     assert not finding.left_out
     assert "leading zeros, such as '000" in finding.reason
+    assert "60 categories: the 50 most frequent are kept" in finding.reason
 
 
 def test_words_that_may_stand_for_a_missing_value_are_pointed_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,33 @@ def with_inputs(inputs: pd.DataFrame) -> Dataset:
 
 
 def refusal(dataset: Dataset, spec: ModelSpec = iris.SPEC) -> str:
-    """The message with which the data are refused."""
+    """The message with which the data are refused, without the advice that ends it."""
     with pytest.raises(DataError) as refused:
         check_data(dataset, spec)
-    return str(refused.value)
+    message = str(refused.value)
+    place = f"domain/models/{spec.name}.py"
+    return message.removesuffix(f" (rows count from 0; mend the data, or SPEC in {place})")
+
+
+def test_a_refusal_says_where_to_mend_it() -> None:
+    with pytest.raises(DataError, match=r"mend the data, or SPEC in domain/models/iris.py\)$"):
+        check_data(with_value(7, "petal_width", -1.0), iris.SPEC)
+
+
+@pytest.mark.parametrize("value", [pd.NA, None, 7, ["setosa"]])
+def test_a_class_that_is_no_word_is_refused(value: object) -> None:
+    target = DATA.target.astype(object)
+    target.iloc[7] = value
+    assert "is none of the classes" in refusal(replace(DATA, target=target))
+
+
+def test_an_integer_beyond_every_float_is_no_finite_number() -> None:
+    dataset = KINDS["regression"].load()
+    target = dataset.target.astype(object)
+    target.iloc[7] = 10**400
+    assert "is not a finite number" in refusal(
+        replace(dataset, target=target), KINDS["regression"].SPEC
+    )
 
 
 @pytest.mark.parametrize("name", TABULAR)
@@ -168,7 +192,7 @@ def test_numpys_numbers_in_a_column_of_objects_are_a_quantity(kind: type) -> Non
 def test_numpys_own_number_that_is_not_finite_is_refused(value: np.float32) -> None:
     model = KINDS["regression"]
     message = refusal(with_target(7, value, model.load()), model.SPEC)
-    assert message.endswith(f"row 7, rent: {value!r} is not a finite number")
+    assert f"row 7, rent: {value!r} is not a finite number" in message
 
 
 def test_inputs_and_target_are_refused_together() -> None:

@@ -670,6 +670,30 @@ def test_what_the_middleware_answers_never_reaches_the_inner_application(service
     assert not service.inner.reached
 
 
+def test_the_document_of_the_app_gets_what_is_refused_here(service: Service) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    paths: dict[str, Any] = {
+        path: {"post": {"responses": {200: {}}}} for path in (*POST_ONLY, "/health_check")
+    }
+    rest = RestMiddleware(
+        service.inner, iris.SPEC, lambda: service.api, lambda: {"openapi": "3.0.2", "paths": paths}
+    )
+    scope = {"type": "http", "method": "GET", "path": "/docs.json", "headers": []}
+    asyncio.run(rest(scope, receive, send))
+    told = Answer(sent, 1).json
+    assert told["openapi"] == "3.0.2"
+    for path, item in told["paths"].items():
+        wanted = {"200", "400", "413", "422", "500"} | ({"404"} if path == "/feedback" else set())
+        assert set(item["post"]["responses"]) == wanted
+
+
 def test_lifespan_is_passed_on_before_there_is_an_api() -> None:
     inner = InnerApp()
 

@@ -48,7 +48,12 @@ def test_each_kind_of_input_has_its_type_range_and_words() -> None:
     assert found == {
         "Total Area": {"type": "number", "minimum": 5, "maximum": 500, "nullable": True},
         "district": {"type": "string", "nullable": True},
-        "furnished": {"type": "string", "enum": ["false", "true"]},
+        "furnished": {
+            "oneOf": [
+                {"type": "string", "enum": ["false", "true"]},
+                {"type": "boolean", "enum": [False, True]},
+            ]
+        },
         "heating": {"type": "string", "enum": ["gas", "oil", None], "nullable": True},
         "plan": {"type": "array", "items": rows, "minItems": 2, "maxItems": 2},
     }
@@ -69,6 +74,38 @@ def test_an_input_is_described_with_its_unit(item: Input, words: str) -> None:
     assert words in schema.describe(spec)
     rows = schema.rows_schema(spec, [[1]])["oneOf"][1]
     assert rows["description"] == f"In this order: {words}"
+
+
+@pytest.mark.parametrize(
+    ("item", "forms"),
+    [
+        (
+            Category("rooms", ("1", "2", "many"), nullable=True),
+            [
+                {"type": "string", "enum": ["1", "2", "many", None], "nullable": True},
+                {"type": "integer", "enum": [1, 2]},
+            ],
+        ),
+        (
+            Category("size", ("0.5", "2", "02", "nan")),
+            [
+                {"type": "string", "enum": ["0.5", "2", "02", "nan"]},
+                {"type": "number", "enum": [0.5, 2]},
+            ],
+        ),
+        (
+            Category("pets", ("false", "true"), unseen="missing"),
+            [{"type": "string"}, {"type": "boolean"}],
+        ),
+    ],
+)
+def test_words_that_booleans_and_numbers_count_as_may_be_sent_as_these(
+    item: Category, forms: list[schema.Schema]
+) -> None:
+    spec = ModelSpec("one", (item,), Quantity("q"))
+    said = schema.objects_schema(spec, [[True]])["oneOf"][0]["properties"][item.name]
+    assert said["oneOf"] == forms
+    assert set(said) == {"oneOf", "description"}
 
 
 def test_a_text_has_its_greatest_length() -> None:
@@ -108,6 +145,46 @@ def test_feedback_is_given_by_identity_or_by_inputs() -> None:
     by_identity, by_inputs = schema.feedback_schema(RENT)["oneOf"]
     assert by_identity["properties"]["actual"] == {"type": "number"}
     assert by_inputs["required"] == ["furnished", "plan", "predicted", "actual"]
+
+
+def test_a_class_has_a_number_of_its_own_only_where_its_name_is_none() -> None:
+    def forms(*names: str) -> list[schema.Schema]:
+        spec = ModelSpec("m", iris.SPEC.inputs, Classes(names))
+        properties = schema.feedback_schema(spec)["oneOf"][0]["properties"]
+        found: list[schema.Schema] = properties["actual_class"]["oneOf"]
+        return found
+
+    assert forms("no", "yes")[1] == {"type": "integer", "minimum": 0, "maximum": 1}
+    assert forms("2", "3", "x")[1] == {"type": "integer", "enum": [2, 3]}
+    assert forms("0.5", "1.5") == [{"type": "string", "enum": ["0.5", "1.5"]}]
+
+
+def test_what_inputs_with_reserved_names_rule_out_is_not_promised() -> None:
+    def forms(name: str) -> tuple[int, int]:
+        spec = ModelSpec("m", (Number(name, "", 0, 1),), Classes(("no", "yes")))
+        objects, feedback = schema.objects_schema(spec, [[1]]), schema.feedback_schema(spec)
+        return len(objects["oneOf"]), len(feedback["oneOf"])
+
+    assert forms("a") == forms("row") == (2, 2)
+    assert forms("instances") == (1, 2)
+    for name in ("request_id", "confidence", "actual_class", "predicted_class"):
+        assert forms(name) == (2, 1)
+
+
+def test_refusals_stand_beside_what_a_document_says_already() -> None:
+    post = {"description": "d", "responses": {200: {"description": "fine"}, 400: {}}}
+    document = {"info": {}, "paths": {"/a": {"post": post}, "/b": {"get": {}}}}
+    told = schema.with_refusals(document, {"/a": {400: "no JSON", 422: "no row"}})
+    assert told["info"] == {} and told["paths"]["/b"] == {"get": {}}
+    responses = told["paths"]["/a"]["post"]["responses"]
+    assert {code: said["description"] for code, said in responses.items()} == {
+        200: "fine",
+        400: "no JSON",
+        422: "no row",
+    }
+    body = responses[422]["content"]["application/json"]["schema"]
+    assert body["required"] == ["error", "request_id"]
+    assert post["responses"] == {200: {"description": "fine"}, 400: {}}
 
 
 def test_answers_are_classes_with_probabilities_or_values_with_limits() -> None:
