@@ -43,7 +43,6 @@ class Accountant:
         self._spec = spec
         self._metrics = metrics
         self._log = log
-        self._interval = interval
         self._capacity = capacity
         self._watch = watch
         self._owed = False  # a look at rows that are in the log
@@ -52,7 +51,9 @@ class Accountant:
         self._queue = threading.Lock()
         self._batch = threading.Lock()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="accountant", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(interval,), name="accountant", daemon=True
+        )
         self._thread.start()
 
     def account(self, answered: Answered) -> None:
@@ -85,8 +86,8 @@ class Accountant:
         self._thread.join()
         self._try_to_flush()
 
-    def _run(self) -> None:
-        while not self._closing.wait(self._interval):
+    def _run(self, interval: float) -> None:
+        while not self._closing.wait(interval):
             self._try_to_flush()
 
     def _try_to_flush(self) -> None:

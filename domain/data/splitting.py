@@ -59,7 +59,7 @@ def hold_out(
     training, holdout = dataset.take(~mask), dataset.take(mask)
     for side in (training, holdout):
         lacking = set(spec.classes).difference(side.target)
-        if lacking or not len(side):
+        if lacking or len(side) == 0:
             raise DataError(
                 f"{dataset.name} cannot be split: one side would have no row"
                 + f" of the class {sorted(lacking)[0]!r}" * bool(lacking)

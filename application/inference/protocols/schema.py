@@ -94,7 +94,7 @@ def truth_names(spec: ModelSpec) -> tuple[str, str]:
 
 
 def takes_instances(spec: ModelSpec) -> bool:
-    """Whether ``/predict_json`` takes ``{"instances": [{…}, …]}``: not where an input has the name."""
+    """Whether ``/predict_json`` takes ``{"instances": [{…}, …]}``: not where it is an input."""
     return "instances" not in spec.input_names
 
 

@@ -164,10 +164,17 @@ def _log_url() -> str:
     return Settings().prediction_log_url or f"sqlite:///{home}/predictions.db"
 
 
+def _document() -> dict[str, Any]:
+    """BentoML's OpenAPI document, made anew since it tells the Bento's version."""
+    service: Any = ModelService  # the decorator has made a bentoml.Service of the class
+    document: dict[str, Any] = service.openapi_spec.asdict()  # pylint: disable=no-member
+    return document
+
+
 # the decorator has made a bentoml.Service of the class
 ModelService.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
     RestMiddleware,
     spec=SPEC,
     api=lambda: _running[0],
-    document=lambda: ModelService.openapi_spec.asdict(),  # type: ignore[attr-defined]  # pylint: disable=no-member
+    document=_document,
 )

@@ -103,6 +103,7 @@ def test_columns_of_pandas_own_kinds_come_as_plain_values(
     read = read_frame(path)["x"]
     assert [None if pd.isna(value) else value for value in read.tolist()] == values
     assert isinstance(read.dtype, np.dtype) or read.dtype == "str"
+    assert not any(isinstance(value, Decimal) for value in read.tolist())
 
 
 @pytest.fixture(name="address")

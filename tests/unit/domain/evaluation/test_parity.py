@@ -183,7 +183,7 @@ def test_the_rows_are_close_pairs_around_jumps_and_the_ends_of_the_ranges() -> N
     native, rows = forest()
     edges = edge_rows(native.predict_proba, rows, SPEC, random_state=0, limit=64)
     assert edges.shape == (4 * 64, 2) and edges.dtype == np.float32
-    low, high, smallest, largest = edges.reshape(4, 64, 2)
+    low, high, smallest, largest = edges.reshape((4, 64, 2))
     steps = np.abs(_ordinal(low) - _ordinal(high)).sum(axis=1)
     assert (steps <= 1).all()
     assert ((smallest == 0).sum(axis=1) == 1).all()
