@@ -14,16 +14,17 @@ METHOD = "fork" if sys.platform == "linux" else "spawn"
 class Background(ProcessPoolExecutor):
     """One process of its own; a task whose process dies raises `BrokenProcessPool`.
 
-    As a context manager it ends the process at once: take every result before. Where processes are
-    spawned they import the caller's main module again, so that must import slow things inside
-    functions only.
+    As a context manager it ends the process at once: take every result before. When the block
+    fails, the task that is running comes to its end first, so that nothing half made stays behind,
+    such as a database. Where processes are spawned they import the caller's main module again, so
+    that must import slow things inside functions only.
     """
 
     def __init__(self) -> None:
         super().__init__(1, get_context(METHOD), initializer=gc.disable)
         self._others = set(active_children())
 
-    def __exit__(self, *_: object) -> None:
-        self.shutdown(wait=False, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.shutdown(wait=kind is not None, cancel_futures=True)
         for process in set(active_children()) - self._others:
             process.terminate()  # unwinding everything that it has imported would take long

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import psutil
 import pytest
@@ -34,3 +36,19 @@ def test_a_task_whose_process_dies_fails_instead_of_waiting_for_ever() -> None:
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(BrokenProcessPool):
             beside.submit(os.getpid).result(30)
+
+
+def make_in_two_parts(folder: Path) -> None:
+    """Make one file, and a while later another."""
+    (folder / "first").touch()
+    time.sleep(0.5)
+    (folder / "second").touch()
+
+
+def test_what_is_being_made_when_the_block_fails_is_made_to_its_end(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), Background() as beside:
+        beside.submit(make_in_two_parts, tmp_path)
+        while not (tmp_path / "first").exists():
+            time.sleep(0.01)
+        raise KeyError("what went wrong")
+    assert (tmp_path / "second").exists()
