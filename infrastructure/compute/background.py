@@ -6,6 +6,7 @@ import gc
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import active_children, get_context
+from types import TracebackType
 
 # Forking is quickest, and safe only while no thread has been started: begin before importing numpy.
 METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -24,7 +25,12 @@ class Background(ProcessPoolExecutor):
         super().__init__(1, get_context(METHOD), initializer=gc.disable)
         self._others = set(active_children())
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.shutdown(wait=kind is not None, cancel_futures=True)
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.shutdown(wait=exc_type is not None, cancel_futures=True)
         for process in set(active_children()) - self._others:
             process.terminate()  # unwinding everything that it has imported would take long
