@@ -71,3 +71,8 @@ class BuildError(MlopsError):
 
 class DeploymentError(MlopsError):
     """A release did not become ready or answered wrongly; the former one goes on serving."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library's error says, in a line: some print a whole model."""
+    return str(error).partition("\n")[0][:300]

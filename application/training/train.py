@@ -31,7 +31,7 @@ from application.training.registration import dataset_facts, register
 from application.training.schema import check_data
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
-from domain.errors import ConfigError, ExportError
+from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import Report, evaluate, log_loss
@@ -288,9 +288,9 @@ def _compare(fitted: Fitted, served: Model) -> Parity:
     try:
         answers = served(rows)
     except Exception as error:  # whatever its runtime raises
-        reason = str(error).partition("\n")[0][:300]
         raise ExportError(
-            f"{_name_of(fitted.estimator)} was exported, but cannot answer in that form: {reason}"
+            f"{_name_of(fitted.estimator)} was exported, but cannot answer in that form: "
+            f"{reason_of(error)}"
         ) from error
     return Parity.of(native, answers, fitted.spec)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +34,7 @@ from domain.errors import DataError, InputError
 from domain.evaluation.word_error_rate import WordErrorReport, WordErrors
 from domain.models.catalog import CatalogModel
 from domain.models.contract import ModelSpec
+from shared.digests import sha256_of
 
 _GOLDEN_SECONDS = 30
 
@@ -131,7 +131,12 @@ def package_weights(
     decoding = {key: value for key, value in asdict(recipe).items() if key != "weights"}
     engine = tools.open_engine(checkpoint, **decoding)
     transcriber = Transcriber(model.SPEC, engine, tools.decode)
-    about = {"source": found.name, **_digest_of(checkpoint), **engine.describe()}
+    about = {
+        "source": found.name,
+        "sha256": sha256_of(checkpoint),
+        "bytes": checkpoint.stat().st_size,
+        **engine.describe(),
+    }
     progress("weights", f"{found}, {about['parameters']:,} parameters on {about['device']}")
 
     evaluation = _evaluate(transcriber, dataset, tools)
@@ -241,12 +246,6 @@ def _metrics(evaluation: _Evaluation, about: Mapping[str, Any]) -> dict[str, flo
         metrics["audio_seconds"] = evaluation.audio_seconds
         metrics["real_time_factor"] = evaluation.seconds / evaluation.audio_seconds
     return metrics
-
-
-def _digest_of(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "bytes": path.stat().st_size}
 
 
 def _card(

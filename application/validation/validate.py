@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from application.ports import Model, Registry
 from domain.data.dataset import Dataset
-from domain.errors import GateRefusal
+from domain.errors import GateRefusal, reason_of
 from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import RegressionReport, evaluate
@@ -106,7 +106,7 @@ def judge(
     report = evaluate(spec, answers, actual)
     verdicts += [
         gates.quality(report, threshold),
-        gates.better_than_trivial(spec, answers, actual, training.answers(spec)),
+        gates.better_than_trivial(report, answers, actual, training.answers(spec)),
     ]
     if isinstance(report, RegressionReport):
         verdicts.append(gates.interval_coverage(report))
@@ -128,8 +128,7 @@ def _parity_at_edges(
         edges = edge_rows(native, encoded, spec, random_state=0)
         measured = Parity.of(native(edges), served(edges), spec)
     except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
-        reason = str(error).partition("\n")[0][:300]
-        told = f"a row that the contract takes is not answered: {reason}"
+        told = f"a row that the contract takes is not answered: {reason_of(error)}"
         return gates.Verdict("parity_at_edges", False, told)
     return gates.parity("parity_at_edges", measured)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import warnings
 import zipfile
@@ -22,6 +21,7 @@ import pandas as pd
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from domain.models.contract import ModelSpec, as_word
+from shared.digests import sha256_of
 from shared.paths import ROOT
 
 _SEPARATORS = (",", ";", "\t", "|")
@@ -73,7 +73,7 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     elif not pd.api.types.is_numeric_dtype(target):
         raise DataError(f"{path}: {target.name} must be numbers, it is {target.dtype}")
     file = _local(path)
-    source = f"{path}, sha256 {_digest(file)}" if file else path
+    source = f"{path}, sha256 {sha256_of(file)}" if file else path
     inputs = frame[list(spec.input_names)]
     return Dataset(spec.name, source, inputs, target, (file,) if file else ())
 
@@ -142,11 +142,6 @@ def _local(path: str) -> Path | None:
 def _is_parquet(path: str) -> bool:
     name = urlsplit(path).path if "://" in path else path  # a signed URL goes on after the name
     return name.lower().endswith(_PARQUET)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _parquet(path: Path | str) -> pd.DataFrame:

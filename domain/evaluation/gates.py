@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from domain.evaluation.leakage import LIMITS, told_by
-from domain.evaluation.metrics import RegressionReport, Report, binomial_tail, evaluate
+from domain.evaluation.metrics import RegressionReport, Report, binomial_tail
 from domain.evaluation.parity import Parity
 from domain.models.contract import Category, ModelSpec, Number
 
@@ -90,7 +90,7 @@ def answers_are_valid(spec: ModelSpec, answers: np.ndarray) -> Verdict:
 
 
 def better_than_trivial(
-    spec: ModelSpec, answers: np.ndarray, actual: np.ndarray, learned: np.ndarray
+    report: Report, answers: np.ndarray, actual: np.ndarray, learned: np.ndarray
 ) -> Verdict:
     """Refuse a model that is not clearly better than always answering the same.
 
@@ -98,6 +98,7 @@ def better_than_trivial(
     quantity: the 95 % interval of R² must lie above 0, which is what its mean reaches.
 
     Args:
+        report: quality on the hold-out.
         answers: on the hold-out, shape (n_rows, n_answers).
         actual: class numbers or values of the hold-out, shape (n_rows,).
         learned: those of training.
@@ -106,12 +107,11 @@ def better_than_trivial(
         Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
         percentages", 1947.
     """
-    if not spec.classes:
-        report = evaluate(spec, answers, actual)
+    if isinstance(report, RegressionReport):
         low, high = report.interval
         reason = f"R² {report.score:.3f} (95 % interval {low:.3f} to {high:.3f}), the mean has 0"
         return Verdict("better_than_trivial", low > 0, reason, {"low": low, "high": high})
-    trivial = actual == np.bincount(learned, minlength=len(spec.classes)).argmax()
+    trivial = actual == np.bincount(learned, minlength=1).argmax()
     right = answers.argmax(axis=1) == actual
     won, lost = int((right & ~trivial).sum()), int((trivial & ~right).sum())
     chance = binomial_tail(won, won + lost, 0.5)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import domain.models
@@ -56,19 +57,33 @@ def get(name: str) -> CatalogModel:
         raise UnknownModelError(
             f"no model {name!r} in domain/models; there are: {', '.join(names())}"
         )
-    try:
+    with needing_extras(name):
         model = cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        raise MissingExtraError(
-            f"the model {name} needs {error.name}, which is not installed: "
-            f"make install EXTRAS={extra}"
-        ) from error
     if model.SPEC.name != name:
         raise ContractError(
             f"domain/models/{name}.py has a contract with the name {model.SPEC.name!r}: "
             f"call it {name!r}"
         )
     return model
+
+
+@contextmanager
+def needing_extras(name: str, extra: str | None = None) -> Iterator[None]:
+    """Imports that a model needs, in its block.
+
+    Args:
+        extra: what installs all of them; None where it follows from the library that is missing.
+
+    Raises:
+        MissingExtraError: a library of an extra is not installed; the message has the command.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = extra or _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise MissingExtraError(
+            f"the model {name} needs {error.name}, which is not installed: "
+            f"make install EXTRAS={extra}"
+        ) from error

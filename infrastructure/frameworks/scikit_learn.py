@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from application.ports import CurveReport
-from domain.errors import ExportError
+from domain.errors import ExportError, reason_of
 from domain.models.contract import ModelSpec, Text
 
 
@@ -42,8 +42,9 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     try:
         model = to_onnx(estimator, initial_types=[("inputs", inputs)], options=options)
     except Exception as error:  # skl2onnx has no common base for what it raises
-        reason = str(error).partition("\n")[0][:300]  # some print the whole model
-        raise ExportError(f"skl2onnx cannot export {type(estimator).__name__}: {reason}") from error
+        raise ExportError(
+            f"skl2onnx cannot export {type(estimator).__name__}: {reason_of(error)}"
+        ) from error
     _name_answers(model.graph, spec)
     path.write_bytes(model.SerializeToString())
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from application.ports import Model
 from domain.errors import PackageError
+from domain.evaluation.answers import answers_of
 from domain.models.contract import ModelSpec
 
 _HARMLESS = {
@@ -30,7 +31,7 @@ def load_native(path: Path, spec: ModelSpec) -> Model:
     if foreign:
         raise PackageError(f"{path} holds {', '.join(foreign)}, which is not scikit-learn's")
     estimator = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
-    answers = estimator.predict_proba if spec.classes else estimator.predict_interval
+    answers = answers_of(estimator, spec)
 
     def answer(rows: np.ndarray) -> np.ndarray:
         """Encoded rows → float32 (n_rows, n_answers)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from application.training.transcription import SpeechTools
-from domain.errors import MissingExtraError
+from domain.models.catalog import needing_extras
 
 
 def speech_tools(root: Path, weights: str | None = None, download: bool = False) -> SpeechTools:
@@ -24,15 +24,10 @@ def speech_tools(root: Path, weights: str | None = None, download: bool = False)
     Raises:
         MissingExtraError: the extra is not installed.
     """
-    try:
+    with needing_extras("speech", "whisper"):
         from infrastructure.inference.audio import decode, write_flac
         from infrastructure.inference.whisper_engine import WhisperEngine, find_weights
         from infrastructure.inference.word_errors import count_errors
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"the model speech needs {error.name}, which is not installed: "
-            "make install EXTRAS=whisper"
-        ) from error
     return SpeechTools(
         lambda configured: find_weights(weights or configured, root, download),
         WhisperEngine,

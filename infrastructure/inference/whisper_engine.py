@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle  # nosec B403 # only its error is named
@@ -29,6 +28,7 @@ from domain.errors import ConfigError, InputError, PackageError
 from domain.models.contract import ModelSpec
 from infrastructure.inference.audio import decode
 from infrastructure.packaging.model_package import ModelPackage
+from shared.digests import sha256_of
 
 PUBLISHED: Mapping[str, str] = whisper._MODELS  # pylint: disable=protected-access
 """Address of each checkpoint that OpenAI publishes, by name; its last folder is its digest."""
@@ -174,7 +174,7 @@ def find_weights(
     address = published[weights]
     cache = cache or _whisper_cache()
     path = cache / address.rpartition("/")[2]
-    if path.is_file() and _digest(path) == address.split("/")[-2]:
+    if path.is_file() and sha256_of(path) == address.split("/")[-2]:
         return path
     if not download:
         state = "differs from its digest" if path.is_file() else "is not on this machine"
@@ -199,8 +199,3 @@ def write_subtitles(transcription: Transcription, kind: str) -> str:
 
 def _whisper_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

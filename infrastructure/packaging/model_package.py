@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import PackageError
+from shared.digests import sha256_of
 
 MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
@@ -55,7 +55,7 @@ class PackageDraft:
 
     def seal(self) -> Path:
         """Write the manifest, make the files read-only and move the package to its place."""
-        lines = [f"{_digest(path)}  {name}\n" for name, path in _files(self.folder)]
+        lines = [f"{sha256_of(path)}  {name}\n" for name, path in _files(self.folder)]
         (self.folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
         for path in self.folder.rglob("*"):
             if path.is_file():
@@ -90,7 +90,7 @@ class ModelPackage:
                 raise PackageError(f"{folder}: {name} is missing")
             if name not in recorded:
                 raise PackageError(f"{folder}: {name} is not in {MANIFEST}")
-            if _digest(present[name]) != recorded[name]:
+            if sha256_of(present[name]) != recorded[name]:
                 raise PackageError(f"{folder}: {name} differs from its digest in {MANIFEST}")
 
     @property
@@ -125,8 +125,3 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / MANIFEST:
             yield path.relative_to(folder).as_posix(), path
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _CODE = (  # what `served_model` needs to load a package anywhere
     *("domain/__init__.py", "domain/errors.py", "domain/models/__init__.py"),
     *("domain/models/contract.py", "domain/evaluation/__init__.py", "domain/evaluation/metrics.py"),
+    "domain/evaluation/answers.py",
     *("domain/estimators/__init__.py", "domain/estimators/conformal.py"),
     *("application/__init__.py", "application/ports.py", "infrastructure/__init__.py"),
     *("infrastructure/inference/__init__.py", "infrastructure/inference/loading.py"),

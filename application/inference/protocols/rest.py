@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any
 
@@ -24,6 +22,7 @@ import msgspec
 import numpy as np
 
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
+from application.inference.protocols.request_id import request_id_of
 from application.inference.protocols.schema import (
     Schema,
     takes_feedback_by_inputs,
@@ -47,7 +46,6 @@ _REFUSALS = {
     422: "the request breaks the contract; the error says where",
     500: "an unexpected fault",
 }
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -330,7 +328,7 @@ class RestMiddleware:
             answer = {"error": f"{scope['method']} is not answered here, only {allowed}"}
             await _reply(send, 405, answer, [(b"allow", allowed.encode())])
             return
-        api, request_id = self._api(), _request_id(scope)
+        api, request_id = self._api(), request_id_of(scope)
         status, error_type = 200, None
         try:
             body = await _read(receive)
@@ -360,16 +358,6 @@ class RestMiddleware:
             api.metrics.record_error(error_type)
             answer["request_id"] = request_id
         await _reply(send, status, answer, [(b"x-request-id", request_id.encode())])
-
-
-def _request_id(scope: Scope) -> str:
-    """The caller's X-Request-ID where it is a plain one, else a new identity."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given = value.decode("latin-1")
-            if _REQUEST_ID.fullmatch(given):
-                return str(given)
-    return uuid.uuid4().hex
 
 
 async def _read(receive: Receive) -> bytes:

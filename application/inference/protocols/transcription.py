@@ -17,9 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -31,6 +29,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from application.inference.protocols.request_id import request_id_of
 from application.inference.transcriber import (
     NotAudioError,
     Transcriber,
@@ -50,7 +49,6 @@ FORMATS = {
     "text": "text/plain",
 }
 _OPTIONS = ("language", "format")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class _TooLarge(Exception):
@@ -160,7 +158,7 @@ class TranscriptionMiddleware:
         if scope["path"] == "/health_check":
             await JSONResponse(api.health_check())(scope, receive, send)
             return
-        request_id = _request_id(request)
+        request_id = request_id_of(scope)
         try:
             response = await self._transcribe(api, request, request_id)
         except ClientDisconnect:
@@ -259,9 +257,3 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return bounded
-
-
-def _request_id(request: Request) -> str:
-    """The caller's X-Request-ID where it is a plain one, else a new identity."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -127,16 +127,12 @@ def _judge_speech(
     package: ModelPackage, spec: ModelSpec, _config: TrainingConfig, threshold: float | None
 ) -> tuple[list[Verdict], list[float]]:
     from application.validation.transcription import judge
-    from domain.models import catalog
+    from domain.models.catalog import needing_extras
 
-    catalog.get(spec.name)
-
-    def replay() -> None:
+    with needing_extras(spec.name, "whisper"):
         from infrastructure.inference.whisper_engine import open_package
 
-        open_package(package)
-
-    verdicts = judge(package, threshold, replay)
+    verdicts = judge(package, threshold, lambda: open_package(package))
     _show(verdicts)
     return verdicts, []
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from domain.evaluation import gates
-from domain.evaluation.metrics import ClassificationReport, RegressionReport
+from domain.evaluation.metrics import ClassificationReport, RegressionReport, evaluate
 from domain.evaluation.parity import Parity
 from domain.models.contract import Classes, ModelSpec, Number, Quantity
 
@@ -177,10 +177,17 @@ def test_a_quantity_outside_its_interval_is_refused(row: list[float]) -> None:
     assert not gates.answers_are_valid(REGRESSION, np.array([[5, 4, 6], row])).accepted
 
 
+def beats_trivial(
+    spec: ModelSpec, answers: np.ndarray, actual: np.ndarray, learned: np.ndarray
+) -> gates.Verdict:
+    """The gate's verdict on these answers."""
+    return gates.better_than_trivial(evaluate(spec, answers, actual), answers, actual, learned)
+
+
 def test_a_model_that_always_gives_the_most_frequent_class_is_refused() -> None:
     actual, learned = np.array([0] * 60 + [1] * 40), np.array([0] * 6 + [1] * 4)
     constant = probabilities(np.zeros(100, np.int64))
-    verdict = gates.better_than_trivial(CLASSES, constant, actual, learned)
+    verdict = beats_trivial(CLASSES, constant, actual, learned)
     assert not verdict.accepted
     assert verdict.figures["accuracy"] == verdict.figures["trivial"] == 0.6
 
@@ -190,7 +197,7 @@ def test_better_than_trivial_wants_more_than_chance(won: int, accepted: bool) ->
     actual = np.array([0] * 20 + [1] * 10)
     answered = actual.copy()
     answered[20 + won :] = 0  # of the rarer class only so many are found, and none is lost
-    verdict = gates.better_than_trivial(CLASSES, probabilities(answered), actual, actual)
+    verdict = beats_trivial(CLASSES, probabilities(answered), actual, actual)
     assert verdict.accepted is accepted
     assert verdict.figures["p"] == pytest.approx(0.5**won)
 
@@ -204,9 +211,9 @@ def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
         return np.stack([middle, middle - 1, middle + 1], axis=1)
 
     none = np.zeros(1)
-    assert gates.better_than_trivial(REGRESSION, answers(0.8), actual, none).accepted
-    assert not gates.better_than_trivial(REGRESSION, answers(0.0), actual, none).accepted
-    assert not gates.better_than_trivial(REGRESSION, answers(-1.0), actual, none).accepted
+    assert beats_trivial(REGRESSION, answers(0.8), actual, none).accepted
+    assert not beats_trivial(REGRESSION, answers(0.0), actual, none).accepted
+    assert not beats_trivial(REGRESSION, answers(-1.0), actual, none).accepted
 
 
 @pytest.mark.parametrize(
