@@ -17,7 +17,7 @@ class SpeechPackage(Protocol):
 
 
 def judge(
-    package: SpeechPackage, threshold: float | None, replay: Callable[[], None]
+    package: SpeechPackage, threshold: float | None, replay: Callable[[], object]
 ) -> list[Verdict]:
     """Ask every gate.
 
@@ -49,7 +49,7 @@ def quality(metrics: dict[str, Any], threshold: float | None) -> Verdict:
     return Verdict("quality", 1 - rate >= threshold, reason)
 
 
-def golden(replay: Callable[[], None]) -> Verdict:
+def golden(replay: Callable[[], object]) -> Verdict:
     """Refuse when the packaged model does not hear again what it heard."""
     try:
         replay()
