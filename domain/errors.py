@@ -12,7 +12,7 @@ MlopsError
 ├── GateRefusal        validation refuses a candidate
 ├── UnknownPredictionError  feedback names a prediction that was never made
 ├── ExportError        an estimator cannot be exported to the form that is served
-├── BuildError         a Bento or an image could not be built
+├── BuildError         a Bento, an image or a recorded version could not be built
 └── DeploymentError    a release did not become ready, or answered wrongly
 """
 
@@ -66,7 +66,7 @@ class ExportError(MlopsError):
 
 
 class BuildError(MlopsError):
-    """A Bento or a container image could not be built."""
+    """A Bento, a container image or a recorded version could not be built."""
 
 
 class DeploymentError(MlopsError):

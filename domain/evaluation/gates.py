@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from domain.evaluation.calibration import Calibration
+from domain.evaluation.comparison import Comparison
+from domain.evaluation.contract_change import ContractChange
 from domain.evaluation.leakage import LIMITS, told_by
 from domain.evaluation.metrics import RegressionReport, Report, binomial_tail
 from domain.evaluation.parity import Parity
+from domain.evaluation.slices import SliceReport
 from domain.models.contract import Category, ModelSpec, Number
 
 _LEVEL, _STRICT_LEVEL = 0.05, 0.01  # of the tests below
 _SUM_TOLERANCE = 1e-4
+_UNITS = {"s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")), "B": ((2**20, "MiB"), (2**10, "KiB"))}
 
 
 @dataclass(frozen=True)
@@ -37,20 +42,27 @@ class Verdict:
         return "accepted" if self.accepted else "REFUSED"
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain data."""
-        return asdict(self)
+        """The verdict as plain data; None for a figure that is no number."""
+        figures = {
+            name: value if np.isfinite(value) else None for name, value in self.figures.items()
+        }
+        return {**asdict(self), "figures": figures}
 
 
-def holdout_is_unseen(holdout: np.ndarray, training: np.ndarray) -> Verdict:
+def holdout_is_unseen(holdout: np.ndarray, training: np.ndarray, near_twins: int = 0) -> Verdict:
     """Refuse when a hold-out row was in training.
 
     Args:
         holdout: row hashes of the hold-out, shape (n_holdout,).
         training: row hashes of what the model learned from, shape (n_training,).
+        near_twins: hold-out rows that are nearly one of training; they are told, not refused,
+            since two flowers may well differ by less than their measures.
     """
     seen = int(np.isin(holdout, training).sum())
     reason = f"{seen} of {len(holdout)} hold-out rows were in training"
-    return Verdict("holdout_is_unseen", seen == 0 and len(holdout) > 0, reason, {"seen": seen})
+    reason += f"; {near_twins} nearly so" * bool(near_twins)
+    figures = {"seen": seen, "near_twins": near_twins}
+    return Verdict("holdout_is_unseen", seen == 0 and len(holdout) > 0, reason, figures)
 
 
 def holdout_is_whole(recorded: np.ndarray, found: np.ndarray) -> Verdict:
@@ -62,31 +74,42 @@ def holdout_is_whole(recorded: np.ndarray, found: np.ndarray) -> Verdict:
     )
 
 
+def contract_is_versioned(change: ContractChange | None, old: str | None, new: str) -> Verdict:
+    """Refuse a contract that has changed under a version that does not say so.
+
+    What breaks requests needs a larger first number, what else changes a larger second one; a
+    description needs none.
+
+    Args:
+        change: from the champion's contract; None where there is no champion.
+        old: the champion's version; None where there is none.
+        new: the version of the package that is judged.
+
+    References:
+        T. Preston-Werner, "Semantic Versioning 2.0.0", 2013.
+    """
+    if change is None or old is None:
+        return Verdict("contract_is_versioned", True, "there is no champion whose contract to keep")
+    figures = {"breaking": len(change.breaking), "compatible": len(change.compatible)}
+    told = "; ".join(change.breaking or change.compatible or change.wording)
+    if not change.breaking and not change.compatible:
+        reason = f"the contract is that of the champion {old}" + f": {told}" * bool(told)
+        return Verdict("contract_is_versioned", True, reason, figures)
+    major, minor, _ = _numbers(old)
+    needed = (major + 1, 0, 0) if change.breaking else (major, minor + 1, 0)
+    kind = "breaks requests" if change.breaking else "has changed"
+    reason = f"since {old} the contract {kind}: {told}"
+    versioned = _numbers(new) >= needed
+    if not versioned:
+        reason += f"; {new} does not say so: make it {'.'.join(map(str, needed))}"
+    return Verdict("contract_is_versioned", versioned, reason, figures)
+
+
 def quality(report: Report, threshold: float) -> Verdict:
     """Refuse when the accuracy, or R², on the hold-out is below the threshold."""
     reason = f"hold-out {report}, threshold {threshold:.3f}"
     figures = {**report.to_dict(), "threshold": threshold}
     return Verdict("quality", report.score >= threshold, reason, figures)
-
-
-def answers_are_valid(spec: ModelSpec, answers: np.ndarray) -> Verdict:
-    """Refuse answers that are no answers.
-
-    Probabilities must be finite, between 0 and 1, and add up to 1; a quantity must be finite and
-    lie in its interval.
-
-    Args:
-        answers: shape (n_rows, n_answers).
-    """
-    if spec.classes:
-        whole = np.abs(answers.sum(axis=1) - 1) <= _SUM_TOLERANCE
-        valid = ((answers >= 0) & (answers <= 1)).all(axis=1) & whole
-    else:
-        value, lower, upper = answers.T
-        valid = np.isfinite(answers).all(axis=1) & (lower <= value) & (value <= upper)
-    wrong = int((~valid).sum())
-    reason = f"{wrong} of {len(answers)} answers are not valid"
-    return Verdict("answers_are_valid", wrong == 0, reason, {"wrong": wrong})
 
 
 def better_than_trivial(
@@ -123,6 +146,24 @@ def better_than_trivial(
     return Verdict("better_than_trivial", chance <= _LEVEL, reason, figures)
 
 
+def calibration(measured: Calibration, tolerance: float) -> Verdict:
+    """Refuse a classifier that is certainly, and by too much, not right as often as it says.
+
+    Args:
+        tolerance: largest expected calibration error that is accepted; a larger one is accepted too
+            where a calibrated model would show it more often than in 1 of 100 hold-outs.
+    """
+    reason = (
+        f"expected calibration error {measured.error:.3f} (tolerance {tolerance:.3f}) in "
+        f"{len(measured.rows)} bins of {measured.rows.sum()} rows; a calibrated model has as much "
+        f"with p = {measured.p:.2g}"
+    )
+    # not "error > tolerance and p < level", which NaN would pass
+    accepted = measured.error <= tolerance or measured.p >= _STRICT_LEVEL
+    figures = {"error": measured.error, "tolerance": tolerance, "p": measured.p}
+    return Verdict("calibration", accepted, reason, figures)
+
+
 def interval_coverage(report: RegressionReport) -> Verdict:
     """Refuse intervals that hold too few of the true values: an exact binomial test at 1 %."""
     covered = round(report.covered * report.rows)
@@ -135,11 +176,103 @@ def interval_coverage(report: RegressionReport) -> Verdict:
     return Verdict("interval_coverage", chance >= _STRICT_LEVEL, reason, figures)
 
 
+def worst_slice(
+    spec: ModelSpec, reports: Sequence[SliceReport], overall: float, margin: float
+) -> Verdict:
+    """Refuse when a slice is certainly served worse than all rows, by more than the margin.
+
+    At 5 % over all slices together (Bonferroni). A declared slice with too few rows is named, and
+    refuses nothing: a rare case is to be watched before there are enough of it.
+
+    Args:
+        reports: of the slices, the least probable first.
+        overall: mean loss of all rows.
+        margin: that the reports were made with.
+    """
+    judged = [report for report in reports if not np.isnan(report.p)]
+    few = [f"{report.name} ({report.rows})" for report in reports if np.isnan(report.p)]
+    lacking = f"; too few rows to judge {', '.join(few)}" if few else ""
+    if not judged:
+        return Verdict("worst_slice", True, f"no slice has enough rows{lacking}", {"slices": 0})
+    worst = judged[0]
+    chance = min(1.0, worst.p * len(judged))
+    if spec.classes:
+        told = f"accuracy {1 - worst.loss:.3f} of {worst.rows} rows, {1 - overall:.3f} of all"
+    else:
+        told = (
+            f"mean error {worst.loss:.3f} standard deviations of {worst.rows} rows, "
+            f"{overall:.3f} of all"
+        )
+    reason = (
+        f"worst of {len(judged)} slices is {worst.name}: {told}, margin {margin:.3f} "
+        f"(p = {chance:.2g}){lacking}"
+    )
+    figures = {
+        "slices": len(judged),
+        "rows": worst.rows,
+        "loss": worst.loss,
+        "overall": overall,
+        "margin": margin,
+        "p": chance,
+    }
+    return Verdict("worst_slice", chance > _LEVEL, reason, figures)
+
+
+def answers_are_valid(spec: ModelSpec, answers: np.ndarray) -> Verdict:
+    """Refuse answers that are no answers.
+
+    Probabilities must be finite, between 0 and 1, and add up to 1; a quantity must be finite and
+    lie in its interval.
+
+    Args:
+        answers: shape (n_rows, n_answers).
+    """
+    if spec.classes:
+        whole = np.abs(answers.sum(axis=1) - 1) <= _SUM_TOLERANCE
+        valid = ((answers >= 0) & (answers <= 1)).all(axis=1) & whole
+    else:
+        value, lower, upper = answers.T
+        valid = np.isfinite(answers).all(axis=1) & (lower <= value) & (value <= upper)
+    wrong = int((~valid).sum())
+    reason = f"{wrong} of {len(answers)} answers are not valid"
+    return Verdict("answers_are_valid", wrong == 0, reason, {"wrong": wrong})
+
+
 def deterministic(first: np.ndarray, again: np.ndarray) -> Verdict:
     """Refuse a model that answers the same rows otherwise the second time."""
     different = int((first != again).any(axis=1).sum())  # NaN differs from itself, and is wrong
     reason = f"{different} of {len(first)} rows are answered otherwise when asked again"
     return Verdict("deterministic", different == 0, reason, {"different": different})
+
+
+def column_order(answers: np.ndarray, reordered: np.ndarray) -> Verdict:
+    """Refuse a model that answers otherwise when the columns come in another order.
+
+    Args:
+        answers, reordered: to the same rows, shape (n_rows, n_answers) each.
+    """
+    different = int((answers != reordered).any(axis=1).sum())  # NaN differs from itself
+    reason = (
+        f"{different} of {len(answers)} rows are answered otherwise "
+        "when the columns come in another order"
+    )
+    return Verdict("column_order", different == 0, reason, {"different": different})
+
+
+def robustness(changed: float, limit: float, noise: float) -> Verdict:
+    """Refuse a model whose answers change when its inputs hardly do.
+
+    Args:
+        changed: share of the rows whose class changes; of a quantity the mean change, in standard
+            deviations of the answers.
+        noise: what was added to the inputs, in parts of the standard deviation of each.
+    """
+    reason = (
+        f"noise of {noise:.3g} standard deviations changes the answers by {changed:.3f}, "
+        f"limit {limit:.3f}"
+    )
+    figures = {"changed": changed, "limit": limit, "noise": noise}
+    return Verdict("robustness", bool(changed <= limit), reason, figures)
 
 
 def no_input_is_the_target(spec: ModelSpec, encoded: np.ndarray, target: np.ndarray) -> Verdict:
@@ -173,3 +306,94 @@ def parity(gate: str, measured: Parity, tolerance: float = 1e-5) -> Verdict:
     # not "difference > tolerance", which NaN would pass
     same = measured.largest_difference <= tolerance and measured.different_classes == 0
     return Verdict(gate, same, reason, asdict(measured))
+
+
+def not_worse_than_champion(
+    comparison: Comparison | None,
+    margin: float,
+    fewest: int,
+    left_out: int = 0,
+    champion: str | None = None,
+) -> Verdict:
+    """Refuse a challenger that may be worse than the champion by the margin or more.
+
+    A one-sided test at 5 %: the burden of proof is the challenger's. One that answers every row as
+    the champion does has nothing to prove.
+
+    Args:
+        comparison: on the rows that are left; None where there is no champion, or no row.
+        margin: in mean loss, the share of wrong classes or standard deviations of a quantity.
+        fewest: rows that a comparison needs.
+        left_out: hold-out rows that the champion has learned from.
+        champion: its version; None where there is no champion.
+    """
+    gate = "not_worse_than_champion"
+    if comparison is None and champion is None:
+        return Verdict(gate, True, "there is no champion to compare with")
+    rows = comparison.rows if comparison else 0
+    if comparison is None or rows < fewest:
+        reason = (
+            f"{left_out} of {left_out + rows} hold-out rows were left out, since the champion has "
+            f"learned from them; {rows} are left to compare on and {fewest} are needed"
+        )
+        return Verdict(gate, False, reason, {"rows": rows, "left_out": left_out, "fewest": fewest})
+    counts = {"won": comparison.won, "lost": comparison.lost, "p": comparison.p}
+    figures = {
+        "rows": rows,
+        "left_out": left_out,
+        "champion": comparison.champion,
+        "challenger": comparison.challenger,
+        "difference": comparison.difference,
+        "low": comparison.low,
+        "high": comparison.high,
+        "margin": margin,
+        **{name: count for name, count in counts.items() if count is not None},
+    }
+    if comparison.identical:
+        reason = f"every answer on {rows} rows is the champion's"
+        return Verdict(gate, True, reason, figures)
+    reason = f"{comparison}, margin {margin:g}"
+    if comparison.low > -margin:
+        return Verdict(gate, True, reason, figures)
+    if comparison.difference <= -margin or comparison.high < -margin:
+        return Verdict(gate, False, f"worse by more than the margin: {reason}", figures)
+    needed = comparison.rows_needed(margin)
+    reason = f"too few rows to tell, about {needed:.0f} would be needed: {reason}"
+    return Verdict(gate, False, reason, figures)
+
+
+def budget(
+    gate: str, challenger: float, champion: float | None, limit: float, unit: str
+) -> Verdict:
+    """Refuse what costs many times what the champion does.
+
+    Args:
+        gate: what was measured, ``latency`` or ``size``.
+        champion: None where there is none; a figure that is not above 0 is none, and refuses.
+        limit: largest ratio of the two.
+        unit: ``s`` or ``B``.
+    """
+    if champion is None:
+        return Verdict(gate, True, "there is no champion to compare with")
+    ratio = challenger / champion if champion > 0 else float("nan")
+    reason = (
+        f"{_human(challenger, unit)}, the champion has {_human(champion, unit)}: "
+        f"{ratio:.2f} times as much, limit {limit:.2f}"
+    )
+    figures = {"challenger": challenger, "champion": champion, "ratio": ratio, "limit": limit}
+    return Verdict(gate, bool(ratio <= limit), reason, figures)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _human(value: float, unit: str) -> str:
+    """A figure with the unit in which it reads best.
+
+    >>> [_human(0.000212, "s"), _human(0.25, "s"), _human(3_500_000, "B")]
+    ['212 µs', '250 ms', '3.34 MiB']
+    """
+    *larger, smallest = _UNITS[unit]
+    scale, name = next((each for each in larger if value >= each[0]), smallest)
+    return f"{value / scale:.3g} {name}"

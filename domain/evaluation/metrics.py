@@ -203,6 +203,25 @@ def evaluate(spec: ModelSpec, answers: np.ndarray, actual: np.ndarray) -> Report
     return RegressionReport(actual, answers, getattr(spec.output, "coverage"))
 
 
+def losses(spec: ModelSpec, answers: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Loss of each row, float64 of shape (n_rows,).
+
+    Classes: 1 where the most probable class is wrong, otherwise 0. A quantity: |true − predicted|
+    in standard deviations of the true values; in the quantity's unit where those are all the same.
+    An answer that is no number is a wrong class, or an infinite loss.
+
+    Args:
+        answers: shape (n_rows, n_answers).
+        actual: class numbers or values, shape (n_rows,).
+    """
+    if spec.classes:
+        right = (answers.argmax(axis=1) == actual) & np.isfinite(answers).all(axis=1)
+        return 1.0 - right
+    true = np.asarray(actual, np.float64)
+    errors = np.abs(true - answers[:, 0]) / (true.std() or 1.0)
+    return np.where(np.isfinite(errors), errors, np.inf)
+
+
 def _r2(actual: np.ndarray, residuals: np.ndarray) -> float:
     spread, left = np.square(actual - actual.mean()).sum(), np.square(residuals).sum()
     if spread == 0:  # scikit-learn's convention for values that are all the same

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from domain.evaluation.comparison import Comparison
+
 _RESAMPLES = 10_000
 
 
@@ -108,3 +110,36 @@ class WordErrorReport:
             "deletions": sum(item.deletions for item in self.utterances),
             "insertions": sum(item.insertions for item in self.utterances),
         }
+
+
+def compare_errors(champion: Sequence[WordErrors], challenger: Sequence[WordErrors]) -> Comparison:
+    """Word error rates in the same utterances, with a paired bootstrap of their difference.
+
+    Args:
+        champion, challenger: errors in each utterance, in the same order.
+
+    References:
+        M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance
+        evaluation", 2004.
+    """
+    count = len(champion)
+    before, after = (sum(item.errors for item in side) for side in (champion, challenger))
+    words = np.array([item.words for item in challenger])
+    fewer = np.array([c.errors - d.errors for c, d in zip(champion, challenger, strict=True)])
+    low = high = np.nan
+    if count > 1:
+        drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+        said = drawn @ words
+        low, high = np.quantile((drawn @ fewer)[said > 0] / said[said > 0], [0.05, 0.95])
+    total = max(int(words.sum()), 1)
+    return Comparison(
+        count,
+        before / total,
+        after / total,
+        float(low),
+        float(high),
+        won=None,
+        lost=None,
+        p=None,
+        identical=list(champion) == list(challenger),
+    )

@@ -1,11 +1,17 @@
-"""One input that alone tells the target."""
+"""One input that alone tells the target, and hold-out rows that are nearly in training."""
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 import pytest
 
-from domain.evaluation.leakage import LIMITS, told_by
+from domain.evaluation import leakage
+from domain.evaluation.gates import no_input_is_the_target
+from domain.evaluation.leakage import LIMITS, near_twins, told_by
+from domain.models.contract import Category, Classes, ModelSpec, Number, Tensor, Text
+from tests.kinds import KINDS
 
 RNG = np.random.default_rng(0)
 CLASSES = np.arange(300) % 3
@@ -16,7 +22,7 @@ def test_an_input_that_is_the_class_tells_all_of_it() -> None:
     assert told_by(CLASSES * 10.0, CLASSES, "classification") == 1
 
 
-@pytest.mark.parametrize("copy", [VALUES, VALUES * 3 + 7, -VALUES])
+@pytest.mark.parametrize("copy", [VALUES, VALUES * 3 + 7, -VALUES, VALUES * 1e-3])
 def test_an_input_that_is_the_quantity_in_another_unit_tells_all_of_it(copy: np.ndarray) -> None:
     assert told_by(copy, VALUES, "regression") >= LIMITS["regression"]
 
@@ -37,6 +43,43 @@ def test_what_is_missing_can_tell_the_target_too() -> None:
     assert told_by(column, (CLASSES == 0).astype(np.int64), "classification") == 1
 
 
+def test_what_is_missing_is_another_value_than_0() -> None:
+    column = np.where(CLASSES == 0, np.nan, 0.0)
+    assert told_by(column, (CLASSES == 0).astype(np.int64), "classification") == 1
+
+
+def test_rows_in_an_order_are_divided_at_random() -> None:
+    column = np.arange(300.0)
+    assert told_by(column, np.arange(300) // 10 % 2, "classification") > 0.8
+    assert told_by(column, (column - 150) ** 2, "regression") > 0.99
+
+
+def test_an_input_of_one_value_tells_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert told_by(np.ones(300), VALUES, "regression") < 0.01
+        assert told_by(np.ones(300), CLASSES, "classification") <= 0
+
+
+def test_what_is_told_of_a_quantity_is_always_the_same() -> None:
+    column = VALUES + RNG.normal(size=300)
+    assert told_by(column, VALUES, "regression") == told_by(column, VALUES, "regression")
+
+
+def test_a_class_of_three_rows_is_asked_for() -> None:
+    classes = np.repeat([0, 1], 3)
+    assert told_by(classes * 1.0, classes, "classification") == 1
+
+
+def test_an_input_at_the_limit_is_a_leak() -> None:
+    target, column = np.arange(600) % 2, np.arange(600) % 2
+    column[:3] = 1 - column[:3]  # 3 of 600 rows are answered wrongly, 300 by a trivial answer
+    spec = ModelSpec("table", (Number("copy", "", 0, 1),), Classes(("no", "yes")))
+    told = told_by(column * 1.0, target, "classification")
+    assert told == LIMITS["classification"]
+    assert not no_input_is_the_target(spec, column[:, None] * 1.0, target).accepted
+
+
 def test_a_class_that_is_too_rare_for_a_fold_is_left_out() -> None:
     classes = np.array([0, 1] * 20 + [2])
     assert told_by(classes.astype(float), classes, "classification") == 1
@@ -49,3 +92,110 @@ def test_many_rows_are_sampled_and_the_sample_is_always_the_same() -> None:
     first = told_by(column, classes, "classification")
     assert first == told_by(column, classes, "classification")
     assert 0.4 < first < 0.9
+
+
+TABLE = ModelSpec(
+    "table",
+    (
+        Number("area", "m²", -9, 9, nullable=True),
+        Number("height", "m", -9, 9, nullable=True),
+        Category("box", ("small", "large"), nullable=True),
+    ),
+    Classes(("no", "yes")),
+)
+ROWS = np.column_stack([RNG.normal(size=(200, 2)), RNG.integers(0, 2, 200)]).astype(np.float32)
+
+
+def moved(column: int, change: float) -> int:
+    """Near twins when one value of a row of training is changed."""
+    row = ROWS[7:8].copy()
+    row[0, column] += change
+    return near_twins(TABLE, row, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "expected"),
+    [(0, 5e-4, 1), (1, -5e-4, 1), (0, 2e-3, 0), (0, 0.0, 0), (2, 1.0, 0), (0, np.nan, 0)],
+)
+def test_a_row_that_is_nearly_in_training_is_a_near_twin(
+    column: int, change: float, expected: int
+) -> None:
+    assert moved(column, change) == expected
+
+
+def test_equal_rows_are_no_near_twins_but_do_not_hide_them() -> None:
+    assert near_twins(TABLE, ROWS, ROWS) == 0
+    assert near_twins(TABLE, ROWS, ROWS[:0]) == near_twins(TABLE, ROWS[:0], ROWS) == 0
+    close = ROWS + np.array([3e-4, 0, 0], np.float32)
+    assert near_twins(TABLE, ROWS, np.concatenate([ROWS, close])) == 200
+
+
+def test_near_twins_miss_the_same_values() -> None:
+    holdout, training = ROWS[:1].copy(), ROWS.copy()
+    holdout[0, 0] = training[0, 0] = np.nan
+    holdout[0, 1] += 3e-4
+    assert near_twins(TABLE, holdout, training) == 1
+    training[0, 0] = 0  # what stands for a missing value
+    assert near_twins(TABLE, holdout, training) == 0
+
+
+def test_the_unit_of_a_number_does_not_matter() -> None:
+    scale = np.array([1e6, 1e-6, 1], np.float32)
+    assert (
+        near_twins(TABLE, (ROWS[:9] + np.array([3e-4, 0, 0], np.float32)) * scale, ROWS * scale)
+        == 9
+    )
+
+
+def test_every_column_may_differ_by_that_much() -> None:
+    close = ROWS + np.array([8e-4, 8e-4, 0], np.float32)
+    assert near_twins(TABLE, close, ROWS) == 200
+    scale = np.array([1e-6, 1e-6, 1], np.float32)
+    far = ROWS + np.array([2e-2, 0, 0], np.float32)
+    assert near_twins(TABLE, far * scale, ROWS * scale) < 10
+
+
+def test_every_value_of_a_tensor_must_be_near() -> None:
+    spec = ModelSpec("images", (Tensor("image", (3, 4), 0, 16),), Classes(("no", "yes")))
+    images = RNG.uniform(0, 16, (50, 12)).astype(np.float32)
+    near, far = images + np.float32(1e-3), images.copy()
+    far[:, 5] += 0.5
+    assert near_twins(spec, near, images) == 50
+    assert near_twins(spec, far, images) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("A  fine\tFilm ", 1), ("a fine film", 0), ("a fine films", 0), ("GROSS", 1)],
+)
+def test_texts_that_differ_in_case_and_blanks_are_near_twins(text: str, expected: int) -> None:
+    spec = ModelSpec("reviews", (Text("review", 99),), Classes(("bad", "good")))
+    training = np.array([["a fine film"], ["groß"]], object)
+    assert near_twins(spec, np.array([[text]], object), training) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_model_has_near_twins_of_its_own_rows(kind: str) -> None:
+    spec = KINDS[kind].SPEC
+    rows = KINDS[kind].load().encoded(spec)
+    assert near_twins(spec, rows[:40], rows[:40]) == 0
+
+
+def test_near_twins_are_looked_for_in_a_sample_of_many_rows() -> None:
+    rows = np.column_stack([RNG.normal(size=(20_000, 2)), np.zeros(20_000)]).astype(np.float32)
+    close = rows + np.array([5e-4, 0, 0], np.float32)
+    found = near_twins(TABLE, rows, close)
+    assert found == near_twins(TABLE, rows, close)
+    assert 9_000 < found <= 10_000
+
+
+def test_no_row_of_the_sample_is_drawn_twice() -> None:
+    rows = np.column_stack([RNG.normal(size=(10_001, 2)), np.zeros(10_001)]).astype(np.float32)
+    close = rows[:10_000] + np.array([5e-4, 0, 0], np.float32)
+    assert near_twins(TABLE, close, rows) >= 9_999
+
+
+def test_of_wide_rows_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leakage, "_VALUES", 100)
+    close = ROWS + np.array([3e-4, 0, 0], np.float32)
+    assert near_twins(TABLE, close, ROWS) == 33

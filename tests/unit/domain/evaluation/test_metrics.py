@@ -11,6 +11,7 @@ from domain.evaluation.metrics import (
     RegressionReport,
     evaluate,
     log_loss,
+    losses,
     wilson_interval,
 )
 from domain.models.contract import Classes, ModelSpec, Number, Quantity
@@ -228,3 +229,42 @@ def test_log_loss_of_a_certain_and_right_model_is_zero() -> None:
 def test_log_loss_of_a_certain_and_wrong_model_is_large_but_finite() -> None:
     loss = log_loss(np.array([1, 0]), np.eye(2))
     assert 30 < loss < 40
+
+
+CLASSES = ModelSpec("c", (Number("x", "", 0, 1),), Classes(("a", "b")))
+QUANTITY = ModelSpec("q", (Number("x", "", 0, 1),), Quantity("y"))
+
+
+def test_the_loss_of_a_class_is_one_where_it_is_wrong() -> None:
+    answers = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5]], np.float32)
+    found = losses(CLASSES, answers, np.array([0, 1, 0]))
+    assert found.tolist() == [0, 1, 0]
+    assert found.dtype == np.float64
+
+
+def test_the_mean_loss_of_classes_is_one_minus_the_accuracy() -> None:
+    rng = np.random.default_rng(0)
+    answers, actual = rng.dirichlet([1, 1], size=50), rng.integers(2, size=50)
+    accuracy = evaluate(CLASSES, answers, actual).score
+    assert losses(CLASSES, answers, actual).mean() == pytest.approx(1 - accuracy)
+
+
+def test_the_loss_of_a_quantity_is_its_error_in_standard_deviations() -> None:
+    answers = np.array([[4.0, 0, 9], [4, 0, 9], [9, 0, 9], [8, 0, 9]])
+    assert losses(QUANTITY, answers, np.array([2, 4, 4, 6])) == pytest.approx(
+        np.array([2, 0, 5, 2]) / np.sqrt(2)
+    )
+
+
+def test_the_loss_of_a_quantity_that_never_changes_is_in_its_unit() -> None:
+    answers = np.array([[4.0, 0, 9], [7, 0, 9]])
+    assert losses(QUANTITY, answers, np.array([5.0, 5.0])).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_is_never_right(nothing: float) -> None:
+    answers = np.array([[nothing, 1.0], [nothing, nothing], [1.0, nothing]])
+    for actual in (0, 1):
+        assert losses(CLASSES, answers, np.full(3, actual)).tolist() == [1, 1, 1]
+    answers = np.array([[nothing, 0, 1], [1, 0, 2]])
+    assert losses(QUANTITY, answers, np.array([0.0, 2.0])).tolist() == [np.inf, 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domain.evaluation.word_error_rate import WordErrorReport, WordErrors
+from domain.evaluation.word_error_rate import WordErrorReport, WordErrors, compare_errors
 
 
 def test_every_kind_of_error_counts_against_the_words_that_were_said() -> None:
@@ -59,3 +59,37 @@ def test_one_utterance_gives_no_interval_and_says_so() -> None:
 def test_the_report_reads_with_its_interval() -> None:
     report = WordErrorReport((WordErrors(4, 1, 0, 0), WordErrors(4, 1, 0, 0)))
     assert "95 % interval 0.250 to 0.250" in str(report)
+
+
+def utterance(errors: int) -> WordErrors:
+    """Ten words, so many of them wrong."""
+    return WordErrors(10, errors, 0, 0)
+
+
+def test_rates_in_the_same_utterances_are_compared() -> None:
+    found = compare_errors([utterance(3)] * 40, [utterance(1), utterance(2)] * 20)
+    assert (found.rows, found.champion, found.challenger) == (40, 0.3, 0.15)
+    assert 0.13 < found.low < 0.15 < found.high < 0.17
+    assert not found.identical
+    assert found.won is found.lost is found.p is None
+
+
+def test_the_interval_of_a_difference_holds_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        errors = rng.binomial(10, [[0.3], [0.2]], (2, 60))
+        found = compare_errors(*([utterance(int(e)) for e in side] for side in errors))
+        held += found.low <= 0.1 <= found.high
+    assert 0.84 <= held / 200 <= 0.96
+
+
+def test_one_utterance_has_no_interval_and_is_therefore_no_proof() -> None:
+    found = compare_errors([utterance(3)], [utterance(1)])
+    assert found.difference == pytest.approx(0.2)
+    assert not found.low > -1
+
+
+def test_utterances_that_do_not_pair_are_an_error() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        compare_errors([utterance(3)] * 2, [utterance(1)])

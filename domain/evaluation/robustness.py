@@ -1,0 +1,87 @@
+"""Whether small changes of the inputs leave the answers as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from domain.models.contract import Category, ModelSpec, Number, Tensor, Text
+
+
+def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
+    """Standard deviation of each column over the rows, float64 of shape (width,).
+
+    That of a tensor is of all its values, 0 is that of categories, and missing values do not count.
+
+    Args:
+        encoded: rows of numbers as the model gets them, shape (n_rows, width).
+    """
+    found: list[float] = []
+    for item in spec.inputs:
+        part = encoded[:, len(found) : len(found) + item.width].astype(np.float64)
+        known = part[~np.isnan(part)]
+        moves = len(known) > 0 and not isinstance(item, Category)
+        found += [float(known.std()) if moves else 0.0] * item.width
+    return np.array(found)
+
+
+def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: int) -> np.ndarray:
+    """The same rows, a little changed, as another measurement or another keyboard would have them.
+
+    Numbers and tensors get normal noise and stay in their range; counts do so too, since the
+    contract takes any number for them. Categories and what is missing stay. In a text one blank is
+    doubled and one is put at the end, as far as its length allows.
+
+    Args:
+        encoded: rows as the model gets them, shape (n_rows, width); they are not changed.
+        noise: standard deviation of the noise, in parts of each input's own over the rows.
+        random_state: seed of the noise.
+
+    Returns:
+        Array of the same shape and type.
+    """
+    rng = np.random.default_rng(random_state)
+    item = spec.inputs[0]
+    if isinstance(item, Text):
+        texts = [_with_blanks(text, item.max_length, rng) for text in encoded[:, 0]]
+        return np.array(texts, dtype=object)[:, None]
+    moved = encoded + rng.normal(size=encoded.shape) * noise * spreads(spec, encoded)
+    columns, (low, high) = spec.columns_of(Number, Tensor), _ranges(spec)
+    moved[:, columns] = np.clip(moved[:, columns], low, high)
+    return moved.astype(encoded.dtype)
+
+
+def instability(spec: ModelSpec, before: np.ndarray, after: np.ndarray) -> float:
+    """How much the answers to the same rows have changed.
+
+    The share of rows whose most probable class differs; of a quantity the mean absolute change, in
+    standard deviations of the answers before. NaN where an answer is no finite number, infinite
+    where answers that were all the same have changed.
+
+    Args:
+        before, after: answers of shape (n_rows, n_answers).
+    """
+    if not (len(before) and np.isfinite(before).all() and np.isfinite(after).all()):
+        return float("nan")
+    if spec.classes:
+        return float((before.argmax(axis=1) != after.argmax(axis=1)).mean())
+    change, spread = float(np.abs(after - before)[:, 0].mean()), float(before[:, 0].std())
+    if change == 0:
+        return 0.0
+    return change / spread if spread else float("inf")
+
+
+def _ranges(spec: ModelSpec) -> np.ndarray:
+    """Ends of the ranges of the columns that hold numbers, shape (2, n_columns)."""
+    items = [item for item in spec.inputs if isinstance(item, Number | Tensor)]
+    ends = [(item.minimum, item.maximum) for item in items for _ in range(item.width)]
+    return np.array(ends).reshape(-1, 2).T
+
+
+def _with_blanks(text: str, max_length: int, rng: np.random.Generator) -> str:
+    if len(text) < max_length:
+        text += " "
+    blanks = [place for place, letter in enumerate(text[:-1]) if letter == " "]
+    if blanks and len(text) < max_length:
+        place = int(rng.choice(blanks))
+        text = text[:place] + " " + text[place:]
+    return text

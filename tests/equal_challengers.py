@@ -1,0 +1,88 @@
+"""Challengers whose true quality is known, against a champion: how often the gate is mistaken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi, sqrt
+
+import numpy as np
+
+from domain.evaluation.comparison import compare
+from domain.evaluation.gates import not_worse_than_champion
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+
+_INPUTS = (Number("x", "", 0, 1),)
+_SPECS = {
+    "classification": ModelSpec("classes", _INPUTS, Classes(("no", "yes"))),
+    "regression": ModelSpec("quantity", _INPUTS, Quantity("y")),
+}
+_BOTH_RIGHT = 0.85
+_ERROR = 0.7  # of the champion, a standard deviation; R² is about a half
+_MEAN_OF_NORMAL = sqrt(2 / pi)  # of |x|
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often the gate was mistaken, in parts of the runs.
+
+    Attributes:
+        false_refusal: challengers as good as the champion that were refused.
+        false_better: challengers as good as the champion that were called better.
+        false_promotion: challengers worse by the margin that were accepted.
+    """
+
+    false_refusal: float
+    false_better: float
+    false_promotion: float
+
+
+def rates(
+    task: str,
+    rows: int,
+    alike: float,
+    margin: float,
+    fewest: int = 20,
+    runs: int = 500,
+    seed: int = 0,
+) -> Rates:
+    """Judge `runs` challengers that are as good as the champion, and as many worse by the margin.
+
+    Args:
+        task: ``classification`` or ``regression``.
+        alike: share of the rows that only one of both has right; correlation of both errors.
+    """
+    spec, rng = _SPECS[task], np.random.default_rng(seed)
+    draw = _classes if spec.classes else _quantities
+    refused = better = promoted = 0
+    for _ in range(runs):
+        equal = compare(spec, *draw(rng, rows, alike, 0.0))
+        refused += not not_worse_than_champion(equal, margin, fewest).accepted
+        better += equal.low > 0
+        worse = compare(spec, *draw(rng, rows, alike, margin))
+        promoted += not_worse_than_champion(worse, margin, fewest).accepted
+    return Rates(refused / runs, better / runs, promoted / runs)
+
+
+def _classes(
+    rng: np.random.Generator, rows: int, disagreement: float, worse: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Answers of champion and challenger, shape (n_rows, 2) each, and the truth."""
+    lost = max((disagreement + worse) / 2, worse)
+    won = lost - worse
+    shares = [_BOTH_RIGHT, lost, won, 1 - _BOTH_RIGHT - lost - won]
+    case, actual = rng.choice(4, size=rows, p=shares), rng.integers(2, size=rows)
+    champion, challenger = case <= 1, case % 2 == 0
+    return np.eye(2)[actual ^ ~champion], np.eye(2)[actual ^ ~challenger], actual
+
+
+def _quantities(
+    rng: np.random.Generator, rows: int, correlation: float, worse: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Answers of champion and challenger, shape (n_rows, 3) each, and the truth."""
+    actual = rng.normal(size=rows)
+    actual /= actual.std()
+    common, *own = rng.normal(size=(3, rows))
+    errors = sqrt(correlation) * common + sqrt(1 - correlation) * np.array(own)
+    errors *= np.array([[_ERROR], [_ERROR + worse / _MEAN_OF_NORMAL]])
+    champion, challenger = (actual[:, None] + error[:, None] + [0, -1, 1] for error in errors)
+    return champion, challenger, actual

@@ -1,0 +1,314 @@
+"""Champion and challenger on the same rows, and how often the comparison is mistaken."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from math import inf, isnan, nan
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, multinomial, t
+
+from domain.evaluation.comparison import Comparison, compare, tango_interval
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from tests.equal_challengers import rates
+
+INPUTS = (Number("x", "", 0, 1),)
+CLASSES = ModelSpec("classes", INPUTS, Classes(("a", "b")))
+QUANTITY = ModelSpec("quantity", INPUTS, Quantity("y"))
+
+
+def of_counts(both: int, won: int, lost: int, neither: int = 0) -> Comparison:
+    """The comparison where so many rows are right by both, by one and by none."""
+    truth = np.zeros(both + won + lost + neither, np.int64)
+    champion = np.repeat([0, 1, 0, 1], [both, won, lost, neither])
+    challenger = np.repeat([0, 0, 1, 1], [both, won, lost, neither])
+    return compare(CLASSES, np.eye(2)[champion], np.eye(2)[challenger], truth)
+
+
+def quantities(predicted: np.ndarray) -> np.ndarray:
+    """Answers with intervals of ± 1, shape (n_rows, 3)."""
+    return np.stack([predicted, predicted - 1, predicted + 1], axis=1)
+
+
+def of_errors(champion: np.ndarray, challenger: np.ndarray) -> Comparison:
+    """The comparison of errors of shape (n_rows,), true values having a deviation of 1."""
+    actual = np.resize([1.0, -1.0], len(champion))
+    answers = (quantities(actual + errors) for errors in (champion, challenger))
+    return compare(QUANTITY, *answers, actual)
+
+
+@pytest.fixture(autouse=True)
+def no_warnings() -> Iterator[None]:
+    """Extremes are thought of, not divided by."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "rows", "z", "low", "high"),
+    [
+        (0, 1, 44, 1.645, -0.096, None),  # T. Tango, 1998, section 6.1: soft contact lenses
+        # contingencytables, the R package of Fagerland, Lydersen and Laake, "Statistical analysis
+        # of contingency tables", 2017, chapter 8: response before and after consolidation
+        (6, 16, 161, 1.959964, -0.1240, -0.0054),
+    ],
+)
+def test_the_interval_of_classes_is_the_published_one(
+    won: int, lost: int, rows: int, z: float, low: float, high: float | None
+) -> None:
+    found = tango_interval(won, lost, rows, z)
+    digits = 5e-4 if high is None else 5e-5
+    assert found[0] == pytest.approx(low, abs=digits)
+    assert high is None or found[1] == pytest.approx(high, abs=digits)
+
+
+def test_at_a_difference_of_none_the_interval_is_the_mcnemar_test() -> None:
+    low, _ = tango_interval(16, 6, 161, (16 - 6) / np.sqrt(16 + 6))
+    assert low == pytest.approx(0, abs=1e-9)
+
+
+def test_the_interval_of_classes_is_the_same_from_the_other_side() -> None:
+    for won, lost, rows in ((7, 1, 21), (0, 0, 30), (30, 0, 30), (3, 27, 30), (1, 0, 1)):
+        low, high = tango_interval(won, lost, rows)
+        assert tango_interval(lost, won, rows) == pytest.approx((-high, -low), abs=1e-9)
+        assert -1 <= low <= (won - lost) / rows <= high <= 1
+
+
+def test_without_a_row_that_differs_the_interval_shrinks_with_the_rows() -> None:
+    z = 1.644854
+    for rows in (1, 30, 1000):
+        limit = z**2 / (rows + z**2)
+        assert tango_interval(0, 0, rows) == pytest.approx((-limit, limit))
+
+
+@pytest.mark.parametrize("rows", [20, 30, 60])
+@pytest.mark.parametrize("margin", [0.05, 0.15])
+@pytest.mark.parametrize("more", [0.0, 0.05, 0.15])
+def test_classes_that_are_worse_by_the_margin_pass_in_one_of_twenty(
+    rows: int, margin: float, more: float
+) -> None:
+    lost, won = margin + more / 2, more / 2
+    tables = [(w, l) for w in range(rows + 1) for l in range(rows + 1 - w)]
+    shares = [won, lost, 1 - won - lost]
+    chances = multinomial.pmf([(w, l, rows - w - l) for w, l in tables], rows, shares)
+    passed = sum(
+        chance
+        for (w, l), chance in zip(tables, chances, strict=True)
+        if chance > 1e-6 and tango_interval(w, l, rows)[0] > -margin
+    )
+    assert passed < 0.055
+
+
+def test_classes_are_compared_by_the_rows_that_only_one_has_right() -> None:
+    found = of_counts(both=130, won=6, lost=4, neither=3)
+    assert (found.rows, found.won, found.lost) == (143, 6, 4)
+    assert found.champion == pytest.approx(9 / 143)
+    assert found.challenger == pytest.approx(7 / 143)
+    assert found.difference == pytest.approx(2 / 143)
+    assert (found.low, found.high) == tango_interval(6, 4, 143)
+    assert found.p == pytest.approx(binomtest(6, 10).pvalue)
+    assert not found.identical
+
+
+def test_a_comparison_reads_as_losses_difference_and_counts() -> None:
+    assert str(of_counts(both=130, won=6, lost=4, neither=3)) == (
+        "mean loss 0.049, the champion's 0.063, on 143 rows; better by +0.014 "
+        "(90 % interval -0.025 to +0.055); alone right in 6, the champion in 4 (p = 0.75)"
+    )
+    assert str(of_errors(np.zeros(30), np.full(30, 0.5))) == (
+        "mean loss 0.500, the champion's 0.000, on 30 rows; better by -0.500 "
+        "(90 % interval -0.500 to -0.500)"
+    )
+
+
+def test_classes_that_are_right_together_differ_by_nothing_though_they_are_not_identical() -> None:
+    actual = np.zeros(40, np.int64)
+    champion, challenger = np.tile([0.9, 0.1], (40, 1)), np.tile([0.8, 0.2], (40, 1))
+    found = compare(CLASSES, champion, challenger, actual)
+    assert (found.won, found.lost, found.p, found.difference) == (0, 0, 1.0, 0.0)
+    assert not found.identical
+    assert compare(CLASSES, champion, champion.copy(), actual).identical
+
+
+def test_classes_that_differ_everywhere_are_certainly_better_or_worse() -> None:
+    assert of_counts(0, won=30, lost=0).low > 0.8
+    assert of_counts(0, won=0, lost=30).high < -0.8
+
+
+def test_a_class_that_is_no_number_is_wrong() -> None:
+    right, nothing = np.tile([1.0, 0.0], (30, 1)), np.full((30, 2), nan)
+    found = compare(CLASSES, right, nothing, np.zeros(30, np.int64))
+    assert (found.won, found.lost) == (0, 30)
+    both = compare(CLASSES, nothing, nothing, np.zeros(30, np.int64))
+    assert (both.won, both.lost, both.identical) == (0, 0, False)
+
+
+def test_a_quantity_is_compared_by_its_mean_loss() -> None:
+    rng = np.random.default_rng(0)
+    champion, challenger = rng.normal(size=(2, 200)) * [[1.0], [0.5]]
+    found = of_errors(champion, challenger)
+    assert found.champion == pytest.approx(np.abs(champion).mean())
+    assert found.challenger == pytest.approx(np.abs(challenger).mean())
+    assert 0 < found.low < found.difference < found.high < 1
+    assert (found.won, found.lost, found.p) == (None, None, None)
+    assert found == of_errors(champion.copy(), challenger.copy())
+
+
+def test_the_interval_of_a_quantity_has_the_width_of_its_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    champion, challenger = rng.normal(size=(2, 40_000))
+    found = of_errors(champion, challenger)
+    error = (np.abs(champion) - np.abs(challenger)).std() / 200
+    assert found.difference - found.low == pytest.approx(1.645 * error, rel=0.06)
+    assert found.high - found.difference == pytest.approx(1.645 * error, rel=0.06)
+
+
+def plain_interval(champion: np.ndarray, challenger: np.ndarray) -> tuple[float, float]:
+    """The bootstrap-t interval of losses, one resample after the other."""
+    rows, differences = len(champion), champion - challenger
+    mean, spread = differences.mean(), differences.std()
+    scores = []
+    for places in np.random.default_rng(0).integers(rows, size=(2000, rows)):
+        drawn = differences[places]
+        scores.append((drawn.mean() - mean) / max(drawn.std(), spread / 4))
+    below, above = np.quantile(scores, [0.05, 0.95])
+    student = t.ppf(0.95, rows - 1) * np.sqrt(1 / (rows - 1))
+    return mean - max(above, student) * spread, mean + max(-below, student) * spread
+
+
+def few_differ(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """Losses of which one in ten is not 0."""
+    return rng.exponential(size=rows) * (rng.random(rows) < 0.1)
+
+
+def skewed(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """Losses of which few are large."""
+    return rng.exponential(size=rows) ** 2
+
+
+@pytest.mark.parametrize("draw", [few_differ, skewed])
+@pytest.mark.parametrize("rows", [2, 20, 300])  # 300 are drawn in parts, the last of which is short
+@pytest.mark.parametrize("scale", [1.0, -1.0])
+def test_the_interval_of_a_quantity_is_that_of_a_plain_bootstrap(
+    draw: Callable[[np.random.Generator, int], np.ndarray], rows: int, scale: float
+) -> None:
+    rng = np.random.default_rng(rows)
+    losses = 100 + scale * draw(rng, rows)
+    losses[0] -= scale
+    found = of_errors(losses, np.full(rows, 100.0))
+    assert (found.low, found.high) == pytest.approx(plain_interval(losses, np.full(rows, 100.0)))
+
+
+def test_a_quantity_that_is_answered_alike_is_identical() -> None:
+    errors = np.linspace(-1, 1, 30)
+    assert of_errors(errors, errors.copy()).identical is True
+
+
+def test_losses_that_all_differ_by_the_same_leave_no_doubt() -> None:
+    found = of_errors(np.zeros(4), np.full(4, 0.5))
+    assert (found.low, found.high) == (-0.5, -0.5)
+
+
+def test_one_loss_that_differs_leaves_limits_that_are_finite() -> None:
+    challenger = np.zeros(20)
+    challenger[3] = 1.0
+    found = of_errors(np.zeros(20), challenger)
+    assert -1 < found.low < -0.05 < found.high < 0.1
+
+
+def test_one_row_of_a_quantity_tells_nothing() -> None:
+    found = of_errors(np.ones(1), np.zeros(1))
+    assert (found.low, found.high) == (-inf, inf)
+
+
+def test_a_quantity_that_is_no_number_never_looks_better() -> None:
+    errors, broken = np.linspace(-1, 1, 30), np.linspace(-1, 1, 30)
+    broken[7] = nan
+    found = of_errors(errors, broken)
+    assert (found.low, found.high, found.difference) == (-inf, -inf, -inf)
+    both = of_errors(broken, broken)
+    assert (both.low, both.high) == (-inf, -inf) and isnan(both.difference)
+    assert not both.identical
+    assert of_errors(broken, errors).low == inf
+
+
+@pytest.mark.parametrize(
+    ("share", "margin", "rows"), [(0.1, 0.05, 274), (0.04, 0.05, 146), (0.1, 0.15, 41)]
+)
+def test_the_rows_that_a_margin_needs_give_it_a_power_of_four_in_five(
+    share: float, margin: float, rows: int
+) -> None:
+    one_side = round(share * 5000)
+    found = of_counts(both=9000 - 2 * one_side, won=one_side, lost=one_side, neither=1000)
+    assert found.rows_needed(margin) == pytest.approx(rows, abs=0.5)
+    refused = rates("classification", rows, share, margin).false_refusal
+    assert 0.12 < refused < 0.28
+
+
+def test_the_rows_that_a_quantity_needs_follow_from_its_spread() -> None:
+    rng = np.random.default_rng(0)
+    champion, challenger = rng.normal(0, 0.7, size=(2, 40_000))
+    spread = (np.abs(champion) - np.abs(challenger)).std()
+    needed = of_errors(champion, challenger).rows_needed(0.05)
+    assert needed == pytest.approx((2.486 * spread / 0.05) ** 2, rel=0.25)
+
+
+def test_the_rows_that_classes_need_count_what_is_seen_and_what_the_margin_allows() -> None:
+    found = of_counts(both=270, won=12, lost=18)  # worse by 0.02
+    variance = 0.1 - 0.02**2
+    lost = next(share for share in np.linspace(0, 0.2, 200_001) if _slope(share) <= 0)
+    at_margin = 2 * lost - 0.05 - 0.05**2
+    needed = ((1.644854 * at_margin**0.5 + 0.841621 * variance**0.5) / 0.03) ** 2
+    assert found.rows_needed(0.05) == pytest.approx(needed, rel=1e-3)
+    better = of_counts(both=270, won=18, lost=12)
+    assert found.rows_needed(0.05) > better.rows_needed(0.05)
+
+
+def _slope(lost: float) -> float:
+    """Of the likelihood of 12 won and 18 lost of 300 where won is lost − 0.05."""
+    won = lost - 0.05
+    if won <= 0:
+        return inf
+    return 12 / won + 18 / lost - 2 * 270 / (1 - won - lost)
+
+
+def test_no_rows_are_enough_at_the_margin_itself() -> None:
+    found = of_counts(both=76, won=2, lost=2)
+    assert found.rows_needed(0.0) == inf
+    assert of_errors(np.zeros(2), np.array([0.0, 0.5])).rows_needed(0.25) == inf
+
+
+def test_a_difference_beyond_the_margin_is_not_mended_by_rows() -> None:
+    assert of_counts(both=80, won=0, lost=20).rows_needed(0.05) == inf
+    assert of_errors(np.ones(1), np.zeros(1)).rows_needed(0.05) == inf
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "alike", "margin", "refusals"),
+    [  # the bounds of docs/decisions/0011-champion-against-challenger.md
+        ("classification", 30, 0.04, 0.15, 0.15),
+        ("classification", 143, 0.1, 0.05, 0.45),
+        ("classification", 143, 0.04, 0.05, 0.2),
+        ("classification", 360, 0.1, 0.05, 0.15),
+        ("classification", 1000, 0.1, 0.05, 0.01),
+        ("regression", 30, 0.9, 0.15, 0.15),
+        ("regression", 111, 0.9, 0.05, 0.45),
+        ("regression", 111, 0.98, 0.05, 0.05),
+        ("regression", 1000, 0.9, 0.05, 0.01),
+    ],
+)
+def test_over_500_challengers_the_gate_is_mistaken_as_rarely_as_stated(
+    task: str, rows: int, alike: float, margin: float, refusals: float
+) -> None:
+    found = rates(task, rows, alike, margin, runs=500)
+    bounds = (
+        (found.false_promotion, 0.05),
+        (found.false_better, 0.05),
+        (found.false_refusal, refusals),
+    )
+    for rate, bound in bounds:
+        chance = binomtest(round(rate * 500), 500, bound, alternative="greater").pvalue
+        assert chance > 0.01, f"{rate:.3f} is more than {bound}"

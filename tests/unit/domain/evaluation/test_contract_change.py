@@ -1,0 +1,200 @@
+"""What a new contract breaks and what it leaves as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from domain.models.catalog import get
+from domain.models.contract import (
+    Audio,
+    Category,
+    Classes,
+    Input,
+    ModelSpec,
+    Number,
+    Output,
+    Quantity,
+    Tensor,
+    Text,
+)
+from domain.evaluation.contract_change import ContractChange, change_between
+from tests.kinds import KINDS
+
+AREA = Number("area", "m²", 5, 500, "living area")
+DISTRICT = Category("district", ("east", "north"))
+IMAGE = Tensor("image", (3, 4), 0, 16)
+REVIEW = Text("review", 200)
+SOUND = Audio("sound", 16_000, 30)
+CLASSES = Classes(("no", "yes", "later"), "leaves")
+RENT = Quantity("rent", "EUR", 0.9)
+
+
+def change(old: Any, new: Any) -> ContractChange:
+    """The change of a model where only these inputs, or these outputs, differ."""
+
+    def spec(item: Input | Output | tuple[Input, ...]) -> ModelSpec:
+        if isinstance(item, Classes | Quantity):
+            return ModelSpec("m", (AREA,), item)
+        inputs: Any = item if isinstance(item, tuple) else (item,)
+        return ModelSpec("m", inputs, CLASSES)
+
+    return change_between(spec(old), spec(new))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_contract_that_stays_has_no_change(kind: str) -> None:
+    spec = KINDS[kind].SPEC
+    assert change_between(spec, ModelSpec.from_dict(spec.to_dict())) == ContractChange()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ((AREA, DISTRICT), AREA, "district is no longer an input"),
+        (AREA, (AREA, DISTRICT), "district is a new input"),
+        (AREA, (AREA, replace(DISTRICT, nullable=True)), "district is a new input"),
+        ((AREA, DISTRICT), (DISTRICT, AREA), "the inputs are in another order: district, area"),
+        (
+            AREA,
+            Category("area", ("small",), "living area"),
+            "the kind of area is now category, was number",
+        ),
+        (AREA, replace(AREA, unit="ft²"), "the unit of area is now ft², was m²"),
+        (AREA, replace(AREA, unit=""), "the unit of area is now none, was m²"),
+        (AREA, replace(AREA, maximum=400), "area is now at most 400, was 500"),
+        (AREA, replace(AREA, minimum=6), "area is now at least 6, was 5"),
+        (replace(AREA, nullable=True), AREA, "area may no longer be missing"),
+        (IMAGE, replace(IMAGE, shape=(4, 3)), "the shape of image is now 4 × 3, was 3 × 4"),
+        (IMAGE, replace(IMAGE, maximum=1), "image is now at most 1, was 16"),
+        (IMAGE, replace(IMAGE, unit="lx"), "the unit of image is now lx, was none"),
+        (
+            DISTRICT,
+            replace(DISTRICT, categories=("east",)),
+            "district no longer has the words north",
+        ),
+        (
+            replace(DISTRICT, unseen="missing"),
+            DISTRICT,
+            "district refuses unknown words, which counted as missing",
+        ),
+        (
+            REVIEW,
+            replace(REVIEW, max_length=100),
+            "the length of review is now at most 100, was 200",
+        ),
+        (
+            SOUND,
+            replace(SOUND, max_seconds=29.5),
+            "the seconds of sound is now at most 29.5, was 30",
+        ),
+        (
+            CLASSES,
+            replace(CLASSES, name="stays"),
+            "the name of the output is now stays, was leaves",
+        ),
+        (
+            CLASSES,
+            replace(CLASSES, names=("no", "yes")),
+            "leaves no longer has the classes later",
+        ),
+        (
+            CLASSES,
+            replace(CLASSES, names=("no", "yes", "later", "maybe")),
+            "leaves has the new classes maybe",
+        ),
+        (
+            CLASSES,
+            replace(CLASSES, names=("yes", "no", "later")),
+            "the classes of leaves are in another order",
+        ),
+        (RENT, replace(RENT, unit="USD"), "the unit of rent is now USD, was EUR"),
+        (RENT, replace(RENT, coverage=0.8), "the coverage of rent is now 0.8, was 0.9"),
+    ],
+)
+def test_what_breaks_requests_is_told_by_its_name(old: Any, new: Any, told: str) -> None:
+    assert change(old, new) == ContractChange(breaking=(told,))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (AREA, replace(AREA, maximum=600), "area is now at most 600, was 500"),
+        (AREA, replace(AREA, minimum=1), "area is now at least 1, was 5"),
+        (AREA, replace(AREA, nullable=True), "area may now be missing"),
+        (
+            DISTRICT,
+            replace(DISTRICT, categories=("west", "east", "north")),
+            "district has the new words west",
+        ),
+        (
+            DISTRICT,
+            replace(DISTRICT, unseen="missing"),
+            "district takes unknown words as missing, which it refused",
+        ),
+        (
+            REVIEW,
+            replace(REVIEW, max_length=300),
+            "the length of review is now at most 300, was 200",
+        ),
+        (
+            SOUND,
+            replace(SOUND, max_seconds=60),
+            "the seconds of sound is now at most 60, was 30",
+        ),
+        (SOUND, replace(SOUND, sample_rate=8000), "sound is now resampled to 8000 Hz"),
+    ],
+)
+def test_what_leaves_requests_as_they_were_is_told_too(old: Any, new: Any, told: str) -> None:
+    assert change(old, new) == ContractChange(compatible=(told,))
+
+
+def test_a_renamed_class_is_one_that_is_gone_and_one_that_is_new() -> None:
+    found = change(CLASSES, replace(CLASSES, names=("no", "yes", "soon")))
+    assert found.breaking == (
+        "leaves no longer has the classes later",
+        "leaves has the new classes soon",
+    )
+
+
+def test_all_words_and_classes_that_come_and_go_are_told() -> None:
+    found = change(DISTRICT, replace(DISTRICT, categories=("south", "west")))
+    assert found.breaking == ("district no longer has the words east, north",)
+    assert found.compatible == ("district has the new words south, west",)
+    assert change(CLASSES, replace(CLASSES, names=("later", "a", "b"))).breaking == (
+        "leaves no longer has the classes no, yes",
+        "leaves has the new classes a, b",
+    )
+
+
+def test_a_coverage_is_told_in_few_digits() -> None:
+    told = change(RENT, replace(RENT, coverage=2 / 3)).breaking
+    assert told == ("the coverage of rent is now 0.666667, was 0.9",)
+
+
+def test_another_task_breaks_everything() -> None:
+    assert change(CLASSES, RENT).breaking == (
+        "the task is now regression, was classification",
+        "the name of the output is now rent, was leaves",
+    )
+
+
+def test_one_input_can_change_in_both_ways() -> None:
+    found = change(AREA, replace(AREA, minimum=0, maximum=100))
+    assert found.breaking == ("area is now at most 100, was 500",)
+    assert found.compatible == ("area is now at least 0, was 5",)
+
+
+def test_the_order_of_words_is_no_change() -> None:
+    assert change(DISTRICT, replace(DISTRICT, categories=("north", "east"))) == ContractChange()
+
+
+def test_a_description_is_wording() -> None:
+    assert change(AREA, replace(AREA, description="floor")) == ContractChange(
+        wording=("area is described otherwise",)
+    )
+    spec = get("iris").SPEC
+    told = change_between(spec, replace(spec, description="flowers")).wording
+    assert told == ("the model is described otherwise",)

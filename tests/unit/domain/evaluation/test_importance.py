@@ -1,0 +1,103 @@
+"""Permutation importance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from domain.evaluation.importance import permutation_importances
+from domain.models.contract import Classes, ModelSpec, Number, Quantity, Tensor, Text
+
+RNG = np.random.default_rng(0)
+NUMBERS = (Number("told", "", 0, 1), Number("idle", "", 0, 1))
+SPEC = ModelSpec("m", NUMBERS, Classes(("low", "high")))
+ROWS = RNG.random((400, 2), dtype=np.float32)
+ACTUAL = (ROWS[:, 0] > 0.5).astype(int)
+
+
+def by_first_column(rows: np.ndarray) -> np.ndarray:
+    """Probabilities of two classes, by the first column alone."""
+    high = (rows[:, 0] > 0.5).astype(float)
+    return np.stack([1 - high, high], axis=1)
+
+
+class Counted:
+    """A model that counts its calls and remembers how many rows it was given."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.rows = 0
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        self.calls, self.rows = self.calls + 1, len(rows)
+        return by_first_column(rows)
+
+
+def test_what_the_model_uses_matters_and_what_it_does_not_use_does_not() -> None:
+    found = permutation_importances(by_first_column, ROWS, ACTUAL, SPEC)
+    assert found["told"] == pytest.approx(0.5, abs=0.06)  # half of the classes are guessed
+    assert found["idle"] == 0
+    assert list(found) == ["told", "idle"]
+
+
+def test_of_a_quantity_it_is_in_standard_deviations() -> None:
+    spec = replace(SPEC, output=Quantity("q"))
+    actual = ROWS[:, 0].astype(float)
+    found = permutation_importances(lambda rows: rows[:, [0, 0, 0]], ROWS, actual, spec)
+    # two draws from a uniform distribution differ by 1/3 in the mean, of √12 standard deviations
+    assert found["told"] == pytest.approx(np.sqrt(12) / 3, abs=0.1)
+
+
+def test_the_same_seed_gives_the_same_and_the_rows_are_left_as_they_were() -> None:
+    rows = ROWS.copy()
+    first = permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=3)
+    assert first == permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=3)
+    assert first != permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=4)
+    assert (rows == ROWS).all()
+
+
+def test_the_columns_of_a_tensor_are_shuffled_together() -> None:
+    spec = ModelSpec("m", (Tensor("image", (2,), 0, 1), NUMBERS[1]), Classes(("no", "yes")))
+    left = RNG.integers(0, 2, 300)
+    rows = np.stack([left, 1 - left, np.zeros(300)], axis=1).astype(np.float32)
+
+    def sum_is_one(given: np.ndarray) -> np.ndarray:
+        yes = (given[:, 0] + given[:, 1] == 1).astype(float)
+        return np.stack([1 - yes, yes], axis=1)
+
+    found = permutation_importances(sum_is_one, rows, np.ones(300, int), spec)
+    assert found == {"image": 0, "idle": 0}  # shuffled apart they would no longer add up
+
+
+@pytest.mark.parametrize("alone", [Tensor("image", (2,), 0, 1), Text("review")])
+def test_a_tensor_or_a_text_alone_is_not_measured(alone: Tensor | Text) -> None:
+    model = Counted()
+    spec = replace(SPEC, inputs=(alone,))
+    assert not permutation_importances(model, ROWS, ACTUAL, spec)
+    assert model.calls == 0
+
+
+def test_a_number_alone_is_measured() -> None:
+    spec = replace(SPEC, inputs=NUMBERS[:1])
+    assert permutation_importances(by_first_column, ROWS[:, :1], ACTUAL, spec)["told"] > 0.4
+
+
+def test_many_rows_are_sampled() -> None:
+    model, rows = Counted(), RNG.random((1500, 2), dtype=np.float32)
+    found = permutation_importances(model, rows, (rows[:, 0] > 0.5).astype(int), SPEC)
+    assert (model.calls, model.rows) == (1 + 2 * 5, 1000)
+    assert found["told"] > 0.4
+
+
+@pytest.mark.parametrize(("inputs", "calls", "told"), [(200, 401, 200), (600, 501, 500)])
+def test_wide_contracts_call_the_model_a_bounded_number_of_times(
+    inputs: int, calls: int, told: int
+) -> None:
+    model = Counted()
+    spec = replace(SPEC, inputs=tuple(Number(f"n{place}", "", 0, 1) for place in range(inputs)))
+    rows = RNG.random((30, inputs), dtype=np.float32)
+    found = permutation_importances(model, rows, np.zeros(30, int), spec)
+    assert model.calls == calls
+    assert len(found) == told

@@ -1,0 +1,359 @@
+"""Parts of the rows, and how much worse than all rows one may be."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import sem, t
+
+from domain.errors import ConfigError
+from domain.evaluation.gates import worst_slice
+from domain.evaluation.metrics import wilson_interval
+from domain.evaluation.slices import Slice, measure_slices, slices_of
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
+from tests.kinds import KINDS
+
+SPEC = ModelSpec(
+    "tumours",
+    (
+        Number("worst_area", "px²", 0, 5000, nullable=True),
+        Category("district", ("east", "north", "1"), nullable=True),
+    ),
+    Classes(("benign", "malignant")),
+)
+ROWS = np.array([[area, row % 3] for row, area in enumerate(np.arange(0.0, 60.0))], np.float32)
+ROWS[:6, 0], ROWS[5::10, 1] = np.nan, np.nan
+
+
+def automatic(spec: ModelSpec, encoded: np.ndarray, smallest: int = 1) -> dict[str, int]:
+    """Rows of each slice that the inputs give, by its name."""
+    return {each.name: int(each.mask.sum()) for each in slices_of(spec, encoded, {}, smallest)}
+
+
+def declared(*conditions: Any, smallest: int = 1, **others: Any) -> Slice:
+    """The slice of these conditions on area and district."""
+    names = dict(zip(("worst_area", "district"), conditions)) | others
+    wanted = {name: each for name, each in names.items() if each != "any"}
+    return slices_of(SPEC, ROWS, {"mine": wanted}, smallest)[0]
+
+
+def test_every_input_gives_slices_with_names_for_people() -> None:
+    assert automatic(SPEC, ROWS) == {
+        "worst area up to 23": 18,
+        "worst area above 23, up to 41": 18,
+        "worst area above 41": 18,
+        "worst area missing": 6,
+        "district east": 18,
+        "district north": 18,
+        "district 1": 18,
+        "district missing": 6,
+    }
+
+
+def test_slices_of_too_few_rows_and_of_all_rows_are_left_out() -> None:
+    assert "worst area missing" not in automatic(SPEC, ROWS, smallest=7)
+    assert "worst area up to 23" in automatic(SPEC, ROWS, smallest=18)
+    same = np.column_stack([np.full(30, 7.0), np.zeros(30)]).astype(np.float32)
+    assert not automatic(SPEC, same)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2, 3, 4, 5], {f"worst area {value}": 1 for value in range(1, 6)}),
+        ([0] * 9 + [1, 2], {"worst area 0": 9, "worst area 1": 1, "worst area 2": 1}),
+        ([0] * 20 + [1, 2, 3, 4, 5], {"worst area up to 0": 20, "worst area above 0": 5}),
+        ([9] * 20 + [1, 2, 3, 4, 5], {"worst area up to 5": 5, "worst area above 5": 20}),
+        ([None] * 3, {}),
+    ],
+)
+def test_values_that_occur_often_are_not_divided(
+    values: list[Any], expected: dict[str, int]
+) -> None:
+    rows = np.array([[value, 0] for value in values], np.float32)
+    assert automatic(SPEC, rows) == expected
+
+
+def test_a_tensor_gives_slices_by_its_mean_and_spread() -> None:
+    spec = KINDS["tensor"].SPEC
+    images = np.arange(9)[:, None] * np.ones((9, 12)) / 4
+    images[:, :6] += np.arange(9)[::-1, None] / 8
+    found = automatic(spec, images.astype(np.float32))
+    assert [name.split(" up")[0].split(" above")[0] for name in found] == (
+        ["image mean"] * 3 + ["image spread"] * 3
+    )
+    assert list(found.values()) == [3] * 6
+
+
+def test_a_text_gives_slices_by_its_length() -> None:
+    spec = KINDS["text"].SPEC
+    texts = np.array([["x" * length] for length in range(30)], object)
+    assert list(automatic(spec, texts)) == [
+        "length of review up to 9",
+        "length of review above 9, up to 19",
+        "length of review above 19",
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_has_slices(kind: str) -> None:
+    spec = KINDS[kind].SPEC
+    assert automatic(spec, KINDS[kind].load().encoded(spec), smallest=20)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "rows"),
+    [
+        (([20, 29],), 10),
+        (([50, None],), 10),
+        (([None, 9],), 4),
+        (("any", ["north"]), 18),
+        (("any", ["north", None]), 24),
+        (("any", [1.0]), 18),  # JSON may have a number for a word of digits
+        (([20, 29], ["east", None]), 4),
+    ],
+)
+def test_all_conditions_of_a_declared_slice_must_hold(conditions: Any, rows: int) -> None:
+    found = declared(*conditions)
+    assert (found.name, found.declared, found.judged) == ("mine", True, True)
+    assert found.mask.sum() == rows
+
+
+def test_the_order_of_the_conditions_does_not_matter() -> None:
+    found = slices_of(SPEC, ROWS, {"mine": {"district": ["east"], "worst_area": [20, 29]}}, 1)[0]
+    assert found.mask.sum() == 3
+
+
+def test_a_slice_that_nobody_declared_says_so() -> None:
+    found = slices_of(SPEC, ROWS, {"mine": {"worst_area": [20, 29]}}, 1)
+    assert [each.declared for each in found] == [True] + [False] * 8
+
+
+def test_a_limit_beyond_every_float32_is_none() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert declared([50, 1e300]).mask.sum() == 10
+
+
+def test_a_limit_is_compared_as_the_model_sees_it() -> None:
+    rows = np.array([[0.1, 0], [0.2, 0]], np.float32)
+    found = slices_of(SPEC, rows, {"mine": {"worst_area": [None, 0.1]}}, 1)[0]
+    assert found.mask.tolist() == [True, False]
+
+
+def test_a_declared_slice_of_too_few_rows_comes_back_unjudged() -> None:
+    assert declared([20, 29], smallest=10).judged
+    found = declared([20, 29], smallest=11)
+    assert not found.judged
+    report = measure_slices([found], np.zeros(60), 0.1)[0]
+    assert (report.rows, report.loss, report.declared) == (10, 0, True)
+    assert np.isnan(report.p)
+    nowhere = measure_slices([declared([4000, None])], np.zeros(60), 0.1)[0]
+    assert nowhere.rows == 0
+    assert np.isnan([nowhere.loss, nowhere.low, nowhere.high, nowhere.p]).all()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({}, "the slice 'mine' has no condition"),
+        ({"area": [1, 2]}, "'mine', area: .* there are: worst_area, district"),
+        ({"worst_area": [1]}, "'mine', worst_area: .* is no .low, high."),
+        ({"worst_area": [1, 2, 3]}, "is no .low, high."),
+        ({"worst_area": [2, 1]}, "is no .low, high."),
+        ({"worst_area": ["1", 2]}, "is no .low, high."),
+        ({"worst_area": [True, 2]}, "is no .low, high."),
+        ({"district": []}, "'mine', district: the list of words is empty"),
+        ({"district": ["south"]}, "'mine', district: 'south' is none of east, north, 1"),
+    ],
+)
+def test_a_condition_that_is_none_is_told_by_slice_and_input(
+    conditions: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        slices_of(SPEC, ROWS, {"mine": conditions}, 1)
+
+
+def test_a_text_takes_no_condition() -> None:
+    with pytest.raises(ConfigError, match="there are: none"):
+        slices_of(KINDS["text"].SPEC, np.array([["a"]], object), {"m": {"review": [1, 2]}}, 1)
+
+
+def masks(rows: int, *starts: int, length: int = 30) -> list[Slice]:
+    """Slices of consecutive rows."""
+    places = np.arange(rows)
+    return [
+        Slice(f"from {start}", (places >= start) & (places < start + length), declared=False)
+        for start in starts
+    ]
+
+
+def test_the_interval_of_wrong_classes_is_wilsons_and_the_worst_comes_first() -> None:
+    losses = np.zeros(120)
+    losses[30:48] = losses[60:63] = 1
+    first, second, third = measure_slices(masks(120, 0, 30, 60), losses, 0.1)
+    assert [each.name for each in (first, second, third)] == ["from 30", "from 60", "from 0"]
+    assert (first.loss, first.low, first.high) == (0.6, *wilson_interval(18, 30))
+    assert first.p < 0.001 < second.p < third.p
+
+
+def test_the_probability_for_classes_is_exact() -> None:
+    losses = np.array([1.0] * 3 + [0.0] * 9)
+    report = measure_slices([Slice("all wrong", np.arange(12) < 3, False)], losses, 0.25)[0]
+    assert report.p == pytest.approx(0.5**3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_probability_for_a_quantity_is_that_of_drawing_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses = rng.exponential(size=400)
+    losses[:20] *= 1.9
+    report = measure_slices(masks(400, 0, length=20), losses, 0.0)[0]
+    drawn = np.array([rng.permutation(losses)[:20].mean() for _ in range(20_000)])
+    assert report.p == pytest.approx((drawn >= report.loss).mean(), abs=0.002, rel=0.2)
+
+
+def test_the_margin_is_granted_to_the_losses_of_a_quantity() -> None:
+    rng = np.random.default_rng(0)
+    losses = rng.exponential(size=400)
+    losses[:20] *= 2.0
+    margin = 0.3
+    report = measure_slices(masks(400, 0, length=20), losses, margin)[0]
+    larger = losses * (losses.mean() + margin) / losses.mean()
+    drawn = np.array([rng.permutation(larger)[:20].mean() for _ in range(20_000)])
+    assert report.p == pytest.approx((drawn >= report.loss).mean(), abs=0.002, rel=0.2)
+    assert 0.002 < report.p < 0.1
+
+
+def test_a_margin_that_allows_every_row_to_be_wrong_refuses_none() -> None:
+    losses = np.array([1.0] * 30 + [0.0] * 30)
+    assert measure_slices(masks(60, 0), losses, 0.9)[0].p == 1
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_the_interval_of_a_quantity_is_students(rows: int) -> None:
+    losses = np.linspace(2, 3, 50)
+    report = measure_slices(masks(50, 0, length=rows), losses, 0.0)[0]
+    chosen = losses[:rows]
+    expected = t.interval(0.95, rows - 1, chosen.mean(), sem(chosen))
+    assert (report.low, report.high) == pytest.approx(expected)
+
+
+def test_an_interval_of_losses_does_not_go_below_none() -> None:
+    losses = np.array([0.1, 0.9, 0.1, 0.2])
+    assert measure_slices([Slice("two", np.arange(4) < 2, False)], losses, 0.0)[0].low == 0
+
+
+def test_of_slices_as_improbable_the_one_with_the_larger_loss_comes_first() -> None:
+    losses = np.array([0.4] * 30 + [0.6] * 30 + [2.0] * 60)
+    assert [each.name for each in measure_slices(masks(120, 0, 30), losses, 0.0)] == [
+        "from 30",
+        "from 0",
+    ]
+
+
+def test_a_slice_of_no_rows_has_no_loss_and_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        empty = Slice("empty", np.zeros(9, bool), declared=True, judged=False)
+        assert np.isnan(measure_slices([empty], np.ones(9), 0.1)[0].loss)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+def test_losses_that_are_all_the_same_are_no_refusal(margin: float) -> None:
+    losses = np.full(100, 0.7)
+    report = measure_slices(masks(100, 0, length=30), losses, margin)[0]
+    assert report.p == 1
+    assert report.low == pytest.approx(0.7) == report.high
+
+
+def test_a_slice_with_all_of_the_loss_is_refused() -> None:
+    losses = np.zeros(100)
+    losses[:30] = 3.0
+    assert measure_slices(masks(100, 0), losses, 0.15)[0].p < 1e-6
+
+
+def test_a_slice_a_trifle_above_all_rows_is_as_likely_as_not() -> None:
+    losses = np.tile([0.2, 0.8], 50)
+    losses[0] += 1e-6
+    assert measure_slices(masks(100, 0), losses, 0.0)[0].p == 0.5
+
+
+def test_a_slice_of_the_largest_losses_alone_has_the_chance_of_drawing_only_them() -> None:
+    losses = np.array([0.5] * 30 + [0.1] * 270)
+    report = measure_slices(masks(300, 0), losses, 0.0)[0]
+    supposed = 0.1**30  # they are a tenth of all rows, and larger ones the scale does not make
+    assert 0 < report.p < supposed
+    assert np.log(report.p) == pytest.approx(np.log(0.1) * 30 / 0.9, rel=0.01)
+
+
+def test_a_loss_that_is_no_number_is_as_bad_as_can_be() -> None:
+    losses = np.full(100, 0.7)
+    losses[3] = np.nan
+    bad, good = measure_slices(masks(100, 40, 0), losses, 0.1)
+    assert (bad.name, bad.p, good.p) == ("from 0", 0, 1)
+
+
+def test_one_row_has_no_interval_of_a_quantity() -> None:
+    report = measure_slices(masks(50, 7, length=1), np.linspace(0, 2, 50), 0.0)[0]
+    assert report.p == 1
+    assert np.isnan([report.low, report.high]).all()
+
+
+def refusals(draw: Any, margin: float, runs: int = 200) -> float:
+    """Share of sound models, each of 300 rows in 15 slices, that are refused."""
+    rng = np.random.default_rng(0)
+    spec = SPEC if draw is _classes else ModelSpec("q", SPEC.inputs, Quantity("y"))
+    refused = 0
+    for _ in range(runs):
+        losses = draw(rng)
+        slices = [
+            Slice(f"{part}", rng.permutation(300) < (20, 100, 60)[part % 3], False)
+            for part in range(15)
+        ]
+        reports = measure_slices(slices, losses, margin)
+        refused += not worst_slice(spec, reports, float(losses.mean()), margin).accepted
+    return refused / runs
+
+
+def _classes(rng: np.random.Generator) -> np.ndarray:
+    return (rng.random(300) < 0.1).astype(float)
+
+
+def _skewed(rng: np.random.Generator) -> np.ndarray:
+    return rng.exponential(0.5, size=300)
+
+
+@pytest.mark.parametrize("draw", [_classes, _skewed])
+@pytest.mark.parametrize("margin", [0.0, 0.15])
+def test_a_sound_model_is_refused_in_at_most_five_of_a_hundred_cases(
+    draw: Any, margin: float
+) -> None:
+    assert refusals(draw, margin) <= 0.05
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_collapsed_slice_of_thirty_rows_is_refused(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses = (rng.random(300) < 0.05).astype(float)
+    losses[:30] = rng.permutation(30) < 20  # one of three classes, guessed
+    reports = measure_slices(masks(300, *range(0, 300, 20)), losses, 0.15)
+    verdict = worst_slice(SPEC, reports, float(losses.mean()), 0.15)
+    assert not verdict.accepted
+    assert "worst of 15 slices is from 0: accuracy 0." in verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_collapsed_slice_of_a_quantity_is_refused(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses = np.abs(rng.normal(0, 0.3, size=300))
+    losses[:30] = np.abs(rng.normal(0, 1.4, size=30))  # another one's true value
+    reports = measure_slices(masks(300, *range(0, 300, 20)), losses, 0.15)
+    assert reports[0].name == "from 0"
+    spec = ModelSpec("q", SPEC.inputs, Quantity("y"))
+    verdict = worst_slice(spec, reports, float(losses.mean()), 0.15)
+    assert not verdict.accepted
+    assert "from 0: mean error 1." in verdict.reason or "from 0: mean error 0." in verdict.reason
