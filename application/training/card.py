@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from application.training.config import TrainingConfig
 from domain.data.dataset import Dataset
-from domain.evaluation.metrics import Report
+from domain.evaluation.metrics import RegressionReport, Report
 from domain.models.contract import (
     Audio,
     Category,
@@ -18,35 +22,76 @@ from domain.models.contract import (
 )
 
 
-def write_card(name: str, spec: ModelSpec, report: Report, dataset: Dataset, parity: float) -> str:
-    """Markdown; `parity` is the largest difference between the served and the native model."""
-    return f"""# {name}
+def write_card(
+    config: TrainingConfig,
+    spec: ModelSpec,
+    report: Report,
+    dataset: Dataset,
+    parity: float,
+    provenance: Mapping[str, Any],
+) -> str:
+    """Markdown, with the sections that M. Mitchell et al. ask for.
+
+    Args:
+        report: quality on the hold-out.
+        dataset: all rows.
+        parity: largest difference between the served and the native model.
+        provenance: what `provenance.json` has of the environment.
+
+    References:
+        M. Mitchell et al., "Model cards for model reporting", 2019.
+    """
+    test_size, seed = config.data.split
+    return f"""# {config.model_name} {config.version}
 
 {spec.description}
 
-{describe_output(spec.output)}
+## Intended use
+
+{describe_output(spec.output)} It is made for rows like those of the data below.
 
 {inputs_table(spec)}
+
+It is not made for {_refused(spec)}.
 
 ## Quality
 
 Measured on {report.rows} rows that the model never saw: {report}.
 
+{_quality_table(report)}
+
 ![Quality](figures/{'confusion_matrix' if spec.classes else 'predictions'}.png)
 
 The served model differs from the native one by at most {parity:.1e}.
 
+## Limits
+
+{_limits(spec, report)}
+
 ## Data
 
 {dataset.source}: {len(dataset)} rows, fingerprint {dataset.fingerprint}.
+
+{len(dataset) - report.rows} rows were learned from and {report.rows} held out (share {test_size:g},
+seed {seed}), with as many of each {'class' if spec.classes else 'fifth of the values'} as in the
+whole; equal rows are on one side.
+
+## Provenance
+
+{_provenance_table(provenance, seed)}
 """
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; what people wrote into its cells does not break it."""
+    lines = [f"| {' | '.join(map(_escaped, cells))} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def inputs_table(spec: ModelSpec) -> str:
     """The inputs as a Markdown table."""
-    cells = ((i.name, i.kind, describe_values(i), i.description) for i in spec.inputs)
-    rows = "\n".join(f"| {' | '.join(map(_escaped, row))} |" for row in cells)
-    return f"| input | kind | values | meaning |\n|---|---|---|---|\n{rows}"
+    rows = ((i.name, i.kind, describe_values(i), i.description) for i in spec.inputs)
+    return markdown_table(("input", "kind", "values", "meaning"), rows)
 
 
 def describe_values(item: Input) -> str:
@@ -80,6 +125,65 @@ def describe_output(output: Output) -> str:
             )
         case _:
             return "Answers what was said: text, language, and segments with their times."
+
+
+def _refused(spec: ModelSpec) -> str:
+    """What it must not be used for, as an enumeration."""
+    refused = []
+    if any(isinstance(item, Number | Tensor) for item in spec.inputs):
+        refused.append("values out of these ranges, which are refused")
+    if any(isinstance(item, Category) and item.unseen == "refuse" for item in spec.inputs):
+        refused.append("words that are not listed, which are refused")
+    if any(isinstance(item, Category) and item.unseen == "missing" for item in spec.inputs):
+        refused.append("words that are not listed, of which nothing has been learned")
+    if any(isinstance(item, Text) for item in spec.inputs):
+        refused.append("longer texts, which are refused, or another language")
+    return ", ".join([*refused, "decisions that nobody looks at again"])
+
+
+def _quality_table(report: Report) -> str:
+    """Figures of the hold-out, with their 95 % intervals where there are such."""
+    intervals = {report.measure: report.interval}
+    if isinstance(report, RegressionReport):
+        intervals["interval_coverage"] = report.covered_interval
+    rows = []
+    for name, value in report.to_dict().items():
+        low_high = intervals.get(name)
+        told = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "not computed"
+        rows.append((name.replace("_", " "), f"{value:.4g}", told))
+    return markdown_table(("measure", "value", "95 % interval"), rows)
+
+
+def _limits(spec: ModelSpec, report: Report) -> str:
+    low, high = report.interval
+    measure = "accuracy" if spec.classes else "R²"
+    limits = [
+        f"The hold-out has {report.rows} rows: it says that the {measure} is between {low:.3f} and "
+        f"{high:.3f} (95 %), no more exactly.",
+        "Whether it is as good later, elsewhere or on rows that were collected otherwise was not "
+        "measured.",
+        "Nothing is said about fairness: how good it is for groups of people was not measured "
+        "here. Slices can be declared in `validation.slices`; validation measures them.",
+    ]
+    if not spec.classes:
+        limits.append(
+            "The intervals hold their share of all rows; of some kinds of rows they may hold less."
+        )
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _provenance_table(provenance: Mapping[str, Any], seed: int) -> str:
+    libraries = provenance.get("libraries", {})
+    rows = [
+        ("commit", provenance.get("git_commit")),
+        ("SHA-256 of poetry.lock", provenance.get("lock_sha256")),
+        ("seed", seed),
+        ("Python", provenance.get("python")),
+        ("libraries", ", ".join(f"{name} {number}" for name, number in libraries.items())),
+        ("created", provenance.get("created")),
+    ]
+    told = ((name, "not known" if value in (None, "") else str(value)) for name, value in rows)
+    return markdown_table(("what", "which"), told)
 
 
 def _escaped(text: str) -> str:

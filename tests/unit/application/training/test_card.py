@@ -11,6 +11,7 @@ from application.training.card import (
     inputs_table,
     write_card,
 )
+from application.training.config import TrainingConfig
 from domain.evaluation.metrics import evaluate
 from domain.models.contract import (
     Audio,
@@ -26,6 +27,23 @@ from domain.models.contract import (
     Transcript,
 )
 from tests.kinds import KINDS
+
+CONFIG = TrainingConfig.model_validate(
+    {
+        "model": {},
+        "data": {"test_size": 0.2, "random_state": 0},
+        "experiment_name": "some_experiment",
+        "model_name": "some_model",
+        "version": "1.0.0",
+    }
+)
+PROVENANCE = {
+    "git_commit": "abc",
+    "lock_sha256": None,
+    "python": "3.12.3",
+    "libraries": {"numpy": "2.3.4", "pandas": "3.0.0"},
+    "created": "2026-01-02T03:04:05+00:00",
+}
 
 
 @pytest.mark.parametrize(
@@ -80,30 +98,78 @@ def test_the_inputs_are_a_table_in_the_order_of_the_contract() -> None:
     ]
 
 
+def card_of(kind: str) -> str:
+    """The card of a model that knows everything."""
+    model = KINDS[kind]
+    spec, dataset = model.SPEC, model.load()
+    actual = dataset.answers(spec)[:24]
+    answers = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
+    report = evaluate(spec, answers, actual)
+    return write_card(CONFIG, spec, report, dataset, 3.2e-7, PROVENANCE)
+
+
 @pytest.mark.parametrize(
     ("kind", "figure", "quality"),
     [
-        ("regression", "predictions", "R² "),
-        ("categories", "confusion_matrix", "accuracy "),
-        ("tensor", "confusion_matrix", "accuracy "),
-        ("text", "confusion_matrix", "accuracy "),
+        ("regression", "predictions", "| r2 | 1 | 1.000 to 1.000 |"),
+        ("categories", "confusion_matrix", "| accuracy | 1 | 0.862 to 1.000 |"),
+        ("tensor", "confusion_matrix", "| accuracy | 1 | 0.862 to 1.000 |"),
+        ("text", "confusion_matrix", "| accuracy | 1 | 0.862 to 1.000 |"),
     ],
 )
-def test_a_card_of_every_kind_has_quality_figure_and_data(
+def test_a_card_of_every_kind_has_use_quality_limits_data_and_provenance(
     kind: str, figure: str, quality: str
 ) -> None:
-    model = KINDS[kind]
-    spec, dataset = model.SPEC, model.load()
-    actual = dataset.answers(spec)
-    answers = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
-    report = evaluate(spec, answers, actual)
-    card = write_card("some_model 1.0.0", spec, report, dataset, 3.2e-7)
-    assert card.startswith(f"# some_model 1.0.0\n\n{spec.description}\n\nAnswers ")
+    spec, dataset = KINDS[kind].SPEC, KINDS[kind].load()
+    card = card_of(kind)
+    assert card.startswith(f"# some_model 1.0.0\n\n{spec.description}\n\n## Intended use\n")
+    headings = [line for line in card.splitlines() if line.startswith("## ")]
+    assert headings == ["## Intended use", "## Quality", "## Limits", "## Data", "## Provenance"]
+    assert describe_output(spec.output) in card
     assert inputs_table(spec) in card
-    assert f"Measured on 120 rows that the model never saw: {quality}1.000" in card
+    assert "Measured on 24 rows that the model never saw" in card
+    assert quality in card
     assert f"(figures/{figure}.png)" in card
     assert "at most 3.2e-07" in card
-    assert card.endswith(f"made here: 120 rows, fingerprint {dataset.fingerprint}.\n")
+    assert f"made here: 120 rows, fingerprint {dataset.fingerprint}.\n" in card
+    assert "96 rows were learned from and 24 held out (share 0.2,\nseed 0)" in card
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "untold"),
+    [
+        ("regression", ["values out of these ranges", "of which nothing"], ["longer texts"]),
+        ("categories", ["values out of these ranges", "words that are not"], ["of which nothing"]),
+        ("text", ["longer texts"], ["ranges", "words that are not listed"]),
+    ],
+)
+def test_what_a_model_is_not_for_follows_from_its_inputs(
+    kind: str, told: list[str], untold: list[str]
+) -> None:
+    sentence = card_of(kind).partition("It is not made for ")[2].partition("\n\n")[0]
+    assert [words for words in told if words not in sentence] == []
+    assert [words for words in untold if words in sentence] == []
+
+
+def test_limits_tell_what_so_few_rows_say_and_what_was_not_measured() -> None:
+    limits = card_of("categories").partition("## Limits")[2].partition("##")[0]
+    assert "24 rows: it says that the accuracy is between 0.862 and 1.000 (95 %)" in limits
+    assert "fairness" in limits
+    assert "The intervals hold" not in limits
+    assert "The intervals hold" in card_of("regression")
+
+
+def test_the_origin_is_told_and_what_is_not_known_is_so() -> None:
+    lines = card_of("text").splitlines()
+    for line in (
+        "| commit | abc |",
+        "| SHA-256 of poetry.lock | not known |",
+        "| seed | 0 |",
+        "| Python | 3.12.3 |",
+        "| libraries | numpy 2.3.4, pandas 3.0.0 |",
+        "| created | 2026-01-02T03:04:05+00:00 |",
+    ):
+        assert line in lines
 
 
 def test_what_people_wrote_does_not_break_the_table() -> None:

@@ -1,0 +1,49 @@
+"""The card of a model that was validated."""
+
+from __future__ import annotations
+
+from application.training.card import markdown_table
+from application.validation.judgement import Judgement, Validation
+
+_SLICES = 10
+
+
+def validated_card(validation: Validation) -> str:
+    """The package's card, and below it what the validation found, as Markdown."""
+    judgement = validation.judgement
+    word = "Accepted" if judgement.accepted else "Refused"
+    verdicts = ((verdict.gate, verdict.word, verdict.reason) for verdict in judgement.verdicts)
+    return f"""{validation.card.rstrip()}
+
+## Verdicts
+
+{word} as {validation.package_version}.
+
+{markdown_table(("gate", "verdict", "reason"), verdicts)}
+
+## Against the champion
+
+{_comparison(judgement)}
+
+## Worst slices
+
+{_slices(judgement)}
+"""
+
+
+def _comparison(judgement: Judgement) -> str:
+    if judgement.champion is None:
+        return "There was no champion to compare it with."
+    if judgement.comparison is None:
+        return f"Not compared with the champion {judgement.champion}: the gates say why."
+    return f"Compared with {judgement.champion}: {judgement.comparison}."
+
+
+def _slices(judgement: Judgement) -> str:
+    if not judgement.slices:
+        return "No slice was measured."
+    rows = (
+        (found.name, str(found.rows), f"{found.loss:.3f}", f"{found.low:.3f} to {found.high:.3f}")
+        for found in judgement.slices[:_SLICES]
+    )
+    return markdown_table(("slice", "rows", "mean loss", "95 % interval"), rows)

@@ -1,0 +1,45 @@
+"""The card of a model that was validated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from application.validation.validated_card import validated_card
+from domain.evaluation.gates import Verdict
+from tests.validations import classification, refused_early, regression, speech, validation_of
+
+
+def test_it_is_the_packages_card_with_what_the_validation_found() -> None:
+    card = validated_card(validation_of(classification()))
+    assert card.startswith("# some_model 1.0.0\n\n## Verdicts\n\nAccepted as 1.0.0-2026")
+    headings = [line for line in card.splitlines() if line.startswith("## ")]
+    assert headings == ["## Verdicts", "## Against the champion", "## Worst slices"]
+    assert "| holdout_is_unseen | accepted | 0 of 200 hold-out rows were in training |" in card
+    assert "Compared with 0.9.0-20251231-000000-abcdef: mean loss " in card
+    assert "| petal_length is low | 40 | 0.300 | 0.100 to 0.500 |" in card
+
+
+def test_a_refusal_is_told_with_its_gate() -> None:
+    card = validated_card(validation_of(regression()))
+    assert "Refused as " in card
+    assert "| worst_slice | REFUSED | x is low: mean loss 0.40 of 31 rows |" in card
+
+
+def test_what_is_not_there_is_said() -> None:
+    card = validated_card(validation_of(refused_early()))
+    assert "There was no champion to compare it with." in card
+    assert "No slice was measured." in card
+    uncompared = replace(classification(), comparison=None)
+    assert "Not compared with the champion 0.9.0" in validated_card(validation_of(uncompared))
+    assert "word error rate 0.050" in validated_card(speech())
+
+
+def test_reasons_do_not_break_the_table() -> None:
+    hostile = replace(refused_early(), verdicts=(Verdict("quality", False, "a | b\nc"),))
+    assert r"| quality | REFUSED | a \| b c |" in validated_card(validation_of(hostile))
+
+
+def test_only_the_worst_slices_are_listed() -> None:
+    judgement = classification()
+    many = replace(judgement, slices=[judgement.slices[0]] * 30)
+    assert validated_card(validation_of(many)).count("| petal_length is low |") == 10

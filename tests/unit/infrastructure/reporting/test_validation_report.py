@@ -1,0 +1,264 @@
+"""The report of a validation is one page of HTML that needs nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from application.validation.judgement import Judgement, Validation
+from domain.evaluation.calibration import calibration_of
+from domain.evaluation.metrics import evaluate
+from infrastructure.reporting.validation_report import write_report
+from tests import validations
+from tests.validations import classification, many_classes, regression, validation_of
+
+EVERY = {
+    "classification": validation_of(classification()),
+    "two classes": validation_of(classification(("no", "yes"))),
+    "regression": validation_of(regression()),
+    "hostile": validations.hostile(),
+    "many classes": validation_of(many_classes()),
+    "speech": validations.speech(),
+    "refused early": validation_of(validations.refused_early()),
+}
+VOID = {"meta", "link"}
+
+
+class Page(HTMLParser):
+    """Elements, ids, references and texts of a page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
+        self.elements: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.titles: list[str] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("href", "src", "xlink:href"):
+                self.references.append(str(value))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] in ("h1", "h2"):
+            self.titles.append(data)
+        if self._open and self._open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the figures."""
+        return re.findall(r'<figure id="([^"]+)">', self.source)
+
+    @property
+    def text(self) -> str:
+        """All that can be read."""
+        return " ".join(" ".join(self.texts).split())
+
+
+def page_of(validation: Validation, folder: Path) -> Page:
+    """What is written of a validation."""
+    path = write_report(validation, folder)
+    assert path == folder / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def judged(judgement: Judgement, folder: Path) -> Page:
+    """What is written of a judgement."""
+    return page_of(validation_of(judgement), folder)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_report_is_well_formed_and_needs_nothing_else(kind: str, tmp_path: Path) -> None:
+    page = page_of(EVERY[kind], tmp_path / "new" / "folder")
+    assert not {"script", "img", "iframe", "b"} & set(page.elements)
+    assert len(set(page.ids)) == len(page.ids)
+    inner = [each for each in page.references if each != "data:,"]
+    assert [each for each in inner if each.removeprefix("#") not in page.ids] == []
+    named = re.findall(r"url\(#([^)]+)\)", page.source)
+    assert [each for each in named if each not in page.ids] == []
+    assert page.elements.count("h1") == 1
+    assert page.elements.count("figure") == page.elements.count("figcaption")
+    assert len(re.findall('role="img" aria-label="[^"]+', page.source)) == len(page.figures)
+    assert '<html lang="en">' in page.source
+    assert "#0102" not in page.source  # colours are those of the page
+    assert len(page.source) < 1_500_000
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_report_has_these_sections(kind: str, tmp_path: Path) -> None:
+    titles = page_of(EVERY[kind], tmp_path).titles
+    assert titles[2:5] == ["Gates", "Quality", "Champion and challenger"]
+    assert titles[-4:] == ["Contract", "Data", "Configuration", "Provenance"]
+
+
+def test_the_same_validation_gives_the_same_report(tmp_path: Path) -> None:
+    first = write_report(EVERY["classification"], tmp_path / "a").read_bytes()
+    assert first == write_report(EVERY["classification"], tmp_path / "b").read_bytes()
+
+
+def test_an_accepted_classifier_shows_all_it_has(tmp_path: Path) -> None:
+    page = page_of(EVERY["classification"], tmp_path)
+    assert page.titles[1] == "Accepted"
+    assert page.figures == [
+        *("difference", "confusion", "reliability", "roc", "precision-recall"),
+        *("slices", "importance", "drift"),
+    ]
+    for told in (
+        "The challenger has mean loss",
+        "accuracy 0.953 ± 0.045 (10 folds)",
+        "a0a238a0c1d1a9c9e8d2a169aee0f75f97c00000",
+        "validation.threshold 0.85",
+        "libraries.numpy 2.3.4",
+        "seed 42",
+        "petal_length number 0 to 1 cm length of petal_length",
+        "petal_length is low declared 40 0.3 0.1 to 0.5 0.2",
+        "parity skipped skipped by the configuration; REFUSED",
+    ):
+        assert told in page.text
+
+
+def test_a_refusal_is_on_top_with_its_gates(tmp_path: Path) -> None:
+    page = page_of(EVERY["regression"], tmp_path)
+    assert page.titles[1] == "REFUSED by worst_slice"
+    assert "worst_slice REFUSED x is low: mean loss 0.40 of 31 rows" in page.text
+    assert page.figures == [
+        *("difference", "predictions", "residuals", "slices", "importance", "drift")
+    ]
+    unasked = judged(replace(classification(), verdicts=()), tmp_path)
+    assert unasked.titles[1] == "REFUSED"
+    assert "No gate has judged it." in unasked.text
+
+
+def test_what_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+    page = page_of(EVERY["refused early"], tmp_path)
+    assert not page.figures
+    assert page.text.count("Not measured: a gate refused before it could be") == 2
+    assert "There is no champion to compare with" in page.text
+    assert "There is no champion whose training data" in page.text
+    bare = replace(
+        classification(), calibration=None, slices=(), comparison=None, importances={}, drift={}
+    )
+    page = judged(bare, tmp_path)
+    assert page.figures == ["confusion", "roc", "precision-recall"]
+    assert "Not compared with the champion, 0.9.0" in page.text
+    assert "Calibration: Not measured" in page.text
+    assert "No group of rows is large enough" in page.text
+
+
+def test_one_input_alone_has_no_importance(tmp_path: Path) -> None:
+    alone = replace(classification(inputs=("x",)), importances={})
+    assert "There is one input only" in judged(alone, tmp_path).text
+
+
+def test_a_transcriber_shows_what_its_package_measured(tmp_path: Path) -> None:
+    page = page_of(EVERY["speech"], tmp_path)
+    assert "word error rate 0.05" in page.text
+    assert "word error rate interval 0.03, 0.08" in page.text
+    assert "recordings are none" in page.text
+    assert "utterances" not in page.text
+
+
+def test_what_people_wrote_is_shown_as_text(tmp_path: Path) -> None:
+    page = page_of(EVERY["hostile"], tmp_path)
+    assert "<script>document.title='taken'</script> & 'more' {{ 7 * 7 }}" in page.text
+    assert "a <b>bold</b> & name" in page.titles[0]
+    assert "$\\frac{$" in page.text
+
+
+def test_many_classes_are_told_by_their_worst_pairs_and_some_curves(tmp_path: Path) -> None:
+    page = page_of(EVERY["many classes"], tmp_path)
+    assert "confusion" not in page.figures
+    assert "A matrix of 30 classes cannot be read" in page.text
+    assert "Curves of 10 of 30 classes" in page.text
+    answers = np.eye(30)[many_classes().actual]
+    report = evaluate(many_classes().spec, answers, many_classes().actual)
+    perfect = judged(replace(many_classes(), answers=answers, report=report), tmp_path)
+    assert "No row of the hold-out is predicted wrong." in perfect.text
+
+
+def test_two_classes_have_one_curve_and_one_class_alone_has_none(tmp_path: Path) -> None:
+    page = page_of(EVERY["two classes"], tmp_path)
+    assert "ROC curves; areas: yes 0." in page.source
+    one = classification(("no", "yes"))
+    actual = np.zeros(len(one.actual), int)
+    report = evaluate(one.spec, one.answers, actual)
+    text = judged(replace(one, actual=actual, report=report), tmp_path).text
+    assert "the hold-out has one class only" in text
+
+
+def test_a_class_that_the_holdout_lacks_has_no_curve(tmp_path: Path) -> None:
+    whole = classification()
+    rows = whole.actual != 2
+    answers, actual = whole.answers[rows], whole.actual[rows]
+    report = evaluate(whole.spec, answers, actual)
+    page = judged(replace(whole, answers=answers, actual=actual, report=report), tmp_path)
+    assert "Curves of 2 of 3 classes" in page.text
+
+
+def test_answers_that_are_no_numbers_leave_a_report(tmp_path: Path) -> None:
+    for whole in (classification(), regression()):
+        answers = whole.answers.copy()
+        answers[3] = np.nan
+        report = evaluate(whole.spec, answers, whole.actual)
+        calibration = calibration_of(answers, whole.actual) if whole.spec.classes else None
+        broken = replace(
+            whole,
+            answers=answers,
+            report=report,
+            calibration=calibration,
+            slices=[replace(whole.slices[0], loss=np.nan, low=np.nan, high=np.nan, p=np.nan)],
+            importances={"x": np.nan},
+            drift={"x": np.nan},
+        )
+        page = judged(broken, tmp_path)
+        assert not {"roc", "predictions", "slices", "importance", "drift"} & set(page.figures)
+        assert "too few rows" in page.text
+
+
+def test_many_rows_are_sampled_and_the_file_stays_small(tmp_path: Path) -> None:
+    page = judged(regression(20_000), tmp_path)
+    assert "2,000 of 20,000 rows are drawn." in page.text
+    assert len(page.source) < 1_500_000
+
+
+def test_wide_contracts_are_cut(tmp_path: Path) -> None:
+    names = [f"input_{number}" for number in range(150)]
+    wide = classification(inputs=names)
+    wide = replace(wide, slices=[wide.slices[0]] * 130)
+    page = judged(wide, tmp_path)
+    assert "The first 100 of 150 inputs" in page.text
+    assert "The 20 inputs of 150 that matter most" in page.text
+    assert "The 20 of 151 that moved most" in page.text
+    assert "Slices: 130, the worst first." in page.text
+    assert "The table has the first 100." in page.text
+
+
+def test_an_older_configuration_has_no_margins(tmp_path: Path) -> None:
+    page = page_of(replace(EVERY["classification"], config={"validation": None}), tmp_path)
+    assert "The dashed line is the margin" not in page.text
+    assert "seed none" in page.text
