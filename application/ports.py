@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from domain.errors import RegistryError
 from domain.evaluation.metrics import Report
 from domain.models.contract import ModelSpec
 
@@ -145,14 +148,124 @@ class Tracker(Protocol):
         """Record one run."""
 
 
+@dataclass(frozen=True)
+class ModelVersion:
+    """What the registry knows of a version.
+
+    Attributes:
+        number: its number in the registry; the newest has the highest.
+        package_version: of the package that it was made from.
+        run_id: the training run.
+        created: when it was registered, in UTC.
+        package_digest: of the package's manifest, 64 hex digits; None where none was recorded.
+        verdict: ``accepted`` or ``refused``; None where no validation has judged it.
+        figures: quality on the hold-out, by name: the run's metrics ``holdout_*``.
+    """
+
+    model_name: str
+    number: str
+    package_version: str
+    run_id: str
+    created: datetime
+    aliases: tuple[str, ...] = ()
+    package_digest: str | None = None
+    verdict: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def check_accepted(self) -> None:
+        """Only what validation has accepted may become champion.
+
+        Raises:
+            RegistryError: it was refused, or has not been judged.
+        """
+        if self.verdict != "accepted":
+            state = "was refused" if self.verdict else "has not been judged: make validate"
+            raise RegistryError(
+                f"{self.model_name} version {self.number} ({self.package_version}) {state}"
+            )
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion has done.
+
+    Attributes:
+        version: the champion now.
+        former: the champion before; None where there was none, `version` where nothing moved.
+    """
+
+    version: ModelVersion
+    former: ModelVersion | None
+
+    @property
+    def moved(self) -> bool:
+        """Whether there is another champion than before."""
+        return self.former is None or self.former.number != self.version.number
+
+
 class Registry(Protocol):
     """The record of versions and their aliases."""
 
     def package_of(self, model_name: str, alias: str) -> Path:
         """Folder of the package that an alias points to; RegistryError where there is none."""
 
-    def promote(self, model_name: str, package_version: str) -> RegisteredVersion:
-        """Point ``champion`` to the version that was made from this package."""
+    def find(self, model_name: str, which: str) -> ModelVersion:
+        """A version by its number, an alias, its package's version or its run; RegistryError
+        where there is none."""
+
+    def versions(self, model_name: str) -> list[ModelVersion]:
+        """All versions, newest first; none of a model that was never registered."""
+
+    def record_verdict(self, version: ModelVersion, verdict: str, folder: Path) -> None:
+        """Keep what validation said, ``accepted`` or ``refused``, with the files of a folder."""
+
+    def promote(self, model_name: str, package_version: str) -> Promotion:
+        """Point ``champion`` to the version that was made from this package, and ``previous`` to
+        the former champion; RegistryError where it was not accepted, or its package is gone."""
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Held while aliases move or packages are removed: by one process on this machine, and
+        again by who holds it."""
+
+    def note_ledger(self, model_name: str, head: str) -> None:
+        """Keep the hash of the ledger's latest entry, where a cut ledger cannot take it along."""
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One entry of the ledger.
+
+    Attributes:
+        at: when, in UTC.
+        who: the user, or who started the run of CI.
+        event: ``train``, ``verdict``, ``promote``, ``rollback``, ``deploy`` or ``stop``.
+        version: of the model's package.
+        details: further facts; ``env`` where an environment was changed, not the registry.
+        previous: hash of the entry before; 64 zeros in the first.
+        hash: of all the others, 64 hex digits.
+    """
+
+    number: int
+    at: datetime
+    who: str
+    event: str
+    model_name: str
+    version: str
+    details: Mapping[str, str | float | None]
+    previous: str
+    hash: str
+
+
+class Ledger(Protocol):
+    """Who did what, and when; nothing that is written is changed again."""
+
+    def append(
+        self, event: str, model_name: str, version: str, **details: str | float | None
+    ) -> LedgerEntry:
+        """Add an entry: what happened, to which model and to which version of its package."""
+
+    def entries(self) -> list[LedgerEntry]:
+        """All entries, oldest first; RegistryError where one was changed, removed or moved."""
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,12 @@ class Settings(BaseSettings):
     bento_home: Path = Field(Path(".bentoml"), validation_alias="BENTOML_HOME")
     receipts_dir: Path = Field(Path("build"), validation_alias="RECEIPTS_DIR")
     releases_dir: Path = Field(Path(".releases"), validation_alias="RELEASES_DIR")
+    ledger: Path = Field(Path("ledger.jsonl"), validation_alias="LEDGER")
     prediction_log_url: str | None = Field(None, validation_alias="PREDICTION_LOG_URL")
     whisper_model: str | None = Field(None, validation_alias="WHISPER_MODEL")
     whisper_download: bool = Field(False, validation_alias="WHISPER_DOWNLOAD")
 
-    @field_validator("packages_dir", "bento_home", "receipts_dir", "releases_dir")
+    @field_validator("packages_dir", "bento_home", "receipts_dir", "releases_dir", "ledger")
     @classmethod
     def _from_root(cls, path: Path) -> Path:
         return ROOT / path

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -19,9 +21,12 @@ from application.ports import (
     CurveReport,
     FigureData,
     LabelledPrediction,
+    LedgerEntry,
     LiveErrors,
     LoggedPrediction,
     Model,
+    ModelVersion,
+    Promotion,
     RegisteredVersion,
     Traffic,
     TrainingRecord,
@@ -36,6 +41,7 @@ from domain.models.contract import ModelSpec
 SETOSA = (5.1, 3.5, 1.4, 0.2)
 VERSICOLOR = (6.4, 3.2, 4.5, 1.5)
 VIRGINICA = (6.3, 3.3, 6.0, 2.5)
+MORNING = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
 
 class FakeClassifier:
@@ -172,24 +178,129 @@ class FakeRegistry:
 
     Args:
         journal: what was done, in order; may be shared with other fakes.
+
+    Attributes:
+        packages: folder of a package, by model and its version; the version where none is given.
+        reports: folder of what validation left, by model and version of the package.
+        heads: what was noted of the ledger, by model.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
         self.packages: dict[tuple[str, str], Path] = {}
+        self.reports: dict[tuple[str, str], Path] = {}
+        self.heads: dict[str, str] = {}
         self.journal = [] if journal is None else journal
+        self._versions: dict[str, list[ModelVersion]] = {}
+
+    def add(
+        self, model_name: str, package_version: str, *aliases: str, verdict: str | None = None
+    ) -> ModelVersion:
+        """Register a version; its number is one more than that of the one before."""
+        known = self._versions.setdefault(model_name, [])
+        number = len(known) + 1
+        version = ModelVersion(
+            model_name,
+            str(number),
+            package_version,
+            f"run-{number}",
+            MORNING + timedelta(hours=number),
+            verdict=verdict,
+        )
+        known.append(version)
+        for alias in aliases:
+            self._point(model_name, alias, version)
+        return self.find(model_name, version.number)
 
     def package_of(self, model_name: str, alias: str) -> Path:
         """Folder of the package that an alias points to."""
-        try:
-            return self.packages[model_name, alias]
-        except KeyError as error:
-            raise RegistryError(f"{model_name} has no {alias} in the registry") from error
+        for version in self.versions(model_name):
+            if alias in version.aliases:
+                package = version.package_version
+                return self.packages.get((model_name, package), Path(package))
+        raise RegistryError(f"{model_name} has no {alias} in the registry")
 
-    def promote(self, model_name: str, package_version: str) -> RegisteredVersion:
+    def find(self, model_name: str, which: str) -> ModelVersion:
+        """A version by its number, an alias, its package's version or its run."""
+        for version in self.versions(model_name):
+            if which in (version.number, version.package_version, version.run_id, *version.aliases):
+                return version
+        raise RegistryError(f"{model_name} has no {which} in the registry")
+
+    def versions(self, model_name: str) -> list[ModelVersion]:
+        """All versions, newest first."""
+        return self._versions.get(model_name, [])[::-1]
+
+    def record_verdict(self, version: ModelVersion, verdict: str, folder: Path) -> None:
+        """Keep the verdict, and where its files lie."""
+        self.reports[version.model_name, version.package_version] = folder
+        self._replace(replace(self.find(version.model_name, version.number), verdict=verdict))
+        self.journal.append(f"{verdict} {version.model_name} {version.package_version}")
+
+    def promote(self, model_name: str, package_version: str) -> Promotion:
         """Point ``champion`` to a version."""
-        self.packages[model_name, "champion"] = Path(package_version)
+        version = self.find(model_name, package_version)
+        former = next((v for v in self.versions(model_name) if "champion" in v.aliases), None)
+        if former == version:
+            return Promotion(version, version)
+        version.check_accepted()
+        if former:
+            self._point(model_name, "previous", former)
+        self._point(model_name, "champion", self.find(model_name, version.number))
         self.journal.append(f"promoted {model_name} {package_version}")
-        return RegisteredVersion(model_name, "7", "run-7")
+        return Promotion(self.find(model_name, version.number), former)
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Nobody else is here."""
+        return nullcontext()
+
+    def note_ledger(self, model_name: str, head: str) -> None:
+        """Keep the hash."""
+        self.heads[model_name] = head
+
+    def _point(self, model_name: str, alias: str, to: ModelVersion) -> None:
+        for version in self.versions(model_name):
+            others = {name for name in version.aliases if name != alias}
+            aliases = others | {alias} if version.number == to.number else others
+            self._replace(replace(version, aliases=tuple(sorted(aliases))))
+
+    def _replace(self, version: ModelVersion) -> None:
+        self._versions[version.model_name][int(version.number) - 1] = version
+
+
+class FakeLedger:
+    """Entries in memory, a minute apart; the hash of an entry is its number.
+
+    Args:
+        journal: what was done, in order; may be shared with other fakes.
+    """
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.journal = [] if journal is None else journal
+        self._entries: list[LedgerEntry] = []
+
+    def append(
+        self, event: str, model_name: str, version: str, **details: str | float | None
+    ) -> LedgerEntry:
+        """Add an entry."""
+        number = len(self._entries) + 1
+        entry = LedgerEntry(
+            number,
+            MORNING + timedelta(minutes=number),
+            "somebody",
+            event,
+            model_name,
+            version,
+            details,
+            str(number - 1),
+            str(number),
+        )
+        self._entries.append(entry)
+        self.journal.append(f"noted {event} {model_name} {version}")
+        return entry
+
+    def entries(self) -> list[LedgerEntry]:
+        """All entries, oldest first."""
+        return list(self._entries)
 
 
 @dataclass

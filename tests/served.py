@@ -44,6 +44,7 @@ class Home:
             "BENTOML_HOME": str(self.folder / "bentoml"),
             "RECEIPTS_DIR": str(self.receipts.parent),
             "RELEASES_DIR": str(self.folder / "releases"),
+            "LEDGER": str(self.folder / "ledger.jsonl"),
         }
 
     @property

@@ -15,7 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from application.inference.predictor import check_golden
 from domain.errors import DeploymentError, MlopsError, PackageError
 from domain.models.contract import ModelSpec
 from infrastructure.compute.receipts import write_receipt
+from infrastructure.registry.ledger import FileLedger
 from shared.console import fail, show_step
 from shared.settings import Settings
 
@@ -228,6 +230,21 @@ class LocalEnvironment:
                 shutil.rmtree(place)
 
 
+def deployed_in(folder: Path) -> Iterator[tuple[str, Release, bool]]:
+    """Every release that an environment serves or would go back to.
+
+    Args:
+        folder: where the environments lie.
+
+    Returns:
+        The environment's name, the release, and whether it is the one that takes the traffic.
+    """
+    for path in sorted((*folder.glob("*/current.json"), *folder.glob("*/previous.json"))):
+        release = _read_release(path)
+        if release:
+            yield path.parent.name, release, path.name == "current.json"
+
+
 def _same_bento(one: Path, other: Path) -> bool:
     """Whether two exported Bentos come from one build: its time stands in the description."""
     return (one / "bento.yaml").read_bytes() == (other / "bento.yaml").read_bytes()
@@ -422,11 +439,13 @@ def _act(options: argparse.Namespace) -> None:
                 raise DeploymentError("name the receipt of bento-build with --bento")
             built = json.loads(options.bento.read_text(encoding="utf-8"))
             bento = options.bento.parent / "bento"
-            release = environment.deploy(
-                bento, built["version"], built["bento_tag"], options.workers, log_url
-            )
+            with _entered(options, settings.ledger, environment):
+                release = environment.deploy(
+                    bento, built["version"], built["bento_tag"], options.workers, log_url
+                )
         case "rollback":
-            release = environment.rollback(options.workers, log_url)
+            with _entered(options, settings.ledger, environment):
+                release = environment.rollback(options.workers, log_url)
         case "smoke":
             show_step("smoke", f"{options.env} answers right, version {environment.smoke()}")
             return
@@ -434,11 +453,35 @@ def _act(options: argparse.Namespace) -> None:
             _show_status(settings.releases_dir)
             return
         case _:
-            stopped = environment.stop()
+            with _entered(options, settings.ledger, environment):
+                stopped = environment.stop()
             show_step("stopped" if stopped else "nothing", f"in {options.env}")
             return
     if options.receipt:
         write_receipt(options.receipt, env=options.env, **asdict(release))
+
+
+@contextmanager
+def _entered(
+    options: argparse.Namespace, ledger: Path, environment: LocalEnvironment
+) -> Iterator[None]:
+    """Enter into the ledger what becomes of the environment, failed or not; nothing where it stays
+    as it was."""
+    before = environment.current()
+    try:
+        yield
+    finally:
+        after = environment.current()
+        changed = after or before
+        if changed and after != before:
+            FileLedger(ledger).append(
+                options.action if after else "stop",
+                changed.bento_tag.partition(":")[0],
+                changed.version,
+                env=options.env,
+                port=options.port if after else None,
+                bento_tag=changed.bento_tag,
+            )
 
 
 def _show_status(releases: Path) -> None:

@@ -39,6 +39,15 @@ def add_package(
     return str(model.tag)
 
 
+def add_accepted(package: ModelPackage, model_name: str) -> str:
+    """Put an accepted package into the model store, labelled with its quality; its tag."""
+    figures = package.read_json("metrics.json")
+    measure = figures.get("measure")
+    quality = {measure: f"{figures[f'holdout_{measure}']:.4f}"} if measure else {}
+    labels = {"owner": "mlops-template", "stage": "accepted", **quality}
+    return add_package(package.folder, model_name, labels, {"package_version": package.version})
+
+
 def stored_package(tag: str) -> ModelPackage:
     """A package in the model store, its digests compared.
 

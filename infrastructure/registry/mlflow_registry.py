@@ -1,15 +1,26 @@
 """The MLflow registry as the record of versions and aliases."""
 
+# pylint: disable=import-outside-toplevel  # MLflow is slow to import
+
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from application.ports import RegisteredVersion
+from application.ports import ModelVersion, Promotion
 from domain.errors import RegistryError
+from infrastructure.registry.lock import held
 from infrastructure.tracking.mlflow_tracker import open_client
 
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
+LOCK_SECONDS = 300.0  # a promotion takes a second, a collection as long as its files are large
+_PACKAGE, _REMOVED, _HEAD = "package_version", "package_removed", "ledger_head"
 
 
 @dataclass(frozen=True)
@@ -30,37 +41,172 @@ class MlflowRegistry:
         Raises:
             RegistryError: there is no such model or alias.
         """
-        # pylint: disable-next=import-outside-toplevel  # slow to import
         from mlflow.exceptions import MlflowException
 
         try:
             found = open_client(self.uri).get_model_version_by_alias(model_name, alias)
         except MlflowException as error:
             raise RegistryError(f"{model_name} has no {alias} in the registry") from error
-        return self.packages_dir / model_name / found.tags["package_version"]
+        return self.packages_dir / model_name / found.tags[_PACKAGE]
 
-    def promote(self, model_name: str, package_version: str) -> RegisteredVersion:
-        """Point ``champion`` to the version made from this package, ``previous`` to the former one.
+    def folder_of(self, version: ModelVersion) -> Path:
+        """Folder of the package of a version.
 
         Raises:
-            RegistryError: no version was made from this package.
+            RegistryError: it is gone.
         """
-        # pylint: disable-next=import-outside-toplevel  # slow to import
-        from mlflow.exceptions import MlflowException
+        folder = self.packages_dir / version.model_name / version.package_version
+        if not folder.is_dir():
+            raise RegistryError(
+                f"the package of {version.model_name} version {version.number} is gone: "
+                f"{folder} is not there; train again"
+            )
+        return folder
 
+    def model_names(self) -> list[str]:
+        """Every registered model, sorted."""
+        return sorted(model.name for model in _all(open_client(self.uri).search_registered_models))
+
+    def find(self, model_name: str, which: str) -> ModelVersion:
+        """A version by its number, an alias, its package's version or its run.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        for version in self.versions(model_name):
+            if which in (version.number, version.package_version, version.run_id, *version.aliases):
+                return version
+        raise RegistryError(f"{model_name} has no {which} in the registry")
+
+    def versions(self, model_name: str) -> list[ModelVersion]:
+        """All versions, newest first; none of a model that was never registered.
+
+        Versions that were registered by something else have no package, and are left out.
+        """
         client = open_client(self.uri)
-        versions = client.search_model_versions(
-            f"name = '{model_name}' and tags.package_version = '{package_version}'"
-        )
-        if not versions:
-            raise RegistryError(f"{model_name} has no version made from package {package_version}")
-        version = versions[0]
-        try:
-            former = client.get_model_version_by_alias(model_name, CHAMPION).version
-        except MlflowException:
-            former = None
-        if former != version.version:
-            client.set_registered_model_alias(model_name, CHAMPION, version.version)
+        aliases = _aliases(client, model_name)
+        found = _all(client.search_model_versions, filter_string=f"name = '{model_name}'")
+        found.sort(key=lambda item: int(item.version), reverse=True)
+        return [_read(client, item, aliases) for item in found if _PACKAGE in item.tags]
+
+    def record_verdict(self, version: ModelVersion, verdict: str, folder: Path) -> None:
+        """Keep what validation said, ``accepted`` or ``refused``: as a tag, and the files of a
+        folder as artifacts ``validation`` of the run. The tag comes last: it says that they are
+        there."""
+        client = open_client(self.uri)
+        client.log_artifacts(version.run_id, str(folder), "validation")
+        _tag(client, version, "verdict_at", _now())
+        _tag(client, version, "verdict", verdict)
+
+    def promote(self, model_name: str, package_version: str) -> Promotion:
+        """Point ``champion`` to the version made from this package, ``previous`` to the former one.
+
+        MLflow moves one alias at a time. ``previous`` moves first: whenever this is broken off,
+        there is one champion, and the former one has an alias. On one machine promotions wait for
+        each other. On several machines with one tracking server they do not: each alias still
+        points to one version, but ``previous`` may name the champion before the last.
+
+        Raises:
+            RegistryError: no version was made from this package, it was not accepted, or its
+                package is gone; nothing has been moved.
+        """
+        with self.alone():
+            versions = self.versions(model_name)
+            version = next((v for v in versions if v.package_version == package_version), None)
+            former = next((v for v in versions if CHAMPION in v.aliases), None)
+            if version is None:
+                raise RegistryError(
+                    f"{model_name} has no version made from package {package_version}"
+                )
+            if version == former:
+                return Promotion(version, former)
+            version.check_accepted()
+            self.folder_of(version)
+            client = open_client(self.uri)
             if former:
-                client.set_registered_model_alias(model_name, PREVIOUS, former)
-        return RegisteredVersion(model_name, str(version.version), str(version.run_id))
+                client.set_registered_model_alias(model_name, PREVIOUS, former.number)
+            client.set_registered_model_alias(model_name, CHAMPION, version.number)
+            return Promotion(self.find(model_name, version.number), former)
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Held while aliases move or packages are removed: by one process on this machine.
+
+        Raises:
+            RegistryError: another process held it for too long.
+        """
+        lock = self.packages_dir.with_name(f".{self.packages_dir.name}.lock")
+        return held(lock, LOCK_SECONDS)
+
+    def note_ledger(self, model_name: str, head: str) -> None:
+        """Keep the hash of the ledger's latest entry as a tag of the model."""
+        open_client(self.uri).set_registered_model_tag(model_name, _HEAD, head)
+
+    def noted_ledger(self, model_name: str) -> str | None:
+        """What was last noted of the ledger."""
+        tags: dict[str, str] = open_client(self.uri).get_registered_model(model_name).tags
+        return tags.get(_HEAD)
+
+    def record_removal(self, version: ModelVersion) -> None:
+        """Keep that the package of a version was removed, and when; the record of it stays."""
+        _tag(open_client(self.uri), version, _REMOVED, _now())
+
+
+def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
+    """Number of the version that each alias points to."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        aliases = client.get_registered_model(model_name).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return {alias: str(number) for alias, number in aliases.items()}
+
+
+def _read(client: MlflowClient, found: Any, aliases: dict[str, str]) -> ModelVersion:
+    number = str(found.version)
+    return ModelVersion(
+        found.name,
+        number,
+        found.tags[_PACKAGE],
+        found.run_id,
+        datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        tuple(sorted(alias for alias, to in aliases.items() if to == number)),
+        found.tags.get("package_digest"),
+        found.tags.get("verdict"),
+        _figures(client, found.run_id),
+    )
+
+
+def _figures(client: MlflowClient, run_id: str) -> dict[str, float]:
+    """What the run has measured on the hold-out; nothing where `mlflow gc` has removed the run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        metrics = client.get_run(run_id).data.metrics
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return {name: value for name, value in metrics.items() if name.startswith("holdout_")}
+
+
+def _tag(client: MlflowClient, version: ModelVersion, name: str, value: str) -> None:
+    client.set_model_version_tag(version.model_name, version.number, name, value)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _all(search: Any, **arguments: str) -> list[Any]:
+    """Every page of a search."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = search(**arguments, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found

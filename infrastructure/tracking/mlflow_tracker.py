@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from application.ports import RegisteredVersion, TrainingRecord
 from domain.models.contract import Category, Input, ModelSpec, Number, Tensor, Text, as_word
+from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking.mlflow_import import import_mlflow
+from shared.digests import sha256_of
 from shared.paths import ROOT
 
 if TYPE_CHECKING:
@@ -152,7 +154,10 @@ class MlflowTracker:
             source=source,
             run_id=run_id,
             model_id=model_id,
-            tags={"package_version": record.package_version},
+            tags={
+                "package_version": record.package_version,
+                "package_digest": sha256_of(record.package / MANIFEST),
+            },
         )
         client.set_registered_model_alias(record.model_name, "candidate", registered.version)
         return registered.version

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.artifacts import download_artifacts
 
 from domain.errors import RegistryError
-from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOUS, MlflowRegistry
+from infrastructure.tracking.mlflow_tracker import open_client
+from shared.digests import sha256_of
 
 
 @dataclass
@@ -32,15 +38,24 @@ class Model:
 
     def promote(self, version: str) -> str:
         """Make a package the champion; its version in the registry."""
-        return self.registry.promote(self.name, version).version
+        return self.registry.promote(self.name, version).version.number
 
 
 @pytest.fixture(name="model")
 def _model(tracking: Any, request: pytest.FixtureRequest) -> Model:
     name = request.node.name.removeprefix("test_")
+    registry = MlflowRegistry(tracking.uri, tracking.packages_dir)
     for version in ("1.0.0-a", "1.0.0-b"):
         tracking.record(name, version)
-    return Model(name, MlflowRegistry(tracking.uri, tracking.packages_dir))
+        judge(registry, name, version, "accepted")
+    return Model(name, registry)
+
+
+def judge(registry: MlflowRegistry, name: str, version: str, verdict: str) -> None:
+    """Record a verdict, with one file."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "verdicts.json").write_text(f'["{verdict}"]', encoding="utf-8")
+        registry.record_verdict(registry.find(name, version), verdict, Path(folder))
 
 
 def test_an_alias_leads_to_the_folder_of_its_package(model: Model) -> None:
@@ -91,9 +106,112 @@ def test_the_previous_champion_can_be_promoted_again(model: Model) -> None:
     assert model.aliases()[PREVIOUS] == "1.0.0-b"
 
 
-def test_a_promoted_version_names_its_training_run(model: Model, tracking: Any) -> None:
-    _, registered = tracking.record(model.name, "1.0.0-c")
-    assert model.registry.promote(model.name, "1.0.0-c") == registered
+def test_a_promotion_tells_the_champion_and_the_former_one(model: Model) -> None:
+    first = model.registry.promote(model.name, "1.0.0-a")
+    assert (first.version.number, first.version.aliases, first.former) == ("1", (CHAMPION,), None)
+    second = model.registry.promote(model.name, "1.0.0-b")
+    assert second.moved and second.former == first.version
+    assert second.version == model.registry.find(model.name, CHAMPION)
+    again = model.registry.promote(model.name, "1.0.0-b")
+    assert not again.moved and again.former == again.version
+
+
+def test_a_version_that_nobody_has_judged_is_not_promoted(model: Model, tracking: Any) -> None:
+    tracking.record(model.name, "1.0.0-c")
+    with pytest.raises(RegistryError, match="version 3 .* has not been judged: make validate"):
+        model.promote("1.0.0-c")
+    assert CHAMPION not in model.aliases()
+
+
+def test_a_version_that_was_refused_is_not_promoted(model: Model) -> None:
+    model.promote("1.0.0-a")
+    judge(model.registry, model.name, "1.0.0-b", "refused")
+    with pytest.raises(RegistryError, match="version 2 .* was refused"):
+        model.promote("1.0.0-b")
+    assert model.aliases() == {CANDIDATE: "1.0.0-b", CHAMPION: "1.0.0-a"}
+
+
+def test_a_version_whose_package_is_gone_is_not_promoted(model: Model, tracking: Any) -> None:
+    model.promote("1.0.0-a")
+    shutil.rmtree(tracking.packages_dir / model.name / "1.0.0-b")
+    with pytest.raises(RegistryError, match="the package of .* version 2 is gone"):
+        model.promote("1.0.0-b")
+    assert PREVIOUS not in model.aliases()
+
+
+def test_a_promotion_that_breaks_off_leaves_the_champion(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.promote("1.0.0-a")
+    client = type(open_client(model.registry.uri))
+    set_alias = client.set_registered_model_alias
+
+    def break_off(self: Any, name: str, alias: str, version: str) -> None:
+        if alias == CHAMPION:
+            raise KeyboardInterrupt
+        set_alias(self, name, alias, version)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "set_registered_model_alias", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            model.promote("1.0.0-b")
+    assert model.aliases() == {CANDIDATE: "1.0.0-b", CHAMPION: "1.0.0-a", PREVIOUS: "1.0.0-a"}
+    model.promote("1.0.0-b")
+    assert model.aliases()[CHAMPION] == "1.0.0-b"
+    assert model.aliases()[PREVIOUS] == "1.0.0-a"
+
+
+def test_a_version_tells_all_that_the_registry_knows_of_it(model: Model) -> None:
+    version = model.registry.find(model.name, "1.0.0-b")
+    assert (version.model_name, version.number, version.aliases) == (model.name, "2", (CANDIDATE,))
+    assert version.verdict == "accepted"
+    assert version.figures == {"holdout_accuracy": 0.9}
+    assert version.package_digest == sha256_of(model.registry.folder_of(version) / MANIFEST)
+    assert abs((datetime.now(UTC) - version.created).total_seconds()) < 3600
+
+
+def test_a_version_is_found_by_number_alias_package_and_run(model: Model) -> None:
+    version = model.registry.find(model.name, "1.0.0-b")
+    for which in ("2", CANDIDATE, version.run_id):
+        assert model.registry.find(model.name, which) == version
+    with pytest.raises(RegistryError, match=f"{model.name} has no 3 in the registry"):
+        model.registry.find(model.name, "3")
+
+
+def test_versions_are_listed_newest_first_and_those_of_others_left_out(
+    model: Model, tracking: Any
+) -> None:
+    for number in range(3, 12):
+        tracking.record(model.name, f"1.0.0-{number}")
+    open_client(tracking.uri).create_model_version(model.name, "somewhere/else")
+    numbers = [int(version.number) for version in model.registry.versions(model.name)]
+    assert numbers == list(range(11, 0, -1))
+    assert model.registry.versions("never_registered") == []
+    assert model.name in model.registry.model_names()
+
+
+def test_a_verdict_and_its_files_are_kept_with_the_run(model: Model, tmp_path: Path) -> None:
+    judge(model.registry, model.name, "1.0.0-a", "refused")
+    version = model.registry.find(model.name, "1.0.0-a")
+    assert version.verdict == "refused"
+    kept = download_artifacts(
+        run_id=version.run_id, artifact_path="validation", dst_path=str(tmp_path)
+    )
+    assert (Path(kept) / "verdicts.json").read_text("utf-8") == '["refused"]'
+
+
+def test_the_head_of_the_ledger_and_a_removal_are_noted(model: Model, tracking: Any) -> None:
+    assert model.registry.noted_ledger(model.name) is None
+    model.registry.note_ledger(model.name, "ab" * 32)
+    assert model.registry.noted_ledger(model.name) == "ab" * 32
+    model.registry.record_removal(model.registry.find(model.name, "1"))
+    tags = open_client(tracking.uri).get_model_version(model.name, "1").tags
+    assert datetime.fromisoformat(tags["package_removed"]).tzinfo
+
+
+def test_who_holds_the_lock_can_promote(model: Model) -> None:
+    with model.registry.alone():
+        assert model.promote("1.0.0-a") == "1"
 
 
 @pytest.mark.parametrize("version", ["1.0.0-z", "1.0.0", ""])

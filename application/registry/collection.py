@@ -1,0 +1,86 @@
+"""What of the packages and Bentos that lie on this machine nothing needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from application.ports import ModelVersion
+
+SETTLED = timedelta(days=1)  # younger than that, it may belong to a training that runs now
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Something that takes space.
+
+    Attributes:
+        kind: ``package``, ``draft`` (a package whose training broke off), ``model`` or ``bento``
+            (both in the Bento store).
+        modified: when it was last written to.
+    """
+
+    kind: str
+    model_name: str
+    version: str
+    path: Path
+    size: int
+    modified: datetime
+
+
+def needed_versions(
+    versions: Sequence[ModelVersion], deployed: Collection[str], keep: int, now: datetime
+) -> set[str]:
+    """Versions of packages of one model that something needs: an alias, a deployment, being one of
+    the newest, or that a promotion may still come: it is newer than the champion, and accepted or
+    not judged within a day.
+
+    Args:
+        versions: all that the registry knows, newest first.
+        deployed: versions of packages that an environment serves, or would go back to.
+        keep: how many of the newest.
+    """
+    champion = next((int(v.number) for v in versions if "champion" in v.aliases), 0)
+    needed = {version.package_version for version in versions[:keep]} | set(deployed)
+    for version in versions:
+        fresh = version.verdict is None and now - version.created < SETTLED
+        waits = int(version.number) > champion and (version.verdict == "accepted" or fresh)
+        if version.aliases or waits:
+            needed.add(version.package_version)
+    return needed
+
+
+def superfluous(
+    stored: Iterable[Stored],
+    versions: Mapping[str, Sequence[ModelVersion]],
+    deployed: Collection[tuple[str, str]],
+    keep: int,
+    now: datetime,
+) -> list[Stored]:
+    """What nothing needs, of all that is stored.
+
+    A model that the registry does not know at all is left alone: it may be another registry's.
+    What the registry does not know of a model that it knows must be a day old.
+
+    Args:
+        versions: of each registered model, newest first.
+        deployed: names of models and versions of packages that environments need.
+        keep: how many of the newest versions of each model stay.
+    """
+    serving = {name: {v for model, v in deployed if model == name} for name in versions}
+    needed = {
+        name: needed_versions(known, serving[name], keep, now) for name, known in versions.items()
+    }
+
+    def unneeded(item: Stored) -> bool:
+        if not versions.get(item.model_name):
+            return False
+        settled = now - item.modified >= SETTLED
+        if item.kind == "draft":
+            return settled
+        known = {version.package_version for version in versions[item.model_name]}
+        return item.version not in needed[item.model_name] and (item.version in known or settled)
+
+    return [item for item in stored if unneeded(item)]

@@ -1,0 +1,137 @@
+"""Make a version the champion, or an earlier one again, and say what that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from application.ports import Ledger, ModelVersion, Promotion, Registry
+from domain.errors import RegistryError
+
+
+class ComparedPackage(Protocol):
+    """What is read of a package to say what another champion changes."""
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the package."""
+
+
+def newest_accepted(versions: Sequence[ModelVersion], model_name: str) -> ModelVersion:
+    """The newest of all versions, newest first, that validation has accepted.
+
+    Raises:
+        RegistryError: it has accepted none.
+    """
+    for version in versions:
+        if version.verdict == "accepted":
+            return version
+    raise RegistryError(f"{model_name} has no accepted version: make train, then make validate")
+
+
+def version_before(registry: Registry, model_name: str) -> ModelVersion:
+    """The champion before this one, to go back to.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    try:
+        former = registry.find(model_name, "previous")
+    except RegistryError as error:
+        raise RegistryError(
+            f"{model_name} has no previous champion to go back to: name a VERSION of make registry"
+        ) from error
+    if "champion" in former.aliases:  # a promotion was broken off between its two aliases
+        raise RegistryError(
+            f"{model_name} version {former.number} is previous and champion: name the VERSION to "
+            "go back to, of make registry"
+        )
+    return former
+
+
+def promote(
+    registry: Registry,
+    ledger: Ledger,
+    version: ModelVersion,
+    store: Callable[[], object],
+    event: str = "promote",
+) -> Promotion:
+    """Put an accepted version into the model store, make it the champion and enter that into the
+    ledger; all while no other promotion goes on, so that the ledger has their order.
+
+    The store comes first: a champion that is not in the store could not be built.
+
+    Args:
+        store: puts its package into the model store, where it is not there yet.
+        event: ``promote`` or ``rollback``.
+
+    Raises:
+        RegistryError: it was not accepted, or its package is gone; nothing has been moved.
+    """
+    version.check_accepted()
+    with registry.alone():
+        store()
+        promotion = registry.promote(version.model_name, version.package_version)
+        if promotion.moved:
+            former = promotion.former
+            entry = ledger.append(
+                event,
+                version.model_name,
+                version.package_version,
+                number=version.number,
+                former=former.package_version if former else None,
+            )
+            registry.note_ledger(version.model_name, entry.hash)
+    return promotion
+
+
+def differences(before: ComparedPackage, after: ComparedPackage) -> list[tuple[str, str]]:
+    """What another champion changes: pairs of what it is about, and the values before and after.
+
+    Figures of the hold-out and keys of the configuration, as ``model.max_depth``, that differ;
+    data, commit and contract.
+    """
+    old, new = (package.read_json("metrics.json") for package in (before, after))
+    was, now = (package.read_json("provenance.json") for package in (before, after))
+    contracts = [package.read_json("contract.json") for package in (before, after)]
+    configs = [dict(_dotted(provenance.get("config", {}))) for provenance in (was, now)]
+    return [
+        *(("quality", line) for line in _changed(_quality(old), _quality(new))),
+        *(("config", line) for line in _changed(*configs)),
+        ("data", _told(_fingerprint(was), _fingerprint(now))),
+        ("commit", _told(was.get("git_commit"), now.get("git_commit"))),
+        ("contract", "the same" if contracts[0] == contracts[1] else "changed"),
+    ]
+
+
+def _quality(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: f"{value:.4g}"
+        for name, value in metrics.items()
+        if name.startswith("holdout_") and isinstance(value, float)
+    }
+
+
+def _fingerprint(provenance: Mapping[str, Any]) -> Any:
+    return provenance.get("data", {}).get("fingerprint")
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    names = sorted(before.keys() | after.keys())
+    values = [(name, before.get(name), after.get(name)) for name in names]
+    changed = [f"{name} {_told(old, new)}" for name, old, new in values if old != new]
+    return changed or ["the same"]
+
+
+def _told(before: Any, after: Any) -> str:
+    if before == after:
+        return f"the same, {after}"
+    old, new = ("none" if value is None else value for value in (before, after))
+    return f"{old} → {new}"

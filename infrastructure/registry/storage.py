@@ -1,0 +1,55 @@
+"""What takes space on this machine: packages, drafts, models and Bentos of the Bento store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from application.registry.collection import Stored
+
+_DRAFT = ".draft"
+
+
+def stored_in(packages_dir: Path, bento_home: Path) -> Iterator[Stored]:
+    """All that lies there."""
+    for path in _folders(packages_dir):
+        draft = path.name.startswith(".") and path.name.endswith(_DRAFT)
+        if draft or not path.name.startswith("."):
+            version = path.name.removeprefix(".").removesuffix(_DRAFT) if draft else path.name
+            yield _stored("draft" if draft else "package", path, version)
+    for kind in ("model", "bento"):
+        for path in _folders(bento_home / f"{kind}s"):
+            yield _stored(kind, path, path.name)
+
+
+def remove(item: Stored) -> None:
+    """Remove it: a package becomes a draft first, so that it is there whole or not at all.
+
+    BentoML reads BENTOML_HOME when it is imported: set it in the environment before.
+    """
+    match item.kind:
+        case "model":
+            import bentoml  # pylint: disable=import-outside-toplevel  # slow to import
+
+            bentoml.models.delete(f"{item.model_name}:{item.version}")
+        case "bento":
+            import bentoml  # pylint: disable=import-outside-toplevel  # slow to import
+
+            bentoml.delete(f"{item.model_name}:{item.version}")
+        case "package":
+            shutil.rmtree(item.path.rename(item.path.with_name(f".{item.version}{_DRAFT}")))
+        case _:
+            shutil.rmtree(item.path)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    yield from sorted(path for path in folder.glob("*/*") if path.is_dir())
+
+
+def _stored(kind: str, path: Path, version: str) -> Stored:
+    stats = [file.lstat() for file in (path, *path.rglob("*"))]
+    newest = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
+    size = sum(stat.st_size for stat in stats)
+    return Stored(kind, path.parent.name, version, path, size, newest)

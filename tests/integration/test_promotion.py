@@ -1,0 +1,191 @@
+"""Promotion, rollback and collection as their users run them, and many promotions at once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.mlflow_registry import CHAMPION, PREVIOUS, MlflowRegistry
+from shared.paths import ROOT
+from tests.served import Home
+
+NAME = "iris_classifier_pipeline"
+PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
+CONFIG = ROOT / "application/training/configs/iris_config.json"
+TREES = (20, 30, 40)
+ROUNDS, PROCESSES = 12, 3
+
+PROMOTER = f"""
+import random, sys
+from application.registry.promotion import promote
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from shared.settings import Settings
+
+settings, chance = Settings(), random.Random(int(sys.argv[1]))
+registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+for _ in range({ROUNDS}):
+    version = registry.find("{NAME}", chance.choice("123"))
+    promote(registry, FileLedger(settings.ledger), version, lambda: None)
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A home with three accepted versions of iris, none of which is the champion."""
+
+    home: Home
+
+    @property
+    def registry(self) -> MlflowRegistry:
+        """Its registry."""
+        return MlflowRegistry(
+            self.home.environment["MLFLOW_TRACKING_URI"], self.home.folder / "packages"
+        )
+
+    @property
+    def ledger(self) -> FileLedger:
+        """Its ledger."""
+        return FileLedger(self.home.folder / "ledger.jsonl")
+
+    def receipt(self) -> tuple[str, str]:
+        """Version and tag of the model that is built and run next."""
+        receipt = json.loads((self.home.receipts / "validate.json").read_text("utf-8"))
+        return receipt["version"], receipt["model_tag"]
+
+    def aliases(self) -> dict[str, str]:
+        """The number of the version that each alias points to."""
+        versions = self.registry.versions(NAME)
+        return {alias: version.number for version in versions for alias in version.aliases}
+
+    def make(self, *arguments: str) -> str:
+        """What make says."""
+        done = self.home.make(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def moves(self) -> list[tuple[str, str | float | None, str]]:
+        """Event, former and new champion of the entries of promotions."""
+        return [
+            (entry.event, entry.details["former"], entry.version)
+            for entry in self.ledger.entries()
+            if entry.event in ("promote", "rollback")
+        ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _uri_is_put_back() -> Iterator[None]:
+    """MLflow sets its address in the environment."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", "")
+        yield
+
+
+@pytest.fixture(scope="module", name="trained")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a home in which three versions were trained and accepted."""
+    folder = tmp_path_factory.mktemp("trained")
+    place, config = Place(Home(folder)), json.loads(CONFIG.read_text("utf-8"))
+    verdict = folder / "verdict"
+    verdict.mkdir()
+    for number, trees in enumerate(TREES, 1):
+        config["model"]["n_estimators"] = trees
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        done = place.home.python(PIPELINE, "--config", str(folder / "config.json"))
+        assert done.returncode == 0, done.stderr
+        place.registry.record_verdict(place.registry.find(NAME, str(number)), "accepted", verdict)
+    return folder
+
+
+@pytest.fixture(name="place")
+def _place(trained: Path, tmp_path: Path) -> Place:
+    """A copy of it."""
+    return Place(Home(shutil.copytree(trained, tmp_path / "home")))
+
+
+def test_an_accepted_version_is_promoted_and_brought_back(place: Place) -> None:
+    packages = {v.number: v.package_version for v in place.registry.versions(NAME)}
+    place.make("promote", "VERSION=1")
+    said = place.make("promote")  # the newest
+    assert "model.n_estimators 20 → 40" in said
+    assert (place.aliases()[CHAMPION], place.aliases()[PREVIOUS]) == ("3", "1")
+    assert place.receipt() == (packages["3"], f"{NAME}:{packages['3']}")
+
+    said = place.make("rollback")
+    assert f"is version 1, {packages['1']}" in said
+    assert "model.n_estimators 40 → 20" in said
+    assert "data      the same, " in said
+    assert "contract  the same" in said
+    assert place.receipt() == (packages["1"], f"{NAME}:{packages['1']}")
+    assert (place.aliases()[CHAMPION], place.aliases()[PREVIOUS]) == ("1", "3")
+    place.make("rollback")
+    assert (place.aliases()[CHAMPION], place.aliases()[PREVIOUS]) == ("3", "1")
+    assert "already" in place.make("promote", "VERSION=3")
+    assert place.moves() == [
+        ("promote", None, packages["1"]),
+        ("promote", packages["1"], packages["3"]),
+        ("rollback", packages["3"], packages["1"]),
+        ("rollback", packages["1"], packages["3"]),
+    ]
+
+    listed = place.make("registry")
+    assert "WARNING" not in listed
+    assert listed.index(packages["3"]) < listed.index(packages["2"]) < listed.index(packages["1"])
+    between = place.ledger.entries()[-2].at.isoformat()
+    assert f"champion  {NAME} {packages['1']}" in place.make("which-model", f"AT={between}")
+    assert f"champion  {NAME} {packages['3']}" in place.make("which-model")
+
+
+def test_a_package_that_nothing_needs_leaves_disk_and_store_and_stays_on_record(
+    place: Place,
+) -> None:
+    packages = {v.number: v.package_version for v in place.registry.versions(NAME)}
+    for number in ("1", "2", "3"):
+        place.make("promote", f"VERSION={number}")
+    assert "would be freed" in place.make("gc", "KEEP=0", "DRY_RUN=1")
+    place.make("gc", "KEEP=0")
+    home = place.home.folder
+    needed = {packages["2"], packages["3"]}
+    assert {path.name for path in (home / "packages" / NAME).iterdir()} == needed
+    stored = {path.name for path in (home / "bentoml/models" / NAME).iterdir()} - {"latest"}
+    assert stored == needed
+    assert [version.number for version in place.registry.versions(NAME)] == ["3", "2", "1"]
+    done = place.home.make("rollback", "VERSION=1")
+    assert done.returncode != 0
+    assert "the package of iris_classifier_pipeline version 1 is gone" in done.stderr
+    assert place.aliases()[CHAMPION] == "3"
+
+
+def test_many_promotions_at_once_leave_one_champion_and_one_history(place: Place) -> None:
+    environment = {**place.home.environment, "PYTHONPATH": str(ROOT)}
+    promoters = [
+        subprocess.Popen(  # pylint: disable=consider-using-with  # waited for below
+            [sys.executable, "-c", PROMOTER, str(seed)], cwd=ROOT, env=environment
+        )
+        for seed in range(PROCESSES)
+    ]
+    seen = 0
+    while any(promoter.poll() is None for promoter in promoters):
+        champions = [v for v in place.registry.versions(NAME) if CHAMPION in v.aliases]
+        assert len(champions) == 1 or not seen
+        seen += len(champions)
+    assert [promoter.wait() for promoter in promoters] == [0] * PROCESSES
+    assert seen
+
+    moves = place.moves()
+    assert len(moves) > PROCESSES
+    assert moves[0][1] is None
+    assert all(before[2] == after[1] for before, after in pairwise(moves))
+    _, former, champion = moves[-1]
+    numbers = {v.package_version: v.number for v in place.registry.versions(NAME)}
+    assert place.aliases()[CHAMPION] == numbers[champion]
+    assert place.aliases()[PREVIOUS] == numbers[str(former)]

@@ -1,0 +1,141 @@
+"""What may be removed: never what something needs, whatever the state."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from application.registry.collection import Stored, needed_versions, superfluous
+from tests.fakes import MORNING, FakeRegistry
+
+NOW = MORNING + timedelta(days=100)
+OLD, YOUNG = NOW - timedelta(days=2), NOW - timedelta(hours=2)
+
+
+def stored(version: str, kind: str = "package", at: datetime = OLD, model: str = "iris") -> Stored:
+    """Something that lies on the disk."""
+    return Stored(kind, model, version, Path(version), 10, at)
+
+
+def registry_of(*versions: tuple[str, str | None, tuple[str, ...]]) -> FakeRegistry:
+    """A registry of iris with these versions: package, verdict, aliases."""
+    registry = FakeRegistry()
+    for package, verdict, aliases in versions:
+        registry.add("iris", package, *aliases, verdict=verdict)
+    return registry
+
+
+def gone(
+    registry: FakeRegistry,
+    *items: Stored,
+    keep: int = 0,
+    deployed: tuple[str, ...] = (),
+    now: datetime = NOW,
+) -> list[str]:
+    """Versions of what may be removed."""
+    serving = [("iris", version) for version in deployed]
+    versions = {"iris": registry.versions("iris")}
+    return [item.version for item in superfluous(items, versions, serving, keep, now)]
+
+
+def test_what_nothing_needs_goes() -> None:
+    registry = registry_of(("a", "accepted", ()), ("b", "accepted", ("champion",)))
+    assert gone(registry, stored("a"), stored("b")) == ["a"]
+
+
+@pytest.mark.parametrize("alias", ["champion", "previous", "candidate", "of_our_own"])
+def test_what_an_alias_points_to_stays(alias: str) -> None:
+    registry = registry_of(("a", "refused", (alias,)), ("b", "refused", ()))
+    assert gone(registry, stored("a"), stored("b")) == ["b"]
+
+
+def test_what_is_deployed_or_would_be_gone_back_to_stays() -> None:
+    registry = registry_of(("a", "refused", ()), ("b", "refused", ()))
+    assert gone(registry, stored("a"), stored("b"), deployed=("a",)) == ["b"]
+
+
+def test_the_newest_stay() -> None:
+    registry = registry_of(*((name, "refused", ()) for name in "abcd"))
+    assert gone(registry, *map(stored, "abcd"), keep=3) == ["a"]
+
+
+def test_an_accepted_version_that_waits_for_its_promotion_stays() -> None:
+    registry = registry_of(
+        ("a", "accepted", ()), ("b", "accepted", ("champion",)), ("c", "accepted", ())
+    )
+    assert gone(registry, stored("a"), stored("c")) == ["a"]
+
+
+def test_a_version_that_is_not_judged_stays_for_a_day() -> None:
+    registry = registry_of(("a", None, ()))  # registered an hour after the morning began
+    made = MORNING + timedelta(hours=1)
+    assert gone(registry, stored("a"), now=made + timedelta(hours=23)) == []
+    assert gone(registry, stored("a"), now=made + timedelta(hours=25)) == ["a"]
+
+
+def test_models_and_bentos_in_the_store_go_with_their_package() -> None:
+    registry = registry_of(("a", "accepted", ()), ("b", "accepted", ("champion",)))
+    items = [stored(version, kind) for version in "ab" for kind in ("model", "bento")]
+    assert gone(registry, *items) == ["a", "a"]
+
+
+@pytest.mark.parametrize("kind", ["package", "draft", "model", "bento"])
+def test_what_the_registry_does_not_know_must_be_a_day_old(kind: str) -> None:
+    registry = registry_of(("a", "accepted", ("champion",)))
+    assert gone(registry, stored("x", kind, OLD), stored("y", kind, YOUNG)) == ["x"]
+
+
+def test_what_environments_serve_stays_though_the_registry_does_not_know_it() -> None:
+    registry = registry_of(("a", "accepted", ("champion",)))
+    assert gone(registry, stored("x"), stored("x", "bento"), deployed=("x",)) == []
+
+
+def test_a_model_of_another_registry_is_left_alone() -> None:
+    registry = registry_of(("a", "accepted", ("champion",)))
+    assert gone(registry, stored("a", model="wine"), stored("x", model="wine")) == []
+    assert gone(FakeRegistry(), stored("a")) == []
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_the_state_nothing_that_is_needed_goes_and_all_else_does(seed: int) -> None:
+    chance = random.Random(seed)
+    names = [f"v{number}" for number in range(chance.randint(1, 12))]
+    aliases = {alias: chance.choice([*names, None]) for alias in ("champion", "previous", "x")}
+    registry = registry_of(
+        *(
+            (
+                name,
+                chance.choice(["accepted", "refused", None]),
+                tuple(alias for alias, to in aliases.items() if to == name),
+            )
+            for name in names
+        )
+    )
+    versions = registry.versions("iris")
+    deployed = tuple(v.package_version for v in versions if chance.random() < 0.2)
+    keep = chance.randint(0, 5)
+    removed = set(
+        gone(
+            registry,
+            *(stored(v.package_version) for v in versions),
+            keep=keep,
+            deployed=deployed,
+            now=MORNING + timedelta(hours=chance.randint(0, 60)),
+        )
+    )
+    champion = next((int(v.number) for v in versions if "champion" in v.aliases), 0)
+    for place, version in enumerate(versions):
+        waiting = version.verdict == "accepted" and int(version.number) > champion
+        needed = version.aliases or version.package_version in deployed or place < keep or waiting
+        if needed:
+            assert version.package_version not in removed
+        elif version.verdict is not None:
+            assert version.package_version in removed
+
+
+def test_keeping_more_than_there_are_keeps_all() -> None:
+    versions = registry_of(("a", "refused", ()), ("b", "refused", ())).versions("iris")
+    assert needed_versions(versions, (), 99, NOW) == {"a", "b"}

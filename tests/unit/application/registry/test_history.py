@@ -1,0 +1,97 @@
+"""What the ledger tells of a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from application.registry.history import parse_time, state_at
+from tests.fakes import MORNING, FakeLedger
+
+
+@pytest.fixture(name="ledger")
+def _ledger() -> FakeLedger:
+    """Entries at minutes 1 to 8 after the morning began."""
+    ledger = FakeLedger()
+    ledger.append("train", "iris", "a")
+    ledger.append("promote", "iris", "a")
+    ledger.append("deploy", "iris", "a", env="staging")
+    ledger.append("promote", "iris", "b")
+    ledger.append("deploy", "iris", "b", env="staging")
+    ledger.append("rollback", "iris", "a", env="staging")
+    ledger.append("rollback", "iris", "a")
+    ledger.append("stop", "iris", "a", env="staging")
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("minute", "champion", "deployed"),
+    [
+        (0, None, None),
+        (1, None, None),
+        (2, "a", None),
+        (3, "a", "a"),
+        (4, "b", "a"),
+        (5, "b", "b"),
+        (6, "b", "a"),
+        (7, "a", "a"),
+        (8, "a", None),
+        (1000, "a", None),
+    ],
+)
+def test_champion_and_deployment_are_those_of_the_last_entries_before(
+    ledger: FakeLedger, minute: int, champion: str | None, deployed: str | None
+) -> None:
+    state = state_at(ledger.entries(), MORNING + timedelta(minutes=minute))
+    assert {name: held.version for name, held in state.champions.items()} == (
+        {"iris": champion} if champion else {}
+    )
+    assert {name: held.version for name, held in state.deployed.items()} == (
+        {"staging": deployed} if deployed else {}
+    )
+
+
+def test_models_and_environments_are_kept_apart(ledger: FakeLedger) -> None:
+    ledger.append("promote", "wine", "w")
+    ledger.append("deploy", "wine", "w", env="production")
+    state = state_at(ledger.entries(), MORNING + timedelta(days=1))
+    assert {name: held.version for name, held in state.champions.items()} == {
+        "iris": "a",
+        "wine": "w",
+    }
+    assert state.deployed["production"].model_name == "wine"
+    assert state.champions["wine"].since.number == 9
+
+
+def test_the_moment_of_an_entry_counts_and_the_one_before_does_not(ledger: FakeLedger) -> None:
+    at = ledger.entries()[1].at
+    assert state_at(ledger.entries(), at).champions
+    assert not state_at(ledger.entries(), at - timedelta(microseconds=1)).champions
+
+
+@pytest.fixture(name="tokyo")
+def _tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine in Tokyo."""
+    with monkeypatch.context() as environment:
+        environment.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-20 17:00", "2026-11-20T17:00:00", "2026-11-20 08:00Z", "2026-11-20T09:00+01:00"],
+)
+def test_a_time_is_local_unless_it_has_a_zone(text: str) -> None:
+    assert parse_time(text) == MORNING
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "14:00", "2026-11-20 25:00"])
+def test_what_is_no_time_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_time(text)

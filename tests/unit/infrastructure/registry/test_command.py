@@ -1,0 +1,178 @@
+"""What the entry point says; tests/integration/test_promotion.py has promotions and rollbacks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infrastructure.registry.command import main
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+
+IRIS, WINE = "iris_classifier_pipeline", "wine_classifier"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A registry with three versions of iris, the second the champion, and a ledger."""
+
+    folder: Path
+    registry: MlflowRegistry
+    ledger: FileLedger
+
+
+@pytest.fixture(name="place")
+def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    own = type(tracking)(tmp_path, tracking.make_package)
+    registry = MlflowRegistry(own.uri, own.packages_dir)
+    for version in ("1.0.0-a", "1.0.0-b", "1.0.0-c"):
+        own.record(IRIS, version)
+        registry.record_verdict(registry.find(IRIS, version), "accepted", _empty(tmp_path))
+    registry.promote(IRIS, "1.0.0-b")
+    for name, value in {
+        "MLFLOW_TRACKING_URI": own.uri,
+        "MODEL_REGISTRY_DIR": str(own.packages_dir),
+        "RELEASES_DIR": str(tmp_path / "releases"),
+        "BENTOML_HOME": str(tmp_path / "bento"),
+        "LEDGER": str(tmp_path / "ledger.jsonl"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield Place(tmp_path, registry, FileLedger(tmp_path / "ledger.jsonl"))
+
+
+def _empty(folder: Path) -> Path:
+    made = folder / "verdict"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+def test_the_list_has_every_version_with_what_is_known_of_it(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place.registry.folder_of(place.registry.find(IRIS, "1"))).rename(place.folder / "away")
+    assert main(["list"]) == 0
+    said, header, *rows = capsys.readouterr().out.splitlines()
+    assert said == f"  model     {IRIS}"
+    assert header.split() == "version aliases verdict quality age package deployed".split()
+    assert [re.split(r"\s{2,}", row.strip())[:3] for row in rows] == [
+        ["3", "candidate", "accepted"],
+        ["2", "champion", "accepted"],
+        ["1", "accepted", "accuracy 0.900"],
+    ]
+    assert "1.0.0-b" in rows[1] and rows[2].endswith("gone")
+
+
+def test_a_model_that_was_given_is_listed_alone(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert place.registry.model_names() == [IRIS]
+    assert main(["list", "--model", "wine"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"  model     {WINE} has no versions"]
+
+
+def test_a_champion_that_the_ledger_does_not_have_is_told(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = place.ledger.append("promote", IRIS, "1.0.0-b")
+    place.registry.note_ledger(IRIS, entry.hash)
+    assert main(["list"]) == 0
+    assert "WARNING" not in capsys.readouterr().out
+    place.registry.promote(IRIS, "1.0.0-c")  # by other means than make promote
+    assert main(["list"]) == 0
+    assert "champion is 1.0.0-c; by the ledger it is 1.0.0-b" in capsys.readouterr().out
+
+
+def test_a_ledger_whose_tail_was_cut_off_is_told(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = place.ledger.append("promote", IRIS, "1.0.0-b")
+    place.registry.note_ledger(IRIS, entry.hash)
+    place.ledger.path.write_text("", encoding="utf-8")
+    assert main(["list"]) == 0
+    assert "the ledger has lost the entry" in capsys.readouterr().out
+
+
+def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["which"]) == 0
+    assert "the ledger is empty" in capsys.readouterr().out
+    place.ledger.append("promote", IRIS, "1.0.0-b")
+    place.ledger.append("deploy", WINE, "2.0.0-a", env="staging")
+    assert main(["which"]) == 0
+    _, champion, staging = capsys.readouterr().out.splitlines()
+    assert f"champion  {IRIS} 1.0.0-b, since " in champion
+    assert f"staging   {WINE} 2.0.0-a, since " in staging
+    assert main(["which", "--model", "wine"]) == 0
+    assert IRIS not in capsys.readouterr().out
+    assert main(["which", "--at", "2020-01-01 12:00"]) == 0
+    assert "nothing   was champion or deployed; the ledger begins" in capsys.readouterr().out
+
+
+def test_a_broken_ledger_answers_no_question(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.ledger.path.write_text("{}\n", encoding="utf-8")
+    assert main(["which"]) == 1
+    assert "line 1: this is no entry" in capsys.readouterr().err
+
+
+def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draft = place.registry.packages_dir / IRIS / ".1.0.0-d.draft"
+    draft.mkdir()
+    os.utime(draft, (1, 1))
+    assert main(["gc", "--keep", "1", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "draft     iris_classifier_pipeline 1.0.0-d" in told
+    assert "package   iris_classifier_pipeline 1.0.0-a" in told
+    assert "would be freed" in told and len(told.splitlines()) == 3
+    assert draft.exists()
+    assert main(["gc", "--keep", "1"]) == 0
+    assert "MB freed; MLflow's artifacts stay" in capsys.readouterr().out
+    left = {path.name for path in (place.registry.packages_dir / IRIS).iterdir()}
+    assert left == {"1.0.0-b", "1.0.0-c"}
+    assert [v.number for v in place.registry.versions(IRIS)] == ["3", "2", "1"]
+    assert main(["gc", "--keep", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("  space     0.0 MB freed")
+
+
+def test_nothing_to_go_back_to_is_an_error(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback"]) == 1
+    assert f"error: {IRIS} has no previous champion" in capsys.readouterr().err
+    assert main(["promote", "--version", "4"]) == 1
+    assert f"error: {IRIS} has no 4 in the registry" in capsys.readouterr().err
+    assert not place.ledger.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "action"),
+        (["which", "--at", "soon"], "'soon' is no time"),
+        (["gc", "--keep", "-1"], "'-1' is no number of versions"),
+        (["gc", "--keep", "all"], "'all' is no number of versions"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_help_names_every_action(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(action in text for action in ("promote", "rollback", "list", "which", "gc"))

@@ -1,0 +1,61 @@
+"""What takes space on a disk, and its removal; test_promotion.py has that of the Bento store."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from infrastructure.registry.storage import remove, stored_in
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    """A package of 5 bytes with a folder in it, a draft, a hidden folder, a model and a Bento."""
+    for name in (
+        *("packages/iris/1.0.0-a/figures/f.png", "packages/iris/.1.0.0-b.draft/model.onnx"),
+        *("packages/iris/.cache/x", "packages/.trash/x", "packages/file"),
+        *("bento/models/iris/1.0.0-a/model.onnx", "bento/models/iris/latest"),
+        *("bento/bentos/iris/1.0.0-a/bento.yaml", "bento/tmp/iris/x"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"12345")
+    return tmp_path
+
+
+def test_packages_drafts_models_and_bentos_are_found(folder: Path) -> None:
+    found = list(stored_in(folder / "packages", folder / "bento"))
+    assert {(item.kind, item.model_name, item.version) for item in found} == {
+        ("package", "iris", "1.0.0-a"),
+        ("draft", "iris", "1.0.0-b"),
+        ("model", "iris", "1.0.0-a"),
+        ("bento", "iris", "1.0.0-a"),
+    }
+    assert {item.path.relative_to(folder).as_posix() for item in found if item.kind != "draft"} == {
+        "packages/iris/1.0.0-a",
+        "bento/models/iris/1.0.0-a",
+        "bento/bentos/iris/1.0.0-a",
+    }
+    assert all(item.size >= 5 for item in found)
+
+
+def test_nothing_is_found_where_nothing_was_made(tmp_path: Path) -> None:
+    assert not list(stored_in(tmp_path / "packages", tmp_path / "bento"))
+
+
+def test_the_latest_change_of_any_file_counts(folder: Path) -> None:
+    newest = datetime(2126, 1, 1, tzinfo=UTC)
+    file = folder / "packages/iris/.1.0.0-b.draft/model.onnx"
+    os.utime(file, (newest.timestamp(), newest.timestamp()))
+    changed = {i.kind: i.modified for i in stored_in(folder / "packages", folder / "bento")}
+    assert changed["draft"] == newest
+    assert changed["package"] < newest
+
+
+def test_packages_and_drafts_are_removed_and_nothing_else(folder: Path) -> None:
+    (folder / "packages/iris/1.0.0-a/figures/f.png").chmod(0o444)
+    for item in list(stored_in(folder / "packages", folder / "nowhere")):
+        remove(item)
+    assert sorted(path.name for path in (folder / "packages/iris").iterdir()) == [".cache"]
