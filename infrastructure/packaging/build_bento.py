@@ -39,7 +39,8 @@ def _build(model: str, settings: Settings, receipt: Path | None) -> None:
 
     name = TrainingConfig.read(config_path(model)).model_name
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-    champion = ModelPackage(registry.package_of(name, CHAMPION))
+    version = registry.find(name, CHAMPION)
+    champion = ModelPackage(registry.folder_of(version), recorded=version.package_digest)
     tag = f"{name}:{champion.version}"
     if stored_package(tag).manifest != champion.manifest:
         raise BuildError(f"{tag} in the Bento store is not the champion's package")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import secrets
 import shutil
@@ -69,28 +71,41 @@ class ModelPackage:
     Args:
         stored: the folder is a copy in BentoML's store, which has no native model: a server must
             not have what it must never load.
+        recorded: digest of the manifest in the registry; None where nobody has asked there.
+
+    Attributes:
+        digests: SHA-256 of each file, by its name in the package.
+        digest: SHA-256 of the manifest, which stands for the whole package.
 
     Raises:
-        PackageError: a file is missing, was added or differs from the manifest; it is named.
+        PackageError: a file is missing, was added, is a link or differs from the manifest; it is
+            named. Or the manifest is not the one that is on record.
     """
 
-    def __init__(self, folder: Path, stored: bool = False) -> None:
+    def __init__(self, folder: Path, stored: bool = False, recorded: str | None = None) -> None:
         self.folder = folder
-        self._stored = stored
+        self._stored, self._recorded = stored, recorded
         try:
-            self.manifest = (folder / MANIFEST).read_text(encoding="utf-8")
-        except OSError as error:
+            content = (folder / MANIFEST).read_bytes()
+            self.manifest = content.decode()
+        except (OSError, UnicodeDecodeError) as error:
             raise PackageError(f"{folder} is no model package: it has no {MANIFEST}") from error
+        self.digest = hashlib.sha256(content).hexdigest()
+        if recorded not in (None, self.digest):
+            raise PackageError(
+                f"{folder}: {MANIFEST} is not the one that is on record in the registry: its "
+                f"digest is {self.digest[:12]}, recorded is {recorded[:12]}"
+            )
         lines = (line.partition("  ") for line in self.manifest.splitlines())
         ignored = _STORED if stored else frozenset[str]()
-        recorded = {name: digest for digest, _, name in lines if name not in ignored}
+        self.digests = {name: digest for digest, _, name in lines if name not in ignored}
         present = {name: path for name, path in _files(folder) if name not in ignored}
-        for name in sorted(recorded.keys() | present.keys()):
+        for name in sorted(self.digests.keys() | present.keys()):
             if name not in present:
                 raise PackageError(f"{folder}: {name} is missing")
-            if name not in recorded:
+            if name not in self.digests:
                 raise PackageError(f"{folder}: {name} is not in {MANIFEST}")
-            if sha256_of(present[name]) != recorded[name]:
+            if sha256_of(present[name]) != self.digests[name]:
                 raise PackageError(f"{folder}: {name} differs from its digest in {MANIFEST}")
 
     @property
@@ -104,24 +119,49 @@ class ModelPackage:
         onnx = self.folder / "model.onnx"
         return onnx if onnx.exists() else self.folder / "model.skops"
 
+    @property
+    def is_native(self) -> bool:
+        """Whether it is served without an ONNX form."""
+        return self.served.suffix == ".skops"
+
     def read_json(self, name: str) -> Any:
         """A JSON file of the package."""
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
     def load_native(self) -> Any:
-        """The native model; only after its digest was compared, and never in a server.
+        """The native model; never in a server, and only of a package whose digest is on record.
+
+        Loading it runs whatever code the file says, so it is read once, compared, and loaded from
+        what was compared.
 
         Raises:
-            PackageError: this is a copy in BentoML's store.
+            PackageError: this is a copy in BentoML's store, or it was opened without the digest
+                that is on record, or the file has changed since.
         """
         if self._stored:
             raise PackageError(f"{self.folder} is a copy for serving: it has no native model")
+        if self._recorded is None:
+            raise PackageError(
+                f"{self.folder}: its digest is not on record: loading {NATIVE} runs code, so it is "
+                "loaded only where the registry knows of it"
+            )
+        content = (self.folder / NATIVE).read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.digests[NATIVE]:
+            raise PackageError(f"{self.folder}: {NATIVE} differs from its digest in {MANIFEST}")
         import joblib  # pylint: disable=import-outside-toplevel  # not in the serving image
 
-        return joblib.load(self.folder / NATIVE)
+        return joblib.load(io.BytesIO(content))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder but its manifest, with its name there.
+
+    Raises:
+        PackageError: something is a link, or neither a file nor a folder.
+    """
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / MANIFEST:
-            yield path.relative_to(folder).as_posix(), path
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise PackageError(f"{folder}: {name} is no plain file")
+        if path.is_file() and name != MANIFEST:
+            yield name, path

@@ -8,6 +8,29 @@ from importlib.metadata import PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+_TABULAR = (
+    *("bentoml", "msgspec", "numpy", "onnxruntime", "prometheus-client"),
+    *("pydantic-settings", "sqlalchemy"),
+)
+_NATIVE = ("scikit-learn", "skops")
+_SPEECH = (
+    *("bentoml", "numpy", "openai-whisper", "prometheus-client"),
+    *("python-multipart", "soundfile", "soxr", "torch"),
+)
+_OPTIONAL = ("triton",)  # Whisper names it, and uses it on CUDA only, for times of words
+
+
+def serving_requirements(task: str, native: bool = False) -> list[str]:
+    """What the image of a model needs, pinned.
+
+    Args:
+        task: of the model's contract.
+        native: the model has no ONNX form.
+    """
+    if task == "transcription":
+        return pinned_requirements(_SPEECH, _OPTIONAL)
+    return pinned_requirements((*_TABULAR, *(_NATIVE if native else ())))
+
 
 def pinned_requirements(names: Iterable[str], optional: Collection[str] = ()) -> list[str]:
     """These packages and all that they need, each as ``name==version``, sorted.

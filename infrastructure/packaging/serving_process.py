@@ -1,0 +1,154 @@
+"""The process of a serving check: `python -I -S -B serving_process.py SERVICE PACKAGE SITE…`.
+
+It has no installed packages until it has put its own finder in the place of Python's, so it must
+not import any before. Its working directory holds the Bento's files in ``source``. The last line
+that it prints says how it went; it ends with 0 where the package serves.
+"""
+
+# pylint: disable=import-outside-toplevel
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import Distribution, DistributionFinder, distribution
+from pathlib import Path
+from types import ModuleType
+
+
+class ReachedOnly:
+    """Finds the standard library, the Bento's files and the modules of some distributions.
+
+    Others that are installed are not found: a library that can do without one does, as in an image
+    that has it not.
+    """
+
+    def __init__(self, distributions: Mapping[str, Distribution], sites: Sequence[str]) -> None:
+        self._distributions = distributions
+        self._sites = tuple(os.path.join(site, "") for site in sites)
+        self._files = {file for found in distributions.values() for file in _files_of(found)}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A module, unless it belongs to another distribution."""
+        spec = PathFinder.find_spec(name, path, target)
+        origin = spec.origin if spec else None  # a namespace has none, and no code
+        if origin and origin.startswith(self._sites) and origin not in self._files:
+            return None
+        return spec
+
+    def find_distributions(self, context: DistributionFinder.Context) -> Iterable[Distribution]:
+        """The distribution of that name, or all of them, for importlib.metadata."""
+        if context.name is None:
+            return list(self._distributions.values())
+        found = self._distributions.get(_canonical(context.name))
+        return [found] if found else []
+
+
+def main(service: str, package: str, *sites: str) -> int:
+    """0 where the package serves, 1 where it does not."""
+    sys.path += ["source", *sites]
+    sys.path[:] = map(os.path.abspath, sys.path)
+    try:
+        reached = _reached(package)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder]
+        sys.meta_path.append(ReachedOnly(reached, sites))
+        task = _serve(service, Path(package))
+    except BaseException as error:  # pylint: disable=broad-exception-caught  # it is told
+        traceback.print_exc()
+        print(f"\n{_reason(error)}")
+        return 1
+    told = "imports its service" if task == "transcription" else "answers the golden requests"
+    print(f"\nand {len(reached)} distributions {told}")
+    return 0
+
+
+def _reached(package: str) -> dict[str, Distribution]:
+    """What the service's requirements reach, by canonical name; imports are forgotten again."""
+    before = set(sys.modules)
+    from infrastructure.packaging.model_package import ModelPackage
+    from infrastructure.packaging.requirements import serving_requirements
+
+    copy = ModelPackage(_store(Path(package), Path("package")), stored=True)
+    pins = serving_requirements(copy.read_json("contract.json")["task"], copy.is_native)
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] not in sys.stdlib_module_names:
+            del sys.modules[name]
+    names = (_canonical(pin.partition("==")[0]) for pin in pins)
+    return {name: distribution(name) for name in names}
+
+
+def _serve(service: str, package: Path) -> str:
+    """Import the service as a server does, and ask the model; the task of the model."""
+    import bentoml
+    from bentoml._internal.utils.args import set_arguments
+
+    tag = f"{package.parent.name}:{package.name}"
+    with bentoml.models.create(tag):
+        pass
+    stored = _store(Path("package"), Path(bentoml.models.get(tag).path))
+    set_arguments({"model_tag": tag})
+    module, _, attribute = service.partition(":")
+    getattr(import_module(module), attribute)
+
+    from domain.models.contract import ModelSpec
+    from infrastructure.packaging.model_package import ModelPackage
+
+    copy = ModelPackage(stored, stored=True)
+    spec = ModelSpec.from_dict(copy.read_json("contract.json"))
+    if spec.task != "transcription":
+        from application.inference.predictor import replay_golden
+        from infrastructure.inference.loading import load_served
+
+        replay_golden(spec, load_served(copy.served, spec), copy.read_json("golden.json"))
+    return spec.task
+
+
+def _store(package: Path, folder: Path) -> Path:
+    """Link or copy a package to another folder, as the store has it: without the native model."""
+    shutil.copytree(
+        package,
+        folder,
+        copy_function=_link,
+        ignore=shutil.ignore_patterns("model.joblib"),
+        dirs_exist_ok=True,
+    )
+    return folder
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
+
+
+def _files_of(found: Distribution) -> Iterator[str]:
+    folder = str(found.locate_file(""))
+    for line in (found.read_text("RECORD") or "").splitlines():
+        yield os.path.join(folder, line.rsplit(",", 2)[0].strip('"'))
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of an error; a module that was not found is named."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        first = error.name.partition(".")[0]
+        where = "files" if os.path.isdir(os.path.join("source", first)) else "serving requirements"
+        return f"{error.name} is wanted, which is not in the {where} of the Bento"
+    line = str(error).partition("\n")[0][:300]
+    return line if type(error).__module__ == "domain.errors" else f"{type(error).__name__}: {line}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Training a recorded version again."""

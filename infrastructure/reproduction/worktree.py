@@ -1,0 +1,187 @@
+"""The commit, the environment and the process in which a recorded version is trained again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from application.ports import Progress
+from domain.errors import BuildError
+from shared.digests import sha256_of
+
+DIRTY = "-dirty"
+_PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
+_OF_OTHERS = re.compile("(MAKE|MFLAGS|GIT_)")  # an outer make's or git's variables
+
+
+def commit_of(provenance: Mapping[str, Any], root: Path) -> str:
+    """The commit that a package was trained from; changes that were not committed are left out.
+
+    Raises:
+        BuildError: it is not known, or not in the clone at `root`.
+    """
+    commit = str(provenance["git_commit"]).removesuffix(DIRTY)
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        raise BuildError(f"nobody knows from which commit it was trained: it records {commit!r}")
+    if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+        raise BuildError(f"commit {commit} is not in this clone: git fetch brings it")
+    return commit
+
+
+@contextmanager
+def open_worktree(commit: str, root: Path) -> Iterator[Worktree]:
+    """A worktree of a commit in a temporary folder, which is removed in the end.
+
+    Raises:
+        BuildError: git cannot make it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="reproduce-")).resolve()
+    clone = folder / "clone"
+    try:
+        done = _git(root, "worktree", "add", "--quiet", "--detach", str(clone), commit)
+        if done.returncode:
+            raise BuildError(f"git cannot make a worktree of {commit}: {done.stderr.strip()}")
+        yield Worktree(clone, folder / "home", root)
+    finally:
+        _git(root, "worktree", "remove", "--force", str(clone))
+        shutil.rmtree(folder, ignore_errors=True)
+        _git(root, "worktree", "prune")
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """A commit that can be trained.
+
+    Attributes:
+        home: where all that training writes goes.
+        root: the clone that it belongs to.
+    """
+
+    clone: Path
+    home: Path
+    root: Path
+
+    def bring_data(self, config: Mapping[str, Any], files: Iterable[str]) -> list[str]:
+        """Link files of the clone which git does not track; their names in it.
+
+        Args:
+            config: a configuration, whose values may be paths.
+            files: further files; those outside the clone are where they were.
+        """
+        brought = []
+        for value in {*_texts(config), *files}:
+            path = Path(os.path.abspath(self.root / value))
+            if not os.path.exists(path) or self.root not in path.parents:
+                continue
+            name = path.relative_to(self.root)
+            if not (self.clone / name).exists():
+                (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.clone / name).symlink_to(path)
+                brought.append(name.as_posix())
+        return sorted(brought)
+
+    def train(
+        self, model: str, config: Mapping[str, Any], lock: str | None, progress: Progress
+    ) -> Path:
+        """Train as the commit trains; the folder of the package.
+
+        Args:
+            lock: SHA-256 of the poetry.lock that was trained with.
+
+        Raises:
+            BuildError: the environment could not be installed, or training failed.
+        """
+        self.home.mkdir()
+        (self.home / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        if _is_installed(self.root, lock) and sha256_of(self.clone / "poetry.lock") == lock:
+            progress("libraries", "those of this clone: they are what the lock says")
+            self._run_training(model, self.root / ".venv/bin/python")
+        else:
+            self._install(progress, "core")
+            python = self.clone / ".venv/bin/python"
+            wanted = self._run_training(model, python, may_lack=True)
+            if wanted:
+                self._install(progress, "all", wanted)
+                self._run_training(model, python)
+        receipt = json.loads((self.home / "train.json").read_text(encoding="utf-8"))
+        return Path(receipt["package"])
+
+    def _install(self, progress: Progress, what: str, extras: str = "") -> None:
+        told = f" with the extra {extras}" if extras else ""
+        progress("libraries", f"installing what the lock of that commit says{told}: minutes ...")
+        script = ["bash", "scripts/setup/install.sh", what]
+        if subprocess.run(
+            script, cwd=self.clone, env={**_environment(), "EXTRAS": extras}, check=False
+        ).returncode:
+            raise BuildError("the environment could not be installed: see above")
+
+    def _run_training(self, model: str, python: Path, may_lack: bool = False) -> str | None:
+        """Train; the extra that was lacking, where one may."""
+        done = subprocess.run(
+            [
+                *(str(python), _PIPELINE, "--model", model),
+                *("--config", str(self.home / "config.json")),
+                *("--receipt", str(self.home / "train.json")),
+            ],
+            cwd=self.clone,
+            env={
+                **_environment(),
+                "PYTHONPATH": str(self.clone),  # the installed packages are the clone's
+                "MLFLOW_TRACKING_URI": f"sqlite:///{self.home / 'mlflow.db'}",
+                "MODEL_REGISTRY_DIR": str(self.home / "packages"),
+                "BENTOML_HOME": str(self.home / "bentoml"),
+                "RECEIPTS_DIR": str(self.home / "build"),
+                "RELEASES_DIR": str(self.home / "releases"),
+                "LEDGER": str(self.home / "ledger.jsonl"),
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        lacking = re.search(r"make install EXTRAS=(\w+)", done.stderr)
+        if done.returncode and may_lack and lacking:
+            return lacking[1]
+        print(done.stderr, end="", file=sys.stderr)
+        if done.returncode:
+            raise BuildError(f"that commit could not train {model}: see above")
+        return None
+
+
+def _is_installed(root: Path, lock: str | None) -> bool:
+    """Whether the clone's environment is what a lock says, as the Makefile sees it."""
+    mark, sources = root / ".venv/.core", (root / "poetry.lock", root / "pyproject.toml")
+    return (
+        sha256_of(root / "poetry.lock") == lock
+        and mark.exists()
+        and all(mark.stat().st_mtime_ns > source.stat().st_mtime_ns for source in sources)
+    )
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """Every text in plain data."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, Mapping | list):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            yield from _texts(value)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not _OF_OTHERS.match(name)}
+
+
+def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=root, env=_environment(), capture_output=True, text=True, check=False
+    )

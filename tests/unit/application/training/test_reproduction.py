@@ -1,0 +1,214 @@
+"""What differs between a package and its rebuilding is said exactly, and predictions decide."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from application.inference.transcriber import CHECKPOINT
+from application.training.reproduction import Finding, compare_packages, is_reproduced
+
+ANSWERS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
+FILES: dict[str, Any] = {
+    "provenance.json": {
+        "git_commit": "a" * 40,
+        "lock_sha256": "b" * 64,
+        "python": "3.11.9",
+        "libraries": {"numpy": "2.3.0", "scikit-learn": "1.8.0"},
+        "config": {"model": {"max_depth": 5}, "data": {"random_state": 42}},
+        "data": {"source": "made here", "fingerprint": "f1"},
+        "predictions": "d1",
+    },
+    "holdout.json": {"training": ["01", "02", "03"], "holdout": ["04"]},
+    "contract.json": {"name": "iris", "inputs": [{"name": "width", "minimum": 0}]},
+    "golden.json": {"rows": [[1.0], [2.0]], "answers": [[0.25, 0.75], [1.0, 0.0]]},
+    "metrics.json": {"holdout_accuracy": 0.9, "fit_seconds": 0.1},
+}
+DIGESTS = {name: "00" for name in (*FILES, "card.md", "profile.json", "model.onnx", "model.joblib")}
+
+
+@dataclass
+class Package:
+    """A package in memory."""
+
+    digests: dict[str, str] = field(default_factory=lambda: dict(DIGESTS))
+    files: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(FILES))
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the package."""
+        return self.files[name]
+
+
+def not_asked() -> tuple[np.ndarray, np.ndarray]:
+    """Digests tell enough."""
+    raise AssertionError("nobody had to ask the models")
+
+
+def found(recorded: Package, rebuilt: Package, ask: Any = not_asked) -> dict[str, Finding]:
+    """The findings by what they are about."""
+    return {finding.what: finding for finding in compare_packages(recorded, rebuilt, ask)}
+
+
+def changed(rebuilt: Package, ask: Any = not_asked) -> dict[str, str]:
+    """What differs from the recorded package, in words."""
+    return {
+        what: finding.detail
+        for what, finding in found(Package(), rebuilt, ask).items()
+        if not finding.same
+    }
+
+
+def test_a_package_that_is_the_same_is_reproduced_and_every_line_says_so() -> None:
+    findings = compare_packages(Package(), Package(), not_asked)
+    assert is_reproduced(findings)
+    assert {finding.word for finding in findings} == {"same"}
+    assert [finding.what for finding in findings] == [
+        *("commit", "data", "training rows", "hold-out", "configuration", "lock", "python"),
+        *("libraries", "contract", "quality", "golden answers", "predictions", "served model"),
+        *("native model", "other files"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "value", "what", "told"),
+    [
+        ("provenance.json", ["git_commit"], "c" * 40, "commit", f"rebuilt {'c' * 40}"),
+        ("provenance.json", ["data", "fingerprint"], "f2", "data", "f1, rebuilt f2"),
+        ("provenance.json", ["lock_sha256"], "e" * 64, "lock", f"rebuilt {'e' * 64}"),
+        ("provenance.json", ["python"], "3.12.1", "python", "3.11.9, rebuilt 3.12.1"),
+        (
+            *("provenance.json", ["libraries", "numpy"], "2.4.0"),
+            *("libraries", "numpy 2.3.0, rebuilt 2.4.0"),
+        ),
+        (
+            *("provenance.json", ["libraries", "torch"], "2.13.0"),
+            *("libraries", "torch not there, rebuilt 2.13.0"),
+        ),
+        (
+            *("provenance.json", ["config", "model", "max_depth"], None),
+            *("configuration", "model.max_depth 5, rebuilt None"),
+        ),
+        (
+            *("contract.json", ["inputs", 0, "minimum"], 1),
+            *("contract", "inputs.0.minimum 0, rebuilt 1"),
+        ),
+        (
+            *("metrics.json", ["holdout_accuracy"], 0.8),
+            *("quality", "holdout_accuracy 0.9, rebuilt 0.8"),
+        ),
+        (
+            *("holdout.json", ["training"], ["01", "05", "06"]),
+            *("training rows", "2 of 3 rows are missing, 2 others are there"),
+        ),
+        (
+            *("holdout.json", ["training"], ["02", "01", "03"]),
+            *("training rows", "the rows come in another order"),
+        ),
+        (
+            *("golden.json", ["answers", 1, 0], 0.5),
+            *("golden answers", "1 of 2 rows are answered otherwise, by at most 0.5"),
+        ),
+        ("golden.json", ["answers"], [[1.0]], "golden answers", "of shape (2, 2), rebuilt (1, 1)"),
+        ("golden.json", ["rows", 0], [3.0], "golden answers", "other rows are asked"),
+    ],
+)
+def test_what_differs_is_said(name: str, keys: list[Any], value: Any, what: str, told: str) -> None:
+    rebuilt = Package()
+    place = rebuilt.files[name]
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    differing = changed(rebuilt)
+    assert list(differing) == [what]
+    assert told in differing[what]
+
+
+def test_how_long_the_fit_took_is_no_difference() -> None:
+    rebuilt = Package()
+    rebuilt.files["metrics.json"]["fit_seconds"] = 7.0
+    for name in ("provenance.json", "metrics.json", "card.md"):
+        rebuilt.digests[name] = "11"
+    assert not changed(rebuilt)
+
+
+def test_files_that_differ_are_named() -> None:
+    rebuilt = Package()
+    rebuilt.digests |= {"model.joblib": "11", "profile.json": "11", "figures/new.png": "00"}
+    assert changed(rebuilt) == {
+        "native model": "model.joblib",
+        "other files": "figures/new.png, profile.json",
+    }
+
+
+def test_another_native_model_with_the_same_predictions_is_reproduced() -> None:
+    rebuilt = Package()
+    rebuilt.digests["model.joblib"] = "11"
+    assert is_reproduced(compare_packages(Package(), rebuilt, not_asked))
+
+
+def test_a_commit_with_uncommitted_changes_is_never_the_same() -> None:
+    recorded = Package()
+    recorded.files["provenance.json"]["git_commit"] += "-dirty"
+    findings = found(recorded, Package())
+    assert not findings["commit"].same
+    assert "uncommitted changes were trained" in findings["commit"].detail
+    assert is_reproduced(list(findings.values())), "the predictions decide"
+
+
+def other_predictions() -> Package:
+    """A package with another digest of its predictions."""
+    rebuilt = Package()
+    rebuilt.files["provenance.json"]["predictions"] = "d2"
+    return rebuilt
+
+
+def test_other_predictions_are_counted_and_measured() -> None:
+    others = ANSWERS + np.array([[0, 0], [0.125, -0.125], [0, 0]], np.float32)
+    findings = compare_packages(Package(), other_predictions(), lambda: (ANSWERS, others))
+    assert not is_reproduced(findings)
+    assert changed(other_predictions(), lambda: (ANSWERS, others)) == {
+        "predictions": "1 of 3 rows are answered otherwise, by at most 0.12"
+    }
+
+
+def test_predictions_that_differ_on_rows_that_are_gone_are_not_the_same() -> None:
+    differing = changed(other_predictions(), lambda: (ANSWERS, ANSWERS))
+    assert "not the answers to the rows that there are now" in differing["predictions"]
+
+
+def test_models_that_cannot_be_asked_are_not_the_same() -> None:
+    def ask() -> tuple[np.ndarray, np.ndarray]:
+        raise ValueError("other columns\nand more")
+
+    assert changed(other_predictions(), ask) == {
+        "predictions": "not told row by row: other columns"
+    }
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_a_package_without_a_digest_of_its_predictions_is_asked(shift: float) -> None:
+    recorded = Package()
+    del recorded.files["provenance.json"]["predictions"]
+    findings = compare_packages(recorded, Package(), lambda: (ANSWERS, ANSWERS + shift))
+    assert is_reproduced(findings) is (shift == 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "digest", "same"),
+    [("hello", "00", True), ("goodbye", "00", False), ("hello", "11", False)],
+)
+def test_weights_are_judged_by_their_digest_and_the_golden_recording(
+    words: str, digest: str, same: bool
+) -> None:
+    recorded, rebuilt = Package(), Package()
+    for package, heard in ((recorded, "hello"), (rebuilt, words)):
+        package.files["provenance.json"]["weights"] = {"source": "tiny.pt"}
+        package.files["golden.json"] = {"rows": [["golden.flac"]], "answers": [[heard]]}
+        del package.files["holdout.json"], package.digests["holdout.json"]
+        del package.digests["model.onnx"]
+    recorded.digests[CHECKPOINT], rebuilt.digests[CHECKPOINT] = "00", digest
+    assert is_reproduced(compare_packages(recorded, rebuilt, not_asked)) is same
