@@ -24,9 +24,10 @@ MODEL_REGISTRY_DIR ?= $(CURDIR)/application/registry/model_registry
 BENTOML_HOME ?= $(CURDIR)/.bentoml
 RECEIPTS_DIR ?= $(CURDIR)/build
 RELEASES_DIR ?= $(CURDIR)/.releases
+LEDGER ?= $(CURDIR)/ledger.jsonl
 # a value in .env may stand in quotes
-$(foreach name,MODEL CONFIG PORT WORKERS ENV ENGINE EXTRAS THRESHOLD MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR PREDICTION_LOG_URL ACCELERATOR TORCH_INDEX,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
-export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR WORKERS EXTRAS ACCELERATOR TORCH_INDEX
+$(foreach name,MODEL CONFIG PORT WORKERS ENV ENGINE EXTRAS THRESHOLD MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR LEDGER PREDICTION_LOG_URL ACCELERATOR TORCH_INDEX,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
+export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR LEDGER WORKERS EXTRAS ACCELERATOR TORCH_INDEX
 ifneq ($(PREDICTION_LOG_URL),)
 export PREDICTION_LOG_URL
 endif
@@ -78,6 +79,9 @@ train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
 containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's Bento
+reproduce: $(CORE) ## Train a recorded version again from its commit and compare: RUN (MODEL)
+	@$(if $(RUN),,echo 'error: say what to reproduce, by its run, registry version, alias or package: make reproduce RUN=champion' >&2; exit 2)
+	@$(PY) -m infrastructure.reproduction.command --model $(MODEL) --run $(call quoted,$(RUN))
 mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
 	@$(PY) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
 
@@ -103,7 +107,7 @@ $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(filter-out $(others),$(call pyth
 
 $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "validate $(MODEL)"
-	@$(PY) application/validation/model_validation/validate_model.py --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
+	@$(PY) application/validation/model_validation/validate_model.py --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
 	@$(call remember,validate)
 
 $(RECEIPTS)/bento-build.json: $(RECEIPTS)/validate.json $(wildcard application/inference/services/*.yaml) $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
@@ -114,6 +118,21 @@ $(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $(call changed,conta
 	@mkdir -p $(@D); rm -f $@; echo "containerize $(MODEL)"
 	@$(PY) -m infrastructure.packaging.containerize --bento $< $(if $(ENGINE),--engine $(ENGINE)) --receipt $@
 	@$(call remember,containerize)
+
+##@ Registry
+registry_command = $(PY) -m infrastructure.registry.command
+version_given = $(if $(VERSION),--version $(call quoted,$(VERSION)))
+model_given = $(if $(findstring command,$(origin MODEL)),--model $(call quoted,$(MODEL)))
+promote: $(CORE) ## Make an accepted version the champion (VERSION; else the newest one)
+	@$(registry_command) promote --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/validate.json
+rollback: $(CORE) ## Make the previous champion, or VERSION, the champion again; show what changes
+	@$(registry_command) rollback --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/validate.json
+registry: $(CORE) ## List versions with their aliases, verdict, quality and place (of MODEL, or all)
+	@$(registry_command) list $(model_given)
+which-model: $(CORE) ## Tell what was champion and deployed AT="2026-11-20 14:00" (of MODEL, or all)
+	@$(registry_command) which $(model_given) $(if $(AT),--at $(call quoted,$(AT)))
+gc: $(CORE) ## Remove packages and Bentos that no alias, deployment or the newest KEEP=5 need (DRY_RUN=1 lists)
+	@$(registry_command) gc $(if $(KEEP),--keep $(call quoted,$(KEEP))) $(if $(DRY_RUN),--dry-run)
 
 ##@ Serve
 run: $(RECEIPTS)/validate.json ## Serve the champion from the source files, reloading when they change
@@ -168,8 +187,8 @@ models-report: $(ALL) ## Carry every model through its chain; the table goes int
 	@$(PY) -m tests.benchmarks.models_report
 
 ##@ Keep house
-state-save: ## Pack receipts, packages, tracking and Bentos into state.tar.gz
-	@tar -czf state.tar.gz --exclude='predictions.db*' --ignore-failed-read $(patsubst $(CURDIR)/%,%,$(RECEIPTS_DIR) $(MODEL_REGISTRY_DIR) $(BENTOML_HOME)) mlflow.db mlartifacts
+state-save: ## Pack receipts, packages, tracking, Bentos and ledger into state.tar.gz
+	@tar -czf state.tar.gz --exclude='predictions.db*' --ignore-failed-read $(patsubst $(CURDIR)/%,%,$(RECEIPTS_DIR) $(MODEL_REGISTRY_DIR) $(BENTOML_HOME) $(LEDGER)) mlflow.db mlartifacts
 state-load: ## Unpack state.tar.gz; its receipts count as made now
 	@tar -xzf state.tar.gz
 	@find $(RECEIPTS_DIR) -type f -exec touch {} +
@@ -179,4 +198,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize mlflow-ui run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark models-report state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark models-report state-save state-load clean

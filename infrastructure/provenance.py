@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    *("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx"),
+    *("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "scipy", "skl2onnx", "skops"),
     *("keras", "openai-whisper", "skorch", "tensorflow", "torch"),
 )
 

@@ -40,6 +40,7 @@ from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from shared.paths import ROOT
+from tests.packages import on_record
 
 MOST_EPOCHS = 8
 _WORD = "a word that no contract has"
@@ -382,7 +383,7 @@ def check_what_is_served_takes_and_gives_what_the_contract_says(model: FittedMod
 
 def check_the_package_round_trips(model: FittedModel) -> None:
     """Native and served model answer the same after they have been written and read."""
-    package, some = ModelPackage(model.package), model.encoded[:50]
+    package, some = on_record(model.package), model.encoded[:50]
     native = answers_of(package.load_native(), model.spec)
     served = load_served(package.served, model.spec)
     np.testing.assert_array_equal(native(some), model.native(some))

@@ -9,13 +9,11 @@ import numpy as np
 
 from application.ports import MetricsSink, PredictionLog
 from domain.models.contract import ModelSpec
-from domain.monitoring.drift import population_stability_index
-from domain.monitoring.profile import Profile
+from domain.monitoring.drift import population_stability_index, watched_profiles
 
 WINDOW = 1_000
 FEWEST = 200  # with fewer, rows drawn from the training data themselves score above 0.1
 ROWS_A_BIN = 20  # as many as FEWEST gives each of ten bins; many categories need more rows
-ANSWER = "prediction"
 
 
 class DriftWatch:
@@ -33,14 +31,7 @@ class DriftWatch:
         log: PredictionLog,
         metrics: MetricsSink,
     ) -> None:
-        names = spec.monitored_names
-        # an input that is itself called so has the name
-        names = names if ANSWER in names else (*names, ANSWER)
-        self._profiles = {
-            name: (column, Profile.from_dict(profiles[name]))
-            for column, name in enumerate(names)
-            if name in profiles
-        }
+        self._profiles = watched_profiles(spec, profiles)
         self._log = log
         self._metrics = metrics
 

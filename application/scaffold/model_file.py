@@ -19,6 +19,7 @@ from domain.models.contract import Category, Classes, Input, ModelSpec, Number, 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIDTH = 100
 _SEED = 42
+_TEST_SIZE = 0.2
 _TREES = {
     "n_estimators": 200,
     "learning_rate": 0.1,
@@ -172,12 +173,20 @@ def render_config(inspection: Inspection, path: str) -> dict[str, Any]:
     just_better = math.floor(round(baseline * 1000, 6) + 1) / 1000
     return {
         "model": model,
-        "data": {"path": path, "test_size": 0.2, "random_state": _SEED},
+        "data": {"path": path, "test_size": _TEST_SIZE, "random_state": _SEED},
         "experiment_name": f"{spec.name}_pipeline",
         "model_name": f"{spec.name}_{kind}",
         "version": "1.0.0",
-        "validation": {"threshold": min(0.999, just_better) if spec.classes else 0.0},
+        "validation": {
+            "threshold": min(0.999, just_better) if spec.classes else 0.0,
+            "margin": _margin(round(_TEST_SIZE * inspection.rows)),
+        },
     }
+
+
+def _margin(rows: int) -> float:
+    """A margin that so many hold-out rows can tell from nothing: docs/decisions/0011."""
+    return 0.05 if rows >= 150 else 0.1 if rows >= 60 else 0.15
 
 
 def render_module(inspection: Inspection, source: str) -> str:

@@ -14,7 +14,21 @@ from domain.errors import ConfigError
 from domain.models.catalog import CatalogModel
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Gate = Literal["quality", "better_than_trivial", "interval_coverage", "no_input_is_the_target"]
+Gate = Literal[
+    "quality",
+    "better_than_trivial",
+    "calibration",
+    "interval_coverage",
+    "worst_slice",
+    "robustness",
+    "no_input_is_the_target",
+    "not_worse_than_champion",
+    "contract_is_versioned",
+    "latency",
+    "size",
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+Ratio = Annotated[float, Field(ge=1)]
 _NAME = r"^[a-z][a-z0-9_]*$"  # what MLflow, the Bento store and a folder all accept
 
 
@@ -49,7 +63,8 @@ class DataConfig(_Strict):
 
 
 class ValidationConfig(_Strict):
-    """What a candidate must reach.
+    """What a candidate must reach; a loss is 1 for a wrong class, or the absolute error of a
+    quantity in standard deviations of its true values.
 
     Attributes:
         threshold: smallest accuracy, or R² of a regression, on the hold-out. The default is honest
@@ -58,11 +73,37 @@ class ValidationConfig(_Strict):
             accepts weights that were not measured.
         skip: gates whose refusal is known and accepted; what they say is shown nevertheless.
         folds: folds of the cross-validation that is shown beside the verdicts; 0 leaves it out.
+        approval: whether what is accepted becomes champion at once, or by `make promote`.
+        margin: by how much the mean loss may be above the champion's; docs/decisions/0011.
+        fewest_rows: rows that champion and challenger must have in common, unseen by both.
+        calibration_error: largest expected calibration error of a classifier.
+        slices: rows to be looked at by themselves, by name: conditions on inputs, which all must
+            hold; ``[low, high]`` of a number, null being open, or a list of words.
+        slice_margin: by how much the mean loss of a slice may be above that of all rows.
+        slice_rows: rows that a slice must have.
+        noise: standard deviation of what is added to numbers, in parts of each input's own.
+        sensitivity: largest share of answers that noise may change; of a quantity, mean change in
+            standard deviations of the answers.
+        parity_tolerance: largest difference between the native and the served model.
+        latency_ratio: how many times as long as the champion's an answer may take.
+        size_ratio: how many times as large as the champion's the served file may be.
     """
 
     threshold: float | None = Field(0.85, le=1)
     skip: list[Gate] = []
     folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
+    approval: Literal["automatic", "manual"] = "automatic"
+    margin: Share = 0.05
+    fewest_rows: int = Field(20, ge=1)
+    calibration_error: Share = 0.1
+    slices: dict[str, dict[str, list[float | str | None]]] = {}
+    slice_margin: Share = 0.15
+    slice_rows: int = Field(20, ge=1)
+    noise: Share = 0.01
+    sensitivity: Share = 0.1
+    parity_tolerance: Annotated[float, Field(gt=0)] = 1e-5
+    latency_ratio: Ratio = 3.0
+    size_ratio: Ratio = 3.0
 
 
 class ServingConfig(_Strict):

@@ -36,6 +36,8 @@ from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import Report, evaluate, log_loss
 from domain.evaluation.parity import Parity
+from domain.evaluation.prediction_digest import digest_of
+from domain.evaluation.slices import slices_of
 from domain.models.catalog import CatalogModel
 from domain.models.contract import ModelSpec, Quantity
 from domain.monitoring.profile import profile_inputs, profile_outputs
@@ -226,6 +228,8 @@ def _fit(
     dataset = model.load(**config.load_arguments(model))
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, spec, *config.data.split)
+    # a slice that the contract does not know is refused now, not after the fit
+    slices_of(spec, holdout.encoded(spec), config.validation.slices, 1)
     progress(
         "data",
         f"{len(dataset)} rows × {len(spec.inputs)} inputs, {len(holdout)} held out, "
@@ -361,13 +365,12 @@ def _write_package(
             **provenance,
             "config": config.model_dump(),
             "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
+            "predictions": digest_of(served(dataset.encoded(spec)), dataset.row_hashes),
         },
     )
-    name = f"{config.model_name} {config.version}"
-    (draft.folder / "card.md").write_text(
-        write_card(name, spec, report, dataset, metrics["parity_largest_difference"]),
-        encoding="utf-8",
-    )
+    parity = metrics["parity_largest_difference"]
+    card = write_card(config, spec, report, dataset, parity, provenance)
+    (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
 
 def _name_of(estimator: Any) -> str:

@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from application.training.config import ValidationConfig
+from application.validation.judgement import JudgedPackage, Judgement
+from application.validation.validate import contract_verdict, skip
 from domain.errors import PackageError
+from domain.evaluation import gates
+from domain.evaluation.comparison import Comparison
 from domain.evaluation.gates import Verdict
-
-
-class SpeechPackage(Protocol):
-    """What is read of a package."""
-
-    def read_json(self, name: str) -> Any:
-        """A JSON file of the package."""
+from domain.evaluation.word_error_rate import WordErrors, compare_errors
+from domain.models.contract import ModelSpec
 
 
 def judge(
-    package: SpeechPackage, threshold: float | None, replay: Callable[[], object]
-) -> list[Verdict]:
+    package: JudgedPackage,
+    rules: ValidationConfig,
+    replay: Callable[[], object],
+    champion: JudgedPackage | None = None,
+) -> Judgement:
     """Ask every gate.
 
     Args:
-        threshold: smallest word accuracy, 1 − word error rate, that is accepted; None accepts
-            weights whose errors nobody has counted.
         replay: has the packaged model hear its golden recording again; PackageError where it hears
             something else.
     """
-    return [quality(package.read_json("metrics.json"), threshold), golden(replay)]
+    metrics = package.read_json("metrics.json")
+    comparison, verdict = _against_champion(metrics, rules, champion)
+    verdicts = [
+        contract_verdict(package, champion),
+        quality(metrics, rules.threshold),
+        golden(replay),
+        verdict,
+    ]
+    return Judgement(
+        ModelSpec.from_dict(package.read_json("contract.json")),
+        skip(verdicts, rules.skip),
+        champion=champion.version if champion else None,
+        comparison=comparison,
+    )
 
 
-def quality(metrics: dict[str, Any], threshold: float | None) -> Verdict:
+def _against_champion(
+    metrics: Mapping[str, Any], rules: ValidationConfig, champion: JudgedPackage | None
+) -> tuple[Comparison | None, Verdict]:
+    """Word errors in the recordings that both have heard."""
+    gate, margin, fewest = gates.not_worse_than_champion, rules.margin, rules.fewest_rows
+    if champion is None:
+        return None, gate(None, margin, fewest)
+    heard, before = _errors(metrics), _errors(champion.read_json("metrics.json"))
+    if not before or not heard:
+        told = f"{champion.version if heard else 'this one'} was not measured"
+        return None, Verdict("not_worse_than_champion", True, f"cannot be compared: {told}")
+    common = sorted(heard.keys() & before.keys())
+    comparison = None
+    if common:
+        comparison = compare_errors([before[key] for key in common], [heard[key] for key in common])
+    return comparison, gate(comparison, margin, fewest, 0, champion.version)
+
+
+def _errors(metrics: Mapping[str, Any]) -> dict[tuple[str, str], WordErrors]:
+    """Errors in each recording of a package, by its name and what is said in it."""
+    return {
+        (row["recording"], row["said"]): WordErrors(
+            row["words"], row["substitutions"], row["deletions"], row["insertions"]
+        )
+        for row in metrics["utterances"]
+    }
+
+
+def quality(metrics: Mapping[str, Any], threshold: float | None) -> Verdict:
     """Refuse when the word accuracy is below the threshold, or was not measured."""
     rate = metrics.get("word_error_rate")
     if threshold is None:

@@ -1,37 +1,38 @@
-"""Judge a candidate on rows that it has never seen, and promote it when every gate accepts it."""
+"""Judge a candidate on rows that it has never seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from application.ports import Model, Registry
+from application.ports import Model
+from application.training.config import ValidationConfig
+from application.validation.judgement import JudgedPackage, Judgement
+from application.validation.latency import time_answers
 from domain.data.dataset import Dataset
 from domain.errors import GateRefusal, reason_of
 from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
-from domain.evaluation.metrics import RegressionReport, evaluate
+from domain.evaluation.calibration import calibration_of
+from domain.evaluation.comparison import Comparison, compare
+from domain.evaluation.contract_change import change_between
+from domain.evaluation.importance import permutation_importances
+from domain.evaluation.leakage import near_twins
+from domain.evaluation.metrics import RegressionReport, evaluate, losses
 from domain.evaluation.parity import Parity, edge_rows
+from domain.evaluation.robustness import instability, perturbed
+from domain.evaluation.slices import measure_slices, slices_of
 from domain.models.contract import ModelSpec
+from domain.monitoring.drift import drift_between
 
-
-class JudgedPackage(Protocol):
-    """What validation reads of a package."""
-
-    @property
-    def version(self) -> str:
-        """The package's version."""
-
-    def read_json(self, name: str) -> Any:
-        """A JSON file of the package."""
-
-    def load_native(self) -> Any:
-        """The native model."""
+_NOISY_ROWS = 1000
+_TIMED_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -75,62 +76,261 @@ def cross_validate(
     return CrossValidation(reports[0].measure, np.array([report.score for report in reports]))
 
 
-def judge(
-    package: JudgedPackage,
-    served: Model,
-    dataset: Dataset,
-    threshold: float,
-) -> list[gates.Verdict]:
-    """Ask every gate.
+@dataclass(frozen=True)
+class Champion:
+    """What a candidate is compared with.
 
-    Args:
+    Attributes:
+        package: its package.
+        served: the model as that serves it.
+        bytes: size of the served file.
+    """
+
+    package: JudgedPackage
+    served: Model
+    bytes: int
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """Its contract."""
+        return _spec_of(self.package)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A package before its judges.
+
+    Attributes:
         served: the model as the package serves it.
         dataset: all data; the package says which rows are its hold-out.
-        threshold: smallest accuracy, or R², on the hold-out that is accepted.
-
-    Returns:
-        Each gate's verdict; those that need the hold-out are missing where none of it was found.
+        rules: what it must reach.
+        champion: None where there is none, or where the package is the champion's.
+        bytes: size of the served file.
     """
-    spec = ModelSpec.from_dict(package.read_json("contract.json"))
-    record = package.read_json("holdout.json")
+
+    package: JudgedPackage
+    served: Model
+    dataset: Dataset
+    rules: ValidationConfig
+    champion: Champion | None = None
+    bytes: int = 0
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The package's contract."""
+        return _spec_of(self.package)
+
+    @cached_property
+    def holdout(self) -> Dataset:
+        """Rows of the data that the package has held out."""
+        return self._rows("holdout")
+
+    @cached_property
+    def training(self) -> Dataset:
+        """Rows of the data that the model has learned from."""
+        return self._rows("training")
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The hold-out as the model gets it, shape (n_holdout, width)."""
+        return self.holdout.encoded(self.spec)
+
+    @cached_property
+    def everything(self) -> np.ndarray:
+        """All data as the model gets them, shape (n_rows, width)."""
+        return self.dataset.encoded(self.spec)
+
+    @cached_property
+    def actual(self) -> np.ndarray:
+        """Class numbers or values of the hold-out, shape (n_holdout,)."""
+        return self.holdout.answers(self.spec)
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """The served model's answers on the hold-out, shape (n_holdout, n_answers)."""
+        return self.served(self.rows)
+
+    def _rows(self, part: str) -> Dataset:
+        recorded = np.array(self.package.read_json("holdout.json")[part])
+        return self.dataset.take(np.isin(self.dataset.row_hashes, recorded))
+
+
+def judge(case: Case) -> Judgement:
+    """Ask every gate; those that need the hold-out are missing where none of it was found.
+
+    Raises:
+        GateRefusal: the model fails on rows that its contract takes.
+    """
+    case = replace(case, served=_answering(case.served))
+    spec, rules, champion = case.spec, case.rules, case.champion
+    record = case.package.read_json("holdout.json")
     recorded = np.array(record["holdout"])
-    holdout = dataset.take(np.isin(dataset.row_hashes, recorded))
+    twins = near_twins(spec, case.rows, case.training.encoded(spec)) if len(case.holdout) else 0
     verdicts = [
-        gates.holdout_is_unseen(recorded, np.array(record["training"])),
-        gates.holdout_is_whole(recorded, holdout.row_hashes),
+        gates.holdout_is_unseen(recorded, np.array(record["training"]), twins),
+        gates.holdout_is_whole(recorded, case.holdout.row_hashes),
+        contract_verdict(case.package, champion.package if champion else None),
     ]
-    if len(holdout) == 0:
-        return verdicts
-    answers, actual = served(holdout.encoded(spec)), holdout.answers(spec)
-    training = dataset.take(np.isin(dataset.row_hashes, np.array(record["training"])))
-    report = evaluate(spec, answers, actual)
+    if len(case.holdout) == 0:
+        return Judgement(spec, verdicts)
+    report = evaluate(spec, case.answers, case.actual)
+    learned = case.training.answers(spec)
+    calibrated = calibration_of(case.answers, case.actual) if spec.classes else None
+    lost = losses(spec, case.answers, case.actual)
+    parts = slices_of(spec, case.rows, rules.slices, rules.slice_rows)
+    slices = measure_slices(parts, lost, rules.slice_margin)
     verdicts += [
-        gates.quality(report, threshold),
-        gates.better_than_trivial(report, answers, actual, training.answers(spec)),
+        gates.quality(report, rules.threshold),
+        gates.better_than_trivial(report, case.answers, case.actual, learned),
+        (
+            gates.interval_coverage(report)
+            if isinstance(report, RegressionReport)
+            else gates.calibration(calibrated, rules.calibration_error)
+        ),
+        gates.worst_slice(spec, slices, float(lost.mean()), rules.slice_margin),
+        *_steadiness(case),
+        gates.no_input_is_the_target(spec, case.everything, case.dataset.answers(spec)),
+        *_parity(case),
     ]
-    if isinstance(report, RegressionReport):
-        verdicts.append(gates.interval_coverage(report))
-    native, everything = answers_of(package.load_native(), spec), dataset.encoded(spec)
-    answered = served(everything)
-    verdicts += [
+    comparison, verdict = _against_champion(case)
+    verdicts += [verdict, *_budgets(case)]
+    return Judgement(
+        spec,
+        skip(verdicts, rules.skip),
+        report,
+        case.answers,
+        case.actual,
+        calibrated,
+        slices,
+        champion.package.version if champion else None,
+        comparison,
+        permutation_importances(case.served, case.rows, case.actual, spec),
+        _drift(case),
+    )
+
+
+def _answering(served: Model) -> Model:
+    """The model; whatever it raises is a refusal."""
+
+    def answer(rows: np.ndarray) -> np.ndarray:
+        try:
+            return served(rows)
+        except Exception as error:  # whatever its runtime raises
+            raise GateRefusal(
+                f"the model does not answer rows that its contract takes: {reason_of(error)}"
+            ) from error
+
+    return answer
+
+
+def contract_verdict(package: JudgedPackage, champion: JudgedPackage | None) -> gates.Verdict:
+    """Whether a contract that differs from the champion's has a version that says so."""
+    change, old = None, None
+    if champion:
+        change, old = change_between(_spec_of(champion), _spec_of(package)), _release(champion)
+    return gates.contract_is_versioned(change, old, _release(package))
+
+
+def _spec_of(package: JudgedPackage) -> ModelSpec:
+    return ModelSpec.from_dict(package.read_json("contract.json"))
+
+
+def _release(package: JudgedPackage) -> str:
+    """The version that the configuration gives, without the time of the training."""
+    return str(package.read_json("provenance.json")["config"]["version"])
+
+
+def _steadiness(case: Case) -> list[gates.Verdict]:
+    """Whether answers are answers, stay when asked again, and do not hang on trifles."""
+    spec, dataset, noise = case.spec, case.dataset, case.rules.noise
+    answered = case.served(case.everything)
+    turned = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]])
+    repeats = -(-_NOISY_ROWS // len(case.rows))
+    rows = np.tile(case.rows, (repeats, 1))
+    changed = instability(
+        spec, np.tile(case.answers, (repeats, 1)), case.served(perturbed(spec, rows, noise, 0))
+    )
+    return [
         gates.answers_are_valid(spec, answered),
-        gates.deterministic(answered, served(everything)),
-        gates.no_input_is_the_target(spec, everything, dataset.answers(spec)),
-        gates.parity("parity", Parity.of(native(everything), answered, spec)),
+        gates.deterministic(answered, case.served(case.everything)),
+        gates.column_order(answered, case.served(turned.encoded(spec))),
+        gates.robustness(changed, case.rules.sensitivity, noise),
     ]
-    return [*verdicts, _parity_at_edges(native, served, everything, spec)]
 
 
-def _parity_at_edges(
-    native: Model, served: Model, encoded: np.ndarray, spec: ModelSpec
-) -> gates.Verdict:
+def _parity(case: Case) -> list[gates.Verdict]:
+    """Whether the served model answers as the native one, on data and beside its jumps."""
+    spec, tolerance = case.spec, case.rules.parity_tolerance
+    native = answers_of(case.package.load_native(), spec)
+    on_data = Parity.of(native(case.everything), case.served(case.everything), spec)
     try:
-        edges = edge_rows(native, encoded, spec, random_state=0)
-        measured = Parity.of(native(edges), served(edges), spec)
+        edges = edge_rows(native, case.everything, spec, random_state=0)
+        at_edges = Parity.of(native(edges), case.served(edges), spec)
     except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
         told = f"a row that the contract takes is not answered: {reason_of(error)}"
-        return gates.Verdict("parity_at_edges", False, told)
-    return gates.parity("parity_at_edges", measured)
+        refusal = gates.Verdict("parity_at_edges", False, told)
+        return [gates.parity("parity", on_data, tolerance), refusal]
+    return [
+        gates.parity("parity", on_data, tolerance),
+        gates.parity("parity_at_edges", at_edges, tolerance),
+    ]
+
+
+def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
+    """Challenger against champion on hold-out rows that the champion has not learned from."""
+    champion, spec, rules = case.champion, case.spec, case.rules
+    if champion is None:
+        return None, gates.not_worse_than_champion(None, rules.margin, rules.fewest_rows)
+    version = champion.package.version
+    apart = _incomparable(champion.spec, spec)
+    if apart:
+        told = f"cannot be compared with {version}: {apart}"
+        return None, gates.Verdict("not_worse_than_champion", True, told)
+    learned = np.array(champion.package.read_json("holdout.json")["training"])
+    common = ~np.isin(case.holdout.row_hashes, learned)
+    left_out = int((~common).sum())
+    comparison = None
+    if common.any():
+        before = champion.served(case.holdout.take(common).encoded(champion.spec))
+        comparison = compare(spec, before, case.answers[common], case.actual[common])
+    verdict = gates.not_worse_than_champion(
+        comparison, rules.margin, rules.fewest_rows, left_out, version
+    )
+    return comparison, verdict
+
+
+def _incomparable(old: ModelSpec, new: ModelSpec) -> str:
+    """Why two models cannot answer the same rows alike; empty where they can."""
+    gone = sorted(set(old.input_names) - set(new.input_names))
+    if gone:
+        return f"the data have no {gone[0]} any more"
+    return "" if old.answer_names == new.answer_names else "it answers something else"
+
+
+def _budgets(case: Case) -> list[gates.Verdict]:
+    """Whether answers come about as fast, from a file about as large, as the champion's."""
+    rules, champion = case.rules, case.champion
+    if champion is None:
+        return [
+            gates.budget("latency", 0.0, None, rules.latency_ratio, "s"),
+            gates.budget("size", case.bytes, None, rules.size_ratio, "B"),
+        ]
+    rows = case.rows[:_TIMED_ROWS]
+    others = case.holdout.take(np.arange(len(rows))).encoded(champion.spec)
+    mine, its = time_answers((case.served, rows), (champion.served, others))
+    return [
+        gates.budget("latency", mine, its, rules.latency_ratio, "s"),
+        gates.budget("size", case.bytes, champion.bytes, rules.size_ratio, "B"),
+    ]
+
+
+def _drift(case: Case) -> dict[str, float]:
+    """How far the training rows have moved from those of the champion, by what is watched."""
+    if case.champion is None:
+        return {}
+    rows = case.training.encoded(case.spec)
+    profiles = case.champion.package.read_json("profile.json")
+    return drift_between(profiles, case.spec, rows, case.served(rows))
 
 
 def skip(verdicts: Iterable[gates.Verdict], names: Collection[str]) -> list[gates.Verdict]:
@@ -141,29 +341,3 @@ def skip(verdicts: Iterable[gates.Verdict], names: Collection[str]) -> list[gate
         return replace(verdict, accepted=True, reason=reason)
 
     return [skipped(verdict) if verdict.gate in names else verdict for verdict in verdicts]
-
-
-def promote(
-    package: JudgedPackage,
-    verdicts: Sequence[gates.Verdict],
-    add_to_store: Callable[[], str],
-    registry: Registry,
-    model_name: str,
-) -> tuple[str, str]:
-    """Put an accepted package into the model store and make it the champion.
-
-    The store comes first: a champion that is not in the store could not be built.
-
-    Returns:
-        Its tag in the store and its version in the registry.
-
-    Raises:
-        GateRefusal: a gate refuses; nothing has been moved.
-    """
-    refused = [verdict for verdict in verdicts if not verdict.accepted]
-    if refused or not verdicts:
-        reasons = "; ".join(f"{verdict.gate}: {verdict.reason}" for verdict in refused)
-        reasons = reasons or "no gate has judged it"
-        raise GateRefusal(f"{model_name} {package.version} is refused: {reasons}")
-    tag = add_to_store()
-    return tag, registry.promote(model_name, package.version).version

@@ -62,6 +62,7 @@ class Frameworks:
         else:
             steps = getattr(estimator, "steps", None)  # a pipeline is exported by what ends it
             framework_of(steps[-1][1] if steps else estimator).export(estimator, spec, path)
+            _tidy(path)
 
     def save(self, estimator: Any, _spec: ModelSpec, path: Path) -> None:
         """Write `path` with skops, which reads it back without unpickling anything.
@@ -85,6 +86,25 @@ class Frameworks:
                 "only what is made of scikit-learn's estimators is served natively; "
                 f"this one holds {', '.join(foreign)}"
             )
+
+
+def _tidy(path: Path) -> None:
+    """Leave out of a model what differs between two exports of the same one: the order of the
+    operator sets, and where the sources lay that its network was traced from."""
+    # pylint: disable-next=import-outside-toplevel  # not where a model is served natively
+    from onnx import load, save
+
+    model = load(path)
+    sets = {item.domain: item for item in model.opset_import}
+    del model.opset_import[:]
+    model.opset_import.extend(sets[domain] for domain in sorted(sets))
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for value in graph.initializer:
+        del value.metadata_props[:]
+    save(model, path)
 
 
 def _add_interval(path: Path, half_width: float) -> None:

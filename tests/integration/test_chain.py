@@ -20,6 +20,7 @@ from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOUS
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
+from tests.packages import on_record
 from tests.served import Home
 
 NAME = "iris_classifier_pipeline"
@@ -152,9 +153,9 @@ def test_a_second_champion_makes_the_first_one_previous(own: Home) -> None:
 
 
 def test_the_same_data_and_seed_give_the_same_predictions(own: Home) -> None:
-    first = ModelPackage(Path(receipt(own, "train")["package"]))
+    first = on_record(Path(receipt(own, "train")["package"]))
     assert own.make("-B", "train").returncode == 0
-    second = ModelPackage(Path(receipt(own, "train")["package"]))
+    second = on_record(Path(receipt(own, "train")["package"]))
     assert first.folder != second.folder
     rows = np.random.default_rng(0).uniform(0.1, 8, (500, 4)).astype(np.float32)
     answers = [package.load_native().predict_proba(rows) for package in (first, second)]

@@ -21,8 +21,8 @@ from domain.data.dataset import Dataset
 from domain.evaluation.answers import answers_of
 from domain.evaluation.parity import Parity
 from domain.models.contract import ModelSpec
-from infrastructure.packaging.model_package import ModelPackage
 from tests.model_checks import TABULAR, as_json, load_data, model_of
+from tests.packages import on_record
 from tests.served import Home, serve
 
 TRAINING_LIBRARIES = ("torch", "skorch", "tensorflow", "keras", "scikit-learn", "joblib", "mlflow")
@@ -70,7 +70,7 @@ def _get_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
             assert done.returncode == 0, done.stdout + done.stderr
             receipts = home.folder / "build" / name
             trained = json.loads((receipts / "train.json").read_text(encoding="utf-8"))
-            package = ModelPackage(Path(trained["package"]))
+            package = on_record(Path(trained["package"]))
             unseen = np.isin(dataset.row_hashes, package.read_json("holdout.json")["holdout"])
             bento, place = receipts / "bento", home.folder / f"serve_{name}"
             return ServedModel(

@@ -364,6 +364,48 @@ def test_a_new_model_without_all_it_needs_is_an_error_that_says_what_to_give(
     assert clone.calls() == []
 
 
+def command_of(clone: Clone, *arguments: str) -> list[str]:
+    """What make would ask the registry's entry point to do."""
+    last = clone.make("-n", *arguments).stdout.splitlines()[-1]
+    words = shlex.split(last)
+    assert words[1:3] == ["-m", "infrastructure.registry.command"]
+    return words[3:]
+
+
+@pytest.mark.parametrize("target", ["promote", "rollback"])
+def test_a_version_reaches_the_registry_as_it_was_given(clone: Clone, target: str) -> None:
+    *asked, receipt = command_of(clone, target)
+    assert asked == [target, "--model", "iris", "--receipt"]
+    assert receipt.endswith("build/iris/validate.json")
+    asked = command_of(clone, target, "MODEL=wine", "VERSION=it's 3")[:-2]
+    assert asked == [target, "--model", "wine", "--version", "it's 3"]
+
+
+@pytest.mark.parametrize("target", ["promote", "rollback"])
+def test_another_champion_makes_bento_and_image_stale_and_nothing_else(
+    made: Clone, target: str
+) -> None:
+    assert made.make(target).returncode == 0
+    assert made.ran("containerize") == STEPS[2:]
+
+
+@pytest.mark.parametrize(("target", "action"), [("registry", "list"), ("which-model", "which")])
+def test_every_model_is_told_of_unless_one_is_given(clone: Clone, target: str, action: str) -> None:
+    (clone.folder / ".env").write_text("MODEL=wine\n", encoding="utf-8")
+    assert command_of(clone, target) == [action]
+    assert command_of(clone, target, "MODEL=iris") == [action, "--model", "iris"]
+
+
+def test_a_time_reaches_the_ledger_as_it_was_given(clone: Clone) -> None:
+    given = command_of(clone, "which-model", "AT=2026-11-20 14:00")
+    assert given == ["which", "--at", "2026-11-20 14:00"]
+
+
+def test_what_to_keep_reaches_the_collection(clone: Clone) -> None:
+    assert command_of(clone, "gc") == ["gc"]
+    assert command_of(clone, "gc", "KEEP=3", "DRY_RUN=1") == ["gc", "--keep", "3", "--dry-run"]
+
+
 def test_forcing_a_step_does_not_install_again(made: Clone) -> None:
     done = made.make("-B", "-n", "train")
     assert "iris_training_pipeline.py" in done.stdout
@@ -405,6 +447,7 @@ def test_clean_removes_what_can_be_made_again_and_nothing_else(made: Clone) -> N
     kept = [
         *(
             "mlflow.db",
+            "ledger.jsonl",
             "mlartifacts/0/model",
             ".bentoml/models/a",
             ".releases/staging/current.json",
@@ -426,6 +469,7 @@ def add_state(clone: Clone) -> dict[str, bytes]:
     """State beside the receipts, as the steps leave it."""
     state = {
         "mlflow.db": b"runs",
+        "ledger.jsonl": b"entries",
         "mlartifacts/0/model": b"artifact",
         ".bentoml/models/a": b"model",
         "application/registry/model_registry/iris/1/model.onnx": b"onnx",
@@ -441,7 +485,8 @@ def test_state_that_was_saved_and_loaded_needs_no_step_again(made: Clone) -> Non
     assert made.make("state-save").returncode == 0
     for name in ("build", ".bentoml", "application/registry", "mlartifacts"):
         shutil.rmtree(made.folder / name)
-    (made.folder / "mlflow.db").unlink()
+    for name in ("mlflow.db", "ledger.jsonl"):
+        (made.folder / name).unlink()
     made.change(CONFIG)  # as in a fresh checkout, where every file is new
     assert made.make("state-load").returncode == 0
     assert {name: (made.folder / name).read_bytes() for name in state} == state

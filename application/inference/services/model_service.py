@@ -22,19 +22,19 @@ from application.inference.predictor import Predictor, replay_golden
 from application.inference.protocols import schema
 from application.inference.protocols.rest import ModelApi, RestMiddleware
 from application.monitoring.accounting import Accountant, every
-from application.monitoring.drift_watch import ANSWER, DriftWatch
+from application.monitoring.drift_watch import DriftWatch
 from domain.errors import PackageError
 from domain.models.contract import ModelSpec, Quantity
+from domain.monitoring.drift import ANSWER
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.packaging.requirements import pinned_requirements
+from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.settings import Settings
 
 DRIFT_SECONDS = 10.0
 PYTHON = ".".join(platform.python_version_tuple()[:2])
-NATIVE = ("scikit-learn", "skops")  # what a model needs that has no ONNX form
 
 
 class Arguments(BaseModel):
@@ -55,11 +55,6 @@ if STORED is None:
 PACKAGE = ModelPackage(Path(STORED.path), stored=True)
 SPEC = ModelSpec.from_dict(PACKAGE.read_json("contract.json"))
 GOLDEN = PACKAGE.read_json("golden.json")
-REQUIREMENTS = (
-    *("bentoml", "msgspec", "numpy", "onnxruntime", "prometheus-client"),
-    *("pydantic-settings", "sqlalchemy"),
-    *(NATIVE if PACKAGE.served.suffix == ".skops" else ()),
-)
 
 Rows = Annotated[Any, WithJsonSchema(schema.rows_schema(SPEC, GOLDEN["rows"]))]
 Objects = Annotated[Any, WithJsonSchema(schema.objects_schema(SPEC, GOLDEN["rows"]))]
@@ -74,7 +69,7 @@ _running: list[ModelApi] = []
     description=schema.describe(SPEC),
     image=bentoml.images.Image(
         base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
-    ).python_packages(*pinned_requirements(REQUIREMENTS)),
+    ).python_packages(*serving_requirements(SPEC.task, PACKAGE.is_native)),
     workers=int(os.environ.get("WORKERS", "1")),
     traffic={"timeout": 30},
     logging={"access": {"enabled": False}},  # a line for each prediction would cost more than it

@@ -25,19 +25,8 @@ from infrastructure.inference.audio import decode
 from infrastructure.inference.whisper_engine import open_package, write_subtitles
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.packaging.requirements import pinned_requirements
+from infrastructure.packaging.requirements import serving_requirements
 
-REQUIREMENTS = (
-    "bentoml",
-    "numpy",
-    "openai-whisper",
-    "prometheus-client",
-    "python-multipart",
-    "soundfile",
-    "soxr",
-    "torch",
-)
-OPTIONAL = ("triton",)  # Whisper names it, and uses it on CUDA only, for times of words
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 
@@ -55,7 +44,7 @@ _running: list[TranscriberApi] = []
     name="speech_transcriber",
     image=bentoml.images.Image(
         base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
-    ).python_packages(*pinned_requirements(REQUIREMENTS, OPTIONAL)),
+    ).python_packages(*serving_requirements("transcription")),
     workers=int(os.environ.get("WORKERS", "1")),
     traffic={"timeout": 1800},
     logging={"access": {"enabled": False}},

@@ -70,6 +70,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         from domain.models import catalog
         from infrastructure.compute.receipts import write_receipt
         from infrastructure.packaging.model_package import PackageDraft, new_version
+        from infrastructure.registry.ledger import FileLedger
 
         model = catalog.get(name)
         gc.freeze()
@@ -81,6 +82,10 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
                 candidate = make(model, config, draft, tracker, beside)
             except ConfigError as error:
                 raise ConfigError(f"{path}: {error}") from error
+    quality = {candidate.report.measure: candidate.report.score} if candidate.report else {}
+    FileLedger(settings.ledger).append(
+        "train", config.model_name, version, run=candidate.registered.run_id, **quality
+    )
     show_step("package", str(candidate.package))
     if receipt:
         write_receipt(
@@ -90,7 +95,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
             version=version,
             registry_version=candidate.registered.version,
             run_id=candidate.registered.run_id,
-            **({candidate.report.measure: candidate.report.score} if candidate.report else {}),
+            **quality,
         )
         _name_files(receipt, candidate.data_files)
 

@@ -8,8 +8,10 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,14 @@ from shared.console import fail, show_step
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from application.training.config import TrainingConfig
+    from application.ports import ModelVersion
+    from application.training.config import TrainingConfig, ValidationConfig
+    from application.validation.judgement import Judgement
+    from application.validation.validate import CrossValidation
     from domain.evaluation.gates import Verdict
     from domain.models.contract import ModelSpec
     from infrastructure.packaging.model_package import ModelPackage
+    from infrastructure.registry.ledger import FileLedger
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
 
@@ -55,86 +61,208 @@ def main(arguments: list[str] | None = None) -> int:
 def _validate(options: argparse.Namespace) -> None:
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
-    from application.training.config import TrainingConfig
-    from application.validation.validate import promote
-    from domain.models.contract import ModelSpec
+    from application.registry.promotion import promote
+    from domain.evaluation.gates import Verdict
     from infrastructure.compute.receipts import write_receipt
-    from infrastructure.packaging.bento_store import add_package, service_of
+    from infrastructure.packaging.bento_store import add_accepted, service_of
     from infrastructure.packaging.model_package import ModelPackage
+    from infrastructure.packaging.serving_check import start_serving_check
+    from infrastructure.registry.ledger import FileLedger
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-    package = ModelPackage(_find_package(options, registry).resolve())
-    config = TrainingConfig.model_validate(package.read_json("provenance.json")["config"])
-    threshold = config.validation.threshold if options.threshold is None else options.threshold
-    spec = ModelSpec.from_dict(package.read_json("contract.json"))
-    ask = _judge_speech if spec.task == "transcription" else _judge
-    verdicts, scores = ask(package, spec, config, threshold)
+    folder = _find_package(options, registry).resolve()
+    version = registry.find(folder.parent.name, folder.name)
+    shown = settings.receipts_dir / options.model / "validation"
+    record = _Record(version, registry, FileLedger(settings.ledger), shown)
+    try:
+        if version.package_digest is None:
+            raise PackageError(f"the registry has no digest of {folder} on record: train it again")
+        package = ModelPackage(folder, recorded=version.package_digest)
+    except PackageError as error:
+        record.keep([Verdict("digests_are_intact", False, str(error))])
+        raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
+    intact = Verdict("digests_are_intact", True, "every file is as the registry has it on record")
+    show_step(intact.word, f"{intact.gate}: {intact.reason}")
 
-    def add_to_store() -> str:
-        figures = package.read_json("metrics.json")
-        measure = figures.get("measure")
-        quality = {measure: f"{figures[f'holdout_{measure}']:.4f}"} if measure else {}
-        labels = {"owner": "mlops-template", "stage": "champion", **quality}
-        metadata = {"package_version": package.version, "threshold": str(threshold)}
-        return add_package(package.folder, config.model_name, labels, metadata)
+    rules = _config_of(package).validation
+    if options.threshold is not None:
+        rules = rules.model_copy(update={"threshold": options.threshold})
+    with start_serving_check(package.folder, service_of(package)) as serving:
+        ask = _judge_speech if _spec_of(package).task == "transcription" else _judge
+        judgement, crossed = ask(package, rules, _champion(registry, version))
+        serves = serving.verdict()
+    show_step(serves.word, f"{serves.gate}: {serves.reason}")
+    judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, serves])
+    _write_report(package, version, judgement, crossed, shown)
+    record.keep(judgement.verdicts)
 
-    tag, version = promote(package, verdicts, add_to_store, registry, config.model_name)
-    show_step("champion", f"version {version} of {config.model_name}, {tag} in the Bento store")
+    judgement.check_accepted(f"{version.model_name} {package.version}")
+
+    def store() -> str:
+        return add_accepted(package, version.model_name)
+
+    tag = store()
+    stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
+    if rules.approval == "automatic":
+        accepted = registry.find(version.model_name, version.number)
+        promotion = promote(registry, record.ledger, accepted, store)
+        former = promotion.former
+        was = f"; it was version {former.number}" if former and promotion.moved else ""
+        show_step("champion", stored + was)
+    else:
+        show_step("waiting", f"{stored}; make it the champion: make promote MODEL={options.model}")
     if options.receipt:
         write_receipt(
             options.receipt,
-            model_name=config.model_name,
+            model_name=version.model_name,
             version=package.version,
-            registry_version=version,
+            registry_version=version.number,
             model_tag=tag,
             service=service_of(package),
-            threshold=threshold,
-            verdicts=[verdict.to_dict() for verdict in verdicts],
-            cross_validation=scores,
+            threshold=rules.threshold,
+            verdicts=[verdict.to_dict() for verdict in judgement.verdicts],
+            cross_validation=crossed.scores.tolist() if crossed else [],
         )
 
 
+@dataclass(frozen=True)
+class _Record:
+    """Where a judgement is kept: beside the receipts, in the registry and in the ledger."""
+
+    version: ModelVersion
+    registry: MlflowRegistry
+    ledger: FileLedger
+    folder: Path
+
+    def keep(self, verdicts: Sequence[Verdict]) -> None:
+        """Keep the verdicts, with what is in the folder already."""
+        from infrastructure.compute.receipts import write_receipt
+
+        refusing = ", ".join(verdict.gate for verdict in verdicts if not verdict.accepted)
+        word = "refused" if refusing else "accepted"
+        told = [verdict.to_dict() for verdict in verdicts]
+        write_receipt(self.folder / "verdicts.json", verdict=word, verdicts=told)
+        self.registry.record_verdict(self.version, word, self.folder)
+        self.ledger.append(
+            "verdict",
+            self.version.model_name,
+            self.version.package_version,
+            verdict=word,
+            refused_by=refusing or None,
+        )
+
+
+def _champion(registry: MlflowRegistry, candidate: ModelVersion) -> ModelPackage | None:
+    """The package of the champion; None where there is none, or where it is the candidate."""
+    from domain.errors import RegistryError
+    from infrastructure.packaging.model_package import ModelPackage
+    from infrastructure.registry.mlflow_registry import CHAMPION
+
+    try:
+        champion = registry.find(candidate.model_name, CHAMPION)
+    except RegistryError:
+        return None
+    if champion.number == candidate.number:
+        return None
+    return ModelPackage(registry.folder_of(champion), recorded=champion.package_digest)
+
+
+def _config_of(package: ModelPackage) -> TrainingConfig:
+    from application.training.config import TrainingConfig
+
+    return TrainingConfig.model_validate(package.read_json("provenance.json")["config"])
+
+
+def _spec_of(package: ModelPackage) -> ModelSpec:
+    from domain.models.contract import ModelSpec
+
+    return ModelSpec.from_dict(package.read_json("contract.json"))
+
+
 def _judge(
-    package: ModelPackage, spec: ModelSpec, config: TrainingConfig, threshold: float | None
-) -> tuple[list[Verdict], list[float]]:
-    """Verdicts, and the scores of a cross-validation as context."""
+    package: ModelPackage, rules: ValidationConfig, champion: ModelPackage | None
+) -> tuple[Judgement, CrossValidation | None]:
+    """The judgement, and a cross-validation as context."""
     from application.training.train import make_estimator
-    from application.validation.validate import cross_validate, judge, skip
+    from application.validation.judgement import Judgement
+    from application.validation.validate import Case, Champion, cross_validate, judge
+    from domain.evaluation.gates import Verdict
     from domain.models import catalog
     from infrastructure.inference.loading import load_served
 
-    if threshold is None:
+    if rules.threshold is None:
         raise ConfigError("validation.threshold is null: only a transcriber can do without one")
+    spec, config = _spec_of(package), _config_of(package)
     model = catalog.get(spec.name)
+    try:
+        served = load_served(package.served, spec)
+    except PackageError as error:
+        refusal = Verdict("loads", False, str(error))
+        _show([refusal])
+        return Judgement(spec, [refusal]), None
+    rival = None
+    if champion:
+        answers = load_served(champion.served, _spec_of(champion))
+        rival = Champion(champion, answers, champion.served.stat().st_size)
     dataset = model.load(**config.load_arguments(model))
-    served = load_served(package.served, spec)
-    verdicts = skip(judge(package, served, dataset, threshold), config.validation.skip)
-    _show(verdicts)
-    folds = config.validation.folds
-    if not folds:
-        return verdicts, []
+    judgement = judge(Case(package, served, dataset, rules, rival, package.served.stat().st_size))
+    _show(judgement.verdicts)
+    if not rules.folds:
+        return judgement, None
     recipe, seed = make_estimator(model, config), config.data.split[1]
     try:
-        crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, _show_progress)
+        crossed = cross_validate(recipe, dataset, model.SPEC, rules.folds, seed, _show_progress)
     except ValueError as error:
-        raise ConfigError(f"validation.folds {folds} does not suit the data: {error}") from error
+        told = f"validation.folds {rules.folds} does not suit the data: {error}"
+        raise ConfigError(told) from error
     show_step("context", f"cross-validation of the same recipe: {crossed}")
-    return verdicts, crossed.scores.tolist()
+    return judgement, crossed
 
 
 def _judge_speech(
-    package: ModelPackage, spec: ModelSpec, _config: TrainingConfig, threshold: float | None
-) -> tuple[list[Verdict], list[float]]:
+    package: ModelPackage, rules: ValidationConfig, champion: ModelPackage | None
+) -> tuple[Judgement, None]:
     from application.validation.transcription import judge
     from domain.models.catalog import needing_extras
 
-    with needing_extras(spec.name, "whisper"):
+    with needing_extras("speech", "whisper"):
         from infrastructure.inference.whisper_engine import open_package
 
-    verdicts = judge(package, threshold, lambda: open_package(package))
-    _show(verdicts)
-    return verdicts, []
+    judgement = judge(package, rules, lambda: open_package(package), champion)
+    _show(judgement.verdicts)
+    return judgement, None
+
+
+def _write_report(
+    package: ModelPackage,
+    version: ModelVersion,
+    judgement: Judgement,
+    crossed: CrossValidation | None,
+    folder: Path,
+) -> None:
+    """Write the report and the card afresh, and say where they are."""
+    from application.validation.judgement import Validation
+    from application.validation.validated_card import validated_card
+    from infrastructure.reporting.validation_report import write_report
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    provenance = package.read_json("provenance.json")
+    validation = Validation(
+        version.model_name,
+        package.version,
+        judgement,
+        provenance["config"],
+        provenance,
+        package.read_json("metrics.json"),
+        (package.folder / "card.md").read_text(encoding="utf-8"),
+        str(crossed) if crossed else None,
+    )
+    card = folder / "card.md"
+    card.write_text(validated_card(validation), encoding="utf-8")
+    show_step("report", write_report(validation, folder).as_uri())
+    show_step("card", card.as_uri())
 
 
 def _show(verdicts: Iterable[Verdict]) -> None:

@@ -18,6 +18,7 @@ PAIRS = [
     (ports.PackageDraft, PackageDraft),  # the real one: it writes where a test says
     (ports.Tracker, fakes.FakeTracker),
     (ports.Registry, fakes.FakeRegistry),
+    (ports.Ledger, fakes.FakeLedger),
     (ports.PredictionLog, fakes.FakePredictionLog),
     (ports.MetricsSink, fakes.FakeMetrics),
 ]

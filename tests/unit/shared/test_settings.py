@@ -15,6 +15,7 @@ FOLDERS = {
     "BENTOML_HOME": "bento_home",
     "RECEIPTS_DIR": "receipts_dir",
     "RELEASES_DIR": "releases_dir",
+    "LEDGER": "ledger",
 }
 DATABASES = {"MLFLOW_TRACKING_URI": "tracking_uri", "PREDICTION_LOG_URL": "prediction_log_url"}
 WHISPER = {"WHISPER_MODEL": "whisper_model", "WHISPER_DOWNLOAD": "whisper_download"}
@@ -37,6 +38,7 @@ def test_all_state_lies_inside_the_clone_by_default() -> None:
     assert defaults.bento_home == ROOT / ".bentoml"
     assert defaults.receipts_dir == ROOT / "build"
     assert defaults.releases_dir == ROOT / ".releases"
+    assert defaults.ledger == ROOT / "ledger.jsonl"
     assert defaults.tracking_uri == f"sqlite:///{ROOT}/mlflow.db"
     assert defaults.prediction_log_url is None
 

@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -208,6 +209,12 @@ def test_the_threshold_is_just_above_always_the_same_answer() -> None:
     third = table("binary").assign(y=np.arange(ROWS) % 3 == 0)
     assert threshold(third) == 0.667
     assert threshold(table("regression")) == 0.0
+
+
+@pytest.mark.parametrize(("rows", "margin"), [(100, 0.15), (300, 0.1), (750, 0.05)])
+def test_the_margin_is_one_that_the_hold_out_can_tell(rows: int, margin: float) -> None:
+    inspection = replace(inspect_table(table("binary"), "y", "made"), rows=rows)
+    assert render_config(inspection, "made.csv")["validation"]["margin"] == margin
 
 
 def test_the_configuration_is_like_those_that_are_there() -> None:

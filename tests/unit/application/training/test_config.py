@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 import pytest
 from pydantic import Field, ValidationError
 
-from application.training.config import Seed, TrainingConfig, config_path
+from application.training.config import Seed, TrainingConfig, ValidationConfig, config_path
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError
 from domain.models import catalog, iris
@@ -492,12 +492,36 @@ def test_parameters_have_dotted_names_and_hold_every_value_of_the_groups(tmp_pat
         for group in ("model", "data")
         for key, value in TUTORIAL[group].items()
     }
-    assert parameters == expected | {
-        "validation.threshold": 0.85,
-        "validation.folds": 10,
-        "validation.skip": [],
-        "serving.format": "onnx",
-    }
+    rules = {f"validation.{key}": value for key, value in ValidationConfig().model_dump().items()}
+    assert parameters == expected | rules | {"serving.format": "onnx"}
+
+
+def test_every_gate_that_can_be_skipped_is_on_by_default() -> None:
+    rules = ValidationConfig()
+    assert not rules.skip
+    assert rules.approval == "automatic"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("margin", value) for value in (-0.01, 1.01, "0.1")),
+        *(("calibration_error", -1), ("slice_margin", 2), ("noise", -0.1), ("sensitivity", 1.5)),
+        *(("fewest_rows", 0), ("slice_rows", 2.5), ("parity_tolerance", 0)),
+        *(("latency_ratio", 0.5), ("size_ratio", "3"), ("approval", "never")),
+        *(("skip", ["parity"]), ("skip", "quality"), ("slices", {"north": ["district"]})),
+    ],
+)
+def test_a_rule_of_validation_that_makes_no_sense_is_refused_by_its_key(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    with pytest.raises(ConfigError, match=f"validation.{key}"):
+        read(tmp_path, changed("validation", {key: value}))
+
+
+def test_slices_are_conditions_on_inputs_by_name(tmp_path: Path) -> None:
+    slices = {"large": {"petal_length": [5, None]}, "north": {"district": ["north", None]}}
+    assert read(tmp_path, changed("validation", {"slices": slices})).validation.slices == slices
 
 
 def test_parameters_hold_what_load_is_given() -> None:

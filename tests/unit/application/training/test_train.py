@@ -26,6 +26,7 @@ from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
+from domain.evaluation.prediction_digest import digest_of
 from domain.models import iris
 from domain.models.catalog import CatalogModel
 from domain.models.contract import Classes, ModelSpec, Number, Quantity
@@ -34,6 +35,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from tests.fakes import FakeDrawFigures, FakeFramework, FakeLoader, FakeTracker, fake_model
 from tests.kinds import KINDS, UNLIKE
+from tests.packages import on_record
 
 DATA = iris.load()
 CONFIG = TrainingConfig.read(config_path("iris"))
@@ -222,9 +224,16 @@ def test_the_hold_out_is_recorded_and_was_not_learned_from(workshop: Workshop) -
     ).accepted
 
 
+def test_the_digest_of_the_predictions_on_all_rows_is_recorded(real: Workshop) -> None:
+    candidate = real.train()
+    served = load_served(candidate.package / "model.onnx", iris.SPEC)
+    expected = digest_of(served(DATA.encoded(iris.SPEC)), DATA.row_hashes)
+    assert read(candidate, "provenance.json")["predictions"] == expected
+
+
 def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     candidate = workshop.train()
-    native = ModelPackage(candidate.package).load_native()
+    native = on_record(candidate.package).load_native()
     _, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
     right = native.predict(holdout.encoded(iris.SPEC)) == holdout.answers(iris.SPEC)
     metrics = read(candidate, "metrics.json")
@@ -396,7 +405,7 @@ def test_another_seed_of_the_model_gives_other_answers(workshop: Workshop) -> No
     second = workshop.train(config=with_parameters(SMALL, random_state=7), version="1.0.0-b")
     assert read(first, "holdout.json") == read(second, "holdout.json")
     everything = DATA.encoded(iris.SPEC)
-    native = [ModelPackage(candidate.package).load_native() for candidate in (first, second)]
+    native = [on_record(candidate.package).load_native() for candidate in (first, second)]
     assert (native[0].predict_proba(everything) != native[1].predict_proba(everything)).any()
 
 
@@ -408,7 +417,7 @@ def test_a_model_of_every_kind_is_packaged_and_served_as_it_was_trained(
     model = KINDS[kind]
     spec, dataset = model.SPEC, model.load()
     candidate = real.train(config=config_of(model, form), model=model)
-    package = ModelPackage(candidate.package)
+    package = on_record(candidate.package)
     assert gates.parity("parity", candidate.parity).accepted
     assert ModelSpec.from_dict(read(candidate, "contract.json")) == spec
     assert candidate.report.score > 0.6
@@ -442,7 +451,7 @@ def test_quality_of_a_regression_is_measured_on_the_hold_out(real: Workshop) -> 
     model = KINDS["regression"]
     candidate = real.train(config=config_of(model), model=model)
     _, holdout = hold_out(model.load(), model.SPEC, 0.25, 3)
-    native = ModelPackage(candidate.package).load_native()
+    native = on_record(candidate.package).load_native()
     errors = native.predict(holdout.encoded(model.SPEC)) - holdout.target.to_numpy()
     metrics = read(candidate, "metrics.json")
     assert isinstance(candidate.report, RegressionReport)
@@ -508,7 +517,7 @@ def doubled(rows: np.ndarray) -> np.ndarray:
 def test_a_native_model_is_served_from_a_file_that_unpickles_nothing(real: Workshop) -> None:
     config = SMALL.model_copy(update={"serving": config_of(fake_model(DATA), "native").serving})
     candidate = real.train(config=config)
-    package = ModelPackage(candidate.package)
+    package = on_record(candidate.package)
     names = {path.name for path in candidate.package.iterdir()}
     assert "model.skops" in names and "model.onnx" not in names
     assert package.served == candidate.package / "model.skops"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from application.training.config import ValidationConfig
 from application.validation.transcription import golden, judge, quality
 from domain.errors import PackageError
+from domain.models import speech
 from tests.fakes import FakePackage
 
 MEASURED: dict[str, Any] = {"word_error_rate": 0.25, "word_error_rate_interval": [0.2, 0.3]}
@@ -49,7 +52,81 @@ def test_a_model_that_hears_something_else_is_refused() -> None:
     assert verdict.reason == "the model hears 'b'"
 
 
+def package(version: str = "1.0.0", **metrics: Any) -> FakePackage:
+    """A package of weights that were measured."""
+    files = {
+        "metrics.json": MEASURED | {"utterances": utterances(5)} | metrics,
+        "contract.json": speech.SPEC.to_dict(),
+        "provenance.json": {"config": {"version": version}},
+    }
+    return FakePackage(files, None, f"{version}-fake")
+
+
+def utterances(errors: int, recordings: int = 40) -> list[dict[str, Any]]:
+    """So many wrong words of ten in every other recording."""
+    return [
+        {
+            "recording": f"{number}.wav",
+            "said": "ten words",
+            "words": 10,
+            "substitutions": errors * (number % 2),
+            "deletions": 0,
+            "insertions": 0,
+        }
+        for number in range(recordings)
+    ]
+
+
+def refusing(made: FakePackage, champion: FakePackage | None = None) -> list[str]:
+    """Names of the gates that refuse."""
+    rules = ValidationConfig(threshold=0.7)
+    return [verdict.gate for verdict in judge(made, rules, hears_again, champion).refused]
+
+
 def test_every_gate_is_asked() -> None:
-    package = FakePackage({"metrics.json": MEASURED}, native=None)
-    verdicts = judge(package, 0.9, hears_something_else)
-    assert [(v.gate, v.accepted) for v in verdicts] == [("quality", False), ("golden", False)]
+    judgement = judge(package(), ValidationConfig(threshold=0.9), hears_something_else)
+    assert [(v.gate, v.accepted) for v in judgement.verdicts] == [
+        ("contract_is_versioned", True),
+        ("quality", False),
+        ("golden", False),
+        ("not_worse_than_champion", True),
+    ]
+
+
+def test_weights_that_hear_worse_than_the_champion_are_refused() -> None:
+    worse = package(utterances=utterances(7))
+    assert not refusing(package(), worse)
+    assert refusing(worse, package()) == ["not_worse_than_champion"]
+
+
+def test_weights_that_hear_the_same_are_accepted_with_the_comparison() -> None:
+    judgement = judge(package(), ValidationConfig(threshold=0.7), hears_again, package())
+    assert judgement.accepted
+    assert judgement.comparison is not None
+    assert judgement.comparison.identical
+    assert judgement.comparison.champion == judgement.comparison.challenger == 0.25
+
+
+@pytest.mark.parametrize("common", [0, 1, 19])
+def test_too_few_recordings_that_both_have_heard_are_a_refusal(common: int) -> None:
+    assert refusing(package(), package(utterances=utterances(4, common))) == (
+        ["not_worse_than_champion"] if common else []
+    )
+    said = [row | {"said": "other words"} for row in utterances(4)[common:]]
+    champion = package(utterances=[*utterances(4)[:common], *said])
+    assert refusing(package(), champion) == ["not_worse_than_champion"]
+
+
+def test_a_champion_that_nobody_measured_is_no_bar_and_that_is_told() -> None:
+    judgement = judge(package(), ValidationConfig(), hears_again, package(utterances=[]))
+    assert judgement.verdicts[-1].accepted
+    assert judgement.verdicts[-1].reason == "cannot be compared: 1.0.0-fake was not measured"
+
+
+def test_a_changed_contract_of_weights_needs_a_version_that_says_so() -> None:
+    narrower = package()
+    narrower.files["contract.json"] = replace(
+        speech.SPEC,
+        inputs=(replace(speech.SPEC.inputs[0], max_seconds=10), *speech.SPEC.inputs[1:]),
+    ).to_dict()
+    assert refusing(narrower, package()) == ["contract_is_versioned"]

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from application.validation.validate import CrossValidation, cross_validate, judge, promote, skip
+from application.ports import Model
+from application.training.config import Gate, ValidationConfig
+from application.validation.judgement import Judgement
+from application.validation.validate import (
+    Case,
+    Champion,
+    CrossValidation,
+    cross_validate,
+    judge,
+    skip,
+)
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
-from domain.errors import GateRefusal, RegistryError
+from domain.errors import GateRefusal
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
 from domain.evaluation.gates import Verdict
 from domain.models import iris
-from tests.fakes import FakePackage, FakeRegistry
+from domain.models.contract import ModelSpec
+from domain.monitoring.profile import profile_inputs
+from tests.fakes import FakePackage
 from tests.kinds import KINDS
 
 DATA = iris.load()
@@ -25,19 +38,29 @@ CODES = DATA.answers(iris.SPEC)
 TRAINING, HOLDOUT = hold_out(DATA, iris.SPEC, 0.2, 42)
 FOREST = iris.build(10, 3, 2, 1, 0).fit(TRAINING.encoded(iris.SPEC), TRAINING.answers(iris.SPEC))
 GATES = [
-    *("holdout_is_unseen", "holdout_is_whole", "quality", "better_than_trivial"),
-    *("answers_are_valid", "deterministic", "no_input_is_the_target", "parity", "parity_at_edges"),
+    *("holdout_is_unseen", "holdout_is_whole", "contract_is_versioned"),
+    *("quality", "better_than_trivial", "calibration", "worst_slice"),
+    *("answers_are_valid", "deterministic", "column_order", "robustness"),
+    *("no_input_is_the_target", "parity", "parity_at_edges"),
+    *("not_worse_than_champion", "latency", "size"),
 ]
+REGRESSION_GATES = ["interval_coverage" if gate == "calibration" else gate for gate in GATES]
+RULES = ValidationConfig(threshold=0.5)
 FINE = Verdict("quality", True, "good enough")
 LOW = Verdict("quality", False, "accuracy 0.5 is too low")
 SEEN = Verdict("holdout_is_unseen", False, "3 of 30 hold-out rows were in training")
 
 
-def package(**holdout: Any) -> FakePackage:
+def package(version: str = "1.0.0", spec: ModelSpec = iris.SPEC, **holdout: Any) -> FakePackage:
     """A package of the forest; parts of its ``holdout.json`` may be replaced."""
     record = {"holdout": HOLDOUT.row_hashes.tolist(), "training": TRAINING.row_hashes.tolist()}
-    files = {"contract.json": iris.SPEC.to_dict(), "holdout.json": record | holdout}
-    return FakePackage(files, FOREST)
+    files = {
+        "contract.json": spec.to_dict(),
+        "holdout.json": record | holdout,
+        "provenance.json": {"config": {"version": version}},
+        "profile.json": profile_inputs(iris.SPEC, TRAINING.encoded(iris.SPEC)),
+    }
+    return FakePackage(files, FOREST, f"{version}-fake")
 
 
 def served(rows: np.ndarray) -> np.ndarray:
@@ -45,36 +68,60 @@ def served(rows: np.ndarray) -> np.ndarray:
     return np.asarray(FOREST.predict_proba(rows), dtype=np.float32)
 
 
-def refusing(
-    judged: FakePackage,
-    model: Callable[[np.ndarray], np.ndarray] = served,
+def judged(
+    made: FakePackage,
+    model: Model = served,
     *,
     dataset: Dataset = DATA,
-    threshold: float = 0.5,
+    rules: ValidationConfig = RULES,
+    champion: Champion | None = None,
+) -> Judgement:
+    """What the gates say."""
+    return judge(Case(made, model, dataset, rules, champion, bytes=1000))
+
+
+def refusing(
+    made: FakePackage,
+    model: Model = served,
+    *,
+    dataset: Dataset = DATA,
+    rules: ValidationConfig = RULES,
+    champion: Champion | None = None,
 ) -> list[str]:
     """Names of the gates that refuse."""
-    verdicts = judge(judged, model, dataset, threshold)
-    return [verdict.gate for verdict in verdicts if not verdict.accepted]
+    judgement = judged(made, model, dataset=dataset, rules=rules, champion=champion)
+    return [verdict.gate for verdict in judgement.refused]
 
 
 def test_a_sound_package_is_accepted_by_every_gate() -> None:
-    verdicts = judge(package(), served, DATA, 0.5)
-    assert [verdict.gate for verdict in verdicts] == GATES
-    assert all(verdict.accepted for verdict in verdicts)
+    judgement = judged(package())
+    assert [verdict.gate for verdict in judgement.verdicts] == GATES
+    assert judgement.accepted, judgement.refused
+
+
+def test_a_judgement_holds_what_its_verdicts_were_made_from() -> None:
+    judgement = judged(package())
+    assert judgement.report is not None
+    assert judgement.report.rows == len(HOLDOUT)
+    assert judgement.answers.shape == (len(HOLDOUT), 3)
+    assert judgement.actual.tolist() == HOLDOUT.answers(iris.SPEC).tolist()
+    assert judgement.calibration is not None
+    assert judgement.importances.keys() == set(iris.SPEC.input_names)
+    assert judgement.champion is None
+    assert judgement.comparison is None
+    assert not judgement.drift
 
 
 def test_the_order_of_the_data_does_not_matter() -> None:
     shuffled = DATA.take(np.random.default_rng(0).permutation(150))
-    verdicts = judge(package(), served, shuffled, 0.5)
-    assert [v.reason for v in verdicts[:3]] == [
-        v.reason for v in judge(package(), served, DATA, 0.5)[:3]
-    ]
+    reasons = [[v.reason for v in judged(package(), dataset=d).verdicts] for d in (DATA, shuffled)]
+    assert reasons[0][:5] == reasons[1][:5]
 
 
 def test_quality_is_that_of_the_served_model_on_the_hold_out_alone() -> None:
     rows = HOLDOUT.encoded(iris.SPEC)
     right = int((served(rows).argmax(axis=1) == HOLDOUT.answers(iris.SPEC)).sum())
-    quality = judge(package(), served, DATA, 0.5)[2]
+    (quality,) = (v for v in judged(package()).verdicts if v.gate == "quality")
     assert f"({right} of {len(HOLDOUT)}, " in quality.reason
 
 
@@ -90,9 +137,9 @@ def test_one_hold_out_row_that_is_missing_from_the_data_is_refused() -> None:
 
 
 def test_a_hold_out_none_of_which_is_in_the_data_is_refused_without_being_scored() -> None:
-    verdicts = judge(package(), served, TRAINING, 0.5)
-    assert [verdict.gate for verdict in verdicts] == GATES[:2]
-    assert [verdict.accepted for verdict in verdicts] == [True, False]
+    verdicts = judged(package(), dataset=TRAINING).verdicts
+    assert [verdict.gate for verdict in verdicts] == GATES[:3]
+    assert [verdict.accepted for verdict in verdicts] == [True, False, True]
 
 
 def test_an_empty_hold_out_is_refused() -> None:
@@ -100,21 +147,140 @@ def test_an_empty_hold_out_is_refused() -> None:
 
 
 def test_a_package_below_the_threshold_is_refused() -> None:
-    assert refusing(package(), threshold=1.0) == ["quality"]
+    assert refusing(package(), rules=ValidationConfig(threshold=1.0)) == ["quality"]
 
 
 def test_a_package_at_the_threshold_is_accepted() -> None:
     rows, codes = HOLDOUT.encoded(iris.SPEC), HOLDOUT.answers(iris.SPEC)
     accuracy = float((served(rows).argmax(axis=1) == codes).mean())
-    assert not refusing(package(), threshold=accuracy)
-    assert refusing(package(), threshold=float(np.nextafter(accuracy, 1.0))) == ["quality"]
+    assert not refusing(package(), rules=ValidationConfig(threshold=accuracy))
+    above = ValidationConfig(threshold=float(np.nextafter(accuracy, 1.0)))
+    assert refusing(package(), rules=above) == ["quality"]
+
+
+@pytest.mark.parametrize("gate", get_args(Gate))
+def test_every_rule_of_the_configuration_can_be_skipped(gate: str) -> None:
+    rules = RULES.model_copy(update={"skip": [gate]})
+    told = {v.gate: v.reason for v in judged(package(), rules=rules).verdicts}
+    if gate == "interval_coverage":  # which a classifier does not have
+        assert gate not in told
+    else:
+        assert told[gate].startswith("skipped by the configuration; accepted: ")
+
+
+def champion(
+    version: str = "1.0.0",
+    spec: ModelSpec = iris.SPEC,
+    model: Model = served,
+    size: int = 1000,
+    **holdout: Any,
+) -> Champion:
+    """A champion with the same forest, unless another is given."""
+    return Champion(package(version, spec, **holdout), model, size)
+
+
+def test_a_challenger_that_answers_as_the_champion_does_is_accepted() -> None:
+    judgement = judged(package(), champion=champion())
+    assert judgement.accepted, judgement.refused
+    assert judgement.champion == "1.0.0-fake"
+    assert judgement.comparison is not None
+    assert judgement.comparison.identical
+    assert max(judgement.drift.values()) < 0.05
+
+
+def test_a_challenger_that_is_worse_than_the_champion_by_more_than_the_margin_is_refused() -> None:
+    truth = dict(zip(map(bytes, DATA.encoded(iris.SPEC)), CODES))
+
+    def knows(rows: np.ndarray) -> np.ndarray:
+        return np.eye(3, dtype=np.float32)[[truth.get(bytes(row), 0) for row in rows]]
+
+    def guesses(rows: np.ndarray) -> np.ndarray:
+        answers = knows(rows)
+        wrong = np.arange(len(rows)) % 5 == 0
+        answers[wrong] = answers[wrong][:, [1, 2, 0]]
+        return answers
+
+    assert "not_worse_than_champion" in refusing(package(), guesses, champion=champion(model=knows))
+    assert "not_worse_than_champion" not in refusing(
+        package(), knows, champion=champion(model=guesses)
+    )
+
+
+def test_hold_out_rows_that_the_champion_learned_from_are_left_out() -> None:
+    learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[:4].tolist()]
+    judgement = judged(package(), champion=champion(training=learned))
+    assert judgement.comparison is not None
+    assert judgement.comparison.rows == len(HOLDOUT) - 4
+    assert judgement.accepted
+
+
+@pytest.mark.parametrize("left", [0, 1, 19])
+def test_too_few_rows_that_the_champion_has_not_seen_are_a_refusal(left: int) -> None:
+    learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[left:].tolist()]
+    judgement = judged(package(), champion=champion(training=learned))
+    assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
+    assert str(left) in judgement.refused[0].reason
+
+
+def test_a_changed_contract_needs_a_version_that_says_so() -> None:
+    narrower = replace(
+        iris.SPEC, inputs=(replace(iris.SPEC.inputs[0], maximum=10), *iris.SPEC.inputs[1:])
+    )
+    assert refusing(package(spec=narrower), champion=champion()) == ["contract_is_versioned"]
+    assert not refusing(package("2.0.0", spec=narrower), champion=champion())
+
+
+def test_a_champion_that_answers_something_else_is_not_compared_and_that_is_told() -> None:
+    other = replace(iris.SPEC, output=replace(iris.SPEC.output, names=("a", "b", "c")))
+    judgement = judged(package("2.0.0"), champion=champion(spec=other))
+    assert judgement.accepted
+    (told,) = (v.reason for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert told == "cannot be compared with 1.0.0-fake: it answers something else"
+
+
+def test_a_served_file_that_is_many_times_as_large_is_refused() -> None:
+    assert refusing(package(), champion=champion(size=300)) == ["size"]
+
+
+def test_a_model_that_takes_many_times_as_long_is_refused() -> None:
+    def slow(rows: np.ndarray) -> np.ndarray:
+        return [served(rows) for _ in range(10)][0]
+
+    assert refusing(package(), slow, champion=champion()) == ["latency"]
+
+
+def test_a_model_that_fails_on_rows_of_its_contract_is_refused_by_name() -> None:
+    def fails(rows: np.ndarray) -> np.ndarray:
+        raise RuntimeError("no kernel\nand a long story")
+
+    with pytest.raises(GateRefusal, match="does not answer rows .* contract takes: no kernel$"):
+        judged(package(), fails)
+
+
+def test_a_model_that_hangs_on_trifles_is_refused() -> None:
+    def trifles(rows: np.ndarray) -> np.ndarray:
+        answers = served(rows)
+        odd = (rows[:, 0] * 1000).round().astype(int) % 100 != 0  # no flower was measured so
+        return np.where(odd[:, None], answers[:, [1, 2, 0]], answers)
+
+    assert "robustness" in refusing(package(), trifles)
+
+
+def test_a_model_that_answers_otherwise_each_time_is_refused() -> None:
+    rng = np.random.default_rng(0)
+
+    def unsteady(rows: np.ndarray) -> np.ndarray:
+        mixed = rng.uniform(0, 4e-6, (len(rows), 1)).astype(np.float32)
+        return served(rows) * (1 - mixed) + mixed / 3
+
+    assert refusing(package(), unsteady) == ["deterministic", "column_order"]
 
 
 def test_a_served_model_that_differs_slightly_from_the_native_one_is_refused() -> None:
     def flatter(rows: np.ndarray) -> np.ndarray:
         return served(rows) * (1 - 6e-5) + 2e-5
 
-    assert refusing(package(), flatter) == GATES[-2:]
+    assert refusing(package(), flatter) == ["parity", "parity_at_edges"]
 
 
 def test_a_served_model_that_differs_beside_a_split_point_only_is_refused_at_the_edges() -> None:
@@ -153,7 +319,8 @@ def test_a_served_model_that_answers_no_number_is_refused() -> None:
 
 def test_a_served_model_with_its_classes_swapped_is_refused() -> None:
     refused = refusing(package(), lambda rows: served(rows)[:, [1, 2, 0]])
-    assert refused == ["quality", "better_than_trivial", "parity", "parity_at_edges"]
+    assert refused[:2] == ["quality", "better_than_trivial"]
+    assert refused[-2:] == ["parity", "parity_at_edges"]
 
 
 def kind_package(kind: str) -> tuple[FakePackage, Dataset, Callable[[np.ndarray], np.ndarray]]:
@@ -165,14 +332,18 @@ def kind_package(kind: str) -> tuple[FakePackage, Dataset, Callable[[np.ndarray]
     estimator.fit(training.encoded(spec), training.answers(spec))
     record = {"holdout": holdout.row_hashes.tolist(), "training": training.row_hashes.tolist()}
     native = answers_of(estimator, spec)
-    files = {"contract.json": spec.to_dict(), "holdout.json": record}
+    files = {
+        "contract.json": spec.to_dict(),
+        "holdout.json": record,
+        "provenance.json": {"config": {"version": "1.0.0"}},
+    }
     return FakePackage(files, estimator), dataset, lambda rows: native(rows).astype(np.float32)
 
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("regression", [*GATES[:4], "interval_coverage", *GATES[4:]]),
+        ("regression", REGRESSION_GATES),
         ("categories", GATES),
         ("tensor", GATES),
         ("text", GATES),
@@ -181,103 +352,55 @@ def kind_package(kind: str) -> tuple[FakePackage, Dataset, Callable[[np.ndarray]
 def test_a_sound_package_of_every_kind_is_accepted_by_every_gate(
     kind: str, expected: list[str]
 ) -> None:
-    judged, dataset, model = kind_package(kind)
-    verdicts = judge(judged, model, dataset, 0.6)
-    assert [verdict.gate for verdict in verdicts] == expected
-    assert all(verdict.accepted for verdict in verdicts), verdicts
+    made, dataset, model = kind_package(kind)
+    judgement = judged(made, model, dataset=dataset)
+    assert [verdict.gate for verdict in judgement.verdicts] == expected
+    assert judgement.accepted, judgement.refused
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_package_of_every_kind_is_refused_where_the_served_model_is_another(kind: str) -> None:
-    judged, dataset, model = kind_package(kind)
+    made, dataset, model = kind_package(kind)
 
     def wrong(rows: np.ndarray) -> np.ndarray:
         return model(rows) * np.float32(1.001)
 
-    assert "parity" in refusing(judged, wrong, dataset=dataset)
+    assert "parity" in refusing(made, wrong, dataset=dataset)
 
 
 def test_the_quality_of_a_regression_is_its_r2() -> None:
-    judged, dataset, model = kind_package("regression")
-    quality = judge(judged, model, dataset, 0.6)[2]
+    made, dataset, model = kind_package("regression")
+    (quality,) = (v for v in judged(made, model, dataset=dataset).verdicts if v.gate == "quality")
     _, holdout = hold_out(dataset, KINDS["regression"].SPEC, 0.25, 0)
-    expected = judged.native.score(holdout.encoded(KINDS["regression"].SPEC), holdout.target)
+    expected = made.native.score(holdout.encoded(KINDS["regression"].SPEC), holdout.target)
     assert quality.reason.startswith(f"hold-out R² {expected:.3f} (32 rows, ")
     assert "intervals hold " in quality.reason
-    assert refusing(judged, model, dataset=dataset, threshold=1.0) == ["quality"]
+    perfect = ValidationConfig(threshold=1.0)
+    assert refusing(made, model, dataset=dataset, rules=perfect) == ["quality"]
 
 
 def test_an_interval_that_is_served_wrongly_is_refused() -> None:
-    judged, dataset, model = kind_package("regression")
+    made, dataset, model = kind_package("regression")
 
     def swapped(rows: np.ndarray) -> np.ndarray:
         return model(rows)[:, [0, 2, 1]]
 
-    refused = refusing(judged, swapped, dataset=dataset)
+    refused = refusing(made, swapped, dataset=dataset)
     assert refused == ["interval_coverage", "answers_are_valid", "parity", "parity_at_edges"]
 
 
 def test_a_missing_value_that_is_served_as_another_answer_is_refused_at_the_edges() -> None:
-    judged, dataset, model = kind_package("regression")
+    made, dataset, model = kind_package("regression")
     known = dataset.take(dataset.inputs["area"].notna().to_numpy())
-    holdout = judged.files["holdout.json"]["holdout"]
-    judged.files["holdout.json"]["holdout"] = [h for h in holdout if h in known.row_hashes]
+    holdout = made.files["holdout.json"]["holdout"]
+    made.files["holdout.json"]["holdout"] = [h for h in holdout if h in known.row_hashes]
 
     def zero_for_missing(rows: np.ndarray) -> np.ndarray:
         rows = rows.copy()
         rows[np.isnan(rows[:, 0]), 0] = 0
         return model(rows)
 
-    assert refusing(judged, zero_for_missing, dataset=known) == ["parity_at_edges"]
-
-
-def storing(journal: list[str]) -> Callable[[], str]:
-    """A store that tells the journal."""
-
-    def store() -> str:
-        journal.append("stored")
-        return "m:tag"
-
-    return store
-
-
-def test_a_refused_package_is_named_with_every_refusing_gate_and_nothing_is_moved() -> None:
-    journal: list[str] = []
-    registry = FakeRegistry(journal)
-    with pytest.raises(GateRefusal) as refused:
-        promote(package(), [SEEN, FINE, LOW], storing(journal), registry, "m")
-    assert str(refused.value) == (
-        f"m 1.0.0-fake is refused: {SEEN.gate}: {SEEN.reason}; {LOW.gate}: {LOW.reason}"
-    )
-    assert not journal
-    assert not registry.packages
-
-
-def test_a_package_that_no_gate_has_judged_is_refused() -> None:
-    journal: list[str] = []
-    with pytest.raises(GateRefusal, match="no gate has judged it"):
-        promote(package(), [], storing(journal), FakeRegistry(journal), "m")
-    assert not journal
-
-
-def test_an_accepted_package_is_stored_first_and_promoted_then() -> None:
-    journal: list[str] = []
-    registry = FakeRegistry(journal)
-    tag, version = promote(package(), [FINE, FINE], storing(journal), registry, "m")
-    assert (tag, version) == ("m:tag", "7")
-    assert journal == ["stored", "promoted m 1.0.0-fake"]
-
-
-def test_a_package_that_cannot_be_stored_is_not_promoted() -> None:
-    registry = FakeRegistry()
-
-    def store() -> str:
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space left"):
-        promote(package(), [FINE], store, registry, "m")
-    with pytest.raises(RegistryError, match="m has no champion"):
-        registry.package_of("m", "champion")
+    assert refusing(made, zero_for_missing, dataset=known) == ["parity_at_edges"]
 
 
 def test_cross_validation_gives_a_sane_score_for_each_fold() -> None:

@@ -25,9 +25,11 @@ from infrastructure.deployment.local import (
     LocalEnvironment,
     Release,
     check_answers,
+    deployed_in,
     golden_of,
     main,
 )
+from infrastructure.registry.ledger import FileLedger
 from tests.served import free_port
 
 CLASSES = ("setosa", "virginica")
@@ -107,8 +109,9 @@ def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture(name="places")
 def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Releases lie in tmp_path."""
+    """Releases lie in tmp_path, and the ledger as well."""
     monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
     return tmp_path
 
 
@@ -323,3 +326,36 @@ def test_stopping_nothing_is_no_error(places: Path, capsys: pytest.CaptureFixtur
     assert main(["stop", "--env", "staging"]) == 0
     assert "nothing" in capsys.readouterr().out
     assert not list(places.iterdir())
+
+
+def test_stopping_is_entered_into_the_ledger_and_stopping_nothing_is_not(
+    places: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    write_state(places / "blue", release_of(sleeper))
+    assert main(["stop", "--env", "blue"]) == 0
+    assert main(["stop", "--env", "blue"]) == 0
+    entries = FileLedger(places / "ledger.jsonl").entries()
+    assert len(entries) == 1
+    entry = entries[0]
+    assert (entry.event, entry.model_name, entry.version) == ("stop", "iris", "1.0.0-a")
+    assert entry.details == {"env": "blue", "port": None, "bento_tag": "iris:1.0.0-a"}
+
+
+def test_a_rollback_that_fails_and_changes_nothing_is_not_entered(places: Path) -> None:
+    assert main(["rollback", "--env", "blue"]) == 1
+    assert not (places / "ledger.jsonl").exists()
+
+
+def test_what_is_deployed_is_told_with_what_would_be_gone_back_to(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    now, before = release_of(sleeper), release_of(sleeper, version="1.0.0-z")
+    write_state(tmp_path / "blue", now)
+    write_state(tmp_path / "blue", before, "previous.json")
+    write_state(tmp_path / "green", before, "previous.json")
+    assert list(deployed_in(tmp_path)) == [
+        ("blue", now, True),
+        ("blue", before, False),
+        ("green", before, False),
+    ]
+    assert not list(deployed_in(tmp_path / "nowhere"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from infrastructure.packaging.model_package import (
     PackageDraft,
     new_version,
 )
+from tests.packages import on_record
 
 FILES = [
     "card.md",
@@ -122,7 +124,7 @@ def test_the_manifest_has_the_digest_of_every_file(sealed: Path) -> None:
 
 
 def test_a_sealed_package_is_read_back(sealed: Path, forest: RandomForestClassifier) -> None:
-    package = ModelPackage(sealed)
+    package = on_record(sealed)
     assert package.version == "1.0.0-a"
     assert package.served == sealed / "model.onnx"
     assert package.read_json("contract.json")["name"] == SPEC.name
@@ -211,6 +213,94 @@ def test_the_store_forgives_no_other_added_file(stored: Path, name: str) -> None
     (stored / name).write_text("x", encoding="utf-8")
     with pytest.raises(PackageError, match=re.escape(f"{name} is not in {MANIFEST}")):
         ModelPackage(stored, stored=True)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "figures", MANIFEST, "card.md"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_link_in_the_place_of_a_file_or_folder_is_refused_and_named(
+    copy: Path, tmp_path: Path, name: str, stored: bool
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (copy / name).rename(elsewhere)
+    (copy / name).symlink_to(elsewhere)
+    with pytest.raises(PackageError, match=re.escape(f"{name} is no plain file")):
+        ModelPackage(copy, stored=stored)
+
+
+@pytest.mark.parametrize("target", ["/etc", "card.md", "nowhere"])
+def test_an_added_link_is_refused_wherever_it_leads(copy: Path, target: str) -> None:
+    (copy / "extra").symlink_to(target)
+    with pytest.raises(PackageError, match="extra is no plain file"):
+        ModelPackage(copy)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(copy: Path) -> None:
+    (copy / "card.md").unlink()
+    os.mkfifo(copy / "card.md")
+    with pytest.raises(PackageError, match="card.md is no plain file"):
+        ModelPackage(copy)
+
+
+@pytest.mark.parametrize("place", ["../outside.txt", "{tmp_path}/outside.txt"])
+def test_a_manifest_cannot_name_a_file_outside_the_package(
+    copy: Path, tmp_path: Path, place: str
+) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text("x", encoding="utf-8")
+    name = place.format(tmp_path=tmp_path)
+    digest = hashlib.sha256(b"x").hexdigest()
+    manifest = copy / MANIFEST
+    manifest.write_text(f"{manifest.read_text('utf-8')}{digest}  {name}\n", encoding="utf-8")
+    with pytest.raises(PackageError, match=re.escape(f"{name} is missing")):
+        ModelPackage(copy)
+
+
+def test_a_manifest_that_is_no_text_is_no_manifest(copy: Path) -> None:
+    (copy / MANIFEST).write_bytes(b"\xff\xfe")
+    with pytest.raises(PackageError, match="no model package"):
+        ModelPackage(copy)
+
+
+def test_the_digest_of_a_package_is_that_of_its_manifest(sealed: Path) -> None:
+    expected = hashlib.sha256((sealed / MANIFEST).read_bytes()).hexdigest()
+    assert ModelPackage(sealed).digest == expected
+    assert ModelPackage(sealed, recorded=expected).digest == expected
+
+
+def test_digests_are_read_from_the_manifest(sealed: Path) -> None:
+    digests = ModelPackage(sealed).digests
+    assert sorted(digests) == FILES
+    assert digests["card.md"] == hashlib.sha256((sealed / "card.md").read_bytes()).hexdigest()
+
+
+def test_a_package_whose_manifest_was_written_anew_is_not_the_one_on_record(copy: Path) -> None:
+    recorded = ModelPackage(copy).digest
+    (copy / "card.md").write_text("better\n", encoding="utf-8")
+    lines = [f"{hashlib.sha256((copy / n).read_bytes()).hexdigest()}  {n}\n" for n in FILES]
+    (copy / MANIFEST).write_text("".join(lines), encoding="utf-8")
+    assert ModelPackage(copy).version, "by itself it is whole"
+    with pytest.raises(PackageError, match="not the one that is on record in the registry"):
+        ModelPackage(copy, recorded=recorded)
+
+
+def test_the_native_model_of_a_package_that_is_not_on_record_is_not_loaded(sealed: Path) -> None:
+    with pytest.raises(PackageError, match="its digest is not on record"):
+        ModelPackage(sealed).load_native()
+
+
+def test_a_copy_for_serving_has_no_native_model(stored: Path) -> None:
+    recorded = hashlib.sha256((stored / MANIFEST).read_bytes()).hexdigest()
+    with pytest.raises(PackageError, match="is a copy for serving"):
+        ModelPackage(stored, stored=True, recorded=recorded).load_native()
+
+
+def test_a_native_model_that_was_changed_after_the_package_was_opened_is_not_loaded(
+    copy: Path,
+) -> None:
+    package = on_record(copy)
+    flip_a_byte(copy / NATIVE)
+    with pytest.raises(PackageError, match=f"{NATIVE} differs from its digest"):
+        package.load_native()
 
 
 def test_versions_sort_by_time() -> None:

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from infrastructure.packaging.requirements import pinned_requirements
+from infrastructure.packaging.requirements import pinned_requirements, serving_requirements
 
 
 def test_a_package_brings_what_it_needs_at_the_versions_that_are_installed() -> None:
@@ -36,6 +36,20 @@ def test_a_package_that_is_not_installed_is_an_error() -> None:
 def test_an_optional_package_that_is_not_installed_is_left_out() -> None:
     pins = pinned_requirements(["six", "no-such-package"], optional=["no-such-package"])
     assert pins == [f"six=={version('six')}"]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_only_a_model_without_an_onnx_form_needs_scikit_learn(native: bool) -> None:
+    names = {pin.partition("==")[0] for pin in serving_requirements("regression", native)}
+    assert {"bentoml", "onnxruntime"} <= names
+    assert ("scikit-learn" in names) is ("skops" in names) is native
+
+
+def test_a_transcriber_needs_whisper() -> None:
+    pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
+    names = {pin.partition("==")[0] for pin in serving_requirements("transcription")}
+    assert {"openai-whisper", "torch"} <= names
+    assert "onnxruntime" not in names
 
 
 def test_a_local_version_is_pinned_without_what_no_index_has() -> None:

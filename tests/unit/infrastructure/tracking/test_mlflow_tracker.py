@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -31,6 +32,7 @@ from application.ports import RegisteredVersion, TrainingRecord
 from domain.errors import InputError
 from domain.models.contract import Category, ModelSpec, Number, as_word
 from domain.models.iris import SPEC
+from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
 from shared.paths import ROOT
 from tests.kinds import KINDS
@@ -123,6 +125,8 @@ def test_the_registered_version_has_the_alias_candidate(recorded: Recorded) -> N
 def test_the_registered_version_names_the_package(recorded: Recorded) -> None:
     tags = recorded.model_version.tags
     assert tags["package_version"] == recorded.record.package_version
+    manifest = (recorded.record.package / MANIFEST).read_bytes()
+    assert tags["package_digest"] == hashlib.sha256(manifest).hexdigest()
 
 
 def test_the_registered_model_says_what_it_predicts(recorded: Recorded) -> None:

@@ -1,0 +1,38 @@
+"""What a validation found."""
+
+from __future__ import annotations
+
+import pytest
+
+from application.validation.judgement import Judgement
+from domain.errors import GateRefusal
+from domain.evaluation.gates import Verdict
+from domain.models import iris
+
+FINE = Verdict("quality", True, "good enough")
+LOW = Verdict("quality", False, "accuracy 0.5 is too low")
+SEEN = Verdict("holdout_is_unseen", False, "3 of 30 hold-out rows were in training")
+
+
+def test_what_every_gate_accepts_is_accepted() -> None:
+    judgement = Judgement(iris.SPEC, [FINE, FINE])
+    assert judgement.accepted
+    assert not judgement.refused
+    judgement.check_accepted("m 1.0.0")
+
+
+def test_one_refusal_is_enough_and_every_refusing_gate_is_named() -> None:
+    judgement = Judgement(iris.SPEC, [SEEN, FINE, LOW])
+    assert not judgement.accepted
+    with pytest.raises(GateRefusal) as refused:
+        judgement.check_accepted("m 1.0.0")
+    assert str(refused.value) == (
+        f"m 1.0.0 is refused: {SEEN.gate}: {SEEN.reason}; {LOW.gate}: {LOW.reason}"
+    )
+
+
+def test_what_no_gate_has_judged_is_not_accepted() -> None:
+    judgement = Judgement(iris.SPEC, [])
+    assert not judgement.accepted
+    with pytest.raises(GateRefusal, match="m 1.0.0 is refused: no gate has judged it"):
+        judgement.check_accepted("m 1.0.0")

@@ -1,0 +1,50 @@
+"""How long models take, side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from application.ports import Model
+from application.validation.latency import time_answers
+
+
+class Clock:
+    """Stands still but for what models take of it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def model(self, *seconds: float) -> Model:
+        """A model that takes so long for an answer, in turn."""
+        taken = iter(seconds * 100_000)
+
+        def answer(rows: np.ndarray) -> np.ndarray:
+            assert rows.shape == (1, 4)
+            self.now += next(taken)
+            return rows
+
+        return answer
+
+
+ROWS = np.zeros((3, 4))
+
+
+def test_each_model_is_timed_by_its_own_calls() -> None:
+    clock = Clock()
+    timed = time_answers((clock.model(0.001), ROWS), (clock.model(0.01), ROWS), clock=clock)
+    assert timed == pytest.approx([0.001, 0.01])
+
+
+def test_rounds_that_something_else_disturbed_do_not_count() -> None:
+    clock = Clock()
+    disturbed = clock.model(*[0.002] * 60, *[0.001] * 200)
+    assert time_answers((disturbed, ROWS), clock=clock) == pytest.approx([0.001])
+
+
+def test_a_model_that_is_slower_than_a_round_is_asked_for_every_row_once() -> None:
+    clock = Clock()
+    assert time_answers((clock.model(1.0), ROWS), clock=clock) == pytest.approx([1.0])
