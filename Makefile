@@ -182,9 +182,14 @@ ci: $(ALL) ## What .ci/run calls: check with every model, so everything is insta
 	@$(MAKE) check
 benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
 	@$(PY) -m tests.benchmarks.training
+mutation: $(DEV) ## Change the gates in small ways: tests must notice. The score goes to docs/mutation.md
+	@$(PY) -m tests.benchmarks.mutation
 
 models-report: $(ALL) ## Carry every model through its chain; the table goes into the README
 	@$(PY) -m tests.benchmarks.models_report
+
+gates-report: $(DEV) ## Put every mutant before the gates, and equal challengers; the table goes to docs/gates.md
+	@$(PY) -m tests.benchmarks.gates_report
 
 ##@ Keep house
 state-save: ## Pack receipts, packages, tracking, Bentos and ledger into state.tar.gz
@@ -198,4 +203,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark models-report state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark mutation models-report gates-report state-save state-load clean

@@ -138,7 +138,7 @@ def _refused(spec: ModelSpec) -> str:
         refused.append("words that are not listed, of which nothing has been learned")
     if any(isinstance(item, Text) for item in spec.inputs):
         refused.append("longer texts, which are refused, or another language")
-    return ", ".join([*refused, "decisions that nobody looks at again"])
+    return ", or for ".join([*refused, "decisions that nobody looks at again"])
 
 
 def _quality_table(report: Report) -> str:

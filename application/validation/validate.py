@@ -16,7 +16,7 @@ from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
 from application.validation.latency import time_answers
 from domain.data.dataset import Dataset
-from domain.errors import GateRefusal, reason_of
+from domain.errors import ConfigError, GateRefusal, InputError, reason_of
 from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.calibration import calibration_of
@@ -159,8 +159,12 @@ def judge(case: Case) -> Judgement:
     """Ask every gate; those that need the hold-out are missing where none of it was found.
 
     Raises:
+        ConfigError: there is no threshold.
         GateRefusal: the model fails on rows that its contract takes.
     """
+    threshold = case.rules.threshold
+    if threshold is None:
+        raise ConfigError("validation.threshold is null: only a transcriber can do without one")
     case = replace(case, served=_answering(case.served))
     spec, rules, champion = case.spec, case.rules, case.champion
     record = case.package.read_json("holdout.json")
@@ -175,18 +179,19 @@ def judge(case: Case) -> Judgement:
         return Judgement(spec, verdicts)
     report = evaluate(spec, case.answers, case.actual)
     learned = case.training.answers(spec)
-    calibrated = calibration_of(case.answers, case.actual) if spec.classes else None
+    calibrated = None
+    if isinstance(report, RegressionReport):
+        uncertainty = gates.interval_coverage(report)
+    else:
+        calibrated = calibration_of(case.answers, case.actual)
+        uncertainty = gates.calibration(calibrated, rules.calibration_error)
     lost = losses(spec, case.answers, case.actual)
     parts = slices_of(spec, case.rows, rules.slices, rules.slice_rows)
     slices = measure_slices(parts, lost, rules.slice_margin)
     verdicts += [
-        gates.quality(report, rules.threshold),
+        gates.quality(report, threshold),
         gates.better_than_trivial(report, case.answers, case.actual, learned),
-        (
-            gates.interval_coverage(report)
-            if isinstance(report, RegressionReport)
-            else gates.calibration(calibrated, rules.calibration_error)
-        ),
+        uncertainty,
         gates.worst_slice(spec, slices, float(lost.mean()), rules.slice_margin),
         *_steadiness(case),
         gates.no_input_is_the_target(spec, case.everything, case.dataset.answers(spec)),
@@ -282,12 +287,13 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     if champion is None:
         return None, gates.not_worse_than_champion(None, rules.margin, rules.fewest_rows)
     version = champion.package.version
-    apart = _incomparable(champion.spec, spec)
+    apart = _gone(champion.spec, case.dataset)
+    if not apart and champion.spec.answer_names != spec.answer_names:
+        apart = "it answers something else"
     if apart:
-        told = f"cannot be compared with {version}: {apart}"
-        return None, gates.Verdict("not_worse_than_champion", True, told)
+        return None, _not_compared("not_worse_than_champion", champion, apart)
     learned = np.array(champion.package.read_json("holdout.json")["training"])
-    common = ~np.isin(case.holdout.row_hashes, learned)
+    common = ~np.isin(case.holdout.row_hashes, learned) & _takes(champion.spec, case.holdout)
     left_out = int((~common).sum())
     comparison = None
     if common.any():
@@ -299,12 +305,29 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     return comparison, verdict
 
 
-def _incomparable(old: ModelSpec, new: ModelSpec) -> str:
-    """Why two models cannot answer the same rows alike; empty where they can."""
-    gone = sorted(set(old.input_names) - set(new.input_names))
-    if gone:
-        return f"the data have no {gone[0]} any more"
-    return "" if old.answer_names == new.answer_names else "it answers something else"
+def _gone(spec: ModelSpec, dataset: Dataset) -> str:
+    """Why the champion cannot be asked about these data; empty where it can."""
+    gone = sorted(set(spec.input_names) - set(dataset.inputs.columns))
+    return f"the data have no {gone[0]} any more" if gone else ""
+
+
+def _takes(spec: ModelSpec, dataset: Dataset) -> np.ndarray:
+    """Which rows a contract takes, bool of shape (n_rows,); another one may take more."""
+
+    def takes(rows: Dataset) -> bool:
+        try:
+            rows.encoded(spec)
+        except InputError:
+            return False
+        return True
+
+    if takes(dataset):
+        return np.ones(len(dataset), bool)
+    return np.array([takes(dataset.take(np.array([row]))) for row in range(len(dataset))])
+
+
+def _not_compared(gate: str, champion: Champion, why: str) -> gates.Verdict:
+    return gates.Verdict(gate, True, f"cannot be compared with {champion.package.version}: {why}")
 
 
 def _budgets(case: Case) -> list[gates.Verdict]:
@@ -315,13 +338,16 @@ def _budgets(case: Case) -> list[gates.Verdict]:
             gates.budget("latency", 0.0, None, rules.latency_ratio, "s"),
             gates.budget("size", case.bytes, None, rules.size_ratio, "B"),
         ]
-    rows = case.rows[:_TIMED_ROWS]
-    others = case.holdout.take(np.arange(len(rows))).encoded(champion.spec)
-    mine, its = time_answers((case.served, rows), (champion.served, others))
-    return [
-        gates.budget("latency", mine, its, rules.latency_ratio, "s"),
-        gates.budget("size", case.bytes, champion.bytes, rules.size_ratio, "B"),
-    ]
+    size = gates.budget("size", case.bytes, champion.bytes, rules.size_ratio, "B")
+    if apart := _gone(champion.spec, case.dataset):
+        return [_not_compared("latency", champion, apart), size]
+    asked = np.flatnonzero(_takes(champion.spec, case.holdout))[:_TIMED_ROWS]
+    if len(asked) == 0:
+        apart = "its contract takes no row of the hold-out"
+        return [_not_compared("latency", champion, apart), size]
+    others = case.holdout.take(asked).encoded(champion.spec)
+    mine, its = time_answers((case.served, case.rows[asked]), (champion.served, others))
+    return [gates.budget("latency", mine, its, rules.latency_ratio, "s"), size]
 
 
 def _drift(case: Case) -> dict[str, float]:

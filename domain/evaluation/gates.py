@@ -324,7 +324,8 @@ def not_worse_than_champion(
         comparison: on the rows that are left; None where there is no champion, or no row.
         margin: in mean loss, the share of wrong classes or standard deviations of a quantity.
         fewest: rows that a comparison needs.
-        left_out: hold-out rows that the champion has learned from.
+        left_out: hold-out rows that the champion has learned from, or whose values its contract
+            refuses.
         champion: its version; None where there is no champion.
     """
     gate = "not_worse_than_champion"
@@ -334,7 +335,8 @@ def not_worse_than_champion(
     if comparison is None or rows < fewest:
         reason = (
             f"{left_out} of {left_out + rows} hold-out rows were left out, since the champion has "
-            f"learned from them; {rows} are left to compare on and {fewest} are needed"
+            f"learned from them or does not take them; {rows} are left to compare on and {fewest} "
+            "are needed"
         )
         return Verdict(gate, False, reason, {"rows": rows, "left_out": left_out, "fewest": fewest})
     counts = {"won": comparison.won, "lost": comparison.lost, "p": comparison.p}

@@ -191,8 +191,6 @@ def _judge(
     from domain.models import catalog
     from infrastructure.inference.loading import load_served
 
-    if rules.threshold is None:
-        raise ConfigError("validation.threshold is null: only a transcriber can do without one")
     spec, config = _spec_of(package), _config_of(package)
     model = catalog.get(spec.name)
     try:

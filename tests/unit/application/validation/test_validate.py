@@ -23,7 +23,7 @@ from application.validation.validate import (
 )
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
-from domain.errors import GateRefusal
+from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
 from domain.evaluation.gates import Verdict
@@ -146,6 +146,11 @@ def test_an_empty_hold_out_is_refused() -> None:
     assert refusing(package(holdout=[])) == GATES[:2]
 
 
+def test_only_a_transcriber_can_do_without_a_threshold() -> None:
+    with pytest.raises(ConfigError, match="validation.threshold is null"):
+        judged(package(), rules=ValidationConfig(threshold=None))
+
+
 def test_a_package_below_the_threshold_is_refused() -> None:
     assert refusing(package(), rules=ValidationConfig(threshold=1.0)) == ["quality"]
 
@@ -238,6 +243,28 @@ def test_a_champion_that_answers_something_else_is_not_compared_and_that_is_told
     assert told == "cannot be compared with 1.0.0-fake: it answers something else"
 
 
+def spec_up_to(longest: float) -> ModelSpec:
+    """The contract of iris, with another longest petal."""
+    lengths = (replace(item, maximum=longest) for item in iris.SPEC.inputs[2:3])
+    return replace(iris.SPEC, inputs=(*iris.SPEC.inputs[:2], *lengths, *iris.SPEC.inputs[3:]))
+
+
+def test_rows_that_the_champion_does_not_take_are_left_out() -> None:
+    longest = HOLDOUT.inputs["petal_length"].sort_values().iloc[-6]
+    judgement = judged(package("1.1.0"), champion=champion(spec=spec_up_to(longest)))
+    assert judgement.comparison is not None
+    assert 24 <= judgement.comparison.rows < len(HOLDOUT)
+    assert judgement.accepted, judgement.refused
+    assert "latency" in [verdict.gate for verdict in judgement.verdicts]
+
+
+def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
+    judgement = judged(package("1.1.0"), champion=champion(spec=spec_up_to(0.5)))
+    assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
+    told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
+    assert told["latency"].endswith("its contract takes no row of the hold-out")
+
+
 def test_a_served_file_that_is_many_times_as_large_is_refused() -> None:
     assert refusing(package(), champion=champion(size=300)) == ["size"]
 
@@ -264,6 +291,30 @@ def test_a_model_that_hangs_on_trifles_is_refused() -> None:
         return np.where(odd[:, None], answers[:, [1, 2, 0]], answers)
 
     assert "robustness" in refusing(package(), trifles)
+
+
+class Unordered(Dataset):
+    """Data that are encoded in whatever order their columns come."""
+
+    def encoded(self, spec: ModelSpec) -> np.ndarray:
+        return self.inputs.to_numpy(np.float32)
+
+
+def test_answers_that_hang_on_the_order_of_the_columns_are_refused() -> None:
+    data = Unordered(DATA.name, DATA.source, DATA.inputs, DATA.target)
+    assert refusing(package(), dataset=data) == ["column_order"]
+
+
+def test_a_judgement_of_the_same_package_is_always_the_same() -> None:
+    rules = ValidationConfig(threshold=0.5, noise=0.5)
+    told = [[v.reason for v in judged(package(), uneven, rules=rules).verdicts] for _ in range(2)]
+    assert told[0] == told[1]
+
+
+def uneven(rows: np.ndarray) -> np.ndarray:
+    """The forest, with a difference that depends on the row."""
+    mixed = (rows[:, :1].astype(np.float64) * 1e3 % 1 * 1e-6).astype(np.float32)
+    return served(rows) * (1 - mixed) + mixed / 3
 
 
 def test_a_model_that_answers_otherwise_each_time_is_refused() -> None:
@@ -306,6 +357,18 @@ def test_a_served_model_that_differs_at_the_end_of_a_range_only_is_refused_at_th
         return np.where((rows == 30).any(axis=1)[:, None], answers[:, ::-1], answers)
 
     assert refusing(package(), clipped) == ["parity_at_edges"]
+
+
+def test_a_served_model_that_fails_at_the_end_of_a_range_is_refused_at_the_edges() -> None:
+    def fails(rows: np.ndarray) -> np.ndarray:
+        if (rows == 30).any():
+            raise RuntimeError("no such flower")
+        return served(rows)
+
+    (verdict,) = judged(package(), fails).refused
+    assert verdict.gate == "parity_at_edges"
+    assert verdict.reason.startswith("a row that the contract takes is not answered: ")
+    assert verdict.reason.endswith("no such flower")
 
 
 def test_a_served_model_that_answers_no_number_is_refused() -> None:
