@@ -17,6 +17,7 @@ import yaml
 
 from application.training.config import TrainingConfig
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
+from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOUS
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
@@ -184,6 +185,10 @@ def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(own: Home)
     missing = own.python(VALIDATE, "--model-path", str(own.folder / "nothing"))
     assert missing.returncode == 1
     assert "is no model package" in missing.stderr
+    elsewhere = shutil.copytree(package, own.folder / "elsewhere")
+    unknown = own.python(VALIDATE, "--model-path", str(elsewhere))
+    assert unknown.returncode == 1
+    assert "is not on record" in unknown.stderr
 
 
 def test_without_a_path_validation_judges_the_registrys_candidate(own: Home) -> None:
@@ -192,16 +197,76 @@ def test_without_a_path_validation_judges_the_registrys_candidate(own: Home) -> 
     assert receipt(own, "train")["version"] in judged.stdout
 
 
-def test_a_holdout_row_that_was_in_training_refuses(own: Home, tmp_path: Path) -> None:
+def test_a_package_whose_manifest_was_forged_too_is_refused(own: Home, tmp_path: Path) -> None:
     package = Path(receipt(own, "train")["package"])
     recorded = ModelPackage(package).read_json("holdout.json")
-    recorded["training"].append(recorded["holdout"][0])
+    recorded["training"] = recorded["training"][1:]
     forged = forge(package, tmp_path / "forged", "holdout.json", recorded)
+    shutil.rmtree(package)
+    forged.rename(package)
+    ModelPackage(package)  # by itself it is in order
     before, in_store = aliases(own), stored(own)
-    refused = own.python(VALIDATE, "--model-path", str(forged))
+    refused = own.python(VALIDATE, "--model-path", str(package))
     assert refused.returncode == 3
-    assert "holdout_is_unseen: 1 of 30 hold-out rows were in training" in refused.stderr
+    assert "REFUSED   digests_are_intact: " in refused.stdout
+    assert "on record" in refused.stderr
     assert (aliases(own), stored(own)) == (before, in_store)
+
+
+def test_a_verdict_is_kept_with_its_report_and_its_card(own: Home) -> None:
+    tag = f"{NAME} {receipt(own, 'train')['version']}"
+    package = receipt(own, "train")["package"]
+    assert own.python(VALIDATE, "--model-path", package).returncode == 0
+    refused = own.python(VALIDATE, "--model-path", package, "--threshold", "0.99")
+    assert refused.returncode == 3
+    shown = own.receipts / "validation"
+    assert f"report    file://{shown}/report.html" in refused.stdout
+    assert f"card      file://{shown}/card.md" in refused.stdout
+    assert "REFUSED" in (shown / "report.html").read_text("utf-8")
+    assert "threshold 0.990" in (shown / "card.md").read_text("utf-8")
+    client = open_client(own.environment["MLFLOW_TRACKING_URI"])
+    run = receipt(own, "train")["run_id"]
+    kept = {Path(item.path).name for item in client.list_artifacts(run, "validation")}
+    assert kept == {"report.html", "card.md", "verdicts.json"}
+    assert client.get_model_version_by_alias(NAME, CANDIDATE).tags["verdict"] == "refused"
+    events = FileLedger(own.folder / "ledger.jsonl").entries()
+    assert [entry.event for entry in events] == ["train", "verdict", "promote", *["verdict"] * 2]
+    assert {f"{entry.model_name} {entry.version}" for entry in events} == {tag}
+    assert [entry.details.get("refused_by") for entry in events[-2:]] == [None, "quality"]
+
+
+def test_what_is_accepted_can_wait_for_somebodys_approval(own: Home, tmp_path: Path) -> None:
+    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    config["validation"]["approval"] = "manual"
+    (tmp_path / "manual.json").write_text(json.dumps(config), encoding="utf-8")
+    before = aliases(own)[CHAMPION]
+    judged = own.make("validate", f"CONFIG={tmp_path / 'manual.json'}")
+    assert judged.returncode == 0, judged.stderr
+    assert "waiting   " in judged.stdout
+    assert "make promote MODEL=iris" in judged.stdout
+    assert aliases(own)[CHAMPION] == before
+    waiting = receipt(own, "validate")["registry_version"]
+    assert waiting != before
+    promoted = own.make("promote", f"CONFIG={tmp_path / 'manual.json'}")
+    assert promoted.returncode == 0, promoted.stderr
+    assert (aliases(own)[CHAMPION], aliases(own)[PREVIOUS]) == (waiting, before)
+    built = own.make("bento-build", f"CONFIG={tmp_path / 'manual.json'}")
+    assert built.returncode == 0, built.stderr
+    assert receipt(own, "bento-build")["version"] == receipt(own, "train")["version"]
+
+
+def test_after_a_rollback_the_former_champion_is_built_and_not_judged_again(own: Home) -> None:
+    first = receipt(own, "train")["version"]
+    assert own.make("-B", "validate").returncode == 0
+    assert own.make("rollback").returncode == 0
+    built = own.make("bento-build")
+    assert built.returncode == 0, built.stderr
+    assert "validate iris" not in built.stdout
+    assert receipt(own, "bento-build")["version"] == first
+    again = own.make("rollback")
+    assert again.returncode == 0
+    assert own.make("bento-build").returncode == 0
+    assert receipt(own, "bento-build")["version"] == receipt(own, "train")["version"] != first
 
 
 def test_a_changed_file_in_the_package_is_refused_by_name(own: Home) -> None:

@@ -68,22 +68,26 @@ def _validate(options: argparse.Namespace) -> None:
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.packaging.serving_check import start_serving_check
     from infrastructure.registry.ledger import FileLedger
-    from infrastructure.registry.mlflow_registry import MlflowRegistry
+    from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
     folder = _find_package(options, registry).resolve()
-    version = registry.find(folder.parent.name, folder.name)
+    version = _on_record(folder, registry)
     shown = settings.receipts_dir / options.model / "validation"
+    shutil.rmtree(shown, ignore_errors=True)
+    shown.mkdir(parents=True)
     record = _Record(version, registry, FileLedger(settings.ledger), shown)
     try:
         if version.package_digest is None:
             raise PackageError(f"the registry has no digest of {folder} on record: train it again")
         package = ModelPackage(folder, recorded=version.package_digest)
     except PackageError as error:
-        record.keep([Verdict("digests_are_intact", False, str(error))])
+        broken = Verdict("digests_are_intact", False, str(error))
+        _show([broken])
+        record.keep([broken])
         raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
     intact = Verdict("digests_are_intact", True, "every file is as the registry has it on record")
-    show_step(intact.word, f"{intact.gate}: {intact.reason}")
+    _show([intact])
 
     rules = _config_of(package).validation
     if options.threshold is not None:
@@ -92,11 +96,10 @@ def _validate(options: argparse.Namespace) -> None:
         ask = _judge_speech if _spec_of(package).task == "transcription" else _judge
         judgement, crossed = ask(package, rules, _champion(registry, version))
         serves = serving.verdict()
-    show_step(serves.word, f"{serves.gate}: {serves.reason}")
+    _show([serves])
     judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, serves])
     _write_report(package, version, judgement, crossed, shown)
     record.keep(judgement.verdicts)
-
     judgement.check_accepted(f"{version.model_name} {package.version}")
 
     def store() -> str:
@@ -104,7 +107,7 @@ def _validate(options: argparse.Namespace) -> None:
 
     tag = store()
     stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
-    if rules.approval == "automatic":
+    if rules.approval == "automatic" or CHAMPION in version.aliases:
         accepted = registry.find(version.model_name, version.number)
         promotion = promote(registry, record.ledger, accepted, store)
         former = promotion.former
@@ -151,6 +154,21 @@ class _Record:
             verdict=word,
             refused_by=refusing or None,
         )
+
+
+def _on_record(folder: Path, registry: MlflowRegistry) -> ModelVersion:
+    """The version that was made from the package in a folder."""
+    from domain.errors import RegistryError
+    from infrastructure.packaging.model_package import MANIFEST
+
+    if not (folder / MANIFEST).is_file():
+        raise PackageError(f"{folder} is no model package: it has no {MANIFEST}")
+    try:
+        return registry.find(folder.parent.name, folder.name)
+    except RegistryError as error:
+        raise RegistryError(
+            f"{folder} is not on record: only what make train has registered can be judged"
+        ) from error
 
 
 def _champion(registry: MlflowRegistry, candidate: ModelVersion) -> ModelPackage | None:
@@ -239,13 +257,11 @@ def _write_report(
     crossed: CrossValidation | None,
     folder: Path,
 ) -> None:
-    """Write the report and the card afresh, and say where they are."""
+    """Write the report and the card, and say where they are."""
     from application.validation.judgement import Validation
     from application.validation.validated_card import validated_card
     from infrastructure.reporting.validation_report import write_report
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     provenance = package.read_json("provenance.json")
     validation = Validation(
         version.model_name,
