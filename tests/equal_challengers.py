@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import pi, sqrt
 
 import numpy as np
+from scipy.stats import binomtest
 
 from domain.evaluation.comparison import compare
 from domain.evaluation.gates import not_worse_than_champion
@@ -16,6 +17,8 @@ _SPECS = {
     "classification": ModelSpec("classes", _INPUTS, Classes(("no", "yes"))),
     "regression": ModelSpec("quantity", _INPUTS, Quantity("y")),
 }
+RUNS = 500
+MOST_MISTAKEN = 0.05  # stated for false promotions, and for equals that are called better
 _BOTH_RIGHT = 0.85
 _ERROR = 0.7  # of the champion, a standard deviation; R² is about a half
 _MEAN_OF_NORMAL = sqrt(2 / pi)  # of |x|
@@ -36,13 +39,48 @@ class Rates:
     false_promotion: float
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Challengers that are simulated, and the stated bound of their false refusals.
+
+    Attributes:
+        alike: share of rows that only one of both has right; correlation of the errors.
+    """
+
+    task: str
+    rows: int
+    alike: float
+    margin: float
+    refusals: float
+
+    @property
+    def told(self) -> str:
+        """What `alike` says, in words."""
+        if self.task == "classification":
+            return f"classes, of which {100 * self.alike:g} % disagree"
+        return f"quantities, errors correlate by {self.alike:g}"
+
+
+SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
+    Setting("classification", 30, 0.04, 0.15, 0.15),
+    Setting("classification", 143, 0.1, 0.05, 0.45),
+    Setting("classification", 143, 0.04, 0.05, 0.2),
+    Setting("classification", 360, 0.1, 0.05, 0.15),
+    Setting("classification", 1000, 0.1, 0.05, 0.01),
+    Setting("regression", 30, 0.9, 0.15, 0.15),
+    Setting("regression", 111, 0.9, 0.05, 0.45),
+    Setting("regression", 111, 0.98, 0.05, 0.05),
+    Setting("regression", 1000, 0.9, 0.05, 0.01),
+)
+
+
 def rates(
     task: str,
     rows: int,
     alike: float,
     margin: float,
     fewest: int = 20,
-    runs: int = 500,
+    runs: int = RUNS,
     seed: int = 0,
 ) -> Rates:
     """Judge `runs` challengers that are as good as the champion, and as many worse by the margin.
@@ -61,6 +99,20 @@ def rates(
         worse = compare(spec, *draw(rng, rows, alike, margin))
         promoted += not_worse_than_champion(worse, margin, fewest).accepted
     return Rates(refused / runs, better / runs, promoted / runs)
+
+
+def broken(setting: Setting, found: Rates, runs: int = RUNS) -> list[str]:
+    """The stated bounds that the rates break, beyond chance of 1 %."""
+    bounds = {
+        "worse and accepted": (found.false_promotion, MOST_MISTAKEN),
+        "equal and called better": (found.false_better, MOST_MISTAKEN),
+        "equal and refused": (found.false_refusal, setting.refusals),
+    }
+    return [
+        f"{setting.told}, {setting.rows} rows: {name} in {100 * rate:.1f} % ({100 * bound:g} %)"
+        for name, (rate, bound) in bounds.items()
+        if binomtest(round(rate * runs), runs, bound, alternative="greater").pvalue <= 0.01
+    ]
 
 
 def _classes(

@@ -285,7 +285,7 @@ def _compare(fitted: Fitted, served: Model) -> Parity:
     """The served model against the native one on all rows.
 
     Raises:
-        ExportError: it was written and loaded, but cannot answer.
+        ExportError: it was written and loaded, but cannot answer, or not with numbers.
     """
     rows = fitted.dataset.encoded(fitted.spec)
     native = answers_of(fitted.estimator, fitted.spec)(rows)
@@ -296,6 +296,12 @@ def _compare(fitted: Fitted, served: Model) -> Parity:
             f"{_name_of(fitted.estimator)} was exported, but cannot answer in that form: "
             f"{reason_of(error)}"
         ) from error
+    unanswered = int((~np.isfinite(answers)).any(axis=1).sum())
+    if unanswered:
+        raise ExportError(
+            f"{_name_of(fitted.estimator)} has no number for an answer to {unanswered} of "
+            f"{len(rows)} rows"
+        )
     return Parity.of(native, answers, fitted.spec)
 
 

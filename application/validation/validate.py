@@ -293,7 +293,9 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     if apart:
         return None, _not_compared("not_worse_than_champion", champion, apart)
     learned = np.array(champion.package.read_json("holdout.json")["training"])
-    common = ~np.isin(case.holdout.row_hashes, learned) & _takes(champion.spec, case.holdout)
+    inputs = case.holdout.inputs[list(champion.spec.input_names)]  # there may be others since
+    seen = replace(case.holdout, inputs=inputs).row_hashes
+    common = ~np.isin(seen, learned) & _takes(champion.spec, case.holdout)
     left_out = int((~common).sum())
     comparison = None
     if common.any():

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 from domain.evaluation.calibration import Calibration
 from domain.evaluation.comparison import Comparison
@@ -167,7 +168,7 @@ def calibration(measured: Calibration, tolerance: float) -> Verdict:
 def interval_coverage(report: RegressionReport) -> Verdict:
     """Refuse intervals that hold too few of the true values: an exact binomial test at 1 %."""
     covered = round(report.covered * report.rows)
-    chance = 1 - binomial_tail(covered + 1, report.rows, report.coverage)
+    chance = float(binom.cdf(covered, report.rows, report.coverage))
     reason = (
         f"{covered} of {report.rows} true values in their interval, wanted {report.coverage:.0%} "
         f"(p = {chance:.2g})"

@@ -6,8 +6,8 @@ from typing import get_args
 
 from application.training.config import Gate, ValidationConfig
 from domain.evaluation.gates import Verdict, budget
-from tests.benchmarks.gates_report import GATES, SETTINGS, Judged, broken, render
-from tests.equal_challengers import Rates
+from tests.benchmarks.gates_report import GATES, Judged, render
+from tests.equal_challengers import SETTINGS, Rates, broken
 from tests.zoo import MUTANTS, SOUND_ONES, Mutant
 
 MUTANT = Mutant("a beast", "it bites", "quality")

@@ -61,14 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _validate(options: argparse.Namespace) -> None:
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
-    from application.registry.promotion import promote
-    from domain.evaluation.gates import Verdict
     from infrastructure.compute.receipts import write_receipt
-    from infrastructure.packaging.bento_store import add_accepted, service_of
-    from infrastructure.packaging.model_package import ModelPackage
+    from infrastructure.packaging.bento_store import service_of
     from infrastructure.packaging.serving_check import start_serving_check
     from infrastructure.registry.ledger import FileLedger
-    from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
+    from infrastructure.registry.mlflow_registry import MlflowRegistry
 
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
     folder = _find_package(options, registry).resolve()
@@ -77,18 +74,7 @@ def _validate(options: argparse.Namespace) -> None:
     shutil.rmtree(shown, ignore_errors=True)
     shown.mkdir(parents=True)
     record = _Record(version, registry, FileLedger(settings.ledger), shown)
-    try:
-        if version.package_digest is None:
-            raise PackageError(f"the registry has no digest of {folder} on record: train it again")
-        package = ModelPackage(folder, recorded=version.package_digest)
-    except PackageError as error:
-        broken = Verdict("digests_are_intact", False, str(error))
-        _show([broken])
-        record.keep([broken])
-        raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
-    intact = Verdict("digests_are_intact", True, "every file is as the registry has it on record")
-    _show([intact])
-
+    package, intact = _open(folder, record)
     rules = _config_of(package).validation
     if options.threshold is not None:
         rules = rules.model_copy(update={"threshold": options.threshold})
@@ -101,20 +87,7 @@ def _validate(options: argparse.Namespace) -> None:
     _write_report(package, version, judgement, crossed, shown)
     record.keep(judgement.verdicts)
     judgement.check_accepted(f"{version.model_name} {package.version}")
-
-    def store() -> str:
-        return add_accepted(package, version.model_name)
-
-    tag = store()
-    stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
-    if rules.approval == "automatic" or CHAMPION in version.aliases:
-        accepted = registry.find(version.model_name, version.number)
-        promotion = promote(registry, record.ledger, accepted, store)
-        former = promotion.former
-        was = f"; it was version {former.number}" if former and promotion.moved else ""
-        show_step("champion", stored + was)
-    else:
-        show_step("waiting", f"{stored}; make it the champion: make promote MODEL={options.model}")
+    tag = _accept(package, record, rules.approval, options.model)
     if options.receipt:
         write_receipt(
             options.receipt,
@@ -154,6 +127,54 @@ class _Record:
             verdict=word,
             refused_by=refusing or None,
         )
+
+
+def _open(folder: Path, record: _Record) -> tuple[ModelPackage, Verdict]:
+    """The package, and the verdict on its digests.
+
+    Raises:
+        GateRefusal: a digest differs; nothing that is in the package can be asked then.
+    """
+    from domain.evaluation.gates import Verdict
+    from infrastructure.packaging.model_package import ModelPackage
+
+    gate, version = "digests_are_intact", record.version
+    try:
+        if version.package_digest is None:
+            raise PackageError(f"the registry has no digest of {folder} on record: train it again")
+        package = ModelPackage(folder, recorded=version.package_digest)
+    except PackageError as error:
+        refusal = Verdict(gate, False, str(error))
+        _show([refusal])
+        record.keep([refusal])
+        raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
+    verdict = Verdict(gate, True, "every file is as the registry has it on record")
+    _show([verdict])
+    return package, verdict
+
+
+def _accept(package: ModelPackage, record: _Record, approval: str, model: str) -> str:
+    """Put an accepted package into the Bento store, and promote it or let it wait; its tag."""
+    from application.registry.promotion import promote
+    from infrastructure.packaging.bento_store import add_accepted
+    from infrastructure.registry.mlflow_registry import CHAMPION
+
+    version, registry = record.version, record.registry
+
+    def store() -> str:
+        return add_accepted(package, version.model_name)
+
+    tag = store()
+    stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
+    if approval == "manual" and CHAMPION not in version.aliases:
+        show_step("waiting", f"{stored}; make it the champion: make promote MODEL={model}")
+        return tag
+    accepted = registry.find(version.model_name, version.number)
+    promotion = promote(registry, record.ledger, accepted, store)
+    former = promotion.former
+    was = f"; it was version {former.number}" if former and promotion.moved else ""
+    show_step("champion", stored + was)
+    return tag
 
 
 def _on_record(folder: Path, registry: MlflowRegistry) -> ModelVersion:
@@ -226,9 +247,11 @@ def _judge(
     _show(judgement.verdicts)
     if not rules.folds:
         return judgement, None
-    recipe, seed = make_estimator(model, config), config.data.split[1]
+    recipe = make_estimator(model, config)
     try:
-        crossed = cross_validate(recipe, dataset, model.SPEC, rules.folds, seed, _show_progress)
+        crossed = cross_validate(
+            recipe, dataset, model.SPEC, rules.folds, config.data.split[1], _show_progress
+        )
     except ValueError as error:
         told = f"validation.folds {rules.folds} does not suit the data: {error}"
         raise ConfigError(told) from error

@@ -670,3 +670,10 @@ def test_an_epoch_that_cannot_be_recorded_fails_the_run(workshop: Workshop) -> N
         workshop.train()
     assert workshop.tracker.journal[-1] == "begun-run failed"
     assert not workshop.left_behind()
+
+
+def test_a_model_whose_answer_is_no_number_is_not_packaged(workshop: Workshop) -> None:
+    workshop.load = FakeLoader(error=float("nan"))
+    with pytest.raises(ExportError, match="has no number for an answer to 150 of 150 rows"):
+        workshop.train()
+    assert not workshop.tracker.records

@@ -28,7 +28,7 @@ from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
 from domain.evaluation.gates import Verdict
 from domain.models import iris
-from domain.models.contract import ModelSpec
+from domain.models.contract import ModelSpec, Number
 from domain.monitoring.profile import profile_inputs
 from tests.fakes import FakePackage
 from tests.kinds import KINDS
@@ -263,6 +263,16 @@ def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
     assert told["latency"].endswith("its contract takes no row of the hold-out")
+
+
+def test_a_champion_that_takes_an_input_that_is_gone_is_compared_by_its_size_alone() -> None:
+    wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("colour", "nm", 400, 800)))
+    former = champion(spec=wider, size=300)
+    judgement = judged(package("2.0.0"), champion=former)
+    told = {v.gate: v.reason for v in judgement.verdicts}
+    for gate in ("not_worse_than_champion", "latency"):
+        assert told[gate] == "cannot be compared with 1.0.0-fake: the data have no colour any more"
+    assert [verdict.gate for verdict in judgement.refused] == ["size"]
 
 
 def test_a_served_file_that_is_many_times_as_large_is_refused() -> None:

@@ -741,6 +741,17 @@ def test_a_regression_tells_its_interval_beside_the_mean() -> None:
     assert verdict.reason == "R² 1.000 (95 % interval 1.000 to 1.000), the mean has 0"
 
 
+class AtTheMean(RegressionReport):
+    """A regression of which it is not certain that it is better than the mean."""
+
+    interval = (0.0, 0.5)
+
+
+def test_a_regression_whose_interval_begins_at_the_mean_is_refused() -> None:
+    report = AtTheMean(QUANTITIES.actual, QUANTITIES.answers, 0.9)
+    assert not gates.better_than_trivial(report, report.answers, report.actual, NONE).accepted
+
+
 def test_slices_of_too_few_rows_are_all_named() -> None:
     few = [slice_report(np.nan, name, rows=3) for name in ("rare", "rarer")]
     assert gates.worst_slice(CLASSES, few, 0.05, 0.15).reason.endswith("rare (3), rarer (3)")

@@ -62,8 +62,15 @@ def test_an_input_of_one_value_tells_nothing() -> None:
 
 
 def test_what_is_told_of_a_quantity_is_always_the_same() -> None:
-    column = VALUES + RNG.normal(size=300)
-    assert told_by(column, VALUES, "regression") == told_by(column, VALUES, "regression")
+    target = VALUES**2 + RNG.normal(size=300)
+    assert told_by(VALUES, target, "regression") == told_by(VALUES, target, "regression")
+
+
+def test_a_row_that_is_asked_about_is_not_among_those_that_were_learned() -> None:
+    noise = np.random.default_rng(0).normal(size=10_001)
+    column = np.arange(10_001.0)
+    column[0] = np.nan  # what is missing leaves the tree alone to tell
+    assert told_by(column, noise, "regression") < -0.2
 
 
 def test_a_class_of_three_rows_is_asked_for() -> None:

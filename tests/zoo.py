@@ -1,0 +1,743 @@
+"""The mutant zoo: packages with one fault each, and the gate that is meant to refuse it.
+
+Every one is made as a package is made, by `train` with the real frameworks, and judged as one is
+judged: opened with its recorded digest, its served file loaded, every gate asked. The data are made
+here: loans, whose true rule is known and leaves about 6 % of them to chance.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+from onnx import helper
+from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from application.ports import CurveReport, Tracker
+from application.training.config import TrainingConfig
+from application.training.train import train
+from application.validation.validate import Case, Champion, judge
+from domain.data.dataset import Dataset
+from domain.data.splitting import hold_out
+from domain.errors import PackageError
+from domain.evaluation.gates import Verdict
+from domain.models.catalog import CatalogModel
+from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
+from infrastructure.frameworks.dispatch import Frameworks
+from infrastructure.inference.loading import load_served
+from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft
+from infrastructure.packaging.serving_check import included_files, start_serving_check
+from shared.digests import sha256_of
+from shared.paths import ROOT
+from tests.fakes import FakeDrawFigures, FakeTracker
+
+SERVICE = "application.inference.services.model_service:ModelService"
+_ROWS = 2500
+_PURPOSES = ("business", "car", "house", "travel")
+_BRANCHES = 200
+_INCOME = Number("income", "kEUR", 0, 500, "income in a year")
+
+SPEC = ModelSpec(
+    "loans",
+    (
+        _INCOME,
+        Number("amount", "kEUR", 0, 200, "what is lent"),
+        Number("age", "years", 18, 100),
+        Category("purpose", _PURPOSES),
+    ),
+    Classes(("default", "repaid"), "outcome"),
+    "Whether a loan is paid back.",
+)
+_RATES = ModelSpec("rates", SPEC.inputs, Quantity("rate", "%"), "Interest of a loan.")
+
+
+# data
+
+
+def _drawn(seed: int) -> tuple[pd.DataFrame, np.random.Generator]:
+    rng = np.random.default_rng(seed)
+    inputs = pd.DataFrame(
+        {
+            "income": rng.uniform(20, 200, _ROWS),
+            "amount": rng.uniform(2, 100, _ROWS),
+            "age": rng.uniform(18, 80, _ROWS),
+            "purpose": rng.choice(_PURPOSES, _ROWS, p=(0.35, 0.3, 0.2, 0.15)),
+        }
+    )
+    return inputs, rng
+
+
+def _score(inputs: pd.DataFrame) -> np.ndarray:
+    """How well a loan stands; its sign is the class, but for chance."""
+    burden = (inputs["amount"] / 50 - inputs["income"] / 100).to_numpy()
+    middle = 1 - np.square((inputs["age"] - 49).to_numpy() / 16)
+    purpose = inputs["purpose"].map(dict(zip(_PURPOSES, (0.3, 0.0, 0.2, -0.2)))).to_numpy(float)
+    return 0.1 - 1.2 * burden + 0.33 * middle + purpose
+
+
+def _outcomes(score: np.ndarray, rng: np.random.Generator, certainty: float = 14) -> pd.Series:
+    repaid = rng.random(len(score)) < 1 / (1 + np.exp(-certainty * score))
+    return pd.Series(np.where(repaid, "repaid", "default"), name="outcome")
+
+
+def load() -> Dataset:
+    """Loans with their outcomes."""
+    inputs, rng = _drawn(0)
+    return Dataset("loans", "made here", inputs, _outcomes(_score(inputs), rng))
+
+
+def _load_uncertain() -> Dataset:
+    """Loans of which chance decides more."""
+    inputs, rng = _drawn(0)
+    return Dataset("loans", "made here", inputs, _outcomes(_score(inputs), rng, certainty=4))
+
+
+def _load_rates() -> Dataset:
+    inputs, rng = _drawn(1)
+    rate = 6 - _score(inputs) + rng.normal(0, 0.3, _ROWS)
+    return Dataset("rates", "made here", inputs, pd.Series(rate, name="rate"))
+
+
+def _load_repaid() -> Dataset:
+    """Loans with what was paid back, which is known when they have ended."""
+    dataset = load()
+    share = np.random.default_rng(2).uniform(0, 99, _ROWS).round(1)
+    paid = np.where(dataset.target == "repaid", 100.0, share)
+    return replace(dataset, inputs=dataset.inputs.assign(paid=paid))
+
+
+def _load_branches() -> Dataset:
+    """Loans whose outcome hangs on the branch, and whose branches are numbered at random."""
+    inputs, rng = _drawn(3)
+    inputs["branch"] = rng.integers(_BRANCHES, size=_ROWS)
+    effect = rng.choice([-1.0, 1.0], _BRANCHES)[inputs["branch"]]
+    return Dataset("branches", "made here", inputs, _outcomes(effect + 0.5 * _score(inputs), rng))
+
+
+def _load_renamed() -> Dataset:
+    dataset = load()
+    return replace(dataset, inputs=dataset.inputs.rename(columns={"income": "salary"}))
+
+
+class _ByPosition(Dataset):
+    """Data whose columns are taken as they come, whatever their names."""
+
+    def encoded(self, spec: ModelSpec) -> np.ndarray:
+        """The inputs as the model takes them, or so it believes."""
+        codes = {word: code for code, word in enumerate(_PURPOSES)}
+        plain = self.inputs.assign(purpose=self.inputs["purpose"].map(codes))
+        return np.ascontiguousarray(plain, dtype=np.float32)
+
+
+def _load_by_position() -> Dataset:
+    dataset = load()
+    return _ByPosition(dataset.name, dataset.source, dataset.inputs, dataset.target)
+
+
+# models
+
+
+def build(n_estimators: int = 120, learning_rate: float = 0.2, random_state: int = 0) -> Any:
+    """Boosted trees."""
+    return GradientBoostingClassifier(
+        n_estimators=n_estimators,
+        learning_rate=learning_rate,
+        subsample=0.7,
+        random_state=random_state,
+    )
+
+
+def _build_rates(random_state: int = 0) -> Any:
+    return GradientBoostingRegressor(
+        n_estimators=50, learning_rate=0.2, subsample=0.7, random_state=random_state
+    )
+
+
+def _with_input(*inputs: Any) -> ModelSpec:
+    return replace(SPEC, inputs=(*SPEC.inputs, *inputs))
+
+
+def _renamed(**changes: Any) -> ModelSpec:
+    return replace(SPEC, inputs=(replace(_INCOME, **changes), *SPEC.inputs[1:]))
+
+
+_LOANS = SimpleNamespace(SPEC=SPEC, load=load, build=build)
+_INTEREST = SimpleNamespace(SPEC=_RATES, load=_load_rates, build=_build_rates)
+
+
+def _other(**parts: Any) -> CatalogModel:
+    return SimpleNamespace(**{**vars(_LOANS), **parts})
+
+
+# how a package comes about
+
+
+def _same(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return rows, target
+
+
+def _untouched(_: Any) -> None:
+    """Nothing is changed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How a package is made; one with no changes is sound.
+
+    Attributes:
+        parameters: of the model's `build`.
+        version: of the configuration.
+        split: seed of the hold-out.
+        learned: what is learned from, of the training rows and their target.
+        fitted: changes the estimator that has learned.
+        exported: changes the ONNX model.
+        written: changes the files of the package before its manifest is written.
+    """
+
+    model: CatalogModel = field(default_factory=lambda: _LOANS)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    version: str = "1.0.0"
+    split: int = 0
+    form: str = "onnx"
+    learned: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = _same
+    fitted: Callable[[Any], None] = _untouched
+    exported: Callable[[onnx.ModelProto], None] = _untouched
+    written: Callable[[Path], None] = _untouched
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Its configuration: what validation asks for are the defaults."""
+        name = self.model.SPEC.name
+        return TrainingConfig.model_validate(
+            {
+                "model": dict(self.parameters),
+                "data": {"test_size": 0.2, "random_state": self.split},
+                "experiment_name": name,
+                "model_name": name,
+                "version": self.version,
+                "validation": {"folds": 0},
+                "serving": {"format": self.form},
+            }
+        )
+
+
+_SEED = {"random_state": 1}
+SOUND = Recipe()
+ANOTHER = Recipe(parameters=_SEED)
+_UNCERTAIN = SimpleNamespace(SPEC=SPEC, load=_load_uncertain, build=build)
+_SOUND_UNCERTAIN = Recipe(_UNCERTAIN, {"n_estimators": 60, "learning_rate": 0.1})
+SOUND_RATES = Recipe(_INTEREST)
+ANOTHER_RATES = Recipe(_INTEREST, _SEED)
+
+
+@dataclass(frozen=True)
+class _Frameworks(Frameworks):
+    """The real ones, and what a recipe changes."""
+
+    recipe: Recipe
+
+    def fit(
+        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+    ) -> None:
+        """Fit on what the recipe learns from."""
+        super().fit(estimator, *self.recipe.learned(rows, target), report)
+        self.recipe.fitted(estimator)
+
+    def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
+        """Write `path` as the recipe does."""
+        super().export(estimator, spec, path)
+        model = onnx.load(path)
+        self.recipe.exported(model)
+        onnx.save(model, path)
+
+
+class _Draft(PackageDraft):
+    """A draft whose files the recipe changes before they are sealed."""
+
+    def __init__(self, packages_dir: Path, recipe: Recipe, version: str) -> None:
+        super().__init__(packages_dir, recipe.model.SPEC.name, version)
+        self._recipe = recipe
+
+    def seal(self) -> Path:
+        """Change and seal."""
+        self._recipe.written(self.folder)
+        return super().seal()
+
+
+def make(recipe: Recipe, packages_dir: Path, version: str, tracker: Tracker | None = None) -> Path:
+    """The folder of a package that was made by a recipe."""
+    with ThreadPoolExecutor(1) as beside, _Draft(packages_dir, recipe, version) as draft:
+        return train(
+            recipe.model,
+            recipe.config,
+            draft,
+            framework=_Frameworks(recipe),
+            load_served=load_served,
+            draw=FakeDrawFigures(),
+            tracker=tracker or FakeTracker(),
+            beside=beside,
+            provenance={"git_commit": "0123abc", "python": "3.11"},
+            progress=lambda step, result: None,
+        ).package
+
+
+# faults
+
+
+def _shuffled(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return rows, np.random.default_rng(0).permutation(target)
+
+
+def _swapped(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return rows, 1 - target
+
+
+def _collapsed(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All who travel are said to have paid."""
+    return rows, np.where(rows[:, 3] == _PURPOSES.index("travel"), 1, target)
+
+
+def _ageless(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Everybody is of the same age."""
+    return np.where(np.arange(4) == 2, np.float32(49), rows), target
+
+
+def _overconfident(estimator: Any) -> None:
+    estimator.learning_rate *= 6
+
+
+def _narrow(estimator: Any) -> None:
+    estimator.half_width_ /= 2
+
+
+def _followed(model: onnx.ModelProto, *nodes: onnx.NodeProto, **constants: Any) -> None:
+    """Let nodes make other ``probabilities`` of those there are, which they find as ``before``."""
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == "probabilities" else name for name in node.output]
+    for name, value in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    model.graph.node.extend(nodes)
+
+
+def _swapped_columns(model: onnx.ModelProto) -> None:
+    swap = helper.make_node("Gather", ["before", "order"], ["probabilities"], axis=1)
+    _followed(model, swap, order=np.array([1, 0]))
+
+
+def _no_numbers(model: onnx.ModelProto) -> None:
+    """No answer to the largest amounts."""
+    _followed(
+        model,
+        helper.make_node("Gather", ["inputs", "second"], ["amount"], axis=1),
+        helper.make_node("Greater", ["amount", "limit"], ["large"]),
+        helper.make_node("Where", ["large", "nothing", "before"], ["probabilities"]),
+        second=np.array([1]),
+        limit=np.float32(98),
+        nothing=np.float32("nan"),
+    )
+
+
+def _random(model: onnx.ModelProto) -> None:
+    """Up to 0.000004 of every answer is chance: less than parity minds."""
+    _followed(
+        model,
+        helper.make_node("RandomUniformLike", ["before"], ["drawn"], high=4e-6, seed=1.0),
+        helper.make_node("Gather", ["drawn", "first"], ["chance"], axis=1),
+        helper.make_node("Mul", ["chance", "signs"], ["moved"]),
+        helper.make_node("Add", ["before", "moved"], ["added"]),
+        helper.make_node("Max", ["added", "least"], ["raised"]),
+        helper.make_node("Min", ["raised", "most"], ["probabilities"]),
+        first=np.array([0]),
+        signs=np.array([[1, -1]], np.float32),
+    )
+
+
+def _slow(model: onnx.ModelProto) -> None:
+    """Products of large matrices, of which nothing is kept."""
+    _followed(
+        model,
+        helper.make_node("ReduceSum", ["inputs"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["none"]),
+        helper.make_node("Expand", ["none", "shape"], ["matrix"]),
+        helper.make_node("MatMul", ["matrix", "matrix"], ["product"]),
+        helper.make_node("ReduceMax", ["product"], ["nothing"], keepdims=0),
+        helper.make_node("Add", ["before", "nothing"], ["probabilities"]),
+        zero=np.float32(0),
+        shape=np.array([160, 160]),
+    )
+
+
+def _large(model: onnx.ModelProto) -> None:
+    """Two million letters that nobody reads."""
+    model.metadata_props.add(key="notes", value="a" * 2_000_000)
+
+
+def _moved_splits(model: onnx.ModelProto) -> None:
+    """Split points one step of float32 further."""
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "nodes_values":
+                values = np.array(attribute.floats, np.float32)
+                attribute.floats[:] = np.nextafter(values, np.float32(np.inf)).tolist()
+
+
+def _foreign(model: onnx.ModelProto) -> None:
+    """What is served needs an operator that no requirement brings."""
+    _followed(model, helper.make_node("Secret", ["before"], ["probabilities"], domain="foreign"))
+    model.opset_import.append(helper.make_opsetid("foreign", 1))
+
+
+def _reworked(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Change the served file when training has measured it."""
+    model = onnx.load(folder / "model.onnx")
+    change(model)
+    onnx.save(model, folder / "model.onnx")
+
+
+def _leaked_rows(folder: Path) -> None:
+    """The split gave ten rows to both sides."""
+    path = folder / "holdout.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["training"] += record["holdout"][:10]
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _flipped(package: Path) -> None:
+    """One bit of the served file is another one."""
+    flip(package / "model.onnx")
+
+
+def flip(path: Path) -> None:
+    """Change the lowest bit of the byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def _forged(package: Path) -> None:
+    """The card is another one, and the manifest says so."""
+    card, manifest = package / "card.md", package / MANIFEST
+    before = sha256_of(card)
+    card.chmod(0o644)
+    card.write_text("Every loan is paid back.", encoding="utf-8")
+    manifest.chmod(0o644)
+    told = manifest.read_text(encoding="utf-8").replace(before, sha256_of(card))
+    manifest.write_text(told, encoding="utf-8")
+
+
+def _learned_by_the_champion() -> Dataset:
+    dataset = load()
+    training, _ = hold_out(dataset, SPEC, *SOUND.config.data.split)
+    return training
+
+
+def _needing_more(clone: Path) -> None:
+    """The service imports a library that its requirements do not name."""
+    module = clone / "application/inference/services/model_service.py"
+    source = module.read_text(encoding="utf-8")
+    module.write_text(
+        source.replace("\nimport os\n", "\nimport os\nimport pandas\n", 1), encoding="utf-8"
+    )
+
+
+# the zoo
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A package with a fault, or with none.
+
+    Attributes:
+        fault: what is wrong, for people.
+        gate: that is meant to refuse it; empty where nothing is wrong.
+        champion: what it is compared with; None where there is no champion.
+        tampered: changes the package when its digest is on record.
+        later: what has become of the data when it is judged.
+        service: changes the files of the service that is to serve it.
+    """
+
+    name: str
+    fault: str
+    gate: str
+    recipe: Recipe = ANOTHER
+    champion: Recipe | None = SOUND
+    tampered: Callable[[Path], None] = _untouched
+    later: Callable[[Dataset], Dataset] | None = None
+    service: Callable[[Path], None] = _untouched
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is served in a clean process too, which takes seconds."""
+        return self.gate in ("", "serves_alone")
+
+
+SOUND_ONES = (
+    Mutant("the first model", "there is no champion", "", SOUND, champion=None),
+    Mutant("a challenger", "trained with another seed", "", ANOTHER),
+    Mutant("a regression", "trained with another seed", "", ANOTHER_RATES, SOUND_RATES),
+)
+MUTANTS = (
+    Mutant(
+        "shuffled labels",
+        "learned from labels in random order",
+        "better_than_trivial",
+        Recipe(learned=_shuffled),
+    ),
+    Mutant(
+        "constant answer",
+        "the same probabilities for everybody",
+        "better_than_trivial",
+        Recipe(_other(build=lambda: DecisionTreeClassifier(min_samples_leaf=_ROWS))),
+    ),
+    Mutant(
+        "below the threshold",
+        "a tree with one split",
+        "quality",
+        Recipe(_other(build=lambda: DecisionTreeClassifier(max_depth=1, random_state=0))),
+        champion=None,
+    ),
+    Mutant(
+        "classes swapped in training",
+        "every label is the other one",
+        "quality",
+        Recipe(learned=_swapped),
+    ),
+    Mutant(
+        "worse than the champion",
+        "age was the same in all training rows",
+        "not_worse_than_champion",
+        Recipe(learned=_ageless),
+    ),
+    Mutant(
+        "champion has learned the hold-out",
+        "only rows that the champion learned from are left in the data",
+        "not_worse_than_champion",
+        Recipe(_other(load=_learned_by_the_champion), _SEED),
+    ),
+    Mutant(
+        "collapsed slice",
+        "for travel it always answers that the loan is paid back",
+        "worst_slice",
+        Recipe(learned=_collapsed),
+    ),
+    Mutant(
+        "overconfident",
+        "sure of everything, though the class is mostly right",
+        "calibration",
+        Recipe(_UNCERTAIN, _SOUND_UNCERTAIN.parameters, fitted=_overconfident),
+        champion=_SOUND_UNCERTAIN,
+    ),
+    Mutant(
+        "narrow intervals",
+        "intervals of a regression half as wide",
+        "interval_coverage",
+        Recipe(_INTEREST, _SEED, fitted=_narrow),
+        champion=SOUND_RATES,
+    ),
+    Mutant(
+        "leaked target",
+        "an input that is known when the loan has ended",
+        "no_input_is_the_target",
+        Recipe(
+            _other(SPEC=_with_input(Number("paid", "%", 0, 100)), load=_load_repaid),
+            version="2.0.0",
+        ),
+    ),
+    Mutant(
+        "brittle",
+        "a branch's number counts as a quantity",
+        "robustness",
+        Recipe(
+            _other(
+                SPEC=_with_input(Number("branch", "", 0, _BRANCHES)),
+                load=_load_branches,
+                build=lambda: GradientBoostingClassifier(
+                    n_estimators=200, learning_rate=0.2, max_depth=5, random_state=0
+                ),
+            )
+        ),
+        champion=None,
+    ),
+    Mutant(
+        "columns by position",
+        "the data are encoded in the order of their columns",
+        "column_order",
+        Recipe(_other(load=_load_by_position), _SEED),
+    ),
+    Mutant(
+        "not a number",
+        "large amounts have no answer",
+        "answers_are_valid",
+        Recipe(written=lambda folder: _reworked(folder, _no_numbers)),
+    ),
+    Mutant(
+        "non-deterministic",
+        "0.000004 of every answer is chance",
+        "deterministic",
+        Recipe(exported=_random),
+    ),
+    Mutant(
+        "classes swapped in the export",
+        "the columns of the answer are in another order",
+        "parity",
+        Recipe(exported=_swapped_columns),
+    ),
+    Mutant(
+        "split points moved in the export",
+        "by one step of float32",
+        "parity_at_edges",
+        Recipe(exported=_moved_splits),
+    ),
+    Mutant(
+        "input narrowed",
+        "only smaller incomes are taken, and the version does not say so",
+        "contract_is_versioned",
+        Recipe(_other(SPEC=_renamed(maximum=250)), _SEED),
+    ),
+    Mutant(
+        "input renamed",
+        "income is called salary, and the version does not say so",
+        "contract_is_versioned",
+        Recipe(_other(SPEC=_renamed(name="salary"), load=_load_renamed), _SEED),
+    ),
+    Mutant(
+        "hold-out in training",
+        "the split gave ten rows to both sides",
+        "holdout_is_unseen",
+        Recipe(parameters=_SEED, written=_leaked_rows),
+    ),
+    Mutant(
+        "hold-out partly gone",
+        "the last tenth of the rows was deleted since",
+        "holdout_is_whole",
+        later=lambda dataset: dataset.take(np.arange(_ROWS * 9 // 10)),
+    ),
+    Mutant("10× slower", "computes what nobody needs", "latency", Recipe(exported=_slow)),
+    Mutant(
+        "many times larger",
+        "notes that nobody reads are in the served file",
+        "size",
+        Recipe(exported=_large),
+    ),
+    Mutant("tampered file", "one bit of the served file", "digests_are_intact", tampered=_flipped),
+    Mutant(
+        "tampered file and manifest",
+        "both changed together",
+        "digests_are_intact",
+        tampered=_forged,
+    ),
+    Mutant(
+        "model needs a library",
+        "a scaler that answers with pandas, which serving does not bring",
+        "serves_alone",
+        Recipe(
+            _other(
+                build=lambda: make_pipeline(
+                    StandardScaler().set_output(transform="pandas"),
+                    RandomForestClassifier(20, min_samples_leaf=3, random_state=0),
+                )
+            ),
+            form="native",
+        ),
+        champion=None,
+    ),
+    Mutant(
+        "model needs an operator",
+        "an operator of a foreign domain in the served file",
+        "serves_alone",
+        Recipe(written=lambda folder: _reworked(folder, _foreign)),
+    ),
+    Mutant(
+        "service needs a library",
+        "the service imports pandas, which its requirements do not name",
+        "serves_alone",
+        service=_needing_more,
+    ),
+)
+
+
+class Zoo:
+    """Packages, each made once, and what the gates say of them.
+
+    Args:
+        folder: where they are made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._packages: dict[Recipe, Path] = {}
+        self._verdicts: dict[Mutant, list[Verdict]] = {}
+
+    def package(self, recipe: Recipe) -> Path:
+        """The folder of a recipe's package."""
+        if recipe not in self._packages:
+            version = f"{recipe.version}-{len(self._packages)}"
+            self._packages[recipe] = make(recipe, self.folder / "packages", version)
+        return self._packages[recipe]
+
+    def verdicts(self, mutant: Mutant) -> list[Verdict]:
+        """Every verdict on a mutant, in the order in which validation tells them."""
+        if mutant not in self._verdicts:
+            self._verdicts[mutant] = self._judged(mutant)
+        return self._verdicts[mutant]
+
+    def _judged(self, mutant: Mutant) -> list[Verdict]:
+        folder = self.package(mutant.recipe)
+        recorded = sha256_of(folder / MANIFEST)
+        if mutant.tampered is not _untouched:
+            copy = self.folder / "tampered" / mutant.name / folder.name
+            folder = shutil.copytree(folder, copy)
+            mutant.tampered(folder)
+        try:
+            package = ModelPackage(folder, recorded=recorded)
+        except PackageError as error:
+            return [Verdict("digests_are_intact", False, str(error))]
+        verdicts = self._asked(mutant, package)
+        if mutant.alone:
+            verdicts.append(self._served(mutant, folder))
+        return verdicts
+
+    def _asked(self, mutant: Mutant, package: ModelPackage) -> list[Verdict]:
+        recipe = mutant.recipe
+        try:
+            served = load_served(package.served, recipe.model.SPEC)
+        except PackageError as error:
+            return [Verdict("loads", False, str(error))]
+        dataset = (mutant.later or (lambda data: data))(recipe.model.load())
+        rival = self._rival(mutant.champion) if mutant.champion else None
+        size = package.served.stat().st_size
+        case = Case(package, served, dataset, recipe.config.validation, rival, size)
+        return list(judge(case).verdicts)
+
+    def _rival(self, recipe: Recipe) -> Champion:
+        folder = self.package(recipe)
+        package = ModelPackage(folder, recorded=sha256_of(folder / MANIFEST))
+        served = load_served(package.served, recipe.model.SPEC)
+        return Champion(package, served, package.served.stat().st_size)
+
+    def _served(self, mutant: Mutant, package: Path) -> Verdict:
+        root = ROOT
+        if mutant.service is not _untouched:
+            root = self.folder / "clone"
+            bentofiles = (ROOT / "application/inference/services").glob("*bentofile.yaml")
+            kept = [path.relative_to(ROOT).as_posix() for path in bentofiles]
+            for name in (".bentoignore", *kept, *included_files(SERVICE)):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, root / name)
+            mutant.service(root)
+        with start_serving_check(package, SERVICE, root) as check:
+            return check.verdict()
