@@ -183,6 +183,7 @@ ci: $(ALL) ## What .ci/run calls: check with every model, so everything is insta
 benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
 	@$(PY) -m tests.benchmarks.training
 mutation: $(DEV) ## Change the gates in small ways: tests must notice. The score goes to docs/mutation.md
+	@$(PY) -c 'import mutmut' 2>/dev/null || bash scripts/setup/install.sh mutation
 	@$(PY) -m tests.benchmarks.mutation
 
 models-report: $(ALL) ## Carry every model through its chain; the table goes into the README

@@ -77,6 +77,8 @@ class ValidationConfig(_Strict):
         margin: by how much the mean loss may be above the champion's; docs/decisions/0011.
         fewest_rows: rows that champion and challenger must have in common, unseen by both.
         calibration_error: largest expected calibration error of a classifier.
+        coverage_error: largest difference between the share of true values that a regression's
+            intervals hold and the one that is wanted.
         slices: rows to be looked at by themselves, by name: conditions on inputs, which all must
             hold; ``[low, high]`` of a number, null being open, or a list of words.
         slice_margin: by how much the mean loss of a slice may be above that of all rows.
@@ -96,6 +98,7 @@ class ValidationConfig(_Strict):
     margin: Share = 0.05
     fewest_rows: int = Field(20, ge=1)
     calibration_error: Share = 0.1
+    coverage_error: Share = 0.05
     slices: dict[str, dict[str, list[float | str | None]]] = {}
     slice_margin: Share = 0.15
     slice_rows: int = Field(20, ge=1)

@@ -160,12 +160,15 @@ def judge(case: Case) -> Judgement:
 
     Raises:
         ConfigError: there is no threshold.
-        GateRefusal: the model fails on rows that its contract takes.
+        GateRefusal: the model, or the champion, fails on rows that its contract takes.
     """
     threshold = case.rules.threshold
     if threshold is None:
         raise ConfigError("validation.threshold is null: only a transcriber can do without one")
-    case = replace(case, served=_answering(case.served))
+    case = replace(case, served=_answering(case.served, "the model"))
+    if case.champion:
+        asked = _answering(case.champion.served, "the champion")
+        case = replace(case, champion=replace(case.champion, served=asked))
     spec, rules, champion = case.spec, case.rules, case.champion
     record = case.package.read_json("holdout.json")
     recorded = np.array(record["holdout"])
@@ -181,7 +184,7 @@ def judge(case: Case) -> Judgement:
     learned = case.training.answers(spec)
     calibrated = None
     if isinstance(report, RegressionReport):
-        uncertainty = gates.interval_coverage(report)
+        uncertainty = gates.interval_coverage(report, rules.coverage_error)
     else:
         calibrated = calibration_of(case.answers, case.actual)
         uncertainty = gates.calibration(calibrated, rules.calibration_error)
@@ -214,7 +217,7 @@ def judge(case: Case) -> Judgement:
     )
 
 
-def _answering(served: Model) -> Model:
+def _answering(served: Model, name: str) -> Model:
     """The model; whatever it raises is a refusal."""
 
     def answer(rows: np.ndarray) -> np.ndarray:
@@ -222,7 +225,7 @@ def _answering(served: Model) -> Model:
             return served(rows)
         except Exception as error:  # whatever its runtime raises
             raise GateRefusal(
-                f"the model does not answer rows that its contract takes: {reason_of(error)}"
+                f"{name} does not answer rows that its contract takes: {reason_of(error)}"
             ) from error
 
     return answer
@@ -288,7 +291,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
         return None, gates.not_worse_than_champion(None, rules.margin, rules.fewest_rows)
     version = champion.package.version
     apart = _gone(champion.spec, case.dataset)
-    if not apart and champion.spec.answer_names != spec.answer_names:
+    if not apart and _answer(champion.spec) != _answer(spec):
         apart = "it answers something else"
     if apart:
         return None, _not_compared("not_worse_than_champion", champion, apart)
@@ -305,6 +308,11 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
         comparison, rules.margin, rules.fewest_rows, left_out, version
     )
     return comparison, verdict
+
+
+def _answer(spec: ModelSpec) -> tuple[object, ...]:
+    """What answers mean: those of another unit are no better for being smaller."""
+    return *spec.answer_names, getattr(spec.output, "unit", "")
 
 
 def _gone(spec: ModelSpec, dataset: Dataset) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import copysign, inf, sqrt
+from math import inf, sqrt
 
 import numpy as np
 from scipy.optimize import brentq
@@ -120,7 +120,7 @@ def tango_interval(won: int, lost: int, rows: int, z: float = _Z_LEVEL) -> tuple
     def score(difference: float) -> float:
         above = won - lost - rows * difference
         variance = rows * _variance(won, lost, rows, difference)
-        return above / sqrt(variance) if variance > 0 else copysign(inf, above) if above else 0.0
+        return above / sqrt(variance) if variance > 0 else 0.0
 
     seen, end = (won - lost) / rows, 1 - 1e-12
     low = -1.0 if seen == -1 else brentq(lambda difference: score(difference) - z, -end, seen)

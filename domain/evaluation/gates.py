@@ -165,16 +165,30 @@ def calibration(measured: Calibration, tolerance: float) -> Verdict:
     return Verdict("calibration", accepted, reason, figures)
 
 
-def interval_coverage(report: RegressionReport) -> Verdict:
-    """Refuse intervals that hold too few of the true values: an exact binomial test at 1 %."""
+def interval_coverage(report: RegressionReport, tolerance: float) -> Verdict:
+    """Refuse intervals that certainly hold far too few of the true values, or far too many.
+
+    Certain by an exact binomial test at 1 % on the side where it errs.
+
+    Args:
+        tolerance: largest difference between the share that is held and the one that is wanted.
+    """
     covered = round(report.covered * report.rows)
-    chance = float(binom.cdf(covered, report.rows, report.coverage))
+    held = binom(report.rows, report.coverage)
+    fewer = report.covered < report.coverage
+    chance = float(held.cdf(covered) if fewer else held.sf(covered - 1))
     reason = (
-        f"{covered} of {report.rows} true values in their interval, wanted {report.coverage:.0%} "
-        f"(p = {chance:.2g})"
+        f"{covered} of {report.rows} true values in their interval ({report.covered:.3f}), wanted "
+        f"{report.coverage:.3f} ± {tolerance:.3f} (p = {chance:.2g})"
     )
-    figures = {"covered": report.covered, "wanted": report.coverage, "p": chance}
-    return Verdict("interval_coverage", chance >= _STRICT_LEVEL, reason, figures)
+    figures = {
+        "covered": report.covered,
+        "wanted": report.coverage,
+        "tolerance": tolerance,
+        "p": chance,
+    }
+    near = abs(report.covered - report.coverage) <= tolerance + 1e-9  # 0.9 − 0.85 is more than 0.05
+    return Verdict("interval_coverage", near or chance >= _STRICT_LEVEL, reason, figures)
 
 
 def worst_slice(

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what poetry.lock says into .venv: `install.sh core`, `install.sh dev` (core and the
-# development tools) or `install.sh all` (everything; EXTRAS="torch ray" chooses extras).
+# development tools), `install.sh mutation` (these and mutmut) or `install.sh all` (everything but
+# mutmut; EXTRAS="torch ray" chooses extras).
 # ACCELERATOR=cpu takes the builds for the CPU, ACCELERATOR=cuda those for NVIDIA GPUs; unset, a GPU
 # decides. TORCH_INDEX is where PyTorch's CPU build comes from, if not from download.pytorch.org.
 set -euo pipefail
@@ -10,12 +11,13 @@ what=${1:-core}
 case $what in
     core) options=(--only main) ;;
     dev) options=(--with dev) ;;
+    mutation) options=(--with "dev,mutation") ;;
     all)
         options=(--with "dev,notebook")
         for extra in ${EXTRAS:-all}; do options+=(-E "$extra"); done
         ;;
-    --help) sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) echo "error: unknown set $what: core, dev or all" >&2; exit 2 ;;
+    --help) sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) echo "error: unknown set $what: core, dev, mutation or all" >&2; exit 2 ;;
 esac
 
 accelerator=${ACCELERATOR:-}

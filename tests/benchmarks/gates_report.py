@@ -34,7 +34,10 @@ GATES: Mapping[str, tuple[str, Sequence[str]]] = {
     "quality": ("Is accuracy, or R², on the hold-out high enough?", ("threshold",)),
     "better_than_trivial": ("Is it clearly better than always answering the same?", ()),
     "calibration": ("Is a classifier as often right as it says?", ("calibration_error",)),
-    "interval_coverage": ("Do the intervals of a regression hold as much as they say?", ()),
+    "interval_coverage": (
+        "Do the intervals of a regression hold about as much as they say?",
+        ("coverage_error",),
+    ),
     "worst_slice": (
         "Is no declared or automatic slice served much worse than all rows?",
         ("slice_margin", "slice_rows", "slices"),

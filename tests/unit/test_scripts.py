@@ -426,7 +426,7 @@ def test_an_unknown_accelerator_is_refused_before_anything_is_done(
 def test_an_unknown_set_is_refused_before_anything_is_done(installer: Installer) -> None:
     done = installer("everything")
     assert (done.returncode, installer.calls()) == (2, [])
-    assert "unknown set everything: core, dev or all" in done.stderr
+    assert "unknown set everything: core, dev, mutation or all" in done.stderr
 
 
 def test_the_environment_of_another_clone_is_left_alone(installer: Installer) -> None:

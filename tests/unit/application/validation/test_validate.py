@@ -290,8 +290,23 @@ def test_a_model_that_fails_on_rows_of_its_contract_is_refused_by_name() -> None
     def fails(rows: np.ndarray) -> np.ndarray:
         raise RuntimeError("no kernel\nand a long story")
 
-    with pytest.raises(GateRefusal, match="does not answer rows .* contract takes: no kernel$"):
+    with pytest.raises(GateRefusal, match="model does not answer rows .* takes: no kernel$"):
         judged(package(), fails)
+    with pytest.raises(GateRefusal, match="champion does not answer rows .* takes: no kernel$"):
+        judged(package(), champion=champion(model=fails))
+
+
+def test_a_quantity_of_another_unit_is_not_compared() -> None:
+    made, dataset, model = kind_package("regression")
+    spec = KINDS["regression"].SPEC
+    other, _, _ = kind_package("regression")
+    other.files["contract.json"] = replace(spec, output=replace(spec.output, unit="USD")).to_dict()
+    other.files["profile.json"] = {}
+    made.files["provenance.json"] = {"config": {"version": "2.0.0"}}
+    judgement = judged(made, model, dataset=dataset, champion=Champion(other, model, 1000))
+    (told,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert told.reason.endswith("it answers something else")
+    assert judgement.comparison is None
 
 
 def test_a_model_that_hangs_on_trifles_is_refused() -> None:
@@ -369,14 +384,31 @@ def test_a_served_model_that_differs_at_the_end_of_a_range_only_is_refused_at_th
     assert refusing(package(), clipped) == ["parity_at_edges"]
 
 
+@pytest.mark.parametrize(("tolerance", "refused"), [(1e-3, []), (1e-9, GATES[-5:-3])])
+def test_the_tolerance_of_parity_is_that_of_the_configuration(
+    tolerance: float, refused: list[str]
+) -> None:
+    rules = ValidationConfig(threshold=0.5, parity_tolerance=tolerance)
+    assert refusing(package(), uneven, rules=rules) == refused
+
+    def fails(rows: np.ndarray) -> np.ndarray:
+        if (rows == 30).any():
+            raise RuntimeError("no such flower")
+        return uneven(rows)
+
+    assert ("parity" in refusing(package(), fails, rules=rules)) is bool(refused)
+
+
 def test_a_served_model_that_fails_at_the_end_of_a_range_is_refused_at_the_edges() -> None:
     def fails(rows: np.ndarray) -> np.ndarray:
         if (rows == 30).any():
             raise RuntimeError("no such flower")
         return served(rows)
 
-    (verdict,) = judged(package(), fails).refused
-    assert verdict.gate == "parity_at_edges"
+    judgement = judged(package(), fails)
+    assert [each.gate for each in judgement.verdicts] == GATES
+    (verdict,) = judgement.refused
+    assert (verdict.gate, verdict.accepted) == ("parity_at_edges", False)
     assert verdict.reason.startswith("a row that the contract takes is not answered: ")
     assert verdict.reason.endswith("no such flower")
 

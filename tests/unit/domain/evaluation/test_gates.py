@@ -224,16 +224,22 @@ def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("covered", "accepted"), [(90, True), (82, True), (81, False), (100, True)]
+    ("covered", "rows", "accepted"),
+    [
+        *((90, 100, True), (82, 100, True), (81, 100, False)),
+        *((96, 100, True), (97, 100, False), (100, 100, False), (30, 30, True)),
+        *((850, 1000, True), (849, 1000, False), (950, 1000, True), (951, 1000, False)),
+    ],
 )
-def test_intervals_that_hold_clearly_too_few_values_are_refused(
-    covered: int, accepted: bool
+def test_intervals_that_certainly_hold_far_too_few_or_too_many_values_are_refused(
+    covered: int, rows: int, accepted: bool
 ) -> None:
-    actual = np.array([0.0] * covered + [9.0] * (100 - covered))
-    report = RegressionReport(actual, np.tile([0.0, -1.0, 1.0], (100, 1)), 0.9)
-    verdict = gates.interval_coverage(report)
+    actual = np.array([0.0] * covered + [9.0] * (rows - covered))
+    report = RegressionReport(actual, np.tile([0.0, -1.0, 1.0], (rows, 1)), 0.9)
+    verdict = gates.interval_coverage(report, 0.05)
     assert verdict.accepted is accepted
-    assert f"{covered} of 100 true values in their interval, wanted 90%" in verdict.reason
+    assert f"{covered} of {rows} true values in their interval" in verdict.reason
+    assert "wanted 0.900 ± 0.050" in verdict.reason
 
 
 def test_answers_that_change_are_refused_and_so_are_answers_that_are_none() -> None:
@@ -632,9 +638,9 @@ LOW_OF_COMPARISON = Comparison(100, 0.1, 0.11, -0.06, 0.04, None, None, None, id
             {"accuracy": 1.0, "trivial": 0.5, "p": pytest.approx(0.5**10)},
         ),
         (
-            lambda: gates.interval_coverage(QUANTITIES),
+            lambda: gates.interval_coverage(QUANTITIES, 0.05),
             "interval_coverage",
-            {"covered": 1.0, "wanted": 0.9, "p": 1.0},
+            {"covered": 1.0, "wanted": 0.9, "tolerance": 0.05, "p": pytest.approx(0.9**9)},
         ),
         (lambda: gates.worst_slice(CLASSES, [], 0.05, 0.15), "worst_slice", {"slices": 0}),
         (lambda: gates.answers_are_valid(CLASSES, SURE), "answers_are_valid", {"wrong": 0}),

@@ -1,0 +1,276 @@
+"""`make mutation`: change the code of the gates in small ways, and see whether its tests notice.
+
+A mutant that no test notices is either harmless, for a reason that docs/mutation.md gives, or a
+hole in the tests, and an error. mutmut works in a copy; nothing here changes but that page. Its
+figures are made anew, its reasons are kept: they are written by hand.
+
+References:
+    R. A. DeMillo, R. J. Lipton and F. G. Sayward, "Hints on test data selection: help for the
+    practicing programmer", 1978.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+from tqdm import tqdm
+
+from shared.paths import ROOT
+
+PAGE = ROOT / "docs/mutation.md"
+LOWEST = 0.9
+UNEXPLAINED = "**not explained**"
+INSTALL = "bash scripts/setup/install.sh mutation"
+_NOTICED = ("killed", "timeout", "segfault")
+_INTRODUCTION = """\
+# Mutation testing of the gates
+
+Made by `make mutation` with mutmut. Each mutant is one small change of a gate's code: `<` for `<=`, 2 for 1, `and` for `or`, an
+argument left out. The tests of that code must fail for it. {mutants:,} mutants took {minutes} on
+{cores} cores.
+
+{table}
+
+Noticed are mutants for which a test fails, or does not end in time. mutmut changes what functions
+do; the levels and limits that modules name as constants are held by the tests of each gate at its
+limit, by the simulations of equal challengers, and by the zoo of broken models.
+
+## Those that survive
+
+None of them lets a gate accept what it must refuse. Each does what the code does, or differs in
+what is no promise. `make mutation` keeps the reasons, which are written here by hand, and fails
+where one survives without, and below {lowest:.0%}.
+
+"""
+
+_DOMAIN, _VALIDATION = "domain/evaluation", "application/validation"
+_SIMULATIONS = (  # which take seconds, where others notice the same
+    "over_500_challengers",
+    "power_of_four_in_five",
+    "pass_in_one_of_twenty",
+    "seldom_suspected",
+    "five_of_a_hundred_cases",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Modules that are judged by their own tests alone, which is quick."""
+
+    folder: str
+    modules: tuple[str, ...]
+
+    @property
+    def settings(self) -> str:
+        """What mutmut reads from setup.cfg."""
+        settings = {
+            "source_paths": ["domain", "application", "shared"],
+            "only_mutate": [f"{self.folder}/{module}.py" for module in self.modules],
+            "also_copy": ["infrastructure", "conftest.py"],
+            "pytest_add_cli_args_test_selection": [
+                f"tests/unit/{self.folder}/test_{module}.py" for module in self.modules
+            ],
+            "pytest_add_cli_args": ["-k", "not " + " and not ".join(_SIMULATIONS)],
+        }
+        lines = [f"{name} =\n    " + "\n    ".join(values) for name, values in settings.items()]
+        return "[mutmut]\n" + "\n".join(lines) + "\n"
+
+
+PARTS = (
+    Part(
+        _DOMAIN,
+        (
+            *("gates", "comparison", "calibration", "slices"),
+            *("robustness", "leakage", "contract_change"),
+        ),
+    ),
+    Part(_VALIDATION, ("judgement", "validate")),
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change and what became of it.
+
+    Attributes:
+        name: as mutmut calls it, ``domain.evaluation.gates.x_quality__mutmut_3``.
+        fate: ``killed``, ``survived``, ``no tests``, ``timeout`` or another word of mutmut.
+    """
+
+    name: str
+    fate: str
+
+    @property
+    def module(self) -> str:
+        """The module that it is in."""
+        return self.name.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A mutant that no test notices.
+
+    Attributes:
+        was: the lines that it changes.
+        became: what it makes of them.
+        reason: why it does no harm; None where that is not known.
+    """
+
+    mutant: Mutant
+    was: str
+    became: str
+    reason: str | None
+
+
+def copy_tree(folder: Path) -> None:
+    """Copy what git would commit, so that nothing here is changed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():  # one that was removed is still listed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def mutmut(folder: Path, *arguments: str) -> str:
+    """The output of a command of mutmut.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, "-m", "mutmut", *arguments]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def fates(results: str) -> list[Mutant]:
+    """Mutants from ``mutmut results --all true``."""
+    return [Mutant(*found) for found in re.findall(r"^ +(\S+): (.+)$", results, re.MULTILINE)]
+
+
+def known_reasons(page: str) -> dict[tuple[str, str], str]:
+    """Why survivors do no harm, by module and changed code: a column of the page, kept by hand."""
+    reasons = {}
+    for section in page.split("\n### ")[1:]:
+        module, _, rest = section.partition("\n")
+        for code, why in re.findall(r"^\| `.*` \| (`.*`) \| (.+) \|$", rest, re.MULTILINE):
+            if why != UNEXPLAINED:
+                reasons[module, code] = why
+    return reasons
+
+
+def survivor(mutant: Mutant, shown: str, reasons: Mapping[tuple[str, str], str]) -> Survivor:
+    """What a mutant is from ``mutmut show``."""
+    lines = [line for line in shown.splitlines() if not line.startswith(("---", "+++"))]
+    was, became = (
+        "\n".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
+    )
+    return Survivor(mutant, was, became, reasons.get((mutant.module, _code(became))))
+
+
+def table_of(mutants: list[Mutant]) -> str:
+    """A row for each module, and one for all."""
+    groups = {module: [m for m in mutants if m.module == module] for module in _modules(mutants)}
+    lines = ["| module | mutants | killed | timeout | not covered | survived | noticed |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|")
+    for name, group in {**groups, "**all**": mutants}.items():
+        count = Counter(mutant.fate for mutant in group)
+        other = len(group) - count["killed"] - count["timeout"] - count["no tests"]
+        lines.append(
+            f"| {name} | {len(group)} | {count['killed']} | {count['timeout']} "
+            f"| {count['no tests']} | {other} | {score(group):.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def score(mutants: list[Mutant]) -> float:
+    """Share of the mutants that a test notices."""
+    return sum(mutant.fate in _NOTICED for mutant in mutants) / len(mutants)
+
+
+def _modules(mutants: list[Mutant]) -> list[str]:
+    return list(dict.fromkeys(mutant.module for mutant in mutants))
+
+
+def survivors_of(survivors: list[Survivor]) -> str:
+    """A table of the survivors for each module."""
+    parts = []
+    for module in _modules([each.mutant for each in survivors]):
+        rows = [
+            f"| {_code(each.was)} | {_code(each.became)} | {each.reason or UNEXPLAINED} |"
+            for each in survivors
+            if each.mutant.module == module
+        ]
+        head = f"### {module}\n\n| code | mutant | why it does no harm |\n|---|---|---|\n"
+        parts.append(head + "\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def _code(text: str) -> str:
+    return "`" + " ".join(text.split()).replace("|", "\\|") + "`" if text else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run and write; 1 where too few are noticed, or one survives that is not known as harmless."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="default: all cores")
+    options = parser.parse_args(arguments)
+    if find_spec("mutmut") is None:
+        print(f"error: mutmut is not installed: {INSTALL}", file=sys.stderr)
+        return 1
+    start = time.perf_counter()
+    reasons = known_reasons(PAGE.read_text(encoding="utf-8"))
+    mutants: list[Mutant] = []
+    survivors: list[Survivor] = []
+    for part in PARTS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            copy_tree(folder)
+            (folder / "setup.cfg").write_text(part.settings, encoding="utf-8")
+            run = [sys.executable, "-m", "mutmut", "run", "--max-children", str(options.jobs)]
+            if subprocess.run(run, cwd=folder, check=False).returncode:
+                return 1
+            found = fates(mutmut(folder, "results", "--all", "true"))
+            mutants += found
+            survivors += [
+                survivor(mutant, mutmut(folder, "show", mutant.name), reasons)
+                for mutant in tqdm([m for m in found if m.fate not in _NOTICED], "survivors")
+            ]
+    table = table_of(mutants)
+    introduction = _INTRODUCTION.format(
+        mutants=len(mutants),
+        minutes=str(timedelta(seconds=round(time.perf_counter() - start))),
+        cores=options.jobs,
+        table=table,
+        lowest=LOWEST,
+    )
+    PAGE.write_text(introduction + survivors_of(survivors) + "\n", encoding="utf-8")
+    print(table)
+    unexplained = [each for each in survivors if each.reason is None]
+    for each in unexplained:
+        print(f"error: {each.mutant.name} survives\n- {each.was}\n+ {each.became}", file=sys.stderr)
+    return int(bool(unexplained) or score(mutants) < LOWEST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
