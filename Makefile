@@ -106,11 +106,15 @@ $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(filter-out $(others),$(call pyth
 	@$(call remember,train)
 
 $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
-	@mkdir -p $(@D); rm -f $@; echo "validate $(MODEL)"
+	@mkdir -p $(@D); rm -f $@ $(@D)/champion.json; echo "validate $(MODEL)"
 	@$(PY) application/validation/model_validation/validate_model.py --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
 	@$(call remember,validate)
 
-$(RECEIPTS)/bento-build.json: $(RECEIPTS)/validate.json $(wildcard application/inference/services/*.yaml) $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
+# What is built and run is the champion: that of the last validation, or the one that `make promote` or
+# `make rollback` has chosen since; then nothing is trained or judged again before.
+champion = $(RECEIPTS)/$(if $(filter promote rollback,$(MAKECMDGOALS))$(shell [ $(RECEIPTS)/champion.json -nt $(RECEIPTS)/validate.json ] && echo newer),champion,validate).json
+
+$(RECEIPTS)/bento-build.json: $(champion) $(wildcard application/inference/services/*.yaml) $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "bento-build $(MODEL)"
 	@$(PY) -m infrastructure.packaging.build_bento --model $(MODEL) --receipt $@
 
@@ -124,9 +128,9 @@ registry_command = $(PY) -m infrastructure.registry.command
 version_given = $(if $(VERSION),--version $(call quoted,$(VERSION)))
 model_given = $(if $(findstring command,$(origin MODEL)),--model $(call quoted,$(MODEL)))
 promote: $(CORE) ## Make an accepted version the champion (VERSION; else the newest one)
-	@$(registry_command) promote --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/validate.json
+	@$(registry_command) promote --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/champion.json
 rollback: $(CORE) ## Make the previous champion, or VERSION, the champion again; show what changes
-	@$(registry_command) rollback --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/validate.json
+	@$(registry_command) rollback --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/champion.json
 registry: $(CORE) ## List versions with their aliases, verdict, quality and place (of MODEL, or all)
 	@$(registry_command) list $(model_given)
 which-model: $(CORE) ## Tell what was champion and deployed AT="2026-11-20 14:00" (of MODEL, or all)
@@ -135,8 +139,9 @@ gc: $(CORE) ## Remove packages and Bentos that no alias, deployment or the newes
 	@$(registry_command) gc $(if $(KEEP),--keep $(call quoted,$(KEEP))) $(if $(DRY_RUN),--dry-run)
 
 ##@ Serve
-run: $(RECEIPTS)/validate.json ## Serve the champion from the source files, reloading when they change
-	@$(PY) -m bentoml serve $$($(PY) -c 'import json; judged = json.load(open("$<")); print(judged["service"], "--arg", "model_tag=" + judged["model_tag"])') --development --reload --host 127.0.0.1 --port $(PORT)
+run: $(champion) ## Serve the champion from the source files, reloading when they change
+	@[ -f $(RECEIPTS)/champion.json ] || { echo 'error: what was accepted waits for make promote' >&2; exit 2; }
+	@$(PY) -m bentoml serve $$($(PY) -c 'import json; champion = json.load(open("$(RECEIPTS)/champion.json")); print(champion["service"], "--arg", "model_tag=" + champion["model_tag"])') --development --reload --host 127.0.0.1 --port $(PORT)
 deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched
 	@echo "deploy $(MODEL) to $(ENV)"
 	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< --receipt $(RECEIPTS)/deploy-$(ENV).json
@@ -197,8 +202,9 @@ state-save: ## Pack receipts, packages, tracking, Bentos and ledger into state.t
 	@tar -czf state.tar.gz --exclude='predictions.db*' --ignore-failed-read $(patsubst $(CURDIR)/%,%,$(RECEIPTS_DIR) $(MODEL_REGISTRY_DIR) $(BENTOML_HOME) $(LEDGER)) mlflow.db mlartifacts
 state-load: ## Unpack state.tar.gz; its receipts count as made now
 	@tar -xzf state.tar.gz
-	@find $(RECEIPTS_DIR) -type f -exec touch {} +
-	@for step in train validate bento-build containerize; do [ ! -f $(RECEIPTS)/$$step.json ] || touch $(RECEIPTS)/$$step.json; done
+	@chosen=$$([ ! $(RECEIPTS)/champion.json -nt $(RECEIPTS)/validate.json ] || echo champion); \
+	find $(RECEIPTS_DIR) -type f -exec touch {} +; \
+	for step in train validate $$chosen bento-build containerize; do [ ! -f $(RECEIPTS)/$$step.json ] || touch $(RECEIPTS)/$$step.json; done
 clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache state.tar.gz
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ from typing import Any
 
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
-from application.validation.validate import contract_verdict, skip
+from application.validation.validate import champion_is_lost, contract_verdict, skip
 from domain.errors import PackageError
 from domain.evaluation import gates
 from domain.evaluation.comparison import Comparison
@@ -21,17 +21,22 @@ def judge(
     rules: ValidationConfig,
     replay: Callable[[], object],
     champion: JudgedPackage | None = None,
+    lost: str = "",
 ) -> Judgement:
     """Ask every gate.
 
     Args:
         replay: has the packaged model hear its golden recording again; PackageError where it hears
             something else.
+        champion: None where there is none.
+        lost: why the champion that there is cannot be asked.
     """
     metrics = package.read_json("metrics.json")
     comparison, verdict = _against_champion(metrics, rules, champion)
+    if lost:
+        verdict = champion_is_lost(lost)
     verdicts = [
-        contract_verdict(package, champion),
+        contract_verdict(package, champion, lost),
         quality(metrics, rules.threshold),
         golden(replay),
         verdict,

@@ -28,7 +28,7 @@ from domain.evaluation.metrics import RegressionReport, evaluate, losses
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.robustness import instability, perturbed
 from domain.evaluation.slices import measure_slices, slices_of
-from domain.models.contract import ModelSpec
+from domain.models.contract import Input, ModelSpec, Output
 from domain.monitoring.drift import drift_between
 
 _NOISY_ROWS = 1000
@@ -105,6 +105,7 @@ class Case:
         dataset: all data; the package says which rows are its hold-out.
         rules: what it must reach.
         champion: None where there is none, or where the package is the champion's.
+        lost: why the champion that there is cannot be asked.
         bytes: size of the served file.
     """
 
@@ -113,6 +114,7 @@ class Case:
     dataset: Dataset
     rules: ValidationConfig
     champion: Champion | None = None
+    lost: str = ""
     bytes: int = 0
 
     @cached_property
@@ -160,15 +162,12 @@ def judge(case: Case) -> Judgement:
 
     Raises:
         ConfigError: there is no threshold.
-        GateRefusal: the model, or the champion, fails on rows that its contract takes.
+        GateRefusal: the model fails on rows that its contract takes.
     """
     threshold = case.rules.threshold
     if threshold is None:
         raise ConfigError("validation.threshold is null: only a transcriber can do without one")
-    case = replace(case, served=_answering(case.served, "the model"))
-    if case.champion:
-        asked = _answering(case.champion.served, "the champion")
-        case = replace(case, champion=replace(case.champion, served=asked))
+    case = replace(case, served=_answering(case.served))
     spec, rules, champion = case.spec, case.rules, case.champion
     record = case.package.read_json("holdout.json")
     recorded = np.array(record["holdout"])
@@ -176,7 +175,7 @@ def judge(case: Case) -> Judgement:
     verdicts = [
         gates.holdout_is_unseen(recorded, np.array(record["training"]), twins),
         gates.holdout_is_whole(recorded, case.holdout.row_hashes),
-        contract_verdict(case.package, champion.package if champion else None),
+        contract_verdict(case.package, champion.package if champion else None, case.lost),
     ]
     if len(case.holdout) == 0:
         return Judgement(spec, verdicts)
@@ -217,7 +216,7 @@ def judge(case: Case) -> Judgement:
     )
 
 
-def _answering(served: Model, name: str) -> Model:
+def _answering(served: Model) -> Model:
     """The model; whatever it raises is a refusal."""
 
     def answer(rows: np.ndarray) -> np.ndarray:
@@ -225,14 +224,18 @@ def _answering(served: Model, name: str) -> Model:
             return served(rows)
         except Exception as error:  # whatever its runtime raises
             raise GateRefusal(
-                f"{name} does not answer rows that its contract takes: {reason_of(error)}"
+                f"the model does not answer rows that its contract takes: {reason_of(error)}"
             ) from error
 
     return answer
 
 
-def contract_verdict(package: JudgedPackage, champion: JudgedPackage | None) -> gates.Verdict:
+def contract_verdict(
+    package: JudgedPackage, champion: JudgedPackage | None, lost: str = ""
+) -> gates.Verdict:
     """Whether a contract that differs from the champion's has a version that says so."""
+    if lost:
+        return _not_compared("contract_is_versioned", lost)
     change, old = None, None
     if champion:
         change, old = change_between(_spec_of(champion), _spec_of(package)), _release(champion)
@@ -268,33 +271,45 @@ def _steadiness(case: Case) -> list[gates.Verdict]:
 
 def _parity(case: Case) -> list[gates.Verdict]:
     """Whether the served model answers as the native one, on data and beside its jumps."""
-    spec, tolerance = case.spec, case.rules.parity_tolerance
-    native = answers_of(case.package.load_native(), spec)
-    on_data = Parity.of(native(case.everything), case.served(case.everything), spec)
-    try:
-        edges = edge_rows(native, case.everything, spec, random_state=0)
-        at_edges = Parity.of(native(edges), case.served(edges), spec)
-    except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
-        told = f"a row that the contract takes is not answered: {reason_of(error)}"
-        refusal = gates.Verdict("parity_at_edges", False, told)
-        return [gates.parity("parity", on_data, tolerance), refusal]
+    native = answers_of(case.package.load_native(), case.spec)
     return [
-        gates.parity("parity", on_data, tolerance),
-        gates.parity("parity_at_edges", at_edges, tolerance),
+        _compared("parity", case, native, lambda: case.everything),
+        _compared(
+            "parity_at_edges",
+            case,
+            native,
+            lambda: edge_rows(native, case.everything, case.spec, random_state=0),
+        ),
     ]
 
 
+def _compared(
+    gate: str, case: Case, native: Model, rows: Callable[[], np.ndarray]
+) -> gates.Verdict:
+    try:
+        asked = rows()
+        measured = Parity.of(native(asked), case.served(asked), case.spec)
+    except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
+        told = f"a row that the contract takes is not answered: {reason_of(error)}"
+        return gates.Verdict(gate, False, told)
+    return gates.parity(gate, measured, case.rules.parity_tolerance)
+
+
 def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
-    """Challenger against champion on hold-out rows that the champion has not learned from."""
+    """Challenger against champion on hold-out rows that the champion has not learned from.
+
+    Where their contracts do not let them answer the same question, nothing is compared: it is the
+    version of the contract that says so then, and a gate of its own asks for that.
+    """
     champion, spec, rules = case.champion, case.spec, case.rules
+    if case.lost:
+        return None, champion_is_lost(case.lost)
     if champion is None:
         return None, gates.not_worse_than_champion(None, rules.margin, rules.fewest_rows)
     version = champion.package.version
-    apart = _gone(champion.spec, case.dataset)
-    if not apart and _answer(champion.spec) != _answer(spec):
-        apart = "it answers something else"
+    apart = _apart(champion.spec, spec)
     if apart:
-        return None, _not_compared("not_worse_than_champion", champion, apart)
+        return None, _not_compared("not_worse_than_champion", f"{version}: {apart}")
     learned = np.array(champion.package.read_json("holdout.json")["training"])
     inputs = case.holdout.inputs[list(champion.spec.input_names)]  # there may be others since
     seen = replace(case.holdout, inputs=inputs).row_hashes
@@ -302,7 +317,11 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     left_out = int((~common).sum())
     comparison = None
     if common.any():
-        before = champion.served(case.holdout.take(common).encoded(champion.spec))
+        rows = case.holdout.take(common).encoded(champion.spec)
+        try:
+            before = champion.served(rows)
+        except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
+            return None, champion_is_lost(f"{version} does not answer: {reason_of(error)}")
         comparison = compare(spec, before, case.answers[common], case.actual[common])
     verdict = gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, left_out, version
@@ -310,53 +329,76 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     return comparison, verdict
 
 
-def _answer(spec: ModelSpec) -> tuple[object, ...]:
-    """What answers mean: those of another unit are no better for being smaller."""
-    return *spec.answer_names, getattr(spec.output, "unit", "")
+def champion_is_lost(why: str) -> gates.Verdict:
+    """The refusal of a challenger whose champion cannot be asked."""
+    return gates.Verdict(
+        "not_worse_than_champion",
+        False,
+        f"the champion cannot be asked: {why}; make rollback to one that can, or accept this one "
+        "without a comparison by validation.skip",
+    )
 
 
-def _gone(spec: ModelSpec, dataset: Dataset) -> str:
-    """Why the champion cannot be asked about these data; empty where it can."""
-    gone = sorted(set(spec.input_names) - set(dataset.inputs.columns))
-    return f"the data have no {gone[0]} any more" if gone else ""
+def _apart(old: ModelSpec, new: ModelSpec) -> str:
+    """Why two models cannot be asked the same question; empty where they can."""
+    now = {item.name: item for item in new.inputs}
+    for item in old.inputs:
+        if item.name not in now:
+            return f"the data have no {item.name} any more"
+        if _meaning(item) != _meaning(now[item.name]):
+            return f"{item.name} means something else"
+    if old.answer_names != new.answer_names or _meaning(old.output) != _meaning(new.output):
+        return "it answers something else"
+    return ""
+
+
+def _meaning(item: Input | Output) -> tuple[object, ...]:
+    """What numbers mean: those of another unit, or name, are no better for being smaller."""
+    return type(item), item.name, getattr(item, "unit", ""), getattr(item, "shape", ())
 
 
 def _takes(spec: ModelSpec, dataset: Dataset) -> np.ndarray:
     """Which rows a contract takes, bool of shape (n_rows,); another one may take more."""
-
-    def takes(rows: Dataset) -> bool:
+    taken = np.ones(len(dataset), bool)
+    waiting = [np.arange(len(dataset))]
+    while waiting:  # halves of what is refused, down to single rows
+        rows = waiting.pop()
         try:
-            rows.encoded(spec)
+            dataset.take(rows).encoded(spec)
         except InputError:
-            return False
-        return True
+            if len(rows) == 1:
+                taken[rows] = False
+            else:
+                waiting += np.array_split(rows, 2)
+    return taken
 
-    if takes(dataset):
-        return np.ones(len(dataset), bool)
-    return np.array([takes(dataset.take(np.array([row]))) for row in range(len(dataset))])
 
-
-def _not_compared(gate: str, champion: Champion, why: str) -> gates.Verdict:
-    return gates.Verdict(gate, True, f"cannot be compared with {champion.package.version}: {why}")
+def _not_compared(gate: str, why: str) -> gates.Verdict:
+    return gates.Verdict(gate, True, f"cannot be compared with {why}")
 
 
 def _budgets(case: Case) -> list[gates.Verdict]:
     """Whether answers come about as fast, from a file about as large, as the champion's."""
     rules, champion = case.rules, case.champion
+    if case.lost:
+        return [_not_compared(gate, f"the champion: {case.lost}") for gate in ("latency", "size")]
+    its_size = champion.bytes if champion else None
+    size = gates.budget("size", case.bytes, its_size, rules.size_ratio, "B")
     if champion is None:
-        return [
-            gates.budget("latency", 0.0, None, rules.latency_ratio, "s"),
-            gates.budget("size", case.bytes, None, rules.size_ratio, "B"),
-        ]
-    size = gates.budget("size", case.bytes, champion.bytes, rules.size_ratio, "B")
-    if apart := _gone(champion.spec, case.dataset):
-        return [_not_compared("latency", champion, apart), size]
+        return [gates.budget("latency", 0.0, None, rules.latency_ratio, "s"), size]
+    version = champion.package.version
+    if apart := _apart(champion.spec, case.spec):
+        return [_not_compared("latency", f"{version}: {apart}"), size]
     asked = np.flatnonzero(_takes(champion.spec, case.holdout))[:_TIMED_ROWS]
     if len(asked) == 0:
-        apart = "its contract takes no row of the hold-out"
-        return [_not_compared("latency", champion, apart), size]
+        return [_not_compared("latency", f"{version}: it takes no row of the hold-out"), size]
     others = case.holdout.take(asked).encoded(champion.spec)
-    mine, its = time_answers((case.served, case.rows[asked]), (champion.served, others))
+    try:
+        mine, its = time_answers((case.served, case.rows[asked]), (champion.served, others))
+    except GateRefusal:
+        raise
+    except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
+        return [_not_compared("latency", f"{version}: {reason_of(error)}"), size]
     return [gates.budget("latency", mine, its, rules.latency_ratio, "s"), size]
 
 

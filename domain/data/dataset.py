@@ -40,9 +40,11 @@ class Dataset:
     def row_hashes(self) -> np.ndarray:
         """Array of shape (n_rows,) of 16 hex digits: identity of each row's inputs.
 
-        The target is left out, so that a row that occurs twice is recognised whatever its target.
+        The target is left out, so that a row that occurs twice is recognised whatever its target;
+        and 1 is 1.0, since a column becomes one of floats when a value of it is missing.
         """
-        return np.array([_digest(repr(row), size=8) for row in self.rows()])
+        columns = [_plain(_measured(self.inputs[name])) for name in self.inputs.columns]
+        return np.array([_digest(repr(row), size=8) for row in zip(*columns)])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -83,6 +85,22 @@ def _plain(column: pd.Series) -> list[Any]:
     if column.hasnans:
         return [None if not isinstance(v, list) and pd.isna(v) else v for v in values]
     return values
+
+
+def _measured(column: pd.Series) -> pd.Series:
+    """The column with floats for integers."""
+    if pd.api.types.is_integer_dtype(column):
+        return column.astype(np.float64)
+    if column.dtype == object:
+        return pd.Series([_as_float(value) for value in column], column.index, object)
+    return column
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float64)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return float(value) if whole else value
 
 
 def _digest(text: str, size: int) -> str:

@@ -42,7 +42,9 @@ echo "$*" >>calls.log
 while [ $# -gt 0 ]; do
     if [ "$1" = --receipt ]; then
         mkdir -p "${{2%/*}}"
-        echo '{{"model_tag": "iris:1", "service": "{SERVICE}"}}' >"$2"
+        receipt='{{"model_tag": "iris:1", "service": "{SERVICE}"}}'
+        [ "${{2##*/}}" != validate.json ] || echo "$receipt" >"${{2%/*}}/champion.json"
+        echo "$receipt" >"$2"
     fi
     shift
 done
@@ -376,7 +378,7 @@ def command_of(clone: Clone, *arguments: str) -> list[str]:
 def test_a_version_reaches_the_registry_as_it_was_given(clone: Clone, target: str) -> None:
     *asked, receipt = command_of(clone, target)
     assert asked == [target, "--model", "iris", "--receipt"]
-    assert receipt.endswith("build/iris/validate.json")
+    assert receipt.endswith("build/iris/champion.json")
     asked = command_of(clone, target, "MODEL=wine", "VERSION=it's 3")[:-2]
     assert asked == [target, "--model", "wine", "--version", "it's 3"]
 
@@ -387,6 +389,38 @@ def test_another_champion_makes_bento_and_image_stale_and_nothing_else(
 ) -> None:
     assert made.make(target).returncode == 0
     assert made.ran("containerize") == STEPS[2:]
+
+
+@pytest.mark.parametrize("target", ["promote", "rollback"])
+def test_who_was_chosen_is_built_without_training_or_judging_anything_again(
+    made: Clone, target: str
+) -> None:
+    made.change(CONFIG)  # mended since, say
+    assert made.make(target).returncode == 0
+    made.change("domain/models/iris.py")
+    assert made.ran("bento-build", "THRESHOLD=0.9") == ["bento-build"]
+    assert made.ran("bento-build") == []
+    assert made.ran("validate") == STEPS[:2]  # a new candidate, because it was asked for
+    assert made.ran("containerize") == STEPS[2:]
+
+
+def test_who_was_chosen_is_built_where_nothing_was_trained(clone: Clone) -> None:
+    assert clone.make("rollback").returncode == 0
+    assert clone.ran("bento-build") == ["bento-build"]
+    assert clone.ran("validate") == STEPS[:2]
+
+
+def test_a_choice_and_its_bento_can_be_asked_for_at_once(clone: Clone) -> None:
+    assert clone.ran("rollback", "bento-build") == ["champion", "bento-build"]
+
+
+def test_a_refusal_after_a_choice_leaves_nothing_that_counts_as_judged(made: Clone) -> None:
+    made.change(CONFIG)
+    (made.folder / "fail").write_text("validate", encoding="utf-8")
+    assert made.make("validate").returncode != 0
+    (made.folder / "fail").unlink()
+    assert made.make("rollback").returncode == 0
+    assert "validate" in made.ran("validate")
 
 
 @pytest.mark.parametrize(("target", "action"), [("registry", "list"), ("which-model", "which")])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError
+from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
 from shared.console import fail, show_step
 from shared.settings import Settings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from application.ports import ModelVersion
     from application.training.config import TrainingConfig, ValidationConfig
     from application.validation.judgement import Judgement
-    from application.validation.validate import CrossValidation
+    from application.validation.validate import Champion, CrossValidation
     from domain.evaluation.gates import Verdict
     from domain.models.contract import ModelSpec
     from infrastructure.packaging.model_package import ModelPackage
@@ -70,7 +70,8 @@ def _validate(options: argparse.Namespace) -> None:
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
     folder = _find_package(options, registry).resolve()
     version = _on_record(folder, registry)
-    shown = settings.receipts_dir / options.model / "validation"
+    name = folder.parent.name if options.model_path else options.model
+    shown = settings.receipts_dir / name / "validation"
     shutil.rmtree(shown, ignore_errors=True)
     shown.mkdir(parents=True)
     record = _Record(version, registry, FileLedger(settings.ledger), shown)
@@ -80,26 +81,70 @@ def _validate(options: argparse.Namespace) -> None:
         rules = rules.model_copy(update={"threshold": options.threshold})
     with start_serving_check(package.folder, service_of(package)) as serving:
         ask = _judge_speech if _spec_of(package).task == "transcription" else _judge
-        judgement, crossed = ask(package, rules, _champion(registry, version))
+        champion = _champion_now(registry, version)
+        judgement, crossed = ask(package, rules, _Rival.of(champion, registry))
         serves = serving.verdict()
     _show([serves])
     judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, serves])
-    _write_report(package, version, judgement, crossed, shown)
-    record.keep(judgement.verdicts)
+    try:
+        _write_report(package, version, judgement, crossed, shown)
+    finally:
+        record.keep(judgement.verdicts)
     judgement.check_accepted(f"{version.model_name} {package.version}")
-    tag = _accept(package, record, rules.approval, options.model)
-    if options.receipt:
-        write_receipt(
-            options.receipt,
-            model_name=version.model_name,
-            version=package.version,
-            registry_version=version.number,
-            model_tag=tag,
-            service=service_of(package),
-            threshold=rules.threshold,
-            verdicts=[verdict.to_dict() for verdict in judgement.verdicts],
-            cross_validation=crossed.scores.tolist() if crossed else [],
-        )
+    tag, promoted = _accept(package, record, champion, rules.approval == "manual", options.model)
+    if not options.receipt:
+        return
+    accepted = {
+        "model_name": version.model_name,
+        "version": package.version,
+        "registry_version": version.number,
+        "model_tag": tag,
+        "service": service_of(package),
+    }
+    if promoted:
+        write_receipt(options.receipt.with_name("champion.json"), **accepted)
+    write_receipt(
+        options.receipt,
+        **accepted,
+        threshold=rules.threshold,
+        verdicts=[verdict.to_dict() for verdict in judgement.verdicts],
+        cross_validation=crossed.scores.tolist() if crossed else [],
+    )
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """The champion's package, or why it cannot be asked; neither where there is no champion."""
+
+    package: ModelPackage | None = None
+    lost: str = ""
+
+    @classmethod
+    def of(cls, champion: ModelVersion | None, registry: MlflowRegistry) -> _Rival:
+        """Open its package."""
+        from infrastructure.packaging.model_package import ModelPackage
+
+        if champion is None:
+            return cls()
+        try:
+            folder = registry.folder_of(champion)
+            return cls(ModelPackage(folder, recorded=champion.package_digest))
+        except MlopsError as error:
+            return cls(lost=str(error))
+
+    def load(self) -> tuple[Champion | None, str]:
+        """The champion as a model that answers rows, or why it cannot be asked."""
+        from application.validation.validate import Champion
+        from infrastructure.inference.loading import load_served
+
+        if self.package is None:
+            return None, self.lost
+        served = self.package.served
+        try:
+            answers = load_served(served, _spec_of(self.package))
+        except PackageError as error:
+            return None, str(error)
+        return Champion(self.package, answers, served.stat().st_size), ""
 
 
 @dataclass(frozen=True)
@@ -153,8 +198,20 @@ def _open(folder: Path, record: _Record) -> tuple[ModelPackage, Verdict]:
     return package, verdict
 
 
-def _accept(package: ModelPackage, record: _Record, approval: str, model: str) -> str:
-    """Put an accepted package into the Bento store, and promote it or let it wait; its tag."""
+def _accept(
+    package: ModelPackage, record: _Record, compared: ModelVersion | None, manual: bool, model: str
+) -> tuple[str, bool]:
+    """Put an accepted package into the Bento store, and promote it or let it wait.
+
+    Args:
+        compared: the champion that it was compared with.
+
+    Returns:
+        Its tag, and whether it is the champion now.
+
+    Raises:
+        RegistryError: there is another champion by now than the one that it was compared with.
+    """
     from application.registry.promotion import promote
     from infrastructure.packaging.bento_store import add_accepted
     from infrastructure.registry.mlflow_registry import CHAMPION
@@ -166,20 +223,26 @@ def _accept(package: ModelPackage, record: _Record, approval: str, model: str) -
 
     tag = store()
     stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
-    if approval == "manual" and CHAMPION not in version.aliases:
+    if manual and CHAMPION not in version.aliases:
         show_step("waiting", f"{stored}; make it the champion: make promote MODEL={model}")
-        return tag
-    accepted = registry.find(version.model_name, version.number)
-    promotion = promote(registry, record.ledger, accepted, store)
+        return tag, False
+    with registry.alone():
+        champion = _champion_now(registry, version)
+        if champion and (compared is None or champion.number != compared.number):
+            raise RegistryError(
+                f"version {champion.number} has become champion in the meantime: make validate "
+                "compares with it"
+            )
+        accepted = registry.find(version.model_name, version.number)
+        promotion = promote(registry, record.ledger, accepted, store)
     former = promotion.former
     was = f"; it was version {former.number}" if former and promotion.moved else ""
     show_step("champion", stored + was)
-    return tag
+    return tag, True
 
 
 def _on_record(folder: Path, registry: MlflowRegistry) -> ModelVersion:
     """The version that was made from the package in a folder."""
-    from domain.errors import RegistryError
     from infrastructure.packaging.model_package import MANIFEST
 
     if not (folder / MANIFEST).is_file():
@@ -192,19 +255,15 @@ def _on_record(folder: Path, registry: MlflowRegistry) -> ModelVersion:
         ) from error
 
 
-def _champion(registry: MlflowRegistry, candidate: ModelVersion) -> ModelPackage | None:
-    """The package of the champion; None where there is none, or where it is the candidate."""
-    from domain.errors import RegistryError
-    from infrastructure.packaging.model_package import ModelPackage
+def _champion_now(registry: MlflowRegistry, candidate: ModelVersion) -> ModelVersion | None:
+    """The champion; None where there is none, or where it is the candidate."""
     from infrastructure.registry.mlflow_registry import CHAMPION
 
     try:
         champion = registry.find(candidate.model_name, CHAMPION)
     except RegistryError:
         return None
-    if champion.number == candidate.number:
-        return None
-    return ModelPackage(registry.folder_of(champion), recorded=champion.package_digest)
+    return None if champion.number == candidate.number else champion
 
 
 def _config_of(package: ModelPackage) -> TrainingConfig:
@@ -220,12 +279,12 @@ def _spec_of(package: ModelPackage) -> ModelSpec:
 
 
 def _judge(
-    package: ModelPackage, rules: ValidationConfig, champion: ModelPackage | None
+    package: ModelPackage, rules: ValidationConfig, rival: _Rival
 ) -> tuple[Judgement, CrossValidation | None]:
     """The judgement, and a cross-validation as context."""
     from application.training.train import make_estimator
     from application.validation.judgement import Judgement
-    from application.validation.validate import Case, Champion, cross_validate, judge
+    from application.validation.validate import Case, cross_validate, judge
     from domain.evaluation.gates import Verdict
     from domain.models import catalog
     from infrastructure.inference.loading import load_served
@@ -238,12 +297,13 @@ def _judge(
         refusal = Verdict("loads", False, str(error))
         _show([refusal])
         return Judgement(spec, [refusal]), None
-    rival = None
-    if champion:
-        answers = load_served(champion.served, _spec_of(champion))
-        rival = Champion(champion, answers, champion.served.stat().st_size)
+    champion, lost = rival.load()
     dataset = model.load(**config.load_arguments(model))
-    judgement = judge(Case(package, served, dataset, rules, rival, package.served.stat().st_size))
+    case = Case(package, served, dataset, rules, champion, lost, package.served.stat().st_size)
+    try:
+        judgement = judge(case)
+    except GateRefusal as error:
+        judgement = Judgement(spec, [Verdict("answers_are_valid", False, str(error))])
     _show(judgement.verdicts)
     if not rules.folds:
         return judgement, None
@@ -260,7 +320,7 @@ def _judge(
 
 
 def _judge_speech(
-    package: ModelPackage, rules: ValidationConfig, champion: ModelPackage | None
+    package: ModelPackage, rules: ValidationConfig, rival: _Rival
 ) -> tuple[Judgement, None]:
     from application.validation.transcription import judge
     from domain.models.catalog import needing_extras
@@ -268,7 +328,7 @@ def _judge_speech(
     with needing_extras("speech", "whisper"):
         from infrastructure.inference.whisper_engine import open_package
 
-    judgement = judge(package, rules, lambda: open_package(package), champion)
+    judgement = judge(package, rules, lambda: open_package(package), rival.package, rival.lost)
     _show(judgement.verdicts)
     return judgement, None
 

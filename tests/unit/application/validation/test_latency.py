@@ -45,6 +45,12 @@ def test_rounds_that_something_else_disturbed_do_not_count() -> None:
     assert time_answers((disturbed, ROWS), clock=clock) == pytest.approx([0.001])
 
 
+def test_a_very_slow_model_is_not_asked_in_every_round() -> None:
+    clock = Clock()
+    time_answers((clock.model(4.0), ROWS), clock=clock)
+    assert clock.now == 4.0 * len(ROWS)
+
+
 def test_a_model_that_is_slower_than_a_round_is_asked_for_every_row_once() -> None:
     clock = Clock()
     assert time_answers((clock.model(1.0), ROWS), clock=clock) == pytest.approx([1.0])

@@ -123,6 +123,12 @@ def test_a_champion_that_nobody_measured_is_no_bar_and_that_is_told() -> None:
     assert judgement.verdicts[-1].reason == "cannot be compared: 1.0.0-fake was not measured"
 
 
+def test_a_champion_that_cannot_be_asked_is_a_refusal() -> None:
+    judgement = judge(package(), ValidationConfig(threshold=0.7), hears_again, lost="it is gone")
+    assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
+    assert "it is gone" in judgement.refused[0].reason
+
+
 def test_a_changed_contract_of_weights_needs_a_version_that_says_so() -> None:
     narrower = package()
     narrower.files["contract.json"] = replace(

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from application.ports import Model
 from application.training.config import Gate, ValidationConfig
@@ -262,7 +263,7 @@ def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
     judgement = judged(package("1.1.0"), champion=champion(spec=spec_up_to(0.5)))
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
-    assert told["latency"].endswith("its contract takes no row of the hold-out")
+    assert told["latency"].endswith("it takes no row of the hold-out")
 
 
 def test_a_champion_that_takes_an_input_that_is_gone_is_compared_by_its_size_alone() -> None:
@@ -292,8 +293,47 @@ def test_a_model_that_fails_on_rows_of_its_contract_is_refused_by_name() -> None
 
     with pytest.raises(GateRefusal, match="model does not answer rows .* takes: no kernel$"):
         judged(package(), fails)
-    with pytest.raises(GateRefusal, match="champion does not answer rows .* takes: no kernel$"):
-        judged(package(), champion=champion(model=fails))
+
+
+def test_a_champion_that_fails_is_a_refusal_that_can_be_skipped() -> None:
+    def fails(rows: np.ndarray) -> np.ndarray:
+        raise RuntimeError("no kernel")
+
+    broken = champion(model=fails)
+    judgement = judged(package(), champion=broken)
+    assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
+    assert "1.0.0-fake does not answer: no kernel; make rollback" in judgement.refused[0].reason
+    rules = RULES.model_copy(update={"skip": ["not_worse_than_champion"]})
+    assert not refusing(package(), rules=rules, champion=broken)
+
+
+def test_a_champion_that_is_gone_is_a_refusal_that_can_be_skipped() -> None:
+    case = Case(package(), served, DATA, RULES, lost="its package is gone")
+    judgement = judge(case)
+    assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
+    assert "cannot be asked: its package is gone" in judgement.refused[0].reason
+    told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
+    for gate in ("contract_is_versioned", "latency", "size"):
+        assert "its package is gone" in told[gate]
+    rules = RULES.model_copy(update={"skip": ["not_worse_than_champion"]})
+    assert judge(replace(case, rules=rules)).accepted
+
+
+def test_a_native_model_that_fails_is_refused() -> None:
+    made = package()
+    made.native = LogisticRegression().fit(np.eye(3), [0, 1, 2])  # of three columns, not four
+    assert refusing(made) == ["parity", "parity_at_edges"]
+
+
+def test_an_input_of_another_unit_is_not_compared() -> None:
+    inches = (replace(item, unit="in") for item in iris.SPEC.inputs)
+    judgement = judged(
+        package("2.0.0"), champion=champion(spec=replace(iris.SPEC, inputs=tuple(inches)))
+    )
+    told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
+    for gate in ("not_worse_than_champion", "latency"):
+        assert told[gate] == "cannot be compared with 1.0.0-fake: sepal_length means something else"
+    assert judgement.comparison is None
 
 
 def test_a_quantity_of_another_unit_is_not_compared() -> None:

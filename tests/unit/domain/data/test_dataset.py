@@ -262,3 +262,11 @@ def test_numpys_numbers_in_a_column_of_objects_are_plain_values() -> None:
     assert json.dumps(dataset.rows()) == json.dumps(flats().rows())
     assert (dataset.row_hashes == flats().row_hashes).all()
     assert dataset.fingerprint == flats().fingerprint
+
+
+def test_a_row_is_the_same_whether_its_numbers_are_whole_or_not() -> None:
+    whole = pd.DataFrame({"a": [1, 2], "image": [np.array([1, 0]), np.array([0, 3])]})
+    other = pd.DataFrame({"a": [1.0, 2.0], "image": [np.array([1.0, 0]), np.array([0, 3.0])]})
+    hashes = [Dataset("d", "", each, pd.Series([0, 1])).row_hashes for each in (whole, other)]
+    assert (hashes[0] == hashes[1]).all()
+    assert hashes[0][0] != hashes[0][1]

@@ -242,6 +242,14 @@ def test_intervals_that_certainly_hold_far_too_few_or_too_many_values_are_refuse
     assert "wanted 0.900 ± 0.050" in verdict.reason
 
 
+def test_narrow_intervals_may_hold_every_value() -> None:
+    actual = np.linspace(0, 1, 200)
+    for width, accepted in ((0.01, True), (0.5, False)):
+        limits = np.stack([actual, actual - width, actual + width], axis=1)
+        report = RegressionReport(actual, limits, 0.9)
+        assert gates.interval_coverage(report, 0.05).accepted is accepted
+
+
 def test_answers_that_change_are_refused_and_so_are_answers_that_are_none() -> None:
     answers = np.array([[0.5, 0.5], [1, 0]])
     assert gates.deterministic(answers, answers.copy()).accepted

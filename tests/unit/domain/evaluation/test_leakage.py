@@ -206,3 +206,9 @@ def test_of_wide_rows_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(leakage, "_VALUES", 100)
     close = ROWS + np.array([3e-4, 0, 0], np.float32)
     assert near_twins(TABLE, close, ROWS) == 33
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("target", [[1, 0], [1, 1, 1, 1, 1, 1]])
+def test_where_there_is_nothing_to_tell_nothing_is_told(task: str, target: list[int]) -> None:
+    assert told_by(np.arange(float(len(target))), np.array(target), task) == 0
