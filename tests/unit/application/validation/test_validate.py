@@ -100,6 +100,44 @@ def test_a_sound_package_is_accepted_by_every_gate() -> None:
     assert judgement.accepted, judgement.refused
 
 
+def test_what_was_in_training_is_told_in_figures() -> None:
+    figures = {verdict.gate: verdict.figures for verdict in judged(package()).verdicts}
+    assert figures["holdout_is_unseen"] == {"seen": 0, "near_twins": 0}
+
+
+def test_a_hold_out_row_that_was_nearly_in_training_is_told() -> None:
+    inputs = DATA.inputs.copy()
+    near, learned = (
+        np.flatnonzero(DATA.row_hashes == h.row_hashes[0])[0] for h in (HOLDOUT, TRAINING)
+    )
+    inputs.iloc[near] = inputs.iloc[learned] + 1e-6
+    data = replace(DATA, inputs=inputs)
+    held = [data.row_hashes[near], *HOLDOUT.row_hashes[1:]]
+    verdict = judged(package(holdout=held), dataset=data).verdicts[0]
+    assert verdict.accepted
+    assert verdict.figures["near_twins"] == 1
+
+
+def test_a_declared_slice_that_is_answered_wrongly_is_refused() -> None:
+    def collapsed(rows: np.ndarray) -> np.ndarray:
+        answers = served(rows)
+        return np.where((rows[:, 2] >= 4.9)[:, None], answers[:, [2, 0, 1]], answers)
+
+    slices: dict[str, dict[str, list[float | str | None]]] = {"long": {"petal_length": [4.9, None]}}
+    rules = ValidationConfig(threshold=0.5, slices=slices, slice_rows=8)
+    judgement = judged(package(), collapsed, rules=rules)
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "worst_slice")
+    assert not verdict.accepted
+    assert judgement.slices[0].loss > 0.8
+    assert judgement.report is not None
+    assert verdict.figures["overall"] == pytest.approx(1 - judgement.report.score)
+    assert verdict.figures["margin"] == 0.15
+    assert "accuracy" in verdict.reason
+    sound = judged(package(), rules=rules)
+    assert "long" in [each.name for each in sound.slices]
+    assert sound.accepted, sound.refused
+
+
 def test_a_judgement_holds_what_its_verdicts_were_made_from() -> None:
     judgement = judged(package())
     assert judgement.report is not None
@@ -108,6 +146,7 @@ def test_a_judgement_holds_what_its_verdicts_were_made_from() -> None:
     assert judgement.actual.tolist() == HOLDOUT.answers(iris.SPEC).tolist()
     assert judgement.calibration is not None
     assert judgement.importances.keys() == set(iris.SPEC.input_names)
+    assert max(judgement.importances.values()) > 0.1
     assert judgement.champion is None
     assert judgement.comparison is None
     assert not judgement.drift
@@ -141,6 +180,7 @@ def test_a_hold_out_none_of_which_is_in_the_data_is_refused_without_being_scored
     verdicts = judged(package(), dataset=TRAINING).verdicts
     assert [verdict.gate for verdict in verdicts] == GATES[:3]
     assert [verdict.accepted for verdict in verdicts] == [True, False, True]
+    assert judged(package(), dataset=TRAINING).spec == iris.SPEC
 
 
 def test_an_empty_hold_out_is_refused() -> None:
@@ -174,7 +214,7 @@ def test_every_rule_of_the_configuration_can_be_skipped(gate: str) -> None:
         assert told[gate].startswith("skipped by the configuration; accepted: ")
 
 
-def champion(
+def champion_with(
     version: str = "1.0.0",
     spec: ModelSpec = iris.SPEC,
     model: Model = served,
@@ -186,7 +226,7 @@ def champion(
 
 
 def test_a_challenger_that_answers_as_the_champion_does_is_accepted() -> None:
-    judgement = judged(package(), champion=champion())
+    judgement = judged(package(), champion=champion_with())
     assert judgement.accepted, judgement.refused
     assert judgement.champion == "1.0.0-fake"
     assert judgement.comparison is not None
@@ -206,24 +246,47 @@ def test_a_challenger_that_is_worse_than_the_champion_by_more_than_the_margin_is
         answers[wrong] = answers[wrong][:, [1, 2, 0]]
         return answers
 
-    assert "not_worse_than_champion" in refusing(package(), guesses, champion=champion(model=knows))
+    assert "not_worse_than_champion" in refusing(
+        package(), guesses, champion=champion_with(model=knows)
+    )
     assert "not_worse_than_champion" not in refusing(
-        package(), knows, champion=champion(model=guesses)
+        package(), knows, champion=champion_with(model=guesses)
     )
 
 
 def test_hold_out_rows_that_the_champion_learned_from_are_left_out() -> None:
     learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[:4].tolist()]
-    judgement = judged(package(), champion=champion(training=learned))
+    judgement = judged(package(), champion=champion_with(training=learned))
     assert judgement.comparison is not None
     assert judgement.comparison.rows == len(HOLDOUT) - 4
     assert judgement.accepted
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert verdict.figures["left_out"] == 4
+
+
+def test_rows_that_the_champion_learned_are_known_when_an_input_came_later() -> None:
+    wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("age", "d", 0, 99)))
+    data = replace(DATA, inputs=DATA.inputs.assign(age=np.arange(150) % 50 + 0.5))
+    training, holdout = hold_out(data, wider, 0.2, 7)
+    made = package("2.0.0", wider)
+    made.files["holdout.json"] = {
+        "holdout": holdout.row_hashes.tolist(),
+        "training": training.row_hashes.tolist(),
+    }
+    made.native = iris.build(10, 3, 2, 1, 0).fit(training.encoded(wider), training.answers(wider))
+    known = np.isin(DATA.row_hashes, TRAINING.row_hashes)
+    seen = int(known[np.isin(data.row_hashes, holdout.row_hashes)].sum())
+    assert 15 < seen < 30
+    model = answers_of(made.native, wider)
+    judgement = judged(made, model, dataset=data, champion=champion_with())
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert verdict.figures["left_out"] == seen
 
 
 @pytest.mark.parametrize("left", [0, 1, 19])
 def test_too_few_rows_that_the_champion_has_not_seen_are_a_refusal(left: int) -> None:
     learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[left:].tolist()]
-    judgement = judged(package(), champion=champion(training=learned))
+    judgement = judged(package(), champion=champion_with(training=learned))
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     assert str(left) in judgement.refused[0].reason
 
@@ -232,13 +295,13 @@ def test_a_changed_contract_needs_a_version_that_says_so() -> None:
     narrower = replace(
         iris.SPEC, inputs=(replace(iris.SPEC.inputs[0], maximum=10), *iris.SPEC.inputs[1:])
     )
-    assert refusing(package(spec=narrower), champion=champion()) == ["contract_is_versioned"]
-    assert not refusing(package("2.0.0", spec=narrower), champion=champion())
+    assert refusing(package(spec=narrower), champion=champion_with()) == ["contract_is_versioned"]
+    assert not refusing(package("2.0.0", spec=narrower), champion=champion_with())
 
 
 def test_a_champion_that_answers_something_else_is_not_compared_and_that_is_told() -> None:
     other = replace(iris.SPEC, output=replace(iris.SPEC.output, names=("a", "b", "c")))
-    judgement = judged(package("2.0.0"), champion=champion(spec=other))
+    judgement = judged(package("2.0.0"), champion=champion_with(spec=other))
     assert judgement.accepted
     (told,) = (v.reason for v in judgement.verdicts if v.gate == "not_worse_than_champion")
     assert told == "cannot be compared with 1.0.0-fake: it answers something else"
@@ -252,7 +315,7 @@ def spec_up_to(longest: float) -> ModelSpec:
 
 def test_rows_that_the_champion_does_not_take_are_left_out() -> None:
     longest = HOLDOUT.inputs["petal_length"].sort_values().iloc[-6]
-    judgement = judged(package("1.1.0"), champion=champion(spec=spec_up_to(longest)))
+    judgement = judged(package("1.1.0"), champion=champion_with(spec=spec_up_to(longest)))
     assert judgement.comparison is not None
     assert 24 <= judgement.comparison.rows < len(HOLDOUT)
     assert judgement.accepted, judgement.refused
@@ -260,7 +323,7 @@ def test_rows_that_the_champion_does_not_take_are_left_out() -> None:
 
 
 def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
-    judgement = judged(package("1.1.0"), champion=champion(spec=spec_up_to(0.5)))
+    judgement = judged(package("1.1.0"), champion=champion_with(spec=spec_up_to(0.5)))
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
     assert told["latency"].endswith("it takes no row of the hold-out")
@@ -268,7 +331,7 @@ def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
 
 def test_a_champion_that_takes_an_input_that_is_gone_is_compared_by_its_size_alone() -> None:
     wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("colour", "nm", 400, 800)))
-    former = champion(spec=wider, size=300)
+    former = champion_with(spec=wider, size=300)
     judgement = judged(package("2.0.0"), champion=former)
     told = {v.gate: v.reason for v in judgement.verdicts}
     for gate in ("not_worse_than_champion", "latency"):
@@ -277,14 +340,14 @@ def test_a_champion_that_takes_an_input_that_is_gone_is_compared_by_its_size_alo
 
 
 def test_a_served_file_that_is_many_times_as_large_is_refused() -> None:
-    assert refusing(package(), champion=champion(size=300)) == ["size"]
+    assert refusing(package(), champion=champion_with(size=300)) == ["size"]
 
 
 def test_a_model_that_takes_many_times_as_long_is_refused() -> None:
     def slow(rows: np.ndarray) -> np.ndarray:
         return [served(rows) for _ in range(10)][0]
 
-    assert refusing(package(), slow, champion=champion()) == ["latency"]
+    assert refusing(package(), slow, champion=champion_with()) == ["latency"]
 
 
 def test_a_model_that_fails_on_rows_of_its_contract_is_refused_by_name() -> None:
@@ -299,7 +362,7 @@ def test_a_champion_that_fails_is_a_refusal_that_can_be_skipped() -> None:
     def fails(rows: np.ndarray) -> np.ndarray:
         raise RuntimeError("no kernel")
 
-    broken = champion(model=fails)
+    broken = champion_with(model=fails)
     judgement = judged(package(), champion=broken)
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     assert "1.0.0-fake does not answer: no kernel; make rollback" in judgement.refused[0].reason
@@ -328,7 +391,7 @@ def test_a_native_model_that_fails_is_refused() -> None:
 def test_an_input_of_another_unit_is_not_compared() -> None:
     inches = (replace(item, unit="in") for item in iris.SPEC.inputs)
     judgement = judged(
-        package("2.0.0"), champion=champion(spec=replace(iris.SPEC, inputs=tuple(inches)))
+        package("2.0.0"), champion=champion_with(spec=replace(iris.SPEC, inputs=tuple(inches)))
     )
     told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
     for gate in ("not_worse_than_champion", "latency"):
