@@ -228,7 +228,8 @@ class Registry(Protocol):
         again by who holds it."""
 
     def note_ledger(self, model_name: str, head: str) -> None:
-        """Keep the hash of the ledger's latest entry, where a cut ledger cannot take it along."""
+        """Keep the hashes of the ledger's first and latest entry, where a cut ledger cannot take
+        them along."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -249,13 +249,19 @@ class FakeRegistry:
         self.journal.append(f"promoted {model_name} {package_version}")
         return Promotion(self.find(model_name, version.number), former)
 
-    def alone(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
         """Nobody else is here."""
-        return nullcontext()
+        self.journal.append("alone")
+        try:
+            yield
+        finally:
+            self.journal.append("no longer alone")
 
     def note_ledger(self, model_name: str, head: str) -> None:
-        """Keep the hash."""
+        """Keep it."""
         self.heads[model_name] = head
+        self.journal.append(f"noted ledger of {model_name}")
 
     def _point(self, model_name: str, alias: str, to: ModelVersion) -> None:
         for version in self.versions(model_name):
@@ -295,7 +301,7 @@ class FakeLedger:
             str(number),
         )
         self._entries.append(entry)
-        self.journal.append(f"noted {event} {model_name} {version}")
+        self.journal.append(f"entered {event} {model_name} {version}")
         return entry
 
     def entries(self) -> list[LedgerEntry]:

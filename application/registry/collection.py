@@ -9,7 +9,8 @@ from pathlib import Path
 
 from application.ports import ModelVersion
 
-SETTLED = timedelta(days=1)  # younger than that, it may belong to a training that runs now
+UNJUDGED = timedelta(days=1)  # a version that is younger may be validated now
+STALE = timedelta(days=7)  # a draft that was written to since may belong to a training that runs
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def needed_versions(
     champion = next((int(v.number) for v in versions if "champion" in v.aliases), 0)
     needed = {version.package_version for version in versions[:keep]} | set(deployed)
     for version in versions:
-        fresh = version.verdict is None and now - version.created < SETTLED
+        fresh = version.verdict is None and now - version.created < UNJUDGED
         waits = int(version.number) > champion and (version.verdict == "accepted" or fresh)
         if version.aliases or waits:
             needed.add(version.package_version)
@@ -61,8 +62,9 @@ def superfluous(
 ) -> list[Stored]:
     """What nothing needs, of all that is stored.
 
-    A model that the registry does not know at all is left alone: it may be another registry's.
-    What the registry does not know of a model that it knows must be a day old.
+    What the registry does not know is left alone: in a shared folder it may be another registry's.
+    A draft, which no registry knows yet, goes when its model is known and nothing was written to it
+    for seven days.
 
     Args:
         versions: of each registered model, newest first.
@@ -75,12 +77,9 @@ def superfluous(
     }
 
     def unneeded(item: Stored) -> bool:
-        if not versions.get(item.model_name):
-            return False
-        settled = now - item.modified >= SETTLED
+        known = {version.package_version for version in versions.get(item.model_name, ())}
         if item.kind == "draft":
-            return settled
-        known = {version.package_version for version in versions[item.model_name]}
-        return item.version not in needed[item.model_name] and (item.version in known or settled)
+            return bool(known) and now - item.modified >= STALE
+        return item.version in known and item.version not in needed[item.model_name]
 
     return [item for item in stored if unneeded(item)]

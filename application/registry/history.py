@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from application.ports import LedgerEntry
 
@@ -42,6 +42,13 @@ def parse_time(text: str) -> datetime:
     """
     at = datetime.fromisoformat(text.strip())
     return at if at.tzinfo else at.astimezone()
+
+
+def champion_of(entries: Iterable[LedgerEntry], model_name: str) -> str | None:
+    """Version of the package that was made the champion last; None where no entry tells."""
+    end = datetime.max.replace(tzinfo=UTC)
+    held = state_at(entries, end).champions.get(model_name)
+    return held.version if held else None
 
 
 def state_at(entries: Iterable[LedgerEntry], at: datetime) -> State:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from application.ports import Ledger, ModelVersion, Promotion, Registry
+from application.registry.history import champion_of
 from domain.errors import RegistryError
 
 
@@ -58,29 +59,38 @@ def promote(
     """Put an accepted version into the model store, make it the champion and enter that into the
     ledger; all while no other promotion goes on, so that the ledger has their order.
 
-    The store comes first: a champion that is not in the store could not be built.
+    The store comes first: a champion that is not in the store could not be built. Where the version
+    is the champion already and the ledger does not have that, as after a crash, it is entered now.
+
+    The registry notes the hashes of the ledger's first entry, which tells one ledger from
+    another, and of the new one, with a colon between them.
 
     Args:
         store: puts its package into the model store, where it is not there yet.
         event: ``promote`` or ``rollback``.
 
     Raises:
-        RegistryError: it was not accepted, or its package is gone; nothing has been moved.
+        RegistryError: it was not accepted, its package is gone, or the ledger was changed; nothing
+            has been moved.
     """
     version.check_accepted()
     with registry.alone():
+        entries = ledger.entries()
         store()
         promotion = registry.promote(version.model_name, version.package_version)
+        former = champion_of(entries, version.model_name)
         if promotion.moved:
-            former = promotion.former
+            former = promotion.former.package_version if promotion.former else None
+        if former != version.package_version:
             entry = ledger.append(
                 event,
                 version.model_name,
                 version.package_version,
                 number=version.number,
-                former=former.package_version if former else None,
+                former=former,
             )
-            registry.note_ledger(version.model_name, entry.hash)
+            first, *_ = entries or ledger.entries()
+            registry.note_ledger(version.model_name, f"{first.hash}:{entry.hash}")
     return promotion
 
 

@@ -56,7 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
         default=datetime.now(UTC),
         help='"2026-11-20 14:00" or ISO 8601, local unless it has a zone (default: now)',
     )
-    gc = add("gc", _collect, "Remove packages and Bentos that nothing needs.")
+    gc = add(
+        "gc",
+        _collect,
+        "Remove packages and Bentos that nothing needs, and drafts of trainings that were broken "
+        "off a week ago. What this registry does not know stays.",
+    )
     gc.add_argument(
         "--keep", type=_count, default=5, help="newest versions to keep of a model (%(default)s)"
     )
@@ -176,19 +181,23 @@ def _compare_with_ledger(
     registry: MlflowRegistry, versions: Sequence[ModelVersion], entries: Sequence[LedgerEntry]
 ) -> None:
     """Say where registry and ledger differ: somebody has changed one of them by other means."""
-    from application.registry.history import state_at
+    from application.registry.history import champion_of
 
     name = versions[0].model_name
-    head = registry.noted_ledger(name)
-    if head is None:
+    noted = registry.noted_ledger(name)
+    if noted is None:
+        return
+    first, _, head = noted.rpartition(":")
+    if not entries or entries[0].hash != first:
+        show_step("ledger", f"the last promotion of {name} was entered into another ledger")
         return
     if head not in {entry.hash for entry in entries}:
         show_step("WARNING", f"the ledger has lost the entry of the last promotion of {name}")
         return
-    held = state_at(entries, datetime.now(UTC)).champions.get(name)
+    entered = champion_of(entries, name)
     champion = next((v.package_version for v in versions if "champion" in v.aliases), "none")
-    if held and held.version != champion:
-        show_step("WARNING", f"champion is {champion}; by the ledger it is {held.version}")
+    if entered != champion:
+        show_step("WARNING", f"champion is {champion}; by the ledger it is {entered}")
 
 
 def _look_back(options: argparse.Namespace, settings: Settings) -> None:

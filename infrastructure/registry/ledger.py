@@ -3,8 +3,9 @@ before.
 
 What the chain shows: any entry that was changed, removed, inserted or moved, and its line. What it
 cannot show: that its tail was cut off, or that somebody who may write the file has written all of
-it anew. The hash of the entry of each promotion is therefore kept in the tracking server as well
-(`Registry.note_ledger`); who can change both can still forge both.
+it anew. The hashes of the first entry, which tells one ledger from another, and of the entry of the
+last promotion are therefore kept in the tracking server as well (`Registry.note_ledger`); who can
+change both can still forge both.
 """
 
 from __future__ import annotations

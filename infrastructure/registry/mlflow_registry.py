@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,9 +73,10 @@ class MlflowRegistry:
         Raises:
             RegistryError: there is none.
         """
-        for version in self.versions(model_name):
+        client = open_client(self.uri)
+        for version in _registered(client, model_name):
             if which in (version.number, version.package_version, version.run_id, *version.aliases):
-                return version
+                return _measured(client, version)
         raise RegistryError(f"{model_name} has no {which} in the registry")
 
     def versions(self, model_name: str) -> list[ModelVersion]:
@@ -84,10 +85,7 @@ class MlflowRegistry:
         Versions that were registered by something else have no package, and are left out.
         """
         client = open_client(self.uri)
-        aliases = _aliases(client, model_name)
-        found = _all(client.search_model_versions, filter_string=f"name = '{model_name}'")
-        found.sort(key=lambda item: int(item.version), reverse=True)
-        return [_read(client, item, aliases) for item in found if _PACKAGE in item.tags]
+        return [_measured(client, version) for version in _registered(client, model_name)]
 
     def record_verdict(self, version: ModelVersion, verdict: str, folder: Path) -> None:
         """Keep what validation said, ``accepted`` or ``refused``: as a tag, and the files of a
@@ -111,18 +109,19 @@ class MlflowRegistry:
                 package is gone; nothing has been moved.
         """
         with self.alone():
-            versions = self.versions(model_name)
+            client = open_client(self.uri)
+            versions = _registered(client, model_name)
             version = next((v for v in versions if v.package_version == package_version), None)
             former = next((v for v in versions if CHAMPION in v.aliases), None)
             if version is None:
                 raise RegistryError(
                     f"{model_name} has no version made from package {package_version}"
                 )
-            if version == former:
-                return Promotion(version, former)
+            former = _measured(client, former) if former else None
+            if former and version.number == former.number:
+                return Promotion(former, former)
             version.check_accepted()
             self.folder_of(version)
-            client = open_client(self.uri)
             if former:
                 client.set_registered_model_alias(model_name, PREVIOUS, former.number)
             client.set_registered_model_alias(model_name, CHAMPION, version.number)
@@ -138,7 +137,7 @@ class MlflowRegistry:
         return held(lock, LOCK_SECONDS)
 
     def note_ledger(self, model_name: str, head: str) -> None:
-        """Keep the hash of the ledger's latest entry as a tag of the model."""
+        """Keep what tells the ledger and its latest entry as a tag of the model."""
         open_client(self.uri).set_registered_model_tag(model_name, _HEAD, head)
 
     def noted_ledger(self, model_name: str) -> str | None:
@@ -164,7 +163,15 @@ def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
     return {alias: str(number) for alias, number in aliases.items()}
 
 
-def _read(client: MlflowClient, found: Any, aliases: dict[str, str]) -> ModelVersion:
+def _registered(client: MlflowClient, model_name: str) -> list[ModelVersion]:
+    """All versions that have a package, newest first, without their figures."""
+    aliases = _aliases(client, model_name)
+    found = _all(client.search_model_versions, filter_string=f"name = '{model_name}'")
+    found.sort(key=lambda item: int(item.version), reverse=True)
+    return [_read(item, aliases) for item in found if _PACKAGE in item.tags]
+
+
+def _read(found: Any, aliases: dict[str, str]) -> ModelVersion:
     number = str(found.version)
     return ModelVersion(
         found.name,
@@ -175,21 +182,24 @@ def _read(client: MlflowClient, found: Any, aliases: dict[str, str]) -> ModelVer
         tuple(sorted(alias for alias, to in aliases.items() if to == number)),
         found.tags.get("package_digest"),
         found.tags.get("verdict"),
-        _figures(client, found.run_id),
     )
 
 
-def _figures(client: MlflowClient, run_id: str) -> dict[str, float]:
-    """What the run has measured on the hold-out; nothing where `mlflow gc` has removed the run."""
+def _measured(client: MlflowClient, version: ModelVersion) -> ModelVersion:
+    """The version with what its run has measured on the hold-out: one more request to MLflow.
+
+    There is nothing where `mlflow gc` has removed the run.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        metrics = client.get_run(run_id).data.metrics
+        metrics = client.get_run(version.run_id).data.metrics
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return {}
-    return {name: value for name, value in metrics.items() if name.startswith("holdout_")}
+        return version
+    figures = {name: value for name, value in metrics.items() if name.startswith("holdout_")}
+    return replace(version, figures=figures)
 
 
 def _tag(client: MlflowClient, version: ModelVersion, name: str, value: str) -> None:

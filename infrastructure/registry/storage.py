@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,10 +20,10 @@ def stored_in(packages_dir: Path, bento_home: Path) -> Iterator[Stored]:
         draft = path.name.startswith(".") and path.name.endswith(_DRAFT)
         if draft or not path.name.startswith("."):
             version = path.name.removeprefix(".").removesuffix(_DRAFT) if draft else path.name
-            yield _stored("draft" if draft else "package", path, version)
+            yield from _stored("draft" if draft else "package", path, version)
     for kind in ("model", "bento"):
         for path in _folders(bento_home / f"{kind}s"):
-            yield _stored(kind, path, path.name)
+            yield from _stored(kind, path, path.name)
 
 
 def remove(item: Stored) -> None:
@@ -48,8 +50,19 @@ def _folders(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.glob("*/*") if path.is_dir())
 
 
-def _stored(kind: str, path: Path, version: str) -> Stored:
-    stats = [file.lstat() for file in (path, *path.rglob("*"))]
-    newest = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
-    size = sum(stat.st_size for stat in stats)
-    return Stored(kind, path.parent.name, version, path, size, newest)
+def _stored(kind: str, path: Path, version: str) -> Iterator[Stored]:
+    """The folder as one thing; nothing where it has vanished meanwhile."""
+    stats = list(_stats(path))
+    if stats:
+        newest = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
+        size = sum(stat.st_size for stat in stats)
+        yield Stored(kind, path.parent.name, version, path, size, newest)
+
+
+def _stats(folder: Path) -> Iterator[os.stat_result]:
+    """Of a folder and all that is in it, but for what vanishes meanwhile."""
+    walk = os.walk(folder)
+    inside = (os.path.join(at, name) for at, folders, files in walk for name in folders + files)
+    for path in (str(folder), *inside):
+        with suppress(FileNotFoundError):
+            yield os.lstat(path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from domain.errors import MlopsError, PackageError
 from shared.console import fail, show_step
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from infrastructure.packaging.model_package import ModelPackage
 
 DIFFERENT, INTERRUPTED = 3, 130
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,13 +33,22 @@ def main(arguments: list[str] | None = None) -> int:
         "--run", required=True, help="a run, a registry version, an alias or a package version"
     )
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the worktree is removed then, too
+    for ending in _ENDINGS:
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
+            signal.signal(ending, _end)
     try:
         return _reproduce(options.model, options.run)
     except MlopsError as error:
         return fail(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _end(*_: object) -> NoReturn:
+    """End as Ctrl-C does, so that the worktree is removed, which no further signal breaks off."""
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _reproduce(model: str, run: str) -> int:
@@ -83,8 +93,7 @@ def _find_package(model: str, run: str, settings: Settings) -> ModelPackage:
     version = registry.find(name, run)
     if version.package_digest is None:
         raise PackageError(f"{name} version {version.number} has no digest on record")
-    folder = registry.packages_dir / name / version.package_version
-    return ModelPackage(folder, recorded=version.package_digest)
+    return ModelPackage(registry.folder_of(version), recorded=version.package_digest)
 
 
 def _answers(recorded: ModelPackage, rebuilt: ModelPackage) -> tuple[np.ndarray, np.ndarray]:

@@ -59,7 +59,7 @@ class Place:
 
     def receipt(self) -> tuple[str, str]:
         """Version and tag of the model that is built and run next."""
-        receipt = json.loads((self.home.receipts / "validate.json").read_text("utf-8"))
+        receipt = json.loads((self.home.receipts / "champion.json").read_text("utf-8"))
         return receipt["version"], receipt["model_tag"]
 
     def aliases(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from application.registry.collection import Stored, needed_versions, superfluous
 from tests.fakes import MORNING, FakeRegistry
 
 NOW = MORNING + timedelta(days=100)
-OLD, YOUNG = NOW - timedelta(days=2), NOW - timedelta(hours=2)
+OLD, YOUNG = NOW - timedelta(days=8), NOW - timedelta(days=6)
 
 
 def stored(version: str, kind: str = "package", at: datetime = OLD, model: str = "iris") -> Stored:
@@ -82,21 +82,22 @@ def test_models_and_bentos_in_the_store_go_with_their_package() -> None:
     assert gone(registry, *items) == ["a", "a"]
 
 
+def test_a_draft_goes_when_nothing_was_written_to_it_for_a_week() -> None:
+    registry = registry_of(("a", "accepted", ("champion",)))
+    assert gone(registry, stored("x", "draft", OLD), stored("y", "draft", YOUNG)) == ["x"]
+
+
+@pytest.mark.parametrize("kind", ["package", "model", "bento"])
+def test_a_version_of_another_registry_is_left_alone(kind: str) -> None:
+    registry = registry_of(("a", "accepted", ("champion",)))
+    assert gone(registry, stored("x", kind)) == []
+
+
 @pytest.mark.parametrize("kind", ["package", "draft", "model", "bento"])
-def test_what_the_registry_does_not_know_must_be_a_day_old(kind: str) -> None:
-    registry = registry_of(("a", "accepted", ("champion",)))
-    assert gone(registry, stored("x", kind, OLD), stored("y", kind, YOUNG)) == ["x"]
-
-
-def test_what_environments_serve_stays_though_the_registry_does_not_know_it() -> None:
-    registry = registry_of(("a", "accepted", ("champion",)))
-    assert gone(registry, stored("x"), stored("x", "bento"), deployed=("x",)) == []
-
-
-def test_a_model_of_another_registry_is_left_alone() -> None:
-    registry = registry_of(("a", "accepted", ("champion",)))
-    assert gone(registry, stored("a", model="wine"), stored("x", model="wine")) == []
-    assert gone(FakeRegistry(), stored("a")) == []
+def test_a_model_of_another_registry_is_left_alone(kind: str) -> None:
+    registry = registry_of(("a", "refused", ()))
+    assert gone(registry, stored("a", kind, model="wine")) == []
+    assert gone(FakeRegistry(), stored("a", kind)) == []
 
 
 @pytest.mark.parametrize("seed", range(200))

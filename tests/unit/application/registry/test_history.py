@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from application.registry.history import parse_time, state_at
+from application.registry.history import champion_of, parse_time, state_at
 from tests.fakes import MORNING, FakeLedger
 
 
@@ -70,6 +70,13 @@ def test_the_moment_of_an_entry_counts_and_the_one_before_does_not(ledger: FakeL
     at = ledger.entries()[1].at
     assert state_at(ledger.entries(), at).champions
     assert not state_at(ledger.entries(), at - timedelta(microseconds=1)).champions
+
+
+def test_the_last_champion_is_told_of_each_model_and_a_release_is_none(ledger: FakeLedger) -> None:
+    assert champion_of(ledger.entries(), "iris") == "a"
+    assert champion_of(ledger.entries()[:6], "iris") == "b"
+    assert champion_of(ledger.entries()[:1], "iris") is None
+    assert champion_of(ledger.entries(), "wine") is None
 
 
 @pytest.fixture(name="tokyo")

@@ -39,9 +39,18 @@ def _house() -> House:
     return House()
 
 
-def test_what_is_promoted_is_stored_first_and_entered_last(house: House) -> None:
+def test_what_is_promoted_is_stored_first_and_entered_last_while_nobody_else_is_there(
+    house: House,
+) -> None:
     assert house.promote("a")
-    assert house.journal == ["stored a", "promoted iris a", "noted promote iris a"]
+    assert house.journal == [
+        "alone",
+        "stored a",
+        "promoted iris a",
+        "entered promote iris a",
+        "noted ledger of iris",
+        "no longer alone",
+    ]
 
 
 def test_the_entry_names_the_number_and_the_former_champion(house: House) -> None:
@@ -52,15 +61,53 @@ def test_the_entry_names_the_number_and_the_former_champion(house: House) -> Non
     assert second.details == {"number": "2", "former": "a"}
 
 
-def test_the_registry_notes_the_head_of_the_ledger(house: House) -> None:
+def test_the_registry_notes_which_ledger_it_is_and_its_head(house: House) -> None:
     house.promote("a")
-    assert house.registry.heads == {"iris": house.ledger.entries()[-1].hash}
+    assert house.registry.heads == {"iris": "1:1"}
+    house.ledger.append("train", "wine", "w")
+    house.promote("b")
+    assert house.registry.heads == {"iris": "1:3"}
 
 
 def test_promoting_the_champion_again_enters_nothing(house: House) -> None:
     house.promote("a")
     assert not house.promote("a")
     assert len(house.ledger.entries()) == 1
+
+
+def test_a_champion_that_a_crash_has_kept_from_the_ledger_is_entered_by_the_next_try(
+    house: House,
+) -> None:
+    house.promote("a")
+    house.ledger.append("rollback", "iris", "b", env="staging")  # no champion
+    house.ledger.append("promote", "wine", "b")  # of another model
+    house.registry.promote("iris", "b")  # and here it crashed
+    assert not house.promote("b")
+    last = house.ledger.entries()[-1]
+    assert (last.event, last.version) == ("promote", "b")
+    assert last.details == {"number": "2", "former": "a"}
+    assert house.registry.heads == {"iris": "1:4"}
+    assert not house.promote("b")
+    assert len(house.ledger.entries()) == 4
+
+
+def test_the_first_champion_of_an_empty_ledger_is_entered_as_well(house: House) -> None:
+    house.registry.promote("iris", "a")
+    assert not house.promote("a")
+    assert house.ledger.entries()[-1].details == {"number": "1", "former": None}
+    assert house.registry.heads == {"iris": "1:1"}
+
+
+def test_where_the_ledger_was_changed_nothing_moves(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed() -> None:
+        raise RegistryError("line 1: entry 1 was changed")
+
+    monkeypatch.setattr(house.ledger, "entries", changed)
+    with pytest.raises(RegistryError, match="line 1"):
+        house.promote("a")
+    assert house.aliases() == {}
 
 
 @pytest.mark.parametrize("verdict", ["refused", None])
@@ -77,7 +124,8 @@ def test_what_cannot_be_stored_is_not_promoted(house: House) -> None:
 
     with pytest.raises(PackageError):
         promote(house.registry, house.ledger, house.registry.find("iris", "a"), store)
-    assert house.journal == []
+    assert house.aliases() == {}
+    assert not house.ledger.entries()
 
 
 def test_going_back_twice_goes_back_and_forth(house: House) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from application.registry.collection import Stored
+from domain.errors import RegistryError
+from infrastructure.registry import mlflow_registry, storage
 from infrastructure.registry.command import main
 from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import MlflowRegistry
@@ -46,6 +50,13 @@ def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     yield Place(tmp_path, registry, FileLedger(tmp_path / "ledger.jsonl"))
 
 
+def enter_promotion(place: Place) -> None:
+    """Enter the training and the promotion of the champion, and note that."""
+    first = place.ledger.append("train", IRIS, "1.0.0-b")
+    entry = place.ledger.append("promote", IRIS, "1.0.0-b")
+    place.registry.note_ledger(IRIS, f"{first.hash}:{entry.hash}")
+
+
 def _empty(folder: Path) -> Path:
     made = folder / "verdict"
     made.mkdir(exist_ok=True)
@@ -79,8 +90,7 @@ def test_a_model_that_was_given_is_listed_alone(
 def test_a_champion_that_the_ledger_does_not_have_is_told(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entry = place.ledger.append("promote", IRIS, "1.0.0-b")
-    place.registry.note_ledger(IRIS, entry.hash)
+    enter_promotion(place)
     assert main(["list"]) == 0
     assert "WARNING" not in capsys.readouterr().out
     place.registry.promote(IRIS, "1.0.0-c")  # by other means than make promote
@@ -91,11 +101,25 @@ def test_a_champion_that_the_ledger_does_not_have_is_told(
 def test_a_ledger_whose_tail_was_cut_off_is_told(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entry = place.ledger.append("promote", IRIS, "1.0.0-b")
-    place.registry.note_ledger(IRIS, entry.hash)
-    place.ledger.path.write_text("", encoding="utf-8")
+    enter_promotion(place)
+    first, _ = place.ledger.path.read_text("utf-8").splitlines(keepends=True)
+    place.ledger.path.write_text(first, encoding="utf-8")
     assert main(["list"]) == 0
-    assert "the ledger has lost the entry" in capsys.readouterr().out
+    assert "WARNING   the ledger has lost the entry" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_ledger_of_another_clone_is_no_alarm(
+    place: Place, begun: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_promotion(place)
+    place.ledger.path.unlink()
+    if begun:
+        place.ledger.append("promote", IRIS, "1.0.0-a")
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert f"the last promotion of {IRIS} was entered into another ledger" in said
+    assert "WARNING" not in said
 
 
 def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +164,28 @@ def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
     assert [v.number for v in place.registry.versions(IRIS)] == ["3", "2", "1"]
     assert main(["gc", "--keep", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("  space     0.0 MB freed")
+
+
+def test_a_collection_removes_while_no_promotion_can_go_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = []
+
+    def remove(item: Stored) -> None:
+        with ThreadPoolExecutor() as another, pytest.raises(RegistryError, match="another process"):
+            another.submit(_take, place.registry).result()
+        removed.append(item.version)
+
+    monkeypatch.setattr(storage, "remove", remove)
+    monkeypatch.setattr(mlflow_registry, "LOCK_SECONDS", 0.0)
+    assert main(["gc", "--keep", "1"]) == 0
+    assert removed == ["1.0.0-a"]
+    _take(place.registry)
+
+
+def _take(registry: MlflowRegistry) -> None:
+    with registry.alone():
+        pass
 
 
 def test_nothing_to_go_back_to_is_an_error(

@@ -178,6 +178,26 @@ def test_a_version_is_found_by_number_alias_package_and_run(model: Model) -> Non
         model.registry.find(model.name, "3")
 
 
+def test_one_version_is_found_and_promoted_without_a_request_for_each_of_them(
+    model: Model, tracking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3, 9):
+        tracking.record(model.name, f"1.0.0-{number}")
+    client = type(open_client(model.registry.uri))
+    get_run, asked = client.get_run, []
+
+    def counted(self: Any, run_id: str) -> Any:
+        asked.append(run_id)
+        return get_run(self, run_id)
+
+    monkeypatch.setattr(client, "get_run", counted)
+    version = model.registry.find(model.name, "1.0.0-a")
+    assert asked == [version.run_id]
+    model.promote("1.0.0-a")
+    model.promote("1.0.0-b")
+    assert len(asked) == 4
+
+
 def test_versions_are_listed_newest_first_and_those_of_others_left_out(
     model: Model, tracking: Any
 ) -> None:
@@ -202,8 +222,8 @@ def test_a_verdict_and_its_files_are_kept_with_the_run(model: Model, tmp_path: P
 
 def test_the_head_of_the_ledger_and_a_removal_are_noted(model: Model, tracking: Any) -> None:
     assert model.registry.noted_ledger(model.name) is None
-    model.registry.note_ledger(model.name, "ab" * 32)
-    assert model.registry.noted_ledger(model.name) == "ab" * 32
+    model.registry.note_ledger(model.name, f"{'ab' * 32}:{'cd' * 32}")
+    assert model.registry.noted_ledger(model.name) == f"{'ab' * 32}:{'cd' * 32}"
     model.registry.record_removal(model.registry.find(model.name, "1"))
     tags = open_client(tracking.uri).get_model_version(model.name, "1").tags
     assert datetime.fromisoformat(tags["package_removed"]).tzinfo

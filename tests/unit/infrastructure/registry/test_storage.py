@@ -54,6 +54,24 @@ def test_the_latest_change_of_any_file_counts(folder: Path) -> None:
     assert changed["package"] < newest
 
 
+def test_files_and_folders_that_vanish_meanwhile_are_not_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lstat = os.lstat
+
+    def vanishing(path: Path | str) -> os.stat_result:
+        if "figures" in str(path) or "models" in str(path):
+            raise FileNotFoundError(path)
+        return lstat(path)
+
+    before = {i.kind: i.size for i in stored_in(folder / "packages", folder / "bento")}
+    monkeypatch.setattr(os, "lstat", vanishing)
+    after = {i.kind: i.size for i in stored_in(folder / "packages", folder / "bento")}
+    assert after.keys() == before.keys() - {"model"}
+    assert after["package"] < before["package"]
+    assert after["draft"] == before["draft"]
+
+
 def test_packages_and_drafts_are_removed_and_nothing_else(folder: Path) -> None:
     (folder / "packages/iris/1.0.0-a/figures/f.png").chmod(0o444)
     for item in list(stored_in(folder / "packages", folder / "nowhere")):
