@@ -16,9 +16,11 @@ LIBRARIES = (
     *("keras", "openai-whisper", "skorch", "tensorflow", "torch"),
 )
 
+_SOURCES = ("domain", "application", "infrastructure", "shared")
+
 
 def collect_provenance(root: Path) -> dict[str, Any]:
-    """Commit of the clone at `root` (with ``-dirty`` where files were changed), digest of
+    """Commit of the clone at `root` (with ``-dirty`` where files were changed, or added to the sources), digest of
     poetry.lock, library versions, Python and time."""
     lock = root / "poetry.lock"
     return {
@@ -45,4 +47,9 @@ def _commit(root: Path) -> str:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
+    commit = done.stdout.strip()
+    if commit.endswith("-dirty"):
+        return commit
+    new = ["git", "ls-files", "--others", "--exclude-standard", "--", *_SOURCES]
+    added = subprocess.run(new, cwd=root, capture_output=True, text=True, check=False).stdout
+    return f"{commit}-dirty" if added else commit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,6 +71,22 @@ class Home:
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the interpreter of the tests."""
         return self.run(sys.executable, *arguments)
+
+
+def copy_clone(clone: Path) -> None:
+    """Copy what is not ignored of this clone, with an environment whose parts are links."""
+    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).exists():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone / name)
+    (clone / ".venv").mkdir()
+    for part in (ROOT / ".venv").iterdir():
+        (clone / ".venv" / part.name).symlink_to(part)
+    for installed in (".core", ".dev"):  # else make would install into the shared environment
+        (clone / ".venv" / installed).unlink(missing_ok=True)
+        (clone / ".venv" / installed).touch()
 
 
 _MAKE_STATE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"}

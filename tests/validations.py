@@ -37,7 +37,7 @@ PROVENANCE = {
 VERDICTS = (
     Verdict("holdout_is_unseen", True, "0 of 200 hold-out rows were in training"),
     Verdict("quality", True, "hold-out accuracy 0.900, threshold 0.850"),
-    Verdict("parity", True, "skipped by the configuration; REFUSED: differ by at most 0.5"),
+    Verdict("parity", True, "by the configuration; REFUSED: differ by at most 0.5", skipped=True),
 )
 REFUSAL = Verdict("worst_slice", False, "x is low: mean loss 0.40 of 31 rows")
 

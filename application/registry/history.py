@@ -38,10 +38,13 @@ def parse_time(text: str) -> datetime:
         ValueError: it is no time.
 
     >>> parse_time("2026-11-20 14:00+01:00").isoformat()
-    '2026-11-20T14:00:00+01:00'
+    '2026-11-20T13:00:00+00:00'
     """
     at = datetime.fromisoformat(text.strip())
-    return at if at.tzinfo else at.astimezone()
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.astimezone()
+    except OverflowError as error:
+        raise ValueError(f"{text} is before or after all times") from error
 
 
 def champion_of(entries: Iterable[LedgerEntry], model_name: str) -> str | None:

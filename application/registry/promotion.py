@@ -21,11 +21,16 @@ def newest_accepted(versions: Sequence[ModelVersion], model_name: str) -> ModelV
     """The newest of all versions, newest first, that validation has accepted.
 
     Raises:
-        RegistryError: it has accepted none.
+        RegistryError: it has accepted none, or none that is newer than the champion.
     """
     for version in versions:
         if version.verdict == "accepted":
             return version
+        if "champion" in version.aliases:
+            raise RegistryError(
+                f"{model_name} has no accepted version that is newer than its champion: name a "
+                "VERSION of make registry"
+            )
     raise RegistryError(f"{model_name} has no accepted version: make train, then make validate")
 
 

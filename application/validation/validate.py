@@ -415,7 +415,7 @@ def skip(verdicts: Iterable[gates.Verdict], names: Collection[str]) -> list[gate
     """The verdicts with those of these gates accepted; what they said stays to be read."""
 
     def skipped(verdict: gates.Verdict) -> gates.Verdict:
-        reason = f"skipped by the configuration; {verdict.word}: {verdict.reason}"
-        return replace(verdict, accepted=True, reason=reason)
+        reason = f"by the configuration; {verdict.word}: {verdict.reason}"
+        return replace(verdict, accepted=True, reason=reason, skipped=True)
 
     return [skipped(verdict) if verdict.gate in names else verdict for verdict in verdicts]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from application.training.card import markdown_table
 from application.validation.judgement import Judgement, Validation
 
@@ -9,11 +11,13 @@ _SLICES = 10
 
 
 def validated_card(validation: Validation) -> str:
-    """The package's card, and below it what the validation found, as Markdown."""
+    """The package's card without its figures, which the report has, and below it what the
+    validation found, as Markdown."""
     judgement = validation.judgement
     word = "Accepted" if judgement.accepted else "Refused"
     verdicts = ((verdict.gate, verdict.word, verdict.reason) for verdict in judgement.verdicts)
-    return f"""{validation.card.rstrip()}
+    card = re.sub(r"^!\[.*\n\n?", "", validation.card, flags=re.MULTILINE)
+    return f"""{card.rstrip()}
 
 ## Verdicts
 

@@ -31,16 +31,20 @@ class Verdict:
     Attributes:
         reason: why, with the figures that it judged by, for people.
         figures: those figures, for programs.
+        skipped: it refuses nothing, since the configuration says so.
     """
 
     gate: str
     accepted: bool
     reason: str
     figures: Mapping[str, float] = field(default_factory=dict)
+    skipped: bool = False
 
     @property
     def word(self) -> str:
         """The verdict in a word."""
+        if self.skipped:
+            return "skipped"
         return "accepted" if self.accepted else "REFUSED"
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +98,9 @@ def contract_is_versioned(change: ContractChange | None, old: str | None, new: s
         return Verdict("contract_is_versioned", True, "there is no champion whose contract to keep")
     figures = {"breaking": len(change.breaking), "compatible": len(change.compatible)}
     told = "; ".join(change.breaking or change.compatible or change.wording)
+    if _numbers(new) < _numbers(old):
+        reason = f"version {new} is below that of the champion, {old}"
+        return Verdict("contract_is_versioned", False, reason, figures)
     if not change.breaking and not change.compatible:
         reason = f"the contract is that of the champion {old}" + f": {told}" * bool(told)
         return Verdict("contract_is_versioned", True, reason, figures)
@@ -355,7 +362,8 @@ def not_worse_than_champion(
         reason = (
             f"{left_out} of {left_out + rows} hold-out rows were left out, since the champion has "
             f"learned from them or does not take them; {rows} are left to compare on and {fewest} "
-            "are needed"
+            "are needed: keep data.random_state, hold more rows out, or accept it once without a "
+            "comparison by validation.skip"
         )
         return Verdict(gate, False, reason, {"rows": rows, "left_out": left_out, "fewest": fewest})
     counts = {"won": comparison.won, "lost": comparison.lost, "p": comparison.p}
@@ -379,7 +387,10 @@ def not_worse_than_champion(
     if comparison.difference <= -margin or comparison.high < -margin:
         return Verdict(gate, False, f"worse by more than the margin: {reason}", figures)
     needed = comparison.rows_needed(margin)
-    reason = f"too few rows to tell, about {needed:.0f} would be needed: {reason}"
+    reason = (
+        f"too few rows to tell, about {needed:.0f} would be needed (or a larger validation.margin): "
+        f"{reason}"
+    )
     return Verdict(gate, False, reason, figures)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from application.registry.history import parse_time
-from domain.errors import MlopsError
+from domain.errors import MlopsError, RegistryError
 from shared.console import fail, show_step
 from shared.settings import Settings
 
@@ -164,7 +164,11 @@ def _list(options: argparse.Namespace, settings: Settings) -> None:
         if current:
             state = "running" if release.process() else "stopped"
             deployed.setdefault(release.bento_tag, []).append(f"{environment} {state}")
-    entries = FileLedger(settings.ledger).entries()
+    try:
+        entries = FileLedger(settings.ledger).entries()
+    except RegistryError as error:
+        entries = []
+        show_step("WARNING", f"{error}; keep that file, and begin another one by moving it away")
     for name in names:
         versions = registry.versions(name)
         show_step("model", name if versions else f"{name} has no versions")
@@ -213,6 +217,10 @@ def _look_back(options: argparse.Namespace, settings: Settings) -> None:
     ]
     found = [(place, held) for place, held in found if name in (None, held.model_name)]
     show_step("at", _shown(options.at))
+    registry = _registry(settings)
+    for model_name in [name] if name else registry.model_names():
+        if versions := registry.versions(model_name):
+            _compare_with_ledger(registry, versions, entries)
     for place, held in found:
         entry = held.since
         show_step(

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from application.training.card import describe_output, describe_values
 from application.validation.judgement import Judgement, Validation
-from domain.evaluation.gates import Verdict
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, losses
 from infrastructure.reporting import validation_plots as plots
 from infrastructure.reporting.validation_plots import Plot
@@ -92,22 +91,13 @@ def _sections(validation: Validation) -> Iterator[Section]:
 
 
 def _gates(judgement: Judgement) -> Section:
-    kinds = [_kind(verdict) for verdict in judgement.verdicts]
-    rows = [
-        (verdict.gate, kind if kind == "skipped" else verdict.word, verdict.reason)
-        for verdict, kind in zip(judgement.verdicts, kinds)
-    ]
+    kinds = [verdict.word.lower() for verdict in judgement.verdicts]
+    rows = [(verdict.gate, verdict.word, verdict.reason) for verdict in judgement.verdicts]
     words = [] if rows else ["No gate was asked."]
     if "skipped" in kinds:
         words = ["What is skipped by the configuration (validation.skip) refuses nothing."]
     table = Table("Every gate with its reason", ("gate", "verdict", "reason"), rows, kinds)
     return Section("Gates", words, [table] if rows else [])
-
-
-def _kind(verdict: Verdict) -> str:
-    if verdict.reason.startswith("skipped by the configuration"):
-        return "skipped"
-    return "accepted" if verdict.accepted else "refused"
 
 
 def _quality(validation: Validation) -> Section:

@@ -140,7 +140,7 @@ def render(
         "## Equal challengers",
         f"{RUNS} simulated challengers as good as the champion, and as many that are worse by the "
         "margin, before `not_worse_than_champion`: how often it is mistaken and, in brackets, how "
-        "often at most it is stated to be "
+        "often it is stated to be, which more than 500 runs would come nearer to "
         "([decision 11](decisions/0011-champion-against-challenger.md)).",
         "| challengers | rows | margin | worse and accepted | equal and called better "
         "| equal and refused |\n|---|---:|---:|---:|---:|---:|\n" + "\n".join(runs),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import pandas as pd
 import pytest
 
 from shared.paths import ROOT
-from tests.served import Home, serve
+from tests.served import Home, copy_clone, serve
 
 GUIDE = ROOT / "docs/new-model.md"
 ASKED = 100
@@ -30,18 +28,7 @@ ASKED = 100
 def fixture_copy(tmp_path: Path) -> Home:
     """A copy of the repository, committed, with the environment of this one."""
     clone = tmp_path / "clone"
-    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).exists():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
-    (clone / ".venv").mkdir()
-    for part in (ROOT / ".venv").iterdir():
-        (clone / ".venv" / part.name).symlink_to(part)
-    for installed in (".core", ".dev"):  # else make would install into the shared environment
-        (clone / ".venv" / installed).unlink(missing_ok=True)
-        (clone / ".venv" / installed).touch()
+    copy_clone(clone)
     place = Home(tmp_path / "home", clone)
     for command in (
         ("init", "-q"),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 
 import pytest
 
-from shared.paths import ROOT
-from tests.served import Home
+from tests.served import Home, copy_clone
 
 ESTIMATOR = "domain/models/iris.py"
 
@@ -19,18 +16,7 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A clone whose environment is this one, in which iris was trained from a commit."""
     folder = tmp_path_factory.mktemp("reproduce")
     clone = folder / "clone"
-    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).exists():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
-    (clone / ".venv").mkdir()
-    for part in (ROOT / ".venv").iterdir():
-        (clone / ".venv" / part.name).symlink_to(part)
-    for installed in (".core", ".dev"):  # else make would install into the shared environment
-        (clone / ".venv" / installed).unlink(missing_ok=True)
-        (clone / ".venv" / installed).touch()
+    copy_clone(clone)
     place = Home(folder / "home", clone)
     assert place.run("git", "init", "-q").returncode == 0
     commit(place, "all")

@@ -54,6 +54,15 @@ def test_a_changed_file_makes_the_commit_dirty(clone: Path) -> None:
     assert collect_provenance(clone)["git_commit"] == expected
 
 
+def test_a_new_source_makes_the_commit_dirty_and_another_file_does_not(clone: Path) -> None:
+    commit = git(clone, "rev-parse", "HEAD")
+    (clone / "notes.txt").write_text("mine\n", encoding="utf-8")
+    assert collect_provenance(clone)["git_commit"] == commit
+    (clone / "domain/models").mkdir(parents=True)
+    (clone / "domain/models/churn.py").write_text("SPEC = ...\n", encoding="utf-8")
+    assert collect_provenance(clone)["git_commit"] == f"{commit}-dirty"
+
+
 def test_outside_a_repository_the_commit_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

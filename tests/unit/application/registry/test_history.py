@@ -98,7 +98,9 @@ def test_a_time_is_local_unless_it_has_a_zone(text: str) -> None:
     assert parse_time(text) == MORNING
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "14:00", "2026-11-20 25:00"])
+@pytest.mark.parametrize(
+    "text", [*("", "soon", "2026-13-01", "14:00", "2026-11-20 25:00"), "0001-01-01T00:00+14:00"]
+)
 def test_what_is_no_time_is_an_error(text: str) -> None:
     with pytest.raises(ValueError):
         parse_time(text)

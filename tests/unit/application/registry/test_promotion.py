@@ -155,6 +155,9 @@ def test_the_newest_accepted_version_is_found_behind_those_that_were_refused(hou
     house.registry.add("iris", "c", verdict="refused")
     house.registry.add("iris", "d")
     assert newest_accepted(house.registry.versions("iris"), "iris").package_version == "b"
+    house.registry.add("iris", "e", "champion", verdict="refused")
+    with pytest.raises(RegistryError, match="no accepted version that is newer than its champion"):
+        newest_accepted(house.registry.versions("iris"), "iris")
     with pytest.raises(RegistryError, match="wine has no accepted version: make train"):
         newest_accepted(house.registry.versions("wine"), "wine")
 

@@ -147,6 +147,7 @@ def test_a_verdict_can_be_written_as_json() -> None:
             "accepted": verdict.accepted,
             "reason": verdict.reason,
             "figures": verdict.figures,
+            "skipped": False,
         }
 
 
@@ -330,7 +331,7 @@ def test_a_challenger_that_is_worse_by_more_than_the_margin_is_refused_as_that()
 def test_a_challenger_of_which_too_little_is_known_is_told_how_many_rows_it_needs() -> None:
     verdict = judged(comparison_of(won=10, lost=10, rows=143))
     assert not verdict.accepted
-    assert verdict.reason.startswith("too few rows to tell, about 365 would be needed: mean loss")
+    assert verdict.reason.startswith("too few rows to tell, about 365 would be needed (or ")
 
 
 @pytest.mark.parametrize("lost", range(0, 30, 3))
@@ -357,7 +358,8 @@ def test_rows_that_the_champion_has_learned_from_are_counted_in_a_refusal() -> N
     assert verdict.reason == (
         "11 of 30 hold-out rows were left out, since the champion has learned from them "
         "or does not take them; "
-        "19 are left to compare on and 20 are needed"
+        "19 are left to compare on and 20 are needed: keep data.random_state, hold more rows out, "
+        "or accept it once without a comparison by validation.skip"
     )
     assert judged(comparison_of(won=3, lost=0, rows=20), margin=0.9, left_out=10).accepted
 
@@ -386,7 +388,7 @@ def test_a_comparison_that_is_no_number_is_refused(low: float, high: float) -> N
     assert not judged(replace(found, challenger=0.5)).accepted
 
 
-def measured(error: float, p: float) -> Calibration:
+def calibration_with(error: float, p: float) -> Calibration:
     """What was measured in two bins."""
     two = np.array([0.6, 0.9])
     return Calibration(error, p, two, two, np.array([20, 20]))
@@ -407,11 +409,11 @@ def measured(error: float, p: float) -> Calibration:
 def test_calibration_is_refused_where_its_error_is_material_and_certain(
     error: float, p: float, accepted: bool
 ) -> None:
-    assert gates.calibration(measured(error, p), 0.1).accepted is accepted
+    assert gates.calibration(calibration_with(error, p), 0.1).accepted is accepted
 
 
 def test_calibration_tells_its_figures() -> None:
-    verdict = gates.calibration(measured(0.2, 0.001), 0.1)
+    verdict = gates.calibration(calibration_with(0.2, 0.001), 0.1)
     assert verdict.gate == "calibration"
     assert verdict.reason == (
         "expected calibration error 0.200 (tolerance 0.100) in 2 bins of 40 rows; "
@@ -529,7 +531,7 @@ WORDING = ContractChange(wording=("x is described otherwise",))
         (COMPATIBLE, "1.2.3", "2.0.0", True),
         (WORDING, "1.2.3", "1.2.3", True),
         (ContractChange(), "1.2.3", "1.2.3", True),
-        (ContractChange(), "1.2.3", "1.0.0", True),
+        (ContractChange(), "1.2.3", "1.0.0", False),
     ],
 )
 def test_the_version_must_say_that_the_contract_has_changed(
@@ -549,6 +551,13 @@ def test_a_version_that_does_not_say_so_is_told_which_would() -> None:
     )
     wording = gates.contract_is_versioned(WORDING, "1.2.3", "1.2.4").reason
     assert wording == "the contract is that of the champion 1.2.3: x is described otherwise"
+
+
+@pytest.mark.parametrize("change", [ContractChange(), WORDING, COMPATIBLE, BREAKING])
+def test_a_version_does_not_go_down(change: ContractChange) -> None:
+    verdict = gates.contract_is_versioned(change, "1.2.0", "1.1.9")
+    assert not verdict.accepted
+    assert verdict.reason == "version 1.1.9 is below that of the champion, 1.2.0"
 
 
 def test_the_first_model_has_no_contract_to_keep() -> None:

@@ -6,6 +6,7 @@ The process as a whole is asked in test_serving_check.py.
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Sequence
 from importlib.metadata import DistributionFinder, distribution
 
 import pytest

@@ -137,7 +137,7 @@ def test_an_accepted_classifier_shows_all_it_has(tmp_path: Path) -> None:
         "seed 42",
         "petal_length number 0 to 1 cm length of petal_length",
         "petal_length is low declared 40 0.3 0.1 to 0.5 0.2",
-        "parity skipped skipped by the configuration; REFUSED",
+        "parity skipped by the configuration; REFUSED",
     ):
         assert told in page.text
 
