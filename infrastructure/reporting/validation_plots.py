@@ -13,7 +13,6 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
-from markupsafe import Markup
 
 from domain.evaluation.calibration import Calibration
 from domain.evaluation.comparison import Comparison
@@ -74,7 +73,7 @@ class Plot:
     """
 
     name: str
-    svg: Markup
+    svg: str
     alt: str
     caption: str
 
@@ -382,7 +381,7 @@ def _plot(name: str, figure: Figure, alt: str, caption: str) -> Plot:
     svg = re.sub(r"<[^>]+>", lambda tag: _owned(name, tag[0]), text[text.index("<svg") :])
     if figure.get_figwidth() > _WIDE:  # it scrolls where there is no room
         svg = svg.replace("<svg ", '<svg class="wide" ', 1)
-    return Plot(name, Markup(svg), alt, caption)  # matplotlib escapes its texts
+    return Plot(name, svg, alt, caption)
 
 
 def _owned(name: str, tag: str) -> str:
