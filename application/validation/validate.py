@@ -235,7 +235,7 @@ def contract_verdict(
 ) -> gates.Verdict:
     """Whether a contract that differs from the champion's has a version that says so."""
     if lost:
-        return _not_compared("contract_is_versioned", lost)
+        return _not_compared("contract_is_versioned", f"the champion: {lost}")
     change, old = None, None
     if champion:
         change, old = change_between(_spec_of(champion), _spec_of(package)), _release(champion)
