@@ -20,8 +20,10 @@ _SOURCES = ("domain", "application", "infrastructure", "shared")
 
 
 def collect_provenance(root: Path) -> dict[str, Any]:
-    """Commit of the clone at `root` (with ``-dirty`` where files were changed, or added to the sources), digest of
-    poetry.lock, library versions, Python and time."""
+    """Commit of the clone at `root`, digest of poetry.lock, library versions, Python and time.
+
+    The commit has ``-dirty`` behind it where files were changed, or added to the sources.
+    """
     lock = root / "poetry.lock"
     return {
         "git_commit": _commit(root),

@@ -196,7 +196,8 @@ def interval_coverage(report: RegressionReport, tolerance: float) -> Verdict:
         "tolerance": tolerance,
         "p": chance,
     }
-    near = abs(report.covered - report.coverage) <= tolerance + 1e-9  # 0.9 − 0.85 is more than 0.05
+    # 0.9 − 0.85 is more than 0.05
+    near = abs(report.covered - report.coverage) <= tolerance + 1e-9
     narrow = not fewer and report.mean_width <= _NARROW * np.std(report.actual)
     accepted = bool(near or narrow or chance >= _STRICT_LEVEL)
     return Verdict("interval_coverage", accepted, reason, figures)
@@ -388,8 +389,8 @@ def not_worse_than_champion(
         return Verdict(gate, False, f"worse by more than the margin: {reason}", figures)
     needed = comparison.rows_needed(margin)
     reason = (
-        f"too few rows to tell, about {needed:.0f} would be needed (or a larger validation.margin): "
-        f"{reason}"
+        f"too few rows to tell, about {needed:.0f} would be needed (or a larger "
+        f"validation.margin): {reason}"
     )
     return Verdict(gate, False, reason, figures)
 
