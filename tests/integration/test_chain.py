@@ -219,7 +219,7 @@ def test_a_verdict_is_kept_with_its_report_and_its_card(own: Home) -> None:
     assert own.python(VALIDATE, "--model-path", package).returncode == 0
     refused = own.python(VALIDATE, "--model-path", package, "--threshold", "0.99")
     assert refused.returncode == 3
-    shown = own.receipts / "validation"
+    shown = own.receipts.parent / NAME / "validation"
     assert f"report    file://{shown}/report.html" in refused.stdout
     assert f"card      file://{shown}/card.md" in refused.stdout
     assert "REFUSED" in (shown / "report.html").read_text("utf-8")
