@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -249,9 +249,12 @@ class FakeRegistry:
         self.journal.append(f"promoted {model_name} {package_version}")
         return Promotion(self.find(model_name, version.number), former)
 
+    def alone(self) -> AbstractContextManager[object]:
+        """Tell the journal when it begins, and when it has ended."""
+        return self._alone()
+
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else is here."""
+    def _alone(self) -> Iterator[None]:
         self.journal.append("alone")
         try:
             yield

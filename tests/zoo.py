@@ -720,7 +720,7 @@ class Zoo:
         dataset = (mutant.later or (lambda data: data))(recipe.model.load())
         rival = self._rival(mutant.champion) if mutant.champion else None
         size = package.served.stat().st_size
-        case = Case(package, served, dataset, recipe.config.validation, rival, size)
+        case = Case(package, served, dataset, recipe.config.validation, rival, bytes=size)
         return list(judge(case).verdicts)
 
     def _rival(self, recipe: Recipe) -> Champion:
