@@ -147,6 +147,11 @@ class TrainingConfig(_Strict):
         except (ValueError, RecursionError) as error:  # nested too deeply, or of too many digits
             raise ConfigError(f"{path} is not JSON: {error}") from error
 
+    @classmethod
+    def recorded(cls, provenance: Mapping[str, Any]) -> TrainingConfig:
+        """The configuration that a package was trained with, from its ``provenance.json``."""
+        return cls.model_validate(provenance["config"])
+
     def build_arguments(self, model: CatalogModel) -> dict[str, Any]:
         """The block ``model`` as arguments of the model's `build`.
 
@@ -176,6 +181,11 @@ class TrainingConfig(_Strict):
 def config_path(model: str) -> Path:
     """The configuration of a model of this repository."""
     return Path(__file__).parent / "configs" / f"{model}_config.json"
+
+
+def registered_name(model: str) -> str:
+    """The name of a model of this repository in the registry and in the Bento store."""
+    return TrainingConfig.read(config_path(model)).model_name
 
 
 def _arguments(

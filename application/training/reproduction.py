@@ -15,6 +15,7 @@ AnswersOfBoth = Callable[[], tuple[np.ndarray, np.ndarray]]
 """What the recorded and the rebuilt model answer to all rows, each (n_rows, n_answers)."""
 
 PREDICTIONS = "predictions"
+DIRTY = "-dirty"  # behind a commit: changes were trained that nobody had committed
 _SERVED = ("model.onnx", "model.skops", CHECKPOINT)
 _NATIVE = ("model.joblib",)
 _DATED = ("provenance.json", "metrics.json", "card.md")  # they hold times
@@ -94,7 +95,7 @@ def compare_packages(
 
 
 def _compare_commits(recorded: str, rebuilt: str) -> Finding:
-    if recorded.endswith("-dirty"):
+    if recorded.endswith(DIRTY):
         told = f"{recorded}: uncommitted changes were trained, which nobody has kept"
         return Finding("commit", False, told)
     return _compare_values("commit", recorded, rebuilt)

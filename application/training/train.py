@@ -180,7 +180,7 @@ def train(
 
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
-        parity = _compare(fitted, served)
+        parity, predictions = _compare(fitted, served)
         progress(
             "export",
             f"{served_file.name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native "
@@ -191,7 +191,8 @@ def train(
             "parity_largest_difference": parity.largest_difference,
             "fit_seconds": fitted.seconds,
         }
-        _write_package(draft, fitted, config, served, metrics, provenance)
+        origin = {**provenance, "predictions": predictions}
+        _write_package(draft, fitted, config, served, metrics, origin)
         aside.finish()
         drawn = (draft.folder / "figures").iterdir()
         progress("figures", ", ".join(sorted(path.stem for path in drawn)))
@@ -281,8 +282,8 @@ def _write_served(
     return draft.folder / name
 
 
-def _compare(fitted: Fitted, served: Model) -> Parity:
-    """The served model against the native one on all rows.
+def _compare(fitted: Fitted, served: Model) -> tuple[Parity, str]:
+    """The served model against the native one on all rows, and the digest of what it answers.
 
     Raises:
         ExportError: it was written and loaded, but cannot answer, or not with numbers.
@@ -302,7 +303,8 @@ def _compare(fitted: Fitted, served: Model) -> Parity:
             f"{_name_of(fitted.estimator)} has no number for an answer to {unanswered} of "
             f"{len(rows)} rows"
         )
-    return Parity.of(native, answers, fitted.spec)
+    digest = digest_of(answers, fitted.dataset.row_hashes)
+    return Parity.of(native, answers, fitted.spec), digest
 
 
 def _record(
@@ -371,7 +373,6 @@ def _write_package(
             **provenance,
             "config": config.model_dump(),
             "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
-            "predictions": digest_of(served(dataset.encoded(spec)), dataset.row_hashes),
         },
     )
     parity = metrics["parity_largest_difference"]

@@ -7,13 +7,12 @@ from typing import Any
 
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
-from application.validation.validate import champion_is_lost, contract_verdict, skip
+from application.validation.validate import champion_is_lost, contract_verdict, skip, spec_of
 from domain.errors import PackageError
 from domain.evaluation import gates
 from domain.evaluation.comparison import Comparison
 from domain.evaluation.gates import Verdict
 from domain.evaluation.word_error_rate import WordErrors, compare_errors
-from domain.models.contract import ModelSpec
 
 
 def judge(
@@ -42,7 +41,7 @@ def judge(
         verdict,
     ]
     return Judgement(
-        ModelSpec.from_dict(package.read_json("contract.json")),
+        spec_of(package),
         skip(verdicts, rules.skip),
         champion=champion.version if champion else None,
         comparison=comparison,

@@ -93,7 +93,7 @@ class Champion:
     @cached_property
     def spec(self) -> ModelSpec:
         """Its contract."""
-        return _spec_of(self.package)
+        return spec_of(self.package)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Case:
     @cached_property
     def spec(self) -> ModelSpec:
         """The package's contract."""
-        return _spec_of(self.package)
+        return spec_of(self.package)
 
     @cached_property
     def holdout(self) -> Dataset:
@@ -151,6 +151,18 @@ class Case:
     def answers(self) -> np.ndarray:
         """The served model's answers on the hold-out, shape (n_holdout, n_answers)."""
         return self.served(self.rows)
+
+    @cached_property
+    def answered(self) -> np.ndarray:
+        """The served model's answers to all data, shape (n_rows, n_answers)."""
+        return self.served(self.everything)
+
+    @cached_property
+    def taken(self) -> np.ndarray:
+        """Which rows of the hold-out the champion takes, bool of shape (n_holdout,)."""
+        if self.champion is None:
+            return np.zeros(len(self.holdout), bool)
+        return _takes(self.champion.spec, self.holdout)
 
     def _rows(self, part: str) -> Dataset:
         recorded = np.array(self.package.read_json("holdout.json")[part])
@@ -238,11 +250,12 @@ def contract_verdict(
         return _not_compared("contract_is_versioned", f"the champion: {lost}")
     change, old = None, None
     if champion:
-        change, old = change_between(_spec_of(champion), _spec_of(package)), _release(champion)
+        change, old = change_between(spec_of(champion), spec_of(package)), _release(champion)
     return gates.contract_is_versioned(change, old, _release(package))
 
 
-def _spec_of(package: JudgedPackage) -> ModelSpec:
+def spec_of(package: JudgedPackage) -> ModelSpec:
+    """A package's contract."""
     return ModelSpec.from_dict(package.read_json("contract.json"))
 
 
@@ -254,7 +267,6 @@ def _release(package: JudgedPackage) -> str:
 def _steadiness(case: Case) -> list[gates.Verdict]:
     """Whether answers are answers, stay when asked again, and do not hang on trifles."""
     spec, dataset, noise = case.spec, case.dataset, case.rules.noise
-    answered = case.served(case.everything)
     turned = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]])
     repeats = -(-_NOISY_ROWS // len(case.rows))
     rows = np.tile(case.rows, (repeats, 1))
@@ -262,37 +274,38 @@ def _steadiness(case: Case) -> list[gates.Verdict]:
         spec, np.tile(case.answers, (repeats, 1)), case.served(perturbed(spec, rows, noise, 0))
     )
     return [
-        gates.answers_are_valid(spec, answered),
-        gates.deterministic(answered, case.served(case.everything)),
-        gates.column_order(answered, case.served(turned.encoded(spec))),
+        gates.answers_are_valid(spec, case.answered),
+        gates.deterministic(case.answered, case.served(case.everything)),
+        gates.column_order(case.answered, case.served(turned.encoded(spec))),
         gates.robustness(changed, case.rules.sensitivity, noise),
     ]
 
 
 def _parity(case: Case) -> list[gates.Verdict]:
     """Whether the served model answers as the native one, on data and beside its jumps."""
-    native = answers_of(case.package.load_native(), case.spec)
+    native, spec = answers_of(case.package.load_native(), case.spec), case.spec
+
+    def on_data() -> Parity:
+        return Parity.of(native(case.everything), case.answered, spec)
+
+    def at_edges() -> Parity:
+        edges = edge_rows(native, case.everything, spec, random_state=0)
+        return Parity.of(native(edges), case.served(edges), spec)
+
+    tolerance = case.rules.parity_tolerance
     return [
-        _compared("parity", case, native, lambda: case.everything),
-        _compared(
-            "parity_at_edges",
-            case,
-            native,
-            lambda: edge_rows(native, case.everything, case.spec, random_state=0),
-        ),
+        _compared("parity", on_data, tolerance),
+        _compared("parity_at_edges", at_edges, tolerance),
     ]
 
 
-def _compared(
-    gate: str, case: Case, native: Model, rows: Callable[[], np.ndarray]
-) -> gates.Verdict:
+def _compared(gate: str, measure: Callable[[], Parity], tolerance: float) -> gates.Verdict:
     try:
-        asked = rows()
-        measured = Parity.of(native(asked), case.served(asked), case.spec)
+        measured = measure()
     except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
         told = f"a row that the contract takes is not answered: {reason_of(error)}"
         return gates.Verdict(gate, False, told)
-    return gates.parity(gate, measured, case.rules.parity_tolerance)
+    return gates.parity(gate, measured, tolerance)
 
 
 def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
@@ -313,7 +326,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     learned = np.array(champion.package.read_json("holdout.json")["training"])
     inputs = case.holdout.inputs[list(champion.spec.input_names)]  # there may be others since
     seen = replace(case.holdout, inputs=inputs).row_hashes
-    common = ~np.isin(seen, learned) & _takes(champion.spec, case.holdout)
+    common = ~np.isin(seen, learned) & case.taken
     left_out = int((~common).sum())
     comparison = None
     if common.any():
@@ -389,7 +402,7 @@ def _budgets(case: Case) -> list[gates.Verdict]:
     version = champion.package.version
     if apart := _apart(champion.spec, case.spec):
         return [_not_compared("latency", f"{version}: {apart}"), size]
-    asked = np.flatnonzero(_takes(champion.spec, case.holdout))[:_TIMED_ROWS]
+    asked = np.flatnonzero(case.taken)[:_TIMED_ROWS]
     if len(asked) == 0:
         return [_not_compared("latency", f"{version}: it takes no row of the hold-out"), size]
     others = case.holdout.take(asked).encoded(champion.spec)

@@ -13,7 +13,7 @@ from domain.evaluation.calibration import Calibration
 from domain.evaluation.comparison import Comparison
 from domain.evaluation.contract_change import ContractChange
 from domain.evaluation.leakage import LIMITS, told_by
-from domain.evaluation.metrics import RegressionReport, Report, binomial_tail
+from domain.evaluation.metrics import RegressionReport, Report
 from domain.evaluation.parity import Parity
 from domain.evaluation.slices import SliceReport
 from domain.models.contract import Category, ModelSpec, Number
@@ -146,7 +146,7 @@ def better_than_trivial(
     trivial = actual == np.bincount(learned, minlength=1).argmax()
     right = answers.argmax(axis=1) == actual
     won, lost = int((right & ~trivial).sum()), int((trivial & ~right).sum())
-    chance = binomial_tail(won, won + lost, 0.5)
+    chance = float(binom.sf(won - 1, won + lost, 0.5))
     reason = (
         f"accuracy {right.mean():.3f}, the most frequent class has {trivial.mean():.3f} "
         f"(p = {chance:.2g})"

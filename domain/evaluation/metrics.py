@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, fsum, lgamma, log, log1p
 from typing import Any, ClassVar
 
 import numpy as np
@@ -242,23 +241,6 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
-
-
-def binomial_tail(successes: int, trials: int, probability: float) -> float:
-    """Probability of so many successes or more.
-
-    >>> round(binomial_tail(9, 10, 0.5) * 1024, 9)
-    11.0
-    """
-    logs = [
-        lgamma(trials + 1)
-        - lgamma(k + 1)
-        - lgamma(trials - k + 1)
-        + k * log(probability)
-        + (trials - k) * log1p(-probability)
-        for k in range(successes, trials + 1)
-    ]
-    return min(1.0, fsum(map(exp, logs)))
 
 
 def log_loss(actual: np.ndarray, probabilities: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from scipy.stats import binomtest, norm, t
 
 from domain.errors import ConfigError
 from domain.evaluation.metrics import wilson_interval
-from domain.models.contract import Category, Input, ModelSpec, Number, Tensor, Text, as_word
+from domain.models.contract import Category, Input, ModelSpec, Number, Text, as_word
 
 _FEW = 5  # values of a number that are looked at one by one
 _STEEPEST = 500.0  # tilt at which a mean is as good as the largest value
@@ -87,8 +87,9 @@ def slices_of(
     for name, conditions in declared.items():
         mask = _declared(spec, encoded, name, conditions)
         found.append(Slice(name, mask, declared=True, judged=bool(mask.sum() >= smallest)))
-    watched = [item for item in spec.inputs for _ in range(2 if isinstance(item, Tensor) else 1)]
-    columns = zip(spec.monitored_names, watched, spec.monitored(encoded).T, strict=True)
+    columns = zip(
+        spec.monitored_names, spec.monitored_inputs, spec.monitored(encoded).T, strict=True
+    )
     for name, item, values in columns:
         for label, mask in _automatic(name.replace("_", " "), item, values):
             if smallest <= mask.sum() < len(mask):

@@ -431,6 +431,11 @@ class ModelSpec:
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
     @cached_property
+    def monitored_inputs(self) -> tuple[Input, ...]:
+        """The input of each of `monitored_names`."""
+        return tuple(i for i in self.inputs for _ in range(2 if isinstance(i, Tensor) else 1))
+
+    @cached_property
     def monitored_names(self) -> tuple[str, ...]:
         """What is watched for drift: every input, and mean and spread of a tensor."""
         names: list[str] = []

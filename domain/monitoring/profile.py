@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.models.contract import Category, Input, ModelSpec, Number, Tensor
+from domain.models.contract import Category, Input, ModelSpec, Number
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
     Args:
         encoded: rows as the model gets them, shape (n_rows, width).
     """
-    watched = [item for item in spec.inputs for _ in range(2 if isinstance(item, Tensor) else 1)]
-    columns = zip(spec.monitored_names, watched, spec.monitored(encoded).T, strict=True)
+    columns = zip(
+        spec.monitored_names, spec.monitored_inputs, spec.monitored(encoded).T, strict=True
+    )
     return {name: _profile(item, values).to_dict() for name, item, values in columns}
 
 

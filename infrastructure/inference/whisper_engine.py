@@ -25,7 +25,6 @@ from application.inference.transcriber import (
     replay_golden,
 )
 from domain.errors import ConfigError, InputError, PackageError
-from domain.models.contract import ModelSpec
 from infrastructure.inference.audio import decode
 from infrastructure.packaging.model_package import ModelPackage
 from shared.digests import sha256_of
@@ -137,7 +136,7 @@ def open_package(package: ModelPackage) -> WhisperEngine:
     Raises:
         PackageError: its weights are no checkpoint, or hear something else.
     """
-    spec = ModelSpec.from_dict(package.read_json("contract.json"))
+    spec = package.spec
     engine = WhisperEngine(package.folder / CHECKPOINT, **package.read_json(DECODING))
     ((words,),) = package.read_json("golden.json")["answers"]
     recording = (package.folder / GOLDEN_RECORDING).read_bytes()

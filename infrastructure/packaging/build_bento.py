@@ -31,16 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _build(model: str, settings: Settings, receipt: Path | None) -> None:
-    from application.training.config import TrainingConfig, config_path
+    from application.training.config import registered_name
     from infrastructure.compute.receipts import write_receipt
     from infrastructure.packaging.bento_store import build_bento, stored_package
-    from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 
-    name = TrainingConfig.read(config_path(model)).model_name
+    name = registered_name(model)
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-    version = registry.find(name, CHAMPION)
-    champion = ModelPackage(registry.folder_of(version), recorded=version.package_digest)
+    champion = registry.open_package(registry.find(name, CHAMPION))
     tag = f"{name}:{champion.version}"
     if stored_package(tag).manifest != champion.manifest:
         raise BuildError(f"{tag} in the Bento store is not the champion's package")

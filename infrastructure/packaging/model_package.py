@@ -9,11 +9,15 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domain.errors import PackageError
 from shared.digests import sha256_of
+
+if TYPE_CHECKING:
+    from domain.models.contract import ModelSpec
 
 MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
@@ -123,6 +127,14 @@ class ModelPackage:
     def is_native(self) -> bool:
         """Whether it is served without an ONNX form."""
         return self.served.suffix == ".skops"
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """Its contract."""
+        # pylint: disable-next=import-outside-toplevel  # a serving check must not have NumPy yet
+        from domain.models.contract import ModelSpec
+
+        return ModelSpec.from_dict(self.read_json("contract.json"))
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the package."""

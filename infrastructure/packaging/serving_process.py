@@ -98,17 +98,15 @@ def _serve(service: str, package: Path) -> str:
     module, _, attribute = service.partition(":")
     getattr(import_module(module), attribute)
 
-    from domain.models.contract import ModelSpec
     from infrastructure.packaging.model_package import ModelPackage
 
     copy = ModelPackage(stored, stored=True)
-    spec = ModelSpec.from_dict(copy.read_json("contract.json"))
-    if spec.task != "transcription":
+    if copy.spec.task != "transcription":
         from application.inference.predictor import replay_golden
         from infrastructure.inference.loading import load_served
 
-        replay_golden(spec, load_served(copy.served, spec), copy.read_json("golden.json"))
-    return spec.task
+        replay_golden(copy.spec, load_served(copy.served, copy.spec), copy.read_json("golden.json"))
+    return copy.spec.task
 
 
 def _store(package: Path, folder: Path) -> Path:

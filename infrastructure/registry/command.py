@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from application.registry.history import parse_time
+from application.training.config import registered_name
 from domain.errors import MlopsError, RegistryError
 from shared.console import fail, show_step
 from shared.settings import Settings
@@ -20,6 +22,7 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from application.ports import LedgerEntry, ModelVersion
     from application.registry.collection import Stored
+    from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
 
@@ -79,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _promote(options: argparse.Namespace, settings: Settings) -> None:
     from application.registry.promotion import newest_accepted
 
-    registry, name = _registry(settings), _name_of(options.model)
+    registry, name = _registry(settings), registered_name(options.model)
     if options.version:
         version = registry.find(name, options.version)
     else:
@@ -90,7 +93,7 @@ def _promote(options: argparse.Namespace, settings: Settings) -> None:
 def _rollback(options: argparse.Namespace, settings: Settings) -> None:
     from application.registry.promotion import version_before
 
-    registry, name = _registry(settings), _name_of(options.model)
+    registry, name = _registry(settings), registered_name(options.model)
     if options.version:
         version = registry.find(name, options.version)
     else:
@@ -106,16 +109,16 @@ def _move(
     from application.registry.promotion import differences, promote
     from infrastructure.compute.receipts import write_receipt
     from infrastructure.packaging.bento_store import add_accepted, service_of
-    from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.ledger import FileLedger
 
     registry = _registry(settings)
 
-    def package_of(some: ModelVersion) -> ModelPackage:
-        return ModelPackage(registry.folder_of(some), recorded=some.package_digest)
+    @cache
+    def package() -> ModelPackage:
+        return registry.open_package(version)
 
     def store() -> str:
-        return add_accepted(package_of(version), version.model_name)
+        return add_accepted(package(), version.model_name)
 
     promotion = promote(registry, FileLedger(settings.ledger), version, store, event)
     if options.receipt:
@@ -125,7 +128,7 @@ def _move(
             version=version.package_version,
             registry_version=version.number,
             model_tag=store(),
-            service=service_of(package_of(version)),
+            service=service_of(package()),
         )
     former, now = promotion.former, datetime.now(UTC)
     told = f"version {version.number}, {version.package_version}"
@@ -143,7 +146,7 @@ def _move(
             f"{age_of(now - former.created)} old; make rollback MODEL={options.model} restores it",
         )
         try:
-            changes = differences(package_of(former), package_of(version))
+            changes = differences(registry.open_package(former), package())
         except MlopsError as error:
             show_step("changes", f"are not known: {error}")
         else:
@@ -158,7 +161,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> None:
     from infrastructure.registry.ledger import FileLedger
 
     registry = _registry(settings)
-    names = [_name_of(options.model)] if options.model else registry.model_names()
+    names = [registered_name(options.model)] if options.model else registry.model_names()
     deployed: dict[str, list[str]] = {}
     for environment, release, current in deployed_in(settings.releases_dir):
         if current:
@@ -209,7 +212,7 @@ def _look_back(options: argparse.Namespace, settings: Settings) -> None:
     from infrastructure.registry.ledger import FileLedger
 
     entries = FileLedger(settings.ledger).entries()
-    name = _name_of(options.model) if options.model else None
+    name = registered_name(options.model) if options.model else None
     state = state_at(entries, options.at)
     found = [
         *(("champion", held) for held in state.champions.values()),
@@ -268,13 +271,6 @@ def _registry(settings: Settings) -> MlflowRegistry:
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
     return MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-
-
-def _name_of(model: str) -> str:
-    """The name that a model of this repository is registered under."""
-    from application.training.config import TrainingConfig, config_path
-
-    return TrainingConfig.read(config_path(model)).model_name
 
 
 def _megabytes(items: Sequence[Stored]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from application.ports import ModelVersion, Promotion
 from domain.errors import RegistryError
+from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.registry.lock import held
 from infrastructure.tracking.mlflow_tracker import open_client
 
@@ -34,6 +35,15 @@ class MlflowRegistry:
 
     uri: str
     packages_dir: Path
+
+    def open_package(self, version: ModelVersion) -> ModelPackage:
+        """The package of a version, compared with the digest that is on record.
+
+        Raises:
+            PackageError: a file, or the manifest, differs.
+            RegistryError: it is gone.
+        """
+        return ModelPackage(self.folder_of(version), recorded=version.package_digest)
 
     def package_of(self, model_name: str, alias: str) -> Path:
         """Folder of the package that an alias points to.

@@ -52,9 +52,9 @@ def _end(*_: object) -> NoReturn:
 
 
 def _reproduce(model: str, run: str) -> int:
-    from application.training.reproduction import compare_packages, is_reproduced
+    from application.training.reproduction import DIRTY, compare_packages, is_reproduced
     from infrastructure.packaging.model_package import ModelPackage
-    from infrastructure.reproduction.worktree import DIRTY, commit_of, open_worktree
+    from infrastructure.reproduction.worktree import commit_of, open_worktree
 
     settings = Settings()
     recorded = _find_package(model, run, settings)
@@ -84,27 +84,24 @@ def _reproduce(model: str, run: str) -> int:
 
 def _find_package(model: str, run: str, settings: Settings) -> ModelPackage:
     """The package of a version, compared with the digest that is on record."""
-    from application.training.config import TrainingConfig, config_path
-    from infrastructure.packaging.model_package import ModelPackage
+    from application.training.config import registered_name
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-    name = TrainingConfig.read(config_path(model)).model_name
-    version = registry.find(name, run)
+    version = registry.find(registered_name(model), run)
     if version.package_digest is None:
-        raise PackageError(f"{name} version {version.number} has no digest on record")
-    return ModelPackage(registry.folder_of(version), recorded=version.package_digest)
+        raise PackageError(f"{version.model_name} version {version.number} has no digest on record")
+    return registry.open_package(version)
 
 
 def _answers(recorded: ModelPackage, rebuilt: ModelPackage) -> tuple[np.ndarray, np.ndarray]:
     """What both answer to all rows that the recorded configuration loads in this clone."""
     from application.training.config import TrainingConfig
     from domain.models import catalog
-    from domain.models.contract import ModelSpec
     from infrastructure.inference.loading import load_served
 
-    spec = ModelSpec.from_dict(recorded.read_json("contract.json"))
-    config = TrainingConfig.model_validate(recorded.read_json("provenance.json")["config"])
+    spec = recorded.spec
+    config = TrainingConfig.recorded(recorded.read_json("provenance.json"))
     model = catalog.get(spec.name)
     rows = model.load(**config.load_arguments(model)).encoded(spec)
     first, second = (load_served(package.served, spec)(rows) for package in (recorded, rebuilt))

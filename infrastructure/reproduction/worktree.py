@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from application.ports import Progress
+from application.training.reproduction import DIRTY
 from domain.errors import BuildError
 from shared.digests import sha256_of
 
-DIRTY = "-dirty"
 _PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
 _OF_OTHERS = re.compile("(MAKE|MFLAGS|GIT_)")  # an outer make's or git's variables
 

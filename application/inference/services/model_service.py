@@ -53,7 +53,7 @@ if STORED is None:
         "--arg model_tag=name:version names it"
     )
 PACKAGE = ModelPackage(Path(STORED.path), stored=True)
-SPEC = ModelSpec.from_dict(PACKAGE.read_json("contract.json"))
+SPEC = PACKAGE.spec
 GOLDEN = PACKAGE.read_json("golden.json")
 
 Rows = Annotated[Any, WithJsonSchema(schema.rows_schema(SPEC, GOLDEN["rows"]))]

@@ -20,7 +20,6 @@ from pydantic import BaseModel
 
 from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
 from application.inference.transcriber import Transcriber
-from domain.models.contract import ModelSpec
 from infrastructure.inference.audio import decode
 from infrastructure.inference.whisper_engine import open_package, write_subtitles
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
@@ -57,7 +56,7 @@ class SpeechTranscriber:
     def __init__(self) -> None:
         stored = self.package
         package = ModelPackage(Path(stored.path), stored=True)
-        spec = ModelSpec.from_dict(package.read_json("contract.json"))
+        spec = package.spec
         engine = open_package(package)
         name, number = stored.tag.name, str(stored.tag.version)
         metrics = TranscriptionMetricsCollector(name, number)

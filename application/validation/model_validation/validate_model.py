@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from application.validation.judgement import Judgement
     from application.validation.validate import Champion, CrossValidation
     from domain.evaluation.gates import Verdict
-    from domain.models.contract import ModelSpec
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.ledger import FileLedger
     from infrastructure.registry.mlflow_registry import MlflowRegistry
@@ -80,7 +79,7 @@ def _validate(options: argparse.Namespace) -> None:
     if options.threshold is not None:
         rules = rules.model_copy(update={"threshold": options.threshold})
     with start_serving_check(package.folder, service_of(package)) as serving:
-        ask = _judge_speech if _spec_of(package).task == "transcription" else _judge
+        ask = _judge_speech if package.spec.task == "transcription" else _judge
         champion = _champion_now(registry, version)
         judgement, crossed = ask(package, rules, _Rival.of(champion, registry))
         serves = serving.verdict()
@@ -122,13 +121,10 @@ class _Rival:
     @classmethod
     def of(cls, champion: ModelVersion | None, registry: MlflowRegistry) -> _Rival:
         """Open its package."""
-        from infrastructure.packaging.model_package import ModelPackage
-
         if champion is None:
             return cls()
         try:
-            folder = registry.folder_of(champion)
-            return cls(ModelPackage(folder, recorded=champion.package_digest))
+            return cls(registry.open_package(champion))
         except MlopsError as error:
             return cls(lost=str(error))
 
@@ -141,7 +137,7 @@ class _Rival:
             return None, self.lost
         served = self.package.served
         try:
-            answers = load_served(served, _spec_of(self.package))
+            answers = load_served(served, self.package.spec)
         except PackageError as error:
             return None, str(error)
         return Champion(self.package, answers, served.stat().st_size), ""
@@ -269,13 +265,7 @@ def _champion_now(registry: MlflowRegistry, candidate: ModelVersion) -> ModelVer
 def _config_of(package: ModelPackage) -> TrainingConfig:
     from application.training.config import TrainingConfig
 
-    return TrainingConfig.model_validate(package.read_json("provenance.json")["config"])
-
-
-def _spec_of(package: ModelPackage) -> ModelSpec:
-    from domain.models.contract import ModelSpec
-
-    return ModelSpec.from_dict(package.read_json("contract.json"))
+    return TrainingConfig.recorded(package.read_json("provenance.json"))
 
 
 def _judge(
@@ -289,7 +279,7 @@ def _judge(
     from domain.models import catalog
     from infrastructure.inference.loading import load_served
 
-    spec, config = _spec_of(package), _config_of(package)
+    spec, config = package.spec, _config_of(package)
     model = catalog.get(spec.name)
     try:
         served = load_served(package.served, spec)
@@ -369,7 +359,7 @@ def _show(verdicts: Iterable[Verdict]) -> None:
 
 def _find_package(options: argparse.Namespace, registry: MlflowRegistry) -> Path:
     """The folder that was named, else that of a training's receipt, else the candidate's."""
-    from application.training.config import TrainingConfig, config_path
+    from application.training.config import registered_name
     from infrastructure.registry.mlflow_registry import CANDIDATE
 
     if options.model_path:
@@ -380,8 +370,7 @@ def _find_package(options: argparse.Namespace, registry: MlflowRegistry) -> Path
         except OSError as error:
             raise PackageError(f"no receipt of a training: {error}") from error
         return Path(receipt["package"])
-    name = TrainingConfig.read(config_path(options.model)).model_name
-    return registry.package_of(name, CANDIDATE)
+    return registry.package_of(registered_name(options.model), CANDIDATE)
 
 
 def _show_progress(folds: Iterable[Any]) -> Iterable[Any]:
