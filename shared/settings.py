@@ -49,3 +49,42 @@ class Settings(BaseSettings):
         if uri is None or not uri.startswith(scheme):
             return uri
         return f"{scheme}{ROOT / uri.removeprefix(scheme)}"
+
+
+class ServingSettings(BaseSettings):
+    """How a service answers, by environment variable with the prefix ``SERVING_``.
+
+    Attributes:
+        max_body_bytes: largest body; a larger one is refused with 413.
+        max_lines_bytes: the same for a body of one JSON object a line.
+        max_rows: most rows of one request.
+        deadline_seconds: how long a request may take from its last byte to its answer, else 504.
+        body_seconds: how long a body may take to arrive, else 408.
+        queue: most requests of a worker that wait for their turn; one more is sent away with 503.
+        threads: threads of one call of the model.
+        drain_seconds: how long a service that is told to stop still takes requests.
+        monitoring: whether predictions are counted and logged.
+        api_keys: keys that may ask, as `make api-key` writes them, with spaces between them; where
+            none is set everybody may.
+        open_paths: paths that need no key, with spaces between them.
+        cors_origins: web origins that browsers may ask from, with spaces between them.
+        access_log: whether each request is a line of the log.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SERVING_", env_file=ROOT / ".env", extra="ignore", frozen=True
+    )
+
+    max_body_bytes: int = Field(8 * 2**20, gt=0)
+    max_lines_bytes: int = Field(64 * 2**20, gt=0)
+    max_rows: int = Field(10_000, gt=0)
+    deadline_seconds: float = Field(30.0, gt=0)
+    body_seconds: float = Field(30.0, gt=0)
+    queue: int = Field(64, ge=0)
+    threads: int = Field(1, gt=0)
+    drain_seconds: float = Field(0.5, ge=0)
+    monitoring: bool = True
+    api_keys: str = ""
+    open_paths: str = "/livez /readyz /healthz /metrics"
+    cors_origins: str = ""
+    access_log: bool = False

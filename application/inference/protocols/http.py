@@ -1,0 +1,92 @@
+"""What the protocols share: a request, its reply, and the routes that lead from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+JSON = b"application/json"
+
+
+@dataclass(slots=True)
+class Request:
+    """A request whose body is whole.
+
+    Attributes:
+        request_id: its caller's name for it, or a new one.
+        headers: by lower-case name; where a name comes twice, the last one.
+    """
+
+    request_id: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """In lower case, without parameters; empty where none is told."""
+        told = self.headers.get(b"content-type", b"")
+        return told.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+@dataclass(slots=True)
+class Reply:
+    """What is answered.
+
+    Attributes:
+        body: whole, or in parts that are made while the earlier ones are sent.
+    """
+
+    body: bytes | Iterator[bytes]
+    status: int = 200
+    content_type: bytes = JSON
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class Refusal(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: of HTTP.
+        error_type: reason in the metrics, a word or two.
+        retry_after: seconds after which it may be sent again.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        told: str,
+        error_type: str = "invalid_input",
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(told)
+        self.status = status
+        self.error_type = error_type
+        self.retry_after = retry_after
+
+
+Handler = Callable[[Request], bytes | Reply]
+"""Answers a request: a JSON body with status 200, or a whole reply.
+
+It may raise `Refusal`, `InputError` (422), `UnknownPredictionError` (404), msgspec's
+`ValidationError` (422) and `DecodeError` (400); any other error is a fault of ours (500).
+"""
+
+Refuse = Callable[[int, str, str], Reply]
+"""Status, reason and request identity → the reply that says so in a protocol's own form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one path is answered.
+
+    Attributes:
+        methods: of HTTP; others are answered with 405.
+        max_bytes: largest body; None for the service's own limit.
+        waits: whether it waits for the database, and so leaves the event loop.
+    """
+
+    methods: tuple[str, ...]
+    handle: Handler
+    refuse: Refuse
+    max_bytes: int | None = None
+    waits: bool = False
