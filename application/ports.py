@@ -274,20 +274,61 @@ class LoggedPrediction:
     """One answered row, as the prediction log keeps it.
 
     Attributes:
-        identity: of what the model was given, 16 hex digits.
+        identity: of what the model was given.
         inputs: what is watched for drift, by the contract's `monitored_names`; NaN where missing.
         predicted: number of the class, or the value.
         confidence: probability of the class; None where a value is predicted.
+        latency: seconds that the request took.
     """
 
     request_id: str
     row: int
     at: float
-    identity: str
+    identity: int
     inputs: Sequence[float]
     predicted: float
     confidence: float | None
     latency: float
+
+
+@dataclass(frozen=True)
+class PredictionBatch:
+    """Answered requests in their order, column by column; floats are kept as float32.
+
+    Attributes:
+        request_ids: of each request.
+        rows: how many rows each request has, shape (n_requests,).
+        at: when each was answered, seconds since the epoch, float64 of shape (n_requests,).
+        latency: seconds that each took, shape (n_requests,).
+        identities: of what the model was given, uint64 of shape (n_rows,).
+        inputs: what is watched for drift, shape (n_rows, n_monitored).
+        predicted: number of the class or value, shape (n_rows,).
+        confidence: probability of the class, shape (n_rows,); None where values are predicted.
+    """
+
+    request_ids: Sequence[str]
+    rows: np.ndarray
+    at: np.ndarray
+    latency: np.ndarray
+    identities: np.ndarray
+    inputs: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray | None
+
+    def prediction(self, position: int) -> LoggedPrediction:
+        """One row, by its position among all of the batch."""
+        ends = self.rows.cumsum()
+        request = int(np.searchsorted(ends, position, side="right"))
+        return LoggedPrediction(
+            self.request_ids[request],
+            position - int(ends[request] - self.rows[request]),
+            float(self.at[request]),
+            int(self.identities[position]),
+            self.inputs[position].tolist(),
+            float(self.predicted[position]),
+            None if self.confidence is None else float(self.confidence[position]),
+            float(self.latency[request]),
+        )
 
 
 @dataclass(frozen=True)
@@ -324,13 +365,15 @@ class LiveErrors:
 class PredictionLog(Protocol):
     """What was predicted, and what turned out to be true, shared by all workers."""
 
-    def add(self, predictions: Sequence[LoggedPrediction]) -> None:
+    def add(self, batch: PredictionBatch) -> None:
         """Append predictions."""
 
-    def find(self, request_id: str, row: int) -> LoggedPrediction | None:
-        """A prediction by its identity."""
+    def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
+        """The latest prediction of a request and row, answered since a time."""
 
-    def find_unlabelled(self, identity: str, predicted: float) -> LoggedPrediction | None:
+    def find_unlabelled(
+        self, identity: int, predicted: float, since: float = 0.0
+    ) -> LoggedPrediction | None:
         """The latest prediction of that class or value for those inputs that has no label yet."""
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
@@ -360,12 +403,18 @@ class MetricsSink(Protocol):
     """Counts what a service does."""
 
     def record_predictions(
-        self, classes: Sequence[str], confidences: Sequence[float], latency: float
+        self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
     ) -> None:
-        """Count one answered request: class and confidence of each row, seconds for all."""
+        """Count answered requests.
 
-    def record_values(self, values: Sequence[float], latency: float) -> None:
-        """Count one answered request: the value of each row, seconds for all."""
+        Args:
+            codes: number of the predicted class of each row.
+            confidences: its probability.
+            latencies: seconds of each request.
+        """
+
+    def record_values(self, values: np.ndarray, latencies: np.ndarray) -> None:
+        """Count answered requests: the value of each row, seconds of each request."""
 
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""

@@ -5,6 +5,7 @@ MlopsError
 ├── ContractError      a model's contract contradicts itself
 ├── DataError          the data do not keep the model's contract
 ├── InputError         a request does not keep the model's contract
+│   └── TooManyRowsError  it has more rows than a service takes at once
 ├── UnknownModelError  the catalog has no such model
 ├── MissingExtraError  a model needs a library that is not installed
 ├── PackageError       a model package is incomplete, or differs from its manifest
@@ -35,6 +36,10 @@ class DataError(MlopsError):
 
 class InputError(MlopsError):
     """A request does not keep the model's contract."""
+
+
+class TooManyRowsError(InputError):
+    """A request has more rows than a service takes at once."""
 
 
 class UnknownModelError(MlopsError):

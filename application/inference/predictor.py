@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from application.ports import Model
-from domain.errors import InputError, PackageError
+from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.evaluation.parity import Parity
 from domain.models.contract import ModelSpec
 
@@ -18,7 +18,7 @@ MAX_ROWS = 10_000
 GOLDEN_TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """One answered request.
 
@@ -27,8 +27,6 @@ class Answered:
         at: when it was answered, seconds since the epoch.
         rows: what the model was given, shape (n_rows, width).
         answers: float32 array of shape (n_rows, n_answers), by the contract's `answer_names`.
-        predicted: array of shape (n_rows,), the most probable class of each row, or its value.
-        confidence: array of shape (n_rows,), the probability of that class; None for values.
         latency: seconds from the rows to the answer.
     """
 
@@ -36,8 +34,6 @@ class Answered:
     at: float
     rows: np.ndarray
     answers: np.ndarray
-    predicted: np.ndarray
-    confidence: np.ndarray | None
     latency: float
 
 
@@ -46,6 +42,13 @@ class Accounts(Protocol):
 
     def account(self, answered: Answered) -> None:
         """Take note of one answered request."""
+
+
+class Unaccounted:  # pylint: disable=too-few-public-methods
+    """Takes no note, where monitoring is switched off."""
+
+    def account(self, answered: Answered) -> None:
+        """Nothing."""
 
 
 class Predictor:
@@ -65,7 +68,6 @@ class Predictor:
         self._model = model
         self._accounts = accounts
         self._max_rows = max_rows
-        self._classifies = bool(spec.classes)
 
     def predict(self, request_id: str, rows: Sequence[Sequence[Any]]) -> Answered:
         """Answer one request with one call of the model.
@@ -74,26 +76,42 @@ class Predictor:
             rows: n_rows sequences of one value for each input, in the contract's order.
 
         Raises:
-            InputError: the rows break the contract, or there are too many.
+            InputError: the rows break the contract.
+            TooManyRowsError: there are too many.
         """
         start = time.perf_counter()
-        if len(rows) > self._max_rows:
-            raise InputError(f"{len(rows)} rows are too many: send at most {self._max_rows}")
-        encoded = self.spec.encode_rows(rows)
-        answers = self._model(encoded)
-        predicted, confidence = answers[:, 0], None
-        if self._classifies:
-            predicted = answers.argmax(axis=1)
-            confidence = answers[np.arange(len(predicted)), predicted]
-        answered = Answered(
-            request_id,
-            time.time(),
-            encoded,
-            answers,
-            predicted,
-            confidence,
-            time.perf_counter() - start,
+        self._check_number(len(rows))
+        return self._answer(request_id, self.spec.encode_rows(rows), start)
+
+    def predict_columns(self, request_id: str, columns: Mapping[str, Any]) -> Answered:
+        """Answer one request that has its values by input.
+
+        Args:
+            columns: n_rows values for each input, by name; those of a tensor may be an array of
+                shape (n_rows, …tensor).
+
+        Raises:
+            InputError: the values break the contract, or there are none.
+            TooManyRowsError: there are too many.
+        """
+        start = time.perf_counter()
+        longest = max(
+            (len(columns[name]) for name in self.spec.input_names if name in columns), default=0
         )
+        self._check_number(longest)
+        encoded = self.spec.encode(columns)
+        if not len(encoded):
+            raise InputError("there are no rows: send at least one")
+        return self._answer(request_id, encoded, start)
+
+    def _check_number(self, rows: int) -> None:
+        if rows > self._max_rows:
+            raise TooManyRowsError(f"{rows} rows are too many: send at most {self._max_rows}")
+
+    def _answer(self, request_id: str, encoded: np.ndarray, start: float) -> Answered:
+        answers = self._model(encoded)
+        now = time.perf_counter()
+        answered = Answered(request_id, time.time(), encoded, answers, now - start)
         self._accounts.account(answered)
         return answered
 

@@ -19,6 +19,7 @@ from domain.models.contract import ModelSpec, as_word
 
 QUALITY_HOURS = 24
 PATIENCE_SECONDS = 1.0
+NEW_SECONDS = 60.0  # what was answered before is in the log, or never will be
 Found = TypeVar("Found")
 
 
@@ -58,7 +59,9 @@ class Feedback:
             UnknownPredictionError: there is no such prediction.
         """
         truth = self._number("actual", actual)
-        prediction = _wait_for(lambda: self._log.find(request_id, row), PATIENCE_SECONDS)
+        prediction = _wait_for(
+            lambda since: self._log.find(request_id, row, since), PATIENCE_SECONDS
+        )
         if prediction is None:
             raise UnknownPredictionError(f"no prediction {request_id!r}, row {row}, in the log")
         return self._record(prediction, truth, joined=True)
@@ -83,8 +86,10 @@ class Feedback:
         """
         answer, truth = self._number("predicted", predicted), self._number("actual", actual)
         encoded = self._spec.encode_rows([inputs])
-        (identity,) = identities(encoded)
-        found = _wait_for(lambda: self._log.find_unlabelled(identity, answer), PATIENCE_SECONDS / 5)
+        identity = int(identities(encoded)[0])
+        found = _wait_for(
+            lambda since: self._log.find_unlabelled(identity, answer, since), PATIENCE_SECONDS / 5
+        )
         prediction = found or LoggedPrediction(
             f"feedback-{uuid.uuid4().hex}",
             0,
@@ -164,9 +169,15 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _wait_for(find: Callable[[], Found | None], seconds: float) -> Found | None:
-    """What is found, asked again for a while: another worker may be about to log it."""
+def _wait_for(find: Callable[[float], Found | None], seconds: float) -> Found | None:
+    """What is found, asked again for a while: another worker may be about to log it.
+
+    Args:
+        find: told since when what it looks for was answered.
+    """
+    found, recent = find(0.0), time.time() - NEW_SECONDS
     deadline = time.monotonic() + seconds
-    while (found := find()) is None and time.monotonic() < deadline:
+    while found is None and time.monotonic() < deadline:
         time.sleep(0.02)
+        found = find(recent)
     return found

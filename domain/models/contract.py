@@ -11,7 +11,7 @@ Training, batches and requests are all encoded by `ModelSpec.encode`, so they ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -285,7 +285,10 @@ Output = Classes | Quantity | Transcript
 _INPUTS = {cls.kind: cls for cls in (Number, Category, Tensor, Text, Audio)}
 _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
+_FEW = 64  # numbers that are checked one by one
+_PLAIN = frozenset((float, int))
 _LARGEST = 3e38  # float32 holds a little more
+_BLOCK = 256  # rows that are searched for refused ones at once
 
 
 @dataclass(frozen=True)
@@ -403,6 +406,21 @@ class ModelSpec:
         parts = [item.encode(values[item.name]) for item in self.inputs]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
+    def reasons(self, columns: Mapping[str, Any]) -> dict[int, str]:
+        """Why rows are none that `encode` takes; those that it takes are not there.
+
+        Args:
+            columns: as `encode` takes them, of one length.
+
+        Returns:
+            What is wrong with every input of a row, by the row's position from 0.
+        """
+        found: dict[int, list[str]] = {}
+        for item in self.inputs:
+            for row, reason in _refused(item, _column(columns[item.name])):
+                found.setdefault(row, []).append(reason)
+        return {row: "; ".join(found[row]) for row in sorted(found)}
+
     def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
         """Rows of values, as requests have them, as the model takes them.
 
@@ -418,6 +436,8 @@ class ModelSpec:
         if len(rows) == 0:
             raise InputError("there are no rows: send at least one")
         expected = len(self.inputs)
+        if self.is_numeric and len(rows) * expected <= _FEW and self._are_right(rows):
+            return np.array(rows, dtype=np.float32)
         for index, row in enumerate(rows):
             if len(row) != expected:
                 raise InputError(
@@ -429,6 +449,20 @@ class ModelSpec:
                 return _check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
         parts = [item.encode(column) for item, column in zip(self.inputs, zip(*rows))]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def _are_right(self, rows: Sequence[Sequence[Any]]) -> bool:
+        """Whether rows of numbers surely keep the contract; of a few, sooner told than by NumPy."""
+        for row in rows:
+            if len(row) != len(self._ranges):
+                return False
+            for value, (low, high) in zip(row, self._ranges):
+                if type(value) not in _PLAIN or not low <= value <= high:
+                    return False
+        return True
+
+    @cached_property
+    def _ranges(self) -> list[tuple[float, float]]:
+        return [(i.minimum, i.maximum) for i in self.inputs if isinstance(i, Number)]
 
     @cached_property
     def monitored_inputs(self) -> tuple[Input, ...]:
@@ -494,6 +528,24 @@ def as_word(value: Any) -> str:
     return str(value)
 
 
+def _refused(item: Input, values: Sequence[Any] | np.ndarray) -> Iterator[tuple[int, str]]:
+    """Every row that an input does not take, with its reason.
+
+    The rows after a refused one are encoded again, but of its block only: a block is small, so that
+    this costs little where all rows are refused, and large enough to find none in little time.
+    """
+    for block in range(0, len(values), _BLOCK):
+        start, end = block, min(block + _BLOCK, len(values))
+        while start < end:
+            try:
+                item.encode(values[start:end])
+                break
+            except InputError as error:  # an input's reason begins with its row
+                row, _, reason = str(error).removeprefix("row ").partition(", ")
+                start += int(row) + 1
+                yield start - 1, reason
+
+
 def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(cls)}
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
@@ -501,8 +553,10 @@ def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:
 
 def _check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
     """float32 of the same shape, (n_rows, len(inputs)), where every value keeps its contract."""
-    low = np.array([item.minimum for item in inputs])
-    high = np.array([item.maximum for item in inputs])
+    # a float32 is compared with the range as float32 has it
+    kind = np.float32 if values.dtype == np.float32 else np.float64
+    low = np.array([item.minimum for item in inputs], kind)
+    high = np.array([item.maximum for item in inputs], kind)
     bad = ~((values >= low) & (values <= high))  # NaN compares false, so it is bad too
     if bad.any():
         nullable = np.array([item.nullable for item in inputs])
@@ -522,9 +576,9 @@ def _check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
 
 
 def _floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """float64 of shape (n_rows,); None is NaN, and what float64 cannot hold is infinite."""
+    """float64, or float32 where they are, of shape (n_rows,); None is NaN, and what float64 cannot hold is infinite."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-        return values.astype(np.float64)
+        return values if values.dtype == np.float32 else values.astype(np.float64)
     with suppress(OverflowError):
         if _are_plain(values):
             return np.asarray(values, dtype=np.float64)
@@ -543,7 +597,7 @@ def _floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 def _are_plain(values: Iterable[Any]) -> bool:
     """Whether they are Python's own numbers, or None: no words or booleans that NumPy converts."""
-    return set(map(type, values)) <= {int, float, type(None)}
+    return set(map(type, values)) <= {*_PLAIN, type(None)}
 
 
 def _column(values: Any) -> Sequence[Any] | np.ndarray:

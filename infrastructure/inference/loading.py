@@ -10,6 +10,10 @@ from infrastructure.inference.native import load_native
 from infrastructure.inference.onnx_runtime import load_onnx
 
 
-def load_served(path: Path, spec: ModelSpec) -> Model:
-    """A model from ``model.onnx`` or ``model.skops``."""
-    return load_onnx(path, spec) if path.suffix == ".onnx" else load_native(path, spec)
+def load_served(path: Path, spec: ModelSpec, threads: int = 1) -> Model:
+    """A model from ``model.onnx`` or ``model.skops``.
+
+    Args:
+        threads: of one call of an ONNX model.
+    """
+    return load_onnx(path, spec, threads) if path.suffix == ".onnx" else load_native(path, spec)

@@ -3,39 +3,54 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from application.ports import LabelledPrediction, LiveErrors, LoggedPrediction, Traffic
+from application.inference.protocols.request_id import time_of
+from application.ports import (
+    LabelledPrediction,
+    LiveErrors,
+    LoggedPrediction,
+    PredictionBatch,
+    Traffic,
+)
 
 RETENTION_DAYS = 90
 
+_LONGEST_REQUEST = 3600.0  # seconds from a request's identity to its answer
+_BATCHES_AT_ONCE = 50
 _VALUE_TOLERANCE = 1e-5  # callers may round what they were answered
 
 # Tables of an older layout have other names: they are left as they are, and not read.
 _metadata = sa.MetaData()
-_predictions = sa.Table(
-    "predicted_rows",
+# A batch is one row, since a database takes far longer for a thousand rows than for a thousand
+# numbers in one; a request is found by its identity between line breaks, a row by its position.
+_batches = sa.Table(
+    "prediction_batches",
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("model", sa.String(200), nullable=False),
-    sa.Column("request_id", sa.String(200), nullable=False),
-    sa.Column("row", sa.Integer, nullable=False),
-    sa.Column("at", sa.Double, nullable=False),
-    sa.Column("identity", sa.String(16), nullable=False),
-    sa.Column("inputs", sa.Text, nullable=False),
-    sa.Column("predicted", sa.Double, nullable=False),
-    sa.Column("confidence", sa.Double),
-    sa.Column("latency", sa.Double, nullable=False),
-    sa.Index("predicted_rows_by_request", "model", "request_id", "row"),
-    sa.Index("predicted_rows_by_identity", "model", "identity"),
-    sa.Index("predicted_rows_by_time", "model", "at"),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("request_ids", sa.Text, nullable=False),
+    sa.Column("rows", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.LargeBinary, nullable=False),
+    sa.Column("latency", sa.LargeBinary, nullable=False),
+    sa.Column("identities", sa.LargeBinary, nullable=False),
+    sa.Column("inputs", sa.LargeBinary, nullable=False),
+    sa.Column("predicted", sa.LargeBinary, nullable=False),
+    sa.Column("confidence", sa.LargeBinary),
+    sa.Index("prediction_batches_by_time", "model", "until"),
 )
+_TYPES = {
+    **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
+    **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
+}
 _labels = sa.Table(
     "labelled_rows",
     _metadata,
@@ -64,52 +79,63 @@ class SqlPredictionLog:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
         self._model = model
         with self._engine.begin() as connection:
-            for table in (_predictions, _labels):
+            for table, time_of in ((_batches, _batches.c.until), (_labels, _labels.c.at)):
                 connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
                     connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
                 connection.execute(
-                    table.delete().where(table.c.at < time.time() - retention_days * 86400)
+                    table.delete().where(time_of < time.time() - retention_days * 86400)
                 )
 
-    def add(self, predictions: Sequence[LoggedPrediction]) -> None:
+    def add(self, batch: PredictionBatch) -> None:
         """Append predictions in one transaction."""
-        if not predictions:
-            return
-        rows = [
-            {
-                "model": self._model,
-                "request_id": entry.request_id,
-                "row": entry.row,
-                "at": entry.at,
-                "identity": entry.identity,
-                "inputs": msgspec.json.encode(list(entry.inputs)).decode(),  # NaN becomes null
-                "predicted": entry.predicted,
-                "confidence": entry.confidence,
-                "latency": entry.latency,
-            }
-            for entry in predictions
-        ]
+        columns = {
+            name: np.ascontiguousarray(values, kind).tobytes()
+            for name, kind in _TYPES.items()
+            if (values := getattr(batch, name)) is not None
+        }
+        ids = "\n".join(["", *batch.request_ids, ""])
+        since, until = float(batch.at.min()), float(batch.at.max())
         with self._engine.begin() as connection:
-            connection.execute(_predictions.insert(), rows)
+            connection.execute(
+                _batches.insert().values(
+                    model=self._model, since=since, until=until, request_ids=ids, **columns
+                )
+            )
 
-    def find(self, request_id: str, row: int) -> LoggedPrediction | None:
-        """A prediction by its identity."""
-        return self._latest(_predictions.c.request_id == request_id, _predictions.c.row == row)
+    def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
+        """The latest prediction of a request and row, answered since a time.
 
-    def find_unlabelled(self, identity: str, predicted: float) -> LoggedPrediction | None:
+        Identities that begin with their time, as those that services give do, are found fast in a
+        large log; for others it is read from its end.
+        """
+        made = time_of(request_id)
+        held = _batches.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)
+        soon = _batches.c.since <= (made or 0) + _LONGEST_REQUEST
+        for conditions in ([held, soon, _batches.c.until >= made], [held]) if made else ([held],):
+            for batch in self._batches(since, *conditions, latest_first=True):
+                ends = batch.rows.cumsum()
+                for number in reversed(range(len(ends))):
+                    # SQL compares without regard to case
+                    if batch.request_ids[number] == request_id and 0 <= row < batch.rows[number]:
+                        return batch.prediction(int(ends[number] - batch.rows[number]) + row)
+        return None
+
+    def find_unlabelled(
+        self, identity: int, predicted: float, since: float = 0.0
+    ) -> LoggedPrediction | None:
         """The latest prediction of that class or value for those inputs that has no label yet."""
         margin = _VALUE_TOLERANCE * max(1.0, abs(predicted))
-        labelled = sa.exists().where(
-            _labels.c.model == _predictions.c.model,
-            _labels.c.request_id == _predictions.c.request_id,
-            _labels.c.row == _predictions.c.row,
-        )
-        return self._latest(
-            _predictions.c.identity == identity,
-            _predictions.c.predicted.between(predicted - margin, predicted + margin),
-            ~labelled,
-        )
+        for batch in self._batches(since, latest_first=True):
+            near = np.abs(batch.predicted - predicted) <= margin
+            positions = np.flatnonzero((batch.identities == np.uint64(identity)) & near)
+            if len(positions):
+                found = [batch.prediction(position) for position in positions[::-1]]
+                labelled = self._labelled({prediction.request_id for prediction in found})
+                for prediction in found:
+                    if (prediction.request_id, prediction.row) not in labelled:
+                        return prediction
+        return None
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
         """Keep the truth of a prediction; a second label replaces the first."""
@@ -132,26 +158,47 @@ class SqlPredictionLog:
 
     def traffic(self, since: float) -> Traffic:
         """Totals since a time."""
-        columns = _predictions.c
-        query = sa.select(
-            sa.func.count(),  # pylint: disable=not-callable
-            sa.func.avg(columns.confidence),
-            sa.func.avg(columns.latency),
-            sa.func.avg(columns.predicted),
-            sa.func.min(columns.predicted),
-            sa.func.max(columns.predicted),
-        ).where(columns.model == self._model, columns.at >= since)
-        with self._engine.connect() as connection:
-            return Traffic(*connection.execute(query).one())
+        count, latency, predicted = 0, 0.0, 0.0
+        smallest, largest = float("inf"), -float("inf")
+        confidence = None
+        for batch, fresh in self._since(since):
+            values = batch.predicted[fresh]
+            count += len(values)
+            latency += float(np.repeat(batch.latency, batch.rows)[fresh].sum(dtype=np.float64))
+            predicted += float(values.sum(dtype=np.float64))
+            smallest, largest = min(smallest, values.min()), max(largest, values.max())
+            if batch.confidence is not None:
+                total = float(batch.confidence[fresh].sum(dtype=np.float64))
+                confidence = total + (confidence or 0.0)
+        if not count:
+            return Traffic(0, None, None, None, None, None)
+        return Traffic(
+            count,
+            None if confidence is None else confidence / count,
+            latency / count,
+            predicted / count,
+            float(smallest),
+            float(largest),
+        )
 
     def by_class(self, since: float) -> Mapping[int, int]:
         """How often each class was predicted since a time."""
-        found = self._count(_predictions, since, _predictions.c.predicted)
-        return {int(predicted): count for predicted, count in found}
+        counts: Counter[int] = Counter()
+        for batch, fresh in self._since(since):
+            codes, times = np.unique(batch.predicted[fresh], return_counts=True)
+            counts.update(dict(zip(codes.astype(int).tolist(), times.tolist())))
+        return counts
 
     def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
         """How often each pair of classes (predicted, actual) was labelled since a time."""
-        found = self._count(_labels, since, _labels.c.predicted, _labels.c.actual)
+        by = (_labels.c.predicted, _labels.c.actual)
+        query = (
+            sa.select(*by, sa.func.count())  # pylint: disable=not-callable
+            .where(_labels.c.model == self._model, _labels.c.at >= since)
+            .group_by(*by)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query).all()
         return {(int(predicted), int(actual)): count for predicted, actual, count in found}
 
     def errors(self, since: float) -> LiveErrors | None:
@@ -175,58 +222,65 @@ class SqlPredictionLog:
         Returns:
             float64 arrays of shape (n, n_monitored) and (n,), n being at most `rows`.
         """
-        query = (
-            sa.select(_predictions.c.inputs, _predictions.c.predicted)
-            .where(_predictions.c.model == self._model)
-            .order_by(_predictions.c.id.desc())
-            .limit(rows)
+        inputs: list[np.ndarray] = []
+        predicted: list[np.ndarray] = []
+        found = 0
+        for batch in self._batches(0.0, latest_first=True):
+            if inputs and batch.inputs.shape[1] != inputs[0].shape[1]:
+                continue
+            inputs.append(batch.inputs[::-1])
+            predicted.append(batch.predicted[::-1])
+            found += len(batch.predicted)
+            if found >= rows:
+                break
+        if not found:
+            return np.empty((0, 0)), np.empty(0)
+        return (
+            np.concatenate(inputs)[:rows].astype(np.float64),
+            np.concatenate(predicted)[:rows].astype(np.float64),
         )
-        with self._engine.connect() as connection:
-            found = [(_decode(inputs), value) for inputs, value in connection.execute(query)]
-        kept = [(inputs, value) for inputs, value in found if len(inputs) == len(found[0][0])]
-        inputs = np.array([inputs for inputs, _ in kept], np.float64)
-        return inputs, np.array([value for _, value in kept], np.float64)
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
-    def _count(self, table: sa.Table, since: float, *by: sa.ColumnElement[float]) -> Sequence[Any]:
-        """Values of the columns `by` and how many rows since a time have them."""
+    def _since(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
+        """Batches with rows since a time, and which of their rows those are."""
+        for batch in self._batches(since):
+            fresh = np.repeat(batch.at >= since, batch.rows)
+            yield batch, fresh
+
+    def _batches(
+        self, since: float, *conditions: sa.ColumnElement[bool], latest_first: bool = False
+    ) -> Iterator[PredictionBatch]:
+        """Batches whose last request was answered since a time."""
         query = (
-            sa.select(*by, sa.func.count())  # pylint: disable=not-callable
-            .where(table.c.model == self._model, table.c.at >= since)
-            .group_by(*by)
+            sa.select(_batches)
+            .where(_batches.c.model == self._model, _batches.c.until >= since, *conditions)
+            .order_by(_batches.c.id.desc() if latest_first else _batches.c.id)
+            .execution_options(yield_per=_BATCHES_AT_ONCE)
         )
         with self._engine.connect() as connection:
-            return connection.execute(query).all()
+            for found in connection.execute(query):
+                yield _decode(found)
 
-    def _latest(self, *conditions: sa.ColumnElement[bool]) -> LoggedPrediction | None:
-        query = (
-            sa.select(_predictions)
-            .where(_predictions.c.model == self._model, *conditions)
-            .order_by(_predictions.c.id.desc())
-            .limit(1)
+    def _labelled(self, request_ids: Collection[str]) -> set[tuple[str, int]]:
+        """Which rows of some requests have a label."""
+        query = sa.select(_labels.c.request_id, _labels.c.row).where(
+            _labels.c.model == self._model, _labels.c.request_id.in_(request_ids)
         )
         with self._engine.connect() as connection:
-            found = connection.execute(query).mappings().first()
-        if found is None:
-            return None
-        return LoggedPrediction(
-            found["request_id"],
-            found["row"],
-            found["at"],
-            found["identity"],
-            _decode(found["inputs"]),
-            found["predicted"],
-            found["confidence"],
-            found["latency"],
-        )
+            return {(request_id, row) for request_id, row in connection.execute(query)}
 
 
-def _decode(inputs: str) -> list[float]:
-    values: list[float | None] = msgspec.json.decode(inputs)
-    return [float("nan") if value is None else value for value in values]
+def _decode(record: sa.Row[Any]) -> PredictionBatch:
+    stored = record._mapping  # pylint: disable=protected-access  # SQLAlchemy's public name of it
+    columns: dict[str, Any] = {
+        name: None if stored[name] is None else np.frombuffer(stored[name], kind)
+        for name, kind in _TYPES.items()
+    }
+    columns["inputs"] = columns["inputs"].reshape(len(columns["predicted"]), -1)
+    return PredictionBatch(stored["request_ids"].split("\n")[1:-1], **columns)
 
 
 def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _: object) -> None:

@@ -83,6 +83,7 @@ class Route:
         methods: of HTTP; others are answered with 405.
         max_bytes: largest body; None for the service's own limit.
         waits: whether it waits for the database, and so leaves the event loop.
+        slow: whether even one row takes so long that it leaves the event loop.
     """
 
     methods: tuple[str, ...]
@@ -90,3 +91,4 @@ class Route:
     refuse: Refuse
     max_bytes: int | None = None
     waits: bool = False
+    slow: bool = False

@@ -1,4 +1,4 @@
-"""The JSON endpoints of a model, as an ASGI middleware: what it does not know it passes on.
+"""The tutorial's JSON endpoints of a model.
 
 | endpoint | request |
 |---|---|
@@ -9,20 +9,19 @@
 | POST /get_metrics_summary | ``{"hours": 1}`` |
 | POST /feedback | ``{"request_id", "row", "actual_class"}``, or the inputs with
 ``predicted_class`` and ``actual_class``; of a quantity, ``predicted`` and ``actual`` |
+| GET /docs.json | the OpenAPI document, with how the endpoints refuse a request |
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
-from application.inference.protocols.request_id import request_id_of
+from application.inference.protocols.answers import Presenter
+from application.inference.protocols.http import Reply, Request, Route
 from application.inference.protocols.schema import (
     Schema,
     takes_feedback_by_inputs,
@@ -34,33 +33,18 @@ from application.monitoring.accounting import Accountant
 from application.monitoring.feedback import Feedback, Recorded
 from application.monitoring.summary import summarise
 from application.ports import MetricsSink, PredictionLog
-from domain.errors import InputError, UnknownPredictionError
+from domain.errors import InputError
 from domain.models.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 
-logger = logging.getLogger(__name__)
-
-MAX_BODY_BYTES = 8 * 1024 * 1024
 _REFUSALS = {
     400: "the body is no JSON",
-    413: f"the body is larger than {MAX_BODY_BYTES} bytes",
+    413: "the body is too large, or has too many rows",
+    415: "the body is of a kind that is not taken",
     422: "the request breaks the contract; the error says where",
     500: "an unexpected fault",
+    503: "too many requests wait, or the model is not ready; Retry-After says when to come again",
+    504: "the answer took too long",
 }
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Handler = Callable[["ModelApi", bytes, str], Any]
-
-
-class _TooLarge(Exception):
-    """The body is larger than `MAX_BODY_BYTES`."""
-
-
-class _Disconnected(Exception):
-    """The caller has gone before its body was whole."""
 
 
 class SummaryRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -135,11 +119,12 @@ def _depth(value: Any) -> int:
     return depth
 
 
-class ModelApi:
-    """Turns request bodies into answers; knows nothing of HTTP but the bodies.
+class RestApi:
+    """Turns request bodies into answers.
 
     Args:
         name, version: the model, as answers and the health check show it.
+        document: gives the OpenAPI document that ``/docs.json`` completes.
     """
 
     def __init__(
@@ -150,25 +135,54 @@ class ModelApi:
         accountant: Accountant,
         log: PredictionLog,
         metrics: MetricsSink,
+        document: Callable[[], Schema],
     ) -> None:
         spec = predictor.spec
-        self.identity = {"model_name": name, "version": version}
-        self.metrics = metrics
+        self._identity = {"model_name": name, "version": version}
         self._predictor = predictor
         self._accountant = accountant
         self._log = log
         self._spec = spec
+        self._document = document
         self._feedback = Feedback(spec, log, metrics)
         self._decode = _Decoders(spec)
+        self._present = Presenter(spec)
+        self._encode = msgspec.json.Encoder().encode
         first = spec.inputs[0]
         self._flat = len(first.shape) if isinstance(first, Tensor) else 0  # depth of a flat row
         self._interval: dict[str, Any] = {}
         if isinstance(spec.output, Quantity):
             self._interval = {"coverage": spec.output.coverage, "unit": spec.output.unit}
 
-    def predict(self, body: bytes, request_id: str) -> Any:
+    def routes(self) -> dict[str, Route]:
+        """How each path is answered."""
+        both, post = ("GET", "POST"), ("POST",)
+        routes = {
+            "/predict": Route(post, self.predict, self.refuse),
+            "/predict_json": Route(post, self.predict_json, self.refuse),
+            "/health_check": Route(both, self.health_check, self.refuse),
+            "/get_metrics_summary": Route(post, self.get_metrics_summary, self.refuse, waits=True),
+            "/feedback": Route(post, self.feedback, self.refuse, waits=True),
+        }
+        if self._spec.classes:
+            routes["/classify"] = routes["/predict"]
+            routes["/classify_json"] = routes["/predict_json"]
+        refusals = dict.fromkeys(routes, _REFUSALS)
+        refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
+
+        def describe(_request: Request) -> bytes:
+            return self._encode(with_refusals(self._document(), refusals))
+
+        return routes | {"/docs.json": Route(("GET",), describe, self.refuse)}
+
+    @staticmethod
+    def refuse(status: int, told: str, request_id: str) -> Reply:
+        """``{"error": …, "request_id": …}``."""
+        return Reply(msgspec.json.encode({"error": told, "request_id": request_id}), status)
+
+    def predict(self, request: Request) -> bytes:
         """Answer ``[[…], …]`` or one flat row."""
-        rows = self._decode.rows.decode(body)
+        rows = self._decode.rows.decode(request.body)
         value = "number" if self._spec.is_numeric else "value"
         if rows and _depth(rows[0]) <= self._flat:
             rows = [rows]
@@ -178,38 +192,43 @@ class ModelApi:
         for index, row in enumerate(rows):
             if not isinstance(row, list):
                 raise InputError(f"row {index} is a {value}, expected a list of {value}s")
-        return self._answer(self._predictor.predict(request_id, rows))
+        return self._answer(self._predictor.predict(request.request_id, rows))
 
-    def predict_json(self, body: bytes, request_id: str) -> Any:
+    def predict_json(self, request: Request) -> bytes:
         """Answer one object, or the objects under ``instances``."""
+        body = request.body
         if takes_instances(self._spec) and "instances" in self._decode.keys.decode(body):
             objects = self._decode.instances.decode(body).instances
         else:
             objects = [self._decode.row.decode(body)]
         rows = [msgspec.structs.astuple(item) for item in objects]
-        return self._answer(self._predictor.predict(request_id, rows))
+        return self._answer(self._predictor.predict(request.request_id, rows))
 
-    def health_check(self, _body: bytes, _request_id: str) -> Any:
+    def health_check(self, _request: Request) -> bytes:
         """Say who is here; a service that has not answered its golden requests is not reached."""
         classes = {"classes": self._spec.classes} if self._spec.classes else {}
-        return {
-            "status": "healthy",
-            **self.identity,
-            "task": self._spec.task,
-            **classes,
-            "metrics_endpoint": "/metrics",
-        }
+        return self._encode(
+            {
+                "status": "healthy",
+                **self._identity,
+                "task": self._spec.task,
+                **classes,
+                "metrics_endpoint": "/metrics",
+            }
+        )
 
-    def get_metrics_summary(self, body: bytes, _request_id: str) -> Any:
+    def get_metrics_summary(self, request: Request) -> bytes:
         """Totals of the last hours."""
-        hours = self._decode.summary.decode(body or b"{}").hours
+        hours = self._decode.summary.decode(request.body or b"{}").hours
         if not 0 < hours <= 24 * 366:
             raise InputError(f"hours: {hours:g} is not between 0 and {24 * 366}")
         self._accountant.flush()
-        return {"status": "success", "metrics": summarise(self._log, self._spec, hours)}
+        metrics = summarise(self._log, self._spec, hours)
+        return self._encode({"status": "success", "metrics": metrics})
 
-    def feedback(self, body: bytes, _request_id: str) -> Any:
+    def feedback(self, request: Request) -> bytes:
         """Record what a prediction should have been."""
+        body = request.body
         self._accountant.flush()
         decode = self._decode
         by_inputs = decode.inputs_feedback is not decode.prediction_feedback
@@ -225,12 +244,12 @@ class ModelApi:
             self._feedback.for_prediction(given.request_id, given.row, given.actual)
         )
 
-    def _recorded(self, recorded: Recorded) -> dict[str, Any]:
+    def _recorded(self, recorded: Recorded) -> bytes:
         predicted, actual = truth_names(self._spec)
         right: dict[str, Any] = {"correct": recorded.predicted == recorded.actual}
         if not self._spec.classes:
             right = {"absolute_error": abs(float(recorded.predicted) - float(recorded.actual))}
-        return {
+        answer = {
             "status": "feedback_recorded",
             "request_id": recorded.request_id,
             "row": recorded.row,
@@ -239,145 +258,14 @@ class ModelApi:
             **right,
             "joined": recorded.joined,
         }
+        return self._encode(answer)
 
-    def _answer(self, answered: Answered) -> dict[str, Any]:
-        shown = self._values if answered.confidence is None else self._classes
-        return {
-            "predictions": shown(answered),
-            **self._interval,
-            "request_id": answered.request_id,
-            **self.identity,
-        }
-
-    def _classes(self, answered: Answered) -> list[dict[str, Any]]:
-        classes = self._spec.classes
-        columns = zip(
-            answered.predicted.tolist(),
-            np.asarray(answered.confidence).tolist(),
-            answered.answers.tolist(),
-            strict=True,
-        )
-        return [
+    def _answer(self, answered: Answered) -> bytes:
+        return self._encode(
             {
-                "prediction": classes[code],
-                "prediction_id": code,
-                "confidence": confidence,
-                "probabilities": dict(zip(classes, probabilities)),
-                "row": row,
+                "predictions": self._present.predictions(answered),
+                **self._interval,
+                "request_id": answered.request_id,
+                **self._identity,
             }
-            for row, (code, confidence, probabilities) in enumerate(columns)
-        ]
-
-    def _values(self, answered: Answered) -> list[dict[str, Any]]:
-        names = (*self._spec.answer_names, "row")
-        return [
-            dict(zip(names, (*values, row))) for row, values in enumerate(answered.answers.tolist())
-        ]
-
-
-class RestMiddleware:
-    """Answers the endpoints of a `ModelApi` and passes everything else on.
-
-    Args:
-        app: what answers the rest.
-        spec: the model's contract, which says what endpoints there are.
-        api: gives the api; called for each request, since the service makes it when it starts.
-        document: gives the app's OpenAPI document, to which ``/docs.json`` then adds how the
-            endpoints here refuse a request.
-    """
-
-    def __init__(
-        self,
-        app: App,
-        spec: ModelSpec,
-        api: Callable[[], ModelApi],
-        document: Callable[[], Schema] | None = None,
-    ) -> None:
-        self._app = app
-        self._api = api
-        both, post = ("GET", "POST"), ("POST",)
-        # path → methods, handler, whether it waits for the database
-        self._routes: dict[str, tuple[tuple[str, ...], Handler, bool]] = {
-            "/predict": (post, ModelApi.predict, False),
-            "/predict_json": (post, ModelApi.predict_json, False),
-            "/health_check": (both, ModelApi.health_check, False),
-            "/get_metrics_summary": (post, ModelApi.get_metrics_summary, True),
-            "/feedback": (post, ModelApi.feedback, True),
-        }
-        if spec.classes:
-            self._routes["/classify"] = self._routes["/predict"]
-            self._routes["/classify_json"] = self._routes["/predict_json"]
-        if document:
-            refusals = dict.fromkeys(self._routes, _REFUSALS)
-            refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
-
-            def describe(_api: ModelApi, _body: bytes, _request_id: str) -> Any:
-                return with_refusals(document(), refusals)
-
-            self._routes["/docs.json"] = (("GET",), describe, False)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if route is None:
-            await self._app(scope, receive, send)
-            return
-        methods, handler, waits = route
-        if scope["method"] not in methods:
-            allowed = ", ".join(methods)
-            answer = {"error": f"{scope['method']} is not answered here, only {allowed}"}
-            await _reply(send, 405, answer, [(b"allow", allowed.encode())])
-            return
-        api, request_id = self._api(), request_id_of(scope)
-        status, error_type = 200, None
-        try:
-            body = await _read(receive)
-            if waits:
-                answer = await asyncio.to_thread(handler, api, body, request_id)
-            else:
-                answer = handler(api, body, request_id)
-        except _TooLarge:
-            status, error_type = 413, "too_large"
-            answer = {"error": f"the body is larger than {MAX_BODY_BYTES} bytes"}
-        except _Disconnected:
-            return
-        except (InputError, msgspec.ValidationError) as error:
-            status, error_type, answer = 422, "invalid_input", {"error": str(error)}
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            status, error_type, answer = 400, "invalid_input", {"error": str(error)}
-        except RecursionError:
-            status, error_type = 400, "invalid_input"
-            answer = {"error": "the JSON is nested too deeply"}
-        except UnknownPredictionError as error:
-            status, error_type, answer = 404, "unknown_prediction", {"error": str(error)}
-        except Exception:  # pylint: disable=broad-exception-caught  # the last line of defence
-            logger.exception("request %s failed", request_id)
-            status, error_type = 500, "internal"
-            answer = {"error": "an unexpected fault, recorded in the service's log"}
-        if error_type:
-            api.metrics.record_error(error_type)
-            answer["request_id"] = request_id
-        await _reply(send, status, answer, [(b"x-request-id", request_id.encode())])
-
-
-async def _read(receive: Receive) -> bytes:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Disconnected
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _TooLarge
-        more = message.get("more_body", False)
-    return body
-
-
-async def _reply(send: Send, status: int, answer: Any, headers: list[tuple[bytes, bytes]]) -> None:
-    body = msgspec.json.encode(answer)
-    headers += [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        )

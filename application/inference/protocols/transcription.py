@@ -158,7 +158,7 @@ class TranscriptionMiddleware:
         if scope["path"] == "/health_check":
             await JSONResponse(api.health_check())(scope, receive, send)
             return
-        request_id = request_id_of(scope)
+        request_id = request_id_of(dict(scope["headers"]))
         try:
             response = await self._transcribe(api, request, request_id)
         except ClientDisconnect:

@@ -1,39 +1,50 @@
 """Any model of the catalog but speech as a BentoML service.
 
 Its endpoints, OpenAPI document and page follow the contract in the stored package, which the Bento
-argument ``model_tag`` names. BentoML gives workers, health probes, /metrics and packaging. The
-endpoints are answered by `RestMiddleware` before BentoML decodes anything; their methods here
-describe them on the page and in the OpenAPI document, and answer the same when called in process.
+argument ``model_tag`` names. BentoML gives workers, its page, /metrics and packaging. Predictions are
+answered by a `PredictionApp` around it; the methods here describe its endpoints on the page and in
+the OpenAPI document, and answer the same when called in process.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
-import uuid
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import bentoml
 import msgspec
 from pydantic import BaseModel, WithJsonSchema
 
-from application.inference.predictor import Predictor, replay_golden
+from application.inference.predictor import Predictor, Unaccounted, replay_golden
 from application.inference.protocols import schema
-from application.inference.protocols.rest import ModelApi, RestMiddleware
+from application.inference.protocols.app import App, PredictionApp, Started
+from application.inference.protocols.http import Request
+from application.inference.protocols.request_id import new_request_id
+from application.inference.protocols.rest import RestApi
 from application.monitoring.accounting import Accountant, every
 from application.monitoring.drift_watch import DriftWatch
+from application.ports import Model
 from domain.errors import PackageError
-from domain.models.contract import ModelSpec, Quantity
+from domain.models.contract import Quantity
 from domain.monitoring.drift import ANSWER
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
+from infrastructure.serving.outermost import Outermost, stop_later
 from infrastructure.storage.prediction_log import SqlPredictionLog
-from shared.settings import Settings
+from shared.settings import ServingSettings, Settings
 
 DRIFT_SECONDS = 10.0
+SLOW_SECONDS = 0.002  # of one row: a model that takes longer leaves the event loop
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 
@@ -61,7 +72,8 @@ Objects = Annotated[Any, WithJsonSchema(schema.objects_schema(SPEC, GOLDEN["rows
 Report = Annotated[Any, WithJsonSchema(schema.feedback_schema(SPEC))]
 Answers = Annotated[dict[str, Any], WithJsonSchema(schema.answers_schema(SPEC))]
 
-_running: list[ModelApi] = []
+SERVING = ServingSettings()
+STARTED: Future[Started] = Future()  # there when this process is ready
 
 
 @bentoml.service(
@@ -80,19 +92,38 @@ class ModelService:
     package = REFERENCE
 
     def __init__(self) -> None:
-        model = load_served(PACKAGE.served, SPEC)
-        replay_golden(SPEC, model, GOLDEN)
-        profiles = PACKAGE.read_json("profile.json")
         name, number = STORED.tag.name, str(STORED.tag.version)
         self._log = SqlPredictionLog(_log_url(), name)
-        metrics = _metrics(name, number, profiles)
-        drift = DriftWatch(SPEC, profiles, self._log, metrics)
+        self._metrics = _metrics(name, number, PACKAGE.read_json("profile.json"))
+        drift = DriftWatch(SPEC, PACKAGE.read_json("profile.json"), self._log, self._metrics)
         self._accountant = Accountant(
-            SPEC, metrics, self._log, watch=every(DRIFT_SECONDS, drift.look)
+            SPEC, self._metrics, self._log, watch=every(DRIFT_SECONDS, drift.look)
         )
-        predictor = Predictor(SPEC, model, self._accountant)
-        self._api = ModelApi(name, number, predictor, self._accountant, self._log, metrics)
-        _running[:] = [self._api]
+        self._rest: Future[RestApi] = Future()
+        Thread(target=self._start, name="starting", daemon=True).start()
+
+    def _start(self) -> None:
+        """Load the model and ask it the golden requests; the server says meanwhile that it lives,
+        and is not ready."""
+        try:
+            model = load_served(PACKAGE.served, SPEC, SERVING.threads)
+            replay_golden(SPEC, model, GOLDEN)
+            accounts = self._accountant if SERVING.monitoring else Unaccounted()
+            predictor = Predictor(SPEC, model, accounts, SERVING.max_rows)
+            name, number = STORED.tag.name, str(STORED.tag.version)
+            rest = RestApi(
+                name, number, predictor, self._accountant, self._log, self._metrics, _document
+            )
+            slow = _seconds_of_a_row(model) > SLOW_SECONDS
+            routes = {path: replace(route, slow=slow) for path, route in rest.routes().items()}
+        except Exception as error:  # pylint: disable=broad-exception-caught  # told by /readyz
+            self._rest.set_exception(error)
+            STARTED.set_exception(error)
+            return
+        gc.collect()
+        gc.freeze()  # what stays is not looked at again and again
+        self._rest.set_result(rest)
+        STARTED.set_result(Started(routes, self._metrics))
 
     @bentoml.on_shutdown
     def stop(self) -> None:
@@ -103,45 +134,54 @@ class ModelService:
     @bentoml.api(route="/predict")
     def predict(self, rows: Rows, /) -> Answers:
         """Predict for rows (or one flat row) in the order of the contract."""
-        return self._call(ModelApi.predict, rows)
+        return self._call(RestApi.predict, rows)
 
     @bentoml.api(route="/predict_json")
     def predict_json(self, instance: Objects, /) -> Answers:
         """Predict for one object by named inputs, or for those under `instances`."""
-        return self._call(ModelApi.predict_json, instance)
+        return self._call(RestApi.predict_json, instance)
 
     if SPEC.classes:
 
         @bentoml.api(route="/classify")
         def classify(self, rows: Rows, /) -> Answers:
             """The same as `/predict`."""
-            return self._call(ModelApi.predict, rows)
+            return self._call(RestApi.predict, rows)
 
         @bentoml.api(route="/classify_json")
         def classify_json(self, instance: Objects, /) -> Answers:
             """The same as `/predict_json`."""
-            return self._call(ModelApi.predict_json, instance)
+            return self._call(RestApi.predict_json, instance)
 
     @bentoml.api(route="/health_check")
     def health_check(self) -> dict[str, Any]:
         """Which model answers here."""
-        return self._call(ModelApi.health_check, {})
+        return self._call(RestApi.health_check, {})
 
     @bentoml.api(route="/get_metrics_summary")
     def get_metrics_summary(self, hours: float = 1.0) -> dict[str, Any]:
         """Totals of the last hours, with quality where feedback has come."""
-        return self._call(ModelApi.get_metrics_summary, {"hours": hours})
+        return self._call(RestApi.get_metrics_summary, {"hours": hours})
 
     @bentoml.api(route="/feedback")
     def feedback(self, report: Report, /) -> dict[str, Any]:
         """Say what a prediction should have been, by its identity or by its inputs."""
-        return self._call(ModelApi.feedback, report)
+        return self._call(RestApi.feedback, report)
 
-    def _call(self, handler: Any, request: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = msgspec.to_builtins(
-            handler(self._api, msgspec.json.encode(request), uuid.uuid4().hex)
-        )
-        return answer
+    def _call(self, handler: Callable[[RestApi, Request], bytes], request: Any) -> Any:
+        sent = Request(new_request_id(), {}, msgspec.json.encode(request))
+        return msgspec.json.decode(handler(self._rest.result(), sent))
+
+
+def _seconds_of_a_row(model: Model) -> float:
+    """What one golden row takes, at best of three times."""
+    row = SPEC.encode_rows(GOLDEN["rows"][:1])
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        model(row)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 def _metrics(name: str, version: str, profiles: dict[str, Any]) -> ModelMetricsCollector:
@@ -166,10 +206,21 @@ def _document() -> dict[str, Any]:
     return document
 
 
+def _around(app: App) -> App:
+    """The application that predictions reach, around BentoML's."""
+    around = PredictionApp(
+        app,
+        started=STARTED,
+        max_bytes=SERVING.max_body_bytes,
+        body_seconds=SERVING.body_seconds,
+        queue=SERVING.queue,
+        deadline=SERVING.deadline_seconds,
+    )
+    stop_later(SERVING.drain_seconds, around.stop)
+    return around
+
+
 # the decorator has made a bentoml.Service of the class
 ModelService.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
-    RestMiddleware,
-    spec=SPEC,
-    api=lambda: _running[0],
-    document=_document,
+    Outermost, wrap=_around
 )

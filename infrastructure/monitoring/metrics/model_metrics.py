@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
+import numpy as np
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -18,6 +19,8 @@ from prometheus_client import (
     Histogram,
     start_http_server,
 )
+
+from infrastructure.monitoring.metrics.histograms import ManyValues
 
 LATENCY_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
 CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -51,12 +54,14 @@ class ModelMetricsCollector:
         predictions = Counter(
             "ml_predictions", "Rows predicted, by class.", (*names, "class"), registry=registry
         )
-        self._predictions = {name: predictions.labels(*self._labels, name) for name in classes}
-        self._duration = self._histogram(
-            "ml_prediction_duration_seconds",
-            "Seconds from a request's rows to its answer.",
-            LATENCY_BUCKETS,
-        ).labels(*self._labels)
+        self._predictions = [predictions.labels(*self._labels, name) for name in classes]
+        self._duration = ManyValues(
+            self._histogram(
+                "ml_prediction_duration_seconds",
+                "Seconds from a request's rows to its answer.",
+                LATENCY_BUCKETS,
+            ).labels(*self._labels)
+        )
         self._drift = self._gauge(
             "ml_data_drift_score",
             "Population stability index of the latest 1,000 rows against training, by input.",
@@ -76,16 +81,20 @@ class ModelMetricsCollector:
                 CONFIDENCE_BUCKETS,
                 "class",
             )
-            self._confidence = {name: confidence.labels(*self._labels, name) for name in classes}
+            self._confidence = [
+                ManyValues(confidence.labels(*self._labels, name)) for name in classes
+            ]
             self._quality = self._gauge(
                 "ml_model_accuracy",
                 "Share of right predictions among those labelled in the last 24 hours.",
                 names,
             )
         else:
-            self._value = self._histogram(
-                "ml_prediction_value", "Value predicted, in its own unit.", value_buckets
-            ).labels(*self._labels)
+            self._value = ManyValues(
+                self._histogram(
+                    "ml_prediction_value", "Value predicted, in its own unit.", value_buckets
+                ).labels(*self._labels)
+            )
             self._quality = self._gauge(
                 "ml_model_mean_absolute_error",
                 "Mean absolute error of the predictions labelled in the last 24 hours.",
@@ -105,32 +114,32 @@ class ModelMetricsCollector:
         )
 
     def record_predictions(
-        self, classes: Sequence[str], confidences: Sequence[float], latency: float
+        self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
     ) -> None:
-        """Count one answered request.
+        """Count answered requests.
 
         Args:
-            classes: predicted class of each row.
-            confidences: its probability.
-            latency: seconds for the whole request.
+            codes: number of the predicted class of each row, shape (n_rows,).
+            confidences: its probability, shape (n_rows,).
+            latencies: seconds of each request, shape (n_requests,).
         """
-        self._duration.observe(latency)
-        for name, confidence in zip(classes, confidences, strict=True):
-            self._predictions[name].inc()
-            self._confidence[name].observe(confidence)
+        self._duration.observe(latencies)
+        for code in np.unique(codes):
+            of_class = confidences[codes == code]
+            self._predictions[code].inc(len(of_class))
+            self._confidence[code].observe(of_class)
 
-    def record_values(self, values: Sequence[float], latency: float) -> None:
-        """Count one answered request.
+    def record_values(self, values: np.ndarray, latencies: np.ndarray) -> None:
+        """Count answered requests.
 
         Args:
-            values: predicted value of each row.
-            latency: seconds for the whole request.
+            values: predicted value of each row, shape (n_rows,).
+            latencies: seconds of each request, shape (n_requests,).
         """
-        self._duration.observe(latency)
-        for counter in self._predictions.values():  # the one quantity
-            counter.inc(len(values))
-        for value in values:
-            self._value.observe(value)
+        self._duration.observe(latencies)
+        (counter,) = self._predictions  # of the one quantity
+        counter.inc(len(values))
+        self._value.observe(values)
 
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""

@@ -1,0 +1,53 @@
+"""Answers as the JSON objects that people read, one for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import repeat, starmap
+from typing import Any
+
+import msgspec
+
+from application.inference.predictor import Answered
+from domain.models.contract import ModelSpec
+
+
+class Presenter:  # pylint: disable=too-few-public-methods
+    """Turns the answers of one model into objects.
+
+    Of classes ``{"prediction", "prediction_id", "confidence", "probabilities": {…}, "row"}``; of a
+    quantity ``{"prediction", "lower", "upper", "row"}``.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._classes = spec.classes
+        self._prediction = struct("Prediction", (*spec.answer_names, "row"))
+        if spec.classes:
+            names = ("prediction", "prediction_id", "confidence", "probabilities", "row")
+            self._prediction = struct("Prediction", names)
+            self._probabilities = struct("Probabilities", spec.classes)
+
+    def predictions(self, answered: Answered) -> list[Any]:
+        """One object for each row, in the request's order."""
+        answers: list[list[float]] = answered.answers.tolist()
+        rows = range(len(answers))
+        if not self._classes:
+            return [self._prediction(*answer, row) for answer, row in zip(answers, rows)]
+        confidences = list(map(max, answers))
+        codes = list(map(list.index, answers, confidences))
+        return list(
+            map(
+                self._prediction,
+                map(self._classes.__getitem__, codes),
+                codes,
+                confidences,
+                starmap(self._probabilities, answers),
+                rows,
+            )
+        )
+
+
+def struct(name: str, fields: tuple[str, ...]) -> Callable[..., Any]:
+    """A struct of values in an order, whose names in JSON need be no identifiers."""
+    names = {f"field_{number}": field for number, field in enumerate(fields)}
+    return msgspec.defstruct(name, list(zip(names, repeat(Any))), rename=names, gc=False)

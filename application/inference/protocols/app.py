@@ -1,0 +1,343 @@
+"""The ASGI application that answers predictions; what it does not know it passes on.
+
+It stands around BentoML's own application, so that nothing of that runs for a prediction. A small
+request is answered at once on the event loop; one that takes longer, or that waits for the
+database, leaves it for a `Lane`, whose queue and time are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.request_id import request_id_of
+from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
+
+logger = logging.getLogger(__name__)
+
+SMALL_BYTES = 16 * 1024  # of a body that is answered on the event loop
+ALIVE = ("/livez", "/healthz", "/v2/health/live")
+READY = ("/readyz", "/ping", "/v2/health/ready")
+_USUAL = (None, b"application/json")
+_TAKEN = (b"json", b"text/plain", b"text/csv", b"octet-stream", b"x-www-form-urlencoded")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Done = TypeVar("Done")
+
+
+class CountErrors(Protocol):
+    """Counts requests that were not answered."""
+
+    def record_error(self, error_type: str) -> None:
+        """Count one, by its reason."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a service has when it is ready.
+
+    Attributes:
+        routes: how each path is answered.
+        errors: told of every request that is not answered.
+    """
+
+    routes: Mapping[str, Route]
+    errors: CountErrors
+
+
+class Authorise(Protocol):
+    """Lets a request pass or raises a `Refusal`."""
+
+    def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str) -> None:
+        """Look at the key that it carries."""
+
+
+class _Disconnected(Exception):
+    """The caller has gone before its body was whole."""
+
+
+class Lane:
+    """Work beside the event loop, one piece at a time.
+
+    Args:
+        queue: most pieces that wait while one is done.
+        deadline: seconds that a piece may take, waiting included.
+    """
+
+    def __init__(self, name: str, queue: int, deadline: float) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._places = queue + 1
+        self._deadline = deadline
+        self._taken = 0
+        self._lock = threading.Lock()
+        self._seconds = 0.1  # that the last piece took
+
+    async def run(self, work: Callable[[], Done]) -> Done:
+        """What comes of the work.
+
+        Raises:
+            Refusal: 503 where too much waits, 504 where it was not done in time.
+        """
+        with self._lock:
+            if self._taken >= self._places:
+                seconds = math.ceil(self._seconds * self._taken)
+                raise Refusal(503, "too many requests wait: come again later", "busy", seconds)
+            self._taken += 1
+        job: Future[Done] = self._pool.submit(self._timed, work)
+        job.add_done_callback(self._leave)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(job), self._deadline)
+        except TimeoutError as error:
+            told = f"the answer took longer than {self._deadline:g} seconds"
+            raise Refusal(504, told, "deadline") from error
+
+    def _timed(self, work: Callable[[], Done]) -> Done:
+        start = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self._seconds = time.perf_counter() - start
+
+    def _leave(self, _job: Future[Done]) -> None:
+        with self._lock:
+            self._taken -= 1
+
+
+class PredictionApp:
+    """Answers the routes of a service, and its probes.
+
+    Args:
+        started: there from the moment that the service is ready; where it has failed to become so,
+            the reason is its exception.
+        max_bytes: largest body where a route does not say.
+        body_seconds: how long a body may take to arrive.
+        queue: most requests that wait for the model, and for the database.
+        deadline: seconds that a request may take.
+        authorise: None lets everybody pass.
+        ready_paths: further paths that tell whether the service is ready.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        started: Future[Started],
+        max_bytes: int = 8 * 2**20,
+        body_seconds: float = 30.0,
+        queue: int = 64,
+        deadline: float = 30.0,
+        authorise: Authorise | None = None,
+        ready_paths: Collection[str] = (),
+    ) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._body_seconds = body_seconds
+        self._authorise = authorise
+        self._model = Lane("model", queue, deadline)
+        self._database = Lane("database", queue, deadline)
+        self._probes = dict.fromkeys(ALIVE, self._alive)
+        self._probes |= dict.fromkeys((*READY, *ready_paths), self._ready)
+        self._started = started
+        self._routes: Mapping[str, Route] = {}
+        self._stopping = False
+        started.add_done_callback(self._start)
+
+    def _start(self, started: Future[Started]) -> None:
+        error = started.exception()
+        if error:
+            logger.critical("the service cannot become ready: %s", error, exc_info=error)
+        else:
+            self._routes = started.result().routes
+
+    def stop(self) -> None:
+        """From now on say that others should be asked; what comes is answered still."""
+        self._stopping = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"]
+        route = self._routes.get(path, _NOWHERE)
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        request_id = request_id_of(headers)
+        reply: bytes | Reply | None
+        try:
+            if self._authorise:
+                self._authorise(headers, method, path)
+            if route is _NOWHERE:
+                reply = self._aside(method, path)
+                if reply is None:
+                    await self._app(scope, receive, send)
+                    return
+            elif method not in route.methods:
+                reply = _not_allowed(method, route, request_id)
+            else:
+                most = route.max_bytes or self._max_bytes
+                _check_head(headers, most)
+                message = await receive()
+                body: bytes = message.get("body", b"")
+                if message.get("more_body"):
+                    body = await self._whole(body, receive, most)
+                elif len(body) > most:
+                    raise _too_large(most)
+                elif message["type"] == "http.disconnect":
+                    return
+                request = Request(request_id, headers, body)
+                if route.waits:
+                    reply = await self._database.run(lambda: route.handle(request))
+                elif len(body) > SMALL_BYTES or (route.slow and body):
+                    reply = await self._model.run(lambda: route.handle(request))
+                else:
+                    reply = route.handle(request)
+        except _Disconnected:
+            return
+        except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
+            reply = self._refused(route, error, request_id)
+        if isinstance(reply, bytes):
+            reply = Reply(reply)
+        head = [
+            (b"content-type", reply.content_type),
+            (b"x-request-id", request_id.encode()),
+            *reply.headers,
+        ]
+        if self._stopping:
+            head.append((b"connection", b"close"))
+        if isinstance(reply.body, bytes):
+            head.append((b"content-length", b"%d" % len(reply.body)))
+            await send({"type": "http.response.start", "status": reply.status, "headers": head})
+            await send({"type": "http.response.body", "body": reply.body})
+        else:
+            await send({"type": "http.response.start", "status": reply.status, "headers": head})
+            await self._send_parts(reply.body, send)
+
+    def _aside(self, method: str, path: str) -> Reply | None:
+        """The reply of a probe, or while there are no routes yet; None where BentoML answers."""
+        probe = self._probes.get(path)
+        if probe and method in ("GET", "HEAD"):
+            return probe()
+        if not self._routes and method not in ("GET", "HEAD"):
+            raise Refusal(503, "the model is not ready", "not_ready", 1)
+        return None
+
+    @staticmethod
+    def _alive() -> Reply:
+        return Reply(b"\n", content_type=b"text/plain")
+
+    def _ready(self) -> Reply:
+        if self._routes and not self._stopping:
+            return Reply(b"\n", content_type=b"text/plain")
+        told = "stopping" if self._stopping else "starting"
+        if self._started.done() and (error := self._started.exception()):
+            told = str(error)
+        return Reply(msgspec.json.encode({"error": f"not ready: {told}"}), 503)
+
+    async def _whole(self, body: bytes, receive: Receive, most: int) -> bytes:
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await _rest(body, receive, most)
+        except TimeoutError as error:
+            told = f"the body was not there in {self._body_seconds:g} seconds"
+            raise Refusal(408, told, "slow_body") from error
+
+    async def _send_parts(self, parts: Iterator[bytes], send: Send) -> None:
+        """Send each part when it is made, on the lane of the model."""
+        while part := await self._model.run(lambda: next(parts, b"")):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _refused(self, route: Route, error: Exception, request_id: str) -> Reply:
+        refusal = _refusal_of(error)
+        if refusal.status == 500:
+            logger.error(
+                "request %s failed", request_id, exc_info=error, extra={"request_id": request_id}
+            )
+        if self._routes:
+            self._started.result().errors.record_error(refusal.error_type)
+        reply = route.refuse(refusal.status, str(refusal), request_id)
+        if refusal.retry_after:
+            reply.headers.append((b"retry-after", str(refusal.retry_after).encode()))
+        if refusal.status in (408, 413):  # what comes of the body is not read
+            reply.headers.append((b"connection", b"close"))
+        return reply
+
+
+def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
+    """Refuse a body that would be too large, or of a kind that is not taken, before it is read."""
+    length = headers.get(b"content-length")
+    if length is not None and int(length) > most:
+        raise _too_large(most)
+    kind = headers.get(b"content-type")
+    if kind not in _USUAL and not any(word in kind for word in _TAKEN):
+        told = kind.decode("latin-1")[:100]
+        raise Refusal(415, f"the content type {told!r} is not taken: send application/json")
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Refusal(415, "a body that is compressed is not taken")
+
+
+async def _rest(body: bytes, receive: Receive, most: int) -> bytes:
+    parts, size, more = [body], len(body), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Disconnected
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise _too_large(most)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"the body is larger than {most} bytes", "too_large")
+
+
+def _refusal_of(error: Exception) -> Refusal:
+    match error:
+        case Refusal():
+            return error
+        case TooManyRowsError():
+            return Refusal(413, str(error), "too_large")
+        case InputError() | msgspec.ValidationError():
+            return Refusal(422, str(error))
+        case msgspec.DecodeError() | UnicodeDecodeError():
+            return Refusal(400, str(error))
+        case RecursionError():
+            return Refusal(400, "the JSON is nested too deeply")
+        case UnknownPredictionError():
+            return Refusal(404, str(error), "unknown_prediction")
+    return Refusal(500, "an unexpected fault, recorded in the service's log", "internal")
+
+
+def _not_allowed(method: str, route: Route, request_id: str) -> Reply:
+    allowed = ", ".join(route.methods)
+    reply = route.refuse(405, f"{method} is not answered here, only {allowed}", request_id)
+    reply.headers.append((b"allow", allowed.encode()))
+    return reply
+
+
+def _refuse_plainly(status: int, told: str, request_id: str) -> Reply:
+    return Reply(msgspec.json.encode({"error": told, "request_id": request_id}), status)
+
+
+def _never(_request: Request) -> bytes:
+    raise AssertionError("a path without a route is not handled")
+
+
+_NOWHERE = Route((), _never, _refuse_plainly)

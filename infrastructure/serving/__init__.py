@@ -1,0 +1,1 @@
+"""How BentoML and uvicorn are made to serve an application of our own."""
