@@ -31,6 +31,7 @@ export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES
 ifneq ($(PREDICTION_LOG_URL),)
 export PREDICTION_LOG_URL
 endif
+$(foreach name,$(filter SERVING_%,$(.VARIABLES)),$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name)))))$(eval export $(name)))
 export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -164,6 +165,12 @@ where: ## Show where everything is
 	@echo 'Next: change $(CONFIG) and run make quickstart again; every target: make help'
 stop: $(CORE) ## Stop what is deployed in ENV
 	@$(PY) -m infrastructure.deployment.local stop --env $(ENV)
+api-key: $(CORE) ## Make an API key of the service for NAME: its entry goes into SERVING_API_KEYS (SCOPES=predict,metrics)
+	@$(if $(NAME),,echo 'error: say who will use it: make api-key NAME=grafana SCOPES=metrics' >&2; exit 2)
+	@$(PY) -m infrastructure.serving.api_key_command --name $(call quoted,$(NAME)) $(if $(SCOPES),--scopes $(call quoted,$(SCOPES)))
+score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (MODEL, VERSION); .parquet, .csv or .ndjson
+	@$(if $(and $(INPUT),$(OUTPUT)),,echo 'error: say what to score: make score INPUT=in.parquet OUTPUT=out.parquet' >&2; exit 2)
+	@$(PY) -m infrastructure.scoring.command --model $(MODEL) $(version_given) --input $(call quoted,$(INPUT)) --output $(call quoted,$(OUTPUT))
 
 ##@ Check
 format: $(DEV) ## Format with black
@@ -185,8 +192,9 @@ test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bent
 check: lint-check test ## What must hold before a commit lands
 ci: $(ALL) ## What .ci/run calls: check with every model, so everything is installed first
 	@$(MAKE) check
-benchmark: $(DEV) ## Compare with the obvious alternatives, side by side; the table goes to docs/benchmarks/
-	@$(PY) -m tests.benchmarks.training
+benchmark: $(DEV) ## Compare with the alternatives, side by side, into docs/benchmarks/ (PEERS=none is quick, and prints only)
+	@$(if $(filter-out all,$(PEERS)),,$(PY) -m tests.benchmarks.training)
+	@$(PY) -m tests.benchmarks.serving $(if $(PEERS),--peers $(call quoted,$(PEERS))) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
 mutation: $(DEV) ## Change the gates in small ways: tests must notice. The score goes to docs/mutation.md
 	@$(PY) -c 'import mutmut' 2>/dev/null || bash scripts/setup/install.sh mutation
 	@$(PY) -m tests.benchmarks.mutation
@@ -210,4 +218,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc run deploy rollback-release demo smoke status where stop format lint refactor lint-check test test-unit test-integration check ci benchmark mutation models-report gates-report state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc score run deploy rollback-release demo smoke status where stop api-key format lint refactor lint-check test test-unit test-integration check ci benchmark mutation models-report gates-report state-save state-load clean

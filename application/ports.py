@@ -317,11 +317,11 @@ class PredictionBatch:
 
     def prediction(self, position: int) -> LoggedPrediction:
         """One row, by its position among all of the batch."""
-        ends = self.rows.cumsum()
+        ends = self.rows.cumsum(dtype=np.int64)
         request = int(np.searchsorted(ends, position, side="right"))
         return LoggedPrediction(
             self.request_ids[request],
-            position - int(ends[request] - self.rows[request]),
+            int(position - (ends[request] - self.rows[request])),
             float(self.at[request]),
             int(self.identities[position]),
             self.inputs[position].tolist(),

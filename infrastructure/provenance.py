@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    *("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "scipy", "skl2onnx", "skops"),
+    *(
+        "mlflow",
+        "numpy",
+        "onnx",
+        "onnxruntime",
+        "pandas",
+        "scikit-learn",
+        "scipy",
+        "skl2onnx",
+        "skops",
+    ),
     *("keras", "openai-whisper", "skorch", "tensorflow", "torch"),
 )
 

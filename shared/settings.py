@@ -7,11 +7,14 @@ root of the clone; the defaults keep everything inside the clone.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.paths import ROOT
+
+LogFormat = Literal["auto", "json", "text"]
 
 
 class Settings(BaseSettings):
@@ -59,6 +62,7 @@ class ServingSettings(BaseSettings):
         max_lines_bytes: the same for a body of one JSON object a line.
         max_rows: most rows of one request.
         deadline_seconds: how long a request may take from its last byte to its answer, else 504.
+        head_seconds: how long the head of a request may take to arrive, else 408.
         body_seconds: how long a body may take to arrive, else 408.
         queue: most requests of a worker that wait for their turn; one more is sent away with 503.
         threads: threads of one call of the model.
@@ -69,6 +73,7 @@ class ServingSettings(BaseSettings):
         open_paths: paths that need no key, with spaces between them.
         cors_origins: web origins that browsers may ask from, with spaces between them.
         access_log: whether each request is a line of the log.
+        log_format: ``json``, ``text``, or ``auto``: text on a terminal, else JSON.
     """
 
     model_config = SettingsConfigDict(
@@ -79,12 +84,14 @@ class ServingSettings(BaseSettings):
     max_lines_bytes: int = Field(64 * 2**20, gt=0)
     max_rows: int = Field(10_000, gt=0)
     deadline_seconds: float = Field(30.0, gt=0)
+    head_seconds: float = Field(10.0, gt=0)
     body_seconds: float = Field(30.0, gt=0)
     queue: int = Field(64, ge=0)
     threads: int = Field(1, gt=0)
     drain_seconds: float = Field(0.5, ge=0)
     monitoring: bool = True
     api_keys: str = ""
-    open_paths: str = "/livez /readyz /healthz /metrics"
+    open_paths: str = "/livez /readyz /healthz /ping /v2/health/live /v2/health/ready /metrics"
     cors_origins: str = ""
     access_log: bool = False
+    log_format: LogFormat = "auto"

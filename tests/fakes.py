@@ -26,6 +26,7 @@ from application.ports import (
     LoggedPrediction,
     Model,
     ModelVersion,
+    PredictionBatch,
     Promotion,
     RegisteredVersion,
     Traffic,
@@ -314,9 +315,9 @@ class FakeLedger:
 
 @dataclass
 class FakeMetrics:
-    """Counts in memory."""
+    """Counts in memory; predictions by the number of their class."""
 
-    predictions: Counter[str] = field(default_factory=Counter)
+    predictions: Counter[int] = field(default_factory=Counter)
     confidences: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
@@ -326,17 +327,17 @@ class FakeMetrics:
     drift: dict[str, float] = field(default_factory=dict)
 
     def record_predictions(
-        self, classes: Sequence[str], confidences: Sequence[float], latency: float
+        self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
     ) -> None:
-        """Count one answered request."""
-        self.predictions.update(classes)
-        self.confidences += confidences
-        self.latencies.append(latency)
+        """Count answered requests."""
+        self.predictions.update(codes.tolist())
+        self.confidences += confidences.tolist()
+        self.latencies += latencies.tolist()
 
-    def record_values(self, values: Sequence[float], latency: float) -> None:
-        """Count one answered request."""
-        self.values += values
-        self.latencies.append(latency)
+    def record_values(self, values: np.ndarray, latencies: np.ndarray) -> None:
+        """Count answered requests."""
+        self.values += values.tolist()
+        self.latencies += latencies.tolist()
 
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
@@ -367,30 +368,37 @@ class FakePredictionLog:
     def __init__(self, failures: Sequence[Exception] = ()) -> None:
         self.predictions: list[LoggedPrediction] = []
         self.labels: dict[tuple[str, int], tuple[float, LabelledPrediction]] = {}
-        self.batches: SimpleQueue[Sequence[LoggedPrediction] | Exception] = SimpleQueue()
+        self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
 
-    def add(self, predictions: Sequence[LoggedPrediction]) -> None:
+    def add(self, batch: PredictionBatch) -> None:
         """Append predictions."""
         if self.failures:
             failure = self.failures.pop(0)
             self.batches.put(failure)
             raise failure
-        self.predictions += predictions
-        self.batches.put(predictions)
+        self.predictions += map(batch.prediction, range(len(batch.predicted)))
+        self.batches.put(batch)
 
-    def find(self, request_id: str, row: int) -> LoggedPrediction | None:
-        """A prediction by its identity."""
-        found = (p for p in self._latest_first() if (p.request_id, p.row) == (request_id, row))
+    def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
+        """The latest prediction of a request and row, answered since a time."""
+        found = (
+            p
+            for p in self._latest_first()
+            if (p.request_id, p.row) == (request_id, row) and p.at >= since
+        )
         return next(found, None)
 
-    def find_unlabelled(self, identity: str, predicted: float) -> LoggedPrediction | None:
+    def find_unlabelled(
+        self, identity: int, predicted: float, since: float = 0.0
+    ) -> LoggedPrediction | None:
         """The latest prediction of that class or value for those inputs that has no label yet."""
         found = (
             p
             for p in self._latest_first()
             if (p.identity, p.predicted) == (identity, predicted)
             and (p.request_id, p.row) not in self.labels
+            and p.at >= since
         )
         return next(found, None)
 
@@ -481,17 +489,14 @@ def fake_model(
 def answered_request(request_id: str, *rows: Sequence[float], at: float = 0.0) -> Answered:
     """A request as a predictor with a `FakeClassifier` answers it, in 2 ms."""
     values = np.array(rows, dtype=np.float32)
-    probabilities = FakeClassifier()(values)
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    return Answered(request_id, at, values, probabilities, predicted, confidence, 0.002)
+    return Answered(request_id, at, values, FakeClassifier()(values), 0.002)
 
 
 def estimated_request(request_id: str, *values: float, at: float = 0.0) -> Answered:
     """A request that was answered with these values and intervals of ± 10, in 2 ms."""
     rows = np.array(values, dtype=np.float32)[:, None]
     answers = rows + np.array([[0, -10, 10]], dtype=np.float32)
-    return Answered(request_id, at, rows, answers, answers[:, 0], None, 0.002)
+    return Answered(request_id, at, rows, answers, 0.002)
 
 
 def logged_prediction(
@@ -499,14 +504,31 @@ def logged_prediction(
 ) -> LoggedPrediction:
     """One row of an `answered_request`, as the log keeps it."""
     answered = answered_request(request_id, inputs, at=at)
-    assert answered.confidence is not None
+    (answer,) = answered.answers
     return LoggedPrediction(
         request_id,
         row,
         at,
-        identities(answered.rows)[0],
+        int(identities(answered.rows)[0]),
         answered.rows[0].tolist(),
-        int(answered.predicted[0]),
-        float(answered.confidence[0]),
+        int(answer.argmax()),
+        float(answer.max()),
         answered.latency,
+    )
+
+
+def batch_of(*predictions: LoggedPrediction) -> PredictionBatch:
+    """Predictions as the log takes them; where the row is 0, another request begins."""
+    starts = [place for place, entry in enumerate(predictions) if entry.row == 0]
+    first = [predictions[place] for place in starts]
+    confidences = [entry.confidence for entry in predictions]
+    return PredictionBatch(
+        [entry.request_id for entry in first],
+        np.diff([*starts, len(predictions)]),
+        np.array([entry.at for entry in first]),
+        np.array([entry.latency for entry in first]),
+        np.array([entry.identity for entry in predictions], np.uint64),
+        np.array([entry.inputs for entry in predictions]),
+        np.array([entry.predicted for entry in predictions]),
+        None if None in confidences else np.array(confidences),
     )

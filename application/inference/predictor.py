@@ -100,7 +100,7 @@ class Predictor:
         )
         self._check_number(longest)
         encoded = self.spec.encode(columns)
-        if not len(encoded):
+        if len(encoded) == 0:
             raise InputError("there are no rows: send at least one")
         return self._answer(request_id, encoded, start)
 

@@ -288,7 +288,7 @@ _ALONE = (Text, Audio)
 _FEW = 64  # numbers that are checked one by one
 _PLAIN = frozenset((float, int))
 _LARGEST = 3e38  # float32 holds a little more
-_BLOCK = 256  # rows that are searched for refused ones at once
+_BLOCK = 256  # rows; those after a refused one are encoded again, but of its block only
 
 
 @dataclass(frozen=True)
@@ -417,8 +417,11 @@ class ModelSpec:
         """
         found: dict[int, list[str]] = {}
         for item in self.inputs:
-            for row, reason in _refused(item, _column(columns[item.name])):
-                found.setdefault(row, []).append(reason)
+            values = _column(columns[item.name])
+            for start in range(0, len(values), _BLOCK):
+                end = min(start + _BLOCK, len(values))
+                for row, reason in _refused(item, values, start, end):
+                    found.setdefault(row, []).append(reason)
         return {row: "; ".join(found[row]) for row in sorted(found)}
 
     def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -528,22 +531,20 @@ def as_word(value: Any) -> str:
     return str(value)
 
 
-def _refused(item: Input, values: Sequence[Any] | np.ndarray) -> Iterator[tuple[int, str]]:
-    """Every row that an input does not take, with its reason.
-
-    The rows after a refused one are encoded again, but of its block only: a block is small, so that
-    this costs little where all rows are refused, and large enough to find none in little time.
-    """
-    for block in range(0, len(values), _BLOCK):
-        start, end = block, min(block + _BLOCK, len(values))
-        while start < end:
-            try:
-                item.encode(values[start:end])
-                break
-            except InputError as error:  # an input's reason begins with its row
-                row, _, reason = str(error).removeprefix("row ").partition(", ")
-                start += int(row) + 1
-                yield start - 1, reason
+def _refused(
+    item: Input, values: Sequence[Any] | np.ndarray, start: int, end: int
+) -> Iterator[tuple[int, str]]:
+    """Every row from `start` to `end` that an input does not take, with its reason."""
+    while start < end:
+        try:
+            item.encode(values[start:end])
+            return
+        except InputError as error:  # an input's reason begins with its row
+            place, _, reason = str(error).removeprefix("row ").partition(", ")
+            row = start + int(place)
+            yield from _refused(item, values, start, row)  # what is no number is told first
+            yield row, reason
+            start = row + 1
 
 
 def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:

@@ -355,8 +355,14 @@ def _wait_until_ready(release: Release, patience: float) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", release.port, timeout=5)
         try:
             connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
+            response = connection.getresponse()
+            if response.status == 200:
                 return
+            told = response.read()
+            if b'"status":"failed"' in told:
+                raise DeploymentError(
+                    f"{release.bento_tag}: {json.loads(told)['error']}: see {log}"
+                )
         except (OSError, http.client.HTTPException):
             pass
         finally:

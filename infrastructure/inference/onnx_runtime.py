@@ -31,6 +31,8 @@ def load_onnx(path: Path, spec: ModelSpec, threads: int = 1) -> Model:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # threads that wait leave the cores to others
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no base of their own

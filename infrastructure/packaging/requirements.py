@@ -8,15 +8,13 @@ from importlib.metadata import PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-_TABULAR = (
-    *("bentoml", "msgspec", "numpy", "onnxruntime", "prometheus-client"),
-    *("pydantic-settings", "sqlalchemy"),
+_SERVER = (
+    *("bentoml", "httptools", "msgspec", "numpy", "prometheus-client", "pydantic-settings"),
+    *("python-json-logger", "starlette", "uvicorn", "uvloop"),
 )
+_TABULAR = (*_SERVER, "onnxruntime", "sqlalchemy")
 _NATIVE = ("scikit-learn", "skops")
-_SPEECH = (
-    *("bentoml", "numpy", "openai-whisper", "prometheus-client"),
-    *("python-multipart", "soundfile", "soxr", "torch"),
-)
+_SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", "torch")
 _OPTIONAL = ("triton",)  # Whisper names it, and uses it on CUDA only, for times of words
 
 

@@ -9,31 +9,75 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from types import FrameType
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
+Serves = Callable[[str], bool]
 
 
 class Outermost:  # pylint: disable=too-few-public-methods
     """Middleware of a BentoML service (`add_asgi_middleware`) that wraps the whole application.
 
+    Where BentoML traces requests (its option ``tracing``), it is wrapped inside of that.
+
     Args:
-        wrap: makes the application that is put around another.
+        wrap: makes the application that is put around another, whose paths it is told.
     """
 
-    def __init__(self, app: App, wrap: Callable[[App], App]) -> None:
+    def __init__(self, app: App, wrap: Callable[[App, Serves], App]) -> None:
         self._app = app
         self._wrap = wrap
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Wrap the application when it starts; pass everything on."""
         if scope["type"] == "lifespan":
-            starlette = scope["app"]
-            starlette.middleware_stack = self._wrap(starlette.middleware_stack)
+            starlette: Starlette = scope["app"]
+            if _is_traced(starlette):
+                app, self._app = self._app, self._wrap(self._app, serves(starlette))
+                await app(scope, receive, send)
+                return
+            stack = starlette.middleware_stack or starlette.build_middleware_stack()
+            starlette.middleware_stack = self._wrap(stack, serves(starlette))
         await self._app(scope, receive, send)
+
+
+def serves(starlette: Starlette) -> Serves:
+    """Tells whether an application has something at a path.
+
+    BentoML keeps metrics for each path that it is asked, whatever that is: who asks for many would
+    fill its memory.
+    """
+
+    def has(path: str) -> bool:
+        for route in starlette.routes:
+            if isinstance(route, Route) and route.path_regex.match(path):
+                return True
+            if isinstance(route, Mount) and isinstance(route.app, StaticFiles):
+                within = path.removeprefix(f"{route.path}/")
+                if within != path and route.app.lookup_path(within)[1] is not None:
+                    return True
+        return False
+
+    return has
+
+
+def _is_traced(starlette: Starlette) -> bool:
+    """Whether BentoML is told to trace: its OpenTelemetry middleware must then see each request."""
+    providers: Iterator[Any] = (
+        each.kwargs.get("tracer_provider") for each in starlette.user_middleware
+    )
+    return any(
+        provider.sampler.should_sample(None, 0, "").decision.is_sampled()
+        for provider in providers
+        if provider
+    )
 
 
 def stop_later(seconds: float, stopping: Callable[[], None]) -> None:

@@ -79,13 +79,12 @@ class SqlPredictionLog:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
         self._model = model
         with self._engine.begin() as connection:
-            for table, time_of in ((_batches, _batches.c.until), (_labels, _labels.c.at)):
+            for table, last in ((_batches, _batches.c.until), (_labels, _labels.c.at)):
                 connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
                     connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-                connection.execute(
-                    table.delete().where(time_of < time.time() - retention_days * 86400)
-                )
+                old = last < time.time() - retention_days * 86400
+                connection.execute(table.delete().where(old))
 
     def add(self, batch: PredictionBatch) -> None:
         """Append predictions in one transaction."""
@@ -114,7 +113,7 @@ class SqlPredictionLog:
         soon = _batches.c.since <= (made or 0) + _LONGEST_REQUEST
         for conditions in ([held, soon, _batches.c.until >= made], [held]) if made else ([held],):
             for batch in self._batches(since, *conditions, latest_first=True):
-                ends = batch.rows.cumsum()
+                ends = batch.rows.cumsum(dtype=np.int64)
                 for number in reversed(range(len(ends))):
                     # SQL compares without regard to case
                     if batch.request_ids[number] == request_id and 0 <= row < batch.rows[number]:
@@ -130,7 +129,7 @@ class SqlPredictionLog:
             near = np.abs(batch.predicted - predicted) <= margin
             positions = np.flatnonzero((batch.identities == np.uint64(identity)) & near)
             if len(positions):
-                found = [batch.prediction(position) for position in positions[::-1]]
+                found = [batch.prediction(position) for position in positions[::-1].tolist()]
                 labelled = self._labelled({prediction.request_id for prediction in found})
                 for prediction in found:
                     if (prediction.request_id, prediction.row) not in labelled:
@@ -270,7 +269,7 @@ class SqlPredictionLog:
             _labels.c.model == self._model, _labels.c.request_id.in_(request_ids)
         )
         with self._engine.connect() as connection:
-            return {(request_id, row) for request_id, row in connection.execute(query)}
+            return {tuple(found) for found in connection.execute(query)}
 
 
 def _decode(record: sa.Row[Any]) -> PredictionBatch:

@@ -20,10 +20,14 @@ class Measured:
         """The middle figure."""
         return statistics.median(self.figures)
 
+    def times(self, base: Measured) -> Measured:
+        """How many times the base, round by round."""
+        return Measured([a / b for a, b in zip(self.figures, base.figures, strict=True)])
+
     def ratio(self, base: Measured) -> str:
         """How many times the base: the middle of the rounds' ratios, with the range of its
         middle half."""
-        ratios = sorted(a / b for a, b in zip(self.figures, base.figures, strict=True))
+        ratios = self.times(base).figures
         if len(ratios) < 4:
             return f"{statistics.median(ratios):.2f}"
         low, middle, high = statistics.quantiles(ratios, n=4)

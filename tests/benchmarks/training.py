@@ -1,6 +1,6 @@
 """`make benchmark`: what training and accounting cost, against the obvious ways to do them.
 
-Writes docs/benchmarks/README.md. Figures are ratios measured side by side in one run.
+Writes its part of docs/benchmarks/README.md. Figures are ratios measured side by side in one run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from shared.paths import ROOT
 from tests.benchmarks.measure import Measured, interleave
+from tests.benchmarks.parts import write_part
 from tests.served import Home
 
 FOLDER = Path(__file__).parent
-REPORT = ROOT / "docs/benchmarks/README.md"
 CLASSES = ("setosa", "versicolor", "virginica")
 PREDICTIONS = 20_000
 
@@ -175,12 +175,10 @@ def main() -> None:
     training = table(measure_training(rounds), "bare script", "s", 2)
     accounting = table(measure_accounting(rounds), "usual collector, single rows", "µs", 2)
     usual, ours = measure_memory()
-    report = f"""# Benchmarks
+    report = f"""## Training, cold process
 
-Made by `make benchmark`: all contestants in turn, {rounds} rounds, on {os.cpu_count()} cores,
-Python {platform.python_version()}. Ratios are medians over the rounds, with their middle half.
-
-## Training, cold process
+{rounds} rounds, on {os.cpu_count()} cores, Python {platform.python_version()}. Ratios are medians over
+the rounds, with their middle half.
 
 {training}
 
@@ -197,7 +195,7 @@ very first run about a second more.
 A prediction leaves {usual:.0f} bytes behind in the usual collector, which keeps its history in a list,
 and {ours:.1f} bytes in ours.
 """
-    REPORT.write_text(report, encoding="utf-8")
+    write_part("training", report)
     print(report)
 
 

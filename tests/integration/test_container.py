@@ -164,6 +164,11 @@ def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: 
         assert "predictions.db" in container.run("ls", "/state").split()
 
 
+def test_the_container_listens_on_the_port_that_vertex_ai_names(image: Image, built: Built) -> None:
+    with _run(image, listens=8080, told="AIP_HTTP_PORT") as container:
+        check_answers(container.port, built.golden, built.receipt["version"])
+
+
 def test_a_container_told_to_stop_ends_by_itself_and_without_an_error(image: Image) -> None:
     with _run(image) as container:
         image.engine.run("stop", "-t", "30", container.name)
@@ -256,18 +261,26 @@ def _make(
 
 
 @contextmanager
-def _run(image: Image, *options: str) -> Iterator[Container]:
+def _run(
+    image: Image, *options: str, listens: int = PORT, told: str | None = None
+) -> Iterator[Container]:
+    """Run a container until the block ends.
+
+    Args:
+        listens: the port inside, on a network of its own.
+        told: the variable that tells it this port; None where it is the default.
+    """
     engine = image.engine
-    port = 0
-    if engine.network == "host":
-        port = _free_port()
-        network: tuple[str, ...] = ("--network=host", f"--env=PORT={port}")
-    else:
-        own = (f"--network={engine.network}",) if engine.network else ()
-        network = (*own, f"--publish=127.0.0.1::{PORT}")
+    shared = engine.network == "host"
+    inside = _free_port() if shared else listens
+    network = [f"--network={engine.network}"] if engine.network else []
+    if not shared:
+        network.append(f"--publish=127.0.0.1::{inside}")
+    if told or shared:
+        network.append(f"--env={told or 'PORT'}={inside}")
     name = engine.run("run", "--detach", *network, *options, image.name).strip()
     try:
-        port = port or int(engine.run("port", name, str(PORT)).split(":")[-1])
+        port = inside if shared else int(engine.run("port", name, str(inside)).split(":")[-1])
         container = Container(engine, name, port)
         try:
             _wait_until(lambda: _get(container, "/readyz") is not None, "the container is ready")

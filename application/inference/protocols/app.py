@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.http import Refusal, Reply, Request, Route, come_again
 from application.inference.protocols.request_id import request_id_of
+from application.inference.protocols.trace import trace_id_of
 from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,14 @@ logger = logging.getLogger(__name__)
 SMALL_BYTES = 16 * 1024  # of a body that is answered on the event loop
 ALIVE = ("/livez", "/healthz", "/v2/health/live")
 READY = ("/readyz", "/ping", "/v2/health/ready")
+_REFUSED = (
+    (TooManyRowsError, 413, "too_large"),
+    (InputError, 422, "invalid_input"),
+    (msgspec.ValidationError, 422, "invalid_input"),
+    (msgspec.DecodeError, 400, "invalid_input"),
+    (UnicodeDecodeError, 400, "invalid_input"),
+    (UnknownPredictionError, 404, "unknown_prediction"),
+)
 _USUAL = (None, b"application/json")
 _TAKEN = (b"json", b"text/plain", b"text/csv", b"octet-stream", b"x-www-form-urlencoded")
 
@@ -53,17 +62,34 @@ class Started:
     Attributes:
         routes: how each path is answered.
         errors: told of every request that is not answered.
+        fallback: how a path that has no route is answered; None where it is not a protocol's.
     """
 
     routes: Mapping[str, Route]
     errors: CountErrors
+    fallback: Callable[[str], Route | None]
 
 
 class Authorise(Protocol):
     """Lets a request pass or raises a `Refusal`."""
 
-    def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str) -> None:
+    def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str, /) -> None:
         """Look at the key that it carries."""
+
+
+class LogAccess(Protocol):
+    """Writes a line for a request."""
+
+    def __call__(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        trace_id: str | None,
+    ) -> None:
+        """Write it."""
 
 
 class _Disconnected(Exception):
@@ -86,16 +112,19 @@ class Lane:
         self._lock = threading.Lock()
         self._seconds = 0.1  # that the last piece took
 
-    async def run(self, work: Callable[[], Done]) -> Done:
+    async def run(self, work: Callable[[], Done], waits: bool = False) -> Done:
         """What comes of the work.
+
+        Args:
+            waits: whether it waits though too much else does.
 
         Raises:
             Refusal: 503 where too much waits, 504 where it was not done in time.
         """
         with self._lock:
-            if self._taken >= self._places:
-                seconds = math.ceil(self._seconds * self._taken)
-                raise Refusal(503, "too many requests wait: come again later", "busy", seconds)
+            if self._taken >= self._places and not waits:
+                seconds = self._seconds * self._taken
+                raise come_again(503, "too many requests wait: come again later", "busy", seconds)
             self._taken += 1
         job: Future[Done] = self._pool.submit(self._timed, work)
         job.add_done_callback(self._leave)
@@ -121,6 +150,8 @@ class PredictionApp:
     """Answers the routes of a service, and its probes.
 
     Args:
+        app: what answers other paths.
+        serves: whether it has something at a path.
         started: there from the moment that the service is ready; where it has failed to become so,
             the reason is its exception.
         max_bytes: largest body where a route does not say.
@@ -129,11 +160,13 @@ class PredictionApp:
         deadline: seconds that a request may take.
         authorise: None lets everybody pass.
         ready_paths: further paths that tell whether the service is ready.
+        access_log: told of every request that is answered here.
     """
 
     def __init__(
         self,
         app: App,
+        serves: Callable[[str], bool],
         *,
         started: Future[Started],
         max_bytes: int = 8 * 2**20,
@@ -141,12 +174,15 @@ class PredictionApp:
         queue: int = 64,
         deadline: float = 30.0,
         authorise: Authorise | None = None,
-        ready_paths: Collection[str] = (),
+        ready_paths: Iterable[str] = (),
+        access_log: LogAccess | None = None,
     ) -> None:
         self._app = app
+        self._serves = serves
         self._max_bytes = max_bytes
         self._body_seconds = body_seconds
         self._authorise = authorise
+        self._access_log = access_log
         self._model = Lane("model", queue, deadline)
         self._database = Lane("database", queue, deadline)
         self._probes = dict.fromkeys(ALIVE, self._alive)
@@ -170,45 +206,24 @@ class PredictionApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        method, path = scope["method"], scope["path"]
-        route = self._routes.get(path, _NOWHERE)
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        request_id = request_id_of(headers)
-        reply: bytes | Reply | None
-        try:
-            if self._authorise:
-                self._authorise(headers, method, path)
-            if route is _NOWHERE:
-                reply = self._aside(method, path)
-                if reply is None:
-                    await self._app(scope, receive, send)
-                    return
-            elif method not in route.methods:
-                reply = _not_allowed(method, route, request_id)
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close"})
             else:
-                most = route.max_bytes or self._max_bytes
-                _check_head(headers, most)
-                message = await receive()
-                body: bytes = message.get("body", b"")
-                if message.get("more_body"):
-                    body = await self._whole(body, receive, most)
-                elif len(body) > most:
-                    raise _too_large(most)
-                elif message["type"] == "http.disconnect":
-                    return
-                request = Request(request_id, headers, body)
-                if route.waits:
-                    reply = await self._database.run(lambda: route.handle(request))
-                elif len(body) > SMALL_BYTES or (route.slow and body):
-                    reply = await self._model.run(lambda: route.handle(request))
-                else:
-                    reply = route.handle(request)
+                await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        request_id, trace_id = request_id_of(headers), trace_id_of(headers)
+        route = self._routes.get(scope["path"]) or self._elsewhere(scope["path"])
+        try:
+            reply = await self._reply(route, scope, Request(request_id, headers, b""), receive)
         except _Disconnected:
             return
         except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
-            reply = self._refused(route, error, request_id)
+            reply = self._refused(route, error, request_id, trace_id)
+        if reply is None:
+            await self._app(scope, receive, send)
+            return
         if isinstance(reply, bytes):
             reply = Reply(reply)
         head = [
@@ -216,6 +231,8 @@ class PredictionApp:
             (b"x-request-id", request_id.encode()),
             *reply.headers,
         ]
+        if trace_id:
+            head.append((b"traceparent", headers[b"traceparent"]))
         if self._stopping:
             head.append((b"connection", b"close"))
         if isinstance(reply.body, bytes):
@@ -225,27 +242,68 @@ class PredictionApp:
         else:
             await send({"type": "http.response.start", "status": reply.status, "headers": head})
             await self._send_parts(reply.body, send)
+        if self._access_log:
+            seconds = time.perf_counter() - start
+            method, path = scope["method"], scope["path"]
+            self._access_log(request_id, method, path, reply.status, seconds, trace_id)
+
+    async def _reply(
+        self, route: Route, scope: Scope, request: Request, receive: Receive
+    ) -> bytes | Reply | None:
+        """The reply to a request whose body has not been read; None where BentoML answers."""
+        method, path = scope["method"], scope["path"]
+        if self._authorise:
+            self._authorise(request.headers, method, path)
+        if route is _NOWHERE:
+            return self._aside(method, path)
+        if method not in route.methods:
+            return _not_allowed(method, route, request.request_id)
+        most = route.max_bytes or self._max_bytes
+        _check_head(request.headers, most)
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            body = await self._whole(body, receive, most)
+        elif len(body) > most:
+            raise _too_large(most)
+        elif message["type"] == "http.disconnect":
+            raise _Disconnected
+        request.body = body
+        if route.waits:
+            return await self._database.run(lambda: route.handle(request))
+        if len(body) > SMALL_BYTES or (route.slow and body):
+            return await self._model.run(lambda: _begun(route.handle(request)))
+        return _begun(route.handle(request))
+
+    def _elsewhere(self, path: str) -> Route:
+        """The route of a path that has none of its own."""
+        found = self._started.result().fallback(path) if self._routes else None
+        return found or _NOWHERE
 
     def _aside(self, method: str, path: str) -> Reply | None:
         """The reply of a probe, or while there are no routes yet; None where BentoML answers."""
         probe = self._probes.get(path)
         if probe and method in ("GET", "HEAD"):
             return probe()
-        if not self._routes and method not in ("GET", "HEAD"):
-            raise Refusal(503, "the model is not ready", "not_ready", 1)
-        return None
+        if self._serves(path) and (self._routes or method in ("GET", "HEAD")):
+            return None
+        if not self._routes:
+            raise come_again(503, "the model is not ready", "not_ready", 1)
+        raise Refusal(404, "there is nothing at this path", "unknown_path")
 
     @staticmethod
     def _alive() -> Reply:
         return Reply(b"\n", content_type=b"text/plain")
 
     def _ready(self) -> Reply:
-        if self._routes and not self._stopping:
+        status, told = "starting", "the model is being loaded"
+        if self._stopping:
+            status, told = "stopping", "the service has been told to stop"
+        elif self._routes:
             return Reply(b"\n", content_type=b"text/plain")
-        told = "stopping" if self._stopping else "starting"
-        if self._started.done() and (error := self._started.exception()):
-            told = str(error)
-        return Reply(msgspec.json.encode({"error": f"not ready: {told}"}), 503)
+        elif self._started.done():
+            status, told = "failed", str(self._started.exception())
+        return Reply(msgspec.json.encode({"status": status, "error": told}), 503)
 
     async def _whole(self, body: bytes, receive: Receive, most: int) -> bytes:
         try:
@@ -256,23 +314,26 @@ class PredictionApp:
             raise Refusal(408, told, "slow_body") from error
 
     async def _send_parts(self, parts: Iterator[bytes], send: Send) -> None:
-        """Send each part when it is made, on the lane of the model."""
-        while part := await self._model.run(lambda: next(parts, b"")):
+        """Send each part when it is made, on the lane of the model, however many wait there.
+
+        An error breaks the answer off: its end is missing, which the client sees.
+        """
+        while part := await self._model.run(lambda: next(parts, b""), waits=True):
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    def _refused(self, route: Route, error: Exception, request_id: str) -> Reply:
+    def _refused(
+        self, route: Route, error: Exception, request_id: str, trace_id: str | None
+    ) -> Reply:
         refusal = _refusal_of(error)
         if refusal.status == 500:
-            logger.error(
-                "request %s failed", request_id, exc_info=error, extra={"request_id": request_id}
-            )
+            told = {"request_id": request_id, "trace_id": trace_id}
+            logger.error("request %s failed", request_id, exc_info=error, extra=told)
         if self._routes:
             self._started.result().errors.record_error(refusal.error_type)
         reply = route.refuse(refusal.status, str(refusal), request_id)
-        if refusal.retry_after:
-            reply.headers.append((b"retry-after", str(refusal.retry_after).encode()))
-        if refusal.status in (408, 413):  # what comes of the body is not read
+        reply.headers += refusal.headers
+        if refusal.status == 408:  # what comes of the body is not read
             reply.headers.append((b"connection", b"close"))
         return reply
 
@@ -280,7 +341,8 @@ class PredictionApp:
 def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
     """Refuse a body that would be too large, or of a kind that is not taken, before it is read."""
     length = headers.get(b"content-length")
-    if length is not None and int(length) > most:
+    # httptools bounds the number, but not the zeros before it
+    if length is not None and int(length.lstrip(b"0") or b"0") > most:
         raise _too_large(most)
     kind = headers.get(b"content-type")
     if kind not in _USUAL and not any(word in kind for word in _TAKEN):
@@ -288,6 +350,13 @@ def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
         raise Refusal(415, f"the content type {told!r} is not taken: send application/json")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refusal(415, "a body that is compressed is not taken")
+
+
+def _begun(reply: bytes | Reply) -> bytes | Reply:
+    """The same, with its first part made: what goes wrong with it can be told by a status."""
+    if isinstance(reply, Reply) and not isinstance(reply.body, bytes):
+        reply.body = chain([next(reply.body, b"")], reply.body)
+    return reply
 
 
 async def _rest(body: bytes, receive: Receive, most: int) -> bytes:
@@ -309,19 +378,13 @@ def _too_large(most: int) -> Refusal:
 
 
 def _refusal_of(error: Exception) -> Refusal:
-    match error:
-        case Refusal():
-            return error
-        case TooManyRowsError():
-            return Refusal(413, str(error), "too_large")
-        case InputError() | msgspec.ValidationError():
-            return Refusal(422, str(error))
-        case msgspec.DecodeError() | UnicodeDecodeError():
-            return Refusal(400, str(error))
-        case RecursionError():
-            return Refusal(400, "the JSON is nested too deeply")
-        case UnknownPredictionError():
-            return Refusal(404, str(error), "unknown_prediction")
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, RecursionError):
+        return Refusal(400, "the JSON is nested too deeply")
+    for kind, status, error_type in _REFUSED:
+        if isinstance(error, kind):
+            return Refusal(status, str(error), error_type)
     return Refusal(500, "an unexpected fault, recorded in the service's log", "internal")
 
 
@@ -332,12 +395,8 @@ def _not_allowed(method: str, route: Route, request_id: str) -> Reply:
     return reply
 
 
-def _refuse_plainly(status: int, told: str, request_id: str) -> Reply:
-    return Reply(msgspec.json.encode({"error": told, "request_id": request_id}), status)
-
-
 def _never(_request: Request) -> bytes:
     raise AssertionError("a path without a route is not handled")
 
 
-_NOWHERE = Route((), _never, _refuse_plainly)
+_NOWHERE = Route((), _never)

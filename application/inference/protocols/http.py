@@ -1,9 +1,12 @@
-"""What the protocols share: a request, its reply, and the routes that lead from one to the other."""
+"""What the protocols share: a request, its reply, and routes from one to the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 JSON = b"application/json"
 
@@ -48,7 +51,7 @@ class Refusal(Exception):
     Args:
         status: of HTTP.
         error_type: reason in the metrics, a word or two.
-        retry_after: seconds after which it may be sent again.
+        headers: of the reply.
     """
 
     def __init__(
@@ -56,12 +59,18 @@ class Refusal(Exception):
         status: int,
         told: str,
         error_type: str = "invalid_input",
-        retry_after: int | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         super().__init__(told)
         self.status = status
         self.error_type = error_type
-        self.retry_after = retry_after
+        self.headers = headers
+
+
+def come_again(status: int, told: str, error_type: str, seconds: float) -> Refusal:
+    """A refusal that says after how many seconds the request may be sent again."""
+    wait = str(max(1, math.ceil(seconds))).encode()
+    return Refusal(status, told, error_type, [(b"retry-after", wait)])
 
 
 Handler = Callable[[Request], bytes | Reply]
@@ -73,6 +82,11 @@ It may raise `Refusal`, `InputError` (422), `UnknownPredictionError` (404), msgs
 
 Refuse = Callable[[int, str, str], Reply]
 """Status, reason and request identity → the reply that says so in a protocol's own form."""
+
+
+def refuse(status: int, told: str, request_id: str) -> Reply:
+    """``{"error": …, "request_id": …}``, where a protocol has no form of its own."""
+    return Reply(msgspec.json.encode({"error": told, "request_id": request_id}), status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ class Route:
 
     methods: tuple[str, ...]
     handle: Handler
-    refuse: Refuse
+    refuse: Refuse = refuse
     max_bytes: int | None = None
     waits: bool = False
     slow: bool = False

@@ -21,12 +21,14 @@ import msgspec
 
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
 from application.inference.protocols.answers import Presenter
-from application.inference.protocols.http import Reply, Request, Route
+from application.inference.protocols.http import Request, Route
 from application.inference.protocols.schema import (
+    MOST_HOURS,
     Schema,
     takes_feedback_by_inputs,
     takes_instances,
     truth_names,
+    with_query,
     with_refusals,
 )
 from application.monitoring.accounting import Accountant
@@ -158,11 +160,11 @@ class RestApi:
         """How each path is answered."""
         both, post = ("GET", "POST"), ("POST",)
         routes = {
-            "/predict": Route(post, self.predict, self.refuse),
-            "/predict_json": Route(post, self.predict_json, self.refuse),
-            "/health_check": Route(both, self.health_check, self.refuse),
-            "/get_metrics_summary": Route(post, self.get_metrics_summary, self.refuse, waits=True),
-            "/feedback": Route(post, self.feedback, self.refuse, waits=True),
+            "/predict": Route(post, self.predict),
+            "/predict_json": Route(post, self.predict_json),
+            "/health_check": Route(both, self.health_check),
+            "/get_metrics_summary": Route(post, self.get_metrics_summary, waits=True),
+            "/feedback": Route(post, self.feedback, waits=True),
         }
         if self._spec.classes:
             routes["/classify"] = routes["/predict"]
@@ -171,14 +173,10 @@ class RestApi:
         refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
 
         def describe(_request: Request) -> bytes:
-            return self._encode(with_refusals(self._document(), refusals))
+            document = with_refusals(self._document(), refusals)
+            return self._encode(with_query(document, "/health_check"))
 
-        return routes | {"/docs.json": Route(("GET",), describe, self.refuse)}
-
-    @staticmethod
-    def refuse(status: int, told: str, request_id: str) -> Reply:
-        """``{"error": …, "request_id": …}``."""
-        return Reply(msgspec.json.encode({"error": told, "request_id": request_id}), status)
+        return routes | {"/docs.json": Route(("GET",), describe)}
 
     def predict(self, request: Request) -> bytes:
         """Answer ``[[…], …]`` or one flat row."""
@@ -220,8 +218,8 @@ class RestApi:
     def get_metrics_summary(self, request: Request) -> bytes:
         """Totals of the last hours."""
         hours = self._decode.summary.decode(request.body or b"{}").hours
-        if not 0 < hours <= 24 * 366:
-            raise InputError(f"hours: {hours:g} is not between 0 and {24 * 366}")
+        if not 0 < hours <= MOST_HOURS:
+            raise InputError(f"hours: {hours:g} is not between 0 and {MOST_HOURS}")
         self._accountant.flush()
         metrics = summarise(self._log, self._spec, hours)
         return self._encode({"status": "success", "metrics": metrics})

@@ -19,6 +19,7 @@ from domain.models.contract import (
 )
 
 EXAMPLES = 2
+MOST_HOURS = 24 * 366  # of a summary
 
 Schema = dict[str, Any]
 
@@ -70,6 +71,12 @@ def feedback_schema(spec: ModelSpec) -> Schema:
     return {"oneOf": forms}
 
 
+def period_schema() -> Schema:
+    """What ``/get_metrics_summary`` takes."""
+    hours = {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": MOST_HOURS}
+    return {**_object({"hours": {**hours, "default": 1.0}}, []), "example": {"hours": 1}}
+
+
 def answers_schema(spec: ModelSpec) -> Schema:
     """What the predictions are answered with."""
     number, text = {"type": "number"}, {"type": "string"}
@@ -104,7 +111,7 @@ def takes_feedback_by_inputs(spec: ModelSpec) -> bool:
 
 
 def with_refusals(document: Schema, statuses: Mapping[str, Mapping[int, str]]) -> Schema:
-    """An OpenAPI document that says how requests are refused.
+    """An OpenAPI document that says how requests are refused, and that they need a body.
 
     Args:
         statuses: for each path, the reasons by their HTTP status; others are left as they are.
@@ -115,7 +122,20 @@ def with_refusals(document: Schema, statuses: Mapping[str, Mapping[int, str]]) -
     for path, reasons in statuses.items():
         post = paths[path]["post"]
         refusals = {code: {"description": why, "content": body} for code, why in reasons.items()}
-        paths[path] = {**paths[path], "post": {**post, "responses": post["responses"] | refusals}}
+        post = {**post, "responses": post["responses"] | refusals}
+        if "requestBody" in post:
+            post["requestBody"] = {**post["requestBody"], "required": True}
+        paths[path] = {**paths[path], "post": post}
+    return {**document, "paths": paths}
+
+
+def with_query(document: Schema, path: str) -> Schema:
+    """An OpenAPI document with a path that takes no body, by GET as well as by POST."""
+    post = {
+        key: told for key, told in document["paths"][path]["post"].items() if key != "requestBody"
+    }
+    get = {**post, "operationId": f"get_{post['operationId']}"} if "operationId" in post else post
+    paths = {**document["paths"], path: {**document["paths"][path], "get": get, "post": post}}
     return {**document, "paths": paths}
 
 

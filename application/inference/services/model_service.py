@@ -1,9 +1,9 @@
 """Any model of the catalog but speech as a BentoML service.
 
 Its endpoints, OpenAPI document and page follow the contract in the stored package, which the Bento
-argument ``model_tag`` names. BentoML gives workers, its page, /metrics and packaging. Predictions are
-answered by a `PredictionApp` around it; the methods here describe its endpoints on the page and in
-the OpenAPI document, and answer the same when called in process.
+argument ``model_tag`` names. BentoML gives workers, its page, /metrics and packaging. Predictions
+are answered by a `PredictionApp` around it; the methods here describe its endpoints on the page and
+in the OpenAPI document, and answer the same when called in process.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from typing import Annotated, Any
 import bentoml
 import msgspec
 from pydantic import BaseModel, WithJsonSchema
+from starlette.middleware.cors import CORSMiddleware
 
+from application.inference.api_keys import ApiKeys, authoriser
 from application.inference.predictor import Predictor, Unaccounted, replay_golden
-from application.inference.protocols import schema
+from application.inference.protocols import schema, vertex
 from application.inference.protocols.app import App, PredictionApp, Started
 from application.inference.protocols.http import Request
+from application.inference.protocols.lines import LINES, PredictionLines
+from application.inference.protocols.mlflow_scoring import MlflowScoring
+from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.request_id import new_request_id
 from application.inference.protocols.rest import RestApi
+from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.accounting import Accountant, every
 from application.monitoring.drift_watch import DriftWatch
 from application.ports import Model
@@ -39,8 +45,10 @@ from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
-from infrastructure.serving.outermost import Outermost, stop_later
+from infrastructure.serving.outermost import Outermost, Serves, stop_later
+from infrastructure.serving.uvicorn_protocol import install as limit_heads
 from infrastructure.storage.prediction_log import SqlPredictionLog
+from shared.logs import AccessLog, configure_logs
 from shared.settings import ServingSettings, Settings
 
 DRIFT_SECONDS = 10.0
@@ -66,13 +74,18 @@ if STORED is None:
 PACKAGE = ModelPackage(Path(STORED.path), stored=True)
 SPEC = PACKAGE.spec
 GOLDEN = PACKAGE.read_json("golden.json")
+LIBRARIES = PACKAGE.read_json("provenance.json")["libraries"]
 
 Rows = Annotated[Any, WithJsonSchema(schema.rows_schema(SPEC, GOLDEN["rows"]))]
 Objects = Annotated[Any, WithJsonSchema(schema.objects_schema(SPEC, GOLDEN["rows"]))]
+Period = Annotated[Any, WithJsonSchema(schema.period_schema())]
 Report = Annotated[Any, WithJsonSchema(schema.feedback_schema(SPEC))]
 Answers = Annotated[dict[str, Any], WithJsonSchema(schema.answers_schema(SPEC))]
 
 SERVING = ServingSettings()
+configure_logs(SERVING.log_format)
+limit_heads(SERVING.head_seconds)
+AUTHORISE = authoriser(ApiKeys.parse(SERVING.api_keys), SERVING.open_paths)
 STARTED: Future[Started] = Future()  # there when this process is ready
 
 
@@ -83,8 +96,9 @@ STARTED: Future[Started] = Future()  # there when this process is ready
         base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
     ).python_packages(*serving_requirements(SPEC.task, PACKAGE.is_native)),
     workers=int(os.environ.get("WORKERS", "1")),
+    http={"port": int(os.environ.get("AIP_HTTP_PORT") or 3000)},  # Vertex AI's, or BentoML's own
     traffic={"timeout": 30},
-    logging={"access": {"enabled": False}},  # a line for each prediction would cost more than it
+    logging={"access": {"enabled": False}},  # predictions do not pass it
 )
 class ModelService:
     """Answers for the model that it was built with."""
@@ -92,10 +106,10 @@ class ModelService:
     package = REFERENCE
 
     def __init__(self) -> None:
-        name, number = STORED.tag.name, str(STORED.tag.version)
+        name, profiles = STORED.tag.name, PACKAGE.read_json("profile.json")
         self._log = SqlPredictionLog(_log_url(), name)
-        self._metrics = _metrics(name, number, PACKAGE.read_json("profile.json"))
-        drift = DriftWatch(SPEC, PACKAGE.read_json("profile.json"), self._log, self._metrics)
+        self._metrics = _metrics(name, str(STORED.tag.version), profiles)
+        drift = DriftWatch(SPEC, profiles, self._log, self._metrics)
         self._accountant = Accountant(
             SPEC, self._metrics, self._log, watch=every(DRIFT_SECONDS, drift.look)
         )
@@ -108,14 +122,7 @@ class ModelService:
         try:
             model = load_served(PACKAGE.served, SPEC, SERVING.threads)
             replay_golden(SPEC, model, GOLDEN)
-            accounts = self._accountant if SERVING.monitoring else Unaccounted()
-            predictor = Predictor(SPEC, model, accounts, SERVING.max_rows)
-            name, number = STORED.tag.name, str(STORED.tag.version)
-            rest = RestApi(
-                name, number, predictor, self._accountant, self._log, self._metrics, _document
-            )
-            slow = _seconds_of_a_row(model) > SLOW_SECONDS
-            routes = {path: replace(route, slow=slow) for path, route in rest.routes().items()}
+            rest, started = self._open(model)
         except Exception as error:  # pylint: disable=broad-exception-caught  # told by /readyz
             self._rest.set_exception(error)
             STARTED.set_exception(error)
@@ -123,7 +130,32 @@ class ModelService:
         gc.collect()
         gc.freeze()  # what stays is not looked at again and again
         self._rest.set_result(rest)
-        STARTED.set_result(Started(routes, self._metrics))
+        STARTED.set_result(started)
+
+    def _open(self, model: Model) -> tuple[RestApi, Started]:
+        """Every protocol of the model."""
+        name, number = STORED.tag.name, str(STORED.tag.version)
+        accounts = self._accountant if SERVING.monitoring else Unaccounted()
+        predictor = Predictor(SPEC, model, accounts, SERVING.max_rows)
+        rest = RestApi(
+            name, number, predictor, self._accountant, self._log, self._metrics, _document
+        )
+        platform_ = "sklearn_skops" if PACKAGE.is_native else "onnxruntime_onnx"
+        inference = OpenInference(name, number, predictor, platform_)
+        protocols = (
+            rest,
+            inference,
+            MlflowScoring(predictor, LIBRARIES.get("mlflow", "unknown")),
+            VertexPrediction(predictor, os.environ.get("AIP_PREDICT_ROUTE") or vertex.PATH),
+            PredictionLines(predictor, SERVING.max_lines_bytes, min(LINES, SERVING.max_rows)),
+        )
+        slow = _seconds_of_a_row(model) > SLOW_SECONDS
+        routes = {
+            path: replace(route, slow=slow)
+            for protocol in protocols
+            for path, route in protocol.routes().items()
+        }
+        return rest, Started(routes, self._metrics, inference.fallback)
 
     @bentoml.on_shutdown
     def stop(self) -> None:
@@ -159,9 +191,9 @@ class ModelService:
         return self._call(RestApi.health_check, {})
 
     @bentoml.api(route="/get_metrics_summary")
-    def get_metrics_summary(self, hours: float = 1.0) -> dict[str, Any]:
+    def get_metrics_summary(self, period: Period, /) -> dict[str, Any]:
         """Totals of the last hours, with quality where feedback has come."""
-        return self._call(RestApi.get_metrics_summary, {"hours": hours})
+        return self._call(RestApi.get_metrics_summary, period)
 
     @bentoml.api(route="/feedback")
     def feedback(self, report: Report, /) -> dict[str, Any]:
@@ -206,18 +238,27 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def _around(app: App) -> App:
+def _around(app: App, serves: Serves) -> App:
     """The application that predictions reach, around BentoML's."""
     around = PredictionApp(
         app,
+        serves,
         started=STARTED,
         max_bytes=SERVING.max_body_bytes,
         body_seconds=SERVING.body_seconds,
         queue=SERVING.queue,
         deadline=SERVING.deadline_seconds,
+        authorise=AUTHORISE,
+        ready_paths=filter(None, [os.environ.get("AIP_HEALTH_ROUTE")]),
+        access_log=AccessLog().write if SERVING.access_log else None,
     )
     stop_later(SERVING.drain_seconds, around.stop)
-    return around
+    origins = SERVING.cors_origins.split()
+    return (
+        CORSMiddleware(around, origins, allow_methods=["*"], allow_headers=["*"])
+        if origins
+        else around
+    )
 
 
 # the decorator has made a bentoml.Service of the class

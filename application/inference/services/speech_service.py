@@ -25,6 +25,9 @@ from infrastructure.inference.whisper_engine import open_package, write_subtitle
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
+from infrastructure.serving.uvicorn_protocol import install as limit_heads
+from shared.logs import configure_logs
+from shared.settings import ServingSettings
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
@@ -37,6 +40,9 @@ class Arguments(BaseModel):
 
 _ARGUMENTS = bentoml.use_arguments(Arguments)
 _running: list[TranscriberApi] = []
+_SERVING = ServingSettings()
+configure_logs(_SERVING.log_format)
+limit_heads(_SERVING.head_seconds)
 
 
 @bentoml.service(
@@ -45,6 +51,7 @@ _running: list[TranscriberApi] = []
         base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
     ).python_packages(*serving_requirements("transcription")),
     workers=int(os.environ.get("WORKERS", "1")),
+    http={"port": int(os.environ.get("AIP_HTTP_PORT") or 3000)},  # Vertex AI's, or BentoML's own
     traffic={"timeout": 1800},
     logging={"access": {"enabled": False}},
 )

@@ -1,7 +1,7 @@
 """Histograms that are told many values at once.
 
-prometheus_client takes one value a call. What stands behind it, a sum and a counter for each bucket,
-is private there: it is used in this file only, and its test says when it has changed.
+prometheus_client takes one value a call. What stands behind it, a sum and a counter for each
+bucket, is private there: it is used in this file only, and its test says when it has changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ManyValues:  # pylint: disable=too-few-public-methods
 
     def observe(self, values: np.ndarray) -> None:
         """The same as `Histogram.observe` of each value; shape (n,)."""
-        if not len(values):
+        if values.size == 0:
             return
         self._sum.inc(float(values.sum(dtype=np.float64)))
         places = np.searchsorted(self._bounds, values, side="left")

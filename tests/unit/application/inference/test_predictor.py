@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
-from application.inference.predictor import MAX_ROWS, Predictor, check_golden, replay_golden
-from domain.errors import InputError, PackageError
+from application.inference.predictor import (
+    MAX_ROWS,
+    Answered,
+    Predictor,
+    Unaccounted,
+    check_golden,
+    replay_golden,
+)
+from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number, Quantity
+from domain.models.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeAccounts, FakeClassifier
 
 ROWS = [list(VIRGINICA), list(SETOSA), list(VERSICOLOR)]
@@ -26,11 +34,11 @@ class Desk:
         self.predictor = Predictor(iris.SPEC, self.model, self.accounts, max_rows)
 
 
-def test_each_row_is_answered_with_its_most_probable_class_and_its_probability() -> None:
+def test_each_row_is_answered_with_the_probability_of_every_class() -> None:
     answered = Desk().predictor.predict("a", ROWS)
-    assert answered.predicted.tolist() == [2, 0, 1]
-    assert answered.confidence == pytest.approx([0.8, 0.8, 0.8])
-    assert (answered.confidence == answered.answers.max(axis=1)).all()
+    assert answered.answers.shape == (3, 3)
+    assert answered.answers.argmax(axis=1).tolist() == [2, 0, 1]
+    assert answered.answers.max(axis=1) == pytest.approx([0.8, 0.8, 0.8])
     assert answered.request_id == "a"
 
 
@@ -66,8 +74,8 @@ def test_an_answer_has_its_time_and_how_long_it_took() -> None:
 def test_the_same_rows_get_the_same_answers_alone_and_together() -> None:
     rows = np.random.default_rng(0).uniform(0.1, 8, size=(50, 4)).tolist()
     desk = Desk()
-    together = desk.predictor.predict("a", rows).predicted.tolist()
-    assert [int(desk.predictor.predict("b", [row]).predicted[0]) for row in rows] == together
+    together = desk.predictor.predict("a", rows).answers.tolist()
+    assert [desk.predictor.predict("b", [row]).answers[0].tolist() for row in rows] == together
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,7 @@ def test_rows_that_break_the_contract_reach_neither_the_model_nor_the_accounts(
 def test_too_many_rows_are_refused_with_how_many_may_be_sent() -> None:
     desk = Desk(max_rows=3)
     desk.predictor.predict("a", ROWS)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(TooManyRowsError) as refused:
         desk.predictor.predict("b", [*ROWS, list(SETOSA)])
     assert str(refused.value) == "4 rows are too many: send at most 3"
     assert len(desk.model.asked) == 1
@@ -100,8 +108,8 @@ def test_too_many_rows_are_refused_with_how_many_may_be_sent() -> None:
 
 def test_as_many_rows_as_allowed_are_answered_by_default() -> None:
     rows = [list(SETOSA)] * MAX_ROWS
-    assert len(Desk().predictor.predict("a", rows).predicted) == MAX_ROWS
-    with pytest.raises(InputError, match=f"{MAX_ROWS + 1} rows are too many"):
+    assert len(Desk().predictor.predict("a", rows).answers) == MAX_ROWS
+    with pytest.raises(TooManyRowsError, match=f"{MAX_ROWS + 1} rows are too many"):
         Desk().predictor.predict("a", [*rows, list(SETOSA)])
 
 
@@ -112,18 +120,86 @@ def test_a_request_that_the_model_fails_on_is_not_accounted() -> None:
     assert not desk.accounts.answered
 
 
+COLUMNS = dict(zip(iris.SPEC.input_names, zip(*ROWS)))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        COLUMNS,
+        {name: list(values) for name, values in COLUMNS.items()},
+        {name: np.array(values) for name, values in COLUMNS.items()},
+        {name: np.array(values, np.float32) for name, values in COLUMNS.items()},
+        dict(reversed(COLUMNS.items())),
+        {**COLUMNS, "no input": range(9)},
+    ],
+    ids=["tuples", "lists", "arrays", "arrays of float32", "in another order", "with others"],
+)
+def test_values_by_input_are_answered_as_rows_are(columns: dict[str, Any]) -> None:
+    desk = Desk()
+    by_rows = desk.predictor.predict("a", ROWS)
+    by_columns = desk.predictor.predict_columns("b", columns)
+    assert by_columns.rows.tobytes() == by_rows.rows.tobytes()
+    assert by_columns.answers.tolist() == by_rows.answers.tolist()
+    assert desk.accounts.answered == [by_rows, by_columns]
+    assert [len(asked) for asked in desk.model.asked] == [3, 3]
+
+
+def test_values_of_a_tensor_may_be_one_array() -> None:
+    spec = ModelSpec("images", (Tensor("image", (2, 3), 0, 16),), Classes(("dark", "light")))
+    images = np.arange(12.0).reshape(2, 2, 3)
+
+    def answer(rows: np.ndarray) -> np.ndarray:
+        return np.full((len(rows), 2), 0.5, np.float32)
+
+    answered = Predictor(spec, answer, FakeAccounts()).predict_columns("a", {"image": images})
+    assert answered.rows.tolist() == images.reshape(2, 6).tolist()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, "sepal_length is not there: expected sepal_length, sepal_width"),
+        ({"sepal_length": [5.1]}, "sepal_width is not there"),
+        ({**COLUMNS, "petal_width": [0.2]}, "the columns differ in length"),
+        ({**COLUMNS, "petal_width": [0.2, 99, 0.2]}, "row 1, petal_width: 99 is out of range"),
+        ({**COLUMNS, "petal_width": [0.2, "a", 0.2]}, "row 1, petal_width: 'a' is not a number"),
+        (dict.fromkeys(COLUMNS, ()), "there are no rows: send at least one"),
+        (dict.fromkeys(COLUMNS, np.empty(0)), "there are no rows: send at least one"),
+    ],
+)
+def test_values_by_input_that_break_the_contract_reach_neither_model_nor_accounts(
+    columns: dict[str, Any], message: str
+) -> None:
+    desk = Desk()
+    with pytest.raises(InputError, match=message):
+        desk.predictor.predict_columns("a", columns)
+    assert not desk.model.asked
+    assert not desk.accounts.answered
+
+
+def test_too_many_values_of_an_input_are_too_many_rows_whatever_stands_in_them() -> None:
+    desk = Desk(max_rows=3)
+    desk.predictor.predict_columns("a", COLUMNS)
+    with pytest.raises(TooManyRowsError, match="4 rows are too many: send at most 3"):
+        desk.predictor.predict_columns("b", {**COLUMNS, "petal_width": ["x"] * 4})
+
+
+def test_where_nobody_keeps_accounts_requests_are_answered_all_the_same() -> None:
+    answered = Predictor(iris.SPEC, FakeClassifier(), Unaccounted()).predict("a", ROWS)
+    assert isinstance(answered, Answered) and len(answered.answers) == 3
+
+
 def estimate(rows: np.ndarray) -> np.ndarray:
     """Ten for each square metre, 200 where their number is missing, and ± 50."""
     middle = np.nan_to_num(rows * 10, nan=200)
     return np.concatenate([middle, middle - 50, middle + 50], axis=1).astype(np.float32)
 
 
-def test_a_value_is_answered_with_its_interval_and_has_no_confidence() -> None:
+def test_a_value_is_answered_with_its_interval() -> None:
     accounts = FakeAccounts()
     answered = Predictor(RENT, estimate, accounts).predict("a", [[30], [None]])
     assert answered.answers.tolist() == [[300, 250, 350], [200, 150, 250]]
-    assert answered.predicted.tolist() == [300, 200]
-    assert answered.confidence is None
     assert accounts.answered == [answered]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from application.monitoring.accounting import Accountant, every, identities
-from application.ports import LoggedPrediction
+from application.monitoring.accounting import REQUESTS_AT_ONCE, Accountant, every, identities
+from application.ports import PredictionBatch
 from domain.models import iris
 from domain.models.contract import ModelSpec, Number, Quantity, Tensor
 from tests.fakes import (
@@ -39,11 +39,11 @@ class BlockedLog(FakePredictionLog):
         super().__init__()
         self.reached, self.let_go = threading.Event(), threading.Event()
 
-    def add(self, predictions: Sequence[LoggedPrediction]) -> None:
+    def add(self, batch: PredictionBatch) -> None:
         """Wait, then append."""
         self.reached.set()
         assert self.let_go.wait(PATIENCE)
-        super().add(predictions)
+        super().add(batch)
 
 
 @pytest.fixture(name="metrics")
@@ -75,7 +75,7 @@ def test_every_row_is_counted_by_its_class(hire: Open, metrics: FakeMetrics) -> 
     accountant.account(answered_request("a", SETOSA, VIRGINICA, SETOSA))
     accountant.account(answered_request("b", VERSICOLOR))
     accountant.flush()
-    assert metrics.predictions == {"setosa": 2, "versicolor": 1, "virginica": 1}
+    assert metrics.predictions == {0: 2, 1: 1, 2: 1}
     assert metrics.confidences == pytest.approx([0.8] * 4)
     assert metrics.latencies == [0.002, 0.002]
     assert not metrics.errors
@@ -120,17 +120,31 @@ def test_what_is_watched_of_the_inputs_is_logged(
     accountant.close()
     mean_and_spread = [[4, pytest.approx(8**0.5)], [1, 0]]
     assert [entry.inputs for entry in log.predictions] == mean_and_spread
-    assert [entry.identity for entry in log.predictions] == identities(rows)
+    assert [entry.identity for entry in log.predictions] == identities(rows).tolist()
 
 
 def test_equal_rows_have_one_identity_and_others_another() -> None:
     rows = np.array([[1, np.nan], [1, np.nan], [1, 0], [np.nan, 1]], dtype=np.float32)
-    first, again, *others = identities(rows)
+    first, again, *others = identities(rows).tolist()
     assert first == again
     assert len({first, *others}) == 3
     texts = np.array([["good"], ["good"], ["bad"], [""]], dtype=object)
-    assert len(set(identities(texts))) == 3
-    assert all(len(identity) == 16 for identity in [*identities(rows), *identities(texts)])
+    assert len(set(identities(texts).tolist())) == 3
+    assert identities(rows).dtype == identities(texts).dtype == np.uint64
+
+
+def test_an_identity_does_not_depend_on_the_other_rows_nor_on_the_process() -> None:
+    rows = np.random.default_rng(0).uniform(-9, 9, size=(500, 7)).astype(np.float32)
+    together = identities(rows)
+    assert [int(identities(row[None])[0]) for row in rows] == together.tolist()
+    assert len(set(together.tolist())) == len(rows)
+    assert identities(np.float32([[5.1, 3.5, 1.4, 0.2]])).tolist() == [6743240550174772686]
+    assert identities(np.array([["good"]], dtype=object)).tolist() == [3509812042012788487]
+
+
+def test_minus_zero_is_zero() -> None:
+    plus, minus = identities(np.array([[0.0], [-0.0]], dtype=np.float32))
+    assert plus == minus
 
 
 def test_requests_that_wait_are_logged_in_one_batch_in_their_order(
@@ -142,6 +156,40 @@ def test_requests_that_wait_are_logged_in_one_batch_in_their_order(
     accountant.flush()
     assert log.batches.qsize() == 1
     assert [entry.request_id for entry in log.predictions] == [str(n) for n in range(20)]
+
+
+def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
+    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+) -> None:
+    accountant = hire()
+    for number in range(2 * REQUESTS_AT_ONCE + 1):
+        accountant.account(answered_request(str(number), SETOSA, VIRGINICA))
+    accountant.flush()
+    sizes = []
+    while not log.batches.empty():
+        batch = log.batches.get()
+        assert isinstance(batch, PredictionBatch)
+        sizes.append(len(batch.request_ids))
+    assert sizes == [REQUESTS_AT_ONCE, REQUESTS_AT_ONCE, 1]
+    assert metrics.predictions == {0: sum(sizes), 2: sum(sizes)}
+    assert [(entry.request_id, entry.row) for entry in log.predictions] == [
+        (str(number), row) for number in range(sum(sizes)) for row in range(2)
+    ]
+
+
+def test_what_waits_behind_a_batch_that_is_not_logged_is_counted_all_the_same(
+    hire: Open, metrics: FakeMetrics
+) -> None:
+    log = FakePredictionLog(failures=[OSError("database is locked")])
+    accountant = hire(log=log)
+    for number in range(3 * REQUESTS_AT_ONCE):
+        accountant.account(answered_request(str(number), SETOSA))
+    with pytest.raises(OSError, match="locked"):
+        accountant.flush()
+    accountant.flush()
+    assert metrics.predictions == {0: 3 * REQUESTS_AT_ONCE}
+    assert len(metrics.latencies) == 3 * REQUESTS_AT_ONCE
+    assert not log.predictions
 
 
 def test_nothing_is_counted_twice(hire: Open, metrics: FakeMetrics, log: FakePredictionLog) -> None:
@@ -165,7 +213,7 @@ def test_the_thread_accounts_by_itself(
     for number in range(3):
         accountant.account(answered_request(str(number), SETOSA, VIRGINICA))
         log.batches.get(timeout=PATIENCE)
-    assert metrics.predictions == {"setosa": 3, "virginica": 3}
+    assert metrics.predictions == {0: 3, 2: 3}
     assert len(log.predictions) == 6
 
 
@@ -255,7 +303,7 @@ def test_closing_accounts_for_what_waits_and_ends_the_thread(
     accountant.account(answered_request("last", SETOSA))
     accountant.close()
     assert not thread.is_alive()
-    assert metrics.predictions == {"setosa": 1}
+    assert metrics.predictions == {0: 1}
     assert [entry.request_id for entry in log.predictions] == ["last"]
 
 
@@ -271,7 +319,7 @@ def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
     accountant.close()
     assert "kept" in {entry.request_id for entry in log.predictions}
     assert metrics.errors == {"log_failure": 1}
-    assert metrics.predictions == {"setosa": 1, "virginica": 1}
+    assert metrics.predictions == {0: 1, 2: 1}
     assert "database is locked" in caplog.text
 
 

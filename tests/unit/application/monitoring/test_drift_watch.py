@@ -11,7 +11,13 @@ from application.monitoring.drift_watch import FEWEST, WINDOW, DriftWatch
 from domain.models import iris
 from domain.models.contract import Category, ModelSpec, Quantity
 from domain.monitoring.profile import profile_inputs, profile_outputs
-from tests.fakes import FakeClassifier, FakeMetrics, FakePredictionLog, logged_prediction
+from tests.fakes import (
+    FakeClassifier,
+    FakeMetrics,
+    FakePredictionLog,
+    batch_of,
+    logged_prediction,
+)
 
 NAMES = (*iris.SPEC.input_names, "prediction")
 ENCODED = iris.load().encoded(iris.SPEC)
@@ -37,7 +43,7 @@ def scores(*batches: np.ndarray) -> dict[str, float]:
     """Scores after these batches of inputs were answered."""
     log, metrics = FakePredictionLog(), FakeMetrics()
     for batch in batches:
-        log.add([logged_prediction("a", row) for row in batch.tolist()])
+        log.add(batch_of(*[logged_prediction("a", row) for row in batch.tolist()]))
     DriftWatch(iris.SPEC, PROFILES, log, metrics).look()
     return metrics.drift
 
@@ -84,7 +90,7 @@ def test_the_fewest_rows_that_are_scored_are_enough_not_to_raise_a_false_alarm()
 
 def test_what_has_no_profile_is_not_watched() -> None:
     log, metrics = FakePredictionLog(), FakeMetrics()
-    log.add([logged_prediction("a", row) for row in flowers(WINDOW).tolist()])
+    log.add(batch_of(*[logged_prediction("a", row) for row in flowers(WINDOW).tolist()]))
     only = {"petal_width": PROFILES["petal_width"]}
     DriftWatch(iris.SPEC, only, log, metrics).look()
     assert tuple(metrics.drift) == ("petal_width",)
@@ -100,11 +106,11 @@ def test_many_categories_are_scored_only_when_there_are_rows_enough_for_each() -
 
     log, metrics = FakePredictionLog(), FakeMetrics()
     watch = DriftWatch(spec, profile_inputs(spec, drawn(3000).astype(np.float32)), log, metrics)
-    log.add([replace(EMPTY, inputs=row) for row in drawn(400).tolist()])
+    log.add(batch_of(*[replace(EMPTY, inputs=row) for row in drawn(400).tolist()]))
     watch.look()
     # an input that is called as the answers are is watched in their place
     assert tuple(metrics.drift) == ("prediction",)
-    log.add([replace(EMPTY, inputs=row) for row in drawn(600).tolist()])
+    log.add(batch_of(*[replace(EMPTY, inputs=row) for row in drawn(600).tolist()]))
     watch.look()
     assert tuple(metrics.drift) == ("word", "prediction")
     assert max(metrics.drift.values()) < 0.1

@@ -18,6 +18,7 @@ from tests.fakes import (
     VIRGINICA,
     FakeMetrics,
     FakePredictionLog,
+    batch_of,
     logged_prediction,
 )
 
@@ -26,19 +27,24 @@ RENT = ModelSpec("rent", (Number("area", "m²", 5, 500),), Quantity("rent", "EUR
 
 
 class LateLog(FakePredictionLog):
-    """A log to which another worker adds a prediction only after it was asked a few times."""
+    """A log to which another worker adds a prediction only after it was asked a few times.
 
-    def __init__(self, prediction: LoggedPrediction, asked: int) -> None:
+    Attributes:
+        asked: since when, in each call of `find`.
+    """
+
+    def __init__(self, prediction: LoggedPrediction, calls: int) -> None:
         super().__init__()
+        self.asked: list[float] = []
         self._prediction = prediction
-        self._missing = asked
+        self._calls = calls
 
-    def find(self, request_id: str, row: int) -> LoggedPrediction | None:
+    def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """A prediction by its identity, once it is there."""
-        self._missing -= 1
-        if self._missing == 0:
-            self.add([self._prediction])
-        return super().find(request_id, row)
+        self.asked.append(since)
+        if len(self.asked) == self._calls:
+            self.add(batch_of(self._prediction))
+        return super().find(request_id, row, since)
 
 
 class Desk:
@@ -49,8 +55,9 @@ class Desk:
         self.metrics = FakeMetrics()
         self.feedback = Feedback(iris.SPEC, self.log, self.metrics)
         if log is None:
-            self.log.add([logged_prediction("a", SETOSA)])
-            self.log.add([logged_prediction("b", row, row=i) for i, row in enumerate(FLOWERS)])
+            self.log.add(batch_of(logged_prediction("a", SETOSA)))
+            several = [logged_prediction("b", row, row=i) for i, row in enumerate(FLOWERS)]
+            self.log.add(batch_of(*several))
 
     def confusion(self) -> dict[tuple[int, int], int]:
         """Every labelled pair (predicted, actual)."""
@@ -124,8 +131,12 @@ def test_an_unknown_prediction_is_refused_by_its_identity_and_nothing_is_labelle
 
 
 def test_a_prediction_that_another_worker_is_about_to_log_is_waited_for() -> None:
-    log = LateLog(logged_prediction("late", VIRGINICA), asked=4)
+    log = LateLog(logged_prediction("late", VIRGINICA, at=time.time()), calls=4)
     assert Desk(log).feedback.for_prediction("late", 0, "virginica").joined
+    # after the first look only at what is new: a long log is not read again and again
+    whole, *later = log.asked
+    assert (whole, len(later)) == (0, 3)
+    assert min(later) > time.time() - 3600
 
 
 @pytest.mark.parametrize("value", ["rose", "", "Setosa", "0", 3, -1])
@@ -203,10 +214,10 @@ class RentDesk(Desk):
     def __init__(self) -> None:
         super().__init__(FakePredictionLog())
         self.feedback = Feedback(RENT, self.log, self.metrics)
-        (identity,) = identities(RENT.encode_rows([[30]]))
+        identity = int(identities(RENT.encode_rows([[30]]))[0])
         for request_id in "ab":
             entry = LoggedPrediction(request_id, 0, 0.0, identity, [30.0], 300.0, None, 0.002)
-            self.log.add([entry])
+            self.log.add(batch_of(entry))
 
 
 def test_a_value_is_labelled_with_what_it_should_have_been() -> None:

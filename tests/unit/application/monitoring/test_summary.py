@@ -11,19 +11,26 @@ from application.monitoring.summary import summarise
 from application.ports import LabelledPrediction
 from domain.models import iris
 from domain.models.contract import ModelSpec, Number, Quantity
-from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakePredictionLog, logged_prediction
+from tests.fakes import (
+    SETOSA,
+    VERSICOLOR,
+    VIRGINICA,
+    FakePredictionLog,
+    batch_of,
+    logged_prediction,
+)
 
 
 def busy_log() -> FakePredictionLog:
     """Three predictions of the last minute, one of two hours ago."""
     log, now = FakePredictionLog(), time.time()
     log.add(
-        [
+        batch_of(
             replace(logged_prediction("a", SETOSA, at=now), confidence=0.9, latency=0.001),
             replace(logged_prediction("b", SETOSA, at=now), confidence=0.6, latency=0.002),
             replace(logged_prediction("c", VIRGINICA, at=now), confidence=0.6, latency=0.006),
             logged_prediction("old", VERSICOLOR, at=now - 7200),
-        ]
+        )
     )
     return log
 
@@ -84,9 +91,9 @@ def test_labels_older_than_the_hours_are_left_out() -> None:
 def test_of_a_quantity_mean_and_limits_are_told_and_errors_where_there_are_labels() -> None:
     spec = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
     log, now = FakePredictionLog(), time.time()
-    for number, value in enumerate((100.0, 200.0, 600.0)):
-        entry = logged_prediction("a", SETOSA, row=number, at=now)
-        log.add([replace(entry, predicted=value, confidence=None)])
+    entry = replace(logged_prediction("a", SETOSA, at=now), confidence=None)
+    values = (100.0, 200.0, 600.0)
+    log.add(batch_of(*[replace(entry, row=i, predicted=v) for i, v in enumerate(values)]))
     figures = {
         "time_period_hours": 1,
         "total_predictions": 3,

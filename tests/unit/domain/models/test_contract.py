@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from domain.errors import ContractError, InputError
 from domain.models.contract import (
@@ -563,3 +565,76 @@ def test_further_keys_of_a_written_contract_are_passed_over() -> None:
     written = FLAT.to_dict()
     written["inputs"][0]["added later"] = 1
     assert ModelSpec.from_dict({**written, "added later": 1}) == FLAT
+
+
+MEASURED = ModelSpec(
+    "measured",
+    (
+        Number("share", "", 0.0, 0.1),
+        Number("count", "", -(2.0**53), 2.0**53, nullable=True),
+        Number("large", "", 1e-40, 3e38),
+    ),
+    SOLD,
+)
+EDGES = [0.0, -0.0, 0.1, 2**53, 2**53 + 1, -(2**53) - 1, 3e38, 1e-40, 1e-46, 1, 0, 10**400]
+NUMBERS = st.one_of(
+    st.sampled_from([*EDGES, *(math.nextafter(edge, math.inf) for edge in EDGES[:3])]),
+    st.floats(0, 0.2),
+    st.floats(),
+    st.integers(-(2**60), 2**60),
+)
+VALUES = st.one_of(
+    NUMBERS, st.none(), st.booleans(), st.sampled_from(["1", [1], np.float64(0.1), np.float32(0.1)])
+)
+
+
+def said(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[bytes] | str:
+    """What rows are encoded as, bit by bit, or why they are refused."""
+    try:
+        encoded = spec.encode_rows(rows)
+    except InputError as error:
+        return str(error)
+    assert encoded.dtype == np.float32 and encoded.flags.c_contiguous
+    return [row.tobytes() for row in encoded]
+
+
+@settings(max_examples=500)
+@given(st.lists(st.lists(st.one_of(NUMBERS, VALUES), min_size=3, max_size=3), max_size=21))
+@example([[0.1, None, 1]])
+@example([[0.1, 2**53 + 1, 1]])
+@example([[0, 1, 1], [0.1, 0.5]])
+@example([[True, 1, 1]])
+def test_a_few_numbers_are_taken_and_refused_as_many_are(rows: list[list[Any]]) -> None:
+    few, many = said(MEASURED, rows), said(MEASURED, rows * 22)
+    assert few == (many if isinstance(many, str) else many[: len(rows)])
+
+
+def test_a_column_of_float32_is_measured_by_the_range_as_float32_has_it() -> None:
+    spec = ModelSpec("share", (Number("x", "", 0, 0.1),), SOLD)
+    assert float(np.float32(0.1)) > 0.1
+    for value in (np.float32(0.1), np.float32(0)):
+        column = np.array([value, 0], np.float32)
+        assert spec.encode({"x": column})[:, 0].tolist() == column.tolist()
+    above = np.nextafter(np.float32(0.1), np.float32(1))
+    with pytest.raises(InputError, match="row 1, x: 0.1 is out of range"):
+        spec.encode({"x": np.array([0, above], np.float32)})
+    with pytest.raises(InputError, match="row 0, x"):
+        spec.encode({"x": np.array([above], np.float64)})
+    with pytest.raises(InputError, match="row 0, x: -1e-45 is out of range"):
+        spec.encode({"x": np.array([np.nextafter(np.float32(0), np.float32(-1))], np.float32)})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_column_of_float32_with_no_finite_number_is_refused(value: float) -> None:
+    spec = ModelSpec("share", (Number("x", "", 0, 0.1),), SOLD)
+    with pytest.raises(InputError, match="row 1, x: "):
+        spec.encode({"x": np.array([0, value], np.float32)})
+
+
+@given(st.data())
+def test_what_a_row_was_encoded_as_is_taken_again_as_a_column(data: st.DataObject) -> None:
+    low = data.draw(st.floats(-1e30, 1e30))
+    high = data.draw(st.floats(low, 1e31))
+    spec = ModelSpec("any", (Number("x", "", low, high),), SOLD)
+    encoded = spec.encode_rows([[value] for value in (low, high, data.draw(st.floats(low, high)))])
+    assert spec.encode({"x": encoded[:, 0]}).tobytes() == encoded.tobytes()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -22,7 +23,7 @@ def _url() -> Iterator[str]:
     """The address of a server that has the metrics of a model."""
     registry = CollectorRegistry()
     metrics = ModelMetricsCollector("iris", "1.0.0-a", ("setosa", "virginica"), registry)
-    metrics.record_predictions(["setosa", "setosa"], [0.75, 0.25], 0.5)
+    metrics.record_predictions(np.array([0, 0]), np.array([0.75, 0.25]), np.array([0.5]))
     metrics.set_drift({"petal_width": 0.1})
     server, thread = start_metrics_server(0, registry)
     with closing(server.socket):

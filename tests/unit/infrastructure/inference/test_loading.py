@@ -34,3 +34,13 @@ def test_a_model_without_the_outputs_of_its_contract_is_refused(onnx_file: Path)
         PackageError, match="gives probabilities, expected prediction, lower, upper"
     ):
         load_served(onnx_file, KINDS["regression"].SPEC)
+
+
+@pytest.mark.parametrize("end", ["onnx", "skops"])
+def test_the_number_of_threads_changes_no_answer(
+    fitted: Callable[[str], Any], end: str, tmp_path: Path
+) -> None:
+    path, spec = tmp_path / f"model.{end}", KINDS["regression"].SPEC
+    (Frameworks().export if end == "onnx" else Frameworks().save)(fitted("regression"), spec, path)
+    rows = KINDS["regression"].load().encoded(spec)
+    np.testing.assert_array_equal(load_served(path, spec, 2)(rows), load_served(path, spec)(rows))

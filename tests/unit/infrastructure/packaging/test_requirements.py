@@ -45,10 +45,16 @@ def test_only_a_model_without_an_onnx_form_needs_scikit_learn(native: bool) -> N
     assert ("scikit-learn" in names) is ("skops" in names) is native
 
 
+def test_a_server_has_the_fast_parser_and_event_loop_of_uvicorn() -> None:
+    names = {pin.partition("==")[0] for pin in serving_requirements("classification")}
+    assert {"httptools", "uvicorn", "uvloop", "msgspec", "python-json-logger"} <= names
+    assert not names & {"mlflow", "pandas", "pyarrow", "scipy"}
+
+
 def test_a_transcriber_needs_whisper() -> None:
     pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
     names = {pin.partition("==")[0] for pin in serving_requirements("transcription")}
-    assert {"openai-whisper", "torch"} <= names
+    assert {"httptools", "openai-whisper", "torch", "uvloop"} <= names
     assert "onnxruntime" not in names
 
 

@@ -5,23 +5,32 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from application.inference.protocols.request_id import new_request_id
 from application.ports import LabelledPrediction, LiveErrors, LoggedPrediction, Traffic
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.paths import ROOT
+from tests.fakes import FakePredictionLog, batch_of
 
 NOW = time.time()
-DAY = 86_400.0
-INPUTS = [5.1, 3.5, 1.4, 0.2]
-IDENTITY = "0123456789abcdef"
+HOUR = 3600.0
+DAY = 24 * HOUR
+INPUTS = [5.0, 3.5, 1.25, 0.125]  # as float32 has them
+IDENTITY = 2**64 - 3
+LATENCY = 0.0009765625
+ORDINARY = LoggedPrediction("r1", 0, NOW, IDENTITY, INPUTS, 0.0, 0.875, LATENCY)
 Open = Callable[..., SqlPredictionLog]
 
 
@@ -46,75 +55,181 @@ def _log(open_log: Open) -> SqlPredictionLog:
 
 def prediction(request_id: str = "r1", row: int = 0, **more: object) -> LoggedPrediction:
     """A logged prediction with the given differences from an ordinary one."""
-    ordinary = {
-        **{"at": NOW, "identity": IDENTITY, "inputs": INPUTS},
-        **{"predicted": 0.0, "confidence": 0.9, "latency": 0.001},
-    }
-    return LoggedPrediction(request_id, row, **{**ordinary, **more})  # type: ignore[arg-type]
+    return replace(ORDINARY, request_id=request_id, row=row, **more)  # type: ignore[arg-type]
+
+
+def add(log: SqlPredictionLog, *predictions: LoggedPrediction) -> None:
+    """Add them as one batch."""
+    log.add(batch_of(*predictions))
+
+
+def identity_of(at: float) -> str:
+    """An identity as services give it, made at a time."""
+    return f"{int(at * 1000):012x}{new_request_id()[12:]}"
+
+
+# by its identity
 
 
 def test_a_prediction_is_found_by_request_and_row_as_it_was_added(log: SqlPredictionLog) -> None:
-    entries = [prediction("r1", 0), prediction("r1", 1, predicted=2), prediction("r2", 0)]
-    log.add(entries)
+    entries = [
+        prediction("r1", 0),
+        prediction("r1", 1, predicted=2.0, confidence=0.5, identity=0),
+        prediction("r2", 0, at=NOW + 1.5, latency=0.5),
+    ]
+    add(log, *entries)
     for entry in entries:
         assert log.find(entry.request_id, entry.row) == entry
 
 
-@pytest.mark.parametrize(("request_id", "row"), [("r1", 1), ("r2", 0), ("", 0)])
+@pytest.mark.parametrize("made", ["by the service", "by the caller"])
+def test_a_prediction_is_found_among_many_whoever_named_it(
+    log: SqlPredictionLog, made: str
+) -> None:
+    name = identity_of if made == "by the service" else "at-{:f}".format
+    made_at = {name(at): at for at in (NOW - 7 * DAY, NOW - DAY, NOW - 61, NOW - 1, NOW)}
+    entries = [
+        prediction(request_id, row, at=at + 0.5)
+        for request_id, at in made_at.items()
+        for row in range(3)
+    ]
+    for place in range(0, len(entries), 6):
+        add(log, *entries[place : place + 6])
+    for entry in entries:
+        assert log.find(entry.request_id, entry.row) == entry
+        assert log.find(entry.request_id, 3) is None
+    assert log.find(name(NOW - 2), 0) is None
+
+
+@pytest.mark.parametrize("late", [-5.0, 0.0, HOUR - 1, HOUR + 1, 2 * DAY])
+def test_it_is_found_whatever_lies_between_its_identity_and_its_answer(
+    log: SqlPredictionLog, late: float
+) -> None:
+    """A clock may be set back; and a caller may send again what a service once gave."""
+    request_id = identity_of(NOW)
+    add(log, prediction("before", at=NOW - DAY), prediction(request_id, at=NOW + late))
+    found = log.find(request_id, 0)
+    assert found is not None and found.at == NOW + late
+
+
+@pytest.mark.parametrize(
+    ("request_id", "row"), [("r1", 1), ("r2", 0), ("", 0), ("r1", -1), ("r1", 2**70)]
+)
 def test_a_prediction_that_was_never_made_is_not_found(
     log: SqlPredictionLog, request_id: str, row: int
 ) -> None:
-    log.add([prediction("r1", 0)])
+    add(log, prediction("r1", 0))
     assert log.find(request_id, row) is None
 
 
-def test_a_request_id_is_no_pattern_and_no_sql(log: SqlPredictionLog) -> None:
-    log.add([prediction("r1")])
-    assert log.find("r%", 0) is None
-    assert log.find("' OR 1=1 --", 0) is None
+@pytest.mark.parametrize(
+    "other", ["r", "1", "R1-Abc", "r1-ab", "1-abc", "r_-abc", "r%", "%", "_1-abc", "r1-abc\nr2"]
+)
+def test_only_the_whole_identity_in_its_own_letters_is_the_one(
+    log: SqlPredictionLog, other: str
+) -> None:
+    add(log, prediction("r1-abc"), prediction("r2"), prediction("r1-abcd"))
+    assert log.find(other, 0) is None
+    assert log.find("r1-abc", 0) is not None
 
 
-def test_adding_nothing_is_no_error(log: SqlPredictionLog) -> None:
-    log.add([])
-    assert log.traffic(0).predictions == 0
+@pytest.mark.parametrize("kept", ["a_b", "a%b", "a\\b", "a/b", "' OR 1=1 --", "AbC"])
+def test_an_identity_is_no_pattern_and_no_sql(log: SqlPredictionLog, kept: str) -> None:
+    add(log, prediction("axb"), prediction("abc"))
+    assert log.find(kept, 0) is None
+    add(log, prediction(kept))
+    found = log.find(kept, 0)
+    assert found is not None and found.request_id == kept
+
+
+def test_of_predictions_with_one_identity_the_latest_is_found(log: SqlPredictionLog) -> None:
+    add(log, prediction("r1", at=NOW, predicted=1.0))
+    add(log, prediction("r1", at=NOW, predicted=2.0), prediction("r1", at=NOW, predicted=3.0))
+    add(log, prediction("r2", at=NOW))
+    found = log.find("r1", 0)
+    assert found is not None and found.predicted == 3
+
+
+def test_a_row_of_an_earlier_request_of_that_name_is_found_where_the_latest_has_none(
+    log: SqlPredictionLog,
+) -> None:
+    add(log, prediction("r1", 0), prediction("r1", 1, predicted=2.0))
+    add(log, prediction("r1", 0))
+    found = log.find("r1", 1)
+    assert found is not None and found.predicted == 2
+
+
+def test_only_what_was_answered_since_a_time_is_looked_at(log: SqlPredictionLog) -> None:
+    for request_id in ("r1", identity_of(NOW)):
+        add(log, prediction(request_id, at=NOW))
+        assert log.find(request_id, 0, NOW) is not None
+        assert log.find(request_id, 0, NOW + 1) is None
+    assert log.find_unlabelled(IDENTITY, 0, NOW) is not None
+    assert log.find_unlabelled(IDENTITY, 0, NOW + 1) is None
 
 
 def test_float32_inputs_come_back_bit_by_bit(log: SqlPredictionLog) -> None:
     inputs = np.array([5.1, np.nextafter(np.float32(1.4), np.float32(2)), 0.1, 1e-8], np.float32)
-    log.add([prediction(inputs=inputs.tolist())])
+    add(log, prediction(inputs=inputs.tolist()))
     assert log.recent(1)[0].astype(np.float32).tobytes() == inputs.tobytes()
 
 
+def test_missing_inputs_and_a_missing_confidence_come_back_as_such(log: SqlPredictionLog) -> None:
+    add(log, prediction(inputs=[float("nan"), 2.0], confidence=None, predicted=300.5))
+    found = log.find("r1", 0)
+    assert found is not None and (found.confidence, found.predicted) == (None, 300.5)
+    assert np.isnan(found.inputs[0]) and found.inputs[1] == 2
+    inputs, predicted = log.recent(1)
+    np.testing.assert_array_equal(inputs, [[np.nan, 2]])
+    assert predicted.tolist() == [300.5]
+    assert log.traffic(0).mean_confidence is None
+
+
+# by its inputs
+
+
 def test_the_latest_of_equal_predictions_is_found_by_its_inputs(log: SqlPredictionLog) -> None:
-    log.add([prediction("r1"), prediction("r2"), prediction("r3", predicted=1)])
+    add(log, prediction("r1"), prediction("r2"), prediction("r2", 1), prediction("r3", predicted=1))
     found = log.find_unlabelled(IDENTITY, 0)
-    assert found is not None and found.request_id == "r2"
+    assert found is not None and (found.request_id, found.row) == ("r2", 1)
 
 
 def test_a_labelled_prediction_is_not_found_again_by_its_inputs(log: SqlPredictionLog) -> None:
-    log.add([prediction("r1"), prediction("r2")])
-    for expected in ("r2", "r1"):
+    add(log, prediction("r1"), prediction("r1", 1))
+    add(log, prediction("r2", 0, identity=7), prediction("r2", 1))
+    for expected in (("r2", 1), ("r1", 1), ("r1", 0)):
         found = log.find_unlabelled(IDENTITY, 0)
-        assert found is not None and found.request_id == expected
-        log.label(LabelledPrediction(expected, 0, 0, 0), NOW)
+        assert found is not None and (found.request_id, found.row) == expected
+        log.label(LabelledPrediction(*expected, 0, 0), NOW)
     assert log.find_unlabelled(IDENTITY, 0) is None
 
 
 @pytest.mark.parametrize(
-    ("identity", "predicted"), [("fedcba9876543210", 0), (IDENTITY, 1), (IDENTITY, 0.001)]
+    ("identity", "predicted"), [(IDENTITY - 1, 0), (0, 0), (IDENTITY, 1), (IDENTITY, 0.001)]
 )
 def test_other_inputs_or_another_class_are_not_found(
-    log: SqlPredictionLog, identity: str, predicted: float
+    log: SqlPredictionLog, identity: int, predicted: float
 ) -> None:
-    log.add([prediction()])
+    add(log, prediction())
     assert log.find_unlabelled(identity, predicted) is None
 
 
 def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictionLog) -> None:
-    log.add([prediction("r1", 0)])
+    add(log, prediction("r1", 0))
     log.label(LabelledPrediction("r1", 1, 0, 0), NOW)
     log.label(LabelledPrediction("r2", 0, 0, 0), NOW)
     assert log.find_unlabelled(IDENTITY, 0) is not None
+
+
+def test_a_value_is_found_as_it_was_answered_and_rounded(log: SqlPredictionLog) -> None:
+    value = float(np.float32(151.23456))
+    add(log, prediction(predicted=value, confidence=None))
+    for told in (value, 151.2346, np.float32(151.23456).item()):
+        assert log.find_unlabelled(IDENTITY, told) is not None
+    assert log.find_unlabelled(IDENTITY, 151.3) is None
+
+
+# labels
 
 
 def test_a_second_label_replaces_the_first(log: SqlPredictionLog) -> None:
@@ -133,149 +248,6 @@ def test_confusion_counts_pairs_labelled_since_a_time(log: SqlPredictionLog) -> 
     assert log.confusion(NOW + 1) == {}
 
 
-def test_traffic_totals_predictions_since_a_time(log: SqlPredictionLog) -> None:
-    log.add(
-        [
-            prediction("r1", 0, confidence=0.5, latency=0.001),
-            prediction("r1", 1, confidence=0.7, latency=0.003),
-            prediction("r2", 0, confidence=0.9, latency=0.002, predicted=2),
-            prediction("old", 0, confidence=0.1, latency=9.0, at=NOW - 100),
-        ]
-    )
-    traffic = log.traffic(NOW - 1)
-    assert traffic.predictions == 3
-    assert traffic.mean_confidence == pytest.approx(0.7)
-    assert traffic.mean_latency == pytest.approx(0.002)
-    assert traffic.mean_predicted == pytest.approx(2 / 3)
-    assert (traffic.smallest_predicted, traffic.largest_predicted) == (0, 2)
-    assert log.by_class(NOW - 1) == {0: 2, 2: 1}
-    assert log.by_class(NOW + 1) == {}
-    assert log.traffic(0).predictions == 4
-
-
-def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
-    assert log.traffic(0) == Traffic(0, None, None, None, None, None)
-
-
-def test_what_is_recent_starts_with_the_latest(log: SqlPredictionLog) -> None:
-    log.add(
-        [prediction(row=row, inputs=[float(row), 0.0], predicted=2.0 * row) for row in range(5)]
-    )
-    inputs, predicted = log.recent(3)
-    assert inputs.tolist() == [[4.0, 0.0], [3.0, 0.0], [2.0, 0.0]]
-    assert predicted.tolist() == [8.0, 6.0, 4.0]
-    assert log.recent(100)[0].shape == (5, 2)
-
-
-def test_an_empty_log_has_no_recent_rows(log: SqlPredictionLog) -> None:
-    assert [len(part) for part in log.recent(10)] == [0, 0]
-
-
-def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
-    iris, wine = open_log("iris"), open_log("wine")
-    iris.add([prediction("r1")])
-    iris.label(LabelledPrediction("r1", 0, 0, 0), NOW)
-    assert wine.find("r1", 0) is None
-    assert wine.traffic(0).predictions == 0
-    assert wine.confusion(0) == {}
-    assert len(wine.recent(10)[0]) == 0
-    wine.add([prediction("r1")])
-    assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label is that of iris
-
-
-def test_what_was_written_is_there_when_the_log_is_opened_again(open_log: Open) -> None:
-    first = open_log()
-    first.add([prediction("r1")])
-    first.label(LabelledPrediction("r1", 0, 0, 1), NOW)
-    first.close()
-    again = open_log()
-    assert again.find("r1", 0) == prediction("r1")
-    assert again.confusion(0) == {(0, 1): 1}
-
-
-def test_rows_older_than_the_retention_are_removed_when_the_log_is_opened(open_log: Open) -> None:
-    log = open_log(retention_days=7)
-    log.add([prediction("old", at=NOW - 8 * DAY), prediction("young", at=NOW - 6 * DAY)])
-    log.label(LabelledPrediction("old", 0, 0, 0), NOW - 8 * DAY)
-    log.label(LabelledPrediction("young", 0, 1, 1), NOW - 6 * DAY)
-    again = open_log(retention_days=7)
-    assert again.find("old", 0) is None
-    assert again.find("young", 0) is not None
-    assert again.confusion(0) == {(1, 1): 1}
-
-
-def test_by_default_ninety_days_are_kept(open_log: Open) -> None:
-    open_log().add([prediction("old", at=NOW - 91 * DAY), prediction("young", at=NOW - 89 * DAY)])
-    assert open_log().traffic(0).predictions == 1
-
-
-def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog) -> None:
-    def work(thread: int) -> None:
-        for number in range(25):
-            request_id = f"t{thread}-{number}"
-            log.add([prediction(request_id, row) for row in range(4)])
-            log.label(LabelledPrediction(request_id, 0, 0, thread), NOW)
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(work, range(4)))
-    assert log.traffic(0).predictions == 4 * 25 * 4
-    assert log.confusion(0) == {(0, thread): 25 for thread in range(4)}
-
-
-OLDER_LAYOUT = """
-CREATE TABLE predictions (id INTEGER PRIMARY KEY, model, request_id, row, at, inputs, predicted);
-CREATE INDEX predictions_by_time ON predictions (model, at);
-CREATE INDEX predictions_by_identity ON predictions (model, request_id, row);
-CREATE TABLE labels (model, request_id, row, at, predicted, actual);
-CREATE INDEX labels_by_time ON labels (model, at);
-INSERT INTO predictions VALUES (1, 'iris', 'old', 0, 1.0, '[5.1]', 0);
-"""
-
-WRITER = """
-import sys, time
-from application.ports import LoggedPrediction
-from infrastructure.storage.prediction_log import SqlPredictionLog
-url, name = sys.argv[1:]
-log = SqlPredictionLog(url, "iris")  # both make the tables
-for number in range(50):
-    log.add([LoggedPrediction(f"{name}-{number}", 0, time.time(), "0", [1.0], 0, 1.0, 0.0)])
-log.close()
-"""
-
-
-def test_processes_that_make_the_database_and_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/log.db"
-
-    def write(name: str) -> None:
-        command = [sys.executable, "-c", WRITER, url, name]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=30)
-
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(write, "ab"))
-    with closing(SqlPredictionLog(url, "iris")) as log:
-        assert log.traffic(0).predictions == 100
-        assert all(log.find(f"{name}-49", 0) for name in "ab")
-
-
-def test_missing_inputs_and_a_missing_confidence_come_back_as_such(log: SqlPredictionLog) -> None:
-    log.add([prediction(inputs=[float("nan"), 2.0], confidence=None, predicted=300.5)])
-    found = log.find("r1", 0)
-    assert found is not None and (found.confidence, found.predicted) == (None, 300.5)
-    assert np.isnan(found.inputs[0]) and found.inputs[1] == 2
-    inputs, predicted = log.recent(1)
-    np.testing.assert_array_equal(inputs, [[np.nan, 2]])
-    assert predicted.tolist() == [300.5]
-    assert log.traffic(0).mean_confidence is None
-
-
-def test_a_value_is_found_as_it_was_answered_and_rounded(log: SqlPredictionLog) -> None:
-    value = float(np.float32(151.23456))
-    log.add([prediction(predicted=value, confidence=None)])
-    for given in (value, 151.2346, np.float32(151.23456).item()):
-        assert log.find_unlabelled(IDENTITY, given) is not None
-    assert log.find_unlabelled(IDENTITY, 151.3) is None
-
-
 def test_errors_are_those_of_the_values_labelled_since_a_time(log: SqlPredictionLog) -> None:
     for row, (predicted, actual, at) in enumerate(
         [(300.0, 310.0, NOW), (200.0, 170.0, NOW), (5.0, 500.0, NOW - 100)]
@@ -285,31 +257,284 @@ def test_errors_are_those_of_the_values_labelled_since_a_time(log: SqlPrediction
     assert log.errors(NOW + 1) is None
 
 
+# totals
+
+
+def test_traffic_totals_predictions_since_a_time(log: SqlPredictionLog) -> None:
+    add(
+        log,
+        prediction("r1", 0, confidence=0.5, latency=0.002),
+        prediction("r1", 1, confidence=0.75, latency=0.002),
+        prediction("r2", 0, confidence=1.0, latency=0.005, predicted=2),
+        prediction("old", 0, confidence=0.1, latency=9.0, at=NOW - 100, predicted=7),
+    )
+    traffic = log.traffic(NOW - 1)
+    assert traffic.predictions == 3
+    assert traffic.mean_confidence == 0.75
+    assert traffic.mean_latency == pytest.approx(0.003)
+    assert traffic.mean_predicted == pytest.approx(2 / 3)
+    assert (traffic.smallest_predicted, traffic.largest_predicted) == (0, 2)
+    assert log.by_class(NOW - 1) == {0: 2, 2: 1}
+    assert log.by_class(NOW + 1) == {}
+    assert log.traffic(0).predictions == 4
+
+
+def test_totals_are_exact_where_a_time_lies_within_a_batch(log: SqlPredictionLog) -> None:
+    entries = [
+        prediction(f"r{number}", row, at=NOW + number, predicted=number % 4)
+        for number in range(60)
+        for row in range(1 + number % 3)
+    ]
+    for place in range(0, len(entries), 12):
+        add(log, *entries[place : place + 12])
+    for number in (0, 1, 17, 30, 59, 60):
+        fresh = [entry for entry in entries if entry.at >= NOW + number]
+        assert log.traffic(NOW + number).predictions == len(fresh)
+        counted = {code: [e.predicted for e in fresh].count(code) for code in range(4)}
+        assert log.by_class(NOW + number) == {c: n for c, n in counted.items() if n}
+
+
+def test_totals_go_over_more_batches_than_are_read_at_once(log: SqlPredictionLog) -> None:
+    for number in range(120):
+        add(log, prediction(f"r{number}", at=NOW + number), prediction(f"s{number}"))
+    assert log.traffic(0).predictions == 240
+    assert len(log.recent(1000)[0]) == 240
+    found = log.find("r0", 0)
+    assert found is not None and found.at == NOW
+
+
+def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
+    assert log.traffic(0) == Traffic(0, None, None, None, None, None)
+
+
+# what is recent
+
+
+def test_what_is_recent_starts_with_the_latest(log: SqlPredictionLog) -> None:
+    entries = [prediction(row=row, inputs=[row, 0.0], predicted=2.0 * row) for row in range(5)]
+    add(log, *entries[:3])
+    add(log, *[replace(entry, row=entry.row - 3) for entry in entries[3:]])
+    inputs, predicted = log.recent(3)
+    assert inputs.dtype == predicted.dtype == np.float64
+    assert inputs.tolist() == [[4.0, 0.0], [3.0, 0.0], [2.0, 0.0]]
+    assert predicted.tolist() == [8.0, 6.0, 4.0]
+    assert log.recent(100)[0].shape == (5, 2)
+    assert log.recent(1)[1].tolist() == [8.0]
+
+
+def test_an_empty_log_has_no_recent_rows(log: SqlPredictionLog) -> None:
+    assert [len(part) for part in log.recent(10)] == [0, 0]
+
+
 def test_inputs_of_a_former_version_with_other_ones_are_not_recent(log: SqlPredictionLog) -> None:
-    log.add([prediction(inputs=[1.0]), prediction(inputs=[1.0, 2.0])])
-    assert log.recent(10)[0].tolist() == [[1.0, 2.0]]
+    add(log, prediction(inputs=[8.0, 9.0]))
+    for _ in range(3):
+        add(log, prediction(inputs=[1.0], predicted=5))
+    add(log, prediction(inputs=[1.0, 2.0]))
+    inputs, predicted = log.recent(10)
+    assert inputs.tolist() == [[1.0, 2.0], [8.0, 9.0]]
+    assert predicted.tolist() == [0, 0]
+    assert log.traffic(0).predictions == 5
 
 
-def test_predictions_are_found_by_their_inputs_through_an_index(
-    log: SqlPredictionLog, tmp_path: Path
+# who shares it
+
+
+def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
+    iris, wine = open_log("iris"), open_log("wine")
+    add(iris, prediction("r1"))
+    iris.label(LabelledPrediction("r1", 0, 0, 0), NOW)
+    assert wine.find("r1", 0) is None
+    assert wine.traffic(0).predictions == 0
+    assert wine.by_class(0) == wine.confusion(0) == {}
+    assert len(wine.recent(10)[0]) == 0
+    add(wine, prediction("r1"))
+    assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label is that of iris
+
+
+def test_what_was_written_is_there_when_the_log_is_opened_again(open_log: Open) -> None:
+    first = open_log()
+    add(first, prediction("r1"))
+    first.label(LabelledPrediction("r1", 0, 0, 1), NOW)
+    first.close()
+    again = open_log()
+    assert again.find("r1", 0) == prediction("r1")
+    assert again.confusion(0) == {(0, 1): 1}
+
+
+def test_batches_older_than_the_retention_are_removed_when_the_log_is_opened(
+    open_log: Open,
 ) -> None:
-    log.add([prediction()])
-    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
-        plan = database.execute(
-            "EXPLAIN QUERY PLAN SELECT * FROM predicted_rows WHERE model = ? AND identity = ?",
-            ("iris", IDENTITY),
-        ).fetchall()
-    assert "predicted_rows_by_identity" in str(plan)
+    log = open_log(retention_days=7)
+    add(log, prediction("old", at=NOW - 8 * DAY))
+    add(log, prediction("beside a young one", at=NOW - 8 * DAY), prediction("a", at=NOW - 6 * DAY))
+    add(log, prediction("young", at=NOW - 6 * DAY))
+    log.label(LabelledPrediction("old", 0, 0, 0), NOW - 8 * DAY)
+    log.label(LabelledPrediction("young", 0, 1, 1), NOW - 6 * DAY)
+    again = open_log(retention_days=7)
+    assert again.find("old", 0) is None
+    assert again.find("beside a young one", 0) is not None
+    assert again.find("young", 0) is not None
+    assert again.confusion(0) == {(1, 1): 1}
 
 
-def test_tables_of_an_older_layout_are_left_as_they_are(open_log: Open, tmp_path: Path) -> None:
+def test_by_default_ninety_days_are_kept(open_log: Open) -> None:
+    log = open_log()
+    add(log, prediction("old", at=NOW - 91 * DAY))
+    add(log, prediction("young", at=NOW - 89 * DAY))
+    assert open_log().traffic(0).predictions == 1
+
+
+def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog) -> None:
+    def work(thread: int) -> None:
+        for number in range(25):
+            request_id = f"t{thread}-{number}"
+            add(log, *[prediction(request_id, row) for row in range(4)])
+            log.label(LabelledPrediction(request_id, 0, 0, thread), NOW)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    assert log.traffic(0).predictions == 4 * 25 * 4
+    assert log.confusion(0) == {(0, thread): 25 for thread in range(4)}
+
+
+WRITER = """
+import sys, time
+import numpy as np
+from application.ports import LabelledPrediction, PredictionBatch
+from infrastructure.storage.prediction_log import SqlPredictionLog
+url, name = sys.argv[1:]
+log = SqlPredictionLog(url, "iris")  # all of them make the tables
+one, zero = np.ones(1), np.zeros(1)
+for number in range(50):
+    at = np.array([time.time()])
+    log.add(PredictionBatch([f"{name}-{number}"], one, at, zero, zero, zero[:, None], zero, one))
+    log.label(LabelledPrediction(f"{name}-{number}", 0, 0, 0), time.time())
+    assert log.find(f"{name}-{number}", 0)
+log.close()
+"""
+
+
+def test_processes_that_make_the_database_and_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+
+    def write(name: str) -> None:
+        command = [sys.executable, "-c", WRITER, url, name]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(write, "abc"))
+    with closing(SqlPredictionLog(url, "iris")) as log:
+        assert log.traffic(0).predictions == 150
+        assert log.confusion(0) == {(0, 0): 150}
+        assert all(log.find(f"{name}-{number}", 0) for name in "abc" for number in range(50))
+
+
+OLDER_LAYOUTS = """
+CREATE TABLE predictions (id INTEGER PRIMARY KEY, model, request_id, row, at, inputs, predicted);
+CREATE INDEX predictions_by_time ON predictions (model, at);
+CREATE INDEX predictions_by_identity ON predictions (model, request_id, row);
+CREATE TABLE labels (model, request_id, row, at, predicted, actual);
+CREATE INDEX labels_by_time ON labels (model, at);
+INSERT INTO predictions VALUES (1, 'iris', 'old', 0, 1.0, '[5.1]', 0);
+CREATE TABLE predicted_rows (id INTEGER PRIMARY KEY, model, request_id, row, at, identity, inputs);
+CREATE INDEX predicted_rows_by_time ON predicted_rows (model, at);
+INSERT INTO predicted_rows VALUES (1, 'iris', 'older', 0, 1.0, '0123456789abcdef', '[5.1]');
+"""
+
+
+def test_tables_of_older_layouts_are_left_as_they_are(open_log: Open, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
-        database.executescript(OLDER_LAYOUT)
+        database.executescript(OLDER_LAYOUTS)
     log = open_log()
-    log.add([prediction()])
+    add(log, prediction())
     log.label(LabelledPrediction("r1", 0, 0, 1), NOW)
     assert log.traffic(0).predictions == 1
     assert log.confusion(0) == {(0, 1): 1}
     with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
         assert database.execute("SELECT request_id FROM predictions").fetchall() == [("old",)]
+        assert database.execute("SELECT request_id FROM predicted_rows").fetchall() == [("older",)]
+
+
+def test_the_latest_batches_are_found_through_an_index(
+    log: SqlPredictionLog, tmp_path: Path
+) -> None:
+    add(log, prediction())
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        plan = database.execute(
+            "EXPLAIN QUERY PLAN SELECT * FROM prediction_batches WHERE model = ? AND until >= ?",
+            ("iris", NOW),
+        ).fetchall()
+    assert "prediction_batches_by_time" in str(plan)
+
+
+# against a log in memory
+
+TIMES = [NOW + hours * HOUR for hours in (-2, -1, 0, 1)]
+OWN = [identity_of(at) for at in TIMES]
+NAMES = ["a", "A", "ab", "b", "a_", "a%", *OWN]
+FLOATS = st.floats(-1e6, 1e6, width=32)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> list[LoggedPrediction]:
+    """The rows of one request."""
+    at, own = draw(st.sampled_from(list(zip(TIMES, OWN))))
+    name = draw(st.sampled_from([own, *NAMES[: -len(OWN)]]))
+    latency = draw(st.floats(0, 1, width=32))
+    return [
+        LoggedPrediction(
+            name,
+            row,
+            at,
+            draw(st.sampled_from([0, 7, 2**64 - 1])),
+            [draw(FLOATS), draw(FLOATS)],
+            float(draw(st.integers(0, 2))),
+            draw(st.floats(0, 1, width=32)),
+            latency,
+        )
+        for row in range(draw(st.integers(1, 4)))
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.lists(requests(), min_size=1, max_size=4), max_size=5),
+    st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 2)), max_size=6),
+)
+def test_it_answers_as_a_list_in_memory_does(
+    batches: list[list[list[LoggedPrediction]]], labelled: list[tuple[str, int]]
+) -> None:
+    fake = FakePredictionLog()
+    with tempfile.TemporaryDirectory() as folder:
+        with closing(SqlPredictionLog(f"sqlite:///{folder}/log.db", "m")) as log:
+            for batch in batches:
+                taken = batch_of(*[row for request in batch for row in request])
+                log.add(taken)
+                fake.add(taken)
+            for request_id, row in labelled:
+                label = LabelledPrediction(request_id, row, 0, 1)
+                log.label(label, NOW)
+                fake.label(label, NOW)
+            assert_same(log, fake)
+
+
+def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
+    """Both say the same to every question."""
+    for since in (0.0, NOW - HOUR, NOW, NOW + 2 * HOUR):
+        assert vars(log.traffic(since)) == pytest.approx(vars(fake.traffic(since)))
+        assert log.by_class(since) == fake.by_class(since)
+        assert log.confusion(since) == fake.confusion(since)
+    for name in NAMES:
+        for row in range(4):
+            assert log.find(name, row) == fake.find(name, row)
+            if fake.find(name, row, NOW):  # nothing that was answered since then is overlooked
+                assert log.find(name, row, NOW)
+    for identity in (0, 1, 7, 2**64 - 1):
+        for predicted in range(3):
+            unlabelled = log.find_unlabelled(identity, predicted)
+            assert unlabelled == fake.find_unlabelled(identity, predicted)
+    for rows in (1, 5, 100):
+        for ours, theirs in zip(log.recent(rows), fake.recent(rows), strict=True):
+            assert ours.tolist() == theirs.tolist()

@@ -1,10 +1,11 @@
-"""Every endpoint over ASGI, without a server."""
+"""Every endpoint of the tutorial, asked through the application without a server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ import numpy as np
 import pytest
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.rest import (
-    MAX_BODY_BYTES,
-    ModelApi,
+from application.inference.protocols.app import (
     Message,
+    PredictionApp,
     Receive,
-    RestMiddleware,
     Scope,
     Send,
+    Started,
 )
+from application.inference.protocols.http import Request
+from application.inference.protocols.rest import RestApi
 from application.monitoring.accounting import Accountant
 from application.ports import PredictionLog
 from domain.models import iris
@@ -69,13 +71,21 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class InnerApp:
-    """The application that the middleware wraps: keeps what reaches it, answers nothing."""
+    """The application around which predictions are answered: keeps what reaches it.
+
+    It has the paths of the endpoints too, as BentoML's has.
+    """
 
     def __init__(self) -> None:
-        self.reached: list[tuple[Scope, Receive, Send]] = []
+        self.reached: list[str] = []
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.reached.append((scope, receive, send))
+    @staticmethod
+    def serves(path: str) -> bool:
+        """Whether it has something at a path."""
+        return path in (*POST_ONLY, "/health_check", "/docs.json")
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        self.reached.append(scope["path"])
 
 
 class Echo:
@@ -105,7 +115,6 @@ class Answer:
     """What came back; no messages at all where the inner application was reached."""
 
     messages: list[Message]
-    chunks_read: int
 
     @property
     def status(self) -> int:
@@ -136,36 +145,32 @@ class Answer:
 class Service:
     """A service with fakes at hand."""
 
-    api: ModelApi
+    api: RestApi
     model: FakeModel
     metrics: FakeMetrics
     log: FakePredictionLog
-    spec: ModelSpec = iris.SPEC
     inner: InnerApp = field(default_factory=InnerApp)
 
-    def exchange(self, scope: Scope, messages: Sequence[Message] = ()) -> Answer:
-        """One exchange; reading on past the messages is an error."""
-        sent: list[Message] = []
-        waiting = iter(messages)
-        read = 0
-
-        async def receive() -> Message:
-            nonlocal read
-            read += 1
-            return next(waiting)
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        asyncio.run(RestMiddleware(self.inner, self.spec, lambda: self.api)(scope, receive, send))
-        return Answer(sent, read)
+    def __post_init__(self) -> None:
+        started: Future[Started] = Future()
+        started.set_result(Started(self.api.routes(), self.metrics, lambda _: None))
+        self._app = PredictionApp(self.inner, self.inner.serves, started=started)
 
     def call(
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Answer:
         """One request whose body comes at once."""
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
-        return self.exchange(scope, [{"type": "http.request", "body": body}])
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        asyncio.run(self._app(scope, receive, send))
+        return Answer(sent)
 
     def post(self, path: str, data: Any) -> Answer:
         """One request with a JSON body."""
@@ -173,6 +178,12 @@ class Service:
 
 
 Open = Callable[..., Service]
+
+
+def document() -> dict[str, Any]:
+    """What BentoML tells of the endpoints."""
+    paths = {path: {"post": {"responses": {200: {}}}} for path in (*POST_ONLY, "/health_check")}
+    return {"openapi": "3.0.2", "paths": paths}
 
 
 @pytest.fixture(name="open_service")
@@ -193,8 +204,8 @@ def _open_service() -> Iterator[Open]:
         accountants.append(accountant)
         predictor = Predictor(spec, model, accountant, max_rows)
         name, version = IDENTITY.values()
-        api = ModelApi(name, version, predictor, accountant, used, metrics)
-        return Service(api, model, metrics, fake_log, spec)
+        api = RestApi(name, version, predictor, accountant, used, metrics, document)
+        return Service(api, model, metrics, fake_log)
 
     yield open_service
     for accountant in accountants:
@@ -285,26 +296,6 @@ def test_blanks_around_the_json_do_not_matter(service: Service) -> None:
     assert classes(service.call("/classify", b" \r\n[ [5.1, 3.5,\t1.4, 0.2] ]\n")) == ["setosa"]
 
 
-def test_a_body_that_comes_in_parts_is_put_together(service: Service) -> None:
-    scope: Scope = {"type": "http", "method": "POST", "path": "/classify", "headers": []}
-    parts: list[Message] = [
-        {"type": "http.request", "body": b"[[5.1, 3.", "more_body": True},
-        {"type": "http.request", "more_body": True},
-        {"type": "http.request", "body": b"5, 1.4, 0.2]]", "more_body": False},
-    ]
-    assert classes(service.exchange(scope, parts)) == ["setosa"]
-
-
-def test_a_caller_that_hangs_up_half_way_gets_no_prediction(service: Service) -> None:
-    scope: Scope = {"type": "http", "method": "POST", "path": "/classify", "headers": []}
-    parts: list[Message] = [
-        {"type": "http.request", "body": b"[[5.1, 3.5,", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
-    assert service.exchange(scope, parts).messages == []
-    assert service.model.asked == []
-
-
 @pytest.mark.parametrize(
     ("path", "body", "text"),
     [
@@ -353,7 +344,6 @@ def test_a_body_that_is_no_json_is_answered_with_400(
         ("[[5.1, 3.5, 1e999, 0.2]]", "Number out of range - at `$[0][2]`"),
         ("[[5.1, 3.5, -1.4, 0.2]]", "row 0, petal_length: -1.4 is out of range [0.1, 30] cm"),
         ("[5.1, 3.5, 1.4, 31]", "row 0, petal_width: 31 is out of range [0.1, 30] cm"),
-        (f"[{','.join(['[1,1,1,1]'] * 6)}]", "6 rows are too many: send at most 5"),
     ],
 )
 def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
@@ -387,7 +377,6 @@ def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
         ),
         ({"instances": [FLOWER], "more": 1}, "Object contains unknown field `more`"),
         ({"instances": [FLOWER, FLOWER | {"sepal_width": 99}]}, "row 1, sepal_width: 99 is out"),
-        ({"instances": [FLOWER] * 6}, "6 rows are too many: send at most 5"),
     ],
 )
 def test_objects_of_a_wrong_form_are_answered_with_422_and_their_place(
@@ -396,27 +385,20 @@ def test_objects_of_a_wrong_form_are_answered_with_422_and_their_place(
     assert_refused(service, service.post("/classify_json", data), 422, text)
 
 
+@pytest.mark.parametrize(
+    ("path", "data"), [("/classify", [SETOSA] * 6), ("/classify_json", {"instances": [FLOWER] * 6})]
+)
+def test_too_many_rows_are_answered_with_413_and_how_many_may_be_sent(
+    service: Service, path: str, data: Any
+) -> None:
+    assert_refused(service, service.post(path, data), 413, "6 rows are too many: send at most 5")
+
+
 @pytest.mark.parametrize("path", ["/classify_json", "/feedback"])
 def test_json_that_is_nested_too_deeply_is_the_callers_fault(service: Service, path: str) -> None:
     depth = 100_000
     answer = service.call(path, b'{"a": ' + b"[" * depth + b"]" * depth + b"}")
     assert answer.status in (400, 422)
-
-
-@pytest.mark.parametrize("path", [*POST_ONLY, "/health_check"])
-def test_a_body_that_is_too_large_is_refused_before_all_of_it_is_read(
-    service: Service, path: str
-) -> None:
-    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
-    part: Message = {"type": "http.request", "body": b" " * (1 << 20), "more_body": True}
-    answer = service.exchange(scope, [part] * 50)
-    assert_refused(service, answer, 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    assert answer.chunks_read == MAX_BODY_BYTES // (1 << 20) + 1
-
-
-def test_a_body_of_the_largest_size_is_read(service: Service) -> None:
-    body = json.dumps([SETOSA]).encode().ljust(MAX_BODY_BYTES)
-    assert classes(service.call("/classify", body)) == ["setosa"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])
@@ -427,7 +409,8 @@ def test_another_method_is_answered_with_405_and_the_one_that_is_allowed(
     answer = service.call(path, method=method)
     assert answer.status == 405
     assert answer.headers[b"allow"] == b"POST"
-    assert answer.json == {"error": f"{method} is not answered here, only POST"}
+    assert answer.json["error"] == f"{method} is not answered here, only POST"
+    assert answer.json["request_id"] == answer.headers[b"x-request-id"].decode()
     assert not service.inner.reached
 
 
@@ -639,75 +622,40 @@ def test_feedback_for_a_row_that_no_database_can_hold_is_the_callers_fault(
     assert answer.status in (404, 422)
 
 
-@pytest.mark.parametrize(
-    "scope",
-    [
-        {"type": "http", "method": "GET", "path": "/"},
-        {"type": "http", "method": "GET", "path": "/metrics"},
-        {"type": "http", "method": "POST", "path": "/transcribe"},
-        {"type": "http", "method": "POST", "path": "/classify/"},
-        {"type": "http", "method": "POST", "path": "/Classify"},
-        {"type": "websocket", "path": "/classify"},
-        {"type": "lifespan"},
-    ],
-    ids=lambda scope: f"{scope['type']} {scope.get('path', '')}",
-)
-def test_what_the_middleware_does_not_know_is_passed_on_untouched(
-    service: Service, scope: Scope
-) -> None:
-    answer = service.exchange(scope)
-    ((passed, _, _),) = service.inner.reached
-    assert passed is scope
-    assert not answer.messages
-    assert answer.chunks_read == 0
-    assert not service.metrics.errors
+@pytest.mark.parametrize("path", ["/transcribe", "/classify/", "/Classify", "/predict/json"])
+def test_any_other_path_is_answered_with_404(service: Service, path: str) -> None:
+    assert service.call(path).status == 404
+    assert not service.inner.reached
 
 
-def test_what_the_middleware_answers_never_reaches_the_inner_application(service: Service) -> None:
+def test_what_is_answered_never_reaches_the_inner_application(service: Service) -> None:
     service.post("/classify", [SETOSA])
     service.call("/classify", b"")
     service.call("/health_check", method="GET")
     assert not service.inner.reached
 
 
-def test_the_document_of_the_app_gets_what_is_refused_here(service: Service) -> None:
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b""}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    paths: dict[str, Any] = {
-        path: {"post": {"responses": {200: {}}}} for path in (*POST_ONLY, "/health_check")
-    }
-    rest = RestMiddleware(
-        service.inner, iris.SPEC, lambda: service.api, lambda: {"openapi": "3.0.2", "paths": paths}
-    )
-    scope = {"type": "http", "method": "GET", "path": "/docs.json", "headers": []}
-    asyncio.run(rest(scope, receive, send))
-    told = Answer(sent, 1).json
-    assert told["openapi"] == "3.0.2"
-    for path, item in told["paths"].items():
-        wanted = {"200", "400", "413", "422", "500"} | ({"404"} if path == "/feedback" else set())
+def test_what_is_refused_here_is_told_in_the_document(service: Service) -> None:
+    answer = service.call("/docs.json", method="GET")
+    assert answer.status == 200
+    assert answer.json["openapi"] == "3.0.2"
+    for path, item in answer.json["paths"].items():
+        wanted = {"200", "400", "413", "415", "422", "500", "503", "504"}
+        wanted |= {"404"} if path == "/feedback" else set()
         assert set(item["post"]["responses"]) == wanted
 
 
-def test_lifespan_is_passed_on_before_there_is_an_api() -> None:
-    inner = InnerApp()
+def test_only_what_asks_the_log_leaves_the_event_loop_whatever_its_size(service: Service) -> None:
+    routes = service.api.routes()
+    waiting = {path for path, route in routes.items() if route.waits}
+    assert waiting == {"/feedback", "/get_metrics_summary"}
+    assert set(routes) == {*POST_ONLY, "/health_check", "/docs.json"}
 
-    def missing() -> ModelApi:
-        raise LookupError("the service has not started")
 
-    async def receive() -> Message:
-        return {"type": "lifespan.startup"}
-
-    async def send(_message: Message) -> None:
-        raise AssertionError("nothing is to be sent")
-
-    asyncio.run(RestMiddleware(inner, iris.SPEC, missing)({"type": "lifespan"}, receive, send))
-    assert [reached[1:] for reached in inner.reached] == [(receive, send)]
+def test_a_handler_is_called_without_an_application_too(service: Service) -> None:
+    answered = json.loads(service.api.predict(Request("a", {}, json.dumps([SETOSA]).encode())))
+    assert answered["request_id"] == "a"
+    assert answered["predictions"] == service.post("/predict", [SETOSA]).json["predictions"]
 
 
 def test_a_value_is_answered_with_its_interval_coverage_and_unit(open_service: Open) -> None:
@@ -730,7 +678,7 @@ def test_values_have_no_class_endpoints_and_no_classes(open_service: Open) -> No
     service = open_service(spec=RENT)
     for path in ("/classify", "/classify_json"):
         assert not service.post(path, [50, "east", True]).messages
-    assert len(service.inner.reached) == 2
+    assert service.inner.reached == ["/classify", "/classify_json"]
     health = service.call("/health_check", method="GET").json
     assert health["task"] == "regression" and "classes" not in health
 

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tracemalloc
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -45,6 +46,16 @@ def _metrics(registry: CollectorRegistry) -> ModelMetricsCollector:
     return ModelMetricsCollector(*LABELS.values(), CLASSES, registry)
 
 
+def record(
+    metrics: ModelMetricsCollector,
+    codes: Sequence[int],
+    confidences: Sequence[float],
+    *latencies: float,
+) -> None:
+    """Count requests with these classes, as numbers."""
+    metrics.record_predictions(np.array(codes), np.float32(confidences), np.array(latencies))
+
+
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
     """A sample of the model, None where there is no such series."""
     return registry.get_sample_value(name, {**LABELS, **labels})
@@ -62,7 +73,7 @@ def series(registry: CollectorRegistry) -> set[tuple[str, frozenset[tuple[str, s
 def test_the_six_metrics_have_the_promised_names_and_labels(
     registry: CollectorRegistry, metrics: ModelMetricsCollector
 ) -> None:
-    metrics.record_predictions(["setosa"], [0.9], 0.001)
+    record(metrics, [0], [0.9], 0.001)
     metrics.record_error("invalid_input")
     metrics.set_accuracy(0.9)
     metrics.set_drift({"petal_width": 0.1})
@@ -92,14 +103,15 @@ def test_every_class_has_its_series_from_the_start(
 def test_rows_are_counted_by_class_and_latency_once_for_a_request(
     registry: CollectorRegistry, metrics: ModelMetricsCollector
 ) -> None:
-    metrics.record_predictions(["setosa", "setosa", "virginica"], [0.95, 1.0, 0.5], 0.002)
-    metrics.record_predictions(["virginica"], [0.7], 0.02)
+    record(metrics, [0, 0, 2], [0.9375, 1.0, 0.5], 0.002)
+    record(metrics, [2], [0.7], 0.02)
+    record(metrics, [], [])
     counts = [value(registry, "ml_predictions_total", **{"class": name}) for name in CLASSES]
     assert counts == [2, 0, 2]
     assert value(registry, "ml_prediction_duration_seconds_count") == 2
     assert value(registry, "ml_prediction_duration_seconds_sum") == pytest.approx(0.022)
     confidence = "ml_prediction_confidence"
-    assert value(registry, f"{confidence}_sum", **{"class": "setosa"}) == pytest.approx(1.95)
+    assert value(registry, f"{confidence}_sum", **{"class": "setosa"}) == 1.9375
     assert value(registry, f"{confidence}_bucket", **{"class": "setosa"}, le="0.95") == 1
     assert value(registry, f"{confidence}_bucket", **{"class": "setosa"}, le="1.0") == 2
 
@@ -117,7 +129,7 @@ def test_errors_are_counted_by_reason_and_not_as_predictions(
 def test_accuracy_has_no_series_before_the_first_label(
     registry: CollectorRegistry, metrics: ModelMetricsCollector
 ) -> None:
-    metrics.record_predictions(["setosa"], [0.9], 0.001)
+    record(metrics, [0], [0.9], 0.001)
     assert value(registry, "ml_model_accuracy") is None
     metrics.set_accuracy(0.75)
     assert value(registry, "ml_model_accuracy") == 0.75
@@ -139,11 +151,29 @@ def test_recording_uses_the_series_that_are_there_and_makes_none(
     registry: CollectorRegistry, metrics: ModelMetricsCollector
 ) -> None:
     before = series(registry)
-    metrics.record_predictions(CLASSES, [0.5, 0.6, 0.7], 0.001)
+    record(metrics, [0, 1, 2], [0.5, 0.6, 0.7], 0.001)
     assert series(registry) == before
-    with pytest.raises(KeyError):
-        metrics.record_predictions(["tulip"], [0.5], 0.001)
+    with pytest.raises(IndexError):
+        record(metrics, [3], [0.5], 0.001)
     assert series(registry) == before
+
+
+def test_requests_of_a_batch_are_counted_as_one_by_one(registry: CollectorRegistry) -> None:
+    rng = np.random.default_rng(0)
+    codes, confidences = rng.integers(0, 3, 500), rng.uniform(0.3, 1, 500).astype(np.float32)
+    latencies = rng.uniform(0, 0.1, 500)
+    ModelMetricsCollector(*LABELS.values(), CLASSES, registry).record_predictions(
+        codes, confidences, latencies
+    )
+    alone = CollectorRegistry()
+    metrics = ModelMetricsCollector(*LABELS.values(), CLASSES, alone)
+    for code, confidence, latency in zip(codes, confidences, latencies):
+        record(metrics, [code], [confidence], latency)
+    assert series(alone) == series(registry)
+    for name, labels in series(alone):
+        if not name.endswith("_created"):
+            expected = alone.get_sample_value(name, dict(labels))
+            assert registry.get_sample_value(name, dict(labels)) == pytest.approx(expected)
 
 
 @pytest.fixture(name="quantity_metrics")
@@ -155,8 +185,8 @@ def test_values_are_counted_under_the_name_of_their_quantity(
     registry: CollectorRegistry, quantity_metrics: ModelMetricsCollector
 ) -> None:
     assert value(registry, "ml_predictions_total", **{"class": "rent"}) == 0
-    quantity_metrics.record_values([150.0, 300.0, 1000.0], 0.002)
-    quantity_metrics.record_values([50.0], 0.004)
+    quantity_metrics.record_values(np.array([150.0, 300.0, 1000.0]), np.array([0.002]))
+    quantity_metrics.record_values(np.array([50.0]), np.array([0.004]))
     assert value(registry, "ml_predictions_total", **{"class": "rent"}) == 4
     assert value(registry, "ml_prediction_value_sum") == 1500
     assert value(registry, "ml_prediction_value_bucket", le="200.0") == 2
@@ -175,7 +205,7 @@ def test_the_error_of_a_quantity_has_no_series_before_the_first_label(
 def test_a_quantity_has_no_accuracy_and_no_confidence_and_classes_have_no_value(
     registry: CollectorRegistry, quantity_metrics: ModelMetricsCollector
 ) -> None:
-    quantity_metrics.record_values([150.0], 0.001)
+    quantity_metrics.record_values(np.array([150.0]), np.array([0.001]))
     names = {family.name for family in registry.collect()}
     assert not {"ml_model_accuracy", "ml_prediction_confidence"} & names
     other = CollectorRegistry()
@@ -185,15 +215,15 @@ def test_a_quantity_has_no_accuracy_and_no_confidence_and_classes_have_no_value(
 
 
 def test_memory_does_not_grow_with_predictions(metrics: ModelMetricsCollector) -> None:
-    def record(count: int) -> None:
+    def work(count: int) -> None:
         for number in range(count):
-            metrics.record_predictions([CLASSES[number % 3]], [number / count], number / count)
+            record(metrics, [number % 3], [number / count], number / count)
 
-    record(100)
+    work(100)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        record(20_000)
+        work(20_000)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -208,7 +238,7 @@ def test_buckets_increase(buckets: tuple[float, ...]) -> None:
 def test_the_metrics_server_serves_them_over_http(
     registry: CollectorRegistry, metrics: ModelMetricsCollector
 ) -> None:
-    metrics.record_predictions(["setosa"], [0.9], 0.001)
+    record(metrics, [0], [0.9], 0.001)
     server, thread = start_metrics_server(0, registry)
     try:
         with urllib.request.urlopen(
@@ -226,11 +256,12 @@ def test_the_metrics_server_serves_them_over_http(
 
 WORKER = """
 import json, sys
+import numpy as np
 from prometheus_client import CollectorRegistry
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 work = json.loads(sys.argv[1])
 metrics = ModelMetricsCollector(*work["model"], work["classes"], CollectorRegistry())
-metrics.record_predictions(*work["predictions"])
+metrics.record_predictions(*map(np.array, work["predictions"]))
 metrics.record_error("internal")
 if "accuracy" in work:
     metrics.set_accuracy(work["accuracy"])
@@ -238,7 +269,7 @@ if "accuracy" in work:
 """
 
 
-def run_worker(folder: Path, predictions: list[Any], **more: float) -> None:
+def run_worker(folder: Path, predictions: list[list[float]], **more: float) -> None:
     """A worker process that writes its metrics to `folder` and ends."""
     work = {"model": [*LABELS.values()], "classes": CLASSES, "predictions": predictions, **more}
     subprocess.run(
@@ -251,9 +282,9 @@ def run_worker(folder: Path, predictions: list[Any], **more: float) -> None:
 
 
 def test_several_workers_are_summed_and_the_latest_gauge_counts(tmp_path: Path) -> None:
-    run_worker(tmp_path, [["setosa", "virginica"], [0.9, 0.6], 0.001], accuracy=0.9)
-    run_worker(tmp_path, [["setosa"], [0.8], 0.003], accuracy=0.4)
-    run_worker(tmp_path, [["setosa"], [0.8], 0.003])  # has seen no label
+    run_worker(tmp_path, [[0, 2], [0.9, 0.6], [0.001]], accuracy=0.9)
+    run_worker(tmp_path, [[0], [0.8], [0.003]], accuracy=0.4)
+    run_worker(tmp_path, [[0], [0.8], [0.003]])  # has seen no label
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(tmp_path))
     assert value(registry, "ml_predictions_total", **{"class": "setosa"}) == 3

@@ -1,0 +1,58 @@
+"""Vertex AI's predictions: POST ``{"instances": […]}``, answered with ``{"predictions": […]}``.
+
+An instance is a list in the contract's order, an object by the inputs' names, or, where there is
+one input only, its value. Vertex names the path by AIP_PREDICT_ROUTE.
+
+References:
+    https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from application.inference.predictor import Predictor
+from application.inference.protocols.answers import Presenter
+from application.inference.protocols.http import Request, Route
+from application.inference.protocols.rows import RowReader
+from domain.errors import InputError
+
+PATH = "/vertex/predict"
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    instances: list[Any]
+    parameters: dict[str, Any] | None = None
+
+
+class VertexPrediction:
+    """Answers the protocol for one model.
+
+    Args:
+        path: where it is asked.
+    """
+
+    def __init__(self, predictor: Predictor, path: str = PATH) -> None:
+        self._predictor = predictor
+        self._path = path
+        self._rows = RowReader(predictor.spec)
+        self._presenter = Presenter(predictor.spec)
+        self._decode = msgspec.json.Decoder(_Body).decode
+
+    def routes(self) -> dict[str, Route]:
+        """Every path that is answered."""
+        return {self._path: Route(("POST",), self.predict)}
+
+    def predict(self, request: Request) -> bytes:
+        """Answer instances.
+
+        Raises:
+            InputError: an instance breaks the contract, or there are parameters.
+        """
+        body = self._decode(request.body)
+        if body.parameters:
+            raise InputError(f"no parameters are known, got {', '.join(body.parameters)[:200]}")
+        answered = self._predictor.predict(request.request_id, self._rows.read(body.instances))
+        return msgspec.json.encode({"predictions": self._presenter.predictions(answered)})

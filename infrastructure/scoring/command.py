@@ -1,0 +1,113 @@
+"""Score a table with the champion: `python -m infrastructure.scoring.command --help`."""
+
+# pylint: disable=import-outside-toplevel
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from application.training.config import registered_name
+from domain.errors import DataError, MlopsError
+from shared.console import fail, show_step
+from shared.settings import Settings
+
+UNREADABLE, ALL_REJECTED, INTERRUPTED = 2, 3, 130
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 the output is whole, 1 it could not be made, 2 the input cannot be read or lacks a column,
+    3 every row was rejected."""
+    parser = argparse.ArgumentParser(
+        description="Score the rows of a table with a model's champion. Input and output are "
+        "Parquet, CSV or NDJSON, by suffix. Rows that break the contract go, with their reasons, "
+        "to a file beside the output, such as out.rejected.ndjson."
+    )
+    parser.add_argument("--model", default="iris", help="name in domain/models (%(default)s)")
+    parser.add_argument(
+        "--version",
+        default="champion",
+        help="number, alias, package version or run of an accepted version (%(default)s)",
+    )
+    parser.add_argument("--input", required=True, type=Path, help="the table")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="the same rows with their answers"
+    )
+    options = parser.parse_args(arguments)
+    for ending in _ENDINGS:
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
+            signal.signal(ending, _end)
+    try:
+        return _score(options.model, options.version, options.input, options.output)
+    except DataError as error:
+        fail(error)
+        return UNREADABLE
+    except (MlopsError, OSError) as error:  # OSError: such as a full disk
+        return fail(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _end(*_: object) -> NoReturn:
+    """End as Ctrl-C does, so that what is half written is removed."""
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _score(model_name: str, which: str, source: Path, output: Path) -> int:
+    from application.inference.predictor import replay_golden
+    from infrastructure.inference.native import load_native
+    from infrastructure.inference.onnx_runtime import load_onnx
+    from infrastructure.registry.mlflow_registry import MlflowRegistry
+    from infrastructure.scoring.run import score_file
+
+    settings = Settings()
+    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    version = registry.find(registered_name(model_name), which)
+    version.check_accepted()
+    package = registry.open_package(version)
+    spec = package.spec
+    show_step("model", f"{version.model_name} version {version.number}, {package.version}")
+    if package.is_native:
+        model = load_native(package.served, spec)
+    else:
+        model = load_onnx(package.served, spec, threads=os.cpu_count() or 1)
+    replay_golden(spec, model, package.read_json("golden.json"))
+    start = time.perf_counter()
+    totals = score_file(
+        spec,
+        model,
+        source.expanduser(),
+        output.expanduser(),
+        {
+            "model_name": version.model_name,
+            "model_version": package.version,
+            "registry_version": version.number,
+            "package_digest": package.digest,
+        },
+    )
+    seconds = time.perf_counter() - start
+    if totals.rejected and not totals.scored:
+        fail(
+            DataError(
+                f"all {totals.rejected:,} rows were rejected: see {totals.rejects}; "
+                f"{output} was not written"
+            )
+        )
+        return ALL_REJECTED
+    see = f": see {totals.rejects}" if totals.rejected else ""
+    show_step("result", f"{totals.scored:,} rows scored, {totals.rejected:,} rejected{see}")
+    rate = (totals.scored + totals.rejected) / seconds
+    show_step("output", f"{output}: {seconds:.1f} s, {rate:,.0f} rows/s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What uvicorn does not have: limits for slow clients, and answers that are written at once.
+
+BentoML makes uvicorn's configuration itself, with ``http="auto"``. What this stands for is looked
+up when the configuration is loaded, which is after the service's module has been imported.
+All that this project knows of uvicorn's inside stands in this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from uvicorn.protocols.http import auto
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+TOO_SLOW = b"408 Request Timeout"
+TOO_LARGE = b"431 Request Header Fields Too Large"
+_TOLD = {
+    TOO_SLOW: b'{"error":"the head of the request did not arrive in time"}',
+    TOO_LARGE: b'{"error":"the head of the request is too large"}',
+}
+
+
+class _WholeAnswers:
+    """A transport that writes the head of an answer together with what follows it.
+
+    uvicorn writes one after the other: two calls of the system and two packets. A head that nothing
+    follows is written in the next turn of the event loop.
+    """
+
+    __slots__ = ("_transport", "_loop", "_head")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write, or hold a head back."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Write what was held back, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """Closes connections whose clients keep a worker waiting.
+
+    A connection has either a request that is being answered, or a limited time for the head of the
+    next one. That time runs from when it is opened, later from the first byte after an answer;
+    before this byte uvicorn's own limit for idle connections holds.
+
+    Attributes:
+        head_seconds: how long a head may take; it is answered with 408 then, or not at all where
+            none of it has come.
+        head_bytes: largest head, else it is answered with 431. The piece in which it begins is not
+            counted: the buffer of the socket bounds it.
+        reading_seconds: how long a client may take none of an answer that waits for it, else the
+            connection is broken off (on Linux; elsewhere there is no such limit).
+    """
+
+    head_seconds = 10.0
+    head_bytes = 64 * 2**10
+    reading_seconds = 30.0
+
+    _timer: asyncio.TimerHandle | None = None
+    _come = 0  # bytes since the timer was started
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(_WholeAnswers(transport, self.loop))  # type: ignore[arg-type]
+        connected = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_USER_TIMEOUT") and connected.family != socket.AF_UNIX:
+            milliseconds = int(self.reading_seconds * 1000)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting where a request is there to be answered, else begin."""
+        super().data_received(data)
+        if self._is_answering and not self._is_in_head:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            self._await_head()
+        elif self._is_in_head:
+            self._come += len(data)
+            if self._come > self.head_bytes:
+                self._refuse(TOO_LARGE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _is_in_head(self) -> bool:
+        """Whether a head has begun, which makes a scope, and is not whole, which makes a cycle."""
+        begun = self.scope is not None
+        return begun and (self.cycle is None or self.cycle.scope is not self.scope)
+
+    def _await_head(self) -> None:
+        self._come = 0
+        self._timer = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.transport.is_closing():
+            self.transport.abort()  # what was said last is not read
+        elif self.transport.get_protocol() is not self:
+            pass  # a WebSocket has taken over
+        elif self._is_answering:
+            self._await_head()  # the request before this head, which comes first
+        elif self._is_in_head:
+            self._refuse(TOO_SLOW)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: bytes) -> None:
+        if not self._is_answering:
+            told = _TOLD[status]
+            head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n" % status
+            self.transport.write(
+                head + b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(told), told)
+            )
+        self.transport.close()
+
+
+def install(head_seconds: float) -> None:
+    """Have every server that is started in this process from now on limit heads so."""
+    LimitedProtocol.head_seconds = head_seconds
+    auto.AutoHTTPProtocol = LimitedProtocol

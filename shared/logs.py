@@ -1,0 +1,151 @@
+"""What a service writes to standard error: one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import msgspec
+from pythonjsonlogger.json import JsonFormatter
+
+from shared.settings import LogFormat
+
+_WITH_HANDLERS = ("bentoml", "circus", "uvicorn.error")  # to which BentoML gives handlers
+_FIELDS = {"asctime": "time", "levelname": "level", "name": "logger", "message": "message"}
+_LONGEST_PATH = 256  # characters; a line is no longer than a piece then, however they are escaped
+_PIECE = 4096  # bytes that Linux writes to a pipe at once: lines of other workers fall between
+
+
+def configure_logs(log_format: LogFormat) -> None:
+    """Have all that this process logs written in one format.
+
+    To be called when a service's module is imported: BentoML has configured logging then, in its
+    workers and in the process that starts them. Levels stay as it has set them.
+
+    uvicorn's own access log is switched off, which it would prepare for each request.
+
+    Args:
+        log_format: ``text`` is BentoML's own; ``auto`` is that on a terminal, else ``json``.
+    """
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()
+    access.propagate = False
+    if log_format == "text" or (log_format == "auto" and sys.stderr.isatty()):
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter(list(_FIELDS), rename_fields=_FIELDS))
+    for name in _WITH_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger().handlers[:] = [handler]
+    logging.captureWarnings(True)
+
+
+class _Formatter(JsonFormatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """In UTC, as ISO 8601 has it."""
+        return datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
+
+
+class _Line(msgspec.Struct):
+    time: datetime
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+    trace_id: str | msgspec.UnsetType
+
+
+class AccessLog:
+    """Writes a line of JSON for each request from a thread of its own.
+
+    Memory is bounded: where more than `capacity` lines wait, the oldest are dropped. A process that
+    is killed loses those of its last `interval`.
+
+    Args:
+        stream: None is standard error.
+        interval: seconds between two batches.
+    """
+
+    def __init__(
+        self, stream: BinaryIO | None = None, *, interval: float = 0.05, capacity: int = 100_000
+    ) -> None:
+        self._stream = stream or sys.stderr.buffer
+        self._waiting: deque[tuple[float, str, str, str, int, float, str | None]] = deque(
+            maxlen=capacity
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(interval,), name="access-log", daemon=True
+        )
+        self._thread.start()
+
+    def write(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        trace_id: str | None = None,
+    ) -> None:
+        """Queue the line of an answered request."""
+        self._waiting.append((time.time(), request_id, method, path, status, seconds, trace_id))
+
+    def close(self) -> None:
+        """Write what is waiting and end the thread."""
+        self._closing.set()
+        self._thread.join()
+        self._flush()
+
+    def _run(self, interval: float) -> None:
+        while not self._closing.wait(interval):
+            self._flush()
+
+    def _flush(self) -> None:
+        for piece in _pieces(self._lines()):
+            with suppress(OSError):  # a full disk, say: later lines may be written again
+                self._stream.write(piece)
+                self._stream.flush()
+
+    def _lines(self) -> Iterator[bytes]:
+        encode = msgspec.json.Encoder().encode
+        for _ in range(len(self._waiting)):
+            at, request_id, method, path, status, seconds, trace_id = self._waiting.popleft()
+            line = _Line(
+                datetime.fromtimestamp(at, UTC),
+                "INFO",
+                "access",
+                f"{method} {path[:_LONGEST_PATH]} {status}",
+                request_id,
+                method,
+                path[:_LONGEST_PATH],
+                status,
+                round(seconds, 6),
+                trace_id or msgspec.UNSET,
+            )
+            yield encode(line) + b"\n"
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines together, as many as fit into `_PIECE`."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) > _PIECE:
+            yield piece
+            piece = b""
+        piece += line
+    if piece:
+        yield piece

@@ -1,0 +1,347 @@
+"""`make soak SECONDS=600`: a service under steady load of every kind, whose memory must stay flat.
+
+The exported Bento is served with two workers. Good, bad and large requests, feedback, summaries and
+scrapes of /metrics go to it at a steady rate; every few requests a connection is opened anew. It
+fails where memory, descriptors or threads grow, or where an answer is not the one that is due.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import matplotlib
+import numpy as np
+
+from shared.console import fail, show_step
+from tests.served import serve
+from tests.strength import JSON, Service, example_row, request_of, service_at
+
+WORKERS = 2
+CONNECTIONS = 16
+REQUESTS_OF_A_CONNECTION = 200
+SAMPLE_SECONDS = 2.0
+LINE_SECONDS = 10.0
+KEPT = 1000  # requests that feedback is given for, and latencies of a line
+MEBIBYTE = 2**20
+# of the second half of the run; less is noise of the allocator
+GROWN_BYTES, GROWN_PERCENT_AN_HOUR = 2 * MEBIBYTE, 5.0
+GROWN_COUNT = 2
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request.
+
+    Attributes:
+        share: how often it is sent, relative to the others.
+        make: the request as it goes over the wire.
+        due: statuses that it may have.
+        begins: what the body of a 200 begins with.
+    """
+
+    share: float
+    make: Callable[[], bytes]
+    due: tuple[int, ...]
+    begins: bytes = b""
+
+
+@dataclass
+class Tally:
+    """What was answered."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    request_ids: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    def count(self, name: str, kind: Kind, answer: Answer) -> None:
+        """Count one answer, as a wrong one where it is not due."""
+        self.statuses[answer.status] += 1
+        if answer.status not in (*kind.due, 503):
+            self.wrong[f"{name}: {answer.status}"] += 1
+        elif answer.status == 200 and not answer.body.startswith(kind.begins):
+            self.wrong[f"{name}: another answer"] += 1
+
+    @property
+    def requests(self) -> int:
+        """All that were answered."""
+        return self.statuses.total()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The service at one moment; of its workers, the sum."""
+
+    seconds: float
+    requests: int
+    memory: list[int]
+    descriptors: int
+    threads: int
+    log_bytes: int
+    p99: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """The next answer of a connection; its body has a length."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.split("\r\n")[:-2]
+    headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Answer(int(first.split()[1]), headers, body)
+
+
+def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
+    """Every kind of request, for the model of a service."""
+    row = example_row(url)
+    classes = httpx.get(f"{url}/health_check").json().get("classes", [])
+    truth = {"actual_class": classes[0]} if classes else {"actual": 0.0}
+
+    def rows(number: int) -> bytes:
+        return json.dumps([row] * number).encode()
+
+    def sent(path: str, body: bytes, *lines: bytes) -> Callable[[], bytes]:
+        request = request_of(path, body, *(lines or [JSON]), keep=True)
+        return lambda: request
+
+    def feedback() -> bytes:
+        known = {"request_id": random.choice(tally.request_ids)} if tally.request_ids else {}
+        return request_of("/feedback", json.dumps(known | truth).encode(), JSON, keep=True)
+
+    def begins(number: int) -> bytes:
+        answer = httpx.post(f"{url}/predict", content=rows(number)).content
+        return answer[: answer.index(b'"request_id"')]
+
+    deep = b"[" * 10_000
+    large = [b"content-length: 99999999", JSON]
+    return {
+        "one row": Kind(700, sent("/predict", rows(1)), (200,), begins(1)),
+        "100 rows": Kind(80, sent("/predict", rows(100)), (200,), begins(100)),
+        "2000 rows": Kind(8, sent("/predict", rows(2000)), (200,), begins(2000)),
+        "feedback": Kind(40, feedback, (200, 404, 422)),
+        "summary": Kind(2, sent("/get_metrics_summary", b"{}"), (200,)),
+        "metrics": Kind(2, lambda: request_of("/metrics", b"", method=b"GET", keep=True), (200,)),
+        "no JSON": Kind(40, sent("/predict", b"[[1, 2"), (400,)),
+        "not the contract": Kind(40, sent("/predict", b"[[]]"), (422,)),
+        "deep JSON": Kind(10, sent("/predict", deep), (400, 422)),
+        "another type": Kind(20, sent("/predict", rows(1), b"content-type: text/html"), (415,)),
+        "too many rows": Kind(1, sent("/predict", b"[" + b"[1]," * 10_000 + b"[1]]"), (413, 422)),
+        "unknown path": Kind(
+            20, lambda: request_of(f"/{random.random()}", b"", method=b"GET", keep=True), (404,)
+        ),
+        "no HTTP": Kind(10, lambda: b"no HTTP\r\n\r\n", (400,)),
+        "too large": Kind(
+            10, lambda: request_of("/predict", b"", *large, length=False, keep=True), (413,)
+        ),
+    }
+
+
+async def connection_of(
+    port: int, kinds: dict[str, Kind], tally: Tally, pause: float, until: float
+) -> None:
+    """Send requests one after the other, each at its time, on connections that are changed."""
+    names, shares = list(kinds), [kind.share for kind in kinds.values()]
+    due = time.monotonic() + random.random() * pause
+    while due < until:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(REQUESTS_OF_A_CONNECTION):
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due += pause
+            (name,) = random.choices(names, shares)
+            start = time.monotonic()
+            try:
+                writer.write(kinds[name].make())
+                answer = await asyncio.wait_for(read_answer(reader), 60)
+            except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                tally.wrong[f"{name}: {type(error).__name__}"] += 1
+                break
+            tally.count(name, kinds[name], answer)
+            if name == "one row":
+                tally.seconds.append(time.monotonic() - start)
+                tally.request_ids.append(answer.headers["x-request-id"])
+            if answer.headers.get("connection") == "close" or name == "too large" or due >= until:
+                break
+        writer.close()
+
+
+def sample_of(service: Service, tally: Tally, start: float, log: Path) -> Sample:
+    """Look at the service."""
+    workers = service.workers()
+    return Sample(
+        time.monotonic() - start,
+        tally.requests,
+        [worker.memory_info().rss for worker in workers],
+        sum(worker.num_fds() for worker in workers),
+        sum(worker.num_threads() for worker in workers),
+        sum(part.stat().st_size for part in log.parent.glob(f"{log.name}*")),
+        float(np.percentile(tally.seconds, 99)) if tally.seconds else 0.0,
+    )
+
+
+async def soak(
+    service: Service, seconds: float, rate: float, log: Path
+) -> tuple[Tally, list[Sample]]:
+    """The load, with a sample every few seconds and a line every ten."""
+    tally, start = Tally(), time.monotonic()
+    until, samples = start + seconds, []
+    kinds = kinds_of(service.url, tally)
+    load = [
+        asyncio.create_task(connection_of(service.port, kinds, tally, CONNECTIONS / rate, until))
+        for _ in range(CONNECTIONS)
+    ]
+    told = 0.0
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        while (now := time.monotonic()) < until:
+            samples.append(sample_of(service, tally, start, log))
+            if now - start - told >= LINE_SECONDS:
+                told = now - start
+                (await client.get("/metrics")).raise_for_status()
+                print(line_of(samples[-1], tally), flush=True)
+            await asyncio.sleep(SAMPLE_SECONDS)
+    await asyncio.gather(*load)
+    return tally, samples
+
+
+def line_of(sample: Sample, tally: Tally) -> str:
+    """What is shown of a sample."""
+    memory = " + ".join(f"{rss / MEBIBYTE:.1f}" for rss in sample.memory)
+    return (
+        f"{sample.seconds:5.0f} s  {sample.requests:8d} requests  {tally.wrong.total()} wrong  "
+        f"{memory} MiB  {sample.descriptors} descriptors  {sample.threads} threads  "
+        f"log {sample.log_bytes / MEBIBYTE:.1f} MiB  p99 {1000 * sample.p99:.1f} ms"
+    )
+
+
+def slope(times: Sequence[float], values: Sequence[float]) -> float:
+    """Change a second: the median of the slopes between all pairs (Theil and Sen)."""
+    x, y = np.array(times), np.array(values, np.float64)
+    first, second = np.triu_indices(len(x), 1)
+    return float(np.median((y[second] - y[first]) / (x[second] - x[first])))
+
+
+def faults_of(samples: Sequence[Sample], tally: Tally) -> Iterable[str]:
+    """What should not be: in the second half of the run, when caches are full."""
+    if tally.wrong:
+        yield f"answers that were not due: {dict(tally.wrong)}"
+    if len({len(sample.memory) for sample in samples}) > 1:
+        yield "a worker has ended"
+        return
+    half = samples[len(samples) // 2 :]
+    times = [sample.seconds for sample in half]
+    span = times[-1] - times[0]
+    for worker in range(len(half[0].memory)):
+        memory = [sample.memory[worker] for sample in half]
+        grown = slope(times, memory)
+        percent = 100 * 3600 * grown / memory[0]
+        if grown * span > GROWN_BYTES and percent > GROWN_PERCENT_AN_HOUR:
+            yield f"memory of worker {worker} grows by {percent:.0f} % an hour"
+    quarter = len(samples) // 4
+    for name in ("descriptors", "threads"):
+        counts = [getattr(sample, name) for sample in samples]
+        before, after = np.median(counts[quarter : 2 * quarter]), np.median(counts[-quarter:])
+        if after - before > GROWN_COUNT:
+            yield f"{name} grow: {before:.0f}, then {after:.0f}"
+
+
+def write_report(folder: Path, samples: Sequence[Sample], tally: Tally) -> str:
+    """Write the figures as JSON, Markdown and a plot; the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half, last = samples[len(samples) // 2 :], samples[-1]
+    first = next(sample for sample in samples if sample.seconds >= last.seconds / 10)
+    times = [sample.seconds for sample in half]
+    rows = [
+        ("", "after a tenth", "at the end"),
+        ("requests", f"{first.requests:,}", f"{last.requests:,}"),
+        *(
+            (f"memory of worker {n}, MiB", f"{before / MEBIBYTE:.1f}", f"{after / MEBIBYTE:.1f}")
+            for n, (before, after) in enumerate(zip(first.memory, last.memory))
+        ),
+        ("descriptors", str(first.descriptors), str(last.descriptors)),
+        ("threads", str(first.threads), str(last.threads)),
+        ("prediction log, MiB", *(f"{s.log_bytes / MEBIBYTE:.1f}" for s in (first, last))),
+        ("p99 of one row, ms", *(f"{1000 * sample.p99:.1f}" for sample in (first, last))),
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---|---:|---:|")
+    trend = ", ".join(
+        f"{3600 * slope(times, [s.memory[n] for s in half]) / MEBIBYTE:+.1f}"
+        for n in range(len(last.memory))
+    )
+    answered = ", ".join(f"{status}: {n:,}" for status, n in sorted(tally.statuses.items()))
+    told = (
+        f"{last.seconds:.0f} seconds, {last.requests / last.seconds:.0f} requests a second, "
+        f"{tally.wrong.total()} answers that were not due; by status {answered}. "
+        f"Trend of memory in the second half, MiB an hour: {trend}."
+    )
+    markdown = "\n".join([*lines, "", told, ""])
+    (folder / "soak.md").write_text(markdown, encoding="utf-8")
+    figures = {"statuses": tally.statuses, "wrong": tally.wrong}
+    figures["samples"] = [vars(sample) for sample in samples]  # type: ignore[assignment]
+    (folder / "soak.json").write_text(json.dumps(figures), encoding="utf-8")
+    draw(folder / "soak.png", samples)
+    return markdown
+
+
+def draw(path: Path, samples: Sequence[Sample]) -> None:
+    """Memory of each worker and the requests a second, over time."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # pylint: disable=import-outside-toplevel  # after the backend
+
+    figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(8, 5))
+    minutes = np.array([sample.seconds for sample in samples]) / 60
+    for worker in range(len(samples[0].memory)):
+        memory = [sample.memory[worker] / MEBIBYTE for sample in samples]
+        above.plot(minutes, memory, label=f"worker {worker}")
+    above.set_ylim(bottom=0)
+    above.set_ylabel("resident memory, MiB")
+    above.legend(loc="lower right")
+    below.plot(minutes, [1000 * sample.p99 for sample in samples])
+    below.set_ylim(bottom=0)
+    below.set_ylabel("p99 of one row, ms")
+    below.set_xlabel("minutes")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Soak an exported Bento; 0 when nothing grew and every answer was the one that was due."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bento", type=Path, required=True, help="folder of the exported Bento")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--rate", type=float, default=400.0, help="requests a second")
+    parser.add_argument("--report", type=Path, required=True, help="folder for what was found")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as home:
+        with serve(options.bento.resolve(), Path(home), WORKERS) as url:
+            service = service_at(url)
+            assert service
+            log = Path(home) / "predictions.db"
+            tally, samples = asyncio.run(soak(service, options.seconds, options.rate, log))
+    print(write_report(options.report, samples, tally))
+    show_step("report", str(options.report))
+    faults = list(faults_of(samples, tally))
+    return fail(AssertionError("; ".join(faults))) if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""A table that is scored with the champion of the real chain."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from domain.models import iris
+from shared.paths import ROOT
+from tests.packages import on_record
+from tests.served import READY_SECONDS, Home
+
+ROWS = 1_500_000  # seconds of work, most of which an interruption finds undone
+
+
+def write_flowers(path: Path, rows: int) -> pd.DataFrame:
+    """All flowers, again and again, with a number for each row."""
+    inputs = iris.load().inputs
+    frame = inputs.iloc[np.arange(rows) % len(inputs)].reset_index(drop=True)
+    frame.insert(0, "id", np.arange(rows))
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+    return frame
+
+
+def score(home: Home, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Score in.parquet with make."""
+    return home.make("score", f"INPUT={folder / 'in.parquet'}", f"OUTPUT={folder / 'out.parquet'}")
+
+
+def begin(home: Home, folder: Path) -> subprocess.Popen[bytes]:
+    """Begin to score in.parquet; the first rows are written."""
+    command = (
+        *(sys.executable, "-m", "infrastructure.scoring.command"),
+        *("--input", str(folder / "in.parquet"), "--output", str(folder / "out.parquet")),
+    )
+    process = subprocess.Popen(  # pylint: disable=consider-using-with  # waited for by the caller
+        command, cwd=ROOT, env=home.environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + READY_SECONDS
+    while not any(path.stat().st_size > 10_000 for path in folder.glob(".out.parquet.*.part")):
+        if time.monotonic() > deadline or process.poll() is not None:
+            process.kill()
+            pytest.fail("no rows were written")
+        time.sleep(0.01)
+    return process
+
+
+def test_every_flower_is_answered_as_the_native_model_does(home: Home, tmp_path: Path) -> None:
+    frame = write_flowers(tmp_path / "in.parquet", 150)
+    done = score(home, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "result    150 rows scored, 0 rejected\n" in done.stdout
+    scored = pq.read_table(tmp_path / "out.parquet").to_pandas()
+
+    receipt = json.loads((home.receipts / "validate.json").read_text(encoding="utf-8"))
+    (folder,) = (home.folder / "packages").glob(f"*/{receipt['version']}")
+    native = on_record(folder).load_native()
+    rows = iris.SPEC.encode(frame)
+    probabilities = [f"probability_{name}" for name in iris.SPEC.classes]
+    assert scored["prediction"].tolist() == [iris.SPEC.classes[c] for c in native.predict(rows)]
+    assert np.allclose(scored[probabilities], native.predict_proba(rows), rtol=0, atol=1e-6)
+    assert scored[frame.columns].equals(frame)
+
+
+def test_rows_that_break_the_contract_are_told(home: Home, tmp_path: Path) -> None:
+    frame = write_flowers(tmp_path / "in.parquet", 150)
+    frame.loc[7, "petal_width"] = 99.0
+    frame.loc[70, "sepal_width"] = np.nan
+    frame.to_parquet(tmp_path / "in.parquet")
+    done = score(home, tmp_path)
+    rejects = tmp_path / "out.rejected.ndjson"
+    assert f"result    148 rows scored, 2 rejected: see {rejects}\n" in done.stdout
+    told = [json.loads(line) for line in rejects.read_text(encoding="utf-8").splitlines()]
+    assert [(row["row"], row["reason"]) for row in told] == [
+        (7, "petal_width: 99 is out of range [0.1, 30] cm"),
+        (70, "sepal_width: a value is missing"),
+    ]
+    assert told[1]["values"] == frame.loc[70].replace({np.nan: None}).to_dict()
+
+
+def test_a_run_that_is_stopped_leaves_nothing(home: Home, tmp_path: Path) -> None:
+    write_flowers(tmp_path / "in.parquet", ROWS)
+    process = begin(home, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def test_what_a_killed_run_has_left_the_next_one_removes_and_is_whole(
+    home: Home, tmp_path: Path
+) -> None:
+    write_flowers(tmp_path / "in.parquet", ROWS)
+    process = begin(home, tmp_path)
+    process.kill()
+    process.wait(30)
+    assert not (tmp_path / "out.parquet").exists()
+    assert any(tmp_path.glob(".out.*.part"))
+
+    done = score(home, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
+    ids = pq.read_table(tmp_path / "out.parquet", columns=["id"])["id"].to_numpy()
+    assert np.array_equal(ids, np.arange(ROWS))
+
+
+def test_make_says_what_is_missing(home: Home) -> None:
+    done = home.make("score", "INPUT=in.parquet")
+    assert done.returncode == 2
+    assert "make score INPUT=in.parquet OUTPUT=out.parquet" in done.stderr

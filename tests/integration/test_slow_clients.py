@@ -1,0 +1,181 @@
+"""Clients that keep a server waiting are sent away, and the others do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from infrastructure.serving.uvicorn_protocol import LimitedProtocol
+
+HEAD = b"GET / HTTP/1.1\r\nhost: here\r\n"
+LONGEST = 30.0  # seconds until a test gives up
+
+
+class Quick(LimitedProtocol):
+    """The limits, short enough for a test."""
+
+    head_seconds = 0.3
+    head_bytes = 4096
+    reading_seconds = 0.5
+
+
+class Answering:
+    """An application with a small answer, a large one, and one that takes longer than a head."""
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        """Answer, without a look at the body."""
+        body = b"answer"
+        if scope["path"] == "/late":
+            await asyncio.sleep(2 * Quick.head_seconds)
+        if scope["path"] == "/large":
+            body = bytes(50_000_000)
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server, and the port that it listens on."""
+
+    server: uvicorn.Server
+    port: int
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[socket.socket]:
+        """A connection of a client."""
+        with socket.create_connection(("127.0.0.1", self.port), LONGEST) as connection:
+            yield connection
+
+
+@pytest.fixture(scope="module", name="running")
+def _running() -> Iterator[Running]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(Answering(), http=Quick, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    port = listening.getsockname()[1]
+    try:
+        yield Running(server, port)
+    finally:
+        server.should_exit = True
+        thread.join(LONGEST)
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def answer_to_endless(connection: socket.socket, piece: bytes, pause: float) -> bytes:
+    """What is answered to a client that sends a piece again and again, with a pause in seconds."""
+    connection.settimeout(pause)
+    deadline = time.monotonic() + LONGEST
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(piece)
+        with contextlib.suppress(TimeoutError):
+            return connection.recv(65536)
+    raise AssertionError("there was no answer")
+
+
+def test_a_client_that_sends_nothing_is_disconnected_without_a_word(running: Running) -> None:
+    with running.connect() as connection:
+        assert received(connection) == b""
+
+
+@pytest.mark.parametrize("sent", [b"G", HEAD, HEAD + b"accept: tex"])
+def test_a_client_that_sends_half_a_head_is_answered_408(running: Running, sent: bytes) -> None:
+    with running.connect() as connection:
+        connection.sendall(sent)
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b"connection: close" in answer
+    assert answer.endswith(b'{"error":"the head of the request did not arrive in time"}')
+
+
+def test_a_head_that_trickles_in_is_answered_408(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(HEAD)
+        answer = answer_to_endless(connection, b"a", pause=Quick.head_seconds / 10)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_later_head_on_the_same_connection_is_limited_too(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(HEAD + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(HEAD)
+        assert b"HTTP/1.1 408" in received(connection)
+
+
+def test_a_head_that_is_too_large_is_answered_431(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(HEAD)
+        answer = answer_to_endless(connection, b"more: " + b"x" * 1000 + b"\r\n", pause=0.001)
+    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+def test_an_answer_may_take_longer_than_a_head(running: Running) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{running.port}/late", timeout=LONGEST)
+    assert answer.text == "answer"
+
+
+def test_half_a_head_behind_a_request_does_not_cost_its_answer(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(HEAD.replace(b"/", b"/late", 1) + b"\r\n" + HEAD)
+        answers = received(connection)
+    assert answers.startswith(b"HTTP/1.1 200 OK")
+    assert b"answerHTTP/1.1 408" in answers
+
+
+def test_a_body_that_nobody_waits_for_does_not_keep_a_connection(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 1000000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"a" * 10_000)  # more than a head may have
+        assert received(connection) in (b"", b"answer")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="a limit of Linux")
+def test_a_client_that_takes_no_answer_is_disconnected(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(HEAD.replace(b"/", b"/large", 1) + b"\r\n")
+        connection.recv(1)
+        connections = running.server.server_state.connections
+        assert connections
+        deadline = time.monotonic() + LONGEST
+        while connections and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not connections
+
+
+def test_others_are_served_while_slow_clients_hold_connections(running: Running) -> None:
+    with contextlib.ExitStack() as slow:
+        held = [slow.enter_context(running.connect()) for _ in range(50)]
+        for connection in held[::2]:
+            connection.sendall(HEAD)
+        with httpx.Client(base_url=f"http://127.0.0.1:{running.port}", timeout=LONGEST) as client:
+            assert {client.get("/").status_code for _ in range(50)} == {200}
+        answers = {received(connection)[:12] for connection in held}
+    assert answers == {b"", b"HTTP/1.1 408"}

@@ -1,0 +1,90 @@
+"""Protocols with a model that answers any contract, asked through the application in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import httpx
+import numpy as np
+
+from application.inference.predictor import Predictor
+from application.inference.protocols.app import PredictionApp, Receive, Scope, Send, Started
+from application.inference.protocols.http import Route
+from application.ports import Model
+from domain.models.contract import ModelSpec
+from tests.fakes import FakeAccounts, FakeMetrics
+from tests.kinds import KINDS, UNLIKE
+
+
+def model_of(spec: ModelSpec) -> Model:
+    """A model whose answers follow the sum of a row, or the length of a text."""
+
+    def answer(encoded: np.ndarray) -> np.ndarray:
+        if encoded.dtype == object:
+            sums = np.array([float(len(text)) for (text,) in encoded])
+        else:
+            sums = np.nan_to_num(encoded.astype(np.float64), nan=-1).sum(axis=1)
+        if not spec.classes:
+            return np.stack([sums, sums - 1, sums + 1], axis=1).astype(np.float32)
+        answers = np.full((len(sums), len(spec.classes)), 0.3 / len(spec.classes), np.float32)
+        answers[np.arange(len(sums)), sums.astype(int) % len(spec.classes)] += np.float32(0.7)
+        return answers
+
+    return answer
+
+
+def predictor_of(spec: ModelSpec, accounts: FakeAccounts | None = None) -> Predictor:
+    """A predictor of `model_of` a contract."""
+    return Predictor(spec, model_of(spec), accounts or FakeAccounts())
+
+
+class Client:
+    """A client of an application that answers some routes and nothing else."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        started: Future[Started] = Future()
+        started.set_result(Started(routes, FakeMetrics()))
+        self._transport = httpx.ASGITransport(PredictionApp(_nothing, started=started))
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask for a path."""
+        return asyncio.run(self._ask("GET", path))
+
+    def post(self, path: str, **request: Any) -> httpx.Response:
+        """Send a body, as `httpx` takes it."""
+        return asyncio.run(self._ask("POST", path, **request))
+
+    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        client = httpx.AsyncClient(transport=self._transport, base_url="http://service")
+        return await client.request(method, path, **request)
+
+
+async def _nothing(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def rows_of(kind: str, most: int = 20) -> list[Sequence[Any]]:
+    """Rows of a kind's data, and those unlike them, as JSON has them."""
+    frame = KINDS[kind].load().inputs.head(most).astype(object)
+    rows = [[_plain(value) for value in row] for row in frame.to_numpy()]
+    return [*rows, *UNLIKE[kind]]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def expected(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+    """What `model_of` a contract answers."""
+    return model_of(spec)(spec.encode_rows(rows))
+
+
+def labels(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The classes that `model_of` a contract answers."""
+    return [spec.classes[code] for code in expected(spec, rows).argmax(axis=1)]

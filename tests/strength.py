@@ -1,0 +1,132 @@
+"""A service as its processes, and requests that no client library would send."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psutil
+
+JSON = b"content-type: application/json"
+LONGEST = 30.0  # seconds until a test gives up
+_STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that this process has started.
+
+    Attributes:
+        supervisor: the process whose children are the workers.
+    """
+
+    url: str
+    supervisor: psutil.Process
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return _port(self.url)
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers that live, by age."""
+        children = self.supervisor.children()
+        return sorted(
+            (child for child in children if child.status() != psutil.STATUS_ZOMBIE),
+            key=lambda worker: worker.create_time(),
+        )
+
+    def memory(self) -> int:
+        """Resident bytes of all workers."""
+        return sum(worker.memory_info().rss for worker in self.workers())
+
+
+def service_at(url: str) -> Service | None:
+    """The service that listens there; None where it is no child of this process."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if any(
+                connection.status == psutil.CONN_LISTEN and connection.laddr.port == _port(url)
+                for connection in child.net_connections("tcp")
+            ):
+                return Service(url, child)
+    return None
+
+
+def _port(url: str) -> int:
+    return httpx.URL(url).port or 80
+
+
+def request_of(
+    path: str,
+    body: bytes,
+    *lines: bytes,
+    method: bytes = b"POST",
+    version: bytes = b"1.1",
+    keep: bool = False,
+    length: bool = True,
+) -> bytes:
+    """A request as it goes over the wire.
+
+    Args:
+        lines: of the head, as they are.
+        keep: whether another request may follow on the connection.
+        length: whether the body's length is told.
+    """
+    head = [method + b" " + path.encode("latin-1") + b" HTTP/" + version, b"host: service", *lines]
+    if not keep:
+        head.append(b"connection: close")
+    if length:
+        head.append(b"content-length: %d" % len(body))
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
+    """Everything that is answered on a connection until it ends.
+
+    Args:
+        half: whether this side tells that no more comes.
+    """
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                connection.sendall(part)
+            if half:
+                connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(65536):
+                answer += part
+    return answer
+
+
+def statuses(answer: bytes) -> list[int]:
+    """The status of each answer."""
+    return [int(status) for status in _STATUS.findall(answer)]
+
+
+def example_row(url: str) -> list[Any]:
+    """A row as the model of a service takes it: the example of its OpenAPI document."""
+    paths = httpx.get(f"{url}/docs.json").json()["paths"]
+    body = paths["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    row: list[Any] = body["schema"]["example"][0]
+    return row
+
+
+def metric(url: str, name: str, **labels: str) -> float:
+    """Sum of the samples of that name that carry these labels."""
+    return sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in httpx.get(f"{url}/metrics").text.splitlines()
+        if line.startswith(f"{name}{{") and _carries(line, labels)
+    )
+
+
+def _carries(line: str, labels: Mapping[str, str]) -> bool:
+    return all(f'{label}="{value}"' in line for label, value in labels.items())

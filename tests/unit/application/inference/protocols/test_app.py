@@ -1,0 +1,905 @@
+"""The application around BentoML's: what it answers, refuses, passes on, and does elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from application.inference.protocols.app import (
+    ALIVE,
+    READY,
+    SMALL_BYTES,
+    Lane,
+    Message,
+    PredictionApp,
+    Receive,
+    Scope,
+    Send,
+    Started,
+)
+from application.inference.protocols.http import Handler, Refusal, Reply, Request, Route
+from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
+from tests.fakes import FakeMetrics
+
+PATIENCE = 10.0
+SECRET = "password=hunter2 in model.onnx"
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass
+class Inner:
+    """The application that is wrapped; it has three paths.
+
+    Attributes:
+        reached: what it was called with.
+        answer: what it does then; nothing unless told otherwise.
+    """
+
+    reached: list[tuple[Scope, Receive, Send]] = field(default_factory=list)
+    answer: Callable[[Send], Awaitable[None]] | None = None
+
+    @staticmethod
+    def serves(path: str) -> bool:
+        """Whether it has something at a path."""
+        return path in ("/", "/metrics", "/docs")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.reached.append((scope, receive, send))
+        if self.answer:
+            await self.answer(send)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; no messages at all where nothing was answered."""
+
+    messages: list[Message]
+    read: int
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return int(self.messages[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """The headers, of which none comes twice."""
+        told = self.messages[0]["headers"]
+        assert len(dict(told)) == len(told)
+        return dict(told)
+
+    @property
+    def body(self) -> bytes:
+        """The whole body, whose length the headers tell where it came at once."""
+        assert self.messages[0]["type"] == "http.response.start"
+        parts = self.messages[1:]
+        assert [part.get("more_body", False) for part in parts] == [True] * (len(parts) - 1) + [
+            False
+        ]
+        body = b"".join(part["body"] for part in parts)
+        assert self.headers.get(b"content-length", str(len(body)).encode()) == b"%d" % len(body)
+        return body
+
+    @property
+    def json(self) -> Any:
+        """The body as data."""
+        return json.loads(self.body)
+
+
+class Service:
+    """An application with routes, and what stands around it.
+
+    Args:
+        ready: whether it has started.
+    """
+
+    def __init__(
+        self, routes: Mapping[str, Route] | None = None, *, ready: bool = True, **options: Any
+    ) -> None:
+        self.inner = Inner()
+        self.metrics = FakeMetrics()
+        self.started: Future[Started] = Future()
+        self.app = PredictionApp(self.inner, self.inner.serves, started=self.started, **options)
+        self.routes = ROUTES if routes is None else routes
+        if ready:
+            self.become_ready()
+
+    def become_ready(self) -> None:
+        """Start to answer."""
+        self.started.set_result(Started(self.routes, self.metrics, self.fallback))
+
+    @staticmethod
+    def fallback(path: str) -> Route | None:
+        """A protocol answers everything below a path."""
+        return ROUTES["/own"] if path.startswith("/protocol/") else None
+
+    async def exchange(self, scope: Scope, messages: Sequence[Message] = ()) -> Answer:
+        """One exchange; reading on past the messages waits, as it does for a silent client."""
+        sent: list[Message] = []
+        waiting, read = iter(messages), 0
+
+        async def receive() -> Message:
+            nonlocal read
+            read += 1
+            message = next(waiting, None)
+            if message is None:
+                await asyncio.Event().wait()
+            assert message is not None
+            return message
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        return Answer(sent, read)
+
+    async def ask(
+        self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
+    ) -> Answer:
+        """One request whose body comes at once."""
+        message = {"type": "http.request", "body": body, "more_body": False}
+        return await self.exchange(http(path, method, headers), [message])
+
+    def call(self, path: str, *messages: Message, headers: Headers = ()) -> Answer:
+        """One request whose body comes in these messages."""
+        return asyncio.run(self.exchange(http(path, headers=headers), messages))
+
+    def post(self, path: str, body: bytes = b"", headers: Headers = ()) -> Answer:
+        """One request whose body comes at once, on an event loop of its own."""
+        return asyncio.run(self.ask(path, body, headers=headers))
+
+    def get(self, path: str, method: str = "GET", headers: Headers = ()) -> Answer:
+        """One request without a body."""
+        return asyncio.run(self.ask(path, method=method, headers=headers))
+
+
+def http(path: str, method: str = "POST", headers: Headers = ()) -> Scope:
+    """What a server tells of a request."""
+    return {"type": "http", "method": method, "path": path, "headers": list(headers)}
+
+
+def part(body: bytes, more: bool = True) -> Message:
+    """A part of a body."""
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def echo(request: Request) -> bytes:
+    """What arrived."""
+    told = {"id": request.request_id, "bytes": len(request.body), "type": request.content_type}
+    return msgspec.json.encode(told)
+
+
+def in_own_form(status: int, told: str, request_id: str) -> Reply:
+    """A refusal in the form of some protocol."""
+    return Reply(msgspec.json.encode({"why": told, "for": request_id}), status, b"text/x-own")
+
+
+def route(handle: Handler, **more: Any) -> Route:
+    """A route for POST."""
+    return Route(("POST",), handle, **more)
+
+
+def raising(error: Exception) -> Route:
+    """A route that fails so."""
+
+    def handle(_request: Request) -> bytes:
+        raise error
+
+    return route(handle)
+
+
+class Gate:
+    """A handler that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached, self.let_go = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, _request: Request) -> bytes:
+        self.reached.release()
+        assert self.let_go.wait(PATIENCE)
+        return b"{}"
+
+    async def wait(self) -> None:
+        """Wait until one more request has come in, without keeping the event loop."""
+        assert await asyncio.to_thread(self.reached.acquire, timeout=PATIENCE)
+
+
+@pytest.fixture(name="gate")
+def _gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.let_go.set()
+
+
+ROUTES = {
+    "/echo": route(echo),
+    "/own": route(echo, refuse=in_own_form),
+    "/both": Route(("GET", "POST"), echo),
+}
+LARGE = b" " * (SMALL_BYTES + 1)
+
+
+# what is answered
+
+
+def test_what_a_handler_makes_is_answered_as_json_with_its_length_and_identity() -> None:
+    answer = Service().post("/echo", b"12345", [(b"x-request-id", b"order-7")])
+    assert answer.status == 200
+    assert answer.json == {"id": "order-7", "bytes": 5, "type": ""}
+    assert answer.headers == {
+        b"content-type": b"application/json",
+        b"content-length": b"%d" % len(answer.body),
+        b"x-request-id": b"order-7",
+    }
+
+
+def test_without_an_identity_of_the_caller_the_request_has_a_new_one() -> None:
+    answer = Service().post("/echo")
+    assert len(answer.json["id"]) == 32
+    assert answer.headers[b"x-request-id"] == answer.json["id"].encode()
+
+
+def test_a_whole_reply_keeps_its_status_type_and_headers() -> None:
+    reply = Reply(b"a,b", 202, b"text/csv", [(b"etag", b"7")])
+    answer = Service({"/csv": route(lambda _: reply)}).post("/csv")
+    assert (answer.status, answer.body) == (202, b"a,b")
+    assert (answer.headers[b"content-type"], answer.headers[b"etag"]) == (b"text/csv", b"7")
+
+
+def test_a_body_that_comes_in_parts_is_put_together() -> None:
+    seen: list[bytes] = []
+
+    def handle(request: Request) -> bytes:
+        seen.append(request.body)
+        return b"{}"
+
+    service = Service({"/": route(handle)})
+    nothing: Message = {"type": "http.request", "more_body": True}
+    service.call("/", part(b"[[5.1, "), nothing, part(b"3.5]", True), part(b"]", False))
+    assert seen == [b"[[5.1, 3.5]]"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"])
+def test_another_method_is_answered_with_405_in_the_form_of_the_route(method: str) -> None:
+    service = Service()
+    answer = service.get("/own", method, [(b"x-request-id", b"a")])
+    assert (answer.status, answer.headers[b"allow"]) == (405, b"POST")
+    assert answer.json == {"why": f"{method} is not answered here, only POST", "for": "a"}
+    assert service.get("/both", "PUT").headers[b"allow"] == b"GET, POST"
+    assert not service.inner.reached and not service.metrics.errors
+
+
+def test_a_trace_of_the_caller_is_told_again_and_a_malformed_one_is_not() -> None:
+    assert (
+        Service().post("/echo", headers=[(b"traceparent", TRACE)]).headers[b"traceparent"] == TRACE
+    )
+    malformed = Service().post("/echo", headers=[(b"traceparent", b"00-abc-def-01")])
+    assert b"traceparent" not in malformed.headers
+
+
+# what is passed on
+
+
+@pytest.mark.parametrize("ready", [True, False])
+@pytest.mark.parametrize(
+    "scope",
+    [
+        *(http("/", "GET"), http("/metrics", "GET"), http("/docs", "HEAD")),
+        {"type": "lifespan"},
+    ],
+    ids=lambda scope: f"{scope['type']} {scope.get('path', '')}",
+)
+def test_what_is_not_known_here_is_passed_on_untouched(scope: Scope, ready: bool) -> None:
+    service = Service(ready=ready)
+    answer = asyncio.run(service.exchange(scope))
+    ((passed, _, _),) = service.inner.reached
+    assert passed is scope
+    assert (answer.messages, answer.read) == ([], 0)
+    assert not service.metrics.errors
+
+
+def test_a_post_to_what_the_inner_application_has_is_passed_on_with_its_body_unread() -> None:
+    service = Service()
+    answer = service.post("/docs", b"body")
+    assert [scope["path"] for scope, _, _ in service.inner.reached] == ["/docs"]
+    assert (answer.messages, answer.read) == ([], 0)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT"])
+@pytest.mark.parametrize("path", ["/echo/", "/Echo", "/nowhere", ""])
+def test_a_path_that_nobody_has_is_answered_here(path: str, method: str) -> None:
+    service = Service()
+    answer = service.get(path, method, [(b"x-request-id", b"a")])
+    assert (answer.status, answer.read) == (404, 0)
+    assert answer.json == {"error": "there is nothing at this path", "request_id": "a"}
+    assert not service.inner.reached
+    assert service.metrics.errors == {"unknown_path": 1}
+
+
+def test_a_path_without_a_route_may_be_a_protocols_all_the_same() -> None:
+    service = Service(ready=False)
+    assert service.post("/protocol/7").status == 503
+    service.become_ready()
+    assert service.post("/protocol/7", b"12").json["bytes"] == 2
+    assert service.get("/protocol/7").json["why"] == "GET is not answered here, only POST"
+
+
+def test_there_are_no_websockets() -> None:
+    service = Service()
+    answer = asyncio.run(service.exchange({"type": "websocket", "path": "/echo"}))
+    assert answer.messages == [{"type": "websocket.close"}]
+    assert not service.inner.reached
+
+
+def test_a_fault_of_the_inner_application_is_its_own() -> None:
+    """BentoML answers it with 500 and raises it again, for the server to log."""
+    service = Service()
+
+    async def fail(send: Send) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"its own"})
+        raise ZeroDivisionError
+
+    service.inner.answer = fail
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(service.app(http("/metrics", "GET"), receive, send))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert not service.metrics.errors
+
+
+# probes
+
+
+@pytest.mark.parametrize("path", ALIVE)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_service_lives_from_the_first_moment_to_the_last(path: str, method: str) -> None:
+    service = Service(ready=False)
+    assert service.get(path, method).status == 200
+    service.started.set_exception(OSError("no model"))
+    assert service.get(path, method).status == 200
+    service.app.stop()
+    assert service.get(path, method).status == 200
+
+
+@pytest.mark.parametrize("path", [*READY, "/also"])
+def test_a_service_is_ready_when_it_has_its_routes_and_until_it_stops(path: str) -> None:
+    service = Service(ready=False, ready_paths=["/also"])
+    before = service.get(path)
+    assert before.status == 503
+    assert before.json == {"status": "starting", "error": "the model is being loaded"}
+    service.become_ready()
+    assert service.get(path).status == service.get(path, "HEAD").status == 200
+    service.app.stop()
+    after = service.get(path)
+    assert (after.status, after.json["status"]) == (503, "stopping")
+    assert not service.inner.reached
+
+
+@pytest.mark.parametrize("path", READY)
+def test_a_service_that_could_not_start_says_why(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service(ready=False)
+    service.started.set_exception(OSError("model.onnx is broken"))
+    answer = service.get(path)
+    assert answer.status == 503
+    assert answer.json == {"status": "failed", "error": "model.onnx is broken"}
+    (record,) = caplog.records
+    assert record.levelno == logging.CRITICAL and "model.onnx is broken" in record.getMessage()
+    assert record.exc_info
+
+
+def test_probes_are_paths_of_two_methods_only() -> None:
+    assert Service().post("/livez").status == 404
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_before_it_is_ready_predictions_are_to_come_again(failed: bool) -> None:
+    service = Service(ready=False)
+    if failed:
+        service.started.set_exception(OSError("no model"))
+    for path, method in (("/echo", "POST"), ("/echo", "GET"), ("/metrics", "POST")):
+        answer = service.get(path, method, [(b"x-request-id", b"a")])
+        assert answer.status == 503
+        assert int(answer.headers[b"retry-after"]) >= 1
+        assert answer.json == {"error": "the model is not ready", "request_id": "a"}
+    assert not service.inner.reached
+
+
+def test_while_it_stops_requests_are_answered_and_connections_closed() -> None:
+    service = Service()
+    assert b"connection" not in service.post("/echo").headers
+    service.app.stop()
+    for answer in (service.post("/echo"), service.get("/echo"), service.get("/readyz")):
+        assert answer.headers[b"connection"] == b"close"
+    assert service.post("/echo").status == 200
+
+
+# bodies
+
+
+def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_read() -> None:
+    service = Service(max_bytes=10)
+    answer = service.call("/echo", headers=[(b"content-length", b"11")])
+    assert (answer.status, answer.read) == (413, 0)
+    assert answer.json["error"] == "the body is larger than 10 bytes"
+    assert service.metrics.errors == {"too_large": 1}
+
+
+def test_a_body_that_turns_out_too_large_is_refused_before_all_of_it_is_read() -> None:
+    service = Service(max_bytes=10)
+    answer = service.call("/echo", *[part(b"1234")] * 9)
+    assert (answer.status, answer.read) == (413, 3)
+    assert service.post("/echo", b"12345678901").status == 413
+    assert service.metrics.errors == {"too_large": 2}
+
+
+@pytest.mark.parametrize(
+    "messages", [[part(b"1234567890", False)], [part(b"12345"), part(b"67890", False)]]
+)
+def test_a_body_of_the_largest_size_is_taken(messages: list[Message]) -> None:
+    answer = Service(max_bytes=10).call("/echo", *messages, headers=[(b"content-length", b"10")])
+    assert answer.json["bytes"] == 10
+
+
+def test_a_route_may_have_a_limit_of_its_own() -> None:
+    service = Service({"/more": route(echo, max_bytes=20), "/echo": route(echo)}, max_bytes=10)
+    assert service.post("/more", b"x" * 20).status == 200
+    refused = service.post("/more", b"x" * 21)
+    assert refused.json["error"] == "the body is larger than 20 bytes"
+    assert service.post("/echo", b"x" * 20).status == 413
+
+
+@pytest.mark.parametrize("said", [b"", b"0", b"000"])
+def test_a_length_of_nothing_is_no_fault(said: bytes) -> None:
+    assert Service().post("/echo", headers=[(b"content-length", said)]).status == 200
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(b"application/json", b"application/json; charset=utf-8", b"application/vnd.api+json"),
+        *(b"text/plain", b"text/csv; header=present", b"application/octet-stream"),
+        b"application/x-www-form-urlencoded",  # what curl says where it is told nothing
+    ],
+)
+def test_bodies_of_these_kinds_are_taken(kind: bytes) -> None:
+    assert Service().post("/echo", b"{}", [(b"content-type", kind)]).status == 200
+
+
+@pytest.mark.parametrize(
+    "kind", [b"image/png", b"multipart/form-data; boundary=x", b"text/html", b"caf\xe9"]
+)
+def test_a_body_of_another_kind_is_refused_before_it_is_read(kind: bytes) -> None:
+    service = Service()
+    answer = service.call("/echo", headers=[(b"content-type", kind)])
+    assert (answer.status, answer.read) == (415, 0)
+    told = kind.decode("latin-1")
+    assert answer.json["error"] == f"the content type {told!r} is not taken: send application/json"
+    assert service.metrics.errors == {"invalid_input": 1}
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"GZIP", b"identity, gzip"])
+def test_a_compressed_body_is_refused(coding: bytes) -> None:
+    answer = Service().call("/echo", headers=[(b"content-encoding", coding)])
+    assert (answer.status, answer.read) == (415, 0)
+    assert answer.json["error"] == "a body that is compressed is not taken"
+
+
+@pytest.mark.parametrize("coding", [b"identity", b"Identity"])
+def test_a_body_may_say_that_it_is_not_compressed(coding: bytes) -> None:
+    assert Service().post("/echo", b"{}", [(b"content-encoding", coding)]).status == 200
+
+
+@pytest.mark.parametrize("came", [[], [part(b"[[5.1")]], ids=["nothing came", "a part came"])
+def test_a_body_that_does_not_come_is_answered_with_408(came: list[Message]) -> None:
+    service = Service(body_seconds=0.01)
+
+    async def wait() -> Answer:
+        async with asyncio.timeout(PATIENCE):
+            return await service.exchange(http("/echo"), came)
+
+    answer = asyncio.run(wait())
+    assert answer.status == 408
+    assert answer.json["error"] == "the body was not there in 0.01 seconds"
+    assert answer.headers[b"connection"] == b"close"
+    assert service.metrics.errors == {"slow_body": 1}
+
+
+@pytest.mark.parametrize("came", [[], [part(b"[[5.1")]], ids=["nothing came", "a part came"])
+def test_a_caller_that_hangs_up_is_answered_nothing(came: list[Message]) -> None:
+    service = Service({"/": raising(AssertionError("it is not to be handled"))})
+    answer = service.call("/", *came, {"type": "http.disconnect"})
+    assert not answer.messages
+    assert not service.metrics.errors
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "error_type"),
+    [
+        (Refusal(418, "a teapot", "teapot"), 418, "teapot"),
+        (InputError("row 0 has 3 values"), 422, "invalid_input"),
+        (TooManyRowsError("6 rows are too many"), 413, "too_large"),
+        (msgspec.ValidationError("Expected `float`"), 422, "invalid_input"),
+        (msgspec.DecodeError("JSON is malformed"), 400, "invalid_input"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 400, "invalid_input"),
+        (RecursionError("maximum recursion depth"), 400, "invalid_input"),
+        (UnknownPredictionError("no prediction 'a'"), 404, "unknown_prediction"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+@pytest.mark.parametrize("more", [{}, {"waits": True}, {"slow": True}], ids=str)
+def test_what_a_handler_raises_is_answered_and_counted_by_its_kind(
+    error: Exception, status: int, error_type: str, more: dict[str, bool]
+) -> None:
+    service = Service({"/": replace(raising(error), refuse=in_own_form, **more)})
+    answer = service.post("/", b"{}", [(b"x-request-id", b"a")])
+    assert (answer.status, answer.headers[b"content-type"]) == (status, b"text/x-own")
+    assert answer.json["for"] == "a"
+    shown = "the JSON is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    assert answer.json["why"] == shown
+    assert service.metrics.errors == {error_type: 1}
+
+
+@pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), AssertionError(SECRET)])
+def test_an_unexpected_fault_is_logged_and_counted_and_its_answer_leaks_nothing(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service({"/": raising(error)})
+    headers = [(b"x-request-id", b"order-7"), (b"traceparent", TRACE)]
+    answer = service.post("/", b"{}", headers)
+    assert answer.status == 500
+    told = "an unexpected fault, recorded in the service's log"
+    assert answer.json == {"error": told, "request_id": "order-7"}
+    assert service.metrics.errors == {"internal": 1}
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR and "order-7" in record.getMessage()
+    assert vars(record)["request_id"] == "order-7"
+    assert vars(record)["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert "hunter2" in caplog.text
+
+
+def test_a_service_answers_again_after_a_fault() -> None:
+    service = Service(ROUTES | {"/fault": raising(ZeroDivisionError())})
+    assert service.post("/fault").status == 500
+    assert service.post("/echo").status == 200
+
+
+def test_what_the_callers_do_wrong_is_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    Service({"/": raising(InputError("no"))}).post("/")
+    assert not caplog.records
+
+
+# who may ask
+
+
+class Locked:
+    """Lets nobody pass but who has the key, and keeps who asked for what."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str) -> None:
+        self.asked.append((method, path))
+        if headers.get(b"x-api-key") != b"right":
+            raise Refusal(401, "no key", "unauthorised", [(b"www-authenticate", b"Bearer")])
+
+
+def test_who_has_no_key_is_refused_before_anything_is_read_or_passed_on() -> None:
+    locked = Locked()
+    service = Service(authorise=locked)
+    for path, method in (("/echo", "POST"), ("/readyz", "GET"), ("/metrics", "GET")):
+        answer = asyncio.run(service.exchange(http(path, method)))
+        assert (answer.status, answer.read) == (401, 0)
+        assert answer.headers[b"www-authenticate"] == b"Bearer"
+    assert locked.asked == [("POST", "/echo"), ("GET", "/readyz"), ("GET", "/metrics")]
+    assert not service.inner.reached
+    assert service.metrics.errors == {"unauthorised": 3}
+    assert service.post("/echo", headers=[(b"x-api-key", b"right")]).status == 200
+
+
+def test_every_answer_is_told_to_the_access_log_and_what_is_passed_on_is_not() -> None:
+    lines: list[tuple[Any, ...]] = []
+    service = Service(access_log=lambda *line: lines.append(line))
+    service.post("/echo", headers=[(b"x-request-id", b"a"), (b"traceparent", TRACE)])
+    service.get("/echo", headers=[(b"x-request-id", b"b")])
+    service.get("/metrics")
+    assert [(*line[:4], line[5]) for line in lines] == [
+        ("a", "POST", "/echo", 200, "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("b", "GET", "/echo", 405, None),
+    ]
+    assert all(0 <= line[4] < PATIENCE for line in lines)
+
+
+# where the work is done
+
+
+class Where:
+    """A handler that keeps the threads that it runs in."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def __call__(self, _request: Request) -> bytes:
+        self.threads.append(threading.get_ident())
+        return b"{}"
+
+
+@pytest.mark.parametrize(
+    ("more", "body", "on_the_loop"),
+    [
+        ({}, LARGE[:-1], True),
+        ({}, LARGE, False),
+        ({"slow": True}, b"{}", False),
+        ({"slow": True}, b"", True),
+        ({"waits": True}, b"", False),
+        ({"waits": True}, b"{}", False),
+    ],
+    ids=["small", "large", "slow", "slow without a body", "waits without a body", "waits"],
+)
+def test_only_quick_work_is_done_on_the_event_loop(
+    more: dict[str, bool], body: bytes, on_the_loop: bool
+) -> None:
+    where = Where()
+    assert Service({"/": route(where, **more)}).post("/", body).status == 200
+    (thread,) = where.threads
+    assert (thread == threading.get_ident()) == on_the_loop
+
+
+def test_small_requests_are_answered_while_a_large_one_is_worked_on(gate: Gate) -> None:
+    service = Service({"/gate": route(gate), "/echo": route(echo)})
+
+    async def work() -> Answer:
+        large = asyncio.create_task(service.ask("/gate", LARGE))
+        await gate.wait()
+        for _ in range(3):
+            assert (await service.ask("/echo", b"{}")).status == 200
+        assert not large.done()
+        gate.let_go.set()
+        return await large
+
+    assert asyncio.run(work()).status == 200
+
+
+def test_the_model_does_not_wait_for_the_database(gate: Gate) -> None:
+    service = Service({"/feedback": route(gate, waits=True), "/echo": route(echo)}, queue=0)
+
+    async def work() -> Answer:
+        waiting = asyncio.create_task(service.ask("/feedback"))
+        await gate.wait()
+        assert (await service.ask("/echo", LARGE)).status == 200
+        gate.let_go.set()
+        return await waiting
+
+    assert asyncio.run(work()).status == 200
+
+
+def test_more_than_may_wait_are_told_to_come_again(gate: Gate) -> None:
+    service = Service({"/gate": route(gate)}, queue=2)
+
+    async def work() -> list[Answer]:
+        waiting = [asyncio.create_task(service.ask("/gate", LARGE)) for _ in range(3)]
+        await gate.wait()
+        refused = await service.ask("/gate", LARGE)
+        gate.let_go.set()
+        return [refused, *await asyncio.gather(*waiting), await service.ask("/gate", LARGE)]
+
+    refused, *answered = asyncio.run(work())
+    assert refused.status == 503
+    assert refused.json["error"] == "too many requests wait: come again later"
+    assert int(refused.headers[b"retry-after"]) >= 1
+    assert [answer.status for answer in answered] == [200] * 4
+    assert service.metrics.errors == {"busy": 1}
+
+
+def test_what_takes_too_long_is_answered_with_504(gate: Gate) -> None:
+    service = Service({"/gate": route(gate), "/echo": route(echo)}, deadline=0.01, queue=0)
+
+    async def work() -> list[Answer]:
+        late = await service.ask("/gate", LARGE)
+        meanwhile = await service.ask("/echo", LARGE)
+        gate.let_go.set()
+        return [late, meanwhile]
+
+    late, meanwhile = asyncio.run(work())
+    assert late.status == 504
+    assert late.json["error"] == "the answer took longer than 0.01 seconds"
+    assert meanwhile.status == 503  # its place is taken until it has ended
+    assert service.metrics.errors == {"deadline": 1, "busy": 1}
+
+
+def test_a_place_is_given_back_when_what_took_too_long_has_ended() -> None:
+    lane, let_go, done = Lane("test", queue=0, deadline=0.01), threading.Event(), []
+
+    def work() -> None:
+        assert let_go.wait(PATIENCE)
+        done.append(1)
+
+    async def run() -> str:
+        with pytest.raises(Refusal) as late:
+            await lane.run(work)
+        with pytest.raises(Refusal) as busy:
+            await lane.run(work)
+        assert (late.value.status, busy.value.status) == (504, 503)
+        let_go.set()
+        while True:  # until the thread has left the lane
+            try:
+                return await lane.run(lambda: "answered")
+            except Refusal as refusal:
+                assert refusal.status in (503, 504)
+                await asyncio.sleep(0)
+
+    assert asyncio.run(run()) == "answered"
+    assert done == [1]
+
+
+def test_what_waited_too_long_is_not_begun_and_leaves_its_place(gate: Gate) -> None:
+    lane, begun = Lane("test", queue=1, deadline=0.01), []
+
+    async def run() -> None:
+        blocked = asyncio.create_task(lane.run(lambda: gate(Request("a", {}, b""))))
+        await gate.wait()
+        for number in range(5):  # each finds the place of the one before free
+            with pytest.raises(Refusal) as late:
+                await lane.run(lambda n=number: begun.append(n))  # type: ignore[misc]
+            assert late.value.status == 504
+        gate.let_go.set()
+        await asyncio.gather(blocked, return_exceptions=True)
+
+    asyncio.run(run())
+    assert not begun
+
+
+def test_a_lane_does_its_work_in_order_and_one_piece_at_a_time() -> None:
+    lane = Lane("test", queue=9, deadline=PATIENCE)
+    running, most, done = 0, 0, []
+
+    def work(number: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        done.append(number)
+        running -= 1
+
+    async def run() -> None:
+        await asyncio.gather(*[lane.run(lambda n=n: work(n)) for n in range(10)])  # type: ignore[misc]
+
+    asyncio.run(run())
+    assert (most, done) == (1, list(range(10)))
+
+
+# answers in parts
+
+
+def test_an_answer_in_parts_is_sent_as_it_is_made_and_not_on_the_event_loop() -> None:
+    made: list[int] = []
+
+    def parts() -> Iterator[bytes]:
+        for number in range(3):
+            made.append(threading.get_ident())
+            yield b"%d\n" % number
+
+    def handle(_request: Request) -> Reply:
+        return Reply(parts(), 200, b"application/jsonl")
+
+    answer = Service({"/lines": route(handle, slow=True)}).post("/lines", b"{}")
+    assert answer.body == b"0\n1\n2\n"
+    assert len(answer.messages) == 5  # the head, three parts, and the end
+    assert answer.headers[b"content-type"] == b"application/jsonl"
+    assert b"content-length" not in answer.headers
+    assert threading.get_ident() not in made and len(made) == 3
+
+
+def test_a_part_is_made_only_when_the_one_before_was_taken() -> None:
+    made: list[int] = []
+
+    def parts() -> Iterator[bytes]:
+        for number in range(3):
+            made.append(number)
+            yield b"x"
+
+    service = Service({"/lines": route(lambda _: Reply(parts()))})
+    seen: list[int] = []
+
+    async def receive() -> Message:
+        return part(b"{}", False)
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            seen.append(len(made))
+
+    asyncio.run(service.app(http("/lines"), receive, send))
+    assert seen == [1, 2, 3]
+
+
+def test_other_requests_are_answered_between_the_parts(gate: Gate) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"x"
+        gate(Request("a", {}, b""))
+        yield b"y"
+
+    service = Service({"/lines": route(lambda _: Reply(parts())), "/echo": route(echo)})
+
+    async def work() -> Answer:
+        lines = asyncio.create_task(service.ask("/lines"))
+        await gate.wait()
+        assert (await service.ask("/echo", b"{}")).status == 200
+        gate.let_go.set()
+        return await lines
+
+    assert asyncio.run(work()).body == b"xy"
+
+
+@pytest.mark.parametrize("more", [{}, {"slow": True}], ids=str)
+def test_what_is_wrong_before_the_first_part_is_told_by_a_status(more: dict[str, bool]) -> None:
+    def parts() -> Iterator[bytes]:
+        raise InputError("line 1 is no object")
+        yield b""  # pylint: disable=unreachable
+
+    service = Service({"/lines": route(lambda _: Reply(parts()), **more)})
+    answer = service.post("/lines", b"{}")
+    assert (answer.status, answer.json["error"]) == (422, "line 1 is no object")
+    assert service.metrics.errors == {"invalid_input": 1}
+
+
+def test_what_goes_wrong_later_breaks_the_answer_off() -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"x"
+        raise ZeroDivisionError
+
+    service = Service({"/lines": route(lambda _: Reply(parts()))})
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return part(b"{}", False)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(service.app(http("/lines"), receive, send))
+    assert [message.get("body") for message in sent] == [None, b"x"]
+    assert sent[-1]["more_body"]
+
+
+def test_an_answer_that_is_begun_goes_on_though_too_many_wait(gate: Gate) -> None:
+    service = Service(
+        {"/lines": route(lambda _: Reply(iter([b"1", b"2", b"3"]))), "/gate": route(gate)}, queue=0
+    )
+
+    async def work() -> Answer:
+        large = asyncio.create_task(service.ask("/gate", LARGE))
+        await gate.wait()
+        lines = asyncio.create_task(service.ask("/lines"))
+        assert (await service.ask("/gate", LARGE)).status == 503
+        gate.let_go.set()
+        await large
+        return await lines
+
+    assert asyncio.run(work()).body == b"123"
+
+
+def test_an_answer_of_no_parts_is_an_empty_one() -> None:
+    answer = Service({"/lines": route(lambda _: Reply(iter(())))}).post("/lines")
+    assert (answer.status, answer.body) == (200, b"")

@@ -1,0 +1,66 @@
+"""What the protocols share."""
+
+from __future__ import annotations
+
+import pytest
+
+from application.inference.protocols.http import (
+    JSON,
+    Refusal,
+    Reply,
+    Request,
+    Route,
+    come_again,
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (b"application/json", "application/json"),
+        (b"Application/JSON; charset=utf-8", "application/json"),
+        (b" text/csv ;header=present", "text/csv"),
+        (b"caf\xe9", "café"),
+        (b"", ""),
+    ],
+)
+def test_a_content_type_is_told_in_lower_case_without_parameters(
+    told: bytes, expected: str
+) -> None:
+    assert Request("a", {b"content-type": told}, b"").content_type == expected
+
+
+def test_without_one_the_content_type_is_empty() -> None:
+    assert Request("a", {}, b"").content_type == ""
+
+
+def test_a_reply_is_json_with_200_unless_told_otherwise() -> None:
+    reply = Reply(b"{}")
+    assert (reply.status, reply.content_type, reply.headers) == (200, JSON, [])
+
+
+def test_replies_do_not_share_their_headers() -> None:
+    Reply(b"{}").headers.append((b"allow", b"GET"))
+    assert not Reply(b"{}").headers
+
+
+def test_a_refusal_says_why_and_is_one_of_the_input_unless_told_otherwise() -> None:
+    refusal = Refusal(401, "no key", "unauthorised", [(b"www-authenticate", b"Bearer")])
+    assert str(refusal) == "no key"
+    assert (refusal.status, refusal.error_type) == (401, "unauthorised")
+    assert (Refusal(422, "no").error_type, [*Refusal(422, "no").headers]) == ("invalid_input", [])
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, b"1"), (0.3, b"1"), (1, b"1"), (2.1, b"3")])
+def test_who_is_to_come_again_is_told_whole_seconds_and_never_none(
+    seconds: float, told: bytes
+) -> None:
+    refusal = come_again(503, "too many requests wait", "busy", seconds)
+    assert (refusal.status, refusal.error_type) == (503, "busy")
+    assert refusal.headers == [(b"retry-after", told)]
+
+
+def test_the_plain_form_of_a_refusal_has_its_reason_and_the_request() -> None:
+    reply = Route(("POST",), lambda _: b"").refuse(404, "nothing here", "a")
+    assert (reply.status, reply.content_type) == (404, JSON)
+    assert reply.body == b'{"error":"nothing here","request_id":"a"}'

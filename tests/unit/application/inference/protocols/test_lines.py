@@ -1,0 +1,178 @@
+"""Bodies of one row a line: each line has its answer, and a bad one stops nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from application.inference.protocols.http import Reply, Request
+from application.inference.protocols.lines import PredictionLines
+from domain.models import iris
+from domain.models.contract import ModelSpec
+from tests.fakes import FakeAccounts
+from tests.kinds import KINDS
+from tests.protocols import Client, expected, labels, predictor_of, rows_of
+
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5], [6.4, 3.2, 4.5, 1.5]]
+NAMED = [dict(zip(iris.SPEC.input_names, row)) for row in ROWS]
+HEADERS = {"content-type": "application/x-ndjson", "x-request-id": "a"}
+
+
+class Desk:
+    """The protocol with its accounts at hand."""
+
+    def __init__(self, spec: ModelSpec = iris.SPEC, at_once: int = 1000) -> None:
+        self.accounts = FakeAccounts()
+        self.protocol = PredictionLines(predictor_of(spec, self.accounts), 10_000, at_once)
+        self.client = Client(self.protocol.routes())
+
+    def answers(self, content: bytes) -> list[dict[str, Any]]:
+        """The answer of each line."""
+        answer = self.client.post("/predict_lines", content=content, headers=HEADERS)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        assert answer.text.endswith("\n")
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def body(*values: Any) -> bytes:
+    """A line for each value."""
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+def test_objects_and_lists_are_answered_line_by_line() -> None:
+    found = Desk().answers(body(NAMED[0], ROWS[1], NAMED[2]))
+    assert [line["line"] for line in found] == [0, 1, 2]
+    assert [line["prediction"] for line in found] == labels(iris.SPEC, ROWS)
+    assert found[1]["probabilities"] == dict(
+        zip(iris.SPEC.classes, expected(iris.SPEC, ROWS)[1].tolist())
+    )
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_contract_is_answered(kind: str) -> None:
+    spec, rows = KINDS[kind].SPEC, rows_of(kind)
+    named = [dict(zip(spec.input_names, row)) for row in rows]
+    for lines in (rows, named):
+        found = Desk(spec).answers(body(*lines))
+        shown = [line["probabilities"] if spec.classes else line for line in found]
+        answers = [[line[name] for name in spec.answer_names] for line in shown]
+        assert answers == expected(spec, rows).tolist()
+
+
+def test_bad_lines_are_told_in_their_place_and_stop_nothing() -> None:
+    lines = [
+        b'{"petal_length": 1}',
+        body(ROWS[0]),
+        b"[NaN, 1, 1, 1]",
+        b"",
+        body(NAMED[1]),
+        body({**NAMED[0], "note": 1}),
+        body([5, 3, 1, 99]),
+        b"[1, 2]",
+        b"7",
+        b"[" * 5000,
+        b"\xff",
+        b'["\xff", 1, 1, 1]',
+        b"[1e400, 1, 1, 1]",
+        body(ROWS[2]) + b"  \n\n",
+    ]
+    found = Desk().answers(b"\n".join(line.removesuffix(b"\n") for line in lines))
+    assert [line["line"] for line in found] == list(range(len(lines)))
+    told = {line["line"]: line["error"] for line in found if "error" in line}
+    assert all(line.keys() == {"line", "error"} for line in found if "error" in line)
+    good = {line["line"]: line["prediction"] for line in found if "error" not in line}
+    assert good == dict(zip((1, 4, 13), labels(iris.SPEC, ROWS)))
+    assert told[0].startswith("sepal_length: a value is missing")
+    assert "malformed" in told[2] and "truncated" in told[3]
+    assert "has 'note', which is no input" in told[5]
+    assert told[6].startswith("petal_width: 99 is out of range")
+    assert told[7].startswith("has 2 values, expected 4")
+    assert "Expected `object | array`, got `int`" in told[8]
+    assert "recursion" in told[9] and "out of range" in told[12]
+
+
+def test_only_bad_lines_are_answered_without_the_model() -> None:
+    desk = Desk()
+    assert [line["line"] for line in desk.answers(body([5, 3, 1, 99], [1]))] == [0, 1]
+    assert not desk.accounts.answered
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n \n"])
+def test_empty_lines_at_the_end_are_none(end: bytes) -> None:
+    assert len(Desk().answers(body(ROWS[0]).strip() + end)) == 1
+
+
+def test_each_answer_has_what_feedback_knows_it_by() -> None:
+    desk = Desk(at_once=3)
+    found = desk.answers(body(ROWS[0], [1], ROWS[1], [5, 3, 1, 99], ROWS[2], ROWS[0], ROWS[1]))
+    told = {line["line"]: (line["request_id"], line["row"]) for line in found if "row" in line}
+    assert told == {0: ("a-0", 0), 2: ("a-0", 1), 4: ("a-3", 0), 5: ("a-3", 1), 6: ("a-6", 0)}
+    accounts = [(answered.request_id, len(answered.rows)) for answered in desk.accounts.answered]
+    assert accounts == [("a-0", 2), ("a-3", 2), ("a-6", 1)]
+
+
+def test_parts_are_made_one_by_one_while_they_are_sent() -> None:
+    desk = Desk(at_once=2)
+    request = Request("a", {b"content-type": b"application/x-ndjson"}, body(*ROWS))
+    reply = desk.protocol.predict(request)
+    assert isinstance(reply, Reply) and isinstance(reply.body, Iterator)
+    assert not desk.accounts.answered
+    assert next(reply.body).count(b"\n") == 2
+    assert len(desk.accounts.answered) == 1
+    assert next(reply.body).count(b"\n") == 1
+    assert not list(reply.body)
+
+
+def test_a_body_may_have_more_lines_than_a_request_has_rows() -> None:
+    desk = Desk()
+    protocol = PredictionLines(predictor_of(iris.SPEC), 10**7)
+    request = Request("a", {b"content-type": b"application/x-ndjson"}, body(*ROWS) * 5000)
+    sizes = [part.count(b"\n") for part in protocol.predict(request).body]  # type: ignore[union-attr]
+    assert sizes == [1000] * 15
+    assert desk.protocol.routes()["/predict_lines"].max_bytes == 10_000
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\n"])
+def test_no_lines_are_refused(content: bytes) -> None:
+    answer = Desk().client.post("/predict_lines", content=content, headers=HEADERS)
+    assert answer.status_code == 422
+    assert answer.json() == {"error": "there are no lines: send at least one", "request_id": "a"}
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+def test_another_content_type_is_refused(kind: str) -> None:
+    headers = {"content-type": kind}
+    answer = Desk().client.post("/predict_lines", content=body(*ROWS), headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["error"] == f"{kind!r} is not taken: send application/x-ndjson"
+
+
+def test_a_body_that_is_too_large_is_refused() -> None:
+    answer = Desk().client.post("/predict_lines", content=b" " * 10_001, headers=HEADERS)
+    assert answer.status_code == 413
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([json.dumps(row).encode() for row in ROWS])
+        | st.binary(max_size=12).filter(lambda line: b"\n" not in line),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(1, 5),
+)
+def test_every_line_has_an_answer_and_good_ones_a_prediction(
+    lines: list[bytes], at_once: int
+) -> None:
+    lines.append(json.dumps(ROWS[0]).encode())
+    found = Desk(at_once=at_once).answers(b"\n".join(lines))
+    assert [line["line"] for line in found] == list(range(len(lines)))
+    for line, answer in zip(lines, found):
+        assert ("prediction" in answer) == (line in map(str.encode, map(json.dumps, ROWS)))

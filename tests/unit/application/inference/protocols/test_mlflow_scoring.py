@@ -1,0 +1,292 @@
+"""MLflow's scoring protocol: the tables that are taken, the answers, and the refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from application.inference.protocols.mlflow_scoring import MlflowScoring
+from domain.models import iris
+from domain.models.contract import ModelSpec
+from tests.kinds import KINDS
+from tests.protocols import Client, expected, labels, predictor_of, rows_of
+
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
+NAMES = list(iris.SPEC.input_names)
+RENTS = KINDS["regression"].SPEC
+
+
+def service(spec: ModelSpec = iris.SPEC) -> Client:
+    """A client of one model."""
+    return Client(MlflowScoring(predictor_of(spec), "3.17.2").routes())
+
+
+IRIS = service()
+
+
+def answers(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """What is answered to rows."""
+    found = [dict(zip(spec.answer_names, values)) for values in expected(spec, rows).tolist()]
+    if spec.classes:
+        found = [{"prediction": label} | row for label, row in zip(labels(spec, rows), found)]
+    return found
+
+
+def records(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Rows as objects."""
+    return [dict(zip(spec.input_names, row)) for row in rows]
+
+
+def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Rows as columns."""
+    return {name: list(values) for name, values in zip(spec.input_names, zip(*rows))}
+
+
+def predictions(body: Any, client: Client = IRIS) -> Any:
+    """What a body is answered."""
+    answer = client.post("/invocations", json=body)
+    assert answer.status_code == 200, answer.text
+    assert list(answer.json()) == ["predictions"]
+    return answer.json()["predictions"]
+
+
+def refused(content: bytes, kind: str = "application/json", client: Client = IRIS) -> str:
+    """Why a body is refused with 400."""
+    answer = client.post("/invocations", content=content, headers={"content-type": kind})
+    assert answer.status_code == 400, answer.text
+    assert answer.json().keys() == {"error_code", "message"}
+    assert answer.json()["error_code"] == "BAD_REQUEST"
+    return str(answer.json()["message"])
+
+
+def forms(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Mapping[str, Any]:
+    """The same table in every form."""
+    names, turned = list(spec.input_names), [row[::-1] for row in rows]
+    return {
+        "split": {"dataframe_split": {"columns": names, "data": rows, "index": None}},
+        "turned": {"dataframe_split": {"columns": names[::-1], "data": turned}},
+        "records": {"dataframe_records": records(spec, rows)},
+        "instances by name": {"instances": records(spec, rows)},
+        "instances in order": {"instances": rows},
+        "instances by column": {"instances": columns(spec, rows)},
+        "inputs by column": {"inputs": columns(spec, rows)},
+        "inputs by name": {"inputs": records(spec, rows)},
+        "inputs in order": {"inputs": rows},
+    }
+
+
+@pytest.mark.parametrize("form", list(forms(iris.SPEC, ROWS)))
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_contract_is_answered_in_every_form(kind: str, form: str) -> None:
+    spec, rows = KINDS[kind].SPEC, [list(row) for row in rows_of(kind)]
+    assert predictions(forms(spec, rows)[form], service(spec)) == answers(spec, rows)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "text"])
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+def test_values_of_an_only_input_may_come_alone(kind: str, form: str) -> None:
+    spec, rows = KINDS[kind].SPEC, rows_of(kind)
+    assert predictions({form: [row[0] for row in rows]}, service(spec)) == answers(spec, rows)
+
+
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+@pytest.mark.parametrize("kind", ["regression", "categories", "mixed", "text"])
+def test_an_object_of_single_values_is_one_row(kind: str, form: str) -> None:
+    spec, rows = KINDS[kind].SPEC, rows_of(kind, 1)[:1]
+    assert predictions({form: records(spec, rows)[0]}, service(spec)) == answers(spec, rows)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_records": [{"note": 1, **row} for row in records(iris.SPEC, ROWS)]},
+        {"inputs": {"note": 1, **columns(iris.SPEC, ROWS)}},
+        {"dataframe_split": {"columns": ["note", *NAMES], "data": [[1, *row] for row in ROWS]}},
+        {"dataframe_split": {"columns": [*NAMES, 0], "data": [[*row, None] for row in ROWS]}},
+        {"inputs": columns(iris.SPEC, ROWS), "params": {"warm": True}, "note": 1},
+    ],
+)
+def test_other_columns_parameters_and_keys_are_ignored(body: Any) -> None:
+    assert predictions(body) == answers(iris.SPEC, ROWS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_records": [{"furnished": "true"}, {"furnished": "false"}]},
+        {"inputs": {"furnished": ["true", "false"]}},
+        {"dataframe_split": {"columns": ["furnished"], "data": [["true"], ["false"]]}},
+        {"inputs": {"furnished": [True, False], "area": [None, None]}},
+    ],
+)
+def test_columns_that_may_be_missing_may_be_left_out(body: Any) -> None:
+    rows = [[None, None, "true"], [None, None, "false"]]
+    assert predictions(body, service(RENTS)) == answers(RENTS, rows)
+
+
+def test_what_mlflows_client_writes_for_missing_values_is_taken() -> None:
+    table = {"columns": list(RENTS.input_names), "data": [[float("nan"), float("nan"), "true"]]}
+    content = json.dumps({"dataframe_split": table})
+    assert "NaN" in content
+    headers = {"content-type": "application/json"}
+    answer = service(RENTS).post("/invocations", content=content, headers=headers)
+    assert answer.json()["predictions"] == answers(RENTS, [[None, None, "true"]])
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "text/csv; charset=utf-8"])
+def test_csv_with_a_header_is_a_table(kind: str) -> None:
+    content = "note,furnished,area,district\r\n\r\nx,true,50.5,west\r\n,false,,\r\n"
+    headers = {"content-type": kind}
+    answer = service(RENTS).post("/invocations", content=content, headers=headers)
+    rows: list[list[Any]] = [[50.5, "west", "true"], [None, None, "false"]]
+    assert answer.json()["predictions"] == answers(RENTS, rows)
+
+
+def test_csv_holds_texts_with_line_breaks_and_commas_and_empty_ones() -> None:
+    spec = KINDS["text"].SPEC
+    content = '\ufeffreview\n"a ""fine"", film\nindeed"\n""\n'.encode()
+    headers = {"content-type": "text/csv"}
+    answer = service(spec).post("/invocations", content=content, headers=headers)
+    rows = [['a "fine", film\nindeed'], [""]]
+    assert answer.json()["predictions"] == answers(spec, rows)
+
+
+def test_the_version_of_mlflow_is_told_as_its_server_tells_it() -> None:
+    answer = IRIS.get("/version")
+    assert (answer.text, answer.headers["content-type"]) == ("3.17.2", "application/json")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, "expected exactly one of dataframe_split, dataframe_records, instances, inputs"),
+        ({"note": 1}, "got none"),
+        ({"inputs": ROWS, "instances": ROWS}, "got instances, inputs"),
+        (ROWS, "Expected `object`, got `array`"),
+        ({"dataframe_split": ROWS}, "Expected `object | null`, got `array`"),
+        ({"dataframe_split": {"columns": NAMES, "data": ROWS, "x": 1}}, "unknown field `x`"),
+        ({"dataframe_split": {"data": ROWS}}, "missing required field `columns`"),
+        ({"dataframe_split": {"columns": NAMES, "data": []}}, "there are no rows"),
+        ({"dataframe_split": {"columns": NAMES[::-1], "data": []}}, "there are no rows"),
+        ({"dataframe_split": {"columns": NAMES, "data": [[1]]}}, "row 0 has 1 values, expected 4"),
+        ({"dataframe_split": {"columns": NAMES[:3], "data": ROWS}}, "has 4 values, expected 3"),
+        (
+            {"dataframe_split": {"columns": NAMES[:3], "data": [row[:3] for row in ROWS]}},
+            "petal_width is not there",
+        ),
+        (
+            {"dataframe_split": {"columns": [*NAMES[:3], NAMES[0]], "data": ROWS}},
+            "the column 'sepal_length' is there twice",
+        ),
+        ({"dataframe_records": []}, "there are no rows"),
+        ({"dataframe_records": [{}]}, "row 0, sepal_length: a value is missing"),
+        ({"dataframe_records": ROWS}, "Expected `object`, got `array`"),
+        ({"instances": []}, "there are no rows"),
+        ({"instances": ROWS[0]}, "row 0 is no list or object"),
+        ({"instances": [ROWS[0], {}]}, "row 1, sepal_length: a value is missing"),
+        ({"instances": 1}, "Expected `object | array | null`"),
+        ({"inputs": {}}, "sepal_length is not there"),
+        ({"inputs": {**columns(iris.SPEC, ROWS), NAMES[3]: 1}}, "sepal_length: [5.1, 6.3] is not"),
+        ({"inputs": {**columns(iris.SPEC, ROWS), NAMES[3]: [1]}}, "differ in length"),
+        ({"inputs": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 is out of range"),
+        ({"inputs": [[5, 3, 1, "x"]]}, "row 0, petal_width: 'x' is not a number"),
+        ({"inputs": [[5, 3, 1, None]]}, "row 0, petal_width: a value is missing"),
+        ({"inputs": [[5, 3, 1, float("nan")]]}, "row 0, petal_width: a value is missing"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_mlflows_form(body: Any, told: str) -> None:
+    assert told in refused(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "truncated"),
+        (b"{", "truncated"),
+        (b'{"inputs": [[Infinity, 1, 1, 1]]}', "malformed"),
+        (b'{"inputs": [[NaN, Infinity, 1, 1]]}', "sepal_length: a value is missing"),
+        (b'{"inputs": [[NaN, 1, 1, 1]', "the body is no JSON"),
+        (b'{"x": NaN, "inputs": 1}', "Expected `object | array | null`, got `int`"),
+        (b'{"inputs": [[1e400, 1, 1, 1]]}', "Number out of range"),
+        (b'{"inputs": ["\xff"]}', "utf-8"),
+        (b'{"x": NaN, "inputs": ["\xff"]}', "the body is no JSON"),
+        (b'{"inputs": ' + b"[" * 5000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_json_is_refused(content: bytes, told: str) -> None:
+    assert told in refused(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "the body is no CSV with a header"),
+        (b"\n\n", "the body is no CSV with a header"),
+        (b'area\n"1', "the body is no CSV with a header"),
+        (b"area\n\xff", "utf-8"),
+        (b"furnished\n", "there are no rows"),
+        (b"area,furnished\n1\n", "row 0 has 1 values, expected 2"),
+        (b"area,area\n1,1\n", "the column 'area' is there twice"),
+        (b"area\n50\n", "furnished is not there"),
+        (b'furnished\n""\n', "row 0, furnished: a value is missing"),
+        (b"area,furnished\nbig,true\n", "row 0, area: 'big' is not a number"),
+        (b"area,furnished\ninf,true\n", "row 0, area: inf is not a finite number"),
+        (b"area,furnished\n4,true\n", "row 0, area: 4 is out of range"),
+    ],
+)
+def test_what_is_no_csv_is_refused(content: bytes, told: str) -> None:
+    assert told in refused(content, "text/csv", service(RENTS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("text/plain", "'text/plain' is not taken: send application/json or text/csv"),
+        ("application/octet-stream", "is not taken"),
+    ],
+)
+def test_another_content_type_is_refused_with_415(kind: str, told: str) -> None:
+    answer = IRIS.post("/invocations", content=b"{}", headers={"content-type": kind})
+    assert answer.status_code == 415
+    assert told in answer.json()["message"]
+
+
+def test_csv_of_tensors_is_refused_with_415() -> None:
+    headers = {"content-type": "text/csv"}
+    answer = service(KINDS["tensor"].SPEC).post("/invocations", content="image\n1", headers=headers)
+    assert answer.status_code == 415
+    assert "text/csv holds no tensors: send application/json" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, "UNAUTHENTICATED"), (503, "TEMPORARILY_UNAVAILABLE"), (413, "BAD_REQUEST")]
+    + [(500, "INTERNAL_ERROR"), (504, "DEADLINE_EXCEEDED"), (422, "BAD_REQUEST")],
+)
+def test_every_refusal_has_mlflows_code(status: int, code: str) -> None:
+    route = MlflowScoring(predictor_of(iris.SPEC), "3").routes()["/invocations"]
+    reply = route.refuse(status, "why", "id")
+    assert json.loads(bytes(reply.body)) == {"error_code": code, "message": "why"}  # type: ignore[arg-type]
+    assert reply.status == (400 if status == 422 else status)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=3), inner, max_size=5),
+        max_leaves=20,
+    ),
+    st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs"]),
+)
+def test_no_json_makes_the_service_fail(value: Any, form: str) -> None:
+    content = json.dumps({form: value})
+    headers = {"content-type": "application/json"}
+    answer = IRIS.post("/invocations", content=content, headers=headers)
+    assert answer.status_code in (200, 400), answer.text

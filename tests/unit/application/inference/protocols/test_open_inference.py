@@ -1,0 +1,458 @@
+"""The Open Inference Protocol: what is told, what is taken, and how it is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from application.inference.protocols.open_inference import OpenInference
+from domain.models import iris
+from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from tests.kinds import KINDS
+from tests.protocols import Client, expected, labels, predictor_of, rows_of
+
+MODEL = "/v2/models/iris"
+INFER = f"{MODEL}/infer"
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
+NAMES = iris.SPEC.input_names
+RENTS = KINDS["regression"].SPEC
+TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT8": "i1", "INT16": "<i2"} | {
+    **{"INT32": "<i4", "INT64": "<i8", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4"},
+    "UINT64": "<u8",
+}
+
+
+def service(spec: ModelSpec = iris.SPEC) -> Client:
+    """A client of one model."""
+    return Client(OpenInference(spec.name, "7", predictor_of(spec)).routes())
+
+
+IRIS = service()
+
+
+def tensor(values: Any, name: str = "inputs", datatype: str = "FP32", **more: Any) -> Any:
+    """A tensor in JSON."""
+    shape = list(np.shape(values))
+    return {"name": name, "shape": shape, "datatype": datatype, "data": values, **more}
+
+
+def infer(*tensors: Any, client: Client = IRIS, path: str = INFER, **more: Any) -> Any:
+    """The answer to tensors in JSON: its outputs by name."""
+    answer = client.post(path, json={"inputs": tensors, **more})
+    assert answer.status_code == 200, answer.text
+    return {output["name"]: output for output in answer.json()["outputs"]}
+
+
+def refused(body: Any, client: Client = IRIS, path: str = INFER, length: str | None = None) -> str:
+    """Why a body, whose JSON is told to be so long, is refused with 400."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {} if length is None else {"Inference-Header-Content-Length": length}
+    answer = client.post(path, content=content, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert list(answer.json()) == ["error"]
+    return str(answer.json()["error"])
+
+
+def binary(*tensors: tuple[str, str, Sequence[int], bytes], **more: Any) -> dict[str, Any]:
+    """A request with binary tensors: name, datatype, shape and bytes of each."""
+    told = [
+        {
+            **{"name": name, "datatype": datatype, "shape": list(shape)},
+            "parameters": {"binary_data_size": len(data)},
+        }
+        for name, datatype, shape, data in tensors
+    ]
+    head = json.dumps({"inputs": told, **more}).encode()
+    return {
+        "content": head + b"".join(data for *_, data in tensors),
+        "headers": {"Inference-Header-Content-Length": str(len(head))},
+    }
+
+
+def words(*given_: str | bytes) -> bytes:
+    """A tensor of words in bytes."""
+    encoded = [word.encode() if isinstance(word, str) else word for word in given_]
+    return b"".join(struct.pack("<I", len(word)) + word for word in encoded)
+
+
+def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """A tensor for each input of the contract."""
+    found = []
+    for item, values in zip(spec.inputs, zip(*rows)):
+        datatype = "FP64" if item.kind in ("number", "tensor") else "BYTES"
+        if item.kind == "category":
+            values = tuple(str(v).lower() if isinstance(v, bool) else v for v in values)
+        found.append(tensor(list(values), item.name, datatype))
+    return found
+
+
+# what is told
+
+
+def test_the_server_tells_its_name_and_its_extension() -> None:
+    answer = IRIS.get("/v2").json()
+    assert answer == {"name": "iris", "version": "7", "extensions": ["binary_tensor_data"]}
+
+
+@pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/7"])
+def test_a_model_of_numbers_tells_one_tensor_of_all_and_its_outputs(path: str) -> None:
+    answer = IRIS.get(path).json()
+    assert answer["name"] == "iris" and answer["versions"] == ["7"]
+    assert answer["platform"] == "onnxruntime_onnx"
+    (told,) = answer["inputs"]
+    assert (told["name"], told["datatype"], told["shape"]) == ("inputs", "FP32", [-1, 4])
+    assert told["parameters"]["columns"].startswith("sepal_length (cm), sepal_width (cm)")
+    prediction, probabilities = answer["outputs"]
+    assert prediction == {"name": "prediction", "datatype": "BYTES", "shape": [-1]}
+    assert probabilities["shape"] == [-1, 3]
+    assert probabilities["parameters"] == {"classes": "setosa, versicolor, virginica"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("regression", [("area", "FP32", [-1]), ("district", "BYTES", [-1])]),
+        ("mixed", [("weight", "FP32", [-1]), ("image", "FP32", [-1, 3, 4])]),
+        ("text", [("review", "BYTES", [-1])]),
+        ("tensor", [("image", "FP32", [-1, 3, 4])]),
+    ],
+)
+def test_a_model_of_other_inputs_tells_a_tensor_for_each(kind: str, told: list[Any]) -> None:
+    spec = KINDS[kind].SPEC
+    inputs = service(spec).get(f"/v2/models/{spec.name}").json()["inputs"]
+    assert [item["name"] for item in inputs] == list(spec.input_names)
+    found = [(item["name"], item["datatype"], item["shape"]) for item in inputs]
+    assert found[: len(told)] == told
+
+
+def test_units_categories_and_the_interval_are_told() -> None:
+    answer = service(RENTS).get("/v2/models/rents").json()
+    area, district, _ = answer["inputs"]
+    assert area["parameters"] == {"unit": "m²"}
+    assert district["parameters"] == {"categories": "east, north, west"}
+    assert [item["name"] for item in answer["outputs"]] == ["prediction", "lower", "upper"]
+    assert {(item["datatype"], *item["shape"]) for item in answer["outputs"]} == {("FP32", -1)}
+
+
+@pytest.mark.parametrize("path", [f"{MODEL}/ready", f"{MODEL}/versions/7/ready"])
+def test_a_model_that_is_reached_is_ready(path: str) -> None:
+    assert IRIS.get(path).json() == {"name": "iris", "ready": True}
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/models/rents", f"{MODEL}/versions/8/infer", "/v2/models/", f"{MODEL}/tune"]
+)
+def test_a_model_or_version_that_is_not_there_is_told_with_404(path: str) -> None:
+    protocol = OpenInference("iris", "7", predictor_of(iris.SPEC))
+    route = protocol.fallback(path)
+    assert route and path not in protocol.routes()
+    client = Client({path: route})
+    for answer in client.get(path), client.post(path):
+        assert answer.status_code == 404
+        assert path in answer.json()["error"] and "/v2/models/iris/versions/7" in answer.text
+
+
+def test_other_paths_are_not_the_protocols() -> None:
+    protocol = OpenInference("iris", "7", predictor_of(iris.SPEC))
+    assert [protocol.fallback(path) for path in ("/v2", "/v2/repository", "/", "/predict")] == (
+        [None] * 4
+    )
+
+
+# what is taken
+
+
+@pytest.mark.parametrize("path", [INFER, f"{MODEL}/versions/7/infer"])
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+@pytest.mark.parametrize("data", [ROWS, [value for row in ROWS for value in row]])
+def test_rows_of_numbers_are_one_tensor_flat_or_nested(
+    path: str, datatype: str, data: list[Any]
+) -> None:
+    outputs = infer(tensor(ROWS, datatype=datatype) | {"data": data}, path=path)
+    assert outputs["prediction"]["data"] == labels(iris.SPEC, ROWS)
+    assert outputs["probabilities"]["shape"] == [2, 3]
+    assert outputs["probabilities"]["data"] == expected(iris.SPEC, ROWS).ravel().tolist()
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_contract_takes_a_tensor_for_each_input(kind: str) -> None:
+    spec, rows = KINDS[kind].SPEC, rows_of(kind)
+    client, path = service(spec), f"/v2/models/{spec.name}/infer"
+    outputs = infer(*columns(spec, rows), client=client, path=path)
+    answers = expected(spec, rows)
+    if spec.classes:
+        assert outputs["prediction"]["data"] == labels(spec, rows)
+        assert outputs["probabilities"]["data"] == answers.ravel().tolist()
+    else:
+        for column, name in enumerate(spec.answer_names):
+            assert outputs[name]["data"] == answers[:, column].tolist()
+
+
+def test_numbers_may_come_one_by_one_in_any_order_and_as_columns() -> None:
+    tensors = [tensor([[row[i]] for row in ROWS], name) for i, name in enumerate(NAMES)]
+    outputs = infer(*reversed(tensors))
+    assert outputs["prediction"]["data"] == labels(iris.SPEC, ROWS)
+
+
+@pytest.mark.parametrize("datatype", TYPES)
+def test_numbers_are_taken_in_every_datatype(datatype: str) -> None:
+    values = np.array([[5, 3, 1, 1], [6, 3, 6, 2]], TYPES[datatype])
+    told = labels(iris.SPEC, values.tolist())
+    assert infer(tensor(values.tolist(), datatype=datatype))["prediction"]["data"] == told
+    request = binary(("inputs", datatype, (2, 4), values.tobytes()))
+    answer = IRIS.post(INFER, **request).json()
+    assert answer["outputs"][0]["data"] == told
+
+
+def test_single_precision_is_not_refused_at_the_end_of_a_range() -> None:
+    spec = ModelSpec("narrow", (Number("x", "", -0.3, 0.1),), Classes(("a", "b")))
+    ends = np.array([[-0.3], [0.1]], np.float32)
+    assert float(ends[0, 0]) < -0.3 and float(ends[1, 0]) > 0.1
+    client, path = service(spec), "/v2/models/narrow/infer"
+    for name in ("inputs", "x"):
+        assert infer(tensor(ends.tolist(), name), client=client, path=path)
+        request = binary((name, "FP32", (2, 1), ends.tobytes()))
+        assert client.post(path, **request).status_code == 200
+    beyond = np.nextafter(ends, np.array([[-1], [1]], np.float32))
+    assert "out of range" in refused({"inputs": [tensor(beyond.tolist())]}, client, path)
+    doubles = {"inputs": [tensor(ends.tolist(), datatype="FP64")]}
+    assert "out of range" in refused(doubles, client, path)
+
+
+def test_binary_tensors_are_taken_and_given() -> None:
+    data = np.array(ROWS, "<f4").tobytes()
+    parameters = {"binary_data_output": True}
+    answer = IRIS.post(INFER, **binary(("inputs", "FP32", (2, 4), data), parameters=parameters))
+    assert answer.headers["content-type"] == "application/octet-stream"
+    length = int(answer.headers["inference-header-content-length"])
+    prediction, probabilities = json.loads(answer.content[:length])["outputs"]
+    rest = answer.content[length:]
+    size = prediction["parameters"]["binary_data_size"]
+    assert rest[:size] == words(*labels(iris.SPEC, ROWS))
+    assert probabilities["parameters"]["binary_data_size"] == len(rest) - size == 24
+    found = np.frombuffer(rest[size:], "<f4").reshape(probabilities["shape"])
+    assert (found == expected(iris.SPEC, ROWS)).all()
+
+
+def test_words_and_what_is_missing_are_taken_in_bytes() -> None:
+    rows: list[list[Any]] = [[50.5, "west", "true"], [None, None, "false"]]
+    areas = np.array([50.5, np.nan], "<f8").tobytes()
+    request = binary(
+        ("area", "FP64", (2,), areas),
+        ("district", "BYTES", (2, 1), words("west", "")),
+        ("furnished", "BOOL", (2,), b"\x01\x00"),
+    )
+    answer = service(RENTS).post("/v2/models/rents/infer", **request).json()
+    assert answer["outputs"][0]["data"] == expected(RENTS, rows)[:, 0].tolist()
+
+
+def test_what_may_be_missing_may_be_left_out_or_null() -> None:
+    client, path = service(RENTS), "/v2/models/rents/infer"
+    furnished = tensor([True, False], "furnished", "BOOL")
+    told = expected(RENTS, [[None, None, "true"], [None, None, "false"]])[:, 0].tolist()
+    nulls = [tensor([None, None], "area"), tensor([None, None], "district", "BYTES")]
+    for tensors in ([furnished], [furnished, *nulls]):
+        assert infer(*tensors, client=client, path=path)["prediction"]["data"] == told
+
+
+def test_only_the_outputs_that_are_asked_for_are_given_each_in_its_form() -> None:
+    outputs = [{"name": "probabilities", "parameters": {"binary_data": True}}]
+    answer = IRIS.post(INFER, json={"inputs": [tensor(ROWS)], "outputs": outputs})
+    length = int(answer.headers["inference-header-content-length"])
+    assert [item["name"] for item in json.loads(answer.content[:length])["outputs"]] == (
+        ["probabilities"]
+    )
+    assert answer.content[length:] == expected(iris.SPEC, ROWS).tobytes()
+    plain = infer(tensor(ROWS), outputs=[{"name": "prediction"}])
+    assert list(plain) == ["prediction"]
+
+
+def test_an_output_may_be_plain_where_the_others_are_binary() -> None:
+    outputs = [{"name": "prediction", "parameters": {"binary_data": False}}]
+    parameters = {"binary_data_output": True}
+    found = infer(tensor(ROWS), outputs=outputs, parameters=parameters)
+    assert found["prediction"]["data"] == labels(iris.SPEC, ROWS)
+
+
+def test_what_is_null_is_as_good_as_not_there() -> None:
+    body = {"inputs": [tensor(ROWS, parameters=None)], "outputs": None, "parameters": None}
+    assert IRIS.post(INFER, json=body).json()["outputs"][0]["data"] == labels(iris.SPEC, ROWS)
+
+
+def test_model_version_and_identity_of_the_request_are_told() -> None:
+    answer = IRIS.post(INFER, json={"id": "mine", "inputs": [tensor(ROWS)]}).json()
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("mine", "iris", "7")
+    assert "id" not in IRIS.post(INFER, json={"inputs": [tensor(ROWS)]}).json()
+
+
+# how it is refused
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ([], "sepal_length is not there: expected sepal_length"),
+        ([tensor(ROWS) | {"shape": [2, 3]}], "inputs: the shape is [2, 3], but the data have"),
+        ([tensor(ROWS[0], datatype="FP64")], "inputs: the shape is [4], expected [-1, 4]"),
+        ([tensor([ROWS])], "inputs: the shape is [1, 2, 4], expected [-1, 4]"),
+        ([tensor([row[:3] for row in ROWS])], "inputs: the shape is [2, 3], expected [-1, 4]"),
+        ([tensor(ROWS) | {"shape": [0, 4]}], "[0, 4] is no shape of rows"),
+        ([tensor(ROWS) | {"shape": [-1, 4]}], "[-1, 4] is no shape of rows"),
+        ([tensor(ROWS) | {"shape": []}], "[] is no shape of rows"),
+        ([tensor(ROWS) | {"shape": [1] * 65}], "is no shape of rows"),
+        ([tensor(ROWS) | {"shape": [10**30, 10**30]}], "but the data have the shape (2, 4)"),
+        ([tensor(ROWS) | {"data": [[1, 2, 3, 4], [1]]}], "the lists are of different lengths"),
+        ([tensor(ROWS) | {"datatype": "FP8"}], "'FP8' is no datatype: there are BOOL"),
+        ([tensor([["a"] * 4], datatype="BYTES")], "inputs: expected numbers"),
+        ([tensor([[True] * 4], datatype="BOOL")], "inputs: expected numbers"),
+        ([tensor([["a"] * 4])], "Expected `float | null`, got `str`"),
+        ([tensor([[1.5] * 4], datatype="INT32")], "Expected `int`, got `float`"),
+        ([tensor([[300] * 4], datatype="INT8")], "inputs: a value is none of INT8"),
+        ([tensor([[-1] * 4], datatype="UINT64")], "inputs: a value is none of UINT64"),
+        ([tensor([[1e39] * 4])], "row 0, sepal_length: inf is not a finite number"),
+        ([tensor([[None] * 4])], "row 0, sepal_length: a value is missing"),
+        ([tensor([ROWS[0], [5, 3, 99, 1]])], "row 1, petal_length: 99 is out of range"),
+        ([tensor(ROWS), tensor(ROWS)], "'inputs' is there twice"),
+        ([tensor([1.0], "colour")], "'colour' is no input: expected inputs"),
+        ([tensor([1.0], NAMES[0])], "sepal_width is not there"),
+        ([{"name": "inputs", "shape": [1, 4], "datatype": "FP32"}], "neither data nor"),
+        ([{"name": "inputs", "shape": [1, 4]}], "missing required field `datatype`"),
+        ([tensor([1.0, 2.0], name) for name in NAMES[:3]] + [tensor([1.0], NAMES[3])], "length"),
+        ([tensor([1.0, 2.0], name) for name in NAMES[:3]] + [tensor([[1, 2]], NAMES[3])], "shape"),
+        ([tensor(["x"], name, "BYTES") for name in NAMES], "'x' is not a number"),
+        ([tensor(ROWS, parameters={"binary_data_size": 4})], "binary_data_size is 4, 0 bytes"),
+        ([tensor(ROWS, parameters={"binary_data_size": "4"})], "binary_data_size is 4"),
+    ],
+)
+def test_malformed_tensors_are_refused_with_the_reason(inputs: list[Any], told: str) -> None:
+    assert told in refused({"inputs": inputs})
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "truncated"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"{}", "missing required field `inputs`"),
+        (b'{"inputs": 1}', "Expected `array`, got `int`"),
+        (b'{"inputs": [', "truncated"),
+        (b'{"id": 7, "inputs": []}', "Expected `str | null`, got `int` - at `$.id`"),
+        (b'{"parameters":{"a":' + b"[" * 5000, "nested too deeply"),
+        (
+            b'{"inputs":[{"name":"inputs","shape":[1,4],"datatype":"FP32","data":[NaN,1,1,1]}]}',
+            "malformed",
+        ),
+    ],
+)
+def test_what_is_no_request_is_refused(body: bytes, told: str) -> None:
+    assert told in refused(body)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        ([{"name": "shape"}], "'shape' is no output: there are prediction, probabilities"),
+        (
+            [{"name": "probabilities", "parameters": {"classification": 2}}],
+            "probabilities: the parameter 'classification' is not known",
+        ),
+    ],
+)
+def test_outputs_that_are_not_there_are_refused(outputs: list[Any], told: str) -> None:
+    assert told in refused({"inputs": [tensor(ROWS)], "outputs": outputs})
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "told"),
+    [
+        (32, b"\0" * 31, "binary_data_size is 32, 31 bytes are there"),
+        (32, b"\0" * 33, "1 bytes are behind the last tensor"),
+        (16, b"\0" * 16, "[2, 4] of FP32 are 32 bytes, but binary_data_size is 16"),
+        (-1, b"", "binary_data_size is -1"),
+    ],
+)
+def test_bytes_that_are_no_tensor_are_refused(size: int, data: bytes, told: str) -> None:
+    parameters = {"binary_data_size": size}
+    tensors = [{"name": "inputs", "shape": [2, 4], "datatype": "FP32", "parameters": parameters}]
+    head = json.dumps({"inputs": tensors}).encode()
+    assert told in refused(head + data, length=str(len(head)))
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1000000", "9" * 5000, "1.5", ""])
+def test_a_length_of_json_that_is_none_is_refused(length: str) -> None:
+    body = json.dumps({"inputs": [tensor(ROWS)]}).encode()
+    told = refused(body, length=length)
+    assert "is no length within a body" in told
+
+
+@pytest.mark.parametrize(
+    ("shape", "data", "told"),
+    [
+        ((2,), words("east"), "district: the shape is [2], but 1 words are there"),
+        ((1,), words("east")[:-1], "word 0 ends behind the tensor's 7 bytes"),
+        ((1,), b"\xff\xff\xff\xff", "word 0 ends behind"),
+        ((2,), words("east") + b"\0", "word 1 ends behind"),
+        ((1,), words(b"\xff"), "word 0 is no UTF-8"),
+        ((1,), words("sea") * 1, "row 0, furnished: a value is missing"),
+    ],
+)
+def test_bytes_that_are_no_words_are_refused(
+    shape: tuple[int, ...], data: bytes, told: str
+) -> None:
+    request = binary(("district", "BYTES", shape, data), ("furnished", "BYTES", (1,), words("")))
+    if "furnished" in told:
+        request = binary(("district", "BYTES", shape, data))
+        told = "furnished is not there"
+    answer = service(RENTS).post("/v2/models/rents/infer", **request)
+    assert answer.status_code == 400
+    assert told in answer.json()["error"]
+
+
+def test_too_many_rows_are_told_with_413() -> None:
+    rows = [ROWS[0]] * 10_001
+    answer = IRIS.post(INFER, json={"inputs": [tensor(rows)]})
+    assert answer.status_code == 413
+    assert "10001 rows are too many" in answer.json()["error"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.floats(0, 8, width=32), min_size=4, max_size=4), min_size=1))
+def test_json_and_bytes_give_the_same_answers(rows: list[list[float]]) -> None:
+    array = np.array(rows, np.float32)
+    plain = IRIS.post(INFER, json={"inputs": [tensor(array.tolist())]})
+    packed = IRIS.post(INFER, **binary(("inputs", "FP32", array.shape, array.tobytes())))
+    low, high = (
+        np.array([getattr(item, end) for item in iris.SPEC.inputs], np.float32)
+        for end in ("minimum", "maximum")
+    )
+    in_range = ((array >= low) & (array <= high)).all()
+    assert plain.status_code == packed.status_code == (200 if in_range else 400)
+    assert plain.json() == packed.json()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=80), st.integers(0, 90))
+def test_no_bytes_make_the_service_fail(data: bytes, length: int) -> None:
+    head = b'{"inputs":[{"name":"district","shape":[1],"datatype":"BYTES","parameters":'
+    head += b'{"binary_data_size":%d}}]}' % len(data)
+    client = service(RENTS)
+    for body, told in ((data, length), (head + data, len(head)), (head + data, length)):
+        header = {"Inference-Header-Content-Length": str(told)}
+        answer = client.post("/v2/models/rents/infer", content=body, headers=header)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]
+
+
+def test_an_interval_is_three_tensors() -> None:
+    spec = ModelSpec("rent", (Number("area", "m²", 5, 500, nullable=True),), Quantity("rent"))
+    outputs = infer(tensor([30, None]), client=service(spec), path="/v2/models/rent/infer")
+    assert {name: item["data"] for name, item in outputs.items()} == (
+        {"prediction": [30, -1], "lower": [29, -2], "upper": [31, 0]}
+    )

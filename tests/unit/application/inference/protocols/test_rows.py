@@ -1,0 +1,63 @@
+"""Rows as JSON has them, put into the contract's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from application.inference.protocols.rows import RowReader
+from domain.errors import InputError
+from domain.models import iris
+from domain.models.contract import Classes, ModelSpec, Number
+from tests.kinds import KINDS
+
+IRIS = RowReader(iris.SPEC)
+ROW = [5.1, 3.5, 1.4, 0.2]
+NAMED = dict(zip(iris.SPEC.input_names, ROW))
+IMAGE = [[0, 1, 2, 3]] * 3
+
+
+def test_lists_and_objects_in_any_order_are_rows_in_the_contracts_order() -> None:
+    turned = dict(reversed(NAMED.items()))
+    assert IRIS.read([ROW, NAMED, turned]) == [ROW] * 3
+
+
+def test_what_an_object_leaves_out_is_missing() -> None:
+    reader = RowReader(KINDS["regression"].SPEC)
+    assert reader.row({"furnished": True}) == [None, None, True]
+
+
+def test_names_that_the_contract_does_not_know_are_ignored_where_they_may_be_there() -> None:
+    assert RowReader(iris.SPEC, others=True).row({**NAMED, "note": 1}) == ROW
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("tensor", IMAGE), ("text", "a fine film"), ("text", None)]
+)
+def test_the_value_of_an_only_input_is_a_row(kind: str, value: Any) -> None:
+    reader = RowReader(KINDS[kind].SPEC)
+    name = KINDS[kind].SPEC.input_names[0]
+    assert reader.read([value, [value], {name: value}]) == [[value]] * 3
+
+
+def test_a_number_that_is_the_only_input_is_a_row() -> None:
+    spec = ModelSpec("one", (Number("size", "", 0, 9),), Classes(("a", "b")))
+    assert RowReader(spec).read([3, [3]]) == [[3], [3]]
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (ROW[:3], "row 1 has 3 values, expected 4: sepal_length, sepal_width"),
+        ([], "row 1 has 0 values"),
+        (5.1, "row 1 is no list or object of 4: sepal_length"),
+        (None, "row 1 is no list or object"),
+        ("ab", "row 1 is no list or object"),
+        ({**NAMED, "note": 1}, "row 1 has 'note', which is no input: expected 4: sepal_length"),
+    ],
+)
+def test_what_is_no_row_is_refused_with_its_position(item: Any, words: str) -> None:
+    with pytest.raises(InputError) as refused:
+        IRIS.read([ROW, item])
+    assert str(refused.value).startswith(words)

@@ -1,0 +1,89 @@
+"""Vertex AI's predictions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from application.inference.protocols.vertex import VertexPrediction
+from domain.models import iris
+from domain.models.contract import ModelSpec
+from tests.kinds import KINDS
+from tests.protocols import Client, expected, predictor_of, rows_of
+
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
+
+
+def service(spec: ModelSpec = iris.SPEC) -> Client:
+    """A client of one model."""
+    return Client(VertexPrediction(predictor_of(spec)).routes())
+
+
+def predictions(instances: Any, client: Client, **more: Any) -> Any:
+    """What instances are answered."""
+    answer = client.post("/vertex/predict", json={"instances": instances, **more})
+    assert answer.status_code == 200, answer.text
+    assert list(answer.json()) == ["predictions"]
+    return answer.json()["predictions"]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_lists_and_objects_of_every_contract_are_answered_in_their_order(kind: str) -> None:
+    spec, rows = KINDS[kind].SPEC, rows_of(kind)
+    named = [dict(zip(spec.input_names, row)) for row in rows]
+    for instances in ([list(row) for row in rows], named):
+        found = predictions(instances, service(spec))
+        shown = [row["probabilities"] if spec.classes else row for row in found]
+        answers = [[row[name] for name in spec.answer_names] for row in shown]
+        assert answers == expected(spec, rows).tolist()
+        assert [row["row"] for row in found] == list(range(len(rows)))
+
+
+@pytest.mark.parametrize("kind", ["tensor", "text"])
+def test_values_of_an_only_input_may_come_alone(kind: str) -> None:
+    spec, rows = KINDS[kind].SPEC, rows_of(kind)
+    client = service(spec)
+    assert predictions([row[0] for row in rows], client) == predictions(
+        [list(row) for row in rows], client
+    )
+
+
+@pytest.mark.parametrize("parameters", [None, {}])
+def test_no_parameters_are_as_good_as_none(parameters: Any) -> None:
+    assert len(predictions(ROWS, service(), parameters=parameters)) == 2
+
+
+def test_the_path_may_be_another() -> None:
+    protocol = VertexPrediction(predictor_of(iris.SPEC), "/v1/endpoints/1:predict")
+    assert list(protocol.routes()) == ["/v1/endpoints/1:predict"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({}, "missing required field `instances`"),
+        ({"instances": []}, "there are no rows"),
+        ({"instances": [ROWS[0], ROWS[0][:3]]}, "row 1 has 3 values, expected 4"),
+        ({"instances": [{}]}, "row 0, sepal_length: a value is missing"),
+        ({"instances": [{"x": 1}]}, "row 0 has 'x', which is no input"),
+        ({"instances": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 is out of range"),
+        ({"instances": ROWS[0]}, "row 0 is no list or object"),
+        ({"instances": 1}, "Expected `array`, got `int`"),
+        ({"instances": ROWS, "parameters": {"warm": 1}}, "no parameters are known, got warm"),
+        ({"instances": ROWS, "note": 1}, "unknown field `note`"),
+        (ROWS, "Expected `object`, got `array`"),
+    ],
+)
+def test_what_breaks_the_contract_is_refused_with_the_reason(body: Any, told: str) -> None:
+    answer = service().post("/vertex/predict", content=json.dumps(body))
+    assert answer.status_code == 422
+    assert told in answer.json()["error"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"instances": [[NaN, 1, 1, 1]]}', b"\xff"])
+def test_what_is_no_json_is_refused(content: bytes) -> None:
+    answer = service().post("/vertex/predict", content=content)
+    assert answer.status_code == 400
+    assert answer.json()["error"]

@@ -1,0 +1,213 @@
+"""Files that are scored: every kind of model, every format, and what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from domain.errors import DataError
+from domain.models import iris
+from infrastructure.inference.onnx_runtime import load_onnx
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.scoring.run import Totals, score_file
+from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeClassifier
+from tests.kinds import KINDS
+
+FORMATS = (".parquet", ".csv", ".ndjson")
+FLOWERS = (SETOSA, VIRGINICA, (99.0, 3.0, 1.0, 0.2), VERSICOLOR)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def rows_of(kind: str) -> list[dict[str, Any]]:
+    """All data of a model as plain objects."""
+    model = KINDS[kind]
+    plain = ([_plain(value) for value in row] for row in model.load().rows())
+    return [dict(zip(model.SPEC.input_names, row, strict=True)) for row in plain]
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows in the format of the suffix."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+        return path
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(
+                {k: json.dumps(v) if isinstance(v, list | bool) else v for k, v in row.items()}
+                for row in rows
+            )
+        else:
+            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of an output."""
+    if path.suffix == ".parquet":
+        return list(pq.read_table(path).to_pylist())
+    if path.suffix == ".csv":
+        return [dict(row) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def flowers(path: Path, rows: Sequence[Sequence[float]] = FLOWERS) -> Path:
+    """Write flowers, each with a number of its own."""
+    names = iris.SPEC.input_names
+    return write(
+        path, [{"id": id_, **dict(zip(names, row, strict=True))} for id_, row in enumerate(rows)]
+    )
+
+
+def score_flowers(source: Path, output: Path) -> Totals:
+    """Score flowers by the length of their petal."""
+    return score_file(iris.SPEC, FakeClassifier(), source, output, {"model_name": "iris"})
+
+
+@pytest.mark.parametrize("output", FORMATS)
+@pytest.mark.parametrize("source", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_answers_as_it_does_to_requests(
+    kind: str, source: str, output: str, make_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    package = ModelPackage(make_package(tmp_path / "packages", kind, "1.0.0-a", kind))
+    spec, model = package.spec, load_onnx(package.served, package.spec)
+    rows = rows_of(kind)
+    expected = model(spec.encode_rows([list(row.values()) for row in rows]))
+
+    out = tmp_path / f"out{output}"
+    totals = score_file(spec, model, write(tmp_path / f"in{source}", rows), out, {})
+    assert (totals.scored, totals.rejected) == (len(rows), 0)
+    assert not totals.rejects.exists()
+    found = read(out)
+    names = [f"probability_{name}" for name in spec.classes] or list(spec.answer_names)
+    assert list(found[0]) == [
+        *spec.input_names,
+        *(["prediction", *names] if spec.classes else names),
+    ]
+    assert np.array_equal(
+        np.array([[row[n] for n in names] for row in found], np.float32), expected
+    )
+    if spec.classes:
+        words = [spec.classes[code] for code in expected.argmax(axis=1)]
+        assert [row["prediction"] for row in found] == words
+
+
+@pytest.mark.parametrize("output", FORMATS)
+@pytest.mark.parametrize("source", FORMATS)
+def test_rejected_rows_are_told_beside_the_output_and_the_others_keep_their_order(
+    source: str, output: str, tmp_path: Path
+) -> None:
+    out = tmp_path / f"out{output}"
+    totals = score_flowers(flowers(tmp_path / f"in{source}"), out)
+    assert totals == Totals(3, 1, tmp_path / "out.rejected.ndjson")
+    (rejected,) = read(totals.rejects)
+    assert (rejected["row"], rejected["reason"]) == (
+        2,
+        "sepal_length: 99 is out of range [0.1, 30] cm",
+    )
+    assert [float(value) for value in rejected["values"].values()] == [2, *FLOWERS[2]]
+    assert [(int(row["id"]), row["prediction"]) for row in read(out)] == [
+        (0, "setosa"),
+        (1, "virginica"),
+        (3, "versicolor"),
+    ]
+
+
+def test_rows_count_from_the_start_of_the_file(tmp_path: Path) -> None:
+    rows = [SETOSA] * 70_000
+    for bad in (3, 65_535, 65_536, 69_999):
+        rows[bad] = (0.0, *SETOSA[1:])
+    out = tmp_path / "out.parquet"
+    totals = score_flowers(flowers(tmp_path / "in.parquet", rows), out)
+    assert [row["row"] for row in read(totals.rejects)] == [3, 65_535, 65_536, 69_999]
+    kept = [row for row in range(70_000) if row not in (3, 65_535, 65_536, 69_999)]
+    assert pq.read_table(out)["id"].to_pylist() == kept
+
+
+def test_parquet_says_what_it_was_scored_with(tmp_path: Path) -> None:
+    score_flowers(flowers(tmp_path / "in.csv"), tmp_path / "out.parquet")
+    assert pq.read_schema(tmp_path / "out.parquet").metadata[b"model_name"] == b"iris"
+
+
+def test_a_table_that_was_scored_can_be_scored_again(tmp_path: Path) -> None:
+    score_flowers(flowers(tmp_path / "in.csv"), tmp_path / "once.parquet")
+    score_flowers(tmp_path / "once.parquet", tmp_path / "twice.parquet")
+    first, *_ = read(tmp_path / "twice.parquet")
+    assert first["prediction"] == first["predicted_prediction"] == "setosa"
+
+
+def test_an_output_takes_the_place_of_the_former_one_and_of_its_rejected_rows(
+    tmp_path: Path,
+) -> None:
+    out, source = tmp_path / "out.csv", tmp_path / "in.csv"
+    assert score_flowers(flowers(source), out).rejects.exists()
+    totals = score_flowers(flowers(source, [SETOSA]), out)
+    assert len(read(out)) == 1
+    assert not totals.rejects.exists()
+
+
+def test_an_output_stays_as_it_was_where_every_row_is_rejected(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("former")
+    totals = score_flowers(flowers(tmp_path / "in.csv", [(0.0,) * 4] * 3), out)
+    assert (totals.scored, totals.rejected) == (0, 3)
+    assert len(read(totals.rejects)) == 3
+    assert out.read_text() == "former"
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_a_table_without_rows_gives_one(output: str, tmp_path: Path) -> None:
+    source = tmp_path / "in.parquet"
+    pq.write_table(pq.read_table(flowers(source)).slice(0, 0), source)
+    assert score_flowers(source, tmp_path / f"out{output}").scored == 0
+    assert not read(tmp_path / f"out{output}")
+
+
+class _Interrupted(FakeClassifier):
+    """Answers the first batch."""
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        if self.asked:
+            raise KeyboardInterrupt
+        return super().__call__(rows)
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_a_run_that_is_broken_off_leaves_everything_as_it_was(output: str, tmp_path: Path) -> None:
+    source = flowers(tmp_path / "in.parquet", FLOWERS * 20_000)
+    out, rejects = tmp_path / f"out{output}", tmp_path / "out.rejected.ndjson"
+    for path in (out, rejects):
+        path.write_text("former")
+    with pytest.raises(KeyboardInterrupt):
+        score_file(iris.SPEC, _Interrupted(), source, out, {})
+    assert sorted(tmp_path.iterdir()) == sorted([source, out, rejects])
+    assert out.read_text() == rejects.read_text() == "former"
+
+
+def test_a_file_cannot_be_scored_into_itself(tmp_path: Path) -> None:
+    source = flowers(tmp_path / "in.csv")
+    with pytest.raises(DataError, match="in.csv is the input: give the output another name"):
+        score_flowers(source, tmp_path / "." / "in.csv")
+
+
+def test_a_file_that_lacks_an_input_is_not_scored(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.csv", [{"sepal_length": 5.1, "sepal_width": 3.5}])
+    with pytest.raises(DataError, match="lacks petal_length, petal_width, which iris needs"):
+        score_flowers(source, tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
