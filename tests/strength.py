@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -39,6 +40,13 @@ class Service:
         return sorted(
             (child for child in children if child.status() != psutil.STATUS_ZOMBIE),
             key=lambda worker: worker.create_time(),
+        )
+
+    def connections(self, worker: psutil.Process) -> int:
+        """How many clients are connected to a worker."""
+        return sum(
+            connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.port
+            for connection in worker.net_connections("tcp")
         )
 
     def memory(self) -> int:
@@ -104,6 +112,24 @@ def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
             while part := connection.recv(65536):
                 answer += part
     return answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """The next answer of a connection; its body has a length."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.split("\r\n")[:-2]
+    headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Answer(int(first.split()[1]), headers, body)
 
 
 def statuses(answer: bytes) -> list[int]:

@@ -577,7 +577,10 @@ def _check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
 
 
 def _floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """float64, or float32 where they are, of shape (n_rows,); None is NaN, and what float64 cannot hold is infinite."""
+    """float64, or float32 where they are that, of shape (n_rows,).
+
+    None is NaN, and what float64 cannot hold is infinite.
+    """
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         return values if values.dtype == np.float32 else values.astype(np.float64)
     with suppress(OverflowError):

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 TOO_SLOW = b"408 Request Timeout"
 TOO_LARGE = b"431 Request Header Fields Too Large"
 _TOLD = {
-    TOO_SLOW: b'{"error":"the head of the request did not arrive in time"}',
+    TOO_SLOW: b'{"error":"the request did not arrive in time"}',
     TOO_LARGE: b'{"error":"the head of the request is too large"}',
 }
 
@@ -63,13 +63,15 @@ class _WholeAnswers:
 class LimitedProtocol(HttpToolsProtocol):
     """Closes connections whose clients keep a worker waiting.
 
-    A connection has either a request that is being answered, or a limited time for the head of the
-    next one. That time runs from when it is opened, later from the first byte after an answer;
-    before this byte uvicorn's own limit for idle connections holds.
+    A connection has either a request that is being answered, or a limited time for what is to come
+    next: the head of a request, from when the connection is opened, later from the first byte after
+    an answer (before this byte uvicorn's own limit for idle connections holds); then the rest of
+    its body. A request that comes in one piece starts no timer.
 
     Attributes:
         head_seconds: how long a head may take; it is answered with 408 then, or not at all where
             none of it has come.
+        body_seconds: how long a body may take from when its head is whole; 408 too.
         head_bytes: largest head, else it is answered with 431. The piece in which it begins is not
             counted: the buffer of the socket bounds it.
         reading_seconds: how long a client may take none of an answer that waits for it, else the
@@ -77,10 +79,12 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     head_seconds = 10.0
+    body_seconds = 30.0
     head_bytes = 64 * 2**10
     reading_seconds = 30.0
 
     _timer: asyncio.TimerHandle | None = None
+    _awaits_body = False  # what the timer is for
     _come = 0  # bytes since the timer was started
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -90,17 +94,20 @@ class LimitedProtocol(HttpToolsProtocol):
         if hasattr(socket, "TCP_USER_TIMEOUT") and connected.family != socket.AF_UNIX:
             milliseconds = int(self.reading_seconds * 1000)
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        self._await_head()
+        self._wait(body=False)
 
     def data_received(self, data: bytes) -> None:
         """Stop waiting where a request is there to be answered, else begin."""
         super().data_received(data)
         if self._is_answering and not self._is_in_head:
-            if self._timer is not None:
+            if self.cycle.more_body:
+                if self._timer is None or not self._awaits_body:
+                    self._wait(body=True)
+            elif self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
         elif self._timer is None:
-            self._await_head()
+            self._wait(body=False)
         elif self._is_in_head:
             self._come += len(data)
             if self._come > self.head_bytes:
@@ -122,24 +129,29 @@ class LimitedProtocol(HttpToolsProtocol):
         begun = self.scope is not None
         return begun and (self.cycle is None or self.cycle.scope is not self.scope)
 
-    def _await_head(self) -> None:
+    def _wait(self, body: bool) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._come = 0
-        self._timer = self.loop.call_later(self.head_seconds, self._give_up)
+        self._awaits_body = body
+        seconds = self.body_seconds if body else self.head_seconds
+        self._timer = self.loop.call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
         if self.transport.is_closing():
             self.transport.abort()  # what was said last is not read
         elif self.transport.get_protocol() is not self:
             pass  # a WebSocket has taken over
-        elif self._is_answering:
-            self._await_head()  # the request before this head, which comes first
-        elif self._is_in_head:
+        elif self._is_answering and not (self._awaits_body and self.cycle.more_body):
+            self._wait(body=False)  # the request before this head, which comes first
+        elif self._is_answering or self._is_in_head:
             self._refuse(TOO_SLOW)
         else:
             self.transport.close()
 
     def _refuse(self, status: bytes) -> None:
-        if not self._is_answering:
+        unanswered = self._awaits_body and not self.cycle.response_started
+        if not self._is_answering or unanswered:
             told = _TOLD[status]
             head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\n" % status
             self.transport.write(
@@ -148,7 +160,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def install(head_seconds: float) -> None:
-    """Have every server that is started in this process from now on limit heads so."""
+def install(head_seconds: float, body_seconds: float) -> None:
+    """Have every server that is started in this process from now on limit heads and bodies so."""
     LimitedProtocol.head_seconds = head_seconds
+    LimitedProtocol.body_seconds = body_seconds
     auto.AutoHTTPProtocol = LimitedProtocol

@@ -25,7 +25,15 @@ import numpy as np
 
 from shared.console import fail, show_step
 from tests.served import serve
-from tests.strength import JSON, Service, example_row, request_of, service_at
+from tests.strength import (
+    JSON,
+    Answer,
+    Service,
+    example_row,
+    read_answer,
+    request_of,
+    service_at,
+)
 
 WORKERS = 2
 CONNECTIONS = 16
@@ -90,24 +98,6 @@ class Sample:
     threads: int
     log_bytes: int
     p99: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer as it came."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    """The next answer of a connection; its body has a length."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    first, *lines = head.split("\r\n")[:-2]
-    headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Answer(int(first.split()[1]), headers, body)
 
 
 def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:

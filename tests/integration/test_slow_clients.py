@@ -25,12 +25,14 @@ class Quick(LimitedProtocol):
     """The limits, short enough for a test."""
 
     head_seconds = 0.3
+    body_seconds = 0.6
     head_bytes = 4096
     reading_seconds = 0.5
 
 
 class Answering:
-    """An application with a small answer, a large one, and one that takes longer than a head."""
+    """An application with a small answer, a large one, one that takes longer than a head, and one
+    that reads the body first."""
 
     async def __call__(
         self,
@@ -38,10 +40,15 @@ class Answering:
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
-        """Answer, without a look at the body."""
+        """Answer."""
         body = b"answer"
         if scope["path"] == "/late":
             await asyncio.sleep(2 * Quick.head_seconds)
+        if scope["path"] == "/read":
+            while (message := await receive()).get("more_body"):
+                pass
+            if message["type"] == "http.disconnect":
+                return
         if scope["path"] == "/large":
             body = bytes(50_000_000)
         headers = [(b"content-length", str(len(body)).encode())]
@@ -111,7 +118,7 @@ def test_a_client_that_sends_half_a_head_is_answered_408(running: Running, sent:
         answer = received(connection)
     assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert b"connection: close" in answer
-    assert answer.endswith(b'{"error":"the head of the request did not arrive in time"}')
+    assert answer.endswith(b'{"error":"the request did not arrive in time"}')
 
 
 def test_a_head_that_trickles_in_is_answered_408(running: Running) -> None:
@@ -134,6 +141,23 @@ def test_a_head_that_is_too_large_is_answered_431(running: Running) -> None:
         connection.sendall(HEAD)
         answer = answer_to_endless(connection, b"more: " + b"x" * 1000 + b"\r\n", pause=0.001)
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+@pytest.mark.parametrize("piece", [b"", b"b"], ids=["never comes", "trickles in"])
+def test_a_body_that_does_not_become_whole_is_answered_408(running: Running, piece: bytes) -> None:
+    with running.connect() as connection:
+        connection.sendall(HEAD.replace(b"GET /", b"POST /read") + b"content-length: 900\r\n\r\n")
+        answer = answer_to_endless(connection, piece, pause=Quick.body_seconds / 10)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_body_may_come_in_pieces_for_longer_than_a_head(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(HEAD.replace(b"GET /", b"POST /read") + b"content-length: 4\r\n\r\n")
+        for _ in range(4):
+            time.sleep(Quick.head_seconds / 3)
+            connection.sendall(b"b")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_an_answer_may_take_longer_than_a_head(running: Running) -> None:

@@ -67,7 +67,7 @@ class Started:
 
     routes: Mapping[str, Route]
     errors: CountErrors
-    fallback: Callable[[str], Route | None]
+    fallback: Callable[[str], Route | None] = lambda _path: None
 
 
 class Authorise(Protocol):
@@ -155,7 +155,6 @@ class PredictionApp:
         started: there from the moment that the service is ready; where it has failed to become so,
             the reason is its exception.
         max_bytes: largest body where a route does not say.
-        body_seconds: how long a body may take to arrive.
         queue: most requests that wait for the model, and for the database.
         deadline: seconds that a request may take.
         authorise: None lets everybody pass.
@@ -170,7 +169,6 @@ class PredictionApp:
         *,
         started: Future[Started],
         max_bytes: int = 8 * 2**20,
-        body_seconds: float = 30.0,
         queue: int = 64,
         deadline: float = 30.0,
         authorise: Authorise | None = None,
@@ -180,7 +178,6 @@ class PredictionApp:
         self._app = app
         self._serves = serves
         self._max_bytes = max_bytes
-        self._body_seconds = body_seconds
         self._authorise = authorise
         self._access_log = access_log
         self._model = Lane("model", queue, deadline)
@@ -263,7 +260,7 @@ class PredictionApp:
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
-            body = await self._whole(body, receive, most)
+            body = await _rest(body, receive, most)
         elif len(body) > most:
             raise _too_large(most)
         elif message["type"] == "http.disconnect":
@@ -305,14 +302,6 @@ class PredictionApp:
             status, told = "failed", str(self._started.exception())
         return Reply(msgspec.json.encode({"status": status, "error": told}), 503)
 
-    async def _whole(self, body: bytes, receive: Receive, most: int) -> bytes:
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                return await _rest(body, receive, most)
-        except TimeoutError as error:
-            told = f"the body was not there in {self._body_seconds:g} seconds"
-            raise Refusal(408, told, "slow_body") from error
-
     async def _send_parts(self, parts: Iterator[bytes], send: Send) -> None:
         """Send each part when it is made, on the lane of the model, however many wait there.
 
@@ -333,8 +322,6 @@ class PredictionApp:
             self._started.result().errors.record_error(refusal.error_type)
         reply = route.refuse(refusal.status, str(refusal), request_id)
         reply.headers += refusal.headers
-        if refusal.status == 408:  # what comes of the body is not read
-            reply.headers.append((b"connection", b"close"))
         return reply
 
 

@@ -46,7 +46,7 @@ from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollecto
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.outermost import Outermost, Serves, stop_later
-from infrastructure.serving.uvicorn_protocol import install as limit_heads
+from infrastructure.serving.uvicorn_protocol import install as limit_slow_clients
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.logs import AccessLog, configure_logs
 from shared.settings import ServingSettings, Settings
@@ -84,7 +84,7 @@ Answers = Annotated[dict[str, Any], WithJsonSchema(schema.answers_schema(SPEC))]
 
 SERVING = ServingSettings()
 configure_logs(SERVING.log_format)
-limit_heads(SERVING.head_seconds)
+limit_slow_clients(SERVING.head_seconds, SERVING.body_seconds)
 AUTHORISE = authoriser(ApiKeys.parse(SERVING.api_keys), SERVING.open_paths)
 STARTED: Future[Started] = Future()  # there when this process is ready
 
@@ -245,7 +245,6 @@ def _around(app: App, serves: Serves) -> App:
         serves,
         started=STARTED,
         max_bytes=SERVING.max_body_bytes,
-        body_seconds=SERVING.body_seconds,
         queue=SERVING.queue,
         deadline=SERVING.deadline_seconds,
         authorise=AUTHORISE,

@@ -25,10 +25,11 @@ from infrastructure.inference.whisper_engine import open_package, write_subtitle
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
-from infrastructure.serving.uvicorn_protocol import install as limit_heads
+from infrastructure.serving.uvicorn_protocol import install as limit_slow_clients
 from shared.logs import configure_logs
 from shared.settings import ServingSettings
 
+RECORDING_SECONDS = 300.0  # that a recording may take to arrive
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 
@@ -42,7 +43,7 @@ _ARGUMENTS = bentoml.use_arguments(Arguments)
 _running: list[TranscriberApi] = []
 _SERVING = ServingSettings()
 configure_logs(_SERVING.log_format)
-limit_heads(_SERVING.head_seconds)
+limit_slow_clients(_SERVING.head_seconds, RECORDING_SECONDS)
 
 
 @bentoml.service(

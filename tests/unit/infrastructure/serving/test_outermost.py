@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.testclient import TestClient
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
-from infrastructure.serving.outermost import App, Outermost, Scope
+from infrastructure.serving.outermost import App, Outermost, Scope, Serves, serves
 from shared.paths import ROOT
+from tests.asgi import ask, ask_once
 
 CHANGED = "BentoML or Starlette has changed: see infrastructure/serving/outermost.py"
 
@@ -27,87 +30,114 @@ CHANGED = "BentoML or Starlette has changed: see infrastructure/serving/outermos
 class Noted:
     """Middleware that notes the paths of the requests that pass through it."""
 
-    def __init__(self, app: App, notes: list[str], name: str) -> None:
-        self._app, self._notes, self._name = app, notes, name
+    def __init__(self, app: App, notes: list[str], tracer_provider: Any = None) -> None:
+        self._app, self._notes = app, notes
+        self.tracer_provider = tracer_provider
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            self._notes.append(f"{self._name} {scope['path']}")
+            self._notes.append(scope["path"])
         await self._app(scope, receive, send)
 
 
 class OwnAnswer:
-    """Answers one path, and passes the others on."""
+    """Answers one path with what it was told of another one, and passes the others on."""
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    def __init__(self, app: App, told: Serves) -> None:
+        self.app, self._told = app, told
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/ours":
-            await PlainTextResponse("ours")(scope, receive, send)
+            answer = f"ours {self._told('/hello')} {self._told('/nowhere')}"
+            await PlainTextResponse(answer)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
-@pytest.fixture(name="notes")
-def _notes() -> list[str]:
-    """What the middlewares of the application have noted."""
-    return []
+async def hello(_request: Request) -> PlainTextResponse:
+    """The answer of the application itself."""
+    return PlainTextResponse("hello")
 
 
-@pytest.fixture(name="starlette")
-def _starlette(notes: list[str]) -> Starlette:
-    async def hello(_request: Request) -> PlainTextResponse:
-        return PlainTextResponse("hello")
-
+def application(notes: list[str], **noted: Any) -> Starlette:
+    """An application with two paths, in which a middleware asks to be put around it."""
     return Starlette(
         routes=[Route("/hello", hello), Route("/ours", hello)],
         middleware=[
-            Middleware(Noted, notes=notes, name="first"),  # type: ignore[arg-type]
+            Middleware(Noted, notes=notes, **noted),  # type: ignore[arg-type]
             Middleware(Outermost, wrap=OwnAnswer),  # type: ignore[arg-type]
         ],
     )
 
 
-@pytest.fixture(name="client")
-def _client(starlette: Starlette) -> Iterator[TestClient]:
-    with TestClient(starlette) as client:  # it runs the lifespan
-        yield client
-
-
-def test_from_the_start_requests_come_to_what_was_put_around(
-    client: TestClient, notes: list[str]
-) -> None:
-    assert client.get("/ours").text == "ours", CHANGED
+def test_from_the_start_requests_come_to_what_was_put_around() -> None:
+    notes: list[str] = []
+    (answer,) = asyncio.run(ask(application(notes), ("GET", "/ours", None)))
+    assert answer.text == "ours True False", CHANGED
     assert not notes
 
 
-def test_what_that_passes_on_is_answered_as_before(client: TestClient, notes: list[str]) -> None:
-    assert client.get("/hello").text == "hello"
-    assert client.get("/nowhere").status_code == 404
-    assert notes == ["first /hello", "first /nowhere"]
+def test_what_that_passes_on_is_answered_as_before() -> None:
+    notes: list[str] = []
+    answers = asyncio.run(
+        ask(application(notes), ("GET", "/hello", None), ("GET", "/nowhere", None))
+    )
+    assert [answer.text for answer in answers] == ["hello", "Not Found"]
+    assert notes == ["/hello", "/nowhere"]
 
 
-def test_the_whole_of_the_application_is_within(starlette: Starlette) -> None:
-    before = starlette.middleware_stack = starlette.build_middleware_stack()
-    with TestClient(starlette):
-        around = starlette.middleware_stack
-        assert isinstance(around, OwnAnswer)
-        assert around.app is before
+@pytest.mark.parametrize("built", [True, False])
+def test_the_whole_of_the_application_is_within(built: bool) -> None:
+    starlette = application([])
+    if built:
+        starlette.middleware_stack = starlette.build_middleware_stack()
+    before = starlette.middleware_stack
+    asyncio.run(ask(starlette))
+    around = starlette.middleware_stack
+    assert isinstance(around, OwnAnswer)
+    assert around.app is before or not built
 
 
-def test_an_application_that_was_not_started_is_left_as_it_is(
-    starlette: Starlette, notes: list[str]
+def test_an_application_that_was_not_started_is_left_as_it_is() -> None:
+    notes: list[str] = []
+    assert asyncio.run(ask_once(application(notes), "GET", "/ours")).text == "hello"
+    assert notes == ["/ours"]
+
+
+@pytest.mark.parametrize(("sampler", "seen"), [(ALWAYS_ON, ["/ours"]), (ALWAYS_OFF, [])])
+def test_where_requests_are_traced_the_tracing_sees_each_of_them(
+    sampler: Sampler, seen: list[str]
 ) -> None:
-    assert TestClient(starlette).get("/ours").text == "hello"
-    assert notes == ["first /ours"]
+    notes: list[str] = []
+    app = application(notes, tracer_provider=TracerProvider(sampler=sampler))
+    (answer,) = asyncio.run(ask(app, ("GET", "/ours", None)))
+    assert answer.text == "ours True False"
+    assert notes == seen
+
+
+def test_it_is_known_which_paths_an_application_has(tmp_path: Path) -> None:
+    (tmp_path / "page.css").touch()
+    has = serves(
+        Starlette(
+            routes=[
+                *(Route("/", hello), Route("/hello", hello), Route("/of/{name}", hello)),
+                Mount("/static", StaticFiles(directory=tmp_path)),
+            ]
+        )
+    )
+    for path in ("/", "/hello", "/of/anything", "/static/page.css"):
+        assert has(path), path
+    for path in ("", "/hello/", "/Hello", "/nowhere", "/of/a/b", "/static/no.css", "/static", "//"):
+        assert not has(path), path
+    for path in ("/static/../secret", "/static/%2e%2e/secret", "/page.css"):
+        assert not has(path), path
 
 
 SERVICE = """
-import json, sys
+import asyncio, json
 import bentoml
-from starlette.testclient import TestClient
 from infrastructure.serving.outermost import Outermost
+from tests.asgi import ask
 from tests.unit.infrastructure.serving.test_outermost import OwnAnswer
 
 @bentoml.service(metrics={"enabled": True})
@@ -117,10 +147,8 @@ class Small:
         return f"hello {name}"
 
 Small.add_asgi_middleware(Outermost, wrap=OwnAnswer)
-with TestClient(Small.to_asgi()) as client:
-    ours, theirs = client.post("/ours"), client.post("/hello", json={"name": "you"})
-    metrics = client.get("/metrics").text
-print(json.dumps({"ours": ours.text, "theirs": theirs.text, "metrics": metrics}))
+asked = [("POST", "/ours", {}), ("POST", "/hello", {"name": "you"}), ("GET", "/metrics", None)]
+print(json.dumps([answer.text for answer in asyncio.run(ask(Small.to_asgi(), *asked))]))
 """
 
 
@@ -128,19 +156,24 @@ def test_bentoml_still_tells_a_middleware_that_the_application_starts(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", SERVICE],
         cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "BENTOML_HOME": str(tmp_path),
+            "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+            "PYTHONPATH": str(ROOT),
+        },
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert done.returncode == 0, f"{CHANGED}\n{done.stderr}"
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["ours"] == "ours", CHANGED
-    assert told["theirs"] == "hello you"
+    ours, theirs, metrics = json.loads(done.stdout.splitlines()[-1])
+    assert ours == "ours True False", CHANGED
+    assert theirs == "hello you"
     # BentoML counts what passes through its own middlewares
-    assert 'endpoint="/hello"' in told["metrics"]
-    assert 'endpoint="/ours"' not in told["metrics"], CHANGED
+    assert 'endpoint="/hello"' in metrics
+    assert 'endpoint="/ours"' not in metrics, CHANGED
 
 
 STOPPED = """

@@ -5,12 +5,15 @@ What it does with slow clients is in tests/integration/test_slow_clients.py.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from infrastructure.serving.uvicorn_protocol import LimitedProtocol, install
 
@@ -19,15 +22,17 @@ from infrastructure.serving.uvicorn_protocol import LimitedProtocol, install
 def _uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take back what `install` changes for the whole process."""
     monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
-    monkeypatch.setattr(LimitedProtocol, "head_seconds", LimitedProtocol.head_seconds)
+    for name in ("head_seconds", "body_seconds"):
+        monkeypatch.setattr(LimitedProtocol, name, getattr(LimitedProtocol, name))
 
 
 def test_a_server_that_is_configured_as_bentoml_does_it_takes_the_limited_protocol() -> None:
-    install(head_seconds=7.0)
+    install(head_seconds=7.0, body_seconds=70.0)
     config = uvicorn.Config(app=lambda scope: None, log_config=None, timeout_keep_alive=5)
     config.load()
     assert config.http_protocol_class is LimitedProtocol
     assert config.http_protocol_class.head_seconds == 7.0
+    assert config.http_protocol_class.body_seconds == 70.0
 
 
 def test_uvicorn_still_makes_a_scope_when_a_head_begins_and_a_cycle_when_it_is_whole() -> None:
@@ -37,3 +42,60 @@ def test_uvicorn_still_makes_a_scope_when_a_head_begins_and_a_cycle_when_it_is_w
     assert "self.cycle = RequestResponseCycle(" in whole
     assert "scope=self.scope" in whole
     assert "self.response_complete" in inspect.getsource(RequestResponseCycle.__init__)
+
+
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written to it, piece by piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Keep a piece."""
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return self.closed
+
+    def close(self) -> None:
+        """Close it."""
+        self.closed = True
+
+
+def answer(body: bool) -> list[bytes]:
+    """What an application's answer is written as, with its body or before that has come."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive
+        headers = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if not body:
+            await asyncio.sleep(3600)
+        await send({"type": "http.response.body", "body": b"body"})
+
+    async def ask() -> list[bytes]:
+        config = uvicorn.Config(app, log_config=None)
+        protocol, transport = LimitedProtocol(config, ServerState(), {}), FakeTransport()
+        protocol.connection_made(transport)
+        protocol.data_received(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        protocol.connection_lost(None)
+        return transport.written
+
+    return asyncio.run(ask())
+
+
+def test_head_and_body_of_an_answer_are_one_piece() -> None:
+    (piece,) = answer(body=True)
+    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert piece.endswith(b"\r\n\r\nbody")
+
+
+def test_a_head_does_not_wait_for_a_body_that_takes_long() -> None:
+    (piece,) = answer(body=False)
+    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert piece.endswith(b"\r\n\r\n")

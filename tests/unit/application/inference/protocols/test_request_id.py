@@ -78,10 +78,15 @@ def test_the_time_of_an_identity_is_read_from_it() -> None:
     assert time_of(f"{round(moment * 1000):012x}7abc8123456789abcdef") == pytest.approx(moment)
 
 
+@pytest.mark.parametrize("place", [0, 1, 9_999])
+def test_a_part_of_a_request_tells_its_time_too(place: int) -> None:
+    assert time_of(f"{MADE}-{place}") == time_of(MADE) is not None
+
+
 @pytest.mark.parametrize(
     "given",
     [
-        *("", "order-7", "a" * 32, "7" * 31),
+        *("", "order-7", f"{MADE}-", f"{MADE}-x", "a" * 32, "7" * 31),
         uuid.UUID(MADE).hex.upper(),
         str(uuid.UUID(MADE)),
         MADE + "\n",

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,30 @@ from domain.models.contract import ModelSpec, Number, Quantity
 from infrastructure.packaging.model_package import PackageDraft
 from shared.paths import ROOT
 
-WORK = """
-import json, shutil, sys
+BUCKETS = """
+import json
+from prometheus_client import REGISTRY
+
+model_service._metrics("made", "1", model_service.PACKAGE.read_json("profile.json"))
+samples = [s for m in REGISTRY.collect() if m.name == "ml_prediction_value" for s in m.samples]
+print(json.dumps([float(s.labels["le"]) for s in samples if s.name.endswith("_bucket")][:-1]))
+"""
+ASKED = """
+import asyncio, json
+from tests.asgi import ask, ask_once
+
+async def work():
+    app = model_service.ModelService.to_asgi()
+    await ask(app)
+    assert model_service.STARTED.exception(30)
+    asked = [("GET", path) for path in ("/livez", "/readyz", "/docs.json", "/nowhere")]
+    answers = [await ask_once(app, *each) for each in [("POST", "/predict", [[0.5]]), *asked]]
+    print(json.dumps([[answer.status_code, answer.text] for answer in answers]))
+
+asyncio.run(work())
+"""
+SETTING = """
+import shutil, sys
 import bentoml
 from bentoml._internal.utils.args import set_arguments
 
@@ -27,43 +50,72 @@ with bentoml.models.create("made:1") as stored:
     shutil.copytree(sys.argv[1], stored.path, dirs_exist_ok=True)
 set_arguments({"model_tag": "made:1"})
 from application.inference.services import model_service
-from prometheus_client import REGISTRY
-
-model_service._metrics("made", "1", model_service.PACKAGE.read_json("profile.json"))
-samples = [s for m in REGISTRY.collect() if m.name == "ml_prediction_value" for s in m.samples]
-print(json.dumps([float(s.labels["le"]) for s in samples if s.name.endswith("_bucket")][:-1]))
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("size", [100.0, 200.0]), ("prediction", [150.0, 250.0])],
-    ids=["the profile's edges", "golden answers where the profile is an input's"],
-)
-def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
-    tmp_path: Path, name: str, expected: list[float]
-) -> None:
+def run(package: Path, home: Path, work: str) -> Any:
+    """What a process prints at last that has put a package into a store and imported the service."""
+    (home / "metrics").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SETTING + work, str(package)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "BENTOML_HOME": str(home),
+            "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def package_of(folder: Path, name: str, profiles: dict[str, Any]) -> Path:
+    """A package of a quantity with one input, whose model is an empty file."""
     spec = ModelSpec("made", (Number(name, "", 0, 1),), Quantity("price"))
-    profiles = {
-        "size": {"edges": [0.1, 0.2], "shares": [0.3, 0.3, 0.4], "with_missing": False},
-        "prediction": {"edges": [100.0, 200.0], "shares": [0.3, 0.3, 0.4], "with_missing": False},
-    }
-    if name == "prediction":
-        profiles = {"prediction": profiles["size"]}
     golden = {"rows": [[0.5], [0.6]], "answers": [[250.0, 0.0, 500.0], [150.0, 0.0, 500.0]]}
-    with PackageDraft(tmp_path, "made", "1") as draft:
+    with PackageDraft(folder, "made", "1") as draft:
         (draft.folder / "model.onnx").touch()
         draft.write_json("contract.json", spec.to_dict())
         draft.write_json("golden.json", golden)
         draft.write_json("profile.json", profiles)
-        package = draft.seal()
-    done = subprocess.run(
-        [sys.executable, "-c", WORK, str(package)],
-        cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == expected
+        draft.write_json("provenance.json", {"libraries": {"mlflow": "3.17.0"}})
+        return draft.seal()
+
+
+def profile(*edges: float) -> dict[str, Any]:
+    """A profile with these edges."""
+    return {"edges": edges, "shares": [0.3, 0.3, 0.4], "with_missing": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "profiles", "expected"),
+    [
+        ("size", {"size": profile(0.1, 0.2), "prediction": profile(100, 200)}, [100.0, 200.0]),
+        ("prediction", {"prediction": profile(0.1, 0.2)}, [150.0, 250.0]),
+    ],
+    ids=["the profile's edges", "golden answers where the profile is an input's"],
+)
+def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
+    tmp_path: Path, name: str, profiles: dict[str, Any], expected: list[float]
+) -> None:
+    package = package_of(tmp_path, name, profiles)
+    assert run(package, tmp_path / "bentoml", BUCKETS) == expected
+
+
+def test_a_service_whose_model_cannot_be_loaded_lives_and_says_why_it_is_not_ready(
+    tmp_path: Path,
+) -> None:
+    package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})
+    predicted, alive, ready, document, nowhere = run(package, tmp_path / "bentoml", ASKED)
+    assert predicted[0] == 503
+    assert alive[0] == 200
+    assert ready[0] == 503
+    told = json.loads(ready[1])
+    assert told["status"] == "failed" and "ONNX Runtime cannot load" in told["error"]
+    assert document[0] == 200  # BentoML's own, which needs no model
+    assert nowhere[0] == 503
