@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 from typing import Any
 
 import pytest
@@ -44,25 +45,24 @@ def test_uvicorn_still_makes_a_scope_when_a_head_begins_and_a_cycle_when_it_is_w
     assert "self.response_complete" in inspect.getsource(RequestResponseCycle.__init__)
 
 
-class FakeTransport(asyncio.Transport):
+class FakeTransport:
     """Keeps what is written to it, piece by piece."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.written: list[bytes] = []
-        self.closed = False
+        self._connection = socket.socket()
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def write(self, data: bytes) -> None:
         """Keep a piece."""
-        self.written.append(bytes(data))
+        self.written.append(data)
 
-    def is_closing(self) -> bool:
-        """Whether it was closed."""
-        return self.closed
+    def get_extra_info(self, name: str) -> socket.socket | None:
+        """Its socket, which is not connected."""
+        return self._connection if name == "socket" else None
 
     def close(self) -> None:
-        """Close it."""
-        self.closed = True
+        """Close the socket."""
+        self._connection.close()
 
 
 def answer(body: bool) -> list[bytes]:
@@ -79,11 +79,12 @@ def answer(body: bool) -> list[bytes]:
     async def ask() -> list[bytes]:
         config = uvicorn.Config(app, log_config=None)
         protocol, transport = LimitedProtocol(config, ServerState(), {}), FakeTransport()
-        protocol.connection_made(transport)
+        protocol.connection_made(transport)  # type: ignore[arg-type]
         protocol.data_received(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
         for _ in range(5):
             await asyncio.sleep(0)
         protocol.connection_lost(None)
+        transport.close()
         return transport.written
 
     return asyncio.run(ask())
