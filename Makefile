@@ -195,6 +195,8 @@ ci: $(ALL) ## What .ci/run calls: check with every model, so everything is insta
 benchmark: $(DEV) ## Compare with the alternatives, side by side, into docs/benchmarks/ (PEERS=none is quick, and prints only)
 	@$(if $(filter-out all,$(PEERS)),,$(PY) -m tests.benchmarks.training)
 	@$(PY) -m tests.benchmarks.serving $(if $(PEERS),--peers $(call quoted,$(PEERS))) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+soak: $(DEV) $(RECEIPTS)/bento-build.json ## Load of every kind for SECONDS=600: memory must stay flat; figures go to build/soak/
+	@$(PY) -m tests.benchmarks.soak --bento $(RECEIPTS)/bento --report $(RECEIPTS_DIR)/soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
 mutation: $(DEV) ## Change the gates in small ways: tests must notice. The score goes to docs/mutation.md
 	@$(PY) -c 'import mutmut' 2>/dev/null || bash scripts/setup/install.sh mutation
 	@$(PY) -m tests.benchmarks.mutation
@@ -218,4 +220,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc score run deploy rollback-release demo smoke status where stop api-key format lint refactor lint-check test test-unit test-integration check ci benchmark mutation models-report gates-report state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc score run deploy rollback-release demo smoke status where stop api-key format lint refactor lint-check test test-unit test-integration check ci benchmark soak mutation models-report gates-report state-save state-load clean

@@ -369,12 +369,15 @@ class PredictionLog(Protocol):
         """Append predictions."""
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
-        """The latest prediction of a request and row, answered since a time."""
+        """A prediction by its request and row; what was answered before a time may be left out."""
 
     def find_unlabelled(
         self, identity: int, predicted: float, since: float = 0.0
     ) -> LoggedPrediction | None:
-        """The latest prediction of that class or value for those inputs that has no label yet."""
+        """The latest prediction of that class or value for those inputs that has no label yet.
+
+        What was answered before a time may be left out.
+        """
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
         """Keep the truth of a prediction; a second label replaces the first."""

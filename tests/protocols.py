@@ -47,7 +47,9 @@ class Client:
     def __init__(self, routes: Mapping[str, Route]) -> None:
         started: Future[Started] = Future()
         started.set_result(Started(routes, FakeMetrics()))
-        self._transport = httpx.ASGITransport(PredictionApp(_nothing, lambda _path: False, started=started))
+        self._transport = httpx.ASGITransport(
+            PredictionApp(_nothing, lambda _path: (), started=started)
+        )
 
     def get(self, path: str) -> httpx.Response:
         """Ask for a path."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from application.ports import Model
@@ -18,8 +18,7 @@ MAX_ROWS = 10_000
 GOLDEN_TOLERANCE = 1e-5
 
 
-@dataclass(slots=True)
-class Answered:
+class Answered(msgspec.Struct, gc=False):
     """One answered request.
 
     Attributes:

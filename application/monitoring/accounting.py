@@ -38,7 +38,7 @@ class Accountant:
         metrics: MetricsSink,
         log: PredictionLog,
         *,
-        interval: float = 0.05,
+        interval: float = 0.01,
         capacity: int = 100_000,
         watch: Callable[[], bool] | None = None,
     ) -> None:

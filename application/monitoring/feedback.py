@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from application.inference.protocols.request_id import time_of
 from application.monitoring.accounting import identities
 from application.ports import LabelledPrediction, LoggedPrediction, MetricsSink, PredictionLog
 from domain.errors import InputError, UnknownPredictionError
@@ -59,9 +60,9 @@ class Feedback:
             UnknownPredictionError: there is no such prediction.
         """
         truth = self._number("actual", actual)
-        prediction = _wait_for(
-            lambda since: self._log.find(request_id, row, since), PATIENCE_SECONDS
-        )
+        made = time_of(request_id)
+        patience = 0.0 if made and made < time.time() - NEW_SECONDS else PATIENCE_SECONDS
+        prediction = _wait_for(lambda since: self._log.find(request_id, row, since), patience)
         if prediction is None:
             raise UnknownPredictionError(f"no prediction {request_id!r}, row {row}, in the log")
         return self._record(prediction, truth, joined=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
-Serves = Callable[[str], bool]
+Serves = Callable[[str], Collection[str]]
 
 
 class Outermost:  # pylint: disable=too-few-public-methods
@@ -49,23 +50,28 @@ class Outermost:  # pylint: disable=too-few-public-methods
 
 
 def serves(starlette: Starlette) -> Serves:
-    """Tells whether an application has something at a path.
+    """Tells the methods that an application answers at a path; none where it has nothing there.
 
     BentoML keeps metrics for each path that it is asked, whatever that is: who asks for many would
     fill its memory.
     """
+    routes = [route for route in starlette.routes if isinstance(route, Route)]
+    files = {
+        f"{mount.path}/{file.relative_to(folder).as_posix()}"
+        for mount in starlette.routes
+        if isinstance(mount, Mount) and isinstance(mount.app, StaticFiles)
+        for folder in map(Path, mount.app.all_directories)
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
 
-    def has(path: str) -> bool:
-        for route in starlette.routes:
-            if isinstance(route, Route) and route.path_regex.match(path):
-                return True
-            if isinstance(route, Mount) and isinstance(route.app, StaticFiles):
-                within = path.removeprefix(f"{route.path}/")
-                if within != path and route.app.lookup_path(within)[1] is not None:
-                    return True
-        return False
+    def methods(path: str) -> Collection[str]:
+        if path in files:
+            return ("GET", "HEAD")
+        found = (route.methods for route in routes if route.path_regex.match(path))
+        return next(found, None) or ()
 
-    return has
+    return methods
 
 
 def _is_traced(starlette: Starlette) -> bool:

@@ -76,12 +76,14 @@ class LimitedProtocol(HttpToolsProtocol):
             counted: the buffer of the socket bounds it.
         reading_seconds: how long a client may take none of an answer that waits for it, else the
             connection is broken off (on Linux; elsewhere there is no such limit).
+        farewell_seconds: how long an idle connection is kept when the server stops.
     """
 
     head_seconds = 10.0
     body_seconds = 30.0
     head_bytes = 64 * 2**10
     reading_seconds = 30.0
+    farewell_seconds = 0.2
 
     _timer: asyncio.TimerHandle | None = None
     _awaits_body = False  # what the timer is for
@@ -112,6 +114,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._come += len(data)
             if self._come > self.head_bytes:
                 self._refuse(TOO_LARGE)
+
+    def shutdown(self) -> None:
+        """Close when the server stops; a request that is on its way is let come, and answered."""
+        if self._is_answering:
+            super().shutdown()
+        else:
+            self.loop.call_later(self.farewell_seconds, super().shutdown)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""

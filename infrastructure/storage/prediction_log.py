@@ -22,8 +22,9 @@ from application.ports import (
 
 RETENTION_DAYS = 90
 
-_LONGEST_REQUEST = 3600.0  # seconds from a request's identity to its answer
-_BATCHES_AT_ONCE = 50
+_HOUR = 3600.0
+_LONGEST_REQUEST = _HOUR  # seconds from a request's identity to its answer
+_BATCHES_AT_ONCE = 4  # mostly the first ones are enough
 _VALUE_TOLERANCE = 1e-5  # callers may round what they were answered
 
 # Tables of an older layout have other names: they are left as they are, and not read.
@@ -45,8 +46,10 @@ _batches = sa.Table(
     sa.Column("inputs", sa.LargeBinary, nullable=False),
     sa.Column("predicted", sa.LargeBinary, nullable=False),
     sa.Column("confidence", sa.LargeBinary),
-    sa.Index("prediction_batches_by_time", "model", "until"),
+    sa.Index("prediction_batches_by_time", "model", "until", "id"),
 )
+_ADD = _batches.insert()
+_IN_ORDER = (_batches.c.until, _batches.c.id)  # that of the index: nothing is sorted
 _TYPES = {
     **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
     **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
@@ -67,7 +70,7 @@ _labels = sa.Table(
 class SqlPredictionLog:
     """Predictions and labels of one model, shared by all processes that open the same URL.
 
-    Rows older than `retention_days` are removed when the log is opened.
+    Rows older than `retention_days` are removed when the log is opened, and every hour.
     """
 
     def __init__(self, url: str, model: str, retention_days: float = RETENTION_DAYS) -> None:
@@ -79,12 +82,13 @@ class SqlPredictionLog:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
         self._model = model
         with self._engine.begin() as connection:
-            for table, last in ((_batches, _batches.c.until), (_labels, _labels.c.at)):
+            for table in (_batches, _labels):
                 connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
                     connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-                old = last < time.time() - retention_days * 86400
-                connection.execute(table.delete().where(old))
+        self._retention = retention_days * 86400
+        self._forgotten = 0.0
+        self._forget_old()
 
     def add(self, batch: PredictionBatch) -> None:
         """Append predictions in one transaction."""
@@ -93,19 +97,23 @@ class SqlPredictionLog:
             for name, kind in _TYPES.items()
             if (values := getattr(batch, name)) is not None
         }
-        ids = "\n".join(["", *batch.request_ids, ""])
-        since, until = float(batch.at.min()), float(batch.at.max())
+        row = {
+            "model": self._model,
+            "since": float(batch.at.min()),
+            "until": float(batch.at.max()),
+            "request_ids": "\n".join(["", *batch.request_ids, ""]),
+            "confidence": None,
+            **columns,
+        }
         with self._engine.begin() as connection:
-            connection.execute(
-                _batches.insert().values(
-                    model=self._model, since=since, until=until, request_ids=ids, **columns
-                )
-            )
+            connection.execute(_ADD, row)
+        if time.time() > self._forgotten + _HOUR:
+            self._forget_old()
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
-        """The latest prediction of a request and row, answered since a time.
+        """A prediction by its request and row; what was answered before a time may be left out.
 
-        Identities that begin with their time, as those that services give do, are found fast in a
+        Of two requests with one identity it is the latest, as a rule. Identities that begin with their time, as those that services give do, are found fast in a
         large log; for others it is read from its end.
         """
         made = time_of(request_id)
@@ -243,6 +251,13 @@ class SqlPredictionLog:
         """Close the connections."""
         self._engine.dispose()
 
+    def _forget_old(self) -> None:
+        self._forgotten = time.time()
+        with self._engine.begin() as connection:
+            for last in (_batches.c.until, _labels.c.at):
+                old = last < self._forgotten - self._retention
+                connection.execute(sa.delete(last.table).where(old))
+
     def _since(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
         """Batches with rows since a time, and which of their rows those are."""
         for batch in self._batches(since):
@@ -256,7 +271,7 @@ class SqlPredictionLog:
         query = (
             sa.select(_batches)
             .where(_batches.c.model == self._model, _batches.c.until >= since, *conditions)
-            .order_by(_batches.c.id.desc() if latest_first else _batches.c.id)
+            .order_by(*((key.desc() if latest_first else key) for key in _IN_ORDER))
             .execution_options(yield_per=_BATCHES_AT_ONCE)
         )
         with self._engine.connect() as connection:

@@ -23,6 +23,7 @@ import httpx
 import matplotlib
 import numpy as np
 
+from domain.errors import MlopsError
 from shared.console import fail, show_step
 from tests.served import serve
 from tests.strength import (
@@ -284,8 +285,11 @@ def write_report(folder: Path, samples: Sequence[Sample], tally: Tally) -> str:
     )
     markdown = "\n".join([*lines, "", told, ""])
     (folder / "soak.md").write_text(markdown, encoding="utf-8")
-    figures = {"statuses": tally.statuses, "wrong": tally.wrong}
-    figures["samples"] = [vars(sample) for sample in samples]  # type: ignore[assignment]
+    figures = {
+        "statuses": tally.statuses,
+        "wrong": tally.wrong,
+        "samples": [vars(sample) for sample in samples],
+    }
     (folder / "soak.json").write_text(json.dumps(figures), encoding="utf-8")
     draw(folder / "soak.png", samples)
     return markdown
@@ -301,7 +305,7 @@ def draw(path: Path, samples: Sequence[Sample]) -> None:
     for worker in range(len(samples[0].memory)):
         memory = [sample.memory[worker] / MEBIBYTE for sample in samples]
         above.plot(minutes, memory, label=f"worker {worker}")
-    above.set_ylim(bottom=0)
+    above.set_ylim(0, 1.2 * max(max(sample.memory) for sample in samples) / MEBIBYTE)
     above.set_ylabel("resident memory, MiB")
     above.legend(loc="lower right")
     below.plot(minutes, [1000 * sample.p99 for sample in samples])
@@ -330,7 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(write_report(options.report, samples, tally))
     show_step("report", str(options.report))
     faults = list(faults_of(samples, tally))
-    return fail(AssertionError("; ".join(faults))) if faults else 0
+    return fail(MlopsError("; ".join(faults))) if faults else 0
 
 
 if __name__ == "__main__":

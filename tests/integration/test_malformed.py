@@ -1,4 +1,4 @@
-"""Requests that no honest client sends: each is refused for its own reason, and nothing else is hurt.
+"""Requests that no honest client sends: each is refused for its own reason and hurts nothing.
 
 After every one of them the same workers answer a good request right.
 """
@@ -245,6 +245,7 @@ def test_requests_in_a_pipe_are_answered_in_their_order(port: int, good: bytes) 
         *(("/predict/", 404), ("//predict", 404), ("/PREDICT", 404), ("/%", 404), ("/%ff", 404)),
         *(("/predict%00", 404), ("/%2e%2e/predict", 404), ("/../../etc/passwd", 404)),
         *(("/static_content/..%2f..%2f..%2fapp.py", 404), ("/static_content/../../app.py", 404)),
+        *(("/static_content/%00", 404), (f"/static_content/{'a' * 300}", 404)),
     ],
 )
 def test_only_the_path_itself_is_answered(port: int, good: bytes, path: str, status: int) -> None:

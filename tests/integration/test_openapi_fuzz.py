@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 # What stands at which place of a row cannot be said in OpenAPI 3.0, so rows that the document
 # allows may be refused.
 CONFIG = """
@@ -18,21 +16,17 @@ enabled = false
 include-path-regex = "^/(predict|classify)$"
 checks.positive_data_acceptance.enabled = false
 """
-SEEDS = (1, 2)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_service_keeps_its_openapi_document(
-    service_url: str, seed: int, tmp_path: Path
-) -> None:
+def test_the_service_keeps_its_openapi_document(service_url: str, tmp_path: Path) -> None:
     """No 5xx; answers have the documented status, type and form; what it forbids is refused."""
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG, encoding="utf-8")
     done = subprocess.run(
         [
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", config),
-            *("run", f"{service_url}/docs.json", "--mode", "all", "--seed", str(seed)),
-            *("--max-examples", "100", "--generation-database", "none", "--no-color"),
+            *("run", f"{service_url}/docs.json", "--mode", "all", "--workers", "4"),
+            *("--seed", "1", "--max-examples", "50", "--generation-database", "none", "--no-color"),
             *("--suppress-health-check", "all"),
         ],
         cwd=tmp_path,

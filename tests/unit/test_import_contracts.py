@@ -50,7 +50,11 @@ DOMAIN_LIBRARIES = {"numpy", "pandas", "scikit-learn", "scipy"}
 ESTIMATOR_LIBRARIES = {"skorch", "tensorflow", "torch"}
 
 # The module of a library, where it has another name.
-MODULES = {"openai-whisper": "whisper", "protobuf": "google"}
+MODULES = {
+    "openai-whisper": "whisper",
+    "protobuf": "google",
+    "python-json-logger": "pythonjsonlogger",
+}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

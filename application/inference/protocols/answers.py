@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat, starmap
 from typing import Any
 
@@ -21,11 +21,12 @@ class Presenter:  # pylint: disable=too-few-public-methods
 
     def __init__(self, spec: ModelSpec) -> None:
         self._classes = spec.classes
-        self._prediction = struct("Prediction", (*spec.answer_names, "row"))
         if spec.classes:
             names = ("prediction", "prediction_id", "confidence", "probabilities", "row")
-            self._prediction = struct("Prediction", names)
-            self._probabilities = struct("Probabilities", spec.classes)
+            self._prediction = _struct("Prediction", names)
+            self._probabilities = _struct("Probabilities", spec.classes)
+        else:
+            self._prediction = _struct("Prediction", (*spec.answer_names, "row"))
 
     def predictions(self, answered: Answered) -> list[Any]:
         """One object for each row, in the request's order."""
@@ -47,7 +48,10 @@ class Presenter:  # pylint: disable=too-few-public-methods
         )
 
 
-def struct(name: str, fields: tuple[str, ...]) -> Callable[..., Any]:
-    """A struct of values in an order, whose names in JSON need be no identifiers."""
+def _struct(name: str, fields: Sequence[str]) -> Callable[..., Any]:
+    """Makes an object of values in the order of its fields, whose names need be no identifiers."""
     names = {f"field_{number}": field for number, field in enumerate(fields)}
-    return msgspec.defstruct(name, list(zip(names, repeat(Any))), rename=names, gc=False)
+    try:
+        return msgspec.defstruct(name, list(zip(names, repeat(Any))), rename=names, gc=False)
+    except ValueError:  # a name that JSON has to escape
+        return lambda *values: dict(zip(fields, values))

@@ -11,15 +11,24 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from application.inference.protocols.http import Refusal, Reply, Request, Route, come_again
+from application.inference.protocols.http import JSON, Refusal, Reply, Request, Route, come_again
 from application.inference.protocols.request_id import request_id_of
 from application.inference.protocols.trace import trace_id_of
 from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
@@ -97,16 +106,17 @@ class _Disconnected(Exception):
 
 
 class Lane:
-    """Work beside the event loop, one piece at a time.
+    """Work beside the event loop.
 
     Args:
-        queue: most pieces that wait while one is done.
+        queue: most pieces that wait.
         deadline: seconds that a piece may take, waiting included.
+        threads: how many pieces are done at a time.
     """
 
-    def __init__(self, name: str, queue: int, deadline: float) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._places = queue + 1
+    def __init__(self, name: str, queue: int, deadline: float, threads: int = 1) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._places = queue + threads
         self._deadline = deadline
         self._taken = 0
         self._lock = threading.Lock()
@@ -151,7 +161,7 @@ class PredictionApp:
 
     Args:
         app: what answers other paths.
-        serves: whether it has something at a path.
+        serves: the methods that it answers at a path.
         started: there from the moment that the service is ready; where it has failed to become so,
             the reason is its exception.
         max_bytes: largest body where a route does not say.
@@ -165,7 +175,7 @@ class PredictionApp:
     def __init__(
         self,
         app: App,
-        serves: Callable[[str], bool],
+        serves: Callable[[str], Collection[str]],
         *,
         started: Future[Started],
         max_bytes: int = 8 * 2**20,
@@ -181,7 +191,8 @@ class PredictionApp:
         self._authorise = authorise
         self._access_log = access_log
         self._model = Lane("model", queue, deadline)
-        self._database = Lane("database", queue, deadline)
+        self._database = Lane("database", queue, deadline, threads=4)
+        self._deadline = deadline
         self._probes = dict.fromkeys(ALIVE, self._alive)
         self._probes |= dict.fromkeys((*READY, *ready_paths), self._ready)
         self._started = started
@@ -211,6 +222,8 @@ class PredictionApp:
         start = time.perf_counter()
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         request_id, trace_id = request_id_of(headers), trace_id_of(headers)
+        if not self._routes and scope["method"] not in ("GET", "HEAD"):
+            await self._wait_for_start()
         route = self._routes.get(scope["path"]) or self._elsewhere(scope["path"])
         try:
             reply = await self._reply(route, scope, Request(request_id, headers, b""), receive)
@@ -221,28 +234,33 @@ class PredictionApp:
         if reply is None:
             await self._app(scope, receive, send)
             return
-        if isinstance(reply, bytes):
-            reply = Reply(reply)
-        head = [
-            (b"content-type", reply.content_type),
-            (b"x-request-id", request_id.encode()),
-            *reply.headers,
-        ]
+        status, head, body = self._parts_of(reply, request_id)
         if trace_id:
             head.append((b"traceparent", headers[b"traceparent"]))
-        if self._stopping:
-            head.append((b"connection", b"close"))
-        if isinstance(reply.body, bytes):
-            head.append((b"content-length", b"%d" % len(reply.body)))
-            await send({"type": "http.response.start", "status": reply.status, "headers": head})
-            await send({"type": "http.response.body", "body": reply.body})
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        if isinstance(body, bytes):
+            await send({"type": "http.response.body", "body": body})
         else:
-            await send({"type": "http.response.start", "status": reply.status, "headers": head})
-            await self._send_parts(reply.body, send)
+            await self._send_parts(body, send)
         if self._access_log:
             seconds = time.perf_counter() - start
             method, path = scope["method"], scope["path"]
-            self._access_log(request_id, method, path, reply.status, seconds, trace_id)
+            self._access_log(request_id, method, path, status, seconds, trace_id)
+
+    def _parts_of(
+        self, reply: bytes | Reply, request_id: str
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes | Iterator[bytes]]:
+        """Status, headers and body."""
+        head = [(b"x-request-id", request_id.encode())]
+        if self._stopping:
+            head.append((b"connection", b"close"))
+        if isinstance(reply, bytes):
+            head += [_JSON, (b"content-length", b"%d" % len(reply))]
+            return 200, head, reply
+        head += [(b"content-type", reply.content_type), *reply.headers]
+        if isinstance(reply.body, bytes):
+            head.append((b"content-length", b"%d" % len(reply.body)))
+        return reply.status, head, reply.body
 
     async def _reply(
         self, route: Route, scope: Scope, request: Request, receive: Receive
@@ -272,6 +290,10 @@ class PredictionApp:
             return await self._model.run(lambda: _begun(route.handle(request)))
         return _begun(route.handle(request))
 
+    async def _wait_for_start(self) -> None:
+        """Wait for a model that is being loaded: another worker may have said that it is ready."""
+        await asyncio.wait([asyncio.ensure_future(_settled(self._started))], timeout=self._deadline)
+
     def _elsewhere(self, path: str) -> Route:
         """The route of a path that has none of its own."""
         found = self._started.result().fallback(path) if self._routes else None
@@ -282,7 +304,8 @@ class PredictionApp:
         probe = self._probes.get(path)
         if probe and method in ("GET", "HEAD"):
             return probe()
-        if self._serves(path) and (self._routes or method in ("GET", "HEAD")):
+        methods = self._serves(path)
+        if methods and (self._routes or (method in methods and method in ("GET", "HEAD"))):
             return None
         if not self._routes:
             raise come_again(503, "the model is not ready", "not_ready", 1)
@@ -339,6 +362,11 @@ def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
         raise Refusal(415, "a body that is compressed is not taken")
 
 
+async def _settled(future: Future[Any]) -> None:
+    with suppress(Exception):  # why it failed is told elsewhere
+        await asyncio.shield(asyncio.wrap_future(future))
+
+
 def _begun(reply: bytes | Reply) -> bytes | Reply:
     """The same, with its first part made: what goes wrong with it can be told by a status."""
     if isinstance(reply, Reply) and not isinstance(reply.body, bytes):
@@ -386,4 +414,5 @@ def _never(_request: Request) -> bytes:
     raise AssertionError("a path without a route is not handled")
 
 
+_JSON = (b"content-type", JSON)
 _NOWHERE = Route((), _never)

@@ -11,8 +11,7 @@ import msgspec
 JSON = b"application/json"
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct, gc=False):
     """A request whose body is whole.
 
     Attributes:

@@ -8,9 +8,8 @@ import time
 from collections.abc import Mapping
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TIMED = re.compile(
-    r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}(-\d+)?"
-)  # a part of a request has its place behind
+# a part of a request has its place behind
+_TIMED = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}(-\d+)?")
 
 _drawn: list[str] = []
 

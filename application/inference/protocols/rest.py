@@ -22,9 +22,11 @@ import msgspec
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
 from application.inference.protocols.answers import Presenter
 from application.inference.protocols.http import Request, Route
+from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import (
     MOST_HOURS,
     Schema,
+    has_plain_names,
     takes_feedback_by_inputs,
     takes_instances,
     truth_names,
@@ -78,7 +80,7 @@ class _Decoders:  # pylint: disable=too-few-public-methods
         row_number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_ROWS)]
         number = float | None if any(item.nullable for item in spec.inputs) else float
         rows = list[list[number] | number] if spec.is_numeric else list[Any]  # type: ignore[valid-type]
-        row = _struct("Row", inputs, names)
+        row = _struct("Row", inputs, names) if has_plain_names(spec) else dict[str, Any]
         several: list[Any] = [("instances", list[row])]  # type: ignore[valid-type]
         self.keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self.rows: msgspec.json.Decoder[Any] = msgspec.json.Decoder(rows)
@@ -148,6 +150,9 @@ class RestApi:
         self._document = document
         self._feedback = Feedback(spec, log, metrics)
         self._decode = _Decoders(spec)
+        self._read: Callable[[list[Any]], list[Any]] = RowReader(spec).read
+        if has_plain_names(spec):
+            self._read = lambda objects: list(map(msgspec.structs.astuple, objects))
         self._present = Presenter(spec)
         self._encode = msgspec.json.Encoder().encode
         first = spec.inputs[0]
@@ -173,7 +178,8 @@ class RestApi:
         refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
 
         def describe(_request: Request) -> bytes:
-            document = with_refusals(self._document(), refusals)
+            bodiless = ("/health_check", "/get_metrics_summary")
+            document = with_refusals(self._document(), refusals, bodiless)
             return self._encode(with_query(document, "/health_check"))
 
         return routes | {"/docs.json": Route(("GET",), describe)}
@@ -199,7 +205,7 @@ class RestApi:
             objects = self._decode.instances.decode(body).instances
         else:
             objects = [self._decode.row.decode(body)]
-        rows = [msgspec.structs.astuple(item) for item in objects]
+        rows = self._read(objects)
         return self._answer(self._predictor.predict(request.request_id, rows))
 
     def health_check(self, _request: Request) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from application.monitoring.feedback import are_numbered
@@ -106,15 +106,25 @@ def takes_instances(spec: ModelSpec) -> bool:
 
 
 def takes_feedback_by_inputs(spec: ModelSpec) -> bool:
-    """Whether ``/feedback`` takes inputs: not where one has the name of another field of it."""
-    return not {"request_id", "confidence", *truth_names(spec)} & set(spec.input_names)
+    """Whether ``/feedback`` takes inputs: not where one has the name of another field of it, or
+    one that JSON escapes."""
+    others = {"request_id", "confidence", *truth_names(spec)}
+    return not others & set(spec.input_names) and has_plain_names(spec)
 
 
-def with_refusals(document: Schema, statuses: Mapping[str, Mapping[int, str]]) -> Schema:
+def has_plain_names(spec: ModelSpec) -> bool:
+    """Whether no input's name has a sign that JSON escapes, so that msgspec can decode it."""
+    return all(name.isprintable() and not set(name) & set('"\\') for name in spec.input_names)
+
+
+def with_refusals(
+    document: Schema, statuses: Mapping[str, Mapping[int, str]], bodiless: Collection[str]
+) -> Schema:
     """An OpenAPI document that says how requests are refused, and that they need a body.
 
     Args:
         statuses: for each path, the reasons by their HTTP status; others are left as they are.
+        bodiless: paths that need none.
     """
     text = {"type": "string"}
     body = {"application/json": {"schema": _object({"error": text, "request_id": text})}}
@@ -123,8 +133,8 @@ def with_refusals(document: Schema, statuses: Mapping[str, Mapping[int, str]]) -
         post = paths[path]["post"]
         refusals = {code: {"description": why, "content": body} for code, why in reasons.items()}
         post = {**post, "responses": post["responses"] | refusals}
-        if "requestBody" in post:
-            post["requestBody"] = {**post["requestBody"], "required": True}
+        if path not in bodiless:
+            post["requestBody"] = {**post.get("requestBody", {}), "required": True}
         paths[path] = {**paths[path], "post": post}
     return {**document, "paths": paths}
 

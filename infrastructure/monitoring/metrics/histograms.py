@@ -30,5 +30,5 @@ class ManyValues:  # pylint: disable=too-few-public-methods
         self._sum.inc(float(values.sum(dtype=np.float64)))
         places = np.searchsorted(self._bounds, values, side="left")
         counts = np.bincount(places, minlength=len(self._buckets))
-        for place in np.flatnonzero(counts):
+        for place in np.flatnonzero(counts[: len(self._buckets)]):  # NaN is in none
             self._buckets[place].inc(int(counts[place]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_every_error_is_drawn_in_the_tree_and_says_what_it_is_for(error: type[Ex
 
 def test_the_tree_draws_no_error_that_does_not_exist() -> None:
     assert errors.__doc__ is not None
-    drawn = [line.split()[1] for line in errors.__doc__.splitlines() if line.startswith(("├", "└"))]
+    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__)
     assert sorted(drawn) == sorted(e.__name__ for e in ALL if e is not errors.MlopsError)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from application.monitoring.accounting import REQUESTS_AT_ONCE, Accountant, every, identities
 from application.ports import PredictionBatch
@@ -116,7 +116,7 @@ def test_what_is_watched_of_the_inputs_is_logged(
     spec = ModelSpec("images", (Tensor("image", (2, 2), 0, 16),), RENT.output)
     rows = np.array([[0, 4, 4, 8], [1, 1, 1, 1]], dtype=np.float32)
     accountant = Accountant(spec, metrics, log, interval=NEVER)
-    accountant.account(replace(estimated_request("a", 1, 2), rows=rows))
+    accountant.account(structs.replace(estimated_request("a", 1, 2), rows=rows))
     accountant.close()
     mean_and_spread = [[4, pytest.approx(8**0.5)], [1, 0]]
     assert [entry.inputs for entry in log.predictions] == mean_and_spread
@@ -138,7 +138,7 @@ def test_an_identity_does_not_depend_on_the_other_rows_nor_on_the_process() -> N
     together = identities(rows)
     assert [int(identities(row[None])[0]) for row in rows] == together.tolist()
     assert len(set(together.tolist())) == len(rows)
-    assert identities(np.float32([[5.1, 3.5, 1.4, 0.2]])).tolist() == [6743240550174772686]
+    assert identities(np.array([SETOSA], np.float32)).tolist() == [6743240550174772686]
     assert identities(np.array([["good"]], dtype=object)).tolist() == [3509812042012788487]
 
 

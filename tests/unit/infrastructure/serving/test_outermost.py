@@ -48,7 +48,7 @@ class OwnAnswer:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/ours":
-            answer = f"ours {self._told('/hello')} {self._told('/nowhere')}"
+            answer = f"ours {bool(self._told('/hello'))} {bool(self._told('/nowhere'))}"
             await PlainTextResponse(answer)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -64,8 +64,8 @@ def application(notes: list[str], **noted: Any) -> Starlette:
     return Starlette(
         routes=[Route("/hello", hello), Route("/ours", hello)],
         middleware=[
-            Middleware(Noted, notes=notes, **noted),  # type: ignore[arg-type]
-            Middleware(Outermost, wrap=OwnAnswer),  # type: ignore[arg-type]
+            Middleware(Noted, notes=notes, **noted),
+            Middleware(Outermost, wrap=OwnAnswer),
         ],
     )
 
@@ -117,7 +117,7 @@ def test_where_requests_are_traced_the_tracing_sees_each_of_them(
 
 def test_it_is_known_which_paths_an_application_has(tmp_path: Path) -> None:
     (tmp_path / "page.css").touch()
-    has = serves(
+    methods = serves(
         Starlette(
             routes=[
                 *(Route("/", hello), Route("/hello", hello), Route("/of/{name}", hello)),
@@ -126,11 +126,18 @@ def test_it_is_known_which_paths_an_application_has(tmp_path: Path) -> None:
         )
     )
     for path in ("/", "/hello", "/of/anything", "/static/page.css"):
-        assert has(path), path
+        assert "GET" in methods(path), path
     for path in ("", "/hello/", "/Hello", "/nowhere", "/of/a/b", "/static/no.css", "/static", "//"):
-        assert not has(path), path
-    for path in ("/static/../secret", "/static/%2e%2e/secret", "/page.css"):
-        assert not has(path), path
+        assert not methods(path), path
+    assert "POST" not in methods("/hello")
+    for path in (
+        "/static/../secret",
+        "/static/\0",
+        f"/static/{'a' * 300}",
+        "/static/%2e%2e/secret",
+        "/page.css",
+    ):
+        assert not methods(path), path
 
 
 SERVICE = """

@@ -80,9 +80,9 @@ class InnerApp:
         self.reached: list[str] = []
 
     @staticmethod
-    def serves(path: str) -> bool:
-        """Whether it has something at a path."""
-        return path in (*POST_ONLY, "/health_check", "/docs.json")
+    def serves(path: str) -> Sequence[str]:
+        """The methods that it answers at a path."""
+        return ("POST",) if path in (*POST_ONLY, "/health_check") else ()
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         self.reached.append(scope["path"])
@@ -182,7 +182,9 @@ Open = Callable[..., Service]
 
 def document() -> dict[str, Any]:
     """What BentoML tells of the endpoints."""
-    paths = {path: {"post": {"responses": {200: {}}}} for path in (*POST_ONLY, "/health_check")}
+    paths: dict[str, Any] = {
+        path: {"post": {"responses": {200: {}}}} for path in (*POST_ONLY, "/health_check")
+    }
     return {"openapi": "3.0.2", "paths": paths}
 
 

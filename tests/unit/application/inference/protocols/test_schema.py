@@ -174,7 +174,8 @@ def test_what_inputs_with_reserved_names_rule_out_is_not_promised() -> None:
 def test_refusals_stand_beside_what_a_document_says_already() -> None:
     post = {"description": "d", "responses": {200: {"description": "fine"}, 400: {}}}
     document = {"info": {"title": "t"}, "paths": {"/a": {"post": post}, "/b": {"get": {}}}}
-    told = schema.with_refusals(document, {"/a": {400: "no JSON", 422: "no row"}})
+    told = schema.with_refusals(document, {"/a": {400: "no JSON", 422: "no row"}}, ())
+    assert told["paths"]["/a"]["post"]["requestBody"] == {"required": True}
     assert (told["info"], told["paths"]["/b"]) == (document["info"], {"get": {}})
     responses = told["paths"]["/a"]["post"]["responses"]
     assert {code: said["description"] for code, said in responses.items()} == {

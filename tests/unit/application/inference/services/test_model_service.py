@@ -54,7 +54,7 @@ from application.inference.services import model_service
 
 
 def run(package: Path, home: Path, work: str) -> Any:
-    """What a process prints at last that has put a package into a store and imported the service."""
+    """What a process prints at last that has stored a package and imported the service."""
     (home / "metrics").mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, "-c", SETTING + work, str(package)],

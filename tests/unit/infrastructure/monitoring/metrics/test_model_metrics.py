@@ -53,7 +53,7 @@ def record(
     *latencies: float,
 ) -> None:
     """Count requests with these classes, as numbers."""
-    metrics.record_predictions(np.array(codes), np.float32(confidences), np.array(latencies))
+    metrics.record_predictions(np.array(codes), np.array(confidences), np.array(latencies))
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
