@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from application.inference.protocols.schema import truth_names
@@ -29,6 +30,63 @@ PATIENCE_SECONDS = 5.0
 COUNTERS = ("ml_predictions_total", "ml_transcriptions_total")
 
 
+@dataclass(frozen=True)
+class Service:
+    """A deployed service.
+
+    Args:
+        api_key: empty where it asks for none.
+    """
+
+    url: str
+    api_key: str = ""
+
+    def get(
+        self,
+        path: str,
+        body: bytes | None = None,
+        kind: str = "application/json",
+        patience: float = 10,
+    ) -> bytes:
+        """The body of an answer.
+
+        Raises:
+            DeploymentError: there is none, or it is an error.
+        """
+        headers = {"Content-Type": kind, "X-API-Key": self.api_key}
+        request = urllib.request.Request(f"{self.url}{path}", body, headers)
+        try:
+            # the address is our own
+            with urllib.request.urlopen(request, timeout=patience) as response:  # nosec B310
+                content: bytes = response.read()
+                return content
+        except urllib.error.URLError as error:
+            raise DeploymentError(f"{self.url}{path} does not answer: {error}") from error
+
+    def post(self, path: str, data: Any) -> Any:
+        """The JSON that JSON is answered with."""
+        return json.loads(self.get(path, json.dumps(data).encode()))
+
+    def metrics(self) -> dict[str, float]:
+        """The model's metrics without histogram buckets, by name and labels.
+
+        The labels that say which model it is, the same everywhere, are left out.
+        """
+        # pylint: disable-next=import-outside-toplevel  # only the demonstration parses metrics
+        from prometheus_client.parser import text_string_to_metric_families
+
+        families = text_string_to_metric_families(self.get("/metrics").decode())
+        values = {}
+        for sample in (sample for family in families for sample in family.samples):
+            if sample.name.startswith("ml_") and not sample.name.endswith(("_bucket", "_created")):
+                labels = {
+                    k: v for k, v in sample.labels.items() if k not in ("model_name", "version")
+                }
+                shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
+                values[f"{sample.name}{{{shown}}}" if shown else sample.name] = sample.value
+        return values
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Send a prediction and its feedback; 0 when both show in the metrics."""
     parser = argparse.ArgumentParser(description="Send a prediction and feedback; show metrics.")
@@ -39,23 +97,24 @@ def main(arguments: list[str] | None = None) -> int:
         release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()
         if release is None:
             raise DeploymentError(f"nothing is deployed in {options.env}: make deploy")
-        _demonstrate(f"http://127.0.0.1:{options.port}", golden_of(release.bento))
+        service = Service(f"http://127.0.0.1:{options.port}", release.api_key)
+        _demonstrate(service, golden_of(release.bento))
     except MlopsError as error:
         return fail(error)
     return 0
 
 
-def _demonstrate(url: str, golden: Golden) -> None:
-    before = read_metrics(url)
+def _demonstrate(service: Service, golden: Golden) -> None:
+    before = service.metrics()
     if golden.recording:
         path, recording, kind = golden.request
-        heard = json.loads(_get(f"{url}{path}", recording, kind, HEARING_SECONDS))
+        heard = json.loads(service.get(path, recording, kind, HEARING_SECONDS))
         show_step("asked", f"POST {path} {golden.recording.name}")
         show_step("answer", f"{heard['text'][:200]!r}, language {heard['language']}")
-        _show_change(url, before)
+        _show_change(service, before)
         return
     row = golden.rows[0]
-    answer = _post(f"{url}/predict", [row])
+    answer = service.post("/predict", [row])
     prediction = answer["predictions"][0]
     show_step("asked", f"POST /predict {_short(json.dumps([row]))}")
     show_step("answer", _told(prediction))
@@ -65,14 +124,14 @@ def _demonstrate(url: str, golden: Golden) -> None:
         "row": prediction["row"],
         actual: prediction["prediction"],
     }
-    recorded = _post(f"{url}/feedback", feedback)
+    recorded = service.post("/feedback", feedback)
     truth = recorded[actual] if golden.spec.classes else f"{recorded[actual]:g}"
     show_step("feedback", f"it was {truth}: {recorded['status']}")
-    _show_change(url, before)
+    _show_change(service, before)
 
 
-def _show_change(url: str, before: dict[str, float]) -> None:
-    changed = _wait_for_change(url, before)
+def _show_change(service: Service, before: dict[str, float]) -> None:
+    changed = _wait_for_change(service, before)
     for name, value in changed.items():
         was = before.get(name)
         show_step("metric", f"{name} {'' if was is None else f'{was:g} → '}{value:g}")
@@ -90,50 +149,15 @@ def _short(text: str, length: int = 200) -> str:
     return text if len(text) <= length else f"{text[:length]} …"
 
 
-def _wait_for_change(url: str, before: dict[str, float]) -> dict[str, float]:
+def _wait_for_change(service: Service, before: dict[str, float]) -> dict[str, float]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        after = read_metrics(url)
+        after = service.metrics()
         changed = {name: value for name, value in after.items() if before.get(name) != value}
         if any(name.startswith(COUNTERS) for name in changed):
             return changed
         time.sleep(0.05)
-    raise DeploymentError(f"the prediction does not show in {url}/metrics")
-
-
-def read_metrics(url: str) -> dict[str, float]:
-    """The model's metrics without histogram buckets, by name and labels.
-
-    The labels that say which model it is, the same everywhere, are left out.
-    """
-    # pylint: disable-next=import-outside-toplevel  # only the demonstration parses metrics
-    from prometheus_client.parser import text_string_to_metric_families
-
-    families = text_string_to_metric_families(_get(f"{url}/metrics").decode())
-    values = {}
-    for sample in (sample for family in families for sample in family.samples):
-        if sample.name.startswith("ml_") and not sample.name.endswith(("_bucket", "_created")):
-            labels = {k: v for k, v in sample.labels.items() if k not in ("model_name", "version")}
-            shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
-            values[f"{sample.name}{{{shown}}}" if shown else sample.name] = sample.value
-    return values
-
-
-def _get(
-    url: str, body: bytes | None = None, kind: str = "application/json", patience: float = 10
-) -> bytes:
-    request = urllib.request.Request(url, body, {"Content-Type": kind})
-    try:
-        # the address is our own
-        with urllib.request.urlopen(request, timeout=patience) as response:  # nosec B310
-            content: bytes = response.read()
-            return content
-    except urllib.error.URLError as error:
-        raise DeploymentError(f"{url} does not answer: {error}") from error
-
-
-def _post(url: str, data: Any) -> Any:
-    return json.loads(_get(url, json.dumps(data).encode()))
+    raise DeploymentError(f"the prediction does not show in {service.url}/metrics")
 
 
 if __name__ == "__main__":

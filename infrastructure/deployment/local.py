@@ -7,6 +7,7 @@ the old one, must be ready and answer its golden requests right, and only then t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import http.client
 import json
 import os
@@ -17,12 +18,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from application.inference.api_keys import entry_of, new_key
 from application.inference.predictor import check_golden
 from domain.errors import DeploymentError, MlopsError, PackageError
 from domain.models.contract import ModelSpec
@@ -39,7 +41,12 @@ RUNNER_ID = "RUNNER_TRACKING_ID"  # a GitHub runner ends every process that has 
 
 @dataclass(frozen=True)
 class Release:
-    """One running release, as its environment's state file keeps it."""
+    """One running release, as its environment's state file keeps it.
+
+    Attributes:
+        api_key: with which it is asked whether it answers right; empty where it asks for none.
+        settings: digest of the SERVING_* variables that it was started with.
+    """
 
     version: str
     bento_tag: str
@@ -48,6 +55,8 @@ class Release:
     workers: int
     pid: int
     started: float
+    api_key: str = ""
+    settings: str = ""
 
     @property
     def bento(self) -> Path:
@@ -116,8 +125,9 @@ class LocalEnvironment:
         self._check_public_port()
         golden = golden_of(bento)
         serving = old and old.process() and self._front_process()
-        if old and serving and old.workers == workers and _same_bento(old.bento, bento):
-            check_answers(self._port, golden, version)
+        alike = old and (old.workers, old.settings) == (workers, _settings_digest())
+        if old and serving and alike and _same_bento(old.bento, bento):
+            check_answers(self._port, golden, version, old.api_key)
             show_step("unchanged", f"{bento_tag} serves already, and answers right")
             return old
         place = self._folder / "releases" / f"{version}-{int(time.time())}"
@@ -126,10 +136,10 @@ class LocalEnvironment:
         release = _start(place, version, bento_tag, workers, log_url)
         try:
             _wait_until_ready(release, self._patience)
-            check_answers(release.port, golden, version)
+            check_answers(release.port, golden, version, release.api_key)
             show_step("ready", "golden requests answered right")
             self._switch(release)
-            check_answers(self._port, golden, version)
+            check_answers(self._port, golden, version, release.api_key)
         except BaseException:
             if old and old.process():
                 _write_release(self._current, old)
@@ -166,7 +176,8 @@ class LocalEnvironment:
         release = self.current()
         if release is None:
             raise DeploymentError("nothing is deployed here")
-        check_answers(self._port, golden_of(release.bento), release.version)
+        golden = golden_of(release.bento)
+        check_answers(self._port, golden, release.version, release.api_key)
         return release.version
 
     def stop(self) -> bool:
@@ -272,7 +283,7 @@ def golden_of(bento: Path) -> Golden:
         ) from error
 
 
-def check_answers(port: int, golden: Golden, version: str) -> None:
+def check_answers(port: int, golden: Golden, version: str, api_key: str = "") -> None:
     """Send the golden requests to a port and compare the answers.
 
     A transcriber has heard its golden recording again before it became ready, to the word; here it
@@ -285,7 +296,8 @@ def check_answers(port: int, golden: Golden, version: str) -> None:
     patience = HEARING_SECONDS if golden.recording else 10
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
-        connection.request("POST", path, sent, {"Content-Type": kind})
+        headers = {"Content-Type": kind, "X-API-Key": api_key}
+        connection.request("POST", path, sent, headers)
         response = connection.getresponse()
         body = response.read()
     except OSError as error:
@@ -327,6 +339,10 @@ def _start(place: Path, version: str, bento_tag: str, workers: int, log_url: str
         "PREDICTION_LOG_URL": log_url,
         "WORKERS": str(workers),
     }
+    key, keys = "", os.environ.get("SERVING_API_KEYS", "")
+    if keys.strip():
+        key = new_key()
+        environment["SERVING_API_KEYS"] = f"{keys} {entry_of('deployment', key)}"
     process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
         [
             *(sys.executable, "-m", "bentoml", "serve", str(place / "bento")),
@@ -339,7 +355,16 @@ def _start(place: Path, version: str, bento_tag: str, workers: int, log_url: str
         start_new_session=True,
     )
     started = psutil.Process(process.pid).create_time()
-    return Release(version, bento_tag, str(place), port, workers, process.pid, started)
+    return Release(
+        *(version, bento_tag, str(place), port, workers, process.pid, started),
+        api_key=key,
+        settings=_settings_digest(),
+    )
+
+
+def _settings_digest() -> str:
+    told = sorted(item for item in os.environ.items() if item[0].startswith("SERVING_"))
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _inherited() -> dict[str, str]:
@@ -412,6 +437,7 @@ def _read_release(path: Path) -> Release | None:
 
 def _write_release(path: Path, release: Release) -> None:
     write_receipt(path, **asdict(release))
+    path.chmod(0o600)  # it may hold a key
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -464,7 +490,7 @@ def _act(options: argparse.Namespace) -> None:
             show_step("stopped" if stopped else "nothing", f"in {options.env}")
             return
     if options.receipt:
-        write_receipt(options.receipt, env=options.env, **asdict(release))
+        write_receipt(options.receipt, env=options.env, **asdict(replace(release, api_key="")))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from application.inference.api_keys import entry_of, new_key
 from infrastructure.deployment.local import Release
 from tests.served import Home, free_port
 
@@ -114,6 +115,30 @@ def test_a_release_serves_on_the_public_port_and_is_shown_and_stopped(machine: M
         assert probe.connect_ex(("127.0.0.1", machine.port)) != 0
     assert "nothing" in machine("status")[1]
     assert machine("smoke")[0] == 1
+
+
+def test_a_service_that_asks_for_keys_is_rolled_out_and_asked_with_one_of_its_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = new_key()
+    monkeypatch.setenv("SERVING_API_KEYS", entry_of("me", key, ["predict"]))
+    code, said = machine.deploy()
+    assert code == 0, said
+    assert machine("smoke")[0] == 0
+    demo = ("-m", "infrastructure.deployment.demo", "--port", str(machine.port))
+    shown = machine.home.python(*demo)
+    assert shown.returncode == 0, shown.stderr
+    assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
+    mine = {"Authorization": f"Bearer {key}"}
+    assert httpx.post(f"{machine.url}/classify", json=SETOSA, headers=mine).status_code == 200
+    summary = f"{machine.url}/get_metrics_summary"
+    assert httpx.post(summary, json={"hours": 1}, headers=mine).status_code == 403
+    state = machine.home.folder / "releases/staging/current.json"
+    assert state.stat().st_mode & 0o077 == 0
+    monkeypatch.delenv("SERVING_API_KEYS")
+    code, said = machine.deploy()  # other settings are another release
+    assert code == 0 and "switched" in said, said
+    assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 200
 
 
 def test_a_new_version_takes_over_without_a_failed_request_and_can_be_rolled_back(

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from domain.errors import DeploymentError
-from infrastructure.deployment.demo import main, read_metrics
+from infrastructure.deployment.demo import Service, main
 from infrastructure.monitoring.metrics.model_metrics import (
     ModelMetricsCollector,
     start_metrics_server,
@@ -33,7 +33,7 @@ def _url() -> Iterator[str]:
 
 
 def test_metrics_are_read_by_name_and_the_labels_that_differ(url: str) -> None:
-    read = read_metrics(url)
+    read = Service(url).metrics()
     assert read['ml_predictions_total{class="setosa"}'] == 2
     assert read['ml_predictions_total{class="virginica"}'] == 0
     assert read['ml_prediction_confidence_sum{class="setosa"}'] == 1
@@ -42,7 +42,7 @@ def test_metrics_are_read_by_name_and_the_labels_that_differ(url: str) -> None:
 
 
 def test_buckets_and_creation_times_are_left_out(url: str) -> None:
-    assert {name.partition("{")[0] for name in read_metrics(url)} == {
+    assert {name.partition("{")[0] for name in Service(url).metrics()} == {
         "ml_predictions_total",
         "ml_prediction_duration_seconds_count",
         "ml_prediction_duration_seconds_sum",
@@ -54,7 +54,7 @@ def test_buckets_and_creation_times_are_left_out(url: str) -> None:
 
 def test_a_service_that_does_not_answer_is_named() -> None:
     with pytest.raises(DeploymentError, match="http://127.0.0.1:1/metrics does not answer"):
-        read_metrics("http://127.0.0.1:1")
+        Service("http://127.0.0.1:1").metrics()
 
 
 def test_without_a_deployment_the_reader_is_told_to_make_one(
