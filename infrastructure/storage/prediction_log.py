@@ -113,8 +113,9 @@ class SqlPredictionLog:
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """A prediction by its request and row; what was answered before a time may be left out.
 
-        Of two requests with one identity it is the latest, as a rule. Identities that begin with their time, as those that services give do, are found fast in a
-        large log; for others it is read from its end.
+        Of two requests with one identity it is the latest, as a rule. Identities that begin with
+        their time, as those that services give do, are found fast in a large log; for others it is
+        read from its end.
         """
         made = time_of(request_id)
         held = _batches.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)

@@ -18,6 +18,7 @@ import black
 import pytest
 
 from application.inference.predictor import Predictor
+from application.inference.protocols.lines import PredictionLines
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.transcription import TranscriptionMiddleware
 from application.monitoring.accounting import Accountant
@@ -144,7 +145,8 @@ def rest_paths() -> set[str]:
     log, metrics = FakePredictionLog(), FakeMetrics()
     predictor = Predictor(iris.SPEC, FakeClassifier(), FakeAccounts())
     with closing(Accountant(iris.SPEC, metrics, log)) as accountant:
-        return set(RestApi("iris", "1", predictor, accountant, log, metrics, dict).routes())
+        rest = RestApi("iris", "1", predictor, accountant, log, metrics, dict).routes()
+    return {*rest, *PredictionLines(predictor, 1).routes()}
 
 
 def is_answered(path: str) -> bool:

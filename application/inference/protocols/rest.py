@@ -40,6 +40,7 @@ from application.ports import MetricsSink, PredictionLog
 from domain.errors import InputError
 from domain.models.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 
+_encode = msgspec.json.Encoder().encode
 _REFUSALS = {
     400: "the body is no JSON",
     413: "the body is too large, or has too many rows",
@@ -154,7 +155,6 @@ class RestApi:
         if has_plain_names(spec):
             self._read = lambda objects: list(map(msgspec.structs.astuple, objects))
         self._present = Presenter(spec)
-        self._encode = msgspec.json.Encoder().encode
         first = spec.inputs[0]
         self._flat = len(first.shape) if isinstance(first, Tensor) else 0  # depth of a flat row
         self._interval: dict[str, Any] = {}
@@ -180,7 +180,7 @@ class RestApi:
         def describe(_request: Request) -> bytes:
             bodiless = ("/health_check", "/get_metrics_summary")
             document = with_refusals(self._document(), refusals, bodiless)
-            return self._encode(with_query(document, "/health_check"))
+            return _encode(with_query(document, "/health_check"))
 
         return routes | {"/docs.json": Route(("GET",), describe)}
 
@@ -211,7 +211,7 @@ class RestApi:
     def health_check(self, _request: Request) -> bytes:
         """Say who is here; a service that has not answered its golden requests is not reached."""
         classes = {"classes": self._spec.classes} if self._spec.classes else {}
-        return self._encode(
+        return _encode(
             {
                 "status": "healthy",
                 **self._identity,
@@ -228,7 +228,7 @@ class RestApi:
             raise InputError(f"hours: {hours:g} is not between 0 and {MOST_HOURS}")
         self._accountant.flush()
         metrics = summarise(self._log, self._spec, hours)
-        return self._encode({"status": "success", "metrics": metrics})
+        return _encode({"status": "success", "metrics": metrics})
 
     def feedback(self, request: Request) -> bytes:
         """Record what a prediction should have been."""
@@ -262,10 +262,10 @@ class RestApi:
             **right,
             "joined": recorded.joined,
         }
-        return self._encode(answer)
+        return _encode(answer)
 
     def _answer(self, answered: Answered) -> bytes:
-        return self._encode(
+        return _encode(
             {
                 "predictions": self._present.predictions(answered),
                 **self._interval,
