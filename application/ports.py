@@ -422,6 +422,9 @@ class MetricsSink(Protocol):
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
 
+    def record_dropped(self, rows: int) -> None:
+        """Count rows that were answered, but are not in the prediction log."""
+
     def set_accuracy(self, accuracy: float) -> None:
         """Live accuracy on labelled predictions."""
 

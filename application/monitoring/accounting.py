@@ -24,7 +24,8 @@ class Accountant:
     """Counts and logs answered requests from a thread of its own.
 
     Memory is bounded: a request that would make more than `capacity` rows wait is counted at once
-    but not logged, and shows as an error of type ``log_overflow``.
+    but not logged, and shows as an error of type ``log_overflow``; rows that are not logged, for
+    this or because the log fails, are counted too.
 
     Args:
         interval: seconds between two batches.
@@ -68,6 +69,7 @@ class Accountant:
         if not fits:
             self._count([answered])
             self._metrics.record_error("log_overflow")
+            self._metrics.record_dropped(len(answered.rows))
 
     def flush(self) -> None:
         """Count and log everything that is waiting."""
@@ -85,6 +87,8 @@ class Accountant:
                 except Exception:
                     for rest in parts[number + 1 :]:
                         self._count(rest)
+                    lost = sum(len(answered.rows) for rest in parts[number:] for answered in rest)
+                    self._metrics.record_dropped(lost)
                     raise
             if self._watch and owed:
                 self._owed = not self._watch()

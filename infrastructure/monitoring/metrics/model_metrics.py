@@ -73,6 +73,12 @@ class ModelMetricsCollector:
             (*names, "error_type"),
             registry=registry,
         )
+        self._dropped = Counter(
+            "ml_prediction_log_dropped_rows",
+            "Rows answered that are not in the prediction log.",
+            names,
+            registry=registry,
+        ).labels(*self._labels)
         # a gauge's child is made when it is first set: before, it would show as 0
         if value_buckets is None:
             confidence = self._histogram(
@@ -144,6 +150,10 @@ class ModelMetricsCollector:
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
         self._errors.labels(*self._labels, error_type).inc()
+
+    def record_dropped(self, rows: int) -> None:
+        """Count rows that were answered, but are not in the prediction log."""
+        self._dropped.inc(rows)
 
     def set_accuracy(self, accuracy: float) -> None:
         """Live accuracy on labelled predictions, 0 to 1."""

@@ -253,6 +253,7 @@ def test_rows_beyond_the_capacity_are_counted_but_not_logged(
         ("1", 1),
     ]
     assert metrics.errors == {"log_overflow": 2}
+    assert metrics.dropped == 4
 
 
 def test_as_many_rows_as_the_capacity_are_logged(
@@ -319,6 +320,7 @@ def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
     accountant.close()
     assert "kept" in {entry.request_id for entry in log.predictions}
     assert metrics.errors == {"log_failure": 1}
+    assert metrics.dropped == 1
     assert metrics.predictions == {0: 1, 2: 1}
     assert "database is locked" in caplog.text
 

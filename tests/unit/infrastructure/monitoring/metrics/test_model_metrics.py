@@ -33,6 +33,7 @@ NAMES = {
     "ml_prediction_confidence": {"model_name", "version", "class"},
     "ml_data_drift_score": {"model_name", "feature"},
     "ml_prediction_errors_total": {"model_name", "version", "error_type"},
+    "ml_prediction_log_dropped_rows_total": {"model_name", "version"},
 }
 
 
@@ -70,7 +71,7 @@ def series(registry: CollectorRegistry) -> set[tuple[str, frozenset[tuple[str, s
     }
 
 
-def test_the_six_metrics_have_the_promised_names_and_labels(
+def test_metrics_have_the_promised_names_and_labels(
     registry: CollectorRegistry, metrics: ModelMetricsCollector
 ) -> None:
     record(metrics, [0], [0.9], 0.001)
