@@ -1,0 +1,123 @@
+"""What an operator sets: keys, origins of browsers, and lines of the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from application.inference.api_keys import entry_of, new_key
+from tests.served import serve
+
+SETOSA = [[5.1, 3.5, 1.4, 0.2]]
+OURS, OTHERS = "https://app.example.org", "https://elsewhere.example.org"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PREDICTS, SCRAPES, ALL = new_key(), new_key(), new_key()
+KEYS = (
+    entry_of("client", PREDICTS, ["predict"]),
+    entry_of("prometheus", SCRAPES, ["metrics"]),
+    entry_of("admin", ALL),
+)
+
+
+@pytest.fixture(scope="module", name="url")
+def _url(exported_bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = {
+        "SERVING_API_KEYS": " ".join(KEYS),
+        "SERVING_OPEN_PATHS": "/readyz /livez",
+        "SERVING_CORS_ORIGINS": OURS,
+        "SERVING_ACCESS_LOG": "true",
+    }
+    with serve(exported_bento, tmp_path_factory.mktemp("operated"), 1, **settings) as url:
+        yield url
+
+
+def ask(url: str, key: str = "", **headers: str) -> httpx.Response:
+    """A prediction, with a key or without."""
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return httpx.post(f"{url}/classify", json=SETOSA, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("key", "status"), [("", 401), (SCRAPES, 403), (PREDICTS, 200), (ALL, 200)]
+)
+def test_a_prediction_needs_a_key_that_may_predict(url: str, key: str, status: int) -> None:
+    answer = ask(url, key)
+    assert answer.status_code == status
+    assert ("www-authenticate" in answer.headers) == (status == 401)
+
+
+@pytest.mark.parametrize(("key", "status"), [("", 401), (PREDICTS, 403), (SCRAPES, 200)])
+def test_metrics_need_a_key_where_they_are_not_open(url: str, key: str, status: int) -> None:
+    headers = {"X-API-Key": key} if key else {}
+    assert httpx.get(f"{url}/metrics", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/", "/docs.json", "/v2", "/nowhere"])
+def test_nothing_but_the_open_paths_is_answered_without_a_key(url: str, path: str) -> None:
+    assert httpx.get(f"{url}{path}").status_code == 401
+    assert httpx.get(f"{url}/livez").status_code == 200
+
+
+def test_a_browser_may_ask_from_the_origins_that_are_set_and_from_no_other(url: str) -> None:
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    allowed = httpx.options(f"{url}/classify", headers={"Origin": OURS, **asks})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == OURS
+    refused = httpx.options(f"{url}/classify", headers={"Origin": OTHERS, **asks})
+    assert refused.status_code == 400
+    assert ask(url, PREDICTS, Origin=OURS).headers["access-control-allow-origin"] == OURS
+    assert "access-control-allow-origin" not in ask(url, PREDICTS, Origin=OTHERS).headers
+
+
+def test_without_origins_no_browser_is_told_that_it_may_ask(service_url: str) -> None:
+    answer = httpx.post(f"{service_url}/classify", json=SETOSA, headers={"Origin": OURS})
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_each_request_is_a_line_of_the_log_with_its_identity_and_its_trace(
+    exported_bento: Path, tmp_path: Path
+) -> None:
+    trace = f"00-{TRACE}-00f067aa0ba902b7-01"
+    with serve(exported_bento, tmp_path, 1, SERVING_ACCESS_LOG="true") as url:
+        answer = httpx.post(
+            f"{url}/classify", json=SETOSA, headers={"X-Request-ID": "mine", "traceparent": trace}
+        )
+        assert answer.headers["traceparent"] == trace
+        assert answer.headers["x-request-id"] == "mine"
+        assert httpx.post(f"{url}/classify", json=[[]]).status_code == 422
+    lines = [json.loads(line) for line in (tmp_path / "service.log").read_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    asked: list[dict[str, Any]] = [line for line in lines if line.get("path") == "/classify"]
+    assert [(line["status"], line.get("trace_id")) for line in asked] == [(200, TRACE), (422, None)]
+    assert asked[0]["request_id"] == "mine"
+    assert 0 < asked[0]["seconds"] < 60
+
+
+def service_name(bento: Path) -> str:
+    """Name of the service in an exported Bento."""
+    (name,) = (path.name for path in (bento / "models").iterdir())
+    return name
+
+
+def test_where_bentoml_traces_predictions_are_answered_within_its_spans(
+    exported_bento: Path, tmp_path: Path
+) -> None:
+    name = service_name(exported_bento)
+    config = tmp_path / "bentoml.yaml"
+    config.write_text(
+        f"services:\n  {name}:\n    tracing:\n      exporter_type: in_memory\n"
+        "      sample_rate: 1.0\n",
+        encoding="utf-8",
+    )
+    with serve(exported_bento, tmp_path / "home", 1, BENTOML_CONFIG=str(config)) as url:
+        answer = httpx.post(f"{url}/classify", json=SETOSA)
+        assert answer.status_code == 200
+        measured = httpx.get(f"{url}/metrics").text
+    assert 'endpoint="/classify"' in measured, "the request did not pass BentoML's middleware"
