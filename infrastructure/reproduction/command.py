@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from domain.errors import MlopsError, PackageError
 from shared.console import fail, show_step
+from shared.endings import end_as_interrupted
 from shared.paths import ROOT
 from shared.settings import Settings
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from infrastructure.packaging.model_package import ModelPackage
 
 DIFFERENT, INTERRUPTED = 3, 130
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,22 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--run", required=True, help="a run, a registry version, an alias or a package version"
     )
     options = parser.parse_args(arguments)
-    for ending in _ENDINGS:
-        if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
-            signal.signal(ending, _end)
+    end_as_interrupted()
     try:
         return _reproduce(options.model, options.run)
     except MlopsError as error:
         return fail(error)
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def _end(*_: object) -> NoReturn:
-    """End as Ctrl-C does, so that the worktree is removed, which no further signal breaks off."""
-    for ending in _ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _reproduce(model: str, run: str) -> int:

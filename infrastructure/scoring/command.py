@@ -6,19 +6,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from application.training.config import registered_name
 from domain.errors import DataError, MlopsError
 from shared.console import fail, show_step
+from shared.endings import end_as_interrupted
 from shared.settings import Settings
 
 UNREADABLE, ALL_REJECTED, INTERRUPTED = 2, 3, 130
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,9 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--output", required=True, type=Path, help="the same rows with their answers"
     )
     options = parser.parse_args(arguments)
-    for ending in _ENDINGS:
-        if signal.getsignal(ending) != signal.SIG_IGN:  # as under nohup
-            signal.signal(ending, _end)
+    end_as_interrupted()
     try:
         return _score(options.model, options.version, options.input, options.output)
     except DataError as error:
@@ -54,17 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _end(*_: object) -> NoReturn:
-    """End as Ctrl-C does, so that what is half written is removed."""
-    for ending in _ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def _score(model_name: str, which: str, source: Path, output: Path) -> int:
     from application.inference.predictor import replay_golden
-    from infrastructure.inference.native import load_native
-    from infrastructure.inference.onnx_runtime import load_onnx
+    from infrastructure.inference.loading import load_served
     from infrastructure.registry.mlflow_registry import MlflowRegistry
     from infrastructure.scoring.run import score_file
 
@@ -75,10 +63,7 @@ def _score(model_name: str, which: str, source: Path, output: Path) -> int:
     package = registry.open_package(version)
     spec = package.spec
     show_step("model", f"{version.model_name} version {version.number}, {package.version}")
-    if package.is_native:
-        model = load_native(package.served, spec)
-    else:
-        model = load_onnx(package.served, spec, threads=os.cpu_count() or 1)
+    model = load_served(package.served, spec, os.cpu_count() or 1)
     replay_golden(spec, model, package.read_json("golden.json"))
     start = time.perf_counter()
     totals = score_file(
