@@ -103,27 +103,51 @@ def free_port() -> int:
 def serve(bento: Path, home: Path, workers: int, **environment: str) -> Iterator[str]:
     """Serve an exported Bento until the block ends; its URL, once it is ready."""
     home.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    log = home / "service.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "bentoml", "serve", str(bento)),
-                *("--host", "127.0.0.1", "--port", str(port)),
-            ],
-            cwd=home,
-            env=_serving_environment(home, workers, environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process, url = _start(bento, home, workers, environment)
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, process, log)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def _start(
+    bento: Path, home: Path, workers: int, environment: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], str]:
+    """A service that is ready, and its URL.
+
+    BentoML's supervisor looks for free ports and takes them later: where somebody was faster, it is
+    started again.
+    """
+    log = home / "service.log"
+    for _ in range(3):
+        port = free_port()
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # pylint: disable=consider-using-with  # ended by `serve`
+                [
+                    *(sys.executable, "-m", "bentoml", "serve", str(bento)),
+                    *("--host", "127.0.0.1", "--port", str(port)),
+                ],
+                cwd=home,
+                env=_serving_environment(home, workers, environment),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_until_ready(url, process, log)
+        except (
+            BaseException
+        ):  # pylint: disable=broad-exception-caught  # pytest's own is none other
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(30)
+            if b"Address already in use" not in log.read_bytes():
+                raise
+        else:
+            return process, url
+    raise AssertionError(f"no free port was found:\n{log.read_text(errors='replace')[-4000:]}")
 
 
 def _serving_environment(

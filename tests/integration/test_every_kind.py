@@ -200,6 +200,7 @@ def write_package(kind: Kind, folder: Path) -> tuple[Path, Model]:
         draft.write_json("contract.json", spec.to_dict())
         draft.write_json("golden.json", {"rows": golden, "answers": answers})
         draft.write_json("profile.json", profiles)
+        draft.write_json("provenance.json", {"libraries": {}})
         return draft.seal(), native
 
 

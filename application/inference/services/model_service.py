@@ -74,7 +74,6 @@ if STORED is None:
 PACKAGE = ModelPackage(Path(STORED.path), stored=True)
 SPEC = PACKAGE.spec
 GOLDEN = PACKAGE.read_json("golden.json")
-LIBRARIES = PACKAGE.read_json("provenance.json")["libraries"]
 
 Rows = Annotated[Any, WithJsonSchema(schema.rows_schema(SPEC, GOLDEN["rows"]))]
 Objects = Annotated[Any, WithJsonSchema(schema.objects_schema(SPEC, GOLDEN["rows"]))]
@@ -140,12 +139,13 @@ class ModelService:
         rest = RestApi(
             name, number, predictor, self._accountant, self._log, self._metrics, _document
         )
+        libraries = PACKAGE.read_json("provenance.json")["libraries"]
         platform_ = "sklearn_skops" if PACKAGE.is_native else "onnxruntime_onnx"
         inference = OpenInference(name, number, predictor, platform_)
         protocols = (
             rest,
             inference,
-            MlflowScoring(predictor, LIBRARIES.get("mlflow", "unknown")),
+            MlflowScoring(predictor, libraries.get("mlflow", "unknown")),
             VertexPrediction(predictor, os.environ.get("AIP_PREDICT_ROUTE") or vertex.PATH),
             PredictionLines(predictor, SERVING.max_lines_bytes, min(LINES, SERVING.max_rows)),
         )

@@ -83,7 +83,7 @@ def _make_package() -> MakePackage:
             draft.write_json("profile.json", {})
             draft.write_json("golden.json", {"rows": rows, "answers": answers.tolist()})
             draft.write_json("metrics.json", {"holdout_accuracy": 0.9})
-            draft.write_json("provenance.json", {"git_commit": "unknown", "libraries": {}})
+            draft.write_json("provenance.json", {"git_commit": "unknown"})
             (draft.folder / "card.md").write_text(f"# {model_name}\n", encoding="utf-8")
             (draft.folder / "figures/confidence.png").write_bytes(b"\x89PNG\r\n")
             return draft.seal()
