@@ -137,9 +137,7 @@ def _start(
         url = f"http://127.0.0.1:{port}"
         try:
             wait_until_ready(url, process, log)
-        except (
-            BaseException
-        ):  # pylint: disable=broad-exception-caught  # pytest's own is none other
+        except BaseException:  # pylint: disable=broad-exception-caught  # as a failed test is
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
