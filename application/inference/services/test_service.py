@@ -104,7 +104,7 @@ def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> 
         ("/classify", "", 400, ""),
         ("/classify", "flower", 400, "malformed"),
         ("/classify", '{"rows": 1}', 422, "Expected `array`"),
-        ("/classify", str([SETOSA] * 10_001), 422, "10001 rows are too many"),
+        ("/classify", str([SETOSA] * 10_001), 413, "10001 rows are too many"),
         ("/predict", "[[1, -2, 2, 3]]", 422, "row 0, sepal_width: -2 is out of range"),
         ("/predict_json", '{"sepal_length": 5.1}', 422, "missing required field `sepal_width`"),
         ("/classify_json", '{"sepal_length": 5.1}', 422, "missing required field `sepal_width`"),

@@ -16,7 +16,8 @@ ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def _handlers_are_put_back() -> Iterator[None]:
-    before = {ending: signal.getsignal(ending) for ending in ENDINGS}
+    # as if no nohup were about these tests
+    before = {ending: signal.signal(ending, signal.SIG_DFL) for ending in ENDINGS}
     yield
     for ending, handler in before.items():
         signal.signal(ending, handler)
