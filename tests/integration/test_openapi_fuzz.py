@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-# What stands at which place of a row cannot be said in OpenAPI 3.0, so rows that the document
-# allows may be refused.
+# What stands at which place of a row, and how large a tensor's data are, cannot be said in OpenAPI
+# 3.0, so rows and tensors that the document allows may be refused.
 CONFIG = """
 [phases.stateful]
 enabled = false
 
 [[operations]]
-include-path-regex = "^/(predict|classify)$"
+include-path-regex = "^/(predict|classify|invocations|vertex/predict|v2/.*/infer)$"
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-path = "/predict_lines"  # a line that is refused is answered 200 as well
+checks.negative_data_rejection.enabled = false
+"""
+HOOKS = """
+import schemathesis
+
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 """
 
 
@@ -22,6 +32,7 @@ def test_the_service_keeps_its_openapi_document(service_url: str, tmp_path: Path
     """No 5xx; answers have the documented status, type and form; what it forbids is refused."""
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG, encoding="utf-8")
+    (tmp_path / "hooks.py").write_text(HOOKS, encoding="utf-8")
     done = subprocess.run(
         [
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", config),
@@ -30,6 +41,7 @@ def test_the_service_keeps_its_openapi_document(service_url: str, tmp_path: Path
             *("--suppress-health-check", "all"),
         ],
         cwd=tmp_path,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": "hooks"},
         capture_output=True,
         text=True,
         check=False,

@@ -46,6 +46,7 @@ _REFUSED = (
     (UnicodeDecodeError, 400, "invalid_input"),
     (UnknownPredictionError, 404, "unknown_prediction"),
 )
+_ASKING = ("GET", "HEAD")
 _USUAL = (None, b"application/json")
 _TAKEN = (b"json", b"text/plain", b"text/csv", b"octet-stream", b"x-www-form-urlencoded")
 
@@ -222,7 +223,7 @@ class PredictionApp:
         start = time.perf_counter()
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         request_id, trace_id = request_id_of(headers), trace_id_of(headers)
-        if not self._routes and scope["method"] not in ("GET", "HEAD"):
+        if not self._routes and scope["method"] not in _ASKING:
             await self._wait_for_start()
         route = self._routes.get(scope["path"]) or self._elsewhere(scope["path"])
         try:
@@ -272,7 +273,7 @@ class PredictionApp:
         if route is _NOWHERE:
             return self._aside(method, path)
         if method not in route.methods:
-            return _not_allowed(method, route, request.request_id)
+            raise _not_allowed(method, route.methods)
         most = route.max_bytes or self._max_bytes
         _check_head(request.headers, most)
         message = await receive()
@@ -302,10 +303,12 @@ class PredictionApp:
     def _aside(self, method: str, path: str) -> Reply | None:
         """The reply of a probe, or while there are no routes yet; None where BentoML answers."""
         probe = self._probes.get(path)
-        if probe and method in ("GET", "HEAD"):
+        if probe:
+            if method not in _ASKING:
+                raise _not_allowed(method, _ASKING)
             return probe()
         methods = self._serves(path)
-        if methods and (self._routes or (method in methods and method in ("GET", "HEAD"))):
+        if methods and (self._routes or (method in methods and method in _ASKING)):
             return None
         if not self._routes:
             raise come_again(503, "the model is not ready", "not_ready", 1)
@@ -403,11 +406,10 @@ def _refusal_of(error: Exception) -> Refusal:
     return Refusal(500, "an unexpected fault, recorded in the service's log", "internal")
 
 
-def _not_allowed(method: str, route: Route, request_id: str) -> Reply:
-    allowed = ", ".join(route.methods)
-    reply = route.refuse(405, f"{method} is not answered here, only {allowed}", request_id)
-    reply.headers.append((b"allow", allowed.encode()))
-    return reply
+def _not_allowed(method: str, methods: Collection[str]) -> Refusal:
+    allowed = ", ".join(methods)
+    told = f"{method} is not answered here, only {allowed}"
+    return Refusal(405, told, "unknown_method", [(b"allow", allowed.encode())])
 
 
 def _never(_request: Request) -> bytes:

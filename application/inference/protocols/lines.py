@@ -16,7 +16,9 @@ import msgspec
 from application.inference.predictor import Predictor
 from application.inference.protocols.answers import Presenter
 from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.openapi import REFUSALS, TEXT, Schema, operation
 from application.inference.protocols.rows import RowReader
+from application.inference.protocols.schema import EXAMPLES
 from domain.errors import InputError
 
 PATH = "/predict_lines"
@@ -44,6 +46,22 @@ class PredictionLines:
     def routes(self) -> dict[str, Route]:
         """Every path that is answered."""
         return {PATH: Route(("POST",), self.predict, max_bytes=self._max_bytes)}
+
+    def paths(self, rows: Sequence[Sequence[Any]]) -> Schema:
+        """The same in an OpenAPI document.
+
+        Args:
+            rows: of which examples are made.
+        """
+        example = b"".join(self._encode(list(row)) + b"\n" for row in rows[:EXAMPLES]).decode()
+        predict = operation(
+            "Many rows",
+            "Predict for one row a line",
+            bodies={NDJSON: {**TEXT, "pattern": r"\S", "example": example}},
+            answers={NDJSON: TEXT},
+            refusals=REFUSALS,
+        )
+        return {PATH: {"post": predict}}
 
     def predict(self, request: Request) -> Reply:
         """Answer lines while the answers are sent, some at once.

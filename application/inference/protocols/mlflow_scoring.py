@@ -21,7 +21,17 @@ import msgspec
 
 from application.inference.predictor import Answered, Predictor
 from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.openapi import (
+    JSON,
+    LENIENT,
+    TEXT,
+    Schema,
+    list_of,
+    object_of,
+    operation,
+)
 from application.inference.protocols.rows import RowReader
+from application.inference.protocols.schema import EXAMPLES, any_row_schema, named_row_schema
 from domain.errors import InputError
 from domain.models.contract import Input, Number, Tensor, Text
 
@@ -71,6 +81,50 @@ class MlflowScoring:
             "/invocations": Route(("POST",), self.invocations, _refuse),
             "/version": Route(("GET",), lambda _request: self._version, _refuse),
         }
+
+    def paths(self, rows: Sequence[Sequence[Any]]) -> Schema:
+        """The same in an OpenAPI document.
+
+        Args:
+            rows: of which examples are made.
+        """
+        tag = "MLflow and SageMaker"
+        number: Schema = {"type": "number"}
+        answer: Schema = dict.fromkeys(self._spec.answer_names, number)
+        if self._spec.classes:
+            answer = {"prediction": {**TEXT, "enum": list(self._spec.classes)}, **answer}
+        invoke = operation(
+            tag,
+            "Predict for a table",
+            bodies=self._bodies(rows[:EXAMPLES]),
+            answers={JSON: object_of({"predictions": list_of(object_of(answer))})},
+            error=object_of({"error_code": TEXT, "message": TEXT}),
+            refusals=LENIENT,
+        )
+        version = operation(tag, "MLflow's version")  # no JSON, though its content type says so
+        ping = operation(tag, "Whether the service is ready")
+        return {
+            "/invocations": {"post": invoke},
+            "/ping": {"get": ping},
+            "/version": {"get": version},
+        }
+
+    def _bodies(self, rows: Sequence[Sequence[Any]]) -> dict[str, Schema]:
+        names = self._spec.input_names
+        records = list_of(named_row_schema(self._spec, others=True))
+        split = {"columns": list_of(TEXT), "data": list_of({"type": "array", "items": {}})}
+        columns = {"type": "object", "description": "the values of each column, by its name"}
+        either = {"anyOf": [list_of(any_row_schema(self._spec, others=True)), columns]}
+        split_schema = object_of({**split, "index": {}}, list(split))
+        forms = [
+            {"type": "object", "properties": {form: schema}, "required": [form]}
+            for form, schema in zip(FORMS, (split_schema, records, either, either))
+        ]
+        example = {"dataframe_records": [dict(zip(names, row)) for row in rows]}
+        bodies: dict[str, Schema] = {JSON: {"oneOf": forms, "example": example}}
+        if not any(isinstance(item, Tensor) for item in self._spec.inputs):
+            bodies[CSV] = TEXT
+        return bodies
 
     def invocations(self, request: Request) -> bytes:
         """Answer a table.

@@ -29,10 +29,20 @@ import numpy as np
 
 from application.inference.predictor import Answered, Predictor
 from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.openapi import (
+    JSON,
+    LENIENT,
+    TEXT,
+    Schema,
+    list_of,
+    object_of,
+    operation,
+)
+from application.inference.protocols.schema import EXAMPLES
 from domain.errors import InputError
-from domain.models.contract import Category, Input, ModelSpec, Number, Quantity, Tensor
+from domain.models.contract import Category, Input, ModelSpec, Number, Quantity, Tensor, as_word
 
-BINARY = b"application/octet-stream"
+OCTETS = "application/octet-stream"
 JSON_LENGTH = b"inference-header-content-length"
 TOGETHER = "inputs"  # the tensor that holds every input where all are numbers
 
@@ -47,6 +57,48 @@ _IN_JSON: Mapping[str, Any] = {"b": bool, "u": int, "i": int, "f": float | None,
 _LENGTH = struct.Struct("<I")
 _MOST_AXES = 64  # of an array of NumPy
 _MOST_DIGITS = 18  # of a length in bytes
+
+
+_PARAMETERS: Schema = {"type": "object", "nullable": True}
+_TENSOR: Schema = {
+    "type": "object",
+    "properties": {
+        "name": TEXT,
+        "shape": list_of({"type": "integer", "minimum": 1}),
+        "datatype": {**TEXT, "enum": list(_DATATYPES)},
+        "data": {"type": "array", "items": {}},
+        "parameters": _PARAMETERS,
+    },
+    "required": ["name", "shape", "datatype"],
+}
+_REQUEST: Schema = {
+    "type": "object",
+    "properties": {
+        "inputs": list_of(_TENSOR),
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": TEXT, "parameters": _PARAMETERS},
+                "required": ["name"],
+            },
+            "nullable": True,
+        },
+        "parameters": _PARAMETERS,
+        "id": {**TEXT, "nullable": True},
+    },
+    "required": ["inputs"],
+}
+_ANSWER: Schema = {
+    "type": "object",
+    "properties": {
+        "model_name": TEXT,
+        "model_version": TEXT,
+        "id": TEXT,
+        "outputs": list_of(_TENSOR),
+    },
+    "required": ["model_name", "model_version", "outputs"],
+}
 
 
 class _InputTensor(msgspec.Struct):
@@ -102,6 +154,46 @@ class OpenInference:
             found[f"{path}/ready"] = _get({"name": name, "ready": True})
             found[f"{path}/infer"] = Route(("POST",), self.infer, _refuse)
         return found
+
+    def paths(self, rows: Sequence[Sequence[Any]]) -> Schema:
+        """The same in an OpenAPI document; of the paths of a model, those without a version.
+
+        Args:
+            rows: of which examples are made.
+        """
+        tag, model = "Open Inference Protocol", "/v2/models/" + self._identity["name"]
+        binary = {"type": "string", "format": "binary"}
+        length = {"name": JSON_LENGTH.decode(), "in": "header", "schema": {"type": "integer"}}
+        infer = operation(
+            tag,
+            "Predict for tensors",
+            bodies={JSON: {**_REQUEST, "example": self._example(rows[:EXAMPLES])}, OCTETS: binary},
+            answers={JSON: _ANSWER, OCTETS: binary},
+            error=object_of({"error": TEXT}),
+            refusals=LENIENT,
+        )
+        answers = {JSON: {"type": "object"}}
+        return {
+            "/v2": {"get": operation(tag, "The server", answers=answers)},
+            "/v2/health/live": {"get": operation(tag, "Whether the server lives")},
+            "/v2/health/ready": {"get": operation(tag, "Whether the service is ready")},
+            model: {"get": operation(tag, "The model's tensors", answers=answers)},
+            f"{model}/ready": {"get": operation(tag, "Whether it answers", answers=answers)},
+            f"{model}/infer": {"post": {**infer, "parameters": [length]}},
+        }
+
+    def _example(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        columns: list[Any] = [list(rows)]
+        if not self._spec.is_numeric:
+            columns = [
+                _words_of(values) if isinstance(item, Category) else values
+                for item, values in zip(self._spec.inputs, zip(*rows))
+            ]
+        tensors = [
+            {**tensor, "shape": [len(rows), *tensor["shape"][1:]], "data": data}
+            for tensor, data in zip(self.metadata["inputs"], columns)
+        ]
+        return {"inputs": tensors}
 
     def fallback(self, path: str) -> Route | None:
         """What tells that there is no such model or version; None where `path` asks for none."""
@@ -187,7 +279,7 @@ class OpenInference:
         if not any(wanted.values()):
             return Reply(encoded)
         length = (b"Inference-Header-Content-Length", str(len(encoded)).encode())
-        return Reply(b"".join([encoded, *parts]), content_type=BINARY, headers=[length])
+        return Reply(b"".join([encoded, *parts]), content_type=OCTETS.encode(), headers=[length])
 
     def _output(self, name: str, answers: np.ndarray, binary: bool) -> tuple[dict[str, Any], Any]:
         """One output: what it is, and its values, in bytes where it is to be binary.
@@ -364,6 +456,11 @@ def _words(name: str, data: memoryview) -> list[str]:
             raise InputError(f"{name}: word {len(words)} is no UTF-8") from error
         place = end
     return words
+
+
+def _words_of(values: Sequence[Any]) -> list[str | None]:
+    """Categories as words, whatever requests write them as."""
+    return [None if value is None else as_word(value) for value in values]
 
 
 def _as_bytes(word: str) -> bytes:

@@ -22,16 +22,14 @@ import msgspec
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
 from application.inference.protocols.answers import Presenter
 from application.inference.protocols.http import Request, Route
+from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import (
     MOST_HOURS,
-    Schema,
     has_plain_names,
     takes_feedback_by_inputs,
     takes_instances,
     truth_names,
-    with_query,
-    with_refusals,
 )
 from application.monitoring.accounting import Accountant
 from application.monitoring.feedback import Feedback, Recorded
@@ -41,15 +39,6 @@ from domain.errors import InputError
 from domain.models.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 
 _encode = msgspec.json.Encoder().encode
-_REFUSALS = {
-    400: "the body is no JSON",
-    413: "the body is too large, or has too many rows",
-    415: "the body is of a kind that is not taken",
-    422: "the request breaks the contract; the error says where",
-    500: "an unexpected fault",
-    503: "too many requests wait, or the model is not ready; Retry-After says when to come again",
-    504: "the answer took too long",
-}
 
 
 class SummaryRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -174,8 +163,8 @@ class RestApi:
         if self._spec.classes:
             routes["/classify"] = routes["/predict"]
             routes["/classify_json"] = routes["/predict_json"]
-        refusals = dict.fromkeys(routes, _REFUSALS)
-        refusals["/feedback"] = _REFUSALS | {404: "there is no such prediction"}
+        refusals = dict.fromkeys(routes, REFUSALS)
+        refusals["/feedback"] = {**REFUSALS, 404: "there is no such prediction"}
 
         def describe(_request: Request) -> bytes:
             bodiless = ("/health_check", "/get_metrics_summary")

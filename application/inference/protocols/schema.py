@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
 from application.monitoring.feedback import are_numbered
 from domain.models.contract import (
     Category,
@@ -21,8 +22,6 @@ from domain.models.contract import (
 EXAMPLES = 2
 MOST_HOURS = 24 * 366  # of a summary
 
-Schema = dict[str, Any]
-
 
 def rows_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
     """What ``/predict`` takes: rows in the contract's order, or one flat row.
@@ -30,6 +29,13 @@ def rows_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
     Args:
         rows: rows as requests have them; the first ones are the example.
     """
+    row = row_schema(spec)
+    many = list_of(row)
+    return {"oneOf": [many, row], "example": [list(row) for row in rows[:EXAMPLES]]}
+
+
+def row_schema(spec: ModelSpec) -> Schema:
+    """A row in the contract's order."""
     kinds = {item.kind for item in spec.inputs}
     row = {
         "type": "array",
@@ -41,14 +47,33 @@ def rows_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
     }
     if any(item.nullable for item in spec.inputs) and row["items"]:
         row["items"] = {"type": "number", "nullable": True}
-    many = {"type": "array", "items": row, "minItems": 1}
-    return {"oneOf": [many, row], "example": [list(row) for row in rows[:EXAMPLES]]}
+    return row
+
+
+def named_row_schema(spec: ModelSpec, others: bool = False) -> Schema:
+    """An object by the inputs' names.
+
+    Args:
+        others: whether it may have other names too.
+    """
+    row = object_of({item.name: _value(item) for item in spec.inputs}, _required(spec))
+    return {**row, "additionalProperties": True} if others else row
+
+
+def any_row_schema(spec: ModelSpec, others: bool = False) -> Schema:
+    """A row as `RowReader` reads it: a list, an object, or the value of an only input.
+
+    Args:
+        others: whether an object may have other names too.
+    """
+    forms = [row_schema(spec), named_row_schema(spec, others)]
+    return {"anyOf": [*forms, *map(_value, spec.inputs if len(spec.inputs) == 1 else ())]}
 
 
 def objects_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
     """What ``/predict_json`` takes: one object by names, or `takes_instances`."""
-    one = _object({item.name: _value(item) for item in spec.inputs}, _required(spec))
-    many = _object({"instances": {"type": "array", "items": one, "minItems": 1}})
+    one = named_row_schema(spec)
+    many = object_of({"instances": list_of(one)})
     forms = [one, many] if takes_instances(spec) else [one]
     return {"oneOf": forms, "example": dict(zip(spec.input_names, rows[0]))}
 
@@ -58,12 +83,12 @@ def feedback_schema(spec: ModelSpec) -> Schema:
     truth = _truth(spec)
     predicted, actual = truth_names(spec)
     row = {"type": "integer", "minimum": 0, "default": 0}
-    by_identity = _object(
+    by_identity = object_of(
         {"request_id": {"type": "string"}, "row": row, actual: truth}, ["request_id", actual]
     )
     inputs = {item.name: _value(item) for item in spec.inputs}
     confidence = {"confidence": {"type": "number", "nullable": True}} if spec.classes else {}
-    by_inputs = _object(
+    by_inputs = object_of(
         {**inputs, predicted: truth, actual: truth, **confidence},
         [*_required(spec), predicted, actual],
     )
@@ -74,25 +99,31 @@ def feedback_schema(spec: ModelSpec) -> Schema:
 def period_schema() -> Schema:
     """What ``/get_metrics_summary`` takes."""
     hours = {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": MOST_HOURS}
-    return {**_object({"hours": {**hours, "default": 1.0}}, []), "example": {"hours": 1}}
+    return {**object_of({"hours": {**hours, "default": 1.0}}, []), "example": {"hours": 1}}
 
 
 def answers_schema(spec: ModelSpec) -> Schema:
     """What the predictions are answered with."""
-    number, text = {"type": "number"}, {"type": "string"}
+    answer = {"request_id": TEXT, "model_name": TEXT, "version": TEXT}
+    if isinstance(spec.output, Quantity):
+        answer |= {"coverage": {"type": "number"}, "unit": TEXT}
+    return object_of({"predictions": predictions_schema(spec), **answer})
+
+
+def predictions_schema(spec: ModelSpec) -> Schema:
+    """The objects of a `Presenter`, one for each row."""
+    number = {"type": "number"}
     row: dict[str, Schema] = {"row": {"type": "integer", "description": "position in the request"}}
-    answer = {"request_id": text, "model_name": text, "version": text}
     if isinstance(spec.output, Quantity):
         unit = f", in {spec.output.unit}" if spec.output.unit else ""
         row["prediction"] = {"type": "number", "description": f"{spec.output.name}{unit}"}
         row |= {"lower": number, "upper": number}
-        answer |= {"coverage": number, "unit": text}
     else:
         row["prediction"] = {"type": "string", "enum": list(spec.classes)}
         row["prediction_id"] = {"type": "integer", "description": "number of the class"}
         row["confidence"] = {"type": "number", "description": "probability of that class"}
-        row["probabilities"] = _object({name: number for name in spec.classes})
-    return _object({"predictions": {"type": "array", "items": _object(row)}, **answer})
+        row["probabilities"] = object_of({name: number for name in spec.classes})
+    return list_of(object_of(row))
 
 
 def truth_names(spec: ModelSpec) -> tuple[str, str]:
@@ -117,38 +148,6 @@ def has_plain_names(spec: ModelSpec) -> bool:
     return all(name.isprintable() and not set(name) & set('"\\') for name in spec.input_names)
 
 
-def with_refusals(
-    document: Schema, statuses: Mapping[str, Mapping[int, str]], bodiless: Collection[str]
-) -> Schema:
-    """An OpenAPI document that says how requests are refused, and that they need a body.
-
-    Args:
-        statuses: for each path, the reasons by their HTTP status; others are left as they are.
-        bodiless: paths that need none.
-    """
-    text = {"type": "string"}
-    body = {"application/json": {"schema": _object({"error": text, "request_id": text})}}
-    paths = dict(document["paths"])
-    for path, reasons in statuses.items():
-        post = paths[path]["post"]
-        refusals = {code: {"description": why, "content": body} for code, why in reasons.items()}
-        post = {**post, "responses": post["responses"] | refusals}
-        if path not in bodiless:
-            post["requestBody"] = {**post.get("requestBody", {}), "required": True}
-        paths[path] = {**paths[path], "post": post}
-    return {**document, "paths": paths}
-
-
-def with_query(document: Schema, path: str) -> Schema:
-    """An OpenAPI document with a path that takes no body, by GET as well as by POST."""
-    post = {
-        key: told for key, told in document["paths"][path]["post"].items() if key != "requestBody"
-    }
-    get = {**post, "operationId": f"get_{post['operationId']}"} if "operationId" in post else post
-    paths = {**document["paths"], path: {**document["paths"][path], "get": get, "post": post}}
-    return {**document, "paths": paths}
-
-
 def describe(spec: ModelSpec) -> str:
     """The contract in Markdown, for the service's page."""
     output = spec.output
@@ -161,12 +160,6 @@ def describe(spec: ModelSpec) -> str:
         answer = f"{output.name}{unit}, with an interval that holds {output.coverage:.0%} of cases."
     inputs = "\n".join(f"- {_told(item)}" for item in spec.inputs)
     return f"# {spec.name}\n\n{spec.description}\n\nInputs:\n\n{inputs}\n\nAnswer: {answer}\n"
-
-
-def _object(properties: dict[str, Schema], required: Sequence[str] | None = None) -> Schema:
-    names = list(properties) if required is None else list(required)
-    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {**schema, "required": names} if names else schema  # an empty list is not allowed
 
 
 def _required(spec: ModelSpec) -> list[str]:

@@ -9,6 +9,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +17,16 @@ import msgspec
 from application.inference.predictor import Predictor
 from application.inference.protocols.answers import Presenter
 from application.inference.protocols.http import Request, Route
+from application.inference.protocols.openapi import (
+    JSON,
+    REFUSALS,
+    Schema,
+    list_of,
+    object_of,
+    operation,
+)
 from application.inference.protocols.rows import RowReader
+from application.inference.protocols.schema import EXAMPLES, any_row_schema, predictions_schema
 from domain.errors import InputError
 
 PATH = "/vertex/predict"
@@ -44,6 +54,25 @@ class VertexPrediction:
     def routes(self) -> dict[str, Route]:
         """Every path that is answered."""
         return {self._path: Route(("POST",), self.predict)}
+
+    def paths(self, rows: Sequence[Sequence[Any]]) -> Schema:
+        """The same in an OpenAPI document.
+
+        Args:
+            rows: of which examples are made.
+        """
+        spec = self._predictor.spec
+        instances = list_of(any_row_schema(spec))
+        none = {"type": "object", "nullable": True, "maxProperties": 0}
+        body = object_of({"instances": instances, "parameters": none}, ["instances"])
+        predict = operation(
+            "Vertex AI",
+            "Predict for instances",
+            bodies={JSON: {**body, "example": {"instances": list(map(list, rows[:EXAMPLES]))}}},
+            answers={JSON: object_of({"predictions": predictions_schema(spec)})},
+            refusals=REFUSALS,
+        )
+        return {self._path: {"post": predict}}
 
     def predict(self, request: Request) -> bytes:
         """Answer instances.

@@ -32,6 +32,7 @@ from application.inference.protocols.http import Request
 from application.inference.protocols.lines import LINES, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
+from application.inference.protocols.openapi import with_keys
 from application.inference.protocols.request_id import new_request_id
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
@@ -136,23 +137,26 @@ class ModelService:
         name, number = STORED.tag.name, str(STORED.tag.version)
         accounts = self._accountant if SERVING.monitoring else Unaccounted()
         predictor = Predictor(SPEC, model, accounts, SERVING.max_rows)
-        rest = RestApi(
-            name, number, predictor, self._accountant, self._log, self._metrics, _document
-        )
         libraries = PACKAGE.read_json("provenance.json")["libraries"]
         platform_ = "sklearn_skops" if PACKAGE.is_native else "onnxruntime_onnx"
         inference = OpenInference(name, number, predictor, platform_)
-        protocols = (
-            rest,
+        others = (
             inference,
             MlflowScoring(predictor, libraries.get("mlflow", "unknown")),
             VertexPrediction(predictor, os.environ.get("AIP_PREDICT_ROUTE") or vertex.PATH),
             PredictionLines(predictor, SERVING.max_lines_bytes, min(LINES, SERVING.max_rows)),
         )
+        paths = {
+            path: does for other in others for path, does in other.paths(GOLDEN["rows"]).items()
+        }
+        rest = RestApi(
+            *(name, number, predictor, self._accountant, self._log, self._metrics),
+            document=lambda: _document(paths),
+        )
         slow = _seconds_of_a_row(model) > SLOW_SECONDS
         routes = {
             path: replace(route, slow=slow)
-            for protocol in protocols
+            for protocol in (rest, *others)
             for path, route in protocol.routes().items()
         }
         return rest, Started(routes, self._metrics, inference.fallback)
@@ -231,11 +235,16 @@ def _log_url() -> str:
     return Settings().prediction_log_url or f"sqlite:///{home}/predictions.db"
 
 
-def _document() -> dict[str, Any]:
-    """BentoML's OpenAPI document, made anew since it tells the Bento's version."""
+def _document(others: dict[str, Any]) -> dict[str, Any]:
+    """BentoML's OpenAPI document, made anew since it tells the Bento's version.
+
+    Args:
+        others: the paths of the other protocols.
+    """
     service: Any = ModelService  # the decorator has made a bentoml.Service of the class
     document: dict[str, Any] = service.openapi_spec.asdict()  # pylint: disable=no-member
-    return document
+    document |= {"paths": document["paths"] | others}
+    return with_keys(document) if AUTHORISE else document
 
 
 def _around(app: App, serves: Serves) -> App:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from application.inference.protocols import schema
+from application.inference.protocols.openapi import Schema
 from domain.models import iris
 from domain.models.contract import (
     Category,
@@ -100,7 +101,7 @@ def test_an_input_is_described_with_its_unit(item: Input, words: str) -> None:
     ],
 )
 def test_words_that_booleans_and_numbers_count_as_may_be_sent_as_these(
-    item: Category, forms: list[schema.Schema]
+    item: Category, forms: list[Schema]
 ) -> None:
     spec = ModelSpec("one", (item,), Quantity("q"))
     said = schema.objects_schema(spec, [[True]])["oneOf"][0]["properties"][item.name]
@@ -148,10 +149,10 @@ def test_feedback_is_given_by_identity_or_by_inputs() -> None:
 
 
 def test_a_class_has_a_number_of_its_own_only_where_its_name_is_none() -> None:
-    def forms(*names: str) -> list[schema.Schema]:
+    def forms(*names: str) -> list[Schema]:
         spec = ModelSpec("m", iris.SPEC.inputs, Classes(names))
         properties = schema.feedback_schema(spec)["oneOf"][0]["properties"]
-        found: list[schema.Schema] = properties["actual_class"]["oneOf"]
+        found: list[Schema] = properties["actual_class"]["oneOf"]
         return found
 
     assert forms("no", "yes")[1] == {"type": "integer", "minimum": 0, "maximum": 1}
@@ -169,23 +170,6 @@ def test_what_inputs_with_reserved_names_rule_out_is_not_promised() -> None:
     assert forms("instances") == (1, 2)
     for name in ("request_id", "confidence", "actual_class", "predicted_class"):
         assert forms(name) == (2, 1)
-
-
-def test_refusals_stand_beside_what_a_document_says_already() -> None:
-    post = {"description": "d", "responses": {200: {"description": "fine"}, 400: {}}}
-    document = {"info": {"title": "t"}, "paths": {"/a": {"post": post}, "/b": {"get": {}}}}
-    told = schema.with_refusals(document, {"/a": {400: "no JSON", 422: "no row"}}, ())
-    assert told["paths"]["/a"]["post"]["requestBody"] == {"required": True}
-    assert (told["info"], told["paths"]["/b"]) == (document["info"], {"get": {}})
-    responses = told["paths"]["/a"]["post"]["responses"]
-    assert {code: said["description"] for code, said in responses.items()} == {
-        200: "fine",
-        400: "no JSON",
-        422: "no row",
-    }
-    body = responses[422]["content"]["application/json"]["schema"]
-    assert body["required"] == ["error", "request_id"]
-    assert post["responses"] == {200: {"description": "fine"}, 400: {}}
 
 
 def test_answers_are_classes_with_probabilities_or_values_with_limits() -> None:
