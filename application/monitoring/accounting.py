@@ -17,7 +17,7 @@ from domain.models.contract import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-REQUESTS_AT_ONCE = 256  # so that answering never waits long for the interpreter
+REQUESTS_AT_ONCE = 512  # so that answering never waits long for the interpreter
 
 
 class Accountant:
@@ -39,7 +39,7 @@ class Accountant:
         metrics: MetricsSink,
         log: PredictionLog,
         *,
-        interval: float = 0.01,
+        interval: float = 0.02,
         capacity: int = 100_000,
         watch: Callable[[], bool] | None = None,
     ) -> None:
