@@ -365,8 +365,8 @@ class LiveErrors:
 class PredictionLog(Protocol):
     """What was predicted, and what turned out to be true, shared by all workers."""
 
-    def add(self, batch: PredictionBatch) -> None:
-        """Append predictions."""
+    def add(self, *batches: PredictionBatch) -> None:
+        """Append predictions: all of them, or none where it fails."""
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """A prediction by its request and row; what was answered before a time may be left out."""

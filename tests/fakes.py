@@ -376,14 +376,15 @@ class FakePredictionLog:
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
 
-    def add(self, batch: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> None:
         """Append predictions."""
         if self.failures:
             failure = self.failures.pop(0)
             self.batches.put(failure)
             raise failure
-        self.predictions += map(batch.prediction, range(len(batch.predicted)))
-        self.batches.put(batch)
+        for batch in batches:
+            self.predictions += map(batch.prediction, range(len(batch.predicted)))
+            self.batches.put(batch)
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """The latest prediction of a request and row, answered since a time."""

@@ -90,14 +90,20 @@ class SqlPredictionLog:
         self._forgotten = 0.0
         self._forget_old()
 
-    def add(self, batch: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> None:
         """Append predictions in one transaction."""
+        with self._engine.begin() as connection:
+            connection.execute(_ADD, [self._record_of(batch) for batch in batches])
+        if time.time() > self._forgotten + _HOUR:
+            self._forget_old()
+
+    def _record_of(self, batch: PredictionBatch) -> dict[str, Any]:
         columns = {
             name: np.ascontiguousarray(values, kind).tobytes()
             for name, kind in _TYPES.items()
             if (values := getattr(batch, name)) is not None
         }
-        row = {
+        return {
             "model": self._model,
             "since": float(batch.at.min()),
             "until": float(batch.at.max()),
@@ -105,10 +111,6 @@ class SqlPredictionLog:
             "confidence": None,
             **columns,
         }
-        with self._engine.begin() as connection:
-            connection.execute(_ADD, row)
-        if time.time() > self._forgotten + _HOUR:
-            self._forget_old()
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """A prediction by its request and row; what was answered before a time may be left out.

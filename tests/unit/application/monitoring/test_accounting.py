@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from application.monitoring.accounting import REQUESTS_AT_ONCE, Accountant, every, identities
+from application.monitoring.accounting import (
+    REQUESTS_AT_ONCE,
+    SMALL_ROWS,
+    Accountant,
+    every,
+    identities,
+)
 from application.ports import PredictionBatch
 from domain.models import iris
 from domain.models.contract import ModelSpec, Number, Quantity, Tensor
@@ -39,11 +45,11 @@ class BlockedLog(FakePredictionLog):
         super().__init__()
         self.reached, self.let_go = threading.Event(), threading.Event()
 
-    def add(self, batch: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> None:
         """Wait, then append."""
         self.reached.set()
         assert self.let_go.wait(PATIENCE)
-        super().add(batch)
+        super().add(*batches)
 
 
 @pytest.fixture(name="metrics")
@@ -175,6 +181,31 @@ def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
     assert [(entry.request_id, entry.row) for entry in log.predictions] == [
         (str(number), row) for number in range(sum(sizes)) for row in range(2)
     ]
+
+
+def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
+    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+) -> None:
+    accountant = hire()
+    for number in range(REQUESTS_AT_ONCE + 1):
+        accountant.account(answered_request(str(number), SETOSA))
+    assert metrics.predictions == {0: REQUESTS_AT_ONCE}
+    assert not log.predictions
+    accountant.flush()
+    assert metrics.predictions == {0: REQUESTS_AT_ONCE + 1}
+    assert [entry.request_id for entry in log.predictions] == [
+        str(number) for number in range(REQUESTS_AT_ONCE + 1)
+    ]
+
+
+def test_large_requests_never_keep_their_caller(hire: Open, metrics: FakeMetrics) -> None:
+    accountant = hire()
+    rows = [SETOSA] * (SMALL_ROWS // REQUESTS_AT_ONCE + 1)
+    for number in range(2 * REQUESTS_AT_ONCE):
+        accountant.account(answered_request(str(number), *rows))
+    assert not metrics.predictions
+    accountant.flush()
+    assert metrics.predictions == {0: 2 * REQUESTS_AT_ONCE * len(rows)}
 
 
 def test_what_waits_behind_a_batch_that_is_not_logged_is_counted_all_the_same(
