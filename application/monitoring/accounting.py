@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -21,11 +22,21 @@ REQUESTS_AT_ONCE = 128  # so that answering never waits long for the interpreter
 SMALL_ROWS = 1024  # of so many requests: they are counted sooner than handed over
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """What is not in the log: requests, and batches of them that are counted; rows of both."""
+
+    requests: list[Answered] = field(default_factory=list)
+    counted: list[PredictionBatch] = field(default_factory=list)
+    rows: int = 0
+
+
 class Accountant:
     """Counts and logs answered requests from a thread of its own.
 
-    Small requests, once there are many, are counted by the caller: that takes 0.1 ms, and two threads
-    that want the interpreter hold each other up for longer. Only the thread writes to the log.
+    Small requests, once there are many, are counted by the caller: that takes 0.1 ms, and two
+    threads that want the interpreter hold each other up for longer. Only the thread writes to the
+    log.
 
     Memory is bounded: a request that would make more than `capacity` rows wait is counted at once
     but not logged, and shows as an error of type ``log_overflow``; rows that are not logged, for
@@ -53,9 +64,7 @@ class Accountant:
         self._capacity = capacity
         self._watch = watch
         self._owed = False  # a look at rows that are in the log
-        self._waiting: list[Answered] = []
-        self._counted: list[PredictionBatch] = []
-        self._rows = 0  # in both
+        self._waiting = _Waiting()
         self._queue = threading.Lock()
         self._batch = threading.Lock()
         self._closing = threading.Event()
@@ -67,13 +76,15 @@ class Accountant:
     def account(self, answered: Answered) -> None:
         """Queue one answered request."""
         with self._queue:
-            fits = self._rows + len(answered.rows) <= self._capacity
+            waiting = self._waiting
+            fits = waiting.rows + len(answered.rows) <= self._capacity
             if fits:
-                self._waiting.append(answered)
-                self._rows += len(answered.rows)
-                if len(self._waiting) == REQUESTS_AT_ONCE and _rows(self._waiting) <= SMALL_ROWS:
-                    self._counted.append(self._count(self._waiting))
-                    self._waiting = []
+                requests = waiting.requests
+                requests.append(answered)
+                waiting.rows += len(answered.rows)
+                if len(requests) == REQUESTS_AT_ONCE and _rows(requests) <= SMALL_ROWS:
+                    waiting.counted.append(self._count(requests))
+                    waiting.requests = []
         if not fits:
             self._count([answered])
             self._metrics.record_error("log_overflow")
@@ -83,16 +94,17 @@ class Accountant:
         """Count and log everything that is waiting."""
         with self._batch:
             with self._queue:
-                waiting, counted, rows = self._waiting, self._counted, self._rows
-                self._waiting, self._counted, self._rows = [], [], 0
-            owed, self._owed = self._owed or bool(rows), False  # a look that fails is not repeated
-            for start in range(0, len(waiting), REQUESTS_AT_ONCE):
-                counted.append(self._count(waiting[start : start + REQUESTS_AT_ONCE]))
+                waiting, self._waiting = self._waiting, _Waiting()
+            owed = self._owed or bool(waiting.rows)
+            self._owed = False  # a look that fails is not repeated
+            counted, requests = waiting.counted, waiting.requests
+            for start in range(0, len(requests), REQUESTS_AT_ONCE):
+                counted.append(self._count(requests[start : start + REQUESTS_AT_ONCE]))
             if counted:
                 try:
                     self._log.add(*counted)
                 except Exception:
-                    self._metrics.record_dropped(rows)
+                    self._metrics.record_dropped(waiting.rows)
                     raise
             if self._watch and owed:
                 self._owed = not self._watch()
