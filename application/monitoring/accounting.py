@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -18,8 +18,8 @@ from domain.models.contract import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-REQUESTS_AT_ONCE = 128  # so that answering never waits long for the interpreter
-SMALL_ROWS = 1024  # of so many requests: they are counted sooner than handed over
+REQUESTS_AT_ONCE = 128
+ROWS_AT_ONCE = 1024  # so that answering never waits long for the interpreter
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Accountant:
                 requests = waiting.requests
                 requests.append(answered)
                 waiting.rows += len(answered.rows)
-                if len(requests) == REQUESTS_AT_ONCE and _rows(requests) <= SMALL_ROWS:
+                if len(requests) == REQUESTS_AT_ONCE and _rows(requests) <= ROWS_AT_ONCE:
                     waiting.counted.append(self._count(requests))
                     waiting.requests = []
         if not fits:
@@ -97,9 +97,7 @@ class Accountant:
                 waiting, self._waiting = self._waiting, _Waiting()
             owed = self._owed or bool(waiting.rows)
             self._owed = False  # a look that fails is not repeated
-            counted, requests = waiting.counted, waiting.requests
-            for start in range(0, len(requests), REQUESTS_AT_ONCE):
-                counted.append(self._count(requests[start : start + REQUESTS_AT_ONCE]))
+            counted = [*waiting.counted, *map(self._count, _parts(waiting.requests))]
             if counted:
                 try:
                     self._log.add(*counted)
@@ -148,6 +146,20 @@ class Accountant:
             predicted,
             confidence,
         )
+
+
+def _parts(requests: Iterable[Answered]) -> Iterator[list[Answered]]:
+    """Requests that are counted, and logged, together."""
+    part: list[Answered] = []
+    rows = 0
+    for answered in requests:
+        rows += len(answered.rows)
+        if part and (len(part) == REQUESTS_AT_ONCE or rows > ROWS_AT_ONCE):
+            yield part
+            part, rows = [], len(answered.rows)
+        part.append(answered)
+    if part:
+        yield part
 
 
 def _rows(requests: Sequence[Answered]) -> int:

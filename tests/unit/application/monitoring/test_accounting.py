@@ -13,7 +13,7 @@ from msgspec import structs
 
 from application.monitoring.accounting import (
     REQUESTS_AT_ONCE,
-    SMALL_ROWS,
+    ROWS_AT_ONCE,
     Accountant,
     every,
     identities,
@@ -200,12 +200,26 @@ def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
 
 def test_large_requests_never_keep_their_caller(hire: Open, metrics: FakeMetrics) -> None:
     accountant = hire()
-    rows = [SETOSA] * (SMALL_ROWS // REQUESTS_AT_ONCE + 1)
+    rows = [SETOSA] * (ROWS_AT_ONCE // REQUESTS_AT_ONCE + 1)
     for number in range(2 * REQUESTS_AT_ONCE):
         accountant.account(answered_request(str(number), *rows))
     assert not metrics.predictions
     accountant.flush()
     assert metrics.predictions == {0: 2 * REQUESTS_AT_ONCE * len(rows)}
+
+
+def test_batches_of_large_requests_are_small(hire: Open, log: FakePredictionLog) -> None:
+    accountant = hire()
+    sizes = (ROWS_AT_ONCE - 1, 1, 1, 2 * ROWS_AT_ONCE, 3)
+    for number, rows in enumerate(sizes):
+        accountant.account(answered_request(str(number), *[SETOSA] * rows))
+    accountant.flush()
+    found = []
+    while not log.batches.empty():
+        batch = log.batches.get()
+        assert isinstance(batch, PredictionBatch)
+        found.append(batch.rows.tolist())
+    assert found == [[ROWS_AT_ONCE - 1, 1], [1], [2 * ROWS_AT_ONCE], [3]]
 
 
 def test_what_waits_behind_a_batch_that_is_not_logged_is_counted_all_the_same(
