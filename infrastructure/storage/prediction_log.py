@@ -38,6 +38,14 @@ _batches = sa.Table(
     sa.Column("model", sa.String(200), nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
+    # totals stand before what is long, so that a summary reads none of that
+    sa.Column("predictions", sa.Integer, nullable=False),
+    sa.Column("total_latency", sa.Double, nullable=False),
+    sa.Column("total_predicted", sa.Double, nullable=False),
+    sa.Column("smallest", sa.Double, nullable=False),
+    sa.Column("largest", sa.Double, nullable=False),
+    sa.Column("total_confidence", sa.Double),
+    sa.Column("by_class", sa.LargeBinary),
     sa.Column("request_ids", sa.Text, nullable=False),
     sa.Column("rows", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.LargeBinary, nullable=False),
@@ -54,6 +62,7 @@ _TYPES = {
     **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
     **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
 }
+_COUNTS = "<u4"  # of each class, by its number
 _labels = sa.Table(
     "labelled_rows",
     _metadata,
@@ -109,6 +118,7 @@ class SqlPredictionLog:
             "until": float(batch.at.max()),
             "request_ids": "\n".join(["", *batch.request_ids, ""]),
             "confidence": None,
+            **_totals(batch),
             **columns,
         }
 
@@ -168,36 +178,43 @@ class SqlPredictionLog:
 
     def traffic(self, since: float) -> Traffic:
         """Totals since a time."""
-        count, latency, predicted = 0, 0.0, 0.0
-        smallest, largest = float("inf"), -float("inf")
-        confidence = None
-        for batch, fresh in self._since(since):
-            values = batch.predicted[fresh]
-            count += len(values)
-            latency += float(np.repeat(batch.latency, batch.rows)[fresh].sum(dtype=np.float64))
-            predicted += float(values.sum(dtype=np.float64))
-            smallest, largest = min(smallest, values.min()), max(largest, values.max())
-            if batch.confidence is not None:
-                total = float(batch.confidence[fresh].sum(dtype=np.float64))
-                confidence = total + (confidence or 0.0)
-        if not count:
+        columns = _batches.c
+        query = sa.select(
+            sa.func.coalesce(sa.func.sum(columns.predictions), 0),
+            sa.func.sum(columns.total_latency),
+            sa.func.sum(columns.total_predicted),
+            sa.func.min(columns.smallest),
+            sa.func.max(columns.largest),
+            sa.func.sum(columns.total_confidence),
+        ).where(*self._whole(since))
+        with self._engine.connect() as connection:
+            totals = [tuple(connection.execute(query).one())]
+        totals += [tuple(_totals(batch, fresh).values())[:6] for batch, fresh in self._cut(since)]
+        found = [total for total in totals if total[0]]
+        if not found:
             return Traffic(0, None, None, None, None, None)
+        counts, latencies, predicted, smallest, largest, confidences = zip(*found)
+        count = int(sum(counts))
         return Traffic(
             count,
-            None if confidence is None else confidence / count,
-            latency / count,
-            predicted / count,
-            float(smallest),
-            float(largest),
+            None if None in confidences else sum(confidences) / count,
+            sum(latencies) / count,
+            sum(predicted) / count,
+            min(smallest),
+            max(largest),
         )
 
     def by_class(self, since: float) -> Mapping[int, int]:
         """How often each class was predicted since a time."""
+        query = sa.select(_batches.c.by_class).where(*self._whole(since))
+        with self._engine.connect() as connection:
+            found = list(connection.execute(query).scalars())
+        found += [_totals(batch, fresh)["by_class"] for batch, fresh in self._cut(since)]
         counts: Counter[int] = Counter()
-        for batch, fresh in self._since(since):
-            codes, times = np.unique(batch.predicted[fresh], return_counts=True)
-            counts.update(dict(zip(codes.astype(int).tolist(), times.tolist())))
-        return counts
+        for numbers, times in Counter(found).items():
+            for code, count in enumerate(np.frombuffer(numbers, _COUNTS).tolist()):
+                counts[code] += count * times
+        return +counts
 
     def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
         """How often each pair of classes (predicted, actual) was labelled since a time."""
@@ -261,11 +278,15 @@ class SqlPredictionLog:
                 old = last < self._forgotten - self._retention
                 connection.execute(sa.delete(last.table).where(old))
 
-    def _since(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
-        """Batches with rows since a time, and which of their rows those are."""
-        for batch in self._batches(since):
-            fresh = np.repeat(batch.at >= since, batch.rows)
-            yield batch, fresh
+    def _whole(self, since: float) -> tuple[sa.ColumnElement[bool], ...]:
+        """Conditions of batches that have come since a time, with every row."""
+        columns = _batches.c
+        return columns.model == self._model, columns.until >= since, columns.since >= since
+
+    def _cut(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
+        """Batches of which some rows have come since a time, and which these are."""
+        for batch in self._batches(since, _batches.c.since < since):
+            yield batch, np.repeat(batch.at >= since, batch.rows)
 
     def _batches(
         self, since: float, *conditions: sa.ColumnElement[bool], latest_first: bool = False
@@ -288,6 +309,25 @@ class SqlPredictionLog:
         )
         with self._engine.connect() as connection:
             return {tuple(found) for found in connection.execute(query)}
+
+
+def _totals(batch: PredictionBatch, rows: Any = slice(None)) -> dict[str, Any]:
+    """Totals of some rows of a batch, by column."""
+    predicted = batch.predicted[rows]
+    latency = np.repeat(batch.latency, batch.rows)[rows]
+    confidence, by_class = None, None
+    if batch.confidence is not None:
+        confidence = float(batch.confidence[rows].sum(dtype=np.float64))
+        by_class = np.bincount(predicted.astype(np.int64)).astype(_COUNTS).tobytes()
+    return {
+        "predictions": len(predicted),
+        "total_latency": float(latency.sum(dtype=np.float64)),
+        "total_predicted": float(predicted.sum(dtype=np.float64)),
+        "smallest": float(predicted.min()),
+        "largest": float(predicted.max()),
+        "total_confidence": confidence,
+        "by_class": by_class,
+    }
 
 
 def _decode(record: sa.Row[Any]) -> PredictionBatch:

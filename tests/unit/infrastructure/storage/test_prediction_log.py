@@ -406,10 +406,10 @@ from application.ports import LabelledPrediction, PredictionBatch
 from infrastructure.storage.prediction_log import SqlPredictionLog
 url, name = sys.argv[1:]
 log = SqlPredictionLog(url, "iris")  # all of them make the tables
-one, zero = np.ones(1), np.zeros(1)
+one, zero, rows = np.ones(1), np.zeros(1), np.ones(1, int)
 for number in range(50):
     at = np.array([time.time()])
-    log.add(PredictionBatch([f"{name}-{number}"], one, at, zero, zero, zero[:, None], zero, one))
+    log.add(PredictionBatch([f"{name}-{number}"], rows, at, zero, zero, zero[:, None], zero, one))
     log.label(LabelledPrediction(f"{name}-{number}", 0, 0, 0), time.time())
     assert log.find(f"{name}-{number}", 0)
 log.close()
