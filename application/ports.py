@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -314,6 +315,20 @@ class PredictionBatch:
     inputs: np.ndarray
     predicted: np.ndarray
     confidence: np.ndarray | None
+
+    @classmethod
+    def join(cls, batches: Sequence[PredictionBatch]) -> PredictionBatch:
+        """Batches of one model as one, in their order."""
+        columns = {
+            column.name: [getattr(batch, column.name) for batch in batches]
+            for column in fields(cls)
+        }
+        request_ids = list(chain.from_iterable(columns.pop("request_ids")))
+        joined: dict[str, Any] = {
+            name: None if parts[0] is None else np.concatenate(parts)
+            for name, parts in columns.items()
+        }
+        return cls(request_ids, **joined)
 
     def prediction(self, position: int) -> LoggedPrediction:
         """One row, by its position among all of the batch."""

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 REQUESTS_AT_ONCE = 128
 ROWS_AT_ONCE = 1024  # so that answering never waits long for the interpreter
+BATCHES_AT_ONCE = 8  # of small requests, that the log takes as one
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class Accountant:
                 waiting, self._waiting = self._waiting, _Waiting()
             owed = self._owed or bool(waiting.rows)
             self._owed = False  # a look that fails is not repeated
-            counted = [*waiting.counted, *map(self._count, _parts(waiting.requests))]
+            counted = [*_joined(waiting.counted), *map(self._count, _parts(waiting.requests))]
             if counted:
                 try:
                     self._log.add(*counted)
@@ -160,6 +161,12 @@ def _parts(requests: Iterable[Answered]) -> Iterator[list[Answered]]:
         part.append(answered)
     if part:
         yield part
+
+
+def _joined(batches: Sequence[PredictionBatch]) -> Iterator[PredictionBatch]:
+    """The same in fewer batches: each costs the log as much as a thousand rows do."""
+    for start in range(0, len(batches), BATCHES_AT_ONCE):
+        yield PredictionBatch.join(batches[start : start + BATCHES_AT_ONCE])
 
 
 def _rows(requests: Sequence[Answered]) -> int:

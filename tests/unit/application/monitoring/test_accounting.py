@@ -12,6 +12,7 @@ import pytest
 from msgspec import structs
 
 from application.monitoring.accounting import (
+    BATCHES_AT_ONCE,
     REQUESTS_AT_ONCE,
     ROWS_AT_ONCE,
     Accountant,
@@ -168,6 +169,7 @@ def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     accountant = hire()
+    accountant.account(answered_request("large", *[VIRGINICA] * ROWS_AT_ONCE))
     for number in range(2 * REQUESTS_AT_ONCE + 1):
         accountant.account(answered_request(str(number), SETOSA, VIRGINICA))
     accountant.flush()
@@ -176,10 +178,11 @@ def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
         batch = log.batches.get()
         assert isinstance(batch, PredictionBatch)
         sizes.append(len(batch.request_ids))
-    assert sizes == [REQUESTS_AT_ONCE, REQUESTS_AT_ONCE, 1]
-    assert metrics.predictions == {0: sum(sizes), 2: sum(sizes)}
-    assert [(entry.request_id, entry.row) for entry in log.predictions] == [
-        (str(number), row) for number in range(sum(sizes)) for row in range(2)
+    assert sizes == [1, REQUESTS_AT_ONCE, REQUESTS_AT_ONCE, 1]
+    small = sum(sizes) - 1
+    assert metrics.predictions == {0: small, 2: small + ROWS_AT_ONCE}
+    assert [(entry.request_id, entry.row) for entry in log.predictions[ROWS_AT_ONCE:]] == [
+        (str(number), row) for number in range(small) for row in range(2)
     ]
 
 
@@ -196,6 +199,18 @@ def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
     assert [entry.request_id for entry in log.predictions] == [
         str(number) for number in range(REQUESTS_AT_ONCE + 1)
     ]
+
+
+def test_the_log_takes_many_small_requests_as_few_batches(
+    hire: Open, log: FakePredictionLog
+) -> None:
+    accountant = hire()
+    counted = (BATCHES_AT_ONCE + 2) * REQUESTS_AT_ONCE
+    for number in range(counted + 1):
+        accountant.account(answered_request(str(number), SETOSA))
+    accountant.flush()
+    assert log.batches.qsize() == 3  # the last one was not counted before
+    assert [entry.request_id for entry in log.predictions] == [str(n) for n in range(counted + 1)]
 
 
 def test_large_requests_never_keep_their_caller(hire: Open, metrics: FakeMetrics) -> None:
