@@ -26,6 +26,7 @@ whisper = pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
 soundfile = pytest.importorskip("soundfile", reason="make install EXTRAS=whisper")
 pytest.importorskip("jiwer", reason="make install EXTRAS=whisper")
 # pylint: disable=wrong-import-position
+from application.inference.api_keys import entry_of, new_key
 from application.training.config import config_path
 from domain.errors import PackageError
 from infrastructure.inference.audio import decode
@@ -287,6 +288,30 @@ def test_health_page_and_probes_are_there(service: httpx.Client) -> None:
     for path in ("/livez", "/readyz", "/metrics", "/docs.json", "/"):
         assert service.get(path).status_code == 200, path
     assert "/transcribe" in service.get("/docs.json").json()["paths"]
+
+
+def test_keys_identities_and_access_log_are_those_of_every_service(
+    bento: Path, tmp_path: Path
+) -> None:
+    key = new_key()
+    settings = {
+        "SERVING_API_KEYS": entry_of("client", key, ["predict"]),
+        "SERVING_ACCESS_LOG": "true",
+    }
+    file = recording(sound(SECONDS), "flac")
+    with serve(bento, tmp_path, workers=1, OMP_NUM_THREADS="1", **settings) as url:
+        with httpx.Client(base_url=url, timeout=120) as client:
+            assert client.get("/readyz").status_code == 200
+            assert send(client, file, "flac").status_code == 401
+            client.headers["x-api-key"] = key
+            assert client.get("/docs.json").status_code == 403
+            assert client.post("/nowhere").status_code == 404
+            heard = send(client, file, "flac")
+    assert heard.status_code == 200, heard.text
+    lines = [json.loads(line) for line in (tmp_path / "service.log").read_text().splitlines()]
+    asked = [line for line in lines if line.get("path") == "/transcribe"]
+    assert [line["status"] for line in asked] == [401, 200]
+    assert asked[1]["request_id"] == heard.json()["request_id"] == heard.headers["x-request-id"]
 
 
 def test_a_package_with_other_weights_is_refused_even_where_its_manifest_was_forged(

@@ -170,7 +170,7 @@ class PredictionApp:
         deadline: seconds that a request may take.
         authorise: None lets everybody pass.
         ready_paths: further paths that tell whether the service is ready.
-        access_log: told of every request that is answered here.
+        access_log: told of every request.
     """
 
     def __init__(
@@ -233,20 +233,34 @@ class PredictionApp:
         except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
             reply = self._refused(route, error, request_id, trace_id)
         if reply is None:
-            await self._app(scope, receive, send)
-            return
-        status, head, body = self._parts_of(reply, request_id)
-        if trace_id:
-            head.append((b"traceparent", headers[b"traceparent"]))
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        if isinstance(body, bytes):
-            await send({"type": "http.response.body", "body": body})
+            status = await self._pass_on(scope, receive, send, request_id)
         else:
-            await self._send_parts(body, send)
+            status, head, body = self._parts_of(reply, request_id)
+            if trace_id:
+                head.append((b"traceparent", headers[b"traceparent"]))
+            await send({"type": "http.response.start", "status": status, "headers": head})
+            if isinstance(body, bytes):
+                await send({"type": "http.response.body", "body": body})
+            else:
+                await self._send_parts(body, send)
         if self._access_log:
             seconds = time.perf_counter() - start
             method, path = scope["method"], scope["path"]
             self._access_log(request_id, method, path, status, seconds, trace_id)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+        """Let the other application answer, which is told the request's identity; its status."""
+        headers = [header for header in scope["headers"] if header[0] != b"x-request-id"]
+        headers.append((b"x-request-id", request_id.encode()))
+        status = 500
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        await self._app({**scope, "headers": headers}, receive, send_on)
+        return status
 
     def _parts_of(
         self, reply: bytes | Reply, request_id: str

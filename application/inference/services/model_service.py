@@ -22,12 +22,11 @@ from typing import Annotated, Any
 import bentoml
 import msgspec
 from pydantic import BaseModel, WithJsonSchema
-from starlette.middleware.cors import CORSMiddleware
 
 from application.inference.api_keys import ApiKeys, authoriser
 from application.inference.predictor import Predictor, Unaccounted, replay_golden
 from application.inference.protocols import schema, vertex
-from application.inference.protocols.app import App, PredictionApp, Started
+from application.inference.protocols.app import Started
 from application.inference.protocols.http import Request
 from application.inference.protocols.lines import LINES, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
@@ -46,10 +45,10 @@ from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
-from infrastructure.serving.outermost import Outermost, Serves, stop_later
+from infrastructure.serving.surrounding import surround
 from infrastructure.serving.uvicorn_protocol import install as limit_slow_clients
 from infrastructure.storage.prediction_log import SqlPredictionLog
-from shared.logs import AccessLog, configure_logs
+from shared.logs import configure_logs
 from shared.settings import ServingSettings, Settings
 
 DRIFT_SECONDS = 10.0
@@ -247,29 +246,4 @@ def _document(others: dict[str, Any]) -> dict[str, Any]:
     return with_keys(document) if AUTHORISE else document
 
 
-def _around(app: App, serves: Serves) -> App:
-    """The application that predictions reach, around BentoML's."""
-    around = PredictionApp(
-        app,
-        serves,
-        started=STARTED,
-        max_bytes=SERVING.max_body_bytes,
-        queue=SERVING.queue,
-        deadline=SERVING.deadline_seconds,
-        authorise=AUTHORISE,
-        ready_paths=filter(None, [os.environ.get("AIP_HEALTH_ROUTE")]),
-        access_log=AccessLog().write if SERVING.access_log else None,
-    )
-    stop_later(SERVING.drain_seconds, around.stop)
-    origins = SERVING.cors_origins.split()
-    return (
-        CORSMiddleware(around, origins, allow_methods=["*"], allow_headers=["*"])
-        if origins
-        else around
-    )
-
-
-# the decorator has made a bentoml.Service of the class
-ModelService.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
-    Outermost, wrap=_around
-)
+surround(ModelService, STARTED, SERVING, AUTHORISE)

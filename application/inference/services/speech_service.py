@@ -1,9 +1,9 @@
 """A transcriber as a BentoML service.
 
-BentoML gives workers, health probes, /metrics, packaging and the page at /. The endpoints below
-are answered by `TranscriptionMiddleware`, which bounds the body and gives turns; their methods here
-describe them on the page and in the OpenAPI document, and answer the same when they are called in
-process.
+BentoML gives workers, /metrics, packaging and the page at /. The endpoints below are answered by
+`TranscriptionMiddleware`, which bounds the body and gives turns; their methods here describe them
+on the page and in the OpenAPI document, and answer the same when they are called in process. Keys,
+probes and the access log are those of every service, around BentoML's application.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ from __future__ import annotations
 import os
 import platform
 import uuid
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import bentoml
+import msgspec
 from bentoml.validators import ContentType
 from pydantic import BaseModel
 
+from application.inference.api_keys import ApiKeys, authoriser
+from application.inference.protocols.app import Started
+from application.inference.protocols.http import Request, Route
+from application.inference.protocols.openapi import with_keys
 from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
 from application.inference.transcriber import Transcriber
 from infrastructure.inference.audio import decode
@@ -25,6 +31,7 @@ from infrastructure.inference.whisper_engine import open_package, write_subtitle
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
+from infrastructure.serving.surrounding import surround
 from infrastructure.serving.uvicorn_protocol import install as limit_slow_clients
 from shared.logs import configure_logs
 from shared.settings import ServingSettings
@@ -44,6 +51,8 @@ _running: list[TranscriberApi] = []
 _SERVING = ServingSettings()
 configure_logs(_SERVING.log_format)
 limit_slow_clients(_SERVING.head_seconds, RECORDING_SECONDS)
+_AUTHORISE = authoriser(ApiKeys.parse(_SERVING.api_keys), _SERVING.open_paths)
+_STARTED: Future[Started] = Future()  # there when this process is ready
 
 
 @bentoml.service(
@@ -71,6 +80,7 @@ class SpeechTranscriber:
         self._transcriber = Transcriber(spec, engine, decode, metrics)
         self._api = TranscriberApi(name, number, self._transcriber, write_subtitles, metrics)
         _running[:] = [self._api]
+        _STARTED.set_result(Started({"/docs.json": Route(("GET",), _describe)}, metrics))
 
     @bentoml.api(route="/transcribe")
     def transcribe(
@@ -90,7 +100,15 @@ class SpeechTranscriber:
         return self._api.health_check()
 
 
-# the decorator has made a bentoml.Service of the class
+def _describe(_request: Request) -> bytes:
+    """BentoML's OpenAPI document."""
+    service: Any = SpeechTranscriber  # the decorator has made a bentoml.Service of the class
+    document = service.openapi_spec.asdict()  # pylint: disable=no-member
+    return msgspec.json.encode(with_keys(document) if _AUTHORISE else document)
+
+
+# the former stands around the latter, also where BentoML traces requests
+surround(SpeechTranscriber, _STARTED, _SERVING, _AUTHORISE)
 SpeechTranscriber.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
     TranscriptionMiddleware, api=lambda: _running[0]
 )

@@ -292,21 +292,33 @@ def test_a_trace_of_the_caller_is_told_again_and_a_malformed_one_is_not() -> Non
 
 
 @pytest.mark.parametrize("ready", [True, False])
-@pytest.mark.parametrize(
-    "scope",
-    [
-        *(http("/", "GET"), http("/metrics", "GET"), http("/docs", "HEAD")),
-        {"type": "lifespan"},
-    ],
-    ids=lambda scope: f"{scope['type']} {scope.get('path', '')}",
-)
-def test_what_is_not_known_here_is_passed_on_untouched(scope: Scope, ready: bool) -> None:
+@pytest.mark.parametrize(("path", "method"), [("/", "GET"), ("/metrics", "GET"), ("/docs", "HEAD")])
+def test_what_is_not_known_here_is_passed_on(path: str, method: str, ready: bool) -> None:
     service = Service(ready=ready)
-    answer = asyncio.run(service.exchange(scope))
+    headers = ((b"accept", b"*/*"), (b"x-request-id", b"a"))
+    answer = service.get(path, method, headers)
+    ((passed, _, _),) = service.inner.reached
+    assert passed == http(path, method, headers)
+    assert answer.read == 0
+    assert not service.metrics.errors
+
+
+@pytest.mark.parametrize("given", [(), ((b"x-request-id", b"not plain"),)])
+def test_what_is_passed_on_has_an_identity(given: Headers) -> None:
+    service = Service()
+    service.get("/metrics", headers=((b"accept", b"*/*"), *given))
+    ((passed, _, _),) = service.inner.reached
+    accept, (name, identity) = passed["headers"]
+    assert accept == (b"accept", b"*/*")
+    assert name == b"x-request-id" and len(identity) == 32
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_lifespan_is_the_inner_applications(ready: bool) -> None:
+    service, scope = Service(ready=ready), {"type": "lifespan"}
+    asyncio.run(service.exchange(scope))
     ((passed, _, _),) = service.inner.reached
     assert passed is scope
-    assert (answer.messages, answer.read) == ([], 0)
-    assert not service.metrics.errors
 
 
 def test_a_post_to_what_the_inner_application_has_is_passed_on_with_its_body_unread() -> None:
@@ -606,15 +618,23 @@ def test_who_has_no_key_is_refused_before_anything_is_read_or_passed_on() -> Non
     assert service.post("/echo", headers=[(b"x-api-key", b"right")]).status == 200
 
 
-def test_every_answer_is_told_to_the_access_log_and_what_is_passed_on_is_not() -> None:
+async def answer_accepted(send: Send) -> None:
+    """What an inner application may answer."""
+    await send({"type": "http.response.start", "status": 202, "headers": []})
+    await send({"type": "http.response.body", "body": b"accepted"})
+
+
+def test_every_request_is_told_to_the_access_log() -> None:
     lines: list[tuple[Any, ...]] = []
     service = Service(access_log=lambda *line: lines.append(line))
     service.post("/echo", headers=[(b"x-request-id", b"a"), (b"traceparent", TRACE)])
     service.get("/echo", headers=[(b"x-request-id", b"b")])
-    service.get("/metrics")
+    service.inner.answer = answer_accepted
+    service.get("/metrics", headers=[(b"x-request-id", b"c")])
     assert [(*line[:4], line[5]) for line in lines] == [
         ("a", "POST", "/echo", 200, "4bf92f3577b34da6a3ce929d0e0e4736"),
         ("b", "GET", "/echo", 405, None),
+        ("c", "GET", "/metrics", 202, None),
     ]
     assert all(0 <= line[4] < PATIENCE for line in lines)
 

@@ -1,0 +1,47 @@
+"""What stands around every BentoML service here, by its settings: keys, probes, limits, logs."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future
+from typing import Any
+
+from starlette.middleware.cors import CORSMiddleware
+
+from application.inference.protocols.app import App, Authorise, PredictionApp, Started
+from infrastructure.serving.outermost import Outermost, Serves, stop_later
+from shared.logs import AccessLog
+from shared.settings import ServingSettings
+
+
+def surround(
+    service: Any, started: Future[Started], serving: ServingSettings, authorise: Authorise | None
+) -> None:
+    """Put a `PredictionApp` around the application of a BentoML service.
+
+    Args:
+        service: what `bentoml.service` makes of a class.
+        started, authorise: as `PredictionApp` has them.
+    """
+
+    def wrap(app: App, serves: Serves) -> App:
+        around = PredictionApp(
+            app,
+            serves,
+            started=started,
+            max_bytes=serving.max_body_bytes,
+            queue=serving.queue,
+            deadline=serving.deadline_seconds,
+            authorise=authorise,
+            ready_paths=filter(None, [os.environ.get("AIP_HEALTH_ROUTE")]),
+            access_log=AccessLog().write if serving.access_log else None,
+        )
+        stop_later(serving.drain_seconds, around.stop)
+        origins = serving.cors_origins.split()
+        return (
+            CORSMiddleware(around, origins, allow_methods=["*"], allow_headers=["*"])
+            if origins
+            else around
+        )
+
+    service.add_asgi_middleware(Outermost, wrap=wrap)
