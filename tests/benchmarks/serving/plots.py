@@ -27,11 +27,15 @@ def draw(records: Records, curves: Records, path: Path) -> None:
         for told, style in (("p50", "-"), ("p99", "--")):
             late = [1e3 * getattr(record, told)(kind).median for kind in CURVE]
             curve.plot(rate, late, style, marker="o", color=colour, label=f"{title}, {told}")
+        for x, y, kind in zip(rate, late, CURVE):  # beside the p99, which is last
+            curve.annotate(
+                str(kind.connections), (x, y), (4, 4), textcoords="offset points", fontsize=8
+            )
         rows = [kind.rows for kind in BATCHES]
         answered = [kind.rows * record.throughput(kind).median for kind in BATCHES]
         sweep.plot(rows, answered, marker="o", color=colour, label=title)
     curve.set(
-        title="Single rows, 1 to 64 connections",
+        title="Single rows, by number of connections",
         xlabel="requests/s",
         ylabel="latency, ms",
         yscale="log",
@@ -45,7 +49,9 @@ def draw(records: Records, curves: Records, path: Path) -> None:
     )
     for axes in (curve, sweep):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(
+            fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, handlelength=4
+        )
     figure.savefig(path, dpi=90)
 
 
