@@ -55,7 +55,7 @@ class Accountant:
         metrics: MetricsSink,
         log: PredictionLog,
         *,
-        interval: float = 0.05,
+        interval: float = 0.1,
         capacity: int = 100_000,
         watch: Callable[[], bool] | None = None,
     ) -> None:
