@@ -164,7 +164,7 @@ def _parts(requests: Iterable[Answered]) -> Iterator[list[Answered]]:
 
 
 def _joined(batches: Sequence[PredictionBatch]) -> Iterator[PredictionBatch]:
-    """The same in fewer batches: each costs the log as much as a thousand rows do."""
+    """The same in fewer batches: each costs the log about 0.1 ms beside its rows."""
     for start in range(0, len(batches), BATCHES_AT_ONCE):
         yield PredictionBatch.join(batches[start : start + BATCHES_AT_ONCE])
 

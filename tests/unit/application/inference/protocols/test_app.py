@@ -299,7 +299,7 @@ def test_what_is_not_known_here_is_passed_on(path: str, method: str, ready: bool
     answer = service.get(path, method, headers)
     ((passed, _, _),) = service.inner.reached
     assert passed == http(path, method, headers)
-    assert answer.read == 0
+    assert (answer.messages, answer.read) == ([], 0)
     assert not service.metrics.errors
 
 
@@ -316,9 +316,11 @@ def test_what_is_passed_on_has_an_identity(given: Headers) -> None:
 @pytest.mark.parametrize("ready", [True, False])
 def test_a_lifespan_is_the_inner_applications(ready: bool) -> None:
     service, scope = Service(ready=ready), {"type": "lifespan"}
-    asyncio.run(service.exchange(scope))
+    answer = asyncio.run(service.exchange(scope))
     ((passed, _, _),) = service.inner.reached
     assert passed is scope
+    assert (answer.messages, answer.read) == ([], 0)
+    assert not service.metrics.errors
 
 
 def test_a_post_to_what_the_inner_application_has_is_passed_on_with_its_body_unread() -> None:
