@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 
+from application.inference.protocols.request_id import time_of
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.served import serve
 from tests.strength import (
@@ -29,6 +31,7 @@ REQUESTS = 20  # of a connection, then there is a new one
 PAUSE = 0.02  # seconds between two requests of a connection
 CROWD = 200
 LARGE = 2000  # rows; such a request waits for its turn
+HERD, ASKED = 128, 64  # clients that connect at once, requests of each
 
 
 async def _eventually(check: Callable[[], bool]) -> None:
@@ -145,3 +148,32 @@ def test_too_many_requests_are_sent_away_and_the_next_ones_are_answered(
                 body = request.partition(b"\r\n\r\n")[2]
                 assert client.post("/predict", content=body).status_code == 200
         assert {answer.status for answer in asyncio.run(_crowd(port, small))} == {200}
+
+
+async def _herd(service: Service, request: bytes) -> list[list[float | None]]:
+    """When each request of each client was made, all of whom are there before the worker looks."""
+    (worker,) = service.workers()
+    worker.suspend()
+    clients = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(HERD)]
+    for _, writer in clients:
+        writer.write(request * ASKED)
+        await writer.drain()
+    worker.resume()
+    made = []
+    for reader, writer in clients:
+        answers = [await asyncio.wait_for(read_answer(reader), LONGEST) for _ in range(ASKED)]
+        made.append([time_of(answer.headers["x-request-id"]) for answer in answers])
+        writer.close()
+    return made
+
+
+def test_clients_that_connect_at_once_are_all_answered_soon(
+    exported_bento: Path, tmp_path: Path
+) -> None:
+    with serve(exported_bento, tmp_path, workers=1) as url:
+        service = service_at(url)
+        assert service
+        body = json.dumps([example_row(url)]).encode()
+        made = np.array(asyncio.run(_herd(service, request_of("/predict", body, JSON, keep=True))))
+    before = np.count_nonzero(made < made[:, 0].max())
+    assert before < HERD * ASKED / 4, f"{before} answers before the last client had its first"

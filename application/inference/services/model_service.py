@@ -46,7 +46,7 @@ from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollecto
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.surrounding import surround
-from infrastructure.serving.uvicorn_protocol import install as limit_slow_clients
+from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.logs import configure_logs
 from shared.settings import ServingSettings, Settings
@@ -82,8 +82,9 @@ Report = Annotated[Any, WithJsonSchema(schema.feedback_schema(SPEC))]
 Answers = Annotated[dict[str, Any], WithJsonSchema(schema.answers_schema(SPEC))]
 
 SERVING = ServingSettings()
+WORKERS = int(os.environ.get("WORKERS", "1"))
 configure_logs(SERVING.log_format)
-limit_slow_clients(SERVING.head_seconds, SERVING.body_seconds)
+adapt_uvicorn(SERVING.head_seconds, SERVING.body_seconds, WORKERS)
 AUTHORISE = authoriser(ApiKeys.parse(SERVING.api_keys), SERVING.open_paths)
 STARTED: Future[Started] = Future()  # there when this process is ready
 
@@ -94,7 +95,7 @@ STARTED: Future[Started] = Future()  # there when this process is ready
     image=bentoml.images.Image(
         base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
     ).python_packages(*serving_requirements(SPEC.task, PACKAGE.is_native)),
-    workers=int(os.environ.get("WORKERS", "1")),
+    workers=WORKERS,
     http={"port": int(os.environ.get("AIP_HTTP_PORT") or 3000)},  # Vertex AI's, or BentoML's own
     traffic={"timeout": 30},
     logging={"access": {"enabled": False}},  # predictions do not pass it

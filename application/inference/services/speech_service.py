@@ -32,7 +32,7 @@ from infrastructure.monitoring.metrics.transcription_metrics import Transcriptio
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.surrounding import surround
-from infrastructure.serving.uvicorn_protocol import install as limit_slow_clients
+from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from shared.logs import configure_logs
 from shared.settings import ServingSettings
 
@@ -49,8 +49,9 @@ class Arguments(BaseModel):
 _ARGUMENTS = bentoml.use_arguments(Arguments)
 _running: list[TranscriberApi] = []
 _SERVING = ServingSettings()
+_WORKERS = int(os.environ.get("WORKERS", "1"))
 configure_logs(_SERVING.log_format)
-limit_slow_clients(_SERVING.head_seconds, RECORDING_SECONDS)
+adapt_uvicorn(_SERVING.head_seconds, RECORDING_SECONDS, _WORKERS)
 _AUTHORISE = authoriser(ApiKeys.parse(_SERVING.api_keys), _SERVING.open_paths)
 _STARTED: Future[Started] = Future()  # there when this process is ready
 
@@ -60,7 +61,7 @@ _STARTED: Future[Started] = Future()  # there when this process is ready
     image=bentoml.images.Image(
         base_image=f"python:{PYTHON}-slim", distro="none", lock_python_packages=False
     ).python_packages(*serving_requirements("transcription")),
-    workers=int(os.environ.get("WORKERS", "1")),
+    workers=_WORKERS,
     http={"port": int(os.environ.get("AIP_HTTP_PORT") or 3000)},  # Vertex AI's, or BentoML's own
     traffic={"timeout": 1800},
     logging={"access": {"enabled": False}},

@@ -6,6 +6,7 @@ What it does with slow clients is in tests/integration/test_slow_clients.py.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import socket
 from typing import Any
@@ -16,19 +17,21 @@ from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from infrastructure.serving.uvicorn_protocol import LimitedProtocol, install
+from infrastructure.serving.uvicorn_protocol import EagerServer, LimitedProtocol, install
 
 
 @pytest.fixture(name="uninstalled", autouse=True)
 def _uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take back what `install` changes for the whole process."""
     monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
+    monkeypatch.setattr(uvicorn, "Server", uvicorn.Server)
+    monkeypatch.setattr(EagerServer, "accepts", 1)
     for name in ("head_seconds", "body_seconds"):
         monkeypatch.setattr(LimitedProtocol, name, getattr(LimitedProtocol, name))
 
 
 def test_a_server_that_is_configured_as_bentoml_does_it_takes_the_limited_protocol() -> None:
-    install(head_seconds=7.0, body_seconds=70.0)
+    install(head_seconds=7.0, body_seconds=70.0, workers=1)
     config = uvicorn.Config(app=lambda scope: None, log_config=None, timeout_keep_alive=5)
     config.load()
     assert config.http_protocol_class is LimitedProtocol
@@ -100,3 +103,42 @@ def test_a_head_does_not_wait_for_a_body_that_takes_long() -> None:
     (piece,) = answer(body=False)
     assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
     assert piece.endswith(b"\r\n\r\n")
+
+
+CLIENTS = 64
+
+
+def answers_until_each_client_has_one() -> int:
+    """How many answers are given to clients that wait to be connected, each with many requests."""
+    clients: set[tuple[str, int]] = set()
+    answers = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal answers
+        del receive
+        if len(clients) < CLIENTS:
+            clients.add(scope["client"])
+            answers += 1
+        server.should_exit = len(clients) == CLIENTS
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    # as BentoML makes it
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
+        for _ in range(CLIENTS):
+            client = opened.enter_context(socket.create_connection(listener.getsockname()))
+            client.sendall(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n" * CLIENTS)
+        server.run([listener])
+    return answers
+
+
+def test_clients_that_connect_at_once_do_not_wait_for_each_others_next_requests() -> None:
+    install(head_seconds=10.0, body_seconds=30.0, workers=1)
+    assert answers_until_each_client_has_one() < 8 * CLIENTS
+
+
+def test_of_several_workers_none_takes_what_is_for_all() -> None:
+    install(head_seconds=10.0, body_seconds=30.0, workers=2)
+    assert answers_until_each_client_has_one() > 16 * CLIENTS  # one connection in a turn: n²/2
