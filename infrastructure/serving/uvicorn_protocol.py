@@ -21,7 +21,7 @@ _TOLD = {
     TOO_SLOW: b'{"error":"the request did not arrive in time"}',
     TOO_LARGE: b'{"error":"the head of the request is too large"}',
 }
-_ACCEPTS = 16  # more gain little: 256 clients are connected in as many turns
+_ACCEPTS = 16  # 256 clients are connected in as many turns
 
 
 class _WholeAnswers:
