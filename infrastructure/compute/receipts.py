@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from shared.files import write_atomically
 
-def write_receipt(path: Path, **contents: Any) -> None:
-    """Write a receipt at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+
+def write_receipt(path: Path, private: bool = False, **contents: Any) -> None:
+    """Write a receipt at once or not at all.
+
+    Args:
+        private: only the owner may read it.
+    """
+    write_atomically(path, json.dumps(contents, indent=2) + "\n", private)

@@ -436,8 +436,7 @@ def _read_release(path: Path) -> Release | None:
 
 
 def _write_release(path: Path, release: Release) -> None:
-    write_receipt(path, **asdict(release))
-    path.chmod(0o600)  # it may hold a key
+    write_receipt(path, private=True, **asdict(release))  # it may hold a key
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 
 from application.ports import LedgerEntry
 from domain.errors import RegistryError
-from infrastructure.registry.lock import held
+from shared.files import locked
 
 FIRST = "0" * 64
 LOCK_SECONDS = 60.0  # an entry takes milliseconds
@@ -43,9 +43,10 @@ class FileLedger:
         entry has it in its details, as ``cut``.
 
         Raises:
-            RegistryError: the last entry is none, or the file stays locked.
+            RegistryError: the last entry is invalid.
+            TimeoutError: another process holds the file's lock.
         """
-        with held(self.path.with_name(f".{self.path.name}.lock"), LOCK_SECONDS):
+        with locked(self.path.with_name(f".{self.path.name}.lock"), LOCK_SECONDS):
             whole, torn = self._read()
             if torn:
                 details["cut"] = torn.decode(errors="replace")

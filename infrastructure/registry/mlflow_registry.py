@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from application.ports import ModelVersion, Promotion
 from domain.errors import RegistryError
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.registry.lock import held
 from infrastructure.tracking.mlflow_tracker import open_client
+from shared.files import locked
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -141,10 +141,10 @@ class MlflowRegistry:
         """Held while aliases move or packages are removed: by one process on this machine.
 
         Raises:
-            RegistryError: another process held it for too long.
+            TimeoutError: another process held it for too long.
         """
         lock = self.packages_dir.with_name(f".{self.packages_dir.name}.lock")
-        return held(lock, LOCK_SECONDS)
+        return locked(lock, LOCK_SECONDS)
 
     def note_ledger(self, model_name: str, head: str) -> None:
         """Keep what tells the ledger and its latest entry as a tag of the model."""

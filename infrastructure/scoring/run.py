@@ -18,8 +18,8 @@ from application.inference.scoring import (
 from application.ports import Model
 from domain.errors import DataError
 from domain.models.contract import ModelSpec
-from infrastructure.scoring.drafts import Draft
 from infrastructure.scoring.tables import check_output, open_sink, open_table, write_lines
+from shared.files import Draft
 
 
 @dataclass(frozen=True, slots=True)
