@@ -172,7 +172,7 @@ def test_a_collection_removes_while_no_promotion_can_go_on(
     removed = []
 
     def remove(item: Stored) -> None:
-        with ThreadPoolExecutor() as another, pytest.raises(RegistryError, match="another process"):
+        with ThreadPoolExecutor() as another, pytest.raises(TimeoutError, match="another process"):
             another.submit(_take, place.registry).result()
         removed.append(item.version)
 
