@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from application.registry.collection import Stored
-from domain.errors import RegistryError
 from infrastructure.registry import mlflow_registry, storage
 from infrastructure.registry.command import main
 from infrastructure.registry.ledger import FileLedger
