@@ -9,10 +9,6 @@ from typing import Any
 from shared.files import write_atomically
 
 
-def write_receipt(path: Path, private: bool = False, **contents: Any) -> None:
-    """Write a receipt at once or not at all.
-
-    Args:
-        private: only the owner may read it.
-    """
-    write_atomically(path, json.dumps(contents, indent=2) + "\n", private)
+def write_receipt(path: Path, **contents: Any) -> None:
+    """Write a receipt at once or not at all."""
+    write_atomically(path, json.dumps(contents, indent=2) + "\n")

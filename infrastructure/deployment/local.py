@@ -31,6 +31,7 @@ from domain.models.contract import ModelSpec
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.registry.ledger import FileLedger
 from shared.console import fail, show_step
+from shared.files import write_atomically
 from shared.settings import Settings
 
 READY_SECONDS = 60.0
@@ -436,7 +437,8 @@ def _read_release(path: Path) -> Release | None:
 
 
 def _write_release(path: Path, release: Release) -> None:
-    write_receipt(path, private=True, **asdict(release))  # it may hold a key
+    content = json.dumps(asdict(release), indent=2) + "\n"
+    write_atomically(path, content, private=True)  # it may hold a key
 
 
 def main(arguments: list[str] | None = None) -> int:
