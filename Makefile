@@ -173,6 +173,9 @@ score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (MODEL, VERS
 	@$(PY) -m infrastructure.scoring.command --model $(MODEL) $(version_given) --input $(call quoted,$(INPUT)) --output $(call quoted,$(OUTPUT))
 
 ##@ Check
+# as many test processes as cores, up to four: each takes up to 2 GB with every extra
+pytest = $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+coverage = $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
 format: $(DEV) ## Format with black
 	@$(PY) -m black --quiet $(SOURCES)
 lint: $(DEV) ## pylint
@@ -183,15 +186,17 @@ lint-check: $(DEV) lint ## black --check, pylint, mypy, bandit and the import co
 	@$(PY) -m mypy $(PACKAGES)
 	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml $(PACKAGES)
 	@.venv/bin/lint-imports
-test: $(DEV) ## All tests, with coverage of the four packages
-	@$(PY) -m pytest $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
+test: $(DEV) ## All tests but the nightly ones, with coverage of the four packages
+	@$(pytest) $(coverage)
 test-unit: $(DEV) ## Unit tests, with coverage as coverage.xml and htmlcov/
-	@$(PY) -m pytest tests/unit $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
+	@$(pytest) tests/unit $(coverage)
 test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento; its service test and load test
 	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest $(if $(filter iris,$(MODEL)),application/inference/services/test_service.py) tests/integration/test_load_performance.py
 check: lint-check test ## What must hold before a commit lands
 ci: $(ALL) ## What .ci/run calls: check with every model, so everything is installed first
 	@$(MAKE) check
+nightly: $(ALL) ## Every test in full: also whole adoptions, container images, long simulations and fuzzing
+	@$(pytest) --nightly
 benchmark: $(DEV) ## Compare with the alternatives, side by side, into docs/benchmarks/ (PEERS=none is quick, and prints only)
 	@$(if $(filter-out all,$(PEERS)),,$(PY) -m tests.benchmarks.training)
 	@$(PY) -m tests.benchmarks.serving $(if $(PEERS),--peers $(call quoted,$(PEERS))) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -220,4 +225,4 @@ clean: ## Remove caches, build/, dist/ and coverage; never data, models or the t
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:
-.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc score run deploy rollback-release demo smoke status where stop api-key format lint refactor lint-check test test-unit test-integration check ci benchmark soak mutation models-report gates-report state-save state-load clean
+.PHONY: FORCE help quickstart all install install-dev install-core installed hooks checkgpu new-model train validate bento-build containerize reproduce mlflow-ui promote rollback registry which-model gc score run deploy rollback-release demo smoke status where stop api-key format lint refactor lint-check test test-unit test-integration check ci nightly benchmark soak mutation models-report gates-report state-save state-load clean

@@ -1,13 +1,72 @@
-"""Fixtures and hooks that tests in several places share."""
+"""Options, marks and fixtures that tests in several places share."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["tests.served"]
+
+MARKS = {
+    "nightly": "exhaustive, slow or in need of a container engine: `make nightly` runs it",
+    "alone": "measures time or memory: no other test runs at the same time",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--nightly`."""
+    parser.addoption("--nightly", action="store_true", help="also run what is marked nightly")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks; let test processes share the cores instead of competing for them."""
+    for name, meaning in MARKS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    processes = len(getattr(config.option, "tx", None) or [])
+    if processes > 1:
+        threads = max(1, (os.cpu_count() or 1) // processes)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked nightly, unless `--nightly` asks for it."""
+    if config.getoption("nightly"):
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly")]
+    if nightly:
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+
+
+@pytest.fixture(scope="session", name="nightly")
+def _nightly(pytestconfig: pytest.Config) -> bool:
+    """Whether statistical tests run in full."""
+    return bool(pytestconfig.getoption("nightly"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test that is marked alone while the other test processes wait."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    folder = item.config.cache.mkdir("turns")  # type: ignore[union-attr]
+    with _turn(folder, alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def _turn(folder: Path, alone: bool) -> Iterator[None]:
+    with (folder / "queue").open("w") as queue, (folder / "running").open("w") as running:
+        fcntl.flock(queue, fcntl.LOCK_EX)  # whoever waits to be alone is overtaken by nobody
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,16 +11,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+from application.training.config import config_path
+from shared.files import locked
 from shared.paths import ROOT
 
 READY_SECONDS = 60.0
+MAKING_SECONDS = 600.0  # for what another test process is making
+
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Home:
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
             "MODEL_REGISTRY_DIR": str(self.folder / "packages"),
             "BENTOML_HOME": str(self.folder / "bentoml"),
-            "RECEIPTS_DIR": str(self.receipts.parent),
+            "RECEIPTS_DIR": str(self.folder / "build"),
             "RELEASES_DIR": str(self.folder / "releases"),
             "LEDGER": str(self.folder / "ledger.jsonl"),
         }
@@ -51,7 +57,21 @@ class Home:
     @property
     def receipts(self) -> Path:
         """Where the receipts of iris lie."""
-        return self.folder / "build/iris"
+        return self.receipts_of("iris")
+
+    def receipts_of(self, model: str) -> Path:
+        """Where the receipts of a model lie."""
+        return self.folder / "build" / model
+
+    def copy(self, folder: Path) -> Home:
+        """A copy that a test may change."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        for path in (folder / "build").glob("*/*"):
+            if path.suffix in (".json", ".variables", ".files"):
+                text, times = path.read_text(encoding="utf-8"), path.stat()
+                path.write_text(text.replace(str(self.folder), str(folder)), encoding="utf-8")
+                os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return Home(folder, self.root)
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command from the root of the clone."""
@@ -166,21 +186,56 @@ def _serving_environment(
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the service says that it is ready, or fail with its log."""
     deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/readyz").status_code == 200:
-                return
-        time.sleep(0.1)
+    with httpx.Client(base_url=url) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if client.get("/readyz").status_code == 200:
+                    return
+            time.sleep(0.05)
     pytest.fail(f"the service did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
 
 
+@pytest.fixture(scope="session", name="make_once")
+def fixture_make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Makes a folder that every test process of this run shares: who asks first makes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+
+    def make_once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, made = shared / name, shared / f"{name}.made"
+        with locked(shared / f"{name}.lock", MAKING_SECONDS):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session", name="get_home")
+def fixture_get_home(make_once: MakeOnce) -> Callable[[str], Home]:
+    """Homes in which a model has gone through the chain up to its Bento; tests must not change
+    them. But for iris there is no cross-validation: it takes long, and changes no verdict."""
+
+    def make(folder: Path) -> None:
+        model, chosen = folder.name, ()
+        if model != "iris":
+            config = json.loads(config_path(model).read_text(encoding="utf-8"))
+            config["validation"]["folds"] = 0
+            (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            chosen = (f"CONFIG={folder / 'config.json'}",)
+        done = Home(folder).make("bento-build", f"MODEL={model}", *chosen)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return lambda model: Home(make_once(model, make))
+
+
 @pytest.fixture(scope="session", name="home")
-def fixture_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home in which the chain has run up to the champion's Bento; tests must not change it."""
-    place = Home(tmp_path_factory.mktemp("home"))
-    done = place.make("bento-build")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return place
+def fixture_home(get_home: Callable[[str], Home]) -> Home:
+    """The home of iris; tests must not change it."""
+    return get_home("iris")
 
 
 @pytest.fixture(scope="session", name="exported_bento")

@@ -106,6 +106,7 @@ def test_a_table_with_categories_and_missing_values_costs_two_files(
     assert touched(copy) == cost("churn")
 
 
+@pytest.mark.nightly
 def test_a_regression_costs_two_files(copy: Home, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     rows = 600
@@ -131,6 +132,7 @@ def test_a_regression_costs_two_files(copy: Home, tmp_path: Path) -> None:
     assert touched(copy) == cost("houses")
 
 
+@pytest.mark.nightly
 def test_images_cost_two_files_as_the_guide_has_them(copy: Home, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     shapes = np.zeros((3, 12, 12))

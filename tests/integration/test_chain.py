@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +62,9 @@ def forge(package: Path, target: Path, name: str, data: Any) -> Path:
 
 
 @pytest.fixture(name="own")
-def fixture_own(home: Home, tmp_path: Path) -> Iterator[Home]:
+def fixture_own(home: Home, tmp_path: Path) -> Home:
     """A copy of the home that a test may change."""
-    shutil.copytree(home.folder, tmp_path / "own", symlinks=True)
-    place = Home(tmp_path / "own")
-    for step in ("train", "validate", "bento-build"):
-        moved = home.receipts / f"{step}.json"
-        text = moved.read_text(encoding="utf-8").replace(str(home.folder), str(place.folder))
-        (place.receipts / f"{step}.json").write_text(text, encoding="utf-8")
-    yield place
+    return home.copy(tmp_path / "own")
 
 
 def test_training_records_the_run_with_everything_that_it_needs_to_be_judged(home: Home) -> None:

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from infrastructure.deployment.local import Golden, check_answers, golden_of
 from shared.paths import ROOT
 from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
+from tests.served import Home
 
 READY_SECONDS = 60.0
 PORT = 3000
@@ -92,10 +93,27 @@ def _engine() -> Iterator[Engine]:
         yield found
 
 
+GetBuilt = Callable[[str], Built]
+
+
+@pytest.fixture(scope="module", name="get_built")
+def _get_built(
+    get_home: Callable[[str], Home], tmp_path_factory: pytest.TempPathFactory
+) -> GetBuilt:
+    """A model's Bento in a home of its own."""
+
+    def get(model: str) -> Built:
+        home = get_home(model).copy(tmp_path_factory.mktemp("container") / "home")
+        receipts = home.receipts_of(model)
+        receipt = json.loads((receipts / "bento-build.json").read_text(encoding="utf-8"))
+        return Built(home.folder, model, receipt, golden_of(receipts / "bento"))
+
+    return get
+
+
 @pytest.fixture(scope="module", name="built")
-def _built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Train, validate and build in a home of its own."""
-    return _build(tmp_path_factory.mktemp("home"), "iris")
+def _built(get_built: GetBuilt) -> Built:
+    return get_built("iris")
 
 
 @pytest.fixture(scope="module", name="image")
@@ -110,6 +128,7 @@ def _served(image: Image) -> Iterator[Container]:
         yield container
 
 
+@pytest.mark.nightly
 def test_the_receipt_names_the_image_and_its_engine(image: Image, built: Built) -> None:
     assert image.receipt["engine"] == image.engine.name
     assert image.receipt["image"] == built.receipt["bento_tag"]
@@ -117,6 +136,7 @@ def test_the_receipt_names_the_image_and_its_engine(image: Image, built: Built) 
     image.engine.run("image", "inspect", image.name)
 
 
+@pytest.mark.nightly
 def test_the_container_answers_golden_requests_right_and_counts_them(
     served: Container, built: Built
 ) -> None:
@@ -127,6 +147,7 @@ def test_the_container_answers_golden_requests_right_and_counts_them(
     _wait_until(lambda: _predictions(served, version) == expected, "the metrics count them")
 
 
+@pytest.mark.nightly
 def test_the_image_holds_no_training_library(served: Container) -> None:
     script = (
         "import sys; from importlib.util import find_spec; print(*filter(find_spec, sys.argv[1:]))"
@@ -135,27 +156,32 @@ def test_the_image_holds_no_training_library(served: Container) -> None:
     assert found.split() == ["onnxruntime"]
 
 
+@pytest.mark.nightly
 def test_the_image_holds_the_model_to_serve_and_not_the_native_one(served: Container) -> None:
     wanted = ("-name", "model.onnx", "-o", "-name", "*.joblib")
     found = served.run("find", "/", "-xdev", *wanted, user="0").split()
     assert [Path(path).name for path in found] == ["model.onnx"]
 
 
+@pytest.mark.nightly
 def test_the_image_sends_nobody_usage_data(served: Container) -> None:
     assert served.run("printenv", "BENTOML_DO_NOT_TRACK").strip() == "True"
 
 
+@pytest.mark.nightly
 def test_the_server_runs_as_an_ordinary_user(served: Container) -> None:
     assert int(served.run("stat", "--format=%u", "/proc/1")) != 0
     assert served.run("id", "--user").strip() != "0"
 
 
-def test_a_regression_answers_golden_requests_right_too(image: Image, built: Built) -> None:
-    other = _build(built.home, "diabetes")
+@pytest.mark.nightly
+def test_a_regression_answers_golden_requests_right_too(image: Image, get_built: GetBuilt) -> None:
+    other = get_built("diabetes")
     with _containerize(image.engine, other) as its_image, _run(its_image) as container:
         check_answers(container.port, other.golden, other.receipt["version"])
 
 
+@pytest.mark.nightly
 def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: Built) -> None:
     locked = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
     state = ("--tmpfs=/state:mode=1777", "--env=BENTOML_HOME=/state", "--env=TMPDIR=/state")
@@ -164,11 +190,13 @@ def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: 
         assert "predictions.db" in container.run("ls", "/state").split()
 
 
+@pytest.mark.nightly
 def test_the_container_listens_on_the_port_that_vertex_ai_names(image: Image, built: Built) -> None:
     with _run(image, listens=8080, told="AIP_HTTP_PORT") as container:
         check_answers(container.port, built.golden, built.receipt["version"])
 
 
+@pytest.mark.nightly
 def test_a_container_told_to_stop_ends_by_itself_and_without_an_error(image: Image) -> None:
     with _run(image) as container:
         image.engine.run("stop", "-t", "30", container.name)
@@ -215,14 +243,6 @@ def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
     assert "podman could not build the image of iris_classifier_pipeline:" in done.stderr
     assert "containerize.json] Error 1" in done.stderr
     assert not built.image_receipt.exists()
-
-
-def _build(home: Path, model: str) -> Built:
-    done = _make(home, model, "bento-build")
-    assert done.returncode == 0, done.stdout + done.stderr
-    receipts = home / "build" / model
-    receipt = json.loads((receipts / "bento-build.json").read_text(encoding="utf-8"))
-    return Built(home, model, receipt, golden_of(receipts / "bento"))
 
 
 @contextmanager

@@ -141,7 +141,7 @@ class Served:
     kind: Kind
     native: Model
     exported: Model
-    url: str
+    client: httpx.Client
 
     @property
     def spec(self) -> ModelSpec:
@@ -150,7 +150,7 @@ class Served:
 
     def post(self, path: str, data: Any) -> httpx.Response:
         """Send one request."""
-        return httpx.post(f"{self.url}{path}", json=data, timeout=30)
+        return self.client.post(path, json=data)
 
     def answers(self, path: str, data: Any) -> np.ndarray:
         """Answers of shape (n_rows, n_answers)."""
@@ -225,15 +225,16 @@ def _services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Se
             capture_output=True,
         )
     with ExitStack() as stack:
-        yield {
-            kind.spec.name: Served(
+        services = {}
+        for kind, package, native in made:
+            url = stack.enter_context(serve(package.parent / "bento", package.parent / "home", 1))
+            services[kind.spec.name] = Served(
                 kind,
                 native,
                 load_served(ModelPackage(package).served, kind.spec),
-                stack.enter_context(serve(package.parent / "bento", package.parent / "home", 1)),
+                stack.enter_context(httpx.Client(base_url=url, timeout=30)),
             )
-            for kind, package, native in made
-        }
+        yield services
 
 
 @pytest.fixture(
@@ -275,7 +276,7 @@ def test_a_row_is_answered_alone_as_it_is_in_a_batch_in_every_form(served: Serve
 def test_the_openapi_document_has_every_input_and_examples_that_are_accepted(
     served: Served,
 ) -> None:
-    document = httpx.get(f"{served.url}/docs.json").json()
+    document = served.client.get("/docs.json").json()
     assert served.spec.description in document["info"]["description"]
     for path in ("/predict", "/predict_json"):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
@@ -287,24 +288,24 @@ def test_the_openapi_document_has_every_input_and_examples_that_are_accepted(
     answer = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]
     assert "predictions" in answer["application/json"]["schema"]["properties"]
     assert ("/classify" in document["paths"]) == bool(served.spec.classes)
-    assert httpx.get(served.url).status_code == 200
+    assert served.client.get("/").status_code == 200
 
 
 def test_the_openapi_document_says_how_requests_are_refused(served: Served) -> None:
-    paths = httpx.get(f"{served.url}/docs.json").json()["paths"]
+    paths = served.client.get("/docs.json").json()["paths"]
     for path, body, status in (
         ("/predict", "[", 400),
         ("/predict_json", "[]", 422),
         ("/feedback", '{"hours": 1}', 422),
     ):
-        answer = httpx.post(f"{served.url}{path}", content=body)
+        answer = served.client.post(path, content=body)
         assert answer.status_code == status
         told = paths[path]["post"]["responses"][str(status)]["content"]["application/json"]
         assert set(told["schema"]["properties"]) == set(answer.json()) == {"error", "request_id"}
 
 
 def test_the_openapi_document_takes_the_booleans_of_its_example(rents: Served) -> None:
-    document = httpx.get(f"{rents.url}/docs.json").json()
+    document = rents.client.get("/docs.json").json()
     body = document["paths"]["/predict_json"]["post"]["requestBody"]["content"]
     said = body["application/json"]["schema"]
     assert isinstance(said["example"]["furnished"], bool)
@@ -325,13 +326,13 @@ def test_a_row_that_breaks_the_contract_is_refused_with_its_place_and_the_reason
 @pytest.mark.parametrize("body", ["[]", "[[]]", "{}", "null", "[null]", "[{}]", "[[{}]]", "[[[]]]"])
 def test_what_are_no_rows_is_refused_and_never_a_fault(served: Served, body: str) -> None:
     for path in ("/predict", "/predict_json", "/feedback"):
-        answer = httpx.post(f"{served.url}{path}", content=body)
+        answer = served.client.post(path, content=body)
         assert answer.status_code == 422, (path, answer.text)
         assert answer.json()["error"]
 
 
 def test_the_health_check_says_what_the_model_does(served: Served) -> None:
-    answer = httpx.get(f"{served.url}/health_check").json()
+    answer = served.client.get("/health_check").json()
     assert (answer["status"], answer["task"]) == ("healthy", served.spec.task)
     assert answer["model_name"] == f"{served.spec.name}_model"
     assert answer.get("classes", []) == list(served.spec.classes)
@@ -392,7 +393,7 @@ def test_a_quantitys_predictions_and_feedback_are_measured(rents: Served) -> Non
         <= summary["average_prediction"]
         <= summary["largest_prediction"]
     )
-    metrics = httpx.get(f"{rents.url}/metrics").text
+    metrics = rents.client.get("/metrics").text
     assert 'ml_predictions_total{class="rent"' in metrics
     assert "ml_prediction_value_bucket" in metrics
     assert "ml_model_mean_absolute_error{" in metrics
@@ -415,7 +416,7 @@ def test_drift_is_scored_for_all_that_is_watched_and_for_the_answers(served: Ser
     wanted = {*served.spec.monitored_names, "prediction"}
 
     def scores() -> dict[str, float]:
-        lines = httpx.get(f"{served.url}/metrics").text.splitlines()
+        lines = served.client.get("/metrics").text.splitlines()
         drift = (line for line in lines if line.startswith("ml_data_drift_score{"))
         return {line.split('feature="')[1].split('"')[0]: float(line.split()[-1]) for line in drift}
 

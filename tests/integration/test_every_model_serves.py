@@ -41,11 +41,11 @@ class ServedModel:
     holdout: Dataset
     native: Model
     bento: Path
-    url: str
+    client: httpx.Client
 
     def post(self, path: str, data: Any) -> httpx.Response:
         """Send one request."""
-        return httpx.post(f"{self.url}{path}", json=data, timeout=30)
+        return self.client.post(path, json=data)
 
     def answers(self, path: str, data: Any) -> np.ndarray:
         """Answers of shape (n_rows, n_answers), by the contract's `answer_names`."""
@@ -57,28 +57,28 @@ class ServedModel:
 
 
 @pytest.fixture(scope="module", name="get_served")
-def _get_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ServedModel]]:
+def _get_served(
+    get_home: Callable[[str], Home], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], ServedModel]]:
     """A served model by its name, made once."""
-    home = Home(tmp_path_factory.mktemp("every_model"))
     with ExitStack() as stack:
 
         @cache
         def get(name: str) -> ServedModel:
             model, config = model_of(name), TrainingConfig.read(config_path(name))
             dataset = load_data(model, config)
-            done = home.make("bento-build", f"MODEL={name}")
-            assert done.returncode == 0, done.stdout + done.stderr
-            receipts = home.folder / "build" / name
+            receipts = get_home(name).receipts_of(name)
             trained = json.loads((receipts / "train.json").read_text(encoding="utf-8"))
             package = on_record(Path(trained["package"]))
             unseen = np.isin(dataset.row_hashes, package.read_json("holdout.json")["holdout"])
-            bento, place = receipts / "bento", home.folder / f"serve_{name}"
+            bento, place = receipts / "bento", tmp_path_factory.mktemp(f"serve_{name}")
+            url = stack.enter_context(serve(bento, place, workers=1))
             return ServedModel(
                 model.SPEC,
                 dataset.take(unseen),
                 answers_of(package.load_native(), model.SPEC),
                 bento,
-                stack.enter_context(serve(bento, place, workers=1)),
+                stack.enter_context(httpx.Client(base_url=url, timeout=30)),
             )
 
         yield get
@@ -116,7 +116,7 @@ def test_a_row_is_answered_alone_and_by_names_as_in_a_batch(served: ServedModel)
 
 
 def test_the_examples_of_the_openapi_document_are_accepted(served: ServedModel) -> None:
-    document = httpx.get(f"{served.url}/docs.json").json()
+    document = served.client.get("/docs.json").json()
     assert served.spec.description in document["info"]["description"]
     for path in ("/predict", "/predict_json"):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]

@@ -16,7 +16,7 @@ import pytest
 from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import CHAMPION, PREVIOUS, MlflowRegistry
 from shared.paths import ROOT
-from tests.served import Home
+from tests.served import Home, MakeOnce
 
 NAME = "iris_classifier_pipeline"
 PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
@@ -91,19 +91,22 @@ def _uri_is_put_back() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", name="trained")
-def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _trained(make_once: MakeOnce) -> Path:
     """The folder of a home in which three versions were trained and accepted."""
-    folder = tmp_path_factory.mktemp("trained")
-    place, config = Place(Home(folder)), json.loads(CONFIG.read_text("utf-8"))
-    verdict = folder / "verdict"
-    verdict.mkdir()
-    for number, trees in enumerate(TREES, 1):
-        config["model"]["n_estimators"] = trees
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        done = place.home.python(PIPELINE, "--config", str(folder / "config.json"))
-        assert done.returncode == 0, done.stderr
-        place.registry.record_verdict(place.registry.find(NAME, str(number)), "accepted", verdict)
-    return folder
+
+    def make(folder: Path) -> None:
+        place, config = Place(Home(folder)), json.loads(CONFIG.read_text("utf-8"))
+        verdict = folder / "verdict"
+        verdict.mkdir()
+        for number, trees in enumerate(TREES, 1):
+            config["model"]["n_estimators"] = trees
+            (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            done = place.home.python(PIPELINE, "--config", str(folder / "config.json"))
+            assert done.returncode == 0, done.stderr
+            version = place.registry.find(NAME, str(number))
+            place.registry.record_verdict(version, "accepted", verdict)
+
+    return make_once("promotion", make)
 
 
 @pytest.fixture(name="place")

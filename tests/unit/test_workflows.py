@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / ".github/workflows/ci-cd.yml"
+NIGHTLY = ROOT / ".github/workflows/nightly.yml"
 HOOKS = ROOT / ".pre-commit-config.yaml"
 DEVCONTAINER = ROOT / ".devcontainer/devcontainer.json"
 
@@ -216,6 +217,18 @@ def test_the_workflow_runs_on_pushes_pull_requests_and_by_hand() -> None:
     assert triggers["push"]["branches"] == ["main", "develop"]
     choice = triggers["workflow_dispatch"]["inputs"]["deploy_environment"]
     assert choice["options"] == DEPLOYMENTS
+
+
+def test_every_test_runs_in_full_every_night_with_read_access_only() -> None:
+    workflow = load(NIGHTLY)
+    assert set(workflow["on"]) == {"schedule", "workflow_dispatch"}
+    minute, hour, *days = workflow["on"]["schedule"][0]["cron"].split()
+    assert minute.isdigit() and hour.isdigit() and days == ["*", "*", "*"]
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert 0 < int(job["timeout-minutes"]) <= 120
+    assert job["steps"][1]["with"] == {"environment": "all"}
+    assert job["steps"][2]["run"] == "make nightly ACCELERATOR=cpu"
 
 
 def test_what_a_job_takes_over_was_handed_over_by_a_job_before_it() -> None:
