@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.served"]
 
@@ -28,6 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks; let test processes share the cores instead of competing for them."""
     for name, meaning in MARKS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+    if config.getoption("nightly"):
+        settings.register_profile("nightly")
+        settings.load_profile("nightly")
     processes = len(getattr(config.option, "tx", None) or [])
     if processes > 1:
         threads = max(1, (os.cpu_count() or 1) // processes)

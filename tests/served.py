@@ -65,7 +65,7 @@ class Home:
 
     def copy(self, folder: Path) -> Home:
         """A copy that a test may change."""
-        shutil.copytree(self.folder, folder, symlinks=True)
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         for path in (folder / "build").glob("*/*"):
             if path.suffix in (".json", ".variables", ".files"):
                 text, times = path.read_text(encoding="utf-8"), path.stat()
@@ -236,6 +236,28 @@ def fixture_get_home(make_once: MakeOnce) -> Callable[[str], Home]:
 def fixture_home(get_home: Callable[[str], Home]) -> Home:
     """The home of iris; tests must not change it."""
     return get_home("iris")
+
+
+@pytest.fixture(scope="session", name="candidate_home")
+def fixture_candidate_home(home: Home, make_once: MakeOnce) -> Home:
+    """The home of iris with a second version, trained and not judged; tests must not change it."""
+
+    def make(folder: Path) -> None:
+        done = home.copy(folder).make("-B", "train")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return Home(make_once("candidate", make))
+
+
+@pytest.fixture(scope="session", name="second_home")
+def fixture_second_home(candidate_home: Home, make_once: MakeOnce) -> Home:
+    """The home of iris whose second version is champion and built; tests must not change it."""
+
+    def make(folder: Path) -> None:
+        done = candidate_home.copy(folder).make("bento-build")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return Home(make_once("second", make))
 
 
 @pytest.fixture(scope="session", name="exported_bento")

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import psutil
+from hypothesis import settings
 
 JSON = b"content-type: application/json"
 LONGEST = 30.0  # seconds until a test gives up
@@ -52,6 +53,11 @@ class Service:
     def memory(self) -> int:
         """Resident bytes of all workers."""
         return sum(worker.memory_info().rss for worker in self.workers())
+
+
+def examples(full: int) -> int:
+    """How many examples of a property are tried: all of them with `--nightly`, else a fifth."""
+    return full if settings.get_current_profile_name() == "nightly" else full // 5
 
 
 def service_at(url: str) -> Service | None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,20 +138,16 @@ def test_an_unchanged_step_is_not_run_again(home: Home) -> None:
     assert {p.name: p.stat().st_mtime_ns for p in home.receipts.glob("*.json")} == before
 
 
-def test_a_second_champion_makes_the_first_one_previous(own: Home) -> None:
-    first = aliases(own)[CHAMPION]
-    done = own.make("-B", "validate")
-    assert done.returncode == 0, done.stdout + done.stderr
-    now = aliases(own)
+def test_a_second_champion_makes_the_first_one_previous(home: Home, second_home: Home) -> None:
+    first, now = aliases(home)[CHAMPION], aliases(second_home)
     assert now[PREVIOUS] == first
     assert now[CHAMPION] == now[CANDIDATE] != first
 
 
-def test_the_same_data_and_seed_give_the_same_predictions(own: Home) -> None:
-    first = on_record(Path(receipt(own, "train")["package"]))
-    assert own.make("-B", "train").returncode == 0
-    second = on_record(Path(receipt(own, "train")["package"]))
-    assert first.folder != second.folder
+def test_the_same_data_and_seed_give_the_same_predictions(home: Home, candidate_home: Home) -> None:
+    homes = (home, candidate_home)
+    first, second = (on_record(Path(receipt(place, "train")["package"])) for place in homes)
+    assert first.folder.name != second.folder.name
     rows = np.random.default_rng(0).uniform(0.1, 8, (500, 4)).astype(np.float32)
     answers = [package.load_native().predict_proba(rows) for package in (first, second)]
     np.testing.assert_array_equal(*answers)
@@ -158,9 +155,12 @@ def test_the_same_data_and_seed_give_the_same_predictions(own: Home) -> None:
     assert first.read_json("holdout.json") == second.read_json("holdout.json")
 
 
-def test_a_threshold_that_is_not_reached_refuses_and_moves_nothing(own: Home) -> None:
-    assert own.make("-B", "train").returncode == 0
+def test_a_threshold_that_is_not_reached_refuses_and_moves_nothing(
+    candidate_home: Home, tmp_path: Path
+) -> None:
+    own = candidate_home.copy(tmp_path / "own")
     before, in_store = aliases(own), stored(own)
+    assert before[CANDIDATE] != before[CHAMPION]
     refused = own.make("validate", "THRESHOLD=0.99")
     assert refused.returncode != 0
     assert "quality: hold-out accuracy" in refused.stderr
@@ -170,15 +170,33 @@ def test_a_threshold_that_is_not_reached_refuses_and_moves_nothing(own: Home) ->
     assert not (own.receipts / "validate.json").exists()
 
 
-def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(own: Home) -> None:
-    package = receipt(own, "train")["package"]
-    assert own.python(VALIDATE, "--model-path", package).returncode == 0
-    assert own.python(VALIDATE, "--model-path", package, "--threshold", "1").returncode == 3
+@dataclass(frozen=True)
+class Judged:
+    """A home whose package was judged again: accepted, then refused by a threshold."""
+
+    home: Home
+    accepted: subprocess.CompletedProcess[str]
+    refused: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module", name="judged")
+def _judged(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    own = home.copy(tmp_path_factory.mktemp("judged") / "own")
+    judge = (VALIDATE, "--model-path", receipt(own, "train")["package"])
+    return Judged(own, own.python(*judge), own.python(*judge, "--threshold", "0.99"))
+
+
+def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(
+    judged: Judged, tmp_path: Path
+) -> None:
+    assert judged.accepted.returncode == 0, judged.accepted.stderr
+    assert judged.refused.returncode == 3
+    own, package = judged.home, receipt(judged.home, "train")["package"]
     assert own.python(VALIDATE, "--model-path", package, "--threshold", "7").returncode == 2
     missing = own.python(VALIDATE, "--model-path", str(own.folder / "nothing"))
     assert missing.returncode == 1
     assert "is no model package" in missing.stderr
-    elsewhere = shutil.copytree(package, own.folder / "elsewhere")
+    elsewhere = shutil.copytree(package, tmp_path / "elsewhere")
     unknown = own.python(VALIDATE, "--model-path", str(elsewhere))
     assert unknown.returncode == 1
     assert "is not on record" in unknown.stderr
@@ -206,12 +224,9 @@ def test_a_package_whose_manifest_was_forged_too_is_refused(own: Home, tmp_path:
     assert (aliases(own), stored(own)) == (before, in_store)
 
 
-def test_a_verdict_is_kept_with_its_report_and_its_card(own: Home) -> None:
+def test_a_verdict_is_kept_with_its_report_and_its_card(judged: Judged) -> None:
+    own = judged.home
     tag = f"{NAME} {receipt(own, 'train')['version']}"
-    package = receipt(own, "train")["package"]
-    assert own.python(VALIDATE, "--model-path", package).returncode == 0
-    refused = own.python(VALIDATE, "--model-path", package, "--threshold", "0.99")
-    assert refused.returncode == 3
     shown = own.receipts.parent / NAME / "validation"
     assert f"report    file://{shown}/report.html" in refused.stdout
     assert f"card      file://{shown}/card.md" in refused.stdout
@@ -248,9 +263,10 @@ def test_what_is_accepted_can_wait_for_somebodys_approval(own: Home, tmp_path: P
     assert receipt(own, "bento-build")["version"] == receipt(own, "train")["version"]
 
 
-def test_after_a_rollback_the_former_champion_is_built_and_not_judged_again(own: Home) -> None:
-    first = receipt(own, "train")["version"]
-    assert own.make("-B", "validate").returncode == 0
+def test_after_a_rollback_the_former_champion_is_built_and_not_judged_again(
+    home: Home, second_home: Home, tmp_path: Path
+) -> None:
+    first, own = receipt(home, "train")["version"], second_home.copy(tmp_path / "own")
     assert own.make("rollback").returncode == 0
     built = own.make("bento-build")
     assert built.returncode == 0, built.stderr

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.strength import examples
+
 # What stands at which place of a row, and how large a tensor's data are, cannot be said in OpenAPI
 # 3.0, so rows and tensors that the document allows may be refused.
 CONFIG = """
@@ -37,7 +39,15 @@ def test_the_service_keeps_its_openapi_document(service_url: str, tmp_path: Path
         [
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", config),
             *("run", f"{service_url}/docs.json", "--mode", "all", "--workers", "4"),
-            *("--seed", "1", "--max-examples", "50", "--generation-database", "none", "--no-color"),
+            *(
+                "--seed",
+                "1",
+                "--max-examples",
+                str(examples(50)),
+                "--generation-database",
+                "none",
+                "--no-color",
+            ),
             *("--suppress-health-check", "all"),
         ],
         cwd=tmp_path,

@@ -27,6 +27,7 @@ from domain.models.contract import (
     Transcript,
     as_word,
 )
+from tests.strength import examples
 
 SOLD = Classes(("sold", "let"), "outcome")
 FLAT = ModelSpec(
@@ -598,7 +599,7 @@ def said(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[bytes] | str:
     return [row.tobytes() for row in encoded]
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.lists(st.lists(st.one_of(NUMBERS, VALUES), min_size=3, max_size=3), max_size=21))
 @example([[0.1, None, 1]])
 @example([[0.1, 2**53 + 1, 1]])

@@ -29,6 +29,7 @@ from domain.models.contract import Category, Input, ModelSpec, Tensor, Text
 from tests.fakes import FakeMetrics, FakePredictionLog
 from tests.kinds import KINDS
 from tests.protocols import predictor_of, rows_of
+from tests.strength import examples
 
 SPECS: dict[str, ModelSpec] = {"iris": iris.SPEC} | {name: k.SPEC for name, k in KINDS.items()}
 DOCUMENTED = (
@@ -214,7 +215,7 @@ def check_finite(reply: bytes | Reply) -> None:
 
 
 @pytest.mark.parametrize("kind", list(SPECS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data())
 def test_whatever_is_sent_is_answered_or_refused_as_documented(
     kind: str, data: st.DataObject

@@ -17,6 +17,7 @@ from domain.models import iris
 from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of
+from tests.strength import examples
 
 MODEL = "/v2/models/iris"
 INFER = f"{MODEL}/infer"
@@ -437,7 +438,7 @@ def test_json_and_bytes_give_the_same_answers(rows: list[list[float]]) -> None:
     assert plain.json() == packed.json()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 90))
 def test_no_bytes_make_the_service_fail(data: bytes, length: int) -> None:
     head = b'{"inputs":[{"name":"district","shape":[1],"datatype":"BYTES","parameters":'
