@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -57,6 +58,42 @@ def write_atomically(path: Path, content: str | bytes, private: bool = False) ->
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         draft.publish()
+
+
+@contextmanager
+def drafts_folder(folder: Path, patience: float = 600) -> Iterator[Path]:
+    """An empty folder to write other folders in, for one process at a time; removed at the end.
+
+    What a killed process has left in it is removed first.
+
+    Args:
+        folder: on the file system of what `publish_folder` replaces.
+        patience: seconds to wait for another process.
+    """
+    with locked(folder.with_name(f"{folder.name}.lock"), patience):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_folder(draft: Path, target: Path) -> None:
+    """Sync a folder to disk and move it to its final place, replacing what was there.
+
+    A process that is killed meanwhile leaves the previous folder, the new one or none, and never a
+    part of one.
+
+    Args:
+        draft: in a `drafts_folder`, which takes the previous folder too.
+    """
+    sync_tree(draft)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        os.rename(target, draft.with_name(f".{secrets.token_hex(4)}.previous"))
+    os.rename(draft, target)
+    sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 from application.scaffold.table_inspection import Finding, Inspection
 from domain.errors import ConfigError
 from domain.models.contract import Category, Classes, Input, ModelSpec, Number, Output, Text
+from shared.files import write_atomically
 
+LONGEST_NAME = 52  # BentoML takes 63 characters with what `render_config` puts behind it
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIDTH = 100
 _SEED = 42
@@ -138,6 +140,11 @@ def check_name(name: str, root: Path) -> None:
     Raises:
         ConfigError: it is no identifier in lower case, or something has it already.
     """
+    if len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"the name {name[:20]}… of {len(name)} characters is too long for a model: at most "
+            f"{LONGEST_NAME}"
+        )
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ConfigError(
             f"{name!r} cannot name a model: lower-case letters, digits and underscores, a letter "
@@ -230,17 +237,14 @@ def write_files(files: dict[Path, str]) -> None:
     Raises:
         OSError: one cannot be written.
     """
-    drafts = {path: path.with_name(f".{path.name}.new") for path in files}
     done: list[Path] = []
     try:
         for path, text in files.items():
-            drafts[path].write_text(text, encoding="utf-8")
-        for path, draft in drafts.items():
-            draft.rename(path)
+            write_atomically(path, text)
             done.append(path)
     except BaseException:
-        for path in [*drafts.values(), *done]:
-            path.unlink(missing_ok=True)
+        for path in done:
+            path.unlink()
         raise
 
 

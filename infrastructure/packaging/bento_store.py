@@ -1,23 +1,31 @@
 """Accepted packages in BentoML's model store, and Bentos made of them.
 
 BentoML reads BENTOML_HOME when it is imported: set it in the environment before.
+
+What BentoML writes in place is written into a folder of drafts here and then moved, so that a
+killed process leaves no half entry; BentoML itself fails on half entries of other versions, and on
+a ``latest`` that is empty, so its own functions that look at them are not used.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import bentoml
 import bentoml.bentos
 import yaml
-from bentoml.exceptions import BentoMLException, NotFound
+from bentoml._internal.bento import BentoStore
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from bentoml.exceptions import BentoMLException
 
-from domain.errors import BuildError
-from infrastructure.packaging.model_package import NATIVE, ModelPackage
+from domain.errors import BuildError, PackageError, reason_of
+from infrastructure.packaging.model_package import MANIFEST, NATIVE, ModelPackage
+from shared.files import drafts_folder, publish_folder, write_atomically
 from shared.paths import ROOT
 
 _SERVICES = ROOT / "application/inference/services"
@@ -26,17 +34,22 @@ _SERVICES = ROOT / "application/inference/services"
 def add_package(
     package: Path, model_name: str, labels: Mapping[str, str], metadata: Mapping[str, Any]
 ) -> str:
-    """Copy a package without its native model into the model store, once; its tag."""
+    """Copy a package without its native model into the model store, once; its tag.
+
+    An entry that differs from the package, such as one that a killed process has left, is replaced.
+    """
     tag = f"{model_name}:{package.name}"
-    try:
-        return str(bentoml.models.get(tag).tag)
-    except NotFound:
-        pass
-    with bentoml.models.create(tag, labels=dict(labels), metadata=dict(metadata)) as model:
-        shutil.copytree(
-            package, model.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(NATIVE)
-        )
-    return str(model.tag)
+    entry = _entry("models", tag)
+    with _drafts(entry) as drafts:
+        if not _is_copy(tag, package):
+            with bentoml.models.create(
+                tag, labels=dict(labels), metadata=dict(metadata), _model_store=ModelStore(drafts)
+            ) as model:
+                shutil.copytree(
+                    package, model.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(NATIVE)
+                )
+            publish_folder(drafts / model.tag.path(), entry)
+    return tag
 
 
 def add_accepted(package: ModelPackage, model_name: str) -> str:
@@ -53,15 +66,60 @@ def stored_package(tag: str) -> ModelPackage:
 
     Raises:
         BuildError: the store has no such model.
-        PackageError: a file of it differs from the manifest.
+        PackageError: a file of it is missing or differs from the manifest.
     """
-    try:
-        folder = bentoml.models.get(tag).path
-    except NotFound as error:
+    entry = _entry("models", tag)
+    if not entry.is_dir():
         raise BuildError(
-            f"{tag} is not in the Bento store: only `make validate` puts it there"
-        ) from error
-    return ModelPackage(Path(folder), stored=True)
+            f"{tag} is not in the Bento store {entry.parents[1]}: "
+            f"`make promote VERSION={entry.name}` with its MODEL puts it there"
+        )
+    try:
+        bentoml.models.get(tag)  # reads model.yaml
+    except Exception as error:  # whatever YAML and BentoML make of half a file
+        raise PackageError(f"{entry}: model.yaml cannot be read: {reason_of(error)}") from error
+    return ModelPackage(entry, stored=True)
+
+
+def _is_copy(tag: str, package: Path) -> bool:
+    """Whether the store has all of this package."""
+    try:
+        return stored_package(tag).manifest == (package / MANIFEST).read_text(encoding="utf-8")
+    except (BuildError, PackageError):
+        return False
+
+
+def _entry(kind: Literal["models", "bentos"], tag: str) -> Path:
+    """The folder of a model or a Bento, which may not be there."""
+    return Path(BentoMLContainer.bentoml_home.get()) / kind / bentoml.Tag.from_str(tag).path()
+
+
+@contextmanager
+def _drafts(entry: Path) -> Iterator[Path]:
+    """Where to write an entry before it is moved to its place; afterwards its siblings' ``latest``
+    is right."""
+    kind, name = entry.parents[1], entry.parent.name
+    with drafts_folder(kind.parent / "drafts" / f"{kind.name}-{name}") as drafts:
+        yield drafts
+        _name_latest(entry.parent)
+
+
+def _name_latest(entries: Path) -> None:
+    """Have ``latest`` name the newest entry, as BentoML does, and half ones are none."""
+    times = {
+        path.parent.name: path.stat().st_mtime
+        for path in (*entries.glob("*/model.yaml"), *entries.glob("*/bento.yaml"))
+    }
+    if times:
+        write_atomically(entries / "latest", max(times, key=times.__getitem__))
+
+
+def remove_entry(entry: Path) -> None:
+    """Remove the folder of a model or a Bento from the store; half ones too."""
+    with _drafts(entry) as drafts:
+        entry.rename(drafts / "removed")
+        if not any(path.is_dir() for path in entry.parent.iterdir()):
+            entry.parent.rename(drafts / "empty")
 
 
 def service_of(package: ModelPackage) -> str:
@@ -82,15 +140,25 @@ def build_bento(model_tag: str) -> bentoml.Bento:
         BuildError: BentoML cannot build it.
     """
     name, _, version = model_tag.partition(":")
+    entry = _entry("bentos", model_tag)
     try:
-        with suppress(NotFound):
-            bentoml.delete(model_tag)  # the code may have changed since
-        return bentoml.bentos.build_bentofile(
-            str(_bentofile(stored_package(model_tag))),
-            name=name,
-            version=version,
-            build_ctx=str(ROOT),
-            args={"model_tag": model_tag},
-        )
+        with _drafts(entry) as drafts:
+            bento = bentoml.bentos.build_bentofile(
+                str(_bentofile(stored_package(model_tag))),
+                name=name,
+                version=version,
+                build_ctx=str(ROOT),
+                args={"model_tag": model_tag},
+                _bento_store=BentoStore(drafts),
+            )
+            publish_folder(Path(bento.path), entry)
+        return bentoml.bentos.get(model_tag)
     except BentoMLException as error:
         raise BuildError(f"no Bento of {model_tag}: {error}") from error
+
+
+def export_bento(bento: bentoml.Bento, folder: Path) -> None:
+    """Write a Bento with its model to a folder, replacing what was there."""
+    with drafts_folder(folder.with_name(f".{folder.name}.drafts")) as drafts:
+        bento.export(str(drafts / "bento"), output_format="folder")
+        publish_folder(drafts / "bento", folder)

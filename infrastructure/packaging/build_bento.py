@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
-from domain.errors import BuildError, MlopsError
+from domain.errors import MlopsError
 from shared.console import fail, show_step
 from shared.settings import Settings
 
@@ -33,21 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
 def _build(model: str, settings: Settings, receipt: Path | None) -> None:
     from application.training.config import registered_name
     from infrastructure.compute.receipts import write_receipt
-    from infrastructure.packaging.bento_store import build_bento, stored_package
+    from infrastructure.packaging.bento_store import add_accepted, build_bento, export_bento
     from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 
     name = registered_name(model)
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-    champion = registry.open_package(registry.find(name, CHAMPION))
-    tag = f"{name}:{champion.version}"
-    if stored_package(tag).manifest != champion.manifest:
-        raise BuildError(f"{tag} in the Bento store is not the champion's package")
+    version = registry.find(name, CHAMPION)
+    version.check_accepted()
+    champion = registry.open_package(version)
+    tag = add_accepted(champion, name)  # where the store has lost it, or has a part of it
     bento = build_bento(tag)
     show_step("bento", str(bento.tag))
     exported = settings.receipts_dir / model / "bento"
-    shutil.rmtree(exported, ignore_errors=True)
-    exported.parent.mkdir(parents=True, exist_ok=True)
-    bento.export(str(exported), output_format="folder")
+    export_bento(bento, exported)
     show_step("exported", str(exported))
     if receipt:
         write_receipt(

@@ -32,14 +32,11 @@ def remove(item: Stored) -> None:
     BentoML reads BENTOML_HOME when it is imported: set it in the environment before.
     """
     match item.kind:
-        case "model":
-            import bentoml  # pylint: disable=import-outside-toplevel  # slow to import
+        case "model" | "bento":
+            # pylint: disable-next=import-outside-toplevel  # slow to import
+            from infrastructure.packaging.bento_store import remove_entry
 
-            bentoml.models.delete(f"{item.model_name}:{item.version}")
-        case "bento":
-            import bentoml  # pylint: disable=import-outside-toplevel  # slow to import
-
-            bentoml.delete(f"{item.model_name}:{item.version}")
+            remove_entry(item.path)
         case "package":
             shutil.rmtree(item.path.rename(item.path.with_name(f".{item.version}{_DRAFT}")))
         case _:

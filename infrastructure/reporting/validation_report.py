@@ -15,6 +15,7 @@ from application.validation.judgement import Judgement, Validation
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, losses
 from infrastructure.reporting import validation_plots as plots
 from infrastructure.reporting.validation_plots import Plot
+from shared.files import write_atomically
 
 _UNMEASURED = "Not measured: a gate refused before it could be, or it does not apply."
 _MOST_LINES = 100
@@ -62,9 +63,8 @@ def write_report(validation: Validation, folder: Path) -> Path:
         judgement=validation.judgement,
         sections=list(_sections(validation)),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page)
     return path
 
 

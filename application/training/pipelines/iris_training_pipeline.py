@@ -20,6 +20,7 @@ from domain.errors import ConfigError, MlopsError
 from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.console import fail, show_passing, show_step
+from shared.files import write_atomically
 from shared.paths import ROOT
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
     )
     show_step("package", str(candidate.package))
     if receipt:
+        _name_files(receipt, candidate.data_files)
         write_receipt(
             receipt,
             model_name=config.model_name,
@@ -97,7 +99,6 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
             run_id=candidate.registered.run_id,
             **quality,
         )
-        _name_files(receipt, candidate.data_files)
 
 
 def _train_estimator(
@@ -154,9 +155,12 @@ def _package_weights(
 
 
 def _name_files(receipt: Path, files: tuple[Path, ...]) -> None:
-    """Tell make which files were read: when one changes, the receipt is out of date."""
+    """Tell make which files were read: when one changes, the receipt is out of date.
+
+    Before the receipt: with a receipt alone, no change would be noticed.
+    """
     text = "".join(f"{file}\n" for file in files)
-    receipt.with_suffix(".files").write_text(text, encoding="utf-8")
+    write_atomically(receipt.with_suffix(".files"), text)
 
 
 if __name__ == "__main__":

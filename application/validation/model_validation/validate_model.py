@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
 from shared.console import fail, show_step
+from shared.files import write_atomically
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -347,7 +348,7 @@ def _write_report(
         str(crossed) if crossed else None,
     )
     card = folder / "card.md"
-    card.write_text(validated_card(validation), encoding="utf-8")
+    write_atomically(card, validated_card(validation))
     show_step("report", write_report(validation, folder).as_uri())
     show_step("card", card.as_uri())
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from shared.files import Draft, locked, write_atomically
+from shared.files import Draft, drafts_folder, locked, publish_folder, write_atomically
 from shared.paths import ROOT
 
 HOLDER = """
@@ -20,6 +21,27 @@ from shared.files import locked
 with locked(Path(sys.argv[1]), 5):
     print("held", flush=True)
     input()
+"""
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from shared.files import drafts_folder, publish_folder
+
+folder, moves = Path(sys.argv[1]), int(sys.argv[2])
+
+def kill(event, args):
+    global moves
+    if event == "os.rename":
+        if not moves:
+            os.kill(os.getpid(), signal.SIGKILL)
+        moves -= 1
+
+with drafts_folder(folder / "drafts") as drafts:
+    (drafts / "new").mkdir()
+    (drafts / "new/file").write_text("new")
+    sys.addaudithook(kill)
+    publish_folder(drafts / "new", folder / "bento")
 """
 
 
@@ -111,3 +133,21 @@ def test_the_holder_may_lock_again_and_an_error_frees_the_lock(tmp_path: Path) -
             raise KeyError
     with locked(path, 0):
         pass
+
+
+@pytest.mark.parametrize(("moves", "left"), [(0, ["old"]), (1, []), (2, ["new"])])
+def test_a_process_killed_while_it_replaces_a_folder_leaves_no_half_one(
+    tmp_path: Path, moves: int, left: list[str]
+) -> None:
+    (tmp_path / "bento").mkdir()
+    (tmp_path / "bento/file").write_text("old")
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(moves)]
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    assert done.returncode == (0 if moves == 2 else -signal.SIGKILL)
+    assert [path.read_text() for path in tmp_path.glob("bento/file")] == left
+    with drafts_folder(tmp_path / "drafts") as drafts:
+        assert not list(drafts.iterdir())
+        (drafts / "next").mkdir()
+        publish_folder(drafts / "next", tmp_path / "bento")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bento", "drafts.lock"]
+    assert not list((tmp_path / "bento").iterdir())

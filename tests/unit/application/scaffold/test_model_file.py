@@ -239,6 +239,13 @@ def test_what_is_no_identifier_cannot_name_a_model(name: str, tmp_path: Path) ->
         check_name(name, tmp_path)
 
 
+def test_a_name_can_be_as_long_as_bentoml_takes_it(tmp_path: Path) -> None:
+    check_name("x" * 52, tmp_path)
+    assert len("x" * 52 + "_classifier") == 63
+    with pytest.raises(ConfigError, match="^the name x{20}… of 300 characters is too long"):
+        check_name("x" * 300, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["iris", "catalog", "contract"])
 def test_a_name_that_is_there_is_taken(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the name {name} is taken: domain/models/{name}.py"):
@@ -260,7 +267,7 @@ def test_a_path_in_the_clone_counts_from_it(tmp_path: Path) -> None:
 
 
 def test_all_files_are_written_or_none(tmp_path: Path) -> None:
-    good, bad = tmp_path / "a.py", tmp_path / "missing" / "b.json"
+    good, bad = tmp_path / "a.py", tmp_path / ("b" * 300)
     for files in ({good: "a", bad: "b"}, {bad: "b", good: "a"}):
         with pytest.raises(OSError):
             write_files(files)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,86 @@ print(json.dumps(report))
 """
 
 
+# a process that is killed while it opens this file to write it into the store
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from infrastructure.packaging.bento_store import add_package
+
+home = os.environ["BENTOML_HOME"]
+
+def kill(event, args):
+    if event == "open" and "w" in str(args[1]) and str(args[0]).startswith(home):
+        if str(args[0]).endswith("/model.onnx"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+add_package(Path(sys.argv[1]), "iris_classifier_pipeline", {}, {})
+"""
+
+REPAIR = """
+import json, os, sys
+from pathlib import Path
+import bentoml
+from infrastructure.packaging.bento_store import (
+    add_package, build_bento, export_bento, remove_entry, stored_package
+)
+
+package, exported, name = Path(sys.argv[1]), Path(sys.argv[2]), "iris_classifier_pipeline"
+home = Path(os.environ["BENTOML_HOME"])
+tag, entries = f"{name}:{package.name}", home / "models" / name
+entry = entries / package.name
+
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+report = {"after the kill": files(entry)}
+add_package(package, name, {}, {})
+whole = files(entry)
+report["whole"] = whole
+remade = report["remade"] = {}
+
+def remake(state):
+    add_package(package, name, {}, {})
+    latest = (entries / "latest").read_text()
+    remade[state] = [files(entry) == whole, stored_package(tag).version, latest]
+
+def cut(file, length):
+    file.chmod(0o644)
+    os.truncate(file, length)
+
+for file in ("model.onnx", "model.yaml", "MANIFEST.sha256", "contract.json"):
+    (entry / file).unlink()
+    remake(f"no {file}")
+for file, length in (("model.yaml", 0), ("model.yaml", 30), ("model.onnx", 100)):
+    cut(entry / file, length)
+    remake(f"{file} of {length} bytes")
+for latest in ("", "1.0.0-gone"):
+    (entries / "latest").write_text(latest)
+    remake(f"latest is {latest!r}")
+(entries / "0.9.0-half").mkdir()
+(entries / "latest").unlink()
+remake("another version is half, and no latest")
+
+bentos = home / "bentos" / name
+for half in (package.name, "0.9.0-half"):
+    (bentos / half / "src").mkdir(parents=True)
+(bentos / "latest").write_text("")
+(exported / "src").mkdir(parents=True)
+(exported / "src/left").write_text("of a process that was killed")
+bento = build_bento(tag)
+export_bento(bento, exported)
+report["bento"] = [str(bento.tag), (bentos / "latest").read_text()]
+report["exported"] = files(exported)
+for half in (entries / "0.9.0-half", bentos / "0.9.0-half", bentos / package.name):
+    remove_entry(half)
+report["left"] = [
+    p.relative_to(home).as_posix() for p in (*home.glob("*/iris*/*"), *home.glob("drafts/*/"))
+]
+print(json.dumps(report))
+"""
+
+
 @dataclass(frozen=True)
 class Report:
     """What the process reported, with where it worked."""
@@ -70,16 +152,22 @@ def _report(make_package: Callable[..., Path], tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("store")
     home = folder / "bentoml"
     package = make_package(folder, "iris_classifier_pipeline", "1.0.0-a")
+    said = json.loads(_run(home, WORK, package).splitlines()[-1])
+    return Report(home, package, said)
+
+
+def _run(home: Path, work: str, *arguments: Path, code: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", WORK, str(package)],
+        [sys.executable, "-c", work, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"},
         stdout=subprocess.PIPE,
         text=True,
-        check=True,
+        check=False,
         timeout=60,
     )
-    return Report(home, package, json.loads(done.stdout.splitlines()[-1]))
+    assert done.returncode == code
+    return done.stdout
 
 
 def test_the_tag_is_the_name_and_the_version_of_the_package(report: Report) -> None:
@@ -109,7 +197,8 @@ def test_the_stored_manifest_is_that_of_the_package(report: Report) -> None:
 
 def test_a_model_that_was_never_accepted_is_named_with_what_to_do(report: Report) -> None:
     assert str(report.said["unknown"]).startswith("BuildError: iris_classifier_pipeline:1.0.0-a")
-    assert "make validate" in str(report.said["unknown"])
+    told = str(report.said["unknown"])
+    assert str(report.home) in told and "make promote VERSION=1.0.0-a" in told
 
 
 def test_a_stored_file_that_was_changed_is_refused_and_named(report: Report) -> None:
@@ -119,3 +208,42 @@ def test_a_stored_file_that_was_changed_is_refused_and_named(report: Report) -> 
 
 def test_everything_lies_in_the_store_of_the_setting(report: Report) -> None:
     assert Path(str(report.said["folder"])).is_relative_to(report.home)
+
+
+@pytest.fixture(scope="module", name="repaired")
+def _repaired(
+    make_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("half")
+    package = make_package(folder, "iris_classifier_pipeline", "1.0.0-a")
+    _run(folder / "bentoml", KILLED, package, code=-signal.SIGKILL)
+    told = _run(folder / "bentoml", REPAIR, package, folder / "build/bento")
+    return json.loads(told.splitlines()[-1])
+
+
+def test_a_process_killed_while_it_writes_the_store_leaves_no_entry(
+    repaired: dict[str, Any],
+) -> None:
+    assert repaired["after the kill"] == []
+    assert {"model.onnx", "model.yaml", MANIFEST} <= set(repaired["whole"])
+
+
+def test_every_half_entry_and_latest_is_recognised_and_made_again(
+    repaired: dict[str, Any],
+) -> None:
+    assert len(repaired["remade"]) == 10
+    assert {state: [True, "1.0.0-a", "1.0.0-a"] for state in repaired["remade"]} == repaired[
+        "remade"
+    ]
+
+
+def test_half_bentos_stop_no_build_and_no_export(repaired: dict[str, Any]) -> None:
+    assert repaired["bento"] == ["iris_classifier_pipeline:1.0.0-a", "1.0.0-a"]
+    exported = repaired["exported"]
+    assert "bento.yaml" in exported and "src/left" not in exported
+    assert "models/iris_classifier_pipeline/1.0.0-a/model.onnx" in exported
+
+
+def test_half_entries_can_be_removed(repaired: dict[str, Any]) -> None:
+    name = "models/iris_classifier_pipeline"
+    assert sorted(repaired["left"]) == [f"{name}/1.0.0-a", f"{name}/latest"]
