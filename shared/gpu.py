@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
+from shared.commands import entry_point
+
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 """Runs a command to its end; raises OSError or subprocess.TimeoutExpired."""
 
@@ -403,6 +405,7 @@ def to_json(report: Report, advice: Sequence[str]) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
+@entry_point()
 def main(
     argv: Sequence[str] | None = None,
     *,

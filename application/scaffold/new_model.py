@@ -23,10 +23,12 @@ from domain.data.splitting import hold_out
 from domain.data.tables import known_target, read_frame, read_table
 from domain.errors import DataError, MlopsError
 from domain.models.contract import Category, Classes, Input, ModelSpec, Number
-from shared.console import fail, show_step
+from shared.commands import entry_point
+from shared.console import show_step
 from shared.paths import ROOT
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Write module and configuration of a new model; 0 when that is done.
 
@@ -46,11 +48,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         "--leave-out", default="", help="columns that the model does without, with commas between"
     )
     options = parser.parse_args(arguments)
-    try:
-        left_out = [name.strip() for name in options.leave_out.split(",") if name.strip()]
-        _write(options.name, options.data, options.target, options.task, left_out, root)
-    except MlopsError as error:
-        return fail(error)
+    left_out = [name.strip() for name in options.leave_out.split(",") if name.strip()]
+    _write(options.name, options.data, options.target, options.task, left_out, root)
     return 0
 
 

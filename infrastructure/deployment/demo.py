@@ -23,7 +23,8 @@ from infrastructure.deployment.local import (
     LocalEnvironment,
     golden_of,
 )
-from shared.console import fail, show_step
+from shared.commands import entry_point, port_number
+from shared.console import show_step
 from shared.settings import Settings
 
 PATIENCE_SECONDS = 5.0
@@ -87,20 +88,18 @@ class Service:
         return values
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """Send a prediction and its feedback; 0 when both show in the metrics."""
     parser = argparse.ArgumentParser(description="Send a prediction and feedback; show metrics.")
     parser.add_argument("--env", default="staging", help="staging or production (%(default)s)")
-    parser.add_argument("--port", type=int, default=3000, help="public port (%(default)s)")
+    parser.add_argument("--port", type=port_number, default=3000, help="public port (%(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()
-        if release is None:
-            raise DeploymentError(f"nothing is deployed in {options.env}: make deploy")
-        service = Service(f"http://127.0.0.1:{options.port}", release.api_key)
-        _demonstrate(service, golden_of(release.bento))
-    except MlopsError as error:
-        return fail(error)
+    release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()
+    if release is None:
+        raise DeploymentError(f"nothing is deployed in {options.env}: make deploy")
+    service = Service(f"http://127.0.0.1:{options.port}", release.api_key)
+    _demonstrate(service, golden_of(release.bento))
     return 0
 
 

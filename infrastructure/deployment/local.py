@@ -30,7 +30,8 @@ from domain.errors import DeploymentError, MlopsError, PackageError
 from domain.models.contract import ModelSpec
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.registry.ledger import FileLedger
-from shared.console import fail, show_step
+from shared.commands import entry_point, port_number
+from shared.console import show_step
 from shared.files import write_atomically
 from shared.settings import Settings
 
@@ -441,12 +442,13 @@ def _write_release(path: Path, release: Release) -> None:
     write_atomically(path, content, private=True)  # it may hold a key
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """Deploy, roll back, smoke-test, show or stop; 0 when that is done."""
     parser = argparse.ArgumentParser(description="Releases on this machine.")
     parser.add_argument("action", choices=("deploy", "rollback", "smoke", "status", "stop"))
     parser.add_argument("--env", default="staging", help="staging or production (%(default)s)")
-    parser.add_argument("--port", type=int, default=3000, help="public port (%(default)s)")
+    parser.add_argument("--port", type=port_number, default=3000, help="public port (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="workers (%(default)s)")
     parser.add_argument(
         "--patience", type=float, default=READY_SECONDS, help="seconds to get ready (%(default)g)"
@@ -454,10 +456,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bento", type=Path, help="receipt of bento-build, for deploy")
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)
-    try:
-        _act(options)
-    except MlopsError as error:
-        return fail(error)
+    _act(options)
     return 0
 
 

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 from domain.errors import MlopsError
-from shared.console import fail, show_step
+from shared.commands import entry_point
+from shared.console import show_step
 from shared.settings import Settings
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """Build and export; 0 when both are done."""
     parser = argparse.ArgumentParser(description="Build the champion's Bento and export it.")
@@ -22,10 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
-    try:
-        _build(options.model, settings, options.receipt)
-    except MlopsError as error:
-        return fail(error)
+    _build(options.model, settings, options.receipt)
     return 0
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from domain.errors import BuildError, MlopsError
 from infrastructure.compute.receipts import write_receipt
+from shared.commands import entry_point
 from shared.console import fail, show_step
 from shared.settings import Settings
 
 ENGINES = ("docker", "podman")
+NO_ENGINE = 3
 
 
 def find_engine(wanted: str | None = None, works: Callable[[str], bool] | None = None) -> str:
@@ -62,6 +64,7 @@ def containerize(bento_tag: str, engine: str) -> str:
     return bento_tag
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """Build; 0 done, 3 no engine, 1 failed."""
     parser = argparse.ArgumentParser(description="Build the image of the champion's Bento.")
@@ -72,14 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         engine = find_engine(options.engine or None)
     except BuildError as error:
-        fail(error)
-        return 3
-    try:
-        built = json.loads(options.bento.read_text(encoding="utf-8"))
-        os.environ["BENTOML_HOME"] = str(Settings().bento_home)
-        image = containerize(built["bento_tag"], engine)
-    except MlopsError as error:
-        return fail(error)
+        return fail(error, NO_ENGINE)
+    built = json.loads(options.bento.read_text(encoding="utf-8"))
+    os.environ["BENTOML_HOME"] = str(Settings().bento_home)
+    image = containerize(built["bento_tag"], engine)
     show_step("image", f"{image} ({engine})")
     if options.receipt:
         write_receipt(options.receipt, **{**built, "image": image, "engine": engine})

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from application.registry.history import parse_time
 from application.training.config import registered_name
 from domain.errors import MlopsError, RegistryError
-from shared.console import fail, show_step
+from shared.commands import entry_point
+from shared.console import show_line, show_step
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """Promote, roll back, list, look back or collect; 0 when that is done."""
     parser = argparse.ArgumentParser(description="Versions of models in the registry.")
@@ -72,10 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
-    try:
-        options.act(options, settings)
-    except MlopsError as error:
-        return fail(error)
+    options.act(options, settings)
     return 0
 
 
@@ -180,7 +179,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> None:
         here = {path.name for path in (settings.packages_dir / name).glob("*/")}
         rows = rows_of(versions, here, deployed, datetime.now(UTC))
         for line in as_table([HEADER, *rows]):
-            print(f"  {line}")
+            show_line(line)
         _compare_with_ledger(registry, versions, entries)
 
 

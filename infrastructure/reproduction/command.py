@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from domain.errors import MlopsError, PackageError
-from shared.console import fail, show_step
+from shared.commands import entry_point
+from shared.console import show_step
 from shared.endings import end_as_interrupted
 from shared.paths import ROOT
 from shared.settings import Settings
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
     from infrastructure.packaging.model_package import ModelPackage
 
-DIFFERENT, INTERRUPTED = 3, 130
+DIFFERENT = 3
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """0 the predictions are the same, 3 they differ, 1 it could not be done."""
     parser = argparse.ArgumentParser(
@@ -33,12 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     end_as_interrupted()
-    try:
-        return _reproduce(options.model, options.run)
-    except MlopsError as error:
-        return fail(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return _reproduce(options.model, options.run)
 
 
 def _reproduce(model: str, run: str) -> int:

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from application.training.config import registered_name
 from domain.errors import DataError, MlopsError
+from shared.commands import entry_point
 from shared.console import fail, show_step
 from shared.endings import end_as_interrupted
 from shared.settings import Settings
 
-UNREADABLE, ALL_REJECTED, INTERRUPTED = 2, 3, 130
+UNREADABLE, ALL_REJECTED = 2, 3
 
 
+@entry_point(MlopsError, codes={DataError: UNREADABLE})
 def main(arguments: list[str] | None = None) -> int:
     """0 the output is whole, 1 it could not be made, 2 the input cannot be read or lacks a column,
     3 every row was rejected."""
@@ -39,15 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     end_as_interrupted()
-    try:
-        return _score(options.model, options.version, options.input, options.output)
-    except DataError as error:
-        fail(error)
-        return UNREADABLE
-    except (MlopsError, OSError) as error:  # OSError: such as a full disk
-        return fail(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return _score(options.model, options.version, options.input, options.output)
 
 
 def _score(model_name: str, which: str, source: Path, output: Path) -> int:
@@ -80,13 +74,8 @@ def _score(model_name: str, which: str, source: Path, output: Path) -> int:
     )
     seconds = time.perf_counter() - start
     if totals.rejected and not totals.scored:
-        fail(
-            DataError(
-                f"all {totals.rejected:,} rows were rejected: see {totals.rejects}; "
-                f"{output} was not written"
-            )
-        )
-        return ALL_REJECTED
+        told = f"all {totals.rejected:,} rows were rejected: see {totals.rejects}"
+        return fail(DataError(f"{told}; {output} was not written"), ALL_REJECTED)
     see = f": see {totals.rejects}" if totals.rejected else ""
     show_step("result", f"{totals.scored:,} rows scored, {totals.rejected:,} rejected{see}")
     rate = (totals.scored + totals.rejected) / seconds

@@ -6,10 +6,12 @@ import argparse
 import sys
 
 from application.inference.api_keys import SCOPES, entry_of, new_key
-from domain.errors import ConfigError
-from shared.console import fail, show_step
+from domain.errors import MlopsError
+from shared.commands import entry_point
+from shared.console import show_step
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """Show a new key, and its entry for SERVING_API_KEYS; 0 when that is done."""
     parser = argparse.ArgumentParser(description="Make an API key; it is kept nowhere.")
@@ -22,10 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     key = new_key()
-    try:
-        entry = entry_of(options.name, key, options.scopes)
-    except ConfigError as error:
-        return fail(error)
+    entry = entry_of(options.name, key, options.scopes)
     show_step("key", f"{key} (shown once: send it as Authorization: Bearer … or X-API-Key)")
     show_step("entry", f"{entry} (add it to SERVING_API_KEYS, with a space between entries)")
     return 0

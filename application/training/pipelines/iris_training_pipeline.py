@@ -14,12 +14,13 @@ import sys
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.errors import ConfigError, MlopsError
 from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
-from shared.console import fail, show_passing, show_step
+from shared.commands import entry_point
+from shared.console import show_progress, show_step
 from shared.files import write_atomically
 from shared.paths import ROOT
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _LATER = ("application.training.train", "infrastructure.frameworks.dispatch", "skl2onnx")
 
 
+@entry_point(MlopsError, BrokenProcessPool)
 def main(arguments: list[str] | None = None) -> int:
     """Train, package and register a candidate; 0 when that is done."""
     parser = argparse.ArgumentParser(
@@ -44,10 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="JSON file (configs/<model>_config.json)")
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)
-    try:
-        _train(options.model, options.config, options.receipt)
-    except (MlopsError, BrokenProcessPool) as error:
-        return fail(error)
+    _train(options.model, options.config, options.receipt)
     gc.freeze()  # nor is it looked through at the end
     return 0
 
@@ -83,7 +82,8 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
                 candidate = make(model, config, draft, tracker, beside)
             except ConfigError as error:
                 raise ConfigError(f"{path}: {error}") from error
-    quality = {candidate.report.measure: candidate.report.score} if candidate.report else {}
+    report = candidate.report
+    quality: dict[str, Any] = {report.measure: report.score} if report else {}
     FileLedger(settings.ledger).append(
         "train", config.model_name, version, run=candidate.registered.run_id, **quality
     )
@@ -125,7 +125,7 @@ def _train_estimator(
         beside=beside,
         provenance=collect_provenance(ROOT),
         progress=show_step,
-        passing=show_passing,
+        passing=show_progress,
     )
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
-from shared.console import fail, show_step
+from shared.commands import entry_point
+from shared.console import show_step
 from shared.files import write_atomically
 from shared.settings import Settings
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from infrastructure.registry.ledger import FileLedger
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
+REFUSED = 3
 
+
+@entry_point(MlopsError, codes={GateRefusal: REFUSED})
 def main(arguments: list[str] | None = None) -> int:
     """Judge, and promote what is accepted; 0 accepted, 3 refused, 1 not judged."""
     parser = argparse.ArgumentParser(description="Judge a candidate; promote it when accepted.")
@@ -48,13 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)
-    try:
-        _validate(options)
-    except GateRefusal as error:
-        fail(error)
-        return 3
-    except MlopsError as error:
-        return fail(error)
+    _validate(options)
     return 0
 
 
@@ -94,7 +92,7 @@ def _validate(options: argparse.Namespace) -> None:
     tag, promoted = _accept(package, record, champion, rules.approval == "manual", options.model)
     if not options.receipt:
         return
-    accepted = {
+    accepted: dict[str, Any] = {
         "model_name": version.model_name,
         "version": package.version,
         "registry_version": version.number,

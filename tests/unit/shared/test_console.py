@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 
 import pytest
 
-from shared.console import fail, show_passing, show_step
+from shared.console import fail, printable, show_line, show_progress, show_step
 
 
 def test_steps_are_shown_one_a_line_with_their_results_below_each_other(
@@ -44,7 +45,7 @@ class Terminal(io.StringIO):
 
 def test_what_goes_on_is_written_over_on_a_terminal() -> None:
     with contextlib.redirect_stdout(Terminal()) as terminal:
-        show_passing("epoch", "1: loss 0.5")
+        show_progress("epoch", "1: loss 0.5")
         show_step("fit", "done")
     passing, done = terminal.getvalue().split("\r")
     assert passing.startswith("  epoch     1: loss 0.5")
@@ -53,6 +54,52 @@ def test_what_goes_on_is_written_over_on_a_terminal() -> None:
 
 def test_what_goes_on_is_not_written_to_a_file() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as file:
-        show_passing("epoch", "1: loss 0.5")
+        show_progress("epoch", "1: loss 0.5")
         show_step("fit", "done")
     assert file.getvalue() == "  fit       done\n"
+
+
+NAME = "a\x1b[31mb\r\nc\u202ed\x9be\udc80"
+SHOWN = r"a\x1b[31mb\r\nc\u202ed\x9be\udc80"
+
+
+def test_control_characters_in_a_name_are_shown_and_reach_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_step("input", NAME)
+    show_line(NAME)
+    fail(ValueError(NAME))
+    captured = capsys.readouterr()
+    assert captured.out == f"  input     {SHOWN}\n  {SHOWN}\n"
+    assert captured.err == f"error: {SHOWN}\n"
+    with contextlib.redirect_stdout(Terminal()) as terminal:
+        show_progress("epoch", NAME)
+    assert terminal.getvalue() == f"  epoch     {SHOWN}\033[K\r"
+
+
+@pytest.mark.parametrize("text", ["größe, 花弁 – R² ± 0.1 …", "क्षेत्र", "می‌شود", "👩‍🔬"])
+def test_letters_of_every_language_are_printed_as_they_are(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/disk/x"),
+            "/disk/x: No space left on device: free space on that disk, then run it again",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/disk/x"),
+            "/disk/x: Permission denied: give this user the right to it, then run it again",
+        ),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a", None, "b"), "a → b: No such file"),
+        (TimeoutError("another process holds the lock"), "another process holds the lock"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_an_error_of_the_operating_system_names_the_file_and_the_way_out(
+    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail(error, 3) == 3
+    assert capsys.readouterr().err == f"error: {told}\n"

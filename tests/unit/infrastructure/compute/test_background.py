@@ -52,3 +52,11 @@ def test_what_is_being_made_when_the_block_fails_is_made_to_its_end(tmp_path: Pa
             time.sleep(0.01)
         raise KeyError("what went wrong")
     assert (tmp_path / "second").exists()
+
+
+def test_ctrl_c_is_left_to_the_process_that_waits(capfd: pytest.CaptureFixture[str]) -> None:
+    with Background() as beside:
+        pid = beside.submit(os.getpid).result()
+        os.kill(pid, signal.SIGINT)
+        assert beside.submit(os.getpid).result(30) == pid
+    assert capfd.readouterr().err == ""

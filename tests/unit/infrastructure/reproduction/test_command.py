@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from infrastructure.reproduction import command
+from shared.commands import INTERRUPTED
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -40,7 +41,7 @@ def test_what_was_begun_is_tidied_up_whatever_ends_it_and_however_often(
         return 0
 
     monkeypatch.setattr(command, "_reproduce", reproduce)
-    assert command.main(["--run", "1"]) == command.INTERRUPTED
+    assert command.main(["--run", "1"]) == INTERRUPTED
     assert tidied == [ending]
 
 
