@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,10 @@ from domain.models.contract import (
     Tensor,
     Text,
 )
+
+# signs that mean something wherever they stand, but for _ within a word; and first ones of a line
+_MARKDOWN = re.compile(r"[\\`*~$|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(\[]")
+_BLOCK = re.compile(r"^(\d*)([#+=.)-])(?=\s|[-=]*$)")
 
 
 def write_card(
@@ -44,11 +50,11 @@ def write_card(
     test_size, seed = config.data.split
     return f"""# {config.model_name} {config.version}
 
-{spec.description}
+{markdown_text(spec.description)}
 
 ## Intended use
 
-{describe_output(spec.output)} It is made for rows like those of the data below.
+{markdown_text(describe_output(spec.output))} It is made for rows like those of the data below.
 
 {inputs_table(spec)}
 
@@ -70,7 +76,7 @@ The served model differs from the native one by at most {parity:.1e}.
 
 ## Data
 
-{dataset.source}: {len(dataset)} rows, fingerprint {dataset.fingerprint}.
+{markdown_text(dataset.source)}: {len(dataset)} rows, fingerprint {dataset.fingerprint}.
 
 {len(dataset) - report.rows} rows were learned from and {report.rows} held out (share {test_size:g},
 seed {seed}), with as many of each {'class' if spec.classes else 'fifth of the values'} as in the
@@ -82,9 +88,15 @@ whole; equal rows are on one side.
 """
 
 
+def markdown_text(text: str) -> str:
+    """A text in one line that Markdown shows as it is: no HTML, links, mathematics or tables."""
+    escaped = _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+    return _BLOCK.sub(r"\1\\\2", escaped)
+
+
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; what people wrote into its cells does not break it."""
-    lines = [f"| {' | '.join(map(_escaped, cells))} |" for cells in (head, *rows)]
+    lines = [f"| {' | '.join(map(markdown_text, cells))} |" for cells in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
@@ -184,8 +196,3 @@ def _provenance_table(provenance: Mapping[str, Any], seed: int) -> str:
     ]
     told = ((name, "not known" if value in (None, "") else str(value)) for name, value in rows)
     return markdown_table(("what", "which"), told)
-
-
-def _escaped(text: str) -> str:
-    """Text as a cell of a table."""
-    return " ".join(text.replace("|", "\\|").split())

@@ -27,6 +27,7 @@ from application.ports import (
     Tracker,
     TrainingRecord,
 )
+from application.training.card import markdown_text
 from application.training.config import TrainingConfig
 from application.training.registration import dataset_facts, register
 from domain.data.dataset import Dataset
@@ -266,11 +267,11 @@ def _card(
         )
     return f"""# {config.model_name} {config.version}
 
-{spec.description}
+{markdown_text(spec.description)}
 
-Nothing was trained here. The weights come from `{about["source"]}` (SHA-256 `{about["sha256"]}`,
+Nothing was trained here. The weights come from {markdown_text(about["source"])} (SHA-256 `{about["sha256"]}`,
 {about["parameters"]:,} parameters) and are decoded by openai-whisper: task {recipe.task}, language
-{recipe.language or "recognised from the first 30 seconds"}.
+{markdown_text(recipe.language or "recognised from the first 30 seconds")}.
 
 ## Quality
 

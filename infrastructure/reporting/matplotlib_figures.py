@@ -10,6 +10,7 @@ import numpy as np
 
 from application.ports import FigureData
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
+from infrastructure.reporting.labels import literal_text, short_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,23 +21,29 @@ def draw_figures(data: FigureData, folder: Path) -> None:
     """Write PNG files into `folder`.
 
     confusion_matrix and confidence of a classifier; predictions and residuals of a regression;
-    feature_importance and learning_curves where there are any.
+    feature_importance and learning_curves where there are any. Long names are cut.
     """
-    if isinstance(data.report, ClassificationReport):
-        _draw_confusion(data.report, data.spec.classes, folder)
-        _draw_confidence(data, folder)
-    else:
-        _draw_predictions(data.report, data.spec.output.name, folder)
-        _draw_residuals(data.report, data.spec.output.name, folder)
-    if data.importances:
-        _draw_importances(data, folder)
-    if data.curves:
-        _draw_curves(data, folder)
+    with literal_text():
+        if isinstance(data.report, ClassificationReport):
+            _draw_confusion(data.report, data.spec.classes, folder)
+            _draw_confidence(data, folder)
+        else:
+            name = short_label(data.spec.output.name)
+            _draw_predictions(data.report, name, folder)
+            _draw_residuals(data.report, name, folder)
+        if data.importances:
+            _draw_importances(data, folder)
+        if data.curves:
+            _draw_curves(data, folder)
 
 
 def _draw_confusion(report: ClassificationReport, classes: Sequence[str], folder: Path) -> None:
-    side = max(0.0, 0.4 * (len(classes) - 5))
-    figure, axes = _axes(5 + side, 4.2 + side, classes)
+    names = [short_label(name) for name in classes]
+    side = max(0.0, 0.4 * (len(names) - 5))
+    room = _room(names)
+    turned = room - 0.5 > (5 + side - room) / len(names)
+    below = room if turned else 0.6
+    figure, axes = _axes(5 + side, 3.6 + side + below, names, below)
     counts = report.confusion
     axes.imshow(counts, cmap="Blues", vmin=0)
     for (row, column), count in np.ndenumerate(counts):
@@ -47,8 +54,8 @@ def _draw_confusion(report: ClassificationReport, classes: Sequence[str], folder
         ylabel="actual",
         title=f"Hold-out accuracy {report.accuracy:.3f} ({report.rows} rows)",
     )
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(names)), names, rotation=90 if turned else 0)
+    axes.set_yticks(range(len(names)), names)
     figure.savefig(folder / "confusion_matrix.png")
 
 
@@ -92,9 +99,11 @@ def _draw_residuals(report: RegressionReport, name: str, folder: Path) -> None:
 
 
 def _draw_importances(data: FigureData, folder: Path) -> None:
-    figure, axes = _axes(5, max(3.0, 0.25 * len(data.importances)), list(data.importances))
     pairs = sorted(data.importances.items(), key=lambda pair: pair[1])
-    axes.barh([name for name, _ in pairs], [value for _, value in pairs])
+    names = [short_label(name) for name, _ in pairs]
+    figure, axes = _axes(5, max(3.0, 0.25 * len(names)), names)
+    axes.barh(range(len(names)), [value for _, value in pairs])
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="mean decrease in impurity", title="Feature importance")
     figure.savefig(folder / "feature_importance.png")
 
@@ -108,7 +117,14 @@ def _draw_curves(data: FigureData, folder: Path) -> None:
     figure.savefig(folder / "learning_curves.png")
 
 
-def _axes(width: float, height: float, labels: Sequence[str]) -> tuple[Figure, Axes]:
+def _room(labels: Sequence[str]) -> float:
+    """Inches that the longest of these labels needs beside the axes."""
+    return 0.5 + 0.09 * max(map(len, labels))
+
+
+def _axes(
+    width: float, height: float, labels: Sequence[str], below: float = 0.6
+) -> tuple[Figure, Axes]:
     """A figure of so many inches with room for these labels on the left.
 
     matplotlib's own layouts draw everything twice to find that room.
@@ -116,9 +132,9 @@ def _axes(width: float, height: float, labels: Sequence[str]) -> tuple[Figure, A
     # pylint: disable-next=import-outside-toplevel  # slow to import, and only training draws
     from matplotlib.figure import Figure as NewFigure
 
-    left = 0.5 + 0.08 * max(map(len, labels))
+    left = _room(labels)
     figure = NewFigure(figsize=(width, height), dpi=100)
     axes = figure.add_axes(
-        (left / width, 0.6 / height, 1 - (left + 0.2) / width, 1 - (0.6 + 0.4) / height)
+        (left / width, below / height, 1 - (left + 0.2) / width, 1 - (below + 0.4) / height)
     )
     return figure, axes

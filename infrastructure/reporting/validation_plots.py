@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -18,6 +17,7 @@ from domain.evaluation.calibration import Calibration
 from domain.evaluation.comparison import Comparison
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, wilson_interval
 from domain.evaluation.slices import SliceReport
+from infrastructure.reporting.labels import LONGEST_LABEL, literal_text, short_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,6 @@ MOST_POINTS = 2_000
 MOST_CURVES = 10
 MOST_ROWS = 20
 _POINTS_A_CURVE = 200
-_LONGEST_LABEL = 24
 _LETTER = 0.075  # inches
 _WIDE = 5.5  # inches
 
@@ -42,7 +41,6 @@ _CURVES = (
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "",  # the same results give the same file
-    "text.parse_math": False,  # a name may have dollars
     "font.size": 10,
     "text.color": _INK,
     "axes.labelcolor": _INK,
@@ -81,11 +79,7 @@ class Plot:
 def _styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
     @wraps(draw)
     def styled(*args: _P.args, **kwargs: _P.kwargs) -> Plot:
-        from matplotlib import rc_context
-
-        with rc_context(_STYLE), warnings.catch_warnings():
-            # the page has other fonts, with more letters
-            warnings.filterwarnings("ignore", message="Glyph")
+        with literal_text(_STYLE):  # the page has other fonts, with more letters
             return draw(*args, **kwargs)
 
     return styled
@@ -98,7 +92,7 @@ def confusion(report: ClassificationReport, classes: Sequence[str]) -> Plot:
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
-    names, counts, side = _short(classes), report.confusion, len(classes)
+    names, counts, side = [short_label(name) for name in classes], report.confusion, len(classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     left = _room(names) + 0.3
     cell = min(1.0, max(0.36, (5 - left) / side))
@@ -164,7 +158,9 @@ def roc(answers: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int]) -> Pl
         of_class = actual == number
         false, true, _ = roc_curve(of_class, answers[:, number])
         areas[name] = float(roc_auc_score(of_class, answers[:, number]))
-        axes.plot(*_thinned(false, true), color=colour, label=f"{_cut(name)}  {areas[name]:.3f}")
+        axes.plot(
+            *_thinned(false, true), color=colour, label=f"{areas[name]:.3f}  {short_label(name)}"
+        )
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     _legend_below(figure, axes)
     told = "; ".join(f"{name} {area:.3f}" for name, area in areas.items())
@@ -183,7 +179,9 @@ def precision_recall(answers: np.ndarray, actual: np.ndarray, drawn: Mapping[str
         precision, recall, _ = precision_recall_curve(of_class, answers[:, number])
         means[name] = float(average_precision_score(of_class, answers[:, number]))
         axes.step(
-            *_thinned(recall, precision), color=colour, label=f"{_cut(name)}  {means[name]:.3f}"
+            *_thinned(recall, precision),
+            color=colour,
+            label=f"{means[name]:.3f}  {short_label(name)}",
         )
     axes.set(xlabel="recall", ylabel="precision")
     _legend_below(figure, axes)
@@ -208,7 +206,7 @@ def predictions(report: RegressionReport, name: str) -> Plot:
     axes.plot(predicted, predicted, color=_MUTED, linestyle="--", linewidth=1)
     axes.plot(predicted[inside], actual[inside], "o", color=_MAIN, markersize=4, alpha=0.7)
     axes.plot(predicted[~inside], actual[~inside], "o", color=_ALARM, markersize=4)
-    axes.set(xlabel=f"predicted {_cut(name)}", ylabel=f"actual {_cut(name)}")
+    axes.set(xlabel=f"predicted {short_label(name)}", ylabel=f"actual {short_label(name)}")
     return _plot(
         "predictions",
         figure,
@@ -227,7 +225,7 @@ def residuals(report: RegressionReport, name: str) -> Plot:
     axes.plot(
         report.answers[rows, 0], report.residuals[rows], "o", color=_MAIN, markersize=4, alpha=0.7
     )
-    axes.set(xlabel=f"predicted {_cut(name)}", ylabel="actual − predicted")
+    axes.set(xlabel=f"predicted {short_label(name)}", ylabel="actual − predicted")
     return _plot(
         "residuals",
         figure,
@@ -263,7 +261,7 @@ def difference(comparison: Comparison, margin: float | None) -> Plot:
 def slices(found: Sequence[SliceReport], overall: float | None, margin: float | None) -> Plot:
     """Mean loss of the first slices with intervals."""
     shown = found[:MOST_ROWS]
-    labels = [f"{_cut(each.name, _LONGEST_LABEL + 8)} ({each.rows})" for each in shown]
+    labels = [f"{short_label(each.name, LONGEST_LABEL + 8)} ({each.rows})" for each in shown]
     figure, axes = _rows_canvas(labels)
     lines = ""
     if overall is not None:
@@ -289,7 +287,7 @@ def slices(found: Sequence[SliceReport], overall: float | None, margin: float | 
 def importances(grown: Mapping[str, float]) -> Plot:
     """The inputs with the largest importance."""
     shown = dict(sorted(grown.items(), key=lambda pair: -pair[1])[:MOST_ROWS])
-    figure, axes = _rows_canvas([_cut(name) for name in shown])
+    figure, axes = _rows_canvas([short_label(name) for name in shown])
     axes.barh(range(len(shown)), list(shown.values()), color=_MAIN, height=0.6)
     axes.axvline(0, color=_MUTED, linewidth=1)
     axes.set_xlabel("growth of the mean loss")
@@ -306,7 +304,7 @@ def importances(grown: Mapping[str, float]) -> Plot:
 def drift(scores: Mapping[str, float]) -> Plot:
     """What has moved most."""
     shown = dict(sorted(scores.items(), key=lambda pair: -pair[1])[:MOST_ROWS])
-    figure, axes = _rows_canvas([_cut(name) for name in shown])
+    figure, axes = _rows_canvas([short_label(name) for name in shown])
     colours = [_ALARM if score > 0.25 else _MAIN for score in shown.values()]
     axes.barh(range(len(shown)), list(shown.values()), color=colours, height=0.6)
     axes.axvline(0.1, color=_MUTED, linestyle=":", linewidth=1.2)
@@ -411,16 +409,6 @@ def _sampled(rows: int) -> str:
 
 def _told(values: Mapping[str, float]) -> str:
     return "; ".join(f"{name} {value:.3f}" for name, value in values.items())
-
-
-def _short(names: Sequence[str]) -> list[str]:
-    return [_cut(name) for name in names]
-
-
-def _cut(name: str, longest: int = _LONGEST_LABEL) -> str:
-    """A name in one line, without characters that XML cannot hold."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in name)
-    return plain if len(plain) <= longest else f"{plain[:longest - 1]}…"
 
 
 def _room(labels: Sequence[str]) -> float:

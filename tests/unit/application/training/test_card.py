@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from application.training.card import (
     describe_output,
     describe_values,
     inputs_table,
+    markdown_text,
     write_card,
 )
 from application.training.config import TrainingConfig
+from application.validation.validated_card import validated_card
+from domain.evaluation.gates import Verdict
 from domain.evaluation.metrics import evaluate
 from domain.models.contract import (
     Audio,
@@ -27,6 +33,7 @@ from domain.models.contract import (
     Transcript,
 )
 from tests.kinds import KINDS
+from tests.validations import refused_early, validation_of
 
 CONFIG = TrainingConfig.model_validate(
     {
@@ -178,4 +185,57 @@ def test_what_people_wrote_does_not_break_the_table() -> None:
     assert lines[2:] == [
         r"| a\|b | category | x\|y, z | two lines |",
         r"| c | number | 0 to 1 m\|s |  |",
+    ]
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "![x](http://x/y.png)",
+    "[x](javascript:alert)",
+    "[x][y] and [x]: z",
+    "<http://x.y>",
+    "`code` **bold** _slanted_ ~~gone~~ __x__",
+    "$x^2$ & R&D &amp; &#36;",
+    r"a\b \* \\",
+    "a|b",
+    "# no heading",
+    "- no item",
+    "1. no item",
+    "2) no item",
+    "> no quotation",
+    "---",
+    "===",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_shows_what_people_wrote_as_they_wrote_it(text: str) -> None:
+    assert paragraphs(markdown_text(text)) == [text]
+    assert paragraphs(f"above\n{markdown_text(text)}") == [f"above\n{text}"]
+    classes = Classes((text, "other"), "kind")
+    spec = ModelSpec("m", (Category("x", (text, "z"), text),), classes, description=text)
+    rows, actual = np.eye(2), np.array([0, 1])
+    report = evaluate(spec, rows, actual)
+    card = write_card(CONFIG, spec, report, KINDS["categories"].load(), 0.0, PROVENANCE)
+    shown = paragraphs(card)
+    assert text in shown and any(f"one of {text}, other, with" in each for each in shown)
+    assert f"{text}, z" in shown
+    validated = replace(refused_early(), verdicts=(Verdict("quality", False, text),))
+    assert text in paragraphs(validated_card(validation_of(validated)))
+
+
+@pytest.mark.parametrize("text", ["petal_width", "0.1 to 30 cm", "größe", "-0.086 ≥ x", "R² (a)"])
+def test_usual_names_and_figures_stay_as_they_are(text: str) -> None:
+    assert markdown_text(text) == text
+
+
+def paragraphs(markdown: str) -> list[str]:
+    """The texts that a reader sees; a tag or a link among them would be missed."""
+    rules = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    blocks = (token.children or [] for token in rules.parse(markdown) if token.type == "inline")
+    kinds = {"text": "{}", "text_special": "{}", "softbreak": "\n"}
+    return [
+        "".join(kinds.get(part.type, f"<{part.type}>").format(part.content) for part in parts)
+        for parts in blocks
     ]

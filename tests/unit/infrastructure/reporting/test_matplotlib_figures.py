@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -125,3 +126,23 @@ def test_values_that_are_all_the_same_are_drawn(tmp_path: Path) -> None:
     assert sorted(drawn(FigureData(spec, report, {}, answers, actual, {}), tmp_path)) == (
         OF_QUANTITIES
     )
+
+
+NAMES = ("$x^{2$", "n" * 54, "n" * 53 + "m", "a\nb\x1b[31m", "_hidden", "花弁")
+
+
+def test_names_of_any_length_and_signs_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        count = len(NAMES)
+        spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(NAMES))
+        actual = np.arange(count)
+        report = evaluate(spec, np.eye(count), actual)
+        importances = dict(zip(NAMES, np.linspace(0, 1, count)))
+        data = FigureData(spec, report, importances, np.eye(count), actual, {})
+        assert len(drawn(data, tmp_path / "classes")) == 3
+        for name in NAMES:
+            spec = ModelSpec("m", (Number("x", "", 0, 1),), Quantity(name))
+            answers, actual = np.full((5, 3), 7.0), np.arange(5.0)
+            report = evaluate(spec, answers, actual)
+            drawn(FigureData(spec, report, {}, answers, actual, {}), tmp_path / "quantity")
