@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import re
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
 _ERASE = "\033[K"  # what a longer line left behind
 # what could move the cursor, begin a line, turn the direction of letters, or cannot be encoded
@@ -29,6 +33,39 @@ def show_progress(step: str, result: str) -> None:
     """One line for what goes on, on a terminal only; the next line takes its place."""
     if sys.stdout.isatty():
         print(printable(f"  {step:<9} {result}") + _ERASE, end="\r", flush=True)
+
+
+@contextmanager
+def progress(step: str, interval: float = 1.0) -> Iterator[Callable[[str], None]]:
+    """Show what goes on, and the seconds since it began: on a terminal only, in one line.
+
+    Yields:
+        A function that takes what goes on from now on, in words.
+    """
+    began, ended, current = time.monotonic(), Event(), ""
+
+    def show() -> None:
+        show_progress(step, f"{current}, {time.monotonic() - began:.0f} s")
+
+    def update(text: str) -> None:
+        nonlocal current
+        current = text
+        show()
+
+    def tick() -> None:
+        while not ended.wait(interval):
+            show()
+
+    thread = Thread(target=tick, daemon=True)
+    if sys.stdout.isatty():
+        thread.start()
+    try:
+        yield update
+    finally:
+        ended.set()
+        if thread.ident:
+            thread.join()
+            print(_ERASE, end="", flush=True)
 
 
 def show_line(line: str) -> None:

@@ -31,6 +31,13 @@ from domain.evaluation.slices import measure_slices, slices_of
 from domain.models.contract import Input, ModelSpec, Output
 from domain.monitoring.drift import drift_between
 
+# in the order in which `judge` runs them; a regression has interval_coverage for calibration
+GATES = (
+    *("holdout_is_unseen", "holdout_is_whole", "contract_is_versioned", "quality"),
+    *("better_than_trivial", "calibration", "worst_slice", "answers_are_valid", "deterministic"),
+    *("column_order", "robustness", "no_input_is_the_target", "parity", "parity_at_edges"),
+    *("not_worse_than_champion", "latency", "size"),
+)
 _NOISY_ROWS = 1000
 _TIMED_ROWS = 20
 
@@ -169,8 +176,11 @@ class Case:
         return self.dataset.take(np.isin(self.dataset.row_hashes, recorded))
 
 
-def judge(case: Case) -> Judgement:
-    """Ask every gate; those that need the hold-out are missing where none of it was found.
+def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> Judgement:
+    """Run every gate; those that need the hold-out are missing where none of it was found.
+
+    Args:
+        on_gate: takes the name of the gate that is run next, of those that take time.
 
     Raises:
         ConfigError: there is no threshold.
@@ -181,6 +191,7 @@ def judge(case: Case) -> Judgement:
         raise ConfigError("validation.threshold is null: only a transcriber can do without one")
     case = replace(case, served=_answering(case.served))
     spec, rules, champion = case.spec, case.rules, case.champion
+    on_gate("holdout_is_unseen")
     record = case.package.read_json("holdout.json")
     recorded = np.array(record["holdout"])
     twins = near_twins(spec, case.rows, case.training.encoded(spec)) if len(case.holdout) else 0
@@ -191,6 +202,7 @@ def judge(case: Case) -> Judgement:
     ]
     if len(case.holdout) == 0:
         return Judgement(spec, verdicts)
+    on_gate("quality")
     report = evaluate(spec, case.answers, case.actual)
     learned = case.training.answers(spec)
     calibrated = None
@@ -200,6 +212,7 @@ def judge(case: Case) -> Judgement:
         calibrated = calibration_of(case.answers, case.actual)
         uncertainty = gates.calibration(calibrated, rules.calibration_error)
     lost = losses(spec, case.answers, case.actual)
+    on_gate("worst_slice")
     parts = slices_of(spec, case.rows, rules.slices, rules.slice_rows)
     slices = measure_slices(parts, lost, rules.slice_margin)
     verdicts += [
@@ -207,11 +220,16 @@ def judge(case: Case) -> Judgement:
         gates.better_than_trivial(report, case.answers, case.actual, learned),
         uncertainty,
         gates.worst_slice(spec, slices, float(lost.mean()), rules.slice_margin),
-        *_steadiness(case),
-        gates.no_input_is_the_target(spec, case.everything, case.dataset.answers(spec)),
-        *_parity(case),
+        *_steadiness(case, on_gate),
     ]
+    on_gate("no_input_is_the_target")
+    verdicts += [
+        gates.no_input_is_the_target(spec, case.everything, case.dataset.answers(spec)),
+        *_parity(case, on_gate),
+    ]
+    on_gate("not_worse_than_champion")
     comparison, verdict = _against_champion(case)
+    on_gate("latency")
     verdicts += [verdict, *_budgets(case)]
     return Judgement(
         spec,
@@ -264,9 +282,10 @@ def _release(package: JudgedPackage) -> str:
     return str(package.read_json("provenance.json")["config"]["version"])
 
 
-def _steadiness(case: Case) -> list[gates.Verdict]:
+def _steadiness(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdict]:
     """Whether answers are answers, stay when asked again, and do not hang on trifles."""
     spec, dataset, noise = case.spec, case.dataset, case.rules.noise
+    on_gate("answers_are_valid")
     turned = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]])
     repeats = -(-_NOISY_ROWS // len(case.rows))
     rows = np.tile(case.rows, (repeats, 1))
@@ -281,14 +300,16 @@ def _steadiness(case: Case) -> list[gates.Verdict]:
     ]
 
 
-def _parity(case: Case) -> list[gates.Verdict]:
+def _parity(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdict]:
     """Whether the served model answers as the native one, on data and beside its jumps."""
     native, spec = answers_of(case.package.load_native(), case.spec), case.spec
 
     def on_data() -> Parity:
+        on_gate("parity")
         return Parity.of(native(case.everything), case.answered, spec)
 
     def at_edges() -> Parity:
+        on_gate("parity_at_edges")
         edges = edge_rows(native, case.everything, spec, random_state=0)
         return Parity.of(native(edges), case.served(edges), spec)
 

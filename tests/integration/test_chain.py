@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -228,6 +229,7 @@ def test_a_verdict_is_kept_with_its_report_and_its_card(judged: Judged) -> None:
     own = judged.home
     tag = f"{NAME} {receipt(own, 'train')['version']}"
     shown = own.receipts.parent / NAME / "validation"
+    assert re.search(r"  judged    19 gates in \d+\.\d s: 1 refused\n", refused.stdout)
     assert f"report    file://{shown}/report.html" in refused.stdout
     assert f"card      file://{shown}/card.md" in refused.stdout
     assert "REFUSED" in (shown / "report.html").read_text("utf-8")

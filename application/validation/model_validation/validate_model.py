@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
 from shared.commands import entry_point
-from shared.console import show_step
+from shared.console import progress, show_step
 from shared.files import write_atomically
 from shared.settings import Settings
 
@@ -57,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _validate(options: argparse.Namespace) -> None:
+    began = time.monotonic()
     settings = Settings()
     os.environ["BENTOML_HOME"] = str(settings.bento_home)
     from infrastructure.compute.receipts import write_receipt
@@ -81,9 +83,12 @@ def _validate(options: argparse.Namespace) -> None:
         ask = _judge_speech if package.spec.task == "transcription" else _judge
         champion = _champion_now(registry, version)
         judgement, crossed = ask(package, rules, _Rival.of(champion, registry))
-        serves = serving.verdict()
+        with progress("gate") as update:
+            update("serves_alone (the last one)")
+            serves = serving.verdict()
     _show([serves])
     judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, serves])
+    _show_total(judgement, time.monotonic() - began)
     try:
         _write_report(package, version, judgement, crossed, shown)
     finally:
@@ -273,7 +278,7 @@ def _judge(
     """The judgement, and a cross-validation as context."""
     from application.training.train import make_estimator
     from application.validation.judgement import Judgement
-    from application.validation.validate import Case, cross_validate, judge
+    from application.validation.validate import GATES, Case, cross_validate, judge
     from domain.evaluation.gates import Verdict
     from domain.models import catalog
     from infrastructure.inference.loading import load_served
@@ -289,8 +294,12 @@ def _judge(
     champion, lost = rival.load()
     dataset = model.load(**config.load_arguments(model))
     case = Case(package, served, dataset, rules, champion, lost, package.served.stat().st_size)
+    order = ("digests_are_intact", *GATES, "serves_alone")
     try:
-        judgement = judge(case)
+        with progress("gate") as update:
+            judgement = judge(
+                case, lambda gate: update(f"{gate} ({order.index(gate) + 1} of {len(order)})")
+            )
     except GateRefusal as error:
         judgement = Judgement(spec, [Verdict("answers_are_valid", False, str(error))])
     _show(judgement.verdicts)
@@ -349,6 +358,12 @@ def _write_report(
     write_atomically(card, validated_card(validation))
     show_step("report", write_report(validation, folder).as_uri())
     show_step("card", card.as_uri())
+
+
+def _show_total(judgement: Judgement, seconds: float) -> None:
+    refusing = len(judgement.refused)
+    result = f"{refusing} refused" if refusing else "all accepted"
+    show_step("judged", f"{len(judgement.verdicts)} gates in {seconds:.1f} s: {result}")
 
 
 def _show(verdicts: Iterable[Verdict]) -> None:

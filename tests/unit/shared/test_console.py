@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import threading
 
 import pytest
 
-from shared.console import fail, printable, show_line, show_progress, show_step
+from shared.console import fail, printable, progress, show_line, show_progress, show_step
 
 
 def test_steps_are_shown_one_a_line_with_their_results_below_each_other(
@@ -103,3 +104,32 @@ def test_an_error_of_the_operating_system_names_the_file_and_the_way_out(
 ) -> None:
     assert fail(error, 3) == 3
     assert capsys.readouterr().err == f"error: {told}\n"
+
+
+def test_what_goes_on_is_shown_with_the_time_that_passes_and_leaves_no_trace() -> None:
+    class Watched(Terminal):
+        """Tells when a line has been written for the third time."""
+
+        third = threading.Event()
+
+        def flush(self) -> None:
+            """As a terminal does."""
+            super().flush()
+            if self.getvalue().count("parity") >= 3:
+                self.third.set()
+
+    with contextlib.redirect_stdout(Watched()) as terminal:
+        with progress("gate", interval=0.001) as update:
+            update("quality (1 of 2)")
+            update("parity (2 of 2)")
+            assert terminal.third.wait(10)
+    first, *_, last, cleared = terminal.getvalue().split("\r")
+    assert first == "  gate      quality (1 of 2), 0 s\033[K"
+    assert last.startswith("  gate      parity (2 of 2), ")
+    assert cleared == "\033[K"
+
+
+def test_what_goes_on_leaves_a_file_as_it_is() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as file, progress("gate", 0.001) as update:
+        update("quality (1 of 2)")
+    assert file.getvalue() == ""

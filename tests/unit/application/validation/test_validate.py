@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from application.ports import Model
 from application.training.config import Gate, ValidationConfig
+from application.validation import validate
 from application.validation.judgement import Judgement
 from application.validation.validate import (
     Case,
@@ -98,6 +99,15 @@ def test_a_sound_package_is_accepted_by_every_gate() -> None:
     judgement = judged(package())
     assert [verdict.gate for verdict in judgement.verdicts] == GATES
     assert judgement.accepted, judgement.refused
+
+
+def test_the_gates_that_take_time_are_named_in_their_order_before_they_run() -> None:
+    named: list[str] = []
+    judgement = judge(Case(package(), served, DATA, RULES, bytes=1000), named.append)
+    order = [verdict.gate for verdict in judgement.verdicts]
+    assert tuple(order) == validate.GATES
+    assert named == sorted(named, key=order.index)
+    assert {"quality", "parity_at_edges", "latency"} < set(named)
 
 
 def test_what_was_in_training_is_told_in_figures() -> None:
