@@ -77,7 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
     except BuildError as error:
         return fail(error, NO_ENGINE)
     built = json.loads(options.bento.read_text(encoding="utf-8"))
-    os.environ["BENTOML_HOME"] = str(Settings().bento_home)
+    home = Settings().bento_home
+    if not (home / "bentos" / built["bento_tag"].replace(":", "/") / "bento.yaml").is_file():
+        raise BuildError(
+            f"{built['bento_tag']} is not in the Bento store {home}: remove {options.bento}, then "
+            "make bento-build builds it again"
+        )
+    os.environ["BENTOML_HOME"] = str(home)
     image = containerize(built["bento_tag"], engine)
     show_step("image", f"{image} ({engine})")
     if options.receipt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Container
 from pathlib import Path
 
@@ -64,3 +65,21 @@ def test_the_entry_point_ends_with_3_and_leaves_no_receipt_where_no_engine_answe
     assert status == 3
     assert "no-engine does not answer" in capsys.readouterr().err
     assert not receipt.exists()
+
+
+def test_a_bento_that_the_store_has_lost_is_named_with_the_way_to_build_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = tmp_path / "bin/docker"
+    engine.parent.mkdir()
+    engine.write_text("#!/bin/sh\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(engine.parent), prepend=os.pathsep)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    built = tmp_path / "bento-build.json"
+    built.write_text('{"bento_tag": "iris_classifier_pipeline:1.0.0-a"}')
+    assert main(["--bento", str(built)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: iris_classifier_pipeline:1.0.0-a is not in the Bento store {tmp_path}/bentoml: "
+        f"remove {built}, then make bento-build builds it again\n"
+    )
