@@ -59,6 +59,7 @@ IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
 EXAMPLES = {  # what a reader writes
     path.as_posix() for name in ("churn", "shapes") for path in model_paths(name, Path())
 }
+INDEX = "docs/README.md"
 GUIDE = "docs/new-model.md"
 # a reader's own model need not be in the READMEs
 SHIPPED = {"breast_cancer", "diabetes", "digits", "iris", "speech", "wine"}
@@ -118,6 +119,14 @@ def links(text: str) -> set[str]:
     """Links to files, without the part of the page."""
     targets = {target.partition("#")[0] for target in LINK.findall(FENCE.sub("", text))}
     return {target for target in targets if target and not re.match(r"\w+:", target)}
+
+
+def pages_without_link(name: str, text: str) -> set[str]:
+    """Paths of Markdown pages that are there, which the prose of a document names without a link."""
+    prose = re.sub(r"\[[^]]*\]\([^)\s]+\)", "", FENCE.sub("", text))
+    folders = (ROOT, (ROOT / name).parent)
+    paths = re.findall(r"(?<![\w./-])[\w./-]+\.md\b", prose)
+    return {path for path in paths if any((folder / path).is_file() for folder in folders)}
 
 
 def is_generated(path: str) -> bool:
@@ -188,6 +197,17 @@ def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
     assert sorted(link for link in links(read(name)) if not (folder / link).exists()) == []
 
 
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_a_page_is_named_by_a_link_and_not_by_its_path_alone(name: str) -> None:
+    assert pages_without_link(name, read(name)) == set()
+
+
+def test_the_index_links_every_page() -> None:
+    pages = {path.resolve() for path in (ROOT / "docs").rglob("*.md")} - {ROOT / INDEX}
+    assert pages <= {(ROOT / "docs" / link).resolve() for link in links(read(INDEX))}
+    assert all(INDEX in links(read(name)) for name in READMES)
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_variable_that_a_document_sets_is_read_somewhere(name: str) -> None:
     readers = [ROOT / "Makefile", *(ROOT / "shared").glob("*.py")]
@@ -244,10 +264,10 @@ def test_both_readmes_name_the_same_targets() -> None:
     assert {"quickstart", "train", "validate", "deploy"} <= english
 
 
-def test_both_readmes_lead_to_each_other() -> None:
-    english, chinese = READMES
-    assert chinese in links(read(english))
-    assert english in links(read(chinese))
+def test_both_readmes_lead_to_each_other_and_to_the_same_pages() -> None:
+    english, chinese = (links(read(name)) for name in READMES)
+    assert {*READMES} <= english | chinese
+    assert english ^ chinese == {*READMES}
 
 
 SAMPLE = """
@@ -276,6 +296,11 @@ def test_paths_are_read_from_code_and_links_and_placeholders_are_left_alone() ->
     }
     assert {"build/iris", "settings.py"} <= found
     assert links(SAMPLE) == {"no/such.md"}
+
+
+def test_pages_are_found_in_code_and_prose_but_not_where_they_are_linked() -> None:
+    text = "See `docs/gates.md`, [docs/new-model.md](new-model.md) and serving.md, or `a.md`."
+    assert pages_without_link(GUIDE, text) == {"docs/gates.md", "serving.md"}
 
 
 def test_variables_endpoints_and_tables_are_read() -> None:
