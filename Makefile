@@ -143,11 +143,11 @@ gc: $(CORE) ## Remove packages and Bentos that no alias, deployment or the newes
 run: $(champion) ## Serve the champion from the source files, reloading when they change
 	@[ -f $(RECEIPTS)/champion.json ] || { echo 'error: what was accepted waits for make promote' >&2; exit 2; }
 	@$(PY) -m bentoml serve $$($(PY) -c 'import json; champion = json.load(open("$(RECEIPTS)/champion.json")); print(champion["service"], "--arg", "model_tag=" + champion["model_tag"])') --development --reload --host 127.0.0.1 --port $(PORT)
-deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched
+deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched; REPLACE=1 over another model
 	@echo "deploy $(MODEL) to $(ENV)"
-	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< --receipt $(RECEIPTS)/deploy-$(ENV).json
-rollback-release: $(CORE) ## Roll the former release of ENV out again
-	@$(PY) -m infrastructure.deployment.local rollback --env $(ENV) --port $(PORT) --workers $(WORKERS)
+	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< $(if $(REPLACE),--replace) --receipt $(RECEIPTS)/deploy-$(ENV).json
+rollback-release: $(CORE) ## Roll the previous release of ENV out again, with its own settings
+	@$(PY) -m infrastructure.deployment.local rollback --env $(ENV) --port $(PORT)
 demo: $(CORE) ## Send a prediction and its feedback to ENV; show the metrics that change
 	@$(PY) -m infrastructure.deployment.demo --env $(ENV) --port $(PORT)
 smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions

@@ -17,12 +17,8 @@ from typing import Any
 
 from application.inference.protocols.schema import truth_names
 from domain.errors import DeploymentError, MlopsError
-from infrastructure.deployment.local import (
-    HEARING_SECONDS,
-    Golden,
-    LocalEnvironment,
-    golden_of,
-)
+from infrastructure.deployment.golden import HEARING_SECONDS, Golden, golden_of
+from infrastructure.deployment.local import LocalEnvironment, environment_name
 from shared.commands import entry_point, port_number
 from shared.console import show_step
 from shared.settings import Settings
@@ -92,7 +88,12 @@ class Service:
 def main(arguments: list[str] | None = None) -> int:
     """Send a prediction and its feedback; 0 when both show in the metrics."""
     parser = argparse.ArgumentParser(description="Send a prediction and feedback; show metrics.")
-    parser.add_argument("--env", default="staging", help="staging or production (%(default)s)")
+    parser.add_argument(
+        "--env",
+        type=environment_name,
+        default="staging",
+        help="staging or production (%(default)s)",
+    )
     parser.add_argument("--port", type=port_number, default=3000, help="public port (%(default)s)")
     options = parser.parse_args(arguments)
     release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()

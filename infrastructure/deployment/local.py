@@ -7,90 +7,68 @@ the old one, must be ready and answer its golden requests right, and only then t
 from __future__ import annotations
 
 import argparse
-import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from application.inference.api_keys import entry_of, new_key
-from application.inference.predictor import check_golden
-from domain.errors import DeploymentError, MlopsError, PackageError
-from domain.models.contract import ModelSpec
+from domain.errors import DeploymentError, MlopsError
 from infrastructure.compute.receipts import write_receipt
+from infrastructure.deployment.golden import Golden, check_answers, golden_of
+from infrastructure.deployment.release import (
+    FRONT,
+    DamagedStateError,
+    Release,
+    find_front,
+    read_release,
+    serving_below,
+    stop_process,
+    write_release,
+)
+from infrastructure.deployment.variables import (
+    KEYS,
+    LOG,
+    Variables,
+    for_deployment,
+    for_rollback,
+    named_variables,
+)
 from infrastructure.registry.ledger import FileLedger
 from shared.commands import entry_point, port_number
 from shared.console import show_step
-from shared.files import write_atomically
+from shared.files import locked
+from shared.ports import holder_of
 from shared.settings import Settings
 
 READY_SECONDS = 60.0
-HEARING_SECONDS = 300  # for half a minute of speech, on a slow machine
-STOP_SECONDS = 20.0
 RUNNER_ID = "RUNNER_TRACKING_ID"  # a GitHub runner ends every process that has it after its job
+_SECRET = {"api_key", "variables"}  # of a release, that no receipt repeats
 
 
 @dataclass(frozen=True)
-class Release:
-    """One running release, as its environment's state file keeps it.
+class Build:
+    """An exported Bento that is to be rolled out."""
 
-    Attributes:
-        api_key: with which it is asked whether it answers right; empty where it asks for none.
-        settings: digest of the SERVING_* variables that it was started with.
-    """
-
+    bento: Path
     version: str
     bento_tag: str
-    folder: str
-    port: int
-    workers: int
-    pid: int
-    started: float
-    api_key: str = ""
-    settings: str = ""
 
     @property
-    def bento(self) -> Path:
-        """The exported Bento that it serves."""
-        return Path(self.folder) / "bento"
-
-    def process(self) -> psutil.Process | None:
-        """Its process, unless it has ended (a reused pid has another start time)."""
-        return _find_process(self.pid, self.started)
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Requests with the answers recorded in training.
-
-    Attributes:
-        rows: rows as requests have them.
-        answers: of shape (n_rows, n_answers), by the contract's `answer_names`.
-        recording: what is sent in place of rows to a transcriber.
-    """
-
-    spec: ModelSpec
-    rows: Sequence[Sequence[Any]]
-    answers: Sequence[Sequence[float]]
-    recording: Path | None = None
-
-    @property
-    def request(self) -> tuple[str, bytes, str]:
-        """Path, body and content type of the request."""
-        if self.recording:
-            return "/transcribe", self.recording.read_bytes(), "audio/flac"
-        return "/predict", json.dumps(list(self.rows)).encode(), "application/json"
+    def model(self) -> str:
+        """Registered name of its model."""
+        return self.bento_tag.partition(":")[0]
 
 
 class LocalEnvironment:
@@ -99,7 +77,8 @@ class LocalEnvironment:
     Args:
         folder: where its state, logs and releases lie.
         port: its public port on 127.0.0.1.
-        patience: seconds that a release may take to become ready.
+        patience: seconds that a release may take to become ready, and that another process may hold
+            the environment.
     """
 
     def __init__(self, folder: Path, port: int, patience: float = READY_SECONDS) -> None:
@@ -108,66 +87,91 @@ class LocalEnvironment:
         self._patience = patience
         self._current = folder / "current.json"
         self._previous = folder / "previous.json"
-        self._front = folder / "front.json"
 
     def current(self) -> Release | None:
-        """The release that takes the traffic."""
-        return _read_release(self._current)
-
-    def deploy(
-        self, bento: Path, version: str, bento_tag: str, workers: int, log_url: str
-    ) -> Release:
-        """Roll an exported Bento out; the former release serves until the new one has proven right.
+        """The release that takes the traffic.
 
         Raises:
-            DeploymentError: the new release failed; it was stopped, the former one serves on.
+            DamagedStateError: it is not known which one that is.
+        """
+        return read_release(self._current)
+
+    def known(self) -> Release | None:
+        """The same, None where it is not known."""
+        try:
+            return read_release(self._current)
+        except DamagedStateError:
+            return None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Held while the environment is changed: by one process, and again by who holds it.
+
+        An environment that does not exist yet needs no lock.
+
+        Raises:
+            DeploymentError: another process does not end.
+        """
+        with ExitStack() as stack:
+            if self._folder.is_dir():
+                stack.enter_context(self._lock())
+            yield
+
+    def _lock(self) -> ExitStack:
+        lock, stack = self._folder / "lock", ExitStack()
+        try:
+            stack.enter_context(locked(lock, 0))
+        except TimeoutError:
+            show_step("waiting", f"another process changes {self._folder.name}")
+            try:
+                stack.enter_context(locked(lock, self._patience))
+            except TimeoutError as error:
+                raise DeploymentError(str(error)) from error
+        return stack
+
+    def deploy(
+        self, build: Build, workers: int, named: Variables, replace: bool = False
+    ) -> Release:
+        """Roll a build out; the current release serves until the new one has proven right.
+
+        Args:
+            named: the variables that the shell names; others stay as they are.
+            replace: whether it may take the place of another model.
+
+        Raises:
+            DeploymentError: the new release failed; it was stopped, the current one serves on.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        old = self.current()
-        self._check_public_port()
-        golden = golden_of(bento)
-        serving = old and old.process() and self._front_process()
-        alike = old and (old.workers, old.settings) == (workers, _settings_digest())
-        if old and serving and alike and _same_bento(old.bento, bento):
-            check_answers(self._port, golden, version, old.api_key)
-            show_step("unchanged", f"{bento_tag} serves already, and answers right")
-            return old
-        place = self._folder / "releases" / f"{version}-{int(time.time())}"
-        shutil.copytree(bento, place / "bento")
-        show_step("start", f"{bento_tag} beside {old.bento_tag if old else 'nothing'}")
-        release = _start(place, version, bento_tag, workers, log_url)
-        try:
-            _wait_until_ready(release, self._patience)
-            check_answers(release.port, golden, version, release.api_key)
-            show_step("ready", "golden requests answered right")
-            self._switch(release)
-            check_answers(self._port, golden, version, release.api_key)
-        except BaseException:
-            if old and old.process():
-                _write_release(self._current, old)
-            elif self._current.exists():
-                self._current.unlink()
-                self._stop_front()
-            _stop(release.process())
-            raise
-        show_step("switched", f"http://127.0.0.1:{self._port} is answered by {version}")
-        if old:
-            _write_release(self._previous, old)
-            _stop(old.process())
-            show_step("stopped", old.bento_tag)
-        self._forget_releases({place, Path(old.folder) if old else place})
-        return release
+        with self.alone():
+            old = self._current_or_told()
+            if old and old.model != build.model and not replace:
+                name = self._folder.name
+                raise DeploymentError(
+                    f"{name} serves {old.bento_tag}, and this is {build.bento_tag}: deploy it "
+                    "beside that with another ENV= and PORT=, or in its place with REPLACE=1"
+                )
+            before = self._last_variables()
+            return self._roll_out(build, workers, for_deployment(named, before), old)
 
-    def rollback(self, workers: int, log_url: str) -> Release:
-        """Roll the former release out again.
+    def rollback(self, named: Variables) -> Release:
+        """Roll the previous release out again, as it was started then.
+
+        Args:
+            named: the variables that the shell names, of which those of access count.
 
         Raises:
             DeploymentError: there is none, or it failed.
         """
-        former = _read_release(self._previous)
-        if former is None:
-            raise DeploymentError("there is no former release to go back to")
-        return self.deploy(former.bento, former.version, former.bento_tag, workers, log_url)
+        with self.alone():
+            previous = read_release(self._previous)
+            if previous is None:
+                raise DeploymentError("there is no previous release to go back to")
+            old = self._current_or_told()
+            then = now = previous.variables_on_record
+            if self._current.exists():
+                now = old.variables_on_record if old else None
+            build = Build(previous.bento, previous.version, previous.bento_tag)
+            return self._roll_out(build, previous.workers, for_rollback(named, then, now), old)
 
     def smoke(self) -> str:
         """Ask the public port for golden predictions; the version that answered.
@@ -178,69 +182,192 @@ class LocalEnvironment:
         release = self.current()
         if release is None:
             raise DeploymentError("nothing is deployed here")
-        golden = golden_of(release.bento)
-        check_answers(self._port, golden, release.version, release.api_key)
+        check_answers(self._port, golden_of(release.bento), release.version, release.api_key)
         return release.version
 
     def stop(self) -> bool:
-        """Stop front and release; whether there was anything to stop."""
-        release = self.current()
-        running = self._stop_front()
-        if release:
-            running = _stop(release.process()) or running
-            _write_release(self._previous, release)
-            self._current.unlink()
-        return running
+        """Stop front and release, whether state files name them or not; whether there was one."""
+        with self.alone():
+            release = self.known()
+            running = self._stop_front()
+            for process in self._releases(release):
+                running = stop_process(process) or running
+            if release:
+                write_release(self._previous, release)
+            self._current.unlink(missing_ok=True)
+            return running
+
+    def status(self) -> str:
+        """What is deployed, in a line; empty where nothing is."""
+        try:
+            release = self.current()
+        except DamagedStateError as error:
+            return f"UNKNOWN, {error}"
+        if release is None:
+            return ""
+        front, running = find_front(self._folder), release.process()
+        ended = [
+            what for what, is_there in (("release", running), ("front", front)) if not is_there
+        ]
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
+        return ", ".join(
+            [
+                f"DEAD ({' and '.join(ended)} ended)" if ended else "running",
+                f"{release.model} {release.version}",
+                f"http://127.0.0.1:{front.port}" if front else "no port",
+                "API keys" if release.api_key else "no API keys",
+                f"workers {release.workers}",
+                f"pid {release.pid} since {since}",
+            ]
+        )
+
+    def _current_or_told(self) -> Release | None:
+        """The current release; a line says so where its state file is damaged."""
+        try:
+            return self.current()
+        except DamagedStateError as error:
+            show_step("unknown", str(error))
+            return None
+
+    def _last_variables(self) -> dict[str, str] | None:
+        """The variables of the current release, else of the stopped one; None where they are not
+        on record."""
+        for path in (self._current, self._previous):
+            try:
+                release = read_release(path)
+            except DamagedStateError:
+                return None
+            if release:
+                return release.variables_on_record
+        return {}
+
+    def _roll_out(
+        self, build: Build, workers: int, variables: dict[str, str], old: Release | None
+    ) -> Release:
+        self._check_public_port()
+        golden = golden_of(build.bento)
+        if old and self._serves_already(old, build, workers, variables, golden):
+            return old
+        place = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
+        shutil.copytree(build.bento, place / "bento")
+        show_step("start", f"{build.bento_tag} beside {old.bento_tag if old else 'nothing'}")
+        default_log = f"sqlite:///{self._folder / 'predictions.db'}"
+        release = _start(place, build, workers, variables, default_log)
+        try:
+            _wait_until_ready(release, self._patience)
+            check_answers(release.port, golden, build.version, release.api_key)
+            show_step("ready", "golden requests answered right")
+            self._switch(release)
+            check_answers(self._port, golden, build.version, release.api_key)
+        except BaseException:
+            if self.known() == release:
+                self._take_back(old)
+            stop_process(release.process())
+            raise
+        show_step("switched", f"http://127.0.0.1:{self._port} is answered by {build.version}")
+        if old:
+            write_release(self._previous, old)
+        for process in self._releases(old):
+            if process.pid != release.pid:
+                stop_process(process)
+                show_step("stopped", old.bento_tag if old else f"pid {process.pid}")
+        self._forget_releases(place)
+        return release
+
+    def _serves_already(
+        self,
+        old: Release,
+        build: Build,
+        workers: int,
+        variables: dict[str, str],
+        golden: Golden,
+    ) -> bool:
+        """Whether the same was deployed before, runs, and answers right."""
+        alike = (old.workers, old.variables) == (workers, variables)
+        running = old.process() and find_front(self._folder)
+        if not (alike and running and _same_bento(old.bento, build.bento)):
+            return False
+        try:
+            check_answers(self._port, golden, build.version, old.api_key)
+        except DeploymentError as error:
+            show_step("failing", f"{old.bento_tag} is started anew: {error}")
+            return False
+        show_step("unchanged", f"{build.bento_tag} serves already, and answers right")
+        return True
 
     def _switch(self, release: Release) -> None:
-        _write_release(self._current, release)
-        if self._front_process():
+        write_release(self._current, release)
+        if find_front(self._folder):
             return
+        log = self._folder / "front.log"
         process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
             [
-                *(sys.executable, "-m", "infrastructure.deployment.front"),
+                *(sys.executable, "-m", FRONT),
                 *("--port", str(self._port), "--state", str(self._current)),
             ],
             env=_inherited(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=(self._folder / "front.log").open("ab"),
+            stderr=log.open("ab"),
             start_new_session=True,
         )
         started = psutil.Process(process.pid).create_time()
-        write_receipt(self._front, pid=process.pid, started=started, port=self._port)
+        write_receipt(
+            self._folder / "front.json", pid=process.pid, started=started, port=self._port
+        )
         deadline = time.monotonic() + READY_SECONDS
         while not _listens(self._port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise DeploymentError(f"the front did not start: see {self._folder / 'front.log'}")
+                last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+                raise DeploymentError(f"the front did not start: {last}: see {log}")
             time.sleep(0.02)
 
+    def _take_back(self, old: Release | None) -> None:
+        """Name the old release again, or nothing where that does not run."""
+        if old and old.process():
+            write_release(self._current, old)
+            return
+        self._current.unlink()
+        self._stop_front()
+
     def _check_public_port(self) -> None:
-        front = self._front_process()
+        front = find_front(self._folder)
         if front is None and _listens(self._port):
             raise DeploymentError(
-                f"port {self._port} is taken by something else: stop it, or choose another PORT"
+                f"port {self._port} is taken by {holder_of(self._port)}: stop that, or choose "
+                "another PORT"
             )
-        if front and json.loads(self._front.read_text(encoding="utf-8"))["port"] != self._port:
+        if front and front.port != self._port:
             raise DeploymentError(
-                "this environment serves on another port: deploy with that PORT, or stop it first"
+                f"this environment serves on another port, {front.port}: deploy with that PORT, or "
+                "stop it first"
             )
-
-    def _front_process(self) -> psutil.Process | None:
-        if not self._front.exists():
-            return None
-        state = json.loads(self._front.read_text(encoding="utf-8"))
-        return _find_process(state["pid"], state["started"])
 
     def _stop_front(self) -> bool:
-        stopped = _stop(self._front_process())
-        self._front.unlink(missing_ok=True)
-        return stopped
+        front = find_front(self._folder)
+        (self._folder / "front.json").unlink(missing_ok=True)
+        return stop_process(front.process()) if front else False
 
-    def _forget_releases(self, kept: set[Path]) -> None:
-        for place in (self._folder / "releases").iterdir():
-            if place not in kept:
-                shutil.rmtree(place)
+    def _releases(self, named: Release | None) -> list[psutil.Process]:
+        """The process of a release, and all others that serve one of this environment."""
+        found = {process.pid: process for process in serving_below(self._folder / "releases")}
+        if named and (process := named.process()):
+            found[process.pid] = process
+        return list(found.values())
+
+    def _forget_releases(self, place: Path) -> None:
+        """Remove the folders that neither state file names."""
+        kept = {place}
+        for path in (self._current, self._previous):
+            try:
+                release = read_release(path)
+            except DamagedStateError:
+                continue
+            if release:
+                kept.add(Path(release.folder))
+        for folder in (self._folder / "releases").iterdir():
+            if folder not in kept:
+                shutil.rmtree(folder)
 
 
 def deployed_in(folder: Path) -> Iterator[tuple[str, Release, bool]]:
@@ -253,98 +380,36 @@ def deployed_in(folder: Path) -> Iterator[tuple[str, Release, bool]]:
         The environment's name, the release, and whether it is the one that takes the traffic.
     """
     for path in sorted((*folder.glob("*/current.json"), *folder.glob("*/previous.json"))):
-        release = _read_release(path)
+        release = read_release(path)
         if release:
             yield path.parent.name, release, path.name == "current.json"
 
 
 def _same_bento(one: Path, other: Path) -> bool:
     """Whether two exported Bentos come from one build: its time stands in the description."""
-    return (one / "bento.yaml").read_bytes() == (other / "bento.yaml").read_bytes()
-
-
-def golden_of(bento: Path) -> Golden:
-    """The golden requests of the one model in an exported Bento.
-
-    Raises:
-        DeploymentError: the Bento was built by an older version of this project.
-    """
-    packages = [path.parent for path in bento.glob("models/*/*/golden.json")]
-    if len(packages) != 1:
-        raise DeploymentError(f"{bento} is no Bento of one model: run make bento-build")
-    (package,) = packages
-    recorded = json.loads((package / "golden.json").read_text(encoding="utf-8"))
-    contract = json.loads((package / "contract.json").read_text(encoding="utf-8"))
     try:
-        spec, rows = ModelSpec.from_dict(contract), recorded["rows"]
-        recording = package / rows[0][0] if spec.task == "transcription" else None
-        return Golden(spec, rows, recorded["answers"], recording)
-    except KeyError as error:
-        raise DeploymentError(
-            f"{bento} was built by an older version of this project: train and build it again"
-        ) from error
+        return (one / "bento.yaml").read_bytes() == (other / "bento.yaml").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
-def check_answers(port: int, golden: Golden, version: str, api_key: str = "") -> None:
-    """Send the golden requests to a port and compare the answers.
-
-    A transcriber has heard its golden recording again before it became ready, to the word; here it
-    must answer at all.
-
-    Raises:
-        DeploymentError: no answer, a wrong one, or one of another version.
-    """
-    path, sent, kind = golden.request
-    patience = HEARING_SECONDS if golden.recording else 10
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
-    try:
-        headers = {"Content-Type": kind, "X-API-Key": api_key}
-        connection.request("POST", path, sent, headers)
-        response = connection.getresponse()
-        body = response.read()
-    except OSError as error:
-        raise DeploymentError(f"port {port} does not answer: {error}") from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise DeploymentError(f"port {port} answers {response.status}: {body[:300]!r}")
-    try:
-        answer = json.loads(body)
-        answered_by = answer["version"]
-        predictions = [] if golden.recording else answer["predictions"]
-        given = [_answer_of(item, golden.spec) for item in predictions]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DeploymentError(f"port {port} answers in another form: {body[:300]!r}") from error
-    if answered_by != version:
-        raise DeploymentError(f"port {port} is answered by {answered_by}, not {version}")
-    if golden.recording:
-        return
-    try:
-        check_golden(golden.spec, given, golden.answers)
-    except PackageError as error:
-        raise DeploymentError(f"port {port}: {error}") from error
-
-
-def _answer_of(prediction: Any, spec: ModelSpec) -> list[float]:
-    """One row's answer, by the contract's `answer_names`."""
-    figures = prediction["probabilities"] if spec.classes else prediction
-    return [float(figures[name]) for name in spec.answer_names]
-
-
-def _start(place: Path, version: str, bento_tag: str, workers: int, log_url: str) -> Release:
+def _start(
+    place: Path, build: Build, workers: int, variables: dict[str, str], default_log: str
+) -> Release:
     home = place / "home"
     home.mkdir()
     port = _free_port()
     environment = {
-        **_inherited(),
+        **{name: value for name, value in _inherited().items() if not name.startswith("SERVING_")},
+        LOG: default_log,
+        **variables,
         "BENTOML_HOME": str(home),  # its own metrics: two releases must not add theirs up
-        "PREDICTION_LOG_URL": log_url,
         "WORKERS": str(workers),
     }
-    key, keys = "", os.environ.get("SERVING_API_KEYS", "")
-    if keys.strip():
+    key = ""
+    if KEYS in variables:
         key = new_key()
-        environment["SERVING_API_KEYS"] = f"{keys} {entry_of('deployment', key)}"
+        environment[KEYS] = f"{variables[KEYS]} {entry_of('deployment', key)}"
     process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
         [
             *(sys.executable, "-m", "bentoml", "serve", str(place / "bento")),
@@ -358,15 +423,10 @@ def _start(place: Path, version: str, bento_tag: str, workers: int, log_url: str
     )
     started = psutil.Process(process.pid).create_time()
     return Release(
-        *(version, bento_tag, str(place), port, workers, process.pid, started),
+        *(build.version, build.bento_tag, str(place), port, workers, process.pid, started),
         api_key=key,
-        settings=_settings_digest(),
+        variables=variables,
     )
-
-
-def _settings_digest() -> str:
-    told = sorted(item for item in os.environ.items() if item[0].startswith("SERVING_"))
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _inherited() -> dict[str, str]:
@@ -398,28 +458,6 @@ def _wait_until_ready(release: Release, patience: float) -> None:
     raise DeploymentError(f"{release.bento_tag} was not ready in {patience:g} s: see {log}")
 
 
-def _find_process(pid: int, started: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        alive = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if alive else None
-
-
-def _stop(process: psutil.Process | None) -> bool:
-    """End a process and its children, kindly first; whether there was one."""
-    if process is None:
-        return False
-    family = [process, *process.children(recursive=True)]
-    process.terminate()
-    _, left = psutil.wait_procs(family, STOP_SECONDS)
-    for survivor in left:
-        survivor.kill()
-    psutil.wait_procs(left, STOP_SECONDS)
-    return True
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -431,15 +469,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _read_release(path: Path) -> Release | None:
-    if not path.exists():
-        return None
-    return Release(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def _write_release(path: Path, release: Release) -> None:
-    content = json.dumps(asdict(release), indent=2) + "\n"
-    write_atomically(path, content, private=True)  # it may hold a key
+def environment_name(text: str) -> str:
+    """The name of an environment, which is that of its folder, from a command line."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name: use letters, digits, '.', '_' and '-', such as staging"
+        )
+    return text
 
 
 @entry_point(MlopsError)
@@ -447,13 +483,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Deploy, roll back, smoke-test, show or stop; 0 when that is done."""
     parser = argparse.ArgumentParser(description="Releases on this machine.")
     parser.add_argument("action", choices=("deploy", "rollback", "smoke", "status", "stop"))
-    parser.add_argument("--env", default="staging", help="staging or production (%(default)s)")
+    parser.add_argument(
+        "--env",
+        type=environment_name,
+        default="staging",
+        help="staging or production (%(default)s)",
+    )
     parser.add_argument("--port", type=port_number, default=3000, help="public port (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="workers (%(default)s)")
     parser.add_argument(
         "--patience", type=float, default=READY_SECONDS, help="seconds to get ready (%(default)g)"
     )
     parser.add_argument("--bento", type=Path, help="receipt of bento-build, for deploy")
+    parser.add_argument(
+        "--replace", action="store_true", help="deploy in the place of another model"
+    )
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)
     _act(options)
@@ -464,33 +508,38 @@ def _act(options: argparse.Namespace) -> None:
     settings = Settings()
     folder = settings.releases_dir / options.env
     environment = LocalEnvironment(folder, options.port, options.patience)
-    log_url = settings.prediction_log_url or f"sqlite:///{folder / 'predictions.db'}"
-    match options.action:
-        case "deploy":
-            if options.bento is None:
-                raise DeploymentError("name the receipt of bento-build with --bento")
-            built = json.loads(options.bento.read_text(encoding="utf-8"))
-            bento = options.bento.parent / "bento"
-            with _entered(options, settings.ledger, environment):
-                release = environment.deploy(
-                    bento, built["version"], built["bento_tag"], options.workers, log_url
-                )
-        case "rollback":
-            with _entered(options, settings.ledger, environment):
-                release = environment.rollback(options.workers, log_url)
-        case "smoke":
-            show_step("smoke", f"{options.env} answers right, version {environment.smoke()}")
+    if options.action == "status":
+        _show_status(settings.releases_dir)
+        return
+    if options.action == "smoke":
+        show_step("smoke", f"{options.env} answers right, version {environment.smoke()}")
+        return
+    build = _built(options.bento) if options.action == "deploy" else None
+    if build:
+        folder.mkdir(parents=True, exist_ok=True)
+    with environment.alone(), _entered(options, settings.ledger, environment):
+        if options.action == "stop":
+            show_step("stopped" if environment.stop() else "nothing", f"in {options.env}")
             return
-        case "status":
-            _show_status(settings.releases_dir)
-            return
-        case _:
-            with _entered(options, settings.ledger, environment):
-                stopped = environment.stop()
-            show_step("stopped" if stopped else "nothing", f"in {options.env}")
-            return
+        named = named_variables()
+        if build:
+            release = environment.deploy(build, options.workers, named, options.replace)
+        else:
+            release = environment.rollback(named)
     if options.receipt:
-        write_receipt(options.receipt, env=options.env, **asdict(replace(release, api_key="")))
+        public = {name: v for name, v in asdict(release).items() if name not in _SECRET}
+        write_receipt(options.receipt, env=options.env, **public)
+
+
+def _built(receipt: Path | None) -> Build:
+    """What a receipt of bento-build stands for; the Bento lies beside it."""
+    if receipt is None:
+        raise DeploymentError("name the receipt of bento-build with --bento")
+    try:
+        built = json.loads(receipt.read_text(encoding="utf-8"))
+        return Build(receipt.parent / "bento", built["version"], built["bento_tag"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DeploymentError(f"{receipt} is no receipt of bento-build: run that again") from error
 
 
 @contextmanager
@@ -499,16 +548,16 @@ def _entered(
 ) -> Iterator[None]:
     """Enter into the ledger what becomes of the environment, failed or not; nothing where it stays
     as it was."""
-    before = environment.current()
+    before = environment.known()
     try:
         yield
     finally:
-        after = environment.current()
+        after = environment.known()
         changed = after or before
         if changed and after != before:
             FileLedger(ledger).append(
                 options.action if after else "stop",
-                changed.bento_tag.partition(":")[0],
+                changed.model,
                 changed.version,
                 env=options.env,
                 port=options.port if after else None,
@@ -517,21 +566,13 @@ def _entered(
 
 
 def _show_status(releases: Path) -> None:
-    environments = sorted(path.parent for path in releases.glob("*/current.json"))
-    if not environments:
+    shown = False
+    for folder in sorted(path.parent for path in releases.glob("*/current.json")):
+        if status := LocalEnvironment(folder, 0).status():
+            show_step(folder.name, status)
+            shown = True
+    if not shown:
         show_step("nothing", "is deployed on this machine")
-    for folder in environments:
-        release = _read_release(folder / "current.json")
-        if release is None:
-            continue
-        front = folder / "front.json"
-        port = json.loads(front.read_text(encoding="utf-8"))["port"] if front.exists() else None
-        state = "running" if release.process() and port else "DEAD"
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
-        show_step(
-            folder.name,
-            f"{state}, version {release.version}, http://127.0.0.1:{port}, since {since}",
-        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infrastructure.deployment.local import Golden, check_answers, golden_of
+from infrastructure.deployment.golden import Golden, check_answers, golden_of
 from shared.paths import ROOT
 from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
 from tests.served import Home

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from application.inference.api_keys import entry_of, new_key
-from infrastructure.deployment.local import Release
+from infrastructure.deployment.release import Release
 from tests.served import Home, free_port
 
 SETOSA = [5.1, 3.5, 1.4, 0.2]
@@ -107,7 +108,7 @@ def test_a_release_serves_on_the_public_port_and_is_shown_and_stopped(machine: M
     assert machine("smoke") == (0, f"  smoke     staging answers right, version {version}\n")
     code, said = machine("status")
     assert code == 0
-    assert f"running, version {version}, {machine.url}" in said
+    assert f"running, iris_classifier_pipeline {version}, {machine.url}, no API keys" in said
     process = psutil.Process(machine.current().pid)
     assert machine("stop")[0] == 0
     assert not process.is_running()
@@ -136,8 +137,20 @@ def test_a_service_that_asks_for_keys_is_rolled_out_and_asked_with_one_of_its_ow
     state = machine.home.folder / "releases/staging/current.json"
     assert state.stat().st_mode & 0o077 == 0
     monkeypatch.delenv("SERVING_API_KEYS")
+    monkeypatch.setenv("SERVING_MAX_ROWS", "5")
     code, said = machine.deploy()  # other settings are another release
     assert code == 0 and "switched" in said, said
+    assert "SERVING_API_KEYS, as before" in said
+    assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
+    assert httpx.post(f"{machine.url}/classify", json=[SETOSA] * 6, headers=mine).status_code == 413
+    monkeypatch.delenv("SERVING_MAX_ROWS")
+    code, said = machine("rollback")
+    assert code == 0, said
+    assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
+    assert httpx.post(f"{machine.url}/classify", json=[SETOSA] * 6, headers=mine).status_code == 200
+    monkeypatch.setenv("SERVING_API_KEYS", "none")
+    code, said = machine.deploy()
+    assert code == 0 and "everybody may ask" in said, said
     assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 200
 
 
@@ -214,13 +227,13 @@ def test_a_port_that_is_taken_is_refused_and_named(machine: Machine) -> None:
         other.listen()
         code, said = machine.deploy()
     assert code == 1
-    assert f"port {machine.port} is taken" in said
+    assert f"port {machine.port} is taken by " in said and f"pid {os.getpid()}" in said
 
 
-def test_without_a_former_release_there_is_nothing_to_roll_back_to(machine: Machine) -> None:
+def test_without_a_previous_release_there_is_nothing_to_roll_back_to(machine: Machine) -> None:
     code, said = machine("rollback")
     assert code == 1
-    assert "no former release" in said
+    assert "no previous release" in said
 
 
 def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> None:

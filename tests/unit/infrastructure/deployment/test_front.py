@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from infrastructure.deployment.front import Serving
 from shared.paths import ROOT
 from tests.served import free_port
 
@@ -58,6 +59,7 @@ class Front:
     process: subprocess.Popen[bytes]
     port: int
     state: Path
+    log: Path
 
     def connect(self) -> socket.socket:
         """A new connection through the front."""
@@ -89,12 +91,15 @@ def _releases() -> Iterator[tuple[Release, Release]]:
 @pytest.fixture(name="front")
 def _front(tmp_path: Path, releases: tuple[Release, Release]) -> Iterator[Front]:
     """A front that listens, before the old release."""
-    port, state = free_port(), tmp_path / "current.json"
+    port, state, log = free_port(), tmp_path / "current.json", tmp_path / "front.log"
     command = [sys.executable, "-m", "infrastructure.deployment.front"]
-    with subprocess.Popen(
-        [*command, "--port", str(port), "--state", str(state)], cwd=ROOT, stderr=subprocess.DEVNULL
-    ) as process:
-        front = Front(process, port, state)
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [*command, "--port", str(port), "--state", str(state)], cwd=ROOT, stderr=errors
+        ) as process,
+    ):
+        front = Front(process, port, state, log)
         front.serve(releases[0].port)
         try:
             deadline = time.monotonic() + SECONDS
@@ -159,19 +164,59 @@ def test_a_release_that_does_not_listen_costs_its_connection_and_not_the_front(
         assert read(connection, 3) == b"new"
 
 
-@pytest.mark.parametrize("content", [None, "", "{}"])
-def test_a_state_file_that_names_no_release_costs_the_connection_and_not_the_front(
-    front: Front, releases: tuple[Release, Release], content: str | None
+def test_a_state_file_that_is_gone_costs_the_connection_and_not_the_front(
+    front: Front, releases: tuple[Release, Release]
 ) -> None:
-    if content is None:
-        front.state.unlink()
-    else:
-        front.state.write_text(content, encoding="utf-8")
+    front.state.unlink()
     with closing(front.connect()) as connection:
         assert read(connection, 1) == b""
-    front.serve(releases[0].port)
+    front.serve(releases[1].port)
+    with closing(front.connect()) as connection:
+        assert read(connection, 3) == b"new"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"port": null}'])
+def test_the_last_release_serves_on_where_the_state_file_is_damaged(
+    front: Front, releases: tuple[Release, Release], content: str
+) -> None:
     with closing(front.connect()) as connection:
         assert read(connection, 3) == b"old"
+    front.state.write_text(content, encoding="utf-8")
+    for _ in range(3):
+        with closing(front.connect()) as connection:
+            assert read(connection, 3) == b"old"
+    front.serve(releases[1].port)
+    with closing(front.connect()) as connection:
+        assert read(connection, 3) == b"new"
+    assert front.log.read_text("utf-8").splitlines() == [
+        f"error: {front.state} is damaged and names no release: `make deploy` replaces it"
+    ]
+
+
+def test_a_front_that_starts_with_a_damaged_state_file_waits_for_a_right_one(
+    tmp_path: Path, releases: tuple[Release, Release]
+) -> None:
+    state = tmp_path / "current.json"
+    state.write_text("", encoding="utf-8")
+    serving = Serving(state)
+    with pytest.raises(ConnectionError, match="no release is known"):
+        serving.port()
+    state.write_text(json.dumps({"port": releases[0].port}), encoding="utf-8")
+    assert serving.port() == releases[0].port
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(front: Front) -> None:
+    command = [sys.executable, "-m", "infrastructure.deployment.front", "--port", str(front.port)]
+    done = subprocess.run(
+        [*command, "--state", str(front.state)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: port {front.port}: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("is_open", [False, True])

@@ -1,84 +1,37 @@
-"""Releases on this machine: right answers, processes and states, without a real service."""
+"""Releases on this machine: right answers, processes and states, with a small service in place of
+BentoML."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
-from application.inference.predictor import GOLDEN_TOLERANCE
+from application.inference.api_keys import entry_of, new_key
 from domain.errors import DeploymentError
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
-from infrastructure.deployment.local import (
-    Golden,
-    LocalEnvironment,
-    Release,
-    check_answers,
-    deployed_in,
-    golden_of,
-    main,
-)
+from domain.models.contract import Classes, ModelSpec, Number
+from infrastructure.deployment.local import Build, LocalEnvironment, deployed_in, main
+from infrastructure.deployment.release import Release, find_front
 from infrastructure.registry.ledger import FileLedger
+from shared.paths import ROOT
 from tests.served import free_port
 
-CLASSES = ("setosa", "virginica")
-SPEC = ModelSpec("iris", (Number("petal_length", "cm", 0, 30),), Classes(CLASSES))
-GOLDEN = Golden(SPEC, [[1.4], [5.2]], [[0.9, 0.1], [0.2, 0.8]])
-RENT = ModelSpec("rent", (Number("area", "m²", 5, 500),), Quantity("rent", "EUR"))
-RENTS = Golden(RENT, [[30], [200]], [[300, 250, 350], [2000, 1950, 2050]])
-
-
-def answer(probabilities: list[list[float]], version: str = "1.0.0-a") -> bytes:
-    """The body that a service answers with."""
-    predictions = [{"probabilities": dict(zip(CLASSES, row))} for row in probabilities]
-    return json.dumps({"predictions": predictions, "version": version}).encode()
-
-
-RIGHT = answer([[0.9, 0.1], [0.2, 0.8]])
-
-Serve = Callable[..., HTTPServer]
-
-
-@pytest.fixture(name="serve")
-def _serve() -> Iterator[Serve]:
-    """Starts HTTP servers that give one answer: `serve(body, status)`."""
-    with ExitStack() as stack:
-
-        def serve(body: bytes, status: int = 200) -> HTTPServer:
-            class Handler(BaseHTTPRequestHandler):
-                """Gives the answer and keeps what it was asked."""
-
-                def do_POST(self) -> None:  # pylint: disable=invalid-name
-                    """Answer a POST."""
-                    size = int(self.headers["Content-Length"])
-                    asked.append((self.path, json.loads(self.rfile.read(size))))
-                    self.send_response(status)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-
-                def log_message(self, *_: object) -> None:  # pylint: disable=arguments-differ
-                    """Say nothing."""
-
-            asked: list[Any] = []
-            server = stack.enter_context(HTTPServer(("127.0.0.1", 0), Handler))
-            server.asked = asked  # type: ignore[attr-defined]
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            stack.callback(server.shutdown)
-            return server
-
-        yield serve
+SPEC = ModelSpec("iris", (Number("petal_length", "cm", 0, 30),), Classes(("setosa", "virginica")))
+ROWS, ANSWERS = [[1.4], [5.2]], [[0.9, 0.1], [0.2, 0.8]]
 
 
 def release_of(process: psutil.Process | subprocess.Popen[bytes], **more: Any) -> Release:
@@ -107,6 +60,114 @@ def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+SERVICE = """
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from application.inference.api_keys import authoriser, ApiKeys
+from application.inference.protocols.http import Refusal
+
+authorise = authoriser(ApiKeys.parse(os.environ.get("SERVING_API_KEYS", "")), "")
+answer = (Path(sys.argv[sys.argv.index("serve") + 1]) / "answer.json").read_bytes()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.reply(200, b"")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            if authorise:
+                headers = {k.lower().encode(): v.encode() for k, v in self.headers.items()}
+                authorise(headers, "POST", self.path)
+            self.reply(200, answer)
+        except Refusal as refusal:
+            self.reply(refusal.status, b"")
+
+    def reply(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+port = int(sys.argv[sys.argv.index("--port") + 1])
+ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+@dataclass
+class Machine:
+    """An environment whose releases are processes of `SERVICE`, and builds for it."""
+
+    folder: Path
+    port: int
+
+    @property
+    def environment(self) -> LocalEnvironment:
+        """The environment as another command finds it."""
+        return LocalEnvironment(self.folder / "staging", self.port, 20)
+
+    @property
+    def state(self) -> Path:
+        """The file that names what takes the traffic."""
+        return self.folder / "staging/current.json"
+
+    def build(self, version: str, model: str = "iris", says: str = "") -> Build:
+        """An exported Bento.
+
+        Args:
+            says: the version that its service answers with, where that is another.
+        """
+        bento = self.folder / "builds" / f"{model}-{version}-{says}" / "bento"
+        package = bento / f"models/{model}/{version}"
+        package.mkdir(parents=True)
+        recorded = {"rows": ROWS, "answers": ANSWERS}
+        (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
+        (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
+        (bento / "bento.yaml").write_text(f"{model} {version} {says}", encoding="utf-8")
+        predictions = [{"probabilities": dict(zip(SPEC.classes, row))} for row in ANSWERS]
+        answer = {"predictions": predictions, "version": says or version}
+        (bento / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+        build = Build(bento, version, f"{model}:{version}")
+        told = {"version": version, "bento_tag": build.bento_tag}
+        (bento.parent / "bento-build.json").write_text(json.dumps(told), encoding="utf-8")
+        return build
+
+    def deploy(self, version: str, named: Mapping[str, str] | None = None) -> Release:
+        """Roll a new build out."""
+        return self.environment.deploy(self.build(version), 1, named or {})
+
+    def ask(self, key: str = "") -> int:
+        """The status of an answer on the public port."""
+        url, headers = f"http://127.0.0.1:{self.port}/predict", {"X-API-Key": key}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, b"[[1]]", headers)) as got:
+                return int(got.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+@pytest.fixture(name="machine")
+def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    (tmp_path / "bentoml").mkdir()
+    (tmp_path / "bentoml/__main__.py").write_text(SERVICE, encoding="utf-8")
+    (tmp_path / "bentoml/__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
+    monkeypatch.delenv("SERVING_API_KEYS", raising=False)
+    made = Machine(tmp_path, free_port())
+    yield made
+    made.environment.stop()
+
+
 @pytest.fixture(name="places")
 def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Releases lie in tmp_path, and the ledger as well."""
@@ -115,145 +176,29 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_right_answers_are_accepted(serve: Serve) -> None:
-    server = serve(RIGHT)
-    check_answers(server.server_port, GOLDEN, "1.0.0-a")
-    assert server.asked == [("/predict", GOLDEN.rows)]  # type: ignore[attr-defined]
-
-
-def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
-    almost = answer([[0.9 - GOLDEN_TOLERANCE / 2, 0.1 + GOLDEN_TOLERANCE / 2], [0.2, 0.8]])
-    check_answers(serve(almost).server_port, GOLDEN, "1.0.0-a")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [[0.9, 0.1], [0.2 + 3 * GOLDEN_TOLERANCE, 0.8]],
-        [[0.1, 0.9], [0.2, 0.8]],
-        [[0.2, 0.8], [0.9, 0.1]],
-        [[float("nan"), 0.1], [0.2, 0.8]],
-    ],
-)
-def test_a_wrong_probability_is_refused(serve: Serve, wrong: list[list[float]]) -> None:
-    with pytest.raises(DeploymentError, match="differ"):
-        check_answers(serve(answer(wrong)).server_port, GOLDEN, "1.0.0-a")
-
-
-def rents(*rows: Sequence[float]) -> bytes:
-    """The body that a service of rents answers with."""
-    predictions = [dict(zip(("prediction", "lower", "upper"), row)) for row in rows]
-    return json.dumps({"predictions": predictions, "version": "1.0.0-a"}).encode()
-
-
-def test_values_may_differ_by_rounding_of_the_largest_one(serve: Serve) -> None:
-    almost = rents([300.01, 250, 350], [2000, 1950, 2050.01])
-    check_answers(serve(almost).server_port, RENTS, "1.0.0-a")
-
-
-@pytest.mark.parametrize("upper", [2050.1, float("nan")])
-def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
-    wrong = rents([300, 250, 350], [2000, 1950, upper])
-    with pytest.raises(DeploymentError, match="port .*: the answers to the golden .* differ"):
-        check_answers(serve(wrong).server_port, RENTS, "1.0.0-a")
-
-
-def test_the_answers_of_another_version_are_refused(serve: Serve) -> None:
-    body = answer([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
-    with pytest.raises(DeploymentError, match="answered by 1.0.0-b, not 1.0.0-a"):
-        check_answers(serve(body).server_port, GOLDEN, "1.0.0-a")
-
-
-@pytest.mark.parametrize("status", [404, 500, 503])
-def test_an_error_is_refused_even_where_its_body_is_right(serve: Serve, status: int) -> None:
-    with pytest.raises(DeploymentError, match=f"answers {status}"):
-        check_answers(serve(RIGHT, status).server_port, GOLDEN, "1.0.0-a")
-
-
-def test_a_port_on_which_nobody_listens_is_refused() -> None:
-    port = free_port()
-    with pytest.raises(DeploymentError, match=f"port {port} does not answer"):
-        check_answers(port, GOLDEN, "1.0.0-a")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"<html>It works!</html>",
-        b"[]",
-        b'{"version": "1.0.0-a"}',
-        answer([[0.9, 0.1]]),
-        b'{"version": "1.0.0-a", "predictions": [{}, {}]}',
-    ],
-)
-def test_an_answer_of_another_form_is_refused(serve: Serve, body: bytes) -> None:
-    with pytest.raises(DeploymentError):
-        check_answers(serve(body).server_port, GOLDEN, "1.0.0-a")
-
-
-def test_golden_requests_are_read_from_the_one_model_of_a_bento(tmp_path: Path) -> None:
-    package = tmp_path / "models/iris_classifier_pipeline/1.0.0-a"
-    package.mkdir(parents=True)
-    recorded = {"rows": GOLDEN.rows, "answers": GOLDEN.answers}
-    (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
-    (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
-    assert golden_of(tmp_path) == GOLDEN
-
-
-def test_a_bento_of_an_older_version_of_the_project_is_refused(tmp_path: Path) -> None:
-    package = tmp_path / "models/iris_classifier_pipeline/1.0.0-a"
-    package.mkdir(parents=True)
-    (package / "golden.json").write_text('{"rows": [], "probabilities": []}', encoding="utf-8")
-    (package / "contract.json").write_text('{"classes": ["a", "b"]}', encoding="utf-8")
-    with pytest.raises(DeploymentError, match="older version of this project: train and build"):
-        golden_of(tmp_path)
-
-
-def test_a_release_knows_its_running_process(sleeper: subprocess.Popen[bytes]) -> None:
-    found = release_of(sleeper).process()
-    assert found is not None and found.pid == sleeper.pid
-
-
-def test_a_reused_pid_is_not_taken_for_the_release(sleeper: subprocess.Popen[bytes]) -> None:
-    release = release_of(sleeper)
-    earlier = Release(**{**asdict(release), "started": release.started - 60})
-    assert earlier.process() is None
-
-
-def test_an_ended_process_is_none_whether_it_was_waited_for_or_not(
-    sleeper: subprocess.Popen[bytes],
-) -> None:
-    release = release_of(sleeper)
-    sleeper.kill()
-    while psutil.Process(sleeper.pid).status() != psutil.STATUS_ZOMBIE:
-        pass
-    assert release.process() is None
-    sleeper.wait()
-    assert release.process() is None
-
-
 def test_nothing_is_current_smoked_or_rolled_back_where_nothing_was_deployed(
     tmp_path: Path,
 ) -> None:
     environment = LocalEnvironment(tmp_path / "staging", free_port())
     assert environment.current() is None
+    assert environment.status() == ""
     with pytest.raises(DeploymentError, match="nothing is deployed"):
         environment.smoke()
-    with pytest.raises(DeploymentError, match="no former release"):
-        environment.rollback(1, "sqlite://")
+    with pytest.raises(DeploymentError, match="no previous release"):
+        environment.rollback({})
     assert environment.stop() is False
     assert not (tmp_path / "staging").exists()
 
 
 def test_a_public_port_that_is_taken_is_refused_before_anything_is_started(
-    serve: Serve, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    folder, bento = tmp_path / "staging", tmp_path / "bento"
-    bento.mkdir()
-    port = serve(RIGHT).server_port
-    with pytest.raises(DeploymentError, match=f"port {port} is taken by something else"):
-        LocalEnvironment(folder, port).deploy(bento, "1", "iris:1", 1, "sqlite://")
-    assert not list(folder.iterdir())
+    folder, server = tmp_path / "staging", socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    holder = f"port {port} is taken by .*pid {os.getpid()}.*choose another PORT"
+    with server, pytest.raises(DeploymentError, match=holder):
+        LocalEnvironment(folder, port).deploy(Build(tmp_path, "1", "iris:1"), 1, {})
+    assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
 def test_an_environment_that_serves_on_another_port_is_not_moved(
@@ -264,8 +209,8 @@ def test_an_environment_that_serves_on_another_port_is_not_moved(
     front = {"pid": release.pid, "started": release.started, "port": free_port()}
     (tmp_path / "front.json").write_text(json.dumps(front), encoding="utf-8")
     environment = LocalEnvironment(tmp_path, free_port())
-    with pytest.raises(DeploymentError, match="serves on another port"):
-        environment.deploy(tmp_path, "1", "iris:1", 1, "sqlite://")
+    with pytest.raises(DeploymentError, match=f"serves on another port, {front['port']}"):
+        environment.deploy(Build(tmp_path, "1", "iris:1"), 1, {})
     assert environment.current() == release
     assert sleeper.poll() is None
 
@@ -296,21 +241,29 @@ def test_the_status_names_what_runs_and_what_is_dead(
 ) -> None:
     assert main(["status"]) == 0
     assert "deployed on this machine" in capsys.readouterr().out
-    for name, more in (("blue", {}), ("green", {"started": 1.0})):
-        write_state(places / name, release_of(sleeper, **more))
-        (places / name / "front.json").write_text('{"port": 3000}', encoding="utf-8")
+    alive, dead = release_of(sleeper, api_key="key"), release_of(sleeper, started=1.0, workers=2)
+    for name, release, front in (
+        ("blue", alive, alive),
+        ("green", dead, alive),
+        ("red", alive, dead),
+    ):
+        write_state(places / name, release)
+        state = {"pid": front.pid, "started": front.started, "port": 3000}
+        (places / name / "front.json").write_text(json.dumps(state), encoding="utf-8")
     assert main(["status"]) == 0
-    blue, green = capsys.readouterr().out.splitlines()
-    assert blue.split()[0] == "blue" and "running, version 1.0.0-a" in blue
-    assert green.split()[0] == "green" and "DEAD" in green
-    assert "http://127.0.0.1:3000" in green
+    blue, green, red = capsys.readouterr().out.splitlines()
+    expected = "running, iris 1.0.0-a, http://127.0.0.1:3000, API keys, workers 1, pid"
+    assert blue.split()[0] == "blue" and expected in blue
+    expected = "DEAD (release ended), iris 1.0.0-a, http://127.0.0.1:3000, no API keys, workers 2"
+    assert green.split()[0] == "green" and expected in green
+    assert red.split()[0] == "red" and "DEAD (front ended), iris 1.0.0-a, no port" in red
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["smoke"], "nothing is deployed here"),
-        (["rollback"], "there is no former release"),
+        (["rollback"], "there is no previous release"),
         (["deploy"], "--bento"),
     ],
 )
@@ -359,3 +312,230 @@ def test_what_is_deployed_is_told_with_what_would_be_gone_back_to(
         ("green", before, False),
     ]
     assert not list(deployed_in(tmp_path / "nowhere"))
+
+
+def test_keys_stay_where_the_shell_does_not_name_them(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = new_key()
+    keys = {"SERVING_API_KEYS": entry_of("me", key)}
+    machine.deploy("1", keys)
+    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    second = machine.deploy("2")
+    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert second.variables == keys
+    assert "SERVING_API_KEYS, as before" in capsys.readouterr().out
+    assert machine.environment.rollback({}).version == "1"
+    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert machine.environment.stop()
+    machine.deploy("3")
+    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    machine.deploy("4", {"SERVING_API_KEYS": "none"})
+    assert machine.ask() == 200
+    assert machine.environment.rollback({}).version == "3"
+    assert (machine.ask(), machine.ask(key)) == (401, 200)
+
+
+def test_going_back_to_a_release_without_keys_keeps_those_that_there_are(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = new_key()
+    machine.deploy("1")
+    machine.deploy("2", {"SERVING_API_KEYS": entry_of("me", key)})
+    machine.environment.rollback({})
+    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert "the previous release lets more pass" in capsys.readouterr().out
+
+
+def test_a_release_goes_back_with_its_own_variables_and_workers(machine: Machine) -> None:
+    first = {"SERVING_MAX_ROWS": "5", "PREDICTION_LOG_URL": "sqlite:///elsewhere.db"}
+    build = machine.build("1")
+    machine.environment.deploy(build, 3, first)
+    machine.deploy("2", {"SERVING_MAX_ROWS": "7"})
+    again = machine.environment.rollback({"SERVING_MAX_ROWS": "9"})
+    assert (again.version, again.variables, again.workers) == ("1", first, 3)
+    started_with = psutil.Process(again.pid).environ()
+    assert started_with["SERVING_MAX_ROWS"] == "5"
+    assert started_with["PREDICTION_LOG_URL"] == "sqlite:///elsewhere.db"
+
+
+def test_no_receipt_repeats_keys_or_variables(machine: Machine) -> None:
+    build = machine.build("1")
+    machine.environment.deploy(build, 1, {"SERVING_API_KEYS": entry_of("me", new_key())})
+    receipt = machine.folder / "deploy.json"
+    arguments = ["--port", str(machine.port), "--receipt", str(receipt)]
+    built = str(build.bento.parent / "bento-build.json")
+    assert main(["deploy", "--bento", built, *arguments]) == 0
+    written = json.loads(receipt.read_text("utf-8"))
+    assert set(written) == {
+        *("env", "version", "bento_tag", "folder", "port", "workers", "pid", "started")
+    }
+    assert machine.state.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"version": "1"', "null", '"' + 64 * "a" + '"'])
+def test_a_damaged_state_is_told_in_a_line_and_stop_ends_what_runs(
+    machine: Machine, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = machine.deploy("1")
+    front = find_front(machine.folder / "staging")
+    assert front is not None
+    for name in ("current.json", "front.json"):
+        (machine.folder / "staging" / name).write_text(content, encoding="utf-8")
+    assert main(["status"]) == 0
+    told = "damaged and names no release: `make deploy ENV=staging` replaces it"
+    assert told in capsys.readouterr().out
+    assert main(["smoke", "--port", str(machine.port)]) == 1
+    assert told in capsys.readouterr().err
+    assert machine.ask() == 200
+    assert main(["stop"]) == 0
+    assert release.process() is None and front.process() is None
+    assert main(["status"]) == 0
+    assert "nothing" in capsys.readouterr().out
+
+
+def test_a_deployment_replaces_a_damaged_state_and_ends_what_ran(machine: Machine) -> None:
+    key = new_key()
+    old = machine.deploy("1", {"SERVING_API_KEYS": entry_of("me", key)})
+    machine.state.write_text("", encoding="utf-8")
+    with pytest.raises(DeploymentError, match="not on record: set SERVING_API_KEYS, or"):
+        machine.deploy("2")
+    assert old.process() is not None and machine.ask(key) == 200
+    new = machine.deploy("3", {"SERVING_API_KEYS": "none"})
+    assert machine.environment.current() == new
+    assert old.process() is None
+    assert machine.ask() == 200
+
+
+def test_a_deployment_that_fails_leaves_a_damaged_state_and_what_runs_alone(
+    machine: Machine,
+) -> None:
+    machine.deploy("1")
+    machine.state.write_text("", encoding="utf-8")
+    with pytest.raises(DeploymentError, match="answered by other, not 2"):
+        machine.environment.deploy(
+            machine.build("2", says="other"), 1, {"SERVING_API_KEYS": "none"}
+        )
+    assert machine.ask() == 200
+
+
+def test_a_damaged_previous_release_is_told_and_the_next_deployment_mends_it(
+    machine: Machine,
+) -> None:
+    machine.deploy("1")
+    machine.deploy("2")
+    (machine.folder / "staging/previous.json").write_text("", encoding="utf-8")
+    with pytest.raises(DeploymentError, match="previous.json is damaged"):
+        machine.environment.rollback({})
+    machine.deploy("3")
+    assert machine.environment.rollback({}).version == "2"
+
+
+def test_a_state_that_names_a_folder_that_is_gone_is_told_and_replaced(machine: Machine) -> None:
+    first = machine.deploy("1")
+    shutil.rmtree(first.folder)
+    with pytest.raises(DeploymentError, match="bento is gone: `make bento-build deploy`"):
+        machine.environment.smoke()
+    second = machine.deploy("2")
+    assert machine.environment.smoke() == "2"
+    with pytest.raises(DeploymentError, match="bento is gone: `make bento-build deploy`"):
+        machine.environment.rollback({})
+    assert machine.environment.current() == second
+    assert machine.deploy("3").version == "3"
+
+
+def test_the_same_build_is_started_anew_where_it_no_longer_answers_right(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = machine.build("1")
+    first = machine.environment.deploy(build, 1, {})
+    assert machine.environment.deploy(build, 1, {}) == first
+    assert "serves already" in capsys.readouterr().out
+    state = {**asdict(first), "port": free_port()}
+    machine.state.write_text(json.dumps(state), encoding="utf-8")
+    second = machine.environment.deploy(build, 1, {})
+    assert second.pid != first.pid and first.process() is None
+    assert machine.ask() == 200
+
+
+def test_two_deployments_at_once_come_one_after_the_other(machine: Machine) -> None:
+    versions = ("1", "2")
+    commands = [
+        [
+            *(sys.executable, "-m", "infrastructure.deployment.local", "deploy"),
+            *("--port", str(machine.port), "--bento"),
+            str(machine.build(version).bento.parent / "bento-build.json"),
+        ]
+        for version in versions
+    ]
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+            for command in commands
+        ]
+        for process in started:
+            _, errors = process.communicate()
+            assert process.returncode == 0, errors
+    current = machine.environment.current()
+    assert current is not None and current.process() and current.bento.exists()
+    names = {release.version for _, release, _ in deployed_in(machine.folder)}
+    assert names == set(versions)
+    assert machine.environment.rollback({}).version != current.version
+    entries = FileLedger(machine.folder / "ledger.jsonl").entries()
+    assert [entry.event for entry in entries] == ["deploy", "deploy"]
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback", "stop"])
+def test_an_environment_that_another_process_changes_is_left_alone(
+    machine: Machine, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = machine.folder / "staging"
+    folder.mkdir()
+    built = str(machine.build("1").bento.parent / "bento-build.json")
+    arguments = [action, "--port", str(machine.port), "--patience", "0.1", "--bento", built]
+    with FileLock(folder / "lock"):
+        assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert "another process changes staging" in said.out
+    assert f"another process has held {folder / 'lock'}" in said.err
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
+def test_what_a_killed_deployment_has_started_is_ended_by_the_next_one(machine: Machine) -> None:
+    first = machine.deploy("1")
+    orphan = machine.deploy("2")
+    write_state(machine.folder / "staging", first)  # as it was before the switch
+    machine.deploy("3")
+    assert first.process() is None and orphan.process() is None
+    assert len(list((machine.folder / "staging/releases").iterdir())) == 2
+
+
+def test_another_model_takes_the_place_of_one_only_when_asked_to(machine: Machine) -> None:
+    first = machine.deploy("1")
+    other = machine.build("9", model="wine")
+    with pytest.raises(
+        DeploymentError, match="staging serves iris:1, and this is wine:9: .*ENV=.*PORT=.*REPLACE=1"
+    ):
+        machine.environment.deploy(other, 1, {})
+    assert machine.environment.current() == first
+    assert machine.environment.deploy(other, 1, {}, replace=True).model == "wine"
+    assert machine.environment.rollback({}).model == "iris"
+
+
+@pytest.mark.parametrize("name", ["../../x", "", ".", "..", "a/b", "-x", "a b", "x" * 65])
+@pytest.mark.parametrize("action", ["deploy", "stop", "status"])
+def test_an_environment_has_a_plain_name(
+    places: Path, action: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([action, f"--env={name}"])
+    assert "is not a name" in capsys.readouterr().err
+    assert not list(places.iterdir())
+
+
+def test_a_receipt_that_is_none_is_told(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    receipt = places / "bento-build.json"
+    assert main(["deploy", "--bento", str(receipt)]) == 1
+    receipt.write_text("", encoding="utf-8")
+    assert main(["deploy", "--bento", str(receipt)]) == 1
+    assert capsys.readouterr().err.count("is no receipt of bento-build: run that again") == 2

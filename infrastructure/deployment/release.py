@@ -1,0 +1,162 @@
+"""A release as the state files of its environment keep it, and the processes that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from pydantic import TypeAdapter, ValidationError
+
+from domain.errors import DeploymentError
+from infrastructure.compute.receipts import write_receipt
+
+STOP_SECONDS = 20.0
+FRONT = "infrastructure.deployment.front"
+
+
+class DamagedStateError(DeploymentError):
+    """A state file does not name a release."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One running release, as its environment's state file keeps it.
+
+    Attributes:
+        api_key: with which it is asked whether it answers right; empty where it asks for none.
+        variables: the SERVING_* variables and PREDICTION_LOG_URL that it was started with; None
+            where an older version of this project did not record them.
+    """
+
+    version: str
+    bento_tag: str
+    folder: str
+    port: int
+    workers: int
+    pid: int
+    started: float
+    api_key: str = ""
+    variables: dict[str, str] | None = None
+
+    @property
+    def bento(self) -> Path:
+        """The exported Bento that it serves."""
+        return Path(self.folder) / "bento"
+
+    @property
+    def model(self) -> str:
+        """Registered name of the model that it serves."""
+        return self.bento_tag.partition(":")[0]
+
+    @property
+    def variables_on_record(self) -> dict[str, str] | None:
+        """Its variables; of a release without keys it is known at least that it asks for none."""
+        return self.variables if self.variables is not None or self.api_key else {}
+
+    def process(self) -> psutil.Process | None:
+        """Its process, unless it has ended (a reused pid has another start time)."""
+        return find_process(self.pid, self.started)
+
+
+@dataclass(frozen=True)
+class Front:
+    """The front of an environment: its process and its public port."""
+
+    pid: int
+    started: float
+    port: int
+
+    def process(self) -> psutil.Process | None:
+        """Its process, unless it has ended."""
+        return find_process(self.pid, self.started)
+
+
+_RELEASE, _FRONT = TypeAdapter(Release), TypeAdapter(Front)
+
+
+def read_release(path: Path) -> Release | None:
+    """The release that a state file names; None where there is no such file.
+
+    Raises:
+        DamagedStateError: the file is empty or malformed.
+    """
+    try:
+        return _RELEASE.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        name = path.parent.name
+        raise DamagedStateError(
+            f"{path} is damaged and names no release: `make deploy ENV={name}` replaces it, "
+            f"`make stop ENV={name}` ends what runs there"
+        ) from error
+
+
+def write_release(path: Path, release: Release) -> None:
+    """Write a state file; only its owner may read it, since it may hold a key."""
+    write_receipt(path, private=True, **asdict(release))
+
+
+def find_front(folder: Path) -> Front | None:
+    """The front of an environment that is running: by its state file, else by its command line."""
+    try:
+        front = _FRONT.validate_json((folder / "front.json").read_bytes())
+        if front.process():
+            return front
+    except (OSError, ValidationError):
+        pass
+    for process, command in _commands():
+        if FRONT in command and _option(command, "--state") == str(folder / "current.json"):
+            port = int(_option(command, "--port") or 0)
+            return Front(process.pid, process.create_time(), port)
+    return None
+
+
+def serving_below(folder: Path) -> Iterator[psutil.Process]:
+    """The processes that serve a Bento below a folder, whether a state file names them or not."""
+    for process, command in _commands():
+        if "bentoml" in command and folder in Path(_option(command, "serve") or "/").parents:
+            yield process
+
+
+def find_process(pid: int, started: float) -> psutil.Process | None:
+    """The process of this id and start time, unless it has ended."""
+    try:
+        process = psutil.Process(pid)
+        alive = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if alive else None
+
+
+def stop_process(process: psutil.Process | None) -> bool:
+    """End a process and its children, kindly first; whether there was one."""
+    if process is None:
+        return False
+    try:
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+    except psutil.NoSuchProcess:
+        return False
+    _, left = psutil.wait_procs(family, STOP_SECONDS)
+    for survivor in left:
+        survivor.kill()
+    psutil.wait_procs(left, STOP_SECONDS)
+    return True
+
+
+def _commands() -> Iterator[tuple[psutil.Process, list[str]]]:
+    """The processes that this user may look at, with their command lines."""
+    for process in psutil.process_iter():
+        try:
+            yield process, process.cmdline()
+        except psutil.Error:
+            continue
+
+
+def _option(command: list[str], name: str) -> str | None:
+    """The word behind an option."""
+    at = command.index(name) + 1 if name in command else len(command)
+    return command[at] if at < len(command) else None

@@ -1,0 +1,21 @@
+"""Who holds a TCP port of this machine."""
+
+from __future__ import annotations
+
+
+def holder_of(port: int) -> str:
+    """The process that listens on a port, in words; the system may not tell."""
+    # pylint: disable-next=import-outside-toplevel  # needed only when a port is taken
+    import psutil
+
+    found: psutil.Process | None = None
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status != psutil.CONN_LISTEN or connection.pid is None:
+                continue
+            if getattr(connection.laddr, "port", None) == port:
+                found = psutil.Process(connection.pid)
+                return f"{found.name()} (pid {found.pid}): {' '.join(found.cmdline())[:120]}"
+    except psutil.Error:  # of another user, on macOS of anybody, or it has just ended
+        pass
+    return f"pid {found.pid}" if found else "a process that this user may not look at"

@@ -1,0 +1,126 @@
+"""State files of releases, and the processes that belong to them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infrastructure.deployment.release import (
+    DamagedStateError,
+    Release,
+    find_front,
+    read_release,
+    serving_below,
+    stop_process,
+    write_release,
+)
+
+
+@pytest.fixture(name="sleeper")
+def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for a release."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def release_of(process: subprocess.Popen[bytes]) -> Release:
+    """A release that is this process."""
+    started = psutil.Process(process.pid).create_time()
+    return Release("1.0.0-a", "iris:1.0.0-a", "nowhere", 1, 1, process.pid, started)
+
+
+def test_a_release_knows_its_running_process(sleeper: subprocess.Popen[bytes]) -> None:
+    found = release_of(sleeper).process()
+    assert found is not None and found.pid == sleeper.pid
+
+
+def test_a_reused_pid_is_not_taken_for_the_release(sleeper: subprocess.Popen[bytes]) -> None:
+    release = release_of(sleeper)
+    earlier = Release(**{**asdict(release), "started": release.started - 60})
+    assert earlier.process() is None
+
+
+def test_an_ended_process_is_none_whether_it_was_waited_for_or_not(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    release = release_of(sleeper)
+    sleeper.kill()
+    while psutil.Process(sleeper.pid).status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert release.process() is None
+    sleeper.wait()
+    assert release.process() is None
+
+
+def test_a_state_file_keeps_a_release_for_its_owner_only(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    path = tmp_path / "current.json"
+    assert read_release(path) is None
+    release = Release(**{**asdict(release_of(sleeper)), "variables": {"SERVING_QUEUE": "1"}})
+    write_release(path, release)
+    assert read_release(path) == release
+    assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"pid": "x"}', "\x00", "\udcff"])
+def test_a_damaged_state_file_is_told_with_the_ways_out(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "blue/current.json"
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(DamagedStateError) as caught:
+        read_release(path)
+    told = str(caught.value)
+    assert str(path) in told and "\n" not in told
+    assert "make deploy ENV=blue" in told and "make stop ENV=blue" in told
+
+
+@pytest.mark.parametrize(("key", "known"), [("", {}), ("secret", None)])
+def test_the_state_of_an_older_version_is_read(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], key: str, known: dict[str, str] | None
+) -> None:
+    state = {**asdict(release_of(sleeper)), "api_key": key, "settings": 64 * "0"}
+    del state["variables"]
+    (tmp_path / "current.json").write_text(json.dumps(state), encoding="utf-8")
+    release = read_release(tmp_path / "current.json")
+    assert release is not None and release.version == "1.0.0-a"
+    assert release.variables_on_record == known
+
+
+def test_only_what_serves_a_bento_of_the_folder_is_found(tmp_path: Path) -> None:
+    bento = tmp_path / "staging/releases/1/bento"
+    sleep = "import sys; sys.stdin.read()"
+    commands = {
+        "ours": ["-m", "bentoml", "serve", str(bento), "--port", "1"],
+        "another": ["-m", "bentoml", "serve", str(tmp_path / "production/releases/1/bento")],
+        "reader": ["tail", str(bento)],
+        "front": [
+            *("-m", "infrastructure.deployment.front", "--port", "7"),
+            *("--state", str(tmp_path / "staging/current.json")),
+        ],
+    }
+    with ExitStack() as stack:
+        started = {}
+        for name, words in commands.items():
+            command = [sys.executable, "-c", sleep, *words]
+            started[name] = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
+        found = [process.pid for process in serving_below(tmp_path / "staging/releases")]
+        assert found == [started["ours"].pid]
+        front = find_front(tmp_path / "staging")
+        assert front is not None and (front.pid, front.port) == (started["front"].pid, 7)
+        assert find_front(tmp_path / "production") is None
+
+
+def test_a_process_is_ended_with_its_children(sleeper: subprocess.Popen[bytes]) -> None:
+    assert stop_process(None) is False
+    assert stop_process(psutil.Process(sleeper.pid)) is True
+    assert sleeper.poll() is not None
