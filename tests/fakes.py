@@ -322,6 +322,7 @@ class FakeMetrics:
     values: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    synthetic: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
     accuracy: float | None = None
     mean_absolute_error: float | None = None
@@ -343,6 +344,10 @@ class FakeMetrics:
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
         self.errors[error_type] += 1
+
+    def record_synthetic(self, source: str) -> None:
+        """Count a synthetic request."""
+        self.synthetic[source] += 1
 
     def record_dropped(self, rows: int) -> None:
         """Count rows that were not logged."""

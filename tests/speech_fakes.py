@@ -57,6 +57,7 @@ class FakeTranscriptionMetrics:
 
     transcriptions: list[tuple[str | None, float, float]] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    synthetic: Counter[str] = field(default_factory=Counter)
 
     def record_transcription(
         self, language: str | None, audio_seconds: float, seconds: float
@@ -67,6 +68,10 @@ class FakeTranscriptionMetrics:
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
         self.errors[error_type] += 1
+
+    def record_synthetic(self, source: str) -> None:
+        """Count a synthetic request."""
+        self.synthetic[source] += 1
 
 
 def fake_decode(recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray:

@@ -9,6 +9,7 @@ of them may do is told by scopes:
 | feedback | POST /feedback |
 | metrics | /metrics |
 | read | pages, documents, metadata, health and summary: what is left |
+| synthetic | those marked X-Synthetic, beside the scope of their path: they hide from monitoring |
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from application.inference.protocols.http import Refusal
+from application.inference.protocols.synthetic import SYNTHETIC
 from domain.errors import ConfigError
 
 PREFIX = "mlops_"  # by which scanners for secrets find a key that has got into a repository
-SCOPES = ("predict", "feedback", "metrics", "read")
+SCOPES = ("predict", "feedback", "metrics", "read", "synthetic")
 CHALLENGE = (b"www-authenticate", b"Bearer")
 """The header that an answer with status 401 must have (RFC 9110, 11.6.1)."""
 
@@ -138,6 +140,8 @@ def authoriser(
     def authorise(headers: Mapping[bytes, bytes], method: str, path: str) -> None:
         if path not in is_open:
             keys.check(headers, scope_of(method, path))
+        if SYNTHETIC in headers:
+            keys.check(headers, "synthetic")
 
     return authorise
 

@@ -88,6 +88,9 @@ class TranscriptionMetrics(Protocol):
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
 
+    def record_synthetic(self, source: str) -> None:
+        """Count a request that is marked as synthetic, by its source."""
+
 
 class Transcriber:
     """Answers requests for one model.
@@ -122,10 +125,15 @@ class Transcriber:
         self.engine.check_language(language)
         return self._decode(recording, self.input.sample_rate, self.input.max_seconds)
 
-    def transcribe(self, samples: np.ndarray, language: str | None = None) -> Transcription:
+    def transcribe(
+        self, samples: np.ndarray, language: str | None = None, counted: bool = True
+    ) -> Transcription:
         """Recognise what is said in samples.
 
         Whisper invents words for silence, so that silence is never given to it.
+
+        Args:
+            counted: whether the metrics are told of the answer.
         """
         start = time.perf_counter()
         duration = len(samples) / self.input.sample_rate
@@ -135,7 +143,7 @@ class Transcriber:
             with self._turn:
                 start = time.perf_counter()  # waiting is no work
                 answer = self.engine(samples, language)
-        if self._metrics:
+        if self._metrics and counted:
             seconds = time.perf_counter() - start
             self._metrics.record_transcription(answer.language, duration, seconds)
         return answer

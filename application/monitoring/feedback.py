@@ -103,6 +103,14 @@ class Feedback:
         )
         return self._record(prediction, truth, joined=found is not None)
 
+    def truth(self, field: str, value: Truth) -> str | float:
+        """A truth as answers show it: the name of a class, or a value.
+
+        Raises:
+            InputError: there is no such class, or the value is none.
+        """
+        return self._shown(self._number(field, value))
+
     def _record(self, prediction: LoggedPrediction, actual: float, joined: bool) -> Recorded:
         now = time.time()
         labelled = LabelledPrediction(

@@ -84,14 +84,23 @@ class Fitted:
         return evaluate(self.spec, self.answers, self.actual)
 
     @cached_property
-    def golden_rows(self) -> list[tuple[Any, ...]]:
-        """A few hold-out rows, as requests have them: the first of each class, or of a quantity
-        those with the smallest, the middle and the largest value."""
+    def golden(self) -> np.ndarray:
+        """Positions of a few hold-out rows: the first of each class, or of a quantity those with
+        the smallest, the middle and the largest value."""
         if self.spec.classes:
-            rows = np.unique(self.actual, return_index=True)[1][:_MOST_GOLDEN]
-        else:
-            rows = np.argsort(self.actual)[[0, len(self.actual) // 2, -1]]
-        return self.holdout.take(rows).rows()
+            return np.unique(self.actual, return_index=True)[1][:_MOST_GOLDEN]
+        return np.argsort(self.actual)[[0, len(self.actual) // 2, -1]]
+
+    @cached_property
+    def golden_rows(self) -> list[tuple[Any, ...]]:
+        """The golden rows, as requests have them."""
+        return self.holdout.take(self.golden).rows()
+
+    @property
+    def golden_truth(self) -> list[str | float]:
+        """What the golden rows are, as feedback says it: names of classes, or values."""
+        truth = self.actual[self.golden].tolist()
+        return [self.spec.classes[code] for code in truth] if self.spec.classes else truth
 
 
 @dataclass
@@ -356,7 +365,10 @@ def _write_package(
     }
     draft.write_json("profile.json", profiles)
     answers = served(spec.encode_rows(golden))
-    draft.write_json("golden.json", {"rows": golden, "answers": answers.tolist()})
+    draft.write_json(
+        "golden.json",
+        {"rows": golden, "answers": answers.tolist(), "actual": fitted.golden_truth},
+    )
     draft.write_json(
         "metrics.json",
         {

@@ -24,12 +24,15 @@ class Golden:
         rows: rows as requests have them.
         answers: of shape (n_rows, n_answers), by the contract's `answer_names`.
         recording: what is sent in place of rows to a transcriber.
+        actual: what the rows really are, as feedback says it; empty where the package has not
+            recorded that.
     """
 
     spec: ModelSpec
     rows: Sequence[Sequence[Any]]
     answers: Sequence[Sequence[float]]
     recording: Path | None = None
+    actual: Sequence[str | float] = ()
 
     @property
     def request(self) -> tuple[str, bytes, str]:
@@ -56,18 +59,23 @@ def golden_of(bento: Path) -> Golden:
     try:
         spec, rows = ModelSpec.from_dict(contract), recorded["rows"]
         recording = package / rows[0][0] if spec.task == "transcription" else None
-        return Golden(spec, rows, recorded["answers"], recording)
+        return Golden(spec, rows, recorded["answers"], recording, recorded.get("actual", ()))
     except KeyError as error:
         raise DeploymentError(
             f"{bento} was built by an older version of this project: train and build it again"
         ) from error
 
 
-def check_answers(port: int, golden: Golden, version: str, api_key: str = "") -> None:
+def check_answers(
+    port: int, golden: Golden, version: str, api_key: str = "", source: str = "golden"
+) -> None:
     """Send the golden requests to a port and compare the answers.
 
     A transcriber has heard its golden recording again before it became ready, to the word; here it
     must answer at all.
+
+    Args:
+        source: what the requests are marked with, so that they count as no traffic.
 
     Raises:
         DeploymentError: no answer, a wrong one, or one of another version.
@@ -76,7 +84,7 @@ def check_answers(port: int, golden: Golden, version: str, api_key: str = "") ->
     patience = HEARING_SECONDS if golden.recording else 10
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
-        headers = {"Content-Type": kind, "X-API-Key": api_key}
+        headers = {"Content-Type": kind, "X-API-Key": api_key, "X-Synthetic": source}
         connection.request("POST", path, sent, headers)
         response = connection.getresponse()
         body = response.read()

@@ -182,7 +182,8 @@ class LocalEnvironment:
         release = self.current()
         if release is None:
             raise DeploymentError("nothing is deployed here")
-        check_answers(self._port, golden_of(release.bento), release.version, release.api_key)
+        golden = golden_of(release.bento)
+        check_answers(self._port, golden, release.version, release.api_key, "smoke")
         return release.version
 
     def stop(self) -> bool:

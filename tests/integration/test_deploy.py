@@ -17,6 +17,7 @@ import pytest
 from application.inference.api_keys import entry_of, new_key
 from infrastructure.deployment.release import Release
 from tests.served import Home, free_port
+from tests.strength import metric
 
 SETOSA = [5.1, 3.5, 1.4, 0.2]
 
@@ -40,7 +41,7 @@ class Machine:
     def deploy(self) -> tuple[int, str]:
         """Roll the build out."""
         receipt = str(self.home.receipts / "bento-build.json")
-        return self("deploy", "--patience", "15", "--bento", receipt)
+        return self("deploy", "--patience", "60", "--bento", receipt)
 
     def ask(self) -> str:
         """The version that answers."""
@@ -240,9 +241,20 @@ def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> N
     assert machine.deploy()[0] == 0
     done = machine.home.python("-m", "infrastructure.deployment.demo", "--port", str(machine.port))
     assert done.returncode == 0, done.stderr
-    assert "feedback_recorded" in done.stdout
-    assert 'ml_predictions_total{class="' in done.stdout
-    assert "ml_model_accuracy 1" in done.stdout
+    assert "the hold-out says setosa: feedback_recorded" in done.stdout
+    assert 'ml_synthetic_requests_total{source="demo"} 2' in done.stdout
+    assert machine("smoke")[0] == 0
+    text = httpx.get(f"{machine.url}/metrics").text
+    counted = {
+        line.partition("{")[0]: float(line.rsplit(" ", 1)[1])
+        for line in text.splitlines()
+        if line.startswith("ml_") and 'source="' not in line
+    }
+    assert counted["ml_predictions_total"] == 0 and "ml_model_accuracy" not in counted
+    for source, requests in (("golden", 2), ("demo", 2), ("smoke", 1)):
+        assert metric(machine.url, "ml_synthetic_requests_total", source=source) == requests
+    summary = httpx.post(f"{machine.url}/get_metrics_summary", json={"hours": 1}).json()
+    assert summary["metrics"]["total_predictions"] == 0
 
 
 def test_the_demonstration_says_when_nothing_is_deployed(machine: Machine) -> None:

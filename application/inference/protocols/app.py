@@ -30,6 +30,7 @@ import msgspec
 
 from application.inference.protocols.http import JSON, Refusal, Reply, Request, Route, come_again
 from application.inference.protocols.request_id import request_id_of
+from application.inference.protocols.synthetic import SYNTHETIC, source_of
 from application.inference.protocols.trace import trace_id_of
 from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
 
@@ -58,11 +59,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Done = TypeVar("Done")
 
 
-class CountErrors(Protocol):
-    """Counts requests that were not answered."""
+class RequestMetrics(Protocol):
+    """Counts requests that are no answered traffic."""
 
     def record_error(self, error_type: str) -> None:
-        """Count one, by its reason."""
+        """Count one that was not answered, by its reason."""
+
+    def record_synthetic(self, source: str) -> None:
+        """Count one that is marked as synthetic, by its source."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,16 @@ class Started:
 
     Attributes:
         routes: how each path is answered.
-        errors: told of every request that is not answered.
+        metrics: counts the requests that are not answered, and the synthetic ones.
         fallback: how a path that has no route is answered; None where it is not a protocol's.
+        synthetic: how synthetic requests are answered, without being counted or logged; None where
+            that is no different.
     """
 
     routes: Mapping[str, Route]
-    errors: CountErrors
+    metrics: RequestMetrics
     fallback: Callable[[str], Route | None] = lambda _path: None
+    synthetic: Mapping[str, Route] | None = None
 
 
 class Authorise(Protocol):
@@ -198,6 +205,7 @@ class PredictionApp:
         self._probes |= dict.fromkeys((*READY, *ready_paths), self._ready)
         self._started = started
         self._routes: Mapping[str, Route] = {}
+        self._synthetic: Mapping[str, Route] = {}
         self._stopping = False
         started.add_done_callback(self._start)
 
@@ -207,6 +215,7 @@ class PredictionApp:
             logger.critical("the service cannot become ready: %s", error, exc_info=error)
         else:
             self._routes = started.result().routes
+            self._synthetic = started.result().synthetic or self._routes
 
     def stop(self) -> None:
         """From now on say that others should be asked; what comes is answered still."""
@@ -225,13 +234,14 @@ class PredictionApp:
         request_id, trace_id = request_id_of(headers), trace_id_of(headers)
         if not self._routes and scope["method"] not in _ASKING:
             await self._wait_for_start()
-        route = self._routes.get(scope["path"]) or self._elsewhere(scope["path"])
+        routes = self._synthetic if SYNTHETIC in headers else self._routes
+        route = routes.get(scope["path"]) or self._elsewhere(scope["path"])
         try:
             reply = await self._reply(route, scope, Request(request_id, headers, b""), receive)
         except _Disconnected:
             return
         except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
-            reply = self._refused(route, error, request_id, trace_id)
+            reply = self._refused(route, error, request_id, trace_id, headers)
         if reply is None:
             status = await self._pass_on(scope, receive, send, request_id)
         else:
@@ -288,6 +298,8 @@ class PredictionApp:
             return self._aside(method, path)
         if method not in route.methods:
             raise _not_allowed(method, route.methods)
+        if source := source_of(request.headers):
+            self._started.result().metrics.record_synthetic(source)
         most = route.max_bytes or self._max_bytes
         _check_head(request.headers, most)
         message = await receive()
@@ -352,14 +364,20 @@ class PredictionApp:
         await send({"type": "http.response.body", "body": b""})
 
     def _refused(
-        self, route: Route, error: Exception, request_id: str, trace_id: str | None
+        self,
+        route: Route,
+        error: Exception,
+        request_id: str,
+        trace_id: str | None,
+        headers: Mapping[bytes, bytes],
     ) -> Reply:
         refusal = _refusal_of(error)
         if refusal.status == 500:
             told = {"request_id": request_id, "trace_id": trace_id}
             logger.error("request %s failed", request_id, exc_info=error, extra=told)
-        if self._routes:
-            self._started.result().errors.record_error(refusal.error_type)
+        # who may not ask cannot hide it by the mark
+        if self._routes and (SYNTHETIC not in headers or refusal.status in (401, 403)):
+            self._started.result().metrics.record_error(refusal.error_type)
         reply = route.refuse(refusal.status, str(refusal), request_id)
         reply.headers += refusal.headers
         return reply

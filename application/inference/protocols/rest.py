@@ -31,6 +31,7 @@ from application.inference.protocols.schema import (
     takes_instances,
     truth_names,
 )
+from application.inference.protocols.synthetic import SYNTHETIC
 from application.monitoring.accounting import Accountant
 from application.monitoring.feedback import Feedback, Recorded
 from application.monitoring.summary import summarise
@@ -221,21 +222,38 @@ class RestApi:
 
     def feedback(self, request: Request) -> bytes:
         """Record what a prediction should have been."""
-        body = request.body
+        body, synthetic = request.body, SYNTHETIC in request.headers
         self._accountant.flush()
         decode = self._decode
         by_inputs = decode.inputs_feedback is not decode.prediction_feedback
         if by_inputs and "request_id" not in decode.keys.decode(body):
             item = decode.inputs_feedback.decode(body)
+            if synthetic:
+                return self._not_recorded(request.request_id, item)
             inputs = msgspec.structs.astuple(item)[: len(self._spec.inputs)]
             confidence = getattr(item, "confidence", None)
             return self._recorded(
                 self._feedback.for_inputs(inputs, item.predicted, item.actual, confidence)
             )
         given = decode.prediction_feedback.decode(body)
+        if synthetic:
+            return self._not_recorded(given.request_id, given)
         return self._recorded(
             self._feedback.for_prediction(given.request_id, given.row, given.actual)
         )
+
+    def _not_recorded(self, request_id: str, feedback: Any) -> bytes:
+        """Accept feedback on a synthetic prediction, which is in no log."""
+        _, actual = truth_names(self._spec)
+        answer = {
+            "status": "feedback_recorded",
+            "request_id": request_id,
+            "row": getattr(feedback, "row", 0),
+            actual: self._feedback.truth("actual", feedback.actual),
+            "joined": False,
+            "synthetic": True,
+        }
+        return _encode(answer)
 
     def _recorded(self, recorded: Recorded) -> bytes:
         predicted, actual = truth_names(self._spec)

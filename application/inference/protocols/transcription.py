@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from application.inference.protocols.request_id import request_id_of
+from application.inference.protocols.synthetic import source_of
 from application.inference.transcriber import (
     NotAudioError,
     Transcriber,
@@ -91,9 +92,16 @@ class TranscriberApi:
         self._last_seconds = 1.0
 
     async def transcribe(
-        self, recording: bytes, options: Mapping[str, str], request_id: str
+        self,
+        recording: bytes,
+        options: Mapping[str, str],
+        request_id: str,
+        counted: bool = True,
     ) -> tuple[str | dict[str, Any], str]:
         """The answer and its content type.
+
+        Args:
+            counted: whether the metrics are told of the answer.
 
         Raises:
             InputError: an option or the recording is wrong.
@@ -106,7 +114,9 @@ class TranscriberApi:
             samples = await asyncio.to_thread(self._transcriber.decode, recording, language)
             async with self._turn:
                 start = time.perf_counter()
-                heard = await asyncio.to_thread(self._transcriber.transcribe, samples, language)
+                heard = await asyncio.to_thread(
+                    self._transcriber.transcribe, samples, language, counted
+                )
                 self._last_seconds = time.perf_counter() - start
         finally:
             self._taken -= 1
@@ -158,26 +168,31 @@ class TranscriptionMiddleware:
         if scope["path"] == "/health_check":
             await JSONResponse(api.health_check())(scope, receive, send)
             return
-        request_id = request_id_of(dict(scope["headers"]))
+        headers = dict(scope["headers"])
+        request_id, source = request_id_of(headers), source_of(headers)
+        if source:
+            api.metrics.record_synthetic(source)
         try:
-            response = await self._transcribe(api, request, request_id)
+            response = await self._transcribe(api, request, request_id, counted=not source)
         except ClientDisconnect:
             return
         except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
-            response = _refusal(api, error, request_id)
+            response = _refusal(api, error, request_id, counted=not source)
         response.headers["x-request-id"] = request_id
         await response(scope, receive, send)
 
     @staticmethod
-    async def _transcribe(api: TranscriberApi, request: Request, request_id: str) -> Response:
+    async def _transcribe(
+        api: TranscriberApi, request: Request, request_id: str, counted: bool
+    ) -> Response:
         recording, options = await _read(request)
-        answer, content_type = await api.transcribe(recording, options, request_id)
+        answer, content_type = await api.transcribe(recording, options, request_id, counted)
         if isinstance(answer, str):
             return Response(answer, media_type=content_type)
         return JSONResponse(answer)
 
 
-def _refusal(api: TranscriberApi, error: Exception, request_id: str) -> Response:
+def _refusal(api: TranscriberApi, error: Exception, request_id: str, counted: bool) -> Response:
     headers = {}
     match error:
         case _TooLarge():
@@ -197,7 +212,8 @@ def _refusal(api: TranscriberApi, error: Exception, request_id: str) -> Response
             logger.error("request %s failed", request_id, exc_info=error)
             status, error_type = 500, "internal"
             said = "an unexpected fault, recorded in the service's log"
-    api.metrics.record_error(error_type)
+    if counted:
+        api.metrics.record_error(error_type)
     return JSONResponse({"error": said, "request_id": request_id}, status, headers)
 
 

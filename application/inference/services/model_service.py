@@ -24,10 +24,10 @@ import msgspec
 from pydantic import BaseModel, WithJsonSchema
 
 from application.inference.api_keys import ApiKeys, authoriser
-from application.inference.predictor import Predictor, Unaccounted, replay_golden
+from application.inference.predictor import Accounts, Predictor, Unaccounted, replay_golden
 from application.inference.protocols import schema, vertex
 from application.inference.protocols.app import Started
-from application.inference.protocols.http import Request
+from application.inference.protocols.http import Request, Route
 from application.inference.protocols.lines import LINES, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
@@ -133,9 +133,19 @@ class ModelService:
         STARTED.set_result(started)
 
     def _open(self, model: Model) -> tuple[RestApi, Started]:
-        """Every protocol of the model."""
-        name, number = STORED.tag.name, str(STORED.tag.version)
+        """Every protocol of the model, for traffic and for synthetic requests."""
+        slow = _seconds_of_a_row(model) > SLOW_SECONDS
         accounts = self._accountant if SERVING.monitoring else Unaccounted()
+        rest, routes, fallback = self._protocols(model, accounts, slow)
+        _, synthetic, _ = self._protocols(model, Unaccounted(), slow)
+        return rest, Started(routes, self._metrics, fallback, synthetic)
+
+    def _protocols(
+        self, model: Model, accounts: Accounts, slow: bool
+    ) -> tuple[RestApi, dict[str, Route], Callable[[str], Route | None]]:
+        """The protocols whose predictions an account is kept of: the first one, the routes of all,
+        and how other paths are answered."""
+        name, number = STORED.tag.name, str(STORED.tag.version)
         predictor = Predictor(SPEC, model, accounts, SERVING.max_rows)
         libraries = PACKAGE.read_json("provenance.json")["libraries"]
         platform_ = "sklearn_skops" if PACKAGE.is_native else "onnxruntime_onnx"
@@ -153,13 +163,12 @@ class ModelService:
             *(name, number, predictor, self._accountant, self._log, self._metrics),
             document=lambda: _document(paths),
         )
-        slow = _seconds_of_a_row(model) > SLOW_SECONDS
         routes = {
             path: replace(route, slow=slow)
             for protocol in (rest, *others)
             for path, route in protocol.routes().items()
         }
-        return rest, Started(routes, self._metrics, inference.fallback)
+        return rest, routes, inference.fallback
 
     @bentoml.on_shutdown
     def stop(self) -> None:

@@ -2,6 +2,8 @@
 
 `SERVICE_URL=http://127.0.0.1:3000 pytest application/inference/services/test_service.py` asks a
 service that runs; without SERVICE_URL the exported Bento is served for the tests, with two workers.
+Requests are marked as synthetic, but for those of the tests of what is counted: these make traffic,
+feedback and drift of the service that they ask.
 """
 
 from __future__ import annotations
@@ -135,17 +137,17 @@ def test_another_method_is_refused_and_the_right_one_is_named(client: httpx.Clie
 
 
 def test_refused_requests_are_counted_as_errors_and_not_as_predictions(
-    client: httpx.Client,
+    traffic: httpx.Client,
 ) -> None:
-    errors = metric(client, "ml_prediction_errors_total", error_type="invalid_input")
-    predictions = metric(client, "ml_predictions_total")
+    errors = metric(traffic, "ml_prediction_errors_total", error_type="invalid_input")
+    predictions = metric(traffic, "ml_predictions_total")
     for _ in range(5):
-        client.post("/classify", json=[[1]])
+        traffic.post("/classify", json=[[1]])
     counted = errors + 5
     assert eventually(
-        lambda: metric(client, "ml_prediction_errors_total", error_type="invalid_input") == counted
+        lambda: metric(traffic, "ml_prediction_errors_total", error_type="invalid_input") == counted
     )
-    assert metric(client, "ml_predictions_total") == predictions
+    assert metric(traffic, "ml_predictions_total") == predictions
 
 
 def test_every_prediction_is_counted_once_whichever_worker_answers(service_url: str) -> None:
@@ -167,10 +169,10 @@ def test_every_prediction_is_counted_once_whichever_worker_answers(service_url: 
         assert eventually(lambda: summary(client)["total_predictions"] == logged + 80)
 
 
-def test_the_summary_has_the_figures_that_it_promises(client: httpx.Client) -> None:
-    client.post("/classify", json=[SETOSA, VIRGINICA])
-    assert eventually(lambda: summary(client)["total_predictions"] > 0)
-    figures = summary(client)
+def test_the_summary_has_the_figures_that_it_promises(traffic: httpx.Client) -> None:
+    traffic.post("/classify", json=[SETOSA, VIRGINICA])
+    assert eventually(lambda: summary(traffic)["total_predictions"] > 0)
+    figures = summary(traffic)
     assert figures["time_period_hours"] == 1
     assert 0 < figures["average_confidence"] <= 1
     assert 0 < figures["average_latency_seconds"] < 10
@@ -196,10 +198,10 @@ def test_feedback_joins_its_own_prediction_and_counts_as_none(service_url: str) 
     assert after["labeled_predictions"] == logged.get("labeled_predictions", 0) + 1
 
 
-def test_feedback_by_inputs_joins_the_latest_prediction_of_them(client: httpx.Client) -> None:
+def test_feedback_by_inputs_joins_the_latest_prediction_of_them(traffic: httpx.Client) -> None:
     flower = [5.0 + (uuid.uuid4().int % 1000) / 1000, 3.4, 1.5, 0.2]
-    answer = client.post("/classify", json=flower).json()
-    told = client.post(
+    answer = traffic.post("/classify", json=flower).json()
+    told = traffic.post(
         "/feedback",
         json={
             **dict(zip(NAMES, flower)),
@@ -213,25 +215,56 @@ def test_feedback_by_inputs_joins_the_latest_prediction_of_them(client: httpx.Cl
     assert told["correct"] is True
 
 
-def test_labels_give_a_live_accuracy_that_agrees_with_the_summary(client: httpx.Client) -> None:
-    request_id = client.post("/classify", json=SETOSA).json()["request_id"]
+def test_labels_give_a_live_accuracy_that_agrees_with_the_summary(traffic: httpx.Client) -> None:
+    request_id = traffic.post("/classify", json=SETOSA).json()["request_id"]
     feedback = {"request_id": request_id, "actual_class": "setosa"}
-    assert client.post("/feedback", json=feedback).status_code == 200
-    figures = summary(client, hours=24)
-    assert metric(client, "ml_model_accuracy") == pytest.approx(figures["accuracy"])
+    assert traffic.post("/feedback", json=feedback).status_code == 200
+    figures = summary(traffic, hours=24)
+    assert metric(traffic, "ml_model_accuracy") == pytest.approx(figures["accuracy"])
     assert {"precision", "recall", "f1_score"} <= set(figures)
 
 
-def test_drift_shows_for_each_input_when_enough_rows_have_come(client: httpx.Client) -> None:
-    client.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]] * 1000)
+def test_drift_shows_for_each_input_when_enough_rows_have_come(traffic: httpx.Client) -> None:
+    traffic.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]] * 1000)
     # the watch looks every ten seconds at most: ask until it has looked
     deadline = time.monotonic() + 30
-    while metric(client, "ml_data_drift_score", feature="petal_width") <= 0.25:
+    while metric(traffic, "ml_data_drift_score", feature="petal_width") <= 0.25:
         assert time.monotonic() < deadline, "the drift score did not rise"
-        client.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]])
+        traffic.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]])
         time.sleep(0.1)
     for name in NAMES:
-        assert metric(client, "ml_data_drift_score", feature=name) > 0.25
+        assert metric(traffic, "ml_data_drift_score", feature=name) > 0.25
+
+
+def test_synthetic_requests_are_answered_as_others_and_counted_by_their_source_only(
+    client: httpx.Client, traffic: httpx.Client
+) -> None:
+    logged = summary(traffic)["total_predictions"]
+    name = {"x-request-id": f"mine-{uuid.uuid4().hex}"}
+    lines = {**name, "content-type": "application/x-ndjson"}
+    requests: list[dict[str, Any]] = [
+        {"url": "/classify", "json": SETOSA, "headers": name},
+        {"url": "/predict_json", "json": NAMED, "headers": name},
+        {"url": "/predict_lines", "content": str(SETOSA), "headers": lines},
+        {"url": "/invocations", "json": {"instances": [SETOSA]}, "headers": name},
+    ]
+    ordinary = [traffic.post(**request) for request in requests]
+    assert eventually(lambda: summary(traffic)["total_predictions"] == logged + len(requests))
+    before, figures = metric(client, "ml_synthetic_requests_total", source="test"), summary(traffic)
+    names = ("ml_predictions_total", "ml_prediction_errors_total", "ml_model_accuracy")
+    counted = [metric(client, name) for name in names]
+    for request, answer in zip(requests, ordinary):
+        marked = client.post(**request)
+        assert (marked.status_code, marked.content) == (200, answer.content)
+    label = {**name, "actual_class": "virginica"}
+    label["request_id"] = label.pop("x-request-id")
+    told = client.post("/feedback", json=label)
+    assert (told.status_code, told.json()["status"]) == (200, "feedback_recorded")
+    assert client.post("/classify", json=[[1]]).status_code == 422
+    sent = len(requests) + 2
+    assert metric(client, "ml_synthetic_requests_total", source="test") == before + sent
+    assert summary(traffic) == figures
+    assert [metric(client, name) for name in names] == counted
 
 
 def test_a_request_keeps_the_identity_that_it_comes_with(client: httpx.Client) -> None:

@@ -7,6 +7,7 @@ must be set before prometheus_client is imported, as BentoML does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from errno import EADDRINUSE
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -20,7 +21,9 @@ from prometheus_client import (
     start_http_server,
 )
 
+from domain.errors import DeploymentError
 from infrastructure.monitoring.metrics.histograms import ManyValues
+from shared.ports import holder_of
 
 LATENCY_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
 CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -71,6 +74,12 @@ class ModelMetricsCollector:
             "ml_prediction_errors",
             "Requests that were not answered, by reason.",
             (*names, "error_type"),
+            registry=registry,
+        )
+        self._synthetic = Counter(
+            "ml_synthetic_requests",
+            "Requests marked X-Synthetic, which count nowhere else, by source.",
+            (*names, "source"),
             registry=registry,
         )
         self._dropped = Counter(
@@ -151,6 +160,10 @@ class ModelMetricsCollector:
         """Count a request that was not answered."""
         self._errors.labels(*self._labels, error_type).inc()
 
+    def record_synthetic(self, source: str) -> None:
+        """Count a request that is marked as synthetic, by its source."""
+        self._synthetic.labels(*self._labels, source).inc()
+
     def record_dropped(self, rows: int) -> None:
         """Count rows that were answered, but are not in the prediction log."""
         self._dropped.inc(rows)
@@ -180,5 +193,16 @@ def start_metrics_server(
 
     Returns:
         The server, whose `shutdown` ends it, and its thread.
+
+    Raises:
+        DeploymentError: the port is taken.
     """
-    return start_http_server(port, address, registry)
+    try:
+        return start_http_server(port, address, registry)
+    except OSError as error:
+        if error.errno != EADDRINUSE:
+            raise
+        raise DeploymentError(
+            f"metrics cannot be served: port {port} is taken by {holder_of(port)}: stop that, or "
+            "choose another port"
+        ) from error

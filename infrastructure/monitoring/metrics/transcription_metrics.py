@@ -33,6 +33,12 @@ class TranscriptionMetricsCollector:
             (*names, "error_type"),
             registry=registry,
         )
+        self._synthetic = Counter(
+            "ml_synthetic_requests",
+            "Requests marked X-Synthetic, which count nowhere else, by source.",
+            (*names, "source"),
+            registry=registry,
+        )
         self._audio = Counter(
             "ml_audio_seconds", "Seconds of audio answered.", names, registry=registry
         ).labels(*self._labels)
@@ -69,3 +75,7 @@ class TranscriptionMetricsCollector:
     def record_error(self, error_type: str) -> None:
         """Count a request that was not answered."""
         self._errors.labels(*self._labels, error_type).inc()
+
+    def record_synthetic(self, source: str) -> None:
+        """Count a request that is marked as synthetic, by its source."""
+        self._synthetic.labels(*self._labels, source).inc()

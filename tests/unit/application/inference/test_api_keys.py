@@ -166,3 +166,25 @@ def test_with_keys_only_open_paths_pass_without_one() -> None:
         with pytest.raises(Refusal) as refused:
             authorise(headers, "GET", path)
         assert refused.value.status == status
+
+
+def test_only_a_key_of_that_scope_may_mark_requests_as_synthetic() -> None:
+    any_scope, predict, both = (new_key() for _ in range(3))
+    entries = (
+        entry_of("all", any_scope),
+        entry_of("shop", predict, ["predict"]),
+        entry_of("load", both, ["predict", "synthetic"]),
+    )
+    authorise = authoriser(ApiKeys.parse(" ".join(entries)), "/livez /vertex/predict")
+    assert authorise is not None
+    mark = {b"x-synthetic": b"load"}
+    for key in (any_scope, both):
+        authorise({**bearer(key), **mark}, "POST", "/predict")
+    for headers, path, status in (
+        (bearer(predict), "/predict", 403),
+        ({}, "/predict", 401),
+        ({}, "/vertex/predict", 401),  # an open path hides nothing either
+    ):
+        with pytest.raises(Refusal) as refused:
+            authorise({**headers, **mark}, "POST", path)
+        assert refused.value.status == status

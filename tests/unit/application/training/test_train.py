@@ -255,6 +255,7 @@ def test_the_golden_requests_are_one_hold_out_row_of_each_class_with_its_answer(
     _, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
     known = {tuple(row): label for row, label in zip(_float32(holdout.inputs), holdout.target)}
     assert [known[tuple(row)] for row in rows.tolist()] == list(iris.SPEC.classes)
+    assert golden["actual"] == list(iris.SPEC.classes)
     answers = FakeLoader()(candidate.package / "model.onnx", iris.SPEC)(rows)
     assert np.allclose(answers, golden["answers"], atol=1e-7)
 
@@ -472,12 +473,11 @@ def test_the_golden_requests_of_a_quantity_are_its_smallest_middle_and_largest(
     model = KINDS["regression"]
     candidate = real.train(config=config_of(model), model=model)
     _, holdout = hold_out(model.load(), model.SPEC, 0.25, 3)
-    by_rent = [
-        row for _, row in sorted(zip(holdout.target, holdout.rows()), key=lambda pair: pair[0])
-    ]
+    by_rent = sorted(zip(holdout.target, holdout.rows()), key=lambda pair: pair[0])
     golden = read(candidate, "golden.json")
     wanted = [by_rent[0], by_rent[len(by_rent) // 2], by_rent[-1]]
-    assert golden["rows"] == [list(row) for row in wanted]
+    assert golden["rows"] == [list(row) for _, row in wanted]
+    assert golden["actual"] == pytest.approx([rent for rent, _ in wanted])
     prediction, lower, upper = np.array(golden["answers"]).T
     assert (lower < prediction).all() and (prediction < upper).all()
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from domain.errors import DeploymentError
-from infrastructure.deployment.demo import Service, main
+from domain.models.contract import Classes, ModelSpec, Number
+from infrastructure.deployment.demo import Service, demonstrate, main
+from infrastructure.deployment.golden import Golden
 from infrastructure.monitoring.metrics.model_metrics import (
     ModelMetricsCollector,
     start_metrics_server,
@@ -64,3 +70,55 @@ def test_without_a_deployment_the_reader_is_told_to_make_one(
     monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
     assert main(["--env", "staging"]) == 1
     assert "nothing is deployed in staging: make deploy" in capsys.readouterr().err
+
+
+class Wrong(BaseHTTPRequestHandler):
+    """A service that takes every flower for a setosa, and keeps what it is sent."""
+
+    def do_POST(self) -> None:  # pylint: disable=invalid-name
+        """Answer a prediction or a feedback."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(  # type: ignore[attr-defined]
+            (self.path, body, self.headers["X-Synthetic"])
+        )
+        prediction = {"row": 0, "prediction": "setosa", "confidence": 0.9}
+        answer: dict[str, Any] = {"predictions": [prediction], "request_id": "1"}
+        if self.path == "/feedback":
+            answer = {"status": "feedback_recorded", "actual_class": body["actual_class"]}
+        self.reply(json.dumps(answer).encode())
+
+    def do_GET(self) -> None:  # pylint: disable=invalid-name
+        """The synthetic requests so far."""
+        count = len(self.server.asked)  # type: ignore[attr-defined]
+        self.reply(b'ml_synthetic_requests_total{source="demo"} %d\n' % count)
+
+    def reply(self, body: bytes) -> None:
+        """Status 200 and a body."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:  # pylint: disable=arguments-differ
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("actual", [["versicolor"], []])
+def test_the_feedback_is_what_the_hold_out_says_and_not_the_prediction(
+    capsys: pytest.CaptureFixture[str], actual: list[str]
+) -> None:
+    inputs = (Number("petal_length", "cm", 0, 30),)
+    spec = ModelSpec("iris", inputs, Classes(("setosa", "versicolor")))
+    golden = Golden(spec, [[4.5]], [[0.9, 0.1]], actual=actual)
+    with HTTPServer(("127.0.0.1", 0), Wrong) as server:
+        asked: list[Any] = []
+        server.asked = asked  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        demonstrate(Service(f"http://127.0.0.1:{server.server_port}"), golden)
+        server.shutdown()
+    said = capsys.readouterr().out
+    feedback = {"request_id": "1", "row": 0, "actual_class": "versicolor"}
+    expected = [("/predict", [[4.5]], "demo"), ("/feedback", feedback, "demo")]
+    assert asked == expected[: 1 + len(actual)]
+    assert ("the hold-out says versicolor" if actual else "train it again") in said
+    assert f'ml_synthetic_requests_total{{source="demo"}} 0 → {len(asked)}' in said

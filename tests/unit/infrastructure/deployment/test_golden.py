@@ -49,6 +49,7 @@ def _serve() -> Iterator[Serve]:
                     """Answer a POST."""
                     size = int(self.headers["Content-Length"])
                     asked.append((self.path, json.loads(self.rfile.read(size))))
+                    marks.append(self.headers["X-Synthetic"])
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
@@ -58,8 +59,9 @@ def _serve() -> Iterator[Serve]:
                     """Say nothing."""
 
             asked: list[Any] = []
+            marks: list[str] = []
             server = stack.enter_context(HTTPServer(("127.0.0.1", 0), Handler))
-            server.asked = asked  # type: ignore[attr-defined]
+            server.asked, server.marks = asked, marks  # type: ignore[attr-defined]
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             stack.callback(server.shutdown)
             return server
@@ -70,7 +72,9 @@ def _serve() -> Iterator[Serve]:
 def test_right_answers_are_accepted(serve: Serve) -> None:
     server = serve(RIGHT)
     check_answers(server.server_port, GOLDEN, "1.0.0-a")
-    assert server.asked == [("/predict", GOLDEN.rows)]  # type: ignore[attr-defined]
+    check_answers(server.server_port, GOLDEN, "1.0.0-a", source="smoke")
+    assert server.asked == [("/predict", GOLDEN.rows)] * 2  # type: ignore[attr-defined]
+    assert server.marks == ["golden", "smoke"]  # type: ignore[attr-defined]
 
 
 def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
@@ -150,7 +154,10 @@ def test_golden_requests_are_read_from_the_one_model_of_a_bento(tmp_path: Path) 
     (tmp_path / "bento.yaml").touch()
     (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
     (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
-    assert golden_of(tmp_path) == GOLDEN
+    assert golden_of(tmp_path) == GOLDEN  # a package of an older version, without labels
+    actual = ["setosa", "virginica"]
+    (package / "golden.json").write_text(json.dumps({**recorded, "actual": actual}), "utf-8")
+    assert golden_of(tmp_path).actual == actual
 
 
 def test_a_bento_of_an_older_version_of_the_project_is_refused(tmp_path: Path) -> None:

@@ -249,6 +249,39 @@ def test_without_an_identity_of_the_caller_the_request_has_a_new_one() -> None:
     assert answer.headers[b"x-request-id"] == answer.json["id"].encode()
 
 
+def test_a_synthetic_request_has_routes_of_its_own_and_counts_by_its_source_only() -> None:
+    service = Service(ready=False)
+    quiet = {"/own": route(lambda _: b'"not counted"'), "/bad": raising(InputError("no"))}
+    service.started.set_result(
+        Started({"/own": route(lambda _: b'"counted"')}, service.metrics, synthetic=quiet)
+    )
+    marked = [(b"x-synthetic", b"load"), (b"x-request-id", b"mine-1")]
+    assert service.post("/own").json == "counted"
+    assert not service.metrics.synthetic
+    answer = service.post("/own", headers=marked)
+    assert (answer.json, answer.headers[b"x-request-id"]) == ("not counted", b"mine-1")
+    assert service.post("/bad", headers=marked).status == 422
+    assert service.get("/own", headers=marked).status == 405
+    assert service.metrics.synthetic == {"load": 2}
+    assert not service.metrics.errors
+
+
+def test_synthetic_requests_are_answered_as_others_where_a_service_makes_no_difference() -> None:
+    service = Service({"/own": route(lambda _: b'"the same"')})
+    assert service.post("/own", headers=[(b"x-synthetic", b"x")]).json == "the same"
+    assert service.metrics.synthetic == {"other": 1}
+
+
+def test_who_may_not_mark_a_request_is_counted_as_refused() -> None:
+    def authorise(_headers: Mapping[bytes, bytes], _method: str, _path: str) -> None:
+        raise Refusal(403, "lacks the scope synthetic", "forbidden")
+
+    service = Service({"/own": route(lambda _: b"1")}, authorise=authorise)
+    assert service.post("/own", headers=[(b"x-synthetic", b"load")]).status == 403
+    assert service.metrics.errors == {"forbidden": 1}
+    assert not service.metrics.synthetic
+
+
 def test_a_whole_reply_keeps_its_status_type_and_headers() -> None:
     reply = Reply(b"a,b", 202, b"text/csv", [(b"etag", b"7")])
     answer = Service({"/csv": route(lambda _: reply)}).post("/csv")

@@ -570,6 +570,32 @@ def test_feedback_shows_in_the_summary_and_is_no_prediction(service: Service) ->
     assert service.metrics.predictions.total() == 2
 
 
+@pytest.mark.parametrize("by_inputs", [False, True])
+def test_synthetic_feedback_is_accepted_and_recorded_nowhere(
+    service: Service, by_inputs: bool
+) -> None:
+    mark = [(b"x-synthetic", b"demo"), (b"x-request-id", b"mine-1")]
+    request_id = service.post("/classify", SETOSA).json["request_id"]
+    found = FLOWER | {"predicted_class": 0} if by_inputs else {"request_id": request_id}
+
+    def send(actual: object) -> Answer:
+        body = json.dumps({**found, "actual_class": actual}).encode()
+        return service.call("/feedback", body, headers=mark)
+
+    assert send(2).json == {
+        "status": "feedback_recorded",
+        "request_id": "mine-1" if by_inputs else request_id,
+        "row": 0,
+        "actual_class": "virginica",
+        "joined": False,
+        "synthetic": True,
+    }
+    assert send("rose").status == 422
+    assert service.metrics.synthetic == {"demo": 2}
+    assert service.metrics.accuracy is None and not service.log.labels
+    assert not service.metrics.errors
+
+
 def test_feedback_for_a_prediction_that_was_never_made_is_answered_with_404(
     service: Service,
 ) -> None:

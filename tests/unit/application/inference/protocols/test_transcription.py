@@ -272,3 +272,14 @@ def test_another_method_is_refused_and_the_right_one_is_named(service: Service) 
 
 def test_everything_else_is_passed_on(service: Service) -> None:
     assert service.send("GET", "/metrics").text == "passed on"
+
+
+def test_a_synthetic_recording_is_answered_and_counted_by_its_source_only(service: Service) -> None:
+    mark = {**WAV, "x-synthetic": "golden"}
+    ordinary = service.post(headers={**WAV, "x-request-id": "1"})
+    answer = service.post(headers={**mark, "x-request-id": "1"})
+    assert (answer.status_code, answer.json()) == (200, ordinary.json())
+    assert service.post(b"noise", headers=mark).status_code == 415
+    assert service.metrics.synthetic == {"golden": 2}
+    assert len(service.metrics.transcriptions) == 1
+    assert not service.metrics.errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -16,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from domain.errors import DeploymentError
 from infrastructure.monitoring.metrics.model_metrics import (
     CONFIDENCE_BUCKETS,
     LATENCY_BUCKETS,
@@ -34,6 +36,7 @@ NAMES = {
     "ml_data_drift_score": {"model_name", "feature"},
     "ml_prediction_errors_total": {"model_name", "version", "error_type"},
     "ml_prediction_log_dropped_rows_total": {"model_name", "version"},
+    "ml_synthetic_requests_total": {"model_name", "version", "source"},
 }
 
 
@@ -76,6 +79,7 @@ def test_metrics_have_the_promised_names_and_labels(
 ) -> None:
     record(metrics, [0], [0.9], 0.001)
     metrics.record_error("invalid_input")
+    metrics.record_synthetic("demo")
     metrics.set_accuracy(0.9)
     metrics.set_drift({"petal_width": 0.1})
     found: dict[str, set[str]] = {}
@@ -125,6 +129,23 @@ def test_errors_are_counted_by_reason_and_not_as_predictions(
     assert value(registry, "ml_prediction_errors_total", error_type="invalid_input") == 2
     assert value(registry, "ml_prediction_errors_total", error_type="internal") == 1
     assert value(registry, "ml_prediction_duration_seconds_count") == 0
+
+
+def test_synthetic_requests_are_counted_by_source_and_not_as_predictions(
+    registry: CollectorRegistry, metrics: ModelMetricsCollector
+) -> None:
+    for source in ("demo", "load", "demo"):
+        metrics.record_synthetic(source)
+    assert value(registry, "ml_synthetic_requests_total", source="demo") == 2
+    assert value(registry, "ml_synthetic_requests_total", source="load") == 1
+    assert value(registry, "ml_prediction_duration_seconds_count") == 0
+
+
+def test_a_port_that_is_taken_is_named_with_who_holds_it(registry: CollectorRegistry) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(DeploymentError, match=f"port {port} is taken by .*pid {os.getpid()}"):
+            start_metrics_server(port, registry)
 
 
 def test_accuracy_has_no_series_before_the_first_label(
