@@ -115,7 +115,6 @@ def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> 
         ("/classify_json", "[1, 2, 3, 4]", 422, "Expected `object`"),
         ("/get_metrics_summary", '{"hours": 0}', 422, "hours"),
         ("/get_metrics_summary", '{"days": 1}', 422, "unknown field `days`"),
-        ("/feedback", '{"request_id": "unknown", "actual_class": "setosa"}', 404, "unknown"),
         ("/feedback", '{"actual_class": "setosa"}', 422, "missing required field"),
     ],
 )
@@ -125,6 +124,12 @@ def test_bad_input_is_refused_with_what_is_wrong_and_where(
     answer = client.post(path, content=body)
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]
+
+
+def test_feedback_on_a_prediction_that_was_never_made_is_refused(traffic: httpx.Client) -> None:
+    answer = traffic.post("/feedback", json={"request_id": "unknown", "actual_class": "setosa"})
+    assert answer.status_code == 404
+    assert "no prediction 'unknown', row 0, in the log" in answer.json()["error"]
 
 
 def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
