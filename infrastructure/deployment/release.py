@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from domain.errors import DeploymentError
-from infrastructure.compute.receipts import write_receipt
+from shared.files import write_atomically
 
 STOP_SECONDS = 20.0
 FRONT = "infrastructure.deployment.front"
@@ -96,7 +97,7 @@ def read_release(path: Path) -> Release | None:
 
 def write_release(path: Path, release: Release) -> None:
     """Write a state file; only its owner may read it, since it may hold a key."""
-    write_receipt(path, private=True, **asdict(release))
+    write_atomically(path, json.dumps(asdict(release), indent=2) + "\n", private=True)
 
 
 def find_front(folder: Path) -> Front | None:
