@@ -84,6 +84,7 @@ reproduce: $(CORE) ## Train a recorded version again from its commit and compare
 	@$(if $(RUN),,echo 'error: say what to reproduce, by its run, registry version, alias or package: make reproduce RUN=champion' >&2; exit 2)
 	@$(PY) -m infrastructure.reproduction.command --model $(MODEL) --run $(call quoted,$(RUN))
 mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
+	@$(PY) -m infrastructure.tracking.database
 	@$(PY) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
 
 # A step whose variables are not those that its receipt was made with is done again. Paths count from

@@ -10,6 +10,7 @@ MlopsError
 ├── MissingExtraError  a model needs a library that is not installed
 ├── PackageError       a model package is incomplete, or differs from its manifest
 ├── RegistryError      the registry has no such version or alias
+├── TrackingError      the tracking server or database does not work, or refuses a request
 ├── GateRefusal        validation refuses a candidate
 ├── UnknownPredictionError  feedback names a prediction that was never made
 ├── ExportError        an estimator cannot be exported to the form that is served
@@ -56,6 +57,18 @@ class PackageError(MlopsError):
 
 class RegistryError(MlopsError):
     """The registry has no such version or alias."""
+
+
+class TrackingError(MlopsError):
+    """The tracking server or database cannot be reached, is damaged, or refuses a request.
+
+    Attributes:
+        code: MLflow's code of a refused request, such as ``RESOURCE_DOES_NOT_EXIST``.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class GateRefusal(MlopsError):

@@ -1,7 +1,5 @@
 """The MLflow registry as the record of versions and aliases."""
 
-# pylint: disable=import-outside-toplevel  # MLflow is slow to import
-
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from application.ports import ModelVersion, Promotion
-from domain.errors import RegistryError
+from domain.errors import RegistryError, TrackingError
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.files import locked
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a model, an alias of it
 LOCK_SECONDS = 300.0  # a promotion takes a second, a collection as long as its files are large
 _PACKAGE, _REMOVED, _HEAD = "package_version", "package_removed", "ledger_head"
 
@@ -51,11 +50,11 @@ class MlflowRegistry:
         Raises:
             RegistryError: there is no such model or alias.
         """
-        from mlflow.exceptions import MlflowException
-
         try:
             found = open_client(self.uri).get_model_version_by_alias(model_name, alias)
-        except MlflowException as error:
+        except TrackingError as error:
+            if error.code not in _MISSING:
+                raise
             raise RegistryError(f"{model_name} has no {alias} in the registry") from error
         return self.packages_dir / model_name / found.tags[_PACKAGE]
 
@@ -162,12 +161,10 @@ class MlflowRegistry:
 
 def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
     """Number of the version that each alias points to."""
-    from mlflow.exceptions import MlflowException
-
     try:
         aliases = client.get_registered_model(model_name).aliases
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+    except TrackingError as error:
+        if error.code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return {}
     return {alias: str(number) for alias, number in aliases.items()}
@@ -200,12 +197,10 @@ def _measured(client: MlflowClient, version: ModelVersion) -> ModelVersion:
 
     There is nothing where `mlflow gc` has removed the run.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         metrics = client.get_run(version.run_id).data.metrics
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+    except TrackingError as error:
+        if error.code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return version
     figures = {name: value for name, value in metrics.items() if name.startswith("holdout_")}

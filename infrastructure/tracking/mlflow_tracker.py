@@ -11,18 +11,28 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from application.ports import RegisteredVersion, TrainingRecord
+from domain.errors import TrackingError, reason_of
 from domain.models.contract import Category, Input, ModelSpec, Number, Tensor, Text, as_word
 from infrastructure.packaging.model_package import MANIFEST
+from infrastructure.tracking.database import (
+    artifacts_beside,
+    database_error,
+    database_file,
+    prepare_database,
+)
 from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.digests import sha256_of
 from shared.paths import ROOT
@@ -43,14 +53,109 @@ _CODE = (  # what `served_model` needs to load a package anywhere
 )
 
 
+_CONNECT_SECONDS = 5.0
+# what a failed statement of SQL becomes, with or without MLflow around it
+_DATABASE_CODES = ("", "TEMPORARILY_UNAVAILABLE", "BAD_REQUEST")
+
+
 def open_client(uri: str) -> MlflowClient:
-    """A client for tracking and registry, which lie at the same place."""
+    """A client for tracking and registry, which lie at the same place.
+
+    It raises TrackingError where MLflow's own raises MlflowException or what lies below that.
+
+    Raises:
+        TrackingError: the server does not respond, or the database does not work.
+    """
     import_mlflow()
+    prepare_database(uri)
+    _check_server(uri)
     import mlflow
-    from mlflow.tracking import MlflowClient
 
     mlflow.set_tracking_uri(uri)
-    return MlflowClient(uri, uri)
+    return cast("MlflowClient", _Client(uri))
+
+
+class _Client:
+    """MLflow's client, with every failure as a TrackingError."""
+
+    def __init__(self, uri: str) -> None:
+        from mlflow.tracking import MlflowClient
+
+        with _tracking_errors(uri):
+            self._client = MlflowClient(uri, uri)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._client, name)
+        if not callable(value):
+            return value
+
+        @wraps(value)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with _tracking_errors(self._client.tracking_uri):
+                return value(*args, **kwargs)
+
+        return call
+
+
+@cache
+def _check_server(uri: str) -> None:
+    """Ask a tracking server for anything, once per process: MLflow itself retries for long.
+
+    Raises:
+        TrackingError: nothing responds there.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    with _tracking_errors(uri):
+        http_request(
+            get_default_host_creds(uri),
+            "/health",
+            "GET",
+            max_retries=0,
+            timeout=_CONNECT_SECONDS,
+            raise_on_status=False,
+        )
+
+
+@contextmanager
+def _tracking_errors(uri: str) -> Iterator[None]:
+    """Raise what MLflow raises as one line that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if not isinstance(error, (MlflowException, SQLAlchemyError, OSError, ImportError)):
+            raise
+        raise _tracking_error(uri, error) from error
+
+
+def _tracking_error(uri: str, error: Exception) -> TrackingError:
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    if any(isinstance(item, RequestException) for item in chain):
+        return TrackingError(
+            f"the tracking server {_without_password(uri)} does not respond "
+            f"({reason_of(chain[-1])}): start it, or correct MLFLOW_TRACKING_URI in the "
+            "environment or in .env"
+        )
+    code = error.error_code if isinstance(error, MlflowException) else ""
+    path = database_file(uri)
+    if path and not isinstance(error, OSError | ImportError) and code in _DATABASE_CODES:
+        return database_error(path, error)
+    return TrackingError(f"MLflow at {_without_password(uri)}: {reason_of(error)}", code)
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def get_or_create_experiment(client: MlflowClient, name: str) -> str:
@@ -62,11 +167,10 @@ def get_or_create_experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
-    scheme, uri = "sqlite:///", client.tracking_uri
-    place = None
-    if uri.startswith(scheme):
-        place = (Path(uri.removeprefix(scheme)).parent / "mlartifacts").as_uri()
-    return client.create_experiment(name, artifact_location=place)
+    path = database_file(client.tracking_uri)
+    return client.create_experiment(
+        name, artifact_location=artifacts_beside(path) if path else None
+    )
 
 
 @dataclass(frozen=True)
@@ -137,8 +241,6 @@ class MlflowTracker:
     def _register(
         self, client: MlflowClient, experiment_id: str, run_id: str, record: TrainingRecord
     ) -> str:
-        from mlflow.exceptions import MlflowException
-
         source, model_id = f"runs:/{run_id}/package", None
         served = _served_file(record.package)
         if served is not None:
@@ -146,8 +248,8 @@ class MlflowTracker:
             source = f"models:/{model_id}"
         try:
             client.create_registered_model(record.model_name, description=record.spec.description)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        except TrackingError as error:
+            if error.code != "RESOURCE_ALREADY_EXISTS":
                 raise
         registered = client.create_model_version(
             record.model_name,

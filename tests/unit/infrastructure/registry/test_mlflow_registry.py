@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from mlflow.artifacts import download_artifacts
+from mlflow.tracking import MlflowClient
 
 from domain.errors import RegistryError
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
@@ -143,8 +144,7 @@ def test_a_promotion_that_breaks_off_leaves_the_champion(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.promote("1.0.0-a")
-    client = type(open_client(model.registry.uri))
-    set_alias = client.set_registered_model_alias
+    set_alias = MlflowClient.set_registered_model_alias
 
     def break_off(self: Any, name: str, alias: str, version: str) -> None:
         if alias == CHAMPION:
@@ -152,7 +152,7 @@ def test_a_promotion_that_breaks_off_leaves_the_champion(
         set_alias(self, name, alias, version)
 
     with monkeypatch.context() as patched:
-        patched.setattr(client, "set_registered_model_alias", break_off)
+        patched.setattr(MlflowClient, "set_registered_model_alias", break_off)
         with pytest.raises(KeyboardInterrupt):
             model.promote("1.0.0-b")
     assert model.aliases() == {CANDIDATE: "1.0.0-b", CHAMPION: "1.0.0-a", PREVIOUS: "1.0.0-a"}
@@ -183,14 +183,13 @@ def test_one_version_is_found_and_promoted_without_a_request_for_each_of_them(
 ) -> None:
     for number in range(3, 9):
         tracking.record(model.name, f"1.0.0-{number}")
-    client = type(open_client(model.registry.uri))
-    get_run, asked = client.get_run, []
+    get_run, asked = MlflowClient.get_run, []
 
     def counted(self: Any, run_id: str) -> Any:
         asked.append(run_id)
         return get_run(self, run_id)
 
-    monkeypatch.setattr(client, "get_run", counted)
+    monkeypatch.setattr(MlflowClient, "get_run", counted)
     version = model.registry.find(model.name, "1.0.0-a")
     assert asked == [version.run_id]
     model.promote("1.0.0-a")

@@ -29,6 +29,29 @@ def test_the_steps_of_a_database_are_not_logged() -> None:
     assert not logging.getLogger("alembic.runtime.migration").isEnabledFor(logging.INFO)
 
 
+def test_what_a_database_raises_is_not_logged_with_a_traceback_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import_mlflow()
+    try:
+        raise OSError("database is locked")
+    except OSError:
+        logging.getLogger("mlflow.store.db.utils").exception("SQLAlchemy database error")
+    logging.getLogger("mlflow.store.db.utils").warning("Operation will be retried")
+    assert [record.message for record in caplog.records] == ["Operation will be retried"]
+
+
+def test_a_server_that_goes_away_is_waited_for_as_long_as_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    import_mlflow()
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "4"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
+    import_mlflow()
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
+
+
 def test_importing_the_module_does_not_import_mlflow() -> None:
     code = "import sys, infrastructure.tracking.mlflow_import; print('mlflow' in sys.modules)"
     done = subprocess.run(

@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -25,20 +27,20 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.tracking import MlflowClient
 from mlflow.types import DataType, TensorSpec
 from mlflow.types.schema import AnyType, Array
 
 from application.ports import RegisteredVersion, TrainingRecord
-from domain.errors import InputError
+from domain.errors import InputError, TrackingError
 from domain.models.contract import Category, ModelSpec, Number, as_word
 from domain.models.iris import SPEC
 from infrastructure.packaging.model_package import MANIFEST
+from infrastructure.tracking import mlflow_tracker
 from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
 from shared.paths import ROOT
 from tests.kinds import KINDS
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
 
 Golden = Callable[[Path], tuple[list[Any], np.ndarray]]
 NAME = "iris_classifier_pipeline"
@@ -264,6 +266,63 @@ def test_a_run_that_came_to_nothing_is_failed_and_registers_no_version(tracking:
     assert info.status == "FAILED"
     assert info.end_time >= info.start_time
     assert not client.search_model_versions(f"run_id = '{run_id}'")
+
+
+@pytest.fixture(name="socket_of_nobody")
+def _socket_of_nobody() -> Iterator[socket.socket]:
+    """A port of its own, which refuses connections until somebody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_tracking_server_that_does_not_respond_is_named_within_seconds(
+    socket_of_nobody: socket.socket, listens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if listens:
+        socket_of_nobody.listen()
+    monkeypatch.setattr(mlflow_tracker, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    address = f"127.0.0.1:{socket_of_nobody.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(TrackingError) as raised:
+        MlflowTracker(f"http://me:secret@{address}").warm_up()
+    assert time.monotonic() - start < 3
+    message = str(raised.value)
+    assert message.startswith(f"the tracking server http://{address} does not respond (")
+    assert "MLFLOW_TRACKING_URI" in message
+    assert "\n" not in message
+    assert ("Connection refused" in message) is not listens
+
+
+def test_a_database_that_is_locked_or_damaged_meanwhile_is_named(
+    tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = open_client(tracking.uri)
+    name = f"{tracking.folder}/mlflow.db"
+
+    def fails(reason: str) -> Callable[..., None]:
+        def fail(*_: object) -> None:
+            raise MlflowException(f"(sqlite3.OperationalError) {reason}", TEMPORARILY_UNAVAILABLE)
+
+        return fail
+
+    monkeypatch.setattr(MlflowClient, "get_run", fails("database is locked\n[SQL: INSERT]"))
+    with pytest.raises(TrackingError, match=f"^{name} is locked by another process: [^\n]*$"):
+        client.get_run("x")
+    monkeypatch.setattr(MlflowClient, "get_run", fails("database disk image is malformed"))
+    with pytest.raises(TrackingError, match=f"^{name} is damaged .*mv {name} {name}.broken$"):
+        client.get_run("x")
+    with pytest.raises(TrackingError, match=f"^MLflow at {tracking.uri}: .*Failed to download"):
+        client.download_artifacts(client.create_run("0").info.run_id, "nothing", str(tmp_path))
+
+
+def test_a_refused_request_keeps_its_code(tracking: Any) -> None:
+    with pytest.raises(TrackingError, match="Run with id=x not found") as raised:
+        open_client(tracking.uri).get_run("x")
+    assert raised.value.code == "RESOURCE_DOES_NOT_EXIST"
+    assert pickle.loads(pickle.dumps(raised.value)).code == raised.value.code
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,263 @@
+"""MLflow's database appears whole or not at all, says what is wrong with it, and can be moved."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from mlflow.artifacts import download_artifacts
+from mlflow.store.db import utils
+from mlflow.store.tracking.dbmodels.initial_models import Base
+from sqlalchemy import create_engine
+
+from domain.errors import TrackingError
+from infrastructure.tracking import database
+from infrastructure.tracking.database import database_file, main, prepare_database
+from infrastructure.tracking.mlflow_tracker import open_client
+from shared.paths import ROOT
+
+AT_ONCE = """
+import os, sys
+from infrastructure.tracking.mlflow_tracker import open_client
+import mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
+start, go = os.pipe()
+children = []
+for _ in range(3):
+    if not (child := os.fork()):
+        os.close(go)
+        os.read(start, 1)
+        open_client(sys.argv[1]).search_experiments()
+        os._exit(0)
+    children.append(child)
+os.close(go)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+ALONE = (
+    "import sys; from infrastructure.tracking import database as d; d.prepare_database(sys.argv[1])"
+)
+
+
+def uri_of(path: Path) -> str:
+    """The tracking URI of a database."""
+    return f"sqlite:///{path}"
+
+
+def rows(path: Path, statement: str) -> list[Any]:
+    """What a statement finds, or changes."""
+    opened = sqlite3.connect(path)
+    with closing(opened), opened:
+        return opened.execute(statement).fetchall()
+
+
+@pytest.fixture(scope="module", name="made")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "mlflow.db"
+    path.touch()  # as SQLite leaves a database that was opened and never written to
+    prepare_database(uri_of(path))
+    return path
+
+
+@pytest.fixture(name="copy")
+def _copy(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path / "mlflow.db"))
+
+
+def test_a_new_database_is_whole_and_keeps_artifacts_beside_it(made: Path) -> None:
+    (default,) = open_client(uri_of(made)).search_experiments()
+    assert default.artifact_location == f"{made.parent.as_uri()}/mlartifacts/0"
+    assert sorted(path.name for path in made.parent.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+
+
+def test_a_prepared_database_is_neither_locked_nor_written_to(made: Path) -> None:
+    (made.parent / ".mlflow.db.lock").unlink(missing_ok=True)
+    before = made.stat().st_mtime_ns
+    prepare_database(uri_of(made))
+    assert made.stat().st_mtime_ns == before
+    assert not (made.parent / ".mlflow.db.lock").exists()
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "sqlite://", "postgresql://host/name"])
+def test_what_is_no_file_is_left_to_mlflow(uri: str) -> None:
+    assert database_file(uri) is None
+    prepare_database(uri)
+
+
+def test_first_trainings_at_once_share_one_database(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE, uri_of(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(open_client(uri_of(path)).search_experiments()) == 1
+
+
+def test_a_process_that_is_killed_while_it_makes_a_database_leaves_none(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    with subprocess.Popen([sys.executable, "-c", ALONE, uri_of(path)], cwd=ROOT) as process:
+        while not any(part.stat().st_size for part in tmp_path.glob(".mlflow.db.*.part")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not path.exists()
+    prepare_database(uri_of(path))
+    assert len(open_client(uri_of(path)).search_experiments()) == 1
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_older_database_is_upgraded_also_for_who_has_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    engine = create_engine(uri_of(path))
+    Base.metadata.create_all(engine)
+    config = utils._get_alembic_config(uri_of(path))  # pylint: disable=protected-access
+    revisions = [found.revision for found in ScriptDirectory.from_config(config).walk_revisions()]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revisions[20])
+    engine.dispose()
+    rows(path, "INSERT INTO experiments (name, lifecycle_stage) VALUES ('old', 'active')")
+    with closing(sqlite3.connect(path)) as opened:
+        opened.execute("SELECT name FROM experiments").fetchall()
+        prepare_database(uri_of(path))
+        assert opened.execute("SELECT version_num FROM alembic_version").fetchone()[0] == (
+            revisions[0]
+        )
+    names = {found.name for found in open_client(uri_of(path)).search_experiments()}
+    assert names == {"old", "Default"}
+
+
+def half_made(path: Path) -> None:
+    """The first tables, before the first migration has ended."""
+    path.unlink()
+    Base.metadata.create_all(create_engine(uri_of(path)))
+
+
+def cut_off(path: Path) -> None:
+    """A table that was being replaced."""
+    rows(path, "CREATE TABLE _alembic_tmp_runs (run_uuid TEXT)")
+    forget(path)
+
+
+def forget(path: Path) -> None:
+    """As a database is that MLflow alone has made."""
+    rows(path, "DROP TABLE prepared_for")
+
+
+def of_the_future(path: Path) -> None:
+    """A newer MLflow has upgraded it."""
+    forget(path)
+    rows(path, "UPDATE alembic_version SET version_num = 'f00000000000'")
+
+
+def damaged(path: Path) -> None:
+    """It is not a database."""
+    path.write_bytes(b"no database" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (half_made, "is half made: a process was killed"),
+        (cut_off, "is half made: a process was killed"),
+        (of_the_future, "cannot be upgraded to MLflow .*Can't locate revision"),
+        (damaged, "is damaged .*not a database"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_with_the_way_out_and_left_as_it_is(
+    copy: Path, harm: Callable[[Path], None], message: str
+) -> None:
+    harm(copy)
+    before = copy.read_bytes()
+    with pytest.raises(TrackingError, match=message) as raised:
+        open_client(uri_of(copy))
+    assert f"mv {copy} {copy}.broken" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert copy.read_bytes() == before
+    assert not list(copy.parent.glob("*.part"))
+
+
+def test_a_locked_database_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(copy)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TrackingError, match=f"{copy} is locked by another process"):
+            open_client(uri_of(copy))
+
+
+def test_the_command_prepares_the_database_of_the_settings(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri_of(copy))
+    assert main() == 0
+    assert rows(copy, "SELECT folder FROM prepared_for") == [(str(copy.parent),)]
+    damaged(copy)
+    assert main() == 1
+    assert capsys.readouterr().err.startswith(f"error: {copy} is damaged")
+
+
+@pytest.fixture(name="home")
+def _home(copy: Path, tracking: Any) -> Any:
+    """A tracking database of its own that knows of one training."""
+    home = copy.parent / "first home"
+    home.mkdir()
+    shutil.move(copy, home)
+    own = type(tracking)(home, tracking.make_package)
+    own.record("moving", "1.0.0-a")
+    return own
+
+
+def check_elsewhere(home: Any, folder: Path) -> None:
+    """All that was recorded is found in this folder, and more is recorded there."""
+    moved = type(home)(folder, home.make_package)
+    client = open_client(moved.uri)
+    version = client.get_model_version_by_alias("moving", "candidate")
+    run = client.get_run(version.run_id)
+    for uri in (run.info.artifact_uri, client.get_model_version_download_uri("moving", "1")):
+        assert uri.startswith(f"{folder.as_uri()}/mlartifacts")
+    for name in ("card.md", "MANIFEST.sha256"):
+        assert Path(download_artifacts(f"runs:/{version.run_id}/package/{name}")).is_file()
+    assert Path(download_artifacts("models:/moving@candidate"), "MLmodel").is_file()
+    _, second = moved.record("moving", "1.0.0-b")
+    assert client.get_run(second.run_id).info.artifact_uri.startswith(folder.as_uri())
+    with closing(sqlite3.connect(database_file(moved.uri) or "")) as opened:
+        dump = "\n".join(opened.iterdump())
+    assert str(home.folder) not in dump
+    assert home.folder.as_uri() not in dump
+
+
+def test_a_database_that_was_moved_with_its_artifacts_is_used_in_its_new_place(
+    home: Any, tmp_path: Path
+) -> None:
+    home.folder.rename(tmp_path / "moved")
+    check_elsewhere(home, tmp_path / "moved")
+    assert not home.folder.exists()
+
+
+def test_a_database_that_never_recorded_its_place_can_be_moved(home: Any, tmp_path: Path) -> None:
+    forget(home.folder / "mlflow.db")
+    home.folder.rename(tmp_path / "moved")
+    check_elsewhere(home, tmp_path / "moved")
+
+
+def test_a_copy_and_its_original_are_apart(home: Any, tmp_path: Path) -> None:
+    shutil.copytree(home.folder, tmp_path / "copied")
+    before = sorted(home.folder.rglob("*"))
+    check_elsewhere(home, tmp_path / "copied")
+    assert sorted(home.folder.rglob("*")) == before
+    run_id = open_client(home.uri).get_model_version("moving", "1").run_id
+    assert open_client(home.uri).get_run(run_id).info.artifact_uri.startswith(home.folder.as_uri())
