@@ -10,7 +10,7 @@ from pathlib import Path
 from application.ports import ModelVersion
 
 UNJUDGED = timedelta(days=1)  # a version that is younger may be validated now
-STALE = timedelta(days=7)  # a draft that was written to since may belong to a training that runs
+STALE = timedelta(days=7)  # a draft that was written to since may belong to a live training
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Stored:
         kind: ``package``, ``draft`` (a package whose training broke off), ``model`` or ``bento``
             (both in the Bento store).
         modified: when it was last written to.
+        in_training: of a package or draft that its training has not registered yet: whether that
+            training is alive. None where it left no sign of that.
     """
 
     kind: str
@@ -29,6 +31,7 @@ class Stored:
     path: Path
     size: int
     modified: datetime
+    in_training: bool | None = None
 
 
 def needed_versions(
@@ -63,10 +66,12 @@ def superfluous(
     """What nothing needs, of all that is stored.
 
     What the registry does not know is left alone: in a shared folder it may be another registry's.
-    A draft, which no registry knows yet, goes when its model is known and nothing was written to it
-    for seven days.
+    But what a training has left that was killed before it registered it goes at once. A draft
+    without a sign of its training goes when its model is known and nothing was written to it for
+    seven days.
 
     Args:
+        stored: listed before `versions`, so that these have all that was registered until then.
         versions: of each registered model, newest first.
         deployed: names of models and versions of packages that environments need.
         keep: how many of the newest versions of each model stay.
@@ -78,6 +83,8 @@ def superfluous(
 
     def unneeded(item: Stored) -> bool:
         known = {version.package_version for version in versions.get(item.model_name, ())}
+        if item.in_training is not None and item.version not in known:
+            return not item.in_training
         if item.kind == "draft":
             return bool(known) and now - item.modified >= STALE
         return item.version in known and item.version not in needed[item.model_name]

@@ -15,12 +15,15 @@ def register(
     """Record the run beside this process, and register its sealed package as ``candidate``.
 
     A package that cannot be recorded is removed: one that no registry knows of could never be
-    judged.
+    judged. When this process is interrupted, the recording comes to its end first: a version that
+    it has registered keeps its package.
     """
+    recording = beside.submit(tracker.record, record)
     try:
-        registered = beside.submit(tracker.record, record).result()
+        registered = recording.result()
     except BaseException:
-        shutil.rmtree(record.package)
+        if recording.cancel() or recording.exception():
+            shutil.rmtree(record.package)
         raise
     told = f"run {registered.run_id[:8]}, {record.model_name} version {registered.version}"
     progress("record", told)

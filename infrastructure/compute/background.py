@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
 from types import TracebackType
 
 # Forking is quickest, and safe only while no thread has been started: begin before importing numpy.
@@ -16,7 +18,8 @@ METHOD = "fork" if sys.platform == "linux" else "spawn"
 class Background(ProcessPoolExecutor):
     """One process of its own; a task whose process dies raises `BrokenProcessPool`.
 
-    Ctrl-C, which the terminal sends to both processes, is left to the one that waits.
+    It ends with the process that began it, however that ends. Of signals to the whole group, such as
+    Ctrl-C, it leaves the answer to that process.
 
     As a context manager it ends the process at once: take every result before. When the block
     fails, the task that is running comes to its end first, so that nothing half made stays behind,
@@ -40,5 +43,14 @@ class Background(ProcessPoolExecutor):
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has inherited the handler
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent:
+        parent.join()  # waits for a pipe that the kernel closes, also after kill -9
+        os._exit(1)

@@ -8,6 +8,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import PackageError
 from shared.digests import sha256_of
+from shared.files import locked, sync_folder, sync_tree
 
 if TYPE_CHECKING:
     from domain.models.contract import ModelSpec
 
 MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
+_LOCK_SECONDS = 60.0  # nobody else has this version; only `make gc` looks at it for a moment
 _STORED = frozenset({"model.yaml", NATIVE})  # what BentoML's store adds, what it does not get
 
 
@@ -30,23 +33,37 @@ def new_version(base: str, now: datetime | None = None) -> str:
     return f"{base}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
+def training_lock(package: Path) -> Path:
+    """The file that a training holds locked until its package is registered.
+
+    It is left behind by a training that was killed: while it is there and nobody holds it, its
+    draft or package belongs to nobody.
+    """
+    return package.with_name(f".{package.name}.training")
+
+
 class PackageDraft:
     """A package that is being written under a hidden name beside its final place.
 
-    Used as a context manager, it leaves nothing behind when training fails.
+    Used as a context manager, it leaves nothing behind when training fails. It ends when the
+    package is registered: see `training_lock`.
     """
 
     def __init__(self, packages_dir: Path, model_name: str, version: str) -> None:
         self.version = version
         self.target = packages_dir / model_name / version
         self.folder = self.target.with_name(f".{version}.draft")
+        self._training = ExitStack()
 
     def __enter__(self) -> PackageDraft:
         (self.folder / "figures").mkdir(parents=True)
+        self._training.enter_context(locked(training_lock(self.target), _LOCK_SECONDS))
         return self
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        training_lock(self.target).unlink(missing_ok=True)
+        self._training.close()
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """Write a JSON file into the package."""
@@ -60,13 +77,20 @@ class PackageDraft:
         joblib.dump(estimator, self.folder / NATIVE)
 
     def seal(self) -> Path:
-        """Write the manifest, make the files read-only and move the package to its place."""
+        """Write the manifest, make the files read-only and move the package to its place.
+
+        All of it is on disk before it has its name, so that not even a power failure leaves half a
+        package there.
+        """
         lines = [f"{sha256_of(path)}  {name}\n" for name, path in _files(self.folder)]
         (self.folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
         for path in self.folder.rglob("*"):
             if path.is_file():
                 path.chmod(0o444)
-        return self.folder.rename(self.target)
+        sync_tree(self.folder)
+        self.folder.rename(self.target)
+        sync_folder(self.target.parent)
+        return self.target
 
 
 class ModelPackage:

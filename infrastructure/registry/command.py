@@ -64,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     gc = add(
         "gc",
         _collect,
-        "Remove packages and Bentos that nothing needs, and drafts of trainings that were broken "
-        "off a week ago. What this registry does not know stays.",
+        "Remove packages and Bentos that nothing needs, and what killed trainings have left. "
+        "What this registry does not know stays.",
     )
     gc.add_argument(
         "--keep", type=_count, default=5, help="newest versions to keep of a model (%(default)s)"
@@ -243,22 +243,25 @@ def _collect(options: argparse.Namespace, settings: Settings) -> None:
     from application.registry.collection import superfluous
     from infrastructure.deployment.local import deployed_in
     from infrastructure.registry.storage import remove, stored_in
+    from infrastructure.tracking.mlflow_tracker import MlflowTracker
 
     registry = _registry(settings)
     with registry.alone():
+        stored = list(stored_in(settings.packages_dir, settings.bento_home))  # before the versions
         versions = {name: registry.versions(name) for name in registry.model_names()}
         deployed = [
             (release.bento_tag.partition(":")[0], release.version)
             for _, release, _ in deployed_in(settings.releases_dir)
         ]
-        stored = stored_in(settings.packages_dir, settings.bento_home)
         gone = superfluous(stored, versions, deployed, options.keep, datetime.now(UTC))
         for item in gone:
             show_step(item.kind, f"{item.model_name} {item.version}, {_megabytes([item])}")
         if not options.dry_run:
+            for run_id in MlflowTracker(settings.tracking_uri).end_lost_runs():
+                show_step("run", f"{run_id[:8]} of a killed training ended as KILLED")
             for item in tqdm(gone, "  removed", leave=False, disable=None):
                 if item.kind == "package":
-                    for version in versions[item.model_name]:
+                    for version in versions.get(item.model_name, []):
                         if version.package_version == item.version:
                             registry.record_removal(version)
                 remove(item)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from application.ports import ModelVersion, Promotion
 from domain.errors import RegistryError, TrackingError
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.tracking.mlflow_tracker import open_client
+from infrastructure.tracking.mlflow_tracker import all_pages, open_client
 from shared.files import locked
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ class MlflowRegistry:
 
     def model_names(self) -> list[str]:
         """Every registered model, sorted."""
-        return sorted(model.name for model in _all(open_client(self.uri).search_registered_models))
+        return sorted(
+            model.name for model in all_pages(open_client(self.uri).search_registered_models)
+        )
 
     def find(self, model_name: str, which: str) -> ModelVersion:
         """A version by its number, an alias, its package's version or its run.
@@ -173,7 +175,7 @@ def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
 def _registered(client: MlflowClient, model_name: str) -> list[ModelVersion]:
     """All versions that have a package, newest first, without their figures."""
     aliases = _aliases(client, model_name)
-    found = _all(client.search_model_versions, filter_string=f"name = '{model_name}'")
+    found = all_pages(client.search_model_versions, filter_string=f"name = '{model_name}'")
     found.sort(key=lambda item: int(item.version), reverse=True)
     return [_read(item, aliases) for item in found if _PACKAGE in item.tags]
 
@@ -213,15 +215,3 @@ def _tag(client: MlflowClient, version: ModelVersion, name: str, value: str) -> 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _all(search: Any, **arguments: str) -> list[Any]:
-    """Every page of a search."""
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = search(**arguments, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found

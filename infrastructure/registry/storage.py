@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from application.registry.collection import Stored
+from infrastructure.packaging.model_package import training_lock
+from shared.files import locked
 
 _DRAFT = ".draft"
 
@@ -20,7 +22,12 @@ def stored_in(packages_dir: Path, bento_home: Path) -> Iterator[Stored]:
         draft = path.name.startswith(".") and path.name.endswith(_DRAFT)
         if draft or not path.name.startswith("."):
             version = path.name.removeprefix(".").removesuffix(_DRAFT) if draft else path.name
-            yield from _stored("draft" if draft else "package", path, version)
+            yield from _stored(
+                "draft" if draft else "package",
+                path,
+                version,
+                _is_held(training_lock(path.with_name(version))),
+            )
     for kind in ("model", "bento"):
         for path in _folders(bento_home / f"{kind}s"):
             yield from _stored(kind, path, path.name)
@@ -37,23 +44,35 @@ def remove(item: Stored) -> None:
             from infrastructure.packaging.bento_store import remove_entry
 
             remove_entry(item.path)
-        case "package":
-            shutil.rmtree(item.path.rename(item.path.with_name(f".{item.version}{_DRAFT}")))
         case _:
-            shutil.rmtree(item.path)
+            shutil.rmtree(item.path.rename(item.path.with_name(f".{item.version}{_DRAFT}")))
+            training_lock(item.path.with_name(item.version)).unlink(missing_ok=True)
 
 
 def _folders(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.glob("*/*") if path.is_dir())
 
 
-def _stored(kind: str, path: Path, version: str) -> Iterator[Stored]:
+def _is_held(lock: Path) -> bool | None:
+    """Whether a process holds a lock; None where nobody has left it."""
+    if not lock.exists():
+        return None
+    try:
+        with locked(lock, 0):
+            return False
+    except TimeoutError:
+        return True
+
+
+def _stored(
+    kind: str, path: Path, version: str, in_training: bool | None = None
+) -> Iterator[Stored]:
     """The folder as one thing; nothing where it has vanished meanwhile."""
     stats = list(_stats(path))
     if stats:
         newest = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
         size = sum(stat.st_size for stat in stats)
-        yield Stored(kind, path.parent.name, version, path, size, newest)
+        yield Stored(kind, path.parent.name, version, path, size, newest, in_training)
 
 
 def _stats(folder: Path) -> Iterator[os.stat_result]:

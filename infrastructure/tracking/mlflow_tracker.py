@@ -13,9 +13,10 @@ import os
 import platform
 import re
 import shutil
+import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -53,6 +54,7 @@ _CODE = (  # what `served_model` needs to load a package anywhere
 )
 
 
+_PROCESS = "training_process"  # tag of a run: host, process and its start
 _CONNECT_SECONDS = 5.0
 # what a failed statement of SQL becomes, with or without MLflow around it
 _DATABASE_CODES = ("", "TEMPORARILY_UNAVAILABLE", "BAD_REQUEST")
@@ -180,14 +182,31 @@ class MlflowTracker:
     uri: str
 
     def warm_up(self) -> None:
-        """Connect now, so that `record` need not."""
-        open_client(self.uri).search_experiments(max_results=1)
+        """Connect now, so that `record` need not, and end what killed trainings have left."""
+        self.end_lost_runs()
+
+    def end_lost_runs(self) -> list[str]:
+        """End the runs whose process on this machine is gone as ``KILLED``; their identities."""
+        client = open_client(self.uri)
+        experiments = [found.experiment_id for found in all_pages(client.search_experiments)]
+        here = socket.gethostname()
+        running = all_pages(
+            client.search_runs,
+            experiment_ids=experiments,
+            filter_string=f"attributes.status = 'RUNNING' and tags.{_PROCESS} LIKE '{here} %'",
+        )
+        lost = [run.info.run_id for run in running if not _is_alive(run.data.tags[_PROCESS])]
+        for run_id in lost:
+            client.set_terminated(run_id, "KILLED")
+        return lost
 
     def begin(self, experiment_name: str, run_name: str) -> str:
         """Begin a run; its identity."""
         client = open_client(self.uri)
         experiment_id = get_or_create_experiment(client, experiment_name)
-        return str(client.create_run(experiment_id, run_name=run_name).info.run_id)
+        process = {_PROCESS: f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"}
+        run = client.create_run(experiment_id, run_name=run_name, tags=process)
+        return str(run.info.run_id)
 
     def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
         """Add figures of an epoch to a run."""
@@ -278,6 +297,35 @@ class MlflowTracker:
             client.log_model_artifacts(logged.model_id, folder)
         client.finalize_logged_model(logged.model_id, "READY")
         return str(logged.model_id)
+
+
+def all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
+    """Every page of one of the client's searches."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = search(**arguments, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _started(process: int) -> int | None:
+    """When a process of this machine began, in seconds; None where there is none."""
+    from psutil import NoSuchProcess, Process
+
+    try:
+        return round(Process(process).create_time())
+    except NoSuchProcess:
+        return None
+
+
+def _is_alive(tag: str) -> bool:
+    """Whether the process that began a run on this machine is still there."""
+    _, process, started = tag.rsplit(" ", 2)
+    now = _started(int(process))
+    return now is not None and abs(now - int(started)) <= 1  # the clock may have been set
 
 
 def _write_mlflow_model(

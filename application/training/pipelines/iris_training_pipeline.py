@@ -21,6 +21,7 @@ from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.commands import entry_point
 from shared.console import show_progress, show_step
+from shared.endings import end_as_interrupted
 from shared.files import write_atomically
 from shared.paths import ROOT
 
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="JSON file (configs/<model>_config.json)")
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)
+    end_as_interrupted()
     _train(options.model, options.config, options.receipt)
     gc.freeze()  # nor is it looked through at the end
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -85,6 +86,22 @@ def test_models_and_bentos_in_the_store_go_with_their_package() -> None:
 def test_a_draft_goes_when_nothing_was_written_to_it_for_a_week() -> None:
     registry = registry_of(("a", "accepted", ("champion",)))
     assert gone(registry, stored("x", "draft", OLD), stored("y", "draft", YOUNG)) == ["x"]
+
+
+@pytest.mark.parametrize("kind", ["package", "draft"])
+@pytest.mark.parametrize("registry", [FakeRegistry(), registry_of(("a", "accepted", ()))])
+def test_what_a_killed_training_has_left_goes_at_once_and_that_of_a_live_one_stays(
+    kind: str, registry: FakeRegistry
+) -> None:
+    killed = replace(stored("x", kind, NOW), in_training=False)
+    live = replace(stored("y", kind, OLD), in_training=True)
+    assert gone(registry, killed, live) == ["x"]
+
+
+def test_a_registered_version_whose_training_was_killed_later_stays_as_any_other() -> None:
+    registry = registry_of(("a", "refused", ()), ("b", "accepted", ("champion",)))
+    items = [replace(stored(version), in_training=False) for version in "ab"]
+    assert gone(registry, *items) == ["a"]
 
 
 @pytest.mark.parametrize("kind", ["package", "model", "bento"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from application.ports import TrainingRecord
+from application.ports import RegisteredVersion, TrainingRecord
 from application.training.registration import dataset_facts, register
 from domain.models import iris
 from tests.fakes import FakeTracker
@@ -47,6 +48,43 @@ def test_a_package_that_cannot_be_recorded_is_removed(tmp_path: Path) -> None:
         register(record, tracker, beside, lambda *step: told.append(step))
     assert not record.package.exists()
     assert not told
+
+
+class InterruptedFuture(Future[RegisteredVersion]):
+    """What is recorded by somebody else while this process is interrupted once."""
+
+    interrupted = False
+
+    def result(self, timeout: float | None = None) -> RegisteredVersion:
+        """Interrupted when first asked, as by Ctrl-C."""
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return super().result(timeout)
+
+
+class InterruptedExecutor(Executor):
+    """Goes on with what it was given when the process that waits is interrupted."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Do it at once."""
+        future = InterruptedFuture()
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except ConnectionError as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.mark.parametrize("failure", [None, ConnectionError("no tracking server")])
+def test_an_interrupted_registration_keeps_the_package_of_a_version_that_is_registered(
+    tmp_path: Path, failure: Exception | None
+) -> None:
+    record, tracker = record_of(tmp_path / "package"), FakeTracker(failure=failure)
+    with pytest.raises(KeyboardInterrupt):
+        register(record, tracker, InterruptedExecutor(), lambda *_: None)
+    assert record.package.exists() is bool(tracker.records) is (failure is None)
 
 
 def test_the_facts_of_a_data_set_say_which_it_is_and_how_large() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from infrastructure.compute.background import Background
+from shared.paths import ROOT
 
 
 def test_the_second_process_is_another_one_that_works_and_ends() -> None:
@@ -36,6 +39,37 @@ def test_a_task_whose_process_dies_fails_instead_of_waiting_for_ever() -> None:
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(BrokenProcessPool):
             beside.submit(os.getpid).result(30)
+
+
+BEGIN_AND_WAIT = """
+import os, sys, time
+from infrastructure.compute.background import Background
+with Background() as beside:
+    print(beside.submit(os.getpid).result(), flush=True)
+    beside.submit(time.sleep, 600).result()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_the_second_process_ends_when_only_the_first_is_killed(ending: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGIN_AND_WAIT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        second = psutil.Process(int(first.stdout.readline()))
+        first.send_signal(ending)
+        assert first.stdout.read() == ""  # nobody holds the pipe open
+        second.wait(10)
+
+
+def ignores_interrupts() -> bool:
+    """Whether Ctrl-C is left to the first process."""
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_an_interrupt_of_the_terminal_is_left_to_the_first_process() -> None:
+    with Background() as beside:
+        assert beside.submit(ignores_interrupts).result()
 
 
 def make_in_two_parts(folder: Path) -> None:

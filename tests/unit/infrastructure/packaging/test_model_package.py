@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from infrastructure.packaging.model_package import (
     ModelPackage,
     PackageDraft,
     new_version,
+    training_lock,
 )
+from shared.files import locked
 from tests.packages import on_record
 
 FILES = [
@@ -99,6 +102,40 @@ def test_a_package_is_not_seen_before_it_is_sealed(tmp_path: Path) -> None:
         assert draft.folder.name.startswith(".")
         assert draft.seal() == tmp_path / "iris/1.0.0-a"
     assert [path.name for path in (tmp_path / "iris").iterdir()] == ["1.0.0-a"]
+
+
+def test_a_draft_is_locked_until_its_package_is_registered(tmp_path: Path) -> None:
+    lock = training_lock(tmp_path / "iris/1.0.0-a")
+
+    def try_to_lock() -> None:
+        with locked(lock, 0):
+            pass
+
+    with ThreadPoolExecutor(1) as other, PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                other.submit(try_to_lock).result()
+            if draft.folder.exists():
+                draft.seal()
+    assert not lock.exists()
+
+
+def test_all_of_a_package_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, synced, fsync = tmp_path / "iris/1.0.0-a", set[int](), os.fsync
+
+    def note(handle: int) -> None:
+        if not target.exists():
+            synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+        draft.write_json("metrics.json", {"accuracy": 0.9})
+        draft.seal()
+    assert synced == {path.stat().st_ino for path in (target, *target.rglob("*"))}
+    assert {path.name for path in target.iterdir()} == {"figures", "metrics.json", MANIFEST}
 
 
 def test_a_number_that_json_does_not_know_is_not_written(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 
 from application.registry.collection import Stored
+from infrastructure.packaging.model_package import training_lock
 from infrastructure.registry import mlflow_registry, storage
 from infrastructure.registry.command import main
 from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import MlflowRegistry
+from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
 
 IRIS, WINE = "iris_classifier_pipeline", "wine_classifier"
 
@@ -163,6 +166,23 @@ def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
     assert [v.number for v in place.registry.versions(IRIS)] == ["3", "2", "1"]
     assert main(["gc", "--keep", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("  space     0.0 MB freed")
+
+
+def test_what_a_killed_training_has_left_is_collected(
+    place: Place, tracking: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = place.registry.packages_dir
+    sealed = tracking.make_package(packages, "never_registered", "1.0.0-a")
+    training_lock(sealed).touch()
+    tracker, client = MlflowTracker(place.registry.uri), open_client(place.registry.uri)
+    run_id = tracker.begin("killed", "1.0.0-a")
+    client.set_tag(run_id, "training_process", f"{socket.gethostname()} {os.getpid()} 1")
+    assert main(["gc"]) == 0
+    told = capsys.readouterr().out
+    assert "package   never_registered 1.0.0-a" in told
+    assert f"run       {run_id[:8]} of a killed training ended as KILLED" in told
+    assert not list((packages / "never_registered").iterdir())
+    assert client.get_run(run_id).info.status == "KILLED"
 
 
 def test_a_collection_removes_while_no_promotion_can_go_on(

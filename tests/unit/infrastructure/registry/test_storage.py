@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from infrastructure.packaging.model_package import training_lock
 from infrastructure.registry.storage import remove, stored_in
+from shared.files import locked
 
 
 @pytest.fixture(name="folder")
@@ -70,6 +73,24 @@ def test_files_and_folders_that_vanish_meanwhile_are_not_counted(
     assert after.keys() == before.keys() - {"model"}
     assert after["package"] < before["package"]
     assert after["draft"] == before["draft"]
+
+
+def test_what_a_killed_training_has_left_is_told_from_what_a_live_one_writes(
+    folder: Path,
+) -> None:
+    def states() -> dict[str, bool | None]:
+        found = stored_in(folder / "packages", folder / "nowhere")
+        return {item.version: item.in_training for item in found}
+
+    lock = training_lock(folder / "packages/iris/1.0.0-a")
+    assert states() == {"1.0.0-a": None, "1.0.0-b": None}
+    lock.touch()
+    assert states() == {"1.0.0-a": False, "1.0.0-b": None}
+    with locked(lock, 0), ThreadPoolExecutor(1) as other:
+        assert other.submit(states).result() == {"1.0.0-a": True, "1.0.0-b": None}
+    for item in stored_in(folder / "packages", folder / "nowhere"):
+        remove(item)
+    assert not lock.exists()
 
 
 def test_packages_and_drafts_are_removed_and_nothing_else(folder: Path) -> None:

@@ -268,6 +268,43 @@ def test_a_run_that_came_to_nothing_is_failed_and_registers_no_version(tracking:
     assert not client.search_model_versions(f"run_id = '{run_id}'")
 
 
+BEGIN_AND_WAIT = """
+import sys
+from infrastructure.tracking.mlflow_tracker import MlflowTracker
+print(MlflowTracker(sys.argv[1]).begin("lost", "1.0.0-killed"), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_run_of_a_process_that_is_gone_is_ended_and_that_of_a_live_one_goes_on(
+    tracking: Any,
+) -> None:
+    tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
+    live = tracker.begin("lost", "1.0.0-live")
+    begun = subprocess.Popen(
+        [sys.executable, "-c", BEGIN_AND_WAIT, tracking.uri],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with begun:
+        assert begun.stdout is not None
+        killed = begun.stdout.readline().strip()
+        tracker.warm_up()
+        assert client.get_run(killed).info.status == "RUNNING"
+        begun.kill()
+    host, process, started = client.get_run(live).data.tags["training_process"].split()
+    reused = tracker.begin("lost", "1.0.0-reused")
+    client.set_tag(reused, "training_process", f"{host} {process} {int(started) - 60}")
+    elsewhere = tracker.begin("lost", "1.0.0-elsewhere")
+    client.set_tag(elsewhere, "training_process", "another-host 1 1")
+    assert set(tracker.end_lost_runs()) == {killed, reused}
+    assert [client.get_run(run).info.status for run in (live, killed, reused, elsewhere)] == [
+        *("RUNNING", "KILLED", "KILLED", "RUNNING")
+    ]
+
+
 @pytest.fixture(name="socket_of_nobody")
 def _socket_of_nobody() -> Iterator[socket.socket]:
     """A port of its own, which refuses connections until somebody listens."""
