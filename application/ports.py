@@ -384,7 +384,11 @@ class PredictionLog(Protocol):
         """Append predictions: all of them, or none where it fails."""
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
-        """A prediction by its request and row; what was answered before a time may be left out."""
+        """A prediction by its request and row.
+
+        What was answered before a time may be left out, and so may then what was answered more than
+        an hour after the time with which its request's identity begins.
+        """
 
     def find_unlabelled(
         self, identity: int, predicted: float, since: float = 0.0

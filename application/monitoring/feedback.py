@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from application.inference.protocols.request_id import time_of
+from application.inference.protocols.request_id import check_request_id, time_of
 from application.monitoring.accounting import identities
 from application.ports import LabelledPrediction, LoggedPrediction, MetricsSink, PredictionLog
 from domain.errors import InputError, UnknownPredictionError
@@ -19,10 +20,9 @@ from domain.evaluation.metrics import ClassificationReport
 from domain.models.contract import ModelSpec, as_word
 
 QUALITY_HOURS = 24
-PATIENCE_SECONDS = 1.0
 NEW_SECONDS = 60.0  # what was answered before is in the log, or never will be
+PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes to the log every 0.1 s
 Found = TypeVar("Found")
-
 
 Truth = str | int | float
 """A class by its name, or by its number where no name is one; or a value."""
@@ -45,24 +45,35 @@ class Recorded:
 
 
 class Feedback:
-    """Records what was true and keeps the live quality."""
+    """Records what was true and keeps the live quality.
+
+    Both ways are steps: each yields for how many seconds the next one can wait. The first finds
+    what is found fast; the others search all of the log, or wait for another worker to write to it.
+    """
 
     def __init__(self, spec: ModelSpec, log: PredictionLog, metrics: MetricsSink) -> None:
         self._spec = spec
         self._log = log
         self._metrics = metrics
 
-    def for_prediction(self, request_id: str, row: int, actual: Truth) -> Recorded:
+    def for_prediction(
+        self, request_id: str, row: int, actual: Truth
+    ) -> Generator[float, None, Recorded]:
         """Label an earlier prediction.
 
         Raises:
-            InputError: there is no such class, or the value is none.
+            InputError: it is not the ID of a request, there is no such class, or the value is none.
             UnknownPredictionError: there is no such prediction.
         """
+        check_request_id(request_id)
         truth = self._number("actual", actual)
-        made = time_of(request_id)
-        patience = 0.0 if made and made < time.time() - NEW_SECONDS else PATIENCE_SECONDS
-        prediction = _wait_for(lambda since: self._log.find(request_id, row, since), patience)
+        now, made = time.time(), time_of(request_id)
+        may_come = made is None or abs(now - made) < NEW_SECONDS
+        prediction = yield from _search(
+            partial(self._log.find, request_id, row),
+            since=now - NEW_SECONDS if made is None else made,
+            pauses=PAUSES if may_come else (),
+        )
         if prediction is None:
             raise UnknownPredictionError(f"no prediction {request_id!r}, row {row}, in the log")
         return self._record(prediction, truth, joined=True)
@@ -73,7 +84,7 @@ class Feedback:
         predicted: Truth,
         actual: Truth,
         confidence: float | None = None,
-    ) -> Recorded:
+    ) -> Generator[float, None, Recorded]:
         """Label the latest such prediction for these inputs that has no label yet.
 
         Where the log has none, the pair still counts towards the quality, under an identity of its
@@ -88,8 +99,10 @@ class Feedback:
         answer, truth = self._number("predicted", predicted), self._number("actual", actual)
         encoded = self._spec.encode_rows([inputs])
         identity = int(identities(encoded)[0])
-        found = _wait_for(
-            lambda since: self._log.find_unlabelled(identity, answer, since), PATIENCE_SECONDS / 5
+        found = yield from _search(
+            partial(self._log.find_unlabelled, identity, answer),
+            since=time.time() - NEW_SECONDS,
+            pauses=PAUSES[:3],
         )
         prediction = found or LoggedPrediction(
             f"feedback-{uuid.uuid4().hex}",
@@ -178,15 +191,15 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _wait_for(find: Callable[[float], Found | None], seconds: float) -> Found | None:
-    """What is found, asked again for a while: another worker may be about to log it.
-
-    Args:
-        find: told since when what it looks for was answered.
-    """
-    found, recent = find(0.0), time.time() - NEW_SECONDS
-    deadline = time.monotonic() + seconds
-    while found is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-        found = find(recent)
+def _search(
+    find: Callable[[float], Found | None], since: float, pauses: Sequence[float]
+) -> Generator[float, None, Found | None]:
+    """What is found in the log: among what was answered since a time, then in all of it, then,
+    after each pause, among what has come."""
+    found = find(since)
+    for pause, looks_since in ((0.0, 0.0), *((pause, since) for pause in pauses)):
+        if found is not None:
+            break
+        yield pause
+        found = find(looks_since)
     return found

@@ -123,16 +123,23 @@ class SqlPredictionLog:
         }
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
-        """A prediction by its request and row; what was answered before a time may be left out.
+        """A prediction by its request and row.
 
         Of two requests with one identity it is the latest, as a rule. Identities that begin with
         their time, as those that services give do, are found fast in a large log; for others it is
         read from its end.
+
+        Args:
+            since: what was answered before is left out; other than 0, so is what was answered more
+                than an hour after the time with which its identity begins.
         """
         made = time_of(request_id)
         held = _batches.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)
         soon = _batches.c.since <= (made or 0) + _LONGEST_REQUEST
-        for conditions in ([held, soon, _batches.c.until >= made], [held]) if made else ([held],):
+        searches = [[held, soon, _batches.c.until >= made]] if made else []
+        if not made or not since:
+            searches.append([held])
+        for conditions in searches:
             for batch in self._batches(since, *conditions, latest_first=True):
                 ends = batch.rows.cumsum(dtype=np.int64)
                 for number in reversed(range(len(ends))):

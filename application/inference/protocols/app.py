@@ -15,6 +15,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -23,12 +24,22 @@ from collections.abc import (
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from application.inference.protocols.http import JSON, Refusal, Reply, Request, Route, come_again
+from application.inference.protocols.http import (
+    JSON,
+    Refusal,
+    Reply,
+    Request,
+    Route,
+    Steps,
+    advance,
+    come_again,
+)
 from application.inference.protocols.request_id import request_id_of
 from application.inference.protocols.synthetic import SYNTHETIC, source_of
 from application.inference.protocols.trace import trace_id_of
@@ -164,6 +175,43 @@ class Lane:
             self._taken -= 1
 
 
+class StepLanes:
+    """Work in steps: the first on a lane that the others do not keep waiting, and whose pauses hold
+    no thread.
+
+    Args:
+        queue: most pieces that wait for their first step, and for a later one.
+        deadline: seconds that a step may take, waiting included.
+    """
+
+    def __init__(self, name: str, queue: int, deadline: float) -> None:
+        self._first = Lane(name, queue, deadline, threads=4)
+        self._later = Lane(f"{name}-search", queue, deadline)
+        self._places = queue + 1
+        self._taken = 0
+
+    async def run(self, steps: Steps) -> bytes | Reply:
+        """What the steps come to.
+
+        Raises:
+            Refusal: 503 where too much waits, 504 where a step was not done in time.
+        """
+        done = await self._first.run(partial(advance, steps))
+        if not isinstance(done, float):
+            return done
+        if self._taken >= self._places:
+            told = "too many requests look for predictions that are not in the log"
+            raise come_again(503, f"{told}: come again later", "busy", 1)
+        self._taken += 1
+        try:
+            while isinstance(done, float):
+                await asyncio.sleep(done)
+                done = await self._later.run(partial(advance, steps), waits=True)
+        finally:
+            self._taken -= 1
+        return done
+
+
 class PredictionApp:
     """Answers the routes of a service, and its probes.
 
@@ -199,7 +247,7 @@ class PredictionApp:
         self._authorise = authorise
         self._access_log = access_log
         self._model = Lane("model", queue, deadline)
-        self._database = Lane("database", queue, deadline, threads=4)
+        self._database = StepLanes("database", queue, deadline)
         self._deadline = deadline
         self._probes = dict.fromkeys(ALIVE, self._alive)
         self._probes |= dict.fromkeys((*READY, *ready_paths), self._ready)
@@ -312,10 +360,10 @@ class PredictionApp:
             raise _Disconnected
         request.body = body
         if route.waits:
-            return await self._database.run(lambda: route.handle(request))
+            return await self._database.run(_steps(route, request))
         if len(body) > SMALL_BYTES or (route.slow and body):
-            return await self._model.run(lambda: _begun(route.handle(request)))
-        return _begun(route.handle(request))
+            return await self._model.run(lambda: _begun(route, request))
+        return _begun(route, request)
 
     async def _wait_for_start(self) -> None:
         """Wait for a model that is being loaded: another worker may have said that it is ready."""
@@ -402,8 +450,16 @@ async def _settled(future: Future[Any]) -> None:
         await asyncio.shield(asyncio.wrap_future(future))
 
 
-def _begun(reply: bytes | Reply) -> bytes | Reply:
-    """The same, with its first part made: what goes wrong with it can be told by a status."""
+def _steps(route: Route, request: Request) -> Steps:
+    """A reply in steps, of which most have one."""
+    reply = route.handle(request)
+    return (yield from reply) if isinstance(reply, Generator) else reply
+
+
+def _begun(route: Route, request: Request) -> bytes | Reply:
+    """A reply whose first part is made: what goes wrong with it can be told by a status."""
+    reply = route.handle(request)
+    assert not isinstance(reply, Generator), "only a route that waits answers in steps"
     if isinstance(reply, Reply) and not isinstance(reply.body, bytes):
         reply.body = chain([next(reply.body, b"")], reply.body)
     return reply

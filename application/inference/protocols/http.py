@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -72,12 +73,32 @@ def come_again(status: int, told: str, error_type: str, seconds: float) -> Refus
     return Refusal(status, told, error_type, [(b"retry-after", wait)])
 
 
-Handler = Callable[[Request], bytes | Reply]
-"""Answers a request: a JSON body with status 200, or a whole reply.
+Steps = Generator[float, None, bytes | Reply]
+"""A reply that is made in steps: each yields for how many seconds the next one can wait."""
+
+Handler = Callable[[Request], bytes | Reply | Steps]
+"""Answers a request: a JSON body with status 200, or a whole reply, or steps to one of them.
 
 It may raise `Refusal`, `InputError` (422), `UnknownPredictionError` (404), msgspec's
 `ValidationError` (422) and `DecodeError` (400); any other error is a fault of ours (500).
 """
+
+
+def finish(steps: Steps) -> bytes | Reply:
+    """Make a reply in this thread, which waits between the steps."""
+    while isinstance(done := advance(steps), float):
+        time.sleep(done)
+    return done
+
+
+def advance(steps: Steps) -> float | bytes | Reply:
+    """Do one step: for how many seconds the next one can wait, or the reply."""
+    try:
+        return next(steps)
+    except StopIteration as end:
+        reply: bytes | Reply = end.value
+        return reply
+
 
 Refuse = Callable[[int, str, str], Reply]
 """Status, reason and request identity → the reply that says so in a protocol's own form."""
@@ -95,7 +116,8 @@ class Route:
     Attributes:
         methods: of HTTP; others are answered with 405.
         max_bytes: largest body; None for the service's own limit.
-        waits: whether it waits for the database, and so leaves the event loop.
+        waits: whether it waits for the database, and so leaves the event loop; only such a route
+            may answer in steps.
         slow: whether even one row takes so long that it leaves the event loop.
     """
 

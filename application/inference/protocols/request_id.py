@@ -7,8 +7,12 @@ import re
 import time
 from collections.abc import Mapping
 
+from domain.errors import InputError
+
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# a part of a request has its place behind
+# a part of a request has its place behind its identity
+LONGEST = 80
+_KNOWN = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST}}}")
 _TIMED = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}(-\d+)?")
 
 _drawn: list[str] = []
@@ -22,6 +26,19 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
         if _PLAIN.fullmatch(told):
             return told
     return new_request_id()
+
+
+def check_request_id(told: str) -> None:
+    """Refuse what no prediction is called, before a database is asked for it.
+
+    Raises:
+        InputError: it is empty or too long, or has other characters.
+    """
+    if not _KNOWN.fullmatch(told):
+        raise InputError(
+            f"request_id: {told[:40]!r} ({len(told)} characters) is not the ID of a request: "
+            f"expected 1 to {LONGEST} letters, digits, '.', '_' or '-'"
+        )
 
 
 def new_request_id() -> str:

@@ -21,7 +21,7 @@ import msgspec
 
 from application.inference.predictor import MAX_ROWS, Answered, Predictor
 from application.inference.protocols.answers import Presenter
-from application.inference.protocols.http import Request, Route
+from application.inference.protocols.http import Request, Route, Steps
 from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import (
@@ -220,7 +220,7 @@ class RestApi:
         metrics = summarise(self._log, self._spec, hours)
         return _encode({"status": "success", "metrics": metrics})
 
-    def feedback(self, request: Request) -> bytes:
+    def feedback(self, request: Request) -> Steps:
         """Record what a prediction should have been."""
         body, synthetic = request.body, SYNTHETIC in request.headers
         self._accountant.flush()
@@ -232,15 +232,17 @@ class RestApi:
                 return self._not_recorded(request.request_id, item)
             inputs = msgspec.structs.astuple(item)[: len(self._spec.inputs)]
             confidence = getattr(item, "confidence", None)
-            return self._recorded(
-                self._feedback.for_inputs(inputs, item.predicted, item.actual, confidence)
+            recorded = yield from self._feedback.for_inputs(
+                inputs, item.predicted, item.actual, confidence
             )
-        given = decode.prediction_feedback.decode(body)
-        if synthetic:
-            return self._not_recorded(given.request_id, given)
-        return self._recorded(
-            self._feedback.for_prediction(given.request_id, given.row, given.actual)
-        )
+        else:
+            given = decode.prediction_feedback.decode(body)
+            if synthetic:
+                return self._not_recorded(given.request_id, given)
+            recorded = yield from self._feedback.for_prediction(
+                given.request_id, given.row, given.actual
+            )
+        return self._recorded(recorded)
 
     def _not_recorded(self, request_id: str, feedback: Any) -> bytes:
         """Accept feedback on a synthetic prediction, which is in no log."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
+from application.inference.protocols.request_id import LONGEST
 from application.monitoring.feedback import are_numbered
 from domain.models.contract import (
     Category,
@@ -21,6 +22,7 @@ from domain.models.contract import (
 
 EXAMPLES = 2
 MOST_HOURS = 24 * 366  # of a summary
+REQUEST_ID: Schema = {**TEXT, "pattern": "^[A-Za-z0-9._-]+$", "maxLength": LONGEST}
 
 
 def rows_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
@@ -84,7 +86,7 @@ def feedback_schema(spec: ModelSpec) -> Schema:
     predicted, actual = truth_names(spec)
     row = {"type": "integer", "minimum": 0, "default": 0}
     by_identity = object_of(
-        {"request_id": {"type": "string"}, "row": row, actual: truth}, ["request_id", actual]
+        {"request_id": REQUEST_ID, "row": row, actual: truth}, ["request_id", actual]
     )
     inputs = {item.name: _value(item) for item in spec.inputs}
     confidence = {"confidence": {"type": "number", "nullable": True}} if spec.classes else {}

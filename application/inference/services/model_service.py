@@ -27,7 +27,7 @@ from application.inference.api_keys import ApiKeys, authoriser
 from application.inference.predictor import Accounts, Predictor, Unaccounted, replay_golden
 from application.inference.protocols import schema, vertex
 from application.inference.protocols.app import Started
-from application.inference.protocols.http import Request, Route
+from application.inference.protocols.http import Request, Route, finish
 from application.inference.protocols.lines import LINES, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
@@ -211,9 +211,9 @@ class ModelService:
     @bentoml.api(route="/feedback")
     def feedback(self, report: Report, /) -> dict[str, Any]:
         """Say what a prediction should have been, by its identity or by its inputs."""
-        return self._call(RestApi.feedback, report)
+        return self._call(lambda rest, sent: finish(rest.feedback(sent)), report)
 
-    def _call(self, handler: Callable[[RestApi, Request], bytes], request: Any) -> Any:
+    def _call(self, handler: Callable[[RestApi, Request], Any], request: Any) -> Any:
         sent = Request(new_request_id(), {}, msgspec.json.encode(request))
         return msgspec.json.decode(handler(self._rest.result(), sent))
 

@@ -26,7 +26,7 @@ from application.inference.protocols.app import (
     Send,
     Started,
 )
-from application.inference.protocols.http import Handler, Refusal, Reply, Request, Route
+from application.inference.protocols.http import Handler, Refusal, Reply, Request, Route, Steps
 from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
 from tests.fakes import FakeMetrics
 
@@ -734,6 +734,70 @@ def test_the_model_does_not_wait_for_the_database(gate: Gate) -> None:
         return await waiting
 
     assert asyncio.run(work()).status == 200
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Wait, leaving the event loop, until something is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not check():
+            await asyncio.sleep(0)
+
+
+def test_steps_that_wait_hold_no_thread_and_only_so_many_of_them_wait() -> None:
+    begun, let_go = [], threading.Event()
+
+    def handle(request: Request) -> Steps:
+        begun.append(request.request_id)
+        while request.body and not let_go.is_set():
+            yield 0.001
+        return b"{}"
+
+    service = Service({"/find": route(handle, waits=True)}, queue=9)
+
+    async def work() -> tuple[Answer, Answer, list[Answer]]:
+        waiting = [asyncio.create_task(service.ask("/find", b"unknown")) for _ in range(10)]
+        await until(lambda: len(begun) == 10)
+        known = await service.ask("/find")
+        refused = await service.ask("/find", b"unknown")
+        let_go.set()
+        return known, refused, await asyncio.gather(*waiting)
+
+    known, refused, found = asyncio.run(work())
+    assert (known.status, refused.status) == (200, 503)
+    assert int(refused.headers[b"retry-after"]) >= 1
+    assert "come again later" in refused.json["error"]
+    assert [answer.status for answer in found] == [200] * 10
+    assert service.metrics.errors == {"busy": 1}
+    assert service.post("/find", b"unknown").status == 200  # the places are given back
+
+
+def test_what_a_later_step_refuses_is_refused() -> None:
+    def handle(_request: Request) -> Steps:
+        yield 0.0
+        raise UnknownPredictionError("no such prediction")
+
+    service = Service({"/find": route(handle, waits=True)}, queue=0)
+    for _ in range(3):
+        answer = service.post("/find")
+        assert (answer.status, answer.json["error"]) == (404, "no such prediction")
+
+
+def test_a_search_does_not_keep_what_is_found_at_once_waiting(gate: Gate) -> None:
+    def search(request: Request) -> Steps:
+        yield 0.0
+        return gate(request)
+
+    routes = {"/search": route(search, waits=True), "/find": route(echo, waits=True)}
+    service = Service(routes)
+
+    async def work() -> list[Answer]:
+        searches = [asyncio.create_task(service.ask("/search")) for _ in range(8)]
+        await gate.wait()
+        assert (await service.ask("/find")).status == 200
+        gate.let_go.set()
+        return await asyncio.gather(*searches)
+
+    assert [answer.status for answer in asyncio.run(work())] == [200] * 8
 
 
 def test_more_than_may_wait_are_told_to_come_again(gate: Gate) -> None:

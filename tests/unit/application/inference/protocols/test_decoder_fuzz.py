@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import cache
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.http import Refusal, Reply, Request, Route, Steps, finish
 from application.inference.protocols.lines import NDJSON, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import JSON_LENGTH, OpenInference
@@ -185,8 +185,10 @@ headers = st.fixed_dictionaries(
 )
 
 
-def parts_of(reply: bytes | Reply) -> Iterator[tuple[bytes, Mapping[bytes, bytes]]]:
+def parts_of(reply: bytes | Reply | Steps) -> Iterator[tuple[bytes, Mapping[bytes, bytes]]]:
     """The parts of an answer that are JSON by themselves, and its headers."""
+    if isinstance(reply, Generator):
+        reply = finish(reply)
     if isinstance(reply, bytes):
         yield reply, {}
         return
@@ -202,7 +204,7 @@ def not_finite(word: str) -> NoReturn:
     raise AssertionError(f"{word} was answered")
 
 
-def check_finite(reply: bytes | Reply) -> None:
+def check_finite(reply: bytes | Reply | Steps) -> None:
     """Fail where an answer is no JSON, or holds a number that is not finite."""
     for part, told in parts_of(reply):
         length = int(told.get(JSON_LENGTH, len(part)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -159,6 +160,12 @@ class Service:
     def call(
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Answer:
+        """One request on an event loop of its own."""
+        return asyncio.run(self.ask(path, body, method=method, headers=headers))
+
+    async def ask(
+        self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
+    ) -> Answer:
         """One request whose body comes at once."""
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
         sent: list[Message] = []
@@ -169,7 +176,7 @@ class Service:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        asyncio.run(self._app(scope, receive, send))
+        await self._app(scope, receive, send)
         return Answer(sent)
 
     def post(self, path: str, data: Any) -> Answer:
@@ -648,6 +655,70 @@ def test_feedback_for_a_row_that_no_database_can_hold_is_the_callers_fault(
     answer = open_service(log=log).post("/feedback", label)
     log.close()
     assert answer.status in (404, 422)
+
+
+@pytest.mark.parametrize("request_id", ["a" * 50_000, "a\0b", "\0", "a\nb", "", "\x1b[2J"])
+def test_feedback_with_what_is_no_id_is_refused_before_a_database_gets_it(
+    open_service: Open, tmp_path: Path, request_id: str
+) -> None:
+    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "iris")
+    label = {"request_id": request_id, "actual_class": 0}
+    service = open_service(log=log)
+    answer = service.post("/feedback", label)
+    log.close()
+    assert_refused(service, answer, 422, "expected 1 to 80 letters, digits, '.', '_' or '-'")
+
+
+CLIENTS = 80
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"request_id": "nobody"},
+        {"request_id": f"{'0' * 12}7{'a' * 19}"},
+        FLOWER | {"predicted_class": 0},
+    ],
+    ids=["by name", "by an old identity", "by inputs"],
+)
+def test_good_feedback_is_taken_at_once_while_many_clients_label_what_was_never_predicted(
+    open_service: Open, tmp_path: Path, unknown: dict[str, Any]
+) -> None:
+    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "iris")
+    service = open_service(log=log)
+    good = {"request_id": service.post("/predict", VIRGINICA).json["request_id"]}
+    measured = asyncio.Event()
+
+    async def ask(label: dict[str, Any]) -> Answer:
+        return await service.ask("/feedback", json.dumps(label | {"actual_class": 0}).encode())
+
+    async def keep_asking(statuses: set[int]) -> None:
+        while not measured.is_set():
+            answer = await ask(unknown)
+            statuses.add(answer.status)
+            if answer.status == 503:
+                assert int(answer.headers[b"retry-after"]) >= 1
+                await asyncio.sleep(0.1)  # these clients are impatient
+
+    async def measure() -> tuple[list[float], set[int]]:
+        statuses: set[int] = set()
+        clients = [asyncio.create_task(keep_asking(statuses)) for _ in range(CLIENTS)]
+        taken = []
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            start = time.perf_counter()
+            while (await ask(good)).status == 503:  # all of them come at once
+                await asyncio.sleep(0.02)
+            taken.append(time.perf_counter() - start)
+        measured.set()
+        await asyncio.gather(*clients)
+        return taken, statuses
+
+    taken, statuses = asyncio.run(measure())
+    log.close()
+    assert sorted(taken)[10] < 0.5, taken
+    assert statuses <= {200, 404, 503}
+    assert statuses & {200, 404}
 
 
 @pytest.mark.parametrize("path", ["/transcribe", "/classify/", "/Classify", "/predict/json"])
