@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.served"]
+pytest_plugins = ["tests.browser", "tests.served"]
 
 MARKS = {
     "nightly": "exhaustive, slow or in need of a container engine: `make nightly` runs it",

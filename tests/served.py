@@ -145,7 +145,8 @@ def _start(
         with log.open("wb") as output:
             process = subprocess.Popen(  # pylint: disable=consider-using-with  # ended by `serve`
                 [
-                    *(sys.executable, "-m", "bentoml", "serve", str(bento)),
+                    *(sys.executable, "-m", "bentoml", "serve", "."),
+                    *("--working-dir", os.path.relpath(bento, home)),
                     *("--host", "127.0.0.1", "--port", str(port)),
                 ],
                 cwd=home,

@@ -128,7 +128,8 @@ def authoriser(
     """Takes a request's headers, method and path, and raises a `Refusal` where it may not pass.
 
     Args:
-        open_paths: paths that need no key, with spaces between them.
+        open_paths: paths that need no key, with spaces between them; with ``/``, the page, its
+            scripts and styles need none either.
 
     Returns:
         None where there are no keys, and so everybody may pass.
@@ -138,7 +139,7 @@ def authoriser(
     is_open = frozenset(open_paths.split())
 
     def authorise(headers: Mapping[bytes, bytes], method: str, path: str) -> None:
-        if path not in is_open:
+        if ("/" if path.startswith("/page/") else path) not in is_open:
             keys.check(headers, scope_of(method, path))
         if SYNTHETIC in headers:
             keys.check(headers, "synthetic")

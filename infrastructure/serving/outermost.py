@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 Serves = Callable[[str], Collection[str]]
+
+
+_NOT_ASKED = ("index", "openapi-spec")  # what BentoML calls the routes of its page
 
 
 class Outermost:  # pylint: disable=too-few-public-methods
@@ -53,21 +54,16 @@ def serves(starlette: Starlette) -> Serves:
     """Tells the methods that an application answers at a path; none where it has nothing there.
 
     BentoML keeps metrics for each path that it is asked, whatever that is: who asks for many would
-    fill its memory.
+    fill its memory. Its page loads a script of another host: the page, its files and its document
+    are not asked for.
     """
-    routes = [route for route in starlette.routes if isinstance(route, Route)]
-    files = {
-        f"{mount.path}/{file.relative_to(folder).as_posix()}"
-        for mount in starlette.routes
-        if isinstance(mount, Mount) and isinstance(mount.app, StaticFiles)
-        for folder in map(Path, mount.app.all_directories)
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
+    routes = [
+        route
+        for route in starlette.routes
+        if isinstance(route, Route) and route.name not in _NOT_ASKED
+    ]
 
     def methods(path: str) -> Collection[str]:
-        if path in files:
-            return ("GET", "HEAD")
         found = (route.methods for route in routes if route.path_regex.match(path))
         return next(found, None) or ()
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from infrastructure.reporting.validation_report import write_report
 from tests import validations
+from tests.browser import needs_browser
 from tests.validations import classification, many_classes, regression, validation_of
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-pytestmark = pytest.mark.skipif(not BROWSER, reason="no chromium or google-chrome is installed")
+pytestmark = needs_browser
 
 REPORTS = {
     "classification": validation_of(classification()),
@@ -29,15 +25,6 @@ REPORTS = {
     "speech": validations.speech(),
 }
 PHONE, DESK = 390, 1280
-
-
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Browser]:
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=sandbox)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="reports", scope="module")

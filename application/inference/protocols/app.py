@@ -331,7 +331,7 @@ class PredictionApp:
             head += [_JSON, (b"content-length", b"%d" % len(reply))]
             return 200, head, reply
         head += [(b"content-type", reply.content_type), *reply.headers]
-        if isinstance(reply.body, bytes):
+        if isinstance(reply.body, bytes) and reply.status != 304:  # there it is that of the content
             head.append((b"content-length", b"%d" % len(reply.body)))
         return reply.status, head, reply.body
 

@@ -8,6 +8,16 @@ from typing import Any
 Schema = dict[str, Any]
 JSON = "application/json"
 TEXT: Schema = {"type": "string"}
+ENDPOINTS, OPERATIONS = "Endpoints", "Operations"
+"""What the paths of a service are listed under that belong to no other protocol."""
+
+_TAGS = {"Service APIs": ENDPOINTS, "Infrastructure": OPERATIONS}  # as BentoML calls them
+_PROBES = {
+    "/healthz": "Whether the process answers",
+    "/livez": "Whether the process answers",
+    "/readyz": "Whether the model is loaded and answers the golden requests right",
+    "/metrics": "Metrics for Prometheus",
+}
 REFUSALS: Mapping[int, str] = {
     400: "the body is none of its kind",
     413: "the body is too large, or has too many rows",
@@ -82,6 +92,30 @@ def operation(  # pylint: disable=too-many-arguments  # they are named
 def _contents(schemas: Mapping[str, Schema] | None) -> Schema:
     found = {kind: {"schema": schema} for kind, schema in (schemas or {}).items()}
     return {"content": found} if found else {}
+
+
+def in_own_words(document: Schema) -> Schema:
+    """BentoML's OpenAPI document with a summary for each operation, and without its maker."""
+    info = {key: told for key, told in document["info"].items() if key != "contact"}
+    tags = [
+        {"name": ENDPOINTS, "description": "Of this model, by its contract"},
+        {"name": OPERATIONS, "description": "Probes, metrics and documents"},
+    ]
+    paths = {
+        path: {method: _in_own_words(path, does) for method, does in item.items()}
+        for path, item in document["paths"].items()
+    }
+    return {**document, "info": info, "tags": tags, "paths": paths}
+
+
+def _in_own_words(path: str, does: Schema) -> Schema:
+    """An operation whose summary is the first line of its description, or that of a probe."""
+    kept = {key: told for key, told in does.items() if key not in ("summary", "description")}
+    first, _, rest = does.get("description", "").replace("`", "").partition("\n")
+    summary = _PROBES.get(path) or does.get("summary") or first.strip().removesuffix(".")
+    more = {"description": rest.strip()} if rest.strip() and path not in _PROBES else {}
+    tags = [_TAGS.get(tag, tag) for tag in does.get("tags", ())]
+    return {**kept, "tags": tags, "summary": summary, **more}
 
 
 def with_refusals(

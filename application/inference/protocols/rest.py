@@ -19,12 +19,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from application.inference.predictor import MAX_ROWS, Answered, Predictor
+from application.inference.predictor import Answered, Predictor
 from application.inference.protocols.answers import Presenter
 from application.inference.protocols.http import Request, Route, Steps
 from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import (
+    LAST_ROW,
     MOST_HOURS,
     has_plain_names,
     takes_feedback_by_inputs,
@@ -68,7 +69,7 @@ class _Decoders:  # pylint: disable=too-few-public-methods
         labels = [("predicted", truth), *actual]
         if spec.classes:
             labels.append(("confidence", float | None, None))
-        row_number = Annotated[int, msgspec.Meta(ge=0, lt=MAX_ROWS)]
+        row_number = Annotated[int, msgspec.Meta(ge=0, le=LAST_ROW)]
         number = float | None if any(item.nullable for item in spec.inputs) else float
         rows = list[list[number] | number] if spec.is_numeric else list[Any]  # type: ignore[valid-type]
         row = _struct("Row", inputs, names) if has_plain_names(spec) else dict[str, Any]

@@ -22,6 +22,7 @@ from domain.models.contract import (
 
 EXAMPLES = 2
 MOST_HOURS = 24 * 366  # of a summary
+LAST_ROW = 2**31 - 1  # that the integers of a database hold
 REQUEST_ID: Schema = {**TEXT, "pattern": "^[A-Za-z0-9._-]+$", "maxLength": LONGEST}
 
 
@@ -84,7 +85,7 @@ def feedback_schema(spec: ModelSpec) -> Schema:
     """What ``/feedback`` takes: the identity of a prediction, or its inputs, and what was true."""
     truth = _truth(spec)
     predicted, actual = truth_names(spec)
-    row = {"type": "integer", "minimum": 0, "default": 0}
+    row = {"type": "integer", "minimum": 0, "maximum": LAST_ROW, "default": 0}
     by_identity = object_of(
         {"request_id": REQUEST_ID, "row": row, actual: truth}, ["request_id", actual]
     )

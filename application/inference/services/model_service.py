@@ -1,9 +1,9 @@
 """Any model of the catalog but speech as a BentoML service.
 
 Its endpoints, OpenAPI document and page follow the contract in the stored package, which the Bento
-argument ``model_tag`` names. BentoML gives workers, its page, /metrics and packaging. Predictions
-are answered by a `PredictionApp` around it; the methods here describe its endpoints on the page and
-in the OpenAPI document, and answer the same when called in process.
+argument ``model_tag`` names. BentoML gives workers, /metrics and packaging. Predictions are
+answered by a `PredictionApp` around it; the methods here describe its endpoints on the page and in
+the OpenAPI document, and answer the same when called in process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from application.inference.protocols.http import Request, Route, finish
 from application.inference.protocols.lines import LINES, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
-from application.inference.protocols.openapi import with_keys
+from application.inference.protocols.openapi import in_own_words, with_keys
 from application.inference.protocols.request_id import new_request_id
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
@@ -45,6 +45,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
+from infrastructure.serving.page import page_paths, page_routes, verdict_of
 from infrastructure.serving.surrounding import surround
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from infrastructure.storage.prediction_log import SqlPredictionLog
@@ -138,6 +139,9 @@ class ModelService:
         accounts = self._accountant if SERVING.monitoring else Unaccounted()
         rest, routes, fallback = self._protocols(model, accounts, slow)
         _, synthetic, _ = self._protocols(model, Unaccounted(), slow)
+        card = (PACKAGE.folder / "card.md").read_text(encoding="utf-8")
+        verdict = verdict_of(STORED.info.labels)
+        routes |= page_routes(STORED.tag.name, str(STORED.tag.version), verdict, card)
         return rest, Started(routes, self._metrics, fallback, synthetic)
 
     def _protocols(
@@ -252,7 +256,8 @@ def _document(others: dict[str, Any]) -> dict[str, Any]:
     """
     service: Any = ModelService  # the decorator has made a bentoml.Service of the class
     document: dict[str, Any] = service.openapi_spec.asdict()  # pylint: disable=no-member
-    document |= {"paths": document["paths"] | others}
+    document |= {"paths": document["paths"] | others | page_paths()}
+    document = in_own_words(document)
     return with_keys(document) if AUTHORISE else document
 
 

@@ -1,6 +1,6 @@
 """A transcriber as a BentoML service.
 
-BentoML gives workers, /metrics, packaging and the page at /. The endpoints below are answered by
+BentoML gives workers, /metrics and packaging. The endpoints below are answered by
 `TranscriptionMiddleware`, which bounds the body and gives turns; their methods here describe them
 on the page and in the OpenAPI document, and answer the same when they are called in process. Keys,
 probes and the access log are those of every service, around BentoML's application.
@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from application.inference.api_keys import ApiKeys, authoriser
 from application.inference.protocols.app import Started
 from application.inference.protocols.http import Request, Route
-from application.inference.protocols.openapi import with_keys
+from application.inference.protocols.openapi import in_own_words, with_keys
 from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
 from application.inference.transcriber import Transcriber
 from infrastructure.inference.audio import decode
@@ -31,6 +31,7 @@ from infrastructure.inference.whisper_engine import open_package, write_subtitle
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
+from infrastructure.serving.page import page_paths, page_routes, verdict_of
 from infrastructure.serving.surrounding import surround
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from shared.logs import configure_logs
@@ -81,7 +82,9 @@ class SpeechTranscriber:
         self._transcriber = Transcriber(spec, engine, decode, metrics)
         self._api = TranscriberApi(name, number, self._transcriber, write_subtitles, metrics)
         _running[:] = [self._api]
-        _STARTED.set_result(Started({"/docs.json": Route(("GET",), _describe)}, metrics))
+        card = (package.folder / "card.md").read_text(encoding="utf-8")
+        routes = page_routes(name, number, verdict_of(stored.info.labels), card)
+        _STARTED.set_result(Started({**routes, "/docs.json": Route(("GET",), _describe)}, metrics))
 
     @bentoml.api(route="/transcribe")
     def transcribe(
@@ -105,6 +108,7 @@ def _describe(_request: Request) -> bytes:
     """BentoML's OpenAPI document."""
     service: Any = SpeechTranscriber  # the decorator has made a bentoml.Service of the class
     document = service.openapi_spec.asdict()  # pylint: disable=no-member
+    document = in_own_words({**document, "paths": document["paths"] | page_paths()})
     return msgspec.json.encode(with_keys(document) if _AUTHORISE else document)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 
 import pytest
 
@@ -188,3 +189,17 @@ def test_only_a_key_of_that_scope_may_mark_requests_as_synthetic() -> None:
         with pytest.raises(Refusal) as refused:
             authorise({**headers, **mark}, "POST", path)
         assert refused.value.status == status
+
+
+@pytest.mark.parametrize(("open_paths", "status"), [("/livez", 401), ("/livez /", None)])
+def test_scripts_and_styles_of_the_page_are_open_where_the_page_is(
+    open_paths: str, status: int | None
+) -> None:
+    authorise = authoriser(ApiKeys.parse(entry_of("shop", new_key())), open_paths)
+    assert authorise
+    for path in ("/", "/page/page.css"):
+        with pytest.raises(Refusal) if status else nullcontext() as refused:
+            authorise({}, "GET", path)
+        assert not refused or refused.value.status == status
+    with pytest.raises(Refusal):
+        authorise({}, "GET", "/docs.json")

@@ -289,6 +289,13 @@ def test_a_whole_reply_keeps_its_status_type_and_headers() -> None:
     assert (answer.headers[b"content-type"], answer.headers[b"etag"]) == (b"text/csv", b"7")
 
 
+def test_what_the_caller_has_already_is_told_without_a_length() -> None:
+    reply = Reply(b"", 304, b"text/csv", [(b"etag", b"7")])
+    answer = Service({"/csv": Route(("GET",), lambda _: reply)}).get("/csv")
+    assert (answer.status, answer.body) == (304, b"")
+    assert b"content-length" not in answer.headers  # that would be the length of the content
+
+
 def test_a_body_that_comes_in_parts_is_put_together() -> None:
     seen: list[bytes] = []
 

@@ -137,3 +137,29 @@ def test_a_document_with_keys_keeps_what_it_has() -> None:
     (name,) = told["security"][0]
     assert told["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
     assert document["components"] == {"schemas": {"A": {}}}
+
+
+def test_a_document_of_bentoml_gets_summaries_and_loses_its_maker() -> None:
+    document = {
+        "info": {"title": "t", "contact": {"name": "BentoML Team"}},
+        "tags": [{"name": "Service APIs", "description": "BentoML Service API endpoints"}],
+        "paths": {
+            "/readyz": {"get": {"tags": ["Infrastructure"], "description": "A <code>200</code> …"}},
+            "/hear": {"post": {"tags": ["Service APIs"], "description": "Hear a `WAV`.\n\nMore."}},
+            "/v2": {"get": {"tags": ["Other"], "summary": "The server"}},
+        },
+    }
+    told = openapi.in_own_words(document)
+    assert told["info"] == {"title": "t"}
+    assert {tag["name"] for tag in told["tags"]} == {"Endpoints", "Operations"}
+    assert told["paths"] == {
+        "/readyz": {
+            "get": {
+                "tags": ["Operations"],
+                "summary": "Whether the model is loaded and answers the golden requests right",
+            }
+        },
+        "/hear": {"post": {"tags": ["Endpoints"], "summary": "Hear a WAV", "description": "More."}},
+        "/v2": {"get": {"tags": ["Other"], "summary": "The server"}},
+    }
+    assert "BentoML" not in str(told)
