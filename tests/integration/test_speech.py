@@ -288,6 +288,9 @@ def test_health_page_and_probes_are_there(service: httpx.Client) -> None:
     for path in ("/livez", "/readyz", "/metrics", "/docs.json", "/"):
         assert service.get(path).status_code == 200, path
     assert "/transcribe" in service.get("/docs.json").json()["paths"]
+    version = service.get("/docs.json").json()["info"]["version"]
+    assert f"<title>speech_transcriber {version}</title>" in service.get("/").text
+    assert "## Intended use" in service.get("/card").text
 
 
 def test_keys_identities_and_access_log_are_those_of_every_service(

@@ -250,6 +250,13 @@ def test_every_endpoint_that_a_readme_names_is_answered(name: str) -> None:
     assert sorted(path for path in named - BENTOML_ANSWERS if not is_answered(path)) == []
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_bento_is_served_as_the_integration_tests_serve_it(name: str) -> None:
+    """BentoML finds a Bento that is its first argument by an absolute path only."""
+    for arguments in re.findall(r"bentoml serve ([^`\n]*build/[^`\n]*)", read(name)):
+        assert arguments.startswith(". --working-dir build/")
+
+
 def test_both_readmes_show_the_same_code_and_tables() -> None:
     english, chinese = (read(name) for name in READMES)
     for language in ("bash", "text"):
