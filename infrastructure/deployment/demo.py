@@ -1,7 +1,7 @@
 """Ask a deployed service for a prediction and give it feedback: `make demo`.
 
-Shows the request, the answer, and the metrics that changed. What it sends is marked as synthetic: it
-counts in a metric of its own, not as traffic.
+Shows the request, the answer, and the metrics that changed. What it sends is marked as synthetic:
+it counts in a metric of its own, not as traffic.
 """
 
 from __future__ import annotations

@@ -253,7 +253,6 @@ class PredictionApp:
         self._probes |= dict.fromkeys((*READY, *ready_paths), self._ready)
         self._started = started
         self._routes: Mapping[str, Route] = {}
-        self._synthetic: Mapping[str, Route] = {}
         self._stopping = False
         started.add_done_callback(self._start)
 
@@ -263,7 +262,6 @@ class PredictionApp:
             logger.critical("the service cannot become ready: %s", error, exc_info=error)
         else:
             self._routes = started.result().routes
-            self._synthetic = started.result().synthetic or self._routes
 
     def stop(self) -> None:
         """From now on say that others should be asked; what comes is answered still."""
@@ -282,7 +280,9 @@ class PredictionApp:
         request_id, trace_id = request_id_of(headers), trace_id_of(headers)
         if not self._routes and scope["method"] not in _ASKING:
             await self._wait_for_start()
-        routes = self._synthetic if SYNTHETIC in headers else self._routes
+        routes = self._routes
+        if SYNTHETIC in headers and routes:
+            routes = self._started.result().synthetic or routes
         route = routes.get(scope["path"]) or self._elsewhere(scope["path"])
         try:
             reply = await self._reply(route, scope, Request(request_id, headers, b""), receive)

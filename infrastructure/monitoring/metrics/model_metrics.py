@@ -23,13 +23,14 @@ from prometheus_client import (
 
 from domain.errors import DeploymentError
 from infrastructure.monitoring.metrics.histograms import ManyValues
+from infrastructure.monitoring.metrics.requests import RequestCounters
 from shared.ports import holder_of
 
 LATENCY_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
 CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
-class ModelMetricsCollector:
+class ModelMetricsCollector(RequestCounters):
     """Counts what one version of a model does.
 
     Memory does not grow with predictions: only totals are kept, one child for each class and each
@@ -51,7 +52,7 @@ class ModelMetricsCollector:
         registry: CollectorRegistry = REGISTRY,
         value_buckets: Sequence[float] | None = None,
     ) -> None:
-        self._labels = (model_name, version)
+        super().__init__(model_name, version, registry)
         self._registry = registry
         names = ("model_name", "version")
         predictions = Counter(
@@ -69,18 +70,6 @@ class ModelMetricsCollector:
             "ml_data_drift_score",
             "Population stability index of the latest 1,000 rows against training, by input.",
             ("model_name", "feature"),
-        )
-        self._errors = Counter(
-            "ml_prediction_errors",
-            "Requests that were not answered, by reason.",
-            (*names, "error_type"),
-            registry=registry,
-        )
-        self._synthetic = Counter(
-            "ml_synthetic_requests",
-            "Requests marked X-Synthetic, which count nowhere else, by source.",
-            (*names, "source"),
-            registry=registry,
         )
         self._dropped = Counter(
             "ml_prediction_log_dropped_rows",
@@ -155,14 +144,6 @@ class ModelMetricsCollector:
         (counter,) = self._predictions  # of the one quantity
         counter.inc(len(values))
         self._value.observe(values)
-
-    def record_error(self, error_type: str) -> None:
-        """Count a request that was not answered."""
-        self._errors.labels(*self._labels, error_type).inc()
-
-    def record_synthetic(self, source: str) -> None:
-        """Count a request that is marked as synthetic, by its source."""
-        self._synthetic.labels(*self._labels, source).inc()
 
     def record_dropped(self, rows: int) -> None:
         """Count rows that were answered, but are not in the prediction log."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
+from infrastructure.monitoring.metrics.requests import RequestCounters
+
 SECONDS_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 FACTOR_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
-class TranscriptionMetricsCollector:
+class TranscriptionMetricsCollector(RequestCounters):
     """Counts what one version of a model hears.
 
     Args:
@@ -19,24 +21,12 @@ class TranscriptionMetricsCollector:
     def __init__(
         self, model_name: str, version: str, registry: CollectorRegistry = REGISTRY
     ) -> None:
-        self._labels = (model_name, version)
+        super().__init__(model_name, version, registry)
         names = ("model_name", "version")
         self._transcriptions = Counter(
             "ml_transcriptions",
             "Recordings answered, by language.",
             (*names, "language"),
-            registry=registry,
-        )
-        self._errors = Counter(
-            "ml_prediction_errors",
-            "Requests that were not answered, by reason.",
-            (*names, "error_type"),
-            registry=registry,
-        )
-        self._synthetic = Counter(
-            "ml_synthetic_requests",
-            "Requests marked X-Synthetic, which count nowhere else, by source.",
-            (*names, "source"),
             registry=registry,
         )
         self._audio = Counter(
@@ -71,11 +61,3 @@ class TranscriptionMetricsCollector:
         self._audio.inc(audio_seconds)
         self._duration.observe(seconds)
         self._factor.observe(seconds / audio_seconds)
-
-    def record_error(self, error_type: str) -> None:
-        """Count a request that was not answered."""
-        self._errors.labels(*self._labels, error_type).inc()
-
-    def record_synthetic(self, source: str) -> None:
-        """Count a request that is marked as synthetic, by its source."""
-        self._synthetic.labels(*self._labels, source).inc()

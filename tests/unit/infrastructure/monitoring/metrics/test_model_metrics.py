@@ -131,16 +131,6 @@ def test_errors_are_counted_by_reason_and_not_as_predictions(
     assert value(registry, "ml_prediction_duration_seconds_count") == 0
 
 
-def test_synthetic_requests_are_counted_by_source_and_not_as_predictions(
-    registry: CollectorRegistry, metrics: ModelMetricsCollector
-) -> None:
-    for source in ("demo", "load", "demo"):
-        metrics.record_synthetic(source)
-    assert value(registry, "ml_synthetic_requests_total", source="demo") == 2
-    assert value(registry, "ml_synthetic_requests_total", source="load") == 1
-    assert value(registry, "ml_prediction_duration_seconds_count") == 0
-
-
 def test_a_port_that_is_taken_is_named_with_who_holds_it(registry: CollectorRegistry) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]

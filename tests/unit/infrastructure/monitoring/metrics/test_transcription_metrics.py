@@ -30,10 +30,3 @@ def test_errors_are_counted_by_type() -> None:
     metrics.record_error("not_audio")
     labels = {**LABELS, "error_type": "not_audio"}
     assert registry.get_sample_value("ml_prediction_errors_total", labels) == 1
-
-
-def test_synthetic_requests_are_counted_by_source() -> None:
-    registry = CollectorRegistry()
-    TranscriptionMetricsCollector("speech", "1", registry).record_synthetic("golden")
-    labels = {**LABELS, "source": "golden"}
-    assert registry.get_sample_value("ml_synthetic_requests_total", labels) == 1
