@@ -280,10 +280,7 @@ class PredictionApp:
         request_id, trace_id = request_id_of(headers), trace_id_of(headers)
         if not self._routes and scope["method"] not in _ASKING:
             await self._wait_for_start()
-        routes = self._routes
-        if SYNTHETIC in headers and routes:
-            routes = self._started.result().synthetic or routes
-        route = routes.get(scope["path"]) or self._elsewhere(scope["path"])
+        route = self._route(scope["path"], SYNTHETIC in headers)
         try:
             reply = await self._reply(route, scope, Request(request_id, headers, b""), receive)
         except _Disconnected:
@@ -369,10 +366,13 @@ class PredictionApp:
         """Wait for a model that is being loaded: another worker may have said that it is ready."""
         await asyncio.wait([asyncio.ensure_future(_settled(self._started))], timeout=self._deadline)
 
-    def _elsewhere(self, path: str) -> Route:
-        """The route of a path that has none of its own."""
-        found = self._started.result().fallback(path) if self._routes else None
-        return found or _NOWHERE
+    def _route(self, path: str, synthetic: bool) -> Route:
+        routes = self._routes
+        if not routes:
+            return _NOWHERE
+        if synthetic:
+            routes = self._started.result().synthetic or routes
+        return routes.get(path) or self._started.result().fallback(path) or _NOWHERE
 
     def _aside(self, method: str, path: str) -> Reply | None:
         """The reply of a probe, or while there are no routes yet; None where BentoML answers."""
