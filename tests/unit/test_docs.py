@@ -122,7 +122,7 @@ def links(text: str) -> set[str]:
 
 
 def pages_without_link(name: str, text: str) -> set[str]:
-    """Paths of Markdown pages that are there, which the prose of a document names without a link."""
+    """Paths of Markdown pages that the prose of a document names without a link."""
     prose = re.sub(r"\[[^]]*\]\([^)\s]+\)", "", FENCE.sub("", text))
     folders = (ROOT, (ROOT / name).parent)
     paths = re.findall(r"(?<![\w./-])[\w./-]+\.md\b", prose)

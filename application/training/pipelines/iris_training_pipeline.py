@@ -84,8 +84,9 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
                 candidate = make(model, config, draft, tracker, beside)
             except ConfigError as error:
                 raise ConfigError(f"{path}: {error}") from error
-    report = candidate.report
-    quality: dict[str, Any] = {report.measure: report.score} if report else {}
+    quality: dict[str, Any] = {}
+    if candidate.report:
+        quality[candidate.report.measure] = candidate.report.score
     FileLedger(settings.ledger).append(
         "train", config.model_name, version, run=candidate.registered.run_id, **quality
     )

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from application.training.config import TrainingConfig, ValidationConfig
     from application.validation.judgement import Judgement
     from application.validation.validate import Champion, CrossValidation
+    from domain.data.dataset import Dataset
     from domain.evaluation.gates import Verdict
+    from domain.models.catalog import CatalogModel
     from infrastructure.packaging.model_package import ModelPackage
+    from infrastructure.packaging.serving_check import ServingCheck
     from infrastructure.registry.ledger import FileLedger
     from infrastructure.registry.mlflow_registry import MlflowRegistry
 
@@ -83,11 +86,7 @@ def _validate(options: argparse.Namespace) -> None:
         ask = _judge_speech if package.spec.task == "transcription" else _judge
         champion = _champion_now(registry, version)
         judgement, crossed = ask(package, rules, _Rival.of(champion, registry))
-        with progress("gate") as update:
-            update("serves_alone (the last one)")
-            serves = serving.verdict()
-    _show([serves])
-    judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, serves])
+        judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, _wait_for(serving)])
     _show_total(judgement, time.monotonic() - began)
     try:
         _write_report(package, version, judgement, crossed, shown)
@@ -276,9 +275,8 @@ def _judge(
     package: ModelPackage, rules: ValidationConfig, rival: _Rival
 ) -> tuple[Judgement, CrossValidation | None]:
     """The judgement, and a cross-validation as context."""
-    from application.training.train import make_estimator
     from application.validation.judgement import Judgement
-    from application.validation.validate import GATES, Case, cross_validate, judge
+    from application.validation.validate import GATES, Case, judge
     from domain.evaluation.gates import Verdict
     from domain.models import catalog
     from infrastructure.inference.loading import load_served
@@ -303,18 +301,25 @@ def _judge(
     except GateRefusal as error:
         judgement = Judgement(spec, [Verdict("answers_are_valid", False, str(error))])
     _show(judgement.verdicts)
-    if not rules.folds:
-        return judgement, None
-    recipe = make_estimator(model, config)
+    return judgement, _cross_validate(model, config, rules.folds, dataset)
+
+
+def _cross_validate(
+    model: CatalogModel, config: TrainingConfig, folds: int, dataset: Dataset
+) -> CrossValidation | None:
+    from application.training.train import make_estimator
+    from application.validation.validate import cross_validate
+
+    if not folds:
+        return None
+    recipe, seed = make_estimator(model, config), config.data.split[1]
     try:
-        crossed = cross_validate(
-            recipe, dataset, model.SPEC, rules.folds, config.data.split[1], _show_progress
-        )
+        crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, _show_progress)
     except ValueError as error:
-        told = f"validation.folds {rules.folds} does not suit the data: {error}"
-        raise ConfigError(told) from error
+        reason = f"validation.folds {folds} does not suit the data: {error}"
+        raise ConfigError(reason) from error
     show_step("context", f"cross-validation of the same recipe: {crossed}")
-    return judgement, crossed
+    return crossed
 
 
 def _judge_speech(
@@ -358,6 +363,14 @@ def _write_report(
     write_atomically(card, validated_card(validation))
     show_step("report", write_report(validation, folder).as_uri())
     show_step("card", card.as_uri())
+
+
+def _wait_for(serving: ServingCheck) -> Verdict:
+    with progress("gate") as update:
+        update("serves_alone (the last one)")
+        verdict = serving.verdict()
+    _show([verdict])
+    return verdict
 
 
 def _show_total(judgement: Judgement, seconds: float) -> None:
