@@ -3,6 +3,7 @@
 # Bento, serves it, sends a prediction and its feedback, and shows the metrics that changed.
 # --install-only stops after installing. It stops at the first failure.
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 case ${1:-} in

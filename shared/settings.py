@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared import startup
 from shared.paths import ROOT
 
 LogFormat = Literal["auto", "json", "text"]
@@ -28,11 +29,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=ROOT / ".env", extra="ignore", frozen=True)
 
-    tracking_uri: str = Field("sqlite:///mlflow.db", validation_alias="MLFLOW_TRACKING_URI")
+    tracking_uri: str = Field(startup.TRACKING_URI, validation_alias="MLFLOW_TRACKING_URI")
     packages_dir: Path = Field(
         Path("application/registry/model_registry"), validation_alias="MODEL_REGISTRY_DIR"
     )
-    bento_home: Path = Field(Path(".bentoml"), validation_alias="BENTOML_HOME")
+    bento_home: Path = Field(Path(startup.BENTO_HOME), validation_alias="BENTOML_HOME")
     receipts_dir: Path = Field(Path("build"), validation_alias="RECEIPTS_DIR")
     releases_dir: Path = Field(Path(".releases"), validation_alias="RELEASES_DIR")
     ledger: Path = Field(Path("ledger.jsonl"), validation_alias="LEDGER")
@@ -48,10 +49,7 @@ class Settings(BaseSettings):
     @field_validator("tracking_uri", "prediction_log_url")
     @classmethod
     def _sqlite_from_root(cls, uri: str | None) -> str | None:
-        scheme = "sqlite:///"
-        if uri is None or not uri.startswith(scheme):
-            return uri
-        return f"{scheme}{ROOT / uri.removeprefix(scheme)}"
+        return None if uri is None else startup.absolute_uri(uri, str(ROOT))
 
 
 class ServingSettings(BaseSettings):

@@ -5,13 +5,14 @@
 # ACCELERATOR=cpu takes the builds for the CPU, ACCELERATOR=cuda those for NVIDIA GPUs; unset, a GPU
 # decides. TORCH_INDEX is where PyTorch's CPU build comes from, if not from download.pytorch.org.
 set -euo pipefail
+unset CDPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER # they would lead out of .venv
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 what=${1:-core}
 case $what in
     core) options=(--only main) ;;
-    dev) options=(--with dev) ;;
-    mutation) options=(--with "dev,mutation") ;;
+    dev) options=(--with "dev,notebook") ;;
+    mutation) options=(--with "dev,notebook,mutation") ;;
     all)
         options=(--with "dev,notebook")
         for extra in ${EXTRAS:-all}; do options+=(-E "$extra"); done
@@ -36,15 +37,15 @@ if [ -L .venv ]; then
     exit 1
 fi
 poetry=$(bash scripts/setup/setup_poetry.sh)
-if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
+# uv reads what Poetry has locked, and installs it many times faster
+uv=$(dirname "$(realpath "$poetry")")/uv
+[ -x "$uv" ] || uv=$(command -v uv)
+# the commands of a relocatable environment run the Python beside them: a clone can be copied or moved
+if ! grep -q '^relocatable = true' .venv/pyvenv.cfg 2>/dev/null || ! .venv/bin/python -c '' 2>/dev/null; then
     python=$(bash scripts/setup/find_python.sh)
     rm -rf .venv
-    "$python" -m venv .venv
+    "$uv" venv --native-tls --quiet --relocatable --seed --python "$python" .venv
 fi
-# uv reads what Poetry has locked, and installs it many times faster; a Poetry from elsewhere may
-# come without it
-uv=$(dirname "$(realpath "$poetry")")/uv
-[ -x "$uv" ] || uv=$(command -v uv) || { .venv/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9; uv=.venv/bin/uv; }
 install() { "$uv" pip install --native-tls --python .venv/bin/python --no-deps --compile-bytecode --quiet "$@"; }
 remove() { "$uv" pip uninstall --python .venv/bin/python --quiet "$@"; }
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
@@ -86,7 +87,7 @@ elif [ -n "$version" ]; then
 fi
 echo "installing $(grep -c '==' "$requirements") packages into .venv ..." >&2
 install --require-hashes -r "$requirements"
-env -u VIRTUAL_ENV -u CONDA_PREFIX "$poetry" install --only-root --quiet
+cp scripts/setup/mlops_template.pth .venv/lib/python3*/site-packages/
 .venv/bin/python -m compileall -q domain application infrastructure shared
 touch .venv/.core
 [ "$what" = core ] || touch .venv/.dev

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes Poetry available: the one on PATH if it is 2 or later and can export its lock, else a private
-# one in .poetry, which also has `poetry shell`. The last line of output is its path.
+# Makes Poetry and uv available: those on PATH if Poetry is 2 or later and can export its lock, else
+# private ones in .poetry, with `poetry shell` too. The last line of output is Poetry's path.
 set -euo pipefail
+unset CDPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER # they would lead out of .poetry
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 if [ "${1:-}" = --help ]; then
@@ -10,8 +11,9 @@ if [ "${1:-}" = --help ]; then
 fi
 
 can_export() { "$1" export --help >/dev/null 2>&1 && "$1" --version 2>/dev/null | grep -Eq 'version ([2-9]|[1-9][0-9])\.'; }
+has_uv() { [ -x "$(dirname "$(realpath "$1")")/uv" ] || command -v uv >/dev/null; }
 
-if found=$(command -v poetry) && can_export "$found"; then
+if found=$(command -v poetry) && can_export "$found" && has_uv "$found"; then
     echo "$found"
     exit 0
 fi
@@ -21,8 +23,10 @@ if ! can_export "$private"; then
     echo "installing Poetry into .poetry ..." >&2
     rm -rf .poetry
     "$python" -m venv .poetry
-    .poetry/bin/python -m pip install --disable-pip-version-check -qq \
-        poetry==2.5.1 poetry-plugin-export==1.10.1 poetry-plugin-shell==1.0.1 uv==0.13.9
-    echo "to type 'poetry' yourself: export PATH=\"$PWD/.poetry/bin:\$PATH\"" >&2
+    .poetry/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
+    echo 'relocatable = true' >>.poetry/pyvenv.cfg # for uv: a clone can be copied or moved
+    .poetry/bin/uv pip install --native-tls --python .poetry/bin/python --quiet \
+        poetry==2.5.1 poetry-plugin-export==1.10.1 poetry-plugin-shell==1.0.1
 fi
+echo "to type 'poetry' yourself: export PATH=\"$PWD/.poetry/bin:\$PATH\"" >&2
 echo "$private"

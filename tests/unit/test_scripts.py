@@ -253,6 +253,7 @@ case "$*" in
 esac
 """
 UV = """#!/bin/bash
+[ "$1" != venv ] || { echo "uv $*" | sed 's/ --python [^ ]*//' >>calls; exit 1; }
 shift
 while [ $# -gt 0 ]; do
     case $1 in
@@ -335,6 +336,8 @@ def _installer(tmp_path: Path) -> Installer:
     )
     (folder / "locked").write_text(locked, encoding="utf-8")
     (folder / ".venv/bin").mkdir(parents=True)
+    (folder / ".venv/pyvenv.cfg").write_text("relocatable = true\n", encoding="utf-8")
+    (folder / ".venv/lib/python3.11/site-packages").mkdir(parents=True)
     tools.mkdir()
     programs: Mapping[Path, str] = {
         tools / "poetry": POETRY,
@@ -352,7 +355,7 @@ def _installer(tmp_path: Path) -> Installer:
     ("what", "exported", "sets"),
     [
         ("core", "--only main", {"core"}),
-        ("dev", "--with dev", {"core", "dev"}),
+        ("dev", "--with dev,notebook", {"core", "dev"}),
         ("all", "--with dev,notebook -E all", {"core", "dev", "all"}),
     ],
 )
@@ -362,6 +365,35 @@ def test_what_is_asked_for_is_installed_and_counts_as_installed(
     installer.installed(what)
     assert installer.calls()[0] == f"poetry export {exported}"
     assert installer.sets() == sets
+
+
+def test_the_environment_is_told_of_its_clone_by_a_relative_path(installer: Installer) -> None:
+    installer.installed("core")
+    site = installer.folder / ".venv/lib/python3.11/site-packages"
+    assert (site / "mlops_template.pth").read_text("utf-8").startswith("../../../..\n")
+    assert (site / "../../../..").resolve() == installer.folder
+
+
+@pytest.mark.parametrize("damaged", ["bin/python", "pyvenv.cfg"])
+def test_an_environment_that_cannot_be_moved_or_run_is_made_anew(
+    installer: Installer, damaged: str
+) -> None:
+    (installer.folder / ".venv" / damaged).unlink()
+    assert installer("core", PYTHON=sys.executable).returncode != 0  # this uv makes none
+    assert installer.calls() == ["uv venv --native-tls --quiet --relocatable --seed .venv"]
+    assert installer.sets() == set()
+
+
+@pytest.mark.parametrize("name", ["CDPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"])
+def test_settings_of_the_caller_that_lead_elsewhere_do_not_reach_the_installation(
+    installer: Installer, tmp_path: Path, name: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "scripts/setup").mkdir(parents=True)
+    python = installer.folder / ".venv/bin/python"
+    write_program(python, f'#!/bin/bash\n[ -z "${{{name}-}}" ] || exit 1\n')
+    done = installer("core", **{name: str(elsewhere)})
+    assert (done.returncode, installer.sets()) == (0, {"core"}), done.stderr
 
 
 def test_chosen_extras_are_installed_and_do_not_count_as_everything(installer: Installer) -> None:

@@ -1,0 +1,83 @@
+"""What every Python process of .venv starts with: this clone's places as environment variables.
+
+The installer copies scripts/setup/mlops_template.pth into .venv: it puts the clone on sys.path, by
+a path relative to .venv, and calls `prepare`. So `bentoml`, `mlflow`, notebooks and debuggers find
+the stores that make uses, from any folder, and a copied or moved clone finds its own. Variables
+that are set stay.
+
+Every process pays for what is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+BENTO_HOME = ".bentoml"
+TRACKING_URI = "sqlite:///mlflow.db"
+
+# Values that were set here are inherited by child processes, which may be those of another clone:
+# this variable tells them from values that somebody has chosen.
+_SET_HERE = "MLOPS_TEMPLATE_DEFAULTS"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SQLITE = "sqlite:///"
+
+
+def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) -> None:
+    """Set the variables of a clone's .env file and the defaults of its places, where not set.
+
+    Args:
+        environ: the environment of a process.
+        root: the clone.
+    """
+    for line in environ.pop(_SET_HERE, "").split("\x1e"):
+        name, _, value = line.partition("=")
+        if environ.get(name) == value:
+            del environ[name]
+    defaults = {
+        "BENTOML_HOME": BENTO_HOME,
+        "BENTOML_DO_NOT_TRACK": "True",
+        "MLFLOW_TRACKING_URI": TRACKING_URI,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        **_env_file(os.path.join(root, ".env")),
+    }
+    chosen = {name: value for name, value in defaults.items() if name not in environ}
+    environ.update(chosen)
+    # BentoML and MLflow would take a relative path from the working directory
+    environ["BENTOML_HOME"] = os.path.join(root, environ["BENTOML_HOME"])
+    environ["MLFLOW_TRACKING_URI"] = absolute_uri(environ["MLFLOW_TRACKING_URI"], root)
+    environ[_SET_HERE] = "\x1e".join(f"{name}={environ[name]}" for name in chosen)
+    _bypass_proxies(environ)
+
+
+def absolute_uri(uri: str, root: str) -> str:
+    """The URI of a database; a relative path of SQLite is taken from `root`."""
+    if not uri.startswith(_SQLITE):
+        return uri
+    return f"{_SQLITE}{os.path.join(root, uri.removeprefix(_SQLITE))}"
+
+
+def _env_file(path: str) -> dict[str, str]:
+    """The variables of a .env file; none without one, or before python-dotenv is installed."""
+    if not os.path.exists(path):
+        return {}
+    try:
+        # pylint: disable-next=import-outside-toplevel  # slow, and most clones have no .env file
+        from dotenv import dotenv_values
+    except ImportError:
+        return {}
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def _bypass_proxies(environ: MutableMapping[str, str]) -> None:
+    """Keep requests to this machine away from proxies."""
+    if not any(name.lower().endswith("_proxy") for name in environ):
+        return
+    hosts = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
+    kept = [host.strip() for host in hosts if host.strip()]
+    kept += [host for host in _LOOPBACK if host not in kept]
+    environ["no_proxy"] = environ["NO_PROXY"] = ",".join(kept)

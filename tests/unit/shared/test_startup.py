@@ -1,0 +1,149 @@
+"""Every process of .venv finds its clone and its clone's stores, wherever the clone lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.paths import ROOT
+from shared.startup import prepare
+
+PROBE = (
+    "import os, shared; print(os.path.dirname(shared.__file__), os.environ['BENTOML_HOME'], "
+    "os.environ['MLFLOW_TRACKING_URI'], os.environ.get('NAMED'))"
+)
+
+
+def prepared(root: Path | str = "/clone", **environ: str) -> dict[str, str]:
+    """The environment of a process of a clone that was started with these variables."""
+    prepare(environ, str(root))
+    return environ
+
+
+def test_stores_are_those_of_the_clone() -> None:
+    environ = prepared()
+    assert environ["BENTOML_HOME"] == "/clone/.bentoml"
+    assert environ["MLFLOW_TRACKING_URI"] == "sqlite:////clone/mlflow.db"
+
+
+def test_nothing_is_reported_to_vendors() -> None:
+    environ = prepared()
+    assert environ["BENTOML_DO_NOT_TRACK"] == "True"
+    assert environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BENTOML_HOME", "/of/an/exported/bento"),
+        ("MLFLOW_TRACKING_URI", "http://mlflow.example"),
+        ("MLFLOW_TRACKING_URI", "sqlite:////other.db"),
+        ("BENTOML_DO_NOT_TRACK", "False"),
+    ],
+)
+def test_what_the_environment_says_stays(name: str, value: str) -> None:
+    assert prepared(**{name: value})[name] == value
+
+
+def test_relative_places_are_taken_from_the_clone() -> None:
+    environ = prepared(BENTOML_HOME="bentos", MLFLOW_TRACKING_URI="sqlite:///runs.db")
+    assert environ["BENTOML_HOME"] == "/clone/bentos"
+    assert environ["MLFLOW_TRACKING_URI"] == "sqlite:////clone/runs.db"
+
+
+def test_the_env_file_goes_before_the_defaults_and_after_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("BENTOML_HOME=bentos\nA='x y' # why\nB=of the file\n", "utf-8")
+    environ = prepared(tmp_path, B="given")
+    assert environ["BENTOML_HOME"] == str(tmp_path / "bentos")
+    assert (environ["A"], environ["B"]) == ("x y", "given")
+
+
+def test_defaults_of_one_clone_are_not_inherited_by_another(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("NAMED=here\n", encoding="utf-8")
+    child = prepared("/other", **prepared(tmp_path, BENTOML_DO_NOT_TRACK="False"))
+    assert child["BENTOML_HOME"] == "/other/.bentoml"
+    assert child["MLFLOW_TRACKING_URI"] == "sqlite:////other/mlflow.db"
+    assert "NAMED" not in child
+    assert child["BENTOML_DO_NOT_TRACK"] == "False"
+
+
+def test_what_a_process_gives_its_child_stays(tmp_path: Path) -> None:
+    given = {**prepared(tmp_path), "BENTOML_HOME": "/of/a/release"}
+    assert prepared(tmp_path, **given)["BENTOML_HOME"] == "/of/a/release"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
+def test_requests_to_this_machine_pass_no_proxy(name: str) -> None:
+    environ = prepared(**{name: "http://proxy.example:3128"})
+    assert environ["no_proxy"] == environ["NO_PROXY"] == "127.0.0.1,localhost,::1"
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_other_hosts_that_pass_no_proxy_stay(name: str) -> None:
+    environ = prepared(HTTP_PROXY="http://proxy.example", **{name: ".example, localhost"})
+    assert environ["no_proxy"] == environ["NO_PROXY"] == ".example,localhost,127.0.0.1,::1"
+
+
+def test_without_a_proxy_no_exception_is_made() -> None:
+    assert {"no_proxy", "NO_PROXY"}.isdisjoint(prepared())
+
+
+@pytest.fixture(scope="module", name="pristine")
+def _pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone as far as Python's start needs it, with an environment of its own."""
+    clone = tmp_path_factory.mktemp("pristine") / "clone"
+    venv = [sys.executable, "-m", "venv", "--without-pip", str(clone / ".venv")]
+    subprocess.run(venv, check=True)
+    (site,) = (clone / ".venv/lib").glob("python3*/site-packages")
+    shutil.copy(ROOT / "scripts/setup/mlops_template.pth", site)
+    (clone / "shared").mkdir()
+    for name in ("__init__.py", "startup.py"):
+        shutil.copy(ROOT / "shared" / name, clone / "shared")
+    return clone
+
+
+def ask(clone: Path, **environ: str) -> list[str]:
+    """What a process of this clone's environment finds, started from another folder."""
+    done = subprocess.run(
+        [clone / ".venv/bin/python", "-c", PROBE],
+        cwd="/",
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def found_in(clone: Path) -> list[str]:
+    """What it has to find."""
+    return [f"{clone}/shared", f"{clone}/.bentoml", f"sqlite:///{clone}/mlflow.db", "None"]
+
+
+def test_a_copied_clone_runs_its_own_code_on_its_own_stores(pristine: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(pristine, tmp_path / "copy", symlinks=True))
+    assert ask(pristine) == found_in(pristine)
+    assert ask(copy) == found_in(copy)
+
+
+def test_a_moved_clone_runs_its_own_code_also_under_a_foreign_name(
+    pristine: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "mögé"
+    shutil.copytree(pristine, tmp_path / "old", symlinks=True)
+    shutil.move(tmp_path / "old", moved)
+    assert ask(moved, LC_ALL="C", PYTHONIOENCODING="utf-8") == found_in(moved)
+
+
+def test_a_clone_of_another_time_starts_without_this_module(pristine: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/__init__.py").touch()
+    stores = {"BENTOML_HOME": "/b", "MLFLOW_TRACKING_URI": "m"}
+    found = ask(pristine, PYTHONPATH=str(tmp_path), **stores)
+    assert found == [f"{tmp_path}/shared", "/b", "m", "None"]
