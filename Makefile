@@ -1,5 +1,5 @@
 # The engine: every step is a target, and leaves a receipt in build/<model>/ from which the next starts.
-# `make` lists the targets; every variable below can be given on the command line or in .env.
+# `make` lists the targets.
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -8,39 +8,39 @@ MAKEFLAGS += --no-print-directory
 ifneq ($(words $(CURDIR)),1)
 $(error make cannot work in a folder with a space in its path: $(CURDIR))
 endif
--include .env
+.NOTPARALLEL: # goals run in the order in which they are given, whatever MAKEFLAGS says
 
-MODEL ?= iris
-CONFIG ?= application/training/configs/$(MODEL)_config.json
-PORT ?= 3000
-WORKERS ?= 1
-ENV ?= staging
-ENGINE ?=
-EXTRAS ?= all
-THRESHOLD ?=
+# What a call chooses, on make's command line or in .env: the shell's environment does not count.
+CHOICES := MODEL CONFIG PORT WORKERS ENV ENGINE EXTRAS THRESHOLD NAME DATA TARGET TASK LEAVE_OUT VERSION \
+	RUN AT KEEP DRY_RUN SET_ASIDE INPUT OUTPUT SCOPES JSON PEERS ROUNDS SECONDS RATE
+# What the machine is: these come from the environment too. Python processes read further ones from .env.
+SETTINGS := ACCELERATOR TORCH_INDEX PYTHON WHISPER_MODEL MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR
+$(foreach name,$(CHOICES),$(if $(findstring environment,$(origin $(name))),$(eval $(name) :=)))
+space := $(subst ,, )
+$(foreach line,$(shell [ ! -f .env ] || awk -f scripts/dotenv.awk .env),\
+	$(foreach name,$(filter $(CHOICES) $(SETTINGS),$(firstword $(subst =, ,$(line)))),\
+	$(if $($(name)),,$(eval $(name) := $$(subst ␣,$$(space),$$(patsubst $(name)=%,%,$$(line)))))))
+# a value as one word of the shell; names of columns have all kinds of signs
+quoted = '$(subst ','\'',$(1))'
+# names and numbers are checked before they reach a path or a shell: name, pattern of wrong values, advice
+check = $(if $(and $($(1)),$(shell case $(call quoted,$($(1))) in ($(2)) echo wrong;; esac)),$(error $(1)=$($(1)) is wrong: give $(3)))
+$(foreach name,MODEL ENV ENGINE,$(call check,$(name),*[!A-Za-z0-9_-]*|-*,a name of letters and digits that may have _ and - in it))
+$(foreach name,WORKERS KEEP ROUNDS SECONDS RATE,$(call check,$(name),*[!0-9]*,a whole number))
+$(call check,PORT,0*|*[!0-9]*|??????*|6553[6-9]|655[4-9]?|65[6-9]??|6[6-9]???|[7-9]????,a number from 1 to 65535)
 
-MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
-MODEL_REGISTRY_DIR ?= $(CURDIR)/application/registry/model_registry
-BENTOML_HOME ?= $(CURDIR)/.bentoml
-RECEIPTS_DIR ?= $(CURDIR)/build
-RELEASES_DIR ?= $(CURDIR)/.releases
-LEDGER ?= $(CURDIR)/ledger.jsonl
-# a value in .env may stand in quotes
-$(foreach name,MODEL CONFIG PORT WORKERS ENV ENGINE EXTRAS THRESHOLD MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR LEDGER PREDICTION_LOG_URL ACCELERATOR TORCH_INDEX,$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name))))))
-export MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR RELEASES_DIR LEDGER WORKERS EXTRAS ACCELERATOR TORCH_INDEX
-ifneq ($(PREDICTION_LOG_URL),)
-export PREDICTION_LOG_URL
-endif
-$(foreach name,$(filter SERVING_%,$(.VARIABLES)),$(eval $(name) := $(patsubst "%",%,$(patsubst '%',%,$($(name)))))$(eval export $(name)))
-export BENTOML_DO_NOT_TRACK := True
-export MLFLOW_DISABLE_TELEMETRY := true
+MODEL := $(or $(MODEL),iris)
+CONFIG := $(or $(CONFIG),application/training/configs/$(MODEL)_config.json)
+PORT := $(or $(PORT),3000)
+WORKERS := $(or $(WORKERS),1)
+ENV := $(or $(ENV),staging)
+EXTRAS := $(or $(EXTRAS),all)
+RECEIPTS_DIR := $(or $(RECEIPTS_DIR),$(CURDIR)/build)
+export RECEIPTS_DIR WORKERS EXTRAS ACCELERATOR TORCH_INDEX
 
 PY := .venv/bin/python
 PACKAGES := domain application infrastructure shared
 SOURCES := $(PACKAGES) tests
 RECEIPTS := $(RECEIPTS_DIR)/$(MODEL)
-# a value as one word of the shell; names of columns have all kinds of signs
-quoted = '$(subst ','\'',$(1))'
 python_files = $(foreach folder,$(1),$(wildcard $(folder)/*.py $(folder)/*/*.py $(folder)/*/*/*.py))
 
 # What is installed is checked against the lock when make starts, not by a target: so `make -B train`
@@ -83,19 +83,18 @@ containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's
 reproduce: $(CORE) ## Train a recorded version again from its commit and compare: RUN (MODEL)
 	@$(if $(RUN),,echo 'error: say what to reproduce, by its run, registry version, alias or package: make reproduce RUN=champion' >&2; exit 2)
 	@$(PY) -m infrastructure.reproduction.command --model $(MODEL) --run $(call quoted,$(RUN))
-mlflow-ui: $(CORE) ## Browse runs and versions on http://127.0.0.1:5000
-	@$(PY) -m infrastructure.tracking.database
-	@$(PY) -m mlflow ui --backend-store-uri $(MLFLOW_TRACKING_URI) --port 5000
+mlflow-ui: $(CORE) ## Browse runs and versions (PORT=5000)
+	@$(PY) -m infrastructure.tracking.browse --port $(if $(findstring command,$(origin PORT)),$(PORT),5000)
 
 # A step whose variables are not those that its receipt was made with is done again. Paths count from
 # the clone, so that state can move to another one.
 train_variables = $(subst $(CURDIR)/,,$(CONFIG) $(WHISPER_MODEL) $(MODEL_REGISTRY_DIR) $(MLFLOW_TRACKING_URI))
 validate_variables = $(subst $(CURDIR)/,,$(THRESHOLD) $(BENTOML_HOME))
 containerize_variables = $(ENGINE)
-changed = $(shell echo '$($(1)_variables)' | cmp -s - $(RECEIPTS)/$(1).variables || echo FORCE)
+changed = $(shell echo $(call quoted,$($(1)_variables)) | cmp -s - $(RECEIPTS)/$(1).variables || echo FORCE)
 # training is done again when a file that it read is newer; one that is gone stops nothing
 data_changed = $(shell while IFS= read -r file; do if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi; done 2>/dev/null <$(RECEIPTS)/train.files)
-remember = echo '$($(1)_variables)' >$(RECEIPTS)/$(1).variables
+remember = echo $(call quoted,$($(1)_variables)) >$(RECEIPTS)/$(1).variables
 
 # another model's file is nothing to this one
 others = $(filter-out %/$(MODEL).py %/contract.py %/catalog.py %/__init__.py,$(wildcard domain/models/*.py))
@@ -104,12 +103,12 @@ application/training/configs/%_config.json:
 
 $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(filter-out $(others),$(call python_files,domain) $(call python_files,application/training infrastructure/frameworks infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting)) $(call changed,train) $(data_changed) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
-	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(CONFIG) --receipt $@
+	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@
 	@$(call remember,train)
 
 $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
 	@mkdir -p $(@D); rm -f $@ $(@D)/champion.json; echo "validate $(MODEL)"
-	@$(PY) application/validation/model_validation/validate_model.py --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(THRESHOLD)) --receipt $@
+	@$(PY) application/validation/model_validation/validate_model.py --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(call quoted,$(THRESHOLD))) --receipt $@
 	@$(call remember,validate)
 
 # What is built and run is the champion: that of the last validation, or the one that `make promote` or
@@ -160,7 +159,7 @@ where: ## Show where everything is
 	@echo '  service page      http://127.0.0.1:$(PORT)'
 	@echo '  metrics           http://127.0.0.1:$(PORT)/metrics'
 	@echo '  runs, versions    make mlflow-ui, then http://127.0.0.1:5000'
-	@echo '  model packages    $(subst $(CURDIR)/,,$(MODEL_REGISTRY_DIR))'
+	@echo '  model packages    $(or $(MODEL_REGISTRY_DIR),application/registry/model_registry)'
 	@echo '  ask it            make demo'
 	@echo '  what runs         make status; stop it with: make stop'
 	@echo 'Next: change $(CONFIG) and run make quickstart again; every target: make help'
@@ -214,13 +213,10 @@ gates-report: $(DEV) ## Put every mutant before the gates, and equal challengers
 	@$(PY) -m tests.benchmarks.gates_report
 
 ##@ Keep house
-state-save: ## Pack receipts, packages, tracking, Bentos and ledger into state.tar.gz
-	@tar -czf state.tar.gz --exclude='predictions.db*' --ignore-failed-read $(patsubst $(CURDIR)/%,%,$(RECEIPTS_DIR) $(MODEL_REGISTRY_DIR) $(BENTOML_HOME) $(LEDGER)) mlflow.db mlartifacts
-state-load: ## Unpack state.tar.gz; its receipts count as made now
-	@tar -xzf state.tar.gz
-	@chosen=$$([ ! $(RECEIPTS)/champion.json -nt $(RECEIPTS)/validate.json ] || echo champion); \
-	find $(RECEIPTS_DIR) -type f -exec touch {} +; \
-	for step in train validate $$chosen bento-build containerize; do [ ! -f $(RECEIPTS)/$$step.json ] || touch $(RECEIPTS)/$$step.json; done
+state-save: $(CORE) ## Pack receipts, packages, tracking, Bentos and ledger into state.tar.gz
+	@$(PY) -m infrastructure.storage.state_archive save
+state-load: $(CORE) ## Unpack state.tar.gz; refuses to lose what is here, unless SET_ASIDE=1 may move it away
+	@$(PY) -m infrastructure.storage.state_archive load $(if $(SET_ASIDE),--set-aside)
 clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache state.tar.gz
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from shared.paths import ROOT
 
@@ -37,6 +38,8 @@ SERVICE = "application.inference.services.model_service:ModelService"
 PYTHON = f"""#!/usr/bin/env bash
 # Notes what it is asked to do, and writes the receipt; fails at the step that the file `fail` names.
 [ "${{1-}}" != -c ] || exec {sys.executable} "$@"
+export BENTOML_HOME=$PWD/.bentoml MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow.db
+[ "${{2-}}" != infrastructure.storage.state_archive ] || exec {sys.executable} "$@"
 echo "$*" >>calls.log
 [ ! -e fail ] || [[ "$*" != *"/$(cat fail).json"* ]] || exit 1
 while [ $# -gt 0 ]; do
@@ -191,7 +194,7 @@ def test_make_runs_the_chain_step_by_step(clone: Clone) -> None:
 
 def test_a_dry_run_shows_the_entry_point_of_training(clone: Clone) -> None:
     done = clone.make("-n", "train")
-    assert f"iris_training_pipeline.py --model iris --config {CONFIG}" in done.stdout
+    assert f"iris_training_pipeline.py --model iris --config '{CONFIG}'" in done.stdout
     assert clone.calls() == []
 
 
@@ -262,6 +265,94 @@ def test_a_threshold_reaches_validation(made: Clone) -> None:
 def test_a_variable_in_the_env_file_counts_too(made: Clone) -> None:
     (made.folder / ".env").write_text("THRESHOLD=0.9\n", encoding="utf-8")
     assert made.ran("containerize") == STEPS[1:]
+
+
+LINES = [
+    *("PORT=3001", "PORT=3002", " export ENV = production ", "NAME='a b' # why", "DATA=a # why"),
+    *(
+        'TARGET="it\'s"',
+        "RUN=a#b",
+        "AT=2026-11-20 14:00",
+        "INPUT=$HOME/a$b",
+        "KEEP=",
+        "# MODEL=wine",
+    ),
+    *('SERVING_CORS_ORIGINS="https://a.example https://b.example"', "OUTPUT=ü.csv\r"),
+    *(
+        "BENTOML_HOME=a=b",
+        "MLFLOW_TRACKING_URI=postgresql://ml:pa$Word#1@db.example/log",
+        "no line",
+    ),
+]
+
+
+def test_the_env_file_reads_the_same_in_make_and_in_python(clone: Clone) -> None:
+    file = clone.folder / ".env"
+    file.write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    printed = clone.make("-pnq", "help").stdout
+    expected = dotenv_values(file)
+    expected.pop("SERVING_CORS_ORIGINS")  # nothing of make's
+    expected = {name: value for name, value in expected.items() if value is not None}
+    assert len(expected) == 12
+    made = {name: re.findall(rf"^{name} :?= ?(.*)$", printed, re.MULTILINE) for name in expected}
+    assert made == {name: [value.replace("$", "$$")] for name, value in expected.items()}
+
+
+CHOICES = {
+    "MODEL": "wine",
+    "ENV": "production",
+    "PORT": "3001",
+    "VERSION": "3",
+    "NAME": "somebody",
+    "SCOPES": "metrics",
+    "CONFIG": "other.json",
+    "THRESHOLD": "0.1",
+    "KEEP": "1",
+}
+
+
+@pytest.mark.parametrize("target", ["train", "validate", "deploy", "rollback", "gc", "help"])
+def test_what_the_shells_environment_chooses_does_not_count(clone: Clone, target: str) -> None:
+    assert clone.make("-n", target, **CHOICES).stdout == clone.make("-n", target).stdout
+
+
+def test_a_key_is_for_who_is_named_to_make(clone: Clone) -> None:
+    done = clone.make("api-key", **CHOICES)
+    assert (done.returncode, clone.calls()) == (2, [])
+    clone.make("api-key", "NAME=grafana", **CHOICES)
+    assert clone.calls() == ["-m infrastructure.serving.api_key_command --name grafana"]
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        *(
+            (f"ENV={name}", "a name of letters")
+            for name in ("../../x", "a b", "-x", "$$(id)", "a;b")
+        ),
+        *((f"MODEL={name}", "a name of letters") for name in ("../iris", "it's")),
+        ("ENGINE=docker;id", "a name of letters"),
+        *(
+            (f"PORT={port}", "from 1 to 65535")
+            for port in ("0", "99999", "65536", "x", "-1", "1e3")
+        ),
+        ("WORKERS=two", "a whole number"),
+    ],
+)
+def test_a_name_or_number_that_is_none_is_refused_in_one_line_before_anything_runs(
+    clone: Clone, given: str, advice: str
+) -> None:
+    done = clone.make("deploy", given)
+    assert (done.returncode, done.stdout, clone.calls()) == (2, "", [])
+    name, _, value = given.partition("=")
+    assert f"{name}={value.replace('$$', '$')} is wrong: give" in done.stderr
+    assert advice in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["1", "80", "3001", "65535"])
+def test_every_port_there_is_may_be_given(clone: Clone, port: str) -> None:
+    assert f"--port {port} " in clone.make("-n", "deploy", f"PORT={port}").stdout
 
 
 def test_a_data_file_that_changed_makes_training_stale(made: Clone) -> None:
@@ -414,6 +505,14 @@ def test_a_choice_and_its_bento_can_be_asked_for_at_once(clone: Clone) -> None:
     assert clone.ran("rollback", "bento-build") == ["champion", "bento-build"]
 
 
+def test_goals_run_in_the_order_given_however_many_jobs_the_environment_allows(
+    made: Clone,
+) -> None:
+    (made.folder / "calls.log").unlink()
+    assert made.make("rollback", "deploy", MAKEFLAGS="-j4").returncode == 0
+    assert made.steps() == ["champion", "bento-build", "deploy-staging"]
+
+
 def test_a_refusal_after_a_choice_leaves_nothing_that_counts_as_judged(made: Clone) -> None:
     made.change(CONFIG)
     (made.folder / "fail").write_text("validate", encoding="utf-8")
@@ -499,61 +598,27 @@ def test_clean_removes_what_can_be_made_again_and_nothing_else(made: Clone) -> N
     assert not (made.folder / "build").exists()
 
 
-def add_state(clone: Clone) -> dict[str, bytes]:
-    """State beside the receipts, as the steps leave it."""
-    state = {
-        "mlflow.db": b"runs",
-        "ledger.jsonl": b"entries",
-        "mlartifacts/0/model": b"artifact",
-        ".bentoml/models/a": b"model",
-        "application/registry/model_registry/iris/1/model.onnx": b"onnx",
-    }
-    for name, content in state.items():
-        (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (clone.folder / name).write_bytes(content)
-    return state
-
-
-def test_state_that_was_saved_and_loaded_needs_no_step_again(made: Clone) -> None:
-    state = add_state(made)
-    assert made.make("state-save").returncode == 0
-    for name in ("build", ".bentoml", "application/registry", "mlartifacts"):
-        shutil.rmtree(made.folder / name)
-    for name in ("mlflow.db", "ledger.jsonl"):
-        (made.folder / name).unlink()
-    made.change(CONFIG)  # as in a fresh checkout, where every file is new
-    assert made.make("state-load").returncode == 0
-    assert {name: (made.folder / name).read_bytes() for name in state} == state
-    assert made.ran("containerize") == []
-
-
-def test_saved_state_holds_nobodys_predictions(made: Clone) -> None:
-    add_state(made)
-    for name in ("predictions.db", "predictions.db-wal"):
-        (made.folder / ".bentoml" / name).touch()
-    assert made.make("state-save").returncode == 0
-    listed = subprocess.run(
-        ["tar", "-tzf", "state.tar.gz"], cwd=made.folder, capture_output=True, text=True, check=True
-    ).stdout
-    assert "mlflow.db" in listed
-    assert "predictions" not in listed
-
-
 def test_state_that_is_loaded_in_another_clone_needs_no_step_again(
     made: Clone, copy_clone: Callable[[Path], Clone], tmp_path: Path
 ) -> None:
-    add_state(made)
     assert made.make("state-save").returncode == 0
     other = copy_clone(tmp_path / "other")
     shutil.copy2(made.folder / "state.tar.gz", other.folder)
-    assert other.make("state-load").returncode == 0
+    other.change(CONFIG)  # as in a fresh checkout, where every file is new
+    done = other.make("state-load")
+    assert done.returncode == 0, done.stderr
     assert other.ran("containerize") == []
+
+
+def test_state_may_be_moved_away_for_state_that_is_loaded(clone: Clone) -> None:
+    assert "--set-aside" in clone.make("-n", "state-load", "SET_ASIDE=1").stdout
+    assert "--set-aside" not in clone.make("-n", "state-load").stdout
 
 
 def test_ci_is_one_target(clone: Clone) -> None:
     script = (ROOT / ".ci/run").read_text("utf-8")
     code = [line for line in script.splitlines() if line and not line.startswith("#")]
-    assert [line for line in code if not line.startswith(("set ", "cd "))] == ["make ci"]
+    assert [line for line in code if not line.startswith(("set ", "unset ", "cd "))] == ["make ci"]
     done = subprocess.run(
         [clone.folder / ".ci/run"], cwd="/", env=environment(), capture_output=True, check=False
     )
