@@ -14,6 +14,7 @@ MlopsError
 ├── GateRefusal        validation refuses a candidate
 ├── UnknownPredictionError  feedback names a prediction that was never made
 ├── ExportError        an estimator cannot be exported to the form that is served
+├── StateError         saved state cannot be loaded without losing what is here
 ├── BuildError         a Bento, an image or a recorded version could not be built
 └── DeploymentError    a release did not become ready, or answered wrongly
 """
@@ -81,6 +82,10 @@ class UnknownPredictionError(MlopsError):
 
 class ExportError(MlopsError):
     """An estimator cannot be exported to the form that is served."""
+
+
+class StateError(MlopsError):
+    """Saved state cannot be read, or lacks what the clone has that it would replace."""
 
 
 class BuildError(MlopsError):

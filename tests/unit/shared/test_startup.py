@@ -141,6 +141,17 @@ def test_a_moved_clone_runs_its_own_code_also_under_a_foreign_name(
     assert ask(moved, LC_ALL="C", PYTHONIOENCODING="utf-8") == found_in(moved)
 
 
+def test_code_of_the_working_directory_goes_before_that_of_the_environments_clone(
+    pristine: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/__main__.py").write_text("print(__file__)", encoding="utf-8")
+    (tmp_path / "shared/__init__.py").touch()
+    python = [pristine / ".venv/bin/python", "-m", "shared"]
+    done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "shared/__main__.py")
+
+
 def test_a_clone_of_another_time_starts_without_this_module(pristine: Path, tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/__init__.py").touch()

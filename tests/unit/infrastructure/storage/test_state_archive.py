@@ -1,0 +1,230 @@
+"""State moves between clones, and loading it loses nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from domain.errors import RegistryError, StateError
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.storage.state_archive import load, places_of, save
+from shared.settings import Settings
+
+RECEIPTS = ("train", "champion", "validate", "bento-build")
+
+
+class Clone:
+    """A clone in a folder, as far as its state goes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.ledger = FileLedger(folder / "ledger.jsonl")
+        self.archive = folder / "state.tar.gz"
+        self.places = {
+            "build": folder / "build",
+            "ledger.jsonl": self.ledger.path,
+            "application/registry/model_registry": folder / "packages",
+            ".bentoml": folder / "bentoml",
+            "mlflow.db": folder / "mlflow.db",
+            "mlartifacts": folder / "mlartifacts",
+        }
+
+    def train(self, version: int) -> None:
+        """Register a version, promote it and build its Bento."""
+        with closing(sqlite3.connect(self.folder / "mlflow.db")) as database, database:
+            database.execute("CREATE TABLE IF NOT EXISTS runs (run_uuid)")
+            database.execute("CREATE TABLE IF NOT EXISTS model_versions (name, version, run_id)")
+            run = f"{self.folder.name}-{version}"
+            database.execute("INSERT INTO runs VALUES (?)", (run,))
+            database.execute("INSERT INTO model_versions VALUES ('iris', ?, ?)", (version, run))
+        self.ledger.append("promote", "iris", str(version))
+        self.write(f"packages/iris/{run}/model.onnx")
+        self.write(f"bentoml/models/iris/{run}/model.yaml")
+        self.write("bentoml/models/iris/latest", run)
+        self.write(f"mlartifacts/1/{run}/card.md")
+        shutil.rmtree(self.folder / "build", ignore_errors=True)
+        for number, step in enumerate(RECEIPTS):
+            self.write(f"build/iris/{step}.json", run)
+            path = self.folder / f"build/iris/{step}.json"
+            os.utime(path, (1_700_000_000 + number, 1_700_000_000 + number))
+        self.write(f"build/iris/bento/{run}.py")
+
+    def write(self, name: str, content: str = "content") -> None:
+        """A file of the state."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(content, encoding="utf-8")
+
+    def files(self) -> dict[str, bytes]:
+        """All that is in the clone but the archive, locks and what was set aside."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in self.folder.rglob("*")
+            if path.is_file() and not path.name.endswith((".lock", ".gz"))
+        }
+
+    def versions(self) -> Sequence[str]:
+        """Runs behind the registered versions."""
+        with closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
+            return [run for (run,) in database.execute("SELECT run_id FROM model_versions")]
+
+    def take_state_of(self, other: Clone, set_aside: Path | None = None) -> str:
+        """Load what another clone saves."""
+        save(other.places, self.archive)
+        return load(self.places, self.archive, set_aside)
+
+
+@pytest.fixture(name="here")
+def _here(tmp_path: Path) -> Clone:
+    """A clone in which nothing was made."""
+    return Clone(tmp_path / "here")
+
+
+@pytest.fixture(name="there")
+def _there(tmp_path: Path) -> Clone:
+    """Another clone, which has one version."""
+    clone = Clone(tmp_path / "there")
+    clone.train(1)
+    return clone
+
+
+def test_an_empty_clone_has_all_of_it_afterwards(here: Clone, there: Clone) -> None:
+    assert here.take_state_of(there) == "loaded"
+    assert here.files() == there.files()
+
+
+def test_receipts_count_as_made_now_in_the_order_of_the_steps(here: Clone, there: Clone) -> None:
+    source = here.folder / "source.py"
+    source.touch()
+    here.take_state_of(there)
+    times = [(here.folder / f"build/iris/{step}.json").stat().st_mtime_ns for step in RECEIPTS]
+    assert [source.stat().st_mtime_ns, *times] == sorted({source.stat().st_mtime_ns, *times})
+
+
+def test_nobodys_predictions_are_saved(here: Clone, there: Clone) -> None:
+    there.write("bentoml/predictions.db")
+    there.write("bentoml/predictions.db-wal")
+    here.take_state_of(there)
+    assert [name for name in here.files() if "predictions" in name] == []
+
+
+def test_state_that_goes_on_from_the_clones_is_loaded(here: Clone, there: Clone) -> None:
+    here.take_state_of(there)
+    there.train(2)
+    assert here.take_state_of(there) == "loaded"
+    assert here.files() == there.files()  # also of the Bento, none of whose former files is left
+    assert len(here.ledger.entries()) == 2
+
+
+def test_a_clone_that_has_gone_on_keeps_its_state(here: Clone, there: Clone) -> None:
+    here.take_state_of(there)
+    here.train(2)
+    before = here.files()
+    assert "has all of it, and more" in here.take_state_of(there)
+    assert here.files() == before
+
+
+def test_receipts_that_a_clone_lacks_are_loaded_though_it_has_gone_on(
+    here: Clone, there: Clone
+) -> None:
+    here.take_state_of(there)
+    here.ledger.append("deploy", "iris", "1")
+    shutil.rmtree(here.folder / "build")
+    here.take_state_of(there)
+    assert (here.folder / "build/iris/bento-build.json").exists()
+    assert len(here.ledger.entries()) == 2
+
+
+def test_state_that_lacks_what_the_clone_has_is_refused_and_nothing_changes(
+    here: Clone, there: Clone
+) -> None:
+    here.train(1)
+    here.train(2)
+    before = here.files()
+    with pytest.raises(StateError) as refusal:
+        here.take_state_of(there)
+    assert "2 entries of the ledger and iris version 1 (run here-1), iris" in str(refusal.value)
+    assert "make state-load SET_ASIDE=1" in str(refusal.value)
+    assert here.files() == before
+    assert list(here.folder.glob(".state-*")) == []
+
+
+@pytest.mark.parametrize("only", ["ledger.jsonl", "mlflow.db"])
+def test_either_a_ledger_or_versions_alone_are_reason_to_refuse(
+    here: Clone, there: Clone, only: str
+) -> None:
+    here.train(1)
+    here.places[{"ledger.jsonl": "mlflow.db", "mlflow.db": "ledger.jsonl"}[only]].unlink()
+    with pytest.raises(StateError):
+        here.take_state_of(there)
+
+
+def test_what_was_set_aside_is_whole_and_the_rest_is_added(here: Clone, there: Clone) -> None:
+    """As on a machine whose every deployment loads the state of another run of CI."""
+    here.train(1)
+    here.ledger.append("deploy", "iris", "1")
+    before = here.files()
+    aside = here.folder / ".set-aside/now"
+    assert str(aside) in here.take_state_of(there, aside)
+    after = here.files()
+    assert here.versions() == ["there-1"]
+    assert after["ledger.jsonl"] == there.files()["ledger.jsonl"]
+    assert "build/iris/bento/here-1.py" not in after
+    for name, content in before.items():
+        kept = (
+            name if name.startswith(("packages", "bentoml", "mlart")) else f".set-aside/now/{name}"
+        )
+        if not name.endswith("latest"):
+            assert after[kept] == content, name
+    assert after["bentoml/models/iris/latest"] == b"there-1"
+
+
+def test_nothing_is_set_aside_where_nothing_would_be_lost(here: Clone, there: Clone) -> None:
+    here.take_state_of(there, here.folder / ".set-aside")
+    there.train(2)
+    here.take_state_of(there, here.folder / ".set-aside")
+    assert here.files() == there.files()
+
+
+def test_a_broken_ledger_is_not_replaced(here: Clone, there: Clone) -> None:
+    here.write("ledger.jsonl", "{}\n")
+    with pytest.raises(RegistryError, match=r"ledger\.jsonl, line 1"):
+        here.take_state_of(there)
+
+
+def test_without_an_archive_the_error_says_what_makes_one(here: Clone) -> None:
+    with pytest.raises(StateError, match="state.tar.gz is not there: make state-save"):
+        load(here.places, here.archive)
+
+
+def test_an_archive_that_was_cut_short_changes_nothing(here: Clone, there: Clone) -> None:
+    there.write("packages/iris/large", os.urandom(100_000).hex())
+    save(there.places, here.archive)
+    content = here.archive.read_bytes()
+    here.archive.write_bytes(content[: len(content) // 2])
+    with pytest.raises(StateError, match="cannot be unpacked"):
+        load(here.places, here.archive)
+    assert here.files() == {}
+
+
+def test_a_file_that_is_no_tracking_database_is_named(here: Clone, there: Clone) -> None:
+    here.write("mlflow.db", "no database")
+    with pytest.raises(StateError, match=r"mlflow\.db is not a tracking database"):
+        here.take_state_of(there)
+
+
+def test_places_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////state/mlflow.db")
+    monkeypatch.setenv("BENTOML_HOME", "/state/bentos")
+    places = places_of(Settings())
+    assert places["mlflow.db"] == Path("/state/mlflow.db")
+    assert places["mlartifacts"] == Path("/state/mlartifacts")
+    assert places[".bentoml"] == Path("/state/bentos")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert {"mlflow.db", "mlartifacts"}.isdisjoint(places_of(Settings()))
