@@ -24,7 +24,7 @@ $(foreach line,$(shell [ ! -f .env ] || awk -f scripts/dotenv.awk .env),\
 quoted = '$(subst ','\'',$(1))'
 # names and numbers are checked before they reach a path or a shell: name, pattern of wrong values, advice
 check = $(if $(and $($(1)),$(shell case $(call quoted,$($(1))) in ($(2)) echo wrong;; esac)),$(error $(1)=$($(1)) is wrong: give $(3)))
-$(foreach name,MODEL ENV ENGINE,$(call check,$(name),*[!A-Za-z0-9_-]*|-*,a name of letters and digits that may have _ and - in it))
+$(foreach name,MODEL ENV ENGINE,$(call check,$(name),*[!A-Za-z0-9._-]*|[._-]*,a name of letters and digits that may have . _ and - in it))
 $(foreach name,WORKERS KEEP ROUNDS SECONDS RATE,$(call check,$(name),*[!0-9]*,a whole number))
 $(call check,PORT,0*|*[!0-9]*|??????*|6553[6-9]|655[4-9]?|65[6-9]??|6[6-9]???|[7-9]????,a number from 1 to 65535)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -26,6 +27,10 @@ LIBRARIES = (
     *("keras", "openai-whisper", "skorch", "tensorflow", "torch"),
 )
 
+_OF_A_REPOSITORY = {
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
+}
 _SOURCES = ("domain", "application", "infrastructure", "shared")
 
 
@@ -53,15 +58,31 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+def run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git on the repository at `root`, whichever one the environment is about, as in a hook.
+
+    Raises:
+        OSError: git is not installed.
+    """
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        env={name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def _commit(root: Path) -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        done = run_git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except OSError:
         return "unknown"
     commit = done.stdout.strip()
+    if done.returncode:
+        return "unknown"
     if commit.endswith("-dirty"):
         return commit
-    new = ["git", "ls-files", "--others", "--exclude-standard", "--", *_SOURCES]
-    added = subprocess.run(new, cwd=root, capture_output=True, text=True, check=False).stdout
-    return f"{commit}-dirty" if added else commit
+    new = run_git(root, "ls-files", "--others", "--exclude-standard", "--", *_SOURCES)
+    return f"{commit}-dirty" if new.stdout else commit

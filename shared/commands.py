@@ -1,8 +1,7 @@
-"""What all commands have in common: how they end, and arguments that several take."""
+"""How commands end."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import select
 import sys
@@ -70,10 +69,3 @@ def _give_up_output() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-
-
-def port_number(text: str) -> int:
-    """A TCP port, as argparse takes a type."""
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a port: 1 to 65535")
-    return int(text)

@@ -19,8 +19,9 @@ from typing import Any
 from application.inference.protocols.schema import truth_names
 from domain.errors import DeploymentError, MlopsError
 from infrastructure.deployment.golden import HEARING_SECONDS, Golden, golden_of
-from infrastructure.deployment.local import LocalEnvironment, environment_name
-from shared.commands import entry_point, port_number
+from infrastructure.deployment.local import LocalEnvironment
+from shared.arguments import environment_name, port_number
+from shared.commands import entry_point
 from shared.console import show_step
 from shared.settings import Settings
 

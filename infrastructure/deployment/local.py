@@ -10,7 +10,6 @@ import argparse
 import http.client
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -46,7 +45,8 @@ from infrastructure.deployment.variables import (
     named_variables,
 )
 from infrastructure.registry.ledger import FileLedger
-from shared.commands import entry_point, port_number
+from shared.arguments import environment_name, port_number
+from shared.commands import entry_point
 from shared.console import show_step
 from shared.files import locked
 from shared.ports import holder_of
@@ -468,15 +468,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def environment_name(text: str) -> str:
-    """The name of an environment, which is that of its folder, from a command line."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a name: use letters, digits, '.', '_' and '-', such as staging"
-        )
-    return text
 
 
 @entry_point(MlopsError)

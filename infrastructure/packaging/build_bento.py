@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from domain.errors import MlopsError
+from shared.arguments import model_name
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.settings import Settings
@@ -19,7 +20,9 @@ from shared.settings import Settings
 def main(arguments: list[str] | None = None) -> int:
     """Build and export; 0 when both are done."""
     parser = argparse.ArgumentParser(description="Build the champion's Bento and export it.")
-    parser.add_argument("--model", default="iris", help="name in domain/models (%(default)s)")
+    parser.add_argument(
+        "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+    )
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)
     settings = Settings()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from application.registry.history import parse_time
 from application.training.config import registered_name
 from domain.errors import MlopsError, RegistryError
+from shared.arguments import model_name
 from shared.commands import entry_point
 from shared.console import show_line, show_step
 from shared.settings import Settings
@@ -43,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     promote = add("promote", _promote, "Make an accepted version the champion.")
     rollback = add("rollback", _rollback, "Make an earlier champion the champion again.")
     for action, which in ((promote, "the newest accepted one"), (rollback, "the previous one")):
-        action.add_argument("--model", default="iris", help="name in domain/models (%(default)s)")
+        action.add_argument(
+            "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+        )
         action.add_argument(
             "--version",
             help=f"number, alias, package version or run of the version (default: {which})",
@@ -54,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     listing = add("list", _list, "List versions, newest first.")
     look = add("which", _look_back, "Tell what was champion, and what was deployed, at a time.")
     for action in (listing, look):
-        action.add_argument("--model", help="name in domain/models (default: every one)")
+        action.add_argument(
+            "--model", type=model_name, help="name in domain/models (default: every one)"
+        )
     look.add_argument(
         "--at",
         type=_time,

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from domain.errors import MlopsError, PackageError
+from shared.arguments import model_name
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.endings import end_as_interrupted
@@ -29,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Train a recorded version again from its commit, and say what differs."
     )
-    parser.add_argument("--model", default="iris", help="name in domain/models (%(default)s)")
+    parser.add_argument(
+        "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+    )
     parser.add_argument(
         "--run", required=True, help="a run, a registry version, an alias or a package version"
     )

@@ -18,6 +18,7 @@ from typing import Any
 from application.ports import Progress
 from application.training.reproduction import DIRTY
 from domain.errors import BuildError
+from infrastructure.provenance import run_git
 from shared.digests import sha256_of
 
 _PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
@@ -33,7 +34,7 @@ def commit_of(provenance: Mapping[str, Any], root: Path) -> str:
     commit = str(provenance["git_commit"]).removesuffix(DIRTY)
     if not re.fullmatch("[0-9a-f]{40}", commit):
         raise BuildError(f"nobody knows from which commit it was trained: it records {commit!r}")
-    if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+    if run_git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
         raise BuildError(f"commit {commit} is not in this clone: git fetch brings it")
     return commit
 
@@ -48,14 +49,14 @@ def open_worktree(commit: str, root: Path) -> Iterator[Worktree]:
     folder = Path(tempfile.mkdtemp(prefix="reproduce-")).resolve()
     clone = folder / "clone"
     try:
-        done = _git(root, "worktree", "add", "--quiet", "--detach", str(clone), commit)
+        done = run_git(root, "worktree", "add", "--quiet", "--detach", str(clone), commit)
         if done.returncode:
             raise BuildError(f"git cannot make a worktree of {commit}: {done.stderr.strip()}")
         yield Worktree(clone, folder / "home", root)
     finally:
-        _git(root, "worktree", "remove", "--force", str(clone))
+        run_git(root, "worktree", "remove", "--force", str(clone))
         shutil.rmtree(folder, ignore_errors=True)
-        _git(root, "worktree", "prune")
+        run_git(root, "worktree", "prune")
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,3 @@ def _texts(values: Any) -> Iterator[str]:
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not _OF_OTHERS.match(name)}
-
-
-def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["git", *arguments]
-    return subprocess.run(
-        command, cwd=root, env=_environment(), capture_output=True, text=True, check=False
-    )

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from domain.errors import MlopsError, StateError
 from infrastructure.registry.ledger import FileLedger
-from shared.console import fail, show_step
+from shared.commands import entry_point
+from shared.console import show_step
 from shared.files import Draft
 from shared.paths import ROOT
 from shared.settings import Settings
@@ -200,6 +201,7 @@ def _without_predictions(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if Path(member.name).name.startswith("predictions.db") else member
 
 
+@entry_point(MlopsError)
 def main(arguments: list[str] | None = None) -> int:
     """Save or load; 0 when that is done."""
     parser = argparse.ArgumentParser(description="Pack the state of this clone, or unpack it.")
@@ -211,16 +213,13 @@ def main(arguments: list[str] | None = None) -> int:
         help="load what does not go on from this clone's state, moving that into .set-aside",
     )
     options = parser.parse_args(arguments)
-    try:
-        places = places_of(Settings())
-        if options.action == "save":
-            save(places, options.archive)
-            show_step("saved", str(options.archive))
-        else:
-            aside = ROOT / ".set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
-            show_step("state", load(places, options.archive, aside if options.set_aside else None))
-    except MlopsError as error:
-        return fail(error)
+    places = places_of(Settings())
+    if options.action == "save":
+        save(places, options.archive)
+        show_step("saved", str(options.archive))
+    else:
+        aside = ROOT / ".set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
+        show_step("state", load(places, options.archive, aside if options.set_aside else None))
     return 0
 
 

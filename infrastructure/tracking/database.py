@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import MlopsError, TrackingError, reason_of
-from shared.console import fail
+from domain.errors import TrackingError, reason_of
 from shared.files import Draft, locked
-from shared.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -39,15 +36,6 @@ _RELOCATE = """
     UPDATE {0} SET {1} = ?1 || substr({1}, length(?2) + 1)
     WHERE {1} = ?2 OR substr({1}, 1, length(?2) + 1) = ?2 || '/'
 """
-
-
-def main() -> int:
-    """Prepare the database of the settings, before MLflow's own commands open it."""
-    try:
-        prepare_database(Settings().tracking_uri)
-    except MlopsError as error:
-        return fail(error)
-    return 0
 
 
 def database_file(uri: str) -> Path | None:
@@ -242,7 +230,3 @@ def _relocate(database: sqlite3.Connection, home: str, wanted: tuple[str, str]) 
     )
     database.execute("DELETE FROM prepared_for")
     database.execute("INSERT INTO prepared_for VALUES (?, ?)", wanted)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

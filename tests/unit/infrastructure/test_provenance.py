@@ -43,6 +43,24 @@ def test_the_commit_is_named_in_full(clone: Path) -> None:
     assert collect_provenance(clone)["git_commit"] == git(clone, "rev-parse", "HEAD")
 
 
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"])
+def test_the_commit_is_the_clones_though_the_environment_names_another_repository(
+    clone: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init", "--quiet")
+    (other / "poetry.lock").write_text("another\n", encoding="utf-8")
+    git(other, "add", ".")
+    git(other, "commit", "--quiet", "--message", "Another")
+    expected = git(clone, "rev-parse", "HEAD")
+    foreign = {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_INDEX_FILE": ".git/index"}[name]
+    monkeypatch.setenv(name, str(other / foreign))
+    assert collect_provenance(clone)["git_commit"] == expected
+
+
 def test_a_tag_does_not_stand_for_the_commit(clone: Path) -> None:
     git(clone, "tag", "--annotate", "--message", "First", "v1.0.0")
     assert collect_provenance(clone)["git_commit"] == git(clone, "rev-parse", "HEAD")

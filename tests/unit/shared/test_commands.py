@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.commands import entry_point, port_number
+from shared.commands import entry_point
 from shared.paths import ROOT
 
 
@@ -113,18 +112,3 @@ def test_every_command_ends_so() -> None:
     for path in files:
         above = (ROOT / path).read_text(encoding="utf-8").split("\ndef main(")[0].splitlines()[-1]
         assert above.startswith("@entry_point("), path
-
-
-@pytest.mark.parametrize("text", ["1", "3000", "65535", "03000"])
-def test_a_port_is_a_number_up_to_65535(text: str) -> None:
-    assert port_number(text) == int(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["0", "65536", "99999", "-1", "", "http", "3000.0", "³", "9" * 5000, "\x1b[31m"]
-)
-def test_what_is_not_a_port_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError) as refused:
-        port_number(text)
-    told = str(refused.value)
-    assert told.endswith(" is not a port: 1 to 65535") and told.isprintable() and len(told) < 80

@@ -23,7 +23,7 @@ from sqlalchemy import create_engine
 
 from domain.errors import TrackingError
 from infrastructure.tracking import database
-from infrastructure.tracking.database import database_file, main, prepare_database
+from infrastructure.tracking.database import database_file, prepare_database
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
 
@@ -197,17 +197,6 @@ def test_a_locked_database_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch)
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(TrackingError, match=f"{copy} is locked by another process"):
             open_client(uri_of(copy))
-
-
-def test_the_command_prepares_the_database_of_the_settings(
-    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri_of(copy))
-    assert main() == 0
-    assert rows(copy, "SELECT folder FROM prepared_for") == [(str(copy.parent),)]
-    damaged(copy)
-    assert main() == 1
-    assert capsys.readouterr().err.startswith(f"error: {copy} is damaged")
 
 
 @pytest.fixture(name="home")
