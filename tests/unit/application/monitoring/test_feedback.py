@@ -199,9 +199,10 @@ def test_what_was_or_will_be_answered_at_another_time_is_not_waited_for(late: fl
     assert desk.pauses == [0]  # one search of the whole log
 
 
-@pytest.mark.parametrize("request_id", ["nobody", made(time.time())])
-def test_what_may_be_on_its_way_is_waited_for_a_second(request_id: str) -> None:
+@pytest.mark.parametrize("named_by", ["the caller", "the service"])
+def test_what_may_be_on_its_way_is_waited_for_a_second(named_by: str) -> None:
     desk = Desk()
+    request_id = "nobody" if named_by == "the caller" else made(time.time())
     with pytest.raises(UnknownPredictionError):
         desk.for_prediction(request_id, 0, "setosa")
     assert sum(desk.pauses) == pytest.approx(1)
