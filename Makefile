@@ -154,15 +154,14 @@ smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions
 	@$(PY) -m infrastructure.deployment.local smoke --env $(ENV) --port $(PORT)
 status: $(CORE) ## Show what is deployed on this machine
 	@$(PY) -m infrastructure.deployment.local status
-where: ## Show where everything is
-	@echo 'The model is served and monitored:'
-	@echo '  service page      http://127.0.0.1:$(PORT)'
-	@echo '  metrics           http://127.0.0.1:$(PORT)/metrics'
-	@echo '  runs, versions    make mlflow-ui, then http://127.0.0.1:5000'
-	@echo '  model packages    $(or $(MODEL_REGISTRY_DIR),application/registry/model_registry)'
-	@echo '  ask it            make demo'
-	@echo '  what runs         make status; stop it with: make stop'
-	@echo 'Next: change $(CONFIG) and run make quickstart again; every target: make help'
+where: $(CORE) ## Show where everything is
+	@echo 'What is deployed; each serves its page on that address, and metrics on /metrics:'
+	@$(PY) -m infrastructure.deployment.local status
+	@echo 'More:'
+	@echo '  runs      make mlflow-ui'
+	@echo '  packages  $(or $(MODEL_REGISTRY_DIR),application/registry/model_registry)'
+	@echo '  ask it    make demo; stop it with: make stop'
+	@echo '  next      change $(CONFIG) and run make quickstart again; every target: make help'
 stop: $(CORE) ## Stop what is deployed in ENV
 	@$(PY) -m infrastructure.deployment.local stop --env $(ENV)
 api-key: $(CORE) ## Make an API key of the service for NAME: its entry goes into SERVING_API_KEYS (SCOPES=predict,metrics)

@@ -17,17 +17,17 @@ trap 'code=$?; [ $code = 0 ] || echo "quickstart stopped at: $step (exit code $c
 for tool in git make; do
     command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }
 done
-run() {
-    step=$1
-    printf '\n== %s\n' "$step"
+steps=(installed train validate bento-build deploy demo)
+[ "${1:-}" != --install-only ] || steps=(installed)
+for step in "${steps[@]}"; do
+    number=$((${number:-0} + 1)) began=$SECONDS
+    printf '\n== %d/%d %s\n' "$number" "${#steps[@]}" "$step"
     make --no-print-directory "$step"
-}
-
-run installed
+    printf '   %d s, %d s since the start\n' $((SECONDS - began)) "$SECONDS"
+done
 if [ "${1:-}" = --install-only ]; then
     echo "installed into .venv; go on with: make quickstart"
     exit 0
 fi
-for target in train validate bento-build deploy demo; do run "$target"; done
 echo
 make --no-print-directory where

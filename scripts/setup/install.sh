@@ -36,6 +36,9 @@ if [ -L .venv ]; then
     echo "error: .venv is a link: installing from here would change another clone's environment" >&2
     exit 1
 fi
+# what it is at, and for how long
+say() { printf '%3d s  %s\n' "$SECONDS" "$*" >&2; }
+
 poetry=$(bash scripts/setup/setup_poetry.sh)
 # uv reads what Poetry has locked, and installs it many times faster
 uv=$(dirname "$(realpath "$poetry")")/uv
@@ -50,6 +53,7 @@ install() { "$uv" pip install --native-tls --python .venv/bin/python --no-deps -
 remove() { "$uv" pip uninstall --python .venv/bin/python --quiet "$@"; }
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
+say "reading poetry.lock ..."
 requirements=$(mktemp)
 trap 'rm -f "$requirements"*' EXIT
 if ! "$poetry" export "${options[@]}" >"$requirements" 2>"$requirements.said"; then
@@ -68,7 +72,7 @@ if [ "$(uname)" = Linux ] && [ "$accelerator" = cpu ]; then
     libraries='triton|cuda-.*|nvidia-(cu|nccl|nv).*'
     without "torch|$libraries"
     if [ -n "$version" ]; then
-        echo "installing PyTorch's CPU build ..." >&2
+        say "PyTorch's CPU build, 200 MB: up to some minutes ..."
         pip install -qq --no-deps "torch==$version+cpu" \
             --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
         # nothing needs them any more, and TensorFlow would still use a GPU with them
@@ -85,10 +89,11 @@ elif [ -n "$version" ]; then
         "$requirements" >"$requirements.rest"
     mv "$requirements.rest" "$requirements"
 fi
-echo "installing $(grep -c '==' "$requirements") packages into .venv ..." >&2
+say "$(grep -c '==' "$requirements") packages into .venv: seconds from uv's cache, else up to some minutes ..."
 install --require-hashes -r "$requirements"
 cp scripts/setup/mlops_template.pth .venv/lib/python3*/site-packages/
 .venv/bin/python -m compileall -q domain application infrastructure shared
+say "installed: $what"
 touch .venv/.core
 [ "$what" = core ] || touch .venv/.dev
 if [ "$what" = all ] && [ "${EXTRAS:-all}" = all ]; then touch .venv/.all; fi

@@ -20,7 +20,7 @@ fi
 private=$PWD/.poetry/bin/poetry
 if ! can_export "$private"; then
     python=$(bash scripts/setup/find_python.sh)
-    echo "installing Poetry into .poetry ..." >&2
+    echo "installing Poetry into .poetry: about half a minute ..." >&2
     rm -rf .poetry
     "$python" -m venv .poetry
     .poetry/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9

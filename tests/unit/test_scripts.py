@@ -215,6 +215,22 @@ def test_quickstart_goes_from_installing_to_the_demonstration(tmp_path: Path) ->
     assert quickstart(tmp_path) == (0, QUICKSTART, "")
 
 
+def test_quickstart_numbers_its_steps_and_says_how_long_each_took(tmp_path: Path) -> None:
+    write_program(tmp_path / "make", "#!/bin/sh\n")
+    done = subprocess.run(
+        ["/bin/bash", ROOT / "scripts/quickstart.sh"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert re.findall(r"^== (.+)$", done.stdout, re.MULTILINE) == [
+        f"{number}/6 {step}" for number, step in enumerate(QUICKSTART[:-1], 1)
+    ]
+    assert len(re.findall(r"^   \d+ s, \d+ s since the start$", done.stdout, re.MULTILINE)) == 6
+
+
 @pytest.mark.parametrize("step", QUICKSTART[:-1])
 def test_quickstart_stops_at_the_first_failure_and_names_it(tmp_path: Path, step: str) -> None:
     code, targets, said = quickstart(tmp_path, fails_at=step)

@@ -23,7 +23,7 @@ ACTION_FILES = [
 FILES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in ACTION_FILES]
 
 TARGET = r"[a-z][a-z0-9-]*"
-MAKE_STEP = re.compile(rf'make ({TARGET})(?: [A-Z]+=\w+)*(?: >> "\$GITHUB_STEP_SUMMARY")?')
+MAKE_STEP = re.compile(rf'make ({TARGET})(?: [A-Z_]+=\w+)*(?: >> "\$GITHUB_STEP_SUMMARY")?')
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 # Steps that do none of the project's work, by name, and all the programs that they may call.
