@@ -80,8 +80,8 @@ def _commit(root: Path) -> str:
     except OSError:
         return "unknown"
     commit = done.stdout.strip()
-    if done.returncode:
-        return "unknown"
+    if done.returncode or not run_git(root, "ls-files", "--", "poetry.lock", *_SOURCES).stdout:
+        return "unknown"  # no commit yet, or the repository is another one, around this folder
     if commit.endswith("-dirty"):
         return commit
     new = run_git(root, "ls-files", "--others", "--exclude-standard", "--", *_SOURCES)

@@ -18,8 +18,7 @@ METHOD = "fork" if sys.platform == "linux" else "spawn"
 class Background(ProcessPoolExecutor):
     """One process of its own; a task whose process dies raises `BrokenProcessPool`.
 
-    It ends with the process that began it, however that ends. Of signals to the whole group, such as
-    Ctrl-C, it leaves the answer to that process.
+    It ends with the process that began it, however that ends, and leaves Ctrl-C to that process.
 
     As a context manager it ends the process at once: take every result before. When the block
     fails, the task that is running comes to its end first, so that nothing half made stays behind,

@@ -225,8 +225,8 @@ def _look_back(options: argparse.Namespace, settings: Settings) -> None:
     found = [(place, held) for place, held in found if name in (None, held.model_name)]
     show_step("at", _shown(options.at))
     registry = _registry(settings)
-    for model_name in [name] if name else registry.model_names():
-        if versions := registry.versions(model_name):
+    for each in [name] if name else registry.model_names():
+        if versions := registry.versions(each):
             _compare_with_ledger(registry, versions, entries)
     for place, held in found:
         entry = held.since

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     return _score(options.model, options.version, options.input, options.output)
 
 
-def _score(model_name: str, which: str, source: Path, output: Path) -> int:
+def _score(name: str, which: str, source: Path, output: Path) -> int:
     from application.inference.predictor import replay_golden
     from infrastructure.inference.loading import load_served
     from infrastructure.registry.mlflow_registry import MlflowRegistry
@@ -55,7 +55,7 @@ def _score(model_name: str, which: str, source: Path, output: Path) -> int:
 
     settings = Settings()
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-    version = registry.find(registered_name(model_name), which)
+    version = registry.find(registered_name(name), which)
     version.check_accepted()
     package = registry.open_package(version)
     spec = package.spec

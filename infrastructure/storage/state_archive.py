@@ -1,8 +1,9 @@
-"""State that moves between clones, as one archive: `python -m infrastructure.storage.state_archive --help`.
+"""State that moves between clones as one archive.
 
-State is receipts, packages, tracking database, Bento store and ledger. Loading loses nothing that the
-clone has: packages, Bentos and artifacts are added to those that are there, and ledger and tracking
-database are replaced only by ones that go on from them.
+`python -m infrastructure.storage.state_archive --help`. State is receipts, packages, tracking
+database, Bento store and ledger. Loading loses nothing that the clone has: packages, Bentos and
+artifacts are added to those that are there, and ledger and tracking database are replaced only by
+ones that go on from them.
 """
 
 from __future__ import annotations
@@ -170,8 +171,10 @@ def _load_receipts(places: Places, loaded: Places, missing_only: bool = False) -
 
 
 def _count_as_new(folder: Path) -> None:
-    """Give files the time of now, in the order in which they were made: make then finds each receipt
-    newer than the sources, and than the receipt before it."""
+    """Give files the time of now, in the order in which they were made.
+
+    make then finds each receipt newer than the sources, and than the receipt before it.
+    """
 
     def made(path: Path) -> tuple[int, int]:
         is_receipt = path.parent == folder and path.stem in _STEPS

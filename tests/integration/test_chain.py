@@ -229,9 +229,9 @@ def test_a_verdict_is_kept_with_its_report_and_its_card(judged: Judged) -> None:
     own = judged.home
     tag = f"{NAME} {receipt(own, 'train')['version']}"
     shown = own.receipts.parent / NAME / "validation"
-    assert re.search(r"  judged    19 gates in \d+\.\d s: 1 refused\n", refused.stdout)
-    assert f"report    file://{shown}/report.html" in refused.stdout
-    assert f"card      file://{shown}/card.md" in refused.stdout
+    assert re.search(r"  judged    19 gates in \d+\.\d s: 1 refused\n", judged.refused.stdout)
+    assert f"report    file://{shown}/report.html" in judged.refused.stdout
+    assert f"card      file://{shown}/card.md" in judged.refused.stdout
     assert "REFUSED" in (shown / "report.html").read_text("utf-8")
     assert "threshold 0.990" in (shown / "card.md").read_text("utf-8")
     client = open_client(own.environment["MLFLOW_TRACKING_URI"])

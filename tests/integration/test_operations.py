@@ -44,7 +44,9 @@ def ask(url: str, key: str = "", **headers: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("key", "status"), [("", 401), (SCRAPES, 403), (PREDICTS, 200), (ALL, 200)]
+    ("key", "status"),
+    [("", 401), (SCRAPES, 403), (PREDICTS, 200), (ALL, 200)],
+    ids=["none", "metrics", "predict", "all"],
 )
 def test_a_prediction_needs_a_key_that_may_predict(url: str, key: str, status: int) -> None:
     answer = ask(url, key)
@@ -52,7 +54,11 @@ def test_a_prediction_needs_a_key_that_may_predict(url: str, key: str, status: i
     assert ("www-authenticate" in answer.headers) == (status == 401)
 
 
-@pytest.mark.parametrize(("key", "status"), [("", 401), (PREDICTS, 403), (SCRAPES, 200)])
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [("", 401), (PREDICTS, 403), (SCRAPES, 200)],
+    ids=["none", "predict", "metrics"],
+)
 def test_metrics_need_a_key_where_they_are_not_open(url: str, key: str, status: int) -> None:
     headers = {"X-API-Key": key} if key else {}
     assert httpx.get(f"{url}/metrics", headers=headers).status_code == status

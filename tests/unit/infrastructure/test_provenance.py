@@ -88,6 +88,23 @@ def test_outside_a_repository_the_commit_is_unknown(
     assert collect_provenance(tmp_path)["git_commit"] == "unknown"
 
 
+def test_the_commit_of_a_repository_around_the_clone_is_not_its_own(clone: Path) -> None:
+    inside = clone / "unpacked"
+    (inside / "domain").mkdir(parents=True)
+    (inside / "domain/model.py").touch()
+    (inside / "poetry.lock").touch()
+    assert collect_provenance(inside)["git_commit"] == "unknown"
+    git(clone, "add", "unpacked")
+    git(clone, "commit", "--quiet", "--message", "Adopt it")
+    assert collect_provenance(inside)["git_commit"] == git(clone, "rev-parse", "HEAD")
+
+
+def test_without_a_first_commit_it_is_unknown(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "poetry.lock").touch()
+    assert collect_provenance(tmp_path)["git_commit"] == "unknown"
+
+
 def test_the_lock_is_named_by_its_digest(clone: Path) -> None:
     expected = hashlib.sha256(b"locked\n").hexdigest()
     assert collect_provenance(clone)["lock_sha256"] == expected

@@ -27,7 +27,9 @@ def test_a_port_is_a_number(text: str, port: int) -> None:
     assert port_number(text) == port
 
 
-@pytest.mark.parametrize("text", ["", "0", "65536", "99999", "-1", "3e3", " 80", "²", "9" * 5000, "\x1b[31m"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "65536", "99999", "-1", "3e3", " 80", "²", "9" * 5000, "\x1b[31m"]
+)
 def test_what_is_no_port_is_refused_with_what_is(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="from 1 to 65535"):
         port_number(text)

@@ -38,7 +38,8 @@ class Clone:
 
     def train(self, version: int) -> None:
         """Register a version, promote it and build its Bento."""
-        with closing(sqlite3.connect(self.folder / "mlflow.db")) as database, database:
+        database = sqlite3.connect(self.folder / "mlflow.db")
+        with closing(database), database:
             database.execute("CREATE TABLE IF NOT EXISTS runs (run_uuid)")
             database.execute("CREATE TABLE IF NOT EXISTS model_versions (name, version, run_id)")
             run = f"{self.folder.name}-{version}"
@@ -152,7 +153,7 @@ def test_state_that_lacks_what_the_clone_has_is_refused_and_nothing_changes(
     assert "2 entries of the ledger and iris version 1 (run here-1), iris" in str(refusal.value)
     assert "make state-load SET_ASIDE=1" in str(refusal.value)
     assert here.files() == before
-    assert list(here.folder.glob(".state-*")) == []
+    assert not list(here.folder.glob(".state-*"))
 
 
 @pytest.mark.parametrize("only", ["ledger.jsonl", "mlflow.db"])
