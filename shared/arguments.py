@@ -6,7 +6,7 @@ import argparse
 import re
 
 
-def model_name(text: str) -> str:
+def valid_model_name(text: str) -> str:
     """The name of a model, which is that of its files."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
         raise argparse.ArgumentTypeError(
@@ -16,7 +16,7 @@ def model_name(text: str) -> str:
     return text
 
 
-def port_number(text: str) -> int:
+def valid_port(text: str) -> int:
     """A TCP port."""
     if not (re.fullmatch("[0-9]{1,5}", text) and 0 < int(text) < 2**16):
         raise argparse.ArgumentTypeError(
@@ -25,7 +25,7 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def environment_name(text: str) -> str:
+def valid_environment(text: str) -> str:
     """The name of an environment, which is that of its folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
         raise argparse.ArgumentTypeError(

@@ -20,7 +20,7 @@ from application.inference.protocols.schema import truth_names
 from domain.errors import DeploymentError, MlopsError
 from infrastructure.deployment.golden import HEARING_SECONDS, Golden, golden_of
 from infrastructure.deployment.local import LocalEnvironment
-from shared.arguments import environment_name, port_number
+from shared.arguments import valid_environment, valid_port
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.settings import Settings
@@ -92,11 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Send a prediction and feedback; show metrics.")
     parser.add_argument(
         "--env",
-        type=environment_name,
+        type=valid_environment,
         default="staging",
         help="staging or production (%(default)s)",
     )
-    parser.add_argument("--port", type=port_number, default=3000, help="public port (%(default)s)")
+    parser.add_argument("--port", type=valid_port, default=3000, help="public port (%(default)s)")
     options = parser.parse_args(arguments)
     release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()
     if release is None:

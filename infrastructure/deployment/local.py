@@ -45,7 +45,7 @@ from infrastructure.deployment.variables import (
     named_variables,
 )
 from infrastructure.registry.ledger import FileLedger
-from shared.arguments import environment_name, port_number
+from shared.arguments import valid_environment, valid_port
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.files import locked
@@ -477,11 +477,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("action", choices=("deploy", "rollback", "smoke", "status", "stop"))
     parser.add_argument(
         "--env",
-        type=environment_name,
+        type=valid_environment,
         default="staging",
         help="staging or production (%(default)s)",
     )
-    parser.add_argument("--port", type=port_number, default=3000, help="public port (%(default)s)")
+    parser.add_argument("--port", type=valid_port, default=3000, help="public port (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="workers (%(default)s)")
     parser.add_argument(
         "--patience", type=float, default=READY_SECONDS, help="seconds to get ready (%(default)g)"

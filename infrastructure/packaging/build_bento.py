@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from domain.errors import MlopsError
-from shared.arguments import model_name
+from shared.arguments import valid_model_name
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.settings import Settings
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Build and export; 0 when both are done."""
     parser = argparse.ArgumentParser(description="Build the champion's Bento and export it.")
     parser.add_argument(
-        "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+        "--model", type=valid_model_name, default="iris", help="name in domain/models (%(default)s)"
     )
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
     options = parser.parse_args(arguments)

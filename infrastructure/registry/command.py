@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from application.registry.history import parse_time
 from application.training.config import registered_name
 from domain.errors import MlopsError, RegistryError
-from shared.arguments import model_name
+from shared.arguments import valid_model_name
 from shared.commands import entry_point
 from shared.console import show_line, show_step
 from shared.settings import Settings
@@ -45,7 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     rollback = add("rollback", _rollback, "Make an earlier champion the champion again.")
     for action, which in ((promote, "the newest accepted one"), (rollback, "the previous one")):
         action.add_argument(
-            "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+            "--model",
+            type=valid_model_name,
+            default="iris",
+            help="name in domain/models (%(default)s)",
         )
         action.add_argument(
             "--version",
@@ -58,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     look = add("which", _look_back, "Tell what was champion, and what was deployed, at a time.")
     for action in (listing, look):
         action.add_argument(
-            "--model", type=model_name, help="name in domain/models (default: every one)"
+            "--model", type=valid_model_name, help="name in domain/models (default: every one)"
         )
     look.add_argument(
         "--at",

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from domain.errors import MlopsError, PackageError
-from shared.arguments import model_name
+from shared.arguments import valid_model_name
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.endings import end_as_interrupted
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Train a recorded version again from its commit, and say what differs."
     )
     parser.add_argument(
-        "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+        "--model", type=valid_model_name, default="iris", help="name in domain/models (%(default)s)"
     )
     parser.add_argument(
         "--run", required=True, help="a run, a registry version, an alias or a package version"

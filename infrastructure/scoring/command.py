@@ -12,7 +12,7 @@ from pathlib import Path
 
 from application.training.config import registered_name
 from domain.errors import DataError, MlopsError
-from shared.arguments import model_name
+from shared.arguments import valid_model_name
 from shared.commands import entry_point
 from shared.console import fail, show_step
 from shared.endings import end_as_interrupted
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         "to a file beside the output, such as out.rejected.ndjson."
     )
     parser.add_argument(
-        "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+        "--model", type=valid_model_name, default="iris", help="name in domain/models (%(default)s)"
     )
     parser.add_argument(
         "--version",

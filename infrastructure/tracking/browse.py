@@ -16,7 +16,7 @@ from typing import Any
 
 from domain.errors import ConfigError, MlopsError
 from infrastructure.tracking.database import prepare_database
-from shared.arguments import port_number
+from shared.arguments import valid_port
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.endings import end_as_interrupted
@@ -32,7 +32,7 @@ _VIEW = "?workflowType=machine_learning"
 def main(arguments: list[str] | None = None) -> int:
     """Serve MLflow's pages until interrupted, and open them in a browser if there is one."""
     parser = argparse.ArgumentParser(description="Browse runs and versions.")
-    parser.add_argument("--port", type=port_number, default=5000, help="%(default)s")
+    parser.add_argument("--port", type=valid_port, default=5000, help="%(default)s")
     options = parser.parse_args(arguments)
     uri = Settings().tracking_uri
     if uri.startswith("http"):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from domain.errors import ConfigError, MlopsError
 from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
-from shared.arguments import model_name
+from shared.arguments import valid_model_name
 from shared.commands import entry_point
 from shared.console import show_progress, show_step
 from shared.endings import end_as_interrupted
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Train a model, package it, register it as candidate."
     )
     parser.add_argument(
-        "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+        "--model", type=valid_model_name, default="iris", help="name in domain/models (%(default)s)"
     )
     parser.add_argument("--config", type=Path, help="JSON file (configs/<model>_config.json)")
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
-from shared.arguments import model_name
+from shared.arguments import valid_model_name
 from shared.commands import entry_point
 from shared.console import progress, show_step
 from shared.files import write_atomically
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Judge, and promote what is accepted; 0 accepted, 3 refused, 1 not judged."""
     parser = argparse.ArgumentParser(description="Judge a candidate; promote it when accepted.")
     parser.add_argument(
-        "--model", type=model_name, default="iris", help="name in domain/models (%(default)s)"
+        "--model", type=valid_model_name, default="iris", help="name in domain/models (%(default)s)"
     )
     parser.add_argument(
         "--model-path", type=Path, help="folder of the package (default: the model's candidate)"

@@ -45,6 +45,7 @@ class Clone:
             run = f"{self.folder.name}-{version}"
             database.execute("INSERT INTO runs VALUES (?)", (run,))
             database.execute("INSERT INTO model_versions VALUES ('iris', ?, ?)", (version, run))
+            database.commit()
         self.ledger.append("promote", "iris", str(version))
         self.write(f"packages/iris/{run}/model.onnx")
         self.write(f"bentoml/models/iris/{run}/model.yaml")
