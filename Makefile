@@ -4,7 +4,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-MAKEFLAGS += --no-print-directory
+MAKEFLAGS += --no-print-directory -j1
 ifneq ($(words $(CURDIR)),1)
 $(error make cannot work in a folder with a space in its path: $(CURDIR))
 endif
@@ -213,9 +213,9 @@ gates-report: $(DEV) ## Put every mutant before the gates, and equal challengers
 
 ##@ Keep house
 state-save: $(CORE) ## Pack receipts, packages, tracking, Bentos and ledger into state.tar.gz
-	@$(PY) -m infrastructure.storage.state_archive save
+	@$(PY) -m infrastructure.registry.state_archive save
 state-load: $(CORE) ## Unpack state.tar.gz; refuses to lose what is here, unless SET_ASIDE=1 may move it away
-	@$(PY) -m infrastructure.storage.state_archive load $(if $(SET_ASIDE),--set-aside)
+	@$(PY) -m infrastructure.registry.state_archive load $(if $(SET_ASIDE),--set-aside)
 clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache state.tar.gz
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,7 +39,7 @@ PYTHON = f"""#!/usr/bin/env bash
 # Notes what it is asked to do, and writes the receipt; fails at the step that the file `fail` names.
 [ "${{1-}}" != -c ] || exec {sys.executable} "$@"
 export BENTOML_HOME=$PWD/.bentoml MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow.db
-[ "${{2-}}" != infrastructure.storage.state_archive ] || exec {sys.executable} "$@"
+[ "${{2-}}" != infrastructure.registry.state_archive ] || exec {sys.executable} "$@"
 echo "$*" >>calls.log
 [ ! -e fail ] || [[ "$*" != *"/$(cat fail).json"* ]] || exit 1
 while [ $# -gt 0 ]; do

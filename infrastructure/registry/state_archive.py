@@ -1,6 +1,6 @@
 """State that moves between clones as one archive.
 
-`python -m infrastructure.storage.state_archive --help`. State is receipts, packages, tracking
+`python -m infrastructure.registry.state_archive --help`. State is receipts, packages, tracking
 database, Bento store and ledger. Loading loses nothing that the clone has: packages, Bentos and
 artifacts are added to those that are there, and ledger and tracking database are replaced only by
 ones that go on from them.

@@ -13,7 +13,7 @@ import pytest
 
 from domain.errors import RegistryError, StateError
 from infrastructure.registry.ledger import FileLedger
-from infrastructure.storage.state_archive import load, places_of, save
+from infrastructure.registry.state_archive import load, places_of, save
 from shared.settings import Settings
 
 RECEIPTS = ("train", "champion", "validate", "bento-build")
