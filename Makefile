@@ -178,7 +178,7 @@ coverage = $(foreach package,$(PACKAGES),--cov=$(package)) --cov-report=term:ski
 format: $(DEV) ## Format with black
 	@$(PY) -m black --quiet $(SOURCES)
 lint: $(DEV) ## pylint
-	@$(PY) -m pylint $(SOURCES) tests/unit tests/integration
+	@$(PY) -m pylint --jobs=$$(getconf _NPROCESSORS_ONLN) $(SOURCES) tests/unit tests/integration
 refactor: format lint ## format, then lint
 lint-check: $(DEV) lint ## black --check, pylint, mypy, bandit and the import contracts
 	@$(PY) -m black --check --quiet $(SOURCES) || { echo "error: run 'make format'" >&2; exit 1; }

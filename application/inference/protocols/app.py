@@ -2,14 +2,13 @@
 
 It stands around BentoML's own application, so that nothing of that runs for a prediction. A small
 request is answered at once on the event loop; one that takes longer, or that waits for the
-database, leaves it for a `Lane`, whose queue and time are bounded.
+database, leaves it for a `BoundedExecutor`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import (
     Awaitable,
@@ -21,15 +20,15 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from application.inference.protocols.executors import BoundedExecutor, StepExecutor
 from application.inference.protocols.http import (
     JSON,
     Refusal,
@@ -37,7 +36,6 @@ from application.inference.protocols.http import (
     Request,
     Route,
     Steps,
-    advance,
     come_again,
 )
 from application.inference.protocols.request_id import request_id_of
@@ -124,94 +122,6 @@ class _Disconnected(Exception):
     """The caller has gone before its body was whole."""
 
 
-class Lane:
-    """Work beside the event loop.
-
-    Args:
-        queue: most pieces that wait.
-        deadline: seconds that a piece may take, waiting included.
-        threads: how many pieces are done at a time.
-    """
-
-    def __init__(self, name: str, queue: int, deadline: float, threads: int = 1) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._places = queue + threads
-        self._deadline = deadline
-        self._taken = 0
-        self._lock = threading.Lock()
-        self._seconds = 0.1  # that the last piece took
-
-    async def run(self, work: Callable[[], Done], waits: bool = False) -> Done:
-        """What comes of the work.
-
-        Args:
-            waits: whether it waits though too much else does.
-
-        Raises:
-            Refusal: 503 where too much waits, 504 where it was not done in time.
-        """
-        with self._lock:
-            if self._taken >= self._places and not waits:
-                seconds = self._seconds * self._taken
-                raise come_again(503, "too many requests wait: come again later", "busy", seconds)
-            self._taken += 1
-        job: Future[Done] = self._pool.submit(self._timed, work)
-        job.add_done_callback(self._leave)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(job), self._deadline)
-        except TimeoutError as error:
-            told = f"the answer took longer than {self._deadline:g} seconds"
-            raise Refusal(504, told, "deadline") from error
-
-    def _timed(self, work: Callable[[], Done]) -> Done:
-        start = time.perf_counter()
-        try:
-            return work()
-        finally:
-            self._seconds = time.perf_counter() - start
-
-    def _leave(self, _job: Future[Done]) -> None:
-        with self._lock:
-            self._taken -= 1
-
-
-class StepLanes:
-    """Work in steps: the first on a lane that the others do not keep waiting, and whose pauses hold
-    no thread.
-
-    Args:
-        queue: most pieces that wait for their first step, and for a later one.
-        deadline: seconds that a step may take, waiting included.
-    """
-
-    def __init__(self, name: str, queue: int, deadline: float) -> None:
-        self._first = Lane(name, queue, deadline, threads=4)
-        self._later = Lane(f"{name}-search", queue, deadline)
-        self._places = queue + 1
-        self._taken = 0
-
-    async def run(self, steps: Steps) -> bytes | Reply:
-        """What the steps come to.
-
-        Raises:
-            Refusal: 503 where too much waits, 504 where a step was not done in time.
-        """
-        done = await self._first.run(partial(advance, steps))
-        if not isinstance(done, float):
-            return done
-        if self._taken >= self._places:
-            told = "too many requests look for predictions that are not in the log"
-            raise come_again(503, f"{told}: come again later", "busy", 1)
-        self._taken += 1
-        try:
-            while isinstance(done, float):
-                await asyncio.sleep(done)
-                done = await self._later.run(partial(advance, steps), waits=True)
-        finally:
-            self._taken -= 1
-        return done
-
-
 class PredictionApp:
     """Answers the routes of a service, and its probes.
 
@@ -246,8 +156,8 @@ class PredictionApp:
         self._max_bytes = max_bytes
         self._authorise = authorise
         self._access_log = access_log
-        self._model = Lane("model", queue, deadline)
-        self._database = StepLanes("database", queue, deadline)
+        self._model = BoundedExecutor("model", queue, deadline)
+        self._database = StepExecutor("database", queue, deadline)
         self._deadline = deadline
         self._probes = dict.fromkeys(ALIVE, self._alive)
         self._probes |= dict.fromkeys((*READY, *ready_paths), self._ready)

@@ -18,7 +18,6 @@ from application.inference.protocols.app import (
     ALIVE,
     READY,
     SMALL_BYTES,
-    Lane,
     Message,
     PredictionApp,
     Receive,
@@ -840,66 +839,6 @@ def test_what_takes_too_long_is_answered_with_504(gate: Gate) -> None:
     assert late.json["error"] == "the answer took longer than 0.01 seconds"
     assert meanwhile.status == 503  # its place is taken until it has ended
     assert service.metrics.errors == {"deadline": 1, "busy": 1}
-
-
-def test_a_place_is_given_back_when_what_took_too_long_has_ended() -> None:
-    lane, let_go, done = Lane("test", queue=0, deadline=0.01), threading.Event(), []
-
-    def work() -> None:
-        assert let_go.wait(PATIENCE)
-        done.append(1)
-
-    async def run() -> str:
-        with pytest.raises(Refusal) as late:
-            await lane.run(work)
-        with pytest.raises(Refusal) as busy:
-            await lane.run(work)
-        assert (late.value.status, busy.value.status) == (504, 503)
-        let_go.set()
-        while True:  # until the thread has left the lane
-            try:
-                return await lane.run(lambda: "answered")
-            except Refusal as refusal:
-                assert refusal.status in (503, 504)
-                await asyncio.sleep(0)
-
-    assert asyncio.run(run()) == "answered"
-    assert done == [1]
-
-
-def test_what_waited_too_long_is_not_begun_and_leaves_its_place(gate: Gate) -> None:
-    lane, begun = Lane("test", queue=1, deadline=0.01), []
-
-    async def run() -> None:
-        blocked = asyncio.create_task(lane.run(lambda: gate(Request("a", {}, b""))))
-        await gate.wait()
-        for number in range(5):  # each finds the place of the one before free
-            with pytest.raises(Refusal) as late:
-                await lane.run(lambda n=number: begun.append(n))  # type: ignore[misc]
-            assert late.value.status == 504
-        gate.let_go.set()
-        await asyncio.gather(blocked, return_exceptions=True)
-
-    asyncio.run(run())
-    assert not begun
-
-
-def test_a_lane_does_its_work_in_order_and_one_piece_at_a_time() -> None:
-    lane = Lane("test", queue=9, deadline=PATIENCE)
-    running, most, done = 0, 0, []
-
-    def work(number: int) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        done.append(number)
-        running -= 1
-
-    async def run() -> None:
-        await asyncio.gather(*[lane.run(lambda n=n: work(n)) for n in range(10)])  # type: ignore[misc]
-
-    asyncio.run(run())
-    assert (most, done) == (1, list(range(10)))
 
 
 # answers in parts
