@@ -12,7 +12,7 @@ endif
 
 # What a call chooses, on make's command line or in .env: the shell's environment does not count.
 CHOICES := MODEL CONFIG PORT WORKERS ENV ENGINE EXTRAS THRESHOLD NAME DATA TARGET TASK LEAVE_OUT VERSION \
-	RUN AT KEEP DRY_RUN SET_ASIDE INPUT OUTPUT SCOPES JSON PEERS ROUNDS SECONDS RATE
+	RUN AT KEEP DRY_RUN REPLACE SET_ASIDE INPUT OUTPUT SCOPES JSON PEERS ROUNDS SECONDS RATE
 # What the machine is: these come from the environment too. Python processes read further ones from .env.
 SETTINGS := ACCELERATOR TORCH_INDEX PYTHON WHISPER_MODEL MLFLOW_TRACKING_URI MODEL_REGISTRY_DIR BENTOML_HOME RECEIPTS_DIR
 $(foreach name,$(CHOICES),$(if $(findstring environment,$(origin $(name))),$(eval $(name) :=)))
