@@ -203,13 +203,18 @@ def fixture_make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
 
     def make_once(name: str, make: Callable[[Path], None]) -> Path:
-        folder, made = shared / name, shared / f"{name}.made"
+        folder, outcome = shared / name, shared / f"{name}.outcome"
         with locked(shared / f"{name}.lock", MAKING_SECONDS):
-            if not made.exists():
-                shutil.rmtree(folder, ignore_errors=True)
+            if not outcome.exists():
                 folder.mkdir()
-                make(folder)
-                made.touch()
+                try:
+                    make(folder)
+                except BaseException as error:
+                    outcome.write_text(f"{name} could not be made: {error}", encoding="utf-8")
+                    raise
+                outcome.touch()
+        if failure := outcome.read_text(encoding="utf-8"):
+            pytest.fail(failure)
         return folder
 
     return make_once
