@@ -141,8 +141,8 @@ class ModelService:
         _, synthetic, _ = self._protocols(model, Unaccounted(), slow)
         card = (PACKAGE.folder / "card.md").read_text(encoding="utf-8")
         verdict = verdict_of(STORED.info.labels)
-        routes |= page_routes(STORED.tag.name, str(STORED.tag.version), verdict, card)
-        return rest, Started(routes, self._metrics, fallback, synthetic)
+        pages = page_routes(STORED.tag.name, str(STORED.tag.version), verdict, card)
+        return rest, Started(routes | pages, self._metrics, fallback, synthetic | pages)
 
     def _protocols(
         self, model: Model, accounts: Accounts, slow: bool

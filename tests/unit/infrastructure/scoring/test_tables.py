@@ -240,7 +240,7 @@ def test_objects_become_columns_of_the_kind_of_all_their_values(tmp_path: Path) 
         (
             "in.csv",
             "x,y\n1,2\n3\n",
-            "cannot read .*: CSV parse error: Expected 2 columns, got 1: 3",
+            "cannot read .*: CSV parse error: (Row #3: )?Expected 2 columns, got 1: 3",
         ),
         ("in.ndjson", '{"x": 1}\n{"x": \n', "cannot read .*: line 2 is no JSON object: "),
         ("in.jsonl", "[1]\n", "line 1 is no JSON object: "),
