@@ -64,7 +64,7 @@ def run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     Raises:
         OSError: git is not installed.
     """
-    return subprocess.run(
+    return subprocess.run(  # nosec B607  # the git that the user has on PATH
         ["git", *arguments],
         cwd=root,
         env={name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY},

@@ -369,7 +369,8 @@ def _steps(route: Route, request: Request) -> Steps:
 def _begun(route: Route, request: Request) -> bytes | Reply:
     """A reply whose first part is made: what goes wrong with it can be told by a status."""
     reply = route.handle(request)
-    assert not isinstance(reply, Generator), "only a route that waits answers in steps"
+    if isinstance(reply, Generator):
+        raise TypeError("only a route that waits answers in steps")
     if isinstance(reply, Reply) and not isinstance(reply.body, bytes):
         reply.body = chain([next(reply.body, b"")], reply.body)
     return reply
