@@ -30,7 +30,6 @@ $(call check,PORT,0*|*[!0-9]*|??????*|6553[6-9]|655[4-9]?|65[6-9]??|6[6-9]???|[7
 
 MODEL := $(or $(MODEL),iris)
 CONFIG := $(or $(CONFIG),application/training/configs/$(MODEL)_config.json)
-PORT := $(or $(PORT),3000)
 WORKERS := $(or $(WORKERS),1)
 ENV := $(or $(ENV),staging)
 EXTRAS := $(or $(EXTRAS),all)
@@ -53,7 +52,7 @@ ALL := $(if $(call stale,all),install)
 ##@ Start here
 help: ## List every target
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\nVariables: MODEL=%s CONFIG PORT=%s WORKERS=%s ENV=%s ENGINE EXTRAS=%s ACCELERATOR THRESHOLD\n' '$(MODEL)' '$(PORT)' '$(WORKERS)' '$(ENV)' '$(EXTRAS)'
+	@printf '\nVariables: MODEL=%s CONFIG PORT=%s WORKERS=%s ENV=%s ENGINE EXTRAS=%s ACCELERATOR THRESHOLD\n' '$(MODEL)' '$(or $(PORT),3000)' '$(WORKERS)' '$(ENV)' '$(EXTRAS)'
 quickstart: ## Install, train, validate, build, serve, predict: everything once
 	@bash scripts/quickstart.sh
 all: install ## Install everything, then format, lint, test and checkgpu
@@ -140,18 +139,21 @@ gc: $(CORE) ## Remove packages and Bentos that no alias, deployment or the newes
 	@$(registry_command) gc $(if $(KEEP),--keep $(call quoted,$(KEEP))) $(if $(DRY_RUN),--dry-run)
 
 ##@ Serve
+# where no port is given, it is that of what is deployed in ENV, else 3000
+port_given = $(if $(PORT),--port $(PORT))
+env_hint = $(if $(filter-out staging,$(ENV)), ENV=$(ENV))
+model_hint = $(if $(filter-out iris,$(MODEL)), MODEL=$(MODEL))
 run: $(champion) ## Serve the champion from the source files, reloading when they change
-	@[ -f $(RECEIPTS)/champion.json ] || { echo 'error: what was accepted waits for make promote' >&2; exit 2; }
-	@$(PY) -m bentoml serve $$($(PY) -c 'import json; champion = json.load(open("$(RECEIPTS)/champion.json")); print(champion["service"], "--arg", "model_tag=" + champion["model_tag"])') --development --reload --host 127.0.0.1 --port $(PORT)
+	@$(PY) -m infrastructure.deployment.run --champion $(RECEIPTS)/champion.json $(port_given)
 deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched; REPLACE=1 over another model
 	@echo "deploy $(MODEL) to $(ENV)"
-	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) --port $(PORT) --workers $(WORKERS) --bento $< $(if $(REPLACE),--replace) --receipt $(RECEIPTS)/deploy-$(ENV).json
+	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) $(port_given) --workers $(WORKERS) --bento $< $(if $(REPLACE),--replace) --receipt $(RECEIPTS)/deploy-$(ENV).json
 rollback-release: $(CORE) ## Roll the previous release of ENV out again, with its own settings
-	@$(PY) -m infrastructure.deployment.local rollback --env $(ENV) --port $(PORT)
+	@$(PY) -m infrastructure.deployment.local rollback --env $(ENV) $(port_given)
 demo: $(CORE) ## Send a prediction and its feedback to ENV; show the metrics that change
-	@$(PY) -m infrastructure.deployment.demo --env $(ENV) --port $(PORT)
+	@$(PY) -m infrastructure.deployment.demo --env $(ENV) $(port_given)
 smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions
-	@$(PY) -m infrastructure.deployment.local smoke --env $(ENV) --port $(PORT)
+	@$(PY) -m infrastructure.deployment.local smoke --env $(ENV) $(port_given)
 status: $(CORE) ## Show what is deployed on this machine
 	@$(PY) -m infrastructure.deployment.local status
 where: $(CORE) ## Show where everything is
@@ -160,8 +162,8 @@ where: $(CORE) ## Show where everything is
 	@echo 'More:'
 	@echo '  runs      make mlflow-ui'
 	@echo '  packages  $(or $(MODEL_REGISTRY_DIR),application/registry/model_registry)'
-	@echo '  ask it    make demo; stop it with: make stop'
-	@echo '  next      change $(CONFIG) and run make quickstart again; every target: make help'
+	@echo '  ask it    make demo$(env_hint); stop it with: make stop$(env_hint)'
+	@echo '  next      change $(CONFIG) and run make quickstart$(model_hint)$(env_hint) again; every target: make help'
 stop: $(CORE) ## Stop what is deployed in ENV
 	@$(PY) -m infrastructure.deployment.local stop --env $(ENV)
 api-key: $(CORE) ## Make an API key of the service for NAME: its entry goes into SERVING_API_KEYS (SCOPES=predict,metrics)
@@ -217,7 +219,7 @@ state-save: $(CORE) ## Pack receipts, packages, tracking, Bentos and ledger into
 state-load: $(CORE) ## Unpack state.tar.gz; refuses to lose what is here, unless SET_ASIDE=1 may move it away
 	@$(PY) -m infrastructure.registry.state_archive load $(if $(SET_ASIDE),--set-aside)
 clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
-	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache state.tar.gz
+	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 FORCE:

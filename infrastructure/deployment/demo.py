@@ -13,13 +13,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from application.inference.protocols.schema import truth_names
 from domain.errors import DeploymentError, MlopsError
 from infrastructure.deployment.golden import HEARING_SECONDS, Golden, golden_of
-from infrastructure.deployment.local import LocalEnvironment
+from infrastructure.deployment.local import PORT_HELP, LocalEnvironment
 from shared.arguments import valid_environment, valid_port
 from shared.commands import entry_point
 from shared.console import show_step
@@ -35,10 +36,12 @@ class Service:
 
     Args:
         api_key: empty where it asks for none.
+        model: registered name of the model that should answer; empty where any may.
     """
 
     url: str
     api_key: str = ""
+    model: str = ""
 
     def get(
         self,
@@ -59,8 +62,24 @@ class Service:
             with urllib.request.urlopen(request, timeout=patience) as response:  # nosec B310
                 content: bytes = response.read()
                 return content
+        except urllib.error.HTTPError as error:
+            raise DeploymentError(
+                f"{self.url}{path} answers {error.code} {error.reason}{self._another_model()}"
+            ) from error
         except urllib.error.URLError as error:
             raise DeploymentError(f"{self.url}{path} does not answer: {error}") from error
+
+    def _another_model(self) -> str:
+        """What the health check says where another model answers; empty where it does not."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            asked = urllib.request.Request(
+                f"{self.url}/health_check", headers={"X-API-Key": self.api_key}
+            )
+            with urllib.request.urlopen(asked, timeout=10) as response:  # nosec B310  # as above
+                found = json.load(response)["model_name"]
+            if self.model and found != self.model:
+                return f": {found} serves there, not {self.model}; name its ENV or another PORT"
+        return ""
 
     def post(self, path: str, data: Any) -> Any:
         """The JSON that JSON is answered with."""
@@ -96,12 +115,15 @@ def main(arguments: list[str] | None = None) -> int:
         default="staging",
         help="staging or production (%(default)s)",
     )
-    parser.add_argument("--port", type=valid_port, default=3000, help="public port (%(default)s)")
+    parser.add_argument("--port", type=valid_port, help=PORT_HELP)
     options = parser.parse_args(arguments)
-    release = LocalEnvironment(Settings().releases_dir / options.env, options.port).current()
+    environment = LocalEnvironment(Settings().releases_dir / options.env, options.port)
+    release = environment.current()
     if release is None:
-        raise DeploymentError(f"nothing is deployed in {options.env}: make deploy")
-    service = Service(f"http://127.0.0.1:{options.port}", release.api_key)
+        raise DeploymentError(
+            f"nothing is deployed in {options.env}: make deploy ENV={options.env}"
+        )
+    service = Service(f"http://127.0.0.1:{environment.port}", release.api_key, release.model)
     demonstrate(service, golden_of(release.bento))
     return 0
 
@@ -135,7 +157,8 @@ def demonstrate(service: Service, golden: Golden) -> None:
 def _show_change(service: Service, before: dict[str, float]) -> None:
     changed = _wait_for_change(service, before)
     for name, value in changed.items():
-        was = before.get(name)
+        counts = name.partition("{")[0].endswith(("_total", "_count", "_sum"))
+        was = before.get(name, 0 if counts else None)  # a counter is not there before it counts
         show_step("metric", f"{name} {'' if was is None else f'{was:g} → '}{value:g}")
 
 

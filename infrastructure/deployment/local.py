@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import psutil
@@ -29,8 +30,11 @@ from infrastructure.deployment.golden import Golden, check_answers, golden_of
 from infrastructure.deployment.release import (
     FRONT,
     DamagedStateError,
+    Front,
     Release,
+    copied_from,
     find_front,
+    public_port,
     read_release,
     serving_below,
     stop_process,
@@ -53,6 +57,8 @@ from shared.ports import holder_of
 from shared.settings import Settings
 
 READY_SECONDS = 60.0
+DEFAULT_PORT = 3000
+PORT_HELP = f"public port (that of what is deployed there, else {DEFAULT_PORT})"
 RUNNER_ID = "RUNNER_TRACKING_ID"  # a GitHub runner ends every process that has it after its job
 _SECRET = {"api_key", "variables"}  # of a release, that no receipt repeats
 
@@ -76,17 +82,24 @@ class LocalEnvironment:
 
     Args:
         folder: where its state, logs and releases lie.
-        port: its public port on 127.0.0.1.
+        port: its public port on 127.0.0.1; where none is given, that of what is deployed there.
         patience: seconds that a release may take to become ready, and that another process may hold
             the environment.
     """
 
-    def __init__(self, folder: Path, port: int, patience: float = READY_SECONDS) -> None:
-        self._folder = folder
-        self._port = port
+    def __init__(
+        self, folder: Path, port: int | None = None, patience: float = READY_SECONDS
+    ) -> None:
+        self._folder = folder.absolute()  # by which its processes are found
+        self._given_port = port
         self._patience = patience
-        self._current = folder / "current.json"
-        self._previous = folder / "previous.json"
+        self._current = self._folder / "current.json"
+        self._previous = self._folder / "previous.json"
+
+    @cached_property
+    def port(self) -> int:
+        """Its public port."""
+        return self._given_port or public_port(self._folder) or DEFAULT_PORT
 
     def current(self) -> Release | None:
         """The release that takes the traffic.
@@ -181,9 +194,10 @@ class LocalEnvironment:
         """
         release = self.current()
         if release is None:
-            raise DeploymentError("nothing is deployed here")
+            name = self._folder.name
+            raise DeploymentError(f"nothing is deployed in {name}: make deploy ENV={name}")
         golden = golden_of(release.bento)
-        check_answers(self._port, golden, release.version, release.api_key, "smoke")
+        check_answers(self.port, golden, release.version, release.api_key, "smoke")
         return release.version
 
     def stop(self) -> bool:
@@ -201,6 +215,8 @@ class LocalEnvironment:
     def status(self) -> str:
         """What is deployed, in a line; empty where nothing is."""
         try:
+            if origin := copied_from(self._current):
+                return f"copied from {origin}, not running here"
             release = self.current()
         except DamagedStateError as error:
             return f"UNKNOWN, {error}"
@@ -251,7 +267,8 @@ class LocalEnvironment:
             return old
         place = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
         shutil.copytree(build.bento, place / "bento")
-        show_step("start", f"{build.bento_tag} beside {old.bento_tag if old else 'nothing'}")
+        then = f", replacing {old.bento_tag} when ready" if old else " (nothing was deployed)"
+        show_step("start", f"{build.bento_tag}{then}")
         default_log = f"sqlite:///{self._folder / 'predictions.db'}"
         release = _start(place, build, workers, variables, default_log)
         try:
@@ -259,13 +276,13 @@ class LocalEnvironment:
             check_answers(release.port, golden, build.version, release.api_key)
             show_step("ready", "golden requests answered right")
             self._switch(release)
-            check_answers(self._port, golden, build.version, release.api_key)
+            check_answers(self.port, golden, build.version, release.api_key)
         except BaseException:
             if self.known() == release:
                 self._take_back(old)
             stop_process(release.process())
             raise
-        show_step("switched", f"http://127.0.0.1:{self._port} is answered by {build.version}")
+        show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
         if old:
             write_release(self._previous, old)
         for process in self._releases(old):
@@ -289,7 +306,7 @@ class LocalEnvironment:
         if not (alike and running and _same_bento(old.bento, build.bento)):
             return False
         try:
-            check_answers(self._port, golden, build.version, old.api_key)
+            check_answers(self.port, golden, build.version, old.api_key)
         except DeploymentError as error:
             show_step("failing", f"{old.bento_tag} is started anew: {error}")
             return False
@@ -304,7 +321,7 @@ class LocalEnvironment:
         process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
             [
                 *(sys.executable, "-m", FRONT),
-                *("--port", str(self._port), "--state", str(self._current)),
+                *("--port", str(self.port), "--state", str(self._current)),
             ],
             env=_inherited(),
             stdin=subprocess.DEVNULL,
@@ -314,10 +331,11 @@ class LocalEnvironment:
         )
         started = psutil.Process(process.pid).create_time()
         write_receipt(
-            self._folder / "front.json", pid=process.pid, started=started, port=self._port
+            self._folder / "front.json",
+            **asdict(Front(process.pid, started, self.port, str(self._folder))),
         )
         deadline = time.monotonic() + READY_SECONDS
-        while not _listens(self._port):
+        while not _listens(self.port):
             if process.poll() is not None or time.monotonic() > deadline:
                 last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
                 raise DeploymentError(f"the front did not start: {last}: see {log}")
@@ -333,12 +351,9 @@ class LocalEnvironment:
 
     def _check_public_port(self) -> None:
         front = find_front(self._folder)
-        if front is None and _listens(self._port):
-            raise DeploymentError(
-                f"port {self._port} is taken by {holder_of(self._port)}: stop that, or choose "
-                "another PORT"
-            )
-        if front and front.port != self._port:
+        if front is None:
+            check_free(self.port, self._folder.parent)
+        if front and front.port != self.port:
             raise DeploymentError(
                 f"this environment serves on another port, {front.port}: deploy with that PORT, or "
                 "stop it first"
@@ -384,6 +399,31 @@ def deployed_in(folder: Path) -> Iterator[tuple[str, Release, bool]]:
         release = read_release(path)
         if release:
             yield path.parent.name, release, path.name == "current.json"
+
+
+def check_free(port: int, environments: Path) -> None:
+    """Make sure that a public port can be used.
+
+    Args:
+        environments: where the environments lie, one of which may use it.
+
+    Raises:
+        DeploymentError: something listens there.
+    """
+    if not _listens(port):
+        return
+    for folder in sorted(path.absolute() for path in environments.glob("*/")):
+        front = find_front(folder)
+        if front and front.port == port:
+            release = LocalEnvironment(folder).known()
+            serving = f" ({release.model} {release.version})" if release else ""
+            raise DeploymentError(
+                f"port {port} is used by environment {folder.name}{serving}: "
+                f"make stop ENV={folder.name}, or choose another PORT"
+            )
+    raise DeploymentError(
+        f"port {port} is taken by {holder_of(port)}: stop that, or choose another PORT"
+    )
 
 
 def _same_bento(one: Path, other: Path) -> bool:
@@ -481,7 +521,7 @@ def main(arguments: list[str] | None = None) -> int:
         default="staging",
         help="staging or production (%(default)s)",
     )
-    parser.add_argument("--port", type=valid_port, default=3000, help="public port (%(default)s)")
+    parser.add_argument("--port", type=valid_port, help=PORT_HELP)
     parser.add_argument("--workers", type=int, default=1, help="workers (%(default)s)")
     parser.add_argument(
         "--patience", type=float, default=READY_SECONDS, help="seconds to get ready (%(default)g)"
@@ -552,7 +592,7 @@ def _entered(
                 changed.model,
                 changed.version,
                 env=options.env,
-                port=options.port if after else None,
+                port=environment.port if after else None,
                 bento_tag=changed.bento_tag,
             )
 
@@ -560,7 +600,7 @@ def _entered(
 def _show_status(releases: Path) -> None:
     shown = False
     for folder in sorted(path.parent for path in releases.glob("*/current.json")):
-        if status := LocalEnvironment(folder, 0).status():
+        if status := LocalEnvironment(folder).status():
             show_step(folder.name, status)
             shown = True
     if not shown:

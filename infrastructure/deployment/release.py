@@ -63,11 +63,12 @@ class Release:
 
 @dataclass(frozen=True)
 class Front:
-    """The front of an environment: its process and its public port."""
+    """The front of an environment: its process, its public port, and the environment's folder."""
 
     pid: int
     started: float
     port: int
+    folder: str = ""
 
     def process(self) -> psutil.Process | None:
         """Its process, unless it has ended."""
@@ -78,11 +79,29 @@ _RELEASE, _FRONT = TypeAdapter(Release), TypeAdapter(Front)
 
 
 def read_release(path: Path) -> Release | None:
-    """The release that a state file names; None where there is no such file.
+    """The release that a state file names; None where there is no such file, or it was copied here
+    with another clone, whose processes it names.
 
     Raises:
         DamagedStateError: the file is empty or malformed.
     """
+    release = _read(path)
+    return release if release and _is_same(_environment_of(release), path.parent) else None
+
+
+def copied_from(path: Path) -> Path | None:
+    """The folder of the environment that a state file was copied from; None where it was not.
+
+    Raises:
+        DamagedStateError: the file is empty or malformed.
+    """
+    release = _read(path)
+    if release is None or _is_same(_environment_of(release), path.parent):
+        return None
+    return _environment_of(release)
+
+
+def _read(path: Path) -> Release | None:
     try:
         return _RELEASE.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -102,17 +121,29 @@ def write_release(path: Path, release: Release) -> None:
 
 def find_front(folder: Path) -> Front | None:
     """The front of an environment that is running: by its state file, else by its command line."""
-    try:
-        front = _FRONT.validate_json((folder / "front.json").read_bytes())
-        if front.process():
-            return front
-    except (OSError, ValidationError):
-        pass
+    front = _recorded_front(folder)
+    if front and front.process():
+        return front
     for process, command in _commands():
         if FRONT in command and _option(command, "--state") == str(folder / "current.json"):
             port = int(_option(command, "--port") or 0)
-            return Front(process.pid, process.create_time(), port)
+            return Front(process.pid, process.create_time(), port, str(folder))
     return None
+
+
+def public_port(folder: Path) -> int | None:
+    """The port of an environment's front, also of one that has ended without being stopped."""
+    front = find_front(folder) or _recorded_front(folder)
+    return front.port if front else None
+
+
+def _recorded_front(folder: Path) -> Front | None:
+    """The front that the state file names, unless that was copied here with another clone."""
+    try:
+        front = _FRONT.validate_json((folder / "front.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return front if front.folder and _is_same(Path(front.folder), folder) else None
 
 
 def serving_below(folder: Path) -> Iterator[psutil.Process]:
@@ -146,6 +177,15 @@ def stop_process(process: psutil.Process | None) -> bool:
         survivor.kill()
     psutil.wait_procs(left, STOP_SECONDS)
     return True
+
+
+def _environment_of(release: Release) -> Path:
+    """The folder of its environment, below which its own lies in `releases`."""
+    return Path(release.folder).parent.parent
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _commands() -> Iterator[tuple[psutil.Process, list[str]]]:

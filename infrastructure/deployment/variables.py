@@ -85,7 +85,7 @@ def for_rollback(
         if name in now:
             variables[name] = now[name]
     if kept:
-        show_step("kept", f"{', '.join(kept)}, as now: the previous release lets more pass")
+        show_step("kept", f"{', '.join(kept)}, as now: the previous release is less restrictive")
     return _checked({**variables, **{name: named[name] for name in ACCESS if name in named}})
 
 

@@ -148,7 +148,7 @@ def _move(
     )
     if former:
         show_step(
-            "former",
+            "previous",
             f"version {former.number}, {former.package_version}, "
             f"{age_of(now - former.created)} old; make rollback MODEL={options.model} restores it",
         )

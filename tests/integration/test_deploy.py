@@ -238,7 +238,7 @@ def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> N
     done = machine.home.python("-m", "infrastructure.deployment.demo", "--port", str(machine.port))
     assert done.returncode == 0, done.stderr
     assert "the hold-out says setosa: feedback_recorded" in done.stdout
-    assert 'ml_synthetic_requests_total{source="demo"} 2' in done.stdout
+    assert 'ml_synthetic_requests_total{source="demo"} 0 → 2' in done.stdout
     assert machine("smoke")[0] == 0
     text = httpx.get(f"{machine.url}/metrics").text
     counted = {

@@ -378,6 +378,6 @@ def test_a_transcriber_is_deployed_and_demonstrated(packaged: Packaged) -> None:
         shown = packaged.make("demo", port)
         assert shown.returncode == 0, shown.stdout + shown.stderr
         assert "POST /transcribe golden.flac" in shown.stdout
-        assert 'ml_synthetic_requests_total{source="demo"} 1' in shown.stdout
+        assert 'ml_synthetic_requests_total{source="demo"} 0 → 1' in shown.stdout
     finally:
         packaged.make("stop", port)

@@ -427,11 +427,40 @@ def test_a_model_without_configuration_is_an_error_that_names_the_file(clone: Cl
     assert clone.calls() == []
 
 
-def test_run_serves_the_model_that_was_accepted_by_the_service_of_its_kind(made: Clone) -> None:
+def test_run_serves_the_champion_on_the_port_that_is_given(made: Clone) -> None:
     assert made.make("run", "PORT=3001").returncode == 0
-    served = made.calls()[-1]
-    assert f"-m bentoml serve {SERVICE} --arg model_tag=iris:1 --development" in served
-    assert "--port 3001" in served
+    champion = made.receipt("champion")
+    served = f"-m infrastructure.deployment.run --champion {champion}"
+    assert made.calls()[-1] == f"{served} --port 3001"
+    assert made.make("run").returncode == 0
+    assert made.calls()[-1] == served
+
+
+@pytest.mark.parametrize("target", ["deploy", "rollback-release", "smoke", "demo", "run"])
+def test_a_port_is_named_only_where_one_is_given(clone: Clone, target: str) -> None:
+    last = ["-n", target]
+    assert "--port" not in clone.make(*last, PORT="3001").stdout
+    assert "--port 3002" in clone.make(*last, "PORT=3002").stdout
+    (clone.folder / ".env").write_text("PORT=3003\n", encoding="utf-8")
+    assert "--port 3003" in clone.make(*last).stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "hints"),
+    [
+        ([], ["make demo;", "make stop", "make quickstart again"]),
+        (
+            ["MODEL=wine", "ENV=blue"],
+            ["make demo ENV=blue;", "make stop ENV=blue", "make quickstart MODEL=wine ENV=blue"],
+        ),
+    ],
+)
+def test_what_to_do_next_names_the_environment_that_was_used(
+    clone: Clone, given: list[str], hints: list[str]
+) -> None:
+    said = clone.make("where", *given).stdout
+    assert [hint for hint in hints if hint not in said] == []
+    assert ("ENV=" in said) is bool(given)
 
 
 NEW_MODEL = {"NAME": "churn", "DATA": "a table.csv", "TARGET": "customer's choice"}
@@ -586,7 +615,7 @@ def test_clean_removes_what_can_be_made_again_and_nothing_else(made: Clone) -> N
             ".releases/staging/current.json",
         ),
         *("application/registry/model_registry/iris/1/model.onnx", ".env", "domain/errors.py"),
-        ".venv/.core",
+        *(".venv/.core", "state.tar.gz"),
     ]
     removed = ["dist/a.whl", "htmlcov/index.html", "coverage.xml", "domain/__pycache__/a.pyc"]
     for name in [*kept, *removed]:

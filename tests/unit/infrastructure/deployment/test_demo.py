@@ -72,6 +72,49 @@ def test_without_a_deployment_the_reader_is_told_to_make_one(
     assert "nothing is deployed in staging: make deploy" in capsys.readouterr().err
 
 
+class Another(BaseHTTPRequestHandler):
+    """The service of another model, which refuses rows of this one."""
+
+    def do_GET(self) -> None:  # pylint: disable=invalid-name
+        """Say who is here."""
+        self.reply(200, b'{"status": "healthy", "model_name": "wine"}')
+
+    def do_POST(self) -> None:  # pylint: disable=invalid-name
+        """Refuse."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.reply(422, b"{}")
+
+    def reply(self, status: int, body: bytes) -> None:
+        """A status and a body."""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:  # pylint: disable=arguments-differ
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        ("iris", ": wine serves there, not iris; name its ENV or another PORT"),
+        ("wine", ""),
+        ("", ""),
+    ],
+)
+def test_a_refusal_is_an_answer_and_another_model_is_named(model: str, more: str) -> None:
+    with HTTPServer(("127.0.0.1", 0), Another) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with pytest.raises(DeploymentError) as caught:
+            Service(url, model=model).post("/predict", [[1]])
+        server.shutdown()
+    told = str(caught.value)
+    assert told.startswith(f"{url}/predict answers 422 ") and told.endswith(more)
+    assert ("serves there" in told) is bool(more)
+
+
 class Wrong(BaseHTTPRequestHandler):
     """A service that takes every flower for a setosa, and keeps what it is sent."""
 
@@ -90,7 +133,8 @@ class Wrong(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # pylint: disable=invalid-name
         """The synthetic requests so far."""
         count = len(self.server.asked)  # type: ignore[attr-defined]
-        self.reply(b'ml_synthetic_requests_total{source="demo"} %d\n' % count)
+        counted = b'ml_synthetic_requests_total{source="demo"} %d\n' % count if count else b""
+        self.reply(counted)
 
     def reply(self, body: bytes) -> None:
         """Status 200 and a body."""

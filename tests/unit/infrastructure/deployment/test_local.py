@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from filelock import FileLock
 from application.inference.api_keys import entry_of, new_key
 from domain.errors import DeploymentError
 from domain.models.contract import Classes, ModelSpec, Number
+from infrastructure.deployment.demo import main as demo
 from infrastructure.deployment.local import Build, LocalEnvironment, deployed_in, main
-from infrastructure.deployment.release import Release, find_front
+from infrastructure.deployment.release import Front, Release, find_front, stop_process
 from infrastructure.registry.ledger import FileLedger
 from shared.paths import ROOT
 from tests.served import free_port
@@ -46,10 +47,18 @@ def release_of(process: psutil.Process | subprocess.Popen[bytes], **more: Any) -
     )
 
 
-def write_state(folder: Path, release: Release, name: str = "current.json") -> None:
-    """The state file of an environment in which the release serves."""
+def write_state(folder: Path, release: Release, name: str = "current.json") -> Release:
+    """The state file of an environment in which the release serves; the release as it is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(json.dumps(asdict(release)), encoding="utf-8")
+    there = replace(release, folder=str(folder / "releases/1"))
+    (folder / name).write_text(json.dumps(asdict(there)), encoding="utf-8")
+    return there
+
+
+def write_front(folder: Path, process: Release, port: int) -> None:
+    """The state file of an environment whose front is this process."""
+    front = Front(process.pid, process.started, port, str(folder))
+    (folder / "front.json").write_text(json.dumps(asdict(front)), encoding="utf-8")
 
 
 @pytest.fixture(name="sleeper")
@@ -204,12 +213,10 @@ def test_a_public_port_that_is_taken_is_refused_before_anything_is_started(
 def test_an_environment_that_serves_on_another_port_is_not_moved(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    release = release_of(sleeper)
-    write_state(tmp_path, release)
-    front = {"pid": release.pid, "started": release.started, "port": free_port()}
-    (tmp_path / "front.json").write_text(json.dumps(front), encoding="utf-8")
+    release, port = write_state(tmp_path, release_of(sleeper)), free_port()
+    write_front(tmp_path, release, port)
     environment = LocalEnvironment(tmp_path, free_port())
-    with pytest.raises(DeploymentError, match=f"serves on another port, {front['port']}"):
+    with pytest.raises(DeploymentError, match=f"serves on another port, {port}"):
         environment.deploy(Build(tmp_path, "1", "iris:1"), 1, {})
     assert environment.current() == release
     assert sleeper.poll() is None
@@ -218,8 +225,7 @@ def test_an_environment_that_serves_on_another_port_is_not_moved(
 def test_stopping_ends_release_and_front_and_keeps_the_release_to_go_back_to(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    release = release_of(sleeper)
-    write_state(tmp_path, release)
+    release = write_state(tmp_path, release_of(sleeper))
     environment = LocalEnvironment(tmp_path, free_port())
     assert environment.stop() is True
     assert release.process() is None
@@ -230,9 +236,8 @@ def test_stopping_ends_release_and_front_and_keeps_the_release_to_go_back_to(
 
 
 def test_stopping_leaves_a_foreign_process_with_the_same_pid_alone(tmp_path: Path) -> None:
-    write_state(tmp_path, release_of(psutil.Process(os.getpid()), started=1.0))
-    front = {"pid": os.getpid(), "started": 1.0, "port": 1}
-    (tmp_path / "front.json").write_text(json.dumps(front), encoding="utf-8")
+    release = release_of(psutil.Process(os.getpid()), started=1.0)
+    write_front(tmp_path, write_state(tmp_path, release), 1)
     assert LocalEnvironment(tmp_path, free_port()).stop() is False  # and this test goes on
 
 
@@ -248,8 +253,7 @@ def test_the_status_names_what_runs_and_what_is_dead(
         ("red", alive, dead),
     ):
         write_state(places / name, release)
-        state = {"pid": front.pid, "started": front.started, "port": 3000}
-        (places / name / "front.json").write_text(json.dumps(state), encoding="utf-8")
+        write_front(places / name, front, 3000)
     assert main(["status"]) == 0
     blue, green, red = capsys.readouterr().out.splitlines()
     expected = "running, iris 1.0.0-a, http://127.0.0.1:3000, API keys, workers 1, pid"
@@ -262,7 +266,7 @@ def test_the_status_names_what_runs_and_what_is_dead(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["smoke"], "nothing is deployed here"),
+        (["smoke"], "nothing is deployed in staging: make deploy ENV=staging"),
         (["rollback"], "there is no previous release"),
         (["deploy"], "--bento"),
     ],
@@ -303,15 +307,88 @@ def test_what_is_deployed_is_told_with_what_would_be_gone_back_to(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     now, before = release_of(sleeper), release_of(sleeper, version="1.0.0-z")
-    write_state(tmp_path / "blue", now)
-    write_state(tmp_path / "blue", before, "previous.json")
-    write_state(tmp_path / "green", before, "previous.json")
-    assert list(deployed_in(tmp_path)) == [
-        ("blue", now, True),
-        ("blue", before, False),
-        ("green", before, False),
+    expected = [
+        ("blue", write_state(tmp_path / "blue", now), True),
+        ("blue", write_state(tmp_path / "blue", before, "previous.json"), False),
+        ("green", write_state(tmp_path / "green", before, "previous.json"), False),
     ]
+    assert list(deployed_in(tmp_path)) == expected
     assert not list(deployed_in(tmp_path / "nowhere"))
+
+
+def test_in_a_copied_clone_nothing_is_deployed_and_the_original_serves_on(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.deploy("0")
+    original = machine.deploy("1")
+    clone = machine.folder / "clone"
+    shutil.copytree(machine.folder / "staging", clone / "staging")
+    assert not list(deployed_in(clone))
+    monkeypatch.setenv("RELEASES_DIR", str(clone))
+    assert main(["status"]) == 0
+    told = f"copied from {machine.folder / 'staging'}, not running here"
+    assert told in capsys.readouterr().out
+    for action in ("smoke", "rollback"):
+        assert main([action]) == 1
+    assert demo([]) == 1
+    said = capsys.readouterr().err
+    assert said.count("nothing is deployed in staging") == 2 and "no previous release" in said
+    copied = Machine(clone, free_port())
+    new = copied.deploy("2")
+    try:
+        assert [release for _, release, _ in deployed_in(clone)] == [new]
+        assert main(["status"]) == 0
+        assert f"running, iris 2, http://127.0.0.1:{copied.port}" in capsys.readouterr().out
+    finally:
+        assert main(["stop"]) == 0
+    shutil.copytree(machine.folder / "staging", clone / "staging", dirs_exist_ok=True)
+    assert main(["stop"]) == 0 and "nothing" in capsys.readouterr().out.splitlines()[-1]
+    assert main(["status"]) == 0 and "copied" not in capsys.readouterr().out
+    assert original.process() is not None and machine.ask() == 200
+
+
+def test_without_a_port_it_is_that_of_what_is_deployed(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = machine.build("1")
+    built = str(build.bento.parent / "bento-build.json")
+    machine.environment.deploy(build, 1, {})
+    machine.deploy("2")
+    for arguments in (["smoke"], ["rollback"], ["deploy", "--bento", built], ["smoke"]):
+        assert main(arguments) == 0, capsys.readouterr().err
+    entry = FileLedger(machine.folder / "ledger.jsonl").entries()[-1]
+    assert (entry.event, entry.details["port"]) == ("rollback", machine.port)
+    front = find_front(machine.folder / "staging")
+    assert front is not None and stop_process(front.process())
+    assert main(["deploy", "--bento", built]) == 0  # as after a restart of the machine
+    assert machine.ask() == 200
+    machine.environment.stop()
+    assert LocalEnvironment(machine.folder / "staging").port == 3000
+
+
+def test_a_port_of_another_environment_is_refused_with_its_name(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        write_front(tmp_path / "blue", write_state(tmp_path / "blue", release_of(sleeper)), port)
+        with pytest.raises(DeploymentError) as caught:
+            LocalEnvironment(tmp_path / "green", port).deploy(Build(tmp_path, "1", "a:1"), 1, {})
+    assert str(caught.value) == (
+        f"port {port} is used by environment blue (iris 1.0.0-a): make stop ENV=blue, or choose "
+        "another PORT"
+    )
+
+
+def test_a_deployment_says_what_it_replaces_and_what_serves(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.deploy("1")
+    assert "start     iris:1 (nothing was deployed)\n" in capsys.readouterr().out
+    machine.deploy("2")
+    said = capsys.readouterr().out
+    assert "start     iris:2, replacing iris:1 when ready\n" in said
+    assert f"switched  http://127.0.0.1:{machine.port} now serves 2\n" in said
 
 
 def test_keys_stay_where_the_shell_does_not_name_them(
@@ -344,7 +421,7 @@ def test_going_back_to_a_release_without_keys_keeps_those_that_there_are(
     machine.deploy("2", {"SERVING_API_KEYS": entry_of("me", key)})
     machine.environment.rollback({})
     assert (machine.ask(), machine.ask(key)) == (401, 200)
-    assert "the previous release lets more pass" in capsys.readouterr().out
+    assert "the previous release is less restrictive" in capsys.readouterr().out
 
 
 def test_a_release_goes_back_with_its_own_variables_and_workers(machine: Machine) -> None:
@@ -504,7 +581,7 @@ def test_an_environment_that_another_process_changes_is_left_alone(
 def test_what_a_killed_deployment_has_started_is_ended_by_the_next_one(machine: Machine) -> None:
     first = machine.deploy("1")
     orphan = machine.deploy("2")
-    write_state(machine.folder / "staging", first)  # as it was before the switch
+    machine.state.write_text(json.dumps(asdict(first)), encoding="utf-8")  # before the switch
     machine.deploy("3")
     assert first.process() is None and orphan.process() is None
     assert len(list((machine.folder / "staging/releases").iterdir())) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ import pytest
 
 from infrastructure.deployment.release import (
     DamagedStateError,
+    Front,
     Release,
+    copied_from,
     find_front,
+    public_port,
     read_release,
     serving_below,
     stop_process,
@@ -66,7 +70,8 @@ def test_a_state_file_keeps_a_release_for_its_owner_only(
 ) -> None:
     path = tmp_path / "current.json"
     assert read_release(path) is None
-    release = Release(**{**asdict(release_of(sleeper)), "variables": {"SERVING_QUEUE": "1"}})
+    own = {"folder": str(tmp_path / "releases/1"), "variables": {"SERVING_QUEUE": "1"}}
+    release = Release(**{**asdict(release_of(sleeper)), **own})
     write_release(path, release)
     assert read_release(path) == release
     assert path.stat().st_mode & 0o077 == 0
@@ -89,11 +94,34 @@ def test_the_state_of_an_older_version_is_read(
     tmp_path: Path, sleeper: subprocess.Popen[bytes], key: str, known: dict[str, str] | None
 ) -> None:
     state = {**asdict(release_of(sleeper)), "api_key": key, "settings": 64 * "0"}
+    state["folder"] = str(tmp_path / "releases/1")
     del state["variables"]
     (tmp_path / "current.json").write_text(json.dumps(state), encoding="utf-8")
     release = read_release(tmp_path / "current.json")
     assert release is not None and release.version == "1.0.0-a"
     assert release.variables_on_record == known
+
+
+def test_state_files_that_were_copied_name_nothing_of_this_folder(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    here, there = tmp_path / "here/staging", tmp_path / "there/staging"
+    here.mkdir(parents=True)
+    release = Release(**{**asdict(release_of(sleeper)), "folder": str(here / "releases/1")})
+    write_release(here / "current.json", release)
+    front = Front(release.pid, release.started, 13100, str(here))
+    (here / "front.json").write_text(json.dumps(asdict(front)), encoding="utf-8")
+    shutil.copytree(here, there)
+    assert (read_release(here / "current.json"), copied_from(here / "current.json")) == (
+        *(release, None),
+    )
+    assert (find_front(here), public_port(here)) == (front, 13100)
+    assert read_release(there / "current.json") is None
+    assert copied_from(there / "current.json") == here
+    assert (find_front(there), public_port(there)) == (None, None)
+    sleeper.kill()
+    sleeper.wait()
+    assert (find_front(here), public_port(here)) == (None, 13100)
 
 
 def test_only_what_serves_a_bento_of_the_folder_is_found(tmp_path: Path) -> None:
