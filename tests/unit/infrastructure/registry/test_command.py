@@ -241,3 +241,11 @@ def test_help_names_every_action(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert all(action in text for action in ("promote", "rollback", "list", "which", "gc"))
+
+
+def test_a_promotion_names_the_previous_champion(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_promotion(place)
+    assert main(["promote", "--version", "1.0.0-c"]) == 0
+    assert "  previous  version 2, 1.0.0-b, " in capsys.readouterr().out
