@@ -59,7 +59,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Run a test that is marked alone while the other test processes wait."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
-    folder = item.config.cache.mkdir("turns")  # type: ignore[union-attr]
+    folder = item.config.rootpath / ".pytest_cache/turns"
+    folder.mkdir(parents=True, exist_ok=True)
     with _turn(folder, alone=item.get_closest_marker("alone") is not None):
         return (yield)
 
