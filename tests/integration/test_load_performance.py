@@ -68,12 +68,14 @@ def test_no_request_fails_when_many_come_at_once(
     assert statuses == {(0, 200): REQUESTS // connections * connections}
 
 
+@pytest.mark.alone
 def test_many_connections_are_answered_as_fast_as_few(service_url: str, row: Row) -> None:
     few, _ = asyncio.run(_load(service_url, [[row]], CONNECTIONS))
     many, _ = asyncio.run(_load(service_url, [[row]], MANY_CONNECTIONS))
     assert many > few / 2, f"{many:.0f} requests a second, {few:.0f} over few connections"
 
 
+@pytest.mark.alone
 def test_a_request_that_is_refused_costs_no_more_than_one_that_is_answered(
     service_url: str, row: Row
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_request_that_is_refused_costs_no_more_than_one_that_is_answered(
     assert bad > good / 2, f"{bad:.0f} are refused in a second, {good:.0f} answered"
 
 
+@pytest.mark.alone
 def test_a_hundred_rows_in_one_request_cost_less_than_a_hundred_requests(
     service_url: str, row: Row
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from application.inference.protocols.request_id import time_of
 from infrastructure.storage.prediction_log import SqlPredictionLog
@@ -167,6 +168,7 @@ async def _herd(service: Service, request: bytes) -> list[list[float | None]]:
     return made
 
 
+@pytest.mark.alone
 def test_clients_that_connect_at_once_are_all_answered_soon(
     exported_bento: Path, tmp_path: Path
 ) -> None:
