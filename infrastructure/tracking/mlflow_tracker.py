@@ -17,6 +17,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -32,6 +33,7 @@ from infrastructure.tracking.database import (
     artifacts_beside,
     database_error,
     database_file,
+    is_prepared,
     prepare_database,
 )
 from infrastructure.tracking.mlflow_import import import_mlflow
@@ -184,6 +186,26 @@ class MlflowTracker:
     def warm_up(self) -> None:
         """Connect now, so that `record` need not, and end what killed trainings have left."""
         self.end_lost_runs()
+
+    def warm_up_beside(self, beside: Executor) -> Callable[[], None]:
+        """Let a second process warm up.
+
+        Returns:
+            What to call before a fit: it raises what would lose the result. It waits for the
+            second process only where that alone can tell: of a server, and of a database that is
+            yet to be upgraded.
+
+        Raises:
+            TrackingError: the database is locked or damaged.
+        """
+        prepared = is_prepared(self.uri)
+        warming_up = beside.submit(self.warm_up)
+
+        def check() -> None:
+            if warming_up.done() or not prepared:
+                warming_up.result()
+
+        return check
 
     def end_lost_runs(self) -> list[str]:
         """End the runs whose process on this machine is gone as ``KILLED``; their identities."""

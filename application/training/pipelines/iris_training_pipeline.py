@@ -68,7 +68,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         config = TrainingConfig.read(path)
         settings = Settings()
         tracker = MlflowTracker(settings.tracking_uri)
-        beside.submit(tracker.warm_up)
+        check_tracking = tracker.warm_up_beside(beside)
         beside.submit(import_module, "matplotlib.backends.backend_agg")
         for module in _LATER:
             import_module(module)
@@ -80,6 +80,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         model = catalog.get(name)
         gc.freeze()
         gc.enable()
+        check_tracking()
         version = new_version(config.version)
         with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
             make = _package_weights if model.SPEC.task == "transcription" else _train_estimator

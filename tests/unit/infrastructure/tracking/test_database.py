@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -23,7 +24,7 @@ from sqlalchemy import create_engine
 
 from domain.errors import TrackingError
 from infrastructure.tracking import database
-from infrastructure.tracking.database import database_file, prepare_database
+from infrastructure.tracking.database import database_file, is_prepared, prepare_database
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
 
@@ -197,6 +198,44 @@ def test_a_locked_database_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch)
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(TrackingError, match=f"{copy} is locked by another process"):
             open_client(uri_of(copy))
+
+
+def test_a_database_that_another_process_writes_to_is_not_prepared_but_locked(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
+    prepare_database(uri_of(copy))
+    assert is_prepared(uri_of(copy))
+    with closing(sqlite3.connect(copy)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TrackingError, match=f"{copy} is locked by another process"):
+            is_prepared(uri_of(copy))
+
+
+@pytest.mark.parametrize("content", [b"no database" * 1000, None])
+def test_a_database_of_which_any_part_is_damaged_is_found(
+    copy: Path, content: bytes | None
+) -> None:
+    whole = copy.read_bytes()
+    third = len(whole) // 3
+    copy.write_bytes(content or whole[:third] + bytes(third) + whole[2 * third :])
+    with pytest.raises(TrackingError, match=f"{copy} is damaged") as raised:
+        is_prepared(uri_of(copy))
+    assert "\n" not in str(raised.value)
+
+
+def test_only_mlflow_can_tell_of_servers_and_of_older_databases(copy: Path) -> None:
+    assert not is_prepared("http://127.0.0.1:1")
+    forget(copy)
+    assert not is_prepared(uri_of(copy))
+
+
+def test_a_database_can_be_made_where_this_user_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_prepared(uri_of(tmp_path / "a/b/mlflow.db"))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path or mode != os.W_OK)
+    assert not is_prepared(uri_of(tmp_path / "a/b/mlflow.db"))
 
 
 @pytest.fixture(name="home")

@@ -12,9 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import mlflow
@@ -331,6 +333,40 @@ def test_a_tracking_server_that_does_not_respond_is_named_within_seconds(
     assert "MLFLOW_TRACKING_URI" in message
     assert "\n" not in message
     assert ("Connection refused" in message) is not listens
+
+
+def test_a_fit_does_not_begin_where_the_server_would_not_record_it(
+    socket_of_nobody: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    uri = f"http://127.0.0.1:{socket_of_nobody.getsockname()[1]}"
+    with ThreadPoolExecutor(1) as beside:
+        check = MlflowTracker(uri).warm_up_beside(beside)
+        with pytest.raises(TrackingError, match=f"the tracking server {uri} does not respond"):
+            check()
+
+
+def test_a_fit_does_not_wait_for_mlflow_where_the_database_can_be_used(tmp_path: Path) -> None:
+    go_on = Event()
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(go_on.wait)
+        check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_beside(beside)
+        check()
+        beside.shutdown(wait=False, cancel_futures=True)
+        go_on.set()
+
+
+def test_what_has_failed_before_the_fit_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: MlflowTracker) -> None:
+        raise TrackingError("half made")
+
+    monkeypatch.setattr(MlflowTracker, "warm_up", fail)
+    with ThreadPoolExecutor(1) as beside:
+        check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_beside(beside)
+    with pytest.raises(TrackingError, match="half made"):
+        check()
 
 
 def test_a_database_that_is_locked_or_damaged_meanwhile_is_named(
