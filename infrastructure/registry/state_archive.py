@@ -22,8 +22,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from domain.errors import MlopsError, StateError
+from domain.errors import MlopsError, StateError, reason_of
 from infrastructure.registry.ledger import FileLedger
+from infrastructure.tracking.database import copy_database, database_file
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.files import Draft
@@ -33,7 +34,6 @@ from shared.settings import Settings
 _RECEIPTS, _LEDGER, _DATABASE = "build", "ledger.jsonl", "mlflow.db"
 _ADDED = ("application/registry/model_registry", ".bentoml", "mlartifacts")
 _STEPS = ("train", "champion", "validate", "bento-build", "containerize")
-_SQLITE = "sqlite:///"
 
 Places = Mapping[str, Path]
 """Where the parts of the state lie, by their names in an archive."""
@@ -68,15 +68,26 @@ def places_of(settings: Settings) -> dict[str, Path]:
         _ADDED[0]: settings.packages_dir,
         _ADDED[1]: settings.bento_home,
     }
-    if settings.tracking_uri.startswith(_SQLITE):
-        database = Path(settings.tracking_uri.removeprefix(_SQLITE))
+    if database := database_file(settings.tracking_uri):
         places |= {_DATABASE: database, _ADDED[2]: database.parent / "mlartifacts"}
     return places
 
 
 def save(places: Places, archive: Path) -> None:
-    """Pack the state; nobody's predictions are in it."""
-    with Draft(archive) as draft:
+    """Pack the state; nobody's predictions are in it.
+
+    Raises:
+        TrackingError: the tracking database is locked or damaged; a former archive stays.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix=".state-", dir=archive.parent) as folder,
+        Draft(archive) as draft,
+    ):
+        database = places.get(_DATABASE)
+        if database:
+            places = {**places, _DATABASE: Path(folder) / _DATABASE}
+            if database.exists() and database.stat().st_size:  # else nothing was written to it
+                copy_database(database, places[_DATABASE])
         with tarfile.open(draft.path, "w:gz", compresslevel=6) as tar:
             for name, path in places.items():
                 if path.exists():
@@ -127,14 +138,16 @@ def load(places: Places, archive: Path, set_aside: Path | None = None) -> str:
 
 def _unpacked(archive: Path, folder: Path, places: Places) -> dict[str, Path]:
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, "r:gz") as tar:  # any form would give the reason of each
             tar.extractall(folder, filter="data")
     except FileNotFoundError as error:
         raise StateError(
             f"{archive} is not there: make state-save writes it where the state is"
         ) from error
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise StateError(f"{archive} cannot be unpacked: {error}; save the state again") from error
+        raise StateError(
+            f"{archive} cannot be unpacked: {reason_of(error)}; make state-save writes one"
+        ) from error
     return {name: folder / name for name in places if (folder / name).exists()}
 
 

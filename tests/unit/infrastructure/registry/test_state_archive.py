@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import sqlite3
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import RegistryError, StateError
+from domain.errors import RegistryError, StateError, TrackingError
 from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.state_archive import load, places_of, save
 from shared.settings import Settings
@@ -64,9 +65,9 @@ class Clone:
         (self.folder / name).write_text(content, encoding="utf-8")
 
     def files(self) -> dict[str, bytes]:
-        """All that is in the clone but the archive, locks and what was set aside."""
+        """All that is in the clone but the archive and locks; of the database, its rows."""
         return {
-            str(path.relative_to(self.folder)): path.read_bytes()
+            str(path.relative_to(self.folder)): content_of(path)
             for path in self.folder.rglob("*")
             if path.is_file() and not path.name.endswith((".lock", ".gz"))
         }
@@ -80,6 +81,14 @@ class Clone:
         """Load what another clone saves."""
         save(other.places, self.archive)
         return load(self.places, self.archive, set_aside)
+
+
+def content_of(path: Path) -> bytes:
+    """What a file holds; a copy of a database differs in its counters alone."""
+    if path.name != "mlflow.db":
+        return path.read_bytes()
+    with closing(sqlite3.connect(path)) as database:
+        return "\n".join(database.iterdump()).encode()
 
 
 @pytest.fixture(name="here")
@@ -213,6 +222,51 @@ def test_an_archive_that_was_cut_short_changes_nothing(here: Clone, there: Clone
     with pytest.raises(StateError, match="cannot be unpacked"):
         load(here.places, here.archive)
     assert here.files() == {}
+
+
+@pytest.mark.parametrize("content", [b"no archive\n" * 99, gzip.compress(b"no archive\n" * 99)])
+def test_a_file_that_is_no_archive_is_told_with_one_reason(here: Clone, content: bytes) -> None:
+    here.archive.write_bytes(content)
+    with pytest.raises(StateError) as refusal:
+        load(here.places, here.archive)
+    message = str(refusal.value)
+    assert message.startswith(f"{here.archive} cannot be unpacked: ")
+    assert message.endswith("; make state-save writes one")
+    assert "\n" not in message and "ReadError" not in message
+    assert here.files() == {}
+
+
+def test_a_damaged_database_is_not_saved_and_the_former_archive_stays(there: Clone) -> None:
+    path = there.folder / "mlflow.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executemany("INSERT INTO runs VALUES (?)", ((f"{n:0>500}",) for n in range(99)))
+    save(there.places, there.archive)
+    archive, content = there.archive.read_bytes(), path.read_bytes()
+    third = len(content) // 3
+    path.write_bytes(content[:third] + bytes(third) + content[2 * third :])
+    with pytest.raises(TrackingError, match=f"^{path} is damaged .*: restore a copy") as refusal:
+        save(there.places, there.archive)
+    assert "\n" not in str(refusal.value)
+    assert there.archive.read_bytes() == archive
+    assert not list(there.folder.glob(".state*"))
+
+
+def test_a_database_that_is_written_to_is_saved_as_it_was_at_one_moment(
+    here: Clone, there: Clone
+) -> None:
+    """Its latest rows are still in the file beside it, which is no part of the archive."""
+    with closing(sqlite3.connect(there.folder / "mlflow.db")) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("INSERT INTO model_versions VALUES ('iris', 2, 'there-2')")
+        writer.commit()
+        here.take_state_of(there)
+    assert here.versions() == ["there-1", "there-2"]
+
+
+def test_a_database_that_was_never_written_to_is_as_none(here: Clone, there: Clone) -> None:
+    (there.folder / "mlflow.db").write_bytes(b"")
+    assert here.take_state_of(there) == "loaded"
+    assert "mlflow.db" not in here.files()
 
 
 def test_a_file_that_is_no_tracking_database_is_named(here: Clone, there: Clone) -> None:
