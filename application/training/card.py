@@ -22,6 +22,7 @@ from domain.models.contract import (
     Tensor,
     Text,
 )
+from shared.console import printable
 
 # signs that mean something wherever they stand, but for _ within a word; and first ones of a line
 _MARKDOWN = re.compile(r"[\\`*~$|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(\[]")
@@ -89,8 +90,10 @@ whole; equal rows are on one side.
 
 
 def markdown_text(text: str) -> str:
-    """A text in one line that Markdown shows as it is: no HTML, links, mathematics or tables."""
-    escaped = _MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+    """A text in one line that Markdown shows as a terminal does: no HTML, links, mathematics,
+    tables or control characters."""
+    line = printable(" ".join(text.split()))
+    escaped = _MARKDOWN.sub(r"\\\g<0>", html.escape(line, quote=False))
     return _BLOCK.sub(r"\1\\\2", escaped)
 
 

@@ -225,6 +225,10 @@ def test_markdown_shows_what_people_wrote_as_they_wrote_it(text: str) -> None:
     assert text in paragraphs(validated_card(validation_of(validated)))
 
 
+def test_control_characters_are_shown_as_on_the_terminal() -> None:
+    assert paragraphs(markdown_text("red\x1b[31m\u202eeder")) == [r"red\x1b[31m\u202eeder"]
+
+
 @pytest.mark.parametrize("text", ["petal_width", "0.1 to 30 cm", "größe", "-0.086 ≥ x", "R² (a)"])
 def test_usual_names_and_figures_stay_as_they_are(text: str) -> None:
     assert markdown_text(text) == text
