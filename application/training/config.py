@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from domain.errors import ConfigError
+from domain.errors import ConfigError, UnknownModelError
+from domain.models import catalog
 from domain.models.catalog import CatalogModel
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -179,8 +180,18 @@ class TrainingConfig(_Strict):
 
 
 def config_path(model: str) -> Path:
-    """The configuration of a model of this repository."""
-    return Path(__file__).parent / "configs" / f"{model}_config.json"
+    """The configuration of a model of this repository.
+
+    Raises:
+        UnknownModelError: there is none; the message lists the models there are.
+    """
+    path = Path(__file__).parent / "configs" / f"{model}_config.json"
+    if not path.exists():
+        raise UnknownModelError(
+            f"no model {model}: {path} is not there; make new-model writes one. "
+            f"There are: {', '.join(catalog.names())}"
+        )
+    return path
 
 
 def registered_name(model: str) -> str:

@@ -179,6 +179,8 @@ def _list(options: argparse.Namespace, settings: Settings) -> None:
     except RegistryError as error:
         entries = []
         show_step("WARNING", f"{error}; keep that file, and begin another one by moving it away")
+    if not names:
+        show_step("registry", "no model is registered yet: make train registers one")
     for name in names:
         versions = registry.versions(name)
         show_step("model", name if versions else f"{name} has no versions")

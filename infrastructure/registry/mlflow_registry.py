@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a model, an alias of it
 LOCK_SECONDS = 300.0  # a promotion takes a second, a collection as long as its files are large
+_NAMED = 10  # versions in a message, the newest
 _PACKAGE, _REMOVED, _HEAD = "package_version", "package_removed", "ledger_head"
 
 
@@ -82,13 +83,18 @@ class MlflowRegistry:
         """A version by its number, an alias, its package's version or its run.
 
         Raises:
-            RegistryError: there is none.
+            RegistryError: there is none; the message has the numbers of those there are.
         """
         client = open_client(self.uri)
-        for version in _registered(client, model_name):
+        versions = _registered(client, model_name)
+        for version in versions:
             if which in (version.number, version.package_version, version.run_id, *version.aliases):
                 return _measured(client, version)
-        raise RegistryError(f"{model_name} has no {which} in the registry")
+        numbers = [version.number for version in versions]
+        known = f"{', '.join(numbers[:_NAMED])}{' …' if len(numbers) > _NAMED else ''}"
+        raise RegistryError(
+            f"{model_name} has no {which} in the registry; its versions: {known or 'none'}"
+        )
 
     def versions(self, model_name: str) -> list[ModelVersion]:
         """All versions, newest first; none of a model that was never registered.

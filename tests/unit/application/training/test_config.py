@@ -13,9 +13,15 @@ from typing import Annotated, Any, Literal, cast
 import pytest
 from pydantic import Field, ValidationError
 
-from application.training.config import Seed, TrainingConfig, ValidationConfig, config_path
+from application.training.config import (
+    Seed,
+    TrainingConfig,
+    ValidationConfig,
+    config_path,
+    registered_name,
+)
 from domain.data.dataset import Dataset
-from domain.errors import ConfigError
+from domain.errors import ConfigError, UnknownModelError
 from domain.models import catalog, iris
 from domain.models.catalog import CatalogModel
 from tests.model_checks import model_of
@@ -408,6 +414,13 @@ def test_a_missing_file_is_refused_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         TrainingConfig.read(path)
     assert str(refused.value) == f"cannot read the configuration {path}: No such file or directory"
+
+
+def test_a_model_that_there_is_not_is_told_with_those_there_are() -> None:
+    with pytest.raises(UnknownModelError) as refused:
+        registered_name("nosuch")
+    assert str(refused.value).startswith("no model nosuch: ")
+    assert str(refused.value).endswith(f"There are: {', '.join(catalog.names())}")
 
 
 def test_a_folder_in_place_of_a_file_is_refused_by_its_path(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def test_without_a_champion_nothing_is_built_and_no_receipt_is_left(
     done = _build("iris", tracking, tmp_path)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last == "error: iris_classifier_pipeline has no champion in the registry"
+    told = "error: iris_classifier_pipeline has no champion in the registry; its versions: 1"
+    assert last == told
     assert not (tmp_path / "build/iris").exists()
 
 

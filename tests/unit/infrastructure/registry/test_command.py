@@ -207,13 +207,27 @@ def _take(registry: MlflowRegistry) -> None:
         pass
 
 
+def test_an_empty_registry_says_what_registers_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(MlflowRegistry, "model_names", lambda self: [])
+    monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
+    assert main(["list"]) == 0
+    told = "  registry  no model is registered yet: make train registers one\n"
+    assert capsys.readouterr().out == told
+
+
 def test_nothing_to_go_back_to_is_an_error(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rollback"]) == 1
     assert f"error: {IRIS} has no previous champion" in capsys.readouterr().err
     assert main(["promote", "--version", "4"]) == 1
-    assert f"error: {IRIS} has no 4 in the registry" in capsys.readouterr().err
+    assert (
+        f"error: {IRIS} has no 4 in the registry; its versions: 3, 2, 1\n"
+        in capsys.readouterr().err
+    )
     assert not place.ledger.path.exists()
 
 

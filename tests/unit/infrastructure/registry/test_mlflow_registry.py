@@ -176,6 +176,8 @@ def test_a_version_is_found_by_number_alias_package_and_run(model: Model) -> Non
         assert model.registry.find(model.name, which) == version
     with pytest.raises(RegistryError, match=f"{model.name} has no 3 in the registry"):
         model.registry.find(model.name, "3")
+    with pytest.raises(RegistryError, match="nobody has no 3 in the registry; its versions: none"):
+        model.registry.find("nobody", "3")
 
 
 def test_one_version_is_found_and_promoted_without_a_request_for_each_of_them(
