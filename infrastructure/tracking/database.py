@@ -82,7 +82,7 @@ def prepare_database(uri: str) -> None:
 
 def is_prepared(uri: str) -> bool:
     """Whether the database of a URI can be used as it is, or made; False where only MLflow can
-    tell, as of a server or an older database. It costs 2 ms for each MB.
+    tell, as of a server or an older database. It costs a few ms for each MB.
 
     Raises:
         TrackingError: the file is locked or damaged; the message says what to do.

@@ -83,9 +83,8 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         check_tracking()
         version = new_version(config.version)
         with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
-            make = _package_weights if model.SPEC.task == "transcription" else _train_estimator
             try:
-                candidate = make(model, config, draft, tracker, beside)
+                candidate = _make(model, config, draft, tracker, beside)
             except ConfigError as error:
                 raise ConfigError(f"{path}: {error}") from error
     quality: dict[str, Any] = {}
@@ -106,6 +105,11 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
             run_id=candidate.registered.run_id,
             **quality,
         )
+
+
+def _make(model: CatalogModel, *given: Any) -> Candidate | SpeechCandidate:
+    transcribes = model.SPEC.task == "transcription"
+    return (_package_weights if transcribes else _train_estimator)(model, *given)
 
 
 def _train_estimator(

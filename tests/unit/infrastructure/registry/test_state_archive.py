@@ -238,7 +238,8 @@ def test_a_file_that_is_no_archive_is_told_with_one_reason(here: Clone, content:
 
 def test_a_damaged_database_is_not_saved_and_the_former_archive_stays(there: Clone) -> None:
     path = there.folder / "mlflow.db"
-    with closing(sqlite3.connect(path)) as database, database:
+    database = sqlite3.connect(path)
+    with closing(database), database:
         database.executemany("INSERT INTO runs VALUES (?)", ((f"{n:0>500}",) for n in range(99)))
     save(there.places, there.archive)
     archive, content = there.archive.read_bytes(), path.read_bytes()
