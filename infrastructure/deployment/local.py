@@ -7,6 +7,7 @@ the old one, must be ready and answer its golden requests right, and only then t
 from __future__ import annotations
 
 import argparse
+import errno
 import http.client
 import json
 import os
@@ -52,7 +53,7 @@ from infrastructure.registry.ledger import FileLedger
 from shared.arguments import valid_environment, valid_port
 from shared.commands import entry_point
 from shared.console import show_step
-from shared.files import locked
+from shared.files import locked, write_atomically
 from shared.ports import holder_of
 from shared.settings import Settings
 
@@ -209,6 +210,8 @@ class LocalEnvironment:
                 running = stop_process(process) or running
             if release:
                 write_release(self._previous, release)
+            elif _is_damaged(self._current):  # its keys stay unknown, whatever an older one had
+                self._current.replace(self._previous)
             self._current.unlink(missing_ok=True)
             return running
 
@@ -270,6 +273,7 @@ class LocalEnvironment:
         then = f", replacing {old.bento_tag} when ready" if old else " (nothing was deployed)"
         show_step("start", f"{build.bento_tag}{then}")
         default_log = f"sqlite:///{self._folder / 'predictions.db'}"
+        state = self._current.read_bytes() if self._current.exists() else None
         release = _start(place, build, workers, variables, default_log)
         try:
             _wait_until_ready(release, self._patience)
@@ -279,7 +283,7 @@ class LocalEnvironment:
             check_answers(self.port, golden, build.version, release.api_key)
         except BaseException:
             if self.known() == release:
-                self._take_back(old)
+                self._take_back(state, old)
             stop_process(release.process())
             raise
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
@@ -341,13 +345,19 @@ class LocalEnvironment:
                 raise DeploymentError(f"the front did not start: {last}: see {log}")
             time.sleep(0.02)
 
-    def _take_back(self, old: Release | None) -> None:
-        """Name the old release again, or nothing where that does not run."""
+    def _take_back(self, state: bytes | None, old: Release | None) -> None:
+        """Write the state file back as it was, also where the old release has ended or is not
+        known: its keys stand there. Without an old release that runs, the front ends."""
+        if state is None:
+            self._current.unlink()
+        else:
+            write_atomically(self._current, state, private=True)
         if old and old.process():
-            write_release(self._current, old)
             return
-        self._current.unlink()
-        self._stop_front()
+        if front := find_front(self._folder):
+            stop_process(front.process())
+        if state is None:
+            (self._folder / "front.json").unlink(missing_ok=True)
 
     def _check_public_port(self) -> None:
         front = find_front(self._folder)
@@ -401,6 +411,14 @@ def deployed_in(folder: Path) -> Iterator[tuple[str, Release, bool]]:
             yield path.parent.name, release, path.name == "current.json"
 
 
+def _is_damaged(state: Path) -> bool:
+    try:
+        read_release(state)
+    except DamagedStateError:
+        return True
+    return False
+
+
 def check_free(port: int, environments: Path) -> None:
     """Make sure that a public port can be used.
 
@@ -408,9 +426,9 @@ def check_free(port: int, environments: Path) -> None:
         environments: where the environments lie, one of which may use it.
 
     Raises:
-        DeploymentError: something listens there.
+        DeploymentError: something listens there, or has bound it.
     """
-    if not _listens(port):
+    if _is_free(port):
         return
     for folder in sorted(path.absolute() for path in environments.glob("*/")):
         front = find_front(folder)
@@ -421,9 +439,8 @@ def check_free(port: int, environments: Path) -> None:
                 f"port {port} is used by environment {folder.name}{serving}: "
                 f"make stop ENV={folder.name}, or choose another PORT"
             )
-    raise DeploymentError(
-        f"port {port} is taken by {holder_of(port)}: stop that, or choose another PORT"
-    )
+    holder = holder_of(port) if _listens(port) else "a process that does not listen on it"
+    raise DeploymentError(f"port {port} is taken by {holder}: stop that, or choose another PORT")
 
 
 def _same_bento(one: Path, other: Path) -> bool:
@@ -497,6 +514,19 @@ def _wait_until_ready(release: Release, patience: float) -> None:
             connection.close()
         time.sleep(0.1)
     raise DeploymentError(f"{release.bento_tag} was not ready in {patience:g} s: see {log}")
+
+
+def _is_free(port: int) -> bool:
+    """Whether the front could listen there; a port may be bound and silent."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the front does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise DeploymentError(f"port {port}: {error.strerror}: choose another PORT") from error
+    return not _listens(port)
 
 
 def _listens(port: int) -> bool:

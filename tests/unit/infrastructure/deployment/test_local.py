@@ -24,9 +24,22 @@ from filelock import FileLock
 from application.inference.api_keys import entry_of, new_key
 from domain.errors import DeploymentError
 from domain.models.contract import Classes, ModelSpec, Number
+from infrastructure.deployment import local
 from infrastructure.deployment.demo import main as demo
-from infrastructure.deployment.local import Build, LocalEnvironment, deployed_in, main
-from infrastructure.deployment.release import Front, Release, find_front, stop_process
+from infrastructure.deployment.local import (
+    Build,
+    LocalEnvironment,
+    check_free,
+    deployed_in,
+    main,
+)
+from infrastructure.deployment.release import (
+    Front,
+    Release,
+    find_front,
+    public_port,
+    stop_process,
+)
 from infrastructure.registry.ledger import FileLedger
 from shared.paths import ROOT
 from tests.served import free_port
@@ -482,6 +495,71 @@ def test_a_deployment_replaces_a_damaged_state_and_ends_what_ran(machine: Machin
     assert machine.environment.current() == new
     assert old.process() is None
     assert machine.ask() == 200
+
+
+def test_stopping_a_damaged_state_loses_no_keys(machine: Machine) -> None:
+    machine.deploy("1")
+    machine.deploy("2", {"SERVING_API_KEYS": entry_of("me", new_key())})
+    machine.state.write_text("", encoding="utf-8")
+    for version in ("3", "4"):
+        machine.environment.stop()
+        with pytest.raises(DeploymentError, match="not on record: set SERVING_API_KEYS, or"):
+            machine.deploy(version)
+    assert machine.deploy("5", {"SERVING_API_KEYS": "none"}).variables == {}
+
+
+@pytest.mark.parametrize("state", ["release", "damaged", "none"])
+def test_a_front_that_cannot_start_leaves_the_state_and_the_keys(
+    machine: Machine, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"SERVING_API_KEYS": entry_of("me", new_key())}
+    if state != "none":
+        machine.deploy("1")
+        old = machine.deploy("2", named)
+        front = find_front(machine.folder / "staging")
+        assert front and stop_process(front.process()) and stop_process(old.process())
+        if state == "damaged":
+            machine.state.write_text("", encoding="utf-8")
+    before = machine.state.read_text("utf-8") if state != "none" else None
+    monkeypatch.setattr(local, "check_free", lambda *_: None)  # the port is lost after the check
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections linger
+        silent.bind(("127.0.0.1", machine.port))
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        with pytest.raises(DeploymentError, match="the front did not start"):
+            machine.deploy("3", named)
+    after = machine.state.read_text("utf-8") if machine.state.exists() else None
+    assert after == before
+    assert (public_port(machine.folder / "staging") is None) == (state == "none")
+    if state == "release":
+        machine.deploy("4")
+        assert machine.ask() == 401
+
+
+def test_an_interrupted_deployment_leaves_the_state_of_a_release_that_has_ended(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = machine.deploy("1")
+    assert stop_process(old.process())
+    interrupted = {machine.port}
+
+    def check(port: int, *_: object) -> None:
+        if port in interrupted:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "check_answers", check)
+    with pytest.raises(KeyboardInterrupt):
+        machine.deploy("2")
+    assert machine.environment.current() == old
+
+
+def test_a_port_that_is_bound_and_silent_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        with pytest.raises(DeploymentError, match=f"port {port} is taken by a process that does"):
+            check_free(port, tmp_path)
+    check_free(port, tmp_path)
 
 
 def test_a_deployment_that_fails_leaves_a_damaged_state_and_what_runs_alone(
