@@ -206,7 +206,7 @@ class LocalEnvironment:
         with self.alone():
             release = self.known()
             running = self._stop_front()
-            for process in self._releases(release):
+            for process in self._running(release):
                 running = stop_process(process) or running
             if release:
                 write_release(self._previous, release)
@@ -238,6 +238,11 @@ class LocalEnvironment:
                 "API keys" if release.api_key else "no API keys",
                 f"workers {release.workers}",
                 f"pid {release.pid} since {since}",
+                *(
+                    f"pid {process.pid} still runs: `make stop ENV={self._folder.name}` ends it"
+                    for process in self._running(release)
+                    if process.pid != release.pid
+                ),
             ]
         )
 
@@ -267,6 +272,7 @@ class LocalEnvironment:
         self._check_public_port()
         golden = golden_of(build.bento)
         if old and self._serves_already(old, build, workers, variables, golden):
+            self._tidy(old, old)
             return old
         place = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
         shutil.copytree(build.bento, place / "bento")
@@ -289,11 +295,7 @@ class LocalEnvironment:
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
         if old:
             write_release(self._previous, old)
-        for process in self._releases(old):
-            if process.pid != release.pid:
-                stop_process(process)
-                show_step("stopped", old.bento_tag if old else f"pid {process.pid}")
-        self._forget_releases(place)
+        self._tidy(release, old)
         return release
 
     def _serves_already(
@@ -374,12 +376,24 @@ class LocalEnvironment:
         (self._folder / "front.json").unlink(missing_ok=True)
         return stop_process(front.process()) if front else False
 
-    def _releases(self, named: Release | None) -> list[psutil.Process]:
-        """The process of a release, and all others that serve one of this environment."""
+    def _running(self, named: Release | None) -> list[psutil.Process]:
+        """The process of a release, and all others that serve one of this environment, without
+        those that end with another one of them."""
         found = {process.pid: process for process in serving_below(self._folder / "releases")}
         if named and (process := named.process()):
             found[process.pid] = process
-        return list(found.values())
+        return [process for process in found.values() if not _ancestors(process) & found.keys()]
+
+    def _tidy(self, serving: Release, old: Release | None) -> None:
+        """End all but the release that serves, and remove what no state file names."""
+        for process in self._running(old):
+            if process.pid != serving.pid:
+                stop_process(process)
+                told = old.bento_tag if old and old.pid == process.pid else f"pid {process.pid}"
+                show_step("stopped", told)
+        if _is_damaged(self._previous):
+            self._previous.unlink()
+        self._forget_releases(Path(serving.folder))
 
     def _forget_releases(self, place: Path) -> None:
         """Remove the folders that neither state file names."""
@@ -396,19 +410,36 @@ class LocalEnvironment:
                 shutil.rmtree(folder)
 
 
-def deployed_in(folder: Path) -> Iterator[tuple[str, Release, bool]]:
+def deployed_in(folder: Path, strict: bool = False) -> Iterator[tuple[str, Release, bool]]:
     """Every release that an environment serves or would go back to.
 
     Args:
         folder: where the environments lie.
+        strict: whether a damaged state file is an error; else it is told in a line.
 
     Returns:
         The environment's name, the release, and whether it is the one that takes the traffic.
+
+    Raises:
+        DamagedStateError: a state file is damaged, and nothing may be missed.
     """
     for path in sorted((*folder.glob("*/current.json"), *folder.glob("*/previous.json"))):
-        release = read_release(path)
+        try:
+            release = read_release(path)
+        except DamagedStateError as error:
+            if strict:
+                raise
+            show_step("unknown", str(error))
+            continue
         if release:
             yield path.parent.name, release, path.name == "current.json"
+
+
+def _ancestors(process: psutil.Process) -> set[int]:
+    try:
+        return {parent.pid for parent in process.parents()}
+    except psutil.Error:  # it has just ended
+        return set()
 
 
 def _is_damaged(state: Path) -> bool:

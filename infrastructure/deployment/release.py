@@ -15,6 +15,7 @@ from shared.files import write_atomically
 
 STOP_SECONDS = 20.0
 FRONT = "infrastructure.deployment.front"
+WORKER = "_bentoml_impl.worker.service"
 
 
 class DamagedStateError(DeploymentError):
@@ -147,10 +148,12 @@ def _recorded_front(folder: Path) -> Front | None:
 
 
 def serving_below(folder: Path) -> Iterator[psutil.Process]:
-    """The processes that serve a Bento below a folder, whether a state file names them or not."""
+    """The processes that serve a Bento below a folder, whether a state file names them or not: the
+    supervisors of releases, and their workers, which a killed one leaves behind."""
     for process, command in _commands():
-        if "bentoml" in command and folder in Path(_option(command, "serve") or "/").parents:
-            yield process
+        for module, before in (("bentoml", "serve"), (WORKER, WORKER)):
+            if module in command and folder in Path(_option(command, before) or "/").parents:
+                yield process
 
 
 def find_process(pid: int, started: float) -> psutil.Process | None:
@@ -198,6 +201,6 @@ def _commands() -> Iterator[tuple[psutil.Process, list[str]]]:
 
 
 def _option(command: list[str], name: str) -> str | None:
-    """The word behind an option."""
+    """The word behind another one."""
     at = command.index(name) + 1 if name in command else len(command)
     return command[at] if at < len(command) else None

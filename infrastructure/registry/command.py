@@ -261,7 +261,7 @@ def _collect(options: argparse.Namespace, settings: Settings) -> None:
         versions = {name: registry.versions(name) for name in registry.model_names()}
         deployed = [
             (release.bento_tag.partition(":")[0], release.version)
-            for _, release, _ in deployed_in(settings.releases_dir)
+            for _, release, _ in deployed_in(settings.releases_dir, strict=True)
         ]
         gone = superfluous(stored, versions, deployed, options.keep, datetime.now(UTC))
         for item in gone:

@@ -665,6 +665,78 @@ def test_what_a_killed_deployment_has_started_is_ended_by_the_next_one(machine: 
     assert len(list((machine.folder / "staging/releases").iterdir())) == 2
 
 
+@pytest.fixture(name="worker")
+def _worker(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker whose supervisor has been killed."""
+    bento = machine.folder / "staging/releases/0/bento"
+    bento.mkdir(parents=True)
+    words = ["-m", "_bentoml_impl.worker.service", str(bento)]
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_a_worker_that_outlives_its_release_is_shown_and_stopped(
+    machine: Machine, worker: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_state(machine.folder / "staging", release_of(worker, started=1.0))
+    assert main(["status"]) == 0
+    told = f"pid {worker.pid} still runs: `make stop ENV=staging` ends it"
+    said = capsys.readouterr().out
+    assert "DEAD (release and front ended)" in said and told in said
+    assert main(["stop"]) == 0
+    assert "stopped   in staging" in capsys.readouterr().out
+    assert worker.poll() is not None
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback", "unchanged"])
+def test_strays_and_a_damaged_previous_release_do_not_outlast_a_deployment(
+    machine: Machine, worker: subprocess.Popen[bytes], action: str
+) -> None:
+    build = machine.build("1")
+    release = machine.environment.deploy(build, 1, {})
+    assert worker.poll() is not None
+    previous, place = machine.folder / "staging/previous.json", machine.folder / "staging/releases"
+    if action == "rollback":
+        machine.deploy("2")
+    else:
+        previous.write_text("", encoding="utf-8")
+    stray = place / "9/bento"
+    shutil.copytree(build.bento, stray)
+    command = [sys.executable, "-c", "input()", "-m", "bentoml", "serve", str(stray)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            if action == "deploy":
+                machine.deploy("3")
+            elif action == "rollback":
+                machine.environment.rollback({})
+            else:
+                assert machine.environment.deploy(build, 1, {}) == release
+            assert process.poll() is not None
+        finally:
+            process.kill()
+    assert not stray.parent.exists()
+    assert {Path(found.folder) for _, found, _ in deployed_in(machine.folder, strict=True)} == set(
+        place.iterdir()
+    )
+    assert machine.ask() == 200
+
+
+def test_damaged_states_are_named_beside_what_is_deployed(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = write_state(tmp_path / "green", release_of(sleeper))
+    (tmp_path / "blue").mkdir()
+    (tmp_path / "blue/previous.json").touch()
+    assert list(deployed_in(tmp_path)) == [("green", release, True)]
+    (said,) = capsys.readouterr().out.splitlines()
+    assert f"{tmp_path / 'blue/previous.json'} is damaged and names no release" in said
+    with pytest.raises(DeploymentError, match="blue/previous.json is damaged"):
+        list(deployed_in(tmp_path, strict=True))
+
+
 def test_another_model_takes_the_place_of_one_only_when_asked_to(machine: Machine) -> None:
     first = machine.deploy("1")
     other = machine.build("9", model="wine")

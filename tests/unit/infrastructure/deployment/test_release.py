@@ -129,6 +129,7 @@ def test_only_what_serves_a_bento_of_the_folder_is_found(tmp_path: Path) -> None
     sleep = "import sys; sys.stdin.read()"
     commands = {
         "ours": ["-m", "bentoml", "serve", str(bento), "--port", "1"],
+        "worker": ["-m", "_bentoml_impl.worker.service", str(bento), "--fd", "7"],
         "another": ["-m", "bentoml", "serve", str(tmp_path / "production/releases/1/bento")],
         "reader": ["tail", str(bento)],
         "front": [
@@ -141,8 +142,8 @@ def test_only_what_serves_a_bento_of_the_folder_is_found(tmp_path: Path) -> None
         for name, words in commands.items():
             command = [sys.executable, "-c", sleep, *words]
             started[name] = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
-        found = [process.pid for process in serving_below(tmp_path / "staging/releases")]
-        assert found == [started["ours"].pid]
+        found = {process.pid for process in serving_below(tmp_path / "staging/releases")}
+        assert found == {started["ours"].pid, started["worker"].pid}
         front = find_front(tmp_path / "staging")
         assert front is not None and (front.pid, front.port) == (started["front"].pid, 7)
         assert find_front(tmp_path / "production") is None
