@@ -35,6 +35,7 @@ from infrastructure.deployment.release import (
     Release,
     copied_from,
     find_front,
+    moved_from,
     public_port,
     read_release,
     serving_below,
@@ -205,8 +206,11 @@ class LocalEnvironment:
         """Stop front and release, whether state files name them or not; whether there was one."""
         with self.alone():
             release = self.known()
+            processes = self._running(release)
+            if origin := self._runs_elsewhere(processes):
+                show_step("moved", f"from {origin}: what still runs from there is ended")
             running = self._stop_front()
-            for process in self._running(release):
+            for process in processes:
                 running = stop_process(process) or running
             if release:
                 write_release(self._previous, release)
@@ -226,6 +230,13 @@ class LocalEnvironment:
         if release is None:
             return ""
         front, running = find_front(self._folder), release.process()
+        processes = self._running(release)
+        if origin := self._runs_elsewhere(processes):
+            name = self._folder.name
+            return (
+                f"moved from {origin}, where it still runs: `make deploy ENV={name}` replaces it, "
+                f"`make stop ENV={name}` ends it"
+            )
         ended = [
             what for what, is_there in (("release", running), ("front", front)) if not is_there
         ]
@@ -240,8 +251,8 @@ class LocalEnvironment:
                 f"pid {release.pid} since {since}",
                 *(
                     f"pid {process.pid} still runs: `make stop ENV={self._folder.name}` ends it"
-                    for process in self._running(release)
-                    if process.pid != release.pid
+                    for process in processes
+                    if process != running
                 ),
             ]
         )
@@ -271,8 +282,11 @@ class LocalEnvironment:
     ) -> Release:
         self._check_public_port()
         golden = golden_of(build.bento)
+        processes = self._running(old)
+        if origin := self._runs_elsewhere(processes):
+            show_step("moved", f"from {origin}: what still runs from there is replaced")
         if old and self._serves_already(old, build, workers, variables, golden):
-            self._tidy(old, old)
+            self._tidy(old, old, processes)
             return old
         place = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
         shutil.copytree(build.bento, place / "bento")
@@ -295,7 +309,7 @@ class LocalEnvironment:
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
         if old:
             write_release(self._previous, old)
-        self._tidy(release, old)
+        self._tidy(release, old, processes)
         return release
 
     def _serves_already(
@@ -309,7 +323,8 @@ class LocalEnvironment:
         """Whether the same was deployed before, runs, and answers right."""
         alike = (old.workers, old.variables) == (workers, variables)
         running = old.process() and find_front(self._folder)
-        if not (alike and running and _same_bento(old.bento, build.bento)):
+        moved = moved_from(self._folder)
+        if moved or not (alike and running and _same_bento(old.bento, build.bento)):
             return False
         try:
             check_answers(self.port, golden, build.version, old.api_key)
@@ -320,9 +335,12 @@ class LocalEnvironment:
         return True
 
     def _switch(self, release: Release) -> None:
+        front = find_front(self._folder)  # before the state names another folder
         write_release(self._current, release)
-        if find_front(self._folder):
+        if front and Path(front.folder).resolve() == self._folder.resolve():
             return
+        if front:  # it reads the state file where that lay before it was moved
+            stop_process(front.process())
         log = self._folder / "front.log"
         process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
             [
@@ -379,16 +397,24 @@ class LocalEnvironment:
     def _running(self, named: Release | None) -> list[psutil.Process]:
         """The process of a release, and all others that serve one of this environment, without
         those that end with another one of them."""
-        found = {process.pid: process for process in serving_below(self._folder / "releases")}
+        places = [place for place in (self._folder, moved_from(self._folder)) if place]
+        found = {
+            process.pid: process
+            for place in places
+            for process in serving_below(place / "releases")
+        }
         if named and (process := named.process()):
             found[process.pid] = process
         return [process for process in found.values() if not _ancestors(process) & found.keys()]
 
-    def _tidy(self, serving: Release, old: Release | None) -> None:
-        """End all but the release that serves, and remove what no state file names."""
-        for process in self._running(old):
-            if process.pid != serving.pid:
-                stop_process(process)
+    def _runs_elsewhere(self, processes: list[psutil.Process]) -> Path | None:
+        """Where the environment lay when what still runs was started, if it was moved since."""
+        return moved_from(self._folder) if processes or find_front(self._folder) else None
+
+    def _tidy(self, serving: Release, old: Release | None, earlier: list[psutil.Process]) -> None:
+        """End what ran before but the release that serves, and remove what no state file names."""
+        for process in earlier:
+            if process != serving.process() and stop_process(process):
                 told = old.bento_tag if old and old.pid == process.pid else f"pid {process.pid}"
                 show_step("stopped", told)
         if _is_damaged(self._previous):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -80,14 +81,18 @@ _RELEASE, _FRONT = TypeAdapter(Release), TypeAdapter(Front)
 
 
 def read_release(path: Path) -> Release | None:
-    """The release that a state file names; None where there is no such file, or it was copied here
-    with another clone, whose processes it names.
+    """The release that a state file names, below the folder where the file lies now; None where
+    there is no such file, or it was copied here with another clone, whose processes it names.
 
     Raises:
         DamagedStateError: the file is empty or malformed.
     """
     release = _read(path)
-    return release if release and _is_same(_environment_of(release), path.parent) else None
+    if release is None or _is_same(_environment_of(release), path.parent):
+        return release
+    if _environment_of(release).exists():
+        return None
+    return replace(release, folder=str(path.parent / "releases" / Path(release.folder).name))
 
 
 def copied_from(path: Path) -> Path | None:
@@ -99,7 +104,19 @@ def copied_from(path: Path) -> Path | None:
     release = _read(path)
     if release is None or _is_same(_environment_of(release), path.parent):
         return None
-    return _environment_of(release)
+    return _environment_of(release) if _environment_of(release).exists() else None
+
+
+def moved_from(folder: Path) -> Path | None:
+    """Where an environment lay when its front, else its release was started, if that folder is gone
+    (a copy's is still there); None where it lay here."""
+    origins = []
+    with suppress(OSError, ValidationError):
+        origins.append(Path(_FRONT.validate_json((folder / "front.json").read_bytes()).folder))
+    with suppress(DamagedStateError):
+        if release := _read(folder / "current.json"):
+            origins.append(_environment_of(release))
+    return next((origin for origin in origins if not origin.exists()), None)
 
 
 def _read(path: Path) -> Release | None:
@@ -121,14 +138,19 @@ def write_release(path: Path, release: Release) -> None:
 
 
 def find_front(folder: Path) -> Front | None:
-    """The front of an environment that is running: by its state file, else by its command line."""
+    """The front of an environment that is running: by its state file, else by its command line.
+
+    That of an environment that was moved has the folder where that lay: it no longer finds the
+    release.
+    """
     front = _recorded_front(folder)
     if front and front.process():
         return front
+    places = {str(place / "current.json"): place for place in (folder, moved_from(folder)) if place}
     for process, command in _commands():
-        if FRONT in command and _option(command, "--state") == str(folder / "current.json"):
+        if FRONT in command and (place := places.get(_option(command, "--state") or "")):
             port = int(_option(command, "--port") or 0)
-            return Front(process.pid, process.create_time(), port, str(folder))
+            return Front(process.pid, process.create_time(), port, str(place))
     return None
 
 
@@ -144,7 +166,10 @@ def _recorded_front(folder: Path) -> Front | None:
         front = _FRONT.validate_json((folder / "front.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    return front if front.folder and _is_same(Path(front.folder), folder) else None
+    if not front.folder:
+        return None
+    is_copy = not _is_same(Path(front.folder), folder) and Path(front.folder).exists()
+    return None if is_copy else front
 
 
 def serving_below(folder: Path) -> Iterator[psutil.Process]:

@@ -360,6 +360,55 @@ def test_in_a_copied_clone_nothing_is_deployed_and_the_original_serves_on(
     assert original.process() is not None and machine.ask() == 200
 
 
+@pytest.mark.parametrize("action", ["deploy", "rollback", "unchanged", "stop", "lost"])
+def test_what_runs_from_where_a_clone_lay_before_it_was_moved_is_replaced_or_stopped(
+    machine: Machine,
+    action: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys = {"SERVING_API_KEYS": entry_of("me", new_key())}
+    build = machine.build("1")
+    machine.environment.deploy(build, 1, {})
+    if action == "rollback":
+        machine.deploy("2", keys)
+    else:
+        machine.environment.deploy(build, 1, keys)
+    old, front = machine.environment.current(), find_front(machine.folder / "staging")
+    assert old and front
+    moved = Machine(machine.folder / "moved", machine.port)
+    moved.folder.mkdir()
+    (machine.folder / "staging").rename(moved.folder / "staging")
+    monkeypatch.setenv("RELEASES_DIR", str(moved.folder))
+    if action == "lost":
+        (moved.folder / "staging/front.json").unlink()
+    assert main(["status"]) == 0
+    assert (
+        f"moved from {machine.folder / 'staging'}, where it still runs" in capsys.readouterr().out
+    )
+    try:
+        if action in ("deploy", "lost"):
+            moved.deploy("3")
+        elif action == "rollback":
+            assert main(["rollback"]) == 0
+        elif action == "unchanged":
+            moved.environment.deploy(build, 1, {})
+        else:
+            assert main(["stop"]) == 0
+        assert f"moved     from {machine.folder / 'staging'}: what" in capsys.readouterr().out
+        assert (old.process(), front.process()) == (None, None)
+        assert main(["status"]) == 0
+        if action == "stop":
+            assert "nothing" in capsys.readouterr().out
+            moved.deploy("3")
+        assert moved.ask() == 401
+        assert main(["status"]) == 0 and "running, iris" in capsys.readouterr().out
+    finally:
+        moved.environment.stop()
+        for left in (old, front):
+            stop_process(left.process())
+
+
 def test_without_a_port_it_is_that_of_what_is_deployed(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

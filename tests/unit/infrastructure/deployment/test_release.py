@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ from infrastructure.deployment.release import (
     Release,
     copied_from,
     find_front,
+    moved_from,
     public_port,
     read_release,
     serving_below,
@@ -122,6 +123,27 @@ def test_state_files_that_were_copied_name_nothing_of_this_folder(
     sleeper.kill()
     sleeper.wait()
     assert (find_front(here), public_port(here)) == (None, 13100)
+
+
+def test_state_files_that_were_moved_name_what_runs_with_its_new_folder(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    here, there = tmp_path / "here/staging", tmp_path / "there/staging"
+    here.mkdir(parents=True)
+    release = replace(release_of(sleeper), folder=str(here / "releases/1"))
+    write_release(here / "current.json", release)
+    front = Front(release.pid, release.started, 13100, str(here))
+    (here / "front.json").write_text(json.dumps(asdict(front)), encoding="utf-8")
+    assert moved_from(here) is None
+    here.parent.rename(there.parent)
+    assert (moved_from(there), copied_from(there / "current.json")) == (here, None)
+    moved = replace(release, folder=str(there / "releases/1"))
+    assert read_release(there / "current.json") == moved
+    assert (find_front(there), public_port(there)) == (front, 13100)
+    (there / "front.json").unlink()
+    assert moved_from(there) == here
+    write_release(there / "current.json", moved)
+    assert moved_from(there) is None
 
 
 def test_only_what_serves_a_bento_of_the_folder_is_found(tmp_path: Path) -> None:
