@@ -132,6 +132,17 @@ class LocalEnvironment:
                 stack.enter_context(self._lock())
             yield
 
+    def prepare(self, build: Build) -> None:
+        """Make its folder, once it is known that a first deployment can begin.
+
+        Raises:
+            DeploymentError: the public port is taken, or the build cannot be deployed.
+        """
+        if not self._folder.is_dir():
+            self._check_public_port()
+            golden_of(build.bento)
+            self._folder.mkdir(parents=True, exist_ok=True)
+
     def _lock(self) -> ExitStack:
         lock, stack = self._folder / "lock", ExitStack()
         try:
@@ -156,7 +167,7 @@ class LocalEnvironment:
         Raises:
             DeploymentError: the new release failed; it was stopped, the current one serves on.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.prepare(build)
         with self.alone():
             old = self._current_or_told()
             if old and old.model != build.model and not replace:
@@ -634,13 +645,13 @@ def _act(options: argparse.Namespace) -> None:
         show_step("smoke", f"{options.env} answers right, version {environment.smoke()}")
         return
     build = _built(options.bento) if options.action == "deploy" else None
+    named = {} if options.action == "stop" else named_variables()
     if build:
-        folder.mkdir(parents=True, exist_ok=True)
+        environment.prepare(build)
     with environment.alone(), _entered(options, settings.ledger, environment):
         if options.action == "stop":
             show_step("stopped" if environment.stop() else "nothing", f"in {options.env}")
             return
-        named = named_variables()
         if build:
             release = environment.deploy(build, options.workers, named, options.replace)
         else:

@@ -47,6 +47,8 @@ def named_variables() -> dict[str, str]:
         named.pop(KEYS, None)
     if log_url:
         named[LOG] = log_url
+    if not _is_without(named):
+        ApiKeys.parse(named.get(KEYS, ""))
     return named
 
 
@@ -109,11 +111,15 @@ def _is_wider(name: str, variables: Variables, than: Variables) -> bool:
 
 
 def _checked(variables: dict[str, str]) -> dict[str, str]:
-    if variables.get(KEYS, "").strip().lower() == WITHOUT:
+    if _is_without(variables):
         del variables[KEYS]
         show_step("open", f"{KEYS}={WITHOUT}: everybody may ask")
     ApiKeys.parse(variables.get(KEYS, ""))
     return variables
+
+
+def _is_without(variables: Variables) -> bool:
+    return variables.get(KEYS, "").strip().lower() == WITHOUT
 
 
 def _as_text(value: Any) -> str:
