@@ -75,8 +75,11 @@ def test_nothing_listens_to_others_by_default(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     assert "0.0.0.0" not in recipe
-    if target == "run":
-        assert "--host 127.0.0.1" in recipe
+
+
+def test_what_make_run_serves_listens_on_this_machine_only() -> None:
+    source = (ROOT / "infrastructure/deployment/run.py").read_text("utf-8")
+    assert '"--host", "127.0.0.1"' in source
 
 
 def test_a_front_listens_on_this_machine_only() -> None:
