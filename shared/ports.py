@@ -1,6 +1,14 @@
-"""Who holds a TCP port of this machine."""
+"""TCP ports of this machine: whether one is in use, and by whom."""
 
 from __future__ import annotations
+
+import socket
+
+
+def listens(port: int) -> bool:
+    """Whether a process accepts connections on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def holder_of(port: int) -> str:

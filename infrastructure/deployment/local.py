@@ -55,7 +55,7 @@ from shared.arguments import valid_environment, valid_port
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.files import locked, write_atomically
-from shared.ports import holder_of
+from shared.ports import holder_of, listens
 from shared.settings import Settings
 
 READY_SECONDS = 60.0
@@ -370,7 +370,7 @@ class LocalEnvironment:
             **asdict(Front(process.pid, started, self.port, str(self._folder))),
         )
         deadline = time.monotonic() + READY_SECONDS
-        while not _listens(self.port):
+        while not listens(self.port):
             if process.poll() is not None or time.monotonic() > deadline:
                 last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
                 raise DeploymentError(f"the front did not start: {last}: see {log}")
@@ -507,7 +507,7 @@ def check_free(port: int, environments: Path) -> None:
                 f"port {port} is used by environment {folder.name}{serving}: "
                 f"make stop ENV={folder.name}, or choose another PORT"
             )
-    holder = holder_of(port) if _listens(port) else "a process that does not listen on it"
+    holder = holder_of(port) if listens(port) else "a process that does not listen on it"
     raise DeploymentError(f"port {port} is taken by {holder}: stop that, or choose another PORT")
 
 
@@ -594,12 +594,7 @@ def _is_free(port: int) -> bool:
             if error.errno == errno.EADDRINUSE:
                 return False
             raise DeploymentError(f"port {port}: {error.strerror}: choose another PORT") from error
-    return not _listens(port)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    return not listens(port)
 
 
 def _free_port() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from shared.arguments import valid_port
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.endings import end_as_interrupted
-from shared.ports import holder_of
+from shared.ports import holder_of, listens
 from shared.settings import Settings
 
 # Without it, MLflow 3 shows its pages for language models, which list no runs. Links within MLflow
@@ -38,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if uri.startswith("http"):
         _open(uri.rstrip("/"))
         return 0
-    if _listens(options.port):
+    if listens(options.port):
         raise ConfigError(
             f"port {options.port} is taken by {holder_of(options.port)}: stop that, or choose "
             f"another port: make mlflow-ui PORT={options.port + 1}"
@@ -59,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _open_when_ready(server: subprocess.Popen[bytes], port: int) -> None:
     while server.poll() is None:
-        if _listens(port):
+        if listens(port):
             _open(f"http://127.0.0.1:{port}")
             show_step("end", "with Ctrl-C")
             return
@@ -94,11 +93,6 @@ def _experiments(server: str) -> list[dict[str, Any]]:
             return found
     except (OSError, ValueError):
         return []
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 if __name__ == "__main__":

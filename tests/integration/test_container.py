@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from infrastructure.deployment.golden import Golden, check_answers, golden_of
 from shared.paths import ROOT
 from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
-from tests.served import Home
+from tests.served import Home, free_port
 
 READY_SECONDS = 60.0
 PORT = 3000
@@ -292,7 +291,7 @@ def _run(
     """
     engine = image.engine
     shared = engine.network == "host"
-    inside = _free_port() if shared else listens
+    inside = free_port() if shared else listens
     network = [f"--network={engine.network}"] if engine.network else []
     if not shared:
         network.append(f"--publish=127.0.0.1::{inside}")
@@ -309,12 +308,6 @@ def _run(
         yield container
     finally:
         engine.run("rm", "--force", "--volumes", name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _get(container: Container, path: str) -> str | None:

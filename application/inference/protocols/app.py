@@ -69,7 +69,7 @@ Done = TypeVar("Done")
 
 
 class RequestMetrics(Protocol):
-    """Counts requests that are no answered traffic."""
+    """Counts refused and synthetic requests, apart from ordinary traffic."""
 
     def record_error(self, error_type: str) -> None:
         """Count one that was not answered, by its reason."""
