@@ -167,7 +167,7 @@ where: $(CORE) ## Show where everything is
 stop: $(CORE) ## Stop what is deployed in ENV
 	@$(PY) -m infrastructure.deployment.local stop --env $(ENV)
 api-key: $(CORE) ## Make an API key of the service for NAME: its entry goes into SERVING_API_KEYS (SCOPES=predict,metrics)
-	@$(if $(NAME),,echo 'error: say who will use it: make api-key NAME=grafana SCOPES=metrics' >&2; exit 2)
+	@$(if $(NAME),,echo 'error: say who will use it: make api-key NAME=shop SCOPES=predict,feedback' >&2; exit 2)
 	@$(PY) -m infrastructure.serving.api_key_command --name $(call quoted,$(NAME)) $(if $(SCOPES),--scopes $(call quoted,$(SCOPES)))
 score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (MODEL, VERSION); .parquet, .csv or .ndjson
 	@$(if $(and $(INPUT),$(OUTPUT)),,echo 'error: say what to score: make score INPUT=in.parquet OUTPUT=out.parquet' >&2; exit 2)

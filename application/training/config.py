@@ -30,7 +30,7 @@ Gate = Literal[
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=1)]
-_NAME = r"^[a-z][a-z0-9_]*$"  # what MLflow, the Bento store and a folder all accept
+_NAME = r"^[a-z][a-z0-9_]{0,62}$"  # what MLflow, the Bento store and a folder all accept
 
 
 class _Strict(BaseModel):

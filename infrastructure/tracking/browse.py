@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     # seven processes for jobs of language models would wait beside it
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     end_as_interrupted()
+    show_step("mlflow", "starting, which takes about ten seconds")
     with subprocess.Popen([*command, "--port", str(options.port)], env=environment) as server:
         threading.Thread(target=_open_when_ready, args=(server, options.port), daemon=True).start()
         try:

@@ -58,6 +58,7 @@ _CODE = (  # what `served_model` needs to load a package anywhere
 
 _PROCESS = "training_process"  # tag of a run: host, process and its start
 _CONNECT_SECONDS = 5.0
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 # what a failed statement of SQL becomes, with or without MLflow around it
 _DATABASE_CODES = ("", "TEMPORARILY_UNAVAILABLE", "BAD_REQUEST")
 
@@ -103,12 +104,13 @@ class _Client:
 
 @cache
 def _check_server(uri: str) -> None:
-    """Ask a tracking server for anything, once per process: MLflow itself retries for long.
+    """Connect to a server once per process: MLflow itself retries for up to two minutes.
 
     Raises:
         TrackingError: nothing responds there.
     """
     if not uri.startswith(("http://", "https://")):
+        _check_database_server(uri)
         return
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -122,6 +124,23 @@ def _check_server(uri: str) -> None:
             timeout=_CONNECT_SECONDS,
             raise_on_status=False,
         )
+
+
+def _check_database_server(uri: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(uri)
+    except ArgumentError:  # not a database: MLflow knows what it is
+        return
+    port = url.port or _DATABASE_PORTS.get(url.get_backend_name())
+    if not url.host or port is None:
+        return
+    try:
+        socket.create_connection((url.host, port), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _no_response(uri, error) from error
 
 
 @contextmanager
@@ -146,16 +165,19 @@ def _tracking_error(uri: str, error: Exception) -> TrackingError:
     while cause := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(cause)
     if any(isinstance(item, RequestException) for item in chain):
-        return TrackingError(
-            f"the tracking server {_without_password(uri)} does not respond "
-            f"({reason_of(chain[-1])}): start it, or correct MLFLOW_TRACKING_URI in the "
-            "environment or in .env"
-        )
+        return _no_response(uri, chain[-1])
     code = error.error_code if isinstance(error, MlflowException) else ""
     path = database_file(uri)
     if path and not isinstance(error, OSError | ImportError) and code in _DATABASE_CODES:
         return database_error(path, error)
     return TrackingError(f"MLflow at {_without_password(uri)}: {reason_of(error)}", code)
+
+
+def _no_response(uri: str, error: BaseException) -> TrackingError:
+    return TrackingError(
+        f"the tracking server {_without_password(uri)} does not respond ({reason_of(error)}): "
+        "start it, or correct MLFLOW_TRACKING_URI in the environment or in .env"
+    )
 
 
 def _without_password(uri: str) -> str:

@@ -31,6 +31,7 @@ import msgspec
 from application.inference.protocols.executors import BoundedExecutor, StepExecutor
 from application.inference.protocols.http import (
     JSON,
+    JSON_LENGTH,
     Refusal,
     Reply,
     Request,
@@ -191,12 +192,13 @@ class PredictionApp:
         if not self._routes and scope["method"] not in _ASKING:
             await self._wait_for_start()
         route = self._route(scope["path"], SYNTHETIC in headers)
+        request = Request(request_id, headers, b"")
         try:
-            reply = await self._reply(route, scope, Request(request_id, headers, b""), receive)
+            reply = await self._reply(route, scope, request, receive)
         except _Disconnected:
             return
         except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
-            reply = self._refused(route, error, request_id, trace_id, headers)
+            reply = self._refused(route, error, request, trace_id)
         if reply is None:
             status = await self._pass_on(scope, receive, send, request_id)
         else:
@@ -322,19 +324,17 @@ class PredictionApp:
         await send({"type": "http.response.body", "body": b""})
 
     def _refused(
-        self,
-        route: Route,
-        error: Exception,
-        request_id: str,
-        trace_id: str | None,
-        headers: Mapping[bytes, bytes],
+        self, route: Route, error: Exception, request: Request, trace_id: str | None
     ) -> Reply:
+        if isinstance(error, msgspec.ValidationError):
+            error = _syntax_error(request) or error
         refusal = _refusal_of(error)
+        request_id = request.request_id
         if refusal.status == 500:
             told = {"request_id": request_id, "trace_id": trace_id}
             logger.error("request %s failed", request_id, exc_info=error, extra=told)
         # who may not ask cannot hide it by the mark
-        if self._routes and (SYNTHETIC not in headers or refusal.status in (401, 403)):
+        if self._routes and (SYNTHETIC not in request.headers or refusal.status in (401, 403)):
             self._started.result().metrics.record_error(refusal.error_type)
         reply = route.refuse(refusal.status, str(refusal), request_id)
         reply.headers += refusal.headers
@@ -392,6 +392,17 @@ async def _rest(body: bytes, receive: Receive, most: int) -> bytes:
 
 def _too_large(most: int) -> Refusal:
     return Refusal(413, f"the body is larger than {most} bytes", "too_large")
+
+
+def _syntax_error(request: Request) -> Exception | None:
+    """Why a body is not JSON, if it is not: a typed decoder reports a wrong type before that."""
+    if JSON_LENGTH in request.headers:
+        return None
+    try:
+        msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return error
+    return None
 
 
 def _refusal_of(error: Exception) -> Refusal:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 JSON = b"application/json"
+JSON_LENGTH = b"inference-header-content-length"
+"""The header that says how long the JSON at the start of a body is; binary tensors follow it."""
 
 
 class Request(msgspec.Struct, gc=False):

@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 
 from application.inference.predictor import Answered, Predictor
-from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.http import JSON_LENGTH, Refusal, Reply, Request, Route
 from application.inference.protocols.openapi import (
     JSON,
     LENIENT,
@@ -43,7 +43,6 @@ from domain.errors import InputError
 from domain.models.contract import Category, Input, ModelSpec, Number, Quantity, Tensor, as_word
 
 OCTETS = "application/octet-stream"
-JSON_LENGTH = b"inference-header-content-length"
 TOGETHER = "inputs"  # the tensor that holds every input where all are numbers
 
 _DATATYPES = {

@@ -382,6 +382,7 @@ def test_a_configuration_that_a_package_records_is_read_back_unchanged(name: str
         ("model_name", "iris-classifier"),
         ("model_name", "Iris"),
         ("model_name", "../iris"),
+        ("model_name", "i" * 64),
         ("version", "1.0"),
         ("version", "v1.0.0"),
         ("validation.threshold", 1.01),

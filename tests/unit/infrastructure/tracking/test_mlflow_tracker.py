@@ -335,6 +335,19 @@ def test_a_tracking_server_that_does_not_respond_is_named_within_seconds(
     assert ("Connection refused" in message) is not listens
 
 
+def test_a_database_server_that_is_down_is_named_within_seconds(
+    socket_of_nobody: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    address = f"127.0.0.1:{socket_of_nobody.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(TrackingError) as raised:
+        MlflowTracker(f"postgresql://me:secret@{address}/mlflow").warm_up()
+    assert time.monotonic() - start < 3
+    message = f"the tracking server postgresql://{address}/mlflow does not respond ("
+    assert str(raised.value).startswith(message)
+
+
 def test_a_fit_does_not_begin_where_the_server_would_not_record_it(
     socket_of_nobody: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

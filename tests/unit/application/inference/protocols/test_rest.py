@@ -311,6 +311,8 @@ def test_blanks_around_the_json_do_not_matter(service: Service) -> None:
         ("/classify", b"", "Input data was truncated"),
         ("/classify", b"[[5.1, 3.5,", "Input data was truncated"),
         ("/classify", b"not json", "JSON is malformed"),
+        ("/classify", b"{bad", "JSON is malformed"),
+        ("/classify_json", b"[5.1, 3.5", "Input data was truncated"),
         ("/classify", b"\xff\xfe", "JSON is malformed"),
         ("/classify", b"[[NaN, 1, 1, 1]]", "JSON is malformed"),
         ("/classify", b"[[1, 1, 1, 1]] x", "JSON is malformed: trailing characters"),
