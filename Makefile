@@ -37,6 +37,7 @@ RECEIPTS_DIR := $(or $(RECEIPTS_DIR),$(CURDIR)/build)
 export RECEIPTS_DIR WORKERS EXTRAS ACCELERATOR TORCH_INDEX
 
 PY := .venv/bin/python
+MLOPS := $(PY) -m infrastructure.cli
 PACKAGES := domain application infrastructure shared
 SOURCES := $(PACKAGES) tests
 RECEIPTS := $(RECEIPTS_DIR)/$(MODEL)
@@ -69,21 +70,21 @@ installed: $(CORE) ## Install the core unless that was done since the lock last 
 hooks: $(DEV) ## Install the git hooks, which call make
 	@$(PY) -m pre_commit install --hook-type pre-commit --hook-type pre-push
 checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes (JSON=1; REQUIRE_GPU=1 fails without one)
-	@$(PY) -m shared.gpu $(if $(JSON),--json)
+	@$(MLOPS) checkgpu $(if $(JSON),--json)
 
 ##@ Model
 new-model: $(CORE) ## Write a model for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT)
 	@$(if $(and $(NAME),$(DATA),$(TARGET)),,echo 'error: say what to make: make new-model NAME=churn DATA=churn.csv TARGET=churned' >&2; exit 2)
-	@$(PY) -m application.scaffold.new_model --name $(call quoted,$(NAME)) --data $(call quoted,$(DATA)) --target $(call quoted,$(TARGET)) $(if $(TASK),--task $(call quoted,$(TASK))) $(if $(LEAVE_OUT),--leave-out $(call quoted,$(LEAVE_OUT)))
+	@$(MLOPS) new-model --name $(call quoted,$(NAME)) --data $(call quoted,$(DATA)) --target $(call quoted,$(TARGET)) $(if $(TASK),--task $(call quoted,$(TASK))) $(if $(LEAVE_OUT),--leave-out $(call quoted,$(LEAVE_OUT)))
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
 containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's Bento
 reproduce: $(CORE) ## Train a recorded version again from its commit and compare: RUN (MODEL)
 	@$(if $(RUN),,echo 'error: say what to reproduce, by its run, registry version, alias or package: make reproduce RUN=champion' >&2; exit 2)
-	@$(PY) -m infrastructure.reproduction.command --model $(MODEL) --run $(call quoted,$(RUN))
+	@$(MLOPS) reproduce --model $(MODEL) --run $(call quoted,$(RUN))
 mlflow-ui: $(CORE) ## Browse runs and versions (PORT=5000)
-	@$(PY) -m infrastructure.tracking.browse --port $(if $(findstring command,$(origin PORT)),$(PORT),5000)
+	@$(MLOPS) mlflow-ui --port $(if $(findstring command,$(origin PORT)),$(PORT),5000)
 
 # A step whose variables are not those that its receipt was made with is done again. Paths count from
 # the clone, so that state can move to another one.
@@ -102,12 +103,12 @@ application/training/configs/%_config.json:
 
 $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(filter-out $(others),$(call python_files,domain) $(call python_files,application/training infrastructure/frameworks infrastructure/tracking infrastructure/packaging infrastructure/inference infrastructure/reporting)) $(call changed,train) $(data_changed) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
-	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@
+	@$(MLOPS) train --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@
 	@$(call remember,train)
 
 $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
 	@mkdir -p $(@D); rm -f $@ $(@D)/champion.json; echo "validate $(MODEL)"
-	@$(PY) application/validation/model_validation/validate_model.py --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(call quoted,$(THRESHOLD))) --receipt $@
+	@$(MLOPS) validate --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(call quoted,$(THRESHOLD))) --receipt $@
 	@$(call remember,validate)
 
 # What is built and run is the champion: that of the last validation, or the one that `make promote` or
@@ -116,27 +117,26 @@ champion = $(RECEIPTS)/$(if $(filter promote rollback,$(MAKECMDGOALS))$(shell [ 
 
 $(RECEIPTS)/bento-build.json: $(champion) $(wildcard application/inference/services/*.yaml) $(call python_files,application/inference application/monitoring infrastructure shared domain/monitoring) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "bento-build $(MODEL)"
-	@$(PY) -m infrastructure.packaging.build_bento --model $(MODEL) --receipt $@
+	@$(MLOPS) bento-build --model $(MODEL) --receipt $@
 
 $(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $(call changed,containerize) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "containerize $(MODEL)"
-	@$(PY) -m infrastructure.packaging.containerize --bento $< $(if $(ENGINE),--engine $(ENGINE)) --receipt $@
+	@$(MLOPS) containerize --bento $< $(if $(ENGINE),--engine $(ENGINE)) --receipt $@
 	@$(call remember,containerize)
 
 ##@ Registry
-registry_command = $(PY) -m infrastructure.registry.command
 version_given = $(if $(VERSION),--version $(call quoted,$(VERSION)))
 model_given = $(if $(findstring command,$(origin MODEL)),--model $(call quoted,$(MODEL)))
 promote: $(CORE) ## Make an accepted version the champion (VERSION; else the newest one)
-	@$(registry_command) promote --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/champion.json
+	@$(MLOPS) promote --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/champion.json
 rollback: $(CORE) ## Make the previous champion, or VERSION, the champion again; show what changes
-	@$(registry_command) rollback --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/champion.json
+	@$(MLOPS) rollback --model $(MODEL) $(version_given) --receipt $(RECEIPTS)/champion.json
 registry: $(CORE) ## List versions with their aliases, verdict, quality and place (of MODEL, or all)
-	@$(registry_command) list $(model_given)
+	@$(MLOPS) registry $(model_given)
 which-model: $(CORE) ## Tell what was champion and deployed AT="2026-11-20 14:00" (of MODEL, or all)
-	@$(registry_command) which $(model_given) $(if $(AT),--at $(call quoted,$(AT)))
+	@$(MLOPS) which-model $(model_given) $(if $(AT),--at $(call quoted,$(AT)))
 gc: $(CORE) ## Remove packages and Bentos that no alias, deployment or the newest KEEP=5 need (DRY_RUN=1 lists)
-	@$(registry_command) gc $(if $(KEEP),--keep $(call quoted,$(KEEP))) $(if $(DRY_RUN),--dry-run)
+	@$(MLOPS) gc $(if $(KEEP),--keep $(call quoted,$(KEEP))) $(if $(DRY_RUN),--dry-run)
 
 ##@ Serve
 # where no port is given, it is that of what is deployed in ENV, else 3000
@@ -144,34 +144,34 @@ port_given = $(if $(PORT),--port $(PORT))
 env_hint = $(if $(filter-out staging,$(ENV)), ENV=$(ENV))
 model_hint = $(if $(filter-out iris,$(MODEL)), MODEL=$(MODEL))
 run: $(champion) ## Serve the champion from the source files, reloading when they change
-	@$(PY) -m infrastructure.deployment.run --champion $(RECEIPTS)/champion.json $(port_given)
+	@$(MLOPS) run --champion $(RECEIPTS)/champion.json $(port_given)
 deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS): ready and right first, then switched; REPLACE=1 over another model
 	@echo "deploy $(MODEL) to $(ENV)"
-	@$(PY) -m infrastructure.deployment.local deploy --env $(ENV) $(port_given) --workers $(WORKERS) --bento $< $(if $(REPLACE),--replace) --receipt $(RECEIPTS)/deploy-$(ENV).json
+	@$(MLOPS) deploy --env $(ENV) $(port_given) --workers $(WORKERS) --bento $< $(if $(REPLACE),--replace) --receipt $(RECEIPTS)/deploy-$(ENV).json
 rollback-release: $(CORE) ## Roll the previous release of ENV out again, with its own settings
-	@$(PY) -m infrastructure.deployment.local rollback --env $(ENV) $(port_given)
+	@$(MLOPS) rollback-release --env $(ENV) $(port_given)
 demo: $(CORE) ## Send a prediction and its feedback to ENV; show the metrics that change
-	@$(PY) -m infrastructure.deployment.demo --env $(ENV) $(port_given)
+	@$(MLOPS) demo --env $(ENV) $(port_given)
 smoke: $(CORE) ## Ask the deployed service of ENV for golden predictions
-	@$(PY) -m infrastructure.deployment.local smoke --env $(ENV) $(port_given)
+	@$(MLOPS) smoke --env $(ENV) $(port_given)
 status: $(CORE) ## Show what is deployed on this machine
-	@$(PY) -m infrastructure.deployment.local status
+	@$(MLOPS) status
 where: $(CORE) ## Show where everything is
 	@echo 'What is deployed; each serves its page on that address, and metrics on /metrics:'
-	@$(PY) -m infrastructure.deployment.local status
+	@$(MLOPS) status
 	@echo 'More:'
 	@echo '  runs      make mlflow-ui'
 	@echo '  packages  $(or $(MODEL_REGISTRY_DIR),application/registry/model_registry)'
 	@echo '  ask it    make demo$(env_hint); stop it with: make stop$(env_hint)'
 	@echo '  next      change $(CONFIG) and run make quickstart$(model_hint)$(env_hint) again; every target: make help'
 stop: $(CORE) ## Stop what is deployed in ENV
-	@$(PY) -m infrastructure.deployment.local stop --env $(ENV)
+	@$(MLOPS) stop --env $(ENV)
 api-key: $(CORE) ## Make an API key of the service for NAME: its entry goes into SERVING_API_KEYS (SCOPES=predict,metrics)
 	@$(if $(NAME),,echo 'error: say who will use it: make api-key NAME=shop SCOPES=predict,feedback' >&2; exit 2)
-	@$(PY) -m infrastructure.serving.api_key_command --name $(call quoted,$(NAME)) $(if $(SCOPES),--scopes $(call quoted,$(SCOPES)))
+	@$(MLOPS) api-key --name $(call quoted,$(NAME)) $(if $(SCOPES),--scopes $(call quoted,$(SCOPES)))
 score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (MODEL, VERSION); .parquet, .csv or .ndjson
 	@$(if $(and $(INPUT),$(OUTPUT)),,echo 'error: say what to score: make score INPUT=in.parquet OUTPUT=out.parquet' >&2; exit 2)
-	@$(PY) -m infrastructure.scoring.command --model $(MODEL) $(version_given) --input $(call quoted,$(INPUT)) --output $(call quoted,$(OUTPUT))
+	@$(MLOPS) score --model $(MODEL) $(version_given) --input $(call quoted,$(INPUT)) --output $(call quoted,$(OUTPUT))
 
 ##@ Check
 # as many test processes as cores, up to four: each takes up to 2 GB with every extra
@@ -215,9 +215,9 @@ gates-report: $(DEV) ## Put every mutant before the gates, and equal challengers
 
 ##@ Keep house
 state-save: $(CORE) ## Pack receipts, packages, tracking, Bentos and ledger into state.tar.gz
-	@$(PY) -m infrastructure.registry.state_archive save
+	@$(MLOPS) state-save
 state-load: $(CORE) ## Unpack state.tar.gz; refuses to lose what is here, unless SET_ASIDE=1 may move it away
-	@$(PY) -m infrastructure.registry.state_archive load $(if $(SET_ASIDE),--set-aside)
+	@$(MLOPS) state-load $(if $(SET_ASIDE),--set-aside)
 clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

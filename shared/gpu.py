@@ -1,13 +1,12 @@
 """What this machine can compute on: NVIDIA driver, PyTorch, TensorFlow and ONNX Runtime.
 
-``python -m shared.gpu`` prints a table and how to mend what is missing. Each framework is imported
-in a process of its own and multiplies two matrices there, so a broken installation is reported and
-stops nothing. Needs the standard library only.
+Each framework is imported in a process of its own, ``python -m shared.gpu MODULE``, and multiplies
+two matrices there, so a broken installation is reported and stops nothing. Needs the standard
+library only.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import importlib
 import importlib.util
@@ -17,12 +16,10 @@ import re
 import subprocess
 import sys
 import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from typing import Any
-
-from shared.commands import entry_point
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 """Runs a command to its end; raises OSError or subprocess.TimeoutExpired."""
@@ -326,7 +323,7 @@ def check_framework(probe: Probe, run: Run, find: Find) -> Framework:
     if find(probe.module) is None:
         return Framework(probe.title)
     try:
-        done = run((sys.executable, "-m", "shared.gpu", "--probe", probe.module))
+        done = run((sys.executable, "-m", "shared.gpu", probe.module))
     except (OSError, subprocess.TimeoutExpired) as error:
         return Framework(probe.title, problem=f"did not answer: {error}")
     # a framework may write lines of its own; facts come before the products, then with them
@@ -405,44 +402,13 @@ def to_json(report: Report, advice: Sequence[str]) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
-@entry_point()
-def main(
-    argv: Sequence[str] | None = None,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    run: Run = run_command,
-    find: Find = importlib.util.find_spec,
-) -> int:
-    """Print the report.
-
-    Returns:
-        Exit status: 1 where ``REQUIRE_GPU=1`` is set and no framework can use a GPU, otherwise 0.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m shared.gpu",
-        description="What this machine can compute on, what is missing and how to get it.",
-        epilog="Exits with 0 whether there is a GPU or not; with REQUIRE_GPU=1 in the environment "
-        "it exits with 1 where no framework can use one.",
-    )
-    parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
-    modules = [probe.module for probe in PROBES]  # in its children this module is called with one
-    parser.add_argument("--probe", choices=modules, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    if options.probe:
-        probe = PROBES[modules.index(options.probe)]
-        module = importlib.import_module(probe.module)
-        facts = probe.ask(module)
-        _write_facts(facts)  # now: the products can end this process
-        _write_facts(replace(facts, products=probe.multiply(module, facts)))
-        return 0
-
-    report = check(run, find)
-    advice = advise(report)
-    sys.stdout.write(to_json(report, advice) if options.json else render(report, advice))
-    if environ.get("REQUIRE_GPU") == "1" and not report.usable_by:
-        sys.stderr.write("REQUIRE_GPU=1 is set, and no framework can use a GPU\n")
-        return 1
-    return 0
+def run_probe(module_name: str) -> None:
+    """Print what one framework finds, in a process of its own: the products can end it."""
+    probe = next(probe for probe in PROBES if probe.module == module_name)
+    module = importlib.import_module(module_name)
+    facts = probe.ask(module)
+    _write_facts(facts)
+    _write_facts(replace(facts, products=probe.multiply(module, facts)))
 
 
 def _timed(multiply: Callable[[], None], gpu: int | None) -> Product:
@@ -517,4 +483,4 @@ def _exception_in(stderr: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_probe(sys.argv[1])

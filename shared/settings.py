@@ -7,9 +7,9 @@ root of the clone; the defaults keep everything inside the clone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared import startup
@@ -18,7 +18,31 @@ from shared.paths import ROOT
 LogFormat = Literal["auto", "json", "text"]
 
 
-class Settings(BaseSettings):
+class InvalidSettingError(Exception):
+    """A variable in the environment or in .env has a value that cannot be right."""
+
+
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(env_file=ROOT / ".env", extra="ignore", frozen=True)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment and .env.
+
+        Raises:
+            InvalidSettingError: a value has the wrong type or is out of range; the message names
+                the variable.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = cls.model_config.get("env_prefix", "") + "_".join(map(str, first["loc"]))
+            reason = f"{name.upper()}: {first['msg']}, got {str(first['input'])[:60]!r}"
+            raise InvalidSettingError(reason) from error
+
+
+class Settings(_Environment):
     """Places, by environment variable.
 
     Relative paths are taken from the root of the clone, whatever the working directory. Without
@@ -26,8 +50,6 @@ class Settings(BaseSettings):
     WHISPER_MODEL stands for the weights that the configuration of speech names; published weights
     that are not on this machine are downloaded with WHISPER_DOWNLOAD=1 only.
     """
-
-    model_config = SettingsConfigDict(env_file=ROOT / ".env", extra="ignore", frozen=True)
 
     tracking_uri: str = Field(startup.TRACKING_URI, validation_alias="MLFLOW_TRACKING_URI")
     packages_dir: Path = Field(
@@ -52,7 +74,7 @@ class Settings(BaseSettings):
         return None if uri is None else startup.absolute_uri(uri, str(ROOT))
 
 
-class ServingSettings(BaseSettings):
+class ServingSettings(_Environment):
     """How a service answers, by environment variable with the prefix ``SERVING_``.
 
     Attributes:
@@ -74,9 +96,7 @@ class ServingSettings(BaseSettings):
         log_format: ``json``, ``text``, or ``auto``: text on a terminal, else JSON.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="SERVING_", env_file=ROOT / ".env", extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="SERVING_")
 
     max_body_bytes: int = Field(8 * 2**20, gt=0)
     max_lines_bytes: int = Field(64 * 2**20, gt=0)

@@ -39,7 +39,7 @@ from domain.models.contract import Category, Classes, ModelSpec, Number, Quantit
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft
-from infrastructure.packaging.serving_check import included_files, start_serving_check
+from infrastructure.serving.serving_check import included_files, start_serving_check
 from shared.digests import sha256_of
 from shared.paths import ROOT
 from tests.fakes import FakeDrawFigures, FakeTracker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
@@ -12,16 +13,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from application.inference.protocols.request_id import check_request_id, time_of
 from application.monitoring.accounting import identities
 from application.ports import LabelledPrediction, LoggedPrediction, MetricsSink, PredictionLog
 from domain.errors import InputError, UnknownPredictionError
 from domain.evaluation.metrics import ClassificationReport
 from domain.models.contract import ModelSpec, as_word
+from shared.request_id import time_of
 
 QUALITY_HOURS = 24
 NEW_SECONDS = 60.0  # what was answered before is in the log, or never will be
 PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes to the log every 0.1 s
+LONGEST_ID = 80  # 64 characters of the caller's, and the place of a part of the request
+_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_ID}}}")
 Found = TypeVar("Found")
 
 Truth = str | int | float
@@ -65,7 +68,7 @@ class Feedback:
             InputError: it is not the ID of a request, there is no such class, or the value is none.
             UnknownPredictionError: there is no such prediction.
         """
-        check_request_id(request_id)
+        _check_request_id(request_id)
         truth = self._number("actual", actual)
         now, made = time.time(), time_of(request_id)
         may_come = made is None or abs(now - made) < NEW_SECONDS
@@ -203,3 +206,12 @@ def _search(
         yield pause
         found = find(looks_since)
     return found
+
+
+def _check_request_id(request_id: str) -> None:
+    """Refuse an ID that no prediction can have, before a database is asked for it."""
+    if not _ID.fullmatch(request_id):
+        raise InputError(
+            f"request_id: {request_id[:40]!r} ({len(request_id)} characters) is not the ID of a "
+            f"request: expected 1 to {LONGEST_ID} letters, digits, '.', '_' or '-'"
+        )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from application.ports import LedgerEntry
+from application.ports import LedgerEntry, ModelVersion
 
 
 @dataclass(frozen=True)
@@ -70,3 +70,44 @@ def state_at(entries: Iterable[LedgerEntry], at: datetime) -> State:
             else:
                 state.deployed[str(environment)] = tenure
     return state
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """How registry and ledger disagree on the champion of a model.
+
+    Attributes:
+        suspicious: whether somebody must have changed one of them by other means; another clone's
+            ledger is not.
+    """
+
+    reason: str
+    suspicious: bool = True
+
+
+def ledger_disagreement(
+    noted: str | None, versions: Sequence[ModelVersion], entries: Sequence[LedgerEntry]
+) -> Disagreement | None:
+    """How registry and ledger disagree on a model; None where they agree, or where nothing was
+    promoted yet.
+
+    Args:
+        noted: hashes of the ledger's first and latest entry at the last promotion, with a colon
+            between them, as the registry noted them.
+        versions: of the model, newest first; at least one.
+        entries: of the ledger, oldest first.
+    """
+    if noted is None:
+        return None
+    name = versions[0].model_name
+    first, _, latest = noted.rpartition(":")
+    if not entries or entries[0].hash != first:
+        reason = f"the last promotion of {name} was recorded in another ledger"
+        return Disagreement(reason, suspicious=False)
+    if latest not in {entry.hash for entry in entries}:
+        return Disagreement(f"the ledger has lost the entry of the last promotion of {name}")
+    recorded = champion_of(entries, name)
+    champion = next((v.package_version for v in versions if "champion" in v.aliases), "none")
+    if recorded != champion:
+        return Disagreement(f"champion is {champion}; by the ledger it is {recorded}")
+    return None

@@ -1,9 +1,7 @@
-"""Write a model for a table: `python -m application.scaffold.new_model --help`."""
+"""Write a model for a table."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,41 +19,27 @@ from application.scaffold.model_file import (
 from application.scaffold.table_inspection import Inspection, Task, inspect_table
 from domain.data.splitting import hold_out
 from domain.data.tables import known_target, read_frame, read_table
-from domain.errors import DataError, MlopsError
+from domain.errors import DataError
 from domain.models.contract import Category, Classes, Input, ModelSpec, Number
-from shared.commands import entry_point
 from shared.console import show_step
-from shared.paths import ROOT
 
 
-@entry_point(MlopsError)
-def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """Write module and configuration of a new model; 0 when that is done.
-
-    Args:
-        root: the clone that they are written into.
-    """
-    parser = argparse.ArgumentParser(
-        description="Read a table, write a model for it and the configuration of its training."
-    )
-    parser.add_argument("--name", required=True, help="name of the model, such as churn")
-    parser.add_argument("--data", required=True, help="CSV or Parquet file, by path or by URL")
-    parser.add_argument("--target", required=True, help="the column that is to be predicted")
-    parser.add_argument(
-        "--task", choices=("classification", "regression"), help="default: what the target suggests"
-    )
-    parser.add_argument(
-        "--leave-out", default="", help="columns that the model does without, with commas between"
-    )
-    options = parser.parse_args(arguments)
-    left_out = [name.strip() for name in options.leave_out.split(",") if name.strip()]
-    _write(options.name, options.data, options.target, options.task, left_out, root)
-    return 0
-
-
-def _write(
+def write_model(
     name: str, data: str, target: str, task: Task | None, left_out: Sequence[str], root: Path
 ) -> None:
+    """Read a table, and write module and configuration of a model for it.
+
+    Args:
+        data: path or URL of a CSV or Parquet file.
+        target: the column that is predicted.
+        task: None for what the target suggests.
+        left_out: columns that the model does without.
+        root: the clone that the files are written into.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column, or holds nothing to learn.
+        ConfigError: the name cannot be used.
+    """
     check_name(name, root)
     path = data_path(data, root)
     show_step("reading", path)
@@ -125,7 +109,3 @@ def _describe(item: Input) -> str:
         words = ", ".join(item.categories[:5]) + (" …" if len(item.categories) > 5 else "")
         return f"category, {len(item.categories)}: {words}{missing}"
     return f"{item.kind}{missing}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

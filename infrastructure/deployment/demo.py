@@ -1,4 +1,4 @@
-"""Ask a deployed service for a prediction and give it feedback: `make demo`.
+"""Ask a deployed service for a prediction and give it feedback.
 
 Shows the request, the answer, and the metrics that changed. What it sends is marked as synthetic:
 it counts in a metric of its own, not as traffic.
@@ -6,9 +6,7 @@ it counts in a metric of its own, not as traffic.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,13 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from application.inference.protocols.schema import truth_names
-from domain.errors import DeploymentError, MlopsError
-from infrastructure.deployment.golden import HEARING_SECONDS, Golden, golden_of
-from infrastructure.deployment.local import PORT_HELP, LocalEnvironment
-from shared.arguments import valid_environment, valid_port
-from shared.commands import entry_point
+from domain.errors import DeploymentError
+from infrastructure.deployment.golden import HEARING_SECONDS, Golden
 from shared.console import show_step
-from shared.settings import Settings
 
 PATIENCE_SECONDS = 5.0
 COUNTER = "ml_synthetic_requests_total"
@@ -105,29 +99,6 @@ class Service:
         return values
 
 
-@entry_point(MlopsError)
-def main(arguments: list[str] | None = None) -> int:
-    """Send a prediction and its feedback; 0 when both show in the metrics."""
-    parser = argparse.ArgumentParser(description="Send a prediction and feedback; show metrics.")
-    parser.add_argument(
-        "--env",
-        type=valid_environment,
-        default="staging",
-        help="staging or production (%(default)s)",
-    )
-    parser.add_argument("--port", type=valid_port, help=PORT_HELP)
-    options = parser.parse_args(arguments)
-    environment = LocalEnvironment(Settings().releases_dir / options.env, options.port)
-    release = environment.current()
-    if release is None:
-        raise DeploymentError(
-            f"nothing is deployed in {options.env}: make deploy ENV={options.env}"
-        )
-    service = Service(f"http://127.0.0.1:{environment.port}", release.api_key, release.model)
-    demonstrate(service, golden_of(release.bento))
-    return 0
-
-
 def demonstrate(service: Service, golden: Golden) -> None:
     """Send a golden request, and as feedback what its row really was; show what has changed."""
     before = service.metrics()
@@ -183,7 +154,3 @@ def _wait_for_change(service: Service, before: dict[str, float]) -> dict[str, fl
             return changed
         time.sleep(0.05)
     raise DeploymentError(f"the prediction does not show in {service.url}/metrics")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

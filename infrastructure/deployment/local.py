@@ -1,4 +1,4 @@
-"""Roll a Bento out on this machine: `python -m infrastructure.deployment.local --help`.
+"""Roll a Bento out on this machine.
 
 An environment has a front on its public port and one release behind it. A new release starts beside
 the old one, must be ready and answer its golden requests right, and only then takes the traffic.
@@ -6,7 +6,6 @@ the old one, must be ready and answer its golden requests right, and only then t
 
 from __future__ import annotations
 
-import argparse
 import errno
 import http.client
 import json
@@ -25,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from application.inference.api_keys import entry_of, new_key
-from domain.errors import DeploymentError, MlopsError
+from domain.errors import DeploymentError
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.deployment.golden import Golden, check_answers, golden_of
 from infrastructure.deployment.release import (
@@ -48,21 +47,14 @@ from infrastructure.deployment.variables import (
     Variables,
     for_deployment,
     for_rollback,
-    named_variables,
 )
-from infrastructure.registry.ledger import FileLedger
-from shared.arguments import valid_environment, valid_port
-from shared.commands import entry_point
 from shared.console import show_step
 from shared.files import locked, write_atomically
 from shared.ports import holder_of, listens
-from shared.settings import Settings
 
 READY_SECONDS = 60.0
 DEFAULT_PORT = 3000
-PORT_HELP = f"public port (that of what is deployed there, else {DEFAULT_PORT})"
 RUNNER_ID = "RUNNER_TRACKING_ID"  # a GitHub runner ends every process that has it after its job
-_SECRET = {"api_key", "variables"}  # of a release, that no receipt repeats
 
 
 @dataclass(frozen=True)
@@ -601,104 +593,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@entry_point(MlopsError)
-def main(arguments: list[str] | None = None) -> int:
-    """Deploy, roll back, smoke-test, show or stop; 0 when that is done."""
-    parser = argparse.ArgumentParser(description="Releases on this machine.")
-    parser.add_argument("action", choices=("deploy", "rollback", "smoke", "status", "stop"))
-    parser.add_argument(
-        "--env",
-        type=valid_environment,
-        default="staging",
-        help="staging or production (%(default)s)",
-    )
-    parser.add_argument("--port", type=valid_port, help=PORT_HELP)
-    parser.add_argument("--workers", type=int, default=1, help="workers (%(default)s)")
-    parser.add_argument(
-        "--patience", type=float, default=READY_SECONDS, help="seconds to get ready (%(default)g)"
-    )
-    parser.add_argument("--bento", type=Path, help="receipt of bento-build, for deploy")
-    parser.add_argument(
-        "--replace", action="store_true", help="deploy in the place of another model"
-    )
-    parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
-    options = parser.parse_args(arguments)
-    _act(options)
-    return 0
-
-
-def _act(options: argparse.Namespace) -> None:
-    settings = Settings()
-    folder = settings.releases_dir / options.env
-    environment = LocalEnvironment(folder, options.port, options.patience)
-    if options.action == "status":
-        _show_status(settings.releases_dir)
-        return
-    if options.action == "smoke":
-        show_step("smoke", f"{options.env} answers right, version {environment.smoke()}")
-        return
-    build = _built(options.bento) if options.action == "deploy" else None
-    named = {} if options.action == "stop" else named_variables()
-    if build:
-        environment.prepare(build)
-    with environment.alone(), _entered(options, settings.ledger, environment):
-        if options.action == "stop":
-            show_step("stopped" if environment.stop() else "nothing", f"in {options.env}")
-            return
-        if build:
-            release = environment.deploy(build, options.workers, named, options.replace)
-        else:
-            release = environment.rollback(named)
-    if options.receipt:
-        public = {name: v for name, v in asdict(release).items() if name not in _SECRET}
-        write_receipt(options.receipt, env=options.env, **public)
-
-
-def _built(receipt: Path | None) -> Build:
-    """What a receipt of bento-build stands for; the Bento lies beside it."""
-    if receipt is None:
-        raise DeploymentError("name the receipt of bento-build with --bento")
-    try:
-        built = json.loads(receipt.read_text(encoding="utf-8"))
-        return Build(receipt.parent / "bento", built["version"], built["bento_tag"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DeploymentError(f"{receipt} is no receipt of bento-build: run that again") from error
-
-
-@contextmanager
-def _entered(
-    options: argparse.Namespace, ledger: Path, environment: LocalEnvironment
-) -> Iterator[None]:
-    """Enter into the ledger what becomes of the environment, failed or not; nothing where it stays
-    as it was."""
-    before = environment.known()
-    try:
-        yield
-    finally:
-        after = environment.known()
-        changed = after or before
-        if changed and after != before:
-            FileLedger(ledger).append(
-                options.action if after else "stop",
-                changed.model,
-                changed.version,
-                env=options.env,
-                port=environment.port if after else None,
-                bento_tag=changed.bento_tag,
-            )
-
-
-def _show_status(releases: Path) -> None:
-    shown = False
-    for folder in sorted(path.parent for path in releases.glob("*/current.json")):
-        if status := LocalEnvironment(folder).status():
-            show_step(folder.name, status)
-            shown = True
-    if not shown:
-        show_step("nothing", "is deployed on this machine")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,10 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from application.inference.api_keys import ApiKeys
-from domain.errors import ConfigError, DeploymentError
+from domain.errors import DeploymentError
 from shared.console import show_step
 from shared.settings import ServingSettings, Settings
 
@@ -31,14 +29,10 @@ def named_variables() -> dict[str, str]:
     not open a service.
 
     Raises:
-        ConfigError: a value cannot be right.
+        InvalidSettingError: a value cannot be right.
+        ConfigError: an entry of the keys is malformed.
     """
-    try:
-        serving, log_url = ServingSettings(), Settings().prediction_log_url
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"SERVING_{'_'.join(map(str, first['loc']))}".upper()
-        raise ConfigError(f"{name}: {first['msg']}, got {str(first['input'])[:60]!r}") from error
+    serving, log_url = ServingSettings.load(), Settings.load().prediction_log_url
     named = {
         f"SERVING_{field}".upper(): _as_text(getattr(serving, field))
         for field in serving.model_fields_set

@@ -1,24 +1,15 @@
-"""Build the image of a Bento: `python -m infrastructure.packaging.containerize --help`."""
+"""Build the image of a Bento."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
-from domain.errors import BuildError, MlopsError
-from infrastructure.compute.receipts import write_receipt
-from shared.commands import entry_point
-from shared.console import fail, show_step
-from shared.settings import Settings
+from domain.errors import BuildError
 
 ENGINES = ("docker", "podman")
-NO_ENGINE = 3
 
 
 def find_engine(wanted: str | None = None, works: Callable[[str], bool] | None = None) -> str:
@@ -64,38 +55,7 @@ def containerize(bento_tag: str, engine: str) -> str:
     return bento_tag
 
 
-@entry_point(MlopsError)
-def main(arguments: list[str] | None = None) -> int:
-    """Build; 0 done, 3 no engine, 1 failed."""
-    parser = argparse.ArgumentParser(description="Build the image of the champion's Bento.")
-    parser.add_argument("--bento", type=Path, required=True, help="receipt of bento-build")
-    parser.add_argument("--engine", help="docker or podman (default: the one that answers)")
-    parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
-    options = parser.parse_args(arguments)
-    try:
-        engine = find_engine(options.engine or None)
-    except BuildError as error:
-        return fail(error, NO_ENGINE)
-    built = json.loads(options.bento.read_text(encoding="utf-8"))
-    home = Settings().bento_home
-    if not (home / "bentos" / built["bento_tag"].replace(":", "/") / "bento.yaml").is_file():
-        raise BuildError(
-            f"{built['bento_tag']} is not in the Bento store {home}: remove {options.bento}, then "
-            "make bento-build builds it again"
-        )
-    os.environ["BENTOML_HOME"] = str(home)
-    image = containerize(built["bento_tag"], engine)
-    show_step("image", f"{image} ({engine})")
-    if options.receipt:
-        write_receipt(options.receipt, **{**built, "image": image, "engine": engine})
-    return 0
-
-
 def _works(engine: str) -> bool:
     if not shutil.which(engine):
         return False
     return not subprocess.run([engine, "info"], capture_output=True, check=False).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main())

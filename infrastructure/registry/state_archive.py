@@ -1,18 +1,15 @@
 """State that moves between clones as one archive.
 
-`python -m infrastructure.registry.state_archive --help`. State is receipts, packages, tracking
-database, Bento store and ledger. Loading loses nothing that the clone has: packages, Bentos and
+State is receipts, packages, tracking database, Bento store and ledger. Loading loses nothing that the clone has: packages, Bentos and
 artifacts are added to those that are there, and ledger and tracking database are replaced only by
 ones that go on from them.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sqlite3
-import sys
 import tarfile
 import tempfile
 import time
@@ -22,13 +19,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from domain.errors import MlopsError, StateError, reason_of
+from domain.errors import StateError, reason_of
 from infrastructure.registry.ledger import FileLedger
 from infrastructure.tracking.database import copy_database, database_file
-from shared.commands import entry_point
-from shared.console import show_step
 from shared.files import Draft
-from shared.paths import ROOT
 from shared.settings import Settings
 
 _RECEIPTS, _LEDGER, _DATABASE = "build", "ledger.jsonl", "mlflow.db"
@@ -215,29 +209,3 @@ def _move(source: Path, target: Path) -> None:
 
 def _without_predictions(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if Path(member.name).name.startswith("predictions.db") else member
-
-
-@entry_point(MlopsError)
-def main(arguments: list[str] | None = None) -> int:
-    """Save or load; 0 when that is done."""
-    parser = argparse.ArgumentParser(description="Pack the state of this clone, or unpack it.")
-    parser.add_argument("action", choices=("save", "load"))
-    parser.add_argument("--archive", type=Path, default=ROOT / "state.tar.gz", help="%(default)s")
-    parser.add_argument(
-        "--set-aside",
-        action="store_true",
-        help="load what does not go on from this clone's state, moving that into .set-aside",
-    )
-    options = parser.parse_args(arguments)
-    places = places_of(Settings())
-    if options.action == "save":
-        save(places, options.archive)
-        show_step("saved", str(options.archive))
-    else:
-        aside = ROOT / ".set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
-        show_step("state", load(places, options.archive, aside if options.set_aside else None))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from application.inference.protocols.request_id import time_of
 from application.ports import (
     LabelledPrediction,
     LiveErrors,
@@ -19,6 +18,7 @@ from application.ports import (
     PredictionBatch,
     Traffic,
 )
+from shared.request_id import time_of
 
 RETENTION_DAYS = 90
 

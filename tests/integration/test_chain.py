@@ -196,11 +196,11 @@ def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(
     assert own.python(VALIDATE, "--model-path", package, "--threshold", "7").returncode == 2
     missing = own.python(VALIDATE, "--model-path", str(own.folder / "nothing"))
     assert missing.returncode == 1
-    assert "is no model package" in missing.stderr
+    assert "is not a model package" in missing.stderr
     elsewhere = shutil.copytree(package, tmp_path / "elsewhere")
     unknown = own.python(VALIDATE, "--model-path", str(elsewhere))
     assert unknown.returncode == 1
-    assert "is not on record" in unknown.stderr
+    assert "is not in the registry" in unknown.stderr
 
 
 def test_without_a_path_validation_judges_the_registrys_candidate(own: Home) -> None:
@@ -352,7 +352,7 @@ def test_a_configuration_that_is_not_there_never_trains_the_defaults(tmp_path: P
 
 
 def test_a_bento_is_never_built_without_a_champion(tmp_path: Path) -> None:
-    refused = Home(tmp_path).python("-m", "infrastructure.packaging.build_bento")
+    refused = Home(tmp_path).python("-m", "infrastructure.cli", "bento-build")
     assert refused.returncode == 1
     assert "has no champion in the registry" in refused.stderr
 

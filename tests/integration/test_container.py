@@ -205,7 +205,7 @@ def test_a_container_told_to_stop_ends_by_itself_and_without_an_error(image: Ima
 
 def test_without_an_engine_the_build_says_what_to_do_and_ends_with_3(tmp_path: Path) -> None:
     receipt = tmp_path / "containerize.json"
-    module = (sys.executable, "-m", "infrastructure.packaging.containerize")
+    module = (sys.executable, "-m", "infrastructure.cli", "containerize")
     done = subprocess.run(
         [*module, "--bento", str(tmp_path / "bento-build.json"), "--receipt", str(receipt)],
         cwd=ROOT,

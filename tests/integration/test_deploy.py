@@ -32,7 +32,7 @@ class Machine:
     def __call__(self, action: str, *arguments: str) -> tuple[int, str]:
         """Exit code and output of one action."""
         done = self.home.python(
-            *("-m", "infrastructure.deployment.local", action, "--port", str(self.port)),
+            *("-m", "infrastructure.cli", action, "--port", str(self.port)),
             *arguments,
         )
         return done.returncode, done.stdout + done.stderr
@@ -124,7 +124,7 @@ def test_a_service_that_asks_for_keys_is_rolled_out_and_asked_with_one_of_its_ow
     code, said = machine.deploy()
     assert code == 0, said
     assert machine("smoke")[0] == 0
-    demo = ("-m", "infrastructure.deployment.demo", "--port", str(machine.port))
+    demo = ("-m", "infrastructure.cli", "demo", "--port", str(machine.port))
     shown = machine.home.python(*demo)
     assert shown.returncode == 0, shown.stderr
     assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
@@ -231,7 +231,7 @@ def test_without_a_previous_release_there_is_nothing_to_roll_back_to(machine: Ma
 
 def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> None:
     assert machine.deploy()[0] == 0
-    done = machine.home.python("-m", "infrastructure.deployment.demo", "--port", str(machine.port))
+    done = machine.home.python("-m", "infrastructure.cli", "demo", "--port", str(machine.port))
     assert done.returncode == 0, done.stderr
     assert "the hold-out says setosa: feedback_recorded" in done.stdout
     assert 'ml_synthetic_requests_total{source="demo"} 0 → 2' in done.stdout
@@ -250,6 +250,6 @@ def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> N
 
 
 def test_the_demonstration_says_when_nothing_is_deployed(machine: Machine) -> None:
-    done = machine.home.python("-m", "infrastructure.deployment.demo")
+    done = machine.home.python("-m", "infrastructure.cli", "demo")
     assert done.returncode == 1
     assert "nothing is deployed" in done.stderr

@@ -43,7 +43,7 @@ def train(place: Home) -> str:
 
 def reproduce(place: Home, run: str) -> tuple[int, str]:
     """Exit code of the command, and what it said; no worktree is left."""
-    done = place.python("-m", "infrastructure.reproduction.command", "--run", run)
+    done = place.python("-m", "infrastructure.cli", "reproduce", "--run", run)
     assert len(place.run("git", "worktree", "list").stdout.splitlines()) == 1
     return done.returncode, done.stdout + done.stderr
 

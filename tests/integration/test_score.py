@@ -40,7 +40,7 @@ def score(home: Home, folder: Path) -> subprocess.CompletedProcess[str]:
 def begin(home: Home, folder: Path) -> subprocess.Popen[bytes]:
     """Begin to score in.parquet; the first rows are written."""
     command = (
-        *(sys.executable, "-m", "infrastructure.scoring.command"),
+        *(sys.executable, "-m", "infrastructure.cli", "score"),
         *("--input", str(folder / "in.parquet"), "--output", str(folder / "out.parquet")),
     )
     process = subprocess.Popen(  # pylint: disable=consider-using-with  # waited for by the caller

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from application.inference.protocols.request_id import time_of
 from infrastructure.storage.prediction_log import SqlPredictionLog
+from shared.request_id import time_of
 from tests.served import serve
 from tests.strength import (
     JSON,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import domain.models
-from application.validation.model_validation import validate_model
 from domain.errors import PackageError
+from infrastructure.cli.__main__ import main
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
@@ -123,7 +123,7 @@ def test_a_mutant_that_is_validated_moves_nothing_and_is_on_record(
     before, package = place.champion, place.train(mutant)
     receipt = place.folder / "validate.json"
     arguments = ["--model", SPEC.name, "--model-path", str(package), "--receipt", str(receipt)]
-    assert validate_model.main(arguments) == 3
+    assert main(["validate", *arguments]) == 3
     assert f"{SPEC.name} {package.name} is refused" in capsys.readouterr().err
     assert place.champion == before
     assert not receipt.exists()

@@ -39,7 +39,7 @@ PYTHON = f"""#!/usr/bin/env bash
 # Notes what it is asked to do, and writes the receipt; fails at the step that the file `fail` names.
 [ "${{1-}}" != -c ] || exec {sys.executable} "$@"
 export BENTOML_HOME=$PWD/.bentoml MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow.db
-[ "${{2-}}" != infrastructure.registry.state_archive ] || exec {sys.executable} "$@"
+[[ "${{3-}}" != state-* ]] || exec {sys.executable} "$@"
 echo "$*" >>calls.log
 [ ! -e fail ] || [[ "$*" != *"/$(cat fail).json"* ]] || exit 1
 while [ $# -gt 0 ]; do
@@ -194,7 +194,7 @@ def test_make_runs_the_chain_step_by_step(clone: Clone) -> None:
 
 def test_a_dry_run_shows_the_entry_point_of_training(clone: Clone) -> None:
     done = clone.make("-n", "train")
-    assert f"iris_training_pipeline.py --model iris --config '{CONFIG}'" in done.stdout
+    assert f"infrastructure.cli train --model iris --config '{CONFIG}'" in done.stdout
     assert clone.calls() == []
 
 
@@ -205,7 +205,7 @@ def test_with_fresh_receipts_nothing_is_run(made: Clone, step: str) -> None:
 
 def test_with_fresh_receipts_a_dry_run_shows_that_there_is_nothing_to_do(made: Clone) -> None:
     assert made.make("-q", "containerize").returncode == 0
-    assert "iris_training_pipeline.py" not in made.make("-n", "train").stdout
+    assert "infrastructure.cli train" not in made.make("-n", "train").stdout
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_a_key_is_for_who_is_named_to_make(clone: Clone) -> None:
     done = clone.make("api-key", **CHOICES)
     assert (done.returncode, clone.calls()) == (2, [])
     clone.make("api-key", "NAME=grafana", **CHOICES)
-    assert clone.calls() == ["-m infrastructure.serving.api_key_command --name grafana"]
+    assert clone.calls() == ["-m infrastructure.cli api-key --name grafana"]
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_data_file_that_changed_makes_training_stale(made: Clone) -> None:
     assert made.make("-q", "containerize").returncode == 0
     made.change("flowers.csv")
     assert made.make("-q", "train").returncode == 1
-    assert "iris_training_pipeline.py" in made.make("-n", "train").stdout
+    assert "infrastructure.cli train" in made.make("-n", "train").stdout
     assert made.ran("containerize") == STEPS
     assert made.ran("containerize") == []
 
@@ -430,7 +430,7 @@ def test_a_model_without_configuration_is_an_error_that_names_the_file(clone: Cl
 def test_run_serves_the_champion_on_the_port_that_is_given(made: Clone) -> None:
     assert made.make("run", "PORT=3001").returncode == 0
     champion = made.receipt("champion")
-    served = f"-m infrastructure.deployment.run --champion {champion}"
+    served = f"-m infrastructure.cli run --champion {champion}"
     assert made.calls()[-1] == f"{served} --port 3001"
     assert made.make("run").returncode == 0
     assert made.calls()[-1] == served
@@ -470,7 +470,7 @@ def test_a_new_model_is_written_from_values_as_they_were_given(clone: Clone) -> 
     given = [f"{name}={value}" for name, value in NEW_MODEL.items()]
     said = clone.make("-n", "new-model", *given, "TASK=regression", "LEAVE_OUT=id, $$price").stdout
     assert shlex.split(said)[1:] == [
-        *("-m", "application.scaffold.new_model", "--name", "churn", "--data", "a table.csv"),
+        *("-m", "infrastructure.cli", "new-model", "--name", "churn", "--data", "a table.csv"),
         *("--target", "customer's choice", "--task", "regression", "--leave-out", "id, $price"),
     ]
 
@@ -490,7 +490,7 @@ def command_of(clone: Clone, *arguments: str) -> list[str]:
     """What make would ask the registry's entry point to do."""
     last = clone.make("-n", *arguments).stdout.splitlines()[-1]
     words = shlex.split(last)
-    assert words[1:3] == ["-m", "infrastructure.registry.command"]
+    assert words[1:3] == ["-m", "infrastructure.cli"]
     return words[3:]
 
 
@@ -551,16 +551,16 @@ def test_a_refusal_after_a_choice_leaves_nothing_that_counts_as_judged(made: Clo
     assert "validate" in made.ran("validate")
 
 
-@pytest.mark.parametrize(("target", "action"), [("registry", "list"), ("which-model", "which")])
-def test_every_model_is_told_of_unless_one_is_given(clone: Clone, target: str, action: str) -> None:
+@pytest.mark.parametrize("target", ["registry", "which-model"])
+def test_every_model_is_shown_unless_one_is_given(clone: Clone, target: str) -> None:
     (clone.folder / ".env").write_text("MODEL=wine\n", encoding="utf-8")
-    assert command_of(clone, target) == [action]
-    assert command_of(clone, target, "MODEL=iris") == [action, "--model", "iris"]
+    assert command_of(clone, target) == [target]
+    assert command_of(clone, target, "MODEL=iris") == [target, "--model", "iris"]
 
 
 def test_a_time_reaches_the_ledger_as_it_was_given(clone: Clone) -> None:
     given = command_of(clone, "which-model", "AT=2026-11-20 14:00")
-    assert given == ["which", "--at", "2026-11-20 14:00"]
+    assert given == ["which-model", "--at", "2026-11-20 14:00"]
 
 
 def test_what_to_keep_reaches_the_collection(clone: Clone) -> None:
@@ -570,7 +570,7 @@ def test_what_to_keep_reaches_the_collection(clone: Clone) -> None:
 
 def test_forcing_a_step_does_not_install_again(made: Clone) -> None:
     done = made.make("-B", "-n", "train")
-    assert "iris_training_pipeline.py" in done.stdout
+    assert "infrastructure.cli train" in done.stdout
     assert "install" not in done.stdout
     assert made.ran("-B", "train") == ["train"]
 
@@ -594,7 +594,7 @@ def test_a_changed_lock_is_installed_before_a_target_runs(made: Clone, changed: 
     made.change(changed)
     (made.folder / "calls.log").unlink()
     assert made.make("checkgpu").returncode == 0
-    assert made.calls() == ["install core", "-m shared.gpu"]
+    assert made.calls() == ["install core", "-m infrastructure.cli checkgpu"]
 
 
 def test_an_accelerator_reaches_the_installation(clone: Clone) -> None:
@@ -703,5 +703,7 @@ def test_the_steps_of_all_run_in_their_order(clone: Clone, installed: set[str]) 
     for name in {".core", ".dev"} - installed:
         (clone.folder / ".venv" / name).unlink()
     assert clone.make("all").returncode == 0
-    tools = [re.sub(r"^-m ([\w.]+).*", r"\1", call) for call in clone.calls()]
-    assert tools == ["install all", "black", "pylint", "pytest", "shared.gpu"]
+    tools = [
+        re.sub(r"^-m (?:infrastructure.cli )?([\w.]+).*", r"\1", call) for call in clone.calls()
+    ]
+    assert tools == ["install all", "black", "pylint", "pytest", "checkgpu"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from infrastructure.packaging.requirements import serving_requirements
-from infrastructure.packaging.serving_check import included_files
+from infrastructure.serving.serving_check import included_files
 from shared.paths import ROOT
 
 SERVICE = "application.inference.services.model_service:ModelService"
@@ -78,7 +78,7 @@ def test_nothing_listens_to_others_by_default(target: str) -> None:
 
 
 def test_what_make_run_serves_listens_on_this_machine_only() -> None:
-    source = (ROOT / "infrastructure/deployment/run.py").read_text("utf-8")
+    source = (ROOT / "infrastructure/cli/run.py").read_text("utf-8")
     assert '"--host", "127.0.0.1"' in source
 
 

@@ -39,10 +39,10 @@ from application.inference.protocols.http import (
     Steps,
     come_again,
 )
-from application.inference.protocols.request_id import request_id_of
 from application.inference.protocols.synthetic import SYNTHETIC, source_of
 from application.inference.protocols.trace import trace_id_of
 from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
+from shared.request_id import request_id_of
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
-from application.inference.protocols.request_id import LONGEST
-from application.monitoring.feedback import are_numbered
+from application.monitoring.feedback import LONGEST_ID, are_numbered
 from domain.models.contract import (
     Category,
     Classes,
@@ -23,7 +22,7 @@ from domain.models.contract import (
 EXAMPLES = 2
 MOST_HOURS = 24 * 366  # of a summary
 LAST_ROW = 2**31 - 1  # that the integers of a database hold
-REQUEST_ID: Schema = {**TEXT, "pattern": "^[A-Za-z0-9._-]+$", "maxLength": LONGEST}
+REQUEST_ID: Schema = {**TEXT, "pattern": "^[A-Za-z0-9._-]+$", "maxLength": LONGEST_ID}
 
 
 def rows_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:

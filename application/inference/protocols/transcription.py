@@ -29,7 +29,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from application.inference.protocols.request_id import request_id_of
 from application.inference.protocols.synthetic import source_of
 from application.inference.transcriber import (
     NotAudioError,
@@ -38,6 +37,7 @@ from application.inference.transcriber import (
     TranscriptionMetrics,
 )
 from domain.errors import InputError
+from shared.request_id import request_id_of
 
 logger = logging.getLogger(__name__)
 

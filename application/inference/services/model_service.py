@@ -32,7 +32,6 @@ from application.inference.protocols.lines import LINES, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.openapi import in_own_words, with_keys
-from application.inference.protocols.request_id import new_request_id
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.accounting import Accountant, every
@@ -50,6 +49,7 @@ from infrastructure.serving.surrounding import surround
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.logs import configure_logs
+from shared.request_id import new_request_id
 from shared.settings import ServingSettings, Settings
 
 DRIFT_SECONDS = 10.0
@@ -82,7 +82,7 @@ Period = Annotated[Any, WithJsonSchema(schema.period_schema())]
 Report = Annotated[Any, WithJsonSchema(schema.feedback_schema(SPEC))]
 Answers = Annotated[dict[str, Any], WithJsonSchema(schema.answers_schema(SPEC))]
 
-SERVING = ServingSettings()
+SERVING = ServingSettings.load()
 WORKERS = int(os.environ.get("WORKERS", "1"))
 configure_logs(SERVING.log_format)
 adapt_uvicorn(SERVING.head_seconds, SERVING.body_seconds, WORKERS)
@@ -245,7 +245,7 @@ def _metrics(name: str, version: str, profiles: dict[str, Any]) -> ModelMetricsC
 
 def _log_url() -> str:
     home = os.environ.get("BENTOML_HOME", Path.home() / "bentoml")
-    return Settings().prediction_log_url or f"sqlite:///{home}/predictions.db"
+    return Settings.load().prediction_log_url or f"sqlite:///{home}/predictions.db"
 
 
 def _document(others: dict[str, Any]) -> dict[str, Any]:

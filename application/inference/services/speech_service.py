@@ -49,7 +49,7 @@ class Arguments(BaseModel):
 
 _ARGUMENTS = bentoml.use_arguments(Arguments)
 _running: list[TranscriberApi] = []
-_SERVING = ServingSettings()
+_SERVING = ServingSettings.load()
 _WORKERS = int(os.environ.get("WORKERS", "1"))
 configure_logs(_SERVING.log_format)
 adapt_uvicorn(_SERVING.head_seconds, RECORDING_SECONDS, _WORKERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from types import SimpleNamespace
 import onnxruntime
 import pytest
 
+from infrastructure.cli import checkgpu
+from infrastructure.cli.__main__ import main
 from shared.gpu import (
     PROBES,
     Device,
@@ -27,7 +30,6 @@ from shared.gpu import (
     check,
     check_driver,
     check_framework,
-    main,
     onnxruntime_facts,
     onnxruntime_products,
     render,
@@ -97,7 +99,8 @@ def table_of(machine: FakeMachine) -> str:
 
 def status_of(machine: FakeMachine, *argv: str, **environ: str) -> int:
     """Exit status of the entry point on that machine."""
-    return main(argv, environ=environ, run=machine.run, find=machine.find)
+    args = argparse.Namespace(json="--json" in argv)
+    return checkgpu.run(args, environ=environ, run_command=machine.run, find=machine.find)
 
 
 WITHOUT_GPU = FakeMachine(modules={"onnxruntime": says(ONNX)})
@@ -303,7 +306,7 @@ def test_json_holds_the_whole_report(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_help_explains_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--help"])
+        main(["checkgpu", "--help"])
     assert ended.value.code == 0
     assert "REQUIRE_GPU=1" in capsys.readouterr().out
 
@@ -473,7 +476,7 @@ def test_a_real_framework_multiplies_in_its_own_process(probe: Probe) -> None:
 
 
 def test_facts_are_told_before_the_product_and_again_with_it() -> None:
-    done = run_command([sys.executable, "-m", "shared.gpu", "--probe", "onnxruntime"])
+    done = run_command([sys.executable, "-m", "shared.gpu", "onnxruntime"])
     assert done.returncode == 0, done.stderr
     before, after = map(json.loads, done.stdout.split("\n\n"))
     assert "CPUExecutionProvider" in after["providers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from application.scaffold.new_model import main
+from infrastructure.cli import new_model as command
+from infrastructure.cli._exit import exit_code_of
 
 ROWS = 200
 
@@ -41,7 +43,10 @@ def new_model(clone: Path, **options: str) -> int:
         "leave-out": "void",
         **options,
     }
-    return main([f"--{key}={value}" for key, value in asked.items()], clone)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args([f"--{key}={value}" for key, value in asked.items()])
+    return exit_code_of(lambda: command.run(args, clone))
 
 
 def written(clone: Path) -> list[str]:

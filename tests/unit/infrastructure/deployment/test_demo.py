@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from domain.errors import DeploymentError
 from domain.models.contract import Classes, ModelSpec, Number
-from infrastructure.deployment.demo import Service, demonstrate, main
+from infrastructure.cli.__main__ import main
+from infrastructure.deployment.demo import Service, demonstrate
 from infrastructure.deployment.golden import Golden
 from infrastructure.monitoring.metrics.model_metrics import (
     ModelMetricsCollector,
@@ -68,7 +69,7 @@ def test_without_a_deployment_the_reader_is_told_to_make_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
-    assert main(["--env", "staging"]) == 1
+    assert main(["demo", "--env", "staging"]) == 1
     assert "nothing is deployed in staging: make deploy" in capsys.readouterr().err
 
 

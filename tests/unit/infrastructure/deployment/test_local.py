@@ -25,13 +25,12 @@ from application.inference.api_keys import entry_of, new_key
 from domain.errors import DeploymentError
 from domain.models.contract import Classes, ModelSpec, Number
 from infrastructure.deployment import local
-from infrastructure.deployment.demo import main as demo
+from infrastructure.cli.__main__ import main
 from infrastructure.deployment.local import (
     Build,
     LocalEnvironment,
     check_free,
     deployed_in,
-    main,
 )
 from infrastructure.deployment.release import (
     Front,
@@ -303,8 +302,7 @@ def test_the_status_names_what_runs_and_what_is_dead(
     ("arguments", "message"),
     [
         (["smoke"], "nothing is deployed in staging: make deploy ENV=staging"),
-        (["rollback"], "there is no previous release"),
-        (["deploy"], "--bento"),
+        (["rollback-release"], "there is no previous release"),
     ],
 )
 def test_what_cannot_be_done_ends_with_1_and_its_reason(
@@ -335,7 +333,7 @@ def test_stopping_is_entered_into_the_ledger_and_stopping_nothing_is_not(
 
 
 def test_a_rollback_that_fails_and_changes_nothing_is_not_entered(places: Path) -> None:
-    assert main(["rollback", "--env", "blue"]) == 1
+    assert main(["rollback-release", "--env", "blue"]) == 1
     assert not (places / "ledger.jsonl").exists()
 
 
@@ -364,9 +362,9 @@ def test_in_a_copied_clone_nothing_is_deployed_and_the_original_serves_on(
     assert main(["status"]) == 0
     told = f"copied from {machine.folder / 'staging'}, not running here"
     assert told in capsys.readouterr().out
-    for action in ("smoke", "rollback"):
+    for action in ("smoke", "rollback-release"):
         assert main([action]) == 1
-    assert demo([]) == 1
+    assert main(["demo"]) == 1
     said = capsys.readouterr().err
     assert said.count("nothing is deployed in staging") == 2 and "no previous release" in said
     copied = Machine(clone, free_port())
@@ -383,7 +381,7 @@ def test_in_a_copied_clone_nothing_is_deployed_and_the_original_serves_on(
     assert original.process() is not None and machine.ask() == 200
 
 
-@pytest.mark.parametrize("action", ["deploy", "rollback", "stop", "lost"])
+@pytest.mark.parametrize("action", ["deploy", "rollback-release", "stop", "lost"])
 def test_what_runs_from_where_a_clone_lay_before_it_was_moved_is_replaced_or_stopped(
     machine: Machine,
     action: str,
@@ -393,7 +391,7 @@ def test_what_runs_from_where_a_clone_lay_before_it_was_moved_is_replaced_or_sto
     keys = {"SERVING_API_KEYS": entry_of("me", new_key())}
     build = machine.build("1")
     machine.environment.deploy(build, 1, {})
-    if action == "rollback":
+    if action == "rollback-release":
         machine.deploy("2", keys)
     else:
         machine.environment.deploy(build, 1, keys)
@@ -435,7 +433,7 @@ def test_without_a_port_it_is_that_of_what_is_deployed(
     built = str(build.bento.parent / "bento-build.json")
     machine.environment.deploy(build, 1, {})
     machine.deploy("2")
-    for arguments in (["smoke"], ["rollback"], ["deploy", "--bento", built], ["smoke"]):
+    for arguments in (["smoke"], ["rollback-release"], ["deploy", "--bento", built], ["smoke"]):
         assert main(arguments) == 0, capsys.readouterr().err
     entry = FileLedger(machine.folder / "ledger.jsonl").entries()[-1]
     assert (entry.event, entry.details["port"]) == ("rollback", machine.port)
@@ -685,7 +683,7 @@ def test_two_deployments_at_once_come_one_after_the_other(machine: Machine) -> N
     versions = ("1", "2")
     commands = [
         [
-            *(sys.executable, "-m", "infrastructure.deployment.local", "deploy"),
+            *(sys.executable, "-m", "infrastructure.cli", "deploy"),
             *("--port", str(machine.port), "--bento"),
             str(machine.build(version).bento.parent / "bento-build.json"),
         ]
@@ -708,14 +706,15 @@ def test_two_deployments_at_once_come_one_after_the_other(machine: Machine) -> N
     assert [entry.event for entry in entries] == ["deploy", "deploy"]
 
 
-@pytest.mark.parametrize("action", ["deploy", "rollback", "stop"])
+@pytest.mark.parametrize("action", ["deploy", "rollback-release"])
 def test_an_environment_that_another_process_changes_is_left_alone(
     machine: Machine, action: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = machine.folder / "staging"
     folder.mkdir()
     built = str(machine.build("1").bento.parent / "bento-build.json")
-    arguments = [action, "--port", str(machine.port), "--patience", "0.1", "--bento", built]
+    arguments = [action, "--port", str(machine.port), "--patience", "0.1"]
+    arguments += ["--bento", built] if action == "deploy" else []
     with FileLock(folder / "lock"):
         assert main(arguments) == 1
     said = capsys.readouterr()
@@ -818,7 +817,7 @@ def test_another_model_takes_the_place_of_one_only_when_asked_to(machine: Machin
 
 
 @pytest.mark.parametrize("name", ["../../x", "", ".", "..", "a/b", "-x", "a b", "x" * 65])
-@pytest.mark.parametrize("action", ["deploy", "stop", "status"])
+@pytest.mark.parametrize("action", ["deploy", "stop", "smoke"])
 def test_an_environment_has_a_plain_name(
     places: Path, action: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -833,4 +832,4 @@ def test_a_receipt_that_is_none_is_told(places: Path, capsys: pytest.CaptureFixt
     assert main(["deploy", "--bento", str(receipt)]) == 1
     receipt.write_text("", encoding="utf-8")
     assert main(["deploy", "--bento", str(receipt)]) == 1
-    assert capsys.readouterr().err.count("is no receipt of bento-build: run that again") == 2
+    assert capsys.readouterr().err.count("is not a receipt of bento-build: run it again") == 2

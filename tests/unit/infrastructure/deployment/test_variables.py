@@ -7,6 +7,7 @@ import pytest
 from application.inference.api_keys import entry_of
 from domain.errors import ConfigError, DeploymentError
 from infrastructure.deployment.variables import for_deployment, for_rollback, named_variables
+from shared.settings import InvalidSettingError
 
 MINE, OTHER = entry_of("me", "key"), entry_of("other", "another key")
 KEYS, PATHS, ORIGINS = "SERVING_API_KEYS", "SERVING_OPEN_PATHS", "SERVING_CORS_ORIGINS"
@@ -44,7 +45,7 @@ def test_keys_that_are_empty_are_not_named(shell: pytest.MonkeyPatch, value: str
 
 def test_a_value_that_cannot_be_right_is_named(shell: pytest.MonkeyPatch) -> None:
     shell.setenv("SERVING_MAX_ROWS", "many")
-    with pytest.raises(ConfigError, match="^SERVING_MAX_ROWS: .*, got 'many'$"):
+    with pytest.raises(InvalidSettingError, match="^SERVING_MAX_ROWS: .*, got 'many'$"):
         named_variables()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from domain.errors import BuildError
-from infrastructure.packaging.containerize import ENGINES, find_engine, main
+from infrastructure.cli.__main__ import main
+from infrastructure.packaging.containerize import ENGINES, find_engine
 
 
 def answering(*engines: str) -> Callable[[str], bool]:
@@ -61,7 +62,9 @@ def test_the_entry_point_ends_with_3_and_leaves_no_receipt_where_no_engine_answe
 ) -> None:
     receipt = tmp_path / "containerize.json"
     built = tmp_path / "bento-build.json"
-    status = main(["--bento", str(built), "--engine", "no-engine", "--receipt", str(receipt)])
+    status = main(
+        ["containerize", "--bento", str(built), "--engine", "no-engine", "--receipt", str(receipt)]
+    )
     assert status == 3
     assert "no-engine does not answer" in capsys.readouterr().err
     assert not receipt.exists()
@@ -78,7 +81,7 @@ def test_a_bento_that_the_store_has_lost_is_named_with_the_way_to_build_it_again
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     built = tmp_path / "bento-build.json"
     built.write_text('{"bento_tag": "iris_classifier_pipeline:1.0.0-a"}')
-    assert main(["--bento", str(built)]) == 1
+    assert main(["containerize", "--bento", str(built)]) == 1
     assert capsys.readouterr().err == (
         f"error: iris_classifier_pipeline:1.0.0-a is not in the Bento store {tmp_path}/bentoml: "
         f"remove {built}, then make bento-build builds it again\n"

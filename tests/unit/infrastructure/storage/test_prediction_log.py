@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from application.inference.protocols.request_id import new_request_id
+from shared.request_id import new_request_id
 from application.ports import LabelledPrediction, LiveErrors, LoggedPrediction, Traffic
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.paths import ROOT

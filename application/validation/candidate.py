@@ -1,0 +1,371 @@
+"""Validate a candidate: judge it, record the verdicts, promote it if every gate accepts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from application.ports import Ledger, Loader, ModelVersion, Progress, Registry
+from application.registry.promotion import promote
+from application.training.config import TrainingConfig, ValidationConfig
+from application.training.train import make_estimator
+from application.validation.judgement import JudgedPackage, Judgement, Validation
+from application.validation.validate import (
+    GATES,
+    Case,
+    Champion,
+    CrossValidation,
+    cross_validate,
+    judge,
+)
+from domain.data.dataset import Dataset
+from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
+from domain.evaluation.gates import Verdict
+from domain.models import catalog
+from domain.models.contract import ModelSpec
+
+DIGESTS, ALONE = "digests_are_intact", "serves_alone"
+CHAMPION = "champion"
+
+
+class Package(JudgedPackage, Protocol):
+    """A package that may become champion."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def served(self) -> Path:
+        """The file that a service loads."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its contract."""
+
+
+AnyPackage = TypeVar("AnyPackage", bound=Package)
+
+
+class ServingCheck(Protocol):
+    """A check in a clean process, which runs while the gates do."""
+
+    def verdict(self) -> Verdict:
+        """Wait for its end."""
+
+
+class ReportFolder(Protocol):
+    """Where people find what a validation found."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+
+    def write_report(self, validation: Validation) -> None:
+        """Write the report and the card."""
+
+    def write_verdicts(self, verdict: str, verdicts: Sequence[Verdict]) -> None:
+        """Write all verdicts for programs; `verdict` is ``accepted`` or ``refused``."""
+
+
+@dataclass(frozen=True)
+class ChampionPackage:
+    """The champion's package. Without one, either there is no champion or its package is lost.
+
+    Attributes:
+        lost: why it cannot be opened; empty where it can, or where there is no champion.
+    """
+
+    package: Package | None = None
+    lost: str = ""
+
+    def load(self, load_served: Loader) -> tuple[Champion | None, str]:
+        """The champion as a model, or why it cannot be loaded."""
+        if self.package is None:
+            return None, self.lost
+        served = self.package.served
+        try:
+            model = load_served(served, self.package.spec)
+        except PackageError as error:
+            return None, str(error)
+        return Champion(self.package, model, served.stat().st_size), ""
+
+
+JudgePackage = Callable[
+    [AnyPackage, ValidationConfig, ChampionPackage], tuple[Judgement, CrossValidation | None]
+]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a validation needs from outside.
+
+    Attributes:
+        open_package: opens the package in a folder; PackageError where it does not have this
+            digest.
+        judge: runs the gates of the package's task.
+        start_serving_check: starts the gate ``serves_alone``.
+        store: puts a package into the model store under a model's name; its tag.
+        progress: reports each verdict and step.
+    """
+
+    registry: Registry
+    ledger: Ledger
+    report: ReportFolder
+    open_package: Callable[[Path, str], Any]
+    open_champion: Callable[[ModelVersion], Any]
+    judge: JudgePackage[Any]
+    start_serving_check: Callable[[Any], AbstractContextManager[ServingCheck]]
+    store: Callable[[Any, str], str]
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A candidate that every gate accepted.
+
+    Attributes:
+        tag: in the model store.
+        promoted: whether it is champion now; else it waits for `make promote`.
+    """
+
+    version: ModelVersion
+    package: Any
+    rules: ValidationConfig
+    judgement: Judgement
+    cross_validation: CrossValidation | None
+    tag: str
+    promoted: bool
+
+
+def registered_version(folder: Path, registry: Registry) -> ModelVersion:
+    """The version that was registered from the package in a folder.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    try:
+        return registry.find(folder.parent.name, folder.name)
+    except RegistryError as error:
+        raise RegistryError(
+            f"{folder} is not in the registry: only packages that make train has registered can "
+            "be validated"
+        ) from error
+
+
+def validate_candidate(
+    folder: Path, version: ModelVersion, threshold: float | None, ports: Ports
+) -> Accepted:
+    """Judge a package. Whatever the verdicts are, they are recorded; what is accepted is promoted,
+    unless the configuration asks for approval by hand.
+
+    Args:
+        folder: of the package.
+        version: that was registered from it.
+        threshold: replaces the configuration's.
+
+    Raises:
+        GateRefusal: a gate refuses.
+        RegistryError: another version became champion while this one was judged.
+    """
+    start = time.monotonic()
+    package, intact = _open(folder, version, ports)
+    rules = recorded_config(package).validation
+    if threshold is not None:
+        rules = rules.model_copy(update={"threshold": threshold})
+    with ports.start_serving_check(package) as check:
+        champion = _champion(ports.registry, version)
+        judgement, crossed = ports.judge(package, rules, _open_champion(champion, ports))
+        alone = check.verdict()
+    _show([alone], ports.progress)
+    judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, alone])
+    refusing = len(judgement.refused)
+    outcome = f"{refusing} refused" if refusing else "all accepted"
+    seconds = time.monotonic() - start
+    ports.progress("judged", f"{len(judgement.verdicts)} gates in {seconds:.1f} s: {outcome}")
+    try:
+        ports.report.write_report(_validation_of(package, version, judgement, crossed))
+    finally:
+        _record(judgement.verdicts, version, ports)
+    judgement.check_accepted(f"{version.model_name} {package.version}")
+    tag = ports.store(package, version.model_name)
+    stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
+    if rules.approval == "manual" and CHAMPION not in version.aliases:
+        ports.progress("accepted", f"{stored}; not promoted yet")
+        return Accepted(version, package, rules, judgement, crossed, tag, promoted=False)
+    previous = _promote(package, version, champion, ports)
+    replaced = f"; it was version {previous.number}" if previous else ""
+    ports.progress("champion", stored + replaced)
+    return Accepted(version, package, rules, judgement, crossed, tag, promoted=True)
+
+
+def judge_estimator(
+    package: Package,
+    rules: ValidationConfig,
+    champion: ChampionPackage,
+    *,
+    load_served: Loader,
+    on_gate: Callable[[str], None],
+    on_folds: Callable[[Iterable[Any]], Iterable[Any]],
+    progress: Progress,
+) -> tuple[Judgement, CrossValidation | None]:
+    """Run the gates of a classifier or a regressor, and cross-validate its recipe as context.
+
+    Args:
+        on_gate: is called with the gate that runs, and its number.
+        on_folds: wraps the folds, to show progress.
+
+    Raises:
+        ConfigError: the number of folds does not suit the data.
+    """
+    spec, config = package.spec, recorded_config(package)
+    model = catalog.get(spec.name)
+    try:
+        served = load_served(package.served, spec)
+    except PackageError as error:
+        judgement = Judgement(spec, [Verdict("loads", False, str(error))])
+        _show(judgement.verdicts, progress)
+        return judgement, None
+    loaded, lost = champion.load(load_served)
+    dataset = model.load(**config.load_arguments(model))
+    case = Case(package, served, dataset, rules, loaded, lost, package.served.stat().st_size)
+    order = (DIGESTS, *GATES, ALONE)
+    try:
+        judgement = judge(
+            case, lambda gate: on_gate(f"{gate} ({order.index(gate) + 1} of {len(order)})")
+        )
+    except GateRefusal as error:
+        judgement = Judgement(spec, [Verdict("answers_are_valid", False, str(error))])
+    _show(judgement.verdicts, progress)
+    if not rules.folds:
+        return judgement, None
+    return judgement, _cross_validate(model, config, rules.folds, dataset, on_folds, progress)
+
+
+def recorded_config(package: JudgedPackage) -> TrainingConfig:
+    """The configuration that a package was trained with."""
+    return TrainingConfig.recorded(package.read_json("provenance.json"))
+
+
+def _cross_validate(
+    model: catalog.CatalogModel,
+    config: TrainingConfig,
+    folds: int,
+    dataset: Dataset,
+    on_folds: Callable[[Iterable[Any]], Iterable[Any]],
+    progress: Progress,
+) -> CrossValidation:
+    recipe, seed = make_estimator(model, config), config.data.split[1]
+    try:
+        crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, on_folds)
+    except ValueError as error:
+        reason = f"validation.folds {folds} does not suit the data: {error}"
+        raise ConfigError(reason) from error
+    progress("context", f"cross-validation of the same recipe: {crossed}")
+    return crossed
+
+
+def _open(folder: Path, version: ModelVersion, ports: Ports) -> tuple[Package, Verdict]:
+    """The package, and the verdict on its digests.
+
+    Raises:
+        GateRefusal: a digest differs, so that nothing in the package can be trusted.
+    """
+    try:
+        if version.package_digest is None:
+            raise PackageError(f"the registry has no digest of {folder}: train it again")
+        package = ports.open_package(folder, version.package_digest)
+    except PackageError as error:
+        refusal = Verdict(DIGESTS, False, str(error))
+        _show([refusal], ports.progress)
+        _record([refusal], version, ports)
+        raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
+    verdict = Verdict(DIGESTS, True, "every file is as the registry recorded it")
+    _show([verdict], ports.progress)
+    return package, verdict
+
+
+def _champion(registry: Registry, candidate: ModelVersion) -> ModelVersion | None:
+    """The champion; None where there is none, or where it is the candidate."""
+    try:
+        champion = registry.find(candidate.model_name, CHAMPION)
+    except RegistryError:
+        return None
+    return None if champion.number == candidate.number else champion
+
+
+def _open_champion(champion: ModelVersion | None, ports: Ports) -> ChampionPackage:
+    if champion is None:
+        return ChampionPackage()
+    try:
+        return ChampionPackage(ports.open_champion(champion))
+    except MlopsError as error:
+        return ChampionPackage(lost=str(error))
+
+
+def _validation_of(
+    package: Package,
+    version: ModelVersion,
+    judgement: Judgement,
+    crossed: CrossValidation | None,
+) -> Validation:
+    provenance = package.read_json("provenance.json")
+    return Validation(
+        version.model_name,
+        package.version,
+        judgement,
+        provenance["config"],
+        provenance,
+        package.read_json("metrics.json"),
+        (package.folder / "card.md").read_text(encoding="utf-8"),
+        str(crossed) if crossed else None,
+    )
+
+
+def _record(verdicts: Sequence[Verdict], version: ModelVersion, ports: Ports) -> None:
+    """Record the verdicts in the report's folder, in the registry and in the ledger."""
+    refusing = ", ".join(verdict.gate for verdict in verdicts if not verdict.accepted)
+    verdict = "refused" if refusing else "accepted"
+    ports.report.write_verdicts(verdict, verdicts)
+    ports.registry.record_verdict(version, verdict, ports.report.path)
+    ports.ledger.append(
+        "verdict",
+        version.model_name,
+        version.package_version,
+        verdict=verdict,
+        refused_by=refusing or None,
+    )
+
+
+def _promote(
+    package: Package, version: ModelVersion, compared: ModelVersion | None, ports: Ports
+) -> ModelVersion | None:
+    """Promote a version, if the champion is still the one that it was compared with.
+
+    Returns:
+        The previous champion; None where there was none, or where it is this version.
+    """
+    registry = ports.registry
+    with registry.alone():
+        champion = _champion(registry, version)
+        if champion and (compared is None or champion.number != compared.number):
+            raise RegistryError(
+                f"version {champion.number} became champion in the meantime: run make validate "
+                "again to compare with it"
+            )
+        promotion = promote(
+            registry,
+            ports.ledger,
+            registry.find(version.model_name, version.number),
+            lambda: ports.store(package, version.model_name),
+        )
+    return promotion.former if promotion.moved else None
+
+
+def _show(verdicts: Iterable[Verdict], progress: Progress) -> None:
+    for verdict in verdicts:
+        progress(verdict.word, f"{verdict.gate}: {verdict.reason}")

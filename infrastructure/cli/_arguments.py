@@ -1,0 +1,90 @@
+"""Arguments that several commands share, checked before they become part of a path or address."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+
+def add_model(parser: argparse.ArgumentParser, default: str | None = "iris") -> None:
+    """Add ``--model``.
+
+    Args:
+        default: None where leaving it out means every model.
+    """
+    which = default or "every one"
+    parser.add_argument(
+        "--model",
+        type=valid_model_name,
+        default=default,
+        help=f"name in domain/models (default: {which})",
+    )
+
+
+def add_version(parser: argparse.ArgumentParser, default: str | None, meaning: str) -> None:
+    """Add ``--version``.
+
+    Args:
+        meaning: of the default, in words.
+    """
+    parser.add_argument(
+        "--version",
+        default=default,
+        help=f"number, alias, package version or run of a version (default: {meaning})",
+    )
+
+
+def add_receipt(parser: argparse.ArgumentParser) -> None:
+    """Add ``--receipt``."""
+    parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
+
+
+def add_environment(parser: argparse.ArgumentParser) -> None:
+    """Add ``--env``."""
+    parser.add_argument(
+        "--env",
+        type=valid_environment,
+        default="staging",
+        help="staging, production or any other name (default: %(default)s)",
+    )
+
+
+def add_port(parser: argparse.ArgumentParser, default: int | None, meaning: str = "") -> None:
+    """Add ``--port``.
+
+    Args:
+        meaning: of the default, in words, where it has no value.
+    """
+    parser.add_argument(
+        "--port", type=valid_port, default=default, help=f"(default: {meaning or default})"
+    )
+
+
+def valid_model_name(text: str) -> str:
+    """The name of a model, which is that of its files."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not the name of a model: use up to 64 lower-case letters, digits "
+            "and '_', a letter first, such as iris"
+        )
+    return text
+
+
+def valid_port(text: str) -> int:
+    """A TCP port."""
+    if not (re.fullmatch("[0-9]{1,5}", text) and 0 < int(text) < 2**16):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not a port: use a number from 1 to 65535, such as 3001"
+        )
+    return int(text)
+
+
+def valid_environment(text: str) -> str:
+    """The name of an environment, which is that of its folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not a name: use up to 64 letters, digits, '.', '_' and '-', such as "
+            "staging"
+        )
+    return text

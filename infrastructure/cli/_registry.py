@@ -1,0 +1,91 @@
+"""What several commands of the registry share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from application.ports import LedgerEntry, ModelVersion
+from application.registry.history import ledger_disagreement
+from application.registry.listing import age_of
+from application.registry.promotion import differences, promote
+from domain.errors import MlopsError
+from infrastructure.compute.receipts import write_receipt
+from infrastructure.packaging.bento_store import add_accepted, service_of
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from shared.console import show_step
+from shared.settings import Settings
+
+
+def open_registry(settings: Settings) -> MlflowRegistry:
+    """The registry of this place."""
+    return MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+
+
+def make_champion(
+    model: str, version: ModelVersion, event: str, receipt: Path | None, settings: Settings
+) -> None:
+    """Make a version the champion, and show what that changes.
+
+    Args:
+        model: name in domain/models, for advice.
+        event: ``promote`` or ``rollback``, for the ledger.
+    """
+    registry = open_registry(settings)
+
+    @cache
+    def package() -> ModelPackage:
+        return registry.open_package(version)
+
+    def store() -> str:
+        return add_accepted(package(), version.model_name)
+
+    promotion = promote(registry, FileLedger(settings.ledger), version, store, event)
+    if receipt:
+        write_receipt(
+            receipt,
+            model_name=version.model_name,
+            version=version.package_version,
+            registry_version=version.number,
+            model_tag=store(),
+            service=service_of(package()),
+        )
+    previous, now = promotion.former, datetime.now(UTC)
+    title = f"version {version.number}, {version.package_version}"
+    if not promotion.moved:
+        show_step("unchanged", f"{title}, is already the champion of {version.model_name}")
+        return
+    age = age_of(now - version.created)
+    show_step("champion", f"of {version.model_name} is {title}, {age} old")
+    if previous:
+        show_step(
+            "previous",
+            f"version {previous.number}, {previous.package_version}, "
+            f"{age_of(now - previous.created)} old; make rollback MODEL={model} restores it",
+        )
+        try:
+            changes = differences(registry.open_package(previous), package())
+        except MlopsError as error:
+            show_step("changes", f"unknown: {error}")
+        else:
+            for name, change in changes:
+                show_step(name, change)
+    show_step("next", f"make bento-build MODEL={model} builds it, make deploy rolls it out")
+
+
+def warn_of_disagreement(
+    registry: MlflowRegistry, versions: Sequence[ModelVersion], entries: Sequence[LedgerEntry]
+) -> None:
+    """Show how registry and ledger disagree on a model, if they do."""
+    noted = registry.noted_ledger(versions[0].model_name)
+    if disagreement := ledger_disagreement(noted, versions, entries):
+        show_step("WARNING" if disagreement.suspicious else "ledger", disagreement.reason)
+
+
+def local_time(at: datetime) -> str:
+    """A time as people of this place read it."""
+    return at.astimezone().isoformat(" ", "seconds")

@@ -1,0 +1,123 @@
+"""Training with everything that it needs, which is slow to import."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from application.training.config import TrainingConfig
+from application.training.train import Candidate, train
+from application.training.transcription import SpeechCandidate, package_weights
+from domain.errors import ConfigError
+from domain.models import catalog
+from infrastructure.compute.background import Background
+from infrastructure.compute.receipts import write_receipt
+from infrastructure.frameworks.dispatch import Frameworks
+from infrastructure.inference.loading import load_served
+from infrastructure.inference.speech_tools import speech_tools
+from infrastructure.packaging.model_package import PackageDraft, new_version
+from infrastructure.provenance import collect_provenance
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.reporting.matplotlib_figures import draw_figures
+from infrastructure.tracking.mlflow_tracker import MlflowTracker
+from shared.console import show_progress, show_step
+from shared.files import write_atomically
+from shared.paths import ROOT
+from shared.settings import Settings
+
+
+def train_candidate(
+    name: str, config: TrainingConfig, source: Path, receipt: Path | None, background: Background
+) -> None:
+    """Train, package and register.
+
+    Args:
+        name: of the model in the catalog.
+        source: where the configuration was read from, for messages.
+        receipt: where to write a receipt.
+    """
+    settings = Settings.load()
+    tracker = MlflowTracker(settings.tracking_uri)
+    check_tracking = tracker.warm_up_beside(background)
+    background.submit(import_module, "matplotlib.backends.backend_agg")
+    import_module("skl2onnx")  # most models are exported by it
+    model = catalog.get(name)
+    check_tracking()
+    version = new_version(config.version)
+    with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
+        make = _package_weights if model.SPEC.task == "transcription" else _train_estimator
+        try:
+            candidate = make(model, config, draft, tracker, background, settings)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from error
+    quality: dict[str, Any] = {}
+    if candidate.report:
+        quality[candidate.report.measure] = candidate.report.score
+    FileLedger(settings.ledger).append(
+        "train", config.model_name, version, run=candidate.registered.run_id, **quality
+    )
+    show_step("package", str(candidate.package))
+    if receipt:
+        _write_read_files(receipt, candidate.data_files)
+        write_receipt(
+            receipt,
+            model_name=config.model_name,
+            package=str(candidate.package),
+            version=version,
+            registry_version=candidate.registered.version,
+            run_id=candidate.registered.run_id,
+            **quality,
+        )
+
+
+def _train_estimator(
+    model: catalog.CatalogModel,
+    config: TrainingConfig,
+    draft: PackageDraft,
+    tracker: MlflowTracker,
+    background: Background,
+    _: Settings,
+) -> Candidate:
+    return train(
+        model,
+        config,
+        draft,
+        framework=Frameworks(),
+        load_served=load_served,
+        draw=draw_figures,
+        tracker=tracker,
+        beside=background,
+        provenance=collect_provenance(ROOT),
+        progress=show_step,
+        passing=show_progress,
+    )
+
+
+def _package_weights(
+    model: catalog.CatalogModel,
+    config: TrainingConfig,
+    draft: PackageDraft,
+    tracker: MlflowTracker,
+    background: Background,
+    settings: Settings,
+) -> SpeechCandidate:
+    return package_weights(
+        model,
+        config,
+        draft,
+        tools=speech_tools(ROOT, settings.whisper_model, settings.whisper_download),
+        tracker=tracker,
+        beside=background,
+        provenance=collect_provenance(ROOT),
+        progress=show_step,
+    )
+
+
+def _write_read_files(receipt: Path, files: tuple[Path, ...]) -> None:
+    """List the files that were read beside the receipt: make trains again when one changes.
+
+    This comes before the receipt, since with a receipt alone no change would be noticed.
+    """
+    text = "".join(f"{file}\n" for file in files)
+    write_atomically(receipt.with_suffix(".files"), text)

@@ -1,0 +1,48 @@
+"""Build the image of the champion's Bento.
+
+Exit codes: 0 built, 3 no container engine, 1 failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from domain.errors import BuildError
+from infrastructure.cli._arguments import add_receipt
+from infrastructure.compute.receipts import write_receipt
+from infrastructure.packaging.containerize import containerize, find_engine
+from shared.console import fail, show_step
+from shared.settings import Settings
+
+NO_ENGINE = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is built, and by which engine."""
+    parser.add_argument("--bento", type=Path, required=True, help="receipt of bento-build")
+    parser.add_argument("--engine", help="docker or podman (default: the first that works)")
+    add_receipt(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build."""
+    try:
+        engine = find_engine(args.engine or None)
+    except BuildError as error:
+        return fail(error, NO_ENGINE)
+    built = json.loads(args.bento.read_text(encoding="utf-8"))
+    home = Settings.load().bento_home
+    if not (home / "bentos" / built["bento_tag"].replace(":", "/") / "bento.yaml").is_file():
+        raise BuildError(
+            f"{built['bento_tag']} is not in the Bento store {home}: remove {args.bento}, then "
+            "make bento-build builds it again"
+        )
+    os.environ["BENTOML_HOME"] = str(home)  # the engine's process reads it
+    image = containerize(built["bento_tag"], engine)
+    show_step("image", f"{image} ({engine})")
+    if args.receipt:
+        write_receipt(args.receipt, **{**built, "image": image, "engine": engine})
+    return 0

@@ -1,0 +1,28 @@
+"""Read a table, write a model for it and the configuration of its training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from application.scaffold.new_model import write_model
+from shared.paths import ROOT
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the table, and what is predicted from it."""
+    parser.add_argument("--name", required=True, help="name of the model, such as churn")
+    parser.add_argument("--data", required=True, help="CSV or Parquet file, by path or by URL")
+    parser.add_argument("--target", required=True, help="the column that is to be predicted")
+    parser.add_argument(
+        "--task", choices=("classification", "regression"), help="default: what the target suggests"
+    )
+    parser.add_argument(
+        "--leave-out", default="", help="columns that the model does without, with commas between"
+    )
+
+
+def run(args: argparse.Namespace, root: Path = ROOT) -> None:
+    """Write module and configuration into a clone."""
+    left_out = [name.strip() for name in args.leave_out.split(",") if name.strip()]
+    write_model(args.name, args.data, args.target, args.task, left_out, root)

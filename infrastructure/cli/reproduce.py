@@ -1,0 +1,80 @@
+"""Train a recorded version again from its commit, and report what differs.
+
+Exit codes: 0 the predictions are the same, 3 they differ, 1 it could not be reproduced.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from application.training.config import TrainingConfig, registered_name
+from application.training.reproduction import DIRTY, compare_packages, is_reproduced
+from domain.errors import PackageError
+from domain.models import catalog
+from infrastructure.cli._arguments import add_model
+from infrastructure.inference.loading import load_served
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from infrastructure.reproduction.worktree import commit_of, open_worktree
+from shared.console import show_step
+from shared.paths import ROOT
+from shared.settings import Settings
+
+DIFFERENT = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is reproduced."""
+    add_model(parser)
+    parser.add_argument(
+        "--run", required=True, help="a run, a registry version, an alias or a package version"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train again in a worktree of the recorded commit, and compare."""
+    settings = Settings.load()
+    recorded = _find_package(args.model, args.run, settings)
+    provenance = recorded.read_json("provenance.json")
+    commit = commit_of(provenance, ROOT)
+    show_step("recorded", f"{recorded.version} from commit {commit}")
+    dirty = str(provenance["git_commit"]).endswith(DIRTY)
+    if dirty:
+        show_step("careful", "it was trained with uncommitted changes")
+    with open_worktree(commit, ROOT) as worktree:
+        show_step("worktree", str(worktree.clone))
+        read = settings.receipts_dir / args.model / "train.files"
+        files = read.read_text(encoding="utf-8").splitlines() if read.exists() else []
+        for brought in worktree.bring_data(provenance["config"], files):
+            show_step("data", f"{brought} as it is in this clone: git does not track it")
+        config, lock = provenance["config"], provenance["lock_sha256"]
+        rebuilt = ModelPackage(worktree.train(args.model, config, lock, show_step))
+        findings = compare_packages(recorded, rebuilt, lambda: _answers(recorded, rebuilt))
+    for finding in findings:
+        show_step(finding.word, f"{finding.what}: {finding.detail}")
+    same = is_reproduced(findings)
+    result = "the predictions are the same" if same else "the predictions differ"
+    but = "; the commit alone is not what was trained" if dirty else ""
+    show_step("result", f"{result}{but}")
+    return 0 if same else DIFFERENT
+
+
+def _find_package(model: str, run_or_version: str, settings: Settings) -> ModelPackage:
+    """The package of a version, compared with the digest that is on record."""
+    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    version = registry.find(registered_name(model), run_or_version)
+    if version.package_digest is None:
+        raise PackageError(f"{version.model_name} version {version.number} has no digest on record")
+    return registry.open_package(version)
+
+
+def _answers(recorded: ModelPackage, rebuilt: ModelPackage) -> tuple[np.ndarray, np.ndarray]:
+    """What both answer to all rows that the recorded configuration loads in this clone."""
+    spec = recorded.spec
+    config = TrainingConfig.recorded(recorded.read_json("provenance.json"))
+    model = catalog.get(spec.name)
+    rows = model.load(**config.load_arguments(model)).encoded(spec)
+    first, second = (load_served(package.served, spec)(rows) for package in (recorded, rebuilt))
+    return first, second

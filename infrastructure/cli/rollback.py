@@ -1,0 +1,26 @@
+"""Make an earlier champion the champion again."""
+
+from __future__ import annotations
+
+import argparse
+
+from application.registry.promotion import version_before
+from application.training.config import registered_name
+from infrastructure.cli._arguments import add_model, add_receipt, add_version
+from infrastructure.cli._registry import make_champion, open_registry
+from shared.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which version becomes champion again."""
+    add_model(parser)
+    add_version(parser, None, "the previous champion")
+    add_receipt(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Roll back."""
+    settings, name = Settings.load(), registered_name(args.model)
+    registry = open_registry(settings)
+    version = registry.find(name, args.version) if args.version else version_before(registry, name)
+    make_champion(args.model, version, "rollback", args.receipt, settings)

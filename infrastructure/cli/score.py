@@ -1,0 +1,73 @@
+"""Score the rows of a table with a model's champion.
+
+Input and output are Parquet, CSV or NDJSON, by suffix. Rows that break the contract go, with their
+reasons, to a file beside the output, such as out.rejected.ndjson.
+
+Exit codes: 0 the output is complete, 1 it could not be written, 2 the input cannot be read or lacks
+a column, 3 every row was rejected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from application.inference.predictor import replay_golden
+from application.training.config import registered_name
+from domain.errors import DataError
+from infrastructure.cli._arguments import add_model, add_version
+from infrastructure.inference.loading import load_served
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from infrastructure.scoring.run import score_file
+from shared.console import fail, show_step
+from shared.settings import Settings
+
+ALL_REJECTED = 3
+EXIT_CODES = {DataError: 2}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model and the tables."""
+    add_model(parser)
+    add_version(parser, "champion", "champion")
+    parser.add_argument("--input", required=True, type=Path, help="the table")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="the same rows with their predictions"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, and report how many rows were scored and rejected."""
+    settings = Settings.load()
+    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    version = registry.find(registered_name(args.model), args.version)
+    version.check_accepted()
+    package = registry.open_package(version)
+    spec = package.spec
+    show_step("model", f"{version.model_name} version {version.number}, {package.version}")
+    model = load_served(package.served, spec, os.cpu_count() or 1)
+    replay_golden(spec, model, package.read_json("golden.json"))
+    start = time.perf_counter()
+    totals = score_file(
+        spec,
+        model,
+        args.input.expanduser(),
+        args.output.expanduser(),
+        {
+            "model_name": version.model_name,
+            "model_version": package.version,
+            "registry_version": version.number,
+            "package_digest": package.digest,
+        },
+    )
+    seconds = time.perf_counter() - start
+    if totals.rejected and not totals.scored:
+        rejected = f"all {totals.rejected:,} rows were rejected: see {totals.rejects}"
+        return fail(DataError(f"{rejected}; {args.output} was not written"), ALL_REJECTED)
+    see = f": see {totals.rejects}" if totals.rejected else ""
+    show_step("result", f"{totals.scored:,} rows scored, {totals.rejected:,} rejected{see}")
+    rate = (totals.scored + totals.rejected) / seconds
+    show_step("output", f"{args.output}: {seconds:.1f} s, {rate:,.0f} rows/s")
+    return 0

@@ -1,0 +1,24 @@
+"""Show what is deployed on this machine."""
+
+from __future__ import annotations
+
+import argparse
+
+from infrastructure.deployment.local import LocalEnvironment
+from shared.console import show_step
+from shared.settings import Settings
+
+
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """It has none."""
+
+
+def run(_: argparse.Namespace) -> None:
+    """Show one line for each environment."""
+    folders = sorted(path.parent for path in Settings.load().releases_dir.glob("*/current.json"))
+    lines = [(folder.name, LocalEnvironment(folder).status()) for folder in folders]
+    for name, status in lines:
+        if status:
+            show_step(name, status)
+    if not any(status for _, status in lines):
+        show_step("nothing", "is deployed on this machine")

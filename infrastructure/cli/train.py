@@ -1,0 +1,45 @@
+"""Train a model, package it and register it as candidate."""
+
+# scikit-learn and what trains with it are imported while a second process imports MLflow
+# pylint: disable=import-outside-toplevel
+
+from __future__ import annotations
+
+import argparse
+import gc
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from domain.errors import MlopsError
+from infrastructure.cli._arguments import add_model, add_receipt
+from infrastructure.compute.background import Background
+from infrastructure.tracking.mlflow_import import import_mlflow
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is trained, and how."""
+    add_model(parser)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="JSON file (default: the model's in application/training/configs)",
+    )
+    add_receipt(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, package and register a candidate."""
+    gc.disable()  # until everything slow is imported
+    try:
+        with Background() as background:
+            background.submit(import_mlflow)
+            from application.training.config import TrainingConfig, config_path
+
+            path = args.config or config_path(args.model)
+            config = TrainingConfig.read(path)
+            from infrastructure.cli._training import train_candidate
+
+            gc.enable()
+            train_candidate(args.model, config, path, args.receipt, background)
+    except BrokenProcessPool as error:
+        raise MlopsError(f"the process that records the run has died: {error}") from error

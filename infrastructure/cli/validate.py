@@ -1,0 +1,172 @@
+"""Judge a candidate; promote it to champion if every gate accepts.
+
+Exit codes: 0 accepted, 3 refused, 1 not judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from application.ports import ModelVersion
+from application.training.config import ValidationConfig, registered_name
+from application.validation.candidate import (
+    Accepted,
+    ChampionPackage,
+    Ports,
+    judge_estimator,
+    registered_version,
+    validate_candidate,
+)
+from application.validation.judgement import Judgement
+from application.validation.transcription import judge as judge_transcription
+from application.validation.validate import CrossValidation
+from domain.errors import GateRefusal, PackageError
+from domain.models.catalog import needing_extras
+from infrastructure.cli._arguments import add_model, add_receipt
+from infrastructure.compute.receipts import write_receipt
+from infrastructure.inference.loading import load_served
+from infrastructure.packaging.bento_store import add_accepted, service_of
+from infrastructure.packaging.model_package import MANIFEST, ModelPackage
+from infrastructure.serving.serving_check import start_serving_check
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.mlflow_registry import CANDIDATE, MlflowRegistry
+from infrastructure.reporting.validation_folder import ValidationFolder
+from shared.console import progress, show_step
+from shared.settings import Settings
+
+EXIT_CODES = {GateRefusal: 3}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is judged, and by which threshold."""
+    add_model(parser)
+    parser.add_argument(
+        "--model-path", type=Path, help="folder of the package (default: the model's candidate)"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=_at_most_one,
+        help="smallest accuracy or R² on the hold-out (default: the configuration's)",
+    )
+    parser.add_argument(
+        "--train-receipt", type=Path, help="take the package from this receipt of a training"
+    )
+    add_receipt(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Judge, and promote what is accepted."""
+    settings = Settings.load()
+    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    folder = _find_package(args, registry).resolve()
+    version = registered_version(folder, registry)
+    name = folder.parent.name if args.model_path else args.model
+    shown = settings.receipts_dir / name / "validation"
+    shutil.rmtree(shown, ignore_errors=True)
+    shown.mkdir(parents=True)
+    ports = Ports(
+        registry=registry,
+        ledger=FileLedger(settings.ledger),
+        report=ValidationFolder(shown, show_step),
+        open_package=lambda path, digest: ModelPackage(path, recorded=digest),
+        open_champion=registry.open_package,
+        judge=_judge,
+        start_serving_check=lambda package: start_serving_check(
+            package.folder, service_of(package)
+        ),
+        store=add_accepted,
+        progress=show_step,
+    )
+    try:
+        accepted = validate_candidate(folder, version, args.threshold, ports)
+    except GateRefusal:
+        show_step("next", "docs/gates.md explains each gate; `validation` in the config has limits")
+        raise
+    if not accepted.promoted:
+        show_step("next", f"make promote MODEL={args.model} makes it the champion")
+    if args.receipt:
+        _write_receipts(args.receipt, accepted)
+
+
+def _write_receipts(receipt: Path, accepted: Accepted) -> None:
+    version: ModelVersion = accepted.version
+    contents: dict[str, Any] = {
+        "model_name": version.model_name,
+        "version": accepted.package.version,
+        "registry_version": version.number,
+        "model_tag": accepted.tag,
+        "service": service_of(accepted.package),
+    }
+    if accepted.promoted:
+        write_receipt(receipt.with_name("champion.json"), **contents)
+    crossed = accepted.cross_validation
+    write_receipt(
+        receipt,
+        **contents,
+        threshold=accepted.rules.threshold,
+        verdicts=[verdict.to_dict() for verdict in accepted.judgement.verdicts],
+        cross_validation=crossed.scores.tolist() if crossed else [],
+    )
+
+
+def _find_package(args: argparse.Namespace, registry: MlflowRegistry) -> Path:
+    """The folder that was named, else that of a training's receipt, else the candidate's."""
+    if args.model_path:
+        folder: Path = args.model_path
+    elif args.train_receipt:
+        try:
+            receipt = json.loads(args.train_receipt.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PackageError(f"no receipt of a training: {error}") from error
+        folder = Path(receipt["package"])
+    else:
+        folder = registry.package_of(registered_name(args.model), CANDIDATE)
+    if not (folder / MANIFEST).is_file():
+        raise PackageError(f"{folder} is not a model package: it has no {MANIFEST}")
+    return folder
+
+
+def _judge(
+    package: ModelPackage, rules: ValidationConfig, champion: ChampionPackage
+) -> tuple[Judgement, CrossValidation | None]:
+    """Run the gates of the package's task."""
+    if package.spec.task == "transcription":
+        with needing_extras("speech", "whisper"):
+            # pylint: disable-next=import-outside-toplevel  # an extra that may not be installed
+            from infrastructure.inference.whisper_engine import open_package
+        judgement = judge_transcription(
+            package, rules, partial(open_package, package), champion.package, champion.lost
+        )
+        for verdict in judgement.verdicts:
+            show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")
+        return judgement, None
+    with progress("gate") as update:
+        return judge_estimator(
+            package,
+            rules,
+            champion,
+            load_served=load_served,
+            on_gate=update,
+            on_folds=_with_bar,
+            progress=show_step,
+        )
+
+
+def _with_bar(folds: Iterable[Any]) -> Iterable[Any]:
+    return tqdm(folds, "  cross-validation", leave=False, disable=None)
+
+
+def _at_most_one(text: str) -> float:
+    value = float(text)
+    if math.isnan(value) or value > 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number up to 1")
+    return value

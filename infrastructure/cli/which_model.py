@@ -1,0 +1,66 @@
+"""Show which version was champion, and what was deployed, at a given time."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+
+from application.registry.history import parse_time, state_at
+from application.training.config import registered_name
+from infrastructure.cli._arguments import add_model
+from infrastructure.cli._registry import local_time, open_registry, warn_of_disagreement
+from infrastructure.registry.ledger import FileLedger
+from shared.console import show_step
+from shared.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model and the time."""
+    add_model(parser, default=None)
+    parser.add_argument(
+        "--at",
+        type=_time,
+        default=datetime.now(UTC),
+        help='"2026-11-20 14:00" or ISO 8601, local unless it has a zone (default: now)',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Show what the ledger has of that time."""
+    settings = Settings.load()
+    entries = FileLedger(settings.ledger).entries()
+    name = registered_name(args.model) if args.model else None
+    state = state_at(entries, args.at)
+    found = [
+        *(("champion", tenure) for tenure in state.champions.values()),
+        *((environment, tenure) for environment, tenure in state.deployed.items()),
+    ]
+    found = [(place, tenure) for place, tenure in found if name in (None, tenure.model_name)]
+    show_step("at", local_time(args.at))
+    registry = open_registry(settings)
+    for each in [name] if name else registry.model_names():
+        if versions := registry.versions(each):
+            warn_of_disagreement(registry, versions, entries)
+    for place, tenure in found:
+        entry = tenure.since
+        show_step(
+            place,
+            f"{tenure.model_name} {tenure.version}, since {local_time(entry.at)} "
+            f"({entry.event} by {entry.who})",
+        )
+    if not found:
+        start = (
+            f"the ledger begins at {local_time(entries[0].at)}"
+            if entries
+            else "the ledger is empty"
+        )
+        show_step("nothing", f"was champion or deployed; {start}")
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a time: write "2026-11-20 14:00", or ISO 8601'
+        ) from None

@@ -1,0 +1,263 @@
+"""What becomes of a candidate: judged, recorded, promoted or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from application.ports import ModelVersion
+from application.validation.candidate import (
+    Accepted,
+    ChampionPackage,
+    Ports,
+    registered_version,
+    validate_candidate,
+)
+from application.validation.judgement import Judgement, Validation
+from domain.errors import GateRefusal, PackageError, RegistryError
+from domain.evaluation.gates import Verdict
+from domain.models import iris
+from shared.paths import ROOT
+from tests.fakes import FakeLedger, FakeRegistry
+
+NAME, VERSION = "iris_classifier_pipeline", "1.0.0-b"
+GOOD = Verdict("quality", True, "accuracy 0.97")
+BAD = Verdict("quality", False, "accuracy 0.50 is too low")
+ALONE = Verdict("serves_alone", True, "it serves")
+
+
+@dataclass
+class Package:
+    """A package in a folder, with the configuration of iris."""
+
+    folder: Path
+    spec: Any = iris.SPEC
+    validation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The name of its folder."""
+        return self.folder.name
+
+    @property
+    def served(self) -> Path:
+        """Never read here."""
+        return self.folder / "model.onnx"
+
+    def read_json(self, name: str) -> Any:
+        """Its provenance has a configuration."""
+        if name != "provenance.json":
+            return {}
+        path = ROOT / "application/training/configs/iris_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {"config": {**config, "validation": {**config["validation"], **self.validation}}}
+
+    def load_native(self) -> Any:
+        """Never asked here."""
+        raise AssertionError
+
+
+@dataclass
+class Report:
+    """Keeps what is written into it."""
+
+    path: Path
+    validations: list[Validation] = field(default_factory=list)
+    verdicts: list[tuple[str, list[str]]] = field(default_factory=list)
+    failure: Exception | None = None
+
+    def write_report(self, validation: Validation) -> None:
+        """Keep it, or fail as a full disk does."""
+        if self.failure:
+            raise self.failure
+        self.validations.append(validation)
+
+    def write_verdicts(self, verdict: str, verdicts: Sequence[Verdict]) -> None:
+        """Keep the names of the gates."""
+        self.verdicts.append((verdict, [verdict.gate for verdict in verdicts]))
+
+
+class Check:
+    """The check in a clean process, which has ended."""
+
+    @staticmethod
+    def verdict() -> Verdict:
+        """It serves."""
+        return ALONE
+
+
+@dataclass
+class Bench:
+    """A candidate, a champion before it, and everything that a validation needs.
+
+    Attributes:
+        judged: the champion that the judge was given.
+        steps: what was reported, as "step result".
+    """
+
+    folder: Path
+    report: Report
+    verdicts: list[Verdict] = field(default_factory=lambda: [GOOD])
+    validation: dict[str, Any] = field(default_factory=dict)
+    journal: list[str] = field(default_factory=list)
+    judged: list[ChampionPackage] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    opens: Callable[[ModelVersion], Any] = lambda version: f"package of {version.package_version}"
+    meanwhile: Callable[[], object] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.registry, self.ledger = FakeRegistry(self.journal), FakeLedger(self.journal)
+        self.registry.add(NAME, "1.0.0-a", "champion", verdict="accepted")
+        self.candidate = replace(self.registry.add(NAME, VERSION), package_digest="d1")
+
+    def validate(self, threshold: float | None = None, digest: str = "d1") -> Accepted:
+        """Validate the candidate, whose files have this digest."""
+
+        def open_package(folder: Path, recorded: str) -> Package:
+            if recorded != digest:
+                raise PackageError(f"{folder.name}: its digest is {digest}, not {recorded}")
+            return Package(folder, validation=self.validation)
+
+        def judge(package: Package, rules: Any, champion: ChampionPackage) -> Any:
+            self.judged.append(champion)
+            self.meanwhile()
+            return Judgement(package.spec, self.verdicts), None
+
+        def store(package: Package, model_name: str) -> str:
+            self.journal.append(f"stored {package.version}")
+            return f"{model_name}:{package.version}"
+
+        ports = Ports(
+            registry=self.registry,
+            ledger=self.ledger,
+            report=self.report,
+            open_package=open_package,
+            open_champion=self.opens,
+            judge=judge,
+            start_serving_check=lambda package: nullcontext(Check()),
+            store=store,
+            progress=lambda step, result: self.steps.append(f"{step} {result}"),
+        )
+        return validate_candidate(self.folder, self.candidate, threshold, ports)
+
+    def champion(self) -> str:
+        """Package version of the champion."""
+        return self.registry.find(NAME, "champion").package_version
+
+
+@pytest.fixture(name="bench")
+def _bench(tmp_path: Path) -> Bench:
+    folder = tmp_path / NAME / VERSION
+    folder.mkdir(parents=True)
+    (folder / "card.md").write_text("# Iris\n", encoding="utf-8")
+    return Bench(folder, Report(tmp_path / "validation"))
+
+
+def test_what_every_gate_accepts_is_stored_recorded_and_promoted(bench: Bench) -> None:
+    accepted = bench.validate()
+    assert (accepted.promoted, accepted.tag) == (True, f"{NAME}:{VERSION}")
+    assert bench.champion() == VERSION
+    gates = ["digests_are_intact", "quality", "serves_alone"]
+    assert [verdict.gate for verdict in accepted.judgement.verdicts] == gates
+    assert bench.report.verdicts == [("accepted", gates)]
+    assert bench.registry.reports[NAME, VERSION] == bench.report.path
+    events = [(entry.event, entry.details.get("verdict")) for entry in bench.ledger.entries()]
+    assert events == [("verdict", "accepted"), ("promote", None)]
+    assert bench.journal.index(f"stored {VERSION}") < bench.journal.index(
+        f"promoted {NAME} {VERSION}"
+    )
+    assert bench.steps[-1].endswith("in the Bento store; it was version 1")
+
+
+def test_one_refusal_keeps_the_champion_and_is_recorded_with_its_reason(bench: Bench) -> None:
+    bench.verdicts = [BAD]
+    with pytest.raises(GateRefusal, match=f"{NAME} {VERSION} is refused: quality: {BAD.reason}"):
+        bench.validate()
+    assert bench.champion() == "1.0.0-a"
+    (entry,) = bench.ledger.entries()
+    assert (entry.details["verdict"], entry.details["refused_by"]) == ("refused", "quality")
+    assert f"stored {VERSION}" not in bench.journal
+    (validation,) = bench.report.validations
+    assert not validation.judgement.accepted and validation.card == "# Iris\n"
+
+
+def test_a_package_that_was_changed_is_refused_before_anything_in_it_is_used(bench: Bench) -> None:
+    with pytest.raises(GateRefusal, match="its digest is d2, not d1"):
+        bench.validate(digest="d2")
+    assert bench.report.verdicts == [("refused", ["digests_are_intact"])]
+    assert not bench.judged and not bench.report.validations
+
+
+def test_a_version_without_a_recorded_digest_is_refused(bench: Bench) -> None:
+    bench.candidate = replace(bench.candidate, package_digest=None)
+    with pytest.raises(GateRefusal, match="the registry has no digest of .*: train it again"):
+        bench.validate()
+
+
+def test_approval_by_hand_leaves_the_champion_in_place(bench: Bench) -> None:
+    bench.validation = {"approval": "manual"}
+    accepted = bench.validate()
+    assert not accepted.promoted
+    assert bench.champion() == "1.0.0-a"
+    assert f"stored {VERSION}" in bench.journal
+    assert bench.steps[-1].endswith("not promoted yet")
+
+
+def test_the_champion_itself_is_judged_again_without_approval_or_comparison(bench: Bench) -> None:
+    bench.validation = {"approval": "manual"}
+    bench.registry.find(NAME, VERSION)
+    bench.registry.record_verdict(bench.candidate, "accepted", Path())
+    bench.registry.promote(NAME, VERSION)
+    bench.candidate = replace(bench.registry.find(NAME, VERSION), package_digest="d1")
+    assert bench.validate().promoted
+    assert bench.judged == [ChampionPackage()]
+    assert bench.champion() == VERSION
+
+
+def test_a_candidate_is_compared_with_the_champion_of_its_model(bench: Bench) -> None:
+    bench.validate()
+    assert bench.judged[0].package == "package of 1.0.0-a"
+
+
+def test_a_champion_whose_package_is_gone_is_reported_to_the_judge(bench: Bench) -> None:
+    def gone(_: ModelVersion) -> Any:
+        raise RegistryError("its package is gone")
+
+    bench.opens = gone
+    bench.validate()
+    assert bench.judged == [ChampionPackage(lost="its package is gone")]
+
+
+def test_another_champion_in_the_meantime_stops_the_promotion(bench: Bench) -> None:
+    def promote_another() -> None:
+        bench.registry.add(NAME, "1.0.0-c", verdict="accepted")
+        bench.registry.promote(NAME, "1.0.0-c")
+
+    bench.meanwhile = promote_another
+    with pytest.raises(RegistryError, match="version 3 became champion in the meantime"):
+        bench.validate()
+    assert bench.champion() == "1.0.0-c"
+
+
+def test_the_threshold_of_the_call_replaces_that_of_the_configuration(bench: Bench) -> None:
+    assert bench.validate(threshold=0.25).rules.threshold == 0.25
+
+
+def test_verdicts_are_recorded_even_where_the_report_cannot_be_written(bench: Bench) -> None:
+    bench.report.failure = OSError("disk full")
+    with pytest.raises(OSError, match="disk full"):
+        bench.validate()
+    assert bench.report.verdicts[0][0] == "accepted"
+    assert bench.champion() == "1.0.0-a"
+
+
+def test_only_a_registered_package_can_be_validated(bench: Bench) -> None:
+    assert registered_version(bench.folder, bench.registry).number == "2"
+    with pytest.raises(RegistryError, match="1.0.0-z is not in the registry: only packages that"):
+        registered_version(bench.folder.with_name("1.0.0-z"), bench.registry)

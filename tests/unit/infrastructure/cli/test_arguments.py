@@ -1,0 +1,47 @@
+"""Names and numbers on a command line."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from infrastructure.cli._arguments import valid_environment, valid_model_name, valid_port
+
+
+@pytest.mark.parametrize("text", ["iris", "breast_cancer", "price_2", "x" * 64])
+def test_a_name_of_a_model_stays_as_it_is(text: str) -> None:
+    assert valid_model_name(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "../iris", "Iris", "2nd", "a b", "a\n", "x" * 300, "é"])
+def test_what_cannot_name_a_model_is_refused_with_what_can(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as refusal:
+        valid_model_name(text)
+    assert "such as iris" in str(refusal.value)
+    assert len(str(refusal.value)) < 250
+
+
+@pytest.mark.parametrize(("text", "port"), [("1", 1), ("3000", 3000), ("65535", 65535)])
+def test_a_port_is_a_number(text: str, port: int) -> None:
+    assert valid_port(text) == port
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "65536", "99999", "-1", "3e3", " 80", "²", "9" * 5000, "\x1b[31m"]
+)
+def test_what_is_no_port_is_refused_with_what_is(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="from 1 to 65535"):
+        valid_port(text)
+
+
+@pytest.mark.parametrize("text", ["staging", "production", "eu-1.blue", "x" * 64])
+def test_a_name_of_an_environment_stays_as_it_is(text: str) -> None:
+    assert valid_environment(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "../../x", "a/b", ".hidden", "a b", "x" * 65, "\x1b[31m"])
+def test_what_cannot_name_an_environment_is_refused_with_what_can(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="such as staging") as refusal:
+        valid_environment(text)
+    assert str(refusal.value).isprintable()

@@ -1,0 +1,81 @@
+"""Commands are found by their modules, and a wrong call is one line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from infrastructure.cli.__main__ import command_names, main
+from shared.paths import ROOT
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: mlops {name} ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_the_commands_are_listed_with_a_line_each(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == command_names()
+    assert all(re.fullmatch(r"  \S+ +[A-Z].*\.", line) for line in lines)
+
+
+def test_an_unknown_command_is_one_line_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'trian': did you mean train?\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["train", "--model", "../x"], "'../x' is not the name of a model"),
+        (["deploy"], "--bento"),
+        (["stop", "--env", "x" * 300], "is not a name"),
+        (["which-model", "--at", "soon"], "'soon' is not a time"),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert reason in message
+    assert message.startswith("error: ") and message.count("\n") == 1
+
+
+def test_every_entry_point_is_a_command() -> None:
+    started_by_others = {"front.py", "serving_process.py", "gpu.py"}
+    with_main = {
+        path.name
+        for package in ("application", "infrastructure", "shared", "domain")
+        for path in (ROOT / package).rglob("*.py")
+        if "__main__" in path.read_text(encoding="utf-8") and path.parent.name != "cli"
+    }
+    aliases = {"iris_training_pipeline.py", "validate_model.py"}
+    assert with_main == started_by_others | aliases
+
+
+def test_ctrl_c_during_an_import_is_one_line() -> None:
+    code = (
+        "import os, signal, sys; import infrastructure.cli.__main__ as cli\n"
+        "cli.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.argv[1:] = ['train']; sys.exit(cli.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

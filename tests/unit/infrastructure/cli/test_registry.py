@@ -1,0 +1,257 @@
+"""What the entry point says; tests/integration/test_promotion.py has promotions and rollbacks."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from application.registry.collection import Stored
+from infrastructure.cli import gc
+from infrastructure.cli.__main__ import main
+from infrastructure.packaging.model_package import training_lock
+from infrastructure.registry import mlflow_registry
+from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
+
+IRIS, WINE = "iris_classifier_pipeline", "wine_classifier"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A registry with three versions of iris, the second the champion, and a ledger."""
+
+    folder: Path
+    registry: MlflowRegistry
+    ledger: FileLedger
+
+
+@pytest.fixture(name="place")
+def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    own = type(tracking)(tmp_path, tracking.make_package)
+    registry = MlflowRegistry(own.uri, own.packages_dir)
+    for version in ("1.0.0-a", "1.0.0-b", "1.0.0-c"):
+        own.record(IRIS, version)
+        registry.record_verdict(registry.find(IRIS, version), "accepted", _empty(tmp_path))
+    registry.promote(IRIS, "1.0.0-b")
+    for name, value in {
+        "MLFLOW_TRACKING_URI": own.uri,
+        "MODEL_REGISTRY_DIR": str(own.packages_dir),
+        "RELEASES_DIR": str(tmp_path / "releases"),
+        "BENTOML_HOME": str(tmp_path / "bento"),
+        "LEDGER": str(tmp_path / "ledger.jsonl"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield Place(tmp_path, registry, FileLedger(tmp_path / "ledger.jsonl"))
+
+
+def enter_promotion(place: Place) -> None:
+    """Enter the training and the promotion of the champion, and note that."""
+    first = place.ledger.append("train", IRIS, "1.0.0-b")
+    entry = place.ledger.append("promote", IRIS, "1.0.0-b")
+    place.registry.note_ledger(IRIS, f"{first.hash}:{entry.hash}")
+
+
+def _empty(folder: Path) -> Path:
+    made = folder / "verdict"
+    made.mkdir(exist_ok=True)
+    return made
+
+
+def test_the_list_has_every_version_with_what_is_known_of_it(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place.registry.folder_of(place.registry.find(IRIS, "1"))).rename(place.folder / "away")
+    assert main(["registry"]) == 0
+    said, header, *rows = capsys.readouterr().out.splitlines()
+    assert said == f"  model     {IRIS}"
+    assert header.split() == "version aliases verdict quality age package deployed".split()
+    assert [re.split(r"\s{2,}", row.strip())[:3] for row in rows] == [
+        ["3", "candidate", "accepted"],
+        ["2", "champion", "accepted"],
+        ["1", "accepted", "accuracy 0.900"],
+    ]
+    assert "1.0.0-b" in rows[1] and rows[2].endswith("gone")
+
+
+def test_a_model_that_was_given_is_listed_alone(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert place.registry.model_names() == [IRIS]
+    assert main(["registry", "--model", "wine"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"  model     {WINE} has no versions"]
+
+
+def test_a_champion_that_the_ledger_does_not_have_is_told(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_promotion(place)
+    assert main(["registry"]) == 0
+    assert "WARNING" not in capsys.readouterr().out
+    place.registry.promote(IRIS, "1.0.0-c")  # by other means than make promote
+    assert main(["registry"]) == 0
+    assert "champion is 1.0.0-c; by the ledger it is 1.0.0-b" in capsys.readouterr().out
+
+
+def test_a_ledger_whose_tail_was_cut_off_is_told(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_promotion(place)
+    first, _ = place.ledger.path.read_text("utf-8").splitlines(keepends=True)
+    place.ledger.path.write_text(first, encoding="utf-8")
+    assert main(["registry"]) == 0
+    assert "WARNING   the ledger has lost the entry" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_ledger_of_another_clone_is_no_alarm(
+    place: Place, begun: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_promotion(place)
+    place.ledger.path.unlink()
+    if begun:
+        place.ledger.append("promote", IRIS, "1.0.0-a")
+    assert main(["registry"]) == 0
+    said = capsys.readouterr().out
+    assert f"the last promotion of {IRIS} was recorded in another ledger" in said
+    assert "WARNING" not in said
+
+
+def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["which-model"]) == 0
+    assert "the ledger is empty" in capsys.readouterr().out
+    place.ledger.append("promote", IRIS, "1.0.0-b")
+    place.ledger.append("deploy", WINE, "2.0.0-a", env="staging")
+    assert main(["which-model"]) == 0
+    _, champion, staging = capsys.readouterr().out.splitlines()
+    assert f"champion  {IRIS} 1.0.0-b, since " in champion
+    assert f"staging   {WINE} 2.0.0-a, since " in staging
+    assert main(["which-model", "--model", "wine"]) == 0
+    assert IRIS not in capsys.readouterr().out
+    assert main(["which-model", "--at", "2020-01-01 12:00"]) == 0
+    assert "nothing   was champion or deployed; the ledger begins" in capsys.readouterr().out
+
+
+def test_a_broken_ledger_answers_no_question(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.ledger.path.write_text("{}\n", encoding="utf-8")
+    assert main(["which-model"]) == 1
+    assert "line 1: this is no entry" in capsys.readouterr().err
+
+
+def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draft = place.registry.packages_dir / IRIS / ".1.0.0-d.draft"
+    draft.mkdir()
+    os.utime(draft, (1, 1))
+    assert main(["gc", "--keep", "1", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "draft     iris_classifier_pipeline 1.0.0-d" in told
+    assert "package   iris_classifier_pipeline 1.0.0-a" in told
+    assert "would be freed" in told and len(told.splitlines()) == 3
+    assert draft.exists()
+    assert main(["gc", "--keep", "1"]) == 0
+    assert "MB freed; MLflow's artifacts stay" in capsys.readouterr().out
+    left = {path.name for path in (place.registry.packages_dir / IRIS).iterdir()}
+    assert left == {"1.0.0-b", "1.0.0-c"}
+    assert [v.number for v in place.registry.versions(IRIS)] == ["3", "2", "1"]
+    assert main(["gc", "--keep", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("  space     0.0 MB freed")
+
+
+def test_what_a_killed_training_has_left_is_collected(
+    place: Place, tracking: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = place.registry.packages_dir
+    sealed = tracking.make_package(packages, "never_registered", "1.0.0-a")
+    training_lock(sealed).touch()
+    tracker, client = MlflowTracker(place.registry.uri), open_client(place.registry.uri)
+    run_id = tracker.begin("killed", "1.0.0-a")
+    client.set_tag(run_id, "training_process", f"{socket.gethostname()} {os.getpid()} 1")
+    assert main(["gc"]) == 0
+    told = capsys.readouterr().out
+    assert "package   never_registered 1.0.0-a" in told
+    assert f"run       {run_id[:8]} of a killed training ended as KILLED" in told
+    assert not list((packages / "never_registered").iterdir())
+    assert client.get_run(run_id).info.status == "KILLED"
+
+
+def test_a_collection_removes_while_no_promotion_can_go_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = []
+
+    def remove(item: Stored) -> None:
+        with ThreadPoolExecutor() as another, pytest.raises(TimeoutError, match="another process"):
+            another.submit(_take, place.registry).result()
+        removed.append(item.version)
+
+    monkeypatch.setattr(gc, "remove", remove)
+    monkeypatch.setattr(mlflow_registry, "LOCK_SECONDS", 0.0)
+    assert main(["gc", "--keep", "1"]) == 0
+    assert removed == ["1.0.0-a"]
+    _take(place.registry)
+
+
+def _take(registry: MlflowRegistry) -> None:
+    with registry.alone():
+        pass
+
+
+def test_an_empty_registry_says_what_registers_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(MlflowRegistry, "model_names", lambda self: [])
+    monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
+    assert main(["registry"]) == 0
+    told = "  registry  no model is registered yet: make train registers one\n"
+    assert capsys.readouterr().out == told
+
+
+def test_nothing_to_go_back_to_is_an_error(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback"]) == 1
+    assert f"error: {IRIS} has no previous champion" in capsys.readouterr().err
+    assert main(["promote", "--version", "4"]) == 1
+    assert (
+        f"error: {IRIS} has no 4 in the registry; its versions: 3, 2, 1\n"
+        in capsys.readouterr().err
+    )
+    assert not place.ledger.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["which-model", "--at", "soon"], "'soon' is not a time"),
+        (["gc", "--keep", "-1"], "'-1' is not a number of versions"),
+        (["gc", "--keep", "all"], "'all' is not a number of versions"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_promotion_names_the_previous_champion(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_promotion(place)
+    assert main(["promote", "--version", "1.0.0-c"]) == 0
+    assert "  previous  version 2, 1.0.0-b, " in capsys.readouterr().out

@@ -1,0 +1,97 @@
+"""What the entry point says; tests/integration/test_score.py runs it with make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from infrastructure.cli.__main__ import main
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from tests.fakes import SETOSA, VIRGINICA
+
+NAME = "iris_classifier_pipeline"
+HEADER = "sepal_length,sepal_width,petal_length,petal_width"
+
+
+@pytest.fixture(name="place")
+def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder; the registry has a champion and versions that were refused and not judged."""
+    own = type(tracking)(tmp_path, tracking.make_package)
+    registry = MlflowRegistry(own.uri, own.packages_dir)
+    (tmp_path / "verdict").mkdir()
+    for version, verdict in {"1.0.0-a": "accepted", "1.0.0-b": "refused", "1.0.0-c": None}.items():
+        own.record(NAME, version, form="skops" if verdict == "refused" else "onnx")
+        if verdict:
+            found = registry.find(NAME, version)
+            registry.record_verdict(found, verdict, tmp_path / "verdict")
+    registry.promote(NAME, "1.0.0-a")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
+    monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
+    yield tmp_path
+
+
+def run(place: Path, *rows: tuple[float, ...], version: str | None = None) -> int:
+    """Score rows of iris."""
+    lines = [HEADER, *(",".join(map(str, row)) for row in rows)]
+    (place / "in.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    arguments = ["--input", str(place / "in.csv"), "--output", str(place / "out.parquet")]
+    return main(["score", *arguments, *(["--version", version] if version else [])])
+
+
+def test_rows_are_scored_with_the_champion(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, SETOSA, (0.0,) * 4, VIRGINICA) == 0
+    said = capsys.readouterr().out
+    assert f"model     {NAME} version 1, 1.0.0-a" in said
+    rejects = place / "out.rejected.ndjson"
+    assert f"result    2 rows scored, 1 rejected: see {rejects}\n" in said
+    scored = pq.read_table(place / "out.parquet")
+    assert scored["prediction"].to_pylist() == ["setosa", "virginica"]
+    metadata = {key.decode(): value.decode() for key, value in scored.schema.metadata.items()}
+    assert metadata.pop("package_digest")
+    assert metadata == {
+        "model_name": NAME,
+        "model_version": "1.0.0-a",
+        "registry_version": "1",
+    }
+
+
+def test_no_rejected_rows_are_no_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, SETOSA) == 0
+    assert "result    1 rows scored, 0 rejected\n" in capsys.readouterr().out
+
+
+def test_a_version_can_be_named(place: Path) -> None:
+    assert run(place, SETOSA, version="1.0.0-a") == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("1.0.0-b", f"error: {NAME} version 2 (1.0.0-b) was refused\n"),
+        ("candidate", f"error: {NAME} version 3 (1.0.0-c) has not been judged: make validate\n"),
+        ("9", f"error: {NAME} has no 9 in the registry; its versions: 3, 2, 1\n"),
+    ],
+)
+def test_a_version_that_was_not_accepted_scores_nothing(
+    version: str, told: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(place, SETOSA, version=version) == 1
+    assert capsys.readouterr().err == told
+    assert not (place / "out.parquet").exists()
+
+
+def test_all_rows_rejected_is_a_failure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, (0.0,) * 4, (99.0,) * 4) == 3
+    assert "error: all 2 rows were rejected: see " in capsys.readouterr().err
+
+
+def test_an_input_that_cannot_be_read_is_told(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["--output", str(place / "out.parquet")]
+    assert main(["score", "--input", str(place / "absent.csv"), *output]) == 2
+    assert capsys.readouterr().err == f"error: there is no file {place / 'absent.csv'}\n"
