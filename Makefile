@@ -96,7 +96,7 @@ data_changed = $(shell while IFS= read -r file; do if [ "$$file" -nt $(RECEIPTS)
 remember = echo $(call quoted,$($(1)_variables)) >$(RECEIPTS)/$(1).variables
 
 # another model's file is nothing to this one
-others = $(filter-out %/$(MODEL).py %/contract.py %/catalog.py %/__init__.py,$(wildcard domain/models/*.py))
+others = $(filter-out %/$(MODEL).py,$(wildcard domain/models/*.py))
 application/training/configs/%_config.json:
 	@[ -f $@ ] || { echo 'error: no model $*: $@ is not there; make new-model writes one. There are: $(patsubst %_config.json,%,$(notdir $(wildcard application/training/configs/*_config.json)))' >&2; exit 2; }
 

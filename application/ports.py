@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from domain.contract import ModelSpec
 from domain.errors import RegistryError
 from domain.evaluation.metrics import Report
-from domain.models.contract import ModelSpec
 
 Model = Callable[[np.ndarray], np.ndarray]
 """Answers of shape (n_rows, n_answers) to encoded rows of shape (n_rows, width).

@@ -32,12 +32,12 @@ from application.ports import (
     Traffic,
     TrainingRecord,
 )
+from domain.catalog import CatalogModel
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import RegistryError
 from domain.evaluation.answers import answers_of
 from domain.models import iris
-from domain.models.catalog import CatalogModel
-from domain.models.contract import ModelSpec
 
 SETOSA = (5.1, 3.5, 1.4, 0.2)
 VERSICOLOR = (6.4, 3.2, 4.5, 1.5)

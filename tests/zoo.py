@@ -30,12 +30,12 @@ from application.ports import CurveReport, Tracker
 from application.training.config import TrainingConfig
 from application.training.train import train
 from application.validation.validate import Case, Champion, judge
+from domain.catalog import CatalogModel
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import PackageError
 from domain.evaluation.gates import Verdict
-from domain.models.catalog import CatalogModel
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from application.ports import Model
+from domain.contract import ModelSpec
 from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.evaluation.parity import Parity
-from domain.models.contract import ModelSpec
 
 MAX_ROWS = 10_000
 GOLDEN_TOLERANCE = 1e-5

@@ -14,7 +14,7 @@ import numpy as np
 
 from application.inference.predictor import Answered
 from application.ports import MetricsSink, PredictionBatch, PredictionLog
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from application.ports import MetricsSink, PredictionLog
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 from domain.monitoring.drift import population_stability_index, watched_profiles
 
 WINDOW = 1_000

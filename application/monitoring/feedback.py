@@ -15,9 +15,9 @@ import numpy as np
 from application.inference.protocols.request_id import check_request_id, time_of
 from application.monitoring.accounting import identities
 from application.ports import LabelledPrediction, LoggedPrediction, MetricsSink, PredictionLog
+from domain.contract import ModelSpec, as_word
 from domain.errors import InputError, UnknownPredictionError
 from domain.evaluation.metrics import ClassificationReport
-from domain.models.contract import ModelSpec, as_word
 
 QUALITY_HOURS = 24
 NEW_SECONDS = 60.0  # what was answered before is in the log, or never will be

@@ -7,7 +7,7 @@ from typing import Any
 
 from application.monitoring.feedback import live_quality
 from application.ports import PredictionLog
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 
 
 def summarise(log: PredictionLog, spec: ModelSpec, hours: float) -> dict[str, Any]:

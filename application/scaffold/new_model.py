@@ -19,10 +19,10 @@ from application.scaffold.model_file import (
     write_files,
 )
 from application.scaffold.table_inspection import Inspection, Task, inspect_table
+from domain.contract import Category, Classes, Input, ModelSpec, Number
 from domain.data.splitting import hold_out
 from domain.data.tables import known_target, read_frame, read_table
 from domain.errors import DataError, MlopsError
-from domain.models.contract import Category, Classes, Input, ModelSpec, Number
 from shared.commands import entry_point
 from shared.console import show_step
 from shared.paths import ROOT

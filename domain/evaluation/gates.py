@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
+from domain.contract import Category, ModelSpec, Number
 from domain.evaluation.calibration import Calibration
 from domain.evaluation.comparison import Comparison
 from domain.evaluation.contract_change import ContractChange
@@ -16,7 +17,6 @@ from domain.evaluation.leakage import LIMITS, told_by
 from domain.evaluation.metrics import RegressionReport, Report
 from domain.evaluation.parity import Parity
 from domain.evaluation.slices import SliceReport
-from domain.models.contract import Category, ModelSpec, Number
 
 _LEVEL, _STRICT_LEVEL = 0.05, 0.01  # of the tests below
 _SUM_TOLERANCE = 1e-4

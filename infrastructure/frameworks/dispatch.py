@@ -9,9 +9,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from application.ports import CurveReport
+from domain.contract import ModelSpec
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
-from domain.models.contract import ModelSpec
 from infrastructure.inference.native import foreign_types
 
 # library of the estimator's class → module here

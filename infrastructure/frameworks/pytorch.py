@@ -15,8 +15,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from application.ports import CurveReport
+from domain.contract import ModelSpec
 from domain.errors import ExportError
-from domain.models.contract import ModelSpec
 from shared.quiet import silenced
 
 _OPSET = 18

@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from application.ports import CurveReport
+from domain.contract import ModelSpec, Text
 from domain.errors import ExportError, reason_of
-from domain.models.contract import ModelSpec, Text
 
 
 def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, _report: CurveReport) -> None:

@@ -13,8 +13,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from application.ports import Model
+from domain.contract import ModelSpec
 from domain.errors import PackageError
-from domain.models.contract import ModelSpec
 
 
 def load_onnx(path: Path, spec: ModelSpec, threads: int = 1) -> Model:

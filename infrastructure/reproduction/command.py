@@ -87,7 +87,7 @@ def _find_package(model: str, run: str, settings: Settings) -> ModelPackage:
 def _answers(recorded: ModelPackage, rebuilt: ModelPackage) -> tuple[np.ndarray, np.ndarray]:
     """What both answer to all rows that the recorded configuration loads in this clone."""
     from application.training.config import TrainingConfig
-    from domain.models import catalog
+    from domain import catalog
     from infrastructure.inference.loading import load_served
 
     spec = recorded.spec

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from application.ports import Model
-from domain.models.contract import ModelSpec, Tensor
+from domain.contract import ModelSpec, Tensor
 from infrastructure.inference.loading import load_served
 
 

@@ -24,8 +24,9 @@ from application.inference.protocols.transcription import TranscriptionMiddlewar
 from application.monitoring.accounting import Accountant
 from application.scaffold.model_file import model_paths
 from application.training.config import TrainingConfig
-from domain.models import catalog, iris
-from domain.models.catalog import CatalogModel
+from domain import catalog
+from domain.catalog import CatalogModel
+from domain.models import iris
 from shared.paths import ROOT
 from shared.settings import ServingSettings
 from tests.fakes import FakeAccounts, FakeClassifier, FakeMetrics, FakePredictionLog

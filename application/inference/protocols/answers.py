@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from application.inference.predictor import Answered
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 
 
 class Presenter:  # pylint: disable=too-few-public-methods

@@ -32,8 +32,8 @@ from application.inference.protocols.openapi import (
 )
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import EXAMPLES, any_row_schema, named_row_schema
+from domain.contract import Input, Number, Tensor, Text
 from domain.errors import InputError
-from domain.models.contract import Input, Number, Tensor, Text
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 CSV = "text/csv"

@@ -39,8 +39,8 @@ from application.inference.protocols.openapi import (
     operation,
 )
 from application.inference.protocols.schema import EXAMPLES
+from domain.contract import Category, Input, ModelSpec, Number, Quantity, Tensor, as_word
 from domain.errors import InputError
-from domain.models.contract import Category, Input, ModelSpec, Number, Quantity, Tensor, as_word
 
 OCTETS = "application/octet-stream"
 TOGETHER = "inputs"  # the tensor that holds every input where all are numbers

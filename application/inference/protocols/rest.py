@@ -37,8 +37,8 @@ from application.monitoring.accounting import Accountant
 from application.monitoring.feedback import Feedback, Recorded
 from application.monitoring.summary import summarise
 from application.ports import MetricsSink, PredictionLog
+from domain.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 from domain.errors import InputError
-from domain.models.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 
 _encode = msgspec.json.Encoder().encode
 

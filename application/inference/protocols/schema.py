@@ -9,7 +9,7 @@ from typing import Any
 from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
 from application.inference.protocols.request_id import LONGEST
 from application.monitoring.feedback import are_numbered
-from domain.models.contract import (
+from domain.contract import (
     Category,
     Classes,
     Input,

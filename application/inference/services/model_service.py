@@ -38,8 +38,8 @@ from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.accounting import Accountant, every
 from application.monitoring.drift_watch import DriftWatch
 from application.ports import Model
+from domain.contract import Quantity
 from domain.errors import PackageError
-from domain.models.contract import Quantity
 from domain.monitoring.drift import ANSWER
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector

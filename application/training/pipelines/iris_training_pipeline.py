@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from application.training.config import TrainingConfig
     from application.training.train import Candidate
     from application.training.transcription import SpeechCandidate
-    from domain.models.catalog import CatalogModel
+    from domain.catalog import CatalogModel
     from infrastructure.packaging.model_package import PackageDraft
     from infrastructure.tracking.mlflow_tracker import MlflowTracker
 
@@ -72,7 +72,7 @@ def _train(name: str, config_file: Path | None, receipt: Path | None) -> None:
         beside.submit(import_module, "matplotlib.backends.backend_agg")
         for module in _LATER:
             import_module(module)
-        from domain.models import catalog
+        from domain import catalog
         from infrastructure.compute.receipts import write_receipt
         from infrastructure.packaging.model_package import PackageDraft, new_version
         from infrastructure.registry.ledger import FileLedger

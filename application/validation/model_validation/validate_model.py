@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from application.training.config import TrainingConfig, ValidationConfig
     from application.validation.judgement import Judgement
     from application.validation.validate import Champion, CrossValidation
+    from domain.catalog import CatalogModel
     from domain.data.dataset import Dataset
     from domain.evaluation.gates import Verdict
-    from domain.models.catalog import CatalogModel
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.packaging.serving_check import ServingCheck
     from infrastructure.registry.ledger import FileLedger
@@ -280,8 +280,8 @@ def _judge(
     """The judgement, and a cross-validation as context."""
     from application.validation.judgement import Judgement
     from application.validation.validate import GATES, Case, judge
+    from domain import catalog
     from domain.evaluation.gates import Verdict
-    from domain.models import catalog
     from infrastructure.inference.loading import load_served
 
     spec, config = package.spec, _config_of(package)
@@ -329,7 +329,7 @@ def _judge_speech(
     package: ModelPackage, rules: ValidationConfig, rival: _Rival
 ) -> tuple[Judgement, None]:
     from application.validation.transcription import judge
-    from domain.models.catalog import needing_extras
+    from domain.catalog import needing_extras
 
     with needing_extras("speech", "whisper"):
         from infrastructure.inference.whisper_engine import open_package

@@ -16,9 +16,9 @@ from application.inference.predictor import (
     check_golden,
     replay_golden,
 )
+from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeAccounts, FakeClassifier
 
 ROWS = [list(VIRGINICA), list(SETOSA), list(VERSICOLOR)]

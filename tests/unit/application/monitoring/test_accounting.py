@@ -20,8 +20,8 @@ from application.monitoring.accounting import (
     identities,
 )
 from application.ports import PredictionBatch
+from domain.contract import ModelSpec, Number, Quantity, Tensor
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number, Quantity, Tensor
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,

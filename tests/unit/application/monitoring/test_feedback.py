@@ -16,9 +16,9 @@ from application.monitoring.feedback import (
     live_quality,
 )
 from application.ports import LabelledPrediction, LoggedPrediction
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,

@@ -23,6 +23,7 @@ from application.validation.validate import (
     judge,
     skip,
 )
+from domain.contract import ModelSpec, Number
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, GateRefusal
@@ -30,7 +31,6 @@ from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
 from domain.evaluation.gates import Verdict
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number
 from domain.monitoring.profile import profile_inputs
 from tests.fakes import FakePackage
 from tests.kinds import KINDS

@@ -10,6 +10,7 @@ from math import inf, nan
 import numpy as np
 import pytest
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 from domain.evaluation import gates
 from domain.evaluation.calibration import Calibration, calibration_of
 from domain.evaluation.comparison import Comparison, tango_interval
@@ -17,7 +18,6 @@ from domain.evaluation.contract_change import ContractChange
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, evaluate
 from domain.evaluation.parity import Parity
 from domain.evaluation.slices import SliceReport
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 
 HOLDOUT = np.array([f"{number:016x}" for number in range(30)])
 TRAINING = np.array([f"{number:016x}" for number in range(30, 150)])

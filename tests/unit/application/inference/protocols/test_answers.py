@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from application.inference.predictor import Answered
 from application.inference.protocols.answers import Presenter
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from domain.contract import Classes, ModelSpec, Number, Quantity
 
 INPUTS = (Number("x", "", 0, 1),)
 RENT = ModelSpec("rent", INPUTS, Quantity("rent", "EUR"))

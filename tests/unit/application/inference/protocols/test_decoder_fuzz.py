@@ -23,9 +23,9 @@ from application.inference.protocols.schema import truth_names
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.accounting import Accountant
 from application.ports import LoggedPrediction
+from domain.contract import Category, Input, ModelSpec, Tensor, Text
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris
-from domain.models.contract import Category, Input, ModelSpec, Tensor, Text
 from tests.fakes import FakeMetrics, FakePredictionLog
 from tests.kinds import KINDS
 from tests.protocols import predictor_of, rows_of

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from application.inference.protocols.http import Reply, Request
 from application.inference.protocols.lines import PredictionLines
+from domain.contract import ModelSpec
 from domain.models import iris
-from domain.models.contract import ModelSpec
 from tests.fakes import FakeAccounts
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of

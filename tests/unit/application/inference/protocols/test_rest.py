@@ -27,8 +27,8 @@ from application.inference.protocols.http import Request
 from application.inference.protocols.rest import RestApi
 from application.monitoring.accounting import Accountant
 from application.ports import PredictionLog
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.models import iris
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import (
     SETOSA,
