@@ -105,7 +105,7 @@ $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(filter-out $(others),$(call pyth
 	@$(PY) application/training/pipelines/iris_training_pipeline.py --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@
 	@$(call remember,train)
 
-$(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
+$(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation domain/gates) $(call changed,validate) | $(CORE)
 	@mkdir -p $(@D); rm -f $@ $(@D)/champion.json; echo "validate $(MODEL)"
 	@$(PY) application/validation/model_validation/validate_model.py --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(call quoted,$(THRESHOLD))) --receipt $@
 	@$(call remember,validate)

@@ -35,7 +35,7 @@ from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import PackageError
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft

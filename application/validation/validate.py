@@ -15,10 +15,10 @@ from application.ports import Model
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
 from application.validation.latency import time_answers
+from domain import gates
 from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
-from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare

@@ -16,7 +16,7 @@ from typing import Self
 import yaml
 from pathspec import GitIgnoreSpec
 
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from shared.paths import ROOT
 
 GATE = "serves_alone"

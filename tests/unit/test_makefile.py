@@ -216,6 +216,7 @@ def test_with_fresh_receipts_a_dry_run_shows_that_there_is_nothing_to_do(made: C
         ("domain/models/wine.py", []),
         ("domain/catalog.py", STEPS),
         ("domain/contract/spec.py", STEPS),
+        ("domain/gates/performance.py", STEPS),
         ("domain/estimators/conformal.py", STEPS),
         ("application/training/train.py", STEPS),
         ("infrastructure/frameworks/scikit_learn.py", STEPS),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from application.validation.validate import Champion, CrossValidation
     from domain.catalog import CatalogModel
     from domain.data.dataset import Dataset
-    from domain.evaluation.gates import Verdict
+    from domain.gates import Verdict
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.packaging.serving_check import ServingCheck
     from infrastructure.registry.ledger import FileLedger
@@ -182,7 +182,7 @@ def _open(folder: Path, record: _Record) -> tuple[ModelPackage, Verdict]:
     Raises:
         GateRefusal: a digest differs; nothing that is in the package can be asked then.
     """
-    from domain.evaluation.gates import Verdict
+    from domain.gates import Verdict
     from infrastructure.packaging.model_package import ModelPackage
 
     gate, version = "digests_are_intact", record.version
@@ -281,7 +281,7 @@ def _judge(
     from application.validation.judgement import Judgement
     from application.validation.validate import GATES, Case, judge
     from domain import catalog
-    from domain.evaluation.gates import Verdict
+    from domain.gates import Verdict
     from infrastructure.inference.loading import load_served
 
     spec, config = package.spec, _config_of(package)

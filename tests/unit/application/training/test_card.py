@@ -30,8 +30,8 @@ from domain.contract import (
     Text,
     Transcript,
 )
-from domain.evaluation.gates import Verdict
 from domain.evaluation.metrics import evaluate
+from domain.gates import Verdict
 from tests.kinds import KINDS
 from tests.validations import refused_early, validation_of
 

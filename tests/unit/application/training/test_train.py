@@ -19,13 +19,13 @@ from sklearn.preprocessing import FunctionTransformer
 from application.ports import DrawFigures, Framework, Loader
 from application.training.config import TrainingConfig, config_path
 from application.training.train import Candidate, make_estimator, train
+from domain import gates
 from domain.catalog import CatalogModel
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.prediction_digest import digest_of

@@ -29,7 +29,7 @@ from domain.data.splitting import hold_out
 from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from domain.models import iris
 from domain.monitoring.profile import profile_inputs
 from tests.fakes import FakePackage

@@ -10,6 +10,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeRegressor
 
+from domain import gates
 from domain.contract import (
     Category,
     Classes,
@@ -20,7 +21,6 @@ from domain.contract import (
     Tensor,
     Text,
 )
-from domain.evaluation import gates
 from domain.evaluation.parity import Parity, _float, _ordinal, edge_rows
 
 CLASSES = Classes(("a", "b", "c"))

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from sklearn.ensemble import RandomForestClassifier
 
 from application.inference.services import __file__ as services
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from domain.models import iris, speech
 from infrastructure.packaging import serving_check
 from infrastructure.packaging.model_package import MANIFEST, PackageDraft
