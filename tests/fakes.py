@@ -17,21 +17,19 @@ import numpy as np
 
 from application.inference.predictor import Answered
 from application.monitoring.accounting import identities
-from application.ports import (
-    CurveReport,
-    FigureData,
+from application.ports.figures import FigureData
+from application.ports.framework import CurveReport
+from application.ports.ledger import LedgerEntry
+from application.ports.model import Model
+from application.ports.prediction_log import (
     LabelledPrediction,
-    LedgerEntry,
     LiveErrors,
     LoggedPrediction,
-    Model,
-    ModelVersion,
     PredictionBatch,
-    Promotion,
-    RegisteredVersion,
     Traffic,
-    TrainingRecord,
 )
+from application.ports.registry import ModelVersion, Promotion
+from application.ports.tracker import RegisteredVersion, TrainingRecord
 from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset

@@ -21,7 +21,7 @@ import pytest
 from sklearn.base import clone
 
 from application.inference.predictor import replay_golden
-from application.ports import Model
+from application.ports.model import Model
 from application.training.config import TrainingConfig
 from application.training.schema import check_data
 from application.training.train import make_estimator

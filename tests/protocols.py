@@ -13,7 +13,7 @@ import numpy as np
 from application.inference.predictor import Predictor
 from application.inference.protocols.app import PredictionApp, Receive, Scope, Send, Started
 from application.inference.protocols.http import Route
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import ModelSpec
 from tests.fakes import FakeAccounts, FakeMetrics
 from tests.kinds import KINDS, UNLIKE

@@ -26,7 +26,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from application.ports import CurveReport, Tracker
+from application.ports.framework import CurveReport
+from application.ports.tracker import Tracker
 from application.training.config import TrainingConfig
 from application.training.train import train
 from application.validation.validate import Case, Champion, judge

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import ModelSpec
 from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.evaluation.parity import Parity

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import ModelSpec, Text, Transcript
 from domain.errors import ContractError, DataError, InputError
 

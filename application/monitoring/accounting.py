@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 
 from application.inference.predictor import Answered
-from application.ports import MetricsSink, PredictionBatch, PredictionLog
+from application.ports.metrics import PredictionMetrics
+from application.ports.prediction_log import PredictionBatch, PredictionWriter
 from domain.contract import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,8 @@ class Accountant:
     def __init__(
         self,
         spec: ModelSpec,
-        metrics: MetricsSink,
-        log: PredictionLog,
+        metrics: PredictionMetrics,
+        log: PredictionWriter,
         *,
         interval: float = 0.1,
         capacity: int = 100_000,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from application.ports import LedgerEntry
+from application.ports.ledger import LedgerEntry
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from application.ports import (
-    DrawFigures,
-    FigureData,
-    Framework,
-    Loader,
-    Model,
-    PackageDraft,
-    Progress,
-    RegisteredVersion,
-    Tracker,
-    TrainingRecord,
-)
+from application.ports.figures import DrawFigures, FigureData
+from application.ports.framework import Framework
+from application.ports.model import Loader, Model
+from application.ports.package_draft import PackageDraft
+from application.ports.progress import Progress
+from application.ports.tracker import RegisteredVersion, Tracker, TrainingRecord
 from application.training.card import write_card
 from application.training.config import TrainingConfig
 from application.training.registration import dataset_facts, register

@@ -20,13 +20,9 @@ from application.inference.transcriber import (
     SpeechEngine,
     Transcriber,
 )
-from application.ports import (
-    PackageDraft,
-    Progress,
-    RegisteredVersion,
-    Tracker,
-    TrainingRecord,
-)
+from application.ports.package_draft import PackageDraft
+from application.ports.progress import Progress
+from application.ports.tracker import RegisteredVersion, Tracker, TrainingRecord
 from application.training.card import markdown_text
 from application.training.config import TrainingConfig
 from application.training.registration import dataset_facts, register

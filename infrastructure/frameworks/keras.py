@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from application.ports import CurveReport
+from application.ports.framework import CurveReport
 from domain.contract import ModelSpec
 from domain.errors import ExportError
 from domain.estimators.keras_network import keras, listed

@@ -14,7 +14,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from application.ports import CurveReport
+from application.ports.framework import CurveReport
 from domain.contract import ModelSpec
 from domain.errors import ExportError
 from shared.quiet import silenced

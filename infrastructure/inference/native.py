@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import ModelSpec
 from domain.errors import PackageError
 from domain.evaluation.answers import answers_of

@@ -12,7 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # pylint: disable=wrong-import-position
 import onnxruntime
 
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import ModelSpec
 from domain.errors import PackageError
 

@@ -22,7 +22,8 @@ from shared.console import show_line, show_step
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from application.ports import LedgerEntry, ModelVersion
+    from application.ports.ledger import LedgerEntry
+    from application.ports.registry import ModelVersion
     from application.registry.collection import Stored
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.registry.mlflow_registry import MlflowRegistry

@@ -15,7 +15,7 @@ from application.inference.scoring import (
     check_columns,
     score,
 )
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import ModelSpec
 from domain.errors import DataError
 from infrastructure.scoring.tables import check_output, open_sink, open_table, write_lines

@@ -12,7 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from application.inference.protocols.request_id import time_of
-from application.ports import (
+from application.ports.prediction_log import (
     LabelledPrediction,
     LiveErrors,
     LoggedPrediction,

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of

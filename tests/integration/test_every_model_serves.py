@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from application.ports import Model
+from application.ports.model import Model
 from application.training.config import TrainingConfig, config_path
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset

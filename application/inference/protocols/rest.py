@@ -36,7 +36,8 @@ from application.inference.protocols.synthetic import SYNTHETIC
 from application.monitoring.accounting import Accountant
 from application.monitoring.feedback import Feedback, Recorded
 from application.monitoring.summary import summarise
-from application.ports import MetricsSink, PredictionLog
+from application.ports.metrics import QualityMetrics
+from application.ports.prediction_log import FeedbackLog
 from domain.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 from domain.errors import InputError
 
@@ -129,8 +130,8 @@ class RestApi:
         version: str,
         predictor: Predictor,
         accountant: Accountant,
-        log: PredictionLog,
-        metrics: MetricsSink,
+        log: FeedbackLog,
+        metrics: QualityMetrics,
         document: Callable[[], Schema],
     ) -> None:
         spec = predictor.spec

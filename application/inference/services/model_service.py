@@ -37,7 +37,7 @@ from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.accounting import Accountant, every
 from application.monitoring.drift_watch import DriftWatch
-from application.ports import Model
+from application.ports.model import Model
 from domain.contract import Quantity
 from domain.errors import PackageError
 from domain.monitoring.drift import ANSWER

@@ -24,7 +24,7 @@ from shared.files import write_atomically
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from application.ports import ModelVersion
+    from application.ports.registry import ModelVersion
     from application.training.config import TrainingConfig, ValidationConfig
     from application.validation.judgement import Judgement
     from application.validation.validate import Champion, CrossValidation

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from application.ports import RegisteredVersion, TrainingRecord
+from application.ports.tracker import RegisteredVersion, TrainingRecord
 from domain.catalog import CatalogModel
 from domain.contract import Quantity
 from domain.estimators.conformal import ConformalRegressor

@@ -19,7 +19,7 @@ from application.monitoring.accounting import (
     every,
     identities,
 )
-from application.ports import PredictionBatch
+from application.ports.prediction_log import PredictionBatch
 from domain.contract import ModelSpec, Number, Quantity, Tensor
 from domain.models import iris
 from tests.fakes import (

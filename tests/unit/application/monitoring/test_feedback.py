@@ -15,7 +15,7 @@ from application.monitoring.feedback import (
     are_numbered,
     live_quality,
 )
-from application.ports import LabelledPrediction, LoggedPrediction
+from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris

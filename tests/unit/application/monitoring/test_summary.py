@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from application.monitoring.summary import summarise
-from application.ports import LabelledPrediction
+from application.ports.prediction_log import LabelledPrediction
 from domain.contract import ModelSpec, Number, Quantity
 from domain.models import iris
 from tests.fakes import (

@@ -16,7 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from application.ports import DrawFigures, Framework, Loader
+from application.ports.figures import DrawFigures
+from application.ports.framework import Framework
+from application.ports.model import Loader
 from application.training.config import TrainingConfig, config_path
 from application.training.train import Candidate, make_estimator, train
 from domain import gates

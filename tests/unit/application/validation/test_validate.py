@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from application.ports import Model
+from application.ports.model import Model
 from application.training.config import Gate, ValidationConfig
 from application.validation import validate
 from application.validation.judgement import Judgement

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from application.ports import FigureData
+from application.ports.figures import FigureData
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.metrics import evaluate
 from domain.models.iris import SPEC

@@ -22,7 +22,7 @@ from application.inference.protocols.rest import RestApi
 from application.inference.protocols.schema import truth_names
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.accounting import Accountant
-from application.ports import LoggedPrediction
+from application.ports.prediction_log import LoggedPrediction
 from domain.contract import Category, Input, ModelSpec, Tensor, Text
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris

@@ -26,7 +26,7 @@ from application.inference.protocols.app import (
 from application.inference.protocols.http import Request
 from application.inference.protocols.rest import RestApi
 from application.monitoring.accounting import Accountant
-from application.ports import PredictionLog
+from application.ports.prediction_log import FeedbackLog
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.models import iris
 from infrastructure.storage.prediction_log import SqlPredictionLog
@@ -201,7 +201,7 @@ def _open_service() -> Iterator[Open]:
 
     def open_service(
         failure: Exception | None = None,
-        log: PredictionLog | None = None,
+        log: FeedbackLog | None = None,
         max_rows: int = 5,
         spec: ModelSpec = iris.SPEC,
     ) -> Service:
