@@ -97,7 +97,7 @@ data_changed = $(shell while IFS= read -r file; do if [ "$$file" -nt $(RECEIPTS)
 remember = echo $(call quoted,$($(1)_variables)) >$(RECEIPTS)/$(1).variables
 
 # another model's file is nothing to this one
-others = $(filter-out %/$(MODEL).py %/contract.py %/catalog.py %/__init__.py,$(wildcard domain/models/*.py))
+others = $(filter-out %/$(MODEL).py,$(wildcard domain/models/*.py))
 application/training/configs/%_config.json:
 	@[ -f $@ ] || { echo 'error: no model $*: $@ is not there; make new-model writes one. There are: $(patsubst %_config.json,%,$(notdir $(wildcard application/training/configs/*_config.json)))' >&2; exit 2; }
 
@@ -106,7 +106,7 @@ $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(filter-out $(others),$(call pyth
 	@$(MLOPS) train --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@
 	@$(call remember,train)
 
-$(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation) $(call changed,validate) | $(CORE)
+$(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation domain/gates) $(call changed,validate) | $(CORE)
 	@mkdir -p $(@D); rm -f $@ $(@D)/champion.json; echo "validate $(MODEL)"
 	@$(MLOPS) validate --model $(MODEL) --train-receipt $< $(if $(THRESHOLD),--threshold $(call quoted,$(THRESHOLD))) --receipt $@
 	@$(call remember,validate)

@@ -8,9 +8,9 @@ from math import pi, sqrt
 import numpy as np
 from scipy.stats import binomtest
 
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.comparison import compare
-from domain.evaluation.gates import not_worse_than_champion
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from domain.gates import not_worse_than_champion
 
 _INPUTS = (Number("x", "", 0, 1),)
 _SPECS = {

@@ -15,29 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from application.inference.predictor import Answered
-from application.monitoring.accounting import identities
-from application.ports import (
-    CurveReport,
-    FigureData,
+from application.monitoring.recorder import identities
+from application.ports.figures import FigureData
+from application.ports.framework import CurveReport
+from application.ports.ledger import LedgerEntry
+from application.ports.model import Model
+from application.ports.prediction_log import (
     LabelledPrediction,
-    LedgerEntry,
     LiveErrors,
     LoggedPrediction,
-    Model,
-    ModelVersion,
     PredictionBatch,
-    Promotion,
-    RegisteredVersion,
     Traffic,
-    TrainingRecord,
 )
+from application.ports.recorder import PredictionResult
+from application.ports.registry import ModelVersion, Promotion
+from application.ports.tracker import RegisteredVersion, TrainingRecord
+from domain.catalog import CatalogModel
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import RegistryError
 from domain.evaluation.answers import answers_of
 from domain.models import iris
-from domain.models.catalog import CatalogModel
-from domain.models.contract import ModelSpec
 
 SETOSA = (5.1, 3.5, 1.4, 0.2)
 VERSICOLOR = (6.4, 3.2, 4.5, 1.5)
@@ -462,15 +460,15 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-class FakeAccounts:
+class FakeRecorder:
     """Keeps what it is told of."""
 
     def __init__(self) -> None:
-        self.answered: list[Answered] = []
+        self.answered: list[PredictionResult] = []
 
-    def account(self, answered: Answered) -> None:
-        """Keep one answered request."""
-        self.answered.append(answered)
+    def record(self, result: PredictionResult) -> None:
+        """Keep it."""
+        self.answered.append(result)
 
 
 @dataclass
@@ -497,17 +495,17 @@ def fake_model(
     return SimpleNamespace(SPEC=spec, load=lambda: dataset, build=build)
 
 
-def answered_request(request_id: str, *rows: Sequence[float], at: float = 0.0) -> Answered:
+def answered_request(request_id: str, *rows: Sequence[float], at: float = 0.0) -> PredictionResult:
     """A request as a predictor with a `FakeClassifier` answers it, in 2 ms."""
     values = np.array(rows, dtype=np.float32)
-    return Answered(request_id, at, values, FakeClassifier()(values), 0.002)
+    return PredictionResult(request_id, at, values, FakeClassifier()(values), 0.002)
 
 
-def estimated_request(request_id: str, *values: float, at: float = 0.0) -> Answered:
+def estimated_request(request_id: str, *values: float, at: float = 0.0) -> PredictionResult:
     """A request that was answered with these values and intervals of ± 10, in 2 ms."""
     rows = np.array(values, dtype=np.float32)[:, None]
     answers = rows + np.array([[0, -10, 10]], dtype=np.float32)
-    return Answered(request_id, at, rows, answers, 0.002)
+    return PredictionResult(request_id, at, rows, answers, 0.002)
 
 
 def logged_prediction(

@@ -15,9 +15,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
+from domain.catalog import CatalogModel
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.data.dataset import Dataset
-from domain.models.catalog import CatalogModel
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 
 _ROWS = 120
 

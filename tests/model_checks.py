@@ -21,20 +21,19 @@ import pytest
 from sklearn.base import clone
 
 from application.inference.predictor import replay_golden
-from application.ports import Model
+from application.ports.model import Model
 from application.training.config import TrainingConfig
 from application.training.schema import check_data
 from application.training.train import make_estimator
+from domain import catalog, gates
+from domain.catalog import CatalogModel
+from domain.contract import Category, ModelSpec, Number, Tensor, Text
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import InputError, MissingExtraError
-from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import evaluate
 from domain.evaluation.parity import Parity, edge_rows
-from domain.models import catalog
-from domain.models.catalog import CatalogModel
-from domain.models.contract import Category, ModelSpec, Number, Tensor, Text
 from domain.monitoring.profile import Profile, profile_inputs
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served

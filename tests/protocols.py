@@ -13,9 +13,9 @@ import numpy as np
 from application.inference.predictor import Predictor
 from application.inference.protocols.app import PredictionApp, Receive, Scope, Send, Started
 from application.inference.protocols.http import Route
-from application.ports import Model
-from domain.models.contract import ModelSpec
-from tests.fakes import FakeAccounts, FakeMetrics
+from application.ports.model import Model
+from domain.contract import ModelSpec
+from tests.fakes import FakeRecorder, FakeMetrics
 from tests.kinds import KINDS, UNLIKE
 
 
@@ -36,9 +36,9 @@ def model_of(spec: ModelSpec) -> Model:
     return answer
 
 
-def predictor_of(spec: ModelSpec, accounts: FakeAccounts | None = None) -> Predictor:
+def predictor_of(spec: ModelSpec, recorder: FakeRecorder | None = None) -> Predictor:
     """A predictor of `model_of` a contract."""
-    return Predictor(spec, model_of(spec), accounts or FakeAccounts())
+    return Predictor(spec, model_of(spec), recorder or FakeRecorder())
 
 
 class Client:

@@ -9,12 +9,12 @@ import numpy as np
 
 from application.training.config import TrainingConfig
 from application.validation.judgement import Judgement, Validation
+from domain.contract import Audio, Classes, ModelSpec, Number, Quantity, Transcript
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import compare
-from domain.evaluation.gates import Verdict
 from domain.evaluation.metrics import evaluate
 from domain.evaluation.slices import SliceReport
-from domain.models.contract import Audio, Classes, ModelSpec, Number, Quantity, Transcript
+from domain.gates import Verdict
 
 CONFIG = TrainingConfig.model_validate(
     {

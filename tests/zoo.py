@@ -26,19 +26,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from application.ports import CurveReport, Tracker
+from application.ports.framework import CurveReport
+from application.ports.tracker import Tracker
 from application.training.config import TrainingConfig
 from application.training.train import train
 from application.validation.validate import Case, Champion, judge
+from domain.catalog import CatalogModel
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import PackageError
-from domain.evaluation.gates import Verdict
-from domain.models.catalog import CatalogModel
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
+from domain.gates import Verdict
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft
+from infrastructure.packaging.bento_store import BENTOFILE
 from infrastructure.serving.serving_check import included_files, start_serving_check
 from shared.digests import sha256_of
 from shared.paths import ROOT
@@ -733,9 +735,8 @@ class Zoo:
         root = ROOT
         if mutant.service is not _untouched:
             root = self.folder / "clone"
-            bentofiles = (ROOT / "application/inference/services").glob("*bentofile.yaml")
-            kept = [path.relative_to(ROOT).as_posix() for path in bentofiles]
-            for name in (".bentoignore", *kept, *included_files(SERVICE)):
+            bentofile = BENTOFILE.relative_to(ROOT).as_posix()
+            for name in (".bentoignore", bentofile, *included_files()):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
             mutant.service(root)

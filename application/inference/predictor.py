@@ -1,52 +1,27 @@
-"""Answering: encode the rows, ask the model once, hand the answers to the accountant."""
+"""Predicting: encode the rows, call the model once, hand the predictions to the recorder."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
 import numpy as np
 
-from application.ports import Model
+from application.ports.model import Model
+from application.ports.recorder import PredictionResult, Recorder
+from domain.contract import ModelSpec
 from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.evaluation.parity import Parity
-from domain.models.contract import ModelSpec
 
 MAX_ROWS = 10_000
 GOLDEN_TOLERANCE = 1e-5
 
 
-class Answered(msgspec.Struct, gc=False):
-    """One answered request.
+class NullRecorder:  # pylint: disable=too-few-public-methods
+    """Records nothing, where monitoring is switched off."""
 
-    Attributes:
-        request_id: identity of the request; with a row's position, that of a prediction.
-        at: when it was answered, seconds since the epoch.
-        rows: what the model was given, shape (n_rows, width).
-        answers: float32 array of shape (n_rows, n_answers), by the contract's `answer_names`.
-        latency: seconds from the rows to the answer.
-    """
-
-    request_id: str
-    at: float
-    rows: np.ndarray
-    answers: np.ndarray
-    latency: float
-
-
-class Accounts(Protocol):
-    """Is told of every answered request, and must not keep the caller waiting."""
-
-    def account(self, answered: Answered) -> None:
-        """Take note of one answered request."""
-
-
-class Unaccounted:  # pylint: disable=too-few-public-methods
-    """Takes no note, where monitoring is switched off."""
-
-    def account(self, answered: Answered) -> None:
+    def record(self, answered: PredictionResult) -> None:
         """Nothing."""
 
 
@@ -56,19 +31,19 @@ class Predictor:
     Args:
         spec: the model's contract.
         model: the model itself.
-        accounts: told of every answer.
+        recorder: is given every result.
         max_rows: most rows of one request.
     """
 
     def __init__(
-        self, spec: ModelSpec, model: Model, accounts: Accounts, max_rows: int = MAX_ROWS
+        self, spec: ModelSpec, model: Model, recorder: Recorder, max_rows: int = MAX_ROWS
     ) -> None:
         self.spec = spec
         self._model = model
-        self._accounts = accounts
+        self._recorder = recorder
         self._max_rows = max_rows
 
-    def predict(self, request_id: str, rows: Sequence[Sequence[Any]]) -> Answered:
+    def predict(self, request_id: str, rows: Sequence[Sequence[Any]]) -> PredictionResult:
         """Answer one request with one call of the model.
 
         Args:
@@ -82,7 +57,7 @@ class Predictor:
         self._check_number(len(rows))
         return self._answer(request_id, self.spec.encode_rows(rows), start)
 
-    def predict_columns(self, request_id: str, columns: Mapping[str, Any]) -> Answered:
+    def predict_columns(self, request_id: str, columns: Mapping[str, Any]) -> PredictionResult:
         """Answer one request that has its values by input.
 
         Args:
@@ -107,11 +82,11 @@ class Predictor:
         if rows > self._max_rows:
             raise TooManyRowsError(f"{rows} rows are too many: send at most {self._max_rows}")
 
-    def _answer(self, request_id: str, encoded: np.ndarray, start: float) -> Answered:
+    def _answer(self, request_id: str, encoded: np.ndarray, start: float) -> PredictionResult:
         answers = self._model(encoded)
         now = time.perf_counter()
-        answered = Answered(request_id, time.time(), encoded, answers, now - start)
-        self._accounts.account(answered)
+        answered = PredictionResult(request_id, time.time(), encoded, answers, now - start)
+        self._recorder.record(answered)
         return answered
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from application.ports import Model
+from application.ports.model import Model
+from domain.contract import ModelSpec, Text, Transcript
 from domain.errors import ContractError, DataError, InputError
-from domain.models.contract import ModelSpec, Text, Transcript
 
 BATCH_ROWS = 65_536
 BATCH_VALUES = 2**22  # 16 MiB of what the model gets

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from domain.contract import Audio, ModelSpec
 from domain.errors import InputError, PackageError
-from domain.models.contract import Audio, ModelSpec
 
 SILENCE = 3e-4
 """Largest amplitude, of 1, of what counts as silence: −70 dB, some ten steps of 16-bit audio."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from application.ports import MetricsSink, PredictionLog
-from domain.models.contract import ModelSpec
+from application.ports.metrics import DriftMetrics
+from application.ports.prediction_log import RecentPredictions
+from domain.contract import ModelSpec
 from domain.monitoring.drift import population_stability_index, watched_profiles
 
 WINDOW = 1_000
@@ -28,8 +29,8 @@ class DriftWatch:
         self,
         spec: ModelSpec,
         profiles: Mapping[str, Any],
-        log: PredictionLog,
-        metrics: MetricsSink,
+        log: RecentPredictions,
+        metrics: DriftMetrics,
     ) -> None:
         self._profiles = watched_profiles(spec, profiles)
         self._log = log

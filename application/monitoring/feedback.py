@@ -13,11 +13,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from application.monitoring.accounting import identities
-from application.ports import LabelledPrediction, LoggedPrediction, MetricsSink, PredictionLog
+from application.monitoring.recorder import identities
+from application.ports.metrics import QualityMetrics
+from application.ports.prediction_log import (
+    FeedbackLog,
+    LabelledPrediction,
+    LoggedPrediction,
+    PredictionStatistics,
+)
+from domain.contract import ModelSpec, as_word
 from domain.errors import InputError, UnknownPredictionError
 from domain.evaluation.metrics import ClassificationReport
-from domain.models.contract import ModelSpec, as_word
 from shared.request_id import time_of
 
 QUALITY_HOURS = 24
@@ -54,7 +60,7 @@ class Feedback:
     what is found fast; the others search all of the log, or wait for another worker to write to it.
     """
 
-    def __init__(self, spec: ModelSpec, log: PredictionLog, metrics: MetricsSink) -> None:
+    def __init__(self, spec: ModelSpec, log: FeedbackLog, metrics: QualityMetrics) -> None:
         self._spec = spec
         self._log = log
         self._metrics = metrics
@@ -175,7 +181,9 @@ def are_numbered(classes: Sequence[str]) -> bool:
     return not any(map(_is_number, classes))
 
 
-def live_quality(log: PredictionLog, spec: ModelSpec, since: float) -> ClassificationReport | None:
+def live_quality(
+    log: PredictionStatistics, spec: ModelSpec, since: float
+) -> ClassificationReport | None:
     """Quality of classes on the predictions labelled since a time; None where there are none."""
     counts = log.confusion(since)
     if not counts:

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from application.monitoring.feedback import live_quality
-from application.ports import PredictionLog
-from domain.models.contract import ModelSpec
+from application.ports.prediction_log import PredictionStatistics
+from domain.contract import ModelSpec
 
 
-def summarise(log: PredictionLog, spec: ModelSpec, hours: float) -> dict[str, Any]:
+def summarise(log: PredictionStatistics, spec: ModelSpec, hours: float) -> dict[str, Any]:
     """Totals of all workers, by the prediction log; quality too where there are labels.
 
     Averages and limits are None where nothing was predicted.

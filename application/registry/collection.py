@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from application.ports import ModelVersion
+from application.ports.registry import ModelVersion
 
 UNJUDGED = timedelta(days=1)  # a version that is younger may be validated now
 STALE = timedelta(days=7)  # a draft that was written to since may belong to a live training

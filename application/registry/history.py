@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from application.ports import LedgerEntry, ModelVersion
+from application.ports.ledger import LedgerEntry
+from application.ports.registry import ModelVersion
 
 
 @dataclass(frozen=True)

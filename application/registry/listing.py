@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from application.ports import ModelVersion
+from application.ports.registry import ModelVersion
 
 HEADER = ("version", "aliases", "verdict", "quality", "age", "package", "deployed")
 _MEASURES = ("accuracy", "r2", "word_accuracy")

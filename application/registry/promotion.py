@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from application.ports import Ledger, ModelVersion, Promotion, Registry
+from application.ports.ledger import Ledger
+from application.ports.registry import ModelVersion, Promoter, Promotion, VersionReader
 from application.registry.history import champion_of
 from domain.errors import RegistryError
 
@@ -34,7 +35,7 @@ def newest_accepted(versions: Sequence[ModelVersion], model_name: str) -> ModelV
     raise RegistryError(f"{model_name} has no accepted version: make train, then make validate")
 
 
-def version_before(registry: Registry, model_name: str) -> ModelVersion:
+def version_before(registry: VersionReader, model_name: str) -> ModelVersion:
     """The champion before this one, to go back to.
 
     Raises:
@@ -55,7 +56,7 @@ def version_before(registry: Registry, model_name: str) -> ModelVersion:
 
 
 def promote(
-    registry: Registry,
+    registry: Promoter,
     ledger: Ledger,
     version: ModelVersion,
     store: Callable[[], object],

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from application.scaffold.table_inspection import Finding, Inspection
+from domain.contract import Category, Classes, Input, ModelSpec, Number, Output, Text
 from domain.errors import ConfigError
-from domain.models.contract import Category, Classes, Input, ModelSpec, Number, Output, Text
 from shared.files import write_atomically
 
 LONGEST_NAME = 52  # BentoML takes 63 characters with what `render_config` puts behind it
@@ -69,9 +69,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from domain.contract import {contract}
 from domain.data.dataset import Dataset
 from domain.data.tables import read_table
-from domain.models.contract import {contract}
 
 _MISSING = -1e30  # below every number, so that a tree can tell missing from small"""
 
@@ -115,9 +115,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import {estimator}
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from domain.contract import {contract}
 from domain.data.dataset import Dataset
 from domain.data.tables import read_table
-from domain.models.contract import {contract}
 
 # Between white space and ASCII punctuation. The exported model splits text in the same way; with
 # lowercase=True it would need a locale of the machine that serves it.

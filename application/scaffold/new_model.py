@@ -17,10 +17,10 @@ from application.scaffold.model_file import (
     write_files,
 )
 from application.scaffold.table_inspection import Inspection, Task, inspect_table
+from domain.contract import Category, Classes, Input, ModelSpec, Number
 from domain.data.splitting import hold_out
 from domain.data.tables import known_target, read_frame, read_table
 from domain.errors import DataError
-from domain.models.contract import Category, Classes, Input, ModelSpec, Number
 from shared.console import show_step
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 from domain.data.tables import NO_NUMBER, as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import LIMITS, told_by
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 
 Task = Literal["classification", "regression"]
 Track = Callable[[list[str]], Iterable[str]]

@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from application.training.config import TrainingConfig
-from domain.data.dataset import Dataset
-from domain.evaluation.metrics import RegressionReport, Report
-from domain.models.contract import (
+from domain.contract import (
     Audio,
     Category,
     Classes,
@@ -22,6 +20,8 @@ from domain.models.contract import (
     Tensor,
     Text,
 )
+from domain.data.dataset import Dataset
+from domain.evaluation.metrics import RegressionReport, Report
 from shared.console import printable
 
 # signs that mean something wherever they stand, but for _ within a word; and first ones of a line

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from domain import catalog
+from domain.catalog import CatalogModel
 from domain.errors import ConfigError, UnknownModelError
-from domain.models import catalog
-from domain.models.catalog import CatalogModel
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Gate = Literal[

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from concurrent.futures import Executor
 
-from application.ports import Progress, RegisteredVersion, Tracker, TrainingRecord
+from application.ports.progress import Progress
+from application.ports.tracker import RegisteredVersion, Tracker, TrainingRecord
 from domain.data.dataset import Dataset
 
 

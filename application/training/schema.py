@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import DataError, InputError
-from domain.models.contract import ModelSpec
 
 _SHOWN = 3
 

@@ -13,22 +13,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from application.ports import (
-    DrawFigures,
-    FigureData,
-    Framework,
-    Loader,
-    Model,
-    PackageDraft,
-    Progress,
-    RegisteredVersion,
-    Tracker,
-    TrainingRecord,
-)
+from application.ports.figures import DrawFigures, FigureData
+from application.ports.framework import Framework
+from application.ports.model import Loader, Model
+from application.ports.package_draft import PackageDraft
+from application.ports.progress import Progress
+from application.ports.tracker import RegisteredVersion, Tracker, TrainingRecord
 from application.training.card import write_card
 from application.training.config import TrainingConfig
 from application.training.registration import dataset_facts, register
 from application.training.schema import check_data
+from domain.catalog import CatalogModel
+from domain.contract import ModelSpec, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, ExportError, reason_of
@@ -38,8 +34,6 @@ from domain.evaluation.metrics import Report, evaluate, log_loss
 from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
 from domain.evaluation.slices import slices_of
-from domain.models.catalog import CatalogModel
-from domain.models.contract import ModelSpec, Quantity
 from domain.monitoring.profile import profile_inputs, profile_outputs
 
 _MOST_GOLDEN = 20

@@ -20,21 +20,17 @@ from application.inference.transcriber import (
     SpeechEngine,
     Transcriber,
 )
-from application.ports import (
-    PackageDraft,
-    Progress,
-    RegisteredVersion,
-    Tracker,
-    TrainingRecord,
-)
+from application.ports.package_draft import PackageDraft
+from application.ports.progress import Progress
+from application.ports.tracker import RegisteredVersion, Tracker, TrainingRecord
 from application.training.card import markdown_text
 from application.training.config import TrainingConfig
 from application.training.registration import dataset_facts, register
+from domain.catalog import CatalogModel
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import DataError, InputError
 from domain.evaluation.word_error_rate import WordErrorReport, WordErrors
-from domain.models.catalog import CatalogModel
-from domain.models.contract import ModelSpec
 from shared.digests import sha256_of
 
 _GOLDEN_SECONDS = 30

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from application.ports import Ledger, Loader, ModelVersion, Progress, Registry
+from application.ports.ledger import Ledger
+from application.ports.model import Loader
+from application.ports.progress import Progress
+from application.ports.registry import ModelVersion, Registry, VersionReader
 from application.registry.promotion import promote
 from application.training.config import TrainingConfig, ValidationConfig
 from application.training.train import make_estimator
@@ -22,11 +25,11 @@ from application.validation.validate import (
     cross_validate,
     judge,
 )
+from domain import catalog
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
-from domain.evaluation.gates import Verdict
-from domain.models import catalog
-from domain.models.contract import ModelSpec
+from domain.gates import Verdict
 
 DIGESTS, ALONE = "digests_are_intact", "serves_alone"
 CHAMPION = "champion"
@@ -142,7 +145,7 @@ class Accepted:
     promoted: bool
 
 
-def registered_version(folder: Path, registry: Registry) -> ModelVersion:
+def registered_version(folder: Path, registry: VersionReader) -> ModelVersion:
     """The version that was registered from the package in a folder.
 
     Raises:
@@ -289,7 +292,7 @@ def _open(folder: Path, version: ModelVersion, ports: Ports) -> tuple[Package, V
     return package, verdict
 
 
-def _champion(registry: Registry, candidate: ModelVersion) -> ModelVersion | None:
+def _champion(registry: VersionReader, candidate: ModelVersion) -> ModelVersion | None:
     """The champion; None where there is none, or where it is the candidate."""
     try:
         champion = registry.find(candidate.model_name, CHAMPION)

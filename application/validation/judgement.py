@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from domain.contract import ModelSpec
 from domain.errors import GateRefusal
 from domain.evaluation.calibration import Calibration
 from domain.evaluation.comparison import Comparison
-from domain.evaluation.gates import Verdict
 from domain.evaluation.metrics import Report
 from domain.evaluation.slices import SliceReport
-from domain.models.contract import ModelSpec
+from domain.gates import Verdict
 
 
 class JudgedPackage(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from application.ports import Model
+from application.ports.model import Model
 
 _ROUNDS = 15
 _SECONDS = 0.02  # of one model in one round, at least one pass over its rows

@@ -8,11 +8,11 @@ from typing import Any
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
 from application.validation.validate import champion_is_lost, contract_verdict, skip, spec_of
+from domain import gates
 from domain.errors import PackageError
-from domain.evaluation import gates
 from domain.evaluation.comparison import Comparison
-from domain.evaluation.gates import Verdict
 from domain.evaluation.word_error_rate import WordErrors, compare_errors
+from domain.gates import Verdict
 
 
 def judge(

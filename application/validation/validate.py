@@ -11,13 +11,14 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from application.ports import Model
+from application.ports.model import Model
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
 from application.validation.latency import time_answers
+from domain import gates
+from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
-from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
@@ -28,7 +29,6 @@ from domain.evaluation.metrics import RegressionReport, evaluate, losses
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.robustness import instability, perturbed
 from domain.evaluation.slices import measure_slices, slices_of
-from domain.models.contract import Input, ModelSpec, Output
 from domain.monitoring.drift import drift_between
 
 # in the order in which `judge` runs them; a regression has interval_coverage for calibration

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
-from domain.models.contract import ModelSpec
 
 _FOLDER = "sklearn.datasets.data"
 

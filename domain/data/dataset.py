@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 
 
 @dataclass(frozen=True)

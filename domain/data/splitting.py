@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import DataError
-from domain.models.contract import ModelSpec
 
 _STRATA = 5
 _MANY_TWINS = 0.9  # fewer different rows than this share

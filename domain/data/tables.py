@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
+from domain.contract import ModelSpec, as_word
 from domain.data.dataset import Dataset
 from domain.errors import DataError
-from domain.models.contract import ModelSpec, as_word
 from shared.digests import sha256_of
 from shared.paths import ROOT
 

@@ -1,1 +1,1 @@
-"""How good a model is, and whether that is good enough."""
+"""Measurements of how good a model is."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 
 
 def answers_of(estimator: Any, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 
+from domain.contract import ModelSpec
 from domain.evaluation.metrics import losses
-from domain.models.contract import ModelSpec
 
 _Z_LEVEL = 1.644854  # 5 % on one side
 _Z_POWER = 0.841621  # 80 %

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.models.contract import Audio, Category, Input, ModelSpec, Number, Tensor, Text
+from domain.contract import Audio, Category, Input, ModelSpec, Number, Tensor, Text
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from domain.contract import Category, ModelSpec, Number
 from domain.evaluation.metrics import losses
-from domain.models.contract import ModelSpec, Number, Category
 
 _ROWS = 1_000
 _CALLS = 500

@@ -11,8 +11,8 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.neighbors import KDTree
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from domain.contract import ModelSpec, Text
 from domain.evaluation.robustness import spreads
-from domain.models.contract import ModelSpec, Text
 
 LIMITS = {"classification": 0.99, "regression": 0.999}  # from which on an input is a leak
 _ROWS = 10_000

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 
 _RESAMPLES = 1000
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.models.contract import Category, ModelSpec, Number, Tensor, Text
+from domain.contract import Category, ModelSpec, Number, Tensor, Text
 
 Answers = Callable[[np.ndarray], np.ndarray]
 _BITS = 32  # bisections that separate any two float32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain.models.contract import Category, ModelSpec, Number, Tensor, Text
+from domain.contract import Category, ModelSpec, Number, Tensor, Text
 
 
 def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm, t
 
+from domain.contract import Category, Input, ModelSpec, Number, Text, as_word
 from domain.errors import ConfigError
 from domain.evaluation.metrics import wilson_interval
-from domain.models.contract import Category, Input, ModelSpec, Number, Text, as_word
 
 _FEW = 5  # values of a number that are looked at one by one
 _STEEPEST = 500.0  # tilt at which a mean is as good as the largest value

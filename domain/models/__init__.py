@@ -1,1 +1,1 @@
-"""Model contracts, and one file per model."""
+"""The models of this repository, one file each."""

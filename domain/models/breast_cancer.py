@@ -6,9 +6,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from domain.contract import Classes, ModelSpec, Number
 from domain.data.bundled import read_breast_cancer
 from domain.data.dataset import Dataset
-from domain.models.contract import Classes, ModelSpec, Number
 
 _MEASURES = (  # name, unit, largest mean, error and worst value that can be true, meaning
     ("radius", "px", 100.0, "distance from the centre to the outline"),

@@ -7,9 +7,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from domain.contract import Category, ModelSpec, Number, Quantity
 from domain.data.bundled import read_diabetes
 from domain.data.dataset import Dataset
-from domain.models.contract import Category, ModelSpec, Number, Quantity
 
 SPEC = ModelSpec(
     name="diabetes",

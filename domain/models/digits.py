@@ -7,6 +7,7 @@ from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 from torch import nn
 
+from domain.contract import Classes, ModelSpec, Tensor
 from domain.data.bundled import read_digits
 from domain.data.dataset import Dataset
 from domain.estimators.torch_network import (
@@ -14,7 +15,6 @@ from domain.estimators.torch_network import (
     found_device,
     gains_from_mixed_precision,
 )
-from domain.models.contract import Classes, ModelSpec, Tensor
 
 _SIDE, _BLACK = 8, 16.0
 _VALID_SHARE = 0.15  # of the training rows, to tell when to stop

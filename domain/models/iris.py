@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sklearn.ensemble import RandomForestClassifier
 
+from domain.contract import Classes, ModelSpec, Number
 from domain.data.bundled import read_iris
 from domain.data.dataset import Dataset
-from domain.models.contract import Classes, ModelSpec, Number
 
 SPEC = ModelSpec(
     name="iris",

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from domain.contract import Audio, ModelSpec, Transcript
 from domain.data.dataset import Dataset
 from domain.errors import DataError
-from domain.models.contract import Audio, ModelSpec, Transcript
 from shared.paths import ROOT
 
 SPEC = ModelSpec(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from domain.contract import Classes, ModelSpec, Number
 from domain.data.bundled import read_wine
 from domain.data.dataset import Dataset
 from domain.estimators.keras_network import KerasClassifier, keras
-from domain.models.contract import Classes, ModelSpec, Number
 
 # The source names no units. Those given are the customary ones; a quantity of which they can be
 # several has none.

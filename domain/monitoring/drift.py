@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.models.contract import Category, ModelSpec
+from domain.contract import Category, ModelSpec
 from domain.monitoring.profile import Profile
 
 ANSWER = "prediction"

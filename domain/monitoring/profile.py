@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.models.contract import Category, Input, ModelSpec, Number
+from domain.contract import Category, Input, ModelSpec, Number
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from application.ports import LedgerEntry, ModelVersion
+from application.ports.ledger import LedgerEntry
+from application.ports.registry import ModelVersion
 from application.registry.history import ledger_disagreement
 from application.registry.listing import age_of
 from application.registry.promotion import differences, promote

@@ -9,8 +9,8 @@ from typing import Any
 from application.training.config import TrainingConfig
 from application.training.train import Candidate, train
 from application.training.transcription import SpeechCandidate, package_weights
+from domain import catalog
 from domain.errors import ConfigError
-from domain.models import catalog
 from infrastructure.compute.background import Background
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.frameworks.dispatch import Frameworks

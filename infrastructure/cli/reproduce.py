@@ -11,8 +11,8 @@ import numpy as np
 
 from application.training.config import TrainingConfig, registered_name
 from application.training.reproduction import DIRTY, compare_packages, is_reproduced
+from domain import catalog
 from domain.errors import PackageError
-from domain.models import catalog
 from infrastructure.cli._arguments import add_model
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from application.ports import ModelVersion
+from application.ports.registry import ModelVersion
 from application.training.config import ValidationConfig, registered_name
 from application.validation.candidate import (
     Accepted,
@@ -29,8 +29,8 @@ from application.validation.candidate import (
 from application.validation.judgement import Judgement
 from application.validation.transcription import judge as judge_transcription
 from application.validation.validate import CrossValidation
+from domain.catalog import needing_extras
 from domain.errors import GateRefusal, PackageError
-from domain.models.catalog import needing_extras
 from infrastructure.cli._arguments import add_model, add_receipt
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.inference.loading import load_served

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from application.inference.predictor import check_golden
+from domain.contract import ModelSpec
 from domain.errors import DeploymentError, PackageError
-from domain.models.contract import ModelSpec
 
 HEARING_SECONDS = 300  # for half a minute of speech, on a slow machine
 

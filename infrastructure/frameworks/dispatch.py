@@ -8,10 +8,10 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from application.ports import CurveReport
+from application.ports.framework import CurveReport
+from domain.contract import ModelSpec
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
-from domain.models.contract import ModelSpec
 from infrastructure.inference.native import foreign_types
 
 # library of the estimator's class → module here
@@ -19,7 +19,7 @@ _ADAPTERS = {"skorch": "pytorch", "keras": "keras"}
 
 
 class Adapter(Protocol):
-    """A module of this folder, for one library; `application.ports.Framework` says more."""
+    """A module of this folder, for one library; the port `Framework` says more."""
 
     def fit(
         self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport

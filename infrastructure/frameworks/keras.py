@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from application.ports import CurveReport
+from application.ports.framework import CurveReport
+from domain.contract import ModelSpec
 from domain.errors import ExportError
 from domain.estimators.keras_network import keras, listed
-from domain.models.contract import ModelSpec
 from shared.quiet import silenced
 
 _OPSET = 18

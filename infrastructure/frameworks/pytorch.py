@@ -14,9 +14,9 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from application.ports import CurveReport
+from application.ports.framework import CurveReport
+from domain.contract import ModelSpec
 from domain.errors import ExportError
-from domain.models.contract import ModelSpec
 from shared.quiet import silenced
 
 _OPSET = 18

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-from application.ports import CurveReport
+from application.ports.framework import CurveReport
+from domain.contract import ModelSpec, Text
 from domain.errors import ExportError, reason_of
-from domain.models.contract import ModelSpec, Text
 
 
 def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, _report: CurveReport) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from application.ports import Model
-from domain.models.contract import ModelSpec
+from application.ports.model import Model
+from domain.contract import ModelSpec
 from infrastructure.inference.native import load_native
 from infrastructure.inference.onnx_runtime import load_onnx
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from application.ports import Model
+from application.ports.model import Model
+from domain.contract import ModelSpec
 from domain.errors import PackageError
 from domain.evaluation.answers import answers_of
-from domain.models.contract import ModelSpec
 
 _HARMLESS = {
     "domain.estimators.conformal.ConformalRegressor",

@@ -12,9 +12,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # pylint: disable=wrong-import-position
 import onnxruntime
 
-from application.ports import Model
+from application.ports.model import Model
+from domain.contract import ModelSpec
 from domain.errors import PackageError
-from domain.models.contract import ModelSpec
 
 
 def load_onnx(path: Path, spec: ModelSpec, threads: int = 1) -> Model:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from application.training.transcription import SpeechTools
-from domain.models.catalog import needing_extras
+from domain.catalog import needing_extras
 
 
 def speech_tools(root: Path, weights: str | None = None, download: bool = False) -> SpeechTools:

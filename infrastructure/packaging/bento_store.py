@@ -19,6 +19,7 @@ import bentoml
 import bentoml.bentos
 import yaml
 from bentoml._internal.bento import BentoStore
+from bentoml._internal.bento.build_config import BentoEnvSchema
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from bentoml.exceptions import BentoMLException
@@ -28,7 +29,9 @@ from infrastructure.packaging.model_package import MANIFEST, NATIVE, ModelPackag
 from shared.files import drafts_folder, publish_folder, write_atomically
 from shared.paths import ROOT
 
-_SERVICES = ROOT / "application/inference/services"
+BENTOFILE = ROOT / "application/inference/services/bentofile.yaml"
+_SPEECH = "application.inference.services.speech_service:SpeechTranscriber"
+_TORCH_BACKEND = {"name": "UV_TORCH_BACKEND", "value": "cpu"}  # or such as cu130, for GPUs
 
 
 def add_package(
@@ -124,13 +127,21 @@ def remove_entry(entry: Path) -> None:
 
 def service_of(package: ModelPackage) -> str:
     """The BentoML service that serves a package, as ``module:attribute``."""
-    bentofile = yaml.safe_load(_bentofile(package).read_text(encoding="utf-8"))
-    return str(bentofile["service"])
+    service: str = _SPEECH if _transcribes(package) else _bentofile()["service"]
+    return service
 
 
-def _bentofile(package: ModelPackage) -> Path:
-    speech = package.read_json("contract.json")["task"] == "transcription"
-    return _SERVICES / ("speech_bentofile.yaml" if speech else "bentofile.yaml")
+def _transcribes(package: ModelPackage) -> bool:
+    return bool(package.read_json("contract.json")["task"] == "transcription")
+
+
+def _environment(package: ModelPackage, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    envs: list[dict[str, Any]] = options["envs"]
+    return [*envs, _TORCH_BACKEND] if _transcribes(package) else envs
+
+
+def _bentofile() -> dict[str, Any]:
+    return dict(yaml.safe_load(BENTOFILE.read_text(encoding="utf-8")))
 
 
 def build_bento(model_tag: str) -> bentoml.Bento:
@@ -143,8 +154,12 @@ def build_bento(model_tag: str) -> bentoml.Bento:
     entry = _entry("bentos", model_tag)
     try:
         with _drafts(entry) as drafts:
-            bento = bentoml.bentos.build_bentofile(
-                str(_bentofile(stored_package(model_tag))),
+            package, options = stored_package(model_tag), _bentofile()
+            bento = bentoml.bentos.build(
+                service_of(package),
+                labels=options["labels"],
+                envs=[BentoEnvSchema(**env) for env in _environment(package, options)],
+                include=options["include"],
                 name=name,
                 version=version,
                 build_ctx=str(ROOT),

@@ -19,7 +19,7 @@ from shared.digests import sha256_of
 from shared.files import locked, sync_folder, sync_tree
 
 if TYPE_CHECKING:
-    from domain.models.contract import ModelSpec
+    from domain.contract import ModelSpec
 
 MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
@@ -156,7 +156,7 @@ class ModelPackage:
     def spec(self) -> ModelSpec:
         """Its contract."""
         # pylint: disable-next=import-outside-toplevel  # a serving check must not have NumPy yet
-        from domain.models.contract import ModelSpec
+        from domain.contract import ModelSpec
 
         return ModelSpec.from_dict(self.read_json("contract.json"))
 

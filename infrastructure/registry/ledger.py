@@ -4,7 +4,7 @@ before.
 What the chain shows: any entry that was changed, removed, inserted or moved, and its line. What it
 cannot show: that its tail was cut off, or that somebody who may write the file has written all of
 it anew. The hashes of the first entry, which tells one ledger from another, and of the entry of the
-last promotion are therefore kept in the tracking server as well (`Registry.note_ledger`); who can
+last promotion are therefore kept in the tracking server as well (`Promoter.note_ledger`); who can
 change both can still forge both.
 """
 
@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from application.ports import LedgerEntry
+from application.ports.ledger import LedgerEntry
 from domain.errors import RegistryError
 from shared.files import locked
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from application.ports import ModelVersion, Promotion
+from application.ports.registry import ModelVersion, Promotion
 from domain.errors import RegistryError, TrackingError
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.tracking.mlflow_tracker import all_pages, open_client

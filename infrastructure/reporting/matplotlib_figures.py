@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from application.ports import FigureData
+from application.ports.figures import FigureData
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from infrastructure.reporting.labels import literal_text, short_label
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from application.ports import Progress
+from application.ports.progress import Progress
 from application.validation.judgement import Validation
 from application.validation.validated_card import validated_card
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.reporting.validation_report import write_report
 from shared.files import write_atomically

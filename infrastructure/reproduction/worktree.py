@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from application.ports import Progress
+from application.ports.progress import Progress
 from application.training.reproduction import DIRTY
 from domain.errors import BuildError
 from infrastructure.provenance import run_git

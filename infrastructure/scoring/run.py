@@ -15,9 +15,9 @@ from application.inference.scoring import (
     check_columns,
     score,
 )
-from application.ports import Model
+from application.ports.model import Model
+from domain.contract import ModelSpec
 from domain.errors import DataError
-from domain.models.contract import ModelSpec
 from infrastructure.scoring.tables import check_output, open_sink, open_table, write_lines
 from shared.files import Draft
 

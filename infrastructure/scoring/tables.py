@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from application.inference.scoring import BATCH_ROWS, rows_at_once
+from domain.contract import Input, ModelSpec, Number, Tensor
 from domain.data.tables import NO_NUMBER
 from domain.errors import DataError, reason_of
-from domain.models.contract import Input, ModelSpec, Number, Tensor
 
 _BATCH_BYTES = 2**23  # of a file; what they become in memory is several times as much
 _GROUP_BYTES = 2**26  # of a row group in memory

@@ -16,7 +16,7 @@ from typing import Self
 import yaml
 from pathspec import GitIgnoreSpec
 
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from shared.console import progress
 from shared.paths import ROOT
 
@@ -68,7 +68,7 @@ def start_serving_check(package: Path, service: str, root: Path = ROOT) -> Servi
         root: the clone whose files they are.
     """
     folder = Path(tempfile.mkdtemp(prefix="serving-"))
-    for name in included_files(service, root):
+    for name in included_files(root):
         (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, folder / "source" / name)
     sites = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -92,11 +92,10 @@ def start_serving_check(package: Path, service: str, root: Path = ROOT) -> Servi
     return ServingCheck(process, folder, time.monotonic() + SECONDS)
 
 
-def included_files(service: str, root: Path = ROOT) -> list[str]:
-    """The files that the Bento of a service holds, by their names in the clone, sorted."""
-    bentofiles = (root / "application/inference/services").glob("*bentofile.yaml")
-    read = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in bentofiles)
-    (include,) = (bentofile["include"] for bentofile in read if bentofile["service"] == service)
+def included_files(root: Path = ROOT) -> list[str]:
+    """The files of the clone that a Bento holds, by their names in the clone, sorted."""
+    bentofile = root / "application/inference/services/bentofile.yaml"
+    include = yaml.safe_load(bentofile.read_text(encoding="utf-8"))["include"]
     lines = (root / ".bentoignore").read_text(encoding="utf-8").splitlines()
     ignored = GitIgnoreSpec.from_lines(lines)
     paths = (path for pattern in include for path in root.glob(pattern) if path.is_file())

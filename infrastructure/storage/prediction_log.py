@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from application.ports import (
+from application.ports.prediction_log import (
     LabelledPrediction,
     LiveErrors,
     LoggedPrediction,

@@ -25,9 +25,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from application.ports import RegisteredVersion, TrainingRecord
+from application.ports.tracker import RegisteredVersion, TrainingRecord
+from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text, as_word
 from domain.errors import TrackingError, reason_of
-from domain.models.contract import Category, Input, ModelSpec, Number, Tensor, Text, as_word
 from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking.database import (
     artifacts_beside,
@@ -45,11 +45,13 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _CODE = (  # what `served_model` needs to load a package anywhere
-    *("domain/__init__.py", "domain/errors.py", "domain/models/__init__.py"),
-    *("domain/models/contract.py", "domain/evaluation/__init__.py", "domain/evaluation/metrics.py"),
+    *("domain/__init__.py", "domain/errors.py", "domain/contract/__init__.py"),
+    *("domain/contract/encoding.py", "domain/contract/features.py", "domain/contract/outputs.py"),
+    *("domain/contract/spec.py", "domain/evaluation/__init__.py", "domain/evaluation/metrics.py"),
     "domain/evaluation/answers.py",
     *("domain/estimators/__init__.py", "domain/estimators/conformal.py"),
-    *("application/__init__.py", "application/ports.py", "infrastructure/__init__.py"),
+    *("application/__init__.py", "application/ports/__init__.py", "application/ports/model.py"),
+    "infrastructure/__init__.py",
     *("infrastructure/inference/__init__.py", "infrastructure/inference/loading.py"),
     *("infrastructure/inference/native.py", "infrastructure/inference/onnx_runtime.py"),
     *("infrastructure/tracking/__init__.py", "infrastructure/tracking/served_model.py"),

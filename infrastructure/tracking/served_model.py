@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from application.ports import Model
-from domain.models.contract import ModelSpec, Tensor
+from application.ports.model import Model
+from domain.contract import ModelSpec, Tensor
 from infrastructure.inference.loading import load_served
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from application.training.config import Gate, ValidationConfig
 from domain.errors import MlopsError
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from shared.paths import ROOT
 from tests.equal_challengers import MOST_MISTAKEN, RUNS, SETTINGS, Rates, Setting, broken, rates
 from tests.zoo import MUTANTS, SOUND_ONES, Mutant, Zoo

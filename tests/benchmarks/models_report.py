@@ -20,10 +20,10 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
+from domain import catalog
+from domain.contract import ModelSpec
 from domain.errors import MissingExtraError
 from domain.evaluation.metrics import RegressionReport
-from domain.models import catalog
-from domain.models.contract import ModelSpec
 from shared.paths import ROOT
 from shared.settings import Settings
 from tests.served import Home, serve

@@ -56,7 +56,6 @@ where one survives without, and below {lowest:.0%}.
 
 """
 
-_DOMAIN, _VALIDATION = "domain/evaluation", "application/validation"
 _SIMULATIONS = (  # which take seconds, where others notice the same
     "over_500_challengers",
     "power_of_four_in_five",
@@ -68,9 +67,8 @@ _SIMULATIONS = (  # which take seconds, where others notice the same
 
 @dataclass(frozen=True)
 class Part:
-    """Modules that are judged by their own tests alone, which is quick."""
+    """Modules, by their paths, that are judged by their own tests alone, which is quick."""
 
-    folder: str
     modules: tuple[str, ...]
 
     @property
@@ -78,10 +76,11 @@ class Part:
         """What mutmut reads from setup.cfg."""
         settings = {
             "source_paths": ["domain", "application", "shared"],
-            "only_mutate": [f"{self.folder}/{module}.py" for module in self.modules],
+            "only_mutate": [f"{module}.py" for module in self.modules],
             "also_copy": ["infrastructure", "conftest.py"],
             "pytest_add_cli_args_test_selection": [
-                f"tests/unit/{self.folder}/test_{module}.py" for module in self.modules
+                f"tests/unit/{folder}/test_{name}.py"
+                for folder, _, name in (module.rpartition("/") for module in self.modules)
             ],
             "pytest_add_cli_args": ["-k", "not " + " and not ".join(_SIMULATIONS)],
         }
@@ -91,13 +90,15 @@ class Part:
 
 PARTS = (
     Part(
-        _DOMAIN,
         (
-            *("gates", "comparison", "calibration", "slices"),
-            *("robustness", "leakage", "contract_change"),
-        ),
+            *("domain/gates/behaviour", "domain/gates/champion", "domain/gates/data"),
+            *("domain/gates/performance", "domain/gates/uncertainty", "domain/gates/verdict"),
+            *("domain/evaluation/comparison", "domain/evaluation/calibration"),
+            *("domain/evaluation/slices", "domain/evaluation/robustness"),
+            *("domain/evaluation/leakage", "domain/evaluation/contract_change"),
+        )
     ),
-    Part(_VALIDATION, ("judgement", "validate")),
+    Part(("application/validation/judgement", "application/validation/validate")),
 )
 
 
@@ -106,7 +107,7 @@ class Mutant:
     """One change and what became of it.
 
     Attributes:
-        name: as mutmut calls it, ``domain.evaluation.gates.x_quality__mutmut_3``.
+        name: as mutmut calls it, ``domain.gates.performance.x_quality__mutmut_3``.
         fate: ``killed``, ``survived``, ``no tests``, ``timeout`` or another word of mutmut.
     """
 

@@ -197,7 +197,7 @@ very first run about a second more.
 
 {accounting}
 
-The service accounts in batches: what was answered in 0.1 s.
+The service recorder in batches: what was answered in 0.1 s.
 A prediction leaves {usual:.0f} bytes behind in the usual collector, which keeps its history in a list,
 and {ours:.1f} bytes in ours.
 """

@@ -23,10 +23,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from application.ports import Model
+from application.ports.model import Model
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served

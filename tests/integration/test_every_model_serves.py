@@ -15,12 +15,12 @@ import httpx
 import numpy as np
 import pytest
 
-from application.ports import Model
+from application.ports.model import Model
 from application.training.config import TrainingConfig, config_path
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.evaluation.answers import answers_of
 from domain.evaluation.parity import Parity
-from domain.models.contract import ModelSpec
 from tests.model_checks import TABULAR, as_json, load_data, model_of
 from tests.packages import on_record
 from tests.served import Home, serve

@@ -21,14 +21,15 @@ from application.inference.predictor import Predictor
 from application.inference.protocols.lines import PredictionLines
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.transcription import TranscriptionMiddleware
-from application.monitoring.accounting import Accountant
+from application.monitoring.recorder import PredictionRecorder
 from application.scaffold.model_file import model_paths
 from application.training.config import TrainingConfig
-from domain.models import catalog, iris
-from domain.models.catalog import CatalogModel
+from domain import catalog
+from domain.catalog import CatalogModel
+from domain.models import iris
 from shared.paths import ROOT
 from shared.settings import ServingSettings
-from tests.fakes import FakeAccounts, FakeClassifier, FakeMetrics, FakePredictionLog
+from tests.fakes import FakeRecorder, FakeClassifier, FakeMetrics, FakePredictionLog
 
 READMES = ["README.md", "README.zh-TW.md"]
 WRITTEN = [*READMES, "CONTRIBUTING.md", "CHANGELOG.md"]
@@ -152,9 +153,9 @@ def first_cells(text: str) -> list[str]:
 def rest_paths() -> set[str]:
     """The paths that a service of a classifier answers as the tutorial does."""
     log, metrics = FakePredictionLog(), FakeMetrics()
-    predictor = Predictor(iris.SPEC, FakeClassifier(), FakeAccounts())
-    with closing(Accountant(iris.SPEC, metrics, log)) as accountant:
-        rest = RestApi("iris", "1", predictor, accountant, log, metrics, dict).routes()
+    predictor = Predictor(iris.SPEC, FakeClassifier(), FakeRecorder())
+    with closing(PredictionRecorder(iris.SPEC, metrics, log)) as recorder:
+        rest = RestApi("iris", "1", predictor, recorder, log, metrics, dict).routes()
     return {*rest, *PredictionLines(predictor, 1).routes()}
 
 

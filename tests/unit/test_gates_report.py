@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from application.training.config import Gate, ValidationConfig
-from domain.evaluation.gates import Verdict, budget
+from domain.gates import Verdict, budget
 from tests.benchmarks.gates_report import GATES, Judged, render
 from tests.equal_challengers import SETTINGS, Rates, broken
 from tests.zoo import MUTANTS, SOUND_ONES, Mutant

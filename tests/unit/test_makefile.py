@@ -213,6 +213,10 @@ def test_with_fresh_receipts_a_dry_run_shows_that_there_is_nothing_to_do(made: C
     [
         (CONFIG, STEPS),
         ("domain/models/iris.py", STEPS),
+        ("domain/models/wine.py", []),
+        ("domain/catalog.py", STEPS),
+        ("domain/contract/spec.py", STEPS),
+        ("domain/gates/performance.py", STEPS),
         ("domain/estimators/conformal.py", STEPS),
         ("application/training/train.py", STEPS),
         ("infrastructure/frameworks/scikit_learn.py", STEPS),
@@ -221,7 +225,6 @@ def test_with_fresh_receipts_a_dry_run_shows_that_there_is_nothing_to_do(made: C
         ("application/validation/validate.py", STEPS[1:]),
         ("application/inference/predictor.py", STEPS[2:]),
         ("application/inference/services/bentofile.yaml", STEPS[2:]),
-        ("application/inference/services/speech_bentofile.yaml", STEPS[2:]),
         ("infrastructure/storage/prediction_log.py", STEPS[2:]),
     ],
 )

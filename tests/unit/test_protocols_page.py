@@ -17,7 +17,7 @@ from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.vertex import VertexPrediction
 from domain.models import iris
 from shared.paths import ROOT
-from tests.fakes import FakeAccounts, FakeClassifier
+from tests.fakes import FakeRecorder, FakeClassifier
 from tests.protocols import Client
 
 NAME = "iris_classifier_pipeline"
@@ -25,7 +25,7 @@ FORM = "application/x-www-form-urlencoded"  # what curl says of a body unless it
 TEXT = (ROOT / "docs/protocols.md").read_text("utf-8")
 TABLE = TEXT.partition("## Conformance")[2].partition("\n## ")[0]
 EXAMPLES = re.findall(r"```bash\n(.*?)```\n\n```json\n(.*?)```", TEXT, re.DOTALL)
-PREDICTOR = Predictor(iris.SPEC, FakeClassifier(), FakeAccounts())
+PREDICTOR = Predictor(iris.SPEC, FakeClassifier(), FakeRecorder())
 ROUTES = {
     path: route
     for protocol in (

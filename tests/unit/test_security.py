@@ -13,8 +13,6 @@ from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.serving_check import included_files
 from shared.paths import ROOT
 
-SERVICE = "application.inference.services.model_service:ModelService"
-SPEECH = "application.inference.services.speech_service:SpeechTranscriber"
 RUN_CODE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 # each has a test of its own below
 KNOWN = {
@@ -41,9 +39,8 @@ def sources() -> Iterator[tuple[str, str]]:
             yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("service", [SERVICE, SPEECH])
-def test_no_file_of_a_bento_imports_what_unpickles(service: str) -> None:
-    files = [name for name in included_files(service) if name.endswith(".py")]
+def test_no_file_of_a_bento_imports_what_unpickles() -> None:
+    files = [name for name in included_files() if name.endswith(".py")]
     assert len(files) > 15
     found = {(name, module) for name in files for module in imports(name) & RUN_CODE}
     assert found <= KNOWN

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from application.inference.predictor import Answered
-from domain.models.contract import ModelSpec
+from application.ports.recorder import PredictionResult
+from domain.contract import ModelSpec
 
 
 class Presenter:  # pylint: disable=too-few-public-methods
@@ -28,7 +28,7 @@ class Presenter:  # pylint: disable=too-few-public-methods
         else:
             self._prediction = _struct("Prediction", (*spec.answer_names, "row"))
 
-    def predictions(self, answered: Answered) -> list[Any]:
+    def predictions(self, answered: PredictionResult) -> list[Any]:
         """One object for each row, in the request's order."""
         answers: list[list[float]] = answered.answers.tolist()
         rows = range(len(answers))

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from application.inference.predictor import Answered, Predictor
+from application.inference.predictor import Predictor
 from application.inference.protocols.http import Refusal, Reply, Request, Route
 from application.inference.protocols.openapi import (
     JSON,
@@ -32,8 +32,9 @@ from application.inference.protocols.openapi import (
 )
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import EXAMPLES, any_row_schema, named_row_schema
+from application.ports.recorder import PredictionResult
+from domain.contract import Input, Number, Tensor, Text
 from domain.errors import InputError
-from domain.models.contract import Input, Number, Tensor, Text
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 CSV = "text/csv"
@@ -142,7 +143,7 @@ class MlflowScoring:
             raise Refusal(415, told)
         return msgspec.json.encode({"predictions": self._predictions(answered)})
 
-    def _json(self, request: Request) -> Answered:
+    def _json(self, request: Request) -> PredictionResult:
         body = self._decoded(request.body)
         given = [form for form in FORMS if getattr(body, form) is not None]
         if len(given) != 1:
@@ -173,7 +174,7 @@ class MlflowScoring:
         except ValueError as error:
             raise Refusal(400, f"the body is no JSON: {error}") from error
 
-    def _columns(self, request_id: str, given: Mapping[Any, Any]) -> Answered:
+    def _columns(self, request_id: str, given: Mapping[Any, Any]) -> PredictionResult:
         """Answer columns by name."""
         columns = {name: given[name] for name in self._spec.input_names if name in given}
         rows = max(map(len, columns.values()), default=0)
@@ -194,7 +195,7 @@ class MlflowScoring:
         known = [item for item in self._spec.inputs if item.name in columns]
         return {item.name: _cells(item, columns[item.name]) for item in known}
 
-    def _predictions(self, answered: Answered) -> list[dict[str, Any]]:
+    def _predictions(self, answered: PredictionResult) -> list[dict[str, Any]]:
         """One object for each row: the label where there is one, and the answers by name."""
         names, answers = self._spec.answer_names, answered.answers.tolist()
         if not self._spec.classes:

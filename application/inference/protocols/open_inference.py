@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from application.inference.predictor import Answered, Predictor
+from application.inference.predictor import Predictor
 from application.inference.protocols.http import JSON_LENGTH, Refusal, Reply, Request, Route
 from application.inference.protocols.openapi import (
     JSON,
@@ -39,8 +39,9 @@ from application.inference.protocols.openapi import (
     operation,
 )
 from application.inference.protocols.schema import EXAMPLES
+from application.ports.recorder import PredictionResult
+from domain.contract import Category, Input, ModelSpec, Number, Quantity, Tensor, as_word
 from domain.errors import InputError
-from domain.models.contract import Category, Input, ModelSpec, Number, Quantity, Tensor, as_word
 
 OCTETS = "application/octet-stream"
 TOGETHER = "inputs"  # the tensor that holds every input where all are numbers
@@ -259,7 +260,9 @@ class OpenInference:
             wanted[name] = bool(parameters.get("binary_data", binary))
         return wanted
 
-    def _reply(self, id_: str | None, answered: Answered, wanted: Mapping[str, bool]) -> Reply:
+    def _reply(
+        self, id_: str | None, answered: PredictionResult, wanted: Mapping[str, bool]
+    ) -> Reply:
         name, version = self._identity["name"], self._identity["version"]
         head: dict[str, Any] = {"model_name": name, "model_version": version}
         if id_ is not None:

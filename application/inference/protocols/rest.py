@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from application.inference.predictor import Answered, Predictor
+from application.inference.predictor import Predictor
 from application.inference.protocols.answers import Presenter
 from application.inference.protocols.http import Request, Route, Steps
 from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
@@ -33,12 +33,14 @@ from application.inference.protocols.schema import (
     truth_names,
 )
 from application.inference.protocols.synthetic import SYNTHETIC
-from application.monitoring.accounting import Accountant
+from application.monitoring.recorder import PredictionRecorder
 from application.monitoring.feedback import Feedback, Recorded
 from application.monitoring.summary import summarise
-from application.ports import MetricsSink, PredictionLog
+from application.ports.metrics import QualityMetrics
+from application.ports.prediction_log import FeedbackLog
+from application.ports.recorder import PredictionResult
+from domain.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 from domain.errors import InputError
-from domain.models.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 
 _encode = msgspec.json.Encoder().encode
 
@@ -128,15 +130,15 @@ class RestApi:
         name: str,
         version: str,
         predictor: Predictor,
-        accountant: Accountant,
-        log: PredictionLog,
-        metrics: MetricsSink,
+        recorder: PredictionRecorder,
+        log: FeedbackLog,
+        metrics: QualityMetrics,
         document: Callable[[], Schema],
     ) -> None:
         spec = predictor.spec
         self._identity = {"model_name": name, "version": version}
         self._predictor = predictor
-        self._accountant = accountant
+        self._recorder = recorder
         self._log = log
         self._spec = spec
         self._document = document
@@ -217,14 +219,14 @@ class RestApi:
         hours = self._decode.summary.decode(request.body or b"{}").hours
         if not 0 < hours <= MOST_HOURS:
             raise InputError(f"hours: {hours:g} is not between 0 and {MOST_HOURS}")
-        self._accountant.flush()
+        self._recorder.flush()
         metrics = summarise(self._log, self._spec, hours)
         return _encode({"status": "success", "metrics": metrics})
 
     def feedback(self, request: Request) -> Steps:
         """Record what a prediction should have been."""
         body, synthetic = request.body, SYNTHETIC in request.headers
-        self._accountant.flush()
+        self._recorder.flush()
         decode = self._decode
         by_inputs = decode.inputs_feedback is not decode.prediction_feedback
         if by_inputs and "request_id" not in decode.keys.decode(body):
@@ -274,7 +276,7 @@ class RestApi:
         }
         return _encode(answer)
 
-    def _answer(self, answered: Answered) -> bytes:
+    def _answer(self, answered: PredictionResult) -> bytes:
         return _encode(
             {
                 "predictions": self._present.predictions(answered),

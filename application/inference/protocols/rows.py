@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from domain.contract import ModelSpec, Tensor
 from domain.errors import InputError
-from domain.models.contract import ModelSpec, Tensor
 
 
 class RowReader:

@@ -8,7 +8,7 @@ from typing import Any
 
 from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
 from application.monitoring.feedback import LONGEST_ID, are_numbered
-from domain.models.contract import (
+from domain.contract import (
     Category,
     Classes,
     Input,

@@ -24,7 +24,7 @@ import msgspec
 from pydantic import BaseModel, WithJsonSchema
 
 from application.inference.api_keys import ApiKeys, authoriser
-from application.inference.predictor import Accounts, Predictor, Unaccounted, replay_golden
+from application.inference.predictor import NullRecorder, Predictor, replay_golden
 from application.inference.protocols import schema, vertex
 from application.inference.protocols.app import Started
 from application.inference.protocols.http import Request, Route, finish
@@ -34,11 +34,12 @@ from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.openapi import in_own_words, with_keys
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
-from application.monitoring.accounting import Accountant, every
+from application.monitoring.recorder import PredictionRecorder, every
 from application.monitoring.drift_watch import DriftWatch
-from application.ports import Model
+from application.ports.model import Model
+from application.ports.recorder import Recorder
+from domain.contract import Quantity
 from domain.errors import PackageError
-from domain.models.contract import Quantity
 from domain.monitoring.drift import ANSWER
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
@@ -111,7 +112,7 @@ class ModelService:
         self._log = SqlPredictionLog(_log_url(), name)
         self._metrics = _metrics(name, str(STORED.tag.version), profiles)
         drift = DriftWatch(SPEC, profiles, self._log, self._metrics)
-        self._accountant = Accountant(
+        self._recorder = PredictionRecorder(
             SPEC, self._metrics, self._log, watch=every(DRIFT_SECONDS, drift.look)
         )
         self._rest: Future[RestApi] = Future()
@@ -136,21 +137,21 @@ class ModelService:
     def _open(self, model: Model) -> tuple[RestApi, Started]:
         """Every protocol of the model, for traffic and for synthetic requests."""
         slow = _seconds_of_a_row(model) > SLOW_SECONDS
-        accounts = self._accountant if SERVING.monitoring else Unaccounted()
-        rest, routes, fallback = self._protocols(model, accounts, slow)
-        _, synthetic, _ = self._protocols(model, Unaccounted(), slow)
+        recorder = self._recorder if SERVING.monitoring else NullRecorder()
+        rest, routes, fallback = self._protocols(model, recorder, slow)
+        _, synthetic, _ = self._protocols(model, NullRecorder(), slow)
         card = (PACKAGE.folder / "card.md").read_text(encoding="utf-8")
         verdict = verdict_of(STORED.info.labels)
         pages = page_routes(STORED.tag.name, str(STORED.tag.version), verdict, card)
         return rest, Started(routes | pages, self._metrics, fallback, synthetic | pages)
 
     def _protocols(
-        self, model: Model, accounts: Accounts, slow: bool
+        self, model: Model, recorder: Recorder, slow: bool
     ) -> tuple[RestApi, dict[str, Route], Callable[[str], Route | None]]:
         """The protocols whose predictions an account is kept of: the first one, the routes of all,
         and how other paths are answered."""
         name, number = STORED.tag.name, str(STORED.tag.version)
-        predictor = Predictor(SPEC, model, accounts, SERVING.max_rows)
+        predictor = Predictor(SPEC, model, recorder, SERVING.max_rows)
         libraries = PACKAGE.read_json("provenance.json")["libraries"]
         platform_ = "sklearn_skops" if PACKAGE.is_native else "onnxruntime_onnx"
         inference = OpenInference(name, number, predictor, platform_)
@@ -164,7 +165,7 @@ class ModelService:
             path: does for other in others for path, does in other.paths(GOLDEN["rows"]).items()
         }
         rest = RestApi(
-            *(name, number, predictor, self._accountant, self._log, self._metrics),
+            *(name, number, predictor, self._recorder, self._log, self._metrics),
             document=lambda: _document(paths),
         )
         routes = {
@@ -177,7 +178,7 @@ class ModelService:
     @bentoml.on_shutdown
     def stop(self) -> None:
         """Account for the last predictions."""
-        self._accountant.close()
+        self._recorder.close()
         self._log.close()
 
     @bentoml.api(route="/predict")

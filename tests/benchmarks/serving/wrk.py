@@ -50,7 +50,7 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """Answered requests for each second."""
+        """PredictionResult requests for each second."""
         return self.requests / self.seconds
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from application.ports import RegisteredVersion, TrainingRecord
+from application.ports.tracker import RegisteredVersion, TrainingRecord
+from domain.catalog import CatalogModel
+from domain.contract import Quantity
 from domain.estimators.conformal import ConformalRegressor
 from domain.models import iris
-from domain.models.catalog import CatalogModel
-from domain.models.contract import Quantity
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import PackageDraft

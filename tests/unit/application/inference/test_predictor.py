@@ -10,28 +10,28 @@ import pytest
 
 from application.inference.predictor import (
     MAX_ROWS,
-    Answered,
+    PredictionResult,
     Predictor,
-    Unaccounted,
+    NullRecorder,
     check_golden,
     replay_golden,
 )
+from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number, Quantity, Tensor
-from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeAccounts, FakeClassifier
+from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeRecorder, FakeClassifier
 
 ROWS = [list(VIRGINICA), list(SETOSA), list(VERSICOLOR)]
 RENT = ModelSpec("rent", (Number("area", "m²", 5, 500, nullable=True),), Quantity("rent", "EUR"))
 
 
 class Desk:
-    """A predictor with its model and its accounts at hand."""
+    """A predictor with its model and its recorder at hand."""
 
     def __init__(self, model: FakeClassifier | None = None, max_rows: int = MAX_ROWS) -> None:
         self.model = model or FakeClassifier()
-        self.accounts = FakeAccounts()
-        self.predictor = Predictor(iris.SPEC, self.model, self.accounts, max_rows)
+        self.recorder = FakeRecorder()
+        self.predictor = Predictor(iris.SPEC, self.model, self.recorder, max_rows)
 
 
 def test_each_row_is_answered_with_the_probability_of_every_class() -> None:
@@ -47,13 +47,13 @@ def test_a_request_is_one_call_of_the_model_and_one_entry_in_the_accounts() -> N
     for rows in ([list(SETOSA)], ROWS, ROWS * 100):
         desk.predictor.predict("a", rows)
     assert [len(asked) for asked in desk.model.asked] == [1, 3, 300]
-    assert [len(answered.rows) for answered in desk.accounts.answered] == [1, 3, 300]
+    assert [len(answered.rows) for answered in desk.recorder.answered] == [1, 3, 300]
 
 
 def test_what_is_accounted_is_what_was_answered() -> None:
     desk = Desk()
     answered = desk.predictor.predict("a", ROWS)
-    assert desk.accounts.answered == [answered]
+    assert desk.recorder.answered == [answered]
 
 
 def test_the_model_is_given_single_precision_in_c_order() -> None:
@@ -94,7 +94,7 @@ def test_rows_that_break_the_contract_reach_neither_the_model_nor_the_accounts(
     with pytest.raises(InputError, match=message):
         desk.predictor.predict("a", rows)
     assert not desk.model.asked
-    assert not desk.accounts.answered
+    assert not desk.recorder.answered
 
 
 def test_too_many_rows_are_refused_with_how_many_may_be_sent() -> None:
@@ -117,7 +117,7 @@ def test_a_request_that_the_model_fails_on_is_not_accounted() -> None:
     desk = Desk(FakeClassifier(RuntimeError("out of memory")))
     with pytest.raises(RuntimeError, match="out of memory"):
         desk.predictor.predict("a", ROWS)
-    assert not desk.accounts.answered
+    assert not desk.recorder.answered
 
 
 COLUMNS = dict(zip(iris.SPEC.input_names, zip(*ROWS)))
@@ -141,7 +141,7 @@ def test_values_by_input_are_answered_as_rows_are(columns: dict[str, Any]) -> No
     by_columns = desk.predictor.predict_columns("b", columns)
     assert by_columns.rows.tobytes() == by_rows.rows.tobytes()
     assert by_columns.answers.tolist() == by_rows.answers.tolist()
-    assert desk.accounts.answered == [by_rows, by_columns]
+    assert desk.recorder.answered == [by_rows, by_columns]
     assert [len(asked) for asked in desk.model.asked] == [3, 3]
 
 
@@ -152,7 +152,7 @@ def test_values_of_a_tensor_may_be_one_array() -> None:
     def answer(rows: np.ndarray) -> np.ndarray:
         return np.full((len(rows), 2), 0.5, np.float32)
 
-    answered = Predictor(spec, answer, FakeAccounts()).predict_columns("a", {"image": images})
+    answered = Predictor(spec, answer, FakeRecorder()).predict_columns("a", {"image": images})
     assert answered.rows.tolist() == images.reshape(2, 6).tolist()
 
 
@@ -175,7 +175,7 @@ def test_values_by_input_that_break_the_contract_reach_neither_model_nor_account
     with pytest.raises(InputError, match=message):
         desk.predictor.predict_columns("a", columns)
     assert not desk.model.asked
-    assert not desk.accounts.answered
+    assert not desk.recorder.answered
 
 
 def test_too_many_values_of_an_input_are_too_many_rows_whatever_stands_in_them() -> None:
@@ -186,8 +186,8 @@ def test_too_many_values_of_an_input_are_too_many_rows_whatever_stands_in_them()
 
 
 def test_where_nobody_keeps_accounts_requests_are_answered_all_the_same() -> None:
-    answered = Predictor(iris.SPEC, FakeClassifier(), Unaccounted()).predict("a", ROWS)
-    assert isinstance(answered, Answered) and len(answered.answers) == 3
+    answered = Predictor(iris.SPEC, FakeClassifier(), NullRecorder()).predict("a", ROWS)
+    assert isinstance(answered, PredictionResult) and len(answered.answers) == 3
 
 
 def estimate(rows: np.ndarray) -> np.ndarray:
@@ -197,10 +197,10 @@ def estimate(rows: np.ndarray) -> np.ndarray:
 
 
 def test_a_value_is_answered_with_its_interval() -> None:
-    accounts = FakeAccounts()
-    answered = Predictor(RENT, estimate, accounts).predict("a", [[30], [None]])
+    recorder = FakeRecorder()
+    answered = Predictor(RENT, estimate, recorder).predict("a", [[30], [None]])
     assert answered.answers.tolist() == [[300, 250, 350], [200, 150, 250]]
-    assert accounts.answered == [answered]
+    assert recorder.answered == [answered]
 
 
 def golden(**changes: object) -> dict[str, object]:

@@ -15,9 +15,7 @@ from application.inference.scoring import (
     rows_at_once,
     score,
 )
-from domain.errors import ContractError, DataError, InputError
-from domain.models import iris
-from domain.models.contract import (
+from domain.contract import (
     Audio,
     Category,
     Classes,
@@ -28,6 +26,8 @@ from domain.models.contract import (
     Text,
     Transcript,
 )
+from domain.errors import ContractError, DataError, InputError
+from domain.models import iris
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeClassifier
 
 SPECIES = Classes(("let", "sold"))

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from application.monitoring.drift_watch import FEWEST, WINDOW, DriftWatch
+from domain.contract import Category, ModelSpec, Quantity
 from domain.models import iris
-from domain.models.contract import Category, ModelSpec, Quantity
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from tests.fakes import (
     FakeClassifier,

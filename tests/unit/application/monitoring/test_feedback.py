@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 
 import pytest
 
-from application.monitoring.accounting import identities
+from application.monitoring.recorder import identities
 from application.monitoring.feedback import (
     Feedback,
     Recorded,
@@ -15,10 +15,10 @@ from application.monitoring.feedback import (
     are_numbered,
     live_quality,
 )
-from application.ports import LabelledPrediction, LoggedPrediction
+from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,

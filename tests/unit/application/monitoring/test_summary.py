@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from application.monitoring.summary import summarise
-from application.ports import LabelledPrediction
+from application.ports.prediction_log import LabelledPrediction
+from domain.contract import ModelSpec, Number, Quantity
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number, Quantity
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from application.scaffold.table_inspection import Finding, Inspection, inspect_table
+from domain.contract import Category, Classes, Number, Quantity, Text
 from domain.errors import DataError
-from domain.models.contract import Category, Classes, Number, Quantity, Text
 
 ROWS = 400
 RNG = np.random.default_rng(7)

@@ -17,9 +17,7 @@ from application.training.card import (
 )
 from application.training.config import TrainingConfig
 from application.validation.validated_card import validated_card
-from domain.evaluation.gates import Verdict
-from domain.evaluation.metrics import evaluate
-from domain.models.contract import (
+from domain.contract import (
     Audio,
     Category,
     Classes,
@@ -32,6 +30,8 @@ from domain.models.contract import (
     Text,
     Transcript,
 )
+from domain.evaluation.metrics import evaluate
+from domain.gates import Verdict
 from tests.kinds import KINDS
 from tests.validations import refused_early, validation_of
 

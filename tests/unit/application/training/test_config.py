@@ -20,10 +20,11 @@ from application.training.config import (
     config_path,
     registered_name,
 )
+from domain import catalog
+from domain.catalog import CatalogModel
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, UnknownModelError
-from domain.models import catalog, iris
-from domain.models.catalog import CatalogModel
+from domain.models import iris
 from tests.model_checks import model_of
 
 TUTORIAL: dict[str, Any] = {

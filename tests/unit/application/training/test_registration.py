@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from application.ports import RegisteredVersion, TrainingRecord
+from application.ports.tracker import RegisteredVersion, TrainingRecord
 from application.training.registration import dataset_facts, register
 from domain.models import iris
 from tests.fakes import FakeTracker

@@ -11,10 +11,10 @@ import pytest
 
 from application.training.config import TrainingConfig, config_path
 from application.training.schema import check_data
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from domain.models import iris
-from domain.models.contract import ModelSpec
 from tests.kinds import KINDS
 from tests.model_checks import TABULAR, load_data, model_of
 

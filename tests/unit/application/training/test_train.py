@@ -16,20 +16,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from application.ports import DrawFigures, Framework, Loader
+from application.ports.figures import DrawFigures
+from application.ports.framework import Framework
+from application.ports.model import Loader
 from application.training.config import TrainingConfig, config_path
 from application.training.train import Candidate, make_estimator, train
+from domain import gates
+from domain.catalog import CatalogModel
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation import gates
 from domain.evaluation.answers import answers_of
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.prediction_digest import digest_of
 from domain.models import iris
-from domain.models.catalog import CatalogModel
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft

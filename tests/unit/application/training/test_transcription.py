@@ -14,9 +14,10 @@ import pytest
 from application.inference.transcriber import SpeechEngine
 from application.training.config import TrainingConfig, config_path
 from application.training.transcription import SpeechCandidate, SpeechTools, package_weights
+from domain import catalog
 from domain.errors import ConfigError, DataError
 from domain.evaluation.word_error_rate import WordErrors
-from domain.models import catalog, speech
+from domain.models import speech
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from tests.fakes import FakeTracker
 from tests.speech_fakes import FakeEngine, fake_decode

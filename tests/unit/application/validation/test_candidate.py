@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from application.ports import ModelVersion
+from application.ports.registry import ModelVersion
 from application.validation.candidate import (
     Accepted,
     ChampionPackage,
@@ -21,7 +21,7 @@ from application.validation.candidate import (
 )
 from application.validation.judgement import Judgement, Validation
 from domain.errors import GateRefusal, PackageError, RegistryError
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from domain.models import iris
 from shared.paths import ROOT
 from tests.fakes import FakeLedger, FakeRegistry

@@ -6,7 +6,7 @@ import pytest
 
 from application.validation.judgement import Judgement
 from domain.errors import GateRefusal
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from domain.models import iris
 
 FINE = Verdict("quality", True, "good enough")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from application.ports import Model
+from application.ports.model import Model
 from application.validation.latency import time_answers
 
 

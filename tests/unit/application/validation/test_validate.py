@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from application.ports import Model
+from application.ports.model import Model
 from application.training.config import Gate, ValidationConfig
 from application.validation import validate
 from application.validation.judgement import Judgement
@@ -23,14 +23,14 @@ from application.validation.validate import (
     judge,
     skip,
 )
+from domain.contract import ModelSpec, Number
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number
 from domain.monitoring.profile import profile_inputs
 from tests.fakes import FakePackage
 from tests.kinds import KINDS

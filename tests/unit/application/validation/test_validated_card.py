@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from application.validation.validated_card import validated_card
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from tests.validations import classification, refused_early, regression, speech, validation_of
 
 

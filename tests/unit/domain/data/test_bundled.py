@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor
 from domain.data.bundled import read_breast_cancer, read_diabetes, read_digits, read_iris, read_wine
 from domain.data.dataset import Dataset
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor
 
 
 def numbers(count: int) -> tuple[Number, ...]:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.data.dataset import Dataset
 from domain.errors import InputError
 from domain.models import iris
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 
 TWINS = [101, 142]
 DATA = iris.load()

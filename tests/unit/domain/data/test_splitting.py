@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import DataError
 from domain.models import iris
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
 
 DATA = iris.load()
 TWIN = DATA.row_hashes[101]

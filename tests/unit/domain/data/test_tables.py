@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.tables import known_target, read_frame, read_table
 from domain.errors import DataError
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
 from shared.paths import ROOT
 
 SPEC = ModelSpec(

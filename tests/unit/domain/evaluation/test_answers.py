@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.answers import answers_of
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 
 INPUTS = (Number("x", "", -10, 10),)
 ROWS = np.linspace(-5, 5, 40, dtype=np.float32)[:, None]

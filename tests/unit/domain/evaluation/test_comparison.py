@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, multinomial, t
 
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.comparison import Comparison, compare, tango_interval
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from tests.equal_challengers import RUNS, SETTINGS, Setting, broken, rates
 
 INPUTS = (Number("x", "", 0, 1),)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from domain.models.catalog import get
-from domain.models.contract import (
+from domain.catalog import get
+from domain.contract import (
     Audio,
     Category,
     Classes,

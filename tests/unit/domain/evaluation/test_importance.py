@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.evaluation.importance import permutation_importances
-from domain.models.contract import Classes, ModelSpec, Number, Quantity, Tensor, Text
 
 RNG = np.random.default_rng(0)
 NUMBERS = (Number("told", "", 0, 1), Number("idle", "", 0, 1))

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import pytest
 
+from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
 from domain.evaluation import leakage
-from domain.evaluation.gates import no_input_is_the_target
 from domain.evaluation.leakage import LIMITS, near_twins, told_by
-from domain.models.contract import Category, Classes, ModelSpec, Number, Tensor, Text
+from domain.gates import no_input_is_the_target
 from tests.kinds import KINDS
 
 RNG = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.metrics import (
     ClassificationReport,
     RegressionReport,
@@ -14,7 +15,6 @@ from domain.evaluation.metrics import (
     losses,
     wilson_interval,
 )
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 
 
 def random_labels(seed: int) -> tuple[np.ndarray, np.ndarray, int]:

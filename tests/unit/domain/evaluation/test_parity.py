@@ -10,9 +10,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeRegressor
 
-from domain.evaluation import gates
-from domain.evaluation.parity import Parity, _float, _ordinal, edge_rows
-from domain.models.contract import (
+from domain import gates
+from domain.contract import (
     Category,
     Classes,
     Input,
@@ -22,6 +21,7 @@ from domain.models.contract import (
     Tensor,
     Text,
 )
+from domain.evaluation.parity import Parity, _float, _ordinal, edge_rows
 
 CLASSES = Classes(("a", "b", "c"))
 SPEC = ModelSpec("abc", (Number("x", "", 0, 1), Number("y", "", 0, 1)), CLASSES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.evaluation.robustness import instability, perturbed, spreads
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from tests.kinds import KINDS
 
 SPEC = ModelSpec(

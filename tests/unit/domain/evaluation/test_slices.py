@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import sem, t
 
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.errors import ConfigError
-from domain.evaluation.gates import worst_slice
 from domain.evaluation.metrics import wilson_interval
 from domain.evaluation.slices import Slice, measure_slices, slices_of
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
+from domain.gates import worst_slice
 from tests.kinds import KINDS
 
 SPEC = ModelSpec(

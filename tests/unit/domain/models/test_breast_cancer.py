@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from domain.contract import Number
 from domain.models import breast_cancer
-from domain.models.contract import Number
 
 PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.2,

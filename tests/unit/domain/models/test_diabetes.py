@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from domain.contract import Category
 from domain.models import diabetes
-from domain.models.contract import Category
 
 SPEC, DATA = diabetes.SPEC, diabetes.load()
 ROWS, TARGET = DATA.encoded(SPEC), DATA.answers(SPEC)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from domain.contract import Number
 from domain.models import iris
-from domain.models.contract import Number
 
 PARAMETERS: dict[str, Any] = {
     "n_estimators": 20,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
+from domain.contract import Number
+
 # pylint: disable=wrong-import-position
 from domain.models import wine
-from domain.models.contract import Number
 
 PARAMETERS: dict[str, Any] = {
     "hidden": 16,

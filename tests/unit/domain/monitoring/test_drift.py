@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.monitoring.drift import drift_between, population_stability_index
 from domain.monitoring.profile import Profile, profile_inputs, profile_outputs
 

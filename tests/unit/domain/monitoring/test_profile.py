@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.monitoring.profile import Profile, profile_inputs, profile_outputs
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from domain.contract import Classes, ModelSpec, Number
 from domain.errors import DeploymentError
-from domain.models.contract import Classes, ModelSpec, Number
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment.demo import Service, demonstrate
 from infrastructure.deployment.golden import Golden

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from application.inference.predictor import GOLDEN_TOLERANCE
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import DeploymentError
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from infrastructure.deployment.golden import Golden, check_answers, golden_of
 from tests.served import free_port
 

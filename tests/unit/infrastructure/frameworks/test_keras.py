@@ -15,12 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 tensorflow = pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
+from domain.contract import Classes, ModelSpec, Number, Quantity
+
 # pylint: disable=wrong-import-position
 from domain.errors import ExportError
 from domain.estimators.keras_network import KerasClassifier, KerasRegressor
 from domain.estimators.keras_network import keras as library
 from domain.models import wine
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from infrastructure.frameworks import keras
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))

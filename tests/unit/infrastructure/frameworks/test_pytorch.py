@@ -16,11 +16,12 @@ from sklearn.preprocessing import StandardScaler
 
 torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
 pytest.importorskip("skorch", reason="make install EXTRAS=torch")
+from domain.contract import Classes, ModelSpec, Number, Quantity
+
 # pylint: disable=wrong-import-position
 from domain.errors import ExportError
 from domain.estimators.torch_network import TorchClassifier, TorchRegressor
 from domain.models import digits
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from infrastructure.frameworks import pytorch
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))

@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from domain.contract import ModelSpec, Number, Quantity
 from domain.errors import ExportError
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number, Quantity
 from infrastructure.frameworks import scikit_learn
 from infrastructure.inference.onnx_runtime import load_onnx
 from tests.kinds import KINDS, UNLIKE

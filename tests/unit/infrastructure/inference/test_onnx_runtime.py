@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
+from domain.contract import Classes, ModelSpec, Number, Quantity, Text
 from domain.errors import PackageError
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number, Quantity, Text
 from infrastructure.inference.onnx_runtime import load_onnx
 
 ROWS = iris.load().encoded(iris.SPEC)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from application.ports import FigureData
+from application.ports.figures import FigureData
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.metrics import evaluate
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from domain.models.iris import SPEC
 from infrastructure.reporting.matplotlib_figures import draw_figures
 from tests.kinds import KINDS

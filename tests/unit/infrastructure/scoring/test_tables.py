@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
 from domain.errors import DataError, InputError
-from domain.models.contract import Category, Classes, ModelSpec, Number, Tensor, Text
 from infrastructure.scoring.tables import Batch, check_output, open_sink, open_table
 
 CLASSES = Classes(("let", "sold"))

@@ -19,8 +19,9 @@ from onnx import TensorProto, helper
 from sklearn.ensemble import RandomForestClassifier
 
 from application.inference.services import __file__ as services
-from domain.evaluation.gates import Verdict
+from domain.gates import Verdict
 from domain.models import iris, speech
+from infrastructure.packaging.bento_store import BENTOFILE
 from infrastructure.serving import serving_check
 from infrastructure.packaging.model_package import MANIFEST, PackageDraft
 from infrastructure.serving.serving_check import included_files, start_serving_check
@@ -64,7 +65,7 @@ def _clone(tmp_path: Path) -> Path:
     """What a Bento is built from, to be changed."""
     clone = tmp_path / "clone"
     bentofile = Path(services).with_name("bentofile.yaml").relative_to(ROOT)
-    for name in (".bentoignore", str(bentofile), *included_files(SERVICE)):
+    for name in (".bentoignore", str(bentofile), *included_files()):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, clone / name)
     return clone
@@ -203,10 +204,8 @@ def test_a_check_leaves_nothing_behind_when_the_block_fails(package: Path) -> No
     assert not check.folder.exists()
 
 
-@pytest.mark.parametrize("service", [SERVICE, SPEECH])
-def test_the_files_are_those_that_bentoml_takes(service: str, tmp_path: Path) -> None:
-    files = [yaml.safe_load(path.read_text("utf-8")) for path in bentofiles()]
-    (bentofile,) = (file for file in files if file["service"] == service)
+def test_the_files_are_those_that_bentoml_takes(tmp_path: Path) -> None:
+    bentofile = yaml.safe_load(BENTOFILE.read_text("utf-8"))
     shutil.copy(ROOT / ".bentoignore", tmp_path)
     specs: Any = BentoPathSpec(bentofile["include"], [], str(tmp_path))
     listed = subprocess.run(
@@ -217,9 +216,4 @@ def test_the_files_are_those_that_bentoml_takes(service: str, tmp_path: Path) ->
         check=True,
     ).stdout.splitlines()
     there = (name for name in listed if (ROOT / name).is_file())
-    assert included_files(service) == sorted(filter(specs.includes, there))
-
-
-def bentofiles() -> list[Path]:
-    """Every bentofile."""
-    return sorted(Path(services).parent.glob("*bentofile.yaml"))
+    assert included_files() == sorted(filter(specs.includes, there))

@@ -18,8 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.request_id import new_request_id
-from application.ports import LabelledPrediction, LiveErrors, LoggedPrediction, Traffic
+from application.ports.prediction_log import (
+    LabelledPrediction,
+    LiveErrors,
+    LoggedPrediction,
+    Traffic,
+)
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.paths import ROOT
 from tests.fakes import FakePredictionLog, batch_of
@@ -402,7 +406,7 @@ def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog
 WRITER = """
 import sys, time
 import numpy as np
-from application.ports import LabelledPrediction, PredictionBatch
+from application.ports.prediction_log import LabelledPrediction, PredictionBatch
 from infrastructure.storage.prediction_log import SqlPredictionLog
 url, name = sys.argv[1:]
 log = SqlPredictionLog(url, "iris")  # all of them make the tables

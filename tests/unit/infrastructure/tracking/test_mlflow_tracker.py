@@ -34,9 +34,9 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import DataType, TensorSpec
 from mlflow.types.schema import AnyType, Array
 
-from application.ports import RegisteredVersion, TrainingRecord
+from application.ports.tracker import RegisteredVersion, TrainingRecord
+from domain.contract import Category, ModelSpec, Number, as_word
 from domain.errors import InputError, TrackingError
-from domain.models.contract import Category, ModelSpec, Number, as_word
 from domain.models.iris import SPEC
 from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking import mlflow_tracker

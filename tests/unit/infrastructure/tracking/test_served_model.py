@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domain.models.contract import Category, ModelSpec, Number, Quantity
+from domain.contract import Category, ModelSpec, Number, Quantity
 from infrastructure.tracking.served_model import ServedModel
 
 SPEC = ModelSpec(

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from application.inference.predictor import Answered
 from application.inference.protocols.answers import Presenter
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
+from application.ports.recorder import PredictionResult
+from domain.contract import Classes, ModelSpec, Number, Quantity
 
 INPUTS = (Number("x", "", 0, 1),)
 RENT = ModelSpec("rent", INPUTS, Quantity("rent", "EUR"))
@@ -27,9 +27,9 @@ NAMES = [
 PROBABILITIES = st.floats(0, 1, width=32)
 
 
-def answered(answers: np.ndarray) -> Answered:
+def answered(answers: np.ndarray) -> PredictionResult:
     """A request with these answers."""
-    return Answered("a", 0.0, np.zeros((len(answers), 1), np.float32), answers, 0.001)
+    return PredictionResult("a", 0.0, np.zeros((len(answers), 1), np.float32), answers, 0.001)
 
 
 def presented(spec: ModelSpec, answers: np.ndarray) -> Any:

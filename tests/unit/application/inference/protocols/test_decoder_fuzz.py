@@ -21,11 +21,11 @@ from application.inference.protocols.open_inference import JSON_LENGTH, OpenInfe
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.schema import truth_names
 from application.inference.protocols.vertex import VertexPrediction
-from application.monitoring.accounting import Accountant
-from application.ports import LoggedPrediction
+from application.monitoring.recorder import PredictionRecorder
+from application.ports.prediction_log import LoggedPrediction
+from domain.contract import Category, Input, ModelSpec, Tensor, Text
 from domain.errors import InputError, UnknownPredictionError
 from domain.models import iris
-from domain.models.contract import Category, Input, ModelSpec, Tensor, Text
 from tests.fakes import FakeMetrics, FakePredictionLog
 from tests.kinds import KINDS
 from tests.protocols import predictor_of, rows_of
@@ -76,7 +76,7 @@ class KnowingLog(FakePredictionLog):
         return LoggedPrediction("known", 0, 0.0, identity, (), predicted, None, 0.0)
 
 
-class Idle(Accountant):
+class Idle(PredictionRecorder):
     """Has no thread and nothing to account for."""
 
     def __init__(self) -> None:  # pylint: disable=super-init-not-called

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from application.inference.protocols.http import Reply, Request
 from application.inference.protocols.lines import PredictionLines
+from domain.contract import ModelSpec
 from domain.models import iris
-from domain.models.contract import ModelSpec
-from tests.fakes import FakeAccounts
+from tests.fakes import FakeRecorder
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of
 
@@ -24,11 +24,11 @@ HEADERS = {"content-type": "application/x-ndjson", "x-request-id": "a"}
 
 
 class Desk:
-    """The protocol with its accounts at hand."""
+    """The protocol with its recorder at hand."""
 
     def __init__(self, spec: ModelSpec = iris.SPEC, at_once: int = 1000) -> None:
-        self.accounts = FakeAccounts()
-        self.protocol = PredictionLines(predictor_of(spec, self.accounts), 10_000, at_once)
+        self.recorder = FakeRecorder()
+        self.protocol = PredictionLines(predictor_of(spec, self.recorder), 10_000, at_once)
         self.client = Client(self.protocol.routes())
 
     def answers(self, content: bytes) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_bad_lines_are_told_in_their_place_and_stop_nothing() -> None:
 def test_only_bad_lines_are_answered_without_the_model() -> None:
     desk = Desk()
     assert [line["line"] for line in desk.answers(body([5, 3, 1, 99], [1]))] == [0, 1]
-    assert not desk.accounts.answered
+    assert not desk.recorder.answered
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n \n"])
@@ -113,8 +113,8 @@ def test_each_answer_has_what_feedback_knows_it_by() -> None:
     found = desk.answers(body(ROWS[0], [1], ROWS[1], [5, 3, 1, 99], ROWS[2], ROWS[0], ROWS[1]))
     told = {line["line"]: (line["request_id"], line["row"]) for line in found if "row" in line}
     assert told == {0: ("a-0", 0), 2: ("a-0", 1), 4: ("a-3", 0), 5: ("a-3", 1), 6: ("a-6", 0)}
-    accounts = [(answered.request_id, len(answered.rows)) for answered in desk.accounts.answered]
-    assert accounts == [("a-0", 2), ("a-3", 2), ("a-6", 1)]
+    recorder = [(answered.request_id, len(answered.rows)) for answered in desk.recorder.answered]
+    assert recorder == [("a-0", 2), ("a-3", 2), ("a-6", 1)]
 
 
 def test_parts_are_made_one_by_one_while_they_are_sent() -> None:
@@ -122,9 +122,9 @@ def test_parts_are_made_one_by_one_while_they_are_sent() -> None:
     request = Request("a", {b"content-type": b"application/x-ndjson"}, body(*ROWS))
     reply = desk.protocol.predict(request)
     assert isinstance(reply, Reply) and isinstance(reply.body, Iterator)
-    assert not desk.accounts.answered
+    assert not desk.recorder.answered
     assert next(reply.body).count(b"\n") == 2
-    assert len(desk.accounts.answered) == 1
+    assert len(desk.recorder.answered) == 1
     assert next(reply.body).count(b"\n") == 1
     assert not list(reply.body)
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.inference.protocols.mlflow_scoring import MlflowScoring
+from domain.contract import ModelSpec
 from domain.models import iris
-from domain.models.contract import ModelSpec
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.inference.protocols.open_inference import OpenInference
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number, Quantity
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of
 from tests.strength import examples

@@ -15,7 +15,7 @@ from application.inference.protocols.lines import PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.vertex import VertexPrediction
-from domain.models.contract import ModelSpec
+from domain.contract import ModelSpec
 from tests.kinds import KINDS
 from tests.protocols import Client, predictor_of, rows_of
 

@@ -25,10 +25,10 @@ from application.inference.protocols.app import (
 )
 from application.inference.protocols.http import Request
 from application.inference.protocols.rest import RestApi
-from application.monitoring.accounting import Accountant
-from application.ports import PredictionLog
+from application.monitoring.recorder import PredictionRecorder
+from application.ports.prediction_log import FeedbackLog
+from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.models import iris
-from domain.models.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import (
     SETOSA,
@@ -197,28 +197,28 @@ def document() -> dict[str, Any]:
 
 @pytest.fixture(name="open_service")
 def _open_service() -> Iterator[Open]:
-    accountants: list[Accountant] = []
+    recorders: list[PredictionRecorder] = []
 
     def open_service(
         failure: Exception | None = None,
-        log: PredictionLog | None = None,
+        log: FeedbackLog | None = None,
         max_rows: int = 5,
         spec: ModelSpec = iris.SPEC,
     ) -> Service:
         model: FakeModel = FakeClassifier(failure) if spec == iris.SPEC else Echo(spec)
         metrics, fake_log = FakeMetrics(), FakePredictionLog()
         used = log or fake_log
-        # nobody accounts by itself: an endpoint that needs it does
-        accountant = Accountant(spec, metrics, used, interval=3600)
-        accountants.append(accountant)
-        predictor = Predictor(spec, model, accountant, max_rows)
+        # nobody recorder by itself: an endpoint that needs it does
+        recorder = PredictionRecorder(spec, metrics, used, interval=3600)
+        recorders.append(recorder)
+        predictor = Predictor(spec, model, recorder, max_rows)
         name, version = IDENTITY.values()
-        api = RestApi(name, version, predictor, accountant, used, metrics, document)
+        api = RestApi(name, version, predictor, recorder, used, metrics, document)
         return Service(api, model, metrics, fake_log)
 
     yield open_service
-    for accountant in accountants:
-        accountant.close()
+    for recorder in recorders:
+        recorder.close()
 
 
 @pytest.fixture(name="service")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from application.inference.protocols.rows import RowReader
+from domain.contract import Classes, ModelSpec, Number
 from domain.errors import InputError
 from domain.models import iris
-from domain.models.contract import Classes, ModelSpec, Number
 from tests.kinds import KINDS
 
 IRIS = RowReader(iris.SPEC)

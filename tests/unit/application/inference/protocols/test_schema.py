@@ -8,8 +8,7 @@ import pytest
 
 from application.inference.protocols import schema
 from application.inference.protocols.openapi import Schema
-from domain.models import iris
-from domain.models.contract import (
+from domain.contract import (
     Category,
     Classes,
     Input,
@@ -19,6 +18,7 @@ from domain.models.contract import (
     Tensor,
     Text,
 )
+from domain.models import iris
 
 RENT = ModelSpec(
     "rent",

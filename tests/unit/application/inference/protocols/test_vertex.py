@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from application.inference.protocols.vertex import VertexPrediction
+from domain.contract import ModelSpec
 from domain.models import iris
-from domain.models.contract import ModelSpec
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, predictor_of, rows_of
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from domain.models.contract import ModelSpec, Number, Quantity
+from domain.contract import ModelSpec, Number, Quantity
 from infrastructure.packaging.model_package import PackageDraft
 from shared.paths import ROOT
 

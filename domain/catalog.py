@@ -1,4 +1,4 @@
-"""The models of this repository, by name: every module of this folder that has a ``SPEC``."""
+"""The models of this repository, by name: every module of domain/models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import domain.models
+from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import ContractError, MissingExtraError, UnknownModelError
-from domain.models.contract import ModelSpec
 
-_NOT_MODELS = {"catalog", "contract"}
 _EXTRAS = {  # module → extra that installs it
     "torch": "torch",
     "skorch": "torch",
@@ -41,8 +40,7 @@ class CatalogModel(Protocol):
 
 def names() -> list[str]:
     """Names of all models, sorted."""
-    found = {module.name for module in pkgutil.iter_modules(domain.models.__path__)}
-    return sorted(found - _NOT_MODELS)
+    return sorted(module.name for module in pkgutil.iter_modules(domain.models.__path__))
 
 
 def get(name: str) -> CatalogModel:

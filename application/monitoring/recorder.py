@@ -1,4 +1,4 @@
-"""Accounting of predictions in batches, off the path of the request."""
+"""Recording of predictions in batches, off the path of the request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from functools import cache
 
 import numpy as np
 
-from application.inference.predictor import Answered
-from application.ports import MetricsSink, PredictionBatch, PredictionLog
-from domain.models.contract import ModelSpec
+from application.ports.metrics import PredictionMetrics
+from application.ports.prediction_log import PredictionBatch, PredictionWriter
+from application.ports.recorder import PredictionResult
+from domain.contract import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,12 @@ BATCHES_AT_ONCE = 8  # of small requests, that the log takes as one
 class _Waiting:
     """What is not in the log: requests, and batches of them that are counted; rows of both."""
 
-    requests: list[Answered] = field(default_factory=list)
+    requests: list[PredictionResult] = field(default_factory=list)
     counted: list[PredictionBatch] = field(default_factory=list)
     rows: int = 0
 
 
-class Accountant:
+class PredictionRecorder:
     """Counts and logs answered requests from a thread of its own.
 
     Small requests, once there are many, are counted by the caller: that takes 0.1 ms, and two
@@ -52,8 +53,8 @@ class Accountant:
     def __init__(
         self,
         spec: ModelSpec,
-        metrics: MetricsSink,
-        log: PredictionLog,
+        metrics: PredictionMetrics,
+        log: PredictionWriter,
         *,
         interval: float = 0.1,
         capacity: int = 100_000,
@@ -64,17 +65,17 @@ class Accountant:
         self._log = log
         self._capacity = capacity
         self._watch = watch
-        self._owed = False  # a look at rows that are in the log
+        self._drift_check_pending = False
         self._waiting = _Waiting()
         self._queue = threading.Lock()
         self._batch = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(interval,), name="accountant", daemon=True
+            target=self._run, args=(interval,), name="recorder", daemon=True
         )
         self._thread.start()
 
-    def account(self, answered: Answered) -> None:
+    def record(self, answered: PredictionResult) -> None:
         """Queue one answered request."""
         with self._queue:
             waiting = self._waiting
@@ -96,8 +97,8 @@ class Accountant:
         with self._batch:
             with self._queue:
                 waiting, self._waiting = self._waiting, _Waiting()
-            owed = self._owed or bool(waiting.rows)
-            self._owed = False  # a look that fails is not repeated
+            owed = self._drift_check_pending or bool(waiting.rows)
+            self._drift_check_pending = False  # a look that fails is not repeated
             counted = [*_joined(waiting.counted), *map(self._count, _parts(waiting.requests))]
             if counted:
                 try:
@@ -106,7 +107,7 @@ class Accountant:
                     self._metrics.record_dropped(waiting.rows)
                     raise
             if self._watch and owed:
-                self._owed = not self._watch()
+                self._drift_check_pending = not self._watch()
 
     def close(self) -> None:
         """Account for what is waiting and end the thread."""
@@ -125,7 +126,7 @@ class Accountant:
             logger.exception("a batch of predictions was not logged")
             self._metrics.record_error("log_failure")
 
-    def _count(self, requests: Sequence[Answered]) -> PredictionBatch:
+    def _count(self, requests: Sequence[PredictionResult]) -> PredictionBatch:
         """Count requests in the metrics; the same as the log takes them."""
         answers = np.concatenate([answered.answers for answered in requests])
         encoded = np.concatenate([answered.rows for answered in requests])
@@ -149,9 +150,9 @@ class Accountant:
         )
 
 
-def _parts(requests: Iterable[Answered]) -> Iterator[list[Answered]]:
+def _parts(requests: Iterable[PredictionResult]) -> Iterator[list[PredictionResult]]:
     """Requests that are counted, and logged, together."""
-    part: list[Answered] = []
+    part: list[PredictionResult] = []
     rows = 0
     for answered in requests:
         rows += len(answered.rows)
@@ -169,7 +170,7 @@ def _joined(batches: Sequence[PredictionBatch]) -> Iterator[PredictionBatch]:
         yield PredictionBatch.join(batches[start : start + BATCHES_AT_ONCE])
 
 
-def _rows(requests: Sequence[Answered]) -> int:
+def _rows(requests: Sequence[PredictionResult]) -> int:
     return sum(len(answered.rows) for answered in requests)
 
 

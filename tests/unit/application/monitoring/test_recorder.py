@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from application.monitoring.accounting import (
+from application.monitoring.recorder import (
     BATCHES_AT_ONCE,
     REQUESTS_AT_ONCE,
     ROWS_AT_ONCE,
-    Accountant,
+    PredictionRecorder,
     every,
     identities,
 )
-from application.ports import PredictionBatch
+from application.ports.prediction_log import PredictionBatch
+from domain.contract import ModelSpec, Number, Quantity, Tensor
 from domain.models import iris
-from domain.models.contract import ModelSpec, Number, Quantity, Tensor
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,
@@ -36,7 +36,7 @@ NEVER = 3600.0  # the thread sleeps; the test flushes
 PATIENCE = 10.0
 RENT = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
 
-Open = Callable[..., Accountant]
+Open = Callable[..., PredictionRecorder]
 
 
 class BlockedLog(FakePredictionLog):
@@ -65,23 +65,23 @@ def _log() -> FakePredictionLog:
 
 @pytest.fixture(name="hire")
 def _hire(metrics: FakeMetrics, log: FakePredictionLog) -> Iterator[Open]:
-    hired: list[Accountant] = []
+    hired: list[PredictionRecorder] = []
 
-    def hire(**options: Any) -> Accountant:
+    def hire(**options: Any) -> PredictionRecorder:
         used = options.pop("log", log)
-        hired.append(Accountant(iris.SPEC, metrics, used, **{"interval": NEVER} | options))
+        hired.append(PredictionRecorder(iris.SPEC, metrics, used, **{"interval": NEVER} | options))
         return hired[-1]
 
     yield hire
-    for accountant in hired:
-        accountant.close()
+    for recorder in hired:
+        recorder.close()
 
 
 def test_every_row_is_counted_by_its_class(hire: Open, metrics: FakeMetrics) -> None:
-    accountant = hire()
-    accountant.account(answered_request("a", SETOSA, VIRGINICA, SETOSA))
-    accountant.account(answered_request("b", VERSICOLOR))
-    accountant.flush()
+    recorder = hire()
+    recorder.record(answered_request("a", SETOSA, VIRGINICA, SETOSA))
+    recorder.record(answered_request("b", VERSICOLOR))
+    recorder.flush()
     assert metrics.predictions == {0: 2, 1: 1, 2: 1}
     assert metrics.confidences == pytest.approx([0.8] * 4)
     assert metrics.latencies == [0.002, 0.002]
@@ -91,9 +91,9 @@ def test_every_row_is_counted_by_its_class(hire: Open, metrics: FakeMetrics) -> 
 def test_every_row_is_logged_with_its_identity_and_its_answer(
     hire: Open, log: FakePredictionLog
 ) -> None:
-    accountant = hire()
-    accountant.account(answered_request("a", SETOSA, VIRGINICA, at=12.5))
-    accountant.flush()
+    recorder = hire()
+    recorder.record(answered_request("a", SETOSA, VIRGINICA, at=12.5))
+    recorder.flush()
     first, second = log.predictions
     assert (first.request_id, first.row, first.predicted) == ("a", 0, 0)
     assert (second.request_id, second.row, second.predicted) == ("a", 1, 2)
@@ -105,9 +105,9 @@ def test_every_row_is_logged_with_its_identity_and_its_answer(
 def test_values_are_counted_and_logged_without_a_confidence(
     metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = Accountant(RENT, metrics, log, interval=NEVER)
-    accountant.account(estimated_request("a", 300.5, 200))
-    accountant.close()
+    recorder = PredictionRecorder(RENT, metrics, log, interval=NEVER)
+    recorder.record(estimated_request("a", 300.5, 200))
+    recorder.close()
     assert metrics.values == [300.5, 200]
     assert metrics.latencies == [0.002]
     assert not metrics.predictions and not metrics.confidences
@@ -122,9 +122,9 @@ def test_what_is_watched_of_the_inputs_is_logged(
 ) -> None:
     spec = ModelSpec("images", (Tensor("image", (2, 2), 0, 16),), RENT.output)
     rows = np.array([[0, 4, 4, 8], [1, 1, 1, 1]], dtype=np.float32)
-    accountant = Accountant(spec, metrics, log, interval=NEVER)
-    accountant.account(structs.replace(estimated_request("a", 1, 2), rows=rows))
-    accountant.close()
+    recorder = PredictionRecorder(spec, metrics, log, interval=NEVER)
+    recorder.record(structs.replace(estimated_request("a", 1, 2), rows=rows))
+    recorder.close()
     mean_and_spread = [[4, pytest.approx(8**0.5)], [1, 0]]
     assert [entry.inputs for entry in log.predictions] == mean_and_spread
     assert [entry.identity for entry in log.predictions] == identities(rows).tolist()
@@ -157,10 +157,10 @@ def test_minus_zero_is_zero() -> None:
 def test_requests_that_wait_are_logged_in_one_batch_in_their_order(
     hire: Open, log: FakePredictionLog
 ) -> None:
-    accountant = hire()
+    recorder = hire()
     for number in range(20):
-        accountant.account(answered_request(str(number), SETOSA))
-    accountant.flush()
+        recorder.record(answered_request(str(number), SETOSA))
+    recorder.flush()
     assert log.batches.qsize() == 1
     assert [entry.request_id for entry in log.predictions] == [str(n) for n in range(20)]
 
@@ -168,11 +168,11 @@ def test_requests_that_wait_are_logged_in_one_batch_in_their_order(
 def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = hire()
-    accountant.account(answered_request("large", *[VIRGINICA] * ROWS_AT_ONCE))
+    recorder = hire()
+    recorder.record(answered_request("large", *[VIRGINICA] * ROWS_AT_ONCE))
     for number in range(2 * REQUESTS_AT_ONCE + 1):
-        accountant.account(answered_request(str(number), SETOSA, VIRGINICA))
-    accountant.flush()
+        recorder.record(answered_request(str(number), SETOSA, VIRGINICA))
+    recorder.flush()
     sizes = []
     while not log.batches.empty():
         batch = log.batches.get()
@@ -189,12 +189,12 @@ def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
 def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = hire()
+    recorder = hire()
     for number in range(REQUESTS_AT_ONCE + 1):
-        accountant.account(answered_request(str(number), SETOSA))
+        recorder.record(answered_request(str(number), SETOSA))
     assert metrics.predictions == {0: REQUESTS_AT_ONCE}
     assert not log.predictions
-    accountant.flush()
+    recorder.flush()
     assert metrics.predictions == {0: REQUESTS_AT_ONCE + 1}
     assert [entry.request_id for entry in log.predictions] == [
         str(number) for number in range(REQUESTS_AT_ONCE + 1)
@@ -204,31 +204,31 @@ def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
 def test_the_log_takes_many_small_requests_as_few_batches(
     hire: Open, log: FakePredictionLog
 ) -> None:
-    accountant = hire()
+    recorder = hire()
     counted = (BATCHES_AT_ONCE + 2) * REQUESTS_AT_ONCE
     for number in range(counted + 1):
-        accountant.account(answered_request(str(number), SETOSA))
-    accountant.flush()
+        recorder.record(answered_request(str(number), SETOSA))
+    recorder.flush()
     assert log.batches.qsize() == 3  # the last one was not counted before
     assert [entry.request_id for entry in log.predictions] == [str(n) for n in range(counted + 1)]
 
 
 def test_large_requests_never_keep_their_caller(hire: Open, metrics: FakeMetrics) -> None:
-    accountant = hire()
+    recorder = hire()
     rows = [SETOSA] * (ROWS_AT_ONCE // REQUESTS_AT_ONCE + 1)
     for number in range(2 * REQUESTS_AT_ONCE):
-        accountant.account(answered_request(str(number), *rows))
+        recorder.record(answered_request(str(number), *rows))
     assert not metrics.predictions
-    accountant.flush()
+    recorder.flush()
     assert metrics.predictions == {0: 2 * REQUESTS_AT_ONCE * len(rows)}
 
 
 def test_batches_of_large_requests_are_small(hire: Open, log: FakePredictionLog) -> None:
-    accountant = hire()
+    recorder = hire()
     sizes = (ROWS_AT_ONCE - 1, 1, 1, 2 * ROWS_AT_ONCE, 3)
     for number, rows in enumerate(sizes):
-        accountant.account(answered_request(str(number), *[SETOSA] * rows))
-    accountant.flush()
+        recorder.record(answered_request(str(number), *[SETOSA] * rows))
+    recorder.flush()
     found = []
     while not log.batches.empty():
         batch = log.batches.get()
@@ -241,23 +241,23 @@ def test_what_waits_behind_a_batch_that_is_not_logged_is_counted_all_the_same(
     hire: Open, metrics: FakeMetrics
 ) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
-    accountant = hire(log=log)
+    recorder = hire(log=log)
     for number in range(3 * REQUESTS_AT_ONCE):
-        accountant.account(answered_request(str(number), SETOSA))
+        recorder.record(answered_request(str(number), SETOSA))
     with pytest.raises(OSError, match="locked"):
-        accountant.flush()
-    accountant.flush()
+        recorder.flush()
+    recorder.flush()
     assert metrics.predictions == {0: 3 * REQUESTS_AT_ONCE}
     assert len(metrics.latencies) == 3 * REQUESTS_AT_ONCE
     assert not log.predictions
 
 
 def test_nothing_is_counted_twice(hire: Open, metrics: FakeMetrics, log: FakePredictionLog) -> None:
-    accountant = hire()
-    accountant.account(answered_request("a", SETOSA))
-    accountant.flush()
-    accountant.flush()
-    accountant.close()
+    recorder = hire()
+    recorder.record(answered_request("a", SETOSA))
+    recorder.flush()
+    recorder.flush()
+    recorder.close()
     assert metrics.predictions.total() == len(log.predictions) == 1
 
 
@@ -269,9 +269,9 @@ def test_where_nothing_waits_the_log_is_left_alone(hire: Open, log: FakePredicti
 def test_the_thread_accounts_by_itself(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = hire(interval=0.001)
+    recorder = hire(interval=0.001)
     for number in range(3):
-        accountant.account(answered_request(str(number), SETOSA, VIRGINICA))
+        recorder.record(answered_request(str(number), SETOSA, VIRGINICA))
         log.batches.get(timeout=PATIENCE)
     assert metrics.predictions == {0: 3, 2: 3}
     assert len(log.predictions) == 6
@@ -280,20 +280,20 @@ def test_the_thread_accounts_by_itself(
 def test_requests_of_many_threads_are_all_counted(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = hire(interval=0.001)
+    recorder = hire(interval=0.001)
 
     def answer(worker: int) -> None:
         for number in range(50):
-            accountant.account(answered_request(f"{worker}-{number}", SETOSA))
+            recorder.record(answered_request(f"{worker}-{number}", SETOSA))
             if number % 10 == 0:
-                accountant.flush()
+                recorder.flush()
 
     workers = [threading.Thread(target=answer, args=(worker,)) for worker in range(4)]
     for thread in workers:
         thread.start()
     for thread in workers:
         thread.join()
-    accountant.close()
+    recorder.close()
     assert metrics.predictions.total() == 200
     assert len({entry.request_id for entry in log.predictions}) == len(log.predictions) == 200
 
@@ -301,10 +301,10 @@ def test_requests_of_many_threads_are_all_counted(
 def test_rows_beyond_the_capacity_are_counted_but_not_logged(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = hire(capacity=5)
+    recorder = hire(capacity=5)
     for number in range(4):
-        accountant.account(answered_request(str(number), SETOSA, VIRGINICA))
-    accountant.flush()
+        recorder.record(answered_request(str(number), SETOSA, VIRGINICA))
+    recorder.flush()
     assert metrics.predictions.total() == 8
     assert [(entry.request_id, entry.row) for entry in log.predictions] == [
         ("0", 0),
@@ -319,10 +319,10 @@ def test_rows_beyond_the_capacity_are_counted_but_not_logged(
 def test_as_many_rows_as_the_capacity_are_logged(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = hire(capacity=4)
-    accountant.account(answered_request("a", SETOSA, SETOSA))
-    accountant.account(answered_request("b", SETOSA, SETOSA))
-    accountant.flush()
+    recorder = hire(capacity=4)
+    recorder.record(answered_request("a", SETOSA, SETOSA))
+    recorder.record(answered_request("b", SETOSA, SETOSA))
+    recorder.flush()
     assert len(log.predictions) == 4
     assert not metrics.errors
 
@@ -330,25 +330,25 @@ def test_as_many_rows_as_the_capacity_are_logged(
 def test_the_log_takes_rows_again_after_an_overflow(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    accountant = hire(capacity=1)
-    accountant.account(answered_request("too large", SETOSA, SETOSA))
-    accountant.flush()
-    accountant.account(answered_request("small", SETOSA))
-    accountant.flush()
+    recorder = hire(capacity=1)
+    recorder.record(answered_request("too large", SETOSA, SETOSA))
+    recorder.flush()
+    recorder.record(answered_request("small", SETOSA))
+    recorder.flush()
     assert [entry.request_id for entry in log.predictions] == ["small"]
     assert metrics.errors == {"log_overflow": 1}
 
 
 def test_memory_is_bounded_while_the_log_is_slow(hire: Open) -> None:
     log = BlockedLog()
-    accountant = hire(log=log, interval=0.001, capacity=10)
-    accountant.account(answered_request("first", SETOSA))
+    recorder = hire(log=log, interval=0.001, capacity=10)
+    recorder.record(answered_request("first", SETOSA))
     assert log.reached.wait(PATIENCE)
     kept = []
     for number in range(500):
         answered = answered_request(str(number), SETOSA)
         kept.append(weakref.ref(answered.rows))
-        accountant.account(answered)
+        recorder.record(answered)
     del answered
     alive = sum(rows() is not None for rows in kept)
     log.let_go.set()
@@ -359,10 +359,10 @@ def test_closing_accounts_for_what_waits_and_ends_the_thread(
     hire: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     before = set(threading.enumerate())
-    accountant = hire()
+    recorder = hire()
     (thread,) = set(threading.enumerate()) - before
-    accountant.account(answered_request("last", SETOSA))
-    accountant.close()
+    recorder.record(answered_request("last", SETOSA))
+    recorder.close()
     assert not thread.is_alive()
     assert metrics.predictions == {0: 1}
     assert [entry.request_id for entry in log.predictions] == ["last"]
@@ -372,12 +372,12 @@ def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
     hire: Open, metrics: FakeMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
-    accountant = hire(log=log, interval=0.001)
-    accountant.account(answered_request("lost", SETOSA))
+    recorder = hire(log=log, interval=0.001)
+    recorder.record(answered_request("lost", SETOSA))
     assert isinstance(log.batches.get(timeout=PATIENCE), OSError)
-    accountant.account(answered_request("kept", VIRGINICA))
+    recorder.record(answered_request("kept", VIRGINICA))
     log.batches.get(timeout=PATIENCE)
-    accountant.close()
+    recorder.close()
     assert "kept" in {entry.request_id for entry in log.predictions}
     assert metrics.errors == {"log_failure": 1}
     assert metrics.dropped == 1
@@ -387,9 +387,9 @@ def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
 
 def test_closing_does_not_raise_when_the_log_fails(hire: Open) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
-    accountant = hire(log=log)
-    accountant.account(answered_request("last", SETOSA))
-    accountant.close()
+    recorder = hire(log=log)
+    recorder.record(answered_request("last", SETOSA))
+    recorder.close()
 
 
 def test_the_watch_is_called_after_a_batch_is_in_the_log(
@@ -401,13 +401,13 @@ def test_the_watch_is_called_after_a_batch_is_in_the_log(
         seen.append(len(log.predictions))
         return True
 
-    accountant = hire(watch=watch)
-    accountant.flush()
+    recorder = hire(watch=watch)
+    recorder.flush()
     assert not seen
     for number in range(2):
-        accountant.account(answered_request(str(number), SETOSA, SETOSA))
-        accountant.flush()
-    accountant.flush()
+        recorder.record(answered_request(str(number), SETOSA, SETOSA))
+        recorder.flush()
+    recorder.flush()
     assert seen == [2, 4]
 
 
@@ -417,13 +417,13 @@ def test_the_last_rows_of_a_burst_are_looked_at_though_no_more_come(
     seen: list[int] = []
     now = [0.0]
     watch = every(10, lambda: seen.append(len(log.predictions)), lambda: now[0])
-    accountant = hire(watch=watch)
+    recorder = hire(watch=watch)
     for now[0] in (0, 1, 2):
-        accountant.account(answered_request(str(now[0]), SETOSA, SETOSA))
-        accountant.flush()
+        recorder.record(answered_request(str(now[0]), SETOSA, SETOSA))
+        recorder.flush()
     assert seen == [2]
     for now[0] in (9, 10, 11, 20, 30):
-        accountant.flush()
+        recorder.flush()
     assert seen == [2, 6]
 
 
@@ -431,9 +431,9 @@ def test_a_watch_that_fails_does_not_end_the_thread(hire: Open, log: FakePredict
     def watch() -> bool:
         raise ZeroDivisionError
 
-    accountant = hire(interval=0.001, watch=watch)
+    recorder = hire(interval=0.001, watch=watch)
     for number in range(2):
-        accountant.account(answered_request(str(number), SETOSA))
+        recorder.record(answered_request(str(number), SETOSA))
         log.batches.get(timeout=PATIENCE)
     assert len(log.predictions) == 2
 

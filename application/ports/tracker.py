@@ -1,0 +1,56 @@
+"""The record of training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from domain.contract import ModelSpec
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """One training run as the tracking server is told of it.
+
+    Attributes:
+        run_id: the run that was begun for it; None where none was.
+    """
+
+    experiment_name: str
+    model_name: str
+    package: Path
+    package_version: str
+    spec: ModelSpec
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    dataset: Mapping[str, str]
+    example: Sequence[Sequence[Any]]
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a model in the registry."""
+
+    model_name: str
+    version: str
+    run_id: str
+
+
+class Tracker(Protocol):
+    """Records training runs and registers what they made as ``candidate``."""
+
+    def begin(self, experiment_name: str, run_name: str) -> str:
+        """Begin a run before its training ends, so that it can be watched; its identity."""
+
+    def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
+        """Add figures of an epoch to a run that was begun."""
+
+    def fail(self, run_id: str) -> None:
+        """End a run that was begun and came to nothing."""
+
+    def record(self, record: TrainingRecord) -> RegisteredVersion:
+        """Record one run."""

@@ -1,0 +1,239 @@
+"""The inputs of a model: what each may hold, and how it is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from domain.contract.encoding import (
+    as_word,
+    check_numbers,
+    contains_boolean,
+    is_missing,
+    join_names,
+    short_repr,
+    to_floats,
+)
+from domain.errors import ContractError, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number with a unit and a range.
+
+    Attributes:
+        name: the name it has in data and requests.
+        unit: the unit of its values, such as ``cm``; empty where it has none.
+        minimum: smallest value that can be true; a smaller one is an error, not an outlier.
+        maximum: largest value that can be true.
+        description: what it measures, for people.
+        nullable: whether it may be missing; the model then sees NaN.
+    """
+
+    kind: ClassVar[str] = "number"
+    width: ClassVar[int] = 1
+
+    name: str
+    unit: str
+    minimum: float
+    maximum: float
+    description: str = ""
+    nullable: bool = False
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """float32 of shape (n_rows, 1) from numbers; None and NaN are missing.
+
+        Raises:
+            InputError: a value is no number, not finite, out of range, or missing and must not be.
+        """
+        return check_numbers(to_floats(self.name, values)[:, None], (self,))
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One of a few words.
+
+    Attributes:
+        name: the name it has in data and requests.
+        categories: the words; the model sees a word's position, as a float.
+        description: what it says, for people.
+        nullable: whether it may be missing; the model then sees NaN.
+        unseen: what becomes of a word that is none of the categories: it is refused, or it counts
+            as missing.
+    """
+
+    kind: ClassVar[str] = "category"
+    width: ClassVar[int] = 1
+
+    name: str
+    categories: tuple[str, ...]
+    description: str = ""
+    nullable: bool = False
+    unseen: Literal["refuse", "missing"] = "refuse"
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """float32 of shape (n_rows, 1) from words; None and NaN are missing.
+
+        Booleans are the words ``true`` and ``false``, and whole numbers are their digits.
+
+        Raises:
+            InputError: a word is none of the categories, or missing and must not be.
+        """
+        codes = {word: float(code) for code, word in enumerate(self.categories)}
+        encoded = np.full((len(values), 1), np.nan, dtype=np.float32)
+        for row, value in enumerate(values):
+            if is_missing(value):
+                if not self.nullable:
+                    raise InputError(f"row {row}, {self.name}: a value is missing")
+                continue
+            if isinstance(value, list | dict | np.ndarray):
+                raise InputError(f"row {row}, {self.name}: {short_repr(value)} is not a word")
+            try:
+                word = as_word(value)
+            except ValueError as error:  # of more digits than Python is willing to write
+                raise InputError(
+                    f"row {row}, {self.name}: {short_repr(value)} is not a word"
+                ) from error
+            code = codes.get(word)
+            if code is not None:
+                encoded[row] = code
+            elif self.unseen == "refuse":
+                words = join_names(self.categories)
+                raise InputError(f"row {row}, {self.name}: {short_repr(value)} is none of {words}")
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Numbers in a fixed shape, such as the pixels of an image.
+
+    Attributes:
+        name: the name it has in data and requests.
+        shape: length of each axis, such as (height, width).
+        minimum, maximum: range of every number.
+        unit: the unit of the numbers.
+        description: what it shows, for people.
+    """
+
+    kind: ClassVar[str] = "tensor"
+    nullable: ClassVar[bool] = False
+
+    name: str
+    shape: tuple[int, ...]
+    minimum: float
+    maximum: float
+    unit: str = ""
+    description: str = ""
+
+    @property
+    def width(self) -> int:
+        """How many numbers it has."""
+        return int(np.prod(self.shape))
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """float32 of shape (n_rows, width) from nested lists or arrays of the shape.
+
+        Raises:
+            InputError: another shape, or a value that is no number, not finite or out of range.
+        """
+        encoded = np.empty((len(values), self.width), dtype=np.float32)
+        for row, value in enumerate(values):
+            expected = f"row {row}, {self.name}: expected {_by(self.shape)} numbers, got"
+            try:
+                array = np.asarray(value)
+            except ValueError as error:
+                raise InputError(f"{expected} lists of different lengths") from error
+            if array.shape != self.shape:
+                raise InputError(f"{expected} {_by(array.shape) or 'a single value'}")
+            if array.dtype.kind not in "iuf" or contains_boolean(value, len(self.shape)):
+                raise InputError(f"{expected} values that are none")
+            bad = ~((array >= self.minimum) & (array <= self.maximum))
+            if bad.any():
+                first = array[bad][0]
+                raise InputError(
+                    f"row {row}, {self.name}: {first:g} is out of range "
+                    f"[{self.minimum:g}, {self.maximum:g}] {self.unit}".rstrip()
+                )
+            encoded[row] = array.reshape(-1)
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Running text; it is a model's only input.
+
+    Attributes:
+        name: the name it has in data and requests.
+        max_length: most characters.
+        description: what it says, for people.
+        nullable: whether it may be missing; the model then sees an empty text.
+    """
+
+    kind: ClassVar[str] = "text"
+    width: ClassVar[int] = 1
+
+    name: str
+    max_length: int = 10_000
+    description: str = ""
+    nullable: bool = False
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Object array of str of shape (n_rows, 1).
+
+        Raises:
+            InputError: a value is no text, is too long, or missing and must not be.
+        """
+        encoded = np.full((len(values), 1), "", dtype=object)
+        for row, value in enumerate(values):
+            if is_missing(value):
+                if not self.nullable:
+                    raise InputError(f"row {row}, {self.name}: a value is missing")
+            elif not isinstance(value, str):
+                raise InputError(f"row {row}, {self.name}: {short_repr(value)} is not text")
+            elif len(value) > self.max_length:
+                raise InputError(
+                    f"row {row}, {self.name}: {len(value)} characters are too many, "
+                    f"at most {self.max_length}"
+                )
+            else:
+                encoded[row] = str(value)
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A recording; it is a model's only input.
+
+    Attributes:
+        name: the name it has in data and requests.
+        sample_rate: samples a second that the model takes, in Hz; others are resampled.
+        max_seconds: longest recording.
+        description: what is heard, for people.
+    """
+
+    kind: ClassVar[str] = "audio"
+    nullable: ClassVar[bool] = False
+    width: ClassVar[int] = 1
+
+    name: str
+    sample_rate: int
+    max_seconds: float
+    description: str = ""
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Recordings are no rows: a service of their own decodes them.
+
+        Raises:
+            ContractError: always.
+        """
+        raise ContractError(f"{self.name} is a recording, which no row can hold")
+
+
+Input = Number | Category | Tensor | Text | Audio
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))

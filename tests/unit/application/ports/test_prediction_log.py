@@ -1,0 +1,29 @@
+"""Records of the prediction log."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from application.ports.prediction_log import PredictionBatch
+from tests import fakes
+
+
+def test_a_logged_prediction_cannot_be_changed() -> None:
+    prediction = fakes.logged_prediction("a", fakes.SETOSA)
+    with pytest.raises(FrozenInstanceError):
+        setattr(prediction, "predicted", 2)
+
+
+@pytest.mark.parametrize("confidence", [0.8, None])
+def test_batches_that_are_joined_have_every_row_in_its_order(confidence: float | None) -> None:
+    predictions = [
+        replace(fakes.logged_prediction(name, fakes.SETOSA, row=row), confidence=confidence)
+        for name, row in (("a", 0), ("a", 1), ("b", 0), ("c", 0))
+    ]
+    joined = PredictionBatch.join(
+        [fakes.batch_of(*predictions[:3]), fakes.batch_of(*predictions[3:])]
+    )
+    assert [joined.prediction(position) for position in range(4)] == predictions
+    assert list(joined.request_ids) == ["a", "b", "c"]

@@ -1,0 +1,291 @@
+"""What a contract lets in, what the model gets of it, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from domain.contract import Category, Classes, Input, ModelSpec, Number, Quantity, Tensor, Text
+from domain.errors import ContractError, InputError
+from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal
+from tests.strength import examples
+
+# one of each kind that a row can hold beside others, under names that are no identifiers
+RENT = ModelSpec(
+    "rent",
+    (
+        Number("floor area (m²)", "m²", 5.0, 500.0, nullable=True),
+        Category("class", ("east", "north", "west"), nullable=True, unseen="missing"),
+        Tensor("plan", (2, 3), -1.0, 1.0),
+        Category("is furnished?", ("false", "true")),
+        Number("2nd price", "EUR", 0.0, 1e6),
+    ),
+    Quantity("rent", "EUR", 0.8),
+)
+PLAN = [[0.0, 0.5, -1.0], [1.0, 0.25, -0.5]]
+RENT_ROWS: list[list[Any]] = [
+    [50.5, "east", PLAN, True, 12],
+    [None, None, PLAN, "false", 0.0],
+    [math.nan, "moon", PLAN, False, 1e6],
+    [500, "west", PLAN, "true", 3],
+]
+RENT_CODES = [[50.5, 0, 1], [math.nan, math.nan, 0], [math.nan, math.nan, 0], [500, 2, 1]]
+
+
+def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """The rows as columns."""
+    return dict(zip(spec.input_names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+# rows of several kinds
+
+
+def test_no_rows_are_refused_with_what_to_send() -> None:
+    assert refusal() == "there are no rows: send at least one"
+    assert refusal(spec=RENT) == "there are no rows: send at least one"
+
+
+@pytest.mark.parametrize("row", [[], [80.0], [80.0, 3.0], [80.0, 3.0, 35.0, 1.0]])
+def test_a_row_of_another_width_is_refused_with_the_names_of_the_inputs(row: list[float]) -> None:
+    message = f"row 1 has {len(row)} values, expected 3: area, rooms, altitude"
+    assert refusal(GOOD, row, GOOD) == message
+
+
+def test_every_kind_finds_its_place_among_others() -> None:
+    encoded = RENT.encode_rows(RENT_ROWS)
+    assert encoded.shape == (4, RENT.width) == (4, 10)
+    assert encoded.dtype == np.float32 and encoded.flags.c_contiguous
+    np.testing.assert_array_equal(encoded[:, [0, 1, 8]], RENT_CODES)
+    assert (encoded[:, 2:8] == np.ravel(PLAN)).all()
+    assert encoded[:, 9].tolist() == [12, 0, 1e6, 3]
+
+
+def test_columns_are_encoded_as_rows_are_in_whatever_form_they_come() -> None:
+    expected = RENT.encode_rows(RENT_ROWS)
+    by_name = columns(RENT, RENT_ROWS)
+    for form in (
+        by_name,
+        dict(reversed(by_name.items())),
+        {**by_name, "not an input": [0, 0, 0, 0]},
+        pd.DataFrame(by_name),
+        pd.DataFrame(by_name).convert_dtypes()[[*reversed(RENT.input_names)]],
+        {name: pd.Series(values, dtype=object).array for name, values in by_name.items()},
+    ):
+        np.testing.assert_array_equal(RENT.encode(form), expected)
+
+
+def test_the_words_of_a_column_do_not_depend_on_their_neighbours() -> None:
+    spec = ModelSpec("s", (Category("c", ("1", "true", "x"), nullable=True),), SOLD)
+    values = [True, 1.0, "x", None, math.nan, 1, "true"]
+    expected = [1, 0, 2, math.nan, math.nan, 0, 1]
+    np.testing.assert_array_equal(spec.encode({"c": values})[:, 0], expected)
+    for value, code in zip(values, expected, strict=True):
+        np.testing.assert_array_equal(spec.encode({"c": [value]}), [[code]])
+
+
+@pytest.mark.parametrize("spec", [FLAT, RENT, REVIEW, IMAGE], ids=lambda spec: spec.name)
+def test_a_column_that_is_not_there_is_named_with_those_that_are_expected(spec: ModelSpec) -> None:
+    with pytest.raises(InputError) as refused:
+        spec.encode({name: [] for name in spec.input_names[1:]})
+    expected = ", ".join(spec.input_names)
+    assert str(refused.value) == f"{spec.input_names[0]} is not there: expected {expected}"
+
+
+def test_columns_of_different_lengths_are_named_with_their_lengths() -> None:
+    with pytest.raises(InputError) as refused:
+        FLAT.encode({"area": [80.0, 90.0], "rooms": np.ones(3), "altitude": [1.0, 2.0]})
+    assert str(refused.value) == (
+        "the columns differ in length: area has 2 values, rooms has 3 values, altitude has 2 values"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (0, 4, "floor area (m²): 4 is out of range [5, 500] m²"),
+        (2, [[2]], "plan: expected 2 × 3 numbers, got 1 × 1"),
+        (3, "perhaps", "is furnished?: 'perhaps' is none of false, true"),
+        (3, None, "is furnished?: a value is missing"),
+        (4, None, "2nd price: a value is missing"),
+        (4, [1.0], "2nd price: [1.0] is not a number"),
+    ],
+)
+def test_a_bad_value_among_other_kinds_is_named(place: int, value: Any, reason: str) -> None:
+    bad = list(RENT_ROWS[0])
+    bad[place] = value
+    assert refusal(*RENT_ROWS, bad, spec=RENT) == f"row 4, {reason}"
+
+
+def test_positions_of_a_kind_are_those_in_what_the_model_gets() -> None:
+    assert RENT.columns_of(Number) == [0, 9]
+    assert RENT.columns_of(Category) == [1, 8]
+    assert RENT.columns_of(Tensor) == [2, 3, 4, 5, 6, 7]
+    assert RENT.columns_of(Number, Tensor) == [0, 2, 3, 4, 5, 6, 7, 9]
+    assert RENT.columns_of(Text) == []
+
+
+# what is watched
+
+
+def test_numbers_and_categories_are_watched_as_they_are_and_tensors_by_mean_and_spread() -> None:
+    names = ("floor area (m²)", "class", "plan_mean", "plan_spread", "is furnished?", "2nd price")
+    assert RENT.monitored_names == names
+    watched = RENT.monitored(RENT.encode_rows(RENT_ROWS))
+    assert watched.shape == (4, len(names)) and watched.dtype == np.float64
+    np.testing.assert_array_equal(watched[:, [0, 1, 4]], RENT_CODES)
+    assert watched[:, 2] == pytest.approx([np.mean(PLAN)] * 4)
+    assert watched[:, 3] == pytest.approx([np.std(PLAN)] * 4)
+
+
+def test_numbers_alone_are_watched_as_they_are() -> None:
+    assert FLAT.monitored_names == FLAT.input_names
+    watched = FLAT.monitored(FLAT.encode_rows([GOOD]))
+    assert watched.tolist() == [GOOD] and watched.dtype == np.float64
+
+
+def test_a_text_is_watched_by_its_length() -> None:
+    assert REVIEW.monitored_names == ("what they said",)
+    assert REVIEW.monitored(REVIEW.encode_rows([["four"], [""]])).tolist() == [[4], [0]]
+
+
+# the contract itself
+
+
+def test_the_inputs_of_a_contract_have_names_of_their_own() -> None:
+    with pytest.raises(ContractError, match="names of their own"):
+        ModelSpec("twice", (FLAT.inputs[0], FLAT.inputs[0]), SOLD)
+    with pytest.raises(ContractError, match="names of their own"):
+        ModelSpec("none", (), SOLD)
+
+
+@pytest.mark.parametrize("item", [REVIEW.inputs[0], SPEECH.inputs[0]], ids=["text", "audio"])
+def test_text_and_recordings_are_alone(item: Input) -> None:
+    with pytest.raises(ContractError, match="text and audio must be the only input"):
+        ModelSpec("both", (FLAT.inputs[0], item), SOLD)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1, 0), (math.nan, 1), (0, math.nan), (-math.inf, 0), (0, math.inf), (0, 3.1e38), (-1e300, 0)],
+)
+def test_a_range_is_one_that_float32_holds(low: float, high: float) -> None:
+    for item in (Number("x", "", low, high), Tensor("x", (2, 2), low, high)):
+        with pytest.raises(ContractError, match="bad: the range of x is none that float32 holds"):
+            ModelSpec("bad", (item,), SOLD)
+
+
+def test_the_widest_and_the_narrowest_range_are_accepted() -> None:
+    spec = ModelSpec("m", (Number("a", "", -3e38, 3e38), Number("b", "", 2, 2)), SOLD)
+    assert np.isfinite(spec.encode_rows([[3e38, 2], [-3e38, 2]])).all()
+
+
+def test_a_category_or_a_class_that_is_there_twice_is_refused_by_its_name() -> None:
+    with pytest.raises(ContractError, match="bad: the categories of side have 'east' twice"):
+        ModelSpec("bad", (Category("side", ("east", "west", "east")),), SOLD)
+    with pytest.raises(ContractError, match="bad: the classes have 'let' twice"):
+        ModelSpec("bad", FLAT.inputs, Classes(("sold", "let", "let")))
+
+
+@pytest.mark.parametrize("coverage", [0, 1, -0.1, 90, math.nan])
+def test_a_coverage_that_is_no_share_is_refused(coverage: float) -> None:
+    with pytest.raises(ContractError, match="bad: the coverage of rent .* between 0 and 1"):
+        ModelSpec("bad", FLAT.inputs, Quantity("rent", "EUR", coverage))
+
+
+@pytest.mark.parametrize("name", ["image_mean", "image_spread"])
+def test_what_is_watched_has_names_of_its_own(name: str) -> None:
+    with pytest.raises(ContractError, match="bad: what is watched needs names of its own"):
+        ModelSpec("bad", (IMAGE.inputs[0], Number(name, "", 0, 1)), SOLD)
+
+
+@pytest.mark.parametrize(
+    ("spec", "task", "answers"),
+    [
+        (FLAT, "classification", ("sold", "let")),
+        (RENT, "regression", ("prediction", "lower", "upper")),
+    ],
+)
+def test_the_output_says_the_task_and_the_names_of_the_answer(
+    spec: ModelSpec, task: str, answers: tuple[str, ...]
+) -> None:
+    assert spec.task == task
+    assert spec.answer_names == answers
+    assert spec.classes == (answers if task == "classification" else ())
+
+
+@pytest.mark.parametrize("spec", [FLAT, RENT, REVIEW, IMAGE, SPEECH], ids=lambda spec: spec.name)
+def test_a_contract_survives_being_written_as_json(spec: ModelSpec) -> None:
+    read = ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False)))
+    assert read == spec
+    assert read.to_dict() == spec.to_dict()
+    assert read.monitored_names == spec.monitored_names
+
+
+def test_a_contract_that_was_read_encodes_as_the_one_that_was_written() -> None:
+    read = ModelSpec.from_dict(json.loads(json.dumps(RENT.to_dict())))
+    np.testing.assert_array_equal(read.encode_rows(RENT_ROWS), RENT.encode_rows(RENT_ROWS))
+
+
+def test_further_keys_of_a_written_contract_are_passed_over() -> None:
+    written = FLAT.to_dict()
+    written["inputs"][0]["added later"] = 1
+    assert ModelSpec.from_dict({**written, "added later": 1}) == FLAT
+
+
+MEASURED = ModelSpec(
+    "measured",
+    (
+        Number("share", "", 0.0, 0.1),
+        Number("count", "", -(2.0**53), 2.0**53, nullable=True),
+        Number("large", "", 1e-40, 3e38),
+    ),
+    SOLD,
+)
+EDGES = [0.0, -0.0, 0.1, 2**53, 2**53 + 1, -(2**53) - 1, 3e38, 1e-40, 1e-46, 1, 0, 10**400]
+NUMBERS = st.one_of(
+    st.sampled_from([*EDGES, *(math.nextafter(edge, math.inf) for edge in EDGES[:3])]),
+    st.floats(0, 0.2),
+    st.floats(),
+    st.integers(-(2**60), 2**60),
+)
+VALUES = st.one_of(
+    NUMBERS, st.none(), st.booleans(), st.sampled_from(["1", [1], np.float64(0.1), np.float32(0.1)])
+)
+
+
+def said(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[bytes] | str:
+    """What rows are encoded as, bit by bit, or why they are refused."""
+    try:
+        encoded = spec.encode_rows(rows)
+    except InputError as error:
+        return str(error)
+    assert encoded.dtype == np.float32 and encoded.flags.c_contiguous
+    return [row.tobytes() for row in encoded]
+
+
+@settings(max_examples=examples(500))
+@given(st.lists(st.lists(st.one_of(NUMBERS, VALUES), min_size=3, max_size=3), max_size=21))
+@example([[0.1, None, 1]])
+@example([[0.1, 2**53 + 1, 1]])
+@example([[0, 1, 1], [0.1, 0.5]])
+@example([[True, 1, 1]])
+def test_a_few_numbers_are_taken_and_refused_as_many_are(rows: list[list[Any]]) -> None:
+    few, many = said(MEASURED, rows), said(MEASURED, rows * 22)
+    assert few == (many if isinstance(many, str) else many[: len(rows)])
+
+
+@given(st.data())
+def test_what_a_row_was_encoded_as_is_taken_again_as_a_column(data: st.DataObject) -> None:
+    low = data.draw(st.floats(-1e30, 1e30))
+    high = data.draw(st.floats(low, 1e31))
+    spec = ModelSpec("any", (Number("x", "", low, high),), SOLD)
+    encoded = spec.encode_rows([[value] for value in (low, high, data.draw(st.floats(low, high)))])
+    assert spec.encode({"x": encoded[:, 0]}).tobytes() == encoded.tobytes()

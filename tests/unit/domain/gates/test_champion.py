@@ -1,0 +1,292 @@
+"""Which challengers the gates refuse beside a champion, and which they accept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf, nan
+
+import numpy as np
+import pytest
+
+from domain import gates
+from domain.evaluation.comparison import Comparison, tango_interval
+from domain.evaluation.contract_change import ContractChange
+
+LOW_OF_COMPARISON = Comparison(100, 0.1, 0.11, -0.06, 0.04, None, None, None, identical=False)
+BREAKING = ContractChange(breaking=("area is a new input",), compatible=("x may now be missing",))
+COMPATIBLE = ContractChange(compatible=("x may now be missing",))
+WORDING = ContractChange(wording=("x is described otherwise",))
+
+
+def comparison_of(won: int, lost: int, rows: int) -> Comparison:
+    """A champion that is wrong in a tenth of the rows, and a challenger."""
+    limits = tango_interval(won, lost, rows)
+    loss = 0.1 - (won - lost) / rows
+    return Comparison(rows, 0.1, loss, *limits, won, lost, 0.5, identical=False)
+
+
+def judged(
+    comparison: Comparison | None, margin: float = 0.05, fewest: int = 20, left_out: int = 0
+) -> gates.Verdict:
+    """The verdict on a challenger of champion 1.0."""
+    return gates.not_worse_than_champion(comparison, margin, fewest, left_out, "1.0")
+
+
+def test_the_first_model_has_no_champion_and_says_so() -> None:
+    verdict = gates.not_worse_than_champion(None, 0.05, 20)
+    assert verdict.accepted
+    assert verdict.gate == "not_worse_than_champion"
+    assert verdict.reason == "there is no champion to compare with"
+
+
+def test_a_challenger_that_is_not_worse_is_accepted_with_its_figures() -> None:
+    found = comparison_of(won=20, lost=18, rows=1000)
+    verdict = judged(found, left_out=7)
+    assert verdict.accepted
+    assert verdict.reason == f"{found}, margin 0.05"
+    assert verdict.figures == {
+        "rows": 1000,
+        "left_out": 7,
+        "champion": 0.1,
+        "challenger": found.challenger,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "margin": 0.05,
+        "won": 20,
+        "lost": 18,
+        "p": 0.5,
+    }
+    assert json.loads(json.dumps(verdict.to_dict()))["figures"] == verdict.figures
+
+
+def test_a_quantity_has_no_counts() -> None:
+    found = Comparison(100, 0.5, 0.5, -0.01, 0.01, None, None, None, identical=False)
+    assert {"won", "lost", "p"}.isdisjoint(judged(found).figures)
+
+
+def test_a_challenger_that_is_worse_by_more_than_the_margin_is_refused_as_that() -> None:
+    verdict = judged(comparison_of(won=10, lost=110, rows=1000))
+    assert not verdict.accepted
+    assert verdict.reason.startswith("worse by more than the margin: mean loss 0.200, the champion")
+
+
+def test_a_challenger_of_which_too_little_is_known_is_told_how_many_rows_it_needs() -> None:
+    verdict = judged(comparison_of(won=10, lost=10, rows=143))
+    assert not verdict.accepted
+    assert verdict.reason.startswith("too few rows to tell, about 365 would be needed (or ")
+
+
+@pytest.mark.parametrize("lost", range(0, 30, 3))
+def test_exactly_those_whose_interval_lies_above_the_margin_are_accepted(lost: int) -> None:
+    found = comparison_of(won=5, lost=lost, rows=300)
+    assert judged(found).accepted is (found.low > -0.05)
+    assert not judged(found, margin=-found.low).accepted
+    assert judged(found, margin=-found.low + 1e-9).accepted
+
+
+@pytest.mark.parametrize("margin", [0.05, 0.15])
+@pytest.mark.parametrize("rows", [20, 143, 500])
+def test_a_refusal_for_want_of_rows_asks_for_more_than_there_are(rows: int, margin: float) -> None:
+    for won in range(0, rows // 4, 2):
+        for lost in range(0, rows // 4, 2):
+            found = comparison_of(won, lost, rows)
+            if "too few" in judged(found, margin).reason:
+                assert found.rows_needed(margin) > rows
+
+
+def test_rows_that_the_champion_has_learned_from_are_counted_in_a_refusal() -> None:
+    verdict = judged(comparison_of(won=3, lost=0, rows=19), margin=0.9, left_out=11)
+    assert not verdict.accepted
+    assert verdict.reason == (
+        "11 of 30 hold-out rows were left out, since the champion has learned from them "
+        "or does not take them; "
+        "19 are left to compare on and 20 are needed: keep data.random_state, hold more rows out, "
+        "or accept it once without a comparison by validation.skip"
+    )
+    assert judged(comparison_of(won=3, lost=0, rows=20), margin=0.9, left_out=10).accepted
+
+
+def test_a_champion_that_has_learned_from_every_row_leaves_nothing_to_compare() -> None:
+    verdict = judged(None, left_out=30)
+    assert not verdict.accepted
+    assert "30 of 30 hold-out rows were left out" in verdict.reason
+    assert not judged(None, fewest=0, left_out=30).accepted
+
+
+def test_the_champion_trained_again_is_accepted_on_rows_that_prove_nothing() -> None:
+    found = comparison_of(won=0, lost=0, rows=30)
+    assert not judged(found).accepted
+    verdict = judged(replace(found, identical=True))
+    assert verdict.accepted
+    assert verdict.reason == "every answer on 30 rows is the champion's"
+    assert not judged(replace(found, identical=True), fewest=31).accepted
+
+
+@pytest.mark.parametrize(("low", "high"), [(nan, nan), (-inf, -inf), (nan, 1.0), (-inf, inf)])
+def test_a_comparison_that_is_no_number_is_refused(low: float, high: float) -> None:
+    found = Comparison(100, 0.5, inf, low, high, None, None, None, identical=False)
+    assert not judged(found).accepted
+    assert not judged(replace(found, challenger=nan)).accepted
+    assert not judged(replace(found, challenger=0.5)).accepted
+
+
+@pytest.mark.parametrize(
+    ("comparison", "accepted"),
+    [
+        (comparison_of(won=20, lost=18, rows=1000), True),
+        (replace(comparison_of(won=0, lost=0, rows=30), identical=True), True),
+        (comparison_of(won=10, lost=110, rows=1000), False),
+        (LOW_OF_COMPARISON, False),
+    ],
+)
+def test_every_verdict_on_a_challenger_has_its_name_and_figures(
+    comparison: Comparison, accepted: bool
+) -> None:
+    verdict = judged(comparison)
+    assert (verdict.gate, verdict.accepted) == ("not_worse_than_champion", accepted)
+    assert verdict.figures["low"] == comparison.low
+
+
+def test_no_row_of_a_champion_is_left_out_unless_that_is_said() -> None:
+    verdict = gates.not_worse_than_champion(None, 0.05, 20, champion="1.0")
+    assert verdict.accepted is False
+    assert verdict.reason.startswith("0 of 0 hold-out rows were left out")
+
+
+def test_a_challenger_is_told_whether_it_is_worse_or_too_little_known() -> None:
+    assert judged(LOW_OF_COMPARISON).reason.startswith("too few rows")
+    at_margin = replace(LOW_OF_COMPARISON, champion=0.0, challenger=0.05)
+    assert judged(at_margin).reason.startswith("worse by more than the margin")
+    nothing = replace(LOW_OF_COMPARISON, champion=inf, challenger=inf, low=-inf, high=-inf)
+    assert judged(nothing).reason.startswith("worse by more than the margin")
+
+
+@pytest.mark.parametrize(
+    ("change", "old", "new", "accepted"),
+    [
+        (BREAKING, "1.2.3", "1.3.0", False),
+        (BREAKING, "1.2.3", "2.0.0", True),
+        (BREAKING, "9.0.0", "10.0.0", True),
+        (BREAKING, "1.2.3", "0.9.9", False),
+        (COMPATIBLE, "1.2.3", "1.2.3", False),
+        (COMPATIBLE, "1.2.3", "1.2.10", False),
+        (COMPATIBLE, "1.9.3", "1.10.0", True),
+        (COMPATIBLE, "1.2.3", "2.0.0", True),
+        (WORDING, "1.2.3", "1.2.3", True),
+        (ContractChange(), "1.2.3", "1.2.3", True),
+        (ContractChange(), "1.2.3", "1.0.0", False),
+    ],
+)
+def test_the_version_must_say_that_the_contract_has_changed(
+    change: ContractChange, old: str, new: str, accepted: bool
+) -> None:
+    assert gates.contract_is_versioned(change, old, new).accepted is accepted
+
+
+def test_a_version_that_does_not_say_so_is_told_which_would() -> None:
+    assert gates.contract_is_versioned(BREAKING, "1.2.3", "1.2.4").reason == (
+        "since 1.2.3 the contract breaks requests: area is a new input; "
+        "1.2.4 does not say so: make it 2.0.0"
+    )
+    assert gates.contract_is_versioned(COMPATIBLE, "1.2.3", "1.2.4").reason == (
+        "since 1.2.3 the contract has changed: x may now be missing; "
+        "1.2.4 does not say so: make it 1.3.0"
+    )
+    wording = gates.contract_is_versioned(WORDING, "1.2.3", "1.2.4").reason
+    assert wording == "the contract is that of the champion 1.2.3: x is described otherwise"
+
+
+@pytest.mark.parametrize("change", [ContractChange(), WORDING, COMPATIBLE, BREAKING])
+def test_a_version_does_not_go_down(change: ContractChange) -> None:
+    verdict = gates.contract_is_versioned(change, "1.2.0", "1.1.9")
+    assert not verdict.accepted
+    assert verdict.reason == "version 1.1.9 is below that of the champion, 1.2.0"
+
+
+def test_the_first_model_has_no_contract_to_keep() -> None:
+    verdict = gates.contract_is_versioned(None, None, "1.0.0")
+    assert verdict.accepted
+    assert verdict.reason == "there is no champion whose contract to keep"
+
+
+@pytest.mark.parametrize(("change", "old"), [(BREAKING, None), (None, "1.0.0")])
+def test_half_a_champion_has_no_contract_to_keep(
+    change: ContractChange | None, old: str | None
+) -> None:
+    verdict = gates.contract_is_versioned(change, old, "1.0.0")
+    assert verdict.accepted
+    assert verdict.reason == "there is no champion whose contract to keep"
+
+
+def test_every_change_is_told() -> None:
+    change = ContractChange(breaking=("x is gone", "y is new"))
+    assert "x is gone; y is new" in gates.contract_is_versioned(change, "1.0.0", "2.0.0").reason
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "accepted"),
+    [
+        (3e-4, 1e-4, True),
+        (3.1e-4, 1e-4, False),
+        (1e-5, 1e-4, True),
+        (np.nan, 1e-4, False),
+        (1e-4, np.nan, False),
+        (1e-4, 0.0, False),
+        (1e-4, None, True),
+    ],
+)
+def test_a_budget_is_a_ratio_to_the_champion(
+    challenger: float, champion: float | None, accepted: bool
+) -> None:
+    assert gates.budget("latency", challenger, champion, 3.0000001, "s").accepted is accepted
+
+
+def test_a_budget_is_told_in_units_that_read_well() -> None:
+    slow = gates.budget("latency", 2.12e-4, 5.3e-5, 3.0, "s")
+    assert slow.gate == "latency"
+    assert slow.reason == "212 µs, the champion has 53 µs: 4.00 times as much, limit 3.00"
+    assert slow.figures == pytest.approx(
+        {"challenger": 2.12e-4, "champion": 5.3e-5, "ratio": 4.0, "limit": 3.0}
+    )
+    large = gates.budget("size", 3 * 2**20, 512 * 2**10, 10, "B")
+    assert large.reason == "3 MiB, the champion has 512 KiB: 6.00 times as much, limit 10.00"
+    first = gates.budget("latency", 0.0251, None, 3.0, "s")
+    assert first.reason == "there is no champion to compare with"
+
+
+def test_a_budget_that_is_just_met_is_accepted() -> None:
+    assert gates.budget("size", 3, 1, 3.0, "B").accepted
+    assert gates.budget("latency", 1e-3, 1e-3, 3.0, "s").reason.startswith("1 ms, the champion")
+
+
+@pytest.mark.parametrize(
+    ("ask", "gate", "figures"),
+    [
+        (
+            lambda: gates.contract_is_versioned(BREAKING, "1.0.0", "2.0.0"),
+            "contract_is_versioned",
+            {"breaking": 1, "compatible": 1},
+        ),
+        (
+            lambda: gates.contract_is_versioned(WORDING, "1.0.0", "1.0.0"),
+            "contract_is_versioned",
+            {"breaking": 0, "compatible": 0},
+        ),
+        (lambda: gates.contract_is_versioned(None, None, "1.0.0"), "contract_is_versioned", {}),
+        (
+            lambda: judged(None, left_out=30),
+            "not_worse_than_champion",
+            {"rows": 0, "left_out": 30, "fewest": 20},
+        ),
+        (lambda: gates.budget("size", 10, None, 3.0, "B"), "size", {}),
+    ],
+)
+def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
+    ask: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
+) -> None:
+    verdict = ask()
+    assert (verdict.gate, verdict.figures) == (gate, figures)
+    assert isinstance(verdict.accepted, bool | np.bool)
