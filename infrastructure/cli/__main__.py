@@ -6,6 +6,7 @@ import argparse
 import ast
 import difflib
 import gc
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +23,9 @@ class _Parser(argparse.ArgumentParser):
     """Reports an error in one line; `--help` has the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"error: {message} ({self.prog} --help lists the arguments)\n")
+        example = re.search("^Example: (.*)$", self.description or "", re.MULTILINE)
+        hint = f": {example[1]}" if example else f" ({self.prog} --help lists the arguments)"
+        self.exit(USAGE_ERROR, f"error: {message}{hint}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

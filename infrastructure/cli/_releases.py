@@ -5,17 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 
 from infrastructure.cli._arguments import add_environment, add_port
-from infrastructure.compute.receipts import write_receipt
 from infrastructure.deployment.local import DEFAULT_PORT, READY_SECONDS, LocalEnvironment
-from infrastructure.deployment.release import Release
 from infrastructure.registry.ledger import FileLedger
 from shared.settings import Settings
-
-_SECRETS = {"api_key", "variables"}  # of a release, which no receipt repeats
 
 
 def add_environment_and_port(parser: argparse.ArgumentParser) -> None:
@@ -62,10 +56,3 @@ def recorded(
                     port=environment.port if after else None,
                     bento_tag=changed.bento_tag,
                 )
-
-
-def write_release_receipt(receipt: Path | None, environment: str, release: Release) -> None:
-    """Write what was deployed, without what is secret."""
-    if receipt:
-        public = {name: v for name, v in asdict(release).items() if name not in _SECRETS}
-        write_receipt(receipt, env=environment, **public)

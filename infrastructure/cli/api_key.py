@@ -1,4 +1,7 @@
-"""Make an API key; it is stored nowhere."""
+"""Make an API key; it is stored nowhere.
+
+Example: make api-key NAME=shop SCOPES=predict,feedback
+"""
 
 from __future__ import annotations
 

@@ -10,13 +10,11 @@ import json
 from pathlib import Path
 
 from domain.errors import DeploymentError
-from infrastructure.cli._arguments import add_receipt
 from infrastructure.cli._releases import (
     add_environment_and_port,
     add_patience,
     open_environment,
     recorded,
-    write_release_receipt,
 )
 from infrastructure.deployment.local import Build
 from infrastructure.deployment.variables import named_variables
@@ -30,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--replace", action="store_true", help="take the place of another model")
     add_patience(parser)
-    add_receipt(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,8 +37,7 @@ def run(args: argparse.Namespace) -> None:
     build, named = _built(args.bento), named_variables()
     environment.prepare(build)
     with recorded("deploy", args, settings, environment):
-        release = environment.deploy(build, args.workers, named, args.replace)
-    write_release_receipt(args.receipt, args.env, release)
+        environment.deploy(build, args.workers, named, args.replace)
 
 
 def _built(receipt: Path) -> Build:

@@ -1,4 +1,7 @@
-"""Read a table, write a model for it and the configuration of its training."""
+"""Read a table, write a model for it and the configuration of its training.
+
+Example: make new-model NAME=churn DATA=churn.csv TARGET=churned
+"""
 
 from __future__ import annotations
 

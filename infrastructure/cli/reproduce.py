@@ -1,5 +1,7 @@
 """Train a recorded version again from its commit, and report what differs.
 
+Example: make reproduce RUN=champion
+
 Exit codes: 0 the predictions are the same, 3 they differ, 1 it could not be reproduced.
 """
 

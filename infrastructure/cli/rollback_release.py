@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from infrastructure.cli._arguments import add_receipt
 from infrastructure.cli._releases import (
     add_environment_and_port,
     add_patience,
     open_environment,
     recorded,
-    write_release_receipt,
 )
 from infrastructure.deployment.variables import named_variables
 from shared.settings import Settings
@@ -20,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which environment is rolled back."""
     add_environment_and_port(parser)
     add_patience(parser)
-    add_receipt(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,5 +25,4 @@ def run(args: argparse.Namespace) -> None:
     settings, named = Settings.load(), named_variables()
     environment = open_environment(args, settings)
     with recorded("rollback", args, settings, environment):
-        release = environment.rollback(named)
-    write_release_receipt(args.receipt, args.env, release)
+        environment.rollback(named)

@@ -3,6 +3,8 @@
 Input and output are Parquet, CSV or NDJSON, by suffix. Rows that break the contract go, with their
 reasons, to a file beside the output, such as out.rejected.ndjson.
 
+Example: make score INPUT=in.parquet OUTPUT=out.parquet
+
 Exit codes: 0 the output is complete, 1 it could not be written, 2 the input cannot be read or lacks
 a column, 3 every row was rejected.
 """

@@ -1,4 +1,7 @@
-"""Show which version was champion, and what was deployed, at a given time."""
+"""Show which version was champion, and what was deployed, at a given time.
+
+Example: make which-model AT="2026-11-20 14:00"
+"""
 
 from __future__ import annotations
 

@@ -373,6 +373,7 @@ def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
     other = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", ROOT, other], check=True)
     shutil.copy(ROOT / "Makefile", other)
+    shutil.copytree(ROOT / "make", other / "make")
     environment = {k: v for k, v in own.environment.items() if k not in _PLACES}
     assert not os.path.exists(other / "build")
     for source, target in (

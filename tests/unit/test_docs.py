@@ -29,6 +29,7 @@ from domain.catalog import CatalogModel
 from domain.models import iris
 from shared.paths import ROOT
 from shared.settings import ServingSettings
+from tests.makefiles import HELP, MAKEFILES
 from tests.fakes import FakeRecorder, FakeClassifier, FakeMetrics, FakePredictionLog
 
 READMES = ["README.md", "README.zh-TW.md"]
@@ -38,9 +39,7 @@ DOCUMENTS = [
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 ]
 
-TARGETS = set(
-    re.findall(r"^([a-z][a-z-]*):(?!=)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-)
+TARGETS = HELP.keys()
 GENERATED = [
     line.strip("/")
     for line in (ROOT / ".gitignore").read_text("utf-8").splitlines()
@@ -211,7 +210,7 @@ def test_the_index_links_every_page() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_variable_that_a_document_sets_is_read_somewhere(name: str) -> None:
-    readers = [ROOT / "Makefile", *(ROOT / "shared").glob("*.py")]
+    readers = [*MAKEFILES, *(ROOT / "shared").glob("*.py")]
     read_here = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in readers)))
     prefix = ServingSettings.model_config["env_prefix"]
     read_here |= {f"{prefix}{field}".upper() for field in vars(ServingSettings())}

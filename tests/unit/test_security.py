@@ -12,6 +12,7 @@ import pytest
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.serving_check import included_files
 from shared.paths import ROOT
+from tests.makefiles import TEXT
 
 RUN_CODE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 # each has a test of its own below
@@ -69,8 +70,7 @@ def test_an_image_for_onnx_has_no_joblib() -> None:
 
 @pytest.mark.parametrize("target", ["run", "deploy", "mlflow-ui"])
 def test_nothing_listens_to_others_by_default(target: str) -> None:
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", TEXT, re.MULTILINE)
     assert "0.0.0.0" not in recipe
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from shared.paths import ROOT
+from tests.makefiles import HELP
+
 WORKFLOW = ROOT / ".github/workflows/ci-cd.yml"
 NIGHTLY = ROOT / ".github/workflows/nightly.yml"
 HOOKS = ROOT / ".pre-commit-config.yaml"
@@ -79,13 +81,6 @@ def targets_of(steps: list[dict[str, Any]]) -> list[str]:
     """The make targets that the steps run, in their order."""
     matches = [MAKE_STEP.fullmatch(step["run"].strip()) for step in steps if "run" in step]
     return [match[1] for match in matches if match]
-
-
-def makefile_targets() -> set[str]:
-    """The names that stand before a colon in the Makefile."""
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    rules = re.findall(rf"^({TARGET}(?: {TARGET})*) *:(?!=)", makefile, re.MULTILINE)
-    return {target for rule in rules for target in rule.split()}
 
 
 def hooks() -> list[dict[str, Any]]:
@@ -164,7 +159,7 @@ def test_every_make_target_that_is_called_exists() -> None:
     called = {target for path in ACTION_FILES for target in targets_of(steps_of(path))}
     called |= {hook["entry"].removeprefix("make ") for hook in hooks()}
     assert called
-    assert called <= makefile_targets()
+    assert called <= HELP.keys()
 
 
 def test_jobs_follow_each_other_as_the_tutorial_has_it() -> None:

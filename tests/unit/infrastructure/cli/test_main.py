@@ -42,6 +42,8 @@ def test_an_unknown_command_is_one_line_with_the_one_that_was_meant(
     [
         (["train", "--model", "../x"], "'../x' is not the name of a model"),
         (["deploy"], "--bento"),
+        (["new-model"], "make new-model NAME=churn DATA=churn.csv TARGET=churned"),
+        (["api-key"], "make api-key NAME=shop"),
         (["stop", "--env", "x" * 300], "is not a name"),
         (["which-model", "--at", "soon"], "'soon' is not a time"),
     ],

@@ -515,20 +515,6 @@ def test_a_release_goes_back_with_its_own_variables_and_workers(machine: Machine
     assert started_with["PREDICTION_LOG_URL"] == "sqlite:///elsewhere.db"
 
 
-def test_no_receipt_repeats_keys_or_variables(machine: Machine) -> None:
-    build = machine.build("1")
-    machine.environment.deploy(build, 1, {"SERVING_API_KEYS": entry_of("me", new_key())})
-    receipt = machine.folder / "deploy.json"
-    arguments = ["--port", str(machine.port), "--receipt", str(receipt)]
-    built = str(build.bento.parent / "bento-build.json")
-    assert main(["deploy", "--bento", built, *arguments]) == 0
-    written = json.loads(receipt.read_text("utf-8"))
-    assert set(written) == {
-        *("env", "version", "bento_tag", "folder", "port", "workers", "pid", "started")
-    }
-    assert machine.state.stat().st_mode & 0o077 == 0
-
-
 @pytest.mark.parametrize("content", ["", "{}", '{"version": "1"', "null", '"' + 64 * "a" + '"'])
 def test_a_damaged_state_is_told_in_a_line_and_stop_ends_what_runs(
     machine: Machine, content: str, capsys: pytest.CaptureFixture[str]
@@ -825,6 +811,13 @@ def test_an_environment_has_a_plain_name(
         main([action, f"--env={name}"])
     assert "is not a name" in capsys.readouterr().err
     assert not list(places.iterdir())
+
+
+def test_the_keys_of_a_release_are_for_its_owner_only(machine: Machine) -> None:
+    machine.environment.deploy(
+        machine.build("1"), 1, {"SERVING_API_KEYS": entry_of("me", new_key())}
+    )
+    assert machine.state.stat().st_mode & 0o077 == 0
 
 
 def test_a_receipt_that_is_none_is_told(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
