@@ -20,7 +20,7 @@ include make/chain.mk
 
 ##@ Start here
 help: ## List every target
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile make/chain.mk make/template.mk
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 quickstart: ## Install, train, validate, build, serve, predict: everything once
 	@bash scripts/quickstart.sh
 all: install ## Install everything, then format, lint, test and checkgpu
@@ -33,6 +33,7 @@ install-dev: ## Core and development tools, none of the large ML packages; what 
 	@bash scripts/setup/install.sh dev
 install-core: ## Only what the iris chain needs to run
 	@bash scripts/setup/install.sh core
+installed: $(CORE) ## Install the core unless that was done since the lock last changed
 checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes (JSON=1; REQUIRE_GPU=1 fails without one)
 	@$(MLOPS) checkgpu $(call flag,JSON)
 
@@ -69,6 +70,10 @@ api-key: $(CORE) ## Make an API key of the service for NAME (SCOPES=predict,feed
 	@$(MLOPS) api-key $(call args,NAME SCOPES)
 
 ##@ Check
+# as many test processes as cores, up to four: each takes up to 2 GB with every extra
+pytest := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+coverage := $(PACKAGES:%=--cov=%) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
+service_test := $(if $(filter iris,$(MODEL)),application/inference/services/test_service.py)
 format: $(DEV) ## Format with black
 	@$(PY) -m black --quiet $(PACKAGES) tests
 lint: $(DEV) ## pylint
@@ -91,4 +96,5 @@ ci: $(ALL) ## What .ci/run calls: check with every model, so everything is insta
 clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache
 	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
-include make/template.mk
+-include make/template.mk
+.PHONY: FORCE $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(MAKEFILE_LIST))

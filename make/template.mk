@@ -1,13 +1,8 @@
-# What tests and measures the template itself; a project that grew from it can do without.
-
-# as many test processes as cores, up to four: each takes up to 2 GB with every extra
-pytest := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
-coverage := $(PACKAGES:%=--cov=%) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
-service_test := $(if $(filter iris,$(MODEL)),application/inference/services/test_service.py)
-BENCHMARK := $(PY) -m tests.benchmarks
+# What tests and measures the template itself. A project that grew from it can remove this file, with
+# tests/template/.
+BENCHMARK := $(PY) -m tests.template.benchmarks
 
 ##@ The template itself
-installed: $(CORE) ## Install the core unless that was done since the lock last changed
 hooks: $(DEV) ## Install the git hooks, which call make
 	@$(PY) -m pre_commit install --hook-type pre-commit --hook-type pre-push
 nightly: $(ALL) ## Every test in full: also whole adoptions, container images, long simulations and fuzzing
@@ -20,9 +15,7 @@ soak: $(DEV) $(RECEIPTS)/bento-build.json ## Load of every kind for SECONDS=600:
 mutation: $(DEV) ## Change the gates in small ways: tests must notice. The score goes to docs/mutation.md
 	@$(PY) -c 'import mutmut' 2>/dev/null || bash scripts/setup/install.sh mutation
 	@$(BENCHMARK).mutation
-models-report: $(ALL) ## Carry every model through its chain; the table goes into the README
+models-report: $(ALL) ## Carry every model through its chain; the table goes into docs/models.md
 	@$(BENCHMARK).models_report
 gates-report: $(DEV) ## Put every mutant before the gates, and equal challengers; the table goes to docs/gates.md
 	@$(BENCHMARK).gates_report
-
-.PHONY: FORCE $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' Makefile make/chain.mk make/template.mk)

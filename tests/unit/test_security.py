@@ -12,7 +12,6 @@ import pytest
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.serving_check import included_files
 from shared.paths import ROOT
-from tests.makefiles import TEXT
 
 RUN_CODE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 # each has a test of its own below
@@ -66,12 +65,6 @@ def test_an_image_for_onnx_has_no_joblib() -> None:
     names = {pin.partition("==")[0] for pin in serving_requirements("classification")}
     assert "onnxruntime" in names
     assert not names & {"joblib", "scikit-learn"}
-
-
-@pytest.mark.parametrize("target", ["run", "deploy", "mlflow-ui"])
-def test_nothing_listens_to_others_by_default(target: str) -> None:
-    (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", TEXT, re.MULTILINE)
-    assert "0.0.0.0" not in recipe
 
 
 def test_what_make_run_serves_listens_on_this_machine_only() -> None:

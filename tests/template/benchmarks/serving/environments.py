@@ -1,0 +1,69 @@
+"""An environment of its own for each peer, kept between runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from shared.paths import ROOT
+from tests.template.benchmarks.serving.errors import ContestantError
+
+FOLDER = ROOT / ".benchmarks"
+
+
+def pinned(requirements: Sequence[str]) -> list[str]:
+    """Requirements with versions: where none is told, the one that this project has installed, so
+    that it is no other library that makes the difference."""
+    return [
+        requirement if "==" in requirement else f"{requirement}=={version(_bare(requirement))}"
+        for requirement in requirements
+    ]
+
+
+def environment_python(name: str, requirements: Sequence[str]) -> Path:
+    """The interpreter of a peer's environment, which is made unless it has these requirements.
+
+    Raises:
+        ContestantError: it cannot be made.
+    """
+    folder = FOLDER / name
+    python = folder / "bin/python"
+    wanted = "\n".join([sys.version, *pinned(requirements)])
+    made = folder / "made-of.txt"
+    if not made.is_file() or made.read_text(encoding="utf-8") != wanted:
+        uv = find_uv()
+        shutil.rmtree(folder, ignore_errors=True)
+        _run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+        install = ("pip", "install", "--native-tls", "--compile-bytecode", "--quiet")
+        _run(uv, *install, "--python", str(python), *pinned(requirements))
+        made.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def find_uv() -> str:
+    """The uv that installs this project, as in scripts/setup/install.sh.
+
+    Raises:
+        ContestantError: there is none.
+    """
+    poetry = ROOT / ".poetry/bin/poetry"
+    found = shutil.which("poetry")
+    beside = [Path(each).resolve().parent / "uv" for each in (found, poetry) if each]
+    for uv in (*beside, shutil.which("uv"), ROOT / ".venv/bin/uv"):
+        if uv and Path(uv).is_file():
+            return str(uv)
+    raise ContestantError("uv is not here: `make install-dev` brings it")
+
+
+def _bare(requirement: str) -> str:
+    return requirement.partition("[")[0]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ContestantError(f"cannot be installed: {done.stderr.strip()[-500:]}")

@@ -1,0 +1,183 @@
+"""The report of serving: tables in Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+
+from tests.template.benchmarks.measure import Measured
+from tests.template.benchmarks.serving.contestants import BOUND, OURS
+from tests.template.benchmarks.serving.environments import pinned
+from tests.template.benchmarks.serving.model import TREES
+from tests.template.benchmarks.serving.targets import HUNDRED, MAIN, SINGLE, Records, verdicts
+from tests.template.benchmarks.serving.turns import Record, Scenario
+
+BATCHES = tuple(Scenario(rows, 16) for rows in (1, 10, 100, 1_000, 10_000))
+CURVE = tuple(Scenario(1, connections) for connections in (1, 2, 4, 8, 16, 32, 64))
+
+_BUSY = 0.25  # cores that others have: more of them and it is not the contestants that are measured
+
+
+def render(records: Records, curves: Records, rounds: int, seconds: int) -> str:
+    """The part of docs/benchmarks/README.md.
+
+    Args:
+        curves: records of `BATCHES` and `CURVE`; empty where these were not measured.
+    """
+    parts = [
+        "## Serving",
+        f"The same forest of {TREES} trees on iris, served by each in turn on {os.cpu_count()} "
+        f"cores, Python {platform.python_version()}: {rounds} rounds, in each of which it is "
+        "started alone, asked for classes that are known, warmed up, and loaded for "
+        f"{seconds} s by wrk with 16 connections, single rows first, then 100 rows a request. "
+        "Any answer but 200 ends it. wrk runs beside it on the same cores, with one thread. "
+        "Figures are medians over the rounds; *ours is* is the median of the rounds' ratios of "
+        "requests a second, with their middle half. "
+        "Ours answers with validation, metrics, prediction log and request ids on.",
+        _main_table(records),
+        "CPU is the server's, for a request with one row, what it puts off included. "
+        "A worker's memory is resident after the loads; *all* adds up its processes, which share "
+        "pages. Ready is from start to the first 200 of its ready path. FastAPI + ONNX is there "
+        "twice: without a response model FastAPI finds out how to encode each answer, with one "
+        "Pydantic encodes it.",
+        *_notes(records),
+        "### Targets",
+        "| target | measured | |\n|---|---|---|\n"
+        + "\n".join(verdict.row for verdict in verdicts(records)),
+    ]
+    if not all(_has(curves.get(name)) for name in (OURS, BOUND)):
+        return "\n\n".join(parts) + "\n"
+    pair = (curves[OURS], curves[BOUND])
+    parts += [
+        "### Rows in a request",
+        "16 connections.",
+        _sweep(pair),
+        "### Connections",
+        "Single rows.",
+        _curve(pair),
+        "![Relative throughput, latency by throughput, and rows a second](serving.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _has(record: Record | None) -> bool:
+    return record is not None and record.whole
+
+
+def _main_table(records: Records) -> str:
+    lines = [
+        "| | single rows, requests/s | ours is | p50, ms | p99, ms | 100 rows, requests/s "
+        "| ours is | CPU, µs | worker, MB | all, MB | ready, s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    ours = records.get(OURS)
+    for record in _fastest_last(records):
+        single, hundred = (record.throughput(kind) for kind in MAIN)
+        cells = [
+            record.contestant.title,
+            f"{single.median:,.0f}",
+            _ratio(ours, single, SINGLE),
+            _milliseconds(record.p50(SINGLE)),
+            _milliseconds(record.p99(SINGLE)),
+            f"{hundred.median:,.0f}",
+            _ratio(ours, hundred, HUNDRED) if record.contestant.codes else "—",
+            f"{1e6 * record.server_cpu(SINGLE).median:,.0f}",
+            f"{_middle(record, lambda turn: turn.worker_bytes / 1e6):.0f}",
+            f"{_middle(record, lambda turn: turn.all_bytes / 1e6):.0f}",
+            f"{_middle(record, lambda turn: turn.ready_seconds):.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _fastest_last(records: Records) -> list[Record]:
+    whole = [record for record in records.values() if record.whole]
+    return sorted(whole, key=lambda record: record.throughput(SINGLE).median)
+
+
+def _ratio(ours: Record | None, other: Measured, kind: Scenario) -> str:
+    return f"{ours.throughput(kind).ratio(other)} ×" if ours and ours.whole else "—"
+
+
+def _notes(records: Records) -> list[str]:
+    """What else has to be known to believe the table."""
+    whole = [record for record in records.values() if record.whole]
+    notes = []
+    installed = [
+        f"- {record.contestant.title}: {', '.join(pinned(record.contestant.requirements))}"
+        for record in whole
+        if record.contestant.requirements and not record.contestant.installed_as
+    ]
+    if installed:
+        notes.append(
+            "Peers have environments of their own; what they share with this project has its "
+            "version:\n\n" + "\n".join(installed)
+        )
+    samples = [each for record in whole for turn in record.turns for each in turn.samples.values()]
+    if samples:
+        others = [each.others for each in samples]
+        share = [each.load.generator / each.load.seconds for each in samples]
+        notes.append(
+            f"wrk took {statistics.median(share):.2f} of a core on the median and {max(share):.2f} "
+            f"at most; other processes of the machine {statistics.median(others):.2f} and "
+            f"{max(others):.2f}."
+        )
+        if statistics.median(others) > _BUSY:
+            notes.append("**The machine was busy: these figures are not to be relied on.**")
+    notes += [_log_note(record) for record in whole if record.turns[0].logged is not None]
+    failed = [
+        f"- {record.contestant.title}: {' '.join(record.failure.split())}"
+        for record in records.values()
+        if record.failure
+    ]
+    if failed:
+        notes.append("Not measured:\n\n" + "\n".join(failed))
+    return notes
+
+
+def _log_note(record: Record) -> str:
+    answered = sum(turn.answered for turn in record.turns)
+    logged = sum(turn.logged or 0 for turn in record.turns)
+    overflows = sum(turn.overflows for turn in record.turns)
+    return (
+        f"Prediction log of {record.contestant.title}: {100 * min(1.0, logged / answered):.1f} % "
+        f"of {answered:,} rows that wrk had answers for; log_overflow was counted {overflows:,} "
+        "times."
+    )
+
+
+def _sweep(pair: Sequence[Record]) -> str:
+    lines = [
+        f"| rows | {' | '.join(f'{each.contestant.title}, rows/s' for each in pair)} | ratio |",
+        "|---:|---:|---:|---:|",
+    ]
+    for kind in BATCHES:
+        ours, bound = (each.throughput(kind) for each in pair)
+        lines.append(
+            f"| {kind.rows:,} | {kind.rows * ours.median:,.0f} | {kind.rows * bound.median:,.0f} "
+            f"| {ours.ratio(bound)} |"
+        )
+    return "\n".join(lines)
+
+
+def _curve(pair: Sequence[Record]) -> str:
+    named = [f"{each.contestant.title}, requests/s | p50, ms | p99, ms" for each in pair]
+    lines = [f"| connections | {' | '.join(named)} |", "|---:|" + "---:|" * 3 * len(pair)]
+    for kind in CURVE:
+        cells = [
+            f"{each.throughput(kind).median:,.0f} | {_milliseconds(each.p50(kind))} "
+            f"| {_milliseconds(each.p99(kind))}"
+            for each in pair
+        ]
+        lines.append(f"| {kind.connections} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _milliseconds(seconds: Measured) -> str:
+    return f"{1e3 * seconds.median:.3g}"
+
+
+def _middle(record: Record, figure: Callable[..., float]) -> float:
+    return statistics.median(figure(turn) for turn in record.turns)

@@ -1,0 +1,128 @@
+"""Load from wrk: as many requests as so many connections can have answered."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.template.benchmarks.serving.errors import BenchmarkError, ContestantError
+
+ANSWER_SECONDS = 30
+
+_SCRIPT = """\
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+local file = assert(io.open("%s", "rb"))
+wrk.body = file:read("*a")
+file:close()
+
+function done(summary, latency, requests)
+    local failed = summary.errors
+    io.write(string.format(
+        '\\n{"requests": %%d, "microseconds": %%d, "p50": %%d, "p99": %%d, "status": %%d, ' ..
+        '"connect": %%d, "read": %%d, "write": %%d, "timeout": %%d}\\n',
+        summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+        failed.status, failed.connect, failed.read, failed.write, failed.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk saw.
+
+    Attributes:
+        requests: answered ones.
+        seconds: wall time.
+        p50, p99: seconds from a request to its answer.
+        generator: CPU seconds of wrk itself.
+    """
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    generator: float
+
+    @property
+    def per_second(self) -> float:
+        """PredictionResult requests for each second."""
+        return self.requests / self.seconds
+
+
+def find_wrk() -> str:
+    """The command.
+
+    Raises:
+        BenchmarkError: it is not installed.
+    """
+    found = shutil.which("wrk")
+    if not found:
+        raise BenchmarkError(
+            "wrk makes the load and is not installed: `apt-get install wrk` (Debian, Ubuntu), "
+            "`brew install wrk` (macOS), or build it from https://github.com/wg/wrk"
+        )
+    return found
+
+
+def send(url: str, body: bytes, connections: int, seconds: int, folder: Path) -> Load:
+    """Post one body over and over, from one thread.
+
+    Args:
+        folder: where the script is written.
+
+    Raises:
+        ContestantError: a request was not answered, or with an error.
+    """
+    (folder / "body.json").write_bytes(body)
+    script = folder / "post.lua"
+    script.write_text(_SCRIPT % (folder / "body.json"), encoding="utf-8")
+    before = _children_seconds()
+    done = subprocess.run(
+        [
+            *(find_wrk(), "--threads", "1", "--connections", str(connections)),
+            *("--duration", f"{seconds}s", "--timeout", f"{ANSWER_SECONDS}s"),
+            *("--script", str(script), url),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ContestantError(f"wrk failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    return parse(done.stdout, _children_seconds() - before)
+
+
+def parse(output: str, generator: float) -> Load:
+    """The figures in the last line of wrk's output.
+
+    Raises:
+        ContestantError: there are none, or there were errors.
+    """
+    lines = output.strip().splitlines()
+    if not lines or not lines[-1].startswith("{"):
+        raise ContestantError(f"wrk told no figures: {output.strip()[-300:]}")
+    told = json.loads(lines[-1])
+    kinds = ("status", "connect", "read", "write", "timeout")
+    failed = [f"{told[kind]} × {kind}" for kind in kinds if told[kind]]
+    if failed:
+        raise ContestantError(f"errors in {told['requests']} requests: {', '.join(failed)}")
+    if not told["requests"]:
+        raise ContestantError("no request was answered")
+    return Load(
+        told["requests"],
+        told["microseconds"] / 1e6,
+        told["p50"] / 1e6,
+        told["p99"] / 1e6,
+        generator,
+    )
+
+
+def _children_seconds() -> float:
+    """CPU seconds of children that have ended; while a server runs, only those of wrk grow."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

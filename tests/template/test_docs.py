@@ -1,0 +1,361 @@
+"""What documents name exists, and the code in them works; the lock and pyproject name no source."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import MutableMapping
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import black
+import pytest
+
+from application.inference.predictor import Predictor
+from application.inference.protocols.lines import PredictionLines
+from application.inference.protocols.rest import RestApi
+from application.inference.protocols.transcription import TranscriptionMiddleware
+from application.monitoring.recorder import PredictionRecorder
+from application.scaffold.model_file import model_paths
+from application.training.config import TrainingConfig
+from domain import catalog
+from domain.catalog import CatalogModel
+from domain.models import iris
+from shared.paths import ROOT
+from shared.settings import ServingSettings
+from tests.template.makefiles import HELP, MAKEFILES
+from tests.fakes import FakeRecorder, FakeClassifier, FakeMetrics, FakePredictionLog
+
+READMES = ["README.md", "README.zh-TW.md"]
+WRITTEN = [*READMES, "CONTRIBUTING.md", "CHANGELOG.md"]
+DOCUMENTS = [
+    *WRITTEN,
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
+]
+
+TARGETS = HELP.keys()
+GENERATED = [
+    line.strip("/")
+    for line in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    if line and not line.startswith("#") and "*" not in line
+]
+TOP = {path.name for path in ROOT.iterdir()} | {name.split("/")[0] for name in GENERATED}
+SOURCE = re.compile(r"\.(py|sh|md|ipynb|toml|lock|ya?ml)")
+
+FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)\s]+)(?: [^)]*)?\)")
+VARIABLE = re.compile(r"\b([A-Z][A-Z_]+)=")
+TABLE = re.compile(r"^\|(?:-+\|)+\n((?:\|.*\n)+)", re.MULTILINE)
+ENDPOINT = re.compile(r"(?:^\| (?:GET|POST)[^/|]*|127\.0\.0\.1:3000)(/[a-z_]+)", re.MULTILINE)
+PLAIN_PATH = re.compile(r"\.?[\w-][\w./-]*")
+IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
+EXAMPLES = {  # what a reader writes
+    path.as_posix() for name in ("churn", "shapes") for path in model_paths(name, Path())
+}
+INDEX = "docs/README.md"
+GUIDE = "docs/new-model.md"
+# a reader's own model need not be in the READMEs
+SHIPPED = {"breast_cancer", "diabetes", "digits", "iris", "speech", "wine"}
+BENTOML_ANSWERS = {"/metrics", "/livez", "/readyz"}
+
+
+def read(name: str) -> str:
+    """The text of a document, which must be there and say something."""
+    path = ROOT / name
+    assert path.is_file(), f"{name} is missing"
+    text = path.read_text("utf-8")
+    assert text.strip(), f"{name} is empty"
+    return text
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Fenced code in a language."""
+    return [block for _, found, block in FENCE.findall(text) if found == language]
+
+
+def code_lines(text: str) -> list[str]:
+    """Code in backticks and lines of fenced code, without comments."""
+    fenced = [line for _, _, block in FENCE.findall(text) for line in block.splitlines()]
+    spans = SPAN.findall(FENCE.sub("", text))
+    return [re.sub(r"(^|\s)#.*", "", line) for line in [*fenced, *spans]]
+
+
+def make_targets(text: str) -> set[str]:
+    """The targets of every call of make in the code of a document."""
+    found = set()
+    for line in code_lines(text):
+        for call in re.findall(r"(?:^|[\s;&|(])make((?: +[^\s;&|)]+)+)", line):
+            for word in call.split():
+                if re.fullmatch(r"[a-z][a-z-]*", word):
+                    found.add(word)
+                elif not re.fullmatch(r"-\w+|\w+=\S*", word):
+                    break
+    return found
+
+
+def is_path(word: str) -> bool:
+    """Whether code in backticks names a place in the repository."""
+    if not PLAIN_PATH.fullmatch(word) or word in IN_A_PACKAGE:
+        return False
+    if "/" in word:
+        return word.split("/")[0] in TOP or bool(SOURCE.search(word))
+    return bool(SOURCE.fullmatch(Path(word).suffix))
+
+
+def repository_paths(text: str) -> set[str]:
+    """Paths that the code and the links of a document name, as they stand there."""
+    words = {word.rstrip(",:;.") for line in code_lines(text) for word in line.split()}
+    return {word for word in words if is_path(word)}
+
+
+def links(text: str) -> set[str]:
+    """Links to files, without the part of the page."""
+    targets = {target.partition("#")[0] for target in LINK.findall(FENCE.sub("", text))}
+    return {target for target in targets if target and not re.match(r"\w+:", target)}
+
+
+def pages_without_link(name: str, text: str) -> set[str]:
+    """Paths of Markdown pages that the prose of a document names without a link."""
+    prose = re.sub(r"\[[^]]*\]\([^)\s]+\)", "", FENCE.sub("", text))
+    folders = (ROOT, (ROOT / name).parent)
+    paths = re.findall(r"(?<![\w./-])[\w./-]+\.md\b", prose)
+    return {path for path in paths if any((folder / path).is_file() for folder in folders)}
+
+
+def is_generated(path: str) -> bool:
+    """Whether .gitignore lists it, or a folder that it lies in."""
+    return any(path.strip("/") == name or path.startswith(f"{name}/") for name in GENERATED)
+
+
+def exists(path: str) -> bool:
+    """Whether a path, or a file of that name anywhere in the sources, is there or will be made."""
+    if (ROOT / path).exists() or is_generated(path) or path in EXAMPLES:
+        return True
+    folders = ("domain", "application", "infrastructure", "shared", "scripts", "tests", "docs")
+    return "/" not in path and any(any((ROOT / folder).rglob(path)) for folder in folders)
+
+
+def first_cells(text: str) -> list[str]:
+    """The first cell of every row of every table, without the head."""
+    rows = [row for table in TABLE.findall(text) for row in table.splitlines()]
+    return [row.split("|")[1].strip() for row in rows]
+
+
+@cache
+def rest_paths() -> set[str]:
+    """The paths that a service of a classifier answers as the tutorial does."""
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    predictor = Predictor(iris.SPEC, FakeClassifier(), FakeRecorder())
+    with closing(PredictionRecorder(iris.SPEC, metrics, log)) as recorder:
+        rest = RestApi("iris", "1", predictor, recorder, log, metrics, dict).routes()
+    return {*rest, *PredictionLines(predictor, 1).routes()}
+
+
+def is_answered(path: str) -> bool:
+    """Whether a service has this endpoint: that of speech refuses a method that none has."""
+    if path in rest_paths():
+        return True
+    answers: list[MutableMapping[str, Any]] = []
+
+    async def elsewhere(*_: object) -> None:
+        """What the middleware passes requests on to."""
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        answers.append(message)
+
+    def no_api() -> Any:
+        raise AssertionError("a request with this method is answered before the model is asked")
+
+    scope = {"type": "http", "path": path, "method": "BREW", "headers": []}
+    asyncio.run(TranscriptionMiddleware(elsewhere, no_api)(scope, receive, send))
+    return any(answer.get("status") == 405 for answer in answers)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_make_target_that_a_document_names_exists(name: str) -> None:
+    assert make_targets(read(name)) - TARGETS == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_path_that_a_document_names_exists(name: str) -> None:
+    assert sorted(path for path in repository_paths(read(name)) if not exists(path)) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
+    folder = (ROOT / name).parent
+    assert sorted(link for link in links(read(name)) if not (folder / link).exists()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_a_page_is_named_by_a_link_and_not_by_its_path_alone(name: str) -> None:
+    assert pages_without_link(name, read(name)) == set()
+
+
+def test_the_index_links_every_page() -> None:
+    pages = {path.resolve() for path in (ROOT / "docs").rglob("*.md")} - {ROOT / INDEX}
+    assert pages <= {(ROOT / "docs" / link).resolve() for link in links(read(INDEX))}
+    assert all(INDEX in links(read(name)) for name in READMES)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_variable_that_a_document_sets_is_read_somewhere(name: str) -> None:
+    readers = [*MAKEFILES, *(ROOT / "shared").glob("*.py")]
+    read_here = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in readers)))
+    prefix = ServingSettings.model_config["env_prefix"]
+    read_here |= {f"{prefix}{field}".upper() for field in vars(ServingSettings())}
+    given = {variable for line in code_lines(read(name)) for variable in VARIABLE.findall(line)}
+    assert sorted(given - read_here - {"PATH"}) == []  # the shell reads PATH
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_python_in_a_document_is_written_as_black_writes_it(name: str) -> None:
+    for block in blocks(read(name), "python"):
+        compile(block, name, "exec")
+        assert black.format_str(block, mode=black.Mode(line_length=100)) == block
+
+
+def test_the_model_of_the_guide_takes_its_configuration() -> None:
+    (module,), (config,) = (blocks(read(GUIDE), language) for language in ("python", "json"))
+    names: dict[str, Any] = {}
+    exec(module, names)  # pylint: disable=exec-used  # of this clone
+    model = cast(CatalogModel, SimpleNamespace(**names))
+    checked = TrainingConfig.model_validate(json.loads(config))
+    model.build(**checked.build_arguments(model))
+    assert checked.load_arguments(model) == {"path": "shapes.npz"}
+    assert checked.data.split == (0.2, 42)
+
+
+@pytest.mark.parametrize("name", [*READMES, "docs/models.md"])
+def test_every_model_that_is_shipped_is_listed(name: str) -> None:
+    cells = {cell.strip("`") for cell in first_cells(read(name))}
+    assert SHIPPED <= cells & set(catalog.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint"),
+    [
+        ("README.md", "/classify_json"),
+        ("docs/protocols.md", "/predict"),
+        ("docs/models.md", "/transcribe"),
+    ],
+)
+def test_every_endpoint_that_a_document_names_is_answered(name: str, endpoint: str) -> None:
+    named = set(ENDPOINT.findall(read(name)))
+    assert endpoint in named
+    assert sorted(path for path in named - BENTOML_ANSWERS if not is_answered(path)) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_bento_is_served_as_the_integration_tests_serve_it(name: str) -> None:
+    """BentoML finds a Bento that is its first argument by an absolute path only."""
+    for arguments in re.findall(r"bentoml serve ([^`\n]*build/[^`\n]*)", read(name)):
+        assert arguments.startswith(". --working-dir build/")
+
+
+def test_both_readmes_show_the_same_code_and_tables() -> None:
+    english, chinese = (read(name) for name in READMES)
+    for language in ("bash", "text"):
+        assert blocks(english, language) == blocks(chinese, language)
+    assert first_cells(english) == first_cells(chinese)
+    assert english.count("\n## ") == chinese.count("\n## ")
+
+
+def test_both_readmes_name_the_same_targets() -> None:
+    english, chinese = (make_targets(read(name)) for name in READMES)
+    assert english == chinese
+    assert {"quickstart", "train", "validate", "deploy"} <= english
+
+
+def test_both_readmes_lead_to_each_other_and_to_the_same_pages() -> None:
+    english, chinese = (links(read(name)) for name in READMES)
+    assert {*READMES} <= english | chinese
+    assert english ^ chinese == {*READMES}
+
+
+SAMPLE = """
+Run `make train`, make sure that it works, and read `docs/no_such_file.md` or [this](no/such.md#part).
+```bash
+make -B train MODEL=iris THRESHOLD=0.9 validate   # then make coffee STRONG=1
+curl http://127.0.0.1:3000/no_such_endpoint
+cd somewhere && make no-such-target | tee log
+poetry run python application/no_such_file.py --model-path build/iris
+```
+See `GET /classify`, `a/b`, `domain/models/<name>.py`, `mlflow.db`, `nowhere.py` and `settings.py`,
+[a page](https://example.org/a.md), `pip install make`.
+"""
+
+
+def test_targets_are_read_from_code_and_not_from_prose_or_comments() -> None:
+    assert make_targets(SAMPLE) == {"train", "validate", "no-such-target"}
+
+
+def test_paths_are_read_from_code_and_links_and_placeholders_are_left_alone() -> None:
+    found = repository_paths(SAMPLE)
+    assert {path for path in found if not exists(path)} == {
+        "docs/no_such_file.md",
+        "application/no_such_file.py",
+        "nowhere.py",
+    }
+    assert {"build/iris", "settings.py"} <= found
+    assert links(SAMPLE) == {"no/such.md"}
+
+
+def test_pages_are_found_in_code_and_prose_but_not_where_they_are_linked() -> None:
+    text = "See `docs/gates.md`, [docs/new-model.md](new-model.md) and serving.md, or `a.md`."
+    assert pages_without_link(GUIDE, text) == {"docs/gates.md", "serving.md"}
+
+
+def test_variables_endpoints_and_tables_are_read() -> None:
+    assert {name for line in code_lines(SAMPLE) for name in VARIABLE.findall(line)} == {
+        "MODEL",
+        "THRESHOLD",
+    }
+    assert ENDPOINT.findall(SAMPLE + "| GET, POST /livez | a/b |\n") == [
+        "/no_such_endpoint",
+        "/livez",
+    ]
+    assert not is_answered("/no_such_endpoint")
+    assert first_cells("| make | does |\n|---|---|\n| `a` | b |\n| c | d |\n") == ["`a`", "c"]
+    assert blocks(SAMPLE, "bash")[0].startswith("make -B")
+    assert blocks(SAMPLE, "python") == []
+
+
+def test_the_lock_names_no_place_to_download_from() -> None:
+    text = (ROOT / "poetry.lock").read_text("utf-8")
+    lines = [line for line in text.splitlines() if "://" in line]
+    assert [line for line in lines if not line.startswith("description = ")] == []
+    lock = tomllib.loads(text)
+    assert len(lock["package"]) > 50
+    for package in lock["package"]:
+        assert "source" not in package, package["name"]
+        for file in package["files"]:
+            assert set(file) == {"file", "hash"}, package["name"]
+            assert file["hash"].startswith("sha256:"), package["name"]
+
+
+def test_pyproject_names_no_place_to_download_from() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    project = tomllib.loads(text)
+    assert "source" not in project["tool"]["poetry"]
+    assert not re.search(r"\b(git|url|path)\s*=|index-url|@ *(https?|git)", text)
+
+
+def test_the_lock_belongs_to_pyproject() -> None:
+    poetry = ROOT / ".poetry/bin/poetry"
+    if not poetry.exists():
+        pytest.skip("Poetry is not in .poetry: scripts/setup/setup_poetry.sh puts it there")
+    done = subprocess.run(
+        [poetry, "check", "--lock"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

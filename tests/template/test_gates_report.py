@@ -1,0 +1,77 @@
+"""The report of the gates says what was refused and what was not, the same each time."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from application.training.config import Gate, ValidationConfig
+from domain.gates import Verdict, budget
+from tests.template.benchmarks.gates_report import GATES, Judged, render
+from tests.equal_challengers import SETTINGS, Rates, broken
+from tests.template.zoo import MUTANTS, SOUND_ONES, Mutant
+
+MUTANT = Mutant("a beast", "it bites", "quality")
+QUALITY = Verdict("quality", False, "accuracy 0.5")
+SIZE = Verdict("size", False, "far too large")
+FINE = Rates(0.0, 0.0, 0.0)
+
+
+def row_of(*refusals: Verdict, mutant: Mutant = MUTANT) -> str:
+    """The row of a mutant in the document."""
+    text = render([], [Judged(mutant, refusals)], [])
+    (row,) = (line for line in text.splitlines() if mutant.name in line)
+    return row
+
+
+def test_a_mutant_is_told_with_its_gate_the_reason_and_the_others_that_refuse() -> None:
+    told = "| a beast: it bites | `quality` | refused: accuracy 0.5 | `size` |"
+    assert row_of(SIZE, QUALITY) == told
+    assert row_of(QUALITY).endswith("| refused: accuracy 0.5 | — |")
+
+
+def test_a_mutant_that_its_gate_accepts_is_not_refused_whatever_others_say() -> None:
+    assert row_of(SIZE).endswith("| **not refused** | `size`: far too large |")
+    assert not Judged(MUTANT, [SIZE]).as_meant
+    assert Judged(MUTANT, [SIZE, QUALITY]).as_meant
+
+
+def test_a_sound_model_is_as_meant_where_nothing_refuses() -> None:
+    sound = SOUND_ONES[0]
+    assert Judged(sound, []).as_meant
+    assert "the first model: accepted by every gate" in render([Judged(sound, [])], [], [])
+    assert not Judged(sound, [SIZE]).as_meant
+    assert "**refused** by `size`: far too large" in render([Judged(sound, [SIZE])], [], [])
+
+
+def test_what_differs_from_run_to_run_is_left_out() -> None:
+    slow = Mutant("a sloth", "it sleeps", "latency")
+    assert "| refused: more than 3 times as long as the champion |" in row_of(
+        budget("latency", 1e-3, 1e-4, 3.0, "s"), mutant=slow
+    )
+    reason = "/tmp/a b/x1/1.0.0-a: MANIFEST.sha256 is not on record: its digest is 1f, recorded 2f"
+    told = row_of(Verdict("quality", False, reason))
+    assert "| refused: 1.0.0-a: MANIFEST.sha256 is not on record |" in told
+
+
+def test_a_rate_is_told_with_its_bound_and_breaks_it_beyond_chance() -> None:
+    setting = SETTINGS[0]
+    assert "| 6.0 % (5 %) | 0.0 % (5 %) | 15.4 % (15 %) |" in render(
+        [], [], [(setting, Rates(0.154, 0.0, 0.06))]
+    )
+    assert not broken(setting, FINE)
+    assert not broken(setting, Rates(0.154, 0.0, 0.06))
+    (problem,) = broken(setting, Rates(0.3, 0.0, 0.0))
+    assert "equal and refused in 30.0 % (15 %)" in problem
+    assert len(broken(setting, Rates(0.3, 0.2, 0.2))) == 3
+
+
+def test_every_gate_and_key_of_the_configuration_is_told() -> None:
+    assert set(get_args(Gate)) < set(GATES)
+    told = {key for _, keys in GATES.values() for key in keys}
+    assert told == set(ValidationConfig.model_fields) - {"skip", "folds", "approval"}
+    assert {mutant.gate for mutant in MUTANTS} == set(GATES) - {"loads"}
+
+
+def test_mutants_have_names_and_faults_of_their_own() -> None:
+    for told in ([mutant.name for mutant in MUTANTS], [mutant.fault for mutant in MUTANTS]):
+        assert len(set(told)) == len(told)

@@ -1,0 +1,88 @@
+"""docs/protocols.md is true: its endpoints, its tests and its examples."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+import pytest
+
+from application.inference.predictor import Predictor
+from application.inference.protocols.app import ALIVE, READY
+from application.inference.protocols.lines import PredictionLines
+from application.inference.protocols.mlflow_scoring import MlflowScoring
+from application.inference.protocols.open_inference import OpenInference
+from application.inference.protocols.vertex import VertexPrediction
+from domain.models import iris
+from shared.paths import ROOT
+from tests.fakes import FakeClassifier, FakeRecorder
+from tests.protocols import Client
+
+NAME = "iris_classifier_pipeline"
+FORM = "application/x-www-form-urlencoded"  # what curl says of a body unless it is told
+TEXT = (ROOT / "docs/protocols.md").read_text("utf-8")
+TABLE = TEXT.partition("## Conformance")[2].partition("\n## ")[0]
+EXAMPLES = re.findall(r"```bash\n(.*?)```\n\n```json\n(.*?)```", TEXT, re.DOTALL)
+PREDICTOR = Predictor(iris.SPEC, FakeClassifier(), FakeRecorder())
+ROUTES = {
+    path: route
+    for protocol in (
+        OpenInference(NAME, "1.0.0", PREDICTOR),
+        MlflowScoring(PREDICTOR, "3.17"),
+        VertexPrediction(PREDICTOR),
+        PredictionLines(PREDICTOR, 10_000),
+    )
+    for path, route in protocol.routes().items()
+}
+
+
+def test_every_endpoint_of_the_protocols_is_in_the_table_and_no_other() -> None:
+    told = set(re.findall(r"(?:GET|POST) (/[\w/]+)", TABLE))
+    paths = {path.replace("NAME", NAME).replace("VERSION", "1.0.0") for path in told}
+    others = {"/predict", "/predict_json", *ALIVE, *READY}
+    assert paths - others == set(ROUTES)
+    for method, path in re.findall(r"(GET|POST) (/[\w/]+)", TABLE):
+        route = ROUTES.get(path.replace("NAME", NAME).replace("VERSION", "1.0.0"))
+        assert route is None or method in route.methods
+
+
+def test_every_test_of_the_table_is_there_and_asks_as_many_bodies_as_it_says() -> None:
+    tests = (ROOT / "tests/integration/test_protocols.py").read_text("utf-8")
+    named = re.findall(r"`(test_\w+)`", TABLE)
+    assert len(named) > 10
+    assert [name for name in named if f"def {name}(" not in tests] == []
+    bodies = tests.partition("SAME: list[Any] = [")[2].partition("\n]\n")[0]
+    assert f" {len(re.findall(r'^    [^ ]', bodies, re.MULTILINE))} bodies" in TABLE
+
+
+@pytest.mark.parametrize(("commands", "answer"), EXAMPLES)
+def test_an_example_is_answered_in_the_form_that_it_shows(commands: str, answer: str) -> None:
+    curl = shlex.split(commands.partition("curl ")[2].replace("\\\n", " "))
+    options = dict(zip(curl[1::2], curl[2::2]))
+    printed = "".join(re.findall(r"printf '(.*?)'", commands)).replace("\\n", "\n")
+    name, _, value = options.get("-H", f"content-type: {FORM}").partition(": ")
+    path = curl[0].removeprefix("http://127.0.0.1:3000")
+    content = options.get("-d", printed)
+    given = Client(ROUTES).post(path, content=content, headers={name: value})
+    assert given.status_code == 200, given.text
+    assert forms(values(given.text)) == forms(values(answer))
+
+
+def test_there_is_an_example_of_each_protocol() -> None:
+    assert len(EXAMPLES) == 4
+
+
+def values(text: str) -> list[Any]:
+    """The JSON values of a text, of which each begins a line with a brace."""
+    return [json.loads(item) for item in re.split(r"\n(?=\{)", text.strip())]
+
+
+def forms(value: Any) -> Any:
+    """Names and kinds of what JSON holds, and its words but identities."""
+    if isinstance(value, dict):
+        return {key: key == "request_id" or forms(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [forms(item) for item in value]
+    return float if isinstance(value, float) else value if isinstance(value, str) else type(value)
