@@ -34,7 +34,7 @@ from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import RegistryError
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.models import iris
 
 SETOSA = (5.1, 3.5, 1.4, 0.2)
@@ -115,7 +115,7 @@ class FakeLoader:
 
     def __call__(self, path: Path, spec: ModelSpec) -> Model:
         """The model as a function."""
-        answers = answers_of(pickle.loads(path.read_bytes()), spec)
+        answers = predict_function(pickle.loads(path.read_bytes()), spec)
         return lambda rows: (answers(rows) + self._error).astype(np.float32)
 
 
@@ -238,15 +238,15 @@ class FakeRegistry:
     def promote(self, model_name: str, package_version: str) -> Promotion:
         """Point ``champion`` to a version."""
         version = self.find(model_name, package_version)
-        former = next((v for v in self.versions(model_name) if "champion" in v.aliases), None)
-        if former == version:
+        previous = next((v for v in self.versions(model_name) if "champion" in v.aliases), None)
+        if previous == version:
             return Promotion(version, version)
         version.check_accepted()
-        if former:
-            self._point(model_name, "previous", former)
+        if previous:
+            self._point(model_name, "previous", previous)
         self._point(model_name, "champion", self.find(model_name, version.number))
         self.journal.append(f"promoted {model_name} {package_version}")
-        return Promotion(self.find(model_name, version.number), former)
+        return Promotion(self.find(model_name, version.number), previous)
 
     def alone(self) -> AbstractContextManager[object]:
         """Tell the journal when it begins, and when it has ended."""

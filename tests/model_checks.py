@@ -31,7 +31,7 @@ from domain.contract import Category, ModelSpec, Number, Tensor, Text
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import InputError, MissingExtraError
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.evaluation.metrics import evaluate
 from domain.evaluation.parity import Parity, edge_rows
 from domain.monitoring.profile import Profile, profile_inputs
@@ -131,7 +131,7 @@ def fit_and_package(model: CatalogModel, config: TrainingConfig, folder: Path) -
         draft.write_json("contract.json", spec.to_dict())
         draft.write_json("golden.json", {"rows": golden, "answers": answers})
         package = draft.seal()
-    native = answers_of(estimator, spec)
+    native = predict_function(estimator, spec)
     return FittedModel(
         *(model, config, dataset, training, holdout, estimator, package, native, served, epochs)
     )
@@ -273,7 +273,7 @@ def check_what_is_watched_is_finite(model: FittedModel) -> None:
 def check_the_seed_repeats(model: FittedModel) -> None:
     """A second fit with the same configuration answers the same."""
     estimator, epochs = fit(model.model, model.config, model.training)
-    again = answers_of(estimator, model.spec)(model.encoded)
+    again = predict_function(estimator, model.spec)(model.encoded)
     np.testing.assert_allclose(again, model.native(model.encoded), rtol=1e-5, atol=1e-6)
     assert len(epochs) == len(model.epochs)
 
@@ -322,7 +322,7 @@ def check_probabilities_sum_to_one_and_predictions_lie_in_their_interval(
     """Answers have the contract's shape, are finite, and are what they say they are."""
     for name, answer in model.forms:
         answers = np.asarray(answer(model.encoded))
-        assert answers.shape == (len(model.encoded), len(model.spec.answer_names)), name
+        assert answers.shape == (len(model.encoded), len(model.spec.output_columns)), name
         assert np.isfinite(answers).all(), name
         if model.spec.classes:
             assert (answers >= -1e-6).all() and (answers <= 1 + 1e-6).all(), name  # float32
@@ -375,7 +375,7 @@ def check_what_is_served_takes_and_gives_what_the_contract_says(model: FittedMod
     assert taken.type == ("tensor(string)" if text else "tensor(float)")
     assert (taken.name, taken.shape[1]) == ("inputs", model.spec.width)
     assert isinstance(taken.shape[0], str | None), "the number of rows is fixed"
-    names = ("probabilities",) if model.spec.classes else model.spec.answer_names
+    names = ("probabilities",) if model.spec.classes else model.spec.output_columns
     assert set(names) <= set(given)
     assert {given[name].type for name in names} == {"tensor(float)"}
 
@@ -383,7 +383,7 @@ def check_what_is_served_takes_and_gives_what_the_contract_says(model: FittedMod
 def check_the_package_round_trips(model: FittedModel) -> None:
     """Native and served model answer the same after they have been written and read."""
     package, some = on_record(model.package), model.encoded[:50]
-    native = answers_of(package.load_native(), model.spec)
+    native = predict_function(package.load_native(), model.spec)
     served = load_served(package.served, model.spec)
     np.testing.assert_array_equal(native(some), model.native(some))
     np.testing.assert_array_equal(served(some), model.served(some))

@@ -151,4 +151,4 @@ def many_classes() -> Judgement:
 def refused_early() -> Judgement:
     """One that was refused before anything could be measured."""
     spec = classification(rows=6).spec
-    return Judgement(spec, (Verdict("holdout_is_whole", False, "0 of 30 rows found"),))
+    return Judgement(spec, (Verdict("holdout_is_complete", False, "0 of 30 rows found"),))

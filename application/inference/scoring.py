@@ -23,7 +23,7 @@ class Scored:
 
     Attributes:
         kept: positions of the rows that have an answer, ascending, shape (n_kept,).
-        answers: float32 array of shape (n_kept, n_answers), by the contract's `answer_names`.
+        answers: float32 array of shape (n_kept, n_answers), by the contract's `output_columns`.
         reasons: what is wrong with each of the others, by its position.
     """
 
@@ -79,25 +79,25 @@ def score(spec: ModelSpec, model: Model, columns: Mapping[str, Any], rows: int) 
         reasons = spec.reasons(given)
         kept = np.delete(kept, list(reasons))
         if not kept.size:
-            return Scored(kept, np.empty((0, len(spec.answer_names)), np.float32), reasons)
+            return Scored(kept, np.empty((0, len(spec.output_columns)), np.float32), reasons)
         encoded = spec.encode({name: _at(kept, values) for name, values in given.items()})
     return Scored(kept, model(encoded), reasons)
 
 
-def answer_columns(spec: ModelSpec, taken: Collection[str]) -> list[str]:
+def prediction_columns(spec: ModelSpec, taken: Collection[str]) -> list[str]:
     """Names of the columns that an answer adds: ``prediction``, and ``probability_<class>`` of each
     class, or ``lower`` and ``upper``.
 
     Where the table has one of these already, all of them begin with ``predicted_``.
     """
-    beside = [f"probability_{name}" for name in spec.classes] or list(spec.answer_names[1:])
-    names = ["prediction", *beside]
+    background = [f"probability_{name}" for name in spec.classes] or list(spec.output_columns[1:])
+    names = ["prediction", *background]
     while not set(names).isdisjoint(taken):
         names = [f"predicted_{name}" for name in names]
     return names
 
 
-def answer_values(spec: ModelSpec, answers: np.ndarray) -> list[np.ndarray]:
+def prediction_values(spec: ModelSpec, answers: np.ndarray) -> list[np.ndarray]:
     """The values of `answer_columns`: words for classes, float32 for all others."""
     values = list(answers.T)
     if spec.classes:

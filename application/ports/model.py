@@ -14,7 +14,7 @@ Model = Callable[[np.ndarray], np.ndarray]
 """Answers of shape (n_rows, n_answers) to encoded rows of shape (n_rows, width).
 
 An answer is the probability of each class, or a value with the limits of its interval: the
-contract's `answer_names` says which.
+contract's `output_columns` says which.
 """
 
 

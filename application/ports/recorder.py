@@ -15,7 +15,7 @@ class PredictionResult(msgspec.Struct, gc=False):
         request_id: identity of the request; with a row's position, that of a prediction.
         at: when they were made, seconds since the epoch.
         rows: what the model was given, shape (n_rows, width).
-        answers: float32 array of shape (n_rows, n_answers), by the contract's `answer_names`.
+        answers: float32 array of shape (n_rows, n_answers), by the contract's `output_columns`.
         latency: seconds from the rows to the predictions.
     """
 

@@ -59,12 +59,12 @@ class Promotion:
     """
 
     version: ModelVersion
-    former: ModelVersion | None
+    previous: ModelVersion | None
 
     @property
     def moved(self) -> bool:
         """Whether there is another champion than before."""
-        return self.former is None or self.former.number != self.version.number
+        return self.previous is None or self.previous.number != self.version.number
 
 
 class VersionReader(Protocol):

@@ -42,17 +42,17 @@ def version_before(registry: VersionReader, model_name: str) -> ModelVersion:
         RegistryError: there is none.
     """
     try:
-        former = registry.find(model_name, "previous")
+        previous = registry.find(model_name, "previous")
     except RegistryError as error:
         raise RegistryError(
             f"{model_name} has no previous champion to go back to: name a VERSION of make registry"
         ) from error
-    if "champion" in former.aliases:  # a promotion was broken off between its two aliases
+    if "champion" in previous.aliases:  # a promotion was broken off between its two aliases
         raise RegistryError(
-            f"{model_name} version {former.number} is previous and champion: name the VERSION to "
+            f"{model_name} version {previous.number} is previous and champion: name the VERSION to "
             "go back to, of make registry"
         )
-    return former
+    return previous
 
 
 def promote(
@@ -84,16 +84,16 @@ def promote(
         entries = ledger.entries()
         store()
         promotion = registry.promote(version.model_name, version.package_version)
-        former = champion_of(entries, version.model_name)
+        previous = champion_of(entries, version.model_name)
         if promotion.moved:
-            former = promotion.former.package_version if promotion.former else None
-        if former != version.package_version:
+            previous = promotion.previous.package_version if promotion.previous else None
+        if previous != version.package_version:
             entry = ledger.append(
                 event,
                 version.model_name,
                 version.package_version,
                 number=version.number,
-                former=former,
+                former=previous,
             )
             first, *_ = entries or ledger.entries()
             registry.note_ledger(version.model_name, f"{first.hash}:{entry.hash}")

@@ -19,7 +19,7 @@ from application.scaffold.model_file import (
 from application.scaffold.table_inspection import Inspection, Task, inspect_table
 from domain.contract import Category, Classes, Input, ModelSpec, Number
 from domain.data.splitting import hold_out
-from domain.data.tables import known_target, read_frame, read_table
+from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
 from shared.console import show_step
 
@@ -55,7 +55,7 @@ def write_model(
         )
     frame = frame.drop(columns=left_out)
     if target in frame.columns:
-        known_target(frame[target], path)
+        check_target(frame[target], path)
     inspection = inspect_table(frame, target, name, task, _track)
     del frame
     _show(inspection)

@@ -14,7 +14,7 @@ import pandas as pd
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 from domain.data.tables import NO_NUMBER, as_words
 from domain.errors import DataError
-from domain.evaluation.leakage import LIMITS, told_by
+from domain.evaluation.leakage import LIMITS, single_feature_skill
 
 Task = Literal["classification", "regression"]
 Track = Callable[[list[str]], Iterable[str]]
@@ -320,7 +320,7 @@ def _gives_away(item: Number | Category, column: pd.Series, answers: np.ndarray,
     else:
         codes = {word: float(code) for code, word in enumerate(item.categories)}
         values = as_words(column).map(codes).to_numpy(np.float64)
-    return told_by(values, answers, task) >= LIMITS[task]
+    return single_feature_skill(values, answers, task) >= LIMITS[task]
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

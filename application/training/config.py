@@ -17,12 +17,12 @@ from domain.errors import ConfigError, UnknownModelError
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Gate = Literal[
     "quality",
-    "better_than_trivial",
+    "beats_baseline",
     "calibration",
     "interval_coverage",
     "worst_slice",
     "robustness",
-    "no_input_is_the_target",
+    "no_target_leakage",
     "not_worse_than_champion",
     "contract_is_versioned",
     "latency",

@@ -11,7 +11,7 @@ from domain.data.dataset import Dataset
 
 
 def register(
-    record: TrainingRecord, tracker: Tracker, beside: Executor, progress: Progress
+    record: TrainingRecord, tracker: Tracker, background: Executor, progress: Progress
 ) -> RegisteredVersion:
     """Record the run beside this process, and register its sealed package as ``candidate``.
 
@@ -19,7 +19,7 @@ def register(
     judged. When this process is interrupted, the recording comes to its end first: a version that
     it has registered keeps its package.
     """
-    recording = beside.submit(tracker.record, record)
+    recording = background.submit(tracker.record, record)
     try:
         registered = recording.result()
     except BaseException:

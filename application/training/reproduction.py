@@ -64,17 +64,17 @@ def compare_packages(
     Args:
         ask: called where digests do not tell how the predictions differ.
     """
-    former, latter = (package.read_json("provenance.json") for package in (recorded, rebuilt))
+    previous, latter = (package.read_json("provenance.json") for package in (recorded, rebuilt))
     golden = _compare_golden(recorded, rebuilt)
     served = _compare_files("served model", recorded, rebuilt, _SERVED)
     return [
-        _compare_commits(former["git_commit"], latter["git_commit"]),
-        _compare_values("data", former["data"]["fingerprint"], latter["data"]["fingerprint"]),
+        _compare_commits(previous["git_commit"], latter["git_commit"]),
+        _compare_values("data", previous["data"]["fingerprint"], latter["data"]["fingerprint"]),
         *_compare_split(recorded, rebuilt),
-        _compare_keys("configuration", _flat(former["config"]), _flat(latter["config"])),
-        _compare_values("lock", former["lock_sha256"], latter["lock_sha256"]),
-        _compare_values("python", former["python"], latter["python"]),
-        _compare_keys("libraries", former["libraries"], latter["libraries"]),
+        _compare_keys("configuration", _flat(previous["config"]), _flat(latter["config"])),
+        _compare_values("lock", previous["lock_sha256"], latter["lock_sha256"]),
+        _compare_values("python", previous["python"], latter["python"]),
+        _compare_keys("libraries", previous["libraries"], latter["libraries"]),
         _compare_keys(
             "contract",
             _flat(recorded.read_json("contract.json")),
@@ -82,7 +82,7 @@ def compare_packages(
         ),
         _compare_keys("quality", _quality(recorded), _quality(rebuilt)),
         golden,
-        _compare_predictions(former, latter, golden, served, ask),
+        _compare_predictions(previous, latter, golden, served, ask),
         served,
         _compare_files("native model", recorded, rebuilt, _NATIVE),
         _compare_files(

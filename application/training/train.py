@@ -29,7 +29,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.evaluation.metrics import Report, evaluate, log_loss
 from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
@@ -108,8 +108,8 @@ class _Beside:
     experiment_name: str
     package_version: str
     tracker: Tracker
-    beside: Executor
-    passing: Progress
+    background: Executor
+    on_progress: Progress
     curves: dict[str, list[float]] = field(default_factory=dict)
     run_id: str | None = None
     pending: list[Future[None]] = field(default_factory=list)
@@ -123,21 +123,21 @@ class _Beside:
         wait(self.pending)
         if self.run_id is not None:
             with suppress(BrokenExecutor):  # it would hide what went wrong first
-                self.beside.submit(self.tracker.fail, self.run_id).result()
+                self.background.submit(self.tracker.fail, self.run_id).result()
 
     def report(self, figures: Mapping[str, float], epoch: int) -> None:
         """Take the figures of an epoch."""
         if self.run_id is None:
             begin = self.tracker.begin
-            self.run_id = self.beside.submit(
+            self.run_id = self.background.submit(
                 begin, self.experiment_name, self.package_version
             ).result()
         told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self.passing("epoch", f"{epoch + 1}: {told}")
+        self.on_progress("epoch", f"{epoch + 1}: {told}")
         for name, value in figures.items():
             self.curves.setdefault(name, []).append(float(value))
         self.pending.append(
-            self.beside.submit(self.tracker.log_epoch, self.run_id, dict(figures), epoch)
+            self.background.submit(self.tracker.log_epoch, self.run_id, dict(figures), epoch)
         )
 
     def finish(self) -> None:
@@ -155,10 +155,10 @@ def train(
     load_served: Loader,
     draw: DrawFigures,
     tracker: Tracker,
-    beside: Executor,
+    background: Executor,
     provenance: Mapping[str, Any],
     progress: Progress,
-    passing: Progress = lambda step, result: None,
+    on_progress: Progress = lambda step, result: None,
 ) -> Candidate:
     """Train on all rows but the hold-out, measure, package and register as ``candidate``.
 
@@ -174,12 +174,12 @@ def train(
         DataError: the data break the contract; nothing has been recorded then.
         ExportError: the estimator cannot be written in the form that is served.
     """
-    with _Beside(config.experiment_name, draft.version, tracker, beside, passing) as aside:
+    with _Beside(config.experiment_name, draft.version, tracker, background, on_progress) as aside:
         fitted = _fit(model, config, framework, aside, progress)
         spec, report = fitted.spec, fitted.report
         progress("quality", f"hold-out {report}")
         data = _figure_data(fitted, aside.curves)
-        aside.pending.append(beside.submit(draw, data, draft.folder / "figures"))
+        aside.pending.append(background.submit(draw, data, draft.folder / "figures"))
 
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
@@ -200,7 +200,7 @@ def train(
         drawn = (draft.folder / "figures").iterdir()
         progress("figures", ", ".join(sorted(path.stem for path in drawn)))
         record = _record(draft.seal(), fitted, config, metrics, provenance, aside.run_id)
-        registered = register(record, tracker, beside, progress)
+        registered = register(record, tracker, background, progress)
     return Candidate(record.package, registered, report, parity, fitted.dataset.files)
 
 
@@ -250,7 +250,7 @@ def _fit(
     epochs = max(map(len, aside.curves.values()), default=0)
     learned = f" and {epochs} epochs" if epochs else ""
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{learned}")
-    answers = answers_of(estimator, spec)(holdout.encoded(spec))
+    answers = predict_function(estimator, spec)(holdout.encoded(spec))
     return Fitted(spec, dataset, training, holdout, estimator, answers, seconds)
 
 
@@ -292,7 +292,7 @@ def _compare(fitted: Fitted, served: Model) -> tuple[Parity, str]:
         ExportError: it was written and loaded, but cannot answer, or not with numbers.
     """
     rows = fitted.dataset.encoded(fitted.spec)
-    native = answers_of(fitted.estimator, fitted.spec)(rows)
+    native = predict_function(fitted.estimator, fitted.spec)(rows)
     try:
         answers = served(rows)
     except Exception as error:  # whatever its runtime raises

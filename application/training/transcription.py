@@ -100,7 +100,7 @@ def package_weights(
     *,
     tools: SpeechTools,
     tracker: Tracker,
-    beside: Executor,
+    background: Executor,
     provenance: Mapping[str, Any],
     progress: Progress,
 ) -> SpeechCandidate:
@@ -178,7 +178,7 @@ def package_weights(
         dataset=dataset_facts(dataset),
         example=[[GOLDEN_RECORDING]],
     )
-    registered = register(record, tracker, beside, progress)
+    registered = register(record, tracker, background, progress)
     return SpeechCandidate(package, registered, report, (found, *dataset.files))
 
 

@@ -242,7 +242,7 @@ def judge_estimator(
             case, lambda gate: on_gate(f"{gate} ({order.index(gate) + 1} of {len(order)})")
         )
     except GateRefusal as error:
-        judgement = Judgement(spec, [Verdict("answers_are_valid", False, str(error))])
+        judgement = Judgement(spec, [Verdict("predictions_are_valid", False, str(error))])
     _show(judgement.verdicts, progress)
     if not rules.folds:
         return judgement, None
@@ -366,7 +366,7 @@ def _promote(
             registry.find(version.model_name, version.number),
             lambda: ports.store(package, version.model_name),
         )
-    return promotion.former if promotion.moved else None
+    return promotion.previous if promotion.moved else None
 
 
 def _show(verdicts: Iterable[Verdict], progress: Progress) -> None:

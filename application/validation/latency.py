@@ -14,7 +14,7 @@ _SECONDS = 0.02  # of one model in one round, at least one pass over its rows
 _PATIENCE = 5.0  # seconds, after which no further round begins
 
 
-def time_answers(
+def time_predictions(
     *asked: tuple[Model, np.ndarray], clock: Callable[[], float] = time.perf_counter
 ) -> list[float]:
     """Seconds for a single row of each model, all in turn, the least disturbed round counting.

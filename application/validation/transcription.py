@@ -7,7 +7,7 @@ from typing import Any
 
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
-from application.validation.validate import champion_is_lost, contract_verdict, skip, spec_of
+from application.validation.validate import champion_unavailable, contract_verdict, skip, spec_of
 from domain import gates
 from domain.errors import PackageError
 from domain.evaluation.comparison import Comparison
@@ -33,7 +33,7 @@ def judge(
     metrics = package.read_json("metrics.json")
     comparison, verdict = _against_champion(metrics, rules, champion)
     if lost:
-        verdict = champion_is_lost(lost)
+        verdict = champion_unavailable(lost)
     verdicts = [
         contract_verdict(package, champion, lost),
         quality(metrics, rules.threshold),

@@ -14,17 +14,17 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from application.ports.model import Model
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
-from application.validation.latency import time_answers
+from application.validation.latency import time_predictions
 from domain import gates
 from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
 from domain.evaluation.importance import permutation_importances
-from domain.evaluation.leakage import near_twins
+from domain.evaluation.leakage import near_duplicates
 from domain.evaluation.metrics import RegressionReport, evaluate, losses
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.robustness import instability, perturbed
@@ -33,9 +33,9 @@ from domain.monitoring.drift import drift_between
 
 # in the order in which `judge` runs them; a regression has interval_coverage for calibration
 GATES = (
-    *("holdout_is_unseen", "holdout_is_whole", "contract_is_versioned", "quality"),
-    *("better_than_trivial", "calibration", "worst_slice", "answers_are_valid", "deterministic"),
-    *("column_order", "robustness", "no_input_is_the_target", "parity", "parity_at_edges"),
+    *("holdout_is_unseen", "holdout_is_complete", "contract_is_versioned", "quality"),
+    *("beats_baseline", "calibration", "worst_slice", "predictions_are_valid", "deterministic"),
+    *("column_order", "robustness", "no_target_leakage", "parity", "parity_at_edges"),
     *("not_worse_than_champion", "latency", "size"),
 )
 _NOISY_ROWS = 1000
@@ -75,7 +75,7 @@ def cross_validate(
     reports = [
         evaluate(
             spec,
-            answers_of(clone(estimator).fit(rows[fit], target[fit]), spec)(rows[test]),
+            predict_function(clone(estimator).fit(rows[fit], target[fit]), spec)(rows[test]),
             target[test],
         )
         for fit, test in watch(list(splitter.split(rows, target)))
@@ -194,10 +194,12 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     on_gate("holdout_is_unseen")
     record = case.package.read_json("holdout.json")
     recorded = np.array(record["holdout"])
-    twins = near_twins(spec, case.rows, case.training.encoded(spec)) if len(case.holdout) else 0
+    twins = (
+        near_duplicates(spec, case.rows, case.training.encoded(spec)) if len(case.holdout) else 0
+    )
     verdicts = [
         gates.holdout_is_unseen(recorded, np.array(record["training"]), twins),
-        gates.holdout_is_whole(recorded, case.holdout.row_hashes),
+        gates.holdout_is_complete(recorded, case.holdout.row_hashes),
         contract_verdict(case.package, champion.package if champion else None, case.lost),
     ]
     if len(case.holdout) == 0:
@@ -217,14 +219,14 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     slices = measure_slices(parts, lost, rules.slice_margin)
     verdicts += [
         gates.quality(report, threshold),
-        gates.better_than_trivial(report, case.answers, case.actual, learned),
+        gates.beats_baseline(report, case.answers, case.actual, learned),
         uncertainty,
         gates.worst_slice(spec, slices, float(lost.mean()), rules.slice_margin),
         *_steadiness(case, on_gate),
     ]
-    on_gate("no_input_is_the_target")
+    on_gate("no_target_leakage")
     verdicts += [
-        gates.no_input_is_the_target(spec, case.everything, case.dataset.answers(spec)),
+        gates.no_target_leakage(spec, case.everything, case.dataset.answers(spec)),
         *_parity(case, on_gate),
     ]
     on_gate("not_worse_than_champion")
@@ -285,7 +287,7 @@ def _release(package: JudgedPackage) -> str:
 def _steadiness(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdict]:
     """Whether answers are answers, stay when asked again, and do not hang on trifles."""
     spec, dataset, noise = case.spec, case.dataset, case.rules.noise
-    on_gate("answers_are_valid")
+    on_gate("predictions_are_valid")
     turned = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]])
     repeats = -(-_NOISY_ROWS // len(case.rows))
     rows = np.tile(case.rows, (repeats, 1))
@@ -293,7 +295,7 @@ def _steadiness(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verd
         spec, np.tile(case.answers, (repeats, 1)), case.served(perturbed(spec, rows, noise, 0))
     )
     return [
-        gates.answers_are_valid(spec, case.answered),
+        gates.predictions_are_valid(spec, case.answered),
         gates.deterministic(case.answered, case.served(case.everything)),
         gates.column_order(case.answered, case.served(turned.encoded(spec))),
         gates.robustness(changed, case.rules.sensitivity, noise),
@@ -302,7 +304,7 @@ def _steadiness(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verd
 
 def _parity(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdict]:
     """Whether the served model answers as the native one, on data and beside its jumps."""
-    native, spec = answers_of(case.package.load_native(), case.spec), case.spec
+    native, spec = predict_function(case.package.load_native(), case.spec), case.spec
 
     def on_data() -> Parity:
         on_gate("parity")
@@ -337,7 +339,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     """
     champion, spec, rules = case.champion, case.spec, case.rules
     if case.lost:
-        return None, champion_is_lost(case.lost)
+        return None, champion_unavailable(case.lost)
     if champion is None:
         return None, gates.not_worse_than_champion(None, rules.margin, rules.fewest_rows)
     version = champion.package.version
@@ -355,7 +357,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
         try:
             before = champion.served(rows)
         except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
-            return None, champion_is_lost(f"{version} does not answer: {reason_of(error)}")
+            return None, champion_unavailable(f"{version} does not answer: {reason_of(error)}")
         comparison = compare(spec, before, case.answers[common], case.actual[common])
     verdict = gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, left_out, version
@@ -363,7 +365,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     return comparison, verdict
 
 
-def champion_is_lost(why: str) -> gates.Verdict:
+def champion_unavailable(why: str) -> gates.Verdict:
     """The refusal of a challenger whose champion cannot be asked."""
     return gates.Verdict(
         "not_worse_than_champion",
@@ -381,7 +383,7 @@ def _apart(old: ModelSpec, new: ModelSpec) -> str:
             return f"the data have no {item.name} any more"
         if _meaning(item) != _meaning(now[item.name]):
             return f"{item.name} means something else"
-    if old.answer_names != new.answer_names or _meaning(old.output) != _meaning(new.output):
+    if old.output_columns != new.output_columns or _meaning(old.output) != _meaning(new.output):
         return "it answers something else"
     return ""
 
@@ -428,7 +430,7 @@ def _budgets(case: Case) -> list[gates.Verdict]:
         return [_not_compared("latency", f"{version}: it takes no row of the hold-out"), size]
     others = case.holdout.take(asked).encoded(champion.spec)
     try:
-        mine, its = time_answers((case.served, case.rows[asked]), (champion.served, others))
+        mine, its = time_predictions((case.served, case.rows[asked]), (champion.served, others))
     except GateRefusal:
         raise
     except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises

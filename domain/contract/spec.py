@@ -102,7 +102,7 @@ class ModelSpec:
         return sum(item.width for item in self.inputs)
 
     @property
-    def answer_names(self) -> tuple[str, ...]:
+    def output_columns(self) -> tuple[str, ...]:
         """Names of the columns of an answer: the classes, or a value and its interval."""
         return self.classes or ("prediction", "lower", "upper")
 

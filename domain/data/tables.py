@@ -67,7 +67,7 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
             f"{path} lacks what the contract of {spec.name} names: {', '.join(absent)}; "
             f"it has {', '.join(frame.columns)}"
         )
-    target = known_target(frame[spec.output.name], path)
+    target = check_target(frame[spec.output.name], path)
     if spec.classes:
         target = as_words(target)
     elif not pd.api.types.is_numeric_dtype(target):
@@ -108,7 +108,7 @@ def read_frame(path: str) -> pd.DataFrame:
     return frame.apply(_simplified)
 
 
-def known_target(target: pd.Series, path: str) -> pd.Series:
+def check_target(target: pd.Series, path: str) -> pd.Series:
     """The target as it is.
 
     Raises:

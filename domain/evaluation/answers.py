@@ -10,7 +10,7 @@ import numpy as np
 from domain.contract import ModelSpec
 
 
-def answers_of(estimator: Any, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:
+def predict_function(estimator: Any, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:
     """A fitted estimator as a function from encoded rows to answers of shape (n_rows, n_answers).
 
     Probabilities of the classes, or prediction, lower and upper limit.

@@ -93,12 +93,12 @@ def compare(
     Args:
         actual: class numbers or values, shape (n_rows,).
     """
-    former, new = losses(spec, champion, actual), losses(spec, challenger, actual)
-    rows, means = len(actual), (float(former.mean()), float(new.mean()))
+    previous, new = losses(spec, champion, actual), losses(spec, challenger, actual)
+    rows, means = len(actual), (float(previous.mean()), float(new.mean()))
     identical = bool((champion == challenger).all())
     if not spec.classes:
-        return Comparison(rows, *means, *_interval(former, new), None, None, None, identical)
-    won, lost = int((former > new).sum()), int((new > former).sum())
+        return Comparison(rows, *means, *_interval(previous, new), None, None, None, identical)
+    won, lost = int((previous > new).sum()), int((new > previous).sum())
     p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
     return Comparison(rows, *means, *tango_interval(won, lost, rows), won, lost, p, identical)
 

@@ -22,7 +22,7 @@ _NEAR = 1e-3  # standard deviations
 _BELOW_ALL = -1e30  # stands for a missing value, which may tell the target too
 
 
-def told_by(values: np.ndarray, target: np.ndarray, task: str) -> float:
+def single_feature_skill(values: np.ndarray, target: np.ndarray, task: str) -> float:
     """Share of a trivial answer's error that is gone when one input is known; 1 is all of it.
 
     Measured by cross-validation of a small tree on that input; of at most 10,000 rows.
@@ -56,7 +56,7 @@ def told_by(values: np.ndarray, target: np.ndarray, task: str) -> float:
     return (score - baseline) / (1 - baseline)
 
 
-def near_twins(spec: ModelSpec, holdout: np.ndarray, training: np.ndarray) -> int:
+def near_duplicates(spec: ModelSpec, holdout: np.ndarray, training: np.ndarray) -> int:
     """Number of hold-out rows that are nearly, but not quite, a row of training.
 
     Every number, and every value of a tensor, is within 0.001 standard deviations of the other's;

@@ -13,7 +13,7 @@ from domain.gates.verdict import Verdict
 _SUM_TOLERANCE = 1e-4
 
 
-def answers_are_valid(spec: ModelSpec, answers: np.ndarray) -> Verdict:
+def predictions_are_valid(spec: ModelSpec, answers: np.ndarray) -> Verdict:
     """Refuse answers that are no answers.
 
     Probabilities must be finite, between 0 and 1, and add up to 1; a quantity must be finite and
@@ -30,7 +30,7 @@ def answers_are_valid(spec: ModelSpec, answers: np.ndarray) -> Verdict:
         valid = np.isfinite(answers).all(axis=1) & (lower <= value) & (value <= upper)
     wrong = int((~valid).sum())
     reason = f"{wrong} of {len(answers)} answers are not valid"
-    return Verdict("answers_are_valid", wrong == 0, reason, {"wrong": wrong})
+    return Verdict("predictions_are_valid", wrong == 0, reason, {"wrong": wrong})
 
 
 def deterministic(first: np.ndarray, again: np.ndarray) -> Verdict:

@@ -22,7 +22,7 @@ def quality(report: Report, threshold: float) -> Verdict:
     return Verdict("quality", report.score >= threshold, reason, figures)
 
 
-def better_than_trivial(
+def beats_baseline(
     report: Report, answers: np.ndarray, actual: np.ndarray, learned: np.ndarray
 ) -> Verdict:
     """Refuse a model that is not clearly better than always answering the same.
@@ -43,7 +43,7 @@ def better_than_trivial(
     if isinstance(report, RegressionReport):
         low, high = report.interval
         reason = f"R² {report.score:.3f} (95 % interval {low:.3f} to {high:.3f}), the mean has 0"
-        return Verdict("better_than_trivial", low > 0, reason, {"low": low, "high": high})
+        return Verdict("beats_baseline", low > 0, reason, {"low": low, "high": high})
     trivial = actual == np.bincount(learned, minlength=1).argmax()
     right = answers.argmax(axis=1) == actual
     won, lost = int((right & ~trivial).sum()), int((trivial & ~right).sum())
@@ -53,7 +53,7 @@ def better_than_trivial(
         f"(p = {chance:.2g})"
     )
     figures = {"accuracy": float(right.mean()), "trivial": float(trivial.mean()), "p": chance}
-    return Verdict("better_than_trivial", chance <= _LEVEL, reason, figures)
+    return Verdict("beats_baseline", chance <= _LEVEL, reason, figures)
 
 
 def worst_slice(

@@ -55,7 +55,7 @@ def make_champion(
             model_tag=store(),
             service=service_of(package()),
         )
-    previous, now = promotion.former, datetime.now(UTC)
+    previous, now = promotion.previous, datetime.now(UTC)
     title = f"version {version.number}, {version.package_version}"
     if not promotion.moved:
         show_step("unchanged", f"{title}, is already the champion of {version.model_name}")

@@ -39,7 +39,7 @@ def train_candidate(
     """
     settings = Settings.load()
     tracker = MlflowTracker(settings.tracking_uri)
-    check_tracking = tracker.warm_up_beside(background)
+    check_tracking = tracker.warm_up_in(background)
     background.submit(import_module, "matplotlib.backends.backend_agg")
     import_module("skl2onnx")  # most models are exported by it
     model = catalog.get(name)
@@ -87,10 +87,10 @@ def _train_estimator(
         load_served=load_served,
         draw=draw_figures,
         tracker=tracker,
-        beside=background,
+        background=background,
         provenance=collect_provenance(ROOT),
         progress=show_step,
-        passing=show_progress,
+        on_progress=show_progress,
     )
 
 
@@ -108,7 +108,7 @@ def _package_weights(
         draft,
         tools=speech_tools(ROOT, settings.whisper_model, settings.whisper_download),
         tracker=tracker,
-        beside=background,
+        background=background,
         provenance=collect_provenance(ROOT),
         progress=show_step,
     )

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         for item in gone:
             show_step(item.kind, f"{item.model_name} {item.version}, {_megabytes([item])}")
         if not args.dry_run:
-            for run_id in MlflowTracker(settings.tracking_uri).end_lost_runs():
+            for run_id in MlflowTracker(settings.tracking_uri).end_orphaned_runs():
                 show_step("run", f"{run_id[:8]} of a killed training ended as KILLED")
             for item in tqdm(gone, "  removed", leave=False, disable=None):
                 if item.kind == "package":

@@ -22,7 +22,7 @@ class Golden:
 
     Attributes:
         rows: rows as requests have them.
-        answers: of shape (n_rows, n_answers), by the contract's `answer_names`.
+        answers: of shape (n_rows, n_answers), by the contract's `output_columns`.
         recording: what is sent in place of rows to a transcriber.
         actual: what the rows really are, as feedback says it; empty where the package has not
             recorded that.
@@ -66,7 +66,7 @@ def golden_of(bento: Path) -> Golden:
         ) from error
 
 
-def check_answers(
+def check_golden_predictions(
     port: int, golden: Golden, version: str, api_key: str = "", source: str = "golden"
 ) -> None:
     """Send the golden requests to a port and compare the answers.
@@ -112,6 +112,6 @@ def check_answers(
 
 
 def _answer_of(prediction: Any, spec: ModelSpec) -> list[float]:
-    """One row's answer, by the contract's `answer_names`."""
+    """One row's answer, by the contract's `output_columns`."""
     figures = prediction["probabilities"] if spec.classes else prediction
-    return [float(figures[name]) for name in spec.answer_names]
+    return [float(figures[name]) for name in spec.output_columns]

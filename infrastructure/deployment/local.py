@@ -26,7 +26,7 @@ import psutil
 from application.inference.api_keys import entry_of, new_key
 from domain.errors import DeploymentError
 from infrastructure.compute.receipts import write_receipt
-from infrastructure.deployment.golden import Golden, check_answers, golden_of
+from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
 from infrastructure.deployment.release import (
     FRONT,
     DamagedStateError,
@@ -202,7 +202,7 @@ class LocalEnvironment:
             name = self._folder.name
             raise DeploymentError(f"nothing is deployed in {name}: make deploy ENV={name}")
         golden = golden_of(release.bento)
-        check_answers(self.port, golden, release.version, release.api_key, "smoke")
+        check_golden_predictions(self.port, golden, release.version, release.api_key, "smoke")
         return release.version
 
     def stop(self) -> bool:
@@ -300,10 +300,10 @@ class LocalEnvironment:
         release = _start(place, build, workers, variables, default_log)
         try:
             _wait_until_ready(release, self._patience)
-            check_answers(release.port, golden, build.version, release.api_key)
+            check_golden_predictions(release.port, golden, build.version, release.api_key)
             show_step("ready", "golden requests answered right")
             self._switch(release)
-            check_answers(self.port, golden, build.version, release.api_key)
+            check_golden_predictions(self.port, golden, build.version, release.api_key)
         except BaseException:
             if self.known() == release:
                 self._take_back(state, old)
@@ -330,7 +330,7 @@ class LocalEnvironment:
         if moved or not (alike and running and _same_bento(old.bento, build.bento)):
             return False
         try:
-            check_answers(self.port, golden, build.version, old.api_key)
+            check_golden_predictions(self.port, golden, build.version, old.api_key)
         except DeploymentError as error:
             show_step("failing", f"{old.bento_tag} is started anew: {error}")
             return False

@@ -73,18 +73,18 @@ def _name_answers(graph: Any, spec: ModelSpec) -> None:
     from onnx import TensorProto, helper
 
     del graph.output[:-1]
-    former, (output,) = "from_estimator", graph.output
+    previous, (output,) = "from_estimator", graph.output
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [former if name == output.name else name for name in names]
+            names[:] = [previous if name == output.name else name for name in names]
     if spec.classes:
         output.name = "probabilities"
         for limit, value in (("least", 0.0), ("most", 1.0)):
             graph.initializer.append(helper.make_tensor(limit, TensorProto.FLOAT, [], [value]))
         # not Clip, whose limits are no inputs in the oldest versions of the format
-        graph.node.append(helper.make_node("Max", [former, "least"], ["at_least"]))
+        graph.node.append(helper.make_node("Max", [previous, "least"], ["at_least"]))
         last = helper.make_node("Min", ["at_least", "most"], [output.name])
     else:
         output.name = "prediction"
-        last = helper.make_node("Identity", [former], [output.name])
+        last = helper.make_node("Identity", [previous], [output.name])
     graph.node.append(last)

@@ -10,7 +10,7 @@ import numpy as np
 from application.ports.model import Model
 from domain.contract import ModelSpec
 from domain.errors import PackageError
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 
 _HARMLESS = {
     "domain.estimators.conformal.ConformalRegressor",
@@ -31,7 +31,7 @@ def load_native(path: Path, spec: ModelSpec) -> Model:
     if foreign:
         raise PackageError(f"{path} holds {', '.join(foreign)}, which is not scikit-learn's")
     estimator = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
-    answers = answers_of(estimator, spec)
+    answers = predict_function(estimator, spec)
 
     def answer(rows: np.ndarray) -> np.ndarray:
         """Encoded rows → float32 (n_rows, n_answers)."""

@@ -22,7 +22,7 @@ def load_onnx(path: Path, spec: ModelSpec, threads: int = 1) -> Model:
 
     Args:
         path: an ONNX model with one input, float32 (n_rows, width) or strings (n_rows, 1), and the
-            output ``probabilities``, or those of the contract's `answer_names`; others are left.
+            output ``probabilities``, or those of the contract's `output_columns`; others are left.
         threads: threads for one call; small models are fastest with one.
 
     Raises:
@@ -38,7 +38,7 @@ def load_onnx(path: Path, spec: ModelSpec, threads: int = 1) -> Model:
     except Exception as error:  # its errors have no base of their own
         raise PackageError(f"ONNX Runtime cannot load {path}: {error}") from error
     name = session.get_inputs()[0].name
-    wanted = ("probabilities",) if spec.classes else spec.answer_names
+    wanted = ("probabilities",) if spec.classes else spec.output_columns
     present = [output.name for output in session.get_outputs()]
     if not set(wanted) <= set(present):
         raise PackageError(f"{path} gives {', '.join(present)}, expected {', '.join(wanted)}")

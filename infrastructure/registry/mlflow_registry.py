@@ -129,20 +129,20 @@ class MlflowRegistry:
             client = open_client(self.uri)
             versions = _registered(client, model_name)
             version = next((v for v in versions if v.package_version == package_version), None)
-            former = next((v for v in versions if CHAMPION in v.aliases), None)
+            previous = next((v for v in versions if CHAMPION in v.aliases), None)
             if version is None:
                 raise RegistryError(
                     f"{model_name} has no version made from package {package_version}"
                 )
-            former = _measured(client, former) if former else None
-            if former and version.number == former.number:
-                return Promotion(former, former)
+            previous = _measured(client, previous) if previous else None
+            if previous and version.number == previous.number:
+                return Promotion(previous, previous)
             version.check_accepted()
             self.folder_of(version)
-            if former:
-                client.set_registered_model_alias(model_name, PREVIOUS, former.number)
+            if previous:
+                client.set_registered_model_alias(model_name, PREVIOUS, previous.number)
             client.set_registered_model_alias(model_name, CHAMPION, version.number)
-            return Promotion(self.find(model_name, version.number), former)
+            return Promotion(self.find(model_name, version.number), previous)
 
     def alone(self) -> AbstractContextManager[object]:
         """Held while aliases move or packages are removed: by one process on this machine.

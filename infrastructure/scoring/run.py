@@ -10,8 +10,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from application.inference.scoring import (
-    answer_columns,
-    answer_values,
+    prediction_columns,
+    prediction_values,
     check_columns,
     score,
 )
@@ -61,7 +61,7 @@ def score_file(
     check_columns(spec, taken)
     added = [
         pa.field(name, pa.string() if spec.classes and not position else pa.float32())
-        for position, name in enumerate(answer_columns(spec, taken))
+        for position, name in enumerate(prediction_columns(spec, taken))
     ]
     schema = pa.schema([*table.schema, *added], metadata=dict(metadata))
     rejects = output.with_name(f"{output.stem}.rejected.ndjson")
@@ -79,7 +79,7 @@ def score_file(
                 if scored.kept.size:
                     columns = batch.rows(scored.kept).columns + [
                         pa.array(values, field.type)
-                        for field, values in zip(added, answer_values(spec, scored.answers))
+                        for field, values in zip(added, prediction_values(spec, scored.answers))
                     ]
                     sink.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 originals = batch.originals(list(scored.reasons)) if scored.reasons else []

@@ -44,7 +44,7 @@ def database_file(uri: str) -> Path | None:
     return Path(name).absolute() if uri.startswith(_SCHEME) and name else None
 
 
-def artifacts_beside(path: Path) -> str:
+def artifacts_uri(path: Path) -> str:
     """Where the artifacts of a database are kept, as a URI."""
     return (path.parent / "mlartifacts").as_uri()
 
@@ -180,7 +180,7 @@ def _make(path: Path) -> None:
         with _engine(draft.path) as engine:
             _initialize_tables(engine)
         # adds the default experiment, whose artifacts would otherwise go to the working directory
-        SqlAlchemyStore(f"{_SCHEME}{draft.path}", artifacts_beside(path)).engine.dispose()
+        SqlAlchemyStore(f"{_SCHEME}{draft.path}", artifacts_uri(path)).engine.dispose()
         draft.publish()
 
 

@@ -30,7 +30,7 @@ from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text, as
 from domain.errors import TrackingError, reason_of
 from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking.database import (
-    artifacts_beside,
+    artifacts_uri,
     database_error,
     database_file,
     is_prepared,
@@ -196,9 +196,7 @@ def get_or_create_experiment(client: MlflowClient, name: str) -> str:
     if found is not None:
         return found.experiment_id
     path = database_file(client.tracking_uri)
-    return client.create_experiment(
-        name, artifact_location=artifacts_beside(path) if path else None
-    )
+    return client.create_experiment(name, artifact_location=artifacts_uri(path) if path else None)
 
 
 @dataclass(frozen=True)
@@ -209,9 +207,9 @@ class MlflowTracker:
 
     def warm_up(self) -> None:
         """Connect now, so that `record` need not, and end what killed trainings have left."""
-        self.end_lost_runs()
+        self.end_orphaned_runs()
 
-    def warm_up_beside(self, beside: Executor) -> Callable[[], None]:
+    def warm_up_in(self, background: Executor) -> Callable[[], None]:
         """Let a second process warm up.
 
         Returns:
@@ -223,7 +221,7 @@ class MlflowTracker:
             TrackingError: the database is locked or damaged.
         """
         prepared = is_prepared(self.uri)
-        warming_up = beside.submit(self.warm_up)
+        warming_up = background.submit(self.warm_up)
 
         def check() -> None:
             if warming_up.done() or not prepared:
@@ -231,7 +229,7 @@ class MlflowTracker:
 
         return check
 
-    def end_lost_runs(self) -> list[str]:
+    def end_orphaned_runs(self) -> list[str]:
         """End the runs whose process on this machine is gone as ``KILLED``; their identities."""
         client = open_client(self.uri)
         experiments = [found.experiment_id for found in all_pages(client.search_experiments)]
@@ -483,7 +481,7 @@ def _signature(spec: ModelSpec) -> ModelSignature:
             ]
         )
     labels = [ColSpec(DataType.string, "prediction")] if spec.classes else []
-    answers = [ColSpec(DataType.float, name) for name in spec.answer_names]
+    answers = [ColSpec(DataType.float, name) for name in spec.output_columns]
     return ModelSignature(inputs, Schema([*labels, *answers]))
 
 

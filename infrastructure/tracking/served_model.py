@@ -43,7 +43,7 @@ class ServedModel:
             for name in absent:
                 data[name] = None
         answers = self._model(spec.encode(data))
-        frame = pd.DataFrame(answers, columns=list(spec.answer_names))
+        frame = pd.DataFrame(answers, columns=list(spec.output_columns))
         if spec.classes:
             labels = np.array(spec.classes)[answers.argmax(axis=1)]
             frame.insert(0, "prediction", labels)

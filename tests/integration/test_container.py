@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infrastructure.deployment.golden import Golden, check_answers, golden_of
+from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
 from shared.paths import ROOT
 from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
 from tests.served import Home, free_port
@@ -141,7 +141,7 @@ def test_the_container_answers_golden_requests_right_and_counts_them(
 ) -> None:
     version = built.receipt["version"]
     before = _predictions(served, version)
-    check_answers(served.port, built.golden, version)
+    check_golden_predictions(served.port, built.golden, version)
     expected = before + len(built.golden.rows)
     _wait_until(lambda: _predictions(served, version) == expected, "the metrics count them")
 
@@ -177,7 +177,7 @@ def test_the_server_runs_as_an_ordinary_user(served: Container) -> None:
 def test_a_regression_answers_golden_requests_right_too(image: Image, get_built: GetBuilt) -> None:
     other = get_built("diabetes")
     with _containerize(image.engine, other) as its_image, _run(its_image) as container:
-        check_answers(container.port, other.golden, other.receipt["version"])
+        check_golden_predictions(container.port, other.golden, other.receipt["version"])
 
 
 @pytest.mark.nightly
@@ -185,14 +185,14 @@ def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: 
     locked = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
     state = ("--tmpfs=/state:mode=1777", "--env=BENTOML_HOME=/state", "--env=TMPDIR=/state")
     with _run(image, *locked, *state) as container:
-        check_answers(container.port, built.golden, built.receipt["version"])
+        check_golden_predictions(container.port, built.golden, built.receipt["version"])
         assert "predictions.db" in container.run("ls", "/state").split()
 
 
 @pytest.mark.nightly
 def test_the_container_listens_on_the_port_that_vertex_ai_names(image: Image, built: Built) -> None:
     with _run(image, listens=8080, told="AIP_HTTP_PORT") as container:
-        check_answers(container.port, built.golden, built.receipt["version"])
+        check_golden_predictions(container.port, built.golden, built.receipt["version"])
 
 
 @pytest.mark.nightly

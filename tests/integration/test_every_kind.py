@@ -26,7 +26,7 @@ from sklearn.preprocessing import FunctionTransformer
 from application.ports.model import Model
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
@@ -159,7 +159,7 @@ class Served:
         assert [item["row"] for item in answer.json()["predictions"]] == list(
             range(len(answer.json()["predictions"]))
         )
-        names = self.spec.answer_names
+        names = self.spec.output_columns
         return np.array(
             [
                 [(item["probabilities"] if self.spec.classes else item)[name] for name in names]
@@ -186,7 +186,7 @@ def write_package(kind: Kind, folder: Path) -> tuple[Path, Model]:
     """Train, export and write the package of a model; its folder and the native model."""
     spec, encoded = kind.spec, kind.spec.encode_rows(kind.rows)
     kind.estimator.fit(encoded, kind.target)
-    native = answers_of(kind.estimator, spec)
+    native = predict_function(kind.estimator, spec)
     with PackageDraft(folder, f"{spec.name}_model", "1.0.0-a") as draft:
         served = draft.folder / ("model.skops" if kind.native else "model.onnx")
         write = Frameworks().save if kind.native else Frameworks().export

@@ -19,7 +19,7 @@ from application.ports.model import Model
 from application.training.config import TrainingConfig, config_path
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.evaluation.parity import Parity
 from tests.model_checks import TABULAR, as_json, load_data, model_of
 from tests.packages import on_record
@@ -48,11 +48,11 @@ class ServedModel:
         return self.client.post(path, json=data)
 
     def answers(self, path: str, data: Any) -> np.ndarray:
-        """Answers of shape (n_rows, n_answers), by the contract's `answer_names`."""
+        """Answers of shape (n_rows, n_answers), by the contract's `output_columns`."""
         answer = self.post(path, data)
         assert answer.status_code == 200, answer.text
         rows = answer.json()["predictions"]
-        names, classes = self.spec.answer_names, self.spec.classes
+        names, classes = self.spec.output_columns, self.spec.classes
         return np.array([[(r["probabilities"] if classes else r)[n] for n in names] for r in rows])
 
 
@@ -76,7 +76,7 @@ def _get_served(
             return ServedModel(
                 model.SPEC,
                 dataset.take(unseen),
-                answers_of(package.load_native(), model.SPEC),
+                predict_function(package.load_native(), model.SPEC),
                 bento,
                 stack.enter_context(httpx.Client(base_url=url, timeout=30)),
             )
@@ -121,7 +121,7 @@ def test_the_examples_of_the_openapi_document_are_accepted(served: ServedModel) 
     for path in ("/predict", "/predict_json"):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         answers = served.answers(path, body["schema"]["example"])
-        assert answers.shape[1] == len(served.spec.answer_names)
+        assert answers.shape[1] == len(served.spec.output_columns)
         assert np.isfinite(answers).all()
 
 

@@ -188,7 +188,7 @@ def test_many_promotions_at_once_leave_one_champion_and_one_history(place: Place
     assert len(moves) > PROCESSES
     assert moves[0][1] is None
     assert all(before[2] == after[1] for before, after in pairwise(moves))
-    _, former, champion = moves[-1]
+    _, previous, champion = moves[-1]
     numbers = {v.package_version: v.number for v in place.registry.versions(NAME)}
     assert place.aliases()[CHAMPION] == numbers[champion]
-    assert place.aliases()[PREVIOUS] == numbers[str(former)]
+    assert place.aliases()[PREVIOUS] == numbers[str(previous)]

@@ -22,7 +22,7 @@ import tritonclient.http as triton
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from tritonclient.utils import InferenceServerException
 
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.models import iris
 from tests.served import Home, free_port
 
@@ -44,7 +44,7 @@ def fixture_flowers() -> np.ndarray:
 def fixture_native(home: Home, flowers: np.ndarray) -> np.ndarray:
     """What the native model of the package answers to them, shape (150, 3)."""
     receipt = json.loads((home.receipts / "train.json").read_text("utf-8"))
-    model = answers_of(joblib.load(Path(receipt["package"]) / "model.joblib"), SPEC)
+    model = predict_function(joblib.load(Path(receipt["package"]) / "model.joblib"), SPEC)
     return np.asarray(model(SPEC.encode_rows(flowers.tolist())))
 
 

@@ -13,7 +13,13 @@ import pytest
 from shared.paths import ROOT
 from tests.template.benchmarks.measure import Measured
 from tests.template.benchmarks.parts import replace_part
-from tests.template.benchmarks.serving.contestants import BOUND, CONTESTANTS, OURS, TWO_WORKERS, choose
+from tests.template.benchmarks.serving.contestants import (
+    BOUND,
+    CONTESTANTS,
+    OURS,
+    TWO_WORKERS,
+    choose,
+)
 from tests.template.benchmarks.serving.environments import pinned
 from tests.template.benchmarks.serving.errors import BenchmarkError, ContestantError
 from tests.template.benchmarks.serving.plots import draw

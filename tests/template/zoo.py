@@ -281,7 +281,7 @@ class _Draft(PackageDraft):
 
 def make(recipe: Recipe, packages_dir: Path, version: str, tracker: Tracker | None = None) -> Path:
     """The folder of a package that was made by a recipe."""
-    with ThreadPoolExecutor(1) as beside, _Draft(packages_dir, recipe, version) as draft:
+    with ThreadPoolExecutor(1) as background, _Draft(packages_dir, recipe, version) as draft:
         return train(
             recipe.model,
             recipe.config,
@@ -290,7 +290,7 @@ def make(recipe: Recipe, packages_dir: Path, version: str, tracker: Tracker | No
             load_served=load_served,
             draw=FakeDrawFigures(),
             tracker=tracker or FakeTracker(),
-            beside=beside,
+            background=background,
             provenance={"git_commit": "0123abc", "python": "3.11"},
             progress=lambda step, result: None,
         ).package
@@ -496,13 +496,13 @@ MUTANTS = (
     Mutant(
         "shuffled labels",
         "learned from labels in random order",
-        "better_than_trivial",
+        "beats_baseline",
         Recipe(learned=_shuffled),
     ),
     Mutant(
         "constant answer",
         "the same probabilities for everybody",
-        "better_than_trivial",
+        "beats_baseline",
         Recipe(_other(build=lambda: DecisionTreeClassifier(min_samples_leaf=_ROWS))),
     ),
     Mutant(
@@ -553,7 +553,7 @@ MUTANTS = (
     Mutant(
         "leaked target",
         "an input that is known when the loan has ended",
-        "no_input_is_the_target",
+        "no_target_leakage",
         Recipe(
             _other(SPEC=_with_input(Number("paid", "%", 0, 100)), load=_load_repaid),
             version="2.0.0",
@@ -583,7 +583,7 @@ MUTANTS = (
     Mutant(
         "not a number",
         "large amounts have no answer",
-        "answers_are_valid",
+        "predictions_are_valid",
         Recipe(written=lambda folder: _reworked(folder, _no_numbers)),
     ),
     Mutant(
@@ -625,7 +625,7 @@ MUTANTS = (
     Mutant(
         "hold-out partly gone",
         "the last tenth of the rows was deleted since",
-        "holdout_is_whole",
+        "holdout_is_complete",
         later=lambda dataset: dataset.take(np.arange(_ROWS * 9 // 10)),
     ),
     Mutant("10× slower", "computes what nobody needs", "latency", Recipe(exported=_slow)),

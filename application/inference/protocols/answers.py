@@ -12,7 +12,7 @@ from application.ports.recorder import PredictionResult
 from domain.contract import ModelSpec
 
 
-class Presenter:  # pylint: disable=too-few-public-methods
+class ResponseBuilder:  # pylint: disable=too-few-public-methods
     """Turns the answers of one model into objects.
 
     Of classes ``{"prediction", "prediction_id", "confidence", "probabilities": {…}, "row"}``; of a
@@ -26,7 +26,7 @@ class Presenter:  # pylint: disable=too-few-public-methods
             self._prediction = _struct("Prediction", names)
             self._probabilities = _struct("Probabilities", spec.classes)
         else:
-            self._prediction = _struct("Prediction", (*spec.answer_names, "row"))
+            self._prediction = _struct("Prediction", (*spec.output_columns, "row"))
 
     def predictions(self, answered: PredictionResult) -> list[Any]:
         """One object for each row, in the request's order."""

@@ -37,7 +37,7 @@ from application.inference.protocols.http import (
     Request,
     Route,
     Steps,
-    come_again,
+    retry_later,
 )
 from application.inference.protocols.synthetic import SYNTHETIC, source_of
 from application.inference.protocols.trace import trace_id_of
@@ -297,7 +297,7 @@ class PredictionApp:
         if methods and (self._routes or (method in methods and method in _ASKING)):
             return None
         if not self._routes:
-            raise come_again(503, "the model is not ready", "not_ready", 1)
+            raise retry_later(503, "the model is not ready", "not_ready", 1)
         raise Refusal(404, "there is nothing at this path", "unknown_path")
 
     @staticmethod

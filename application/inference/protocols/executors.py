@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from application.inference.protocols.http import Refusal, Reply, Steps, advance, come_again
+from application.inference.protocols.http import Refusal, Reply, Steps, advance, retry_later
 
 Done = TypeVar("Done")
 
@@ -44,7 +44,7 @@ class BoundedExecutor:
         with self._lock:
             if self._taken >= self._places and not waits:
                 seconds = self._seconds * self._taken
-                raise come_again(503, "too many requests wait: come again later", "busy", seconds)
+                raise retry_later(503, "too many requests wait: come again later", "busy", seconds)
             self._taken += 1
         job: Future[Done] = self._pool.submit(self._timed, work)
         job.add_done_callback(self._leave)
@@ -91,7 +91,7 @@ class StepExecutor:
             return done
         if self._taken >= self._places:
             told = "too many requests look for predictions that are not in the log"
-            raise come_again(503, f"{told}: come again later", "busy", 1)
+            raise retry_later(503, f"{told}: come again later", "busy", 1)
         self._taken += 1
         try:
             while isinstance(done, float):

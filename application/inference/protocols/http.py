@@ -69,7 +69,7 @@ class Refusal(Exception):
         self.headers = headers
 
 
-def come_again(status: int, told: str, error_type: str, seconds: float) -> Refusal:
+def retry_later(status: int, told: str, error_type: str, seconds: float) -> Refusal:
     """A refusal that says after how many seconds the request may be sent again."""
     wait = str(max(1, math.ceil(seconds))).encode()
     return Refusal(status, told, error_type, [(b"retry-after", wait)])

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.answers import Presenter
+from application.inference.protocols.answers import ResponseBuilder
 from application.inference.protocols.http import Refusal, Reply, Request, Route
 from application.inference.protocols.openapi import REFUSALS, TEXT, Schema, operation
 from application.inference.protocols.rows import RowReader
@@ -39,7 +39,7 @@ class PredictionLines:
         self._max_bytes = max_bytes
         self._at_once = at_once
         self._rows = RowReader(predictor.spec)
-        self._presenter = Presenter(predictor.spec)
+        self._presenter = ResponseBuilder(predictor.spec)
         self._decode = msgspec.json.Decoder(dict[str, Any] | list[Any]).decode
         self._encode = msgspec.json.Encoder().encode
 

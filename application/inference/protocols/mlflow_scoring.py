@@ -91,7 +91,7 @@ class MlflowScoring:
         """
         tag = "MLflow and SageMaker"
         number: Schema = {"type": "number"}
-        answer: Schema = dict.fromkeys(self._spec.answer_names, number)
+        answer: Schema = dict.fromkeys(self._spec.output_columns, number)
         if self._spec.classes:
             answer = {"prediction": {**TEXT, "enum": list(self._spec.classes)}, **answer}
         invoke = operation(
@@ -197,7 +197,7 @@ class MlflowScoring:
 
     def _predictions(self, answered: PredictionResult) -> list[dict[str, Any]]:
         """One object for each row: the label where there is one, and the answers by name."""
-        names, answers = self._spec.answer_names, answered.answers.tolist()
+        names, answers = self._spec.output_columns, answered.answers.tolist()
         if not self._spec.classes:
             return [dict(zip(names, answer)) for answer in answers]
         codes = answered.answers.argmax(axis=1).tolist()

@@ -294,7 +294,9 @@ class OpenInference:
             found = [labels[code] for code in answers.argmax(axis=1).tolist()]
             shape = [len(answers)]
             return _tensor(name, "BYTES", shape), b"".join(found) if binary else found
-        values = answers if self._spec.classes else answers[:, self._spec.answer_names.index(name)]
+        values = (
+            answers if self._spec.classes else answers[:, self._spec.output_columns.index(name)]
+        )
         output = _tensor(name, "FP32", list(values.shape))
         return output, values.astype("<f4").tobytes() if binary else values.ravel().tolist()
 
@@ -340,7 +342,7 @@ def _told(item: Any) -> str:
 
 def _outputs(spec: ModelSpec) -> list[dict[str, Any]]:
     if isinstance(spec.output, Quantity):
-        return [_tensor(name, "FP32", (-1,)) for name in spec.answer_names]
+        return [_tensor(name, "FP32", (-1,)) for name in spec.output_columns]
     told = {"classes": ", ".join(spec.classes)}
     shape = (-1, len(spec.classes))
     return [_tensor("prediction", "BYTES", (-1,)), _tensor("probabilities", "FP32", shape, told)]

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import msgspec
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.answers import Presenter
+from application.inference.protocols.answers import ResponseBuilder
 from application.inference.protocols.http import Request, Route, Steps
 from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
 from application.inference.protocols.rows import RowReader
@@ -147,7 +147,7 @@ class RestApi:
         self._read: Callable[[list[Any]], list[Any]] = RowReader(spec).read
         if has_plain_names(spec):
             self._read = lambda objects: list(map(msgspec.structs.astuple, objects))
-        self._present = Presenter(spec)
+        self._present = ResponseBuilder(spec)
         first = spec.inputs[0]
         self._flat = len(first.shape) if isinstance(first, Tensor) else 0  # depth of a flat row
         self._interval: dict[str, Any] = {}

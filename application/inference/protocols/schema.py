@@ -113,7 +113,7 @@ def answers_schema(spec: ModelSpec) -> Schema:
 
 
 def predictions_schema(spec: ModelSpec) -> Schema:
-    """The objects of a `Presenter`, one for each row."""
+    """The objects of a `ResponseBuilder`, one for each row."""
     number = {"type": "number"}
     row: dict[str, Schema] = {"row": {"type": "integer", "description": "position in the request"}}
     if isinstance(spec.output, Quantity):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.answers import Presenter
+from application.inference.protocols.answers import ResponseBuilder
 from application.inference.protocols.http import Request, Route
 from application.inference.protocols.openapi import (
     JSON,
@@ -48,7 +48,7 @@ class VertexPrediction:
         self._predictor = predictor
         self._path = path
         self._rows = RowReader(predictor.spec)
-        self._presenter = Presenter(predictor.spec)
+        self._presenter = ResponseBuilder(predictor.spec)
         self._decode = msgspec.json.Decoder(_Body).decode
 
     def routes(self) -> dict[str, Route]:

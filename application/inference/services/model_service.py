@@ -46,7 +46,7 @@ from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollecto
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.page import page_paths, page_routes, verdict_of
-from infrastructure.serving.surrounding import surround
+from infrastructure.serving.wrapping import wrap_service
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.logs import configure_logs
@@ -262,4 +262,4 @@ def _document(others: dict[str, Any]) -> dict[str, Any]:
     return with_keys(document) if AUTHORISE else document
 
 
-surround(ModelService, STARTED, SERVING, AUTHORISE)
+wrap_service(ModelService, STARTED, SERVING, AUTHORISE)

@@ -32,7 +32,7 @@ from infrastructure.monitoring.metrics.transcription_metrics import Transcriptio
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.page import page_paths, page_routes, verdict_of
-from infrastructure.serving.surrounding import surround
+from infrastructure.serving.wrapping import wrap_service
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from shared.logs import configure_logs
 from shared.settings import ServingSettings
@@ -113,7 +113,7 @@ def _describe(_request: Request) -> bytes:
 
 
 # the former stands around the latter, also where BentoML traces requests
-surround(SpeechTranscriber, _STARTED, _SERVING, _AUTHORISE)
+wrap_service(SpeechTranscriber, _STARTED, _SERVING, _AUTHORISE)
 SpeechTranscriber.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
     TranscriptionMiddleware, api=lambda: _running[0]
 )

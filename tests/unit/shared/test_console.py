@@ -48,8 +48,8 @@ def test_what_goes_on_is_written_over_on_a_terminal() -> None:
     with contextlib.redirect_stdout(Terminal()) as terminal:
         show_progress("epoch", "1: loss 0.5")
         show_step("fit", "done")
-    passing, done = terminal.getvalue().split("\r")
-    assert passing.startswith("  epoch     1: loss 0.5")
+    on_progress, done = terminal.getvalue().split("\r")
+    assert on_progress.startswith("  epoch     1: loss 0.5")
     assert done.endswith("\033[K\n"), "nothing of a longer line is left"
 
 

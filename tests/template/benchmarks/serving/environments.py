@@ -52,8 +52,8 @@ def find_uv() -> str:
     """
     poetry = ROOT / ".poetry/bin/poetry"
     found = shutil.which("poetry")
-    beside = [Path(each).resolve().parent / "uv" for each in (found, poetry) if each]
-    for uv in (*beside, shutil.which("uv"), ROOT / ".venv/bin/uv"):
+    background = [Path(each).resolve().parent / "uv" for each in (found, poetry) if each]
+    for uv in (*background, shutil.which("uv"), ROOT / ".venv/bin/uv"):
         if uv and Path(uv).is_file():
             return str(uv)
     raise ContestantError("uv is not here: `make install-dev` brings it")

@@ -9,8 +9,8 @@ import pytest
 
 from application.inference.scoring import (
     BATCH_ROWS,
-    answer_columns,
-    answer_values,
+    prediction_columns,
+    prediction_values,
     check_columns,
     rows_at_once,
     score,
@@ -133,30 +133,30 @@ def test_recordings_cannot_be_scored() -> None:
 
 
 def test_a_class_becomes_its_word_and_a_probability_of_each_class() -> None:
-    assert answer_columns(SPECIES_SPEC, ["area"]) == [
+    assert prediction_columns(SPECIES_SPEC, ["area"]) == [
         "prediction",
         "probability_let",
         "probability_sold",
     ]
     answers = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
-    words, *probabilities = answer_values(SPECIES_SPEC, answers)
+    words, *probabilities = prediction_values(SPECIES_SPEC, answers)
     assert words.tolist() == ["sold", "let"]
     assert np.array_equal(np.transpose(probabilities), answers)
 
 
 def test_a_value_becomes_a_number_and_its_interval() -> None:
-    assert answer_columns(FLAT, ["area"]) == ["prediction", "lower", "upper"]
-    values = answer_values(FLAT, np.array([[2, 1, 3]], np.float32))
+    assert prediction_columns(FLAT, ["area"]) == ["prediction", "lower", "upper"]
+    values = prediction_values(FLAT, np.array([[2, 1, 3]], np.float32))
     assert [value.tolist() for value in values] == [[2], [1], [3]]
 
 
 def test_answers_that_would_take_the_name_of_a_column_are_all_named_otherwise() -> None:
-    assert answer_columns(FLAT, ["upper"]) == [
+    assert prediction_columns(FLAT, ["upper"]) == [
         "predicted_prediction",
         "predicted_lower",
         "predicted_upper",
     ]
-    twice = answer_columns(FLAT, ["prediction", "predicted_lower"])
+    twice = prediction_columns(FLAT, ["prediction", "predicted_lower"])
     assert twice[0] == "predicted_predicted_prediction"
 
 

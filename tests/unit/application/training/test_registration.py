@@ -33,8 +33,8 @@ def record_of(package: Path) -> TrainingRecord:
 
 def test_a_recorded_run_is_told_with_its_version(tmp_path: Path) -> None:
     record, tracker, told = record_of(tmp_path / "package"), FakeTracker(), []
-    with ThreadPoolExecutor(1) as beside:
-        registered = register(record, tracker, beside, lambda *step: told.append(step))
+    with ThreadPoolExecutor(1) as background:
+        registered = register(record, tracker, background, lambda *step: told.append(step))
     assert tracker.records == [record]
     assert told == [("record", "run run-1, iris_classifier version 1")]
     assert registered.version == "1"
@@ -44,8 +44,8 @@ def test_a_recorded_run_is_told_with_its_version(tmp_path: Path) -> None:
 def test_a_package_that_cannot_be_recorded_is_removed(tmp_path: Path) -> None:
     record, told = record_of(tmp_path / "package"), []
     tracker = FakeTracker(failure=ConnectionError("no tracking server"))
-    with ThreadPoolExecutor(1) as beside, pytest.raises(ConnectionError, match="no tracking"):
-        register(record, tracker, beside, lambda *step: told.append(step))
+    with ThreadPoolExecutor(1) as background, pytest.raises(ConnectionError, match="no tracking"):
+        register(record, tracker, background, lambda *step: told.append(step))
     assert not record.package.exists()
     assert not told
 

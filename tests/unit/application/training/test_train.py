@@ -28,7 +28,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.prediction_digest import digest_of
 from domain.models import iris
@@ -69,7 +69,7 @@ class Workshop:
     """Where training runs, with fakes for everything but the package."""
 
     folder: Path
-    beside: ThreadPoolExecutor
+    background: ThreadPoolExecutor
     tracker: FakeTracker = field(default_factory=FakeTracker)
     framework: Framework = field(default_factory=FakeFramework)
     load: Loader = field(default_factory=FakeLoader)
@@ -93,7 +93,7 @@ class Workshop:
                 load_served=self.load,
                 draw=self.draw,
                 tracker=self.tracker,
-                beside=self.beside,
+                background=self.background,
                 provenance={"git_commit": "abc123", "python": "3.11"},
                 progress=lambda name, result: self.steps.append((name, result)),
             )
@@ -105,8 +105,8 @@ class Workshop:
 
 @pytest.fixture(name="workshop")
 def _workshop(tmp_path: Path) -> Iterator[Workshop]:
-    with ThreadPoolExecutor(1) as beside:
-        yield Workshop(tmp_path, beside)
+    with ThreadPoolExecutor(1) as background:
+        yield Workshop(tmp_path, background)
 
 
 @pytest.fixture(name="real")
@@ -430,9 +430,9 @@ def test_a_model_of_every_kind_is_packaged_and_served_as_it_was_trained(
     served = load_served(package.served, spec)
     answers = served(spec.encode_rows(golden["rows"]))
     assert answers.tolist() == golden["answers"]
-    assert answers.shape == (len(golden["rows"]), len(spec.answer_names))
+    assert answers.shape == (len(golden["rows"]), len(spec.output_columns))
     unlike = spec.encode_rows(UNLIKE[kind])
-    native = answers_of(package.load_native(), spec)(unlike)
+    native = predict_function(package.load_native(), spec)(unlike)
     np.testing.assert_allclose(served(unlike), native, rtol=1e-5, atol=1e-6)
     assert set(read(candidate, "profile.json")) == {*spec.monitored_names, "prediction"}
     assert read(candidate, "provenance.json")["config"]["serving"] == {"format": form}

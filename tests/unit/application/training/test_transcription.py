@@ -84,7 +84,7 @@ class Workshop:
         )
         packages = self.folder / "packages"
         with (
-            ThreadPoolExecutor(1) as beside,
+            ThreadPoolExecutor(1) as background,
             PackageDraft(packages, config.model_name, version) as draft,
         ):
             return package_weights(
@@ -93,7 +93,7 @@ class Workshop:
                 draft,
                 tools=tools,
                 tracker=self.tracker,
-                beside=beside,
+                background=background,
                 provenance={"git_commit": "abc123", "python": "3.11"},
                 progress=lambda name, result: self.steps.append((name, result)),
             )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from application.ports.model import Model
-from application.validation.latency import time_answers
+from application.validation.latency import time_predictions
 
 
 class Clock:
@@ -35,22 +35,22 @@ ROWS = np.zeros((3, 4))
 
 def test_each_model_is_timed_by_its_own_calls() -> None:
     clock = Clock()
-    timed = time_answers((clock.model(0.001), ROWS), (clock.model(0.01), ROWS), clock=clock)
+    timed = time_predictions((clock.model(0.001), ROWS), (clock.model(0.01), ROWS), clock=clock)
     assert timed == pytest.approx([0.001, 0.01])
 
 
 def test_rounds_that_something_else_disturbed_do_not_count() -> None:
     clock = Clock()
     disturbed = clock.model(*[0.002] * 60, *[0.001] * 200)
-    assert time_answers((disturbed, ROWS), clock=clock) == pytest.approx([0.001])
+    assert time_predictions((disturbed, ROWS), clock=clock) == pytest.approx([0.001])
 
 
 def test_a_very_slow_model_is_not_asked_in_every_round() -> None:
     clock = Clock()
-    time_answers((clock.model(4.0), ROWS), clock=clock)
+    time_predictions((clock.model(4.0), ROWS), clock=clock)
     assert clock.now == 4.0 * len(ROWS)
 
 
 def test_a_model_that_is_slower_than_a_round_is_asked_for_every_row_once() -> None:
     clock = Clock()
-    assert time_answers((clock.model(1.0), ROWS), clock=clock) == pytest.approx([1.0])
+    assert time_predictions((clock.model(1.0), ROWS), clock=clock) == pytest.approx([1.0])

@@ -28,7 +28,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import answers_of
+from domain.evaluation.answers import predict_function
 from domain.gates import Verdict
 from domain.models import iris
 from domain.monitoring.profile import profile_inputs
@@ -40,10 +40,10 @@ CODES = DATA.answers(iris.SPEC)
 TRAINING, HOLDOUT = hold_out(DATA, iris.SPEC, 0.2, 42)
 FOREST = iris.build(10, 3, 2, 1, 0).fit(TRAINING.encoded(iris.SPEC), TRAINING.answers(iris.SPEC))
 GATES = [
-    *("holdout_is_unseen", "holdout_is_whole", "contract_is_versioned"),
-    *("quality", "better_than_trivial", "calibration", "worst_slice"),
-    *("answers_are_valid", "deterministic", "column_order", "robustness"),
-    *("no_input_is_the_target", "parity", "parity_at_edges"),
+    *("holdout_is_unseen", "holdout_is_complete", "contract_is_versioned"),
+    *("quality", "beats_baseline", "calibration", "worst_slice"),
+    *("predictions_are_valid", "deterministic", "column_order", "robustness"),
+    *("no_target_leakage", "parity", "parity_at_edges"),
     *("not_worse_than_champion", "latency", "size"),
 ]
 REGRESSION_GATES = ["interval_coverage" if gate == "calibration" else gate for gate in GATES]
@@ -112,7 +112,7 @@ def test_the_gates_that_take_time_are_named_in_their_order_before_they_run() -> 
 
 def test_what_was_in_training_is_told_in_figures() -> None:
     figures = {verdict.gate: verdict.figures for verdict in judged(package()).verdicts}
-    assert figures["holdout_is_unseen"] == {"seen": 0, "near_twins": 0}
+    assert figures["holdout_is_unseen"] == {"seen": 0, "near_duplicates": 0}
 
 
 def test_a_hold_out_row_that_was_nearly_in_training_is_told() -> None:
@@ -125,7 +125,7 @@ def test_a_hold_out_row_that_was_nearly_in_training_is_told() -> None:
     held = [data.row_hashes[near], *HOLDOUT.row_hashes[1:]]
     verdict = judged(package(holdout=held), dataset=data).verdicts[0]
     assert verdict.accepted
-    assert verdict.figures["near_twins"] == 1
+    assert verdict.figures["near_duplicates"] == 1
 
 
 def test_a_declared_slice_that_is_answered_wrongly_is_refused() -> None:
@@ -183,7 +183,7 @@ def test_one_hold_out_row_that_was_learned_from_is_refused() -> None:
 def test_one_hold_out_row_that_is_missing_from_the_data_is_refused() -> None:
     position = int(np.flatnonzero(DATA.row_hashes == HOLDOUT.row_hashes[0])[0])
     without = DATA.take(np.delete(np.arange(150), position))
-    assert refusing(package(), dataset=without) == ["holdout_is_whole"]
+    assert refusing(package(), dataset=without) == ["holdout_is_complete"]
 
 
 def test_a_hold_out_none_of_which_is_in_the_data_is_refused_without_being_scored() -> None:
@@ -288,7 +288,7 @@ def test_rows_that_the_champion_learned_are_known_when_an_input_came_later() -> 
     known = np.isin(DATA.row_hashes, TRAINING.row_hashes)
     seen = int(known[np.isin(data.row_hashes, holdout.row_hashes)].sum())
     assert 15 < seen < 30
-    model = answers_of(made.native, wider)
+    model = predict_function(made.native, wider)
     judgement = judged(made, model, dataset=data, champion=champion_with())
     (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
     assert verdict.figures["left_out"] == seen
@@ -342,8 +342,8 @@ def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
 
 def test_a_champion_that_takes_an_input_that_is_gone_is_compared_by_its_size_alone() -> None:
     wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("colour", "nm", 400, 800)))
-    former = champion_with(spec=wider, size=300)
-    judgement = judged(package("2.0.0"), champion=former)
+    previous = champion_with(spec=wider, size=300)
+    judgement = judged(package("2.0.0"), champion=previous)
     told = {v.gate: v.reason for v in judgement.verdicts}
     for gate in ("not_worse_than_champion", "latency"):
         assert told[gate] == "cannot be compared with 1.0.0-fake: the data have no colour any more"
@@ -481,9 +481,9 @@ def test_a_served_model_that_differs_beside_a_split_point_only_is_refused_at_the
     def off_by_one_float(rows: np.ndarray) -> np.ndarray:
         """Takes the float32 next to the split for the one on its other side."""
         moved = rows.copy()
-        beside = (moved[:, column] <= split) & (moved[:, column] >= np.nextafter(split, 0))
-        assert not (known[None] == moved[beside, column][:, None]).any()
-        moved[beside, column] = np.nextafter(split, np.float32(np.inf))
+        background = (moved[:, column] <= split) & (moved[:, column] >= np.nextafter(split, 0))
+        assert not (known[None] == moved[background, column][:, None]).any()
+        moved[background, column] = np.nextafter(split, np.float32(np.inf))
         return served(moved)
 
     assert refusing(package(), off_by_one_float) == ["parity_at_edges"]
@@ -538,7 +538,7 @@ def test_a_served_model_that_answers_no_number_is_refused() -> None:
 
 def test_a_served_model_with_its_classes_swapped_is_refused() -> None:
     refused = refusing(package(), lambda rows: served(rows)[:, [1, 2, 0]])
-    assert refused[:2] == ["quality", "better_than_trivial"]
+    assert refused[:2] == ["quality", "beats_baseline"]
     assert refused[-2:] == ["parity", "parity_at_edges"]
 
 
@@ -550,7 +550,7 @@ def kind_package(kind: str) -> tuple[FakePackage, Dataset, Callable[[np.ndarray]
     estimator = model.build() if spec.classes else ConformalRegressor(model.build(), 0.8)
     estimator.fit(training.encoded(spec), training.answers(spec))
     record = {"holdout": holdout.row_hashes.tolist(), "training": training.row_hashes.tolist()}
-    native = answers_of(estimator, spec)
+    native = predict_function(estimator, spec)
     files = {
         "contract.json": spec.to_dict(),
         "holdout.json": record,
@@ -605,7 +605,7 @@ def test_an_interval_that_is_served_wrongly_is_refused() -> None:
         return model(rows)[:, [0, 2, 1]]
 
     refused = refusing(made, swapped, dataset=dataset)
-    assert refused == ["interval_coverage", "answers_are_valid", "parity", "parity_at_edges"]
+    assert refused == ["interval_coverage", "predictions_are_valid", "parity", "parity_at_edges"]
 
 
 def test_a_missing_value_that_is_served_as_another_answer_is_refused_at_the_edges() -> None:

@@ -217,7 +217,7 @@ def test_the_output_says_the_task_and_the_names_of_the_answer(
     spec: ModelSpec, task: str, answers: tuple[str, ...]
 ) -> None:
     assert spec.task == task
-    assert spec.answer_names == answers
+    assert spec.output_columns == answers
     assert spec.classes == (answers if task == "classification" else ())
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
-from domain.data.tables import known_target, read_frame, read_table
+from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
 from shared.paths import ROOT
 
@@ -266,4 +266,4 @@ def test_a_target_of_several_values_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pd.DataFrame({"x": [1, 2], "y": [[1, 2], [3]]}).to_parquet(path)
     with pytest.raises(DataError, match="y holds several values in one row, such as .1 2."):
-        known_target(read_frame(str(path))["y"], str(path))
+        check_target(read_frame(str(path))["y"], str(path))

@@ -9,8 +9,8 @@ import pytest
 
 from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
 from domain.evaluation import leakage
-from domain.evaluation.leakage import LIMITS, near_twins, told_by
-from domain.gates import no_input_is_the_target
+from domain.evaluation.leakage import LIMITS, near_duplicates, single_feature_skill
+from domain.gates import no_target_leakage
 from tests.kinds import KINDS
 
 RNG = np.random.default_rng(0)
@@ -19,85 +19,87 @@ VALUES = RNG.normal(size=300)
 
 
 def test_an_input_that_is_the_class_tells_all_of_it() -> None:
-    assert told_by(CLASSES * 10.0, CLASSES, "classification") == 1
+    assert single_feature_skill(CLASSES * 10.0, CLASSES, "classification") == 1
 
 
 @pytest.mark.parametrize("copy", [VALUES, VALUES * 3 + 7, -VALUES, VALUES * 1e-3])
 def test_an_input_that_is_the_quantity_in_another_unit_tells_all_of_it(copy: np.ndarray) -> None:
-    assert told_by(copy, VALUES, "regression") >= LIMITS["regression"]
+    assert single_feature_skill(copy, VALUES, "regression") >= LIMITS["regression"]
 
 
 def test_noise_tells_nothing() -> None:
-    assert told_by(RNG.normal(size=300), CLASSES, "classification") < 0.2
-    assert told_by(RNG.normal(size=300), VALUES, "regression") < 0.2
+    assert single_feature_skill(RNG.normal(size=300), CLASSES, "classification") < 0.2
+    assert single_feature_skill(RNG.normal(size=300), VALUES, "regression") < 0.2
 
 
 def test_a_good_input_is_no_leak() -> None:
     good = CLASSES + RNG.normal(0, 0.3, 300)
-    told = told_by(good, CLASSES, "classification")
+    told = single_feature_skill(good, CLASSES, "classification")
     assert 0.7 < told < LIMITS["classification"]
 
 
 def test_what_is_missing_can_tell_the_target_too() -> None:
     column = np.where(CLASSES == 0, np.nan, 1.0)
-    assert told_by(column, (CLASSES == 0).astype(np.int64), "classification") == 1
+    assert single_feature_skill(column, (CLASSES == 0).astype(np.int64), "classification") == 1
 
 
 def test_what_is_missing_is_another_value_than_0() -> None:
     column = np.where(CLASSES == 0, np.nan, 0.0)
-    assert told_by(column, (CLASSES == 0).astype(np.int64), "classification") == 1
+    assert single_feature_skill(column, (CLASSES == 0).astype(np.int64), "classification") == 1
 
 
 def test_rows_in_an_order_are_divided_at_random() -> None:
     column = np.arange(300.0)
-    assert told_by(column, np.arange(300) // 10 % 2, "classification") > 0.8
-    assert told_by(column, (column - 150) ** 2, "regression") > 0.99
+    assert single_feature_skill(column, np.arange(300) // 10 % 2, "classification") > 0.8
+    assert single_feature_skill(column, (column - 150) ** 2, "regression") > 0.99
 
 
 def test_an_input_of_one_value_tells_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert told_by(np.ones(300), VALUES, "regression") < 0.01
-        assert told_by(np.ones(300), CLASSES, "classification") <= 0
+        assert single_feature_skill(np.ones(300), VALUES, "regression") < 0.01
+        assert single_feature_skill(np.ones(300), CLASSES, "classification") <= 0
 
 
 def test_what_is_told_of_a_quantity_is_always_the_same() -> None:
     target = VALUES**2 + RNG.normal(size=300)
-    assert told_by(VALUES, target, "regression") == told_by(VALUES, target, "regression")
+    assert single_feature_skill(VALUES, target, "regression") == single_feature_skill(
+        VALUES, target, "regression"
+    )
 
 
 def test_a_row_that_is_asked_about_is_not_among_those_that_were_learned() -> None:
     noise = np.random.default_rng(0).normal(size=10_001)
     column = np.arange(10_001.0)
     column[0] = np.nan  # what is missing leaves the tree alone to tell
-    assert told_by(column, noise, "regression") < -0.2
+    assert single_feature_skill(column, noise, "regression") < -0.2
 
 
 def test_a_class_of_three_rows_is_asked_for() -> None:
     classes = np.repeat([0, 1], 3)
-    assert told_by(classes * 1.0, classes, "classification") == 1
+    assert single_feature_skill(classes * 1.0, classes, "classification") == 1
 
 
 def test_an_input_at_the_limit_is_a_leak() -> None:
     target, column = np.arange(600) % 2, np.arange(600) % 2
     column[:3] = 1 - column[:3]  # 3 of 600 rows are answered wrongly, 300 by a trivial answer
     spec = ModelSpec("table", (Number("copy", "", 0, 1),), Classes(("no", "yes")))
-    told = told_by(column * 1.0, target, "classification")
+    told = single_feature_skill(column * 1.0, target, "classification")
     assert told == LIMITS["classification"]
-    assert not no_input_is_the_target(spec, column[:, None] * 1.0, target).accepted
+    assert not no_target_leakage(spec, column[:, None] * 1.0, target).accepted
 
 
 def test_a_class_that_is_too_rare_for_a_fold_is_left_out() -> None:
     classes = np.array([0, 1] * 20 + [2])
-    assert told_by(classes.astype(float), classes, "classification") == 1
-    assert told_by(np.arange(3.0), np.array([0, 1, 2]), "classification") == 0
+    assert single_feature_skill(classes.astype(float), classes, "classification") == 1
+    assert single_feature_skill(np.arange(3.0), np.array([0, 1, 2]), "classification") == 0
 
 
 def test_many_rows_are_sampled_and_the_sample_is_always_the_same() -> None:
     classes = np.arange(50_000) % 2
     column = classes + RNG.normal(0, 0.5, 50_000)
-    first = told_by(column, classes, "classification")
-    assert first == told_by(column, classes, "classification")
+    first = single_feature_skill(column, classes, "classification")
+    assert first == single_feature_skill(column, classes, "classification")
     assert 0.4 < first < 0.9
 
 
@@ -117,7 +119,7 @@ def moved(column: int, change: float) -> int:
     """Near twins when one value of a row of training is changed."""
     row = ROWS[7:8].copy()
     row[0, column] += change
-    return near_twins(TABLE, row, ROWS)
+    return near_duplicates(TABLE, row, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -131,35 +133,37 @@ def test_a_row_that_is_nearly_in_training_is_a_near_twin(
 
 
 def test_equal_rows_are_no_near_twins_but_do_not_hide_them() -> None:
-    assert near_twins(TABLE, ROWS, ROWS) == 0
-    assert near_twins(TABLE, ROWS, ROWS[:0]) == near_twins(TABLE, ROWS[:0], ROWS) == 0
+    assert near_duplicates(TABLE, ROWS, ROWS) == 0
+    assert near_duplicates(TABLE, ROWS, ROWS[:0]) == near_duplicates(TABLE, ROWS[:0], ROWS) == 0
     close = ROWS + np.array([3e-4, 0, 0], np.float32)
-    assert near_twins(TABLE, ROWS, np.concatenate([ROWS, close])) == 200
+    assert near_duplicates(TABLE, ROWS, np.concatenate([ROWS, close])) == 200
 
 
 def test_near_twins_miss_the_same_values() -> None:
     holdout, training = ROWS[:1].copy(), ROWS.copy()
     holdout[0, 0] = training[0, 0] = np.nan
     holdout[0, 1] += 3e-4
-    assert near_twins(TABLE, holdout, training) == 1
+    assert near_duplicates(TABLE, holdout, training) == 1
     training[0, 0] = 0  # what stands for a missing value
-    assert near_twins(TABLE, holdout, training) == 0
+    assert near_duplicates(TABLE, holdout, training) == 0
 
 
 def test_the_unit_of_a_number_does_not_matter() -> None:
     scale = np.array([1e6, 1e-6, 1], np.float32)
     assert (
-        near_twins(TABLE, (ROWS[:9] + np.array([3e-4, 0, 0], np.float32)) * scale, ROWS * scale)
+        near_duplicates(
+            TABLE, (ROWS[:9] + np.array([3e-4, 0, 0], np.float32)) * scale, ROWS * scale
+        )
         == 9
     )
 
 
 def test_every_column_may_differ_by_that_much() -> None:
     close = ROWS + np.array([8e-4, 8e-4, 0], np.float32)
-    assert near_twins(TABLE, close, ROWS) == 200
+    assert near_duplicates(TABLE, close, ROWS) == 200
     scale = np.array([1e-6, 1e-6, 1], np.float32)
     far = ROWS + np.array([2e-2, 0, 0], np.float32)
-    assert near_twins(TABLE, far * scale, ROWS * scale) < 10
+    assert near_duplicates(TABLE, far * scale, ROWS * scale) < 10
 
 
 def test_every_value_of_a_tensor_must_be_near() -> None:
@@ -167,8 +171,8 @@ def test_every_value_of_a_tensor_must_be_near() -> None:
     images = RNG.uniform(0, 16, (50, 12)).astype(np.float32)
     near, far = images + np.float32(1e-3), images.copy()
     far[:, 5] += 0.5
-    assert near_twins(spec, near, images) == 50
-    assert near_twins(spec, far, images) == 0
+    assert near_duplicates(spec, near, images) == 50
+    assert near_duplicates(spec, far, images) == 0
 
 
 @pytest.mark.parametrize(
@@ -178,37 +182,37 @@ def test_every_value_of_a_tensor_must_be_near() -> None:
 def test_texts_that_differ_in_case_and_blanks_are_near_twins(text: str, expected: int) -> None:
     spec = ModelSpec("reviews", (Text("review", 99),), Classes(("bad", "good")))
     training = np.array([["a fine film"], ["groß"]], object)
-    assert near_twins(spec, np.array([[text]], object), training) == expected
+    assert near_duplicates(spec, np.array([[text]], object), training) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_of_model_has_near_twins_of_its_own_rows(kind: str) -> None:
     spec = KINDS[kind].SPEC
     rows = KINDS[kind].load().encoded(spec)
-    assert near_twins(spec, rows[:40], rows[:40]) == 0
+    assert near_duplicates(spec, rows[:40], rows[:40]) == 0
 
 
 def test_near_twins_are_looked_for_in_a_sample_of_many_rows() -> None:
     rows = np.column_stack([RNG.normal(size=(20_000, 2)), np.zeros(20_000)]).astype(np.float32)
     close = rows + np.array([5e-4, 0, 0], np.float32)
-    found = near_twins(TABLE, rows, close)
-    assert found == near_twins(TABLE, rows, close)
+    found = near_duplicates(TABLE, rows, close)
+    assert found == near_duplicates(TABLE, rows, close)
     assert 9_000 < found <= 10_000
 
 
 def test_no_row_of_the_sample_is_drawn_twice() -> None:
     rows = np.column_stack([RNG.normal(size=(10_001, 2)), np.zeros(10_001)]).astype(np.float32)
     close = rows[:10_000] + np.array([5e-4, 0, 0], np.float32)
-    assert near_twins(TABLE, close, rows) >= 9_999
+    assert near_duplicates(TABLE, close, rows) >= 9_999
 
 
 def test_of_wide_rows_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leakage, "_VALUES", 100)
     close = ROWS + np.array([3e-4, 0, 0], np.float32)
-    assert near_twins(TABLE, close, ROWS) == 33
+    assert near_duplicates(TABLE, close, ROWS) == 33
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("target", [[1, 0], [1, 1, 1, 1, 1, 1]])
 def test_where_there_is_nothing_to_tell_nothing_is_told(task: str, target: list[int]) -> None:
-    assert told_by(np.arange(float(len(target))), np.array(target), task) == 0
+    assert single_feature_skill(np.arange(float(len(target))), np.array(target), task) == 0

@@ -18,13 +18,13 @@ SURE = np.eye(2)[[0, 1] * 10]
 
 
 def test_valid_answers_are_accepted() -> None:
-    assert gates.answers_are_valid(CLASSES, np.array([[0.25, 0.75], [1, 0]])).accepted
-    assert gates.answers_are_valid(REGRESSION, np.array([[5.0, 4, 6], [5, 5, 5]])).accepted
+    assert gates.predictions_are_valid(CLASSES, np.array([[0.25, 0.75], [1, 0]])).accepted
+    assert gates.predictions_are_valid(REGRESSION, np.array([[5.0, 4, 6], [5, 5, 5]])).accepted
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.6], [-0.1, 1.1], [np.nan, 1], [np.inf, 0], [0.2, 0.2]])
 def test_a_row_of_no_probabilities_is_refused(row: list[float]) -> None:
-    verdict = gates.answers_are_valid(CLASSES, np.array([[0.5, 0.5], row]))
+    verdict = gates.predictions_are_valid(CLASSES, np.array([[0.5, 0.5], row]))
     assert not verdict.accepted
     assert verdict.reason == "1 of 2 answers are not valid"
     assert verdict.figures == {"wrong": 1}
@@ -34,16 +34,16 @@ def test_a_row_of_no_probabilities_is_refused(row: list[float]) -> None:
     "row", [[5, 6, 7], [5, 3, 4], [np.nan, 1, 2], [1, np.nan, 2], [1, 0, np.inf]]
 )
 def test_a_quantity_outside_its_interval_is_refused(row: list[float]) -> None:
-    assert not gates.answers_are_valid(REGRESSION, np.array([[5, 4, 6], row])).accepted
+    assert not gates.predictions_are_valid(REGRESSION, np.array([[5, 4, 6], row])).accepted
 
 
 def test_a_probability_above_1_is_refused_though_its_sum_is_near_1() -> None:
-    assert not gates.answers_are_valid(CLASSES, np.array([[1.00005, 0.0]])).accepted
+    assert not gates.predictions_are_valid(CLASSES, np.array([[1.00005, 0.0]])).accepted
 
 
 def test_the_rows_of_no_quantity_are_counted_one_by_one() -> None:
     answers = np.array([[5, 4, 6], [np.nan, 1, 2], [5, 4, 6]])
-    assert gates.answers_are_valid(REGRESSION, answers).figures == {"wrong": 1}
+    assert gates.predictions_are_valid(REGRESSION, answers).figures == {"wrong": 1}
 
 
 def test_answers_that_change_are_refused_and_so_are_answers_that_are_none() -> None:
@@ -108,7 +108,7 @@ def test_the_tolerance_of_parity_can_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("ask", "gate", "figures"),
     [
-        (lambda: gates.answers_are_valid(CLASSES, SURE), "answers_are_valid", {"wrong": 0}),
+        (lambda: gates.predictions_are_valid(CLASSES, SURE), "predictions_are_valid", {"wrong": 0}),
         (lambda: gates.deterministic(SURE, SURE), "deterministic", {"different": 0}),
         (
             lambda: gates.deterministic(TWO_OF_THREE, TWO_OF_THREE[:, ::-1]),

@@ -37,28 +37,28 @@ def test_every_seen_row_is_counted() -> None:
 
 
 def test_a_whole_hold_out_is_accepted_in_any_order() -> None:
-    verdict = gates.holdout_is_whole(HOLDOUT, HOLDOUT[::-1])
+    verdict = gates.holdout_is_complete(HOLDOUT, HOLDOUT[::-1])
     assert verdict.accepted
     assert verdict.reason == "30 of 30 hold-out rows found in the data"
 
 
 @pytest.mark.parametrize("missing", range(0, 30, 7))
 def test_one_hold_out_row_that_is_missing_from_the_data_is_refused(missing: int) -> None:
-    verdict = gates.holdout_is_whole(HOLDOUT, np.delete(HOLDOUT, missing))
+    verdict = gates.holdout_is_complete(HOLDOUT, np.delete(HOLDOUT, missing))
     assert not verdict.accepted
     assert verdict.reason == "29 of 30 hold-out rows found in the data"
 
 
 def test_an_empty_hold_out_is_refused_by_both_gates() -> None:
     assert not gates.holdout_is_unseen(NONE, TRAINING).accepted
-    assert not gates.holdout_is_whole(NONE, NONE).accepted
+    assert not gates.holdout_is_complete(NONE, NONE).accepted
 
 
 def test_near_twins_are_told_and_do_not_refuse() -> None:
-    verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING, near_twins=2)
+    verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING, near_duplicates=2)
     assert verdict.accepted
     assert verdict.reason == "0 of 30 hold-out rows were in training; 2 nearly so"
-    assert verdict.figures == {"seen": 0, "near_twins": 2}
+    assert verdict.figures == {"seen": 0, "near_duplicates": 2}
     assert gates.holdout_is_unseen(HOLDOUT, TRAINING).reason.endswith("rows were in training")
 
 
@@ -69,7 +69,7 @@ def test_a_seen_row_is_refused_with_or_without_near_twins() -> None:
 
 def test_a_hold_out_of_one_row_is_one() -> None:
     assert gates.holdout_is_unseen(HOLDOUT[:1], TRAINING).accepted
-    assert gates.holdout_is_whole(HOLDOUT[:1], HOLDOUT).accepted
+    assert gates.holdout_is_complete(HOLDOUT[:1], HOLDOUT).accepted
 
 
 def test_an_input_that_is_the_target_is_refused_by_its_name() -> None:
@@ -79,10 +79,10 @@ def test_an_input_that_is_the_target_is_refused_by_its_name() -> None:
     spec = ModelSpec(
         "leaky", (Number("fine", "", -9, 9), Number("paid", "", 0, 3)), Classes(("no", "yes"))
     )
-    verdict = gates.no_input_is_the_target(spec, encoded, target)
+    verdict = gates.no_target_leakage(spec, encoded, target)
     assert not verdict.accepted
     assert verdict.reason == "paid alone leaves 0.0% of a trivial answer's error"
-    assert gates.no_input_is_the_target(spec, encoded * [1, 0], target).accepted
+    assert gates.no_target_leakage(spec, encoded * [1, 0], target).accepted
 
 
 def table(*inputs: Number | Category) -> ModelSpec:
@@ -95,20 +95,20 @@ def test_a_leak_is_found_in_numbers_and_categories_of_either_task() -> None:
     target = rng.integers(2, size=200)
     spec = table(Category("box", ("small", "large")), Number("weight", "", -9, 9))
     encoded = np.stack([target, rng.normal(size=200)], axis=1).astype(np.float32)
-    verdict = gates.no_input_is_the_target(spec, encoded, target)
+    verdict = gates.no_target_leakage(spec, encoded, target)
     assert not verdict.accepted
     assert verdict.reason.startswith("box alone")
     rent = replace(spec, output=Quantity("rent"))
     quantity = encoded[:, 1].astype(np.float64)
-    assert gates.no_input_is_the_target(rent, encoded, quantity).reason.startswith("weight alone")
-    assert not gates.no_input_is_the_target(rent, encoded, quantity).accepted
+    assert gates.no_target_leakage(rent, encoded, quantity).reason.startswith("weight alone")
+    assert not gates.no_target_leakage(rent, encoded, quantity).accepted
 
 
 def test_a_text_is_no_input_that_can_be_the_target() -> None:
     spec = ModelSpec("reviews", (Text("review", 9),), Classes(("bad", "good")))
-    verdict = gates.no_input_is_the_target(spec, np.array([["a"], ["b"]], object), np.arange(2))
+    verdict = gates.no_target_leakage(spec, np.array([["a"], ["b"]], object), np.arange(2))
     assert verdict == gates.Verdict(
-        "no_input_is_the_target", True, "no input is a single number or word"
+        "no_target_leakage", True, "no input is a single number or word"
     )
 
 
@@ -118,12 +118,16 @@ def test_a_text_is_no_input_that_can_be_the_target() -> None:
         (
             lambda: gates.holdout_is_unseen(HOLDOUT, TRAINING),
             "holdout_is_unseen",
-            {"seen": 0, "near_twins": 0},
+            {"seen": 0, "near_duplicates": 0},
         ),
-        (lambda: gates.holdout_is_whole(HOLDOUT, HOLDOUT[3:]), "holdout_is_whole", {"missing": 3}),
         (
-            lambda: gates.no_input_is_the_target(table(AMOUNT), CODES[:, None] * 1.0, CODES),
-            "no_input_is_the_target",
+            lambda: gates.holdout_is_complete(HOLDOUT, HOLDOUT[3:]),
+            "holdout_is_complete",
+            {"missing": 3},
+        ),
+        (
+            lambda: gates.no_target_leakage(table(AMOUNT), CODES[:, None] * 1.0, CODES),
+            "no_target_leakage",
             {"amount": 1.0},
         ),
     ],

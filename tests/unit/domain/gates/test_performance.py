@@ -34,7 +34,7 @@ def beats_trivial(
     spec: ModelSpec, answers: np.ndarray, actual: np.ndarray, learned: np.ndarray
 ) -> gates.Verdict:
     """The gate's verdict on these answers."""
-    return gates.better_than_trivial(evaluate(spec, answers, actual), answers, actual, learned)
+    return gates.beats_baseline(evaluate(spec, answers, actual), answers, actual, learned)
 
 
 def slice_report(p: float, name: str = "north", rows: int = 30, loss: float = 0.4) -> SliceReport:
@@ -137,7 +137,7 @@ class AtTheMean(RegressionReport):
 
 def test_a_regression_whose_interval_begins_at_the_mean_is_refused() -> None:
     report = AtTheMean(QUANTITIES.actual, QUANTITIES.answers, 0.9)
-    assert not gates.better_than_trivial(report, report.answers, report.actual, NONE).accepted
+    assert not gates.beats_baseline(report, report.answers, report.actual, NONE).accepted
 
 
 @pytest.mark.parametrize(("p", "accepted"), [(0.011, False), (0.0126, True), (1.0, True)])
@@ -200,15 +200,13 @@ def test_a_slice_at_the_level_is_refused() -> None:
             {**report_with(27, 30).to_dict(), "threshold": 0.9},
         ),
         (
-            lambda: gates.better_than_trivial(
-                QUANTITIES, QUANTITIES.answers, QUANTITIES.actual, NONE
-            ),
-            "better_than_trivial",
+            lambda: gates.beats_baseline(QUANTITIES, QUANTITIES.answers, QUANTITIES.actual, NONE),
+            "beats_baseline",
             {"low": 1.0, "high": 1.0},
         ),
         (
-            lambda: gates.better_than_trivial(evaluate(CLASSES, SURE, CODES), SURE, CODES, CODES),
-            "better_than_trivial",
+            lambda: gates.beats_baseline(evaluate(CLASSES, SURE, CODES), SURE, CODES, CODES),
+            "beats_baseline",
             {"accuracy": 1.0, "trivial": 0.5, "p": pytest.approx(0.5**10)},
         ),
         (lambda: gates.worst_slice(CLASSES, [], 0.05, 0.15), "worst_slice", {"slices": 0}),

@@ -24,13 +24,13 @@ NORTH = SliceReport("north", 30, 0.4, 0.25, 0.58, 0.5, declared=False)
 def test_a_verdict_is_named_after_its_gate() -> None:
     verdicts = [
         gates.holdout_is_unseen(HOLDOUT, TRAINING),
-        gates.holdout_is_whole(HOLDOUT, HOLDOUT),
+        gates.holdout_is_complete(HOLDOUT, HOLDOUT),
         gates.quality(ClassificationReport(np.eye(2, dtype=np.int64)), 0),
         gates.parity("parity", Parity(1, 0.0, 0)),
         gates.parity("parity_at_edges", Parity(1, 0.0, 0)),
     ]
     names = [verdict.gate for verdict in verdicts]
-    whole = ["holdout_is_unseen", "holdout_is_whole", "quality", "parity", "parity_at_edges"]
+    whole = ["holdout_is_unseen", "holdout_is_complete", "quality", "parity", "parity_at_edges"]
     assert names == whole
 
 

@@ -27,7 +27,7 @@ def test_sex_is_a_category_as_the_source_codes_it() -> None:
 
 def test_the_output_is_a_progression_with_an_interval_of_nine_tenths() -> None:
     assert SPEC.task == "regression"
-    assert SPEC.answer_names == ("prediction", "lower", "upper")
+    assert SPEC.output_columns == ("prediction", "lower", "upper")
     assert getattr(SPEC.output, "coverage") == 0.9
 
 

@@ -19,26 +19,26 @@ from shared.paths import ROOT
 
 
 def test_the_second_process_is_another_one_that_works_and_ends() -> None:
-    with Background() as beside:
-        pid = beside.submit(os.getpid).result()
+    with Background() as background:
+        pid = background.submit(os.getpid).result()
         assert pid != os.getpid()
         process = psutil.Process(pid)
-        assert beside.submit(os.getpid).result() == pid
-        assert beside.submit(gc.isenabled).result() is False
-        later = beside.submit(int, "42")
+        assert background.submit(os.getpid).result() == pid
+        assert background.submit(gc.isenabled).result() is False
+        later = background.submit(int, "42")
         with pytest.raises(ValueError, match="invalid literal"):
-            beside.submit(int, "no number").result()
+            background.submit(int, "no number").result()
         assert later.result() == 42
     process.wait(10)
     assert not psutil.pid_exists(pid)
 
 
 def test_a_task_whose_process_dies_fails_instead_of_waiting_for_ever() -> None:
-    with Background() as beside:
-        pid = beside.submit(os.getpid).result()
+    with Background() as background:
+        pid = background.submit(os.getpid).result()
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(BrokenProcessPool):
-            beside.submit(os.getpid).result(30)
+            background.submit(os.getpid).result(30)
 
 
 BEGIN_AND_WAIT = """
@@ -68,8 +68,8 @@ def ignores_interrupts() -> bool:
 
 
 def test_an_interrupt_of_the_terminal_is_left_to_the_first_process() -> None:
-    with Background() as beside:
-        assert beside.submit(ignores_interrupts).result()
+    with Background() as background:
+        assert background.submit(ignores_interrupts).result()
 
 
 def make_in_two_parts(folder: Path) -> None:
@@ -80,8 +80,8 @@ def make_in_two_parts(folder: Path) -> None:
 
 
 def test_what_is_being_made_when_the_block_fails_is_made_to_its_end(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), Background() as beside:
-        beside.submit(make_in_two_parts, tmp_path)
+    with pytest.raises(KeyError), Background() as background:
+        background.submit(make_in_two_parts, tmp_path)
         while not (tmp_path / "first").exists():
             time.sleep(0.01)
         raise KeyError("what went wrong")
@@ -89,8 +89,8 @@ def test_what_is_being_made_when_the_block_fails_is_made_to_its_end(tmp_path: Pa
 
 
 def test_ctrl_c_is_left_to_the_process_that_waits(capfd: pytest.CaptureFixture[str]) -> None:
-    with Background() as beside:
-        pid = beside.submit(os.getpid).result()
+    with Background() as background:
+        pid = background.submit(os.getpid).result()
         os.kill(pid, signal.SIGINT)
-        assert beside.submit(os.getpid).result(30) == pid
+        assert background.submit(os.getpid).result(30) == pid
     assert capfd.readouterr().err == ""

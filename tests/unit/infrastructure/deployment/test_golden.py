@@ -15,7 +15,7 @@ import pytest
 from application.inference.predictor import GOLDEN_TOLERANCE
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import DeploymentError
-from infrastructure.deployment.golden import Golden, check_answers, golden_of
+from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
 from tests.served import free_port
 
 CLASSES = ("setosa", "virginica")
@@ -71,15 +71,15 @@ def _serve() -> Iterator[Serve]:
 
 def test_right_answers_are_accepted(serve: Serve) -> None:
     server = serve(RIGHT)
-    check_answers(server.server_port, GOLDEN, "1.0.0-a")
-    check_answers(server.server_port, GOLDEN, "1.0.0-a", source="smoke")
+    check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a")
+    check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a", source="smoke")
     assert server.asked == [("/predict", GOLDEN.rows)] * 2  # type: ignore[attr-defined]
     assert server.marks == ["golden", "smoke"]  # type: ignore[attr-defined]
 
 
 def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
     almost = answer([[0.9 - GOLDEN_TOLERANCE / 2, 0.1 + GOLDEN_TOLERANCE / 2], [0.2, 0.8]])
-    check_answers(serve(almost).server_port, GOLDEN, "1.0.0-a")
+    check_golden_predictions(serve(almost).server_port, GOLDEN, "1.0.0-a")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
 )
 def test_a_wrong_probability_is_refused(serve: Serve, wrong: list[list[float]]) -> None:
     with pytest.raises(DeploymentError, match="differ"):
-        check_answers(serve(answer(wrong)).server_port, GOLDEN, "1.0.0-a")
+        check_golden_predictions(serve(answer(wrong)).server_port, GOLDEN, "1.0.0-a")
 
 
 def rents(*rows: Sequence[float]) -> bytes:
@@ -104,32 +104,32 @@ def rents(*rows: Sequence[float]) -> bytes:
 
 def test_values_may_differ_by_rounding_of_the_largest_one(serve: Serve) -> None:
     almost = rents([300.01, 250, 350], [2000, 1950, 2050.01])
-    check_answers(serve(almost).server_port, RENTS, "1.0.0-a")
+    check_golden_predictions(serve(almost).server_port, RENTS, "1.0.0-a")
 
 
 @pytest.mark.parametrize("upper", [2050.1, float("nan")])
 def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
     wrong = rents([300, 250, 350], [2000, 1950, upper])
     with pytest.raises(DeploymentError, match="port .*: the answers to the golden .* differ"):
-        check_answers(serve(wrong).server_port, RENTS, "1.0.0-a")
+        check_golden_predictions(serve(wrong).server_port, RENTS, "1.0.0-a")
 
 
 def test_the_answers_of_another_version_are_refused(serve: Serve) -> None:
     body = answer([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
     with pytest.raises(DeploymentError, match="answered by 1.0.0-b, not 1.0.0-a"):
-        check_answers(serve(body).server_port, GOLDEN, "1.0.0-a")
+        check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
 def test_an_error_is_refused_even_where_its_body_is_right(serve: Serve, status: int) -> None:
     with pytest.raises(DeploymentError, match=f"answers {status}"):
-        check_answers(serve(RIGHT, status).server_port, GOLDEN, "1.0.0-a")
+        check_golden_predictions(serve(RIGHT, status).server_port, GOLDEN, "1.0.0-a")
 
 
 def test_a_port_on_which_nobody_listens_is_refused() -> None:
     port = free_port()
     with pytest.raises(DeploymentError, match=f"port {port} does not answer"):
-        check_answers(port, GOLDEN, "1.0.0-a")
+        check_golden_predictions(port, GOLDEN, "1.0.0-a")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_port_on_which_nobody_listens_is_refused() -> None:
 )
 def test_an_answer_of_another_form_is_refused(serve: Serve, body: bytes) -> None:
     with pytest.raises(DeploymentError):
-        check_answers(serve(body).server_port, GOLDEN, "1.0.0-a")
+        check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
 
 
 def test_golden_requests_are_read_from_the_one_model_of_a_bento(tmp_path: Path) -> None:

@@ -599,7 +599,7 @@ def test_an_interrupted_deployment_leaves_the_state_of_a_release_that_has_ended(
         if port in interrupted:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(local, "check_answers", check)
+    monkeypatch.setattr(local, "check_golden_predictions", check)
     with pytest.raises(KeyboardInterrupt):
         machine.deploy("2")
     assert machine.environment.current() == old

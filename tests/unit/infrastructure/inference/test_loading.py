@@ -24,7 +24,7 @@ def test_both_forms_of_a_model_of_every_kind_answer_the_same(
     Frameworks().save(fitted(kind), spec, tmp_path / "model.skops")
     for rows in (KINDS[kind].load().encoded(spec), spec.encode_rows(UNLIKE[kind])):
         answers = [load_served(tmp_path / f"model.{end}", spec)(rows) for end in ("onnx", "skops")]
-        assert answers[0].shape == answers[1].shape == (len(rows), len(spec.answer_names))
+        assert answers[0].shape == answers[1].shape == (len(rows), len(spec.output_columns))
         assert answers[0].dtype == answers[1].dtype == np.float32
         np.testing.assert_allclose(answers[0], answers[1], rtol=1e-5, atol=1e-6)
 

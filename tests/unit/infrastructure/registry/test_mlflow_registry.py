@@ -109,12 +109,12 @@ def test_the_previous_champion_can_be_promoted_again(model: Model) -> None:
 
 def test_a_promotion_tells_the_champion_and_the_former_one(model: Model) -> None:
     first = model.registry.promote(model.name, "1.0.0-a")
-    assert (first.version.number, first.version.aliases, first.former) == ("1", (CHAMPION,), None)
+    assert (first.version.number, first.version.aliases, first.previous) == ("1", (CHAMPION,), None)
     second = model.registry.promote(model.name, "1.0.0-b")
-    assert second.moved and second.former == first.version
+    assert second.moved and second.previous == first.version
     assert second.version == model.registry.find(model.name, CHAMPION)
     again = model.registry.promote(model.name, "1.0.0-b")
-    assert not again.moved and again.former == again.version
+    assert not again.moved and again.previous == again.version
 
 
 def test_a_version_that_nobody_has_judged_is_not_promoted(model: Model, tracking: Any) -> None:

@@ -95,7 +95,7 @@ def test_every_kind_of_model_answers_as_it_does_to_requests(
     assert (totals.scored, totals.rejected) == (len(rows), 0)
     assert not totals.rejects.exists()
     found = read(out)
-    names = [f"probability_{name}" for name in spec.classes] or list(spec.answer_names)
+    names = [f"probability_{name}" for name in spec.classes] or list(spec.output_columns)
     assert list(found[0]) == [
         *spec.input_names,
         *(["prediction", *names] if spec.classes else names),

@@ -301,7 +301,7 @@ def test_the_run_of_a_process_that_is_gone_is_ended_and_that_of_a_live_one_goes_
     client.set_tag(reused, "training_process", f"{host} {process} {int(started) - 60}")
     elsewhere = tracker.begin("lost", "1.0.0-elsewhere")
     client.set_tag(elsewhere, "training_process", "another-host 1 1")
-    assert set(tracker.end_lost_runs()) == {killed, reused}
+    assert set(tracker.end_orphaned_runs()) == {killed, reused}
     assert [client.get_run(run).info.status for run in (live, killed, reused, elsewhere)] == [
         *("RUNNING", "KILLED", "KILLED", "RUNNING")
     ]
@@ -353,19 +353,19 @@ def test_a_fit_does_not_begin_where_the_server_would_not_record_it(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     uri = f"http://127.0.0.1:{socket_of_nobody.getsockname()[1]}"
-    with ThreadPoolExecutor(1) as beside:
-        check = MlflowTracker(uri).warm_up_beside(beside)
+    with ThreadPoolExecutor(1) as background:
+        check = MlflowTracker(uri).warm_up_in(background)
         with pytest.raises(TrackingError, match=f"the tracking server {uri} does not respond"):
             check()
 
 
 def test_a_fit_does_not_wait_for_mlflow_where_the_database_can_be_used(tmp_path: Path) -> None:
     go_on = Event()
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(go_on.wait)
-        check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_beside(beside)
+    with ThreadPoolExecutor(1) as background:
+        background.submit(go_on.wait)
+        check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_in(background)
         check()
-        beside.shutdown(wait=False, cancel_futures=True)
+        background.shutdown(wait=False, cancel_futures=True)
         go_on.set()
 
 
@@ -376,8 +376,8 @@ def test_what_has_failed_before_the_fit_is_raised(
         raise TrackingError("half made")
 
     monkeypatch.setattr(MlflowTracker, "warm_up", fail)
-    with ThreadPoolExecutor(1) as beside:
-        check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_beside(beside)
+    with ThreadPoolExecutor(1) as background:
+        check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_in(background)
     with pytest.raises(TrackingError, match="half made"):
         check()
 
@@ -424,7 +424,7 @@ class Registered:
     def check(self, answers: pd.DataFrame) -> None:
         """Compare with the golden answers."""
         np.testing.assert_allclose(
-            answers[list(self.spec.answer_names)], self.answers, rtol=1e-5, atol=1e-6
+            answers[list(self.spec.output_columns)], self.answers, rtol=1e-5, atol=1e-6
         )
         if self.spec.classes:
             best = [self.spec.classes[best] for best in self.answers.argmax(axis=1)]
@@ -534,7 +534,7 @@ def test_the_input_example_of_every_kind_is_read_and_answered(
     example = Model.load(str(made.folder)).load_input_example(str(made.folder))
     answers = mlflow.pyfunc.load_model(made.uri).predict(example)
     assert len(answers) == 2
-    assert set(made.spec.answer_names) <= set(answers.columns)
+    assert set(made.spec.output_columns) <= set(answers.columns)
 
 
 def test_missing_and_unseen_values_are_answered_as_the_contract_says(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from application.inference.protocols.answers import Presenter
+from application.inference.protocols.answers import ResponseBuilder
 from application.ports.recorder import PredictionResult
 from domain.contract import Classes, ModelSpec, Number, Quantity
 
@@ -34,7 +34,7 @@ def answered(answers: np.ndarray) -> PredictionResult:
 
 def presented(spec: ModelSpec, answers: np.ndarray) -> Any:
     """The objects, as they are read from JSON."""
-    objects = Presenter(spec).predictions(answered(answers))
+    objects = ResponseBuilder(spec).predictions(answered(answers))
     return msgspec.json.decode(msgspec.json.encode(objects))
 
 

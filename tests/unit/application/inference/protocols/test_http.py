@@ -10,7 +10,7 @@ from application.inference.protocols.http import (
     Reply,
     Request,
     Route,
-    come_again,
+    retry_later,
 )
 
 
@@ -55,7 +55,7 @@ def test_a_refusal_says_why_and_is_one_of_the_input_unless_told_otherwise() -> N
 def test_who_is_to_come_again_is_told_whole_seconds_and_never_none(
     seconds: float, told: bytes
 ) -> None:
-    refusal = come_again(503, "too many requests wait", "busy", seconds)
+    refusal = retry_later(503, "too many requests wait", "busy", seconds)
     assert (refusal.status, refusal.error_type) == (503, "busy")
     assert refusal.headers == [(b"retry-after", told)]
 

@@ -61,7 +61,7 @@ def test_every_contract_is_answered(kind: str) -> None:
     for lines in (rows, named):
         found = Desk(spec).answers(body(*lines))
         shown = [line["probabilities"] if spec.classes else line for line in found]
-        answers = [[line[name] for name in spec.answer_names] for line in shown]
+        answers = [[line[name] for name in spec.output_columns] for line in shown]
         assert answers == expected(spec, rows).tolist()
 
 

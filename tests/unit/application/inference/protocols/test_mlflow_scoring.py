@@ -31,7 +31,7 @@ IRIS = service()
 
 def answers(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """What is answered to rows."""
-    found = [dict(zip(spec.answer_names, values)) for values in expected(spec, rows).tolist()]
+    found = [dict(zip(spec.output_columns, values)) for values in expected(spec, rows).tolist()]
     if spec.classes:
         found = [{"prediction": label} | row for label, row in zip(labels(spec, rows), found)]
     return found

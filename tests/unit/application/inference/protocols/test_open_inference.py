@@ -192,7 +192,7 @@ def test_every_contract_takes_a_tensor_for_each_input(kind: str) -> None:
         assert outputs["prediction"]["data"] == labels(spec, rows)
         assert outputs["probabilities"]["data"] == answers.ravel().tolist()
     else:
-        for column, name in enumerate(spec.answer_names):
+        for column, name in enumerate(spec.output_columns):
             assert outputs[name]["data"] == answers[:, column].tolist()
 
 

@@ -36,7 +36,7 @@ def test_lists_and_objects_of_every_contract_are_answered_in_their_order(kind: s
     for instances in ([list(row) for row in rows], named):
         found = predictions(instances, service(spec))
         shown = [row["probabilities"] if spec.classes else row for row in found]
-        answers = [[row[name] for name in spec.answer_names] for row in shown]
+        answers = [[row[name] for name in spec.output_columns] for row in shown]
         assert answers == expected(spec, rows).tolist()
         assert [row["row"] for row in found] == list(range(len(rows)))
 

@@ -9,12 +9,12 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 
 from application.inference.protocols.app import App, Authorise, PredictionApp, Started
-from infrastructure.serving.outermost import Outermost, Serves, stop_later
+from infrastructure.serving.outer_middleware import OuterMiddleware, Serves, stop_later
 from shared.logs import AccessLog
 from shared.settings import ServingSettings
 
 
-def surround(
+def wrap_service(
     service: Any, started: Future[Started], serving: ServingSettings, authorise: Authorise | None
 ) -> None:
     """Put a `PredictionApp` around the application of a BentoML service.
@@ -44,4 +44,4 @@ def surround(
             else around
         )
 
-    service.add_asgi_middleware(Outermost, wrap=wrap)
+    service.add_asgi_middleware(OuterMiddleware, wrap=wrap)

@@ -24,7 +24,7 @@ Serves = Callable[[str], Collection[str]]
 _NOT_ASKED = ("index", "openapi-spec")  # what BentoML calls the routes of its page
 
 
-class Outermost:  # pylint: disable=too-few-public-methods
+class OuterMiddleware:  # pylint: disable=too-few-public-methods
     """Middleware of a BentoML service (`add_asgi_middleware`) that wraps the whole application.
 
     Where BentoML traces requests (its option ``tracing``), it is wrapped inside of that.
@@ -89,12 +89,12 @@ def stop_later(seconds: float, stopping: Callable[[], None]) -> None:
     sends requests learns that they should go elsewhere.
     """
     loop = asyncio.get_running_loop()
-    former = signal.getsignal(signal.SIGTERM)
-    if not callable(former):
+    previous = signal.getsignal(signal.SIGTERM)
+    if not callable(previous):
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping()
-        loop.call_soon_threadsafe(loop.call_later, seconds, former, number, frame)
+        loop.call_soon_threadsafe(loop.call_later, seconds, previous, number, frame)
 
     signal.signal(signal.SIGTERM, stop)

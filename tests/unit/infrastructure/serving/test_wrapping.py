@@ -17,7 +17,7 @@ from starlette.routing import Route
 from application.inference.api_keys import ApiKeys, authoriser, entry_of, new_key
 from application.inference.protocols import http
 from application.inference.protocols.app import Started
-from infrastructure.serving.surrounding import surround
+from infrastructure.serving.wrapping import wrap_service
 from shared.settings import ServingSettings
 from tests.asgi import ask
 from tests.fakes import FakeMetrics
@@ -46,7 +46,7 @@ def answers(*paths: str, keys: str = "") -> list[httpx.Response]:
     service, started = Service(), Future[Started]()
     started.set_result(Started({"/ours": http.Route(("GET",), lambda _: b'"ours"')}, FakeMetrics()))
     authorise = authoriser(ApiKeys.parse(keys), OPEN)
-    surround(service, started, ServingSettings(_env_file=None), authorise)  # type: ignore[call-arg]
+    wrap_service(service, started, ServingSettings(_env_file=None), authorise)  # type: ignore[call-arg]
     app = Starlette(routes=[Route("/hello", hello)], middleware=service.middlewares)
     return asyncio.run(ask(app, *(("GET", path, None) for path in paths)))
 

@@ -20,11 +20,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from infrastructure.serving.outermost import App, Outermost, Scope, Serves, serves
+from infrastructure.serving.outer_middleware import App, OuterMiddleware, Scope, Serves, serves
 from shared.paths import ROOT
 from tests.asgi import ask, ask_once
 
-CHANGED = "BentoML or Starlette has changed: see infrastructure/serving/outermost.py"
+CHANGED = "BentoML or Starlette has changed: see infrastructure/serving/outer_middleware.py"
 
 
 class Noted:
@@ -65,7 +65,7 @@ def application(notes: list[str], **noted: Any) -> Starlette:
         routes=[Route("/hello", hello), Route("/ours", hello)],
         middleware=[
             Middleware(Noted, notes=notes, **noted),
-            Middleware(Outermost, wrap=OwnAnswer),
+            Middleware(OuterMiddleware, wrap=OwnAnswer),
         ],
     )
 
@@ -144,9 +144,9 @@ def test_it_is_known_which_paths_an_application_has(tmp_path: Path) -> None:
 SERVICE = """
 import asyncio, json
 import bentoml
-from infrastructure.serving.outermost import Outermost
+from infrastructure.serving.outer_middleware import OuterMiddleware
 from tests.asgi import ask
-from tests.unit.infrastructure.serving.test_outermost import OwnAnswer
+from tests.unit.infrastructure.serving.test_outer_middleware import OwnAnswer
 
 @bentoml.service(metrics={"enabled": True})
 class Small:
@@ -154,7 +154,7 @@ class Small:
     def hello(self, name: str) -> str:
         return f"hello {name}"
 
-Small.add_asgi_middleware(Outermost, wrap=OwnAnswer)
+Small.add_asgi_middleware(OuterMiddleware, wrap=OwnAnswer)
 asked = [("POST", "/ours", {}), ("POST", "/hello", {"name": "you"}), ("GET", "/metrics", None)]
 print(json.dumps([answer.text for answer in asyncio.run(ask(Small.to_asgi(), *asked))]))
 """
@@ -186,7 +186,7 @@ def test_bentoml_still_tells_a_middleware_that_the_application_starts(tmp_path: 
 
 STOPPED = """
 import asyncio, json, os, signal, sys, time
-from infrastructure.serving.outermost import stop_later
+from infrastructure.serving.outer_middleware import stop_later
 
 told = []
 
@@ -226,21 +226,21 @@ def test_a_process_that_is_to_end_tells_so_and_answers_for_a_while() -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert [name for name, _, _ in told] == ["stopping", "answering", "former"]
-    (_, _, stopping), _, (_, number, former) = told
+    (_, _, stopping), _, (_, number, previous) = told
     assert number == 15
-    assert former - stopping >= 0.2
+    assert previous - stopping >= 0.2
 
 
-@pytest.mark.parametrize("former", ["SIG_DFL", "SIG_IGN"])
-def test_where_nobody_waits_for_the_signal_it_is_left_alone(former: str) -> None:
+@pytest.mark.parametrize("previous", ["SIG_DFL", "SIG_IGN"])
+def test_where_nobody_waits_for_the_signal_it_is_left_alone(previous: str) -> None:
     done = run(f"""
 import asyncio, signal
-from infrastructure.serving.outermost import stop_later
+from infrastructure.serving.outer_middleware import stop_later
 
 async def main():
-    signal.signal(signal.SIGTERM, signal.{former})
+    signal.signal(signal.SIGTERM, signal.{previous})
     stop_later(0.2, lambda: None)
-    print(signal.getsignal(signal.SIGTERM) == signal.{former})
+    print(signal.getsignal(signal.SIGTERM) == signal.{previous})
 
 asyncio.run(main())
 """)
