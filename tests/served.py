@@ -21,6 +21,7 @@ import pytest
 from application.training.config import config_path
 from shared.files import locked
 from shared.paths import ROOT
+from tests.warm import warm_python
 
 READY_SECONDS = 60.0
 MAKING_SECONDS = 600.0  # for what another test process is making
@@ -67,7 +68,7 @@ class Home:
         """A copy that a test may change."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         for path in (folder / "build").glob("*/*"):
-            if path.suffix in (".json", ".variables", ".files"):
+            if path.suffix in (".json", ".inputs", ".files"):
                 text, times = path.read_text(encoding="utf-8"), path.stat()
                 path.write_text(text.replace(str(self.folder), str(folder)), encoding="utf-8")
                 os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -85,12 +86,16 @@ class Home:
         )
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run make."""
-        return self.run("make", *arguments)
+        """Run make; commands of this clone run in processes that are warm."""
+        return self.run("make", f"PY={self._python}", *arguments)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the interpreter of the tests."""
-        return self.run(sys.executable, *arguments)
+        """Run the interpreter of the tests; a command of this clone in a process that is warm."""
+        return self.run(self._python, *arguments)
+
+    @property
+    def _python(self) -> str:
+        return warm_python() if self.root == ROOT else sys.executable
 
 
 def copy_clone(clone: Path) -> None:

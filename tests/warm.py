@@ -1,0 +1,140 @@
+"""Runs the project's commands in processes that have imported everything already.
+
+A command takes 2 to 4 s of CPU to import what it uses, which is most of what the tests of the chain
+cost. A server imports it once and forks for each command. A client takes the place of Python in
+``make PY=…``: it hands its arguments, environment, folder and standard streams to the server, passes
+signals on, and ends as the command does. Tests of what processes do, such as being killed, start
+Python themselves.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from shared import startup
+from shared.paths import ROOT
+
+CLIENT = """#!{python} -IS
+import json, os, signal, socket, sys
+
+arguments = sys.argv[1:]
+if arguments[:2] != ["-m", "infrastructure.cli"]:
+    os.execv({python!r}, [{python!r}, *arguments])
+server = socket.socket(socket.AF_UNIX)
+server.connect({socket!r})
+request = json.dumps([arguments[2:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(request)
+process = int.from_bytes(server.recv(8), "big")
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, frame: os.kill(process, number))
+sys.exit(server.recv(1)[0])
+"""
+MODULES = (
+    *("mlflow.tracking", "mlflow.models", "mlflow.store.tracking.sqlalchemy_store"),
+    *("sklearn.ensemble", "skl2onnx", "matplotlib.backends.backend_agg", "bentoml.bentos"),
+    *("infrastructure.cli._training", "infrastructure.cli.validate", "infrastructure.cli.deploy"),
+)
+
+
+@cache
+def warm_python() -> str:
+    """The path of a client; this process ends its server."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    address = folder / "socket"
+    server = subprocess.Popen(  # pylint: disable=consider-using-with  # ended at exit
+        [sys.executable, "-m", "tests.warm", address], cwd=ROOT, stdin=subprocess.DEVNULL
+    )
+    atexit.register(server.terminate)
+    client = folder / "python"
+    client.write_text(CLIENT.format(python=sys.executable, socket=str(address)), encoding="utf-8")
+    client.chmod(0o755)
+    while not address.exists():
+        if server.poll() is not None:
+            raise RuntimeError("the server of commands has ended")
+        time.sleep(0.05)
+    return str(client)
+
+
+def _serve(address: str) -> NoReturn:
+    for module in MODULES:
+        import_module(module)
+    assert threading.active_count() == 1, "a fork would lose a thread"
+    gc.freeze()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{address}.new")
+        listener.listen(64)
+        os.rename(f"{address}.new", address)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the handlers
+        while True:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _handle(connection)
+            connection.close()
+
+
+def _handle(connection: socket.socket) -> NoReturn:
+    """Run one command in a child, and report its process and how it ended."""
+    size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    request = b""
+    while len(request) < int.from_bytes(size, "big"):
+        request += connection.recv(2**20)
+    process = os.fork()
+    if process == 0:
+        connection.close()
+        _run(*json.loads(request), streams)
+    connection.sendall(process.to_bytes(8, "big"))
+    _, status = os.waitpid(process, 0)
+    code = os.waitstatus_to_exitcode(status)
+    connection.sendall(bytes([code if code >= 0 else 128 - code]))
+    os._exit(0)
+
+
+def _run(
+    arguments: list[str], folder: str, environ: dict[str, str], streams: list[int]
+) -> NoReturn:
+    code: object = 1
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, mode, encoding="utf-8", buffering=1, closefd=False)
+            for number, mode in enumerate(("r", "w", "w"))
+        )
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environ)
+        startup.prepare()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        sys.argv[1:] = arguments
+        code = import_module("infrastructure.cli.__main__").main()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:  # pylint: disable=broad-exception-caught  # as the interpreter does
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
