@@ -252,7 +252,7 @@ def test_what_is_accepted_can_wait_for_somebodys_approval(own: Home, tmp_path: P
     before = aliases(own)[CHAMPION]
     judged = own.make("validate", f"CONFIG={tmp_path / 'manual.json'}")
     assert judged.returncode == 0, judged.stderr
-    assert "waiting   " in judged.stdout
+    assert "not promoted yet" in judged.stdout
     assert "make promote MODEL=iris" in judged.stdout
     assert aliases(own)[CHAMPION] == before
     waiting = receipt(own, "validate")["registry_version"]
@@ -373,7 +373,7 @@ def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
     other = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", ROOT, other], check=True)
     shutil.copy(ROOT / "Makefile", other)
-    shutil.copytree(ROOT / "make", other / "make")
+    shutil.copytree(ROOT / "make", other / "make", dirs_exist_ok=True)
     environment = {k: v for k, v in own.environment.items() if k not in _PLACES}
     assert not os.path.exists(other / "build")
     for source, target in (

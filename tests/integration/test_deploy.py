@@ -32,7 +32,8 @@ class Machine:
     def __call__(self, action: str, *arguments: str) -> tuple[int, str]:
         """Exit code and output of one action."""
         done = self.home.python(
-            *("-m", "infrastructure.cli", action, "--port", str(self.port)),
+            *("-m", "infrastructure.cli", action),
+            *(() if action == "status" else ("--port", str(self.port))),
             *arguments,
         )
         return done.returncode, done.stdout + done.stderr
@@ -142,7 +143,7 @@ def test_a_service_that_asks_for_keys_is_rolled_out_and_asked_with_one_of_its_ow
     assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
     assert httpx.post(f"{machine.url}/classify", json=[SETOSA] * 6, headers=mine).status_code == 413
     monkeypatch.delenv("SERVING_MAX_ROWS")
-    code, said = machine("rollback")
+    code, said = machine("rollback-release")
     assert code == 0, said
     assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
     assert httpx.post(f"{machine.url}/classify", json=[SETOSA] * 6, headers=mine).status_code == 200
@@ -170,7 +171,7 @@ def test_a_new_version_takes_over_without_a_failed_request_and_can_be_rolled_bac
     assert versions == sorted(versions), "the old version answered after the new one"
     assert versions[0] == first != machine.ask() == built_version(second_home)
     assert not old.is_running()
-    code, said = machine("rollback")
+    code, said = machine("rollback-release")
     assert code == 0, said
     assert machine.ask() == first
 
@@ -224,7 +225,7 @@ def test_a_port_that_is_taken_is_refused_and_named(machine: Machine) -> None:
 
 
 def test_without_a_previous_release_there_is_nothing_to_roll_back_to(machine: Machine) -> None:
-    code, said = machine("rollback")
+    code, said = machine("rollback-release")
     assert code == 1
     assert "no previous release" in said
 

@@ -76,7 +76,7 @@ def test_what_was_trained_with_uncommitted_changes_differs_and_that_is_said(plac
         path.write_text(source, "utf-8")
     code, said = reproduce(place, run)
     assert code == 3, said
-    assert "careful   it was trained with changes that nobody has committed" in said
+    assert "careful   it was trained with uncommitted changes" in said
     assert "DIFFERS   commit:" in said
     assert "of 150 rows are answered otherwise, by at most" in said
     assert "DIFFERS   served model: model.onnx" in said

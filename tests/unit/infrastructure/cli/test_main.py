@@ -74,6 +74,7 @@ def test_every_entry_point_is_a_command() -> None:
 def test_ctrl_c_during_an_import_is_one_line() -> None:
     code = (
         "import os, signal, sys; import infrastructure.cli.__main__ as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # as if no nohup were about\n"
         "cli.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.argv[1:] = ['train']; sys.exit(cli.main())"
     )
