@@ -23,13 +23,13 @@ _EXTRAS = {  # module → extra that installs it
 
 
 class CatalogModel(Protocol):
-    """What a model's module holds.
+    """What the module of a model defines.
 
     Attributes:
-        SPEC: its contract.
-        load: gives the data that it learns from; its parameters are the further keys of ``data`` in
+        SPEC: the contract.
+        load: returns the data to train on; its parameters are the model's own keys of ``data`` in
             the configuration.
-        build: gives an unfitted estimator with scikit-learn's API; its parameters are the keys of
+        build: returns an unfitted estimator with scikit-learn's API; its parameters are the keys of
             ``model`` in the configuration.
     """
 
@@ -44,33 +44,34 @@ def names() -> list[str]:
 
 
 def get(name: str) -> CatalogModel:
-    """The model of that name.
+    """Import a model by its name.
 
     Raises:
-        UnknownModelError: there is none; the message lists those there are.
-        MissingExtraError: it needs a library that is not installed.
-        ContractError: its contract has another name.
+        UnknownModelError: no model has this name; the message lists the names that exist.
+        MissingExtraError: the model needs a library that is not installed.
+        ContractError: the name in its contract differs from its file's name.
     """
     if name not in names():
         raise UnknownModelError(
-            f"no model {name!r} in domain/models; there are: {', '.join(names())}"
+            f"unknown model {name!r}; the models in domain/models are: {', '.join(names())}"
         )
     with needing_extras(name):
         model = cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))
     if model.SPEC.name != name:
         raise ContractError(
-            f"domain/models/{name}.py has a contract with the name {model.SPEC.name!r}: "
-            f"call it {name!r}"
+            f"domain/models/{name}.py: SPEC has the name {model.SPEC.name!r}; "
+            f"it must be {name!r}, as the file is called"
         )
     return model
 
 
 @contextmanager
 def needing_extras(name: str, extra: str | None = None) -> Iterator[None]:
-    """Imports that a model needs, in its block.
+    """Run imports in the block; if a library of an extra is missing, say how to install it.
 
     Args:
-        extra: what installs all of them; None where it follows from the library that is missing.
+        name: of the model, for the message.
+        extra: that installs the libraries; None looks it up by the missing library.
 
     Raises:
         MissingExtraError: a library of an extra is not installed; the message has the command.

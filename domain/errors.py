@@ -1,11 +1,11 @@
-"""Every error that this project raises on purpose.
+"""The errors that this project raises on purpose.
 
 MlopsError
 ├── ConfigError        a run's configuration: missing file, unknown key, wrong type
 ├── ContractError      a model's contract contradicts itself
-├── DataError          the data do not keep the model's contract
-├── InputError         a request does not keep the model's contract
-│   └── TooManyRowsError  it has more rows than a service takes at once
+├── DataError          training data violate the model's contract
+├── InputError         a request violates the model's contract
+│   └── TooManyRowsError  it has more rows than a service accepts at once
 ├── UnknownModelError  the catalog has no such model
 ├── MissingExtraError  a model needs a library that is not installed
 ├── PackageError       a model package is incomplete, or differs from its manifest
@@ -16,12 +16,12 @@ MlopsError
 ├── ExportError        an estimator cannot be exported to the form that is served
 ├── StateError         saved state cannot be loaded without losing what is here
 ├── BuildError         a Bento, an image or a recorded version could not be built
-└── DeploymentError    a release did not become ready, or answered wrongly
+└── DeploymentError    a release did not become ready, or gave wrong predictions
 """
 
 
 class MlopsError(Exception):
-    """Base of all errors raised on purpose; its message says what is wrong and how to mend it."""
+    """Base class; the message says what is wrong and how to fix it."""
 
 
 class ConfigError(MlopsError):
@@ -29,19 +29,19 @@ class ConfigError(MlopsError):
 
 
 class ContractError(MlopsError):
-    """A model's contract contradicts itself, or is asked for what it cannot do."""
+    """A model's contract contradicts itself, or does not support what it is used for."""
 
 
 class DataError(MlopsError):
-    """Training data do not keep the model's contract."""
+    """Training data cannot be read, or violate the model's contract."""
 
 
 class InputError(MlopsError):
-    """A request does not keep the model's contract."""
+    """A request violates the model's contract."""
 
 
 class TooManyRowsError(InputError):
-    """A request has more rows than a service takes at once."""
+    """A request has more rows than a service accepts at once."""
 
 
 class UnknownModelError(MlopsError):
@@ -73,7 +73,7 @@ class TrackingError(MlopsError):
 
 
 class GateRefusal(MlopsError):
-    """Validation refuses a candidate; the message names the gates and their reasons."""
+    """Validation refuses a candidate; the message has the gates and their reasons."""
 
 
 class UnknownPredictionError(MlopsError):
@@ -85,7 +85,7 @@ class ExportError(MlopsError):
 
 
 class StateError(MlopsError):
-    """Saved state cannot be read, or lacks what the clone has that it would replace."""
+    """Saved state cannot be read, or restoring it would lose state that the clone has."""
 
 
 class BuildError(MlopsError):
@@ -93,9 +93,9 @@ class BuildError(MlopsError):
 
 
 class DeploymentError(MlopsError):
-    """A release did not become ready or answered wrongly; the former one goes on serving."""
+    """A release did not become ready or gave wrong predictions; the previous one keeps serving."""
 
 
 def reason_of(error: BaseException) -> str:
-    """What a library's error says, in a line: some print a whole model."""
+    """The first line of a library's error message, at most 300 characters: some print a model."""
     return str(error).partition("\n")[0][:300]

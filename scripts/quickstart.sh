@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a clone to a served, monitored model: installs what is missing, trains, validates, builds the
 # Bento, serves it, sends a prediction and its feedback, and shows the metrics that changed.
-# --install-only stops after installing. It stops at the first failure.
+# --install-only stops after the installation. The script stops at the first failure.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,7 +13,7 @@ case ${1:-} in
 esac
 
 step=install
-trap 'code=$?; [ $code = 0 ] || echo "quickstart stopped at: $step (exit code $code); the reason stands above" >&2' EXIT
+trap 'code=$?; [ $code = 0 ] || echo "quickstart stopped at: $step (exit code $code); see the error above" >&2' EXIT
 for tool in git make; do
     command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }
 done
@@ -26,7 +26,7 @@ for step in "${steps[@]}"; do
     printf '   %d s, %d s since the start\n' $((SECONDS - began)) "$SECONDS"
 done
 if [ "${1:-}" = --install-only ]; then
-    echo "installed into .venv; go on with: make quickstart"
+    echo "installed into .venv; next: make quickstart"
     exit 0
 fi
 echo

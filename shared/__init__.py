@@ -1,1 +1,1 @@
-"""Where the project runs: settings, paths and the check of the GPU."""
+"""Shared basics: settings, paths, files, console output, logs and the GPU check."""

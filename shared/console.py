@@ -1,4 +1,4 @@
-"""What entry points say on the terminal."""
+"""Terminal output of the entry points."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-_ERASE = "\033[K"  # what a longer line left behind
-# what could move the cursor, begin a line, turn the direction of letters, or cannot be encoded
+_ERASE = "\033[K"  # clears the rest of a longer line
+# characters that move the cursor, start a line, change the text direction or cannot be encoded
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_WAYS_OUT = {
+_HINTS = {
     errno.ENOSPC: "free space on that disk, then run it again",
     errno.EDQUOT: "free space in your quota, then run it again",
-    errno.EACCES: "give this user the right to it, then run it again",
+    errno.EACCES: "give this user permission, then run it again",
     errno.EROFS: "make that disk writable, then run it again",
 }
 
 
 def show_step(step: str, result: str) -> None:
-    """One line for a step that is done."""
+    """Print a line for a finished step."""
     erase = _ERASE if sys.stdout.isatty() else ""
     print(printable(f"  {step:<9} {result}") + erase, flush=True)
 
 
 def show_progress(step: str, result: str) -> None:
-    """One line for what goes on, on a terminal only; the next line takes its place."""
+    """Print the progress of a step, on a terminal only; the next line overwrites it."""
     if sys.stdout.isatty():
         print(printable(f"  {step:<9} {result}") + _ERASE, end="\r", flush=True)
 
 
 @contextmanager
 def progress(step: str, interval: float = 1.0) -> Iterator[Callable[[str], None]]:
-    """Show what goes on, and the seconds since it began: on a terminal only, in one line.
+    """Show a line with the current activity and the elapsed seconds, on a terminal only.
 
     Yields:
-        A function that takes what goes on from now on, in words.
+        A function that sets the current activity.
     """
     began, ended, current = time.monotonic(), Event(), ""
 
@@ -69,28 +69,28 @@ def progress(step: str, interval: float = 1.0) -> Iterator[Callable[[str], None]
 
 
 def show_line(line: str) -> None:
-    """A line below a step."""
+    """Print a line below a step."""
     print(f"  {printable(line)}", flush=True)
 
 
 def fail(error: Exception, code: int = 1) -> int:
-    """Say what went wrong in one line on standard error; the exit code to end with."""
+    """Print an error as one line on standard error and return the exit code."""
     print(f"error: {printable(describe(error))}", file=sys.stderr)
     return code
 
 
 def describe(error: Exception) -> str:
-    """What went wrong, and where the operating system says it, the file and the way out."""
+    """The message of an error; for an error of the operating system, with the file and a hint."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error) or type(error).__name__
     files = " → ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-    way_out = _WAYS_OUT.get(error.errno or 0)
-    return ": ".join(part for part in (files, error.strerror, way_out) if part)
+    hint = _HINTS.get(error.errno or 0)
+    return ": ".join(part for part in (files, error.strerror, hint) if part)
 
 
 def printable(text: str) -> str:
-    r"""A text in one line, as which it may be printed: a name can hold whatever its author likes.
+    r"""A text that is safe to print on one line, whatever it contains.
 
-    Control characters are shown as Python writes them, such as ``\x1b``.
+    Control characters are escaped as in Python, such as ``\x1b``.
     """
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks between processes."""
+"""Files and folders that are replaced atomically, and locks between processes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 
 class Draft:
-    """A file that is being written under a hidden name in the folder of its final place.
+    """A file that is written under a hidden name in the folder of its target.
 
-    Used as a context manager, it leaves nothing behind unless it is published. The next draft of
-    the same file removes what a killed process has left.
+    A context manager: unless it is published, nothing is left. The next draft of the same file
+    removes drafts of killed processes.
 
     Attributes:
-        target: the final place.
-        path: where to write until then.
+        target: path of the published file.
+        path: path to write to.
     """
 
     def __init__(self, target: Path) -> None:
@@ -38,7 +38,7 @@ class Draft:
         self.path.unlink(missing_ok=True)
 
     def publish(self) -> None:
-        """Sync it to disk and move it to its final place, replacing what was there."""
+        """Sync the file to disk and move it to its target, which it replaces."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(self.path, self.target)
@@ -46,10 +46,10 @@ class Draft:
 
 
 def write_atomically(path: Path, content: str | bytes, private: bool = False) -> None:
-    """Write a file so that a reader, or a restart, sees its previous content or all of the new.
+    """Write a file so that readers see its previous content or all of the new, even after a crash.
 
     Args:
-        private: only the owner may read the file, from its first byte on.
+        private: whether only the owner may read the file, from its first byte on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with Draft(path) as draft:
@@ -61,16 +61,16 @@ def write_atomically(path: Path, content: str | bytes, private: bool = False) ->
 
 
 @contextmanager
-def drafts_folder(folder: Path, patience: float = 600) -> Iterator[Path]:
-    """An empty folder to write other folders in, for one process at a time; removed at the end.
+def drafts_folder(folder: Path, timeout: float = 600) -> Iterator[Path]:
+    """An empty folder for drafts of folders, for one process at a time; removed at the end.
 
-    What a killed process has left in it is removed first.
+    Drafts of a killed process are removed first.
 
     Args:
-        folder: on the file system of what `publish_folder` replaces.
-        patience: seconds to wait for another process.
+        folder: on the same file system as the targets of `publish_folder`.
+        timeout: seconds to wait for another process.
     """
-    with locked(folder.with_name(f"{folder.name}.lock"), patience):
+    with locked(folder.with_name(f"{folder.name}.lock"), timeout):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -80,13 +80,13 @@ def drafts_folder(folder: Path, patience: float = 600) -> Iterator[Path]:
 
 
 def publish_folder(draft: Path, target: Path) -> None:
-    """Sync a folder to disk and move it to its final place, replacing what was there.
+    """Sync a folder to disk and move it to its target, which it replaces.
 
-    A process that is killed meanwhile leaves the previous folder, the new one or none, and never a
-    part of one.
+    If the process is killed meanwhile, the target is the previous folder, the new one or missing,
+    but never incomplete.
 
     Args:
-        draft: in a `drafts_folder`, which takes the previous folder too.
+        draft: in a `drafts_folder`, into which the previous folder is moved.
     """
     sync_tree(draft)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,27 +117,27 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, patience: float) -> Iterator[None]:
-    """Hold the lock of this file; a thread that already holds it goes on.
+def locked(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock of this file; the lock is reentrant.
 
-    The lock ends with the process. The file stays and means nothing by itself.
+    The lock ends with the process. The file remains, and its existence means nothing.
 
     Args:
-        patience: seconds to wait for another process.
+        timeout: seconds to wait for another process.
 
     Raises:
         TimeoutError: another process held the lock for longer.
     """
-    # pylint: disable-next=import-outside-toplevel  # services read this module and take no lock
+    # pylint: disable-next=import-outside-toplevel  # services import this module without filelock
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, is_singleton=True)
     try:
-        lock.acquire(timeout=patience)
+        lock.acquire(timeout=timeout)
     except Timeout as error:
         raise TimeoutError(
-            f"another process has held {path} for {patience:g} s: wait for it or end it, "
+            f"another process has held {path} for {timeout:g} s: wait for it or end it, "
             "then try again"
         ) from error
     try:
@@ -147,7 +147,7 @@ def locked(path: Path, patience: float) -> Iterator[None]:
 
 
 def _short(name: str) -> str:
-    """A name that leaves room for more within the 255 bytes of a file's name."""
+    """A name shortened to 200 bytes, so that a suffix fits into the 255 bytes of a file's name."""
     return name.encode()[:200].decode(errors="ignore")
 
 
@@ -156,6 +156,6 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it belongs to somebody else
+    except OSError:  # it belongs to another user
         return True
     return True

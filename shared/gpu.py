@@ -1,8 +1,8 @@
-"""What this machine can compute on: NVIDIA driver, PyTorch, TensorFlow and ONNX Runtime.
+"""GPU check of this machine: NVIDIA driver, PyTorch, TensorFlow and ONNX Runtime.
 
-Each framework is imported in a process of its own, ``python -m shared.gpu MODULE``, and multiplies
-two matrices there, so a broken installation is reported and stops nothing. Needs the standard
-library only.
+Each framework is imported in a separate process, ``python -m shared.gpu MODULE``, and multiplies
+two matrices there, so that a broken installation is reported and does not stop the check. Needs the
+standard library only.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from itertools import zip_longest
 from typing import Any
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
-"""Runs a command to its end; raises OSError or subprocess.TimeoutExpired."""
+"""Runs a command and waits for its end; raises OSError or subprocess.TimeoutExpired."""
 
 Find = Callable[[str], object | None]
-"""Something for the name of an installed module, None where there is none."""
+"""Finds a module by its name; None if it is not installed."""
 
 _FIELDS = ("index", "name", "memory.total", "compute_cap", "driver_version")
 _NVIDIA_SMI = ("nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits")
@@ -33,20 +33,20 @@ _TIMEOUT_SECONDS = 180  # the first import of TensorFlow from a cold disk takes 
 _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "ABSL_MIN_LOG_LEVEL": "3",
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # or TensorFlow takes the whole memory of every GPU
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else TensorFlow allocates the memory of every GPU
 }
 _UNINSTALL = ".venv/bin/python -m pip uninstall --yes"
 _CUDA_BUILD = "make install ACCELERATOR=cuda"
 
 _SIZE = 1024  # rows and columns of the matrices that are multiplied
-_REPEATS = 20  # the first ones warm up, and the fastest counts
+_REPEATS = 20  # the fastest counts; the first ones warm up
 
 _CUDA_PROVIDER, _CPU_PROVIDER = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU as the driver sees it; what the driver does not tell is None."""
+    """One GPU as reported by the driver; None for what it does not report."""
 
     index: int
     name: str
@@ -59,10 +59,10 @@ class Driver:
     """The NVIDIA driver.
 
     Attributes:
-        version: None where it did not answer.
-        devices: the GPUs that it sees.
-        cuda: the newest CUDA that it runs; None where it does not tell.
-        problem: why there are no GPUs; None where there are some.
+        version: None if the driver does not respond.
+        devices: the GPUs that it finds.
+        cuda: the newest supported CUDA version; None if unknown.
+        problem: why there are no GPUs; None if there are some.
     """
 
     version: str | None
@@ -76,10 +76,10 @@ class Product:
     """A timed product of two float32 matrices, 1024 × 1024 each.
 
     Attributes:
-        gpu: the GPU that computed it, as the framework counts them; None for the CPU.
-        milliseconds: the fastest of several, until the device was done.
-        gflops: 2 · 1024³ floating-point operations in that time, in GFLOP/s. A fast GPU is done so
-            soon that much of the time is the launch.
+        gpu: index of the GPU in the framework; None for the CPU.
+        milliseconds: the fastest of several runs, until the device had finished.
+        gflops: 2 · 1024³ floating-point operations in that time, in GFLOP/s. On a fast GPU much of
+            the time is spent on the launch.
     """
 
     gpu: int | None
@@ -89,14 +89,14 @@ class Product:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a framework says about itself.
+    """What a framework reports about itself.
 
     Attributes:
         version: its version.
         build: what it was built for, such as ``CUDA 13.0``.
-        gpus: names of the GPUs that it can compute on.
-        providers: ONNX Runtime's execution providers; empty for the others.
-        products: one for each GPU, or one on the CPU; empty where a product failed.
+        gpus: names of the GPUs that it can use.
+        providers: ONNX Runtime's execution providers; empty for the other frameworks.
+        products: one for each GPU, or one on the CPU; empty if a product failed.
     """
 
     version: str
@@ -108,12 +108,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Framework:
-    """One framework: without `facts` and `problem` it is not installed.
+    """One framework. It is not installed if it has neither `facts` nor a `problem`.
 
     Attributes:
         title: its name, for people.
-        facts: None where it cannot be imported.
-        problem: why it cannot be imported or, where there are facts, cannot multiply.
+        facts: None if it cannot be imported.
+        problem: why it cannot be imported; if there are facts, why it cannot multiply.
     """
 
     title: str
@@ -128,30 +128,30 @@ class Framework:
 
 @dataclass(frozen=True)
 class Probe:
-    """How a framework is asked.
+    """How a framework is checked.
 
     Attributes:
         title: its name, for people.
         module: the module to import.
-        package: what pip calls it.
+        package: its name in pip.
         install: the command that installs it.
-        mend: what to do where a CUDA build does not compute on a GPU that is there.
-        ask: facts of the imported module, without products.
-        multiply: its products, timed; raises whatever the framework raises.
+        fix: what to do if a CUDA build does not compute on an existing GPU.
+        inspect: returns the facts of the imported module, without products.
+        multiply: returns its timed products; raises whatever the framework raises.
     """
 
     title: str
     module: str
     package: str
     install: str
-    mend: str
-    ask: Callable[[Any], Facts]
+    fix: str
+    inspect: Callable[[Any], Facts]
     multiply: Callable[[Any, Facts], tuple[Product, ...]]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found."""
+    """The result of the check."""
 
     driver: Driver
     frameworks: tuple[Framework, ...]
@@ -216,14 +216,14 @@ def tensorflow_products(tensorflow: Any, facts: Facts) -> tuple[Product, ...]:
 
 
 def onnxruntime_facts(onnxruntime: Any) -> Facts:
-    """Facts of the module ``onnxruntime``: providers it was built with, not all need to work."""
+    """Facts of the module ``onnxruntime``, with the providers of its build: not all may work."""
     providers = tuple(onnxruntime.get_available_providers())
     build = "CUDA" if _CUDA_PROVIDER in providers else "CPU only"
     return Facts(str(onnxruntime.__version__), build, providers=providers)
 
 
 def onnxruntime_products(onnxruntime: Any, facts: Facts) -> tuple[Product, ...]:
-    """Time ONNX Runtime with CUDA where that provider of `facts` loads, otherwise on the CPU."""
+    """Time ONNX Runtime with CUDA if that provider loads, otherwise on the CPU."""
     numpy, helper = (importlib.import_module(name) for name in ("numpy", "onnx.helper"))
     float32, shape = 1, (_SIZE, _SIZE)  # onnx.TensorProto.FLOAT
     graph = helper.make_graph(
@@ -232,16 +232,16 @@ def onnxruntime_products(onnxruntime: Any, facts: Facts) -> tuple[Product, ...]:
         [helper.make_tensor_value_info("matrix", float32, shape)],
         [helper.make_tensor_value_info("product", float32, shape)],
     )
-    # versions that every onnxruntime of the last years reads, however new onnx is
+    # old versions, which every recent onnxruntime reads, however new onnx is
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
 
     wanted = [name for name in (_CUDA_PROVIDER, _CPU_PROVIDER) if name in facts.providers]
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=wanted)
-    # a provider that does not load is left out of the session, without an error
+    # onnxruntime drops a provider that does not load, without an error
     gpu = 0 if _CUDA_PROVIDER in session.get_providers() else None
     memory = "cpu" if gpu is None else "cuda"
     matrix = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.ones(shape, numpy.float32), memory, 0)
-    binding = session.io_binding()  # matrices stay on the device: their transfer is not timed
+    binding = session.io_binding()  # keeps the matrices on the device: their transfer is not timed
     binding.bind_ortvalue_input("matrix", matrix)
     binding.bind_output("product", memory)
 
@@ -258,7 +258,7 @@ PROBES = (
         "torch",
         "torch",
         "make install EXTRAS=torch",
-        "update the driver, and look whether CUDA_VISIBLE_DEVICES hides the GPU",
+        "update the driver, and check whether CUDA_VISIBLE_DEVICES hides the GPU",
         torch_facts,
         torch_products,
     ),
@@ -267,7 +267,8 @@ PROBES = (
         "tensorflow",
         "tensorflow",
         "make install EXTRAS=tensorflow",
-        f"{_CUDA_BUILD} brings CUDA's libraries; CUDA_VISIBLE_DEVICES may hide the GPU, too",
+        f"{_CUDA_BUILD} installs CUDA's libraries; also check whether CUDA_VISIBLE_DEVICES hides "
+        "the GPU",
         tensorflow_facts,
         tensorflow_products,
     ),
@@ -276,8 +277,8 @@ PROBES = (
         "onnxruntime",
         "onnxruntime",
         "make install-dev",
-        "it needs CUDA and cuDNN as https://onnxruntime.ai/docs/execution-providers/"
-        "CUDA-ExecutionProvider.html#requirements says",
+        "install CUDA and cuDNN, see https://onnxruntime.ai/docs/execution-providers/"
+        "CUDA-ExecutionProvider.html#requirements",
         onnxruntime_facts,
         onnxruntime_products,
     ),
@@ -285,7 +286,7 @@ PROBES = (
 
 
 def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command with TensorFlow's log silenced, at most three minutes."""
+    """Run a command with TensorFlow's log silenced, for at most three minutes."""
     return subprocess.run(
         command,
         capture_output=True,
@@ -297,7 +298,7 @@ def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def check_driver(run: Run) -> Driver:
-    """Ask ``nvidia-smi``; whatever it does, there is an answer."""
+    """Query ``nvidia-smi``; never raises, a failure is the driver's `problem`."""
     try:
         done = run(_NVIDIA_SMI)
     except FileNotFoundError:
@@ -306,29 +307,29 @@ def check_driver(run: Run) -> Driver:
         return Driver(None, (), problem=f"nvidia-smi did not run: {error}")
     if done.returncode:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        reason = lines[0].rstrip(".") if lines else f"nvidia-smi ended with {done.returncode}"
+        reason = lines[0].rstrip(".") if lines else f"nvidia-smi exited with {done.returncode}"
         return Driver(None, (), problem=reason)
     rows = [row for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True) if row]
     if not rows or any(len(row) != len(_FIELDS) or not row[0].isdigit() for row in rows):
-        return Driver(None, (), problem=f"nvidia-smi answered {done.stdout.strip()[:80]!r}")
+        return Driver(None, (), problem=f"nvidia-smi printed {done.stdout.strip()[:80]!r}")
     devices = tuple(
-        Device(int(index), name, int(memory) if memory.isdigit() else None, _told(capability))
+        Device(int(index), name, int(memory) if memory.isdigit() else None, _known(capability))
         for index, name, memory, capability, _ in rows
     )
-    return Driver(_told(rows[0][-1]), devices, _cuda_of_driver(run))
+    return Driver(_known(rows[0][-1]), devices, _cuda_of_driver(run))
 
 
 def check_framework(probe: Probe, run: Run, find: Find) -> Framework:
-    """Import a framework in another process and ask it; whatever it does, there is an answer."""
+    """Check a framework in another process; never raises, a failure is its `problem`."""
     if find(probe.module) is None:
         return Framework(probe.title)
     try:
         done = run((sys.executable, "-m", "shared.gpu", probe.module))
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Framework(probe.title, problem=f"did not answer: {error}")
-    # a framework may write lines of its own; facts come before the products, then with them
-    answers = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
-    facts = _read_facts(answers[-1]) if answers else None
+        return Framework(probe.title, problem=f"did not respond: {error}")
+    # a framework may print lines, too; facts are printed without products, then with them
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"version"')]
+    facts = _parse_facts(lines[-1]) if lines else None
     if done.returncode < 0:
         return Framework(probe.title, facts, f"ended by signal {-done.returncode}")
     if done.returncode or not facts:
@@ -337,41 +338,43 @@ def check_framework(probe: Probe, run: Run, find: Find) -> Framework:
 
 
 def check(run: Run, find: Find, probes: Sequence[Probe] = PROBES) -> Report:
-    """Ask the driver and all frameworks, one after the other: they would slow each other down."""
+    """Check the driver and all frameworks, one by one, since they would slow each other down."""
     frameworks = tuple(check_framework(probe, run, find) for probe in probes)
     return Report(check_driver(run), frameworks)
 
 
 def advise(report: Report, probes: Sequence[Probe] = PROBES) -> list[str]:
-    """What is missing, each with the command that mends it."""
+    """What is missing, each with the command that fixes it."""
     driver = report.driver
     advice = []
     if not driver.devices:
         advice.append(
-            f"No NVIDIA GPU: {driver.problem}. Where there is one, install its driver: "
+            f"No NVIDIA GPU: {driver.problem}. If this machine has one, install its driver: "
             "https://www.nvidia.com/drivers"
         )
     absent = 0
     for probe, framework in zip(probes, report.frameworks, strict=True):
         title, facts, problem = framework.title, framework.facts, framework.problem
-        again = f"{_UNINSTALL} {probe.package} && {probe.install}"
+        reinstall = f"{_UNINSTALL} {probe.package} && {probe.install}"
         if problem and not facts:
-            advice.append(f"{title} is installed but broken ({problem}): {again}")
+            advice.append(f"{title} is installed but broken ({problem}): {reinstall}")
         elif problem:
-            full = (
-                "nvidia-smi tells whether its memory is full, otherwise " if driver.devices else ""
+            memory = (
+                "check with nvidia-smi whether its memory is full, otherwise "
+                if driver.devices
+                else ""
             )
-            advice.append(f"{title} cannot multiply matrices ({problem}): {full}{again}")
+            advice.append(f"{title} cannot multiply matrices ({problem}): {memory}{reinstall}")
         elif not facts:
             absent += 1
             advice.append(f"{title} is not installed: {probe.install}")
         elif framework.on_gpu or not driver.devices:
             continue
         elif facts.build != "CPU only":
-            newest = f" runs CUDA up to {driver.cuda}" if driver.cuda else ""
+            newest = f" supports CUDA up to {driver.cuda}" if driver.cuda else ""
             advice.append(
                 f"{title} is built for {facts.build} but computes on the CPU (driver "
-                f"{driver.version}{newest}): {probe.mend}"
+                f"{driver.version}{newest}): {probe.fix}"
             )
         elif not facts.providers:  # ONNX Runtime serves on the CPU by design
             advice.append(f"{title} is built for the CPU only: {_CUDA_BUILD}")
@@ -403,10 +406,10 @@ def to_json(report: Report, advice: Sequence[str]) -> str:
 
 
 def run_probe(module_name: str) -> None:
-    """Print what one framework finds, in a process of its own: the products can end it."""
+    """Print the facts of one framework. Runs in a separate process, which a product may crash."""
     probe = next(probe for probe in PROBES if probe.module == module_name)
     module = importlib.import_module(module_name)
-    facts = probe.ask(module)
+    facts = probe.inspect(module)
     _write_facts(facts)
     _write_facts(replace(facts, products=probe.multiply(module, facts)))
 
@@ -421,15 +424,15 @@ def _write_facts(facts: Facts) -> None:
     sys.stdout.flush()
 
 
-def _read_facts(line: str) -> Facts:
-    told = json.loads(line)
-    products = tuple(Product(**product) for product in told["products"])
-    gpus, providers = tuple(told["gpus"]), tuple(told["providers"])
-    return Facts(told["version"], told["build"], gpus, providers, products)
+def _parse_facts(line: str) -> Facts:
+    data = json.loads(line)
+    products = tuple(Product(**product) for product in data["products"])
+    gpus, providers = tuple(data["gpus"]), tuple(data["providers"])
+    return Facts(data["version"], data["build"], gpus, providers, products)
 
 
 def _cuda_of_driver(run: Run) -> str | None:
-    """The newest CUDA of the driver: no field to query, only the head of ``nvidia-smi`` has it."""
+    """The newest CUDA version of the driver, from the header of ``nvidia-smi``: no query has it."""
     try:
         head = run(("nvidia-smi",)).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -466,12 +469,12 @@ def _describe_product(product: Product) -> str:
 
 def _describe(device: Device) -> str:
     memory = f", {device.memory_mib / 1024:.0f} GiB" if device.memory_mib else ""
-    told = device.compute_capability
-    return f"{device.index}: {device.name}{memory}{f', compute {told}' if told else ''}"
+    compute = f", compute {device.compute_capability}" if device.compute_capability else ""
+    return f"{device.index}: {device.name}{memory}{compute}"
 
 
-def _told(value: str) -> str | None:
-    """None for what nvidia-smi writes where it does not know, such as ``[N/A]``."""
+def _known(value: str) -> str | None:
+    """None for a value that nvidia-smi does not know, such as ``[N/A]``."""
     return None if value.startswith("[") else value
 
 

@@ -1,4 +1,4 @@
-"""What a service writes to standard error: one JSON object a line."""
+"""The logs of a service, on standard error: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pythonjsonlogger.json import JsonFormatter
 
 from shared.settings import LogFormat
 
-_WITH_HANDLERS = ("bentoml", "circus", "uvicorn.error")  # to which BentoML gives handlers
+_WITH_HANDLERS = ("bentoml", "circus", "uvicorn.error")  # loggers with handlers of BentoML
 _FIELDS = {"asctime": "time", "levelname": "level", "name": "logger", "message": "message"}
-_LONGEST_PATH = 256  # characters; a line is no longer than a piece then, however they are escaped
-_PIECE = 4096  # bytes that Linux writes to a pipe at once: lines of other workers fall between
+_LONGEST_PATH = 256  # characters, so that a line fits into a piece even if all are escaped
+_PIECE = 4096  # bytes that Linux writes to a pipe atomically, whatever other workers write
 
 
 def configure_logs(log_format: LogFormat) -> None:
-    """Have all that this process logs written in one format.
+    """Make all loggers of this process write one format.
 
-    To be called when a service's module is imported: BentoML has configured logging then, in its
-    workers and in the process that starts them. Levels stay as it has set them.
+    Call it when the module of a service is imported: by then BentoML has configured logging, in its
+    workers and in the process that starts them. The levels stay as BentoML has set them.
 
-    uvicorn's own access log is switched off, which it would prepare for each request.
+    uvicorn's own access log is turned off, because it costs time on every request.
 
     Args:
-        log_format: ``text`` is BentoML's own; ``auto`` is that on a terminal, else ``json``.
+        log_format: ``text`` is BentoML's format; ``auto`` is ``text`` on a terminal, else ``json``.
     """
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
@@ -51,7 +51,7 @@ def configure_logs(log_format: LogFormat) -> None:
 
 class _Formatter(JsonFormatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """In UTC, as ISO 8601 has it."""
+        """The time in UTC, in ISO 8601."""
         return datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -69,14 +69,15 @@ class _Line(msgspec.Struct):
 
 
 class AccessLog:
-    """Writes a line of JSON for each request from a thread of its own.
+    """Writes a line of JSON for each request, in a background thread.
 
-    Memory is bounded: where more than `capacity` lines wait, the oldest are dropped. A process that
-    is killed loses those of its last `interval`.
+    Memory is bounded: if more than `capacity` lines wait, the oldest are dropped. If the process is
+    killed, the lines of the last `interval` are lost.
 
     Args:
         stream: None is standard error.
         interval: seconds between two batches.
+        capacity: maximum number of waiting lines.
     """
 
     def __init__(
@@ -101,11 +102,11 @@ class AccessLog:
         seconds: float,
         trace_id: str | None = None,
     ) -> None:
-        """Queue the line of an answered request."""
+        """Queue the line of a finished request."""
         self._waiting.append((time.time(), request_id, method, path, status, seconds, trace_id))
 
     def close(self) -> None:
-        """Write what is waiting and end the thread."""
+        """Write the waiting lines and end the thread."""
         self._closing.set()
         self._thread.join()
         self._flush()
@@ -116,7 +117,7 @@ class AccessLog:
 
     def _flush(self) -> None:
         for piece in _pieces(self._lines()):
-            with suppress(OSError):  # a full disk, say: later lines may be written again
+            with suppress(OSError):  # such as a full disk: later lines may succeed
                 self._stream.write(piece)
                 self._stream.flush()
 
@@ -140,7 +141,7 @@ class AccessLog:
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Whole lines together, as many as fit into `_PIECE`."""
+    """Joins whole lines into pieces of at most `_PIECE` bytes."""
     piece = b""
     for line in lines:
         if piece and len(piece) + len(line) > _PIECE:

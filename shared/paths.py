@@ -1,4 +1,4 @@
-"""Where the clone is."""
+"""The root of the clone."""
 
 from pathlib import Path
 

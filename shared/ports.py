@@ -1,4 +1,4 @@
-"""TCP ports of this machine: whether one is in use, and by whom."""
+"""TCP ports of this machine: whether one is in use, and by which process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import socket
 
 
 def listens(port: int) -> bool:
-    """Whether a process accepts connections on a port of 127.0.0.1."""
+    """Whether a process accepts connections on this port of 127.0.0.1."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def holder_of(port: int) -> str:
-    """The process that listens on a port, in words; the system may not tell."""
-    # pylint: disable-next=import-outside-toplevel  # needed only when a port is taken
+    """A description of the process that listens on a port, as far as the system reveals it."""
+    # pylint: disable-next=import-outside-toplevel  # needed only if a port is in use
     import psutil
 
     found: psutil.Process | None = None
@@ -24,6 +24,6 @@ def holder_of(port: int) -> str:
             if getattr(connection.laddr, "port", None) == port:
                 found = psutil.Process(connection.pid)
                 return f"{found.name()} (pid {found.pid}): {' '.join(found.cmdline())[:120]}"
-    except psutil.Error:  # of another user, on macOS of anybody, or it has just ended
+    except psutil.Error:  # it belongs to another user (on macOS, to any user) or has just ended
         pass
-    return f"pid {found.pid}" if found else "a process that this user may not look at"
+    return f"pid {found.pid}" if found else "a process that this user may not inspect"

@@ -1,4 +1,4 @@
-"""Keeps libraries that write past Python's own streams off the terminal."""
+"""Silences libraries that bypass Python's streams when they write to the terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager, redirect_stderr
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Nothing that the block writes to standard error is seen; compiled code's neither.
+    """Discard what the block writes to standard error, including output of compiled code.
 
-    It holds for the whole process, so keep the block short; errors that it raises are not touched.
+    This affects the whole process, so keep the block short. Exceptions pass.
     """
     sys.stderr.flush()
     terminal = os.dup(2)

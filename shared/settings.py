@@ -1,7 +1,7 @@
-"""The place that the project runs in: one setting for each place where state lives.
+"""Settings of the place where the project runs: where state is kept, and how services behave.
 
-Read at entry points only. Every value can be given in the environment or in a ``.env`` file at the
-root of the clone; the defaults keep everything inside the clone.
+Only entry points read them, from environment variables or a ``.env`` file in the root of the clone.
+The defaults keep everything inside the clone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LogFormat = Literal["auto", "json", "text"]
 
 
 class InvalidSettingError(Exception):
-    """A variable in the environment or in .env has a value that cannot be right."""
+    """A variable in the environment or in .env has an invalid value."""
 
 
 class _Environment(BaseSettings):
@@ -43,12 +43,12 @@ class _Environment(BaseSettings):
 
 
 class Settings(_Environment):
-    """Places, by environment variable.
+    """Where state is kept.
 
-    Relative paths are taken from the root of the clone, whatever the working directory. Without
-    PREDICTION_LOG_URL a service keeps its predictions in BENTOML_HOME, where it may write anyway.
-    WHISPER_MODEL stands for the weights that the configuration of speech names; published weights
-    that are not on this machine are downloaded with WHISPER_DOWNLOAD=1 only.
+    Relative paths start at the root of the clone, whatever the working directory. Without
+    PREDICTION_LOG_URL a service logs its predictions to BENTOML_HOME, which is writable anyway.
+    WHISPER_MODEL overrides the weights in the configuration of speech; published weights are
+    downloaded only with WHISPER_DOWNLOAD=1.
     """
 
     tracking_uri: str = Field(startup.TRACKING_URI, validation_alias="MLFLOW_TRACKING_URI")
@@ -75,24 +75,24 @@ class Settings(_Environment):
 
 
 class ServingSettings(_Environment):
-    """How a service answers, by environment variable with the prefix ``SERVING_``.
+    """Configuration of a service, by environment variables with the prefix ``SERVING_``.
 
     Attributes:
-        max_body_bytes: largest body; a larger one is refused with 413.
-        max_lines_bytes: the same for a body of one JSON object a line.
-        max_rows: most rows of one request.
-        deadline_seconds: how long a request may take from its last byte to its answer, else 504.
-        head_seconds: how long the head of a request may take to arrive, else 408.
-        body_seconds: how long a body may take to arrive, else 408.
-        queue: most requests of a worker that wait for their turn; one more is sent away with 503.
-        threads: threads of one call of the model.
-        drain_seconds: how long a service that is told to stop still takes requests.
+        max_body_bytes: largest request body; a larger one is refused with 413.
+        max_lines_bytes: the same for a body of JSON lines.
+        max_rows: maximum number of rows of a request.
+        deadline_seconds: from the last byte of a request to its response, else 504.
+        head_seconds: for the request line and headers to arrive, else 408.
+        body_seconds: for a body to arrive, else 408.
+        queue: maximum number of waiting requests of a worker; further ones are refused with 503.
+        threads: number of threads of a model call.
+        drain_seconds: how long a stopping service still accepts requests.
         monitoring: whether predictions are counted and logged.
-        api_keys: keys that may ask, as `make api-key` writes them, with spaces between them; where
-            none is set everybody may.
-        open_paths: paths that need no key, with spaces between them.
-        cors_origins: web origins that browsers may ask from, with spaces between them.
-        access_log: whether each request is a line of the log.
+        api_keys: valid keys, as written by `make api-key`, separated by spaces; empty: no key is
+            needed.
+        open_paths: paths that need no key, separated by spaces.
+        cors_origins: web origins whose pages may send requests, separated by spaces.
+        access_log: whether to log a line for each request.
         log_format: ``json``, ``text``, or ``auto``: text on a terminal, else JSON.
     """
 

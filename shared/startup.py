@@ -1,11 +1,11 @@
-"""What every Python process of .venv starts with: this clone's places as environment variables.
+"""Startup of every Python process of .venv: sets the paths of this clone as environment variables.
 
 The installer copies scripts/setup/mlops_template.pth into .venv: it puts the clone on sys.path, by
-a path relative to .venv, and calls `prepare`. So `bentoml`, `mlflow`, notebooks and debuggers find
-the stores that make uses, from any folder, and a copied or moved clone finds its own. Variables
-that are set stay.
+a path relative to .venv, and calls `prepare`. So `bentoml`, `mlflow`, notebooks and debuggers use
+the same stores as make, from any folder, and a copied or moved clone uses its own. Variables that
+are already set are kept.
 
-Every process pays for what is imported here.
+Imports here slow down every process.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 BENTO_HOME = ".bentoml"
 TRACKING_URI = "sqlite:///mlflow.db"
 
-# Values that were set here are inherited by child processes, which may be those of another clone:
-# this variable tells them from values that somebody has chosen.
+# Child processes inherit the values set here, and may belong to another clone. This variable lists
+# them, to distinguish them from values that the user has set.
 _SET_HERE = "MLOPS_TEMPLATE_DEFAULTS"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SQLITE = "sqlite:///"
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) -> None:
-    """Set the variables of a clone's .env file and the defaults of its places, where not set.
+    """Set the variables of a clone's .env file and the default paths, unless they are set already.
 
     Args:
         environ: the environment of a process.
@@ -47,7 +47,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) ->
     }
     chosen = {name: value for name, value in defaults.items() if name not in environ}
     environ.update(chosen)
-    # BentoML and MLflow would take a relative path from the working directory
+    # BentoML and MLflow would resolve a relative path against the working directory
     environ["BENTOML_HOME"] = os.path.join(root, environ["BENTOML_HOME"])
     environ["MLFLOW_TRACKING_URI"] = absolute_uri(environ["MLFLOW_TRACKING_URI"], root)
     environ[_SET_HERE] = "\x1e".join(f"{name}={environ[name]}" for name in chosen)
@@ -55,14 +55,14 @@ def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) ->
 
 
 def absolute_uri(uri: str, root: str) -> str:
-    """The URI of a database; a relative path of SQLite is taken from `root`."""
+    """The URI of a database, with a relative SQLite path resolved against `root`."""
     if not uri.startswith(_SQLITE):
         return uri
     return f"{_SQLITE}{os.path.join(root, uri.removeprefix(_SQLITE))}"
 
 
 def _env_file(path: str) -> dict[str, str]:
-    """The variables of a .env file; none without one, or before python-dotenv is installed."""
+    """The variables of a .env file; empty if it or python-dotenv is missing."""
     if not os.path.exists(path):
         return {}
     try:
@@ -74,7 +74,7 @@ def _env_file(path: str) -> dict[str, str]:
 
 
 def _bypass_proxies(environ: MutableMapping[str, str]) -> None:
-    """Keep requests to this machine away from proxies."""
+    """Exclude this machine from proxies."""
     if not any(name.lower().endswith("_proxy") for name in environ):
         return
     hosts = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")

@@ -34,7 +34,7 @@ from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import RegistryError
-from domain.evaluation.answers import predict_function
+from domain.evaluation.predictions import predict_function
 from domain.models import iris
 
 SETOSA = (5.1, 3.5, 1.4, 0.2)

@@ -31,9 +31,9 @@ from domain.contract import Category, ModelSpec, Number, Tensor, Text
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import InputError, MissingExtraError
-from domain.evaluation.answers import predict_function
 from domain.evaluation.metrics import evaluate
 from domain.evaluation.parity import Parity, edge_rows
+from domain.evaluation.predictions import predict_function
 from domain.monitoring.profile import Profile, profile_inputs
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
@@ -143,7 +143,7 @@ def fit(
     """A fitted estimator, and the figures of its epochs."""
     epochs: list[dict[str, float]] = []
     estimator = make_estimator(model, config)
-    rows, target = training.encoded(model.SPEC), training.answers(model.SPEC)
+    rows, target = training.encoded(model.SPEC), training.encoded_target(model.SPEC)
     Frameworks().fit(estimator, rows, target, lambda figures, _: epochs.append(dict(figures)))
     return estimator, epochs
 
@@ -230,7 +230,7 @@ def check_unseen_words_are_taken_as_the_contract_says(model: FittedModel) -> Non
             continue
         encoded = encoded_with(model, place, _WORD)
         if item.unseen == "refuse":
-            assert isinstance(encoded, str) and f"{item.name}: {_WORD!r} is none of" in encoded
+            assert isinstance(encoded, str) and f"{item.name}: {_WORD!r} is not one of" in encoded
         else:
             assert not isinstance(encoded, str), encoded
             assert_answered(model, encoded)
@@ -307,7 +307,7 @@ def check_epochs_are_told_in_order_with_finite_figures(model: FittedModel) -> No
 
 def check_it_is_better_than_a_guess(model: FittedModel) -> None:
     """On the hold-out it beats the most frequent class, or the mean."""
-    actual = model.holdout.answers(model.spec)
+    actual = model.holdout.encoded_target(model.spec)
     report = evaluate(model.spec, model.served(model.holdout.encoded(model.spec)), actual)
     guess = np.bincount(actual).max() / len(actual) if model.spec.classes else 0.0
     assert report.score > guess

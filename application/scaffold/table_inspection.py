@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
-from domain.data.tables import NO_NUMBER, as_words
+from domain.data.tables import MISSING_WORDS, as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import LIMITS, single_feature_skill
 
@@ -268,7 +268,7 @@ def _look_at(counts: pd.Series) -> str:
     """What an engineer should look at in a Category, by its words' counts; empty for nothing."""
     numbers = _are_numbers(counts.index)
     padded = counts.index[counts.index.str.fullmatch(r"0\d+")]
-    no_value = sorted(NO_NUMBER & set(counts.index))
+    no_value = sorted(MISSING_WORDS & set(counts.index))
     reasons = []
     if len(padded):
         reasons.append(

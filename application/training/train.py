@@ -29,10 +29,10 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import predict_function
 from domain.evaluation.metrics import Report, evaluate, log_loss
 from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
+from domain.evaluation.predictions import predict_function
 from domain.evaluation.slices import slices_of
 from domain.monitoring.profile import profile_inputs, profile_outputs
 
@@ -70,7 +70,7 @@ class Fitted:
     @cached_property
     def actual(self) -> np.ndarray:
         """Class numbers or values of the hold-out, shape (n_holdout,)."""
-        return self.holdout.answers(self.spec)
+        return self.holdout.encoded_target(self.spec)
 
     @cached_property
     def report(self) -> Report:
@@ -241,7 +241,9 @@ def _fit(
     )
     start = time.perf_counter()
     try:
-        framework.fit(estimator, training.encoded(spec), training.answers(spec), aside.report)
+        framework.fit(
+            estimator, training.encoded(spec), training.encoded_target(spec), aside.report
+        )
     except ValueError as error:  # scikit-learn checks its parameters here
         raise ConfigError(
             f"{_name_of(estimator)} cannot be trained with this configuration: {error}"

@@ -19,7 +19,6 @@ from domain import gates
 from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
-from domain.evaluation.answers import predict_function
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
@@ -27,6 +26,7 @@ from domain.evaluation.importance import permutation_importances
 from domain.evaluation.leakage import near_duplicates
 from domain.evaluation.metrics import RegressionReport, evaluate, losses
 from domain.evaluation.parity import Parity, edge_rows
+from domain.evaluation.predictions import predict_function
 from domain.evaluation.robustness import instability, perturbed
 from domain.evaluation.slices import measure_slices, slices_of
 from domain.monitoring.drift import drift_between
@@ -70,7 +70,7 @@ def cross_validate(
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> CrossValidation:
     """Cross-validation, stratified for classes; `watch` wraps the folds, to show progress."""
-    rows, target = dataset.encoded(spec), dataset.answers(spec)
+    rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
     splitter = (StratifiedKFold if spec.classes else KFold)(folds, shuffle=True, random_state=seed)
     reports = [
         evaluate(
@@ -152,7 +152,7 @@ class Case:
     @cached_property
     def actual(self) -> np.ndarray:
         """Class numbers or values of the hold-out, shape (n_holdout,)."""
-        return self.holdout.answers(self.spec)
+        return self.holdout.encoded_target(self.spec)
 
     @cached_property
     def answers(self) -> np.ndarray:
@@ -206,7 +206,7 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
         return Judgement(spec, verdicts)
     on_gate("quality")
     report = evaluate(spec, case.answers, case.actual)
-    learned = case.training.answers(spec)
+    learned = case.training.encoded_target(spec)
     calibrated = None
     if isinstance(report, RegressionReport):
         uncertainty = gates.interval_coverage(report, rules.coverage_error)
@@ -226,7 +226,7 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     ]
     on_gate("no_target_leakage")
     verdicts += [
-        gates.no_target_leakage(spec, case.everything, case.dataset.answers(spec)),
+        gates.no_target_leakage(spec, case.everything, case.dataset.encoded_target(spec)),
         *_parity(case, on_gate),
     ]
     on_gate("not_worse_than_champion")

@@ -1,11 +1,11 @@
 """The contract of a model: what goes in and what comes out.
 
 Input checks, the MLflow signature, the service's schema, the drift monitors, the golden requests
-and the card are derived from it. It needs numpy only, since it travels into the serving image.
+and the card are derived from it. It depends on NumPy alone, because the serving image contains it.
 
-What a model gets is one array of shape (n_rows, width): float32, with categories as their position
+The model's input is one array of shape (n_rows, width): float32, with categories as their position
 in the contract, tensors flattened in C order and missing values as NaN; or, for text, strings.
-Training, batches and requests are all encoded by `ModelSpec.encode`, so they cannot differ.
+Training data, batches and requests are all encoded by `ModelSpec`, so they cannot differ.
 """
 
 from domain.contract.encoding import as_word

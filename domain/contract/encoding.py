@@ -26,15 +26,16 @@ def as_word(value: Any) -> str:
 
 
 def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
-    """float32 of the same shape, (n_rows, len(inputs)), where every value keeps its contract.
+    """Check every value against its contract; float32 of shape (n_rows, len(inputs)).
 
     Args:
+        values: floats of shape (n_rows, len(inputs)), NaN where a value is missing.
         inputs: the `Number` of each column.
 
     Raises:
-        InputError: a value is not finite, out of range, or missing and must not be.
+        InputError: a value is infinite, outside its range, or missing but required.
     """
-    # a float32 is compared with the range as float32 has it
+    # float32 values are compared with the range rounded to float32
     kind = np.float32 if values.dtype == np.float32 else np.float64
     low = np.array([item.minimum for item in inputs], kind)
     high = np.array([item.maximum for item in inputs], kind)
@@ -49,23 +50,26 @@ def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
                 raise InputError(f"{place}: a value is missing")
             if np.isinf(value):
                 raise InputError(f"{place}: {value} is not a finite number")
-            raise InputError(
-                f"{place}: {value:g} is out of range [{item.minimum:g}, {item.maximum:g}] "
-                f"{item.unit}".rstrip()
-            )
+            raise InputError(f"{place}: {outside_range(value, item)}")
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def to_floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """float64, or float32 where they are that, of shape (n_rows,).
+def outside_range(value: float, item: Any) -> str:
+    """The message for a value outside the range of a `Number` or a `Tensor`."""
+    quantity = f"{value:g} {item.unit}".rstrip()
+    return f"{quantity} is outside [{item.minimum:g}, {item.maximum:g}]"
 
-    None is NaN, and what float64 cannot hold is infinite.
+
+def to_floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Numbers as float64, or unchanged if they are float32; shape (n_rows,).
+
+    None becomes NaN, and a number that exceeds the range of float64 becomes infinite.
 
     Args:
         name: of the input, for messages.
 
     Raises:
-        InputError: a value is no number.
+        InputError: a value is not a number.
     """
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         return values if values.dtype == np.float32 else values.astype(np.float64)
@@ -86,19 +90,19 @@ def to_floats(name: str, values: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 
 def are_python_numbers(values: Iterable[Any]) -> bool:
-    """Whether they are Python's own numbers, or None: no words or booleans that NumPy converts."""
+    """Whether all are int, float or None: NumPy would convert strings and booleans to numbers."""
     return set(map(type, values)) <= {*PYTHON_NUMBERS, type(None)}
 
 
 def is_missing(value: Any) -> bool:
     """Whether it is None, NaN, or pandas' NA or NaT."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' own, unimported
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # without importing pandas
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def contains_boolean(value: Any, depth: int) -> bool:
-    """Whether lists of this depth hold one: among numbers NumPy makes a number of it."""
+    """Whether lists of this depth hold a boolean, which NumPy would convert to a number."""
     if not isinstance(value, list | tuple):
         return False
     flat: Iterable[Any] = value
@@ -108,13 +112,13 @@ def contains_boolean(value: Any, depth: int) -> bool:
 
 
 def short_repr(value: Any) -> str:
-    """A value in a message: at most 60 characters of its `repr`."""
+    """A value for a message: at most 60 characters of its `repr`."""
     try:
         return repr(value.item() if isinstance(value, np.generic) else value)[:60]
-    except ValueError:
-        return "a whole number of too many digits"
+    except ValueError:  # Python limits the digits of an integer that it prints
+        return "an integer with too many digits"
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Names in a message, with commas; the first 20 of many."""
+    """Names for a message, joined by commas; the first 20 of a longer list."""
     return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")

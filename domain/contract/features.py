@@ -14,6 +14,7 @@ from domain.contract.encoding import (
     contains_boolean,
     is_missing,
     join_names,
+    outside_range,
     short_repr,
     to_floats,
 )
@@ -25,10 +26,10 @@ class Number:
     """A number with a unit and a range.
 
     Attributes:
-        name: the name it has in data and requests.
-        unit: the unit of its values, such as ``cm``; empty where it has none.
-        minimum: smallest value that can be true; a smaller one is an error, not an outlier.
-        maximum: largest value that can be true.
+        name: its name in data and requests.
+        unit: the unit of its values, such as ``cm``; empty if there is none.
+        minimum: smallest possible value; a smaller one is an error, not an outlier.
+        maximum: largest possible value.
         description: what it measures, for people.
         nullable: whether it may be missing; the model then sees NaN.
     """
@@ -47,22 +48,22 @@ class Number:
         """float32 of shape (n_rows, 1) from numbers; None and NaN are missing.
 
         Raises:
-            InputError: a value is no number, not finite, out of range, or missing and must not be.
+            InputError: a value is not a number, infinite, outside the range, or missing but
+                required.
         """
         return check_numbers(to_floats(self.name, values)[:, None], (self,))
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One of a few words.
+    """One of a fixed set of words.
 
     Attributes:
-        name: the name it has in data and requests.
+        name: its name in data and requests.
         categories: the words; the model sees a word's position, as a float.
-        description: what it says, for people.
+        description: what it means, for people.
         nullable: whether it may be missing; the model then sees NaN.
-        unseen: what becomes of a word that is none of the categories: it is refused, or it counts
-            as missing.
+        unseen: whether an unknown word is refused or counts as missing.
     """
 
     kind: ClassVar[str] = "category"
@@ -80,7 +81,7 @@ class Category:
         Booleans are the words ``true`` and ``false``, and whole numbers are their digits.
 
         Raises:
-            InputError: a word is none of the categories, or missing and must not be.
+            InputError: a word is unknown, or missing but required.
         """
         codes = {word: float(code) for code, word in enumerate(self.categories)}
         encoded = np.full((len(values), 1), np.nan, dtype=np.float32)
@@ -93,7 +94,7 @@ class Category:
                 raise InputError(f"row {row}, {self.name}: {short_repr(value)} is not a word")
             try:
                 word = as_word(value)
-            except ValueError as error:  # of more digits than Python is willing to write
+            except ValueError as error:  # Python limits the digits of an integer that it prints
                 raise InputError(
                     f"row {row}, {self.name}: {short_repr(value)} is not a word"
                 ) from error
@@ -102,7 +103,9 @@ class Category:
                 encoded[row] = code
             elif self.unseen == "refuse":
                 words = join_names(self.categories)
-                raise InputError(f"row {row}, {self.name}: {short_repr(value)} is none of {words}")
+                raise InputError(
+                    f"row {row}, {self.name}: {short_repr(value)} is not one of {words}"
+                )
         return encoded
 
 
@@ -111,7 +114,7 @@ class Tensor:
     """Numbers in a fixed shape, such as the pixels of an image.
 
     Attributes:
-        name: the name it has in data and requests.
+        name: its name in data and requests.
         shape: length of each axis, such as (height, width).
         minimum, maximum: range of every number.
         unit: the unit of the numbers.
@@ -130,14 +133,14 @@ class Tensor:
 
     @property
     def width(self) -> int:
-        """How many numbers it has."""
+        """Number of values."""
         return int(np.prod(self.shape))
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """float32 of shape (n_rows, width) from nested lists or arrays of the shape.
+        """float32 of shape (n_rows, width) from nested lists or arrays of `shape`.
 
         Raises:
-            InputError: another shape, or a value that is no number, not finite or out of range.
+            InputError: the shape differs, or a value is not a number or outside the range.
         """
         encoded = np.empty((len(values), self.width), dtype=np.float32)
         for row, value in enumerate(values):
@@ -149,26 +152,22 @@ class Tensor:
             if array.shape != self.shape:
                 raise InputError(f"{expected} {_by(array.shape) or 'a single value'}")
             if array.dtype.kind not in "iuf" or contains_boolean(value, len(self.shape)):
-                raise InputError(f"{expected} values that are none")
+                raise InputError(f"{expected} values that are not numbers")
             bad = ~((array >= self.minimum) & (array <= self.maximum))
             if bad.any():
-                first = array[bad][0]
-                raise InputError(
-                    f"row {row}, {self.name}: {first:g} is out of range "
-                    f"[{self.minimum:g}, {self.maximum:g}] {self.unit}".rstrip()
-                )
+                raise InputError(f"row {row}, {self.name}: {outside_range(array[bad][0], self)}")
             encoded[row] = array.reshape(-1)
         return encoded
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Running text; it is a model's only input.
+    """Free text. A model with a text input has no other input.
 
     Attributes:
-        name: the name it has in data and requests.
-        max_length: most characters.
-        description: what it says, for people.
+        name: its name in data and requests.
+        max_length: maximum number of characters.
+        description: what it contains, for people.
         nullable: whether it may be missing; the model then sees an empty text.
     """
 
@@ -184,7 +183,7 @@ class Text:
         """Object array of str of shape (n_rows, 1).
 
         Raises:
-            InputError: a value is no text, is too long, or missing and must not be.
+            InputError: a value is not text, is too long, or missing but required.
         """
         encoded = np.full((len(values), 1), "", dtype=object)
         for row, value in enumerate(values):
@@ -195,8 +194,8 @@ class Text:
                 raise InputError(f"row {row}, {self.name}: {short_repr(value)} is not text")
             elif len(value) > self.max_length:
                 raise InputError(
-                    f"row {row}, {self.name}: {len(value)} characters are too many, "
-                    f"at most {self.max_length}"
+                    f"row {row}, {self.name}: the text has {len(value)} characters, "
+                    f"at most {self.max_length} are allowed"
                 )
             else:
                 encoded[row] = str(value)
@@ -205,13 +204,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """A recording; it is a model's only input.
+    """A recording. A model with an audio input has no other input.
 
     Attributes:
-        name: the name it has in data and requests.
-        sample_rate: samples a second that the model takes, in Hz; others are resampled.
+        name: its name in data and requests.
+        sample_rate: of the model's input, in Hz; other recordings are resampled.
         max_seconds: longest recording.
-        description: what is heard, for people.
+        description: what it contains, for people.
     """
 
     kind: ClassVar[str] = "audio"
@@ -224,12 +223,12 @@ class Audio:
     description: str = ""
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """Recordings are no rows: a service of their own decodes them.
+        """Not supported: recordings are not rows; the transcription service decodes them.
 
         Raises:
             ContractError: always.
         """
-        raise ContractError(f"{self.name} is a recording, which no row can hold")
+        raise ContractError(f"{self.name} is a recording, which cannot be encoded as a row")
 
 
 Input = Number | Category | Tensor | Text | Audio

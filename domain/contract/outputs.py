@@ -1,4 +1,4 @@
-"""The output of a model: what an answer says."""
+"""The output of a model: what it predicts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """The answer is one of some classes, with a probability for each.
+    """One of several classes, with a probability for each.
 
     Attributes:
-        names: names of the classes; a class's number is its position.
-        name: what the classes are classes of, such as ``species``.
+        names: of the classes; the number of a class is its position.
+        name: of the variable that is predicted, such as ``species``.
     """
 
     task: ClassVar[str] = "classification"
@@ -23,12 +23,12 @@ class Classes:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """The answer is a number with an interval.
+    """A number with a prediction interval.
 
     Attributes:
-        name: what is predicted.
-        unit: its unit; empty where it has none.
-        coverage: share of the true values that the interval is to hold.
+        name: of the variable that is predicted.
+        unit: its unit; empty if there is none.
+        coverage: share of the true values that the interval should contain.
     """
 
     task: ClassVar[str] = "regression"
@@ -40,7 +40,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The answer is what was said: text, language, and segments with their times."""
+    """A transcription: text, language, and segments with their times."""
 
     task: ClassVar[str] = "transcription"
 

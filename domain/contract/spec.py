@@ -25,9 +25,9 @@ from domain.errors import ContractError, InputError
 _INPUTS = {cls.kind: cls for cls in (Number, Category, Tensor, Text, Audio)}
 _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
-_FEW = 64  # numbers that are checked one by one
-_LARGEST = 3e38  # float32 holds a little more
-_BLOCK = 256  # rows; those after a refused one are encoded again, but of its block only
+_FEW = 64  # up to so many numbers, checking in Python is faster than in NumPy
+_LARGEST = 3e38  # just below the maximum of float32
+_BLOCK = 256  # rows; after a refused row, the rest of its block is encoded again
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class ModelSpec:
 
     Attributes:
         name: the model's name in the catalog.
-        inputs: what goes in, in the order in which the model takes it.
+        inputs: what goes in, in the model's order.
         output: what comes out.
         description: what it predicts, for people.
 
     Raises:
-        ContractError: there is no input; two inputs, categories, classes or watched values have
-            one name; text or audio is not alone; a range is none that float32 holds; or the
-            coverage is no share.
+        ContractError: there is no input; two inputs, categories, classes or monitored variables
+            have the same name; text or audio is not the only input; a range is empty or exceeds
+            float32; or the coverage is not between 0 and 1.
     """
 
     name: str
@@ -53,32 +53,31 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         names = self.input_names
-        if not names or len(set(names)) < len(names):
-            raise ContractError(f"{self.name}: the inputs need names of their own: {names}")
+        if not names:
+            raise ContractError(f"{self.name}: a contract needs at least one input")
+        _check_unique(f"{self.name}: the inputs", names)
         if len(names) > 1 and any(isinstance(item, _ALONE) for item in self.inputs):
             raise ContractError(f"{self.name}: text and audio must be the only input")
         for item in self.inputs:
             self._check(item)
-        _check_words(f"{self.name}: the classes", self.classes)
+        _check_unique(f"{self.name}: the classes", self.classes)
         if isinstance(self.output, Quantity) and not 0 < self.output.coverage < 1:
             raise ContractError(
                 f"{self.name}: the coverage of {self.output.name} is {self.output.coverage:g}; "
                 "it must be between 0 and 1"
             )
-        watched = self.monitored_names
-        if len(set(watched)) < len(watched):
-            raise ContractError(f"{self.name}: what is watched needs names of its own: {watched}")
+        _check_unique(f"{self.name}: the monitored variables", self.monitored_names)
 
     def _check(self, item: Input) -> None:
-        """Raise ContractError where one input contradicts itself."""
+        """Raise ContractError if one input contradicts itself."""
         if isinstance(item, Category):
-            _check_words(f"{self.name}: the categories of {item.name}", item.categories)
+            _check_unique(f"{self.name}: the categories of {item.name}", item.categories)
         elif isinstance(item, Number | Tensor):
             low, high = item.minimum, item.maximum
             if not -_LARGEST <= low <= high <= _LARGEST:
                 raise ContractError(
-                    f"{self.name}: the range of {item.name} is none that float32 holds: "
-                    f"[{low:g}, {high:g}]"
+                    f"{self.name}: the range of {item.name}, [{low:g}, {high:g}], is empty or "
+                    "exceeds float32"
                 )
 
     @property
@@ -93,17 +92,17 @@ class ModelSpec:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; none where the output has none."""
+        """Names of the classes; empty unless the output is `Classes`."""
         return self.output.names if isinstance(self.output, Classes) else ()
 
     @property
     def width(self) -> int:
-        """Columns of the array that the model gets."""
+        """Number of columns of the model's input array."""
         return sum(item.width for item in self.inputs)
 
     @property
     def output_columns(self) -> tuple[str, ...]:
-        """Names of the columns of an answer: the classes, or a value and its interval."""
+        """Names of the columns of a prediction: the classes, or a value and its interval."""
         return self.classes or ("prediction", "lower", "upper")
 
     @cached_property
@@ -112,7 +111,7 @@ class ModelSpec:
         return all(isinstance(item, Number) for item in self.inputs)
 
     def columns_of(self, *kinds: type[Input]) -> list[int]:
-        """Positions of the inputs of these kinds in the array that the model gets."""
+        """Positions of the inputs of these kinds in the model's input array."""
         found: list[int] = []
         start = 0
         for item in self.inputs:
@@ -122,49 +121,52 @@ class ModelSpec:
         return found
 
     def encode(self, columns: Mapping[str, Any]) -> np.ndarray:
-        """Columns of values as the model takes them.
+        """Encode columns of values for the model.
 
         Args:
-            columns: n_rows values for each input, by name, in any order; a data frame will do.
+            columns: n_rows values for each input, by name, in any order; may be a data frame.
 
         Returns:
             C-ordered float32 array of shape (n_rows, width), or an object array of str for text.
 
         Raises:
-            InputError: an input is not there or breaks the contract, its row and name are told;
-                or the columns differ in length.
+            InputError: an input is missing, a value violates the contract (the message has its row
+                and input), or the columns differ in length.
         """
         for name in self.input_names:
             if name not in columns:
-                raise InputError(f"{name} is not there: expected {join_names(self.input_names)}")
+                raise InputError(
+                    f"the input {name} is missing: expected {join_names(self.input_names)}"
+                )
         values = {name: _column(columns[name]) for name in self.input_names}
         lengths = {name: len(column) for name, column in values.items()}
         if len(set(lengths.values())) > 1:
-            told = join_names([f"{name} has {length} values" for name, length in lengths.items()])
-            raise InputError(f"the columns differ in length: {told}")
+            counts = join_names([f"{name} has {length} values" for name, length in lengths.items()])
+            raise InputError(f"the columns differ in length: {counts}")
         parts = [item.encode(values[item.name]) for item in self.inputs]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
     def reasons(self, columns: Mapping[str, Any]) -> dict[int, str]:
-        """Why rows are none that `encode` takes; those that it takes are not there.
+        """The reasons why `encode` would refuse each of these rows.
 
         Args:
-            columns: as `encode` takes them, of one length.
+            columns: as for `encode`, of equal length.
 
         Returns:
-            What is wrong with every input of a row, by the row's position from 0.
+            By the row's position from 0, what is wrong with each of its inputs; valid rows are left
+            out.
         """
         found: dict[int, list[str]] = {}
         for item in self.inputs:
             values = _column(columns[item.name])
             for start in range(0, len(values), _BLOCK):
                 end = min(start + _BLOCK, len(values))
-                for row, reason in _refused(item, values, start, end):
+                for row, reason in _refusals(item, values, start, end):
                     found.setdefault(row, []).append(reason)
         return {row: "; ".join(found[row]) for row in sorted(found)}
 
     def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
-        """Rows of values, as requests have them, as the model takes them.
+        """Encode rows of values, as in requests, for the model.
 
         Args:
             rows: n_rows sequences of one value for each input, in the contract's order.
@@ -173,12 +175,13 @@ class ModelSpec:
             As `encode`.
 
         Raises:
-            InputError: no rows, a row of another length, or a value that breaks the contract.
+            InputError: there are no rows, a row has another length, or a value violates the
+                contract.
         """
         if len(rows) == 0:
             raise InputError("there are no rows: send at least one")
         expected = len(self.inputs)
-        if self.is_numeric and len(rows) * expected <= _FEW and self._are_right(rows):
+        if self.is_numeric and len(rows) * expected <= _FEW and self._are_valid(rows):
             return np.array(rows, dtype=np.float32)
         for index, row in enumerate(rows):
             if len(row) != expected:
@@ -187,13 +190,13 @@ class ModelSpec:
                     f"{join_names(self.input_names)}"
                 )
         if self.is_numeric and are_python_numbers(chain.from_iterable(rows)):
-            with suppress(OverflowError):  # below it is told where that number is
+            with suppress(OverflowError):  # the code below finds the row of that number
                 return check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
         parts = [item.encode(column) for item, column in zip(self.inputs, zip(*rows))]
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
-    def _are_right(self, rows: Sequence[Sequence[Any]]) -> bool:
-        """Whether rows of numbers surely keep the contract; of a few, sooner told than by NumPy."""
+    def _are_valid(self, rows: Sequence[Sequence[Any]]) -> bool:
+        """Whether rows are Python numbers within their ranges; for few rows faster than NumPy."""
         for row in rows:
             if len(row) != len(self._ranges):
                 return False
@@ -213,17 +216,17 @@ class ModelSpec:
 
     @cached_property
     def monitored_names(self) -> tuple[str, ...]:
-        """What is watched for drift: every input, and mean and spread of a tensor."""
+        """Variables monitored for drift: every input; for a tensor, its mean and its spread."""
         names: list[str] = []
         for item in self.inputs:
-            many = (f"{item.name}_mean", f"{item.name}_spread")
-            names += many if isinstance(item, Tensor) else (item.name,)
+            statistics = (f"{item.name}_mean", f"{item.name}_spread")
+            names += statistics if isinstance(item, Tensor) else (item.name,)
         return tuple(names)
 
     def monitored(self, encoded: np.ndarray) -> np.ndarray:
-        """float64 of shape (n_rows, len(monitored_names)) from what the model gets.
+        """Monitored variables of encoded rows, float64 of shape (n_rows, len(monitored_names)).
 
-        A tensor counts with its mean and its standard deviation, a text with its length.
+        A tensor is represented by its mean and standard deviation, a text by its length.
         """
         if encoded.dtype == object:
             return np.array([[float(len(text)) for text in row] for row in encoded])
@@ -259,18 +262,19 @@ class ModelSpec:
         )
 
 
-def _refused(
+def _refusals(
     item: Input, values: Sequence[Any] | np.ndarray, start: int, end: int
 ) -> Iterator[tuple[int, str]]:
-    """Every row from `start` to `end` that an input does not take, with its reason."""
+    """Every row from `start` to `end` that an input refuses, with the reason."""
     while start < end:
         try:
             item.encode(values[start:end])
             return
-        except InputError as error:  # an input's reason begins with its row
+        except InputError as error:  # its message begins with the row
             place, _, reason = str(error).removeprefix("row ").partition(", ")
             row = start + int(place)
-            yield from _refused(item, values, start, row)  # what is no number is told first
+            # types are checked before ranges, so an earlier row may be out of range
+            yield from _refusals(item, values, start, row)
             yield row, reason
             start = row + 1
 
@@ -281,12 +285,12 @@ def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:
 
 
 def _column(values: Any) -> Sequence[Any] | np.ndarray:
-    """The values of a column one by one; NumPy would make words of a list that holds one."""
+    """A list as it is: NumPy would convert its numbers to strings if one value is a string."""
     return values if isinstance(values, list | tuple) else np.asarray(values)
 
 
-def _check_words(what: str, words: Sequence[str]) -> None:
-    """Raise ContractError where a word is there twice."""
-    twice = [word for word, times in Counter(words).items() if times > 1]
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    """Raise ContractError if a name occurs twice."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise ContractError(f"{what} have {twice[0]!r} twice")
+        raise ContractError(f"{what} contain {twice[0]!r} twice")

@@ -1,4 +1,4 @@
-"""Data sets that come inside a dependency, so that nothing is downloaded."""
+"""Data sets that scikit-learn contains, so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_iris(spec: ModelSpec) -> Dataset:
     References:
         R. A. Fisher, "The use of multiple measurements in taxonomic problems", 1936.
     """
-    return _classified("iris", "Fisher, 1936", spec, "iris.csv")
+    return _read_classification("iris", "Fisher, 1936", spec, "iris.csv")
 
 
 def read_breast_cancer(spec: ModelSpec) -> Dataset:
@@ -29,7 +29,7 @@ def read_breast_cancer(spec: ModelSpec) -> Dataset:
         W. N. Street, W. H. Wolberg and O. L. Mangasarian, "Nuclear feature extraction for breast
         tumor diagnosis", 1993.
     """
-    return _classified("breast_cancer", "Street, Wolberg and Mangasarian, 1993", spec)
+    return _read_classification("breast_cancer", "Street, Wolberg and Mangasarian, 1993", spec)
 
 
 def read_wine(spec: ModelSpec) -> Dataset:
@@ -38,18 +38,18 @@ def read_wine(spec: ModelSpec) -> Dataset:
     References:
         M. Forina et al., "PARVUS, an extendible package for data exploration", 1988.
     """
-    return _classified("wine", "Forina et al., 1988", spec, "wine_data.csv")
+    return _read_classification("wine", "Forina et al., 1988", spec, "wine_data.csv")
 
 
 def read_diabetes(spec: ModelSpec) -> Dataset:
-    """Diabetes patients: 442 rows, ten measures as they were taken, progression after one year.
+    """Diabetes patients: 442 rows, ten unscaled measures, progression after one year.
 
     References:
         B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, "Least angle regression", 2004.
     """
-    table = _read("diabetes_data_raw.csv.gz", sep=r"\s+")
-    target = _read("diabetes_target.csv.gz")[0]
-    return _named("diabetes", "Efron et al., 2004", spec, table, target)
+    table = _read_csv("diabetes_data_raw.csv.gz", sep=r"\s+")
+    target = _read_csv("diabetes_target.csv.gz")[0]
+    return _make_dataset("diabetes", "Efron et al., 2004", spec, table, target)
 
 
 def read_digits(spec: ModelSpec) -> Dataset:
@@ -58,19 +58,21 @@ def read_digits(spec: ModelSpec) -> Dataset:
     References:
         E. Alpaydin and C. Kaynak, "Cascading classifiers", 1998.
     """
-    table = _read("digits.csv.gz")
+    table = _read_csv("digits.csv.gz")
     target = table.pop(64).astype(int).map(dict(enumerate(spec.classes)))
     images = pd.DataFrame({0: list(table.to_numpy("float32").reshape(-1, 8, 8))})
-    return _named("digits", "Alpaydin and Kaynak, 1998", spec, images, target)
+    return _make_dataset("digits", "Alpaydin and Kaynak, 1998", spec, images, target)
 
 
-def _classified(name: str, author: str, spec: ModelSpec, file: str | None = None) -> Dataset:
-    table = _read(file or f"{name}.csv", skiprows=1)
+def _read_classification(
+    name: str, author: str, spec: ModelSpec, file: str | None = None
+) -> Dataset:
+    table = _read_csv(file or f"{name}.csv", skiprows=1)
     target = table.pop(len(spec.inputs)).map(dict(enumerate(spec.classes)))
-    return _named(name, author, spec, table, target)
+    return _make_dataset(name, author, spec, table, target)
 
 
-def _named(
+def _make_dataset(
     name: str, author: str, spec: ModelSpec, table: pd.DataFrame, target: pd.Series
 ) -> Dataset:
     table.columns = pd.Index(spec.input_names)
@@ -78,6 +80,6 @@ def _named(
     return Dataset(name, source, table, target.rename(spec.output.name))
 
 
-def _read(file: str, **options: Any) -> pd.DataFrame:
+def _read_csv(file: str, **options: Any) -> pd.DataFrame:
     with as_file(files(_FOLDER).joinpath(file)) as path:
         return pd.read_csv(path, header=None, **{"sep": ",", **options})

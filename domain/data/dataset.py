@@ -1,4 +1,4 @@
-"""A labelled data set whose content and rows can be recognised again."""
+"""A labelled data set with a fingerprint of its content and a hash of every row."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from domain.contract import ModelSpec
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs and what is to be predicted from them.
+    """Inputs and the target that is predicted from them.
 
     Attributes:
-        name: what the data are called.
-        source: where they come from, for people.
-        inputs: frame of shape (n_rows, n_inputs), one column per input; a tensor's column holds
-            arrays.
-        target: series of length n_rows with class names, or numbers for a regression.
-        files: files that were read; training is stale when one of them changes.
+        name: of the data set.
+        source: where the data come from, for people.
+        inputs: frame of shape (n_rows, n_inputs), one column per input; the column of a tensor
+            contains arrays.
+        target: series of length n_rows: class names, or numbers for a regression.
+        files: files that were read; if one of them changes, the model is trained again.
     """
 
     name: str
@@ -38,12 +38,14 @@ class Dataset:
 
     @cached_property
     def row_hashes(self) -> np.ndarray:
-        """Array of shape (n_rows,) of 16 hex digits: identity of each row's inputs.
+        """Hash of the inputs of each row, 16 hex digits, shape (n_rows,).
 
-        The target is left out, so that a row that occurs twice is recognised whatever its target;
-        and 1 is 1.0, since a column becomes one of floats when a value of it is missing.
+        The target is left out, so that duplicate rows are recognised whatever their target. 1 and
+        1.0 are equal, since a missing value turns a column of integers into floats.
         """
-        columns = [_plain(_measured(self.inputs[name])) for name in self.inputs.columns]
+        columns = [
+            _to_python(_integers_to_floats(self.inputs[name])) for name in self.inputs.columns
+        ]
         return np.array([_digest(repr(row), size=8) for row in zip(*columns)])
 
     @cached_property
@@ -53,26 +55,26 @@ class Dataset:
         return _digest("\n".join([*map(str, self.inputs.columns), *rows]), size=16)
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """Every row as requests have it: plain values, lists for tensors, None for missing."""
-        columns = [_plain(self.inputs[name]) for name in self.inputs.columns]
+        """All rows as in requests: Python values, lists for tensors, None for missing values."""
+        columns = [_to_python(self.inputs[name]) for name in self.inputs.columns]
         return list(zip(*columns))
 
     def take(self, rows: np.ndarray) -> Dataset:
-        """The rows at these positions (or where this mask is true), in this order."""
+        """The rows at these positions, in this order, or where a mask is true."""
         return Dataset(
             self.name, self.source, self.inputs.iloc[rows], self.target.iloc[rows], self.files
         )
 
     def encoded(self, spec: ModelSpec) -> np.ndarray:
-        """The inputs as the model takes them, array of shape (n_rows, spec.width).
+        """The inputs encoded for the model, array of shape (n_rows, spec.width).
 
         Raises:
-            InputError: a value breaks the contract.
+            InputError: a value violates the contract.
         """
         return spec.encode({str(name): self.inputs[name].array for name in self.inputs.columns})
 
-    def answers(self, spec: ModelSpec) -> np.ndarray:
-        """The target as the model learns it, shape (n_rows,): int64 class numbers, else float64."""
+    def encoded_target(self, spec: ModelSpec) -> np.ndarray:
+        """The target encoded for training, shape (n_rows,): int64 class numbers, or float64."""
         if spec.classes:
             return np.asarray(
                 pd.Index(spec.classes).get_indexer(pd.Index(self.target)), dtype=np.int64
@@ -80,15 +82,15 @@ class Dataset:
         return self.target.to_numpy(np.float64)
 
 
-def _plain(column: pd.Series) -> list[Any]:
+def _to_python(column: pd.Series) -> list[Any]:
+    """Python values without NumPy types; None for missing values."""
     values = [v.tolist() if isinstance(v, np.ndarray | np.generic) else v for v in column.tolist()]
     if column.hasnans:
         return [None if not isinstance(v, list) and pd.isna(v) else v for v in values]
     return values
 
 
-def _measured(column: pd.Series) -> pd.Series:
-    """The column with floats for integers."""
+def _integers_to_floats(column: pd.Series) -> pd.Series:
     if pd.api.types.is_integer_dtype(column):
         return column.astype(np.float64)
     if column.dtype == object:

@@ -1,4 +1,4 @@
-"""Splitting data into rows to learn from and rows that the model never sees."""
+"""Splitting data into training rows and hold-out rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from domain.data.dataset import Dataset
 from domain.errors import DataError
 
 _STRATA = 5
-_MANY_TWINS = 0.9  # fewer different rows than this share
+_MANY_DUPLICATES = 0.9  # if the share of distinct rows is below
 
 
 def hold_out(
@@ -19,8 +19,8 @@ def hold_out(
 ) -> tuple[Dataset, Dataset]:
     """Split into training and hold-out rows, stratified by class, or by fifths of a quantity.
 
-    Rows with the same inputs stay on one side: the iris data have such a pair, and a hold-out row
-    that has a twin in training has been seen.
+    Rows with the same inputs stay on one side (the iris data have such a pair): a hold-out row with
+    a duplicate in training would not be unseen.
 
     Args:
         test_size: share of the rows that are held out, between 0 and 1.
@@ -30,13 +30,13 @@ def hold_out(
         (training, hold-out)
 
     Raises:
-        DataError: a class, or the whole, has too few rows for both sides.
+        DataError: the data, or one class, have too few distinct rows for both sides.
     """
     _, first, group = np.unique(dataset.row_hashes, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # groups in the order of the rows, so that a seed means one split
+    order = np.argsort(first)  # groups in row order, so that a seed always gives the same split
     target = (
         dataset.target
-        if len(order) < _MANY_TWINS * len(dataset)
+        if len(order) < _MANY_DUPLICATES * len(dataset)
         else dataset.target.iloc[first[order]]
     )
     strata = np.asarray(target if spec.classes else _fifths(target, test_size))
@@ -46,31 +46,31 @@ def hold_out(
                 order, test_size=test_size, random_state=random_state, stratify=strata
             )
             mask = np.isin(group, held)
-        else:  # many equal rows: so many groups would not be so many rows
+        else:  # groups differ in size, so a share of the groups is not that share of the rows
             parts = max(2, round(1 / test_size))
             folds = StratifiedGroupKFold(parts, shuffle=True, random_state=random_state)
             mask = np.zeros(len(dataset), bool)
             mask[next(folds.split(strata, strata, group))[1]] = True
     except ValueError as error:
         raise DataError(
-            f"{dataset.name} cannot be split: {error} (equal rows stay together, and "
-            f"{len(order)} of {len(dataset)} rows are different)"
+            f"{dataset.name} cannot be split: {error} (equal rows stay on one side, and "
+            f"{len(order)} of {len(dataset)} rows are distinct)"
         ) from error
     training, holdout = dataset.take(~mask), dataset.take(mask)
     for side in (training, holdout):
-        lacking = set(spec.classes).difference(side.target)
-        if lacking or len(side) == 0:
+        absent = set(spec.classes).difference(side.target)
+        if absent or len(side) == 0:
             raise DataError(
                 f"{dataset.name} cannot be split: one side would have no row"
-                + f" of the class {sorted(lacking)[0]!r}" * bool(lacking)
+                + f" of the class {sorted(absent)[0]!r}" * bool(absent)
             )
     return training, holdout
 
 
 def _fifths(target: pd.Series, test_size: float) -> np.ndarray:
-    """Which fifth of the values each is in, shape (n_rows,); coarser where rows are few.
+    """The fifth of the values that each belongs to, shape (n_rows,); fewer parts for few rows.
 
-    By rank, so that many equal values, such as zeros, leave no part with too few rows.
+    Values are ranked, so that many equal ones, such as zeros, leave no part with too few rows.
     """
     parts = min(_STRATA, int(len(target) * min(test_size, 1 - test_size)))
     return np.asarray(target.rank(method="first") - 1) * max(parts, 1) // len(target)

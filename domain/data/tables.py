@@ -26,13 +26,13 @@ from shared.paths import ROOT
 
 _SEPARATORS = (",", ";", "\t", "|")
 _PARQUET = (".parquet", ".pq")
-_BINARY = {  # how files begin that are no text, in characters
-    "PAR1": "Parquet: give it a name that ends in .parquet",
-    "PK\x03\x04": "an Excel file or a .zip by another name: save it as CSV",
+_BINARY = {  # first characters of files that are not text
+    "PAR1": "Parquet: rename it so that it ends in .parquet",
+    "PK\x03\x04": "an Excel file or a renamed .zip: save it as CSV",
     "\ufffd\ufffd\x11": "an old Excel file: save it as CSV",
-    "\x1f\ufffd": "compressed: give it a name that ends in .gz",
+    "\x1f\ufffd": "compressed: rename it so that it ends in .gz",
 }
-_BROKEN = (  # what the readers raise, and what decompression and addresses raise below them
+_READ_ERRORS = (  # of the parsers, of decompression and of downloads
     OSError,
     ValueError,
     ImportError,
@@ -43,35 +43,35 @@ _BROKEN = (  # what the readers raise, and what decompression and addresses rais
     zlib.error,
 )
 _BOOLEANS = {"true": True, "false": False}
-NO_NUMBER = frozenset(
+MISSING_WORDS = frozenset(  # words that mean a missing value in a column of numbers or booleans
     "NA N/A n/a #N/A <NA> NULL null None none NaN nan -NaN -nan".split()
-)  # words that mean a missing value among numbers; among words they are words
+)
 
 
 def read_table(path: str, spec: ModelSpec) -> Dataset:
-    """The columns that a contract names.
+    """Read the columns that a contract names.
 
     Args:
-        path: file, or URL as pandas takes it (http, https, s3 …); a relative path counts from the
-            clone. A name that ends in ``.parquet`` or ``.pq`` is Parquet, any other is CSV, which
-            may be compressed.
+        path: of a file, or a URL that pandas supports (http, https, s3 …). Relative paths start at
+            the root of the clone. A name that ends in ``.parquet`` or ``.pq`` is Parquet; any other
+            is CSV, which may be compressed.
 
     Raises:
-        DataError: the file cannot be read, a column is not there, or a row has no target.
+        DataError: the file cannot be read, a column is missing, or a row has no target.
     """
     frame = read_frame(path)
     names = [*spec.input_names, spec.output.name]
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise DataError(
-            f"{path} lacks what the contract of {spec.name} names: {', '.join(absent)}; "
+            f"{path}: missing columns of the contract of {spec.name}: {', '.join(absent)}; "
             f"it has {', '.join(frame.columns)}"
         )
     target = check_target(frame[spec.output.name], path)
     if spec.classes:
         target = as_words(target)
     elif not pd.api.types.is_numeric_dtype(target):
-        raise DataError(f"{path}: {target.name} must be numbers, it is {target.dtype}")
+        raise DataError(f"{path}: {target.name} must be numbers, its type is {target.dtype}")
     file = _local(path)
     source = f"{path}, sha256 {sha256_of(file)}" if file else path
     inputs = frame[list(spec.input_names)]
@@ -79,18 +79,18 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
 
 
 def read_frame(path: str) -> pd.DataFrame:
-    """Every column of a table, with a name of its own and in one of few types.
+    """Read all columns of a table.
 
-    In CSV an empty field is a missing value. Words such as ``NA`` are one too among numbers and
-    booleans, which nobody writes so; among words they are words, as they are in requests. Whole
-    numbers with leading zeros are codes, so their column stays words.
+    In CSV an empty field is a missing value. In columns of numbers and booleans so are words such
+    as ``NA``; in columns of words they stay words, as in requests. Whole numbers with leading zeros
+    are codes, so such a column is read as words.
 
     Returns:
         Columns of integers, float64, bool, str or object; a missing value is NaN or None. Times
-        keep their type, dates become times, decimals float64. A named index is a column.
+        keep their type, dates become times, decimals float64. A named index becomes a column.
 
     Raises:
-        DataError: the file is not there, is empty, cannot be parsed, or two columns have one name.
+        DataError: the file is missing, empty or malformed, or two columns have the same name.
     """
     file = _local(path)
     try:
@@ -100,37 +100,37 @@ def read_frame(path: str) -> pd.DataFrame:
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path} is empty") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8, save it as that: {error}") from error
-    except _BROKEN as error:  # parsers' errors are ValueErrors
+        raise DataError(f"{path} is not UTF-8; save it as UTF-8: {error}") from error
+    except _READ_ERRORS as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if frame.empty:
         raise DataError(f"{path} has no rows")
-    return frame.apply(_simplified)
+    return frame.apply(_to_simple_type)
 
 
 def check_target(target: pd.Series, path: str) -> pd.Series:
-    """The target as it is.
+    """Return the target unchanged if every row has one value.
 
     Raises:
-        DataError: rows have none, they are counted; or one holds several values.
+        DataError: rows have no target, or several values.
     """
-    many = [value for value in target.tolist() if not isinstance(value, Hashable)]
-    if many:
+    several = [value for value in target.tolist() if not isinstance(value, Hashable)]
+    if several:
         raise DataError(
-            f"{path}: {target.name} holds several values in one row, such as {str(many[0])[:40]}; "
-            f"a target is one word or one number"
+            f"{path}: {target.name} has several values in one row, such as "
+            f"{str(several[0])[:40]}; a target is one word or one number"
         )
     missing = int(target.isna().sum())
     if missing:
         raise DataError(
-            f"{path}: {missing} of {len(target)} rows have no {target.name}; nothing can be "
-            f"learned from them: take them out of the file"
+            f"{path}: {missing} of {len(target)} rows have no {target.name}: remove these rows "
+            "from the file"
         )
     return target
 
 
 def as_words(column: pd.Series) -> pd.Series:
-    """Values as the contract's words: True is ``true``, 1 and 1.0 are ``1``; missing ones stay."""
+    """Values as words of the contract: True is ``true``, 1 and 1.0 are ``1``; missing ones stay."""
     words = {value: as_word(value) for value in column.dropna().unique().tolist()}
     return column.astype(object).map(words)
 
@@ -140,7 +140,7 @@ def _local(path: str) -> Path | None:
 
 
 def _is_parquet(path: str) -> bool:
-    name = urlsplit(path).path if "://" in path else path  # a signed URL goes on after the name
+    name = urlsplit(path).path if "://" in path else path  # a signed URL has a query
     return name.lower().endswith(_PARQUET)
 
 
@@ -157,7 +157,7 @@ def _parquet(path: Path | str) -> pd.DataFrame:
 
 
 def _csv(path: Path | str) -> pd.DataFrame:
-    # pandas would rename the second of two columns, so the names are read as a row first
+    # pandas would rename a duplicate column, so the names are read as a row first
     for separator in _SEPARATORS:
         options: dict[str, Any] = {"sep": separator, "skipinitialspace": True}
         names = pd.read_csv(
@@ -172,28 +172,28 @@ def _csv(path: Path | str) -> pd.DataFrame:
     with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
         try:
             options |= {"index_col": False, "keep_default_na": False, "na_values": [""]}
-            frame = pd.read_csv(path, low_memory=False, **options).apply(_without_no_numbers)
-            whole = [name for name in frame.columns if _are_digits(frame[name])]
-            if whole:  # leading zeros are seen only as text
+            frame = pd.read_csv(path, low_memory=False, **options).apply(_parse_missing_words)
+            whole = [name for name in frame.columns if _may_be_codes(frame[name])]
+            if whole:  # only text shows leading zeros
                 as_text = pd.read_csv(path, usecols=whole, dtype=object, **options)
                 codes = [name for name in whole if as_text[name].str.fullmatch(r"0\d+").any()]
                 frame[codes] = as_text[codes].astype("str")
             return frame
         except pd.errors.ParserWarning as warning:
-            raise ValueError("its rows have more values than its first line has names") from warning
+            raise ValueError("its rows have more values than the first line has names") from warning
 
 
 def _check_text(start: str) -> None:
     for magic, kind in _BINARY.items():
         if start.startswith(magic):
-            raise ValueError(f"it is no CSV but {kind}")
+            raise ValueError(f"it is not CSV but {kind}")
 
 
-def _without_no_numbers(column: pd.Series) -> pd.Series:
-    """Numbers or booleans, where all other words of the column are none for want of a value."""
+def _parse_missing_words(column: pd.Series) -> pd.Series:
+    """Numbers or booleans, if all other words of the column mean a missing value."""
     if not isinstance(column.dtype, pd.StringDtype):
         return column
-    known = column.mask(column.isin(NO_NUMBER))
+    known = column.mask(column.isin(MISSING_WORDS))
     if len(known.dropna()) == len(column.dropna()):
         return column
     if set(known.dropna().str.lower().unique()) <= set(_BOOLEANS):
@@ -203,8 +203,8 @@ def _without_no_numbers(column: pd.Series) -> pd.Series:
     return column
 
 
-def _are_digits(column: pd.Series) -> bool:
-    """Whether it may be codes that lost leading zeros when they were read as numbers."""
+def _may_be_codes(column: pd.Series) -> bool:
+    """Whether its numbers may be codes that have lost their leading zeros."""
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return False
     known = column.dropna()
@@ -214,17 +214,17 @@ def _are_digits(column: pd.Series) -> bool:
 def _check_names(names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"several columns have the name {', '.join(twice)}: give each its own")
+        raise ValueError(f"several columns have the name {', '.join(twice)}: rename them")
 
 
-def _simplified(column: pd.Series) -> pd.Series:
-    """The same values without pandas' own kinds of missing values and categories."""
+def _to_simple_type(column: pd.Series) -> pd.Series:
+    """The same values without pandas' nullable and categorical types."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if isinstance(column.dtype, pd.StringDtype):
         return column.astype("str")
     if column.dtype == object:
-        return _of_one_kind(column)
+        return _convert_objects(column)
     if not isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
         return column
     if pd.api.types.is_bool_dtype(column.dtype):
@@ -234,8 +234,8 @@ def _simplified(column: pd.Series) -> pd.Series:
     return column
 
 
-def _of_one_kind(column: pd.Series) -> pd.Series:
-    """float64 of decimals and times of dates; other objects as they are."""
+def _convert_objects(column: pd.Series) -> pd.Series:
+    """Decimals as float64 and dates as times; other objects are left as they are."""
     kinds = set(map(type, column.dropna()))
     if kinds == {Decimal}:
         return column.astype(np.float64)

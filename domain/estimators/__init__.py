@@ -1,1 +1,1 @@
-"""Estimators that scikit-learn does not have."""
+"""Estimators that scikit-learn does not provide."""

@@ -1,4 +1,4 @@
-"""A regression whose predictions come with an interval."""
+"""Regression with conformal prediction intervals."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from domain.errors import DataError
 
 
 class ConformalRegressor(RegressorMixin, BaseEstimator):
-    """Any regressor, with an interval of one width around its predictions.
+    """Any regressor, with an interval of constant width around its predictions.
 
-    The width is a quantile of the errors that the regressor makes on rows left out of its training,
-    fold by fold. So no row is lost to calibration; the price is that the coverage is nearly, not
-    exactly, guaranteed: measure it on a hold-out.
+    The width is a quantile of the regressor's errors in cross-validation. So no rows are set apart
+    for calibration; in return the coverage is guaranteed only approximately: measure it on a
+    hold-out.
 
     Args:
         estimator: the regressor.
-        coverage: share of the true values that the intervals are to hold.
-        folds: parts that the training rows are split into.
-        random_state: seed of the split.
+        coverage: share of the true values that the intervals should contain.
+        folds: number of folds of the cross-validation.
+        random_state: seed of the folds.
 
     Attributes:
         estimator_: the regressor, fitted on all rows.
-        half_width_: half of the interval's width, in the unit of the target.
+        half_width_: half the width of the interval, in the unit of the target.
 
     References:
         V. Vovk, "Cross-conformal predictors", 2015; R. F. Barber et al., "Predictive inference with
@@ -45,12 +45,13 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
         """Fit on rows of shape (n_rows, width) and target of shape (n_rows,).
 
         Raises:
-            DataError: too few rows for an interval of that coverage.
+            DataError: there are too few rows for this coverage or for the folds.
         """
         rank = int(np.ceil((len(rows) + 1) * self.coverage))
         if rank > len(rows) or len(rows) < self.folds:
             raise DataError(
-                f"{len(rows)} rows are too few for intervals that hold {self.coverage:g}"
+                f"{len(rows)} rows are too few for intervals with a coverage of {self.coverage:g} "
+                f"and {self.folds} folds"
             )
         # pylint: disable=attribute-defined-outside-init  # scikit-learn's convention
         folds = KFold(self.folds, shuffle=True, random_state=self.random_state)

@@ -1,6 +1,7 @@
-"""Keras networks as scikit-learn estimators: Keras's wrappers, and what these leave to their user.
+"""Keras networks as scikit-learn estimators: Keras's wrappers with a seed and early stopping.
 
-Take ``keras`` from here: TensorFlow writes to the terminal when imported, whatever it is told.
+Import ``keras`` from this module, which silences TensorFlow: it writes to the terminal on import,
+whatever its settings are.
 """
 
 from __future__ import annotations
@@ -17,37 +18,37 @@ from sklearn.model_selection import train_test_split
 from shared.paths import ROOT
 from shared.quiet import silenced
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it writes after the import
-os.environ.setdefault("KERAS_HOME", str(ROOT / ".keras"))  # else it writes into the home
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever ~/.keras/keras.json says
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences the log after the import
+os.environ.setdefault("KERAS_HOME", str(ROOT / ".keras"))  # by default it is in the home folder
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # overrides ~/.keras/keras.json
 # pylint: disable=wrong-import-position
 with silenced():
     import keras
     import tensorflow
 
-    tensorflow.config.list_physical_devices()  # else it complains of a missing GPU later
-tensorflow.get_logger().setLevel("ERROR")  # it warns of every few networks of a cross-validation
+    tensorflow.config.list_physical_devices()  # else it warns about a missing GPU later
+tensorflow.get_logger().setLevel("ERROR")  # it warns about retracing during cross-validation
 
 __all__ = ["KerasClassifier", "KerasRegressor", "keras", "listed"]
 
 
-class _StoppedMixin(BaseEstimator):
-    """Training with a seed and an early stop, and clones that are whole.
+class _EarlyStoppingMixin(BaseEstimator):
+    """Adds a seed, early stopping and complete clones.
 
     Args:
-        model: gives a compiled network from ``X``, ``y`` and `model_kwargs`; it sees training rows
-            only, so layers can be adapted to them.
+        model: returns a compiled network from ``X``, ``y`` and `model_kwargs`; it gets training
+            rows only, so layers can be adapted to them.
         warm_start: as in Keras.
         model_kwargs: further arguments of `model`.
         fit_kwargs: arguments of Keras's ``fit``, such as ``epochs`` and ``batch_size``.
-        patience: epochs without a better loss on validation rows after which training ends; the
-            weights of the best epoch are kept.
-        valid_share: share of the rows that are set apart for validation.
-        random_state: seed of the validation rows, weights, shuffling and dropout. Keras's seeds are
-            the process's, so fitting sets those of ``random`` and ``numpy.random`` too.
+        patience: training stops after so many epochs without a better validation loss; the weights
+            of the best epoch are kept.
+        valid_share: share of the rows that are used for validation.
+        random_state: seed of the validation rows, weights, shuffling and dropout. Keras seeds the
+            whole process, so fitting also seeds ``random`` and ``numpy.random``.
 
     Attributes:
-        history_: figures of each epoch, by Keras's names.
+        history_: metrics of each epoch, by Keras's names.
     """
 
     fit_kwargs: Any
@@ -69,63 +70,65 @@ class _StoppedMixin(BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_clone__(self) -> Self:
-        return type(self)(**copy.deepcopy(self.get_params(deep=False)))  # Keras's loses fit_kwargs
+        # Keras's own clone drops fit_kwargs
+        return type(self)(**copy.deepcopy(self.get_params(deep=False)))
 
     def fit(self, rows: np.ndarray, target: np.ndarray, **kwargs: Any) -> Self:
         """Fit on rows of shape (n_rows, width) and a target of shape (n_rows,)."""
-        strata, answers = self._as_learned(target)
-        learn, check = train_test_split(
+        strata, encoded_target = self._encode_target(target)
+        training, validation = train_test_split(
             np.arange(len(rows)),
             test_size=self.valid_share,
             stratify=strata,
             random_state=self.random_state,
         )
         keras.utils.set_random_seed(self.random_state)
-        given, self.fit_kwargs = self.fit_kwargs, {"verbose": 0, **(self.fit_kwargs or {})}
+        original = self.fit_kwargs
+        self.fit_kwargs = {"verbose": 0, **(original or {})}
         stop = keras.callbacks.EarlyStopping(patience=self.patience, restore_best_weights=True)
         callbacks = kwargs.get("callbacks", self.fit_kwargs.get("callbacks"))
         kwargs["callbacks"] = [*listed(callbacks), stop]
         try:
-            valid = rows[check], answers[check]
-            super().fit(rows[learn], target[learn], validation_data=valid, **kwargs)
+            validation_data = rows[validation], encoded_target[validation]
+            super().fit(rows[training], target[training], validation_data=validation_data, **kwargs)
         finally:
-            self.fit_kwargs = given  # Keras's wrapper writes its arguments into it
-        self.history_ = self.history_.history  # the callback would be pickled with its model
+            self.fit_kwargs = original  # Keras's wrapper writes its arguments into it
+        self.history_ = self.history_.history  # pickling the callback would pickle its model too
         return self
 
-    def _answers(self, rows: np.ndarray) -> np.ndarray:
+    def _network_outputs(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(self.model_.predict(rows, verbose=0))
 
 
-class KerasClassifier(_StoppedMixin, keras.wrappers.SKLearnClassifier):
-    """Keras's classifier, for a network with a softmax of one output per class."""
+class KerasClassifier(_EarlyStoppingMixin, keras.wrappers.SKLearnClassifier):
+    """Keras's classifier, for a network with a softmax output of one unit per class."""
 
     def predict_proba(self, rows: np.ndarray) -> np.ndarray:
         """Probability of each class, float32 of shape (n_rows, n_classes)."""
-        return self._answers(rows)
+        return self._network_outputs(rows)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """The most probable class of each row, shape (n_rows,)."""
-        return np.asarray(self.classes_[self._answers(rows).argmax(axis=1)])
+        return np.asarray(self.classes_[self._network_outputs(rows).argmax(axis=1)])
 
-    def _as_learned(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _encode_target(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         classes, codes = np.unique(target, return_inverse=True)
         return codes, np.eye(len(classes), dtype=np.float32)[codes]
 
 
-class KerasRegressor(_StoppedMixin, keras.wrappers.SKLearnRegressor):
+class KerasRegressor(_EarlyStoppingMixin, keras.wrappers.SKLearnRegressor):
     """Keras's regressor, for a network with one output."""
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows,)."""
-        return self._answers(rows).reshape(-1)
+        return self._network_outputs(rows).reshape(-1)
 
-    def _as_learned(self, target: np.ndarray) -> tuple[None, np.ndarray]:
+    def _encode_target(self, target: np.ndarray) -> tuple[None, np.ndarray]:
         return None, np.reshape(target, (-1, 1))
 
 
 def listed(callbacks: Any) -> list[Any]:
-    """Callbacks as a list; Keras takes one alone and None too."""
+    """Callbacks as a list; Keras also accepts a single callback or None."""
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]

@@ -1,4 +1,4 @@
-"""PyTorch networks as scikit-learn estimators: skorch's, seeded, in mixed precision on request."""
+"""PyTorch networks as scikit-learn estimators: skorch with a seed and optional mixed precision."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 
 
 class _SeededNetwork(NeuralNet):
-    """What skorch leaves to its user.
+    """Adds a seed and mixed precision to skorch.
 
     Args:
         random_state: seed of weights, shuffling and dropout. Two fits on one CPU are equal.
-        mixed_precision: whether to train in bfloat16 where PyTorch holds it safe. It pays on a GPU
-            with units for it. Answers are always computed in float32.
-        args, kwargs: skorch's.
+        mixed_precision: whether to train in bfloat16 where PyTorch considers it safe. It pays on a
+            GPU with bfloat16 units. Predictions are always computed in float32.
+        args, kwargs: arguments of skorch.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class _SeededNetwork(NeuralNet):
         self.mixed_precision = mixed_precision
 
     def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
-        """Fit on float32 of shape (n_rows, width); the seed does not reach beyond it."""
+        """Fit on float32 of shape (n_rows, width); PyTorch's global random state is restored."""
         devices = range(torch.cuda.device_count())
         with _interruptible(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.random_state)
@@ -39,26 +39,26 @@ class _SeededNetwork(NeuralNet):
         return self
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
-        """One step forward, float32."""
+        """A forward pass, float32."""
         mixed = self.mixed_precision and self.module_.training
         device = torch.device(self.device).type
         with (
-            # by default convolutions on a GPU round to TF32, and the exported model would differ
+            # by default, convolutions on a GPU use TF32: the exported model would differ
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
             torch.autocast(device, torch.bfloat16, enabled=mixed),
         ):
-            answers: torch.Tensor = super().infer(x, **fit_params)
-        return answers.float()
+            outputs: torch.Tensor = super().infer(x, **fit_params)
+        return outputs.float()
 
 
 class TorchClassifier(_SeededNetwork, NeuralNetClassifier):
-    """skorch's classifier; the network gives logits where the criterion is CrossEntropyLoss."""
+    """skorch's classifier; with CrossEntropyLoss as criterion, the network returns logits."""
 
 
 class TorchRegressor(_SeededNetwork, NeuralNetRegressor):
     """skorch's regressor for a network with one output, with a target of shape (n_rows,).
 
-    The network may answer (n_rows, 1) or (n_rows,).
+    The network may return shape (n_rows, 1) or (n_rows,).
     """
 
     def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
@@ -67,9 +67,9 @@ class TorchRegressor(_SeededNetwork, NeuralNetRegressor):
         return super().fit(rows, column, **fit_params)
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
-        """One step forward, float32 of shape (n_rows, 1)."""
-        answers = super().infer(x, **fit_params)
-        return answers.reshape(len(answers), -1)  # a loss would pair (n,) with (n, 1) to (n, n)
+        """A forward pass, float32 of shape (n_rows, 1)."""
+        outputs = super().infer(x, **fit_params)
+        return outputs.reshape(len(outputs), -1)  # a loss would broadcast (n,) and (n, 1) to (n, n)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows,)."""
@@ -77,15 +77,15 @@ class TorchRegressor(_SeededNetwork, NeuralNetRegressor):
 
 
 class _Interrupted(BaseException):
-    """Somebody has pressed Ctrl-C."""
+    """The user has pressed Ctrl-C."""
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Within it Ctrl-C ends the training and raises KeyboardInterrupt behind it.
+    """Let Ctrl-C in the block end the training with KeyboardInterrupt.
 
-    skorch's callbacks raise KeyboardInterrupt to stop early, so it takes every one for that and
-    would go on with a network that is half trained.
+    skorch's callbacks raise KeyboardInterrupt to stop early. It would treat Ctrl-C as an early stop
+    and continue with a half-trained network.
     """
     handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not handled or threading.current_thread() is not threading.main_thread():
@@ -105,7 +105,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def found_device() -> str:
-    """``cuda`` where PyTorch finds a GPU, else ``cpu``."""
+    """``cuda`` if PyTorch finds a GPU, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -1,4 +1,4 @@
-"""Whether a classifier is right as often as it says."""
+"""Calibration of a classifier: whether its confidence matches its accuracy."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 _BINS = 10
-_ROWS = 15  # of a bin, where no two rows are equally confident
+_ROWS = 15  # minimum of a bin, unless rows with equal confidence share one
 _RESAMPLES = 2000
-_CELLS = 1_000_000  # of resamples that are held at once
+_CELLS = 1_000_000  # of resamples that are in memory at once
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidence, the probability of the most probable class, against accuracy.
+    """Confidence, the probability of the most probable class, compared with accuracy.
 
     Attributes:
         error: expected calibration error: mean over rows of |confidence − accuracy| of their bin.
-        p: probability of so large an error, were the model calibrated; NaN where `error` is.
-        confidence: mean of each bin, rising, shape (n_bins,).
+        p: probability of an error at least this large if the model were calibrated; NaN if `error`
+            is not finite.
+        confidence: mean of each bin, increasing, shape (n_bins,).
         accuracy: of each bin, shape (n_bins,).
-        rows: of each bin, shape (n_bins,).
+        rows: number of rows of each bin, shape (n_bins,).
     """
 
     error: float
@@ -31,24 +32,24 @@ class Calibration:
     rows: np.ndarray
 
 
-def calibration_of(answers: np.ndarray, actual: np.ndarray) -> Calibration:
+def calibration_of(predictions: np.ndarray, actual: np.ndarray) -> Calibration:
     """Calibration of the most probable class, in at most 10 bins of about equally many rows.
 
-    Rows that are equally confident are in one bin. Even a calibrated model has an error, the
-    larger the fewer rows there are; `p` compares with what it would have: outcomes are drawn as
-    often right as the model says, with a fixed seed.
+    Rows with equal confidence share a bin. Even a calibrated model has an error, which grows as
+    rows get fewer. `p` compares with the errors that it would have, by drawing outcomes that are
+    right with the model's confidence, with a fixed seed.
 
     Args:
-        answers: probabilities, shape (n_rows, n_classes), one row or more.
+        predictions: probabilities, shape (n_rows, n_classes), at least one row.
         actual: class numbers, shape (n_rows,).
 
     References:
         J. Bröcker and L. A. Smith, "Increasing the reliability of reliability diagrams", 2007.
         J. Vaicenavicius et al., "Evaluating model calibration in classification", 2019.
     """
-    confidence = answers.max(axis=1).astype(np.float64)
+    confidence = predictions.max(axis=1).astype(np.float64)
     order = np.argsort(confidence)
-    confidence, right = confidence[order], (answers.argmax(axis=1) == actual)[order]
+    confidence, right = confidence[order], (predictions.argmax(axis=1) == actual)[order]
     n_bins = min(_BINS, max(1, len(right) // _ROWS))
     cuts = confidence[np.arange(n_bins) * len(right) // n_bins]
     starts = np.unique(np.searchsorted(confidence, cuts))

@@ -1,4 +1,4 @@
-"""Champion and challenger on the same rows."""
+"""Comparison of champion and challenger on the same rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scipy.stats import binomtest, t
 from domain.contract import ModelSpec
 from domain.evaluation.metrics import losses
 
-_Z_LEVEL = 1.644854  # 5 % on one side
+_Z_LEVEL = 1.644854  # 5 %, one-sided
 _Z_POWER = 0.841621  # 80 %
 _RESAMPLES = 2000
-_CELLS = 100_000  # of resamples that are drawn at once; they fit a cache
-_LEAST_SPREAD = 0.25  # of a resample, in parts of the sample's
+_CELLS = 100_000  # of resamples that are drawn at once, so that they fit the CPU cache
+_LEAST_SPREAD = 0.25  # of a resample, as a fraction of the sample's
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Comparison:
 
     Attributes:
         rows: number of rows.
-        champion: its mean loss.
-        challenger: its mean loss.
-        low: lower limit of the 90 % interval of `difference`; 95 % certain on this side alone.
+        champion: mean loss of the champion.
+        challenger: mean loss of the challenger.
+        low: lower limit of the 90 % interval of `difference`, which is a one-sided 95 % limit.
         high: its upper limit.
-        won: rows that only the challenger has right; None for a quantity.
-        lost: rows that only the champion has right; None for a quantity.
+        won: rows that only the challenger predicts correctly; None for a quantity.
+        lost: rows that only the champion predicts correctly; None for a quantity.
         p: of the exact two-sided McNemar test; None for a quantity.
-        identical: whether every answer is the same.
+        identical: whether all predictions are the same.
     """
 
     rows: int
@@ -46,26 +46,37 @@ class Comparison:
     identical: bool
 
     def __str__(self) -> str:
-        told = (
-            f"mean loss {self.challenger:.3f}, the champion's {self.champion:.3f}, on {self.rows} "
-            f"rows; better by {self.difference:+.3f} "
-            f"(90 % interval {self.low:+.3f} to {self.high:+.3f})"
+        text = (
+            f"mean loss {self.challenger:.3f}, champion {self.champion:.3f}, {self.rows} rows; "
+            f"loss reduction {_signed(self.difference)} ({self.outcome}), "
+            f"90 % interval {_signed(self.low)} to {_signed(self.high)}"
         )
         if self.p is None:
-            return told
-        return f"{told}; alone right in {self.won}, the champion in {self.lost} (p = {self.p:.2g})"
+            return text
+        return (
+            f"{text}; rows that only the challenger has right: {self.won}, only the champion: "
+            f"{self.lost} (p = {self.p:.2g})"
+        )
 
     @property
     def difference(self) -> float:
-        """Mean loss of the champion − that of the challenger: positive where that is better."""
+        """Loss reduction, champion − challenger: positive if the challenger is better."""
         return self.champion - self.challenger
 
-    def rows_needed(self, margin: float) -> float:
-        """Rows on which `low` would probably (80 %) lie above −margin.
+    @property
+    def outcome(self) -> str:
+        """``better``, ``worse`` or ``equal``, to three decimals; ``unknown`` for NaN."""
+        rounded = round(self.difference, 3)
+        if np.isnan(rounded):
+            return "unknown"
+        return "better" if rounded > 0 else "worse" if rounded < 0 else "equal"
 
-        For models that disagree as often, or whose losses spread as much, as here; the challenger
-        as good as the champion, or worse by the difference seen here. Infinite where no number of
-        rows would do.
+    def rows_needed(self, margin: float) -> float:
+        """Number of rows with which `low` would lie above −margin with a probability of 80 %.
+
+        Assumes that the models disagree as often, or their losses vary as much, as here, and that
+        the challenger is as good as the champion, or worse by the difference measured here.
+        Infinite if no number of rows is enough.
 
         References:
             J. P. Liu et al., "Tests for equivalence or non-inferiority for paired binary data",
@@ -85,12 +96,13 @@ class Comparison:
 def compare(
     spec: ModelSpec, champion: np.ndarray, challenger: np.ndarray, actual: np.ndarray
 ) -> Comparison:
-    """Compare answers of shape (n_rows, n_answers) each, to one row or more.
+    """Compare two sets of predictions for the same rows.
 
-    Classes: Tango's score interval, which is McNemar's test made to hold for a margin, and the
-    exact McNemar test. A quantity: a bootstrap of the mean difference of `losses` over rows.
+    Classes: Tango's score interval, which extends McNemar's test to a margin, and the exact McNemar
+    test. A quantity: a bootstrap over rows of the mean difference of `losses`.
 
     Args:
+        champion, challenger: predictions, shape (n_rows, n_columns) each, at least one row.
         actual: class numbers or values, shape (n_rows,).
     """
     previous, new = losses(spec, champion, actual), losses(spec, challenger, actual)
@@ -104,7 +116,7 @@ def compare(
 
 
 def tango_interval(won: int, lost: int, rows: int, z: float = _Z_LEVEL) -> tuple[float, float]:
-    """Score interval of (won − lost) ÷ rows, a difference of paired proportions.
+    """Score interval of (won − lost) ÷ rows, the difference of two paired proportions.
 
     Args:
         z: 1.645 gives 90 %, 1.96 gives 95 %.
@@ -129,7 +141,7 @@ def tango_interval(won: int, lost: int, rows: int, z: float = _Z_LEVEL) -> tuple
 
 
 def _variance(won: int, lost: int, rows: int, difference: float) -> float:
-    """Variance of a row's (won − lost), most likely if the true difference were this."""
+    """Maximum-likelihood variance of a row's (won − lost) if this were the true difference."""
     linear = (2 * rows - won + lost) * difference - won - lost
     constant = -lost * difference * (1 - difference)
     share_lost = (sqrt(max(0.0, linear**2 - 8 * rows * constant)) - linear) / (4 * rows)
@@ -139,8 +151,8 @@ def _variance(won: int, lost: int, rows: int, difference: float) -> float:
 def _interval(champion: np.ndarray, challenger: np.ndarray) -> tuple[float, float]:
     """90 % interval of the mean of champion − challenger: bootstrap-t with a fixed seed.
 
-    A limit is never nearer than Student's. An infinite loss of the challenger gives −∞ to −∞, one
-    of the champion alone ∞ to ∞, and one row −∞ to ∞.
+    A limit is never closer to the mean than that of Student's t. An infinite loss of the challenger
+    gives −∞ to −∞, one of the champion alone ∞ to ∞, and a single row −∞ to ∞.
 
     References:
         B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993, chapter 12.5.
@@ -171,3 +183,8 @@ def _interval(champion: np.ndarray, challenger: np.ndarray) -> tuple[float, floa
         float(mean - max(above, student) * spread),
         float(mean + max(-below, student) * spread),
     )
+
+
+def _signed(value: float) -> str:
+    """A number with its sign and three decimals; with a minus sign, not a hyphen."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")  # + 0.0: no negative zero

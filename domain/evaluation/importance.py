@@ -1,4 +1,4 @@
-"""Permutation importance: what a model loses when it is told an input of other rows."""
+"""Permutation importance: how much the loss grows when the values of an input are shuffled."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ def permutation_importances(
     repeats: int = 5,
     random_state: int = 0,
 ) -> dict[str, float]:
-    """Growth of the mean loss when one input is shuffled, by input; about 0 is not needed.
+    """Increase of the mean loss when one input is shuffled, by input; about 0 if it is not needed.
 
     All columns of an input are shuffled together. At most 1,000 rows are drawn, and the model is
-    called at most 501 times: wide contracts have fewer repeats, and of more than 500 inputs as many
-    are drawn. An input that tells what another one tells has little importance, and so has the
-    other one.
+    called at most 501 times: wide contracts get fewer repeats, and of more than 500 inputs 500 are
+    drawn. Two inputs with the same information both have a low importance.
 
     Args:
-        model: from rows as the model gets them to answers of shape (n_rows, n_answers).
-        encoded: such rows, shape (n_rows, width).
+        model: a function from encoded rows to predictions of shape (n_rows, n_columns).
+        encoded: rows, shape (n_rows, width).
         actual: class numbers or values, shape (n_rows,).
 
     Returns:
-        Nothing where a text or a tensor is the only input: without it there is nothing to tell.
+        The importance of each input; empty if a text or a tensor is the only one.
 
     References:
         L. Breiman, "Random forests", 2001, section 10.

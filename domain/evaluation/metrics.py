@@ -1,4 +1,4 @@
-"""Quality of a model on rows whose truth is known; numpy only, since the server uses it too."""
+"""Quality of a model on labelled rows. NumPy only, since the server uses it too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClassificationReport:
     """Quality of a classifier on labelled rows.
 
     Attributes:
-        confusion: int64 array of shape (n_classes, n_classes); rows are true, columns predicted.
+        confusion: int64 array of shape (n_classes, n_classes); row: true, column: predicted class.
     """
 
     measure: ClassVar[str] = "accuracy"
@@ -46,17 +46,17 @@ class ClassificationReport:
 
     @property
     def correct(self) -> int:
-        """Number of rows predicted right."""
+        """Number of rows predicted correctly."""
         return int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
-        """Share of rows predicted right."""
+        """Share of rows predicted correctly."""
         return self.correct / self.rows
 
     @property
     def score(self) -> float:
-        """The accuracy: what a threshold is compared with."""
+        """The accuracy, which is compared with the threshold."""
         return self.accuracy
 
     @property
@@ -66,23 +66,23 @@ class ClassificationReport:
 
     @property
     def precision(self) -> float:
-        """Mean over classes of right ÷ predicted."""
+        """Mean over classes of correct ÷ predicted."""
         return self._mean(self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> float:
-        """Mean over classes of right ÷ actual."""
+        """Mean over classes of correct ÷ actual."""
         return self._mean(self.confusion.sum(axis=1))
 
     @property
     def f1_score(self) -> float:
-        """Mean over classes of 2 · right ÷ (actual + predicted)."""
+        """Mean over classes of 2 · correct ÷ (actual + predicted)."""
         return self._mean((self.confusion.sum(axis=0) + self.confusion.sum(axis=1)) / 2)
 
     def _mean(self, whole: np.ndarray) -> float:
-        """Mean of right ÷ whole over the classes that occur or are predicted; 0 ÷ 0 counts as 0."""
-        met = self.confusion.sum(axis=0) + self.confusion.sum(axis=1) > 0
-        return float((np.diag(self.confusion) / np.maximum(whole, 0.5))[met].mean())
+        """Mean of correct ÷ whole over classes that occur or are predicted; 0 ÷ 0 counts as 0."""
+        used = self.confusion.sum(axis=0) + self.confusion.sum(axis=1) > 0
+        return float((np.diag(self.confusion) / np.maximum(whole, 0.5))[used].mean())
 
     def to_dict(self) -> dict[str, float]:
         """The four figures by name."""
@@ -94,7 +94,7 @@ class ClassificationReport:
         }
 
     def details(self) -> dict[str, Any]:
-        """What `to_dict` does not hold, as plain data."""
+        """What `to_dict` leaves out, as plain data."""
         return {"confusion_matrix": self.confusion.tolist()}
 
 
@@ -104,14 +104,14 @@ class RegressionReport:
 
     Attributes:
         actual: true values, shape (n_rows,).
-        answers: prediction, lower and upper limit of each row, shape (n_rows, 3).
-        coverage: share of the true values that the intervals are to hold.
+        predictions: prediction, lower and upper limit of each row, shape (n_rows, 3).
+        coverage: share of the true values that the intervals should contain.
     """
 
     measure: ClassVar[str] = "r2"
 
     actual: np.ndarray
-    answers: np.ndarray
+    predictions: np.ndarray
     coverage: float
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ class RegressionReport:
         return (
             f"R² {self.score:.3f} ({self.rows} rows, 95 % interval {low:.3f} to {high:.3f}), "
             f"mean absolute error {self.mean_absolute_error:.3g}, "
-            f"intervals hold {self.covered:.3f} (wanted {self.coverage:.2f})"
+            f"interval coverage {self.covered:.3f} (target {self.coverage:.2f})"
         )
 
     @property
@@ -130,11 +130,11 @@ class RegressionReport:
     @cached_property
     def residuals(self) -> np.ndarray:
         """True minus predicted, shape (n_rows,)."""
-        return np.asarray(self.actual, np.float64) - self.answers[:, 0]
+        return np.asarray(self.actual, np.float64) - self.predictions[:, 0]
 
     @property
     def score(self) -> float:
-        """R²: 1 is perfect, 0 is as good as always answering the mean."""
+        """R²: 1 is perfect, 0 is as good as always predicting the mean."""
         return _r2(np.asarray(self.actual, np.float64), self.residuals)
 
     @cached_property
@@ -164,7 +164,7 @@ class RegressionReport:
     @property
     def covered(self) -> float:
         """Share of the true values that lie in their interval."""
-        _, lower, upper = self.answers.T
+        _, lower, upper = self.predictions.T
         return float(((self.actual >= lower) & (self.actual <= upper)).mean())
 
     @property
@@ -175,7 +175,7 @@ class RegressionReport:
     @property
     def mean_width(self) -> float:
         """Mean width of the intervals, in the unit of the quantity."""
-        return float((self.answers[:, 2] - self.answers[:, 1]).mean())
+        return float((self.predictions[:, 2] - self.predictions[:, 1]).mean())
 
     def to_dict(self) -> dict[str, float]:
         """The figures by name."""
@@ -188,44 +188,44 @@ class RegressionReport:
         }
 
     def details(self) -> dict[str, Any]:
-        """What `to_dict` does not hold, as plain data."""
+        """What `to_dict` leaves out, as plain data."""
         return {"interval_coverage_interval": self.covered_interval}
 
 
 Report = ClassificationReport | RegressionReport
 
 
-def evaluate(spec: ModelSpec, answers: np.ndarray, actual: np.ndarray) -> Report:
-    """Quality of answers of shape (n_rows, n_answers) against class numbers or values."""
+def evaluate(spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray) -> Report:
+    """Quality of predictions, shape (n_rows, n_columns), given class numbers or values."""
     if spec.classes:
-        return ClassificationReport.of(actual, answers.argmax(axis=1), len(spec.classes))
-    return RegressionReport(actual, answers, getattr(spec.output, "coverage"))
+        return ClassificationReport.of(actual, predictions.argmax(axis=1), len(spec.classes))
+    return RegressionReport(actual, predictions, getattr(spec.output, "coverage"))
 
 
-def losses(spec: ModelSpec, answers: np.ndarray, actual: np.ndarray) -> np.ndarray:
+def losses(spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray) -> np.ndarray:
     """Loss of each row, float64 of shape (n_rows,).
 
     Classes: 1 where the most probable class is wrong, otherwise 0. A quantity: |true − predicted|
-    in standard deviations of the true values; in the quantity's unit where those are all the same.
-    An answer that is no number is a wrong class, or an infinite loss.
+    in standard deviations of the true values, or in the quantity's unit if those are all equal. A
+    prediction that is not finite counts as a wrong class, or has an infinite loss.
 
     Args:
-        answers: shape (n_rows, n_answers).
+        predictions: shape (n_rows, n_columns).
         actual: class numbers or values, shape (n_rows,).
     """
     if spec.classes:
-        right = (answers.argmax(axis=1) == actual) & np.isfinite(answers).all(axis=1)
+        right = (predictions.argmax(axis=1) == actual) & np.isfinite(predictions).all(axis=1)
         return 1.0 - right
     true = np.asarray(actual, np.float64)
-    errors = np.abs(true - answers[:, 0]) / (true.std() or 1.0)
+    errors = np.abs(true - predictions[:, 0]) / (true.std() or 1.0)
     return np.where(np.isfinite(errors), errors, np.inf)
 
 
 def _r2(actual: np.ndarray, residuals: np.ndarray) -> float:
-    spread, left = np.square(actual - actual.mean()).sum(), np.square(residuals).sum()
-    if spread == 0:  # scikit-learn's convention for values that are all the same
-        return float(left == 0)
-    return float(1 - left / spread)
+    total, remaining = np.square(actual - actual.mean()).sum(), np.square(residuals).sum()
+    if total == 0:  # scikit-learn's convention for values that are all equal
+        return float(remaining == 0)
+    return float(1 - remaining / total)
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

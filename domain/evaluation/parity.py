@@ -1,4 +1,4 @@
-"""Whether the exported model answers as the native one does, also right beside its split points."""
+"""Parity: whether the exported model predicts the same as the native one, also at split points."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from domain.contract import Category, ModelSpec, Number, Tensor, Text
 
-Answers = Callable[[np.ndarray], np.ndarray]
-_BITS = 32  # bisections that separate any two float32
+Predict = Callable[[np.ndarray], np.ndarray]
+_BITS = 32  # bisections that make any two float32 neighbours
 _TEXTS = 16
 _ODD = ("é", "É", "ß", "A", "_", "-", "'", "\u00a0", "\u3000", "\u2028", "\v", "\x85", "\n")
 _TIE = 2.0**-20  # eight times the rounding of a float32 near 1
@@ -18,12 +18,12 @@ _TIE = 2.0**-20  # eight times the rounding of a float32 near 1
 
 @dataclass(frozen=True)
 class Parity:
-    """Difference between two sets of answers to the same rows.
+    """Difference between two sets of predictions for the same rows.
 
     Attributes:
         rows: number of rows compared.
-        largest_difference: largest absolute difference of a probability; of a quantity, in parts of
-            the row's answer, or of the median answer where that is larger.
+        largest_difference: largest absolute difference of a probability; for a quantity, relative
+            to the row's prediction, or to the median prediction if that is larger.
         different_classes: rows whose most probable class differs; 0 for a quantity.
     """
 
@@ -33,9 +33,9 @@ class Parity:
 
     @classmethod
     def of(cls, native: np.ndarray, exported: np.ndarray, spec: ModelSpec) -> Parity:
-        """Compare answers of shape (n_rows, n_answers).
+        """Compare predictions of shape (n_rows, n_columns).
 
-        Classes that are equally probable up to float32 rounding may come in either order.
+        Classes that are equally probable up to float32 rounding count as the same class.
         """
         difference = np.abs(native - exported)
         if not spec.classes:
@@ -49,24 +49,24 @@ class Parity:
 
 
 def edge_rows(
-    model: Answers, rows: np.ndarray, spec: ModelSpec, random_state: int, limit: int = 256
+    model: Predict, rows: np.ndarray, spec: ModelSpec, random_state: int, limit: int = 256
 ) -> np.ndarray:
-    """Rows where models that are equal on data may differ.
+    """Rows on which models that agree on the data may differ.
 
-    Values on both sides of a jump of the answer, as close as float32 can tell them apart (for trees
-    those are the split points), ends of the ranges, every word of every category, missing values,
-    and texts with letters and blanks that libraries take for different things.
+    They have values on both sides of a jump of the prediction, adjacent in float32 (in trees, the
+    split points), ends of the ranges, every word of every category, missing values, and texts with
+    letters and whitespace that libraries treat differently.
 
-    Jumps are found from outside, by bisection: one value of a row is moved from that of one row to
-    that of another, always into the half in which the answer changes more.
+    Jumps are found by bisection, with the model as a black box: one value of a row moves towards
+    that of another row, always into the half in which the prediction changes more.
 
     Args:
         model: the native model.
         rows: encoded rows of shape (n_rows, width).
-        limit: number of jumps that are looked for.
+        limit: number of jumps to search for.
 
     Returns:
-        What a model gets, shape (n_edges, width).
+        Encoded rows, shape (n_edges, width).
     """
     if isinstance(spec.inputs[0], Text):
         return _texts(rows, spec.inputs[0].max_length)
@@ -100,8 +100,8 @@ def edge_rows(
     return np.concatenate([moved(low), moved(high), *ends, missing, words])
 
 
-def _jumps(model: Answers, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours, or equals, between `low` and `high` where the answer jumps; shape (n,) each."""
+def _jumps(model: Predict, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Adjacent or equal ordinals between `low` and `high` at jumps of the prediction, each (n,)."""
     at_low, at_high = model(low), model(high)
     for _ in range(_BITS):
         middle = (low + high) // 2
@@ -115,7 +115,7 @@ def _jumps(model: Answers, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarra
 
 
 def _words(rows: np.ndarray, spec: ModelSpec) -> np.ndarray:
-    """Rows with every word of every category, and a missing one where there can be some."""
+    """Rows with every word of every category, and with a missing one if the contract allows it."""
     made = [rows[:0]]
     items = [item for item in spec.inputs if isinstance(item, Category)]
     for item, column in zip(items, spec.columns_of(Category), strict=True):
@@ -129,7 +129,7 @@ def _words(rows: np.ndarray, spec: ModelSpec) -> np.ndarray:
 
 
 def _texts(rows: np.ndarray, max_length: int) -> np.ndarray:
-    """Texts in which one blank is another character, and an empty one."""
+    """Texts in which one space is replaced by another character, and an empty text."""
     some = rows[:_TEXTS, 0]
     made = [text.replace(" ", odd, 1)[:max_length] for text in some for odd in _ODD]
     return np.array([[text] for text in ["", *made]], dtype=object)
@@ -145,7 +145,7 @@ def _ranges(spec: ModelSpec) -> np.ndarray:
 
 
 def _ordinal(values: np.ndarray) -> np.ndarray:
-    """int64 that are in the order of the float32 `values`, without gaps."""
+    """Consecutive int64 in the order of the float32 `values`."""
     bits = values.astype(np.float32).view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 

@@ -1,4 +1,4 @@
-"""Whether small changes of the inputs leave the answers as they are."""
+"""Robustness: whether predictions stay the same when the inputs change slightly."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from domain.contract import Category, ModelSpec, Number, Tensor, Text
 def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
     """Standard deviation of each column over the rows, float64 of shape (width,).
 
-    That of a tensor is of all its values, 0 is that of categories, and missing values do not count.
+    A tensor has one, over all of its values; that of a category is 0. Missing values are ignored.
 
     Args:
-        encoded: rows of numbers as the model gets them, shape (n_rows, width).
+        encoded: encoded rows of numbers, shape (n_rows, width).
     """
     found: list[float] = []
     for item in spec.inputs:
@@ -25,15 +25,15 @@ def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
 
 
 def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: int) -> np.ndarray:
-    """The same rows, a little changed, as another measurement or another keyboard would have them.
+    """Copies of the rows with small changes, as if measured or typed again.
 
-    Numbers and tensors get normal noise and stay in their range; counts do so too, since the
-    contract takes any number for them. Categories and what is missing stay. In a text one blank is
-    doubled and one is put at the end, as far as its length allows.
+    Numbers and tensors get normal noise and stay within their range, even if they are counts, since
+    the contract does not require integers. Categories and missing values stay. In a text one space
+    is doubled and one is appended, as far as the maximum length allows.
 
     Args:
-        encoded: rows as the model gets them, shape (n_rows, width); they are not changed.
-        noise: standard deviation of the noise, in parts of each input's own over the rows.
+        encoded: encoded rows, shape (n_rows, width).
+        noise: standard deviation of the noise, relative to that of each input.
         random_state: seed of the noise.
 
     Returns:
@@ -42,7 +42,7 @@ def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: 
     rng = np.random.default_rng(random_state)
     item = spec.inputs[0]
     if isinstance(item, Text):
-        texts = [_with_blanks(text, item.max_length, rng) for text in encoded[:, 0]]
+        texts = [_with_spaces(text, item.max_length, rng) for text in encoded[:, 0]]
         return np.array(texts, dtype=object)[:, None]
     moved = encoded + rng.normal(size=encoded.shape) * noise * spreads(spec, encoded)
     columns, (low, high) = spec.columns_of(Number, Tensor), _ranges(spec)
@@ -51,14 +51,14 @@ def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: 
 
 
 def instability(spec: ModelSpec, before: np.ndarray, after: np.ndarray) -> float:
-    """How much the answers to the same rows have changed.
+    """How much the predictions for the same rows have changed.
 
-    The share of rows whose most probable class differs; of a quantity the mean absolute change, in
-    standard deviations of the answers before. NaN where an answer is no finite number, infinite
-    where answers that were all the same have changed.
+    The share of rows whose most probable class differs; for a quantity the mean absolute change, in
+    standard deviations of the predictions before. NaN if a prediction is not finite; infinite if
+    predictions that were all equal have changed.
 
     Args:
-        before, after: answers of shape (n_rows, n_answers).
+        before, after: predictions of shape (n_rows, n_columns).
     """
     if not (len(before) and np.isfinite(before).all() and np.isfinite(after).all()):
         return float("nan")
@@ -77,11 +77,11 @@ def _ranges(spec: ModelSpec) -> np.ndarray:
     return np.array(ends).reshape(-1, 2).T
 
 
-def _with_blanks(text: str, max_length: int, rng: np.random.Generator) -> str:
+def _with_spaces(text: str, max_length: int, rng: np.random.Generator) -> str:
     if len(text) < max_length:
         text += " "
-    blanks = [place for place, letter in enumerate(text[:-1]) if letter == " "]
-    if blanks and len(text) < max_length:
-        place = int(rng.choice(blanks))
+    spaces = [place for place, letter in enumerate(text[:-1]) if letter == " "]
+    if spaces and len(text) < max_length:
+        place = int(rng.choice(spaces))
         text = text[:place] + " " + text[place:]
     return text

@@ -1,4 +1,4 @@
-"""Quality on parts of the rows: a good average can hide a part that is served badly."""
+"""Quality on slices of the rows: a good average can hide a slice with bad predictions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from domain.contract import Category, Input, ModelSpec, Number, Text, as_word
 from domain.errors import ConfigError
 from domain.evaluation.metrics import wilson_interval
 
-_FEW = 5  # values of a number that are looked at one by one
-_STEEPEST = 500.0  # tilt at which a mean is as good as the largest value
-_ROUNDING = 1e-9  # of a mean, in parts of it
-_FLAT = 1e-3  # beside the mean, where the saddlepoint formula is 0 ÷ 0
+_FEW = 5  # up to so many distinct values of a number, each is a slice
+_STEEPEST = 500.0  # tilt at which the tilted mean is practically the largest value
+_ROUNDING = 1e-9  # relative, of a mean
+_FLAT = 1e-3  # near the mean the saddlepoint formula is 0 ÷ 0
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Some of the rows.
+    """A subset of the rows.
 
     Attributes:
         mask: bool array of shape (n_rows,).
-        declared: whether the configuration asks for it.
-        judged: whether it has enough rows for a verdict; only a declared one can lack them.
+        declared: whether the configuration declares it; other slices are found automatically.
+        judged: whether it has enough rows for a verdict; always true unless declared.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceReport:
-    """How large the loss is on a slice.
+    """The loss on a slice.
 
     Attributes:
-        loss: mean over the slice; NaN where there is no row.
-        low, high: 95 % confidence interval of it: Wilson's for classes; for a quantity Student's,
-            which needs two rows, and NaN where they are lacking.
-        p: probability of so high a loss, were it that of all rows and the margin; NaN where the
-            slice has too few rows to be judged.
+        loss: mean over the slice; NaN if it has no rows.
+        low, high: 95 % confidence interval of the mean: Wilson's for classes, Student's for a
+            quantity; NaN with fewer rows than it needs (one, or two).
+        p: probability of a loss at least this high if the slice's true loss were that of all rows
+            plus the margin; NaN if the slice has too few rows to be judged.
     """
 
     name: str
@@ -65,23 +65,23 @@ def slices_of(
     declared: Mapping[str, Mapping[str, Sequence[Any]]],
     smallest: int,
 ) -> list[Slice]:
-    """Declared slices, then those that every input gives.
+    """Declared slices, then automatic slices of every input.
 
-    These are each word of a category, thirds of a number (each value where there are at most five),
-    of a tensor's mean and spread and of a text's length, and the rows where an input is missing.
-    The class is no input: a rare one is found less often by models that are fine, and when a
-    prediction is asked for nobody knows it.
+    Automatic slices are each word of a category, thirds of a number (each value if there are at
+    most five), of a tensor's mean and spread and of a text's length, and the rows where an input is
+    missing. There are none by class: sound models find rare classes less often, too, and the class
+    is unknown when a prediction is requested.
 
     Args:
-        encoded: rows as the model gets them, shape (n_rows, width).
-        declared: conditions on inputs, which all must hold, by the slice's name: ``[low, high]`` of
-            a number, both inclusive and null where open, or a list of words of a category, null
-            being a missing one.
-        smallest: rows that a slice needs. Others are left out, and so is one of all rows; but a
-            declared slice always comes back, and is not judged where rows are lacking.
+        encoded: encoded rows, shape (n_rows, width).
+        declared: by the slice's name, conditions on inputs, all of which must hold: ``[low, high]``
+            for a number, both inclusive, null for an open end; or a list of words for a category,
+            null for a missing value.
+        smallest: minimum number of rows. Smaller automatic slices, and those with all rows, are
+            left out; a smaller declared slice is returned, but not judged.
 
     Raises:
-        ConfigError: a declared slice names an unknown input or word, or its condition is none.
+        ConfigError: a declared slice names an unknown input or word, or a condition is malformed.
     """
     found = []
     for name, conditions in declared.items():
@@ -98,17 +98,17 @@ def slices_of(
 
 
 def measure_slices(slices: Sequence[Slice], losses: np.ndarray, margin: float) -> list[SliceReport]:
-    """The loss of each slice, the least probable first, and last those that are not judged.
+    """The loss of each slice, ordered by p; slices that are not judged come last.
 
-    Each is compared with so many rows drawn at random from all of them, whose losses are made
-    larger in proportion until their mean is that of all rows and the margin. For losses of 0 and 1
-    that is an exact binomial test; else a saddlepoint approximation, since Student's test would
-    hardly ever refuse: a few large losses widen its spread as much as they raise its mean.
+    A slice is compared with as many rows drawn at random from all rows, whose losses are scaled so
+    that their mean is that of all rows plus the margin. For losses of 0 and 1 that is an exact
+    binomial test; otherwise a saddlepoint approximation. Student's test would hardly ever refuse: a
+    few large losses widen its spread as much as they raise its mean.
 
     Args:
-        losses: of every row, shape (n_rows,): 0 or 1, or any that are not negative. One that is no
-            finite number is as bad as can be.
-        margin: by how much a slice's mean may be above that of all rows.
+        losses: of every row, shape (n_rows,): 0 or 1, or any that are not negative. A slice with a
+            loss that is not finite gets p = 0.
+        margin: by how much the mean of a slice may exceed that of all rows.
 
     References:
         R. Lugannani and S. Rice, "Saddle point approximation for the distribution of the sum of
@@ -138,7 +138,7 @@ def _interval(losses: np.ndarray, counted: bool) -> tuple[float, float]:
 
 
 def _chance(losses: np.ndarray, pool: np.ndarray, margin: float, counted: bool) -> float:
-    """Probability of so high a mean of `losses`, were they drawn from `pool` and the margin."""
+    """Probability of a mean as high as that of `losses` if drawn from `pool` plus the margin."""
     if not np.isfinite(losses).all():
         return 0.0
     supposed = float(pool.mean()) + margin
@@ -149,14 +149,14 @@ def _chance(losses: np.ndarray, pool: np.ndarray, margin: float, counted: bool) 
     if mean <= supposed * (1 + _ROUNDING):
         return 1.0
     scaled = pool * (supposed / pool.mean()) / mean
-    # means of rows drawn without replacement spread as little as those of more with replacement
+    # drawing without replacement is approximated by more draws with replacement
     return _tail_at_one(scaled, len(losses) / (1 - len(losses) / len(pool)))
 
 
 def _tail_at_one(values: np.ndarray, draws: float) -> float:
-    """Probability that so many draws of `values`, whose mean is below 1, have a mean of 1 or more.
+    """Probability that draws from `values`, whose mean is below 1, have a mean of 1 or more.
 
-    By Lugannani and Rice; where the tilt has no end, Chernoff's bound.
+    By Lugannani and Rice; beyond the steepest tilt, Chernoff's bound.
     """
 
     def tilted(tilt: float) -> tuple[float, float, float]:
@@ -181,7 +181,7 @@ def _tail_at_one(values: np.ndarray, draws: float) -> float:
 def _declared(
     spec: ModelSpec, encoded: np.ndarray, name: str, conditions: Mapping[str, Sequence[Any]]
 ) -> np.ndarray:
-    """Where all conditions of a declared slice hold, bool of shape (n_rows,)."""
+    """Rows in which all conditions of a declared slice hold, bool of shape (n_rows,)."""
     if not conditions:
         raise ConfigError(f"the slice {name!r} has no condition")
     items = [item for item in spec.inputs if isinstance(item, Number | Category)]
@@ -192,8 +192,8 @@ def _declared(
         place = f"the slice {name!r}, {input_name}"
         if input_name not in inputs:
             raise ConfigError(
-                f"{place}: no number or category of {spec.name} has that name; "
-                f"there are: {', '.join(inputs) or 'none'}"
+                f"{place}: not a number or category of {spec.name}; "
+                f"available: {', '.join(inputs) or 'none'}"
             )
         item, values = inputs[input_name], encoded[:, columns[input_name]]
         if isinstance(item, Number):
@@ -205,11 +205,13 @@ def _declared(
 
 
 def _range(place: str, condition: Sequence[Any]) -> tuple[np.float32, np.float32]:
-    """Both ends as the model sees numbers: a limit of 0.1 is to hold a value of 0.1."""
+    """Both ends as float32, so that a limit of 0.1 includes an encoded value of 0.1."""
     ends = [end for end in condition if end is not None]
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
     if len(condition) != 2 or not numbers or ends != sorted(ends):
-        raise ConfigError(f"{place}: {list(condition)} is no [low, high]; null leaves an end open")
+        raise ConfigError(
+            f"{place}: expected [low, high], null for an open end, got {list(condition)}"
+        )
     low, high = condition
     with np.errstate(over="ignore"):
         return (
@@ -226,13 +228,13 @@ def _in_words(
     words = [as_word(word) for word in condition if word is not None]
     for word in words:
         if word not in item.categories:
-            raise ConfigError(f"{place}: {word!r} is none of {', '.join(item.categories)}")
+            raise ConfigError(f"{place}: {word!r} is not one of {', '.join(item.categories)}")
     mask = np.isin(values, [item.categories.index(word) for word in words])
     return mask | np.isnan(values) if None in condition else mask
 
 
 def _automatic(name: str, item: Input, values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and masks of the slices that one monitored figure, shape (n_rows,), gives."""
+    """Names and masks of the slices of one monitored variable, shape (n_rows,)."""
     name = f"length of {name}" if isinstance(item, Text) else name
     known = values[~np.isnan(values)]
     distinct = np.unique(known)
@@ -245,6 +247,6 @@ def _automatic(name: str, item: Input, values: np.ndarray) -> Iterator[tuple[str
         edges = np.unique(np.minimum(edges, distinct[-2]))  # no part is empty
         for low, high in pairwise((-np.inf, *edges, np.inf)):
             ends = (("above", low), ("up to", high))
-            told = ", ".join(f"{word} {end:.5g}" for word, end in ends if np.isfinite(end))
-            yield f"{name} {told}", (values > low) & (values <= high)
+            bounds = ", ".join(f"{word} {end:.5g}" for word, end in ends if np.isfinite(end))
+            yield f"{name} {bounds}", (values > low) & (values <= high)
     yield f"{name} missing", np.isnan(values)

@@ -1,4 +1,4 @@
-"""How many words of a transcript are wrong; numpy only."""
+"""Word error rate of transcripts. NumPy only."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _RESAMPLES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
-    """What it takes to turn the words that were recognised into those that were said.
+    """Word errors of one transcript, compared with its reference.
 
     Attributes:
-        words: how many were said.
-        substitutions: words that were taken for others.
-        deletions: words that were missed.
-        insertions: words that nobody said.
+        words: number of words in the reference.
+        substitutions: words that were recognised as another word.
+        deletions: words that were not recognised.
+        insertions: recognised words that the reference does not have.
     """
 
     words: int
@@ -31,13 +31,13 @@ class WordErrors:
 
     @property
     def errors(self) -> int:
-        """All three together."""
+        """Sum of substitutions, deletions and insertions."""
         return self.substitutions + self.deletions + self.insertions
 
 
 @dataclass(frozen=True)
 class WordErrorReport:
-    """Word errors of several utterances, each of which counts with its length.
+    """Word errors of several utterances, weighted by their length.
 
     >>> report = WordErrorReport((WordErrors(8, 1, 0, 0), WordErrors(2, 0, 0, 1)))
     >>> report.rate
@@ -51,34 +51,34 @@ class WordErrorReport:
     def __str__(self) -> str:
         return (
             f"word error rate {self.rate:.3f} ({self.errors} errors in {self.words} words of "
-            f"{len(self.utterances)} utterances, {self._told_interval()})"
+            f"{len(self.utterances)} utterances, {self._interval_text()})"
         )
 
     @property
     def words(self) -> int:
-        """How many words were said."""
+        """Number of words in the references."""
         return sum(item.words for item in self.utterances)
 
     @property
     def errors(self) -> int:
-        """How many errors were made."""
+        """Number of errors."""
         return sum(item.errors for item in self.utterances)
 
     @property
     def rate(self) -> float:
-        """Errors ÷ words said; above 1 where more was invented than said."""
+        """Errors ÷ words; above 1 if insertions outnumber the correct words."""
         return self.errors / self.words
 
     @property
     def score(self) -> float:
-        """Word accuracy, 1 − rate, where more is better."""
+        """Word accuracy, 1 − rate; higher is better."""
         return 1 - self.rate
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % bootstrap interval of the rate over utterances; None where there is only one.
+        """95 % bootstrap interval of the rate; None for a single utterance.
 
-        Words of an utterance are wrong together, so utterances are drawn, not words.
+        Errors within an utterance are correlated, so utterances are drawn, not words.
 
         References:
             M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance
@@ -95,9 +95,9 @@ class WordErrorReport:
         low, high = np.quantile(rates, [0.025, 0.975])
         return float(low), float(high)
 
-    def _told_interval(self) -> str:
+    def _interval_text(self) -> str:
         if self.interval is None:
-            return "no interval from one"
+            return "too few for an interval"
         return f"95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class WordErrorReport:
 
 
 def compare_errors(champion: Sequence[WordErrors], challenger: Sequence[WordErrors]) -> Comparison:
-    """Word error rates in the same utterances, with a paired bootstrap of their difference.
+    """Compare word error rates on the same utterances, with a paired bootstrap of the difference.
 
     Args:
         champion, challenger: errors in each utterance, in the same order.
@@ -129,8 +129,9 @@ def compare_errors(champion: Sequence[WordErrors], challenger: Sequence[WordErro
     low = high = np.nan
     if count > 1:
         drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
-        said = drawn @ words
-        low, high = np.quantile((drawn @ fewer)[said > 0] / said[said > 0], [0.05, 0.95])
+        total_words = drawn @ words
+        spoken = total_words > 0  # an utterance of silence has no words
+        low, high = np.quantile((drawn @ fewer)[spoken] / total_words[spoken], [0.05, 0.95])
     total = max(int(words.sum()), 1)
     return Comparison(
         count,

@@ -1,4 +1,4 @@
-"""The gates that a candidate must pass, each with a named verdict and a reason."""
+"""The gates that a candidate must pass. Each returns a verdict with a reason."""
 
 from domain.gates.behaviour import (
     predictions_are_valid,

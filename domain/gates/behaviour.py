@@ -1,4 +1,4 @@
-"""Gates on the behaviour of the model: valid, stable and equal answers wherever it is asked."""
+"""Gates on the behaviour of the model: predictions are valid, stable and reproducible."""
 
 from __future__ import annotations
 
@@ -13,57 +13,54 @@ from domain.gates.verdict import Verdict
 _SUM_TOLERANCE = 1e-4
 
 
-def predictions_are_valid(spec: ModelSpec, answers: np.ndarray) -> Verdict:
-    """Refuse answers that are no answers.
+def predictions_are_valid(spec: ModelSpec, predictions: np.ndarray) -> Verdict:
+    """Refuse invalid predictions.
 
-    Probabilities must be finite, between 0 and 1, and add up to 1; a quantity must be finite and
-    lie in its interval.
+    Probabilities must be finite, between 0 and 1, and sum to 1; a quantity must be finite and lie
+    in its interval.
 
     Args:
-        answers: shape (n_rows, n_answers).
+        predictions: shape (n_rows, n_columns).
     """
     if spec.classes:
-        whole = np.abs(answers.sum(axis=1) - 1) <= _SUM_TOLERANCE
-        valid = ((answers >= 0) & (answers <= 1)).all(axis=1) & whole
+        whole = np.abs(predictions.sum(axis=1) - 1) <= _SUM_TOLERANCE
+        valid = ((predictions >= 0) & (predictions <= 1)).all(axis=1) & whole
     else:
-        value, lower, upper = answers.T
-        valid = np.isfinite(answers).all(axis=1) & (lower <= value) & (value <= upper)
+        value, lower, upper = predictions.T
+        valid = np.isfinite(predictions).all(axis=1) & (lower <= value) & (value <= upper)
     wrong = int((~valid).sum())
-    reason = f"{wrong} of {len(answers)} answers are not valid"
+    reason = f"{wrong} of {len(predictions)} predictions are invalid"
     return Verdict("predictions_are_valid", wrong == 0, reason, {"wrong": wrong})
 
 
-def deterministic(first: np.ndarray, again: np.ndarray) -> Verdict:
-    """Refuse a model that answers the same rows otherwise the second time."""
-    different = int((first != again).any(axis=1).sum())  # NaN differs from itself, and is wrong
-    reason = f"{different} of {len(first)} rows are answered otherwise when asked again"
+def deterministic(first: np.ndarray, second: np.ndarray) -> Verdict:
+    """Refuse a model whose predictions for the same rows change when it is called again."""
+    different = int((first != second).any(axis=1).sum())  # NaN differs from itself: it is refused
+    reason = f"{different} of {len(first)} predictions change on repeat"
     return Verdict("deterministic", different == 0, reason, {"different": different})
 
 
-def column_order(answers: np.ndarray, reordered: np.ndarray) -> Verdict:
-    """Refuse a model that answers otherwise when the columns come in another order.
+def column_order(predictions: np.ndarray, reordered: np.ndarray) -> Verdict:
+    """Refuse a model whose predictions change when the columns are reordered.
 
     Args:
-        answers, reordered: to the same rows, shape (n_rows, n_answers) each.
+        predictions, reordered: for the same rows, shape (n_rows, n_columns) each.
     """
-    different = int((answers != reordered).any(axis=1).sum())  # NaN differs from itself
-    reason = (
-        f"{different} of {len(answers)} rows are answered otherwise "
-        "when the columns come in another order"
-    )
+    different = int((predictions != reordered).any(axis=1).sum())  # NaN differs from itself
+    reason = f"{different} of {len(predictions)} predictions change when the columns are reordered"
     return Verdict("column_order", different == 0, reason, {"different": different})
 
 
 def robustness(changed: float, limit: float, noise: float) -> Verdict:
-    """Refuse a model whose answers change when its inputs hardly do.
+    """Refuse a model whose predictions change much when its inputs change little.
 
     Args:
-        changed: share of the rows whose class changes; of a quantity the mean change, in standard
-            deviations of the answers.
-        noise: what was added to the inputs, in parts of the standard deviation of each.
+        changed: share of the rows whose class changes; for a quantity the mean change, in standard
+            deviations of the predictions.
+        noise: added to the inputs, in standard deviations of each.
     """
     reason = (
-        f"noise of {noise:.3g} standard deviations changes the answers by {changed:.3f}, "
+        f"noise of {noise:.3g} standard deviations changes the predictions by {changed:.3f}, "
         f"limit {limit:.3f}"
     )
     figures = {"changed": changed, "limit": limit, "noise": noise}
@@ -71,14 +68,14 @@ def robustness(changed: float, limit: float, noise: float) -> Verdict:
 
 
 def parity(gate: str, measured: Parity, tolerance: float = 1e-5) -> Verdict:
-    """Refuse when the served model does not answer as the native one.
+    """Refuse a served model that does not predict the same as the native one.
 
     Args:
-        gate: which rows were compared, ``parity`` or ``parity_at_edges``.
+        gate: name of the gate, ``parity`` or ``parity_at_edges``, by the rows compared.
     """
     reason = (
-        f"native and served differ by at most {measured.largest_difference:.1e} "
-        f"(tolerance {tolerance:.0e}), in the class of {measured.different_classes} "
+        f"native and served predictions differ by at most {measured.largest_difference:.1e} "
+        f"(tolerance {tolerance:.0e}); the class differs in {measured.different_classes} "
         f"of {measured.rows} rows"
     )
     # not "difference > tolerance", which NaN would pass

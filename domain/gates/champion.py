@@ -6,41 +6,47 @@ from domain.evaluation.comparison import Comparison
 from domain.evaluation.contract_change import ContractChange
 from domain.gates.verdict import Verdict
 
+_NO_CHAMPION = "no champion to compare with"
 _UNITS = {"s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")), "B": ((2**20, "MiB"), (2**10, "KiB"))}
 
 
 def contract_is_versioned(change: ContractChange | None, old: str | None, new: str) -> Verdict:
-    """Refuse a contract that has changed under a version that does not say so.
+    """Refuse a changed contract whose version was not raised accordingly.
 
-    What breaks requests needs a larger first number, what else changes a larger second one; a
-    description needs none.
+    A breaking change needs a new major version, a compatible one a new minor version; a changed
+    description needs neither.
 
     Args:
-        change: from the champion's contract; None where there is no champion.
-        old: the champion's version; None where there is none.
-        new: the version of the package that is judged.
+        change: from the champion's contract; None without a champion.
+        old: the champion's version; None without a champion.
+        new: the candidate's version.
 
     References:
         T. Preston-Werner, "Semantic Versioning 2.0.0", 2013.
     """
     if change is None or old is None:
-        return Verdict("contract_is_versioned", True, "there is no champion whose contract to keep")
+        return Verdict("contract_is_versioned", True, _NO_CHAMPION)
+    version, previous = _numbers(new), _numbers(old)
+    needed = previous
+    if change.breaking:
+        needed = (previous[0] + 1, 0, 0)
+    elif change.compatible:
+        needed = (previous[0], previous[1] + 1, 0)
+    lowest = ".".join(map(str, needed))
+    changes = "; ".join(change.breaking or change.compatible or change.wording)
+    if version < previous:
+        reason = f"version {new} is lower than the champion's, {old}; raise it to at least {lowest}"
+    elif needed == previous:
+        reason = f"no change for requests since champion {old}"
+        if changes:
+            reason += f": {changes}"
+    else:
+        kind = "breaking" if change.breaking else "compatible"
+        reason = f"{kind} change since champion {old}: {changes}"
+        if version < needed:
+            reason += f"; raise the version to {lowest} (it is {new})"
     figures = {"breaking": len(change.breaking), "compatible": len(change.compatible)}
-    told = "; ".join(change.breaking or change.compatible or change.wording)
-    if _numbers(new) < _numbers(old):
-        reason = f"version {new} is below that of the champion, {old}"
-        return Verdict("contract_is_versioned", False, reason, figures)
-    if not change.breaking and not change.compatible:
-        reason = f"the contract is that of the champion {old}" + f": {told}" * bool(told)
-        return Verdict("contract_is_versioned", True, reason, figures)
-    major, minor, _ = _numbers(old)
-    needed = (major + 1, 0, 0) if change.breaking else (major, minor + 1, 0)
-    kind = "breaks requests" if change.breaking else "has changed"
-    reason = f"since {old} the contract {kind}: {told}"
-    versioned = _numbers(new) >= needed
-    if not versioned:
-        reason += f"; {new} does not say so: make it {'.'.join(map(str, needed))}"
-    return Verdict("contract_is_versioned", versioned, reason, figures)
+    return Verdict("contract_is_versioned", version >= needed, reason, figures)
 
 
 def not_worse_than_champion(
@@ -52,27 +58,25 @@ def not_worse_than_champion(
 ) -> Verdict:
     """Refuse a challenger that may be worse than the champion by the margin or more.
 
-    A one-sided test at 5 %: the burden of proof is the challenger's. One that answers every row as
-    the champion does has nothing to prove.
+    A one-sided test at 5 %: the burden of proof is on the challenger. A challenger with the same
+    predictions as the champion is accepted.
 
     Args:
-        comparison: on the rows that are left; None where there is no champion, or no row.
-        margin: in mean loss, the share of wrong classes or standard deviations of a quantity.
-        fewest: rows that a comparison needs.
-        left_out: hold-out rows that the champion has learned from, or whose values its contract
-            refuses.
-        champion: its version; None where there is no champion.
+        comparison: on the rows that can be compared; None without a champion or without such rows.
+        margin: in mean loss: share of wrong classes, or standard deviations of a quantity.
+        fewest: minimum number of rows of a comparison.
+        left_out: hold-out rows that the champion was trained on, or that its contract refuses.
+        champion: its version; None without a champion.
     """
     gate = "not_worse_than_champion"
     if comparison is None and champion is None:
-        return Verdict(gate, True, "there is no champion to compare with")
+        return Verdict(gate, True, _NO_CHAMPION)
     rows = comparison.rows if comparison else 0
     if comparison is None or rows < fewest:
         reason = (
-            f"{left_out} of {left_out + rows} hold-out rows were left out, since the champion has "
-            f"learned from them or does not take them; {rows} are left to compare on and {fewest} "
-            "are needed: keep data.random_state, hold more rows out, or accept it once without a "
-            "comparison by validation.skip"
+            f"only {rows} of {left_out + rows} hold-out rows can be compared, {fewest} are needed: "
+            f"the champion was trained on the other {left_out}, or its contract refuses them; keep "
+            "data.random_state, hold out more rows, or skip this gate once with validation.skip"
         )
         return Verdict(gate, False, reason, {"rows": rows, "left_out": left_out, "fewest": fewest})
     counts = {"won": comparison.won, "lost": comparison.lost, "p": comparison.p}
@@ -88,7 +92,7 @@ def not_worse_than_champion(
         **{name: count for name, count in counts.items() if count is not None},
     }
     if comparison.identical:
-        reason = f"every answer on {rows} rows is the champion's"
+        reason = f"the predictions for all {rows} rows are the same as the champion's"
         return Verdict(gate, True, reason, figures)
     reason = f"{comparison}, margin {margin:g}"
     if comparison.low > -margin:
@@ -97,8 +101,8 @@ def not_worse_than_champion(
         return Verdict(gate, False, f"worse by more than the margin: {reason}", figures)
     needed = comparison.rows_needed(margin)
     reason = (
-        f"too few rows to tell, about {needed:.0f} would be needed (or a larger "
-        f"validation.margin): {reason}"
+        f"too few rows to decide, about {needed:.0f} are needed (or a larger validation.margin): "
+        f"{reason}"
     )
     return Verdict(gate, False, reason, figures)
 
@@ -106,20 +110,21 @@ def not_worse_than_champion(
 def budget(
     gate: str, challenger: float, champion: float | None, limit: float, unit: str
 ) -> Verdict:
-    """Refuse what costs many times what the champion does.
+    """Refuse a challenger that is many times slower, or larger, than the champion.
 
     Args:
-        gate: what was measured, ``latency`` or ``size``.
-        champion: None where there is none; a figure that is not above 0 is none, and refuses.
-        limit: largest ratio of the two.
+        gate: name of the gate, ``latency`` or ``size``.
+        challenger: figure of the challenger, in `unit`.
+        champion: figure of the champion; None without a champion. Refused unless it is above 0.
+        limit: largest ratio of challenger to champion.
         unit: ``s`` or ``B``.
     """
     if champion is None:
-        return Verdict(gate, True, "there is no champion to compare with")
+        return Verdict(gate, True, _NO_CHAMPION)
     ratio = challenger / champion if champion > 0 else float("nan")
     reason = (
-        f"{_human(challenger, unit)}, the champion has {_human(champion, unit)}: "
-        f"{ratio:.2f} times as much, limit {limit:.2f}"
+        f"{_format(challenger, unit)}, champion {_format(champion, unit)}: "
+        f"ratio {ratio:.2f}, limit {limit:.2f}"
     )
     figures = {"challenger": challenger, "champion": champion, "ratio": ratio, "limit": limit}
     return Verdict(gate, bool(ratio <= limit), reason, figures)
@@ -129,10 +134,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _human(value: float, unit: str) -> str:
-    """A figure with the unit in which it reads best.
+def _format(value: float, unit: str) -> str:
+    """A figure in the largest unit that fits.
 
-    >>> [_human(0.000212, "s"), _human(0.25, "s"), _human(3_500_000, "B")]
+    >>> [_format(0.000212, "s"), _format(0.25, "s"), _format(3_500_000, "B")]
     ['212 µs', '250 ms', '3.34 MiB']
     """
     *larger, smallest = _UNITS[unit]

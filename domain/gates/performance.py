@@ -1,4 +1,4 @@
-"""Gates on the performance on the hold-out: in all, against a baseline, and in each slice."""
+"""Gates on the performance on the hold-out: overall, against a baseline, and on each slice."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from domain.evaluation.metrics import RegressionReport, Report
 from domain.evaluation.slices import SliceReport
 from domain.gates.verdict import Verdict
 
-_LEVEL = 0.05  # of the tests below
+_LEVEL = 0.05  # of significance
 
 
 def quality(report: Report, threshold: float) -> Verdict:
-    """Refuse when the accuracy, or R², on the hold-out is below the threshold."""
+    """Refuse a model whose accuracy, or R², on the hold-out is below the threshold."""
     reason = f"hold-out {report}, threshold {threshold:.3f}"
     figures = {**report.to_dict(), "threshold": threshold}
     return Verdict("quality", report.score >= threshold, reason, figures)
 
 
 def beats_baseline(
-    report: Report, answers: np.ndarray, actual: np.ndarray, learned: np.ndarray
+    report: Report, predictions: np.ndarray, actual: np.ndarray, training_target: np.ndarray
 ) -> Verdict:
-    """Refuse a model that is not clearly better than always answering the same.
+    """Refuse a model that is not significantly better than a constant prediction.
 
-    Classes: an exact one-sided McNemar test at 5 % against the most frequent class of training. A
-    quantity: the 95 % interval of R² must lie above 0, which is what its mean reaches.
+    Classes: an exact one-sided McNemar test at 5 % against the most frequent class of the training
+    rows. A quantity: the 95 % interval of R² must lie above 0, the R² of predicting the mean.
 
     Args:
         report: quality on the hold-out.
-        answers: on the hold-out, shape (n_rows, n_answers).
+        predictions: on the hold-out, shape (n_rows, n_columns).
         actual: class numbers or values of the hold-out, shape (n_rows,).
-        learned: those of training.
+        training_target: class numbers or values of the training rows, shape (n_training,).
 
     References:
         Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
@@ -42,50 +42,50 @@ def beats_baseline(
     """
     if isinstance(report, RegressionReport):
         low, high = report.interval
-        reason = f"R² {report.score:.3f} (95 % interval {low:.3f} to {high:.3f}), the mean has 0"
+        reason = f"R² {report.score:.3f} (95 % interval {low:.3f} to {high:.3f}), baseline (mean) 0"
         return Verdict("beats_baseline", low > 0, reason, {"low": low, "high": high})
-    trivial = actual == np.bincount(learned, minlength=1).argmax()
-    right = answers.argmax(axis=1) == actual
-    won, lost = int((right & ~trivial).sum()), int((trivial & ~right).sum())
-    chance = float(binom.sf(won - 1, won + lost, 0.5))
+    baseline = actual == np.bincount(training_target, minlength=1).argmax()
+    right = predictions.argmax(axis=1) == actual
+    won, lost = int((right & ~baseline).sum()), int((baseline & ~right).sum())
+    p_value = float(binom.sf(won - 1, won + lost, 0.5))
     reason = (
-        f"accuracy {right.mean():.3f}, the most frequent class has {trivial.mean():.3f} "
-        f"(p = {chance:.2g})"
+        f"accuracy {right.mean():.3f}, baseline (most frequent class) {baseline.mean():.3f} "
+        f"(p = {p_value:.2g})"
     )
-    figures = {"accuracy": float(right.mean()), "trivial": float(trivial.mean()), "p": chance}
-    return Verdict("beats_baseline", chance <= _LEVEL, reason, figures)
+    figures = {"accuracy": float(right.mean()), "trivial": float(baseline.mean()), "p": p_value}
+    return Verdict("beats_baseline", p_value <= _LEVEL, reason, figures)
 
 
 def worst_slice(
     spec: ModelSpec, reports: Sequence[SliceReport], overall: float, margin: float
 ) -> Verdict:
-    """Refuse when a slice is certainly served worse than all rows, by more than the margin.
+    """Refuse a model whose loss on a slice exceeds that on all rows by more than the margin.
 
-    At 5 % over all slices together (Bonferroni). A declared slice with too few rows is named, and
-    refuses nothing: a rare case is to be watched before there are enough of it.
+    The test is at 5 % over all slices together (Bonferroni). A declared slice with too few rows is
+    named in the reason and not judged, so that a rare case can be declared early.
 
     Args:
-        reports: of the slices, the least probable first.
+        reports: of the slices, ordered by p.
         overall: mean loss of all rows.
-        margin: that the reports were made with.
+        margin: with which the reports were made.
     """
     judged = [report for report in reports if not np.isnan(report.p)]
     few = [f"{report.name} ({report.rows})" for report in reports if np.isnan(report.p)]
-    lacking = f"; too few rows to judge {', '.join(few)}" if few else ""
+    not_judged = f"; too few rows to judge {', '.join(few)}" if few else ""
     if not judged:
-        return Verdict("worst_slice", True, f"no slice has enough rows{lacking}", {"slices": 0})
+        return Verdict("worst_slice", True, f"no slice has enough rows{not_judged}", {"slices": 0})
     worst = judged[0]
-    chance = min(1.0, worst.p * len(judged))
+    p_value = min(1.0, worst.p * len(judged))
     if spec.classes:
-        told = f"accuracy {1 - worst.loss:.3f} of {worst.rows} rows, {1 - overall:.3f} of all"
+        loss = f"accuracy {1 - worst.loss:.3f} on {worst.rows} rows, {1 - overall:.3f} overall"
     else:
-        told = (
-            f"mean error {worst.loss:.3f} standard deviations of {worst.rows} rows, "
-            f"{overall:.3f} of all"
+        loss = (
+            f"mean error {worst.loss:.3f} standard deviations on {worst.rows} rows, "
+            f"{overall:.3f} overall"
         )
     reason = (
-        f"worst of {len(judged)} slices is {worst.name}: {told}, margin {margin:.3f} "
-        f"(p = {chance:.2g}){lacking}"
+        f"worst of {len(judged)} slices is {worst.name}: {loss}, margin {margin:.3f} "
+        f"(p = {p_value:.2g}){not_judged}"
     )
     figures = {
         "slices": len(judged),
@@ -93,6 +93,6 @@ def worst_slice(
         "loss": worst.loss,
         "overall": overall,
         "margin": margin,
-        "p": chance,
+        "p": p_value,
     }
-    return Verdict("worst_slice", chance > _LEVEL, reason, figures)
+    return Verdict("worst_slice", p_value > _LEVEL, reason, figures)

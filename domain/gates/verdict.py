@@ -1,4 +1,4 @@
-"""What a gate says of a candidate."""
+"""The verdict of a gate on a candidate."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one gate says.
+    """The verdict of one gate.
 
     Attributes:
-        reason: why, with the figures that it judged by, for people.
-        figures: those figures, for programs.
-        skipped: it refuses nothing, since the configuration says so.
+        reason: why, with the figures that decided, for people.
+        figures: the same figures, for programs.
+        skipped: whether the configuration skips the gate, so that it does not refuse.
     """
 
     gate: str
@@ -27,13 +27,13 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The verdict in a word."""
+        """The verdict as one word."""
         if self.skipped:
             return "skipped"
         return "accepted" if self.accepted else "REFUSED"
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain data; None for a figure that is no number."""
+        """The verdict as plain data; None for a figure that is not finite."""
         figures = {
             name: value if np.isfinite(value) else None for name, value in self.figures.items()
         }

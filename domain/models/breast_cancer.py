@@ -10,7 +10,7 @@ from domain.contract import Classes, ModelSpec, Number
 from domain.data.bundled import read_breast_cancer
 from domain.data.dataset import Dataset
 
-_MEASURES = (  # name, unit, largest mean, error and worst value that can be true, meaning
+_MEASURES = (  # name, unit, largest possible value, meaning
     ("radius", "px", 100.0, "distance from the centre to the outline"),
     ("texture", "", 150.0, "spread of the grey values"),
     ("perimeter", "px", 1000.0, "length of the outline"),
@@ -52,9 +52,9 @@ def build(
     l2_regularization: float,
     random_state: int,
 ) -> Pipeline:
-    """Missing measures are filled with medians; then gradient boosting.
+    """Gradient boosting; missing measures are replaced by medians.
 
-    Trees need no scaling; without it, native and exported model compare the same float32 values.
+    Trees need no scaling. Without it, native and exported model split on the same float32 values.
     """
     return make_pipeline(
         SimpleImputer(strategy="median"),

@@ -1,4 +1,4 @@
-"""Diabetes: how far the disease goes within a year, by ten measures (Efron et al., 2004)."""
+"""Diabetes: progression of the disease within a year, by ten measures (Efron et al., 2004)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load() -> Dataset:
 
 
 def build(alpha: float) -> Pipeline:
-    """A ridge regression; the house puts an interval around its predictions."""
+    """A ridge regression; training wraps it so that predictions have an interval."""
     return make_pipeline(
         make_column_transformer(
             (OneHotEncoder(drop="if_binary"), SPEC.columns_of(Category)),

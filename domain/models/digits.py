@@ -17,7 +17,7 @@ from domain.estimators.torch_network import (
 )
 
 _SIDE, _BLACK = 8, 16.0
-_VALID_SHARE = 0.15  # of the training rows, to tell when to stop
+_VALID_SHARE = 0.15  # of the training rows, for early stopping
 
 SPEC = ModelSpec(
     name="digits",
@@ -46,7 +46,7 @@ class DigitNetwork(nn.Module):
     Args:
         channels: filters of the first convolution; the second has twice as many.
         hidden: units of the hidden layer.
-        dropout: share of the units that are left out in a step of training.
+        dropout: share of the units that are dropped in a training step.
     """
 
     def __init__(self, channels: int, hidden: int, dropout: float) -> None:
@@ -84,10 +84,10 @@ def build(
     patience: int,
     random_state: int,
 ) -> TorchClassifier:
-    """An unfitted network, on a GPU where there is one.
+    """An unfitted network, on a GPU if there is one.
 
-    Its training ends when the loss on validation rows has not improved for `patience` epochs, and
-    the weights of the best epoch are kept.
+    Training stops when the validation loss has not improved for `patience` epochs; the weights of
+    the best epoch are kept.
     """
     device = found_device()
     return TorchClassifier(

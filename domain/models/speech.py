@@ -1,7 +1,7 @@
-"""Speech: what is said in a recording, by OpenAI's Whisper (Radford et al., 2022).
+"""Speech: transcription of recordings with OpenAI's Whisper (Radford et al., 2022).
 
-Nothing is trained here: the weights are those that were published, or those of a file. What stands
-for training is to fetch them, to measure them on a manifest of recordings, and to package them.
+Nothing is trained: the weights are published ones, or those of a file. The training step loads the
+weights, evaluates them on a manifest of recordings, and packages them.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which weights are taken, and how they are decoded.
+    """The weights to use, and how to decode with them.
 
     Attributes:
         weights: a name that Whisper publishes, such as ``tiny``, or the path of a checkpoint.
-        language: code of the language that is spoken, such as ``en``; None has it recognised.
+        language: code of the spoken language, such as ``en``; None detects it.
         task: ``transcribe``, or ``translate`` into English.
         beam_size: width of the beam search at temperature 0; None is greedy.
-        temperatures: tried in turn while an answer is improbable or repeats itself.
-        max_tokens: most tokens for 30 seconds; None is what the weights can hold.
+        temperatures: tried in turn while a transcript is improbable or repetitive.
+        max_tokens: maximum number of tokens for 30 seconds; None is the maximum of the weights.
         random_state: seed of the sampling at temperatures above 0.
     """
 
@@ -64,32 +64,34 @@ def build(
     max_tokens: int | None,
     random_state: int,
 ) -> Recipe:
-    """The recipe; its weights are not looked for yet."""
+    """The recipe; the weights are not loaded yet."""
     return Recipe(weights, language, task, beam_size, tuple(temperatures), max_tokens, random_state)
 
 
 def load(manifest: str | None = None) -> Dataset:
-    """The recordings that word errors are counted on.
+    """The recordings to evaluate on.
 
     Args:
-        manifest: a CSV file, or JSON lines, with the columns ``audio`` (path of a recording, from
-            the manifest's folder), ``text`` (what is said in it) and, where it is known,
-            ``language``. Its path counts from the root of the clone. None: there are none, and
-            nothing is measured.
+        manifest: path of a CSV or JSON lines file with the columns ``audio`` (path of a recording,
+            relative to the manifest), ``text`` (the reference transcript) and optionally
+            ``language``. A relative path starts at the root of the clone. None: there are no
+            recordings, and word errors are not counted.
 
     Returns:
-        One row per recording: its path as the manifest has it, its language (empty where it is not
-        told) and the digest of its file. ``files`` are the manifest and the recordings, in order.
+        One row per recording: its path as in the manifest, its language (empty if unknown) and the
+        digest of its file. ``files`` are the manifest and the recordings, in order.
 
     Raises:
-        DataError: the manifest or a recording is not there, or the manifest is malformed.
+        DataError: the manifest or a recording is missing, or the manifest is malformed.
     """
     if manifest is None:
         return _dataset("no manifest: word errors were not counted", (), ())
     path = ROOT / manifest
-    rows = [_checked(path, number, row) for number, row in enumerate(_read(path), start=1)]
+    rows = [
+        _check_row(path, number, row) for number, row in enumerate(_read_manifest(path), start=1)
+    ]
     if not rows:
-        raise DataError(f"{path} names no recordings")
+        raise DataError(f"{path} contains no recordings")
     return _dataset(path.name, rows, (path, *(path.parent / row["audio"] for row in rows)))
 
 
@@ -100,7 +102,7 @@ def _dataset(source: str, rows: Iterable[Mapping[str, str]], files: tuple[Path, 
     return Dataset("speech", source, inputs, table["text"], files)
 
 
-def _read(path: Path) -> list[Any]:
+def _read_manifest(path: Path) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -115,10 +117,10 @@ def _read(path: Path) -> list[Any]:
         raise DataError(f"the manifest {path} is not JSON lines: {error}") from error
 
 
-def _checked(path: Path, number: int, row: Any) -> dict[str, str]:
+def _check_row(path: Path, number: int, row: Any) -> dict[str, str]:
     place = f"{path}, recording {number}"
     if not isinstance(row, dict) or not {"audio", "text"} <= row.keys():
-        raise DataError(f"{place}: expected the columns audio, text and perhaps language")
+        raise DataError(f"{place}: expected the columns audio, text and, optionally, language")
     values = {name: row.get(name) or "" for name in ("audio", "text", "language")}
     for name, value in values.items():
         if not isinstance(value, str):

@@ -9,8 +9,7 @@ from domain.data.bundled import read_wine
 from domain.data.dataset import Dataset
 from domain.estimators.keras_network import KerasClassifier, keras
 
-# The source names no units. Those given are the customary ones; a quantity of which they can be
-# several has none.
+# The source has no units: these are the customary ones, or none where several are in use.
 SPEC = ModelSpec(
     name="wine",
     description="Grower of an Italian wine by its chemical analysis; all three are of one region.",
@@ -41,7 +40,7 @@ def load() -> Dataset:
 def network(  # pylint: disable=invalid-name  # Keras's names
     X: np.ndarray, y: np.ndarray, hidden: int, dropout: float, learning_rate: float
 ) -> keras.Model:
-    """A network of one hidden layer that scales its inputs as those in `X` are spread.
+    """A network with one hidden layer, which standardizes its inputs by the mean and spread of `X`.
 
     Args:
         X: training rows, shape (n_rows, 13).
@@ -77,8 +76,8 @@ def build(
 ) -> KerasClassifier:
     """An unfitted network.
 
-    Its training ends when the loss on validation rows has not improved for `patience` epochs, and
-    the weights of the best epoch are kept.
+    Training stops when the validation loss has not improved for `patience` epochs; the weights of
+    the best epoch are kept.
     """
     return KerasClassifier(
         network,

@@ -1,1 +1,1 @@
-"""What a model's inputs and outputs looked like in training, and how far they have moved."""
+"""Reference profiles of a model's inputs and outputs in training, and drift from them."""

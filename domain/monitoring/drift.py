@@ -1,4 +1,4 @@
-"""Population stability index: how far a variable has moved from its reference profile."""
+"""Drift: how far a variable has moved from its reference profile."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from domain.contract import Category, ModelSpec
 from domain.monitoring.profile import Profile
 
-ANSWER = "prediction"
+PREDICTION = "prediction"
 
 
 def population_stability_index(profile: Profile, values: np.ndarray) -> float:
-    """PSI of `values`, shape (n_rows,), against the profile; 0 where nothing moved.
+    """Population stability index of `values`, shape (n_rows,), against the profile; 0 is no drift.
 
-    By custom, below 0.1 is stable and above 0.25 has moved. On both sides half a row is added to
-    each bin, so that an empty bin gives a finite score, and one that stays empty gives none.
+    By convention, below 0.1 is stable and above 0.25 is drift. Half a row is added to each bin on
+    both sides, so that an empty bin has a finite score, and one that stays empty adds nothing.
 
     References:
         N. Siddiqi, "Credit Risk Scorecards", 2006.
@@ -37,16 +37,16 @@ def population_stability_index(profile: Profile, values: np.ndarray) -> float:
 def watched_profiles(
     spec: ModelSpec, profiles: Mapping[str, Any]
 ) -> dict[str, tuple[int, Profile]]:
-    """Column and profile of what is watched, by name.
+    """Column and profile of each monitored variable, by name.
 
-    The columns are the contract's `monitored_names`, and then the answers, as ``prediction``; an
-    input that is itself called so has the name. What has no profile is not watched.
+    The columns are the contract's `monitored_names`, followed by ``prediction``, unless an input
+    has that name. Variables without a profile are left out.
 
     Args:
         profiles: ``profile.json`` of a package.
     """
     names = spec.monitored_names
-    names = names if ANSWER in names else (*names, ANSWER)
+    names = names if PREDICTION in names else (*names, PREDICTION)
     return {
         name: (column, Profile.from_dict(profiles[name]))
         for column, name in enumerate(names)
@@ -55,24 +55,24 @@ def watched_profiles(
 
 
 def drift_between(
-    profiles: Mapping[str, Any], spec: ModelSpec, encoded: np.ndarray, answers: np.ndarray
+    profiles: Mapping[str, Any], spec: ModelSpec, encoded: np.ndarray, predictions: np.ndarray
 ) -> dict[str, float]:
-    """PSI of rows and of their answers against the profiles of another package, by name.
+    """PSI of rows and of their predictions against the profiles of another package, by name.
 
-    What only one of the two watches is left out, and so are words where the other package has more
-    or fewer of them: their numbers mean other words.
+    Variables that only one of the two monitors are left out, and so are categories of which the
+    other package has another number: their codes mean other words.
 
     Args:
         profiles: ``profile.json`` of the other package.
         spec: the contract of the rows.
-        encoded: rows as the model gets them, shape (n_rows, width).
-        answers: answers to them, shape (n_rows, n_answers).
+        encoded: encoded rows, shape (n_rows, width).
+        predictions: for these rows, shape (n_rows, n_columns).
     """
     words = {item.name: len(item.categories) for item in spec.inputs if isinstance(item, Category)}
-    if spec.classes and ANSWER not in spec.monitored_names:
-        words[ANSWER] = len(spec.classes)
-    answered = answers.argmax(axis=1) if spec.classes else answers[:, 0]
-    columns = np.column_stack([spec.monitored(encoded), answered])
+    if spec.classes and PREDICTION not in spec.monitored_names:
+        words[PREDICTION] = len(spec.classes)
+    predicted = predictions.argmax(axis=1) if spec.classes else predictions[:, 0]
+    columns = np.column_stack([spec.monitored(encoded), predicted])
     return {
         name: population_stability_index(profile, columns[:, column])
         for name, (column, profile) in watched_profiles(spec, profiles).items()

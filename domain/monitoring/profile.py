@@ -1,4 +1,4 @@
-"""Reference profile of one input or of the answers: what drift is measured against."""
+"""Reference profiles of inputs and predictions, against which drift is measured."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Profile:
 
     Attributes:
         edges: float64 array of shape (n_edges,), the inner edges, increasing.
-        shares: float64 array that sums to 1, of one share for each bin: n_edges + 1, and one more
-            for missing values where there can be some.
-        with_missing: whether the last bin is that of missing values.
+        shares: float64 array of one share for each bin, summing to 1: n_edges + 1 bins, and one
+            more for missing values if `with_missing`.
+        with_missing: whether the last bin is for missing values.
     """
 
     edges: np.ndarray
@@ -30,25 +30,25 @@ class Profile:
     def of(cls, values: np.ndarray, bins: int = 10, with_missing: bool = False) -> Profile:
         """Profile of values of shape (n_rows,), in at most `bins` bins of about equal share.
 
-        Values that occur often make quantiles coincide; such bins are merged.
+        Frequent values make quantiles coincide; such bins are merged.
         """
         known = values[~np.isnan(values)]
         inner = np.linspace(0, 1, bins + 1)[1:-1]
         edges = np.unique(np.quantile(known, inner)) if len(known) else np.empty(0)
-        return cls._counted(edges, values, with_missing)
+        return cls._from_counts(edges, values, with_missing)
 
     @classmethod
     def of_codes(cls, codes: np.ndarray, n_codes: int, with_missing: bool = False) -> Profile:
         """Profile of codes of shape (n_rows,) in 0 … n_codes - 1, each in a bin of its own."""
-        return cls._counted(np.arange(n_codes - 1) + 0.5, codes, with_missing)
+        return cls._from_counts(np.arange(n_codes - 1) + 0.5, codes, with_missing)
 
     @classmethod
-    def _counted(cls, edges: np.ndarray, values: np.ndarray, with_missing: bool) -> Profile:
+    def _from_counts(cls, edges: np.ndarray, values: np.ndarray, with_missing: bool) -> Profile:
         counts = cls(edges, np.empty(0), with_missing).count(values)
         return cls(edges, counts / len(values), with_missing)
 
     def count(self, values: np.ndarray) -> np.ndarray:
-        """int64 array of the shape of `shares`: how many of `values` fall into each bin."""
+        """How many of `values` fall into each bin, int64 array of the shape of `shares`."""
         known = values[~np.isnan(values)]
         positions = np.searchsorted(self.edges, known, side="left")
         counts = np.bincount(positions, minlength=len(self.edges) + 1)
@@ -73,7 +73,7 @@ def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
     """Profiles of the inputs, as plain data, by the contract's `monitored_names`.
 
     Args:
-        encoded: rows as the model gets them, shape (n_rows, width).
+        encoded: encoded rows, shape (n_rows, width).
     """
     columns = zip(
         spec.monitored_names, spec.monitored_inputs, spec.monitored(encoded).T, strict=True
@@ -81,15 +81,15 @@ def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
     return {name: _profile(item, values).to_dict() for name, item, values in columns}
 
 
-def profile_outputs(spec: ModelSpec, answers: np.ndarray) -> dict[str, Any]:
-    """Profile of what is predicted, as plain data: shares of the classes, or of the values.
+def profile_outputs(spec: ModelSpec, predictions: np.ndarray) -> dict[str, Any]:
+    """Profile of the predictions, as plain data: shares of the classes, or of the values.
 
     Args:
-        answers: answers of shape (n_rows, n_answers).
+        predictions: shape (n_rows, n_columns).
     """
     if spec.classes:
-        return Profile.of_codes(answers.argmax(axis=1), len(spec.classes)).to_dict()
-    return Profile.of(answers[:, 0].astype(np.float64)).to_dict()
+        return Profile.of_codes(predictions.argmax(axis=1), len(spec.classes)).to_dict()
+    return Profile.of(predictions[:, 0].astype(np.float64)).to_dict()
 
 
 def _profile(item: Input, values: np.ndarray) -> Profile:

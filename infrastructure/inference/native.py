@@ -10,7 +10,7 @@ import numpy as np
 from application.ports.model import Model
 from domain.contract import ModelSpec
 from domain.errors import PackageError
-from domain.evaluation.answers import predict_function
+from domain.evaluation.predictions import predict_function
 
 _HARMLESS = {
     "domain.estimators.conformal.ConformalRegressor",

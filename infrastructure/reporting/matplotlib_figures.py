@@ -76,8 +76,8 @@ def _draw_confidence(data: FigureData, folder: Path) -> None:
 
 def _draw_predictions(report: RegressionReport, name: str, folder: Path) -> None:
     figure, axes = _axes(5, 4.2, ["1000"])
-    order = np.argsort(report.answers[:, 0])
-    predicted, lower, upper = report.answers[order].T
+    order = np.argsort(report.predictions[:, 0])
+    predicted, lower, upper = report.predictions[order].T
     axes.fill_between(predicted, lower, upper, alpha=0.2, label=f"{report.coverage:.0%} interval")
     axes.plot(predicted, predicted, linewidth=1)
     axes.scatter(predicted, report.actual[order], s=12, label="hold-out rows")
@@ -93,7 +93,7 @@ def _draw_predictions(report: RegressionReport, name: str, folder: Path) -> None
 def _draw_residuals(report: RegressionReport, name: str, folder: Path) -> None:
     figure, axes = _axes(5, 3, ["1000"])
     axes.axhline(0, linewidth=1)
-    axes.scatter(report.answers[:, 0], report.residuals, s=12)
+    axes.scatter(report.predictions[:, 0], report.residuals, s=12)
     axes.set(xlabel=f"predicted {name}", ylabel="actual − predicted", title="Residuals")
     figure.savefig(folder / "residuals.png")
 

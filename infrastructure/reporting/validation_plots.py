@@ -198,8 +198,8 @@ def precision_recall(answers: np.ndarray, actual: np.ndarray, drawn: Mapping[str
 def predictions(report: RegressionReport, name: str) -> Plot:
     """What is true against what was predicted, with the intervals."""
     rows = _sample(report.rows)
-    rows = rows[np.argsort(report.answers[rows, 0])]
-    (predicted, lower, upper), actual = report.answers[rows].T, report.actual[rows]
+    rows = rows[np.argsort(report.predictions[rows, 0])]
+    (predicted, lower, upper), actual = report.predictions[rows].T, report.actual[rows]
     inside = (actual >= lower) & (actual <= upper)
     figure, axes = _canvas(5, 4, 0.9, 0.6)
     axes.fill_between(predicted, lower, upper, color=_MAIN, alpha=0.15, linewidth=0)
@@ -223,7 +223,12 @@ def residuals(report: RegressionReport, name: str) -> Plot:
     figure, axes = _canvas(5, 4, 0.9, 0.6)
     axes.axhline(0, color=_MUTED, linestyle="--", linewidth=1)
     axes.plot(
-        report.answers[rows, 0], report.residuals[rows], "o", color=_MAIN, markersize=4, alpha=0.7
+        report.predictions[rows, 0],
+        report.residuals[rows],
+        "o",
+        color=_MAIN,
+        markersize=4,
+        alpha=0.7,
     )
     axes.set(xlabel=f"predicted {short_label(name)}", ylabel="actual − predicted")
     return _plot(

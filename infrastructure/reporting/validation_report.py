@@ -210,7 +210,7 @@ def _probabilities(judgement: Judgement, report: ClassificationReport) -> Sectio
 
 def _errors(judgement: Judgement, report: RegressionReport) -> Section:
     title, name = "Predictions and residuals", judgement.spec.output.name
-    if not np.isfinite(report.answers).all():
+    if not np.isfinite(report.predictions).all():
         return Section(title, ["Not drawn: answers are not finite numbers."])
     return Section(title, plots=[plots.predictions(report, name), plots.residuals(report, name)])
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from application.inference.scoring import BATCH_ROWS, rows_at_once
 from domain.contract import Input, ModelSpec, Number, Tensor
-from domain.data.tables import NO_NUMBER
+from domain.data.tables import MISSING_WORDS
 from domain.errors import DataError, reason_of
 
 _BATCH_BYTES = 2**23  # of a file; what they become in memory is several times as much
@@ -434,7 +434,7 @@ def _as_tensor(column: pa.Array, shape: Sequence[int]) -> np.ndarray | None:
 def _parse_numbers(text: pa.Array) -> tuple[pa.Array, Values]:
     """float64 where the text is a number, else null; and the same with the text that is none."""
     text = pc.utf8_trim_whitespace(text)
-    missing = pc.is_in(text, pa.array(["", *NO_NUMBER]))
+    missing = pc.is_in(text, pa.array(["", *MISSING_WORDS]))
     text = pc.if_else(missing, pa.scalar(None, pa.string()), text)
     try:
         numbers = pc.cast(text, pa.float64())

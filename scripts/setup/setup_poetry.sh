@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes Poetry and uv available: those on PATH if Poetry is 2 or later and can export its lock, else
-# private ones in .poetry, with `poetry shell` too. The last line of output is Poetry's path.
+# Finds Poetry and uv: those on PATH if Poetry is version 2 or later and can export its lock file;
+# otherwise it installs them into .poetry, with `poetry shell`. The last line is Poetry's path.
 set -euo pipefail
-unset CDPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER # they would lead out of .poetry
+unset CDPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER # they would install outside .poetry
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 if [ "${1:-}" = --help ]; then
@@ -24,9 +24,9 @@ if ! can_export "$private"; then
     rm -rf .poetry
     "$python" -m venv .poetry
     .poetry/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
-    echo 'relocatable = true' >>.poetry/pyvenv.cfg # for uv: a clone can be copied or moved
+    echo 'relocatable = true' >>.poetry/pyvenv.cfg # uv then installs commands that can be moved
     .poetry/bin/uv pip install --native-tls --python .poetry/bin/python --quiet \
         poetry==2.5.1 poetry-plugin-export==1.10.1 poetry-plugin-shell==1.0.1
 fi
-echo "to type 'poetry' yourself: export PATH=\"$PWD/.poetry/bin:\$PATH\"" >&2
+echo "to use 'poetry' on the command line: export PATH=\"$PWD/.poetry/bin:\$PATH\"" >&2
 echo "$private"

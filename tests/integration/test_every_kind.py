@@ -26,7 +26,7 @@ from sklearn.preprocessing import FunctionTransformer
 from application.ports.model import Model
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import predict_function
+from domain.evaluation.predictions import predict_function
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
@@ -98,7 +98,7 @@ def kinds() -> list[Kind]:
             flowers,
             np.array([int(sum(row) > 10) for row in flowers]),
             RandomForestClassifier(20, random_state=0),
-            [([11, 1], "petal length (cm): 11 is out of range [0, 10] cm"), ([1], "has 1 values")],
+            [([11, 1], "petal length (cm): 11 cm is outside [0, 10]"), ([1], "has 1 values")],
         ),
         Kind(
             RENTS,
@@ -106,10 +106,10 @@ def kinds() -> list[Kind]:
             np.array([(row[0] or 60) * 12 + 80 * row[2] for row in rents]),
             ConformalRegressor(make_pipeline(SimpleImputer(), Ridge()), RENTS.output.coverage),  # type: ignore[union-attr]
             [
-                ([4, "east", True], "Total Area: 4 is out of range [5, 500] m²"),
+                ([4, "east", True], "Total Area: 4 m² is outside [5, 500]"),
                 (["big", "east", True], "Total Area: 'big' is not a number"),
                 ([50, "east", None], "furnished: a value is missing"),
-                ([50, "east", "perhaps"], "furnished: 'perhaps' is none of false, true"),
+                ([50, "east", "perhaps"], "furnished: 'perhaps' is not one of false, true"),
             ],
         ),
         Kind(
@@ -119,7 +119,7 @@ def kinds() -> list[Kind]:
             LogisticRegression(C=0.01),
             [
                 ([[[1, 2], [3, 4]]], "image: expected 3 × 4 numbers, got 2 × 2"),
-                ([[[1, 2, 3, 99]] * 3], "image: 99 is out of range [0, 16]"),
+                ([[[1, 2, 3, 99]] * 3], "image: 99 grey is outside [0, 16]"),
             ],
         ),
         Kind(
@@ -127,7 +127,7 @@ def kinds() -> list[Kind]:
             reviews,
             np.arange(60) % 3,
             make_pipeline(FunctionTransformer(np.ravel), text, LogisticRegression()),
-            [([7], "review: 7 is not text"), (["x" * 201], "review: 201 characters are too many")],
+            [([7], "review: 7 is not text"), (["x" * 201], "review: the text has 201 characters")],
         ),
     ]
     as_it_is = replace(made[1], spec=replace(RENTS, name="rents_as_they_are"), native=True)

@@ -19,8 +19,8 @@ from application.ports.model import Model
 from application.training.config import TrainingConfig, config_path
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
-from domain.evaluation.answers import predict_function
 from domain.evaluation.parity import Parity
+from domain.evaluation.predictions import predict_function
 from tests.model_checks import TABULAR, as_json, load_data, model_of
 from tests.packages import on_record
 from tests.served import Home, serve

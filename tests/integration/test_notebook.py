@@ -121,7 +121,7 @@ def test_the_registered_model_can_be_loaded_and_predicts(executed: Executed) -> 
     assert tuple(model.metadata.get_input_schema().input_names()) == SPEC.input_names
     flowers = load()
     predicted = model.predict(flowers.inputs)
-    assert np.mean(predicted == flowers.answers(SPEC)) > 0.9
+    assert np.mean(predicted == flowers.encoded_target(SPEC)) > 0.9
 
 
 def test_nothing_lands_in_the_working_directory(executed: Executed) -> None:

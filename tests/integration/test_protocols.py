@@ -22,7 +22,7 @@ import tritonclient.http as triton
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from tritonclient.utils import InferenceServerException
 
-from domain.evaluation.answers import predict_function
+from domain.evaluation.predictions import predict_function
 from domain.models import iris
 from tests.served import Home, free_port
 
@@ -231,7 +231,7 @@ def test_tritons_client_is_answered_by_version_with_its_identity_and_what_it_ask
 @pytest.mark.parametrize(
     ("name", "values", "told"),
     [
-        ("inputs", np.array([[5.1, 3.5, 99, 0.2]]), "petal_length: 99 is out of range"),
+        ("inputs", np.array([[5.1, 3.5, 99, 0.2]]), "petal_length: 99 cm is outside"),
         ("inputs", np.array([[5.1, 3.5]]), "expected [-1, 4]"),
         ("colours", np.array([[5.1, 3.5]]), "'colours' is no input"),
     ],
@@ -345,7 +345,7 @@ def test_ping_version_and_other_content_types_are_as_mlflows_own(
 def test_vertex_is_told_what_is_wrong(service_url: str) -> None:
     answer = httpx.post(f"{service_url}/vertex/predict", json={"instances": [[5.1, 3.5, 99, 0.2]]})
     assert answer.status_code == 422
-    assert "petal_length: 99 is out of range" in answer.json()["error"]
+    assert "petal_length: 99 cm is outside" in answer.json()["error"]
 
 
 def test_lines_of_many_parts_are_answered_each_in_its_place_with_what_feedback_needs(

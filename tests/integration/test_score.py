@@ -82,7 +82,7 @@ def test_rows_that_break_the_contract_are_told(home: Home, tmp_path: Path) -> No
     assert f"result    148 rows scored, 2 rejected: see {rejects}\n" in done.stdout
     told = [json.loads(line) for line in rejects.read_text(encoding="utf-8").splitlines()]
     assert [(row["row"], row["reason"]) for row in told] == [
-        (7, "petal_width: 99 is out of range [0.1, 30] cm"),
+        (7, "petal_width: 99 cm is outside [0.1, 30]"),
         (70, "sepal_width: a value is missing"),
     ]
     assert told[1]["values"] == frame.loc[70].replace({np.nan: None}).to_dict()

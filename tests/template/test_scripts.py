@@ -137,7 +137,7 @@ def test_a_python_that_cannot_make_environments_is_refused_with_what_to_install(
     python = write_program(tmp_path / "python3.11", WITHOUT_VENV)
     done = find_python(PYTHON=str(python))
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{python} cannot make virtual environments" in done.stderr
+    assert f"{python} cannot create virtual environments" in done.stderr
     assert "python3-venv" in done.stderr
 
 
@@ -467,14 +467,14 @@ def test_an_unknown_accelerator_is_refused_before_anything_is_done(
 ) -> None:
     done = installer("all", ACCELERATOR=wrong)
     assert done.returncode == 2
-    assert f"unknown ACCELERATOR {wrong}: cpu, cuda" in done.stderr
+    assert f"unknown ACCELERATOR {wrong}: use cpu or cuda" in done.stderr
     assert installer.calls() == []
 
 
 def test_an_unknown_set_is_refused_before_anything_is_done(installer: Installer) -> None:
     done = installer("everything")
     assert (done.returncode, installer.calls()) == (2, [])
-    assert "unknown set everything: core, dev, mutation or all" in done.stderr
+    assert "unknown set everything: use core, dev, mutation or all" in done.stderr
 
 
 def test_the_environment_of_another_clone_is_left_alone(installer: Installer) -> None:

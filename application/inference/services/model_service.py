@@ -40,7 +40,7 @@ from application.ports.model import Model
 from application.ports.recorder import Recorder
 from domain.contract import Quantity
 from domain.errors import PackageError
-from domain.monitoring.drift import ANSWER
+from domain.monitoring.drift import PREDICTION
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
@@ -239,7 +239,7 @@ def _metrics(name: str, version: str, profiles: dict[str, Any]) -> ModelMetricsC
         return ModelMetricsCollector(name, version, SPEC.classes)
     recorded = sorted({answer[0] for answer in GOLDEN["answers"]})
     # where an input is itself called so, the profile is the input's
-    profile = {} if ANSWER in SPEC.monitored_names else profiles.get(ANSWER, {})
+    profile = {} if PREDICTION in SPEC.monitored_names else profiles.get(PREDICTION, {})
     buckets = profile.get("edges") or recorded
     return ModelMetricsCollector(name, version, (SPEC.output.name,), value_buckets=buckets)
 

@@ -40,7 +40,7 @@ def fit(kind: str) -> Any:
     if isinstance(spec.output, Quantity):
         estimator = ConformalRegressor(estimator, spec.output.coverage)
     dataset = model.load()
-    return estimator.fit(dataset.encoded(spec), dataset.answers(spec))
+    return estimator.fit(dataset.encoded(spec), dataset.encoded_target(spec))
 
 
 @pytest.fixture(scope="session", name="fitted")

@@ -1,4 +1,4 @@
-"""What entry points say on the terminal."""
+"""Terminal output of the entry points."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def test_a_failure_is_told_on_standard_error_and_ends_with_1(
 
 
 class Terminal(io.StringIO):
-    """Something that is written to as a terminal is."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Always true."""
         return True
 
 
@@ -50,7 +50,7 @@ def test_what_goes_on_is_written_over_on_a_terminal() -> None:
         show_step("fit", "done")
     on_progress, done = terminal.getvalue().split("\r")
     assert on_progress.startswith("  epoch     1: loss 0.5")
-    assert done.endswith("\033[K\n"), "nothing of a longer line is left"
+    assert done.endswith("\033[K\n"), "the rest of a longer line is cleared"
 
 
 def test_what_goes_on_is_not_written_to_a_file() -> None:
@@ -84,7 +84,7 @@ def test_letters_of_every_language_are_printed_as_they_are(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "/disk/x"),
@@ -92,7 +92,7 @@ def test_letters_of_every_language_are_printed_as_they_are(text: str) -> None:
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "/disk/x"),
-            "/disk/x: Permission denied: give this user the right to it, then run it again",
+            "/disk/x: Permission denied: give this user permission, then run it again",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file", "a", None, "b"), "a → b: No such file"),
         (TimeoutError("another process holds the lock"), "another process holds the lock"),
@@ -100,20 +100,20 @@ def test_letters_of_every_language_are_printed_as_they_are(text: str) -> None:
     ],
 )
 def test_an_error_of_the_operating_system_names_the_file_and_the_way_out(
-    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fail(error, 3) == 3
-    assert capsys.readouterr().err == f"error: {told}\n"
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_what_goes_on_is_shown_with_the_time_that_passes_and_leaves_no_trace() -> None:
     class Watched(Terminal):
-        """Tells when a line has been written for the third time."""
+        """Sets an event when a line has been written for the third time."""
 
         third = threading.Event()
 
         def flush(self) -> None:
-            """As a terminal does."""
+            """Flush, and count the lines."""
             super().flush()
             if self.getvalue().count("parity") >= 3:
                 self.third.set()

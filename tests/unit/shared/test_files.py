@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; a lock keeps other processes out."""
+"""Files and folders are replaced atomically; a lock keeps other processes out."""
 
 from __future__ import annotations
 

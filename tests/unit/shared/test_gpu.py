@@ -1,4 +1,4 @@
-"""What `make checkgpu` reports on machines with and without a GPU, with fakes for both sides."""
+"""The report of `make checkgpu` on fake machines with and without a GPU."""
 
 from __future__ import annotations
 
@@ -54,19 +54,22 @@ ONNX = Facts("1.32.0", "CPU only", providers=("CPUExecutionProvider",), products
 
 CUDA_BEFORE_CPU = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
-Answer = tuple[int, str, str]
+Output = tuple[int, str, str]  # return code, stdout, stderr
 
 
 @dataclass
 class FakeMachine:
-    """A driver (None: no nvidia-smi) and installed modules, each with what its process answers.
+    """A driver and installed modules, each with the output of its process.
 
-    `nvidia_smi` answers the query for devices, `head` the plain command.
+    Attributes:
+        nvidia_smi: output of the query for devices; None if nvidia-smi is not installed.
+        modules: output of each framework's process.
+        head: output of nvidia-smi without arguments.
     """
 
-    nvidia_smi: Answer | Exception | None = None
-    modules: Mapping[str, Answer | Exception] = field(default_factory=dict)
-    head: Answer | Exception = (0, HEAD, "")
+    nvidia_smi: Output | Exception | None = None
+    modules: Mapping[str, Output | Exception] = field(default_factory=dict)
+    head: Output | Exception = (0, HEAD, "")
 
     def find(self, module: str) -> object | None:
         """Like importlib.util.find_spec."""
@@ -74,37 +77,39 @@ class FakeMachine:
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Like run_command."""
-        answer: Answer | Exception | None
+        output: Output | Exception | None
         if command[0] == "nvidia-smi":
-            answer = self.nvidia_smi if len(command) > 1 else self.head
+            output = self.nvidia_smi if len(command) > 1 else self.head
         else:
-            answer = self.modules[command[-1]]
-        if answer is None:
+            output = self.modules[command[-1]]
+        if output is None:
             raise FileNotFoundError(command[0])
-        if isinstance(answer, Exception):
-            raise answer
-        return subprocess.CompletedProcess(command, *answer)
+        if isinstance(output, Exception):
+            raise output
+        return subprocess.CompletedProcess(command, *output)
 
 
-def says(facts: Facts) -> Answer:
-    """What the process of a framework that works answers, after noise of its own."""
+def output_of(facts: Facts) -> Output:
+    """The output of the process of a working framework, after a banner of its own."""
     return 0, f"a banner of the framework\n{json.dumps(asdict(facts))}\n", ""
 
 
 def table_of(machine: FakeMachine) -> str:
-    """The table that a person on that machine reads."""
+    """The report for people on that machine."""
     report = check(machine.run, machine.find)
     return render(report, advise(report))
 
 
 def status_of(machine: FakeMachine, *argv: str, **environ: str) -> int:
-    """Exit status of the entry point on that machine."""
+    """Exit code of the entry point on that machine."""
     args = argparse.Namespace(json="--json" in argv)
     return checkgpu.run(args, environ=environ, run_command=machine.run, find=machine.find)
 
 
-WITHOUT_GPU = FakeMachine(modules={"onnxruntime": says(ONNX)})
-WITH_GPU = FakeMachine((0, ONE_DEVICE, ""), {"torch": says(CUDA_TORCH), "onnxruntime": says(ONNX)})
+WITHOUT_GPU = FakeMachine(modules={"onnxruntime": output_of(ONNX)})
+WITH_GPU = FakeMachine(
+    (0, ONE_DEVICE, ""), {"torch": output_of(CUDA_TORCH), "onnxruntime": output_of(ONNX)}
+)
 
 
 def test_a_machine_without_a_driver_is_reported_as_such() -> None:
@@ -139,7 +144,7 @@ def test_two_devices_take_a_line_each_and_what_the_driver_does_not_tell_is_left_
     ],
 )
 def test_the_newest_cuda_of_the_driver_is_told_where_it_is_known(
-    head: Answer | Exception, cuda: str | None
+    head: Output | Exception, cuda: str | None
 ) -> None:
     machine = FakeMachine((0, ONE_DEVICE, ""), head=head)
     assert check_driver(machine.run).cuda == cuda
@@ -148,21 +153,21 @@ def test_the_newest_cuda_of_the_driver_is_told_where_it_is_known(
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("output", "problem"),
     [
         ((9, "NVIDIA-SMI has failed.\n", ""), "NVIDIA-SMI has failed"),
         ((2, "", 'Field "compute_cap" is not valid.'), 'Field "compute_cap" is not valid'),
-        ((6, "", ""), "nvidia-smi ended with 6"),
-        ((0, "", ""), "nvidia-smi answered ''"),
-        ((0, "No devices were found", ""), "nvidia-smi answered 'No devices were found'"),
+        ((6, "", ""), "nvidia-smi exited with 6"),
+        ((0, "", ""), "nvidia-smi printed ''"),
+        ((0, "No devices were found", ""), "nvidia-smi printed 'No devices were found'"),
         (PermissionError("denied"), "nvidia-smi did not run: denied"),
         (subprocess.TimeoutExpired("nvidia-smi", 180), "timed out after 180 seconds"),
     ],
 )
 def test_a_driver_that_fails_is_reported_with_its_reason(
-    answer: Answer | Exception, problem: str
+    output: Output | Exception, problem: str
 ) -> None:
-    driver = check_driver(FakeMachine(answer).run)
+    driver = check_driver(FakeMachine(output).run)
     assert not driver.devices
     assert driver.problem is not None and problem in driver.problem
 
@@ -181,31 +186,31 @@ def test_a_framework_that_uses_the_gpu_needs_no_advice() -> None:
 
 
 def test_a_cpu_build_is_in_order_where_there_is_no_gpu() -> None:
-    assert "PyTorch is" not in table_of(FakeMachine(modules={"torch": says(CPU_TORCH)}))
+    assert "PyTorch is" not in table_of(FakeMachine(modules={"torch": output_of(CPU_TORCH)}))
 
 
 @pytest.mark.parametrize(
-    ("module", "build", "mend"),
+    ("module", "build", "fix"),
     [
         ("torch", "CPU only", ": make install ACCELERATOR=cuda"),
-        ("torch", "CUDA 13.0", "(driver 580.65.06 runs CUDA up to 13.0): update the driver"),
+        ("torch", "CUDA 13.0", "(driver 580.65.06 supports CUDA up to 13.0): update the driver"),
         ("tensorflow", "CPU only", ": make install ACCELERATOR=cuda"),
-        ("tensorflow", "CUDA 12.5", ": make install ACCELERATOR=cuda brings CUDA's libraries"),
+        ("tensorflow", "CUDA 12.5", ": make install ACCELERATOR=cuda installs CUDA's libraries"),
         ("onnxruntime", "CUDA", "CUDA-ExecutionProvider.html#requirements"),
     ],
 )
 def test_a_framework_that_misses_the_gpu_is_told_how_to_find_it(
-    module: str, build: str, mend: str
+    module: str, build: str, fix: str
 ) -> None:
     facts = Facts("2.0", build, products=ON_CPU)
-    table = table_of(FakeMachine((0, ONE_DEVICE, ""), {module: says(facts)}))
+    table = table_of(FakeMachine((0, ONE_DEVICE, ""), {module: output_of(facts)}))
     assert f"is built for {'the CPU only' if build == 'CPU only' else build}" in table
-    assert mend in table
+    assert fix in table
     assert "GPU usable: no" in table
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("output", "problem"),
     [
         (
             (1, "", "Traceback …\nImportError: libcudart.so: no such file\nlog after it\n"),
@@ -218,23 +223,23 @@ def test_a_framework_that_misses_the_gpu_is_told_how_to_find_it(
     ],
 )
 def test_a_broken_framework_is_reported_and_the_others_still_answer(
-    answer: Answer | Exception, problem: str
+    output: Output | Exception, problem: str
 ) -> None:
-    table = table_of(FakeMachine(modules={"torch": answer, "onnxruntime": says(ONNX)}))
+    table = table_of(FakeMachine(modules={"torch": output, "onnxruntime": output_of(ONNX)}))
     assert "PyTorch is installed but broken" in table
     assert problem in table
     assert "CPUExecutionProvider" in table
 
 
 def test_onnxruntime_for_the_cpu_is_in_order_beside_a_gpu() -> None:
-    machine = FakeMachine((0, ONE_DEVICE, ""), {"onnxruntime": says(ONNX)})
+    machine = FakeMachine((0, ONE_DEVICE, ""), {"onnxruntime": output_of(ONNX)})
     assert "ONNX Runtime is" not in table_of(machine)
 
 
 def test_each_gpu_of_a_framework_takes_a_line_with_its_product() -> None:
     products = (Product(0, 0.05, 42949.7), Product(1, 1.5, 1431.7))
     facts = replace(CUDA_TORCH, gpus=("NVIDIA H200", "NVIDIA L4"), products=products)
-    lines = table_of(FakeMachine((0, TWO_DEVICES, ""), {"torch": says(facts)})).splitlines()
+    lines = table_of(FakeMachine((0, TWO_DEVICES, ""), {"torch": output_of(facts)})).splitlines()
     row = next(index for index, line in enumerate(lines) if line.startswith("PyTorch"))
     assert lines[row].split("CUDA 13.0  ")[1].split("  ")[0] == "NVIDIA H200"
     assert lines[row].endswith("  0.05 ms, 42,950 GFLOP/s on GPU 0")
@@ -252,13 +257,13 @@ def test_each_gpu_of_a_framework_takes_a_line_with_its_product() -> None:
 def test_a_framework_that_fails_at_its_product_is_reported_and_cannot_use_the_gpu(
     status: int, stderr: str, problem: str
 ) -> None:
-    answer = (status, says(replace(CUDA_TORCH, products=()))[1], stderr)
-    machine = FakeMachine((0, ONE_DEVICE, ""), {"torch": answer, "onnxruntime": says(ONNX)})
+    output = (status, output_of(replace(CUDA_TORCH, products=()))[1], stderr)
+    machine = FakeMachine((0, ONE_DEVICE, ""), {"torch": output, "onnxruntime": output_of(ONNX)})
     table = table_of(machine)
     torch_row = next(line for line in table.splitlines() if line.startswith("PyTorch"))
     assert torch_row.startswith("PyTorch        2.13.0") and torch_row.endswith("failed")
     assert "PyTorch cannot multiply matrices (" in table and problem in table
-    assert "20.00 ms, 107 GFLOP/s on CPU" in table  # the others answer
+    assert "20.00 ms, 107 GFLOP/s on CPU" in table  # the others are still checked
     assert "GPU usable: no" in table
     assert status_of(machine, REQUIRE_GPU="1") == 1
 
@@ -277,7 +282,7 @@ def test_the_columns_are_aligned() -> None:
         (WITHOUT_GPU, "0", 0),
         (WITHOUT_GPU, "1", 1),
         (FakeMachine((0, ONE_DEVICE, "")), "1", 1),  # a GPU that nothing here can use
-        (FakeMachine(modules={"onnxruntime": says(replace(ONNX, products=ON_GPU))}), "1", 0),
+        (FakeMachine(modules={"onnxruntime": output_of(replace(ONNX, products=ON_GPU))}), "1", 0),
         (WITH_GPU, "1", 0),
         (WITH_GPU, "", 0),
     ],
@@ -312,7 +317,7 @@ def test_help_explains_the_exit_status(capsys: pytest.CaptureFixture[str]) -> No
 
 
 class FakeTorch:
-    """Stands in for the module torch; `calls` records where products were and what was awaited."""
+    """A fake of the module torch; `calls` records devices of products and synchronizations."""
 
     __version__ = "2.13.0"
 
@@ -328,7 +333,7 @@ class FakeTorch:
         self._broken = broken
 
     def ones(self, size: tuple[int, int], device: str) -> str:
-        """A matrix, which here is its device."""
+        """A matrix, represented by its device."""
         assert size == (1024, 1024)
         if device == self._broken:
             raise RuntimeError(f"no kernel image is available for {device}")

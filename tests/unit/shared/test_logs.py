@@ -1,4 +1,4 @@
-"""What a service logs: every line is one JSON object, whoever writes it."""
+"""The logs of a service: every line is one JSON object, whichever library writes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from shared.logs import AccessLog
 from shared.paths import ROOT
 
-# logging is configured for a whole process, so one of its own does it
+# logging is configured for a whole process, so this runs in a separate one
 SERVICE = """
 import logging, sys, warnings
 from bentoml._internal.log import configure_server_logging
@@ -37,7 +37,7 @@ print(logging.getLogger("uvicorn.access").hasHandlers())
 
 
 def logged(log_format: str) -> subprocess.CompletedProcess[str]:
-    """What a process says that logs in this format."""
+    """The output of a process that logs in this format."""
     command = [sys.executable, "-c", SERVICE, log_format]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -76,9 +76,9 @@ def test_a_record_tells_its_time_in_utc_and_its_further_fields(
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_uvicorns_own_access_log_costs_nothing(log_format: str) -> None:
-    said = logged(log_format)
-    assert said.stdout.splitlines()[-1] == "False"  # what uvicorn asks before it prepares a line
-    assert "GET /" not in said.stderr + said.stdout
+    done = logged(log_format)
+    assert done.stdout.splitlines()[-1] == "False"  # uvicorn checks this before it formats a line
+    assert "GET /" not in done.stderr + done.stdout
 
 
 def test_text_is_bentomls_own_format() -> None:
@@ -112,7 +112,7 @@ def test_many_lines_are_written_in_whole_lines_that_no_other_worker_can_break() 
     pieces: list[bytes] = []
 
     class Pieces(io.BytesIO):
-        """Keeps each piece that is written."""
+        """Records each piece that is written."""
 
         def write(self, piece: Any) -> int:
             pieces.append(bytes(piece))
@@ -139,7 +139,7 @@ def test_the_oldest_lines_are_dropped_where_too_many_wait() -> None:
 
 def test_a_stream_that_fails_once_is_written_to_again() -> None:
     class Full(io.BytesIO):
-        """A disk that is full once."""
+        """A disk that is full at the first write."""
 
         failures = 1
 

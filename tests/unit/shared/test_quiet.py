@@ -1,4 +1,4 @@
-"""What libraries write to standard error is kept off the terminal, and nothing else is."""
+"""Output of libraries to standard error is discarded, and nothing else."""
 
 from __future__ import annotations
 

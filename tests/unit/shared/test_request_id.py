@@ -1,4 +1,4 @@
-"""The identity of a request."""
+"""Request IDs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 
 from shared.request_id import new_request_id, request_id_of, time_of
 
-MADE = "0199c3f0a1b27abc8123456789abcdef"
+GENERATED = "0199c3f0a1b27abc8123456789abcdef"
 
 
-@pytest.mark.parametrize("given", ["order-7_a.b", "7", "x" * 64, MADE])
-def test_a_plain_identity_of_the_caller_is_kept(given: str) -> None:
-    assert request_id_of({b"accept": b"*/*", b"x-request-id": given.encode()}) == given
+@pytest.mark.parametrize("header", ["order-7_a.b", "7", "x" * 64, GENERATED])
+def test_a_plain_identity_of_the_caller_is_kept(header: str) -> None:
+    assert request_id_of({b"accept": b"*/*", b"x-request-id": header.encode()}) == header
 
 
 @pytest.mark.parametrize(
-    "given", [b"", b"a b", b"a\nb", b"a\n", b"\xff", "ä".encode(), b"a" * 65, b"a/b", b"a%"]
+    "header", [b"", b"a b", b"a\nb", b"a\n", b"\xff", "ä".encode(), b"a" * 65, b"a/b", b"a%"]
 )
-def test_any_other_is_replaced(given: bytes) -> None:
-    first, second = (request_id_of({b"x-request-id": given}) for _ in range(2))
+def test_any_other_is_replaced(header: bytes) -> None:
+    first, second = (request_id_of({b"x-request-id": header}) for _ in range(2))
     assert first != second
     assert len(first) == 32
 
@@ -80,21 +80,21 @@ def test_the_time_of_an_identity_is_read_from_it() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 9_999])
 def test_a_part_of_a_request_tells_its_time_too(place: int) -> None:
-    assert time_of(MADE) is not None
-    assert time_of(f"{MADE}-{place}") == time_of(MADE)
+    assert time_of(GENERATED) is not None
+    assert time_of(f"{GENERATED}-{place}") == time_of(GENERATED)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "request_id",
     [
-        *("", "order-7", f"{MADE}-", f"{MADE}-x", "a" * 32, "7" * 31),
-        uuid.UUID(MADE).hex.upper(),
-        str(uuid.UUID(MADE)),
-        MADE + "\n",
-        MADE + "0",
-        f"{MADE[:12]}4{MADE[13:]}",
-        f"{MADE[:16]}c{MADE[17:]}",
+        *("", "order-7", f"{GENERATED}-", f"{GENERATED}-x", "a" * 32, "7" * 31),
+        uuid.UUID(GENERATED).hex.upper(),
+        str(uuid.UUID(GENERATED)),
+        GENERATED + "\n",
+        GENERATED + "0",
+        f"{GENERATED[:12]}4{GENERATED[13:]}",
+        f"{GENERATED[:16]}c{GENERATED[17:]}",
     ],
 )
-def test_other_identities_tell_no_time(given: str) -> None:
-    assert time_of(given) is None
+def test_other_identities_tell_no_time(request_id: str) -> None:
+    assert time_of(request_id) is None

@@ -1,4 +1,4 @@
-"""Places have defaults inside the clone, and each can be moved by the environment."""
+"""State is kept inside the clone by default, and the environment can move it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(env_file: Path | None = None) -> Settings:
-    """Settings of the environment and of this .env file, not of the clone's."""
+    """Settings from the environment and this .env file instead of the clone's."""
     return Settings(_env_file=env_file)  # type: ignore[call-arg]
 
 
@@ -70,7 +70,7 @@ def test_a_relative_folder_is_taken_from_the_clone_whatever_the_working_director
 
 @pytest.mark.parametrize(("variable", "field"), DATABASES.items())
 @pytest.mark.parametrize(
-    ("given", "resolved"),
+    ("value", "resolved"),
     [
         ("sqlite:///state/some.db", f"sqlite:///{ROOT}/state/some.db"),
         ("sqlite:////var/some.db", "sqlite:////var/some.db"),
@@ -83,11 +83,11 @@ def test_a_relative_sqlite_file_is_taken_from_the_clone_and_other_addresses_stay
     tmp_path: Path,
     variable: str,
     field: str,
-    given: str,
+    value: str,
     resolved: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(variable, given)
+    monkeypatch.setenv(variable, value)
     assert getattr(settings(), field) == resolved
 
 

@@ -1,4 +1,4 @@
-"""Every process of .venv finds its clone and its clone's stores, wherever the clone lies."""
+"""Every process of .venv finds its clone and the stores of its clone, wherever the clone is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROBE = (
 
 
 def prepared(root: Path | str = "/clone", **environ: str) -> dict[str, str]:
-    """The environment of a process of a clone that was started with these variables."""
+    """The environment of a process of this clone, started with these variables."""
     prepare(environ, str(root))
     return environ
 
@@ -73,8 +73,8 @@ def test_defaults_of_one_clone_are_not_inherited_by_another(tmp_path: Path) -> N
 
 
 def test_what_a_process_gives_its_child_stays(tmp_path: Path) -> None:
-    given = {**prepared(tmp_path), "BENTOML_HOME": "/of/a/release"}
-    assert prepared(tmp_path, **given)["BENTOML_HOME"] == "/of/a/release"
+    child = {**prepared(tmp_path), "BENTOML_HOME": "/of/a/release"}
+    assert prepared(tmp_path, **child)["BENTOML_HOME"] == "/of/a/release"
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
@@ -95,7 +95,7 @@ def test_without_a_proxy_no_exception_is_made() -> None:
 
 @pytest.fixture(scope="module", name="pristine")
 def _pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone as far as Python's start needs it, with an environment of its own."""
+    """A minimal clone with its own virtual environment."""
     clone = tmp_path_factory.mktemp("pristine") / "clone"
     venv = [sys.executable, "-m", "venv", "--without-pip", str(clone / ".venv")]
     subprocess.run(venv, check=True)
@@ -107,8 +107,8 @@ def _pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
-def ask(clone: Path, **environ: str) -> list[str]:
-    """What a process of this clone's environment finds, started from another folder."""
+def paths_seen_by(clone: Path, **environ: str) -> list[str]:
+    """The paths that a process of this clone's environment finds, started from another folder."""
     done = subprocess.run(
         [clone / ".venv/bin/python", "-c", PROBE],
         cwd="/",
@@ -121,15 +121,15 @@ def ask(clone: Path, **environ: str) -> list[str]:
     return done.stdout.split()
 
 
-def found_in(clone: Path) -> list[str]:
-    """What it has to find."""
+def paths_of(clone: Path) -> list[str]:
+    """The paths that it should find."""
     return [f"{clone}/shared", f"{clone}/.bentoml", f"sqlite:///{clone}/mlflow.db", "None"]
 
 
 def test_a_copied_clone_runs_its_own_code_on_its_own_stores(pristine: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(pristine, tmp_path / "copy", symlinks=True))
-    assert ask(pristine) == found_in(pristine)
-    assert ask(copy) == found_in(copy)
+    assert paths_seen_by(pristine) == paths_of(pristine)
+    assert paths_seen_by(copy) == paths_of(copy)
 
 
 def test_a_moved_clone_runs_its_own_code_also_under_a_foreign_name(
@@ -138,7 +138,7 @@ def test_a_moved_clone_runs_its_own_code_also_under_a_foreign_name(
     moved = tmp_path / "mögé"
     shutil.copytree(pristine, tmp_path / "old", symlinks=True)
     shutil.move(tmp_path / "old", moved)
-    assert ask(moved, LC_ALL="C", PYTHONIOENCODING="utf-8") == found_in(moved)
+    assert paths_seen_by(moved, LC_ALL="C", PYTHONIOENCODING="utf-8") == paths_of(moved)
 
 
 def test_code_of_the_working_directory_goes_before_that_of_the_environments_clone(
@@ -156,5 +156,5 @@ def test_a_clone_of_another_time_starts_without_this_module(pristine: Path, tmp_
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/__init__.py").touch()
     stores = {"BENTOML_HOME": "/b", "MLFLOW_TRACKING_URI": "m"}
-    found = ask(pristine, PYTHONPATH=str(tmp_path), **stores)
+    found = paths_seen_by(pristine, PYTHONPATH=str(tmp_path), **stores)
     assert found == [f"{tmp_path}/shared", "/b", "m", "None"]

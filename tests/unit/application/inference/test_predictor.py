@@ -84,7 +84,7 @@ def test_the_same_rows_get_the_same_answers_alone_and_together() -> None:
         ([], "there are no rows"),
         ([list(SETOSA), [1.0]], "row 1 has 1 values, expected 4"),
         ([[5.1, 3.5, float("nan"), 0.2]], "row 0, petal_length: a value is missing"),
-        ([[5.1, 3.5, 99.0, 0.2]], "row 0, petal_length: 99 is out of range"),
+        ([[5.1, 3.5, 99.0, 0.2]], "row 0, petal_length: 99 cm is outside"),
     ],
 )
 def test_rows_that_break_the_contract_reach_neither_the_model_nor_the_accounts(
@@ -159,10 +159,10 @@ def test_values_of_a_tensor_may_be_one_array() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({}, "sepal_length is not there: expected sepal_length, sepal_width"),
-        ({"sepal_length": [5.1]}, "sepal_width is not there"),
+        ({}, "the input sepal_length is missing: expected sepal_length, sepal_width"),
+        ({"sepal_length": [5.1]}, "the input sepal_width is missing"),
         ({**COLUMNS, "petal_width": [0.2]}, "the columns differ in length"),
-        ({**COLUMNS, "petal_width": [0.2, 99, 0.2]}, "row 1, petal_width: 99 is out of range"),
+        ({**COLUMNS, "petal_width": [0.2, 99, 0.2]}, "row 1, petal_width: 99 cm is outside"),
         ({**COLUMNS, "petal_width": [0.2, "a", 0.2]}, "row 1, petal_width: 'a' is not a number"),
         (dict.fromkeys(COLUMNS, ()), "there are no rows: send at least one"),
         (dict.fromkeys(COLUMNS, np.empty(0)), "there are no rows: send at least one"),
@@ -219,7 +219,7 @@ def test_golden_requests_are_encoded_as_any_other() -> None:
     rows = [[30], [None]]
     recorded = estimate(np.array([[30], [np.nan]])).tolist()
     replay_golden(RENT, estimate, {"rows": rows, "answers": recorded})
-    with pytest.raises(InputError, match="row 0, area: 4 is out of range"):
+    with pytest.raises(InputError, match="row 0, area: 4 m² is outside"):
         replay_golden(RENT, estimate, {"rows": [[4]], "answers": recorded[:1]})
 
 

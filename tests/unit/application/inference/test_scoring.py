@@ -71,7 +71,7 @@ def test_bad_rows_are_told_with_all_that_is_wrong_and_the_others_are_answered() 
     assert scored.kept.tolist() == [0, 2]
     assert scored.answers.argmax(axis=1).tolist() == [2, 1]
     assert scored.reasons == {
-        1: "sepal_length: 99 is out of range [0.1, 30] cm; petal_width: a value is missing",
+        1: "sepal_length: 99 cm is outside [0.1, 30]; petal_width: a value is missing",
         3: "petal_width: inf is not a finite number",
     }
 

@@ -284,7 +284,7 @@ def test_feedback_is_never_counted_as_a_prediction() -> None:
         (SETOSA, "rose", "setosa", f"predicted_class: 'rose' is none of {CLASSES}"),
         (SETOSA, "setosa", 7, f"actual_class: 7 is none of {CLASSES}"),
         (SETOSA[:3], "setosa", "setosa", "row 0 has 3 values, expected 4"),
-        ((5.1, 3.5, -1.4, 0.2), "setosa", "setosa", "row 0, petal_length: -1.4 is out of range"),
+        ((5.1, 3.5, -1.4, 0.2), "setosa", "setosa", "row 0, petal_length: -1.4 cm is outside"),
     ],
 )
 def test_feedback_by_inputs_that_breaks_the_contract_is_refused_and_not_kept(

@@ -124,7 +124,7 @@ def test_the_estimator_beats_the_baseline_and_its_export_answers_the_same(
 ) -> None:
     module = imported(made[0])
     dataset = module.load(str(tmp_path / "made.parquet"))
-    rows, answers = dataset.encoded(module.SPEC), dataset.answers(module.SPEC)
+    rows, answers = dataset.encoded(module.SPEC), dataset.encoded_target(module.SPEC)
     estimator = module.build(**render_config(made[1], "made.parquet")["model"])
     estimator.fit(rows, answers)
     assert estimator.score(rows, answers) > made[1].baseline

@@ -109,7 +109,7 @@ def card_of(kind: str) -> str:
     """The card of a model that knows everything."""
     model = KINDS[kind]
     spec, dataset = model.SPEC, model.load()
-    actual = dataset.answers(spec)[:24]
+    actual = dataset.encoded_target(spec)[:24]
     answers = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
     report = evaluate(spec, answers, actual)
     return write_card(CONFIG, spec, report, dataset, 3.2e-7, PROVENANCE)

@@ -96,9 +96,9 @@ def test_values_on_the_edge_of_the_range_are_accepted() -> None:
     [
         (float("nan"), "a value is missing"),
         (float("inf"), "inf is not a finite number"),
-        (-1.5, "-1.5 is out of range [0.1, 30] cm"),
-        (0.0, "0 is out of range [0.1, 30] cm"),
-        (30.5, "30.5 is out of range [0.1, 30] cm"),
+        (-1.5, "-1.5 cm is outside [0.1, 30]"),
+        (0.0, "0 cm is outside [0.1, 30]"),
+        (30.5, "30.5 cm is outside [0.1, 30]"),
         ("wide", "'wide' is not a number"),
         ("3.5", "'3.5' is not a number"),
         (True, "True is not a number"),
@@ -117,19 +117,24 @@ def test_a_bad_value_is_refused_with_its_row_and_column(
 @pytest.mark.parametrize(
     ("kind", "column", "value", "reason"),
     [
-        ("regression", "area", 4.0, "area: 4 is out of range [5, 500] m²"),
+        ("regression", "area", 4.0, "area: 4 m² is outside [5, 500]"),
         ("regression", "area", "big", "area: 'big' is not a number"),
         ("regression", "furnished", None, "furnished: a value is missing"),
-        ("regression", "furnished", "half", "furnished: 'half' is none of false, true"),
-        ("categories", "plan", "gold", "plan: 'gold' is none of basic, plus"),
+        ("regression", "furnished", "half", "furnished: 'half' is not one of false, true"),
+        ("categories", "plan", "gold", "plan: 'gold' is not one of basic, plus"),
         ("categories", "months", None, "months: a value is missing"),
         ("tensor", "image", np.zeros((4, 3)), "image: expected 3 × 4 numbers, got 4 × 3"),
-        ("tensor", "image", np.full((3, 4), 17.0), "image: 17 is out of range [0, 16]"),
-        ("tensor", "image", np.full((3, 4), np.nan), "image: nan is out of range [0, 16]"),
+        ("tensor", "image", np.full((3, 4), 17.0), "image: 17 is outside [0, 16]"),
+        ("tensor", "image", np.full((3, 4), np.nan), "image: nan is outside [0, 16]"),
         ("tensor", "image", None, "image: expected 3 × 4 numbers, got a single value"),
         ("text", "review", 7, "review: 7 is not text"),
         ("text", "review", None, "review: a value is missing"),
-        ("text", "review", "x" * 201, "review: 201 characters are too many, at most 200"),
+        (
+            "text",
+            "review",
+            "x" * 201,
+            "review: the text has 201 characters, at most 200 are allowed",
+        ),
     ],
 )
 def test_a_bad_value_of_every_kind_of_input_is_refused(
@@ -200,7 +205,7 @@ def test_inputs_and_target_are_refused_together() -> None:
         "flowers", "", with_value(4, "sepal_width", -1.0).inputs, with_target(9, "rose").target
     )
     message = refusal(both)
-    assert "row 4, sepal_width: -1 is out of range [0.1, 30] cm; row 9, species: 'rose'" in message
+    assert "row 4, sepal_width: -1 cm is outside [0.1, 30]; row 9, species: 'rose'" in message
 
 
 def test_rows_are_counted_from_the_start_whatever_their_index() -> None:

@@ -28,9 +28,9 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import predict_function
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.prediction_digest import digest_of
+from domain.evaluation.predictions import predict_function
 from domain.models import iris
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
@@ -237,7 +237,7 @@ def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     candidate = workshop.train()
     native = on_record(candidate.package).load_native()
     _, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
-    right = native.predict(holdout.encoded(iris.SPEC)) == holdout.answers(iris.SPEC)
+    right = native.predict(holdout.encoded(iris.SPEC)) == holdout.encoded_target(iris.SPEC)
     metrics = read(candidate, "metrics.json")
     assert isinstance(candidate.report, ClassificationReport)
     assert candidate.report.accuracy == right.mean() == metrics["holdout_accuracy"]

@@ -28,7 +28,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import predict_function
+from domain.evaluation.predictions import predict_function
 from domain.gates import Verdict
 from domain.models import iris
 from domain.monitoring.profile import profile_inputs
@@ -36,9 +36,11 @@ from tests.fakes import FakePackage
 from tests.kinds import KINDS
 
 DATA = iris.load()
-CODES = DATA.answers(iris.SPEC)
+CODES = DATA.encoded_target(iris.SPEC)
 TRAINING, HOLDOUT = hold_out(DATA, iris.SPEC, 0.2, 42)
-FOREST = iris.build(10, 3, 2, 1, 0).fit(TRAINING.encoded(iris.SPEC), TRAINING.answers(iris.SPEC))
+FOREST = iris.build(10, 3, 2, 1, 0).fit(
+    TRAINING.encoded(iris.SPEC), TRAINING.encoded_target(iris.SPEC)
+)
 GATES = [
     *("holdout_is_unseen", "holdout_is_complete", "contract_is_versioned"),
     *("quality", "beats_baseline", "calibration", "worst_slice"),
@@ -153,7 +155,7 @@ def test_a_judgement_holds_what_its_verdicts_were_made_from() -> None:
     assert judgement.report is not None
     assert judgement.report.rows == len(HOLDOUT)
     assert judgement.answers.shape == (len(HOLDOUT), 3)
-    assert judgement.actual.tolist() == HOLDOUT.answers(iris.SPEC).tolist()
+    assert judgement.actual.tolist() == HOLDOUT.encoded_target(iris.SPEC).tolist()
     assert judgement.calibration is not None
     assert judgement.importances.keys() == set(iris.SPEC.input_names)
     assert max(judgement.importances.values()) > 0.1
@@ -170,7 +172,7 @@ def test_the_order_of_the_data_does_not_matter() -> None:
 
 def test_quality_is_that_of_the_served_model_on_the_hold_out_alone() -> None:
     rows = HOLDOUT.encoded(iris.SPEC)
-    right = int((served(rows).argmax(axis=1) == HOLDOUT.answers(iris.SPEC)).sum())
+    right = int((served(rows).argmax(axis=1) == HOLDOUT.encoded_target(iris.SPEC)).sum())
     (quality,) = (v for v in judged(package()).verdicts if v.gate == "quality")
     assert f"({right} of {len(HOLDOUT)}, " in quality.reason
 
@@ -207,7 +209,7 @@ def test_a_package_below_the_threshold_is_refused() -> None:
 
 
 def test_a_package_at_the_threshold_is_accepted() -> None:
-    rows, codes = HOLDOUT.encoded(iris.SPEC), HOLDOUT.answers(iris.SPEC)
+    rows, codes = HOLDOUT.encoded(iris.SPEC), HOLDOUT.encoded_target(iris.SPEC)
     accuracy = float((served(rows).argmax(axis=1) == codes).mean())
     assert not refusing(package(), rules=ValidationConfig(threshold=accuracy))
     above = ValidationConfig(threshold=float(np.nextafter(accuracy, 1.0)))
@@ -284,7 +286,9 @@ def test_rows_that_the_champion_learned_are_known_when_an_input_came_later() -> 
         "holdout": holdout.row_hashes.tolist(),
         "training": training.row_hashes.tolist(),
     }
-    made.native = iris.build(10, 3, 2, 1, 0).fit(training.encoded(wider), training.answers(wider))
+    made.native = iris.build(10, 3, 2, 1, 0).fit(
+        training.encoded(wider), training.encoded_target(wider)
+    )
     known = np.isin(DATA.row_hashes, TRAINING.row_hashes)
     seen = int(known[np.isin(data.row_hashes, holdout.row_hashes)].sum())
     assert 15 < seen < 30
@@ -548,7 +552,7 @@ def kind_package(kind: str) -> tuple[FakePackage, Dataset, Callable[[np.ndarray]
     spec, dataset = model.SPEC, model.load()
     training, holdout = hold_out(dataset, spec, 0.25, 0)
     estimator = model.build() if spec.classes else ConformalRegressor(model.build(), 0.8)
-    estimator.fit(training.encoded(spec), training.answers(spec))
+    estimator.fit(training.encoded(spec), training.encoded_target(spec))
     record = {"holdout": holdout.row_hashes.tolist(), "training": training.row_hashes.tolist()}
     native = predict_function(estimator, spec)
     files = {
@@ -593,7 +597,7 @@ def test_the_quality_of_a_regression_is_its_r2() -> None:
     _, holdout = hold_out(dataset, KINDS["regression"].SPEC, 0.25, 0)
     expected = made.native.score(holdout.encoded(KINDS["regression"].SPEC), holdout.target)
     assert quality.reason.startswith(f"hold-out R² {expected:.3f} (32 rows, ")
-    assert "intervals hold " in quality.reason
+    assert "interval coverage " in quality.reason
     perfect = ValidationConfig(threshold=1.0)
     assert refusing(made, model, dataset=dataset, rules=perfect) == ["quality"]
 

@@ -1,4 +1,4 @@
-"""Words, missing values and the precision of numbers."""
+"""Encoding of words, missing values and numbers."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_a_column_of_float32_is_measured_by_the_range_as_float32_has_it() -> Non
         column = np.array([value, 0], np.float32)
         assert spec.encode({"x": column})[:, 0].tolist() == column.tolist()
     above = np.nextafter(np.float32(0.1), np.float32(1))
-    with pytest.raises(InputError, match="row 1, x: 0.1 is out of range"):
+    with pytest.raises(InputError, match="row 1, x: 0.1 is outside"):
         spec.encode({"x": np.array([0, above], np.float32)})
     with pytest.raises(InputError, match="row 0, x"):
         spec.encode({"x": np.array([above], np.float64)})
-    with pytest.raises(InputError, match="row 0, x: -1.4013e-45 is out of range"):
+    with pytest.raises(InputError, match="row 0, x: -1.4013e-45 is outside"):
         spec.encode({"x": np.array([np.nextafter(np.float32(0), np.float32(-1))], np.float32)})
 
 

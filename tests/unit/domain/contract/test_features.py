@@ -1,4 +1,4 @@
-"""What each kind of input lets in, and how it names what it refuses."""
+"""What each kind of input accepts, and the messages with which it refuses other values."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_input_that_may_be_missing_must_be_right_where_it_is_there(value: Any
 @pytest.mark.parametrize("value", [-1.0, 0.999, 20.001, 1e300, 10**30])
 def test_a_value_out_of_range_is_refused_with_its_row_input_and_range(value: float) -> None:
     message = refusal(GOOD, [80.0, value, 35.0])
-    assert message.startswith(f"row 1, rooms: {value:g} is out of range [1, 20]")
+    assert message.startswith(f"row 1, rooms: {value:g} is outside [1, 20]")
 
 
 @pytest.mark.parametrize("spec", [FLAT, ModelSpec("one", FLAT.inputs[1:2], SOLD)])
@@ -89,7 +89,7 @@ def test_a_long_value_is_told_by_its_beginning() -> None:
 
 
 def test_the_range_is_told_with_its_unit() -> None:
-    assert refusal([4.0, 3.0, 35.0]) == "row 0, area: 4 is out of range [5, 500] m²"
+    assert refusal([4.0, 3.0, 35.0]) == "row 0, area: 4 m² is outside [5, 500]"
 
 
 def test_a_bad_value_is_named_wherever_it_stands() -> None:
@@ -122,7 +122,7 @@ def test_a_category_is_the_position_of_its_word() -> None:
 @pytest.mark.parametrize("value", ["East", "", " east", "moon", 1, True, b"east"])
 def test_a_word_that_is_none_of_the_categories_is_refused_with_those_there_are(value: Any) -> None:
     message = refused_alone(Category("side", ("east", "west")), "west", value)
-    assert message == f"row 1, side: {value!r} is none of east, west"
+    assert message == f"row 1, side: {value!r} is not one of east, west"
 
 
 @pytest.mark.parametrize("value", [["east"], [], {}, {"east": 1}])
@@ -155,7 +155,7 @@ def test_a_missing_word_is_refused_where_none_may_be_missing(value: Any) -> None
 def test_a_word_that_may_be_missing_need_not_be_one_that_may_be_unseen() -> None:
     category = Category("side", ("east", "west"), nullable=True)
     assert np.isnan(category.encode([None])).all()
-    assert "'moon' is none of" in refused_alone(category, "moon")
+    assert "'moon' is not one of" in refused_alone(category, "moon")
 
 
 @pytest.mark.parametrize("item", [Category("side", ("a", "b"), unseen="missing"), Text("side")])
@@ -164,7 +164,7 @@ def test_a_whole_number_of_more_digits_than_python_writes_is_refused(
     item: Input, value: Any
 ) -> None:
     message = refused_alone(item, "a", value)
-    assert message.startswith("row 1, side: a whole number of too many digits is not ")
+    assert message.startswith("row 1, side: an integer with too many digits is not ")
 
 
 # tensors
@@ -197,13 +197,13 @@ def test_a_column_of_tensors_may_be_an_array_of_them() -> None:
         ({}, "a single value"),
         ([[1, 2], [3]], "lists of different lengths"),
         ([[1, 2], 3], "lists of different lengths"),
-        ([["a", "b"], ["c", "d"]], "values that are none"),
-        ([[1, None], [3, 4]], "values that are none"),
-        ([[True, False], [True, True]], "values that are none"),
-        ([[True, 0.5], [0, 1]], "values that are none"),
-        (((1, 2), [3, np.True_]), "values that are none"),
-        ([np.array([True, False]), [0.5, 1]], "values that are none"),
-        ([[1, 2], [3, 10**400]], "values that are none"),
+        ([["a", "b"], ["c", "d"]], "values that are not numbers"),
+        ([[1, None], [3, 4]], "values that are not numbers"),
+        ([[True, False], [True, True]], "values that are not numbers"),
+        ([[True, 0.5], [0, 1]], "values that are not numbers"),
+        (((1, 2), [3, np.True_]), "values that are not numbers"),
+        ([np.array([True, False]), [0.5, 1]], "values that are not numbers"),
+        ([[1, 2], [3, 10**400]], "values that are not numbers"),
     ],
 )
 def test_a_tensor_of_another_shape_or_of_no_numbers_is_refused(value: Any, got: str) -> None:
@@ -215,7 +215,7 @@ def test_a_tensor_of_another_shape_or_of_no_numbers_is_refused(value: Any, got: 
 @pytest.mark.parametrize("value", [-0.5, 16.001, math.nan, math.inf, -math.inf, 1e300])
 def test_a_tensor_with_a_value_out_of_range_is_refused_with_that_value(value: float) -> None:
     message = refused_alone(IMAGE.inputs[0], [[0, 0], [value, 0]])
-    assert message == f"row 0, image: {value:g} is out of range [0, 16] grey"
+    assert message == f"row 0, image: {value:g} grey is outside [0, 16]"
 
 
 def test_a_boolean_is_found_at_every_place_and_depth() -> None:
@@ -224,7 +224,9 @@ def test_a_boolean_is_found_at_every_place_and_depth() -> None:
         for place in range(tensor.width):
             grid = np.full(tensor.width, 0.5, dtype=object)
             grid[place] = True
-            assert "values that are none" in refused_alone(tensor, grid.reshape(shape).tolist())
+            assert "values that are not numbers" in refused_alone(
+                tensor, grid.reshape(shape).tolist()
+            )
 
 
 # text and recordings
@@ -245,7 +247,7 @@ def test_text_comes_as_it_is_in_one_column_of_strings() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("thirteen char", "13 characters are too many, at most 12"),
+        ("thirteen char", "the text has 13 characters, at most 12 are allowed"),
         (7, "7 is not text"),
         (True, "True is not text"),
         (["a"], "['a'] is not text"),
@@ -263,5 +265,5 @@ def test_a_missing_text_is_an_empty_one_where_it_may_be_missing() -> None:
 
 
 def test_a_recording_is_no_row() -> None:
-    with pytest.raises(ContractError, match="recording is a recording, which no row can hold"):
+    with pytest.raises(ContractError, match="recording is a recording, which cannot be encoded"):
         SPEECH.encode_rows([[b"RIFF"]])

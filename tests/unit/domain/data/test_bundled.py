@@ -1,4 +1,4 @@
-"""The data that come with scikit-learn are those that it loads, under the contract's names."""
+"""The bundled data sets equal those that scikit-learn loads, with the names of the contract."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from domain.data.dataset import Dataset
 
 
 def numbers(count: int) -> tuple[Number, ...]:
-    """As many numbers of any size."""
+    """So many unbounded numbers."""
     return tuple(Number(f"input {position}", "", -1e9, 1e9) for position in range(count))
 
 
 def labels(count: int) -> Classes:
-    """As many classes."""
+    """So many classes."""
     return Classes(tuple(f"class {position}" for position in range(count)), "kind")
 
 
@@ -63,7 +63,7 @@ def test_the_values_are_those_that_scikit_learn_loads(load: Any) -> None:
         values = np.stack(list(values[:, 0])).reshape(-1, 64)
     assert values.shape == reference.data.shape
     assert np.allclose(values, reference.data, rtol=0, atol=1e-9)
-    assert (dataset.answers(spec) == reference.target).all()
+    assert (dataset.encoded_target(spec) == reference.target).all()
 
 
 @pytest.mark.parametrize("load", READERS, ids=lambda load: load.__name__)

@@ -1,4 +1,4 @@
-"""Identity of data sets and of their rows."""
+"""Fingerprints of data sets and hashes of their rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from domain.data.dataset import Dataset
 from domain.errors import InputError
 from domain.models import iris
 
-TWINS = [101, 142]
+DUPLICATES = [101, 142]
 DATA = iris.load()
 
 
@@ -57,7 +57,7 @@ def test_the_smallest_change_of_a_value_changes_the_fingerprint() -> None:
 
 
 def test_every_changed_label_changes_the_fingerprint() -> None:
-    # 142 is left out: it and its twin 101 are the same row, so that either change is the same one
+    # 142 is left out: it duplicates row 101, so that either change gives the same data
     changed = {with_label(row, "other").fingerprint for row in range(150) if row != 142}
     assert DATA.fingerprint not in changed
     assert len(changed) == 149
@@ -99,7 +99,7 @@ def test_a_row_has_the_same_hash_wherever_it_stands() -> None:
 
 def test_rows_with_the_same_inputs_have_the_same_hash_and_no_others_do() -> None:
     _, counts = np.unique(DATA.row_hashes, return_counts=True)
-    assert DATA.row_hashes[TWINS[0]] == DATA.row_hashes[TWINS[1]]
+    assert DATA.row_hashes[DUPLICATES[0]] == DATA.row_hashes[DUPLICATES[1]]
     assert sorted(counts) == [1] * 148 + [2]
 
 
@@ -113,16 +113,16 @@ def test_a_changed_value_changes_the_hash_of_its_row_only() -> None:
 
 
 def test_rows_are_taken_by_position_in_the_order_given() -> None:
-    taken = DATA.take(np.array([149, 0]))
-    assert taken.target.tolist() == ["virginica", "setosa"]
-    assert taken.inputs.iloc[1].tolist() == DATA.inputs.iloc[0].tolist()
-    assert (taken.name, taken.source) == (DATA.name, DATA.source)
+    part = DATA.take(np.array([149, 0]))
+    assert part.target.tolist() == ["virginica", "setosa"]
+    assert part.inputs.iloc[1].tolist() == DATA.inputs.iloc[0].tolist()
+    assert (part.name, part.source) == (DATA.name, DATA.source)
 
 
 def test_rows_are_taken_where_a_mask_is_true() -> None:
-    taken = DATA.take((DATA.target == "versicolor").to_numpy())
-    assert len(taken) == 50
-    assert set(taken.target) == {"versicolor"}
+    part = DATA.take((DATA.target == "versicolor").to_numpy())
+    assert len(part) == 50
+    assert set(part.target) == {"versicolor"}
 
 
 def test_files_stay_with_the_rows_that_are_taken() -> None:
@@ -130,19 +130,19 @@ def test_files_stay_with_the_rows_that_are_taken() -> None:
     assert dataset.take(np.arange(3)).files == (Path("d.csv"),)
 
 
-def test_the_answers_are_the_positions_of_the_labels_among_the_classes() -> None:
+def test_the_encoded_target_has_the_positions_of_the_labels_among_the_classes() -> None:
     inputs, labels = pd.DataFrame({"x": [1.0, 2, 3, 4]}), pd.Series(["b", "a", "c", "a"])
     spec = ModelSpec("d", (Number("x", "", 0, 9),), Classes(("c", "b", "a")))
-    answers = Dataset("d", "", inputs, labels).answers(spec)
-    assert answers.tolist() == [1, 2, 0, 2]
-    assert answers.dtype == np.int64
+    codes = Dataset("d", "", inputs, labels).encoded_target(spec)
+    assert codes.tolist() == [1, 2, 0, 2]
+    assert codes.dtype == np.int64
 
 
-def test_the_answers_of_a_regression_are_numbers() -> None:
+def test_the_encoded_target_of_a_regression_is_numbers() -> None:
     spec = ModelSpec("d", (Number("x", "", 0, 9),), Quantity("y"))
-    answers = Dataset("d", "", pd.DataFrame({"x": [1.0, 2]}), pd.Series([7, 8])).answers(spec)
-    assert answers.tolist() == [7.0, 8.0]
-    assert answers.dtype == np.float64
+    dataset = Dataset("d", "", pd.DataFrame({"x": [1.0, 2]}), pd.Series([7, 8]))
+    assert dataset.encoded_target(spec).tolist() == [7.0, 8.0]
+    assert dataset.encoded_target(spec).dtype == np.float64
 
 
 # every kind of column
@@ -212,7 +212,7 @@ def test_training_and_requests_give_the_model_the_same() -> None:
 def test_a_value_that_breaks_the_contract_is_named() -> None:
     dataset = flats()
     dataset.inputs.loc[2, "floor"] = 3
-    with pytest.raises(InputError, match="row 2, floor: 3 is none of 0, 1, 2"):
+    with pytest.raises(InputError, match="row 2, floor: 3 is not one of 0, 1, 2"):
         dataset.encoded(FLATS)
 
 

@@ -15,7 +15,7 @@ from domain.errors import DataError
 from domain.models import iris
 
 DATA = iris.load()
-TWIN = DATA.row_hashes[101]
+DUPLICATE = DATA.row_hashes[101]
 SEEDS = range(40)
 PARITY = ModelSpec("parity", (Number("x", "", 0, 99),), Classes(("odd", "even")))
 AMOUNT = ModelSpec("amount", (Number("x", "", 0, 1e4),), Quantity("amount"))
@@ -28,12 +28,12 @@ def test_no_row_of_the_hold_out_has_its_inputs_in_training(test_size: float) -> 
         assert not set(training.row_hashes) & set(holdout.row_hashes)
 
 
-def test_the_iris_twins_stay_on_one_side_and_both_sides_get_them() -> None:
+def test_the_iris_duplicates_stay_on_one_side_and_both_sides_get_them() -> None:
     sides = set()
     for seed in SEEDS:
         training, holdout = hold_out(DATA, iris.SPEC, 0.2, seed)
-        twins = int((training.row_hashes == TWIN).sum()), int((holdout.row_hashes == TWIN).sum())
-        sides.add(twins)
+        counts = [int((side.row_hashes == DUPLICATE).sum()) for side in (training, holdout)]
+        sides.add(tuple(counts))
     assert sides == {(2, 0), (0, 2)}
 
 
@@ -50,7 +50,7 @@ def test_every_class_has_its_share_of_the_hold_out(test_size: float) -> None:
         _, holdout = hold_out(DATA, iris.SPEC, test_size, seed)
         shares = holdout.target.value_counts() / (50 * test_size)
         assert len(shares) == 3
-        # one row for rounding, one for the twins
+        # one row for rounding, one for the duplicates
         assert ((shares - 1).abs() <= 2 / (50 * test_size)).all()
 
 
@@ -99,7 +99,7 @@ def test_data_that_cannot_be_split_are_refused_by_name_with_the_reason(
 
 
 def amounts(target: Any, inputs: Any = None) -> Dataset:
-    """A regression with rows of their own, unless others are given."""
+    """A regression; by default all rows are distinct."""
     inputs = np.arange(len(target), dtype=float) if inputs is None else inputs
     return Dataset("amounts", "", pd.DataFrame({"x": inputs}), pd.Series(target, dtype=float))
 

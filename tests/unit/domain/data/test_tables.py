@@ -1,4 +1,4 @@
-"""Tables in files, as training reads them."""
+"""Reading of tables in files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _table(tmp_path: Path) -> Path:
 
 
 def written(folder: Path, text: str | bytes) -> str:
-    """Path of a file with this content."""
+    """The path of a new file with this content."""
     path = folder / "made.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return str(path)
@@ -50,7 +50,7 @@ def test_the_columns_of_the_contract_are_read_in_its_order(table: Path) -> None:
     dataset = read_table(str(table), SPEC)
     assert dataset.rows() == [(1.5, "s"), (None, "l"), (3.0, "m")]
     assert dataset.target.tolist() == ["yes", "no", "no"]
-    assert dataset.answers(SPEC).tolist() == [1, 0, 0]
+    assert dataset.encoded_target(SPEC).tolist() == [1, 0, 0]
 
 
 def test_rows_are_encoded_as_requests_are(table: Path) -> None:
@@ -146,7 +146,8 @@ def test_a_target_is_told_in_the_words_of_the_contract(tmp_path: Path) -> None:
 
 def test_a_column_that_is_not_there_is_named(table: Path) -> None:
     spec = ModelSpec("made", (Number("age", "", 0, 9),), Classes(("no", "yes"), "class"))
-    with pytest.raises(DataError, match="lacks what the contract of made names: age; it has größe"):
+    message = "missing columns of the contract of made: age; it has größe"
+    with pytest.raises(DataError, match=message):
         read_table(str(table), spec)
 
 
@@ -169,10 +170,10 @@ def test_a_quantity_must_be_numbers(tmp_path: Path) -> None:
         ("a,b\n", "has no rows"),
         ("a,b,a\n1,2,3\n", "several columns have the name a"),
         ("a,b\n1,2\n3,4,5\n", "cannot read"),
-        ("a,b\n1,2,3\n4,5,6\n", "more values than its first line has names"),
+        ("a,b\n1,2,3\n4,5,6\n", "more values than the first line has names"),
         ("a,b\n1,\xe4\n".encode("latin-1"), "not UTF-8"),
         ("\xe4,b\n1,2\n".encode("latin-1"), "not UTF-8"),
-        (b"PAR1\x15\x04\x15\n\x00", "a name that ends in .parquet"),
+        (b"PAR1\x15\x04\x15\n\x00", "rename it so that it ends in .parquet"),
         (b"PK\x03\x04\x14\x00\x06\x00\x08\n\xe4", "an Excel file"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\n\x00", "an old Excel file"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0), "compressed"),
@@ -230,7 +231,7 @@ def test_a_word_such_as_na_is_a_word_among_words_as_in_requests(tmp_path: Path, 
     dataset = read_table(written(tmp_path, f"x,y\na,no\n{word},{word}\n,no\n"), spec)
     assert dataset.rows() == [("a",), (word,), (None,)]
     np.testing.assert_array_equal(dataset.encoded(spec), spec.encode_rows(dataset.rows()))
-    assert dataset.answers(spec).tolist() == [0, 1, 0]
+    assert dataset.encoded_target(spec).tolist() == [0, 1, 0]
 
 
 def test_numbers_with_leading_zeros_stay_words(tmp_path: Path) -> None:
@@ -265,5 +266,5 @@ def test_columns_with_names_of_several_levels_are_refused(tmp_path: Path) -> Non
 def test_a_target_of_several_values_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pd.DataFrame({"x": [1, 2], "y": [[1, 2], [3]]}).to_parquet(path)
-    with pytest.raises(DataError, match="y holds several values in one row, such as .1 2."):
+    with pytest.raises(DataError, match="y has several values in one row, such as .1 2."):
         check_target(read_frame(str(path))["y"], str(path))

@@ -1,4 +1,4 @@
-"""Intervals around the predictions of any regressor."""
+"""Conformal prediction intervals of any regressor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.estimators.conformal import ConformalRegressor
 
 
 def sample(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """A line with errors that have long tails."""
+    """A linear relation with long-tailed errors."""
     inputs = rng.uniform(-3, 3, size=(rows, 2)).astype(np.float32)
     return inputs, inputs @ np.array([2.0, -1.0]) + rng.standard_t(3, size=rows)
 
@@ -67,10 +67,11 @@ def test_the_regressor_inside_learns_from_every_row() -> None:
 def test_the_prediction_is_the_middle_of_its_interval() -> None:
     rows, target = sample(np.random.default_rng(3), 50)
     fitted = ConformalRegressor(Ridge()).fit(rows, target)
-    answers = fitted.predict_interval(rows)
-    assert answers.shape == (50, 3)
-    assert (answers[:, 0] == fitted.predict(rows)).all()
-    assert answers[:, 2] - answers[:, 1] == pytest.approx(np.full(50, 2 * fitted.half_width_))
+    predictions = fitted.predict_interval(rows)
+    assert predictions.shape == (50, 3)
+    assert (predictions[:, 0] == fitted.predict(rows)).all()
+    widths = predictions[:, 2] - predictions[:, 1]
+    assert widths == pytest.approx(np.full(50, 2 * fitted.half_width_))
 
 
 def test_predictions_in_a_column_are_taken_as_those_in_a_row() -> None:
@@ -84,7 +85,7 @@ def test_predictions_in_a_column_are_taken_as_those_in_a_row() -> None:
 @pytest.mark.parametrize(("rows", "coverage"), [(8, 0.9), (18, 0.95), (98, 0.99), (9, 0.5)])
 def test_too_few_rows_for_the_coverage_or_the_folds_are_refused(rows: int, coverage: float) -> None:
     few = ConformalRegressor(DummyRegressor(), coverage, folds=10)
-    message = f"{rows} rows are too few for intervals that hold {coverage:g}"
+    message = f"{rows} rows are too few for intervals with a coverage of {coverage:g} and 10 folds"
     with pytest.raises(DataError, match=message):
         few.fit(*sample(np.random.default_rng(0), rows))
 

@@ -98,10 +98,10 @@ def test_answers_are_named_by_the_labels_that_were_learned() -> None:
 
 
 def test_probabilities_sum_to_one() -> None:
-    answers = classifier().fit(ROWS, CLASSES).predict_proba(ROWS)
-    assert answers.shape == (len(ROWS), 3)
-    assert answers.dtype == np.float32
-    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
+    probabilities = classifier().fit(ROWS, CLASSES).predict_proba(ROWS)
+    assert probabilities.shape == (len(ROWS), 3)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
 def test_a_pickled_network_answers_as_it_did() -> None:

@@ -42,15 +42,15 @@ def classifier(**changes: Any) -> TorchClassifier:
     return TorchClassifier(torch.nn.Linear, **{**parameters, **changes})
 
 
-def regressor(*behind: Any) -> TorchRegressor:
+def regressor(*last_layers: Any) -> TorchRegressor:
     """A small network, with these layers at its end, that has not been fitted."""
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(3, 1), *behind)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 1), *last_layers)
     return TorchRegressor(network, max_epochs=30, lr=0.1, verbose=0)
 
 
 class CtrlC(Callback):  # type: ignore[misc]
-    """Presses Ctrl-C when that has happened, in the second epoch."""
+    """Presses Ctrl-C at the end of a batch or an epoch, in the second epoch."""
 
     def __init__(self, when: str) -> None:
         self.when = when
@@ -70,7 +70,7 @@ class CtrlC(Callback):  # type: ignore[misc]
 
 @pytest.fixture(name="terminal")
 def fixture_terminal() -> Iterator[None]:
-    """Ctrl-C interrupts, as on a terminal; it does not where tests run in the background."""
+    """Makes Ctrl-C interrupt, as on a terminal; in background processes it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -111,11 +111,11 @@ def test_probabilities_sum_to_one_and_the_classes_are_learned() -> None:
 def test_mixed_precision_changes_training_but_answers_are_float32() -> None:
     full = classifier().fit(ROWS, CLASSES)
     mixed = classifier(mixed_precision=True).fit(ROWS, CLASSES)
-    answers = mixed.predict_proba(ROWS)
-    assert (answers != full.predict_proba(ROWS)).any()
-    assert answers.dtype == np.float32
+    probabilities = mixed.predict_proba(ROWS)
+    assert (probabilities != full.predict_proba(ROWS)).any()
+    assert probabilities.dtype == np.float32
     in_float32 = mixed.module_(torch.from_numpy(ROWS)).softmax(1).detach().numpy()
-    assert (answers == in_float32).all()
+    assert (probabilities == in_float32).all()
 
 
 def test_a_pickled_network_answers_as_it_did() -> None:
@@ -157,13 +157,13 @@ def test_an_early_stop_ends_the_training_only() -> None:
 
 
 def test_a_handler_of_ctrl_c_that_somebody_has_set_is_left_alone() -> None:
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
         estimator = classifier(callbacks=[CtrlC("epoch")]).fit(ROWS, CLASSES)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert heard == [signal.SIGINT]
+    assert received == [signal.SIGINT]
     assert len(estimator.history) == 5
 
 
@@ -186,6 +186,6 @@ def test_a_network_that_was_trained_on_a_gpu_answers_as_its_copy_on_a_processor(
     mixed = gains_from_mixed_precision("cuda")
     estimator = classifier(device="cuda", mixed_precision=mixed).fit(ROWS, CLASSES)
     assert (estimator.predict(ROWS) == CLASSES).mean() > 0.9
-    answers = estimator.predict_proba(ROWS)
+    on_gpu = estimator.predict_proba(ROWS)
     on_processor = estimator.module_.cpu()(torch.from_numpy(ROWS)).softmax(1).detach().numpy()
-    np.testing.assert_allclose(answers, on_processor, atol=1e-5)
+    np.testing.assert_allclose(on_gpu, on_processor, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Whether a classifier is right as often as it says."""
+"""Calibration of classifiers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from domain.evaluation.calibration import calibration_of
 def drawn(
     rows: int, seed: int, accuracy_of: float = 1.0, confidences: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Answers of two classes, and truth in which they are right `accuracy_of` × as often."""
+    """Predictions of two classes, and a truth in which they are right `accuracy_of` × as often."""
     rng = np.random.default_rng(seed)
     confidence = rng.uniform(0.5, 1, size=rows)
     if confidences:
         confidence = np.round(confidence * confidences) / confidences
     predicted = rng.integers(2, size=rows)
     right = rng.random(rows) < confidence * accuracy_of
-    answers = np.where(np.eye(2)[predicted] == 1, confidence[:, None], 1 - confidence[:, None])
-    return answers, np.where(right, predicted, 1 - predicted)
+    predictions = np.where(np.eye(2)[predicted] == 1, confidence[:, None], 1 - confidence[:, None])
+    return predictions, np.where(right, predicted, 1 - predicted)
 
 
 def test_the_error_is_the_mean_gap_of_the_bins() -> None:
-    answers = np.repeat([[0.9, 0.1], [0.4, 0.6]], 15, axis=0)
+    predictions = np.repeat([[0.9, 0.1], [0.4, 0.6]], 15, axis=0)
     actual = np.repeat([0, 1, 1, 0], [12, 3, 9, 6])  # right in 0.8 and 0.6 of 15 each
-    found = calibration_of(answers, actual)
+    found = calibration_of(predictions, actual)
     assert found.rows.tolist() == [15, 15]
     assert found.confidence == pytest.approx([0.6, 0.9])
     assert found.accuracy == pytest.approx([0.6, 0.8])
@@ -42,11 +42,11 @@ def test_bins_have_15_rows_or_more_and_are_10_at_most(rows: int, bins: int) -> N
 
 
 def test_rows_that_are_equally_confident_share_a_bin_in_whatever_order_they_come() -> None:
-    answers, actual = drawn(300, seed=0, confidences=4)  # only 0.5, 0.75 and 1
-    found = calibration_of(answers, actual)
+    predictions, actual = drawn(300, seed=0, confidences=4)  # only 0.5, 0.75 and 1
+    found = calibration_of(predictions, actual)
     assert found.confidence == pytest.approx([0.5, 0.75, 1.0])
     order = np.random.default_rng(0).permutation(300)
-    assert calibration_of(answers[order], actual[order]).error == pytest.approx(found.error)
+    assert calibration_of(predictions[order], actual[order]).error == pytest.approx(found.error)
 
 
 @pytest.mark.parametrize("rows", [40, 150, 1000])
@@ -66,22 +66,22 @@ def test_a_model_that_is_too_sure_is_found_out(rows: int, accuracy_of: float) ->
 
 
 def test_a_model_that_is_not_sure_enough_is_found_out_too() -> None:
-    answers, actual = np.tile([0.6, 0.4], (200, 1)), np.zeros(200, np.int64)
-    found = calibration_of(answers, actual)
+    predictions, actual = np.tile([0.6, 0.4], (200, 1)), np.zeros(200, np.int64)
+    found = calibration_of(predictions, actual)
     assert found.error == pytest.approx(0.4)
     assert found.p < 0.001
 
 
 def test_calibration_is_the_same_each_time() -> None:
-    answers, actual = drawn(150, seed=3)
-    assert calibration_of(answers, actual).p == calibration_of(answers.copy(), actual).p
+    predictions, actual = drawn(150, seed=3)
+    assert calibration_of(predictions, actual).p == calibration_of(predictions.copy(), actual).p
 
 
-@pytest.mark.parametrize("rows", [40, 1500])  # 1500 are drawn in parts, the last of which is short
+@pytest.mark.parametrize("rows", [40, 1500])  # 1500 are drawn in batches, the last one is shorter
 def test_the_probability_is_that_of_outcomes_drawn_as_the_model_says(rows: int) -> None:
-    answers, actual = drawn(rows, seed=5)
-    found = calibration_of(answers, actual)
-    confidence = np.sort(answers.max(axis=1))
+    predictions, actual = drawn(rows, seed=5)
+    found = calibration_of(predictions, actual)
+    confidence = np.sort(predictions.max(axis=1))
     ends = np.cumsum(found.rows)[:-1]
     claimed = [part.sum() for part in np.split(confidence, ends)]
     outcomes = np.random.default_rng(0).random((2000, rows)) < confidence
@@ -98,8 +98,8 @@ def test_a_perfect_model_has_no_error() -> None:
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf])
 def test_answers_that_are_no_numbers_give_none(nothing: float) -> None:
-    answers, actual = drawn(60, seed=0)
-    answers[7] = nothing
-    found = calibration_of(answers, actual)
+    predictions, actual = drawn(60, seed=0)
+    predictions[7] = nothing
+    found = calibration_of(predictions, actual)
     assert not np.isfinite(found.error)
     assert np.isnan(found.p)

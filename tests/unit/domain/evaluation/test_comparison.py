@@ -1,4 +1,4 @@
-"""Champion and challenger on the same rows, and how often the comparison is mistaken."""
+"""Comparison of champion and challenger, and how often it is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUANTITY = ModelSpec("quantity", INPUTS, Quantity("y"))
 
 
 def of_counts(both: int, won: int, lost: int, neither: int = 0) -> Comparison:
-    """The comparison where so many rows are right by both, by one and by none."""
+    """The comparison in which so many rows are right by both, by one and by neither."""
     truth = np.zeros(both + won + lost + neither, np.int64)
     champion = np.repeat([0, 1, 0, 1], [both, won, lost, neither])
     challenger = np.repeat([0, 0, 1, 1], [both, won, lost, neither])
@@ -28,20 +28,20 @@ def of_counts(both: int, won: int, lost: int, neither: int = 0) -> Comparison:
 
 
 def quantities(predicted: np.ndarray) -> np.ndarray:
-    """Answers with intervals of ± 1, shape (n_rows, 3)."""
+    """Predictions with intervals of ± 1, shape (n_rows, 3)."""
     return np.stack([predicted, predicted - 1, predicted + 1], axis=1)
 
 
 def of_errors(champion: np.ndarray, challenger: np.ndarray) -> Comparison:
-    """The comparison of errors of shape (n_rows,), true values having a deviation of 1."""
+    """The comparison of errors of shape (n_rows,); the true values have a deviation of 1."""
     actual = np.resize([1.0, -1.0], len(champion))
-    answers = (quantities(actual + errors) for errors in (champion, challenger))
-    return compare(QUANTITY, *answers, actual)
+    predictions = (quantities(actual + errors) for errors in (champion, challenger))
+    return compare(QUANTITY, *predictions, actual)
 
 
 @pytest.fixture(autouse=True)
 def no_warnings() -> Iterator[None]:
-    """Extremes are thought of, not divided by."""
+    """Extreme cases must not cause NumPy warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -115,13 +115,32 @@ def test_classes_are_compared_by_the_rows_that_only_one_has_right() -> None:
 
 def test_a_comparison_reads_as_losses_difference_and_counts() -> None:
     assert str(of_counts(both=130, won=6, lost=4, neither=3)) == (
-        "mean loss 0.049, the champion's 0.063, on 143 rows; better by +0.014 "
-        "(90 % interval -0.025 to +0.055); alone right in 6, the champion in 4 (p = 0.75)"
+        "mean loss 0.049, champion 0.063, 143 rows; loss reduction +0.014 (better), "
+        "90 % interval −0.025 to +0.055; rows that only the challenger has right: 6, "
+        "only the champion: 4 (p = 0.75)"
     )
     assert str(of_errors(np.zeros(30), np.full(30, 0.5))) == (
-        "mean loss 0.500, the champion's 0.000, on 30 rows; better by -0.500 "
-        "(90 % interval -0.500 to -0.500)"
+        "mean loss 0.500, champion 0.000, 30 rows; loss reduction −0.500 (worse), "
+        "90 % interval −0.500 to −0.500"
     )
+
+
+@pytest.mark.parametrize(
+    ("challenger", "text"),
+    [
+        (0.4, "loss reduction +0.100 (better)"),
+        (0.6, "loss reduction −0.100 (worse)"),
+        (0.5, "loss reduction +0.000 (equal)"),
+        (0.5004, "loss reduction +0.000 (equal)"),
+        (inf, "loss reduction −inf (worse)"),
+        (nan, "loss reduction +nan (unknown)"),
+    ],
+)
+def test_a_comparison_says_whether_the_challenger_is_better_or_worse(
+    challenger: float, text: str
+) -> None:
+    found = Comparison(30, 0.5, challenger, -0.1, 0.1, None, None, None, identical=False)
+    assert text in str(found)
 
 
 def test_classes_that_are_right_together_differ_by_nothing_though_they_are_not_identical() -> None:
@@ -180,17 +199,17 @@ def plain_interval(champion: np.ndarray, challenger: np.ndarray) -> tuple[float,
 
 
 def few_differ(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """Losses of which one in ten is not 0."""
+    """Losses, one in ten of which is not 0."""
     return rng.exponential(size=rows) * (rng.random(rows) < 0.1)
 
 
 def skewed(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """Losses of which few are large."""
+    """Losses, a few of which are large."""
     return rng.exponential(size=rows) ** 2
 
 
 @pytest.mark.parametrize("draw", [few_differ, skewed])
-@pytest.mark.parametrize("rows", [2, 20, 300])  # 300 are drawn in parts, the last of which is short
+@pytest.mark.parametrize("rows", [2, 20, 300])  # 300 are drawn in batches, the last one is shorter
 @pytest.mark.parametrize("scale", [1.0, -1.0])
 def test_the_interval_of_a_quantity_is_that_of_a_plain_bootstrap(
     draw: Callable[[np.random.Generator, int], np.ndarray], rows: int, scale: float
@@ -263,7 +282,7 @@ def test_the_rows_that_classes_need_count_what_is_seen_and_what_the_margin_allow
     found = of_counts(both=270, won=won, lost=lost)  # worse, or better, by 0.02
 
     def likelihood(share: np.ndarray) -> np.ndarray:
-        """Where so many are lost, and fewer by the margin are won."""
+        """Log-likelihood if the share lost exceeds the share won by the margin."""
         same = 1 - 2 * share + 0.05
         return won * np.log(share - 0.05) + lost * np.log(share) + 270 * np.log(same)
 
@@ -280,7 +299,7 @@ def test_no_rows_are_enough_at_the_margin_itself() -> None:
     assert of_errors(np.zeros(2), np.array([0.0, 0.5])).rows_needed(0.25) == inf
 
 
-def test_a_difference_beyond_the_margin_is_not_mended_by_rows() -> None:
+def test_a_difference_beyond_the_margin_is_not_fixed_by_more_rows() -> None:
     assert of_counts(both=80, won=0, lost=20).rows_needed(0.05) == inf
     assert of_errors(np.ones(1), np.zeros(1)).rows_needed(0.05) == inf
 

@@ -1,4 +1,4 @@
-"""What a new contract breaks and what it leaves as it was."""
+"""Which changes of a contract are breaking and which are compatible."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_a_contract_that_stays_has_no_change(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ((AREA, DISTRICT), AREA, "district is no longer an input"),
         (AREA, (AREA, DISTRICT), "district is a new input"),
         (AREA, (AREA, replace(DISTRICT, nullable=True)), "district is a new input"),
-        ((AREA, DISTRICT), (DISTRICT, AREA), "the inputs are in another order: district, area"),
+        ((AREA, DISTRICT), (DISTRICT, AREA), "the inputs are reordered: district, area"),
         (
             AREA,
             Category("area", ("small",), "living area"),
@@ -73,12 +73,12 @@ def test_a_contract_that_stays_has_no_change(kind: str) -> None:
         (
             DISTRICT,
             replace(DISTRICT, categories=("east",)),
-            "district no longer has the words north",
+            "district no longer has the categories north",
         ),
         (
             replace(DISTRICT, unseen="missing"),
             DISTRICT,
-            "district refuses unknown words, which counted as missing",
+            "district now refuses unknown words; they counted as missing",
         ),
         (
             REVIEW,
@@ -88,7 +88,7 @@ def test_a_contract_that_stays_has_no_change(kind: str) -> None:
         (
             SOUND,
             replace(SOUND, max_seconds=29.5),
-            "the seconds of sound is now at most 29.5, was 30",
+            "the duration of sound in seconds is now at most 29.5, was 30",
         ),
         (
             CLASSES,
@@ -108,18 +108,18 @@ def test_a_contract_that_stays_has_no_change(kind: str) -> None:
         (
             CLASSES,
             replace(CLASSES, names=("yes", "no", "later")),
-            "the classes of leaves are in another order",
+            "the classes of leaves are reordered",
         ),
         (RENT, replace(RENT, unit="USD"), "the unit of rent is now USD, was EUR"),
         (RENT, replace(RENT, coverage=0.8), "the coverage of rent is now 0.8, was 0.9"),
     ],
 )
-def test_what_breaks_requests_is_told_by_its_name(old: Any, new: Any, told: str) -> None:
-    assert change(old, new) == ContractChange(breaking=(told,))
+def test_what_breaks_requests_is_reported_by_its_name(old: Any, new: Any, message: str) -> None:
+    assert change(old, new) == ContractChange(breaking=(message,))
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (AREA, replace(AREA, maximum=600), "area is now at most 600, was 500"),
         (AREA, replace(AREA, minimum=1), "area is now at least 1, was 5"),
@@ -127,12 +127,12 @@ def test_what_breaks_requests_is_told_by_its_name(old: Any, new: Any, told: str)
         (
             DISTRICT,
             replace(DISTRICT, categories=("west", "east", "north")),
-            "district has the new words west",
+            "district has the new categories west",
         ),
         (
             DISTRICT,
             replace(DISTRICT, unseen="missing"),
-            "district takes unknown words as missing, which it refused",
+            "unknown words of district now count as missing; they were refused",
         ),
         (
             REVIEW,
@@ -142,13 +142,15 @@ def test_what_breaks_requests_is_told_by_its_name(old: Any, new: Any, told: str)
         (
             SOUND,
             replace(SOUND, max_seconds=60),
-            "the seconds of sound is now at most 60, was 30",
+            "the duration of sound in seconds is now at most 60, was 30",
         ),
         (SOUND, replace(SOUND, sample_rate=8000), "sound is now resampled to 8000 Hz"),
     ],
 )
-def test_what_leaves_requests_as_they_were_is_told_too(old: Any, new: Any, told: str) -> None:
-    assert change(old, new) == ContractChange(compatible=(told,))
+def test_what_leaves_requests_as_they_were_is_reported_too(
+    old: Any, new: Any, message: str
+) -> None:
+    assert change(old, new) == ContractChange(compatible=(message,))
 
 
 def test_a_renamed_class_is_one_that_is_gone_and_one_that_is_new() -> None:
@@ -161,8 +163,8 @@ def test_a_renamed_class_is_one_that_is_gone_and_one_that_is_new() -> None:
 
 def test_all_words_and_classes_that_come_and_go_are_told() -> None:
     found = change(DISTRICT, replace(DISTRICT, categories=("south", "west")))
-    assert found.breaking == ("district no longer has the words east, north",)
-    assert found.compatible == ("district has the new words south, west",)
+    assert found.breaking == ("district no longer has the categories east, north",)
+    assert found.compatible == ("district has the new categories south, west",)
     assert change(CLASSES, replace(CLASSES, names=("later", "a", "b"))).breaking == (
         "leaves no longer has the classes no, yes",
         "leaves has the new classes a, b",
@@ -170,8 +172,8 @@ def test_all_words_and_classes_that_come_and_go_are_told() -> None:
 
 
 def test_a_coverage_is_told_in_few_digits() -> None:
-    told = change(RENT, replace(RENT, coverage=2 / 3)).breaking
-    assert told == ("the coverage of rent is now 0.666667, was 0.9",)
+    breaking = change(RENT, replace(RENT, coverage=2 / 3)).breaking
+    assert breaking == ("the coverage of rent is now 0.666667, was 0.9",)
 
 
 def test_another_task_breaks_everything() -> None:
@@ -193,8 +195,8 @@ def test_the_order_of_words_is_no_change() -> None:
 
 def test_a_description_is_wording() -> None:
     assert change(AREA, replace(AREA, description="floor")) == ContractChange(
-        wording=("area is described otherwise",)
+        wording=("the description of area has changed",)
     )
     spec = get("iris").SPEC
-    told = change_between(spec, replace(spec, description="flowers")).wording
-    assert told == ("the model is described otherwise",)
+    wording = change_between(spec, replace(spec, description="flowers")).wording
+    assert wording == ("the description of the model has changed",)

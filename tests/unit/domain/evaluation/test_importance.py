@@ -11,7 +11,7 @@ from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.evaluation.importance import permutation_importances
 
 RNG = np.random.default_rng(0)
-NUMBERS = (Number("told", "", 0, 1), Number("idle", "", 0, 1))
+NUMBERS = (Number("used", "", 0, 1), Number("idle", "", 0, 1))
 SPEC = ModelSpec("m", NUMBERS, Classes(("low", "high")))
 ROWS = RNG.random((400, 2), dtype=np.float32)
 ACTUAL = (ROWS[:, 0] > 0.5).astype(int)
@@ -23,8 +23,8 @@ def by_first_column(rows: np.ndarray) -> np.ndarray:
     return np.stack([1 - high, high], axis=1)
 
 
-class Counted:
-    """A model that counts its calls and remembers how many rows it was given."""
+class CountingModel:
+    """A model that counts its calls and remembers the number of rows of the last one."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -37,9 +37,9 @@ class Counted:
 
 def test_what_the_model_uses_matters_and_what_it_does_not_use_does_not() -> None:
     found = permutation_importances(by_first_column, ROWS, ACTUAL, SPEC)
-    assert found["told"] == pytest.approx(0.5, abs=0.06)  # half of the classes are guessed
+    assert found["used"] == pytest.approx(0.5, abs=0.06)  # half of the classes are guessed
     assert found["idle"] == 0
-    assert list(found) == ["told", "idle"]
+    assert list(found) == ["used", "idle"]
 
 
 def test_of_a_quantity_it_is_in_standard_deviations() -> None:
@@ -47,7 +47,7 @@ def test_of_a_quantity_it_is_in_standard_deviations() -> None:
     actual = ROWS[:, 0].astype(float)
     found = permutation_importances(lambda rows: rows[:, [0, 0, 0]], ROWS, actual, spec)
     # two draws from a uniform distribution differ by 1/3 in the mean, of √12 standard deviations
-    assert found["told"] == pytest.approx(np.sqrt(12) / 3, abs=0.1)
+    assert found["used"] == pytest.approx(np.sqrt(12) / 3, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_and_the_rows_are_left_as_they_were() -> None:
@@ -63,17 +63,17 @@ def test_the_columns_of_a_tensor_are_shuffled_together() -> None:
     left = RNG.integers(0, 2, 300)
     rows = np.stack([left, 1 - left, np.zeros(300)], axis=1).astype(np.float32)
 
-    def sum_is_one(given: np.ndarray) -> np.ndarray:
-        yes = (given[:, 0] + given[:, 1] == 1).astype(float)
+    def sum_is_one(encoded: np.ndarray) -> np.ndarray:
+        yes = (encoded[:, 0] + encoded[:, 1] == 1).astype(float)
         return np.stack([1 - yes, yes], axis=1)
 
     found = permutation_importances(sum_is_one, rows, np.ones(300, int), spec)
-    assert found == {"image": 0, "idle": 0}  # shuffled apart they would no longer add up
+    assert found == {"image": 0, "idle": 0}  # shuffled separately, the sum would change
 
 
 @pytest.mark.parametrize("alone", [Tensor("image", (2,), 0, 1), Text("review")])
 def test_a_tensor_or_a_text_alone_is_not_measured(alone: Tensor | Text) -> None:
-    model = Counted()
+    model = CountingModel()
     spec = replace(SPEC, inputs=(alone,))
     assert not permutation_importances(model, ROWS, ACTUAL, spec)
     assert model.calls == 0
@@ -81,23 +81,23 @@ def test_a_tensor_or_a_text_alone_is_not_measured(alone: Tensor | Text) -> None:
 
 def test_a_number_alone_is_measured() -> None:
     spec = replace(SPEC, inputs=NUMBERS[:1])
-    assert permutation_importances(by_first_column, ROWS[:, :1], ACTUAL, spec)["told"] > 0.4
+    assert permutation_importances(by_first_column, ROWS[:, :1], ACTUAL, spec)["used"] > 0.4
 
 
 def test_many_rows_are_sampled() -> None:
-    model, rows = Counted(), RNG.random((1500, 2), dtype=np.float32)
+    model, rows = CountingModel(), RNG.random((1500, 2), dtype=np.float32)
     found = permutation_importances(model, rows, (rows[:, 0] > 0.5).astype(int), SPEC)
     assert (model.calls, model.rows) == (1 + 2 * 5, 1000)
-    assert found["told"] > 0.4
+    assert found["used"] > 0.4
 
 
-@pytest.mark.parametrize(("inputs", "calls", "told"), [(200, 401, 200), (600, 501, 500)])
+@pytest.mark.parametrize(("inputs", "calls", "measured"), [(200, 401, 200), (600, 501, 500)])
 def test_wide_contracts_call_the_model_a_bounded_number_of_times(
-    inputs: int, calls: int, told: int
+    inputs: int, calls: int, measured: int
 ) -> None:
-    model = Counted()
+    model = CountingModel()
     spec = replace(SPEC, inputs=tuple(Number(f"n{place}", "", 0, 1) for place in range(inputs)))
     rows = RNG.random((30, inputs), dtype=np.float32)
     found = permutation_importances(model, rows, np.zeros(30, int), spec)
     assert model.calls == calls
-    assert len(found) == told
+    assert len(found) == measured

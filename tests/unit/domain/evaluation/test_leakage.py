@@ -1,4 +1,4 @@
-"""One input that alone tells the target, and hold-out rows that are nearly in training."""
+"""Inputs that give the target away, and hold-out rows that are nearly in training."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_noise_tells_nothing() -> None:
 
 def test_a_good_input_is_no_leak() -> None:
     good = CLASSES + RNG.normal(0, 0.3, 300)
-    told = single_feature_skill(good, CLASSES, "classification")
-    assert 0.7 < told < LIMITS["classification"]
+    skill = single_feature_skill(good, CLASSES, "classification")
+    assert 0.7 < skill < LIMITS["classification"]
 
 
 def test_what_is_missing_can_tell_the_target_too() -> None:
@@ -71,7 +71,7 @@ def test_what_is_told_of_a_quantity_is_always_the_same() -> None:
 def test_a_row_that_is_asked_about_is_not_among_those_that_were_learned() -> None:
     noise = np.random.default_rng(0).normal(size=10_001)
     column = np.arange(10_001.0)
-    column[0] = np.nan  # what is missing leaves the tree alone to tell
+    column[0] = np.nan  # with a missing value, only the tree is used
     assert single_feature_skill(column, noise, "regression") < -0.2
 
 
@@ -82,10 +82,10 @@ def test_a_class_of_three_rows_is_asked_for() -> None:
 
 def test_an_input_at_the_limit_is_a_leak() -> None:
     target, column = np.arange(600) % 2, np.arange(600) % 2
-    column[:3] = 1 - column[:3]  # 3 of 600 rows are answered wrongly, 300 by a trivial answer
+    column[:3] = 1 - column[:3]  # 3 of 600 rows are wrong; of a constant prediction, 300
     spec = ModelSpec("table", (Number("copy", "", 0, 1),), Classes(("no", "yes")))
-    told = single_feature_skill(column * 1.0, target, "classification")
-    assert told == LIMITS["classification"]
+    skill = single_feature_skill(column * 1.0, target, "classification")
+    assert skill == LIMITS["classification"]
     assert not no_target_leakage(spec, column[:, None] * 1.0, target).accepted
 
 
@@ -116,7 +116,7 @@ ROWS = np.column_stack([RNG.normal(size=(200, 2)), RNG.integers(0, 2, 200)]).ast
 
 
 def moved(column: int, change: float) -> int:
-    """Near twins when one value of a row of training is changed."""
+    """Near-duplicates when one value of a training row is changed."""
     row = ROWS[7:8].copy()
     row[0, column] += change
     return near_duplicates(TABLE, row, ROWS)
@@ -126,20 +126,20 @@ def moved(column: int, change: float) -> int:
     ("column", "change", "expected"),
     [(0, 5e-4, 1), (1, -5e-4, 1), (0, 2e-3, 0), (0, 0.0, 0), (2, 1.0, 0), (0, np.nan, 0)],
 )
-def test_a_row_that_is_nearly_in_training_is_a_near_twin(
+def test_a_row_that_is_nearly_in_training_is_a_near_duplicate(
     column: int, change: float, expected: int
 ) -> None:
     assert moved(column, change) == expected
 
 
-def test_equal_rows_are_no_near_twins_but_do_not_hide_them() -> None:
+def test_equal_rows_are_not_near_duplicates_but_do_not_hide_them() -> None:
     assert near_duplicates(TABLE, ROWS, ROWS) == 0
     assert near_duplicates(TABLE, ROWS, ROWS[:0]) == near_duplicates(TABLE, ROWS[:0], ROWS) == 0
     close = ROWS + np.array([3e-4, 0, 0], np.float32)
     assert near_duplicates(TABLE, ROWS, np.concatenate([ROWS, close])) == 200
 
 
-def test_near_twins_miss_the_same_values() -> None:
+def test_near_duplicates_miss_the_same_values() -> None:
     holdout, training = ROWS[:1].copy(), ROWS.copy()
     holdout[0, 0] = training[0, 0] = np.nan
     holdout[0, 1] += 3e-4
@@ -179,20 +179,20 @@ def test_every_value_of_a_tensor_must_be_near() -> None:
     ("text", "expected"),
     [("A  fine\tFilm ", 1), ("a fine film", 0), ("a fine films", 0), ("GROSS", 1)],
 )
-def test_texts_that_differ_in_case_and_blanks_are_near_twins(text: str, expected: int) -> None:
+def test_texts_that_differ_in_case_and_spaces_are_near_duplicates(text: str, expected: int) -> None:
     spec = ModelSpec("reviews", (Text("review", 99),), Classes(("bad", "good")))
     training = np.array([["a fine film"], ["groß"]], object)
     assert near_duplicates(spec, np.array([[text]], object), training) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_kind_of_model_has_near_twins_of_its_own_rows(kind: str) -> None:
+def test_no_kind_of_model_has_near_duplicates_of_its_own_rows(kind: str) -> None:
     spec = KINDS[kind].SPEC
     rows = KINDS[kind].load().encoded(spec)
     assert near_duplicates(spec, rows[:40], rows[:40]) == 0
 
 
-def test_near_twins_are_looked_for_in_a_sample_of_many_rows() -> None:
+def test_near_duplicates_are_searched_in_a_sample_of_many_rows() -> None:
     rows = np.column_stack([RNG.normal(size=(20_000, 2)), np.zeros(20_000)]).astype(np.float32)
     close = rows + np.array([5e-4, 0, 0], np.float32)
     found = near_duplicates(TABLE, rows, close)

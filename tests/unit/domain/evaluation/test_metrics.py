@@ -1,4 +1,4 @@
-"""Figures of quality, against those of scikit-learn."""
+"""Metrics, compared with those of scikit-learn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.evaluation.metrics import (
 
 
 def random_labels(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Actual and predicted class numbers; in most cases a class is missing on either side."""
+    """Actual and predicted class numbers; in most cases, one of them lacks a class."""
     rng = np.random.default_rng(seed)
     n_classes, rows = int(rng.integers(2, 7)), int(rng.integers(1, 40))
     weights = rng.dirichlet(np.full(n_classes, 0.4), size=2)
@@ -118,7 +118,7 @@ def test_the_score_of_classes_is_their_accuracy() -> None:
 
 
 def random_quantities(seed: int, rows: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """True values, and answers with errors of a standard deviation of 2 and intervals of ± 3."""
+    """True values, and predictions with errors of standard deviation 2 and intervals of ± 3."""
     rng = np.random.default_rng(seed)
     actual = rng.normal(50, 10, size=rows)
     predicted = actual + rng.normal(0, 2, size=rows)
@@ -127,14 +127,14 @@ def random_quantities(seed: int, rows: int = 80) -> tuple[np.ndarray, np.ndarray
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_figures_of_a_regression_are_those_of_scikit_learn(seed: int) -> None:
-    actual, answers = random_quantities(seed)
-    report = RegressionReport(actual, answers, 0.9)
+    actual, predictions = random_quantities(seed)
+    report = RegressionReport(actual, predictions, 0.9)
     assert report.to_dict() == pytest.approx(
         {
-            "r2": metrics.r2_score(actual, answers[:, 0]),
-            "mean_absolute_error": metrics.mean_absolute_error(actual, answers[:, 0]),
-            "root_mean_squared_error": metrics.root_mean_squared_error(actual, answers[:, 0]),
-            "interval_coverage": np.mean(np.abs(actual - answers[:, 0]) <= 3),
+            "r2": metrics.r2_score(actual, predictions[:, 0]),
+            "mean_absolute_error": metrics.mean_absolute_error(actual, predictions[:, 0]),
+            "root_mean_squared_error": metrics.root_mean_squared_error(actual, predictions[:, 0]),
+            "interval_coverage": np.mean(np.abs(actual - predictions[:, 0]) <= 3),
             "interval_width": 6.0,
         }
     )
@@ -154,18 +154,18 @@ def test_always_answering_the_mean_has_an_r2_of_zero() -> None:
 
 
 def test_a_value_on_the_limit_of_its_interval_is_covered() -> None:
-    answers = np.array([[5.0, 4.0, 6.0]] * 4)
-    report = RegressionReport(np.array([4.0, 6.0, 3.999, 6.001]), answers, 0.9)
+    predictions = np.array([[5.0, 4.0, 6.0]] * 4)
+    report = RegressionReport(np.array([4.0, 6.0, 3.999, 6.001]), predictions, 0.9)
     assert report.covered == 0.5
     assert report.covered_interval == wilson_interval(2, 4)
     assert report.details() == {"interval_coverage_interval": wilson_interval(2, 4)}
 
 
 def test_the_bootstrap_interval_is_the_same_each_time_and_holds_the_score() -> None:
-    actual, answers = random_quantities(0)
-    low, high = RegressionReport(actual, answers, 0.9).interval
-    assert (low, high) == RegressionReport(actual.copy(), answers.copy(), 0.9).interval
-    assert low < RegressionReport(actual, answers, 0.9).score < high < 1
+    actual, predictions = random_quantities(0)
+    low, high = RegressionReport(actual, predictions, 0.9).interval
+    assert (low, high) == RegressionReport(actual.copy(), predictions.copy(), 0.9).interval
+    assert low < RegressionReport(actual, predictions, 0.9).score < high < 1
 
 
 def test_the_bootstrap_interval_shrinks_with_more_rows() -> None:
@@ -197,7 +197,7 @@ def test_the_interval_of_very_few_rows_is_wide_and_finite(rows: int) -> None:
 def test_a_regression_report_reads_as_r2_error_and_coverage() -> None:
     report = RegressionReport(*random_quantities(0), 0.9)
     assert str(report).startswith(f"R² {report.score:.3f} (80 rows, 95 % interval ")
-    assert str(report).endswith(f"intervals hold {report.covered:.3f} (wanted 0.90)")
+    assert str(report).endswith(f"interval coverage {report.covered:.3f} (target 0.90)")
 
 
 def test_answers_are_evaluated_as_the_output_of_the_contract_says() -> None:
@@ -206,11 +206,11 @@ def test_answers_are_evaluated_as_the_output_of_the_contract_says() -> None:
     report = evaluate(classes, np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
     assert isinstance(report, ClassificationReport)
     assert report.confusion.tolist() == [[1, 0], [1, 0]]
-    actual, answers = random_quantities(0)
-    quantity = evaluate(ModelSpec("q", inputs, Quantity("y", coverage=0.7)), answers, actual)
+    actual, predictions = random_quantities(0)
+    quantity = evaluate(ModelSpec("q", inputs, Quantity("y", coverage=0.7)), predictions, actual)
     assert isinstance(quantity, RegressionReport)
     assert quantity.coverage == 0.7
-    assert quantity.score == RegressionReport(actual, answers, 0.7).score
+    assert quantity.score == RegressionReport(actual, predictions, 0.7).score
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -236,35 +236,35 @@ QUANTITY = ModelSpec("q", (Number("x", "", 0, 1),), Quantity("y"))
 
 
 def test_the_loss_of_a_class_is_one_where_it_is_wrong() -> None:
-    answers = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5]], np.float32)
-    found = losses(CLASSES, answers, np.array([0, 1, 0]))
+    predictions = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5]], np.float32)
+    found = losses(CLASSES, predictions, np.array([0, 1, 0]))
     assert found.tolist() == [0, 1, 0]
     assert found.dtype == np.float64
 
 
 def test_the_mean_loss_of_classes_is_one_minus_the_accuracy() -> None:
     rng = np.random.default_rng(0)
-    answers, actual = rng.dirichlet([1, 1], size=50), rng.integers(2, size=50)
-    accuracy = evaluate(CLASSES, answers, actual).score
-    assert losses(CLASSES, answers, actual).mean() == pytest.approx(1 - accuracy)
+    predictions, actual = rng.dirichlet([1, 1], size=50), rng.integers(2, size=50)
+    accuracy = evaluate(CLASSES, predictions, actual).score
+    assert losses(CLASSES, predictions, actual).mean() == pytest.approx(1 - accuracy)
 
 
 def test_the_loss_of_a_quantity_is_its_error_in_standard_deviations() -> None:
-    answers = np.array([[4.0, 0, 9], [4, 0, 9], [9, 0, 9], [8, 0, 9]])
-    assert losses(QUANTITY, answers, np.array([2, 4, 4, 6])) == pytest.approx(
+    predictions = np.array([[4.0, 0, 9], [4, 0, 9], [9, 0, 9], [8, 0, 9]])
+    assert losses(QUANTITY, predictions, np.array([2, 4, 4, 6])) == pytest.approx(
         np.array([2, 0, 5, 2]) / np.sqrt(2)
     )
 
 
 def test_the_loss_of_a_quantity_that_never_changes_is_in_its_unit() -> None:
-    answers = np.array([[4.0, 0, 9], [7, 0, 9]])
-    assert losses(QUANTITY, answers, np.array([5.0, 5.0])).tolist() == [1, 2]
+    predictions = np.array([[4.0, 0, 9], [7, 0, 9]])
+    assert losses(QUANTITY, predictions, np.array([5.0, 5.0])).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
 def test_an_answer_that_is_no_number_is_never_right(nothing: float) -> None:
-    answers = np.array([[nothing, 1.0], [nothing, nothing], [1.0, nothing]])
+    predictions = np.array([[nothing, 1.0], [nothing, nothing], [1.0, nothing]])
     for actual in (0, 1):
-        assert losses(CLASSES, answers, np.full(3, actual)).tolist() == [1, 1, 1]
-    answers = np.array([[nothing, 0, 1], [1, 0, 2]])
-    assert losses(QUANTITY, answers, np.array([0.0, 2.0])).tolist() == [np.inf, 1]
+        assert losses(CLASSES, predictions, np.full(3, actual)).tolist() == [1, 1, 1]
+    predictions = np.array([[nothing, 0, 1], [1, 0, 2]])
+    assert losses(QUANTITY, predictions, np.array([0.0, 2.0])).tolist() == [np.inf, 1]

@@ -1,4 +1,4 @@
-"""Comparison of two sets of answers, and the rows on which models that seem equal differ."""
+"""Parity of two sets of predictions, and the rows on which models that seem equal differ."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from domain.evaluation.parity import Parity, _float, _ordinal, edge_rows
 CLASSES = Classes(("a", "b", "c"))
 SPEC = ModelSpec("abc", (Number("x", "", 0, 1), Number("y", "", 0, 1)), CLASSES)
 VALUES = ModelSpec("value", SPEC.inputs, Quantity("value"))
-ANSWERS = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]])
+PREDICTIONS = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]])
 
 
 # comparison
@@ -34,21 +34,21 @@ ANSWERS = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]])
 
 @pytest.mark.parametrize("spec", [SPEC, VALUES])
 def test_the_same_answers_do_not_differ(spec: ModelSpec) -> None:
-    assert Parity.of(ANSWERS, ANSWERS.copy(), spec) == Parity(2, 0.0, 0)
+    assert Parity.of(PREDICTIONS, PREDICTIONS.copy(), spec) == Parity(2, 0.0, 0)
 
 
 def test_the_largest_difference_is_found_whatever_its_sign() -> None:
     for difference in (0.03, -0.03):
-        other = ANSWERS.copy()
+        other = PREDICTIONS.copy()
         other[1, 2] += difference
-        parity = Parity.of(ANSWERS, other, SPEC)
+        parity = Parity.of(PREDICTIONS, other, SPEC)
         assert np.isclose(parity.largest_difference, 0.03)
         assert parity.different_classes == 0
 
 
 def test_rows_whose_class_differs_are_counted() -> None:
-    assert Parity.of(ANSWERS, ANSWERS[:, [0, 2, 1]], SPEC).different_classes == 1
-    assert Parity.of(ANSWERS, ANSWERS[:, [2, 0, 1]], SPEC).different_classes == 2
+    assert Parity.of(PREDICTIONS, PREDICTIONS[:, [0, 2, 1]], SPEC).different_classes == 1
+    assert Parity.of(PREDICTIONS, PREDICTIONS[:, [2, 0, 1]], SPEC).different_classes == 2
 
 
 def test_classes_that_are_equally_probable_up_to_rounding_may_come_in_either_order() -> None:
@@ -76,7 +76,7 @@ def test_single_precision_differs_by_its_rounding_only() -> None:
 def test_an_answer_that_is_no_number_is_never_taken_for_a_small_difference(
     spec: ModelSpec, side: int
 ) -> None:
-    native, other = ANSWERS.copy(), ANSWERS.copy()
+    native, other = PREDICTIONS.copy(), PREDICTIONS.copy()
     for changed in [(native,), (other,), (native, other)][side]:
         changed[0, 2] = np.nan
     parity = Parity.of(native, other, spec)
@@ -115,7 +115,7 @@ Model = Callable[[np.ndarray], np.ndarray]
 
 
 def forest(seed: int = 0) -> tuple[RandomForestClassifier, np.ndarray]:
-    """A forest, and the rows that it has learned."""
+    """A forest, and its training rows."""
     rng = np.random.default_rng(seed)
     rows = rng.uniform(size=(200, 2)).astype(np.float32)
     target = (rows[:, 0] > 0.6).astype(int) + (rows[:, 1] > 0.3)
@@ -125,7 +125,7 @@ def forest(seed: int = 0) -> tuple[RandomForestClassifier, np.ndarray]:
 def with_thresholds(
     classifier: RandomForestClassifier, rounded: Callable[[np.ndarray], np.ndarray]
 ) -> RandomForestClassifier:
-    """A copy whose split points are other numbers."""
+    """A copy with changed split points."""
     made = copy.deepcopy(classifier)
     for tree in made.estimators_:
         split = tree.tree_.feature >= 0
@@ -145,7 +145,7 @@ def up(values: np.ndarray) -> np.ndarray:
 
 
 def at_edges(native: Model, served: Model, rows: np.ndarray, spec: ModelSpec) -> gates.Verdict:
-    """What the gate says of the answers at edges."""
+    """The verdict of the gate on the predictions at edges."""
     edges = edge_rows(native, rows, spec, random_state=0)
     return gates.parity("parity_at_edges", Parity.of(native(edges), served(edges), spec))
 
@@ -192,18 +192,18 @@ def test_the_rows_are_close_pairs_around_jumps_and_the_ends_of_the_ranges() -> N
 
 def test_the_seed_decides_the_rows() -> None:
     native, rows = forest()
-    first, again, other = (
+    first, repeated, other = (
         edge_rows(native.predict_proba, rows, SPEC, random_state=seed) for seed in (1, 1, 2)
     )
-    assert (first == again).all()
+    assert (first == repeated).all()
     assert (first != other).any()
 
 
 def test_a_model_that_always_answers_the_same_has_edges_too() -> None:
     rows = np.random.default_rng(0).uniform(size=(20, 2)).astype(np.float32)
 
-    def constant(asked: np.ndarray) -> np.ndarray:
-        return np.tile([0.2, 0.5, 0.3], (len(asked), 1))
+    def constant(encoded: np.ndarray) -> np.ndarray:
+        return np.tile([0.2, 0.5, 0.3], (len(encoded), 1))
 
     edges = edge_rows(constant, rows, SPEC, random_state=0)
     assert np.isfinite(edges).all()
@@ -215,12 +215,12 @@ def test_one_row_is_enough() -> None:
     assert np.isfinite(edge_rows(native.predict_proba, rows[:1], SPEC, random_state=0)).all()
 
 
-def value_of(asked: np.ndarray) -> np.ndarray:
+def value_of(encoded: np.ndarray) -> np.ndarray:
     """1 where the first value is above 0.5, 2 where it is missing, else 0."""
-    assert len(asked), "scikit-learn refuses to answer no rows"
-    first = asked[:, 0]
-    answer = np.where(np.isnan(first), 2.0, (first > 0.5).astype(float))
-    return np.stack([answer] * 3, axis=1)
+    assert len(encoded), "scikit-learn refuses to predict without rows"
+    first = encoded[:, 0]
+    value = np.where(np.isnan(first), 2.0, (first > 0.5).astype(float))
+    return np.stack([value] * 3, axis=1)
 
 
 def nullable(*further: Input) -> ModelSpec:
@@ -243,8 +243,8 @@ def test_a_served_model_that_takes_missing_values_otherwise_is_refused_though_no
 ):
     rows = np.random.default_rng(0).uniform(size=(50, 1)).astype(np.float32)
 
-    def served(asked: np.ndarray) -> np.ndarray:
-        return value_of(np.nan_to_num(asked))
+    def served(encoded: np.ndarray) -> np.ndarray:
+        return value_of(np.nan_to_num(encoded))
 
     assert not at_edges(value_of, served, rows, nullable()).accepted
     assert at_edges(value_of, value_of, rows, nullable()).accepted
@@ -284,7 +284,7 @@ def test_every_value_of_a_tensor_can_be_moved() -> None:
     spec = ModelSpec("i", (Category("c", ("a",)), Tensor("t", (2, 2), -3, 5)), Quantity("y"))
     rows = np.random.default_rng(0).uniform(-3, 5, size=(40, 5)).astype(np.float32)
     rows[:, 0] = 0
-    edges = edge_rows(lambda asked: (asked[:, 1:4] > 1) * 1.0, rows, spec, random_state=0)
+    edges = edge_rows(lambda encoded: (encoded[:, 1:4] > 1) * 1.0, rows, spec, random_state=0)
     assert (edges[:, 0] == 0).all()
     for column in range(1, 5):
         assert {-3, 5} <= set(edges[:, column])

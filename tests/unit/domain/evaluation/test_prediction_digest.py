@@ -1,4 +1,4 @@
-"""Predictions are the same or they are not."""
+"""The digest of predictions."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import numpy as np
 
 from domain.evaluation.prediction_digest import digest_of
 
-ANSWERS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
+PREDICTIONS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
 HASHES = np.array(["c3", "a1", "b2"])
 
 
 def test_it_is_the_digest_of_the_bytes_in_the_order_of_the_hashes() -> None:
-    expected = hashlib.sha256(ANSWERS[[1, 2, 0]].tobytes()).hexdigest()
-    assert digest_of(ANSWERS, HASHES) == expected
+    expected = hashlib.sha256(PREDICTIONS[[1, 2, 0]].tobytes()).hexdigest()
+    assert digest_of(PREDICTIONS, HASHES) == expected
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:
     other = np.array([2, 0, 1])
-    assert digest_of(ANSWERS[other], HASHES[other]) == digest_of(ANSWERS, HASHES)
+    assert digest_of(PREDICTIONS[other], HASHES[other]) == digest_of(PREDICTIONS, HASHES)
 
 
 def test_a_difference_in_the_last_bit_matters() -> None:
-    changed = ANSWERS.copy()
+    changed = PREDICTIONS.copy()
     changed[0, 0] = np.nextafter(changed[0, 0], np.float32(1))
-    assert digest_of(changed, HASHES) != digest_of(ANSWERS, HASHES)
+    assert digest_of(changed, HASHES) != digest_of(PREDICTIONS, HASHES)
 
 
 def test_answers_that_change_their_rows_matter() -> None:
-    assert digest_of(ANSWERS[[1, 0, 2]], HASHES) != digest_of(ANSWERS, HASHES)
+    assert digest_of(PREDICTIONS[[1, 0, 2]], HASHES) != digest_of(PREDICTIONS, HASHES)
 
 
 def test_rows_that_occur_twice_may_change_places() -> None:
-    answers, hashes = ANSWERS[[0, 1, 1]], HASHES[[0, 1, 1]]
-    assert digest_of(answers, hashes) == digest_of(answers[[1, 0, 2]], hashes[[1, 0, 2]])
+    predictions, hashes = PREDICTIONS[[0, 1, 1]], HASHES[[0, 1, 1]]
+    assert digest_of(predictions, hashes) == digest_of(predictions[[1, 0, 2]], hashes[[1, 0, 2]])

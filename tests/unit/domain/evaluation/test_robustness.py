@@ -1,4 +1,4 @@
-"""Rows that are a little changed, and what that does to the answers."""
+"""Small changes of rows, and their effect on predictions."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_column_of_one_value_stays() -> None:
         ("a fine filmxx", {"a fine filmxx"}),
     ],
 )
-def test_a_text_gets_two_blanks_as_far_as_its_length_allows(text: str, expected: set[str]) -> None:
+def test_a_text_gets_two_spaces_as_far_as_its_length_allows(text: str, expected: set[str]) -> None:
     spec = ModelSpec("reviews", (Text("review", 13),), Classes(("bad", "good")))
     found = perturbed(spec, np.array([[text]] * 50, object), 0.01, 0)
     assert found.shape == (50, 1)

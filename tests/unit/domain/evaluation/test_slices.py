@@ -1,4 +1,4 @@
-"""Parts of the rows, and how much worse than all rows one may be."""
+"""Slices of the rows, and how much worse than all rows a slice may be."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ ROWS[:6, 0], ROWS[5::10, 1] = np.nan, np.nan
 
 
 def automatic(spec: ModelSpec, encoded: np.ndarray, smallest: int = 1) -> dict[str, int]:
-    """Rows of each slice that the inputs give, by its name."""
+    """Number of rows of each automatic slice, by its name."""
     return {each.name: int(each.mask.sum()) for each in slices_of(spec, encoded, {}, smallest)}
 
 
 def declared(*conditions: Any, smallest: int = 1, **others: Any) -> Slice:
-    """The slice of these conditions on area and district."""
-    names = dict(zip(("worst_area", "district"), conditions)) | others
-    wanted = {name: each for name, each in names.items() if each != "any"}
-    return slices_of(SPEC, ROWS, {"mine": wanted}, smallest)[0]
+    """The slice that is declared with these conditions on area and district."""
+    by_input = dict(zip(("worst_area", "district"), conditions)) | others
+    declaration = {name: each for name, each in by_input.items() if each != "any"}
+    return slices_of(SPEC, ROWS, {"mine": declaration}, smallest)[0]
 
 
 def test_every_input_gives_slices_with_names_for_people() -> None:
@@ -112,7 +112,7 @@ def test_every_kind_of_model_has_slices(kind: str) -> None:
         (([None, 9],), 4),
         (("any", ["north"]), 18),
         (("any", ["north", None]), 24),
-        (("any", [1.0]), 18),  # JSON may have a number for a word of digits
+        (("any", [1.0]), 18),  # in JSON, a word of digits may be a number
         (([20, 29], ["east", None]), 4),
     ],
 )
@@ -160,17 +160,17 @@ def test_a_declared_slice_of_too_few_rows_comes_back_unjudged() -> None:
     ("conditions", "message"),
     [
         ({}, "the slice 'mine' has no condition"),
-        ({"area": [1, 2]}, "'mine', area: .* there are: worst_area, district"),
-        ({"worst_area": [1]}, "'mine', worst_area: .* is no .low, high."),
-        ({"worst_area": [1, 2, 3]}, "is no .low, high."),
-        ({"worst_area": [2, 1]}, "is no .low, high."),
-        ({"worst_area": ["1", 2]}, "is no .low, high."),
-        ({"worst_area": [True, 2]}, "is no .low, high."),
+        ({"area": [1, 2]}, "'mine', area: .* available: worst_area, district"),
+        ({"worst_area": [1]}, "'mine', worst_area: expected .low, high.*, got .1.$"),
+        ({"worst_area": [1, 2, 3]}, "expected .low, high."),
+        ({"worst_area": [2, 1]}, "expected .low, high."),
+        ({"worst_area": ["1", 2]}, "expected .low, high."),
+        ({"worst_area": [True, 2]}, "expected .low, high."),
         ({"district": []}, "'mine', district: the list of words is empty"),
-        ({"district": ["south"]}, "'mine', district: 'south' is none of east, north, 1"),
+        ({"district": ["south"]}, "'mine', district: 'south' is not one of east, north, 1"),
     ],
 )
-def test_a_condition_that_is_none_is_told_by_slice_and_input(
+def test_a_malformed_condition_is_reported_by_slice_and_input(
     conditions: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -178,7 +178,7 @@ def test_a_condition_that_is_none_is_told_by_slice_and_input(
 
 
 def test_a_text_takes_no_condition() -> None:
-    with pytest.raises(ConfigError, match="there are: none"):
+    with pytest.raises(ConfigError, match="available: none"):
         slices_of(KINDS["text"].SPEC, np.array([["a"]], object), {"m": {"review": [1, 2]}}, 1)
 
 
@@ -285,7 +285,7 @@ def test_a_slice_a_trifle_above_all_rows_is_as_likely_as_not() -> None:
 def test_a_slice_of_the_largest_losses_alone_has_the_chance_of_drawing_only_them() -> None:
     losses = np.array([0.5] * 30 + [0.1] * 270)
     report = measure_slices(masks(300, 0), losses, 0.0)[0]
-    supposed = 0.1**30  # they are a tenth of all rows, and larger ones the scale does not make
+    supposed = 0.1**30  # they are a tenth of all rows, and scaling makes no larger ones
     assert 0 < report.p < supposed
     assert np.log(report.p) == pytest.approx(np.log(0.1) * 30 / 0.9, rel=0.01)
 
@@ -304,7 +304,7 @@ def test_one_row_has_no_interval_of_a_quantity() -> None:
 
 
 def refusals(draw: Any, margin: float, runs: int = 200) -> float:
-    """Share of sound models, each of 300 rows in 15 slices, that are refused."""
+    """Share of sound models that are refused, each with 300 rows in 15 slices."""
     rng = np.random.default_rng(0)
     spec = SPEC if draw is _classes else ModelSpec("q", SPEC.inputs, Quantity("y"))
     refused = 0
@@ -339,7 +339,7 @@ def test_a_sound_model_is_refused_in_at_most_five_of_a_hundred_cases(
 def test_a_collapsed_slice_of_thirty_rows_is_refused(seed: int) -> None:
     rng = np.random.default_rng(seed)
     losses = (rng.random(300) < 0.05).astype(float)
-    losses[:30] = rng.permutation(30) < 20  # one of three classes, guessed
+    losses[:30] = rng.permutation(30) < 20  # as if one of three classes were guessed
     reports = measure_slices(masks(300, *range(0, 300, 20)), losses, 0.15)
     verdict = worst_slice(SPEC, reports, float(losses.mean()), 0.15)
     assert not verdict.accepted
@@ -350,7 +350,7 @@ def test_a_collapsed_slice_of_thirty_rows_is_refused(seed: int) -> None:
 def test_a_collapsed_slice_of_a_quantity_is_refused(seed: int) -> None:
     rng = np.random.default_rng(seed)
     losses = np.abs(rng.normal(0, 0.3, size=300))
-    losses[:30] = np.abs(rng.normal(0, 1.4, size=30))  # another one's true value
+    losses[:30] = np.abs(rng.normal(0, 1.4, size=30))  # as if values of other rows were predicted
     reports = measure_slices(masks(300, *range(0, 300, 20)), losses, 0.15)
     assert reports[0].name == "from 0"
     spec = ModelSpec("q", SPEC.inputs, Quantity("y"))

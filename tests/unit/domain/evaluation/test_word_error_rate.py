@@ -52,7 +52,7 @@ def test_one_utterance_gives_no_interval_and_says_so() -> None:
     report = WordErrorReport((WordErrors(4, 1, 0, 0),))
     assert report.interval is None
     assert str(report) == (
-        "word error rate 0.250 (1 errors in 4 words of 1 utterances, no interval from one)"
+        "word error rate 0.250 (1 errors in 4 words of 1 utterances, too few for an interval)"
     )
 
 
@@ -62,7 +62,7 @@ def test_the_report_reads_with_its_interval() -> None:
 
 
 def utterance(errors: int) -> WordErrors:
-    """Ten words, so many of them wrong."""
+    """An utterance of ten words with so many errors."""
     return WordErrors(10, errors, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""What the gates on the behaviour refuse and what they accept."""
+"""What the gates on the model's behaviour refuse and accept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_valid_answers_are_accepted() -> None:
 def test_a_row_of_no_probabilities_is_refused(row: list[float]) -> None:
     verdict = gates.predictions_are_valid(CLASSES, np.array([[0.5, 0.5], row]))
     assert not verdict.accepted
-    assert verdict.reason == "1 of 2 answers are not valid"
+    assert verdict.reason == "1 of 2 predictions are invalid"
     assert verdict.figures == {"wrong": 1}
 
 
@@ -42,29 +42,27 @@ def test_a_probability_above_1_is_refused_though_its_sum_is_near_1() -> None:
 
 
 def test_the_rows_of_no_quantity_are_counted_one_by_one() -> None:
-    answers = np.array([[5, 4, 6], [np.nan, 1, 2], [5, 4, 6]])
-    assert gates.predictions_are_valid(REGRESSION, answers).figures == {"wrong": 1}
+    predictions = np.array([[5, 4, 6], [np.nan, 1, 2], [5, 4, 6]])
+    assert gates.predictions_are_valid(REGRESSION, predictions).figures == {"wrong": 1}
 
 
 def test_answers_that_change_are_refused_and_so_are_answers_that_are_none() -> None:
-    answers = np.array([[0.5, 0.5], [1, 0]])
-    assert gates.deterministic(answers, answers.copy()).accepted
-    changed = answers + [[0, 0], [-1e-9, 1e-9]]
-    verdict = gates.deterministic(answers, changed)
+    predictions = np.array([[0.5, 0.5], [1, 0]])
+    assert gates.deterministic(predictions, predictions.copy()).accepted
+    changed = predictions + [[0, 0], [-1e-9, 1e-9]]
+    verdict = gates.deterministic(predictions, changed)
     assert not verdict.accepted
-    assert verdict.reason == "1 of 2 rows are answered otherwise when asked again"
+    assert verdict.reason == "1 of 2 predictions change on repeat"
     nothing = np.full((2, 2), np.nan)
     assert not gates.deterministic(nothing, nothing).accepted
 
 
 def test_answers_that_depend_on_the_order_of_columns_are_refused() -> None:
-    answers = np.array([[0.5, 0.5], [1, 0]])
-    assert gates.column_order(answers, answers.copy()).accepted
-    verdict = gates.column_order(answers, answers[:, ::-1])
+    predictions = np.array([[0.5, 0.5], [1, 0]])
+    assert gates.column_order(predictions, predictions.copy()).accepted
+    verdict = gates.column_order(predictions, predictions[:, ::-1])
     assert not verdict.accepted
-    assert verdict.reason == (
-        "1 of 2 rows are answered otherwise when the columns come in another order"
-    )
+    assert verdict.reason == "1 of 2 predictions change when the columns are reordered"
     nothing = np.full((2, 2), np.nan)
     assert not gates.column_order(nothing, nothing).accepted
 
@@ -77,7 +75,7 @@ def test_answers_that_change_with_the_noise_are_refused(changed: float, accepted
     verdict = gates.robustness(changed, limit=0.1, noise=0.01)
     assert verdict.accepted is accepted
     assert verdict.reason == (
-        f"noise of 0.01 standard deviations changes the answers by {changed:.3f}, limit 0.100"
+        f"noise of 0.01 standard deviations changes the predictions by {changed:.3f}, limit 0.100"
     )
 
 
@@ -96,7 +94,7 @@ def test_a_difference_above_the_tolerance_or_none_at_all_is_refused(difference: 
 def test_one_changed_class_is_refused_however_small_the_difference() -> None:
     verdict = gates.parity("parity", Parity(150, 1e-9, 1))
     assert not verdict.accepted
-    assert "in the class of 1 of 150 rows" in verdict.reason
+    assert "the class differs in 1 of 150 rows" in verdict.reason
 
 
 def test_the_tolerance_of_parity_can_be_chosen() -> None:
@@ -106,7 +104,7 @@ def test_the_tolerance_of_parity_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "gate", "figures"),
+    ("call", "gate", "figures"),
     [
         (lambda: gates.predictions_are_valid(CLASSES, SURE), "predictions_are_valid", {"wrong": 0}),
         (lambda: gates.deterministic(SURE, SURE), "deterministic", {"different": 0}),
@@ -138,8 +136,8 @@ def test_the_tolerance_of_parity_can_be_chosen() -> None:
     ],
 )
 def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
-    ask: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
+    call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
-    verdict = ask()
+    verdict = call()
     assert (verdict.gate, verdict.figures) == (gate, figures)
     assert isinstance(verdict.accepted, bool | np.bool)

@@ -1,4 +1,4 @@
-"""Which challengers the gates refuse beside a champion, and which they accept."""
+"""Which challengers the gates refuse in comparison with a champion, and which they accept."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from domain.evaluation.contract_change import ContractChange
 LOW_OF_COMPARISON = Comparison(100, 0.1, 0.11, -0.06, 0.04, None, None, None, identical=False)
 BREAKING = ContractChange(breaking=("area is a new input",), compatible=("x may now be missing",))
 COMPATIBLE = ContractChange(compatible=("x may now be missing",))
-WORDING = ContractChange(wording=("x is described otherwise",))
+WORDING = ContractChange(wording=("the description of x has changed",))
 
 
 def comparison_of(won: int, lost: int, rows: int) -> Comparison:
-    """A champion that is wrong in a tenth of the rows, and a challenger."""
+    """The comparison of a champion that is wrong in a tenth of the rows with a challenger."""
     limits = tango_interval(won, lost, rows)
     loss = 0.1 - (won - lost) / rows
     return Comparison(rows, 0.1, loss, *limits, won, lost, 0.5, identical=False)
@@ -30,7 +30,7 @@ def comparison_of(won: int, lost: int, rows: int) -> Comparison:
 def judged(
     comparison: Comparison | None, margin: float = 0.05, fewest: int = 20, left_out: int = 0
 ) -> gates.Verdict:
-    """The verdict on a challenger of champion 1.0."""
+    """The verdict on a challenger to champion 1.0."""
     return gates.not_worse_than_champion(comparison, margin, fewest, left_out, "1.0")
 
 
@@ -38,7 +38,7 @@ def test_the_first_model_has_no_champion_and_says_so() -> None:
     verdict = gates.not_worse_than_champion(None, 0.05, 20)
     assert verdict.accepted
     assert verdict.gate == "not_worse_than_champion"
-    assert verdict.reason == "there is no champion to compare with"
+    assert verdict.reason == "no champion to compare with"
 
 
 def test_a_challenger_that_is_not_worse_is_accepted_with_its_figures() -> None:
@@ -70,13 +70,14 @@ def test_a_quantity_has_no_counts() -> None:
 def test_a_challenger_that_is_worse_by_more_than_the_margin_is_refused_as_that() -> None:
     verdict = judged(comparison_of(won=10, lost=110, rows=1000))
     assert not verdict.accepted
-    assert verdict.reason.startswith("worse by more than the margin: mean loss 0.200, the champion")
+    assert verdict.reason.startswith("worse by more than the margin: mean loss 0.200, champion 0.1")
+    assert "loss reduction −0.100 (worse)" in verdict.reason
 
 
 def test_a_challenger_of_which_too_little_is_known_is_told_how_many_rows_it_needs() -> None:
     verdict = judged(comparison_of(won=10, lost=10, rows=143))
     assert not verdict.accepted
-    assert verdict.reason.startswith("too few rows to tell, about 365 would be needed (or ")
+    assert verdict.reason.startswith("too few rows to decide, about 365 are needed (or ")
 
 
 @pytest.mark.parametrize("lost", range(0, 30, 3))
@@ -101,10 +102,9 @@ def test_rows_that_the_champion_has_learned_from_are_counted_in_a_refusal() -> N
     verdict = judged(comparison_of(won=3, lost=0, rows=19), margin=0.9, left_out=11)
     assert not verdict.accepted
     assert verdict.reason == (
-        "11 of 30 hold-out rows were left out, since the champion has learned from them "
-        "or does not take them; "
-        "19 are left to compare on and 20 are needed: keep data.random_state, hold more rows out, "
-        "or accept it once without a comparison by validation.skip"
+        "only 19 of 30 hold-out rows can be compared, 20 are needed: the champion was trained on "
+        "the other 11, or its contract refuses them; keep data.random_state, hold out more rows, "
+        "or skip this gate once with validation.skip"
     )
     assert judged(comparison_of(won=3, lost=0, rows=20), margin=0.9, left_out=10).accepted
 
@@ -112,7 +112,7 @@ def test_rows_that_the_champion_has_learned_from_are_counted_in_a_refusal() -> N
 def test_a_champion_that_has_learned_from_every_row_leaves_nothing_to_compare() -> None:
     verdict = judged(None, left_out=30)
     assert not verdict.accepted
-    assert "30 of 30 hold-out rows were left out" in verdict.reason
+    assert verdict.reason.startswith("only 0 of 30 hold-out rows can be compared")
     assert not judged(None, fewest=0, left_out=30).accepted
 
 
@@ -121,7 +121,7 @@ def test_the_champion_trained_again_is_accepted_on_rows_that_prove_nothing() -> 
     assert not judged(found).accepted
     verdict = judged(replace(found, identical=True))
     assert verdict.accepted
-    assert verdict.reason == "every answer on 30 rows is the champion's"
+    assert verdict.reason == "the predictions for all 30 rows are the same as the champion's"
     assert not judged(replace(found, identical=True), fewest=31).accepted
 
 
@@ -153,7 +153,7 @@ def test_every_verdict_on_a_challenger_has_its_name_and_figures(
 def test_no_row_of_a_champion_is_left_out_unless_that_is_said() -> None:
     verdict = gates.not_worse_than_champion(None, 0.05, 20, champion="1.0")
     assert verdict.accepted is False
-    assert verdict.reason.startswith("0 of 0 hold-out rows were left out")
+    assert verdict.reason.startswith("only 0 of 0 hold-out rows can be compared")
 
 
 def test_a_challenger_is_told_whether_it_is_worse_or_too_little_known() -> None:
@@ -188,28 +188,37 @@ def test_the_version_must_say_that_the_contract_has_changed(
 
 def test_a_version_that_does_not_say_so_is_told_which_would() -> None:
     assert gates.contract_is_versioned(BREAKING, "1.2.3", "1.2.4").reason == (
-        "since 1.2.3 the contract breaks requests: area is a new input; "
-        "1.2.4 does not say so: make it 2.0.0"
+        "breaking change since champion 1.2.3: area is a new input; "
+        "raise the version to 2.0.0 (it is 1.2.4)"
     )
     assert gates.contract_is_versioned(COMPATIBLE, "1.2.3", "1.2.4").reason == (
-        "since 1.2.3 the contract has changed: x may now be missing; "
-        "1.2.4 does not say so: make it 1.3.0"
+        "compatible change since champion 1.2.3: x may now be missing; "
+        "raise the version to 1.3.0 (it is 1.2.4)"
     )
     wording = gates.contract_is_versioned(WORDING, "1.2.3", "1.2.4").reason
-    assert wording == "the contract is that of the champion 1.2.3: x is described otherwise"
+    assert wording == (
+        "no change for requests since champion 1.2.3: the description of x has changed"
+    )
+    unchanged = gates.contract_is_versioned(ContractChange(), "1.2.3", "1.2.4").reason
+    assert unchanged == "no change for requests since champion 1.2.3"
 
 
-@pytest.mark.parametrize("change", [ContractChange(), WORDING, COMPATIBLE, BREAKING])
-def test_a_version_does_not_go_down(change: ContractChange) -> None:
+@pytest.mark.parametrize(
+    ("change", "lowest"),
+    [(ContractChange(), "1.2.0"), (WORDING, "1.2.0"), (COMPATIBLE, "1.3.0"), (BREAKING, "2.0.0")],
+)
+def test_a_version_does_not_go_down(change: ContractChange, lowest: str) -> None:
     verdict = gates.contract_is_versioned(change, "1.2.0", "1.1.9")
     assert not verdict.accepted
-    assert verdict.reason == "version 1.1.9 is below that of the champion, 1.2.0"
+    assert verdict.reason == (
+        f"version 1.1.9 is lower than the champion's, 1.2.0; raise it to at least {lowest}"
+    )
 
 
 def test_the_first_model_has_no_contract_to_keep() -> None:
     verdict = gates.contract_is_versioned(None, None, "1.0.0")
     assert verdict.accepted
-    assert verdict.reason == "there is no champion whose contract to keep"
+    assert verdict.reason == "no champion to compare with"
 
 
 @pytest.mark.parametrize(("change", "old"), [(BREAKING, None), (None, "1.0.0")])
@@ -218,7 +227,7 @@ def test_half_a_champion_has_no_contract_to_keep(
 ) -> None:
     verdict = gates.contract_is_versioned(change, old, "1.0.0")
     assert verdict.accepted
-    assert verdict.reason == "there is no champion whose contract to keep"
+    assert verdict.reason == "no champion to compare with"
 
 
 def test_every_change_is_told() -> None:
@@ -247,23 +256,23 @@ def test_a_budget_is_a_ratio_to_the_champion(
 def test_a_budget_is_told_in_units_that_read_well() -> None:
     slow = gates.budget("latency", 2.12e-4, 5.3e-5, 3.0, "s")
     assert slow.gate == "latency"
-    assert slow.reason == "212 µs, the champion has 53 µs: 4.00 times as much, limit 3.00"
+    assert slow.reason == "212 µs, champion 53 µs: ratio 4.00, limit 3.00"
     assert slow.figures == pytest.approx(
         {"challenger": 2.12e-4, "champion": 5.3e-5, "ratio": 4.0, "limit": 3.0}
     )
     large = gates.budget("size", 3 * 2**20, 512 * 2**10, 10, "B")
-    assert large.reason == "3 MiB, the champion has 512 KiB: 6.00 times as much, limit 10.00"
+    assert large.reason == "3 MiB, champion 512 KiB: ratio 6.00, limit 10.00"
     first = gates.budget("latency", 0.0251, None, 3.0, "s")
-    assert first.reason == "there is no champion to compare with"
+    assert first.reason == "no champion to compare with"
 
 
 def test_a_budget_that_is_just_met_is_accepted() -> None:
     assert gates.budget("size", 3, 1, 3.0, "B").accepted
-    assert gates.budget("latency", 1e-3, 1e-3, 3.0, "s").reason.startswith("1 ms, the champion")
+    assert gates.budget("latency", 1e-3, 1e-3, 3.0, "s").reason.startswith("1 ms, champion 1 ms")
 
 
 @pytest.mark.parametrize(
-    ("ask", "gate", "figures"),
+    ("call", "gate", "figures"),
     [
         (
             lambda: gates.contract_is_versioned(BREAKING, "1.0.0", "2.0.0"),
@@ -285,8 +294,8 @@ def test_a_budget_that_is_just_met_is_accepted() -> None:
     ],
 )
 def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
-    ask: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
+    call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
-    verdict = ask()
+    verdict = call()
     assert (verdict.gate, verdict.figures) == (gate, figures)
     assert isinstance(verdict.accepted, bool | np.bool)

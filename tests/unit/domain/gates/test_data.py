@@ -1,4 +1,4 @@
-"""What the gates on the data refuse and what they accept."""
+"""What the gates on the data refuse and accept."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def test_an_empty_hold_out_is_refused_by_both_gates() -> None:
     assert not gates.holdout_is_complete(NONE, NONE).accepted
 
 
-def test_near_twins_are_told_and_do_not_refuse() -> None:
+def test_near_duplicates_are_reported_and_do_not_refuse() -> None:
     verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING, near_duplicates=2)
     assert verdict.accepted
-    assert verdict.reason == "0 of 30 hold-out rows were in training; 2 nearly so"
+    assert verdict.reason == "0 of 30 hold-out rows were in training; 2 near-duplicates"
     assert verdict.figures == {"seen": 0, "near_duplicates": 2}
     assert gates.holdout_is_unseen(HOLDOUT, TRAINING).reason.endswith("rows were in training")
 
 
-def test_a_seen_row_is_refused_with_or_without_near_twins() -> None:
+def test_a_seen_row_is_refused_with_or_without_near_duplicates() -> None:
     for near in (0, 5):
         assert not gates.holdout_is_unseen(HOLDOUT, HOLDOUT[:1], near).accepted
 
@@ -81,7 +81,7 @@ def test_an_input_that_is_the_target_is_refused_by_its_name() -> None:
     )
     verdict = gates.no_target_leakage(spec, encoded, target)
     assert not verdict.accepted
-    assert verdict.reason == "paid alone leaves 0.0% of a trivial answer's error"
+    assert verdict.reason == "paid alone removes 100.0% of the baseline's error, limit 99.0%"
     assert gates.no_target_leakage(spec, encoded * [1, 0], target).accepted
 
 
@@ -108,12 +108,19 @@ def test_a_text_is_no_input_that_can_be_the_target() -> None:
     spec = ModelSpec("reviews", (Text("review", 9),), Classes(("bad", "good")))
     verdict = gates.no_target_leakage(spec, np.array([["a"], ["b"]], object), np.arange(2))
     assert verdict == gates.Verdict(
-        "no_target_leakage", True, "no input is a single number or word"
+        "no_target_leakage", True, "no number or category among the inputs"
     )
 
 
+def test_an_input_that_is_worse_than_the_baseline_removes_nothing() -> None:
+    noise = np.random.default_rng(0).normal(size=(200, 1)).astype(np.float32)
+    verdict = gates.no_target_leakage(table(AMOUNT), noise, np.arange(200) % 2)
+    assert verdict.figures["amount"] < 0
+    assert verdict.reason == "amount alone removes 0.0% of the baseline's error, limit 99.0%"
+
+
 @pytest.mark.parametrize(
-    ("ask", "gate", "figures"),
+    ("call", "gate", "figures"),
     [
         (
             lambda: gates.holdout_is_unseen(HOLDOUT, TRAINING),
@@ -133,8 +140,8 @@ def test_a_text_is_no_input_that_can_be_the_target() -> None:
     ],
 )
 def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
-    ask: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
+    call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
-    verdict = ask()
+    verdict = call()
     assert (verdict.gate, verdict.figures) == (gate, figures)
     assert isinstance(verdict.accepted, bool | np.bool)

@@ -1,4 +1,4 @@
-"""What the gates on the performance refuse and what they accept."""
+"""What the gates on the performance refuse and accept."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ QUANTITIES = RegressionReport(np.arange(9.0), np.stack([np.arange(9.0)] * 3, axi
 
 
 def report_with(correct: int, rows: int) -> ClassificationReport:
-    """A report of two classes with so many right answers."""
+    """A report of two classes with so many correct predictions."""
     return ClassificationReport(np.array([[correct, rows - correct], [0, 0]]))
 
 
 def probabilities(codes: np.ndarray) -> np.ndarray:
-    """Sure answers, shape (n_rows, 2)."""
+    """Predictions with a probability of 1, shape (n_rows, 2)."""
     return np.eye(2)[codes]
 
 
-def beats_trivial(
-    spec: ModelSpec, answers: np.ndarray, actual: np.ndarray, learned: np.ndarray
+def baseline_verdict(
+    spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray, learned: np.ndarray
 ) -> gates.Verdict:
-    """The gate's verdict on these answers."""
-    return gates.beats_baseline(evaluate(spec, answers, actual), answers, actual, learned)
+    """The gate's verdict on these predictions."""
+    return gates.beats_baseline(evaluate(spec, predictions, actual), predictions, actual, learned)
 
 
 def slice_report(p: float, name: str = "north", rows: int = 30, loss: float = 0.4) -> SliceReport:
-    """What was measured of a slice."""
+    """The report of a slice."""
     return SliceReport(name, rows, loss, 0.25, 0.58, p, declared=False)
 
 
@@ -66,8 +66,8 @@ def test_quality_tells_the_interval_of_the_accuracy() -> None:
 @pytest.mark.parametrize(("error", "accepted"), [(1.0, True), (2.0, True), (2.1, False)])
 def test_a_regression_is_judged_by_its_r2(error: float, accepted: bool) -> None:
     actual = np.array([0.0, 4.0, 8.0, 12.0, 16.0])  # variance 32
-    answers = np.stack([actual + error * np.array([1, -1, 1, -1, 1])] * 3, axis=1)
-    verdict = gates.quality(RegressionReport(actual, answers, 0.9), 0.875)
+    predictions = np.stack([actual + error * np.array([1, -1, 1, -1, 1])] * 3, axis=1)
+    verdict = gates.quality(RegressionReport(actual, predictions, 0.9), 0.875)
     assert verdict.accepted is accepted
     assert f"R² {1 - error**2 / 32:.3f} (5 rows" in verdict.reason
 
@@ -80,7 +80,7 @@ def test_a_quality_that_is_no_number_is_refused() -> None:
 def test_a_model_that_always_gives_the_most_frequent_class_is_refused() -> None:
     actual, learned = np.array([0] * 60 + [1] * 40), np.array([0] * 6 + [1] * 4)
     constant = probabilities(np.zeros(100, np.int64))
-    verdict = beats_trivial(CLASSES, constant, actual, learned)
+    verdict = baseline_verdict(CLASSES, constant, actual, learned)
     assert not verdict.accepted
     assert verdict.figures["accuracy"] == verdict.figures["trivial"] == 0.6
 
@@ -88,9 +88,9 @@ def test_a_model_that_always_gives_the_most_frequent_class_is_refused() -> None:
 @pytest.mark.parametrize(("won", "accepted"), [(4, False), (5, True)])
 def test_better_than_trivial_wants_more_than_chance(won: int, accepted: bool) -> None:
     actual = np.array([0] * 20 + [1] * 10)
-    answered = actual.copy()
-    answered[20 + won :] = 0  # of the rarer class only so many are found, and none is lost
-    verdict = beats_trivial(CLASSES, probabilities(answered), actual, actual)
+    predicted = actual.copy()
+    predicted[20 + won :] = 0  # finds so many rows of the rarer class, and no row is lost
+    verdict = baseline_verdict(CLASSES, probabilities(predicted), actual, actual)
     assert verdict.accepted is accepted
     assert verdict.figures["p"] == pytest.approx(0.5**won)
 
@@ -99,45 +99,45 @@ def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
     rng = np.random.default_rng(0)
     actual = rng.normal(size=100)
 
-    def answers(share: float) -> np.ndarray:
+    def predictions(share: float) -> np.ndarray:
         middle = share * actual
         return np.stack([middle, middle - 1, middle + 1], axis=1)
 
     none = np.zeros(1)
-    assert beats_trivial(REGRESSION, answers(0.8), actual, none).accepted
-    assert not beats_trivial(REGRESSION, answers(0.0), actual, none).accepted
-    assert not beats_trivial(REGRESSION, answers(-1.0), actual, none).accepted
+    assert baseline_verdict(REGRESSION, predictions(0.8), actual, none).accepted
+    assert not baseline_verdict(REGRESSION, predictions(0.0), actual, none).accepted
+    assert not baseline_verdict(REGRESSION, predictions(-1.0), actual, none).accepted
 
 
 def test_the_most_frequent_class_wins_rows_back() -> None:
     actual = np.repeat([0, 1], 20)
-    answered = actual.copy()
-    answered[:4], answered[27:] = 1, 0  # 7 of the rarer class are won, 4 of the other lost
-    verdict = beats_trivial(CLASSES, probabilities(answered), actual, np.zeros(1, np.int64))
+    predicted = actual.copy()
+    predicted[:4], predicted[27:] = 1, 0  # wins 7 rows of the rarer class, loses 4 of the other
+    verdict = baseline_verdict(CLASSES, probabilities(predicted), actual, np.zeros(1, np.int64))
     assert not verdict.accepted
     assert verdict.figures["p"] == pytest.approx(562 / 2048)  # P(7 or more of 11)
-    assert verdict.reason == "accuracy 0.575, the most frequent class has 0.500 (p = 0.27)"
+    assert verdict.reason == "accuracy 0.575, baseline (most frequent class) 0.500 (p = 0.27)"
 
 
 def test_a_model_that_has_learned_from_no_row_is_compared_with_the_first_class() -> None:
     nothing = np.zeros(0, np.int64)
-    assert beats_trivial(CLASSES, SURE, CODES, nothing).figures["trivial"] == 0.5
+    assert baseline_verdict(CLASSES, SURE, CODES, nothing).figures["trivial"] == 0.5
 
 
 def test_a_regression_tells_its_interval_beside_the_mean() -> None:
-    verdict = beats_trivial(REGRESSION, QUANTITIES.answers, QUANTITIES.actual, NONE)
-    assert verdict.reason == "R² 1.000 (95 % interval 1.000 to 1.000), the mean has 0"
+    verdict = baseline_verdict(REGRESSION, QUANTITIES.predictions, QUANTITIES.actual, NONE)
+    assert verdict.reason == "R² 1.000 (95 % interval 1.000 to 1.000), baseline (mean) 0"
 
 
 class AtTheMean(RegressionReport):
-    """A regression of which it is not certain that it is better than the mean."""
+    """A regression that is not significantly better than the mean."""
 
     interval = (0.0, 0.5)
 
 
 def test_a_regression_whose_interval_begins_at_the_mean_is_refused() -> None:
-    report = AtTheMean(QUANTITIES.actual, QUANTITIES.answers, 0.9)
-    assert not gates.beats_baseline(report, report.answers, report.actual, NONE).accepted
+    report = AtTheMean(QUANTITIES.actual, QUANTITIES.predictions, 0.9)
+    assert not gates.beats_baseline(report, report.predictions, report.actual, NONE).accepted
 
 
 @pytest.mark.parametrize(("p", "accepted"), [(0.011, False), (0.0126, True), (1.0, True)])
@@ -148,7 +148,7 @@ def test_the_worst_of_four_slices_is_judged_at_a_quarter_of_the_level(
     verdict = gates.worst_slice(CLASSES, reports, 0.05, 0.15)
     assert verdict.accepted is accepted
     assert verdict.reason == (
-        "worst of 4 slices is north: accuracy 0.600 of 30 rows, 0.950 of all, "
+        "worst of 4 slices is north: accuracy 0.600 on 30 rows, 0.950 overall, "
         f"margin 0.150 (p = {min(1, 4 * p):.2g})"
     )
     assert verdict.figures == {
@@ -163,7 +163,7 @@ def test_the_worst_of_four_slices_is_judged_at_a_quarter_of_the_level(
 
 def test_the_worst_slice_of_a_quantity_has_an_error() -> None:
     reason = gates.worst_slice(REGRESSION, [slice_report(0.2, loss=0.8)], 0.5, 0.15).reason
-    assert "north: mean error 0.800 standard deviations of 30 rows, 0.500 of all" in reason
+    assert "north: mean error 0.800 standard deviations on 30 rows, 0.500 overall" in reason
 
 
 def test_a_slice_of_too_few_rows_is_named_and_does_not_count() -> None:
@@ -192,7 +192,7 @@ def test_a_slice_at_the_level_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "gate", "figures"),
+    ("call", "gate", "figures"),
     [
         (
             lambda: gates.quality(report_with(27, 30), 0.9),
@@ -200,7 +200,9 @@ def test_a_slice_at_the_level_is_refused() -> None:
             {**report_with(27, 30).to_dict(), "threshold": 0.9},
         ),
         (
-            lambda: gates.beats_baseline(QUANTITIES, QUANTITIES.answers, QUANTITIES.actual, NONE),
+            lambda: gates.beats_baseline(
+                QUANTITIES, QUANTITIES.predictions, QUANTITIES.actual, NONE
+            ),
             "beats_baseline",
             {"low": 1.0, "high": 1.0},
         ),
@@ -213,8 +215,8 @@ def test_a_slice_at_the_level_is_refused() -> None:
     ],
 )
 def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
-    ask: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
+    call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
-    verdict = ask()
+    verdict = call()
     assert (verdict.gate, verdict.figures) == (gate, figures)
     assert isinstance(verdict.accepted, bool | np.bool)

@@ -1,4 +1,4 @@
-"""What the gates on the stated uncertainty refuse and what they accept."""
+"""What the gates on uncertainty refuse and accept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.evaluation.metrics import RegressionReport
 
 
 def calibration_with(error: float, p: float) -> Calibration:
-    """What was measured in two bins."""
+    """A calibration measured in two bins."""
     two = np.array([0.6, 0.9])
     return Calibration(error, p, two, two, np.array([20, 20]))
 
@@ -21,10 +21,10 @@ def calibration_with(error: float, p: float) -> Calibration:
 @pytest.mark.parametrize(
     ("error", "p", "accepted"),
     [
-        (0.1, 0.0005, True),  # certain, not material
+        (0.1, 0.0005, True),  # significant, not large
         (0.101, 0.0005, False),
         (0.101, 0.0099, False),
-        (0.101, 0.01, True),  # material, not certain
+        (0.101, 0.01, True),  # large, not significant
         (0.0, 1.0, True),
         (nan, nan, False),
         (inf, nan, False),
@@ -40,17 +40,17 @@ def test_calibration_tells_its_figures() -> None:
     verdict = gates.calibration(calibration_with(0.2, 0.001), 0.1)
     assert verdict.gate == "calibration"
     assert verdict.reason == (
-        "expected calibration error 0.200 (tolerance 0.100) in 2 bins of 40 rows; "
-        "a calibrated model has as much with p = 0.001"
+        "expected calibration error 0.200 (tolerance 0.100), 40 rows in 2 bins; "
+        "a calibrated model reaches it with p = 0.001"
     )
     assert verdict.figures == {"error": 0.2, "tolerance": 0.1, "p": 0.001}
 
 
 def test_a_classifier_that_is_always_sure_and_often_wrong_is_refused() -> None:
-    answers, actual = np.tile([0.99, 0.01], (60, 1)), np.repeat([0, 1], [45, 15])
-    assert not gates.calibration(calibration_of(answers, actual), 0.1).accepted
-    answers = np.tile([0.75, 0.25], (60, 1))
-    assert gates.calibration(calibration_of(answers, actual), 0.1).accepted
+    predictions, actual = np.tile([0.99, 0.01], (60, 1)), np.repeat([0, 1], [45, 15])
+    assert not gates.calibration(calibration_of(predictions, actual), 0.1).accepted
+    predictions = np.tile([0.75, 0.25], (60, 1))
+    assert gates.calibration(calibration_of(predictions, actual), 0.1).accepted
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_intervals_that_certainly_hold_far_too_few_or_too_many_values_are_refuse
     verdict = gates.interval_coverage(report, 0.05)
     assert verdict.accepted is accepted
     assert f"{covered} of {rows} true values in their interval" in verdict.reason
-    assert "wanted 0.900 ± 0.050" in verdict.reason
+    assert "target 0.900 ± 0.050" in verdict.reason
 
 
 def test_narrow_intervals_may_hold_every_value() -> None:

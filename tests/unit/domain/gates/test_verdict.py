@@ -1,4 +1,4 @@
-"""What every verdict says, whatever its gate."""
+"""What the verdicts of all gates have in common."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ PARAMETERS: dict[str, Any] = {
     "random_state": 42,
 }
 SPEC, DATA = breast_cancer.SPEC, breast_cancer.load()
-ROWS, LABELS = DATA.encoded(SPEC), DATA.answers(SPEC)
+ROWS, LABELS = DATA.encoded(SPEC), DATA.encoded_target(SPEC)
 
 
 def test_the_data_have_569_tumours_of_which_212_are_malignant() -> None:

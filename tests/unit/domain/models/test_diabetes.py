@@ -9,7 +9,7 @@ from domain.contract import Category
 from domain.models import diabetes
 
 SPEC, DATA = diabetes.SPEC, diabetes.load()
-ROWS, TARGET = DATA.encoded(SPEC), DATA.answers(SPEC)
+ROWS, TARGET = DATA.encoded(SPEC), DATA.encoded_target(SPEC)
 
 
 def test_the_data_have_442_patients_with_their_measures_as_they_were_taken() -> None:

@@ -24,7 +24,7 @@ PARAMETERS: dict[str, Any] = {
     "random_state": 42,
 }
 DATA = digits.load()
-ROWS, LABELS = DATA.encoded(digits.SPEC), DATA.answers(digits.SPEC)
+ROWS, LABELS = DATA.encoded(digits.SPEC), DATA.encoded_target(digits.SPEC)
 
 
 def test_the_data_have_1797_images_of_ten_digits() -> None:
@@ -41,16 +41,16 @@ def test_an_image_is_eight_rows_of_eight_pixels() -> None:
 def test_the_network_sees_pixels_where_they_are() -> None:
     network = digits.DigitNetwork(4, 8, 0.0).eval()
     seen = []
-    network.layers[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     network(torch.from_numpy(ROWS[:2]))
     assert torch.equal(seen[0] * 16, torch.from_numpy(ROWS[:2]).reshape(2, 1, 8, 8))
 
 
 def test_the_network_learns_most_digits_in_a_few_epochs() -> None:
     estimator = clone(digits.build(**PARAMETERS)).fit(ROWS[:1200], LABELS[:1200])
-    answers = estimator.predict_proba(ROWS[1200:])
-    assert answers.shape == (597, 10)
-    assert (answers.argmax(axis=1) == LABELS[1200:]).mean() > 0.85
+    predictions = estimator.predict_proba(ROWS[1200:])
+    assert predictions.shape == (597, 10)
+    assert (predictions.argmax(axis=1) == LABELS[1200:]).mean() > 0.85
 
 
 def test_training_stops_early_and_keeps_the_best_epoch() -> None:

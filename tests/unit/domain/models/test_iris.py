@@ -18,11 +18,11 @@ PARAMETERS: dict[str, Any] = {
     "random_state": 42,
 }
 DATA = iris.load()
-ROWS, LABELS = DATA.encoded(iris.SPEC), DATA.answers(iris.SPEC)
+ROWS, LABELS = DATA.encoded(iris.SPEC), DATA.encoded_target(iris.SPEC)
 
 
 def probabilities(**changes: int) -> np.ndarray:
-    """What a forest with these parameters answers for every row."""
+    """Predictions of a forest with these parameters for all rows."""
     forest = iris.build(**{**PARAMETERS, **changes}).fit(ROWS, LABELS)
     return np.asarray(forest.predict_proba(ROWS))
 
@@ -68,6 +68,6 @@ def test_another_seed_gives_other_answers() -> None:
 
 
 def test_the_forest_learns_the_species() -> None:
-    answers = probabilities()
-    assert (answers.argmax(axis=1) == LABELS).mean() > 0.95
-    assert np.allclose(answers.sum(axis=1), 1)
+    predictions = probabilities()
+    assert (predictions.argmax(axis=1) == LABELS).mean() > 0.95
+    assert np.allclose(predictions.sum(axis=1), 1)

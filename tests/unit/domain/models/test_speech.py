@@ -24,14 +24,14 @@ RECIPE = {
 
 @pytest.fixture(name="folder")
 def fixture_folder(tmp_path: Path) -> Path:
-    """A folder with two files that stand for recordings."""
+    """A folder with two placeholders for recordings."""
     for name in ("a.wav", "b.flac"):
         (tmp_path / name).write_bytes(name.encode())
     return tmp_path
 
 
 def write(folder: Path, name: str, text: str) -> str:
-    """A manifest in the folder; its path."""
+    """Write a manifest into the folder and return its path."""
     (folder / name).write_text(text, encoding="utf-8")
     return str(folder / name)
 
@@ -54,12 +54,12 @@ def test_a_csv_and_json_lines_say_the_same(folder: Path) -> None:
 
 @pytest.mark.parametrize("break_", ["\n", "\u2028", "\x85", "\x0c"])
 def test_a_text_keeps_the_line_breaks_in_it(folder: Path, break_: str) -> None:
-    said = f"Hello,{break_}you"
-    table = write(folder, "m.csv", f'audio,text\na.wav,"{said}"\n')
-    line = json.dumps({"audio": "a.wav", "text": said}, ensure_ascii=False)
+    text = f"Hello,{break_}you"
+    table = write(folder, "m.csv", f'audio,text\na.wav,"{text}"\n')
+    line = json.dumps({"audio": "a.wav", "text": text}, ensure_ascii=False)
     listed = write(folder, "m.jsonl", f"{line}\n{line}\n")
-    assert speech.load(table).target.tolist() == [said]
-    assert speech.load(listed).target.tolist() == [said, said]
+    assert speech.load(table).target.tolist() == [text]
+    assert speech.load(listed).target.tolist() == [text, text]
 
 
 def test_another_recording_under_the_same_name_is_another_data_set(folder: Path) -> None:
@@ -82,7 +82,7 @@ def test_without_a_manifest_there_are_no_recordings_and_the_data_say_so() -> Non
         ("m.csv", "audio,text\nmissing.wav,Hello\n", "recording 1: there is no file"),
         ("m.csv", "audio,text\n,Hello\n", "recording 1: there is no file"),
         ("m.csv", "path,text\na.wav,Hello\n", "recording 1: expected the columns audio, text"),
-        ("m.csv", "audio,text\n", "names no recordings"),
+        ("m.csv", "audio,text\n", "contains no recordings"),
         ("m.jsonl", "{", "is not JSON lines"),
         ("m.jsonl", '["a.wav"]', "recording 1: expected the columns"),
         ("m.jsonl", '{"audio": "a.wav", "text": 3}', "text is 3, expected text"),

@@ -23,7 +23,7 @@ PARAMETERS: dict[str, Any] = {
     "random_state": 42,
 }
 DATA = wine.load()
-ROWS, LABELS = DATA.encoded(wine.SPEC), DATA.answers(wine.SPEC)
+ROWS, LABELS = DATA.encoded(wine.SPEC), DATA.encoded_target(wine.SPEC)
 
 
 def test_the_data_have_178_wines_of_three_growers() -> None:
@@ -54,8 +54,8 @@ def test_inputs_are_scaled_inside_the_network() -> None:
 
 
 def test_the_network_learns_the_growers() -> None:
-    learn = np.arange(len(ROWS)) % 4 > 0
-    estimator = wine.build(**PARAMETERS).fit(ROWS[learn], LABELS[learn])
-    answers = estimator.predict_proba(ROWS[~learn])
-    assert (answers.argmax(axis=1) == LABELS[~learn]).mean() > 0.85
-    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
+    training = np.arange(len(ROWS)) % 4 > 0
+    estimator = wine.build(**PARAMETERS).fit(ROWS[training], LABELS[training])
+    predictions = estimator.predict_proba(ROWS[~training])
+    assert (predictions.argmax(axis=1) == LABELS[~training]).mean() > 0.85
+    np.testing.assert_allclose(predictions.sum(axis=1), 1, atol=1e-6)

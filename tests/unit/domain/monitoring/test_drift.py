@@ -18,8 +18,8 @@ PROFILE = Profile.of(TRAINING)
 INPUTS = (Number("area", "", -9, 9), Category("plan", ("basic", "plus")))
 SPEC = ModelSpec("m", INPUTS, Classes(("no", "yes")))
 ROWS = np.stack([TRAINING, TRAINING > 0.5], axis=1).astype(np.float32)
-ANSWERS = np.stack([TRAINING > 1, TRAINING <= 1], axis=1).astype(float)
-PROFILES = {**profile_inputs(SPEC, ROWS), "prediction": profile_outputs(SPEC, ANSWERS)}
+PREDICTIONS = np.stack([TRAINING > 1, TRAINING <= 1], axis=1).astype(float)
+PROFILES = {**profile_inputs(SPEC, ROWS), "prediction": profile_outputs(SPEC, PREDICTIONS)}
 
 
 def test_the_score_is_the_one_worked_out_by_hand() -> None:
@@ -91,7 +91,7 @@ def test_values_that_go_missing_have_moved() -> None:
 
 
 def test_the_rows_that_a_profile_was_made_of_have_not_moved() -> None:
-    scores = drift_between(PROFILES, SPEC, ROWS, ANSWERS)
+    scores = drift_between(PROFILES, SPEC, ROWS, PREDICTIONS)
     assert list(scores) == ["area", "plan", "prediction"]
     assert max(scores.values()) < 0.001
 
@@ -99,7 +99,7 @@ def test_the_rows_that_a_profile_was_made_of_have_not_moved() -> None:
 def test_what_moves_is_what_scores_and_answers_count_by_their_class() -> None:
     moved = ROWS.copy()
     moved[:, 0] += 3
-    scores = drift_between(PROFILES, SPEC, moved, ANSWERS[:, ::-1])
+    scores = drift_between(PROFILES, SPEC, moved, PREDICTIONS[:, ::-1])
     assert scores["area"] > 0.25
     assert scores["plan"] < 0.001
     assert scores["prediction"] > 0.25
@@ -107,14 +107,14 @@ def test_what_moves_is_what_scores_and_answers_count_by_their_class() -> None:
 
 def test_only_what_both_watch_is_compared() -> None:
     theirs = {"area": PROFILES["area"], "age": PROFILES["area"]}
-    assert list(drift_between(theirs, SPEC, ROWS, ANSWERS)) == ["area"]
+    assert list(drift_between(theirs, SPEC, ROWS, PREDICTIONS)) == ["area"]
 
 
 def test_words_are_not_compared_with_more_or_fewer_words() -> None:
     more = Category("plan", ("basic", "plus", "pro"))
     spec = replace(SPEC, inputs=(SPEC.inputs[0], more), output=Classes(("no", "yes", "perhaps")))
-    answers = np.eye(3)[np.zeros(len(ROWS), int)]
-    assert list(drift_between(PROFILES, spec, ROWS, answers)) == ["area"]
+    predictions = np.eye(3)[np.zeros(len(ROWS), int)]
+    assert list(drift_between(PROFILES, spec, ROWS, predictions)) == ["area"]
 
 
 def test_the_values_of_a_quantity_are_compared() -> None:
@@ -128,6 +128,6 @@ def test_the_values_of_a_quantity_are_compared() -> None:
 def test_an_input_that_is_called_as_the_answers_are_has_the_name() -> None:
     spec = ModelSpec("m", (Number("prediction", "", -9, 9),), Classes(("no", "yes")))
     rows = ROWS[:, :1]
-    scores = drift_between(profile_inputs(spec, rows), spec, rows, ANSWERS)
+    scores = drift_between(profile_inputs(spec, rows), spec, rows, PREDICTIONS)
     assert list(scores) == ["prediction"]
     assert scores["prediction"] < 0.001

@@ -12,7 +12,7 @@ from domain.monitoring.profile import Profile, profile_inputs, profile_outputs
 
 
 def samples() -> dict[str, np.ndarray]:
-    """Values of many kinds."""
+    """Values of several distributions."""
     rng = np.random.default_rng(0)
     return {
         "normal": rng.normal(size=500),
@@ -137,11 +137,11 @@ def test_a_text_is_profiled_by_its_length() -> None:
 
 def test_classes_are_profiled_by_their_shares() -> None:
     spec = ModelSpec("colours", SPEC.inputs, Classes(("red", "green", "blue")))
-    answers = np.array([[0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.9, 0.1, 0], [0.1, 0.6, 0.3]])
-    assert profile_outputs(spec, answers)["shares"] == [0.25, 0.75, 0]
+    predictions = np.array([[0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.9, 0.1, 0], [0.1, 0.6, 0.3]])
+    assert profile_outputs(spec, predictions)["shares"] == [0.25, 0.75, 0]
 
 
 def test_values_are_profiled_by_their_quantiles() -> None:
     values = np.arange(100.0)
-    answers = np.stack([values, values - 1, values + 1], axis=1)
-    assert profile_outputs(SPEC, answers) == Profile.of(values).to_dict()
+    predictions = np.stack([values, values - 1, values + 1], axis=1)
+    assert profile_outputs(SPEC, predictions) == Profile.of(values).to_dict()

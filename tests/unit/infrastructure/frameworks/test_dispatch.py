@@ -29,7 +29,7 @@ from tests.kinds import KINDS, UNLIKE
 
 RENTS = KINDS["regression"]
 FLOWERS = iris.load()
-ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.answers(iris.SPEC)
+ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.encoded_target(iris.SPEC)
 
 
 def ignored(*_: Any) -> None:
@@ -76,7 +76,7 @@ def test_a_regression_is_fitted_with_its_interval_and_reports_nothing() -> None:
     Frameworks().fit(
         estimator,
         dataset.encoded(RENTS.SPEC),
-        dataset.answers(RENTS.SPEC),
+        dataset.encoded_target(RENTS.SPEC),
         lambda *figures: told.append(figures),
     )
     assert estimator.half_width_ > 0
@@ -167,7 +167,7 @@ def test_what_skops_cannot_write_is_refused_with_its_reason(tmp_path: Path) -> N
 def test_what_cannot_be_exported_inside_a_regression_is_refused(tmp_path: Path) -> None:
     dataset = RENTS.load()
     estimator = ConformalRegressor(make_pipeline(FunctionTransformer(unknown), RENTS.build()), 0.8)
-    estimator.fit(dataset.encoded(RENTS.SPEC), dataset.answers(RENTS.SPEC))
+    estimator.fit(dataset.encoded(RENTS.SPEC), dataset.encoded_target(RENTS.SPEC))
     with pytest.raises(ExportError, match="skl2onnx cannot export Pipeline"):
         Frameworks().export(estimator, RENTS.SPEC, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -31,7 +31,7 @@ ROWS = np.random.default_rng(0).random((60, 3), np.float32)
 SUMS = ROWS.sum(axis=1).astype(np.float64)
 ABOVE = (SUMS > 1.5).astype(np.int64)
 WINES = wine.load()
-MEASURES, LABELS = WINES.encoded(wine.SPEC), WINES.answers(wine.SPEC)
+MEASURES, LABELS = WINES.encoded(wine.SPEC), WINES.encoded_target(wine.SPEC)
 
 
 @library.saving.register_keras_serializable("tests")

@@ -30,7 +30,7 @@ REGRESSION = ModelSpec("regression", INPUTS, Quantity("sum"))
 ROWS = np.random.default_rng(0).random((60, 3), np.float32)
 SUMS = ROWS.sum(axis=1).astype(np.float64)
 DIGITS = digits.load()
-IMAGES, LABELS = DIGITS.encoded(digits.SPEC), DIGITS.answers(digits.SPEC)
+IMAGES, LABELS = DIGITS.encoded(digits.SPEC), DIGITS.encoded_target(digits.SPEC)
 
 
 class Branching(torch.nn.Module):  # type: ignore[misc, name-defined]

@@ -26,7 +26,7 @@ from tests.kinds import KINDS, UNLIKE
 
 TOLERANCE = 1e-5
 FLOWERS = iris.load()
-ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.answers(iris.SPEC)
+ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.encoded_target(iris.SPEC)
 
 
 def exported(estimator: Any, spec: ModelSpec, folder: Path) -> Callable[[np.ndarray], np.ndarray]:

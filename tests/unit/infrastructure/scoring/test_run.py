@@ -119,7 +119,7 @@ def test_rejected_rows_are_told_beside_the_output_and_the_others_keep_their_orde
     (rejected,) = read(totals.rejects)
     assert (rejected["row"], rejected["reason"]) == (
         2,
-        "sepal_length: 99 is out of range [0.1, 30] cm",
+        "sepal_length: 99 cm is outside [0.1, 30]",
     )
     assert [float(value) for value in rejected["values"].values()] == [2, *FLOWERS[2]]
     assert [(int(row["id"]), row["prediction"]) for row in read(out)] == [

@@ -170,7 +170,7 @@ def test_a_type_that_is_not_scikit_learns_is_refused(
 ) -> None:
     package = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
     data = iris.load()
-    rows, target = data.encoded(iris.SPEC), data.answers(iris.SPEC)
+    rows, target = data.encoded(iris.SPEC), data.encoded_target(iris.SPEC)
     (package / "model.skops").unlink()
     skops.io.dump(Foreign(2).fit(np.asarray(rows), target), package / "model.skops")
     manifest = package / MANIFEST

@@ -91,7 +91,7 @@ def test_bad_lines_are_told_in_their_place_and_stop_nothing() -> None:
     assert told[0].startswith("sepal_length: a value is missing")
     assert "malformed" in told[2] and "truncated" in told[3]
     assert "has 'note', which is no input" in told[5]
-    assert told[6].startswith("petal_width: 99 is out of range")
+    assert told[6].startswith("petal_width: 99 cm is outside")
     assert told[7].startswith("has 2 values, expected 4")
     assert "Expected `object | array`, got `int`" in told[8]
     assert "recursion" in told[9] and "out of range" in told[12]

@@ -177,7 +177,7 @@ def test_the_version_of_mlflow_is_told_as_its_server_tells_it() -> None:
         ({"dataframe_split": {"columns": NAMES[:3], "data": ROWS}}, "has 4 values, expected 3"),
         (
             {"dataframe_split": {"columns": NAMES[:3], "data": [row[:3] for row in ROWS]}},
-            "petal_width is not there",
+            "the input petal_width is missing",
         ),
         (
             {"dataframe_split": {"columns": [*NAMES[:3], NAMES[0]], "data": ROWS}},
@@ -190,10 +190,10 @@ def test_the_version_of_mlflow_is_told_as_its_server_tells_it() -> None:
         ({"instances": ROWS[0]}, "row 0 is no list or object"),
         ({"instances": [ROWS[0], {}]}, "row 1, sepal_length: a value is missing"),
         ({"instances": 1}, "Expected `object | array | null`"),
-        ({"inputs": {}}, "sepal_length is not there"),
+        ({"inputs": {}}, "the input sepal_length is missing"),
         ({"inputs": {**columns(iris.SPEC, ROWS), NAMES[3]: 1}}, "sepal_length: [5.1, 6.3] is not"),
         ({"inputs": {**columns(iris.SPEC, ROWS), NAMES[3]: [1]}}, "differ in length"),
-        ({"inputs": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 is out of range"),
+        ({"inputs": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 cm is outside"),
         ({"inputs": [[5, 3, 1, "x"]]}, "row 0, petal_width: 'x' is not a number"),
         ({"inputs": [[5, 3, 1, None]]}, "row 0, petal_width: a value is missing"),
         ({"inputs": [[5, 3, 1, float("nan")]]}, "row 0, petal_width: a value is missing"),
@@ -232,11 +232,11 @@ def test_what_is_no_json_is_refused(content: bytes, told: str) -> None:
         (b"furnished\n", "there are no rows"),
         (b"area,furnished\n1\n", "row 0 has 1 values, expected 2"),
         (b"area,area\n1,1\n", "the column 'area' is there twice"),
-        (b"area\n50\n", "furnished is not there"),
+        (b"area\n50\n", "the input furnished is missing"),
         (b'furnished\n""\n', "row 0, furnished: a value is missing"),
         (b"area,furnished\nbig,true\n", "row 0, area: 'big' is not a number"),
         (b"area,furnished\ninf,true\n", "row 0, area: inf is not a finite number"),
-        (b"area,furnished\n4,true\n", "row 0, area: 4 is out of range"),
+        (b"area,furnished\n4,true\n", "row 0, area: 4 m² is outside"),
     ],
 )
 def test_what_is_no_csv_is_refused(content: bytes, told: str) -> None:

@@ -222,9 +222,9 @@ def test_single_precision_is_not_refused_at_the_end_of_a_range() -> None:
         request = binary((name, "FP32", (2, 1), ends.tobytes()))
         assert client.post(path, **request).status_code == 200
     beyond = np.nextafter(ends, np.array([[-1], [1]], np.float32))
-    assert "out of range" in refused({"inputs": [tensor(beyond.tolist())]}, client, path)
+    assert "is outside" in refused({"inputs": [tensor(beyond.tolist())]}, client, path)
     doubles = {"inputs": [tensor(ends.tolist(), datatype="FP64")]}
-    assert "out of range" in refused(doubles, client, path)
+    assert "is outside" in refused(doubles, client, path)
 
 
 def test_binary_tensors_are_taken_and_given() -> None:
@@ -299,7 +299,7 @@ def test_model_version_and_identity_of_the_request_are_told() -> None:
 @pytest.mark.parametrize(
     ("inputs", "told"),
     [
-        ([], "sepal_length is not there: expected sepal_length"),
+        ([], "the input sepal_length is missing: expected sepal_length"),
         ([tensor(ROWS) | {"shape": [2, 3]}], "inputs: the shape is [2, 3], but the data have"),
         ([tensor(ROWS[0], datatype="FP64")], "inputs: the shape is [4], expected [-1, 4]"),
         ([tensor([ROWS])], "inputs: the shape is [1, 2, 4], expected [-1, 4]"),
@@ -319,10 +319,10 @@ def test_model_version_and_identity_of_the_request_are_told() -> None:
         ([tensor([[-1] * 4], datatype="UINT64")], "inputs: a value is none of UINT64"),
         ([tensor([[1e39] * 4])], "row 0, sepal_length: inf is not a finite number"),
         ([tensor([[None] * 4])], "row 0, sepal_length: a value is missing"),
-        ([tensor([ROWS[0], [5, 3, 99, 1]])], "row 1, petal_length: 99 is out of range"),
+        ([tensor([ROWS[0], [5, 3, 99, 1]])], "row 1, petal_length: 99 cm is outside"),
         ([tensor(ROWS), tensor(ROWS)], "'inputs' is there twice"),
         ([tensor([1.0], "colour")], "'colour' is no input: expected inputs"),
-        ([tensor([1.0], NAMES[0])], "sepal_width is not there"),
+        ([tensor([1.0], NAMES[0])], "the input sepal_width is missing"),
         ([{"name": "inputs", "shape": [1, 4], "datatype": "FP32"}], "neither data nor"),
         ([{"name": "inputs", "shape": [1, 4]}], "missing required field `datatype`"),
         ([tensor([1.0, 2.0], name) for name in NAMES[:3]] + [tensor([1.0], NAMES[3])], "length"),
@@ -410,7 +410,7 @@ def test_bytes_that_are_no_words_are_refused(
     request = binary(("district", "BYTES", shape, data), ("furnished", "BYTES", (1,), words("")))
     if "furnished" in told:
         request = binary(("district", "BYTES", shape, data))
-        told = "furnished is not there"
+        told = "the input furnished is missing"
     answer = service(RENTS).post("/v2/models/rents/infer", **request)
     assert answer.status_code == 400
     assert told in answer.json()["error"]

@@ -353,8 +353,8 @@ def test_a_body_that_is_no_json_is_answered_with_400(
         ("[[5.1, 3.5, 1.4, 0.2], 5.1]", "row 1 is a number, expected a list of numbers"),
         ('["a"]', "got `str` - at `$[0]`"),
         ("[[5.1, 3.5, 1e999, 0.2]]", "Number out of range - at `$[0][2]`"),
-        ("[[5.1, 3.5, -1.4, 0.2]]", "row 0, petal_length: -1.4 is out of range [0.1, 30] cm"),
-        ("[5.1, 3.5, 1.4, 31]", "row 0, petal_width: 31 is out of range [0.1, 30] cm"),
+        ("[[5.1, 3.5, -1.4, 0.2]]", "row 0, petal_length: -1.4 cm is outside [0.1, 30]"),
+        ("[5.1, 3.5, 1.4, 31]", "row 0, petal_width: 31 cm is outside [0.1, 30]"),
     ],
 )
 def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
@@ -374,7 +374,7 @@ def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
         (FLOWER | {"petal_width": "0.2"}, "Expected `float`, got `str` - at `$.petal_width`"),
         (FLOWER | {"petal_width": None}, "Expected `float`, got `null` - at `$.petal_width`"),
         (FLOWER | {"petal_width": [1]}, "Expected `float`, got `array` - at `$.petal_width`"),
-        (FLOWER | {"petal_width": 0}, "row 0, petal_width: 0 is out of range [0.1, 30] cm"),
+        (FLOWER | {"petal_width": 0}, "row 0, petal_width: 0 cm is outside [0.1, 30]"),
         ({"instances": []}, "there are no rows: send at least one"),
         ({"instances": FLOWER}, "Expected `array`, got `object` - at `$.instances`"),
         ({"instances": [SETOSA]}, "Expected `object`, got `array` - at `$.instances[0]`"),
@@ -633,7 +633,7 @@ def test_feedback_for_a_prediction_that_was_never_made_is_answered_with_404(
         ),
         (
             FLOWER | {"predicted_class": 0, "actual_class": 0, "sepal_width": 99},
-            "row 0, sepal_width: 99 is out of range",
+            "row 0, sepal_width: 99 cm is outside",
         ),
         (
             FLOWER | {"predicted_class": 0, "actual_class": 0, "confidence": "high"},
@@ -817,7 +817,11 @@ def test_inputs_of_any_name_are_encoded_as_the_contract_says(
             {"Total Area": "50", "furnished": True},
             "Expected `float | null`, got `str`",
         ),
-        ("/predict_json", {"furnished": "perhaps"}, "row 0, furnished: 'perhaps' is none of false"),
+        (
+            "/predict_json",
+            {"furnished": "perhaps"},
+            "row 0, furnished: 'perhaps' is not one of false",
+        ),
         ("/predict", [["50", "east", True]], "row 0, Total Area: '50' is not a number"),
         ("/predict", [[[1, 2], "east", True]], "row 0, Total Area: [1, 2] is not a number"),
         ("/predict", [[{"a": 1}, "east", True]], "row 0, Total Area: {'a': 1} is not a number"),
@@ -877,7 +881,7 @@ def test_an_image_is_answered_in_every_form(open_service: Open, path: str, data:
     [
         ("/predict", PIXELS, "row 0 has 2 values, expected 1: pixels"),
         ("/predict", [[[[0, 1], [1, 0]]]], "pixels: expected 2 × 3 numbers, got 2 × 2"),
-        ("/predict", [[[[0, 2, 1], [1, 1, 0]]]], "pixels: 2 is out of range [0, 1]"),
+        ("/predict", [[[[0, 2, 1], [1, 1, 0]]]], "pixels: 2 is outside [0, 1]"),
         ("/predict", [[[[0, "a", 1], [1, 1, 0]]]], "pixels: expected 2 × 3 numbers"),
         ("/predict_json", {"pixels": [["a"]]}, "got `str` - at `$.pixels[0][0]`"),
         ("/predict_json", {"pixels": 1}, "Expected `array`, got `int` - at `$.pixels`"),

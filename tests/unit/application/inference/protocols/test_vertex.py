@@ -68,7 +68,7 @@ def test_the_path_may_be_another() -> None:
         ({"instances": [ROWS[0], ROWS[0][:3]]}, "row 1 has 3 values, expected 4"),
         ({"instances": [{}]}, "row 0, sepal_length: a value is missing"),
         ({"instances": [{"x": 1}]}, "row 0 has 'x', which is no input"),
-        ({"instances": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 is out of range"),
+        ({"instances": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 cm is outside"),
         ({"instances": ROWS[0]}, "row 0 is no list or object"),
         ({"instances": 1}, "Expected `array`, got `int`"),
         ({"instances": ROWS, "parameters": {"warm": 1}}, "no parameters are known, got warm"),

@@ -1,4 +1,4 @@
-"""What a native model answers, in the form that every model answers in."""
+"""Predictions of a native model, in the form that all models share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from domain.contract import ModelSpec
 
 
 def predict_function(estimator: Any, spec: ModelSpec) -> Callable[[np.ndarray], np.ndarray]:
-    """A fitted estimator as a function from encoded rows to answers of shape (n_rows, n_answers).
+    """A fitted estimator as a function from encoded rows to predictions.
 
-    Probabilities of the classes, or prediction, lower and upper limit.
+    Returns:
+        A function that returns an array of shape (n_rows, n_columns): probabilities of the classes,
+        or prediction, lower and upper limit.
     """
     return estimator.predict_proba if spec.classes else estimator.predict_interval

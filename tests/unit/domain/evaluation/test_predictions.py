@@ -1,4 +1,4 @@
-"""What a native model answers."""
+"""Predictions of native models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.answers import predict_function
+from domain.evaluation.predictions import predict_function
 
 INPUTS = (Number("x", "", -10, 10),)
 ROWS = np.linspace(-5, 5, 40, dtype=np.float32)[:, None]
@@ -16,17 +16,19 @@ ROWS = np.linspace(-5, 5, 40, dtype=np.float32)[:, None]
 def test_a_classifier_answers_with_the_probability_of_each_class() -> None:
     spec = ModelSpec("sign", INPUTS, Classes(("negative", "positive")))
     classifier = LogisticRegression().fit(ROWS, (ROWS[:, 0] > 0).astype(int))
-    answers = predict_function(classifier, spec)(ROWS)
-    assert answers.shape == (40, len(spec.output_columns))
-    assert np.allclose(answers.sum(axis=1), 1)
-    assert (answers.argmax(axis=1) == (ROWS[:, 0] > 0)).all()
+    predictions = predict_function(classifier, spec)(ROWS)
+    assert predictions.shape == (40, len(spec.output_columns))
+    assert np.allclose(predictions.sum(axis=1), 1)
+    assert (predictions.argmax(axis=1) == (ROWS[:, 0] > 0)).all()
 
 
 def test_a_regression_answers_with_a_value_and_its_interval() -> None:
     spec = ModelSpec("twice", INPUTS, Quantity("y"))
     noise = np.random.default_rng(0).normal(size=40)
     regressor = ConformalRegressor(LinearRegression()).fit(ROWS, 2 * ROWS[:, 0] + noise)
-    answers = predict_function(regressor, spec)(ROWS)
-    assert answers.shape == (40, len(spec.output_columns))
-    assert (answers[:, 0] == regressor.predict(ROWS)).all()
-    assert (answers[:, 1] < answers[:, 0]).all() and (answers[:, 0] < answers[:, 2]).all()
+    predictions = predict_function(regressor, spec)(ROWS)
+    assert predictions.shape == (40, len(spec.output_columns))
+    assert (predictions[:, 0] == regressor.predict(ROWS)).all()
+    assert (predictions[:, 1] < predictions[:, 0]).all() and (
+        predictions[:, 0] < predictions[:, 2]
+    ).all()
