@@ -84,7 +84,7 @@ _TREES_BUILD = '''def build(
     max_features: float,
     random_state: int,
 ) -> Pipeline:
-    """Gradient boosting over numbers as they are and one column for each category.
+    """Gradient boosting over unscaled numbers and one column for each category.
 
     Trees need no scaling; without it, native and exported model compare the same float32 values.
     """
