@@ -1,1 +1,1 @@
-"""Use cases: train, validate, answer, watch. Vendors are reached only through ports."""
+"""Use cases: train, validate, predict, monitor. They reach vendors only through ports."""

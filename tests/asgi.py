@@ -1,4 +1,4 @@
-"""An ASGI application that is started, asked and stopped in this process."""
+"""Start an ASGI application in this process, send it requests and stop it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import httpx
 
 
 async def ask(app: Any, *requests: tuple[str, str, Any]) -> list[httpx.Response]:
-    """Start an application, ask it by method, path and JSON in their order, and stop it."""
-    told: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    """Start an application, send requests (method, path, JSON) in order, and stop it."""
+    messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     started = asyncio.Event()
 
     async def send(message: dict[str, str]) -> None:
         assert message["type"].endswith(".complete"), message
         started.set()
 
-    told.put_nowait({"type": "lifespan.startup"})
-    running = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, send))
+    messages.put_nowait({"type": "lifespan.startup"})
+    running = asyncio.create_task(app({"type": "lifespan", "state": {}}, messages.get, send))
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
     if running.done():
@@ -26,12 +26,12 @@ async def ask(app: Any, *requests: tuple[str, str, Any]) -> list[httpx.Response]
     try:
         return [await ask_once(app, *request) for request in requests]
     finally:
-        told.put_nowait({"type": "lifespan.shutdown"})
+        messages.put_nowait({"type": "lifespan.shutdown"})
         await running
 
 
 async def ask_once(app: Any, method: str, path: str, data: Any = None) -> httpx.Response:
-    """Ask an application, whether it was started or not."""
+    """Send one request, whether the application was started or not."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         return await client.request(method, path, json=data)

@@ -1,4 +1,4 @@
-"""Stand-ins for the ports of `application.ports` and for what the use cases are given."""
+"""Fakes of the ports in `application.ports`, and of other arguments of the use cases."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ MORNING = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
 
 class FakeClassifier:
-    """Tells iris species by the length of the petal, and keeps what it was asked.
+    """Predicts iris species by the length of the petal, and keeps the rows of each call.
 
     Args:
-        failure: raised instead of an answer.
+        failure: raised instead of predicting.
     """
 
     def __init__(self, failure: Exception | None = None) -> None:
-        self.asked: list[np.ndarray] = []
+        self.calls: list[np.ndarray] = []
         self._failure = failure
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """0.8 for the species, 0.1 for each of the others; float32 of shape (n_rows, 3)."""
-        self.asked.append(rows)
+        self.calls.append(rows)
         if self._failure:
             raise self._failure
         probabilities = np.full((len(rows), 3), 0.1, dtype=np.float32)
@@ -65,12 +65,12 @@ class FakeClassifier:
 
 
 class FakeFramework:
-    """Trains by `fit`, in silence or in epochs, and writes estimators as pickles.
+    """Trains by `fit`, with or without epochs, and writes estimators as pickles.
 
     Args:
-        epochs: reported by each fit; the loss halves in each.
-        journal: told when a fit has ended.
-        failure: raised after a file has been written.
+        epochs: number of epochs that each fit reports; the loss halves in each.
+        journal: gets an entry when a fit has ended.
+        failure: raised after writing a file.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class FakeLoader:
     """Reads what a `FakeFramework` wrote.
 
     Args:
-        error: added to every answer.
+        error: added to every prediction.
     """
 
     def __init__(self, error: float = 0.0) -> None:
@@ -115,12 +115,12 @@ class FakeLoader:
 
     def __call__(self, path: Path, spec: ModelSpec) -> Model:
         """The model as a function."""
-        answers = predict_function(pickle.loads(path.read_bytes()), spec)
-        return lambda rows: (answers(rows) + self._error).astype(np.float32)
+        predict = predict_function(pickle.loads(path.read_bytes()), spec)
+        return lambda rows: (predict(rows) + self._error).astype(np.float32)
 
 
 class FakeDrawFigures:
-    """Writes a file in place of the figures, and keeps what it was to draw."""
+    """Writes one file instead of the figures, and keeps the data of each call."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.drawn: list[FigureData] = []
@@ -138,8 +138,8 @@ class FakeTracker:
     """Keeps the records of training runs; versions count from 1.
 
     Args:
-        failure: raised when a run is to be recorded.
-        journal: told of the runs that begin, of their epochs and of how they end.
+        failure: raised by `record`.
+        journal: gets the start, the epochs and the end of each run.
     """
 
     def __init__(self, failure: Exception | None = None, journal: list[str] | None = None) -> None:
@@ -148,17 +148,17 @@ class FakeTracker:
         self._failure = failure
 
     def begin(self, experiment_name: str, run_name: str) -> str:
-        """Begin a run."""
+        """Start a run."""
         self.journal.append(f"begun {experiment_name} {run_name}")
         return "begun-run"
 
     def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
-        """Keep the figures of an epoch."""
-        shown = ", ".join(f"{name} {value:g}" for name, value in figures.items())
-        self.journal.append(f"{run_id} epoch {epoch}: {shown}")
+        """Keep the metrics of an epoch."""
+        values = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+        self.journal.append(f"{run_id} epoch {epoch}: {values}")
 
     def fail(self, run_id: str) -> None:
-        """End a run that came to nothing."""
+        """End a run as failed."""
         self.journal.append(f"{run_id} failed")
 
     def record(self, record: TrainingRecord) -> RegisteredVersion:
@@ -176,12 +176,12 @@ class FakeRegistry:
     """Versions and aliases in memory.
 
     Args:
-        journal: what was done, in order; may be shared with other fakes.
+        journal: gets every change, in order; may be shared with other fakes.
 
     Attributes:
-        packages: folder of a package, by model and its version; the version where none is given.
-        reports: folder of what validation left, by model and version of the package.
-        heads: what was noted of the ledger, by model.
+        packages: folder of a package, by model and version; by default the version itself.
+        reports: folder with the files of a validation, by model and package version.
+        heads: hashes of the ledger that were noted, by model.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
@@ -194,7 +194,7 @@ class FakeRegistry:
     def add(
         self, model_name: str, package_version: str, *aliases: str, verdict: str | None = None
     ) -> ModelVersion:
-        """Register a version; its number is one more than that of the one before."""
+        """Register a version with the next number."""
         known = self._versions.setdefault(model_name, [])
         number = len(known) + 1
         version = ModelVersion(
@@ -219,7 +219,7 @@ class FakeRegistry:
         raise RegistryError(f"{model_name} has no {alias} in the registry")
 
     def find(self, model_name: str, which: str) -> ModelVersion:
-        """A version by its number, an alias, its package's version or its run."""
+        """Find a version by its number, an alias, its package version or its run."""
         for version in self.versions(model_name):
             if which in (version.number, version.package_version, version.run_id, *version.aliases):
                 return version
@@ -230,7 +230,7 @@ class FakeRegistry:
         return self._versions.get(model_name, [])[::-1]
 
     def record_verdict(self, version: ModelVersion, verdict: str, folder: Path) -> None:
-        """Keep the verdict, and where its files lie."""
+        """Keep the verdict and the folder of its files."""
         self.reports[version.model_name, version.package_version] = folder
         self._replace(replace(self.find(version.model_name, version.number), verdict=verdict))
         self.journal.append(f"{verdict} {version.model_name} {version.package_version}")
@@ -249,19 +249,19 @@ class FakeRegistry:
         return Promotion(self.find(model_name, version.number), previous)
 
     def alone(self) -> AbstractContextManager[object]:
-        """Tell the journal when it begins, and when it has ended."""
+        """Add to the journal when the lock is taken and released."""
         return self._alone()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        self.journal.append("alone")
+        self.journal.append("locked")
         try:
             yield
         finally:
-            self.journal.append("no longer alone")
+            self.journal.append("unlocked")
 
     def note_ledger(self, model_name: str, head: str) -> None:
-        """Keep it."""
+        """Keep the hashes."""
         self.heads[model_name] = head
         self.journal.append(f"noted ledger of {model_name}")
 
@@ -279,7 +279,7 @@ class FakeLedger:
     """Entries in memory, a minute apart; the hash of an entry is its number.
 
     Args:
-        journal: what was done, in order; may be shared with other fakes.
+        journal: gets every change, in order; may be shared with other fakes.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
@@ -329,18 +329,18 @@ class FakeMetrics:
     def record_predictions(
         self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
     ) -> None:
-        """Count answered requests."""
+        """Count predictions."""
         self.predictions.update(codes.tolist())
         self.confidences += confidences.tolist()
         self.latencies += latencies.tolist()
 
     def record_values(self, values: np.ndarray, latencies: np.ndarray) -> None:
-        """Count answered requests."""
+        """Count predictions."""
         self.values += values.tolist()
         self.latencies += latencies.tolist()
 
     def record_error(self, error_type: str) -> None:
-        """Count a request that was not answered."""
+        """Count a refused request."""
         self.errors[error_type] += 1
 
     def record_synthetic(self, source: str) -> None:
@@ -348,7 +348,7 @@ class FakeMetrics:
         self.synthetic[source] += 1
 
     def record_dropped(self, rows: int) -> None:
-        """Count rows that were not logged."""
+        """Count dropped rows."""
         self.dropped += rows
 
     def set_accuracy(self, accuracy: float) -> None:
@@ -368,8 +368,8 @@ class FakePredictionLog:
     """Predictions and labels in memory.
 
     Attributes:
-        batches: gets each batch when it has been added, or the exception that was raised instead;
-            a test waits on it.
+        batches: gets each batch after it was added, or the exception that was raised instead; a
+            test can wait on it.
         failures: raised by the next calls of `add`, one each.
     """
 
@@ -390,7 +390,7 @@ class FakePredictionLog:
             self.batches.put(batch)
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
-        """The latest prediction of a request and row, answered since a time."""
+        """The latest prediction of a request and row since a time."""
         found = (
             p
             for p in self._latest_first()
@@ -401,7 +401,7 @@ class FakePredictionLog:
     def find_unlabelled(
         self, identity: int, predicted: float, since: float = 0.0
     ) -> LoggedPrediction | None:
-        """The latest prediction of that class or value for those inputs that has no label yet."""
+        """The latest unlabelled prediction of a class or value for an encoded row."""
         found = (
             p
             for p in self._latest_first()
@@ -412,7 +412,7 @@ class FakePredictionLog:
         return next(found, None)
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Keep the truth of a prediction."""
+        """Keep the label of a prediction."""
         self.labels[labelled.request_id, labelled.row] = at, labelled
 
     def traffic(self, since: float) -> Traffic:
@@ -437,7 +437,7 @@ class FakePredictionLog:
         return Counter((int(p.predicted), int(p.actual)) for p in self._labelled(since))
 
     def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values that were labelled since a time."""
+        """Errors of the values labelled since a time."""
         errors = np.array([p.predicted - p.actual for p in self._labelled(since)])
         if len(errors) == 0:
             return None
@@ -445,7 +445,7 @@ class FakePredictionLog:
         return LiveErrors(len(errors), float(np.abs(errors).mean()), squared**0.5)
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and answers of the latest predictions."""
+        """Inputs and predicted classes or values of the latest predictions."""
         latest = self._latest_first()[:rows]
         return np.array([p.inputs for p in latest]), np.array([p.predicted for p in latest])
 
@@ -461,14 +461,14 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 class FakeRecorder:
-    """Keeps what it is told of."""
+    """Keeps the results that it records."""
 
     def __init__(self) -> None:
-        self.answered: list[PredictionResult] = []
+        self.results: list[PredictionResult] = []
 
     def record(self, result: PredictionResult) -> None:
-        """Keep it."""
-        self.answered.append(result)
+        """Keep one result."""
+        self.results.append(result)
 
 
 @dataclass
@@ -491,45 +491,47 @@ class FakePackage:
 def fake_model(
     dataset: Dataset, spec: ModelSpec = iris.SPEC, build: Callable[..., Any] = iris.build
 ) -> CatalogModel:
-    """The iris model of the catalog, or another one, with other data."""
+    """The iris model of the catalog, or another model, with other data."""
     return SimpleNamespace(SPEC=spec, load=lambda: dataset, build=build)
 
 
-def answered_request(request_id: str, *rows: Sequence[float], at: float = 0.0) -> PredictionResult:
-    """A request as a predictor with a `FakeClassifier` answers it, in 2 ms."""
+def classification_result(
+    request_id: str, *rows: Sequence[float], at: float = 0.0
+) -> PredictionResult:
+    """The predictions of a `FakeClassifier` for one request, in 2 ms."""
     values = np.array(rows, dtype=np.float32)
     return PredictionResult(request_id, at, values, FakeClassifier()(values), 0.002)
 
 
-def estimated_request(request_id: str, *values: float, at: float = 0.0) -> PredictionResult:
-    """A request that was answered with these values and intervals of ± 10, in 2 ms."""
+def regression_result(request_id: str, *values: float, at: float = 0.0) -> PredictionResult:
+    """Predictions of these values for one request, with intervals of ± 10, in 2 ms."""
     rows = np.array(values, dtype=np.float32)[:, None]
-    answers = rows + np.array([[0, -10, 10]], dtype=np.float32)
-    return PredictionResult(request_id, at, rows, answers, 0.002)
+    predictions = rows + np.array([[0, -10, 10]], dtype=np.float32)
+    return PredictionResult(request_id, at, rows, predictions, 0.002)
 
 
 def logged_prediction(
     request_id: str, inputs: Sequence[float], *, row: int = 0, at: float = 0.0
 ) -> LoggedPrediction:
-    """One row of an `answered_request`, as the log keeps it."""
-    answered = answered_request(request_id, inputs, at=at)
-    (answer,) = answered.answers
+    """One row of a `classification_result`, as the log keeps it."""
+    result = classification_result(request_id, inputs, at=at)
+    (probabilities,) = result.predictions
     return LoggedPrediction(
         request_id,
         row,
         at,
-        int(identities(answered.rows)[0]),
-        answered.rows[0].tolist(),
-        int(answer.argmax()),
-        float(answer.max()),
-        answered.latency,
+        int(identities(result.rows)[0]),
+        result.rows[0].tolist(),
+        int(probabilities.argmax()),
+        float(probabilities.max()),
+        result.latency,
     )
 
 
 def batch_of(*predictions: LoggedPrediction) -> PredictionBatch:
-    """Predictions as the log takes them; where the row is 0, another request begins."""
-    starts = [place for place, entry in enumerate(predictions) if entry.row == 0]
-    first = [predictions[place] for place in starts]
+    """A batch of predictions for the log; row 0 starts a new request."""
+    starts = [position for position, entry in enumerate(predictions) if entry.row == 0]
+    first = [predictions[position] for position in starts]
     confidences = [entry.confidence for entry in predictions]
     return PredictionBatch(
         [entry.request_id for entry in first],

@@ -1,4 +1,4 @@
-"""Protocols with a model that answers any contract, asked through the application in memory."""
+"""Protocols with a model for any contract, called through the application in memory."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from tests.kinds import KINDS, UNLIKE
 
 
 def model_of(spec: ModelSpec) -> Model:
-    """A model whose answers follow the sum of a row, or the length of a text."""
+    """A model whose predictions follow the sum of a row, or the length of a text."""
 
-    def answer(encoded: np.ndarray) -> np.ndarray:
+    def predict(encoded: np.ndarray) -> np.ndarray:
         if encoded.dtype == object:
             sums = np.array([float(len(text)) for (text,) in encoded])
         else:
             sums = np.nan_to_num(encoded.astype(np.float64), nan=-1).sum(axis=1)
         if not spec.classes:
             return np.stack([sums, sums - 1, sums + 1], axis=1).astype(np.float32)
-        answers = np.full((len(sums), len(spec.classes)), 0.3 / len(spec.classes), np.float32)
-        answers[np.arange(len(sums)), sums.astype(int) % len(spec.classes)] += np.float32(0.7)
-        return answers
+        predictions = np.full((len(sums), len(spec.classes)), 0.3 / len(spec.classes), np.float32)
+        predictions[np.arange(len(sums)), sums.astype(int) % len(spec.classes)] += np.float32(0.7)
+        return predictions
 
-    return answer
+    return predict
 
 
 def predictor_of(spec: ModelSpec, recorder: FakeRecorder | None = None) -> Predictor:
-    """A predictor of `model_of` a contract."""
+    """A predictor with `model_of` a contract."""
     return Predictor(spec, model_of(spec), recorder or FakeRecorder())
 
 
 class Client:
-    """A client of an application that answers some routes and nothing else."""
+    """A client of an application that has some routes and nothing else."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         started: Future[Started] = Future()
@@ -52,14 +52,14 @@ class Client:
         )
 
     def get(self, path: str) -> httpx.Response:
-        """Ask for a path."""
-        return asyncio.run(self._ask("GET", path))
+        """Send a GET request."""
+        return asyncio.run(self._send("GET", path))
 
     def post(self, path: str, **request: Any) -> httpx.Response:
-        """Send a body, as `httpx` takes it."""
-        return asyncio.run(self._ask("POST", path, **request))
+        """Send a POST request with the arguments of `httpx`."""
+        return asyncio.run(self._send("POST", path, **request))
 
-    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         client = httpx.AsyncClient(transport=self._transport, base_url="http://service")
         return await client.request(method, path, **request)
 
@@ -70,23 +70,23 @@ async def _nothing(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 def rows_of(kind: str, most: int = 20) -> list[Sequence[Any]]:
-    """Rows of a kind's data, and those unlike them, as JSON has them."""
+    """Rows of a kind's data, and unusual ones, as JSON values."""
     frame = KINDS[kind].load().inputs.head(most).astype(object)
-    rows = [[_plain(value) for value in row] for row in frame.to_numpy()]
+    rows = [[_json_value(value) for value in row] for row in frame.to_numpy()]
     return [*rows, *UNLIKE[kind]]
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def expected(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> np.ndarray:
-    """What `model_of` a contract answers."""
+    """The predictions of `model_of` a contract."""
     return model_of(spec)(spec.encode_rows(rows))
 
 
 def labels(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[str]:
-    """The classes that `model_of` a contract answers."""
+    """The classes that `model_of` a contract predicts."""
     return [spec.classes[code] for code in expected(spec, rows).argmax(axis=1)]

@@ -1,4 +1,4 @@
-"""Stand-ins for what a transcription is made with."""
+"""Fakes for transcription: engine, metrics and decoder."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from domain.errors import InputError
 
 @dataclass
 class FakeEngine:
-    """Hears how loud the first sample is, and remembers how many asked at the same time."""
+    """Transcribes the loudness of the first sample; counts calls, and calls at the same time."""
 
     most: int = 0
-    asked: int = 0
+    calls: int = 0
     entered: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     _inside: int = 0
@@ -29,7 +29,7 @@ class FakeEngine:
     def __call__(self, samples: np.ndarray, language: str | None = None) -> Transcription:
         """One segment."""
         self._inside += 1
-        self.asked += 1
+        self.calls += 1
         self.most = max(self.most, self._inside)
         self.entered.set()
         assert self.go_on.wait(10)
@@ -38,16 +38,16 @@ class FakeEngine:
         return Transcription(text, language or "en", seconds, (Segment(0.0, seconds, text),))
 
     def first_words(self, samples: np.ndarray) -> str:
-        """How loud the first sample is."""
+        """The loudness of the first sample."""
         return f"{samples[0]:.1f}"
 
     def check_language(self, language: str | None) -> None:
-        """Knows two languages."""
+        """Support two languages."""
         if language not in (None, "en", "de"):
             raise InputError(f"unknown language {language}")
 
     def describe(self) -> dict[str, Any]:
-        """What answers."""
+        """Facts about the engine."""
         return {"device": "fake", "parameters": 3}
 
 
@@ -62,11 +62,11 @@ class FakeTranscriptionMetrics:
     def record_transcription(
         self, language: str | None, audio_seconds: float, seconds: float
     ) -> None:
-        """Keep one answered request."""
+        """Keep one transcription."""
         self.transcriptions.append((language, audio_seconds, seconds))
 
     def record_error(self, error_type: str) -> None:
-        """Count a request that was not answered."""
+        """Count a refused request."""
         self.errors[error_type] += 1
 
     def record_synthetic(self, source: str) -> None:
@@ -75,9 +75,9 @@ class FakeTranscriptionMetrics:
 
 
 def fake_decode(recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray:
-    """A second for each byte, as loud as the byte says; nothing is decoded."""
+    """A second for each byte, whose value is the loudness; nothing is decoded."""
     if recording == b"noise":
-        raise NotAudioError("no recording")
+        raise NotAudioError("not a recording")
     if len(recording) > max_seconds:
         raise InputError("too long")
     return np.repeat(np.frombuffer(recording, np.uint8) / 255, sample_rate).astype(np.float32)

@@ -83,7 +83,7 @@ def classification(
         spec=spec,
         verdicts=VERDICTS,
         report=evaluate(spec, answers, actual),
-        answers=answers,
+        predictions=answers,
         actual=actual,
         calibration=calibration_of(answers, actual),
         slices=[
@@ -109,7 +109,7 @@ def regression(rows: int = 200) -> Judgement:
         spec=spec,
         verdicts=(*VERDICTS, REFUSAL),
         report=evaluate(spec, answers, actual),
-        answers=answers,
+        predictions=answers,
         actual=actual,
         slices=[SliceReport("area is low", 31, 0.4, 0.3, 0.5, 0.01, True)],
         champion="0.9.0-20251231-000000-abcdef",

@@ -1,1 +1,1 @@
-"""Inference: checking, predicting and accounting."""
+"""Inference: check requests, predict, and serve over HTTP."""

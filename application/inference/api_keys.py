@@ -1,15 +1,15 @@
-"""Keys that callers show, of which the service keeps digests only.
+"""API keys: callers send them, the service keeps only their digests.
 
-A key is random, so that its SHA-256 tells nothing of it and needs no salt or slow hash. What each
-of them may do is told by scopes:
+A key is random, so its SHA-256 reveals nothing and needs neither a salt nor a slow hash. Scopes
+limit what a key may do:
 
 | scope | requests |
 |---|---|
 | predict | predictions, in every protocol |
 | feedback | POST /feedback |
 | metrics | /metrics |
-| read | pages, documents, metadata, health and summary: what is left |
-| synthetic | those marked X-Synthetic, beside the scope of their path: they hide from monitoring |
+| read | everything else: pages, documents, metadata, health and summary |
+| synthetic | requests marked X-Synthetic, which monitoring ignores; the scope of their path too |
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from application.inference.protocols.http import Refusal
 from application.inference.protocols.synthetic import SYNTHETIC
 from domain.errors import ConfigError
 
-PREFIX = "mlops_"  # by which scanners for secrets find a key that has got into a repository
+PREFIX = "mlops_"  # secret scanners find a key in a repository by it
 SCOPES = ("predict", "feedback", "metrics", "read", "synthetic")
 CHALLENGE = (b"www-authenticate", b"Bearer")
-"""The header that an answer with status 401 must have (RFC 9110, 11.6.1)."""
+"""The header that a response with status 401 must have (RFC 9110, 11.6.1)."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -44,14 +44,14 @@ _SCOPE_OF_PATH = {
 class _Entry:
     name: str
     digest: bytes
-    scopes: frozenset[str]  # none: every one
+    scopes: frozenset[str]  # empty: all scopes
 
 
 class ApiKeys:
-    """The keys that may ask; false where there are none.
+    """The keys that callers may use; false if there are none.
 
     Args:
-        entries: name, digest and scopes of each.
+        entries: name, digest and scopes of each key.
     """
 
     def __init__(self, entries: Sequence[_Entry]) -> None:
@@ -59,18 +59,18 @@ class ApiKeys:
 
     @classmethod
     def parse(cls, text: str) -> ApiKeys:
-        """Entries as `entry_of` writes them, with white space between them.
+        """Parse entries as `entry_of` writes them, separated by white space.
 
-        A name may stand twice, with the old key and the new one while callers change over.
+        A name may occur twice, with the old key and the new one, while callers change over.
 
         Raises:
-            ConfigError: an entry is malformed or repeats a key; the message names it by its number
-                and repeats nothing that might be a secret.
+            ConfigError: an entry is malformed or repeats a key. The message gives the number of
+                the entry and nothing that could be a secret.
         """
         entries: list[_Entry] = []
-        for number, told in enumerate(text.split(), start=1):
+        for number, entry_text in enumerate(text.split(), start=1):
             which = f"SERVING_API_KEYS, entry {number}"
-            name, *rest = told.split(":")
+            name, *rest = entry_text.split(":")
             if not 1 <= len(rest) <= 2 or not _DIGEST.fullmatch(rest[0]):
                 raise ConfigError(
                     f"{which} is not name:sha256[:scope,scope] with 64 hexadecimal digits: "
@@ -80,7 +80,7 @@ class ApiKeys:
             _check_entry(which, name, scopes)
             digest = bytes.fromhex(rest[0])
             if any(entry.digest == digest for entry in entries):
-                raise ConfigError(f"{which} ({name}) has the key of an earlier entry")
+                raise ConfigError(f"{which} ({name}) repeats the key of an earlier entry")
             entries.append(_Entry(name, digest, frozenset(scopes)))
         return cls(entries)
 
@@ -88,51 +88,51 @@ class ApiKeys:
         return bool(self._entries)
 
     def check(self, headers: Mapping[bytes, bytes], scope: str) -> str:
-        """The name of the key in a request's headers: ``Authorization: Bearer`` or ``X-API-Key``.
+        """Check the key in ``Authorization: Bearer`` or ``X-API-Key``, and return its name.
 
-        A key that is not known is answered like none, with 401, since 403 is for callers whose
-        credentials are valid (RFC 9110, 15.5.2 and 15.5.4).
+        An unknown key gets 401, like a missing one: 403 is for callers with valid credentials
+        (RFC 9110, 15.5.2 and 15.5.4).
 
         Args:
             headers: by lower-case name.
-            scope: what the request needs, of `SCOPES`.
+            scope: the scope that the request needs, one of `SCOPES`.
 
         Raises:
-            Refusal: 401 without a known key, 403 where the key lacks the scope.
+            Refusal: 401 without a known key, 403 if the key lacks the scope.
         """
         key = _key_in(headers)
         if not key:
-            told = "an API key is needed: Authorization: Bearer … or X-API-Key"
-            raise Refusal(401, told, "unauthorized", [CHALLENGE])
+            message = "missing API key: send Authorization: Bearer … or X-API-Key"
+            raise Refusal(401, message, "unauthorized", [CHALLENGE])
         digest = hashlib.sha256(key).digest()
         found: _Entry | None = None
-        for entry in self._entries:  # all of them, whichever it is
+        for entry in self._entries:  # always all of them, so that the time reveals nothing
             if hmac.compare_digest(entry.digest, digest):
                 found = entry
         if found is None:
-            raise Refusal(401, "the API key is not known", "unauthorized", [CHALLENGE])
+            raise Refusal(401, "unknown API key", "unauthorized", [CHALLENGE])
         if found.scopes and scope not in found.scopes:
             raise Refusal(403, f"the API key {found.name} lacks the scope {scope}", "forbidden")
         return found.name
 
 
 def scope_of(method: str, path: str) -> str:
-    """What a request needs, of `SCOPES`; a POST to a path that has no other is a prediction."""
-    named = _SCOPE_OF_PATH.get(path)
-    return named or ("predict" if method == "POST" else "read")
+    """The scope that a request needs; by default ``predict`` for a POST, else ``read``."""
+    return _SCOPE_OF_PATH.get(path) or ("predict" if method == "POST" else "read")
 
 
 def authoriser(
     keys: ApiKeys, open_paths: str
 ) -> Callable[[Mapping[bytes, bytes], str, str], None] | None:
-    """Takes a request's headers, method and path, and raises a `Refusal` where it may not pass.
+    """Make the access check: a function that raises a `Refusal` if a request lacks a valid key.
 
     Args:
-        open_paths: paths that need no key, with spaces between them; with ``/``, the page, its
-            scripts and styles need none either.
+        open_paths: paths that need no key, separated by spaces; ``/`` includes the scripts and
+            styles of the page.
 
     Returns:
-        None where there are no keys, and so everybody may pass.
+        A function of a request's headers, method and path; None if there are no keys, which lets
+        everybody in.
     """
     if not keys:
         return None
@@ -148,15 +148,15 @@ def authoriser(
 
 
 def new_key() -> str:
-    """A key: 32 random bytes."""
+    """Make a key of 32 random bytes."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def entry_of(name: str, key: str, scopes: Sequence[str] = ()) -> str:
-    """What SERVING_API_KEYS holds for a key.
+    """The entry for a key in SERVING_API_KEYS.
 
     Raises:
-        ConfigError: the name or a scope is none.
+        ConfigError: the name or a scope is invalid.
     """
     _check_entry("an API key", name, scopes)
     parts = (name, hashlib.sha256(key.encode()).hexdigest(), ",".join(scopes))
@@ -165,9 +165,12 @@ def entry_of(name: str, key: str, scopes: Sequence[str] = ()) -> str:
 
 def _check_entry(which: str, name: str, scopes: Sequence[str]) -> None:
     if not _NAME.fullmatch(name) or name.startswith(PREFIX):
-        raise ConfigError(f"{which}: a name has up to 64 letters, digits, '.', '_' and '-'")
+        raise ConfigError(
+            f"{which}: the name must have 1 to 64 letters, digits, '.', '_' or '-', and not begin "
+            f"with {PREFIX}"
+        )
     if not set(scopes) <= set(SCOPES):
-        raise ConfigError(f"{which} ({name}): there are the scopes {', '.join(SCOPES)}")
+        raise ConfigError(f"{which} ({name}): unknown scope; the scopes are {', '.join(SCOPES)}")
 
 
 def _key_in(headers: Mapping[bytes, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Predicting: encode the rows, call the model once, hand the predictions to the recorder."""
+"""Predict: encode the rows, call the model once, pass the predictions to the recorder."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ GOLDEN_TOLERANCE = 1e-5
 
 
 class NullRecorder:  # pylint: disable=too-few-public-methods
-    """Records nothing, where monitoring is switched off."""
+    """Records nothing: for synthetic requests, and if monitoring is switched off."""
 
-    def record(self, answered: PredictionResult) -> None:
-        """Nothing."""
+    def record(self, result: PredictionResult) -> None:
+        """Do nothing."""
 
 
 class Predictor:
-    """Answers requests for one model.
+    """Predicts for requests to one model.
 
     Args:
         spec: the model's contract.
-        model: the model itself.
-        recorder: is given every result.
-        max_rows: most rows of one request.
+        model: the served model.
+        recorder: records every result.
+        max_rows: maximum number of rows per request.
     """
 
     def __init__(
@@ -44,85 +44,87 @@ class Predictor:
         self._max_rows = max_rows
 
     def predict(self, request_id: str, rows: Sequence[Sequence[Any]]) -> PredictionResult:
-        """Answer one request with one call of the model.
+        """Predict for the rows of one request, with one call of the model.
 
         Args:
             rows: n_rows sequences of one value for each input, in the contract's order.
 
         Raises:
             InputError: the rows break the contract.
-            TooManyRowsError: there are too many.
+            TooManyRowsError: there are too many rows.
         """
         start = time.perf_counter()
-        self._check_number(len(rows))
-        return self._answer(request_id, self.spec.encode_rows(rows), start)
+        self._check_row_count(len(rows))
+        return self._predict_encoded(request_id, self.spec.encode_rows(rows), start)
 
     def predict_columns(self, request_id: str, columns: Mapping[str, Any]) -> PredictionResult:
-        """Answer one request that has its values by input.
+        """Predict for one request that has its values by column.
 
         Args:
-            columns: n_rows values for each input, by name; those of a tensor may be an array of
-                shape (n_rows, …tensor).
+            columns: n_rows values for each input, by name; for a tensor also an array of shape
+                (n_rows, *tensor_shape).
 
         Raises:
-            InputError: the values break the contract, or there are none.
-            TooManyRowsError: there are too many.
+            InputError: the values break the contract, or there are no rows.
+            TooManyRowsError: there are too many rows.
         """
         start = time.perf_counter()
         longest = max(
             (len(columns[name]) for name in self.spec.input_names if name in columns), default=0
         )
-        self._check_number(longest)
+        self._check_row_count(longest)
         encoded = self.spec.encode(columns)
         if len(encoded) == 0:
             raise InputError("there are no rows: send at least one")
-        return self._answer(request_id, encoded, start)
+        return self._predict_encoded(request_id, encoded, start)
 
-    def _check_number(self, rows: int) -> None:
+    def _check_row_count(self, rows: int) -> None:
         if rows > self._max_rows:
             raise TooManyRowsError(f"{rows} rows are too many: send at most {self._max_rows}")
 
-    def _answer(self, request_id: str, encoded: np.ndarray, start: float) -> PredictionResult:
-        answers = self._model(encoded)
+    def _predict_encoded(
+        self, request_id: str, encoded: np.ndarray, start: float
+    ) -> PredictionResult:
+        predictions = self._model(encoded)
         now = time.perf_counter()
-        answered = PredictionResult(request_id, time.time(), encoded, answers, now - start)
-        self._recorder.record(answered)
-        return answered
+        result = PredictionResult(request_id, time.time(), encoded, predictions, now - start)
+        self._recorder.record(result)
+        return result
 
 
 def replay_golden(spec: ModelSpec, model: Model, golden: Mapping[str, Any]) -> None:
-    """Ask the model its golden requests again.
+    """Predict for the golden requests and compare with the recorded predictions.
 
     Args:
         golden: ``rows`` as requests have them, and the ``answers`` recorded in training.
 
     Raises:
         InputError: a golden row breaks the contract.
-        PackageError: an answer differs; such a model must not serve.
+        PackageError: a prediction differs; such a model must not serve.
     """
     check_golden(spec, model(spec.encode_rows(golden["rows"])), golden["answers"])
 
 
-def check_golden(spec: ModelSpec, answers: Any, recorded: Any) -> None:
-    """Compare answers to the golden requests with those recorded in training.
+def check_golden(spec: ModelSpec, predictions: Any, recorded: Any) -> None:
+    """Compare predictions for the golden requests with those recorded in training.
 
-    Probabilities may differ by `GOLDEN_TOLERANCE`, values by that part of the largest one.
+    Probabilities may differ by `GOLDEN_TOLERANCE`, values by that fraction of the largest one.
 
     Args:
-        answers, recorded: array-like of shape (n_rows, n_answers).
+        predictions, recorded: array-like of shape (n_rows, n_outputs).
 
     Raises:
         PackageError: they differ.
     """
-    given, expected = np.asarray(answers, np.float64), np.asarray(recorded, np.float64)
-    if given.shape != expected.shape:
+    actual, expected = np.asarray(predictions, np.float64), np.asarray(recorded, np.float64)
+    if actual.shape != expected.shape:
         raise PackageError(
-            f"the golden requests are answered in the shape {given.shape}, "
-            f"recorded were {expected.shape}"
+            f"the predictions for the golden requests have the shape {actual.shape}, "
+            f"recorded in training was {expected.shape}"
         )
-    difference = Parity.of(expected, given, spec).largest_difference
+    difference = Parity.of(expected, actual, spec).largest_difference
     if np.isnan(difference) or difference > GOLDEN_TOLERANCE:
         raise PackageError(
-            f"the answers to the golden requests differ by {difference:.1e} "
+            f"the predictions for the golden requests differ by {difference:.1e} "
             f"from those recorded in training (tolerance {GOLDEN_TOLERANCE:.0e})"
         )

@@ -1,4 +1,4 @@
-"""Scoring: a table's rows in batches become answers, or reasons why there is none."""
+"""Batch scoring: each row of a table gets a prediction, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from domain.contract import ModelSpec, Text, Transcript
 from domain.errors import ContractError, DataError, InputError
 
 BATCH_ROWS = 65_536
-BATCH_VALUES = 2**22  # 16 MiB of what the model gets
+BATCH_VALUES = 2**22  # 16 MiB of encoded input
 _CHARACTERS = 4  # of a text count as one value
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredBatch:
     """One batch of n_rows rows.
 
     Attributes:
-        kept: positions of the rows that have an answer, ascending, shape (n_kept,).
-        answers: float32 array of shape (n_kept, n_answers), by the contract's `output_columns`.
-        reasons: what is wrong with each of the others, by its position.
+        kept: positions of the rows with a prediction, ascending, shape (n_kept,).
+        predictions: float32 array of shape (n_kept, n_outputs), columns as in the contract's
+            `output_columns`.
+        reasons: what is wrong with each other row, by its position.
     """
 
     kept: np.ndarray
-    answers: np.ndarray
+    predictions: np.ndarray
     reasons: Mapping[int, str]
 
 
 def check_columns(spec: ModelSpec, names: Collection[str]) -> None:
-    """See whether a table with these columns can be scored; what may be missing may be left out.
+    """Check that a table with these columns can be scored; columns of nullable inputs are optional.
 
     Raises:
         ContractError: the model takes recordings.
-        DataError: an input is not there, or several columns have one name.
+        DataError: an input is missing, or several columns have the same name.
     """
     if isinstance(spec.output, Transcript):
-        raise ContractError(f"{spec.name} takes recordings, which no table holds: serve it")
+        raise ContractError(
+            f"{spec.name} takes recordings and cannot score a table: serve it instead"
+        )
     absent = [item.name for item in spec.inputs if not item.nullable and item.name not in names]
     if absent:
         raise DataError(
@@ -53,7 +56,7 @@ def check_columns(spec: ModelSpec, names: Collection[str]) -> None:
 
 
 def rows_at_once(spec: ModelSpec) -> int:
-    """How many rows make a batch: fewer of a model that takes more of a row."""
+    """Rows per batch: the wider a row, the fewer."""
     widths = (
         item.max_length // _CHARACTERS if isinstance(item, Text) else item.width
         for item in spec.inputs
@@ -61,49 +64,49 @@ def rows_at_once(spec: ModelSpec) -> int:
     return max(1, min(BATCH_ROWS, BATCH_VALUES // max(1, sum(widths))))
 
 
-def score(spec: ModelSpec, model: Model, columns: Mapping[str, Any], rows: int) -> Scored:
-    """Answer one batch with one call of the model.
+def score(spec: ModelSpec, model: Model, columns: Mapping[str, Any], rows: int) -> ScoredBatch:
+    """Predict for one batch with one call of the model.
 
     Args:
-        columns: values of each input by name, as `ModelSpec.encode` takes them; without those that
-            are left out.
-        rows: how many there are.
+        columns: values of the inputs by name, as `ModelSpec.encode` takes them; an input without
+            a column is missing in every row.
+        rows: number of rows.
     """
-    nothing = np.full(rows, np.nan)
-    given = {name: columns.get(name, nothing) for name in spec.input_names}
+    missing = np.full(rows, np.nan)
+    inputs = {name: columns.get(name, missing) for name in spec.input_names}
     reasons: dict[int, str] = {}
     kept = np.arange(rows)
     try:
-        encoded = spec.encode(given)
+        encoded = spec.encode(inputs)
     except InputError:
-        reasons = spec.reasons(given)
+        reasons = spec.reasons(inputs)
         kept = np.delete(kept, list(reasons))
         if not kept.size:
-            return Scored(kept, np.empty((0, len(spec.output_columns)), np.float32), reasons)
-        encoded = spec.encode({name: _at(kept, values) for name, values in given.items()})
-    return Scored(kept, model(encoded), reasons)
+            return ScoredBatch(kept, np.empty((0, len(spec.output_columns)), np.float32), reasons)
+        encoded = spec.encode({name: _select(values, kept) for name, values in inputs.items()})
+    return ScoredBatch(kept, model(encoded), reasons)
 
 
-def prediction_columns(spec: ModelSpec, taken: Collection[str]) -> list[str]:
-    """Names of the columns that an answer adds: ``prediction``, and ``probability_<class>`` of each
+def prediction_columns(spec: ModelSpec, existing: Collection[str]) -> list[str]:
+    """Names of the columns that scoring adds: ``prediction``, and ``probability_<class>`` of each
     class, or ``lower`` and ``upper``.
 
-    Where the table has one of these already, all of them begin with ``predicted_``.
+    If one of them is among the `existing` columns, all of them begin with ``predicted_``.
     """
-    background = [f"probability_{name}" for name in spec.classes] or list(spec.output_columns[1:])
-    names = ["prediction", *background]
-    while not set(names).isdisjoint(taken):
+    details = [f"probability_{name}" for name in spec.classes] or list(spec.output_columns[1:])
+    names = ["prediction", *details]
+    while not set(names).isdisjoint(existing):
         names = [f"predicted_{name}" for name in names]
     return names
 
 
-def prediction_values(spec: ModelSpec, answers: np.ndarray) -> list[np.ndarray]:
-    """The values of `answer_columns`: words for classes, float32 for all others."""
-    values = list(answers.T)
+def prediction_values(spec: ModelSpec, predictions: np.ndarray) -> list[np.ndarray]:
+    """The values of `prediction_columns`: class names as words, everything else as float32."""
+    values = list(predictions.T)
     if spec.classes:
-        values.insert(0, np.array(spec.classes, dtype=object)[answers.argmax(axis=1)])
+        values.insert(0, np.array(spec.classes, dtype=object)[predictions.argmax(axis=1)])
     return values
 
 
-def _at(kept: np.ndarray, values: Sequence[Any] | np.ndarray) -> Sequence[Any] | np.ndarray:
+def _select(values: Sequence[Any] | np.ndarray, kept: np.ndarray) -> Sequence[Any] | np.ndarray:
     return values[kept] if isinstance(values, np.ndarray) else [values[row] for row in kept]

@@ -1,4 +1,4 @@
-"""Transcribing: decode the recording, ask the engine once at a time, count what was done."""
+"""Transcribe: decode the recording, run the engine on one at a time, count the requests."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from domain.contract import Audio, ModelSpec
 from domain.errors import InputError, PackageError
 
 SILENCE = 3e-4
-"""Largest amplitude, of 1, of what counts as silence: −70 dB, some ten steps of 16-bit audio."""
+"""Largest amplitude, of 1, that counts as silence: −70 dB, about ten steps of 16-bit audio."""
 
 CHECKPOINT, DECODING, GOLDEN_RECORDING = "model.pt", "decoding.json", "golden.flac"
-"""Files of a package: the weights, how they are decoded, and what a server must hear again."""
+"""Files of a package: the weights, the decoding options, and the golden recording."""
 
 
 class NotAudioError(InputError):
-    """The bytes are no recording of a known format."""
+    """The bytes are not a recording in a known format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What was said from `start` to `end`, in seconds from the recording's beginning."""
+    """The text from `start` to `end`, in seconds from the beginning of the recording."""
 
     start: float
     end: float
@@ -34,13 +34,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """What was said.
+    """The transcription of one recording.
 
     Attributes:
-        text: all of it.
-        language: code of the language, such as ``en``; None where nothing was said.
+        text: the whole text.
+        language: code of the language, such as ``en``; None if nothing was said.
         duration: length of the recording in seconds.
-        segments: its parts, in order.
+        segments: parts of the text, in order.
     """
 
     text: str
@@ -53,11 +53,11 @@ class Decode(Protocol):
     """Decodes recordings."""
 
     def __call__(self, recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray:
-        """float32 of shape (n_samples,), mono, between -1 and 1, at the sample rate.
+        """Mono samples between -1 and 1 at the sample rate, float32 of shape (n_samples,).
 
         Raises:
-            NotAudioError: it is no recording of a known format.
-            InputError: it is broken, empty or too long.
+            NotAudioError: not a recording in a known format.
+            InputError: the recording is broken, empty or too long.
         """
 
 
@@ -65,41 +65,41 @@ class SpeechEngine(Protocol):
     """Recognises speech; one call at a time."""
 
     def __call__(self, samples: np.ndarray, language: str | None = None) -> Transcription:
-        """Recognise mono samples; without a language, that of the configuration."""
+        """Transcribe mono samples; the default language is that of the configuration."""
 
     def first_words(self, samples: np.ndarray) -> str:
-        """The first words of mono samples, the same on every device."""
+        """The first words in mono samples, the same on every device."""
 
     def check_language(self, language: str | None) -> None:
-        """Raise InputError where the weights do not know this language."""
+        """Raise InputError if the weights do not support this language."""
 
     def describe(self) -> dict[str, Any]:
-        """What answers, as plain data."""
+        """Facts about the model and the device, as plain data."""
 
 
 class TranscriptionMetrics(Protocol):
-    """Counts what a transcription service does."""
+    """Counts the requests of a transcription service."""
 
     def record_transcription(
         self, language: str | None, audio_seconds: float, seconds: float
     ) -> None:
-        """Count one answered request: length of the recording, and of the work."""
+        """Count a transcription: length of the recording, and how long transcribing it took."""
 
     def record_error(self, error_type: str) -> None:
-        """Count a request that was not answered."""
+        """Count a refused request."""
 
     def record_synthetic(self, source: str) -> None:
-        """Count a request that is marked as synthetic, by its source."""
+        """Count a synthetic request, by its source."""
 
 
 class Transcriber:
-    """Answers requests for one model.
+    """Transcribes the recordings of requests to one model.
 
     Args:
         spec: the model's contract: sample rate and longest recording.
-        engine: recognises speech; it is asked by one thread at a time.
+        engine: recognises speech; called by one thread at a time.
         decode: decodes recordings.
-        metrics: told of every answer.
+        metrics: counts every transcription.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class Transcriber:
         self._turn = threading.Lock()
 
     def decode(self, recording: bytes, language: str | None = None) -> np.ndarray:
-        """Check a request; its samples.
+        """Check a request and return its samples.
 
         Raises:
-            InputError: the recording cannot be decoded or is too long, or the model does not know
-                the language.
+            InputError: the recording cannot be decoded or is too long, or the model does not
+                support the language.
         """
         self.engine.check_language(language)
         return self._decode(recording, self.input.sample_rate, self.input.max_seconds)
@@ -128,53 +128,54 @@ class Transcriber:
     def transcribe(
         self, samples: np.ndarray, language: str | None = None, counted: bool = True
     ) -> Transcription:
-        """Recognise what is said in samples.
+        """Transcribe samples.
 
-        Whisper invents words for silence, so that silence is never given to it.
+        Silence never reaches the engine, since Whisper invents words for it.
 
         Args:
-            counted: whether the metrics are told of the answer.
+            counted: whether the metrics count this transcription.
         """
         start = time.perf_counter()
         duration = len(samples) / self.input.sample_rate
         if np.abs(samples).max() < SILENCE:
-            answer = Transcription("", language, duration, ())
+            transcription = Transcription("", language, duration, ())
         else:
             with self._turn:
-                start = time.perf_counter()  # waiting is no work
-                answer = self.engine(samples, language)
+                start = time.perf_counter()  # without the time spent waiting
+                transcription = self.engine(samples, language)
         if self._metrics and counted:
             seconds = time.perf_counter() - start
-            self._metrics.record_transcription(answer.language, duration, seconds)
-        return answer
+            self._metrics.record_transcription(transcription.language, duration, seconds)
+        return transcription
 
 
 def input_of(spec: ModelSpec) -> Audio:
-    """The one input of a model that hears.
+    """The audio input of a transcriber.
 
     Raises:
-        PackageError: the contract is that of another kind of model.
+        PackageError: the contract belongs to another kind of model.
     """
     (item,) = spec.inputs[:1]
     if not isinstance(item, Audio):
-        raise PackageError(f"{spec.name} takes no recordings: its input is a {item.kind}")
+        raise PackageError(f"{spec.name} is not a transcriber: its input is a {item.kind}")
     return item
 
 
 def replay_golden(
     engine: SpeechEngine, decode: Decode, spec: ModelSpec, recording: bytes, words: str
 ) -> None:
-    """Compare what the model hears in the golden recording with what it heard in training.
+    """Transcribe the golden recording and compare its first words with the recorded ones.
 
     Args:
-        words: the first words that were recorded.
+        words: the first words as recorded in training.
 
     Raises:
-        PackageError: it hears something else; such a model must not serve.
+        PackageError: they differ; such a model must not serve.
     """
-    taken = input_of(spec)
-    heard = engine.first_words(decode(recording, taken.sample_rate, taken.max_seconds))
-    if heard != words:
+    audio = input_of(spec)
+    found = engine.first_words(decode(recording, audio.sample_rate, audio.max_seconds))
+    if found != words:
         raise PackageError(
-            f"the model hears {heard!r} in its golden recording, recorded was {words!r}"
+            f"the model transcribes its golden recording as {found!r}, recorded in training was "
+            f"{words!r}"
         )

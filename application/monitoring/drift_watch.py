@@ -1,4 +1,4 @@
-"""How far recent inputs and answers have moved from those of training."""
+"""How far recent inputs and predictions have drifted from those in training."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from domain.contract import ModelSpec
 from domain.monitoring.drift import population_stability_index, watched_profiles
 
 WINDOW = 1_000
-FEWEST = 200  # with fewer, rows drawn from the training data themselves score above 0.1
-ROWS_A_BIN = 20  # as many as FEWEST gives each of ten bins; many categories need more rows
+FEWEST = 200  # with fewer, even rows drawn from the training data score above 0.1
+ROWS_PER_BIN = 20  # as many as FEWEST gives each of ten bins; many categories need more rows
 
 
 class DriftWatch:
-    """Scores inputs and answers by the latest rows in the prediction log, of all workers.
+    """Scores the drift of the latest rows in the prediction log, which all workers share.
 
     Args:
         profiles: reference profiles as plain data, by the contract's `monitored_names`, and that of
-            the answers as ``prediction``; what has none is not watched.
+            the predictions as ``prediction``. Inputs without a profile are not monitored.
     """
 
     def __init__(
@@ -36,16 +36,16 @@ class DriftWatch:
         self._log = log
         self._metrics = metrics
 
-    def look(self) -> None:
-        """Score the latest rows; too few say nothing and leave the score as it is."""
-        inputs, answers = self._log.recent(WINDOW)
+    def check(self) -> None:
+        """Score the latest rows; if there are too few, the scores stay as they are."""
+        inputs, predictions = self._log.recent(WINDOW)
         if len(inputs) < FEWEST:
             return
-        columns = np.column_stack([inputs, answers])
+        columns = np.column_stack([inputs, predictions])
         self._metrics.set_drift(
             {
                 name: population_stability_index(profile, columns[:, column])
                 for name, (column, profile) in self._profiles.items()
-                if len(columns) >= min(WINDOW, ROWS_A_BIN * len(profile.shares))
+                if len(columns) >= min(WINDOW, ROWS_PER_BIN * len(profile.shares))
             }
         )

@@ -1,4 +1,4 @@
-"""Feedback: what a prediction should have been. It joins its own prediction, and is none itself."""
+"""Feedback: the actual class or value of an earlier prediction, joined with that prediction."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from domain.evaluation.metrics import ClassificationReport
 from shared.request_id import time_of
 
 QUALITY_HOURS = 24
-NEW_SECONDS = 60.0  # what was answered before is in the log, or never will be
+NEW_SECONDS = 60.0  # an older prediction is in the log by now, or never will be
 PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes to the log every 0.1 s
-LONGEST_ID = 80  # 64 characters of the caller's, and the place of a part of the request
+LONGEST_ID = 80  # 64 characters of the caller's ID, and the position of a part of the request
 _ID = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_ID}}}")
 Found = TypeVar("Found")
 
 Truth = str | int | float
-"""A class by its name, or by its number where no name is one; or a value."""
+"""A class by its name, or by its number if no name is a number; or a value."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What became of a feedback.
+class FeedbackResult:
+    """Feedback as it was recorded.
 
     Attributes:
         predicted, actual: names of classes, or values.
-        joined: whether the prediction that it belongs to was found in the log.
+        joined: whether its prediction was found in the log.
     """
 
     request_id: str
@@ -54,10 +54,11 @@ class Recorded:
 
 
 class Feedback:
-    """Records what was true and keeps the live quality.
+    """Records labels and updates the live quality.
 
-    Both ways are steps: each yields for how many seconds the next one can wait. The first finds
-    what is found fast; the others search all of the log, or wait for another worker to write to it.
+    Both methods run in steps: each step yields the seconds to wait before the next one. The first
+    step searches recent predictions, which is fast; the others search the whole log, or wait for
+    another worker to write to it.
     """
 
     def __init__(self, spec: ModelSpec, log: FeedbackLog, metrics: QualityMetrics) -> None:
@@ -67,21 +68,21 @@ class Feedback:
 
     def for_prediction(
         self, request_id: str, row: int, actual: Truth
-    ) -> Generator[float, None, Recorded]:
+    ) -> Generator[float, None, FeedbackResult]:
         """Label an earlier prediction.
 
         Raises:
-            InputError: it is not the ID of a request, there is no such class, or the value is none.
-            UnknownPredictionError: there is no such prediction.
+            InputError: the request ID, the class or the value is invalid.
+            UnknownPredictionError: no such prediction.
         """
         _check_request_id(request_id)
         truth = self._number("actual", actual)
         now, made = time.time(), time_of(request_id)
-        may_come = made is None or abs(now - made) < NEW_SECONDS
+        may_arrive = made is None or abs(now - made) < NEW_SECONDS
         prediction = yield from _search(
             partial(self._log.find, request_id, row),
             since=now - NEW_SECONDS if made is None else made,
-            pauses=PAUSES if may_come else (),
+            pauses=PAUSES if may_arrive else (),
         )
         if prediction is None:
             raise UnknownPredictionError(f"no prediction {request_id!r}, row {row}, in the log")
@@ -93,23 +94,23 @@ class Feedback:
         predicted: Truth,
         actual: Truth,
         confidence: float | None = None,
-    ) -> Generator[float, None, Recorded]:
-        """Label the latest such prediction for these inputs that has no label yet.
+    ) -> Generator[float, None, FeedbackResult]:
+        """Label the latest unlabelled prediction of this class or value for these inputs.
 
-        Where the log has none, the pair still counts towards the quality, under an identity of its
-        own; it never counts as a prediction.
+        If the log has none, the pair still counts towards the quality, under an ID of its own, but
+        not as a prediction.
 
         Args:
             inputs: one value for each input, as requests have them.
 
         Raises:
-            InputError: there is no such class, or the inputs break the contract.
+            InputError: a class or value is invalid, or the inputs break the contract.
         """
-        answer, truth = self._number("predicted", predicted), self._number("actual", actual)
+        number, truth = self._number("predicted", predicted), self._number("actual", actual)
         encoded = self._spec.encode_rows([inputs])
         identity = int(identities(encoded)[0])
         found = yield from _search(
-            partial(self._log.find_unlabelled, identity, answer),
+            partial(self._log.find_unlabelled, identity, number),
             since=time.time() - NEW_SECONDS,
             pauses=PAUSES[:3],
         )
@@ -119,36 +120,36 @@ class Feedback:
             time.time(),
             identity,
             self._spec.monitored(encoded)[0].tolist(),
-            answer,
+            number,
             confidence,
             0.0,
         )
         return self._record(prediction, truth, joined=found is not None)
 
     def truth(self, field: str, value: Truth) -> str | float:
-        """A truth as answers show it: the name of a class, or a value.
+        """The truth as responses show it: the name of a class, or a value.
 
         Raises:
-            InputError: there is no such class, or the value is none.
+            InputError: the class or the value is invalid.
         """
-        return self._shown(self._number(field, value))
+        return self._name_or_value(self._number(field, value))
 
-    def _record(self, prediction: LoggedPrediction, actual: float, joined: bool) -> Recorded:
+    def _record(self, prediction: LoggedPrediction, actual: float, joined: bool) -> FeedbackResult:
         now = time.time()
         labelled = LabelledPrediction(
             prediction.request_id, prediction.row, prediction.predicted, actual
         )
         self._log.label(labelled, now)
-        self._measure(now - QUALITY_HOURS * 3600)
-        return Recorded(
+        self._update_metrics(now - QUALITY_HOURS * 3600)
+        return FeedbackResult(
             labelled.request_id,
             labelled.row,
-            self._shown(labelled.predicted),
-            self._shown(labelled.actual),
+            self._name_or_value(labelled.predicted),
+            self._name_or_value(labelled.actual),
             joined,
         )
 
-    def _measure(self, since: float) -> None:
+    def _update_metrics(self, since: float) -> None:
         if self._spec.classes:
             report = live_quality(self._log, self._spec, since)
             if report:
@@ -158,7 +159,7 @@ class Feedback:
             if errors:
                 self._metrics.set_mean_absolute_error(errors.mean_absolute_error)
 
-    def _shown(self, number: float) -> str | float:
+    def _name_or_value(self, number: float) -> str | float:
         return self._spec.classes[int(number)] if self._spec.classes else number
 
     def _number(self, field: str, value: Truth) -> float:
@@ -173,18 +174,18 @@ class Feedback:
             return classes.index(word)
         if isinstance(value, int) and are_numbered(classes) and 0 <= value < len(classes):
             return value
-        raise InputError(f"{field}_class: {repr(value)[:100]} is none of {', '.join(classes)}")
+        raise InputError(f"{field}_class: {repr(value)[:100]} is not one of {', '.join(classes)}")
 
 
 def are_numbered(classes: Sequence[str]) -> bool:
-    """Whether a whole number says a class by its position: not where a name is itself a number."""
+    """Whether an integer can stand for a class by its position: not if a name is a number."""
     return not any(map(_is_number, classes))
 
 
 def live_quality(
     log: PredictionStatistics, spec: ModelSpec, since: float
 ) -> ClassificationReport | None:
-    """Quality of classes on the predictions labelled since a time; None where there are none."""
+    """Quality of a classifier on the predictions labelled since a time; None without labels."""
     counts = log.confusion(since)
     if not counts:
         return None
@@ -205,21 +206,21 @@ def _is_number(name: str) -> bool:
 def _search(
     find: Callable[[float], Found | None], since: float, pauses: Sequence[float]
 ) -> Generator[float, None, Found | None]:
-    """What is found in the log: among what was answered since a time, then in all of it, then,
-    after each pause, among what has come."""
+    """Search the log: first from `since` on, then all of it, then again from `since` on after each
+    pause."""
     found = find(since)
-    for pause, looks_since in ((0.0, 0.0), *((pause, since) for pause in pauses)):
+    for pause, start in ((0.0, 0.0), *((pause, since) for pause in pauses)):
         if found is not None:
             break
         yield pause
-        found = find(looks_since)
+        found = find(start)
     return found
 
 
 def _check_request_id(request_id: str) -> None:
-    """Refuse an ID that no prediction can have, before a database is asked for it."""
+    """Refuse an ID that no prediction can have, before searching the database for it."""
     if not _ID.fullmatch(request_id):
         raise InputError(
-            f"request_id: {request_id[:40]!r} ({len(request_id)} characters) is not the ID of a "
-            f"request: expected 1 to {LONGEST_ID} letters, digits, '.', '_' or '-'"
+            f"request_id: {request_id[:40]!r} ({len(request_id)} characters) is not a request ID: "
+            f"expected 1 to {LONGEST_ID} letters, digits, '.', '_' or '-'"
         )

@@ -1,4 +1,4 @@
-"""Recording of predictions in batches, off the path of the request."""
+"""Records predictions in batches, off the request path."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from domain.contract import ModelSpec
 logger = logging.getLogger(__name__)
 
 REQUESTS_AT_ONCE = 128
-ROWS_AT_ONCE = 1024  # so that answering never waits long for the interpreter
-BATCHES_AT_ONCE = 8  # of small requests, that the log takes as one
+ROWS_AT_ONCE = 1024  # so that a request never waits long for the GIL
+BATCHES_AT_ONCE = 8  # batches of small requests that are written to the log as one
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """What is not in the log: requests, and batches of them that are counted; rows of both."""
+    """What is not yet in the log: requests, batches of requests that are counted, rows of both."""
 
     requests: list[PredictionResult] = field(default_factory=list)
     counted: list[PredictionBatch] = field(default_factory=list)
@@ -34,20 +34,20 @@ class _Waiting:
 
 
 class PredictionRecorder:
-    """Counts and logs answered requests from a thread of its own.
+    """Counts and logs predictions in a thread of its own.
 
-    Small requests, once there are many, are counted by the caller: that takes 0.1 ms, and two
-    threads that want the interpreter hold each other up for longer. Only the thread writes to the
-    log.
+    Many small requests are counted by the caller instead: that takes 0.1 ms, less than two threads
+    lose when they compete for the GIL. Only the thread writes to the log.
 
-    Memory is bounded: a request that would make more than `capacity` rows wait is counted at once
-    but not logged, and shows as an error of type ``log_overflow``; rows that are not logged, for
-    this or because the log fails, are counted too.
+    Memory is bounded: a request that would let more than `capacity` rows wait is counted at once
+    but not logged, and counts as an error of type ``log_overflow``. Rows that are not logged, for
+    this reason or because the log fails, are counted as dropped.
 
     Args:
         interval: seconds between two writes to the log.
-        watch: looks for drift and says whether it has looked; called after a batch with new rows,
-            and again until it has.
+        capacity: maximum number of waiting rows.
+        watch: checks for drift and returns whether it did; called after a batch with new rows, and
+            again until it returns True.
     """
 
     def __init__(
@@ -75,42 +75,42 @@ class PredictionRecorder:
         )
         self._thread.start()
 
-    def record(self, answered: PredictionResult) -> None:
-        """Queue one answered request."""
+    def record(self, result: PredictionResult) -> None:
+        """Queue the predictions for one request."""
         with self._queue:
             waiting = self._waiting
-            fits = waiting.rows + len(answered.rows) <= self._capacity
+            fits = waiting.rows + len(result.rows) <= self._capacity
             if fits:
                 requests = waiting.requests
-                requests.append(answered)
-                waiting.rows += len(answered.rows)
+                requests.append(result)
+                waiting.rows += len(result.rows)
                 if len(requests) == REQUESTS_AT_ONCE and _rows(requests) <= ROWS_AT_ONCE:
                     waiting.counted.append(self._count(requests))
                     waiting.requests = []
         if not fits:
-            self._count([answered])
+            self._count([result])
             self._metrics.record_error("log_overflow")
-            self._metrics.record_dropped(len(answered.rows))
+            self._metrics.record_dropped(len(result.rows))
 
     def flush(self) -> None:
         """Count and log everything that is waiting."""
         with self._batch:
             with self._queue:
                 waiting, self._waiting = self._waiting, _Waiting()
-            owed = self._drift_check_pending or bool(waiting.rows)
-            self._drift_check_pending = False  # a look that fails is not repeated
-            counted = [*_joined(waiting.counted), *map(self._count, _parts(waiting.requests))]
+            check_drift = self._drift_check_pending or bool(waiting.rows)
+            self._drift_check_pending = False  # a check that fails is not repeated
+            counted = [*_joined(waiting.counted), *map(self._count, _batches(waiting.requests))]
             if counted:
                 try:
                     self._log.add(*counted)
                 except Exception:
                     self._metrics.record_dropped(waiting.rows)
                     raise
-            if self._watch and owed:
+            if self._watch and check_drift:
                 self._drift_check_pending = not self._watch()
 
     def close(self) -> None:
-        """Account for what is waiting and end the thread."""
+        """End the thread and record what is waiting."""
         self._closing.set()
         self._thread.join()
         self._try_to_flush()
@@ -127,21 +127,21 @@ class PredictionRecorder:
             self._metrics.record_error("log_failure")
 
     def _count(self, requests: Sequence[PredictionResult]) -> PredictionBatch:
-        """Count requests in the metrics; the same as the log takes them."""
-        answers = np.concatenate([answered.answers for answered in requests])
-        encoded = np.concatenate([answered.rows for answered in requests])
-        latency = np.array([answered.latency for answered in requests])
-        predicted, confidence = answers[:, 0], None
+        """Count requests in the metrics, and return them as a batch for the log."""
+        outputs = np.concatenate([result.predictions for result in requests])
+        encoded = np.concatenate([result.rows for result in requests])
+        latency = np.array([result.latency for result in requests])
+        predicted, confidence = outputs[:, 0], None
         if self._spec.classes:
-            predicted = answers.argmax(axis=1)
-            confidence = answers[np.arange(len(predicted)), predicted]
+            predicted = outputs.argmax(axis=1)
+            confidence = outputs[np.arange(len(predicted)), predicted]
             self._metrics.record_predictions(predicted, confidence, latency)
         else:
             self._metrics.record_values(predicted, latency)
         return PredictionBatch(
-            [answered.request_id for answered in requests],
-            np.array([len(answered.rows) for answered in requests]),
-            np.array([answered.at for answered in requests]),
+            [result.request_id for result in requests],
+            np.array([len(result.rows) for result in requests]),
+            np.array([result.at for result in requests]),
             latency,
             identities(encoded),
             self._spec.monitored(encoded),
@@ -150,35 +150,35 @@ class PredictionRecorder:
         )
 
 
-def _parts(requests: Iterable[PredictionResult]) -> Iterator[list[PredictionResult]]:
-    """Requests that are counted, and logged, together."""
-    part: list[PredictionResult] = []
+def _batches(requests: Iterable[PredictionResult]) -> Iterator[list[PredictionResult]]:
+    """Group requests that are counted and logged together."""
+    batch: list[PredictionResult] = []
     rows = 0
-    for answered in requests:
-        rows += len(answered.rows)
-        if part and (len(part) == REQUESTS_AT_ONCE or rows > ROWS_AT_ONCE):
-            yield part
-            part, rows = [], len(answered.rows)
-        part.append(answered)
-    if part:
-        yield part
+    for result in requests:
+        rows += len(result.rows)
+        if batch and (len(batch) == REQUESTS_AT_ONCE or rows > ROWS_AT_ONCE):
+            yield batch
+            batch, rows = [], len(result.rows)
+        batch.append(result)
+    if batch:
+        yield batch
 
 
 def _joined(batches: Sequence[PredictionBatch]) -> Iterator[PredictionBatch]:
-    """The same in fewer batches: each costs the log about 0.1 ms beside its rows."""
+    """Join batches, since each costs the log about 0.1 ms in addition to its rows."""
     for start in range(0, len(batches), BATCHES_AT_ONCE):
         yield PredictionBatch.join(batches[start : start + BATCHES_AT_ONCE])
 
 
 def _rows(requests: Sequence[PredictionResult]) -> int:
-    return sum(len(answered.rows) for answered in requests)
+    return sum(len(result.rows) for result in requests)
 
 
 def identities(rows: np.ndarray) -> np.ndarray:
-    """A number for each row of what a model is given; equal rows have equal ones.
+    """A hash of each encoded row; equal rows have equal hashes.
 
-    Numbers are hashed by a multilinear function of fixed random weights, so that two rows have one
-    identity with a probability of about 2⁻³², whatever they hold; texts by BLAKE2b.
+    Numbers are hashed by a multilinear function with fixed random weights, so that any two rows
+    collide with a probability of about 2⁻³²; texts are hashed by BLAKE2b.
 
     Args:
         rows: float32 or str, shape (n_rows, width).
@@ -193,8 +193,8 @@ def identities(rows: np.ndarray) -> np.ndarray:
         digests = [hashlib.blake2b(str(text).encode(), digest_size=8).digest() for (text,) in rows]
         return np.frombuffer(b"".join(digests), np.uint64)
     numbers = (rows + np.float32(0)).view(np.uint32)  # minus zero is zero
-    found: np.ndarray = numbers @ _weights(rows.shape[1])
-    return found
+    hashes: np.ndarray = numbers @ _weights(rows.shape[1])
+    return hashes
 
 
 @cache
@@ -205,7 +205,7 @@ def _weights(width: int) -> np.ndarray:
 def every(
     seconds: float, action: Callable[[], None], clock: Callable[[], float] = time.monotonic
 ) -> Callable[[], bool]:
-    """The action, done at most once in so many seconds; it says whether it was done this time."""
+    """Limit an action to once in so many seconds; the result returns whether it ran this time."""
     last = -float("inf")
 
     def act() -> bool:

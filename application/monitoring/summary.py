@@ -1,4 +1,4 @@
-"""What a service did in the last hours."""
+"""A summary of the last hours of a service."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from domain.contract import ModelSpec
 
 
 def summarise(log: PredictionStatistics, spec: ModelSpec, hours: float) -> dict[str, Any]:
-    """Totals of all workers, by the prediction log; quality too where there are labels.
+    """Totals over all workers from the prediction log, with the quality if there are labels.
 
-    Averages and limits are None where nothing was predicted.
+    Averages and extremes are None without predictions.
     """
     since = time.time() - hours * 3600
     traffic = log.traffic(since)

@@ -1,1 +1,1 @@
-"""What the use cases need from the outside: a module for each port, with the records beside it."""
+"""What the use cases need from outside: one module per port, with the records that it uses."""

@@ -15,18 +15,18 @@ from domain.evaluation.metrics import Report
 
 @dataclass(frozen=True)
 class FigureData:
-    """What the figures of a training run show.
+    """The data for the figures of a training run.
 
     Attributes:
-        answers: the model's answers on the hold-out, shape (n_holdout, n_answers).
+        predictions: the model's predictions on the hold-out, shape (n_holdout, n_outputs).
         actual: class numbers or values of the hold-out, shape (n_holdout,).
-        curves: figures by epoch, by name; empty where the model does not learn in epochs.
+        curves: metrics of each epoch, by name; empty if the model does not learn in epochs.
     """
 
     spec: ModelSpec
     report: Report
     importances: Mapping[str, float]
-    answers: np.ndarray
+    predictions: np.ndarray
     actual: np.ndarray
     curves: Mapping[str, Sequence[float]]
 

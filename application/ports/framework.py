@@ -11,7 +11,7 @@ import numpy as np
 from domain.contract import ModelSpec
 
 CurveReport = Callable[[Mapping[str, float], int], None]
-"""Told figures of an epoch of training that has ended, by name, and its number from 0."""
+"""Takes the metrics of a finished epoch, by name, and its number from 0."""
 
 
 class Framework(Protocol):
@@ -20,20 +20,20 @@ class Framework(Protocol):
     def fit(
         self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
     ) -> None:
-        """Fit on encoded rows; where the library learns in epochs, each is reported."""
+        """Fit on encoded rows; if the library learns in epochs, report each one."""
 
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path` as ONNX: input ``inputs``; output ``probabilities``, or for a regression
         ``prediction``, ``lower`` and ``upper``.
 
         Raises:
-            ExportError: it cannot be exported; the message says why.
+            ExportError: the estimator cannot be exported; the message says why.
         """
 
     def save(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
-        """Write `path` so that the estimator itself can be served, without running any code that
-        the file holds.
+        """Write `path` so that the estimator itself can be served, without running any code from
+        the file.
 
         Raises:
-            ExportError: it cannot; the message says why.
+            ExportError: the estimator cannot be saved; the message says why.
         """

@@ -1,4 +1,4 @@
-"""The ledger of what was done with models."""
+"""The ledger: trainings, validations, promotions and deployments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class LedgerEntry:
     """One entry of the ledger.
 
     Attributes:
-        at: when, in UTC.
-        who: the user, or who started the run of CI.
+        at: time in UTC.
+        who: the user, or who started the CI run.
         event: ``train``, ``verdict``, ``promote``, ``rollback``, ``deploy`` or ``stop``.
-        version: of the model's package.
-        details: further facts; ``env`` where an environment was changed, not the registry.
-        previous: hash of the entry before; 64 zeros in the first.
-        hash: of all the others, 64 hex digits.
+        version: version of the package.
+        details: further facts; ``env`` if an environment was changed instead of the registry.
+        previous: hash of the previous entry; 64 zeros in the first one.
+        hash: hash of all other fields, 64 hex digits.
     """
 
     number: int
@@ -34,7 +34,7 @@ class LedgerEntry:
 
 
 class Ledger(Protocol):
-    """Who did what, and when; nothing that is written is changed again."""
+    """Records who did what, and when; entries are only ever appended."""
 
     def append(
         self, event: str, model_name: str, version: str, **details: str | float | None
@@ -42,4 +42,4 @@ class Ledger(Protocol):
         """Add an entry: what happened, to which model and to which version of its package."""
 
     def entries(self) -> list[LedgerEntry]:
-        """All entries, oldest first; RegistryError where one was changed, removed or moved."""
+        """All entries, oldest first; RegistryError if one was changed, removed or moved."""

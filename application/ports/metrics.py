@@ -1,4 +1,4 @@
-"""What a service counts and measures while it runs."""
+"""Metrics of a running service."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ import numpy as np
 
 
 class PredictionMetrics(Protocol):
-    """Counts answered requests, and rows that the prediction log lacks."""
+    """Counts requests, predictions, and rows that are missing in the prediction log."""
 
     def record_predictions(
         self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
     ) -> None:
-        """Count answered requests.
+        """Count the predictions of a classifier.
 
         Args:
             codes: number of the predicted class of each row.
-            confidences: its probability.
+            confidences: probability of the predicted class of each row.
             latencies: seconds of each request.
         """
 
     def record_values(self, values: np.ndarray, latencies: np.ndarray) -> None:
-        """Count answered requests: the value of each row, seconds of each request."""
+        """Count the predictions of a regressor: value of each row, seconds of each request."""
 
     def record_error(self, error_type: str) -> None:
-        """Count a request that was not answered."""
+        """Count an error: a refused request, or a failure to log predictions."""
 
     def record_dropped(self, rows: int) -> None:
-        """Count rows that were answered, but are not in the prediction log."""
+        """Count predicted rows that are missing in the prediction log."""
 
 
 class QualityMetrics(Protocol):
-    """Shows the live quality on labelled predictions."""
+    """Exposes the live quality on labelled predictions."""
 
     def set_accuracy(self, accuracy: float) -> None:
-        """Live accuracy on labelled predictions."""
+        """Set the live accuracy on labelled predictions."""
 
     def set_mean_absolute_error(self, error: float) -> None:
-        """Live mean absolute error on labelled predictions."""
+        """Set the live mean absolute error on labelled predictions."""
 
 
 class DriftMetrics(Protocol):
-    """Shows how far inputs and answers have drifted."""
+    """Exposes how far inputs and predictions have drifted."""
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
-        """Drift score by what is watched."""
+        """Set drift scores, by name of the monitored input or ``prediction``."""

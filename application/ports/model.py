@@ -1,4 +1,4 @@
-"""A served model as a function, and what loads it."""
+"""A served model as a function, and its loader."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from domain.contract import ModelSpec
 
 Model = Callable[[np.ndarray], np.ndarray]
-"""Answers of shape (n_rows, n_answers) to encoded rows of shape (n_rows, width).
+"""Predicts for encoded rows of shape (n_rows, width); returns shape (n_rows, n_outputs).
 
-An answer is the probability of each class, or a value with the limits of its interval: the
-contract's `output_columns` says which.
+The outputs are the probability of each class, or a value with the limits of its interval, as the
+contract's `output_columns` lists them.
 """
 
 
 class Loader(Protocol):
-    """Reads what a `Framework` has written to be served."""
+    """Loads the file that a `Framework` wrote for serving."""
 
     def __call__(self, path: Path, spec: ModelSpec) -> Model:
         """The model as a function."""

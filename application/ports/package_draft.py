@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class PackageDraft(Protocol):
-    """A package that is being written; nothing of it is seen before `seal`."""
+    """A package that is being written; it becomes visible with `seal`."""
 
     folder: Path
     version: str
@@ -20,4 +20,4 @@ class PackageDraft(Protocol):
         """Write the native model."""
 
     def seal(self) -> Path:
-        """Write the manifest, move the package to its place, and return that."""
+        """Write the manifest, move the package to its final folder, and return that folder."""

@@ -1,4 +1,4 @@
-"""What was predicted, and what turned out to be true, shared by all workers."""
+"""The log of predictions and their labels, shared by all workers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LoggedPrediction:
-    """One answered row, as the prediction log keeps it.
+    """One predicted row, as the prediction log keeps it.
 
     Attributes:
-        identity: of what the model was given.
-        inputs: what is watched for drift, by the contract's `monitored_names`; NaN where missing.
+        identity: hash of the encoded row.
+        inputs: values of the contract's `monitored_names`; NaN if missing.
         predicted: number of the class, or the value.
-        confidence: probability of the class; None where a value is predicted.
+        confidence: probability of the class; None for a regressor.
         latency: seconds that the request took.
     """
 
@@ -34,17 +34,17 @@ class LoggedPrediction:
 
 @dataclass(frozen=True)
 class PredictionBatch:
-    """PredictionResult requests in their order, column by column; floats are kept as float32.
+    """Requests with their predictions, in order, as columns; floats are stored as float32.
 
     Attributes:
-        request_ids: of each request.
-        rows: how many rows each request has, shape (n_requests,).
-        at: when each was answered, seconds since the epoch, float64 of shape (n_requests,).
-        latency: seconds that each took, shape (n_requests,).
-        identities: of what the model was given, uint64 of shape (n_rows,).
-        inputs: what is watched for drift, shape (n_rows, n_monitored).
-        predicted: number of the class or value, shape (n_rows,).
-        confidence: probability of the class, shape (n_rows,); None where values are predicted.
+        request_ids: ID of each request.
+        rows: number of rows of each request, shape (n_requests,).
+        at: time of each request, seconds since the epoch, float64 of shape (n_requests,).
+        latency: seconds that each request took, shape (n_requests,).
+        identities: hash of each encoded row, uint64 of shape (n_rows,).
+        inputs: values of the monitored inputs, shape (n_rows, n_monitored).
+        predicted: number of the class, or the value, shape (n_rows,).
+        confidence: probability of the class, shape (n_rows,); None for a regressor.
     """
 
     request_ids: Sequence[str]
@@ -58,7 +58,7 @@ class PredictionBatch:
 
     @classmethod
     def join(cls, batches: Sequence[PredictionBatch]) -> PredictionBatch:
-        """Batches of one model as one, in their order."""
+        """Join batches of one model, in order."""
         columns = {
             column.name: [getattr(batch, column.name) for batch in batches]
             for column in fields(cls)
@@ -71,7 +71,7 @@ class PredictionBatch:
         return cls(request_ids, **joined)
 
     def prediction(self, position: int) -> LoggedPrediction:
-        """One row, by its position among all of the batch."""
+        """One row, by its position in the whole batch."""
         ends = self.rows.cumsum(dtype=np.int64)
         request = int(np.searchsorted(ends, position, side="right"))
         return LoggedPrediction(
@@ -88,7 +88,7 @@ class PredictionBatch:
 
 @dataclass(frozen=True)
 class LabelledPrediction:
-    """A prediction with its truth; both are numbers of classes, or values."""
+    """A prediction with its label; both are numbers of classes, or values."""
 
     request_id: str
     row: int
@@ -98,7 +98,7 @@ class LabelledPrediction:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What was answered in a stretch of time; means and limits are None where nothing was."""
+    """Totals of a period; means and extremes are None without predictions."""
 
     predictions: int
     mean_confidence: float | None
@@ -110,7 +110,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class LiveErrors:
-    """How far labelled values were from the truth; `labelled` is at least 1."""
+    """Errors of labelled values; `labelled` is at least 1."""
 
     labelled: int
     mean_absolute_error: float
@@ -121,33 +121,33 @@ class PredictionWriter(Protocol):
     """Writes predictions."""
 
     def add(self, *batches: PredictionBatch) -> None:
-        """Append predictions: all of them, or none where it fails."""
+        """Append all of the predictions, or none if it fails."""
 
 
 class LabelStore(Protocol):
-    """Finds a prediction and keeps its label."""
+    """Finds predictions and stores their labels."""
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
-        """A prediction by its request and row.
+        """Find a prediction by its request and row.
 
-        What was answered before a time may be left out, and so may then what was answered more than
-        an hour after the time with which its request's identity begins.
+        With `since`, predictions before that time may be skipped, and also those made more than an
+        hour after the time at the beginning of their request ID.
         """
 
     def find_unlabelled(
         self, identity: int, predicted: float, since: float = 0.0
     ) -> LoggedPrediction | None:
-        """The latest prediction of that class or value for those inputs that has no label yet.
+        """Find the latest unlabelled prediction of a class or value for an encoded row.
 
-        What was answered before a time may be left out.
+        Predictions before `since` may be skipped.
         """
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Keep the truth of a prediction; a second label replaces the first."""
+        """Store the label of a prediction; a second label replaces the first."""
 
 
 class PredictionStatistics(Protocol):
-    """Totals of predictions and of their labels."""
+    """Totals of predictions and their labels."""
 
     def traffic(self, since: float) -> Traffic:
         """Totals since a time."""
@@ -159,14 +159,14 @@ class PredictionStatistics(Protocol):
         """How often each pair of classes (predicted, actual) was labelled since a time."""
 
     def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values that were labelled since a time; None where none was."""
+        """Errors of the values labelled since a time; None without labels."""
 
 
 class RecentPredictions(Protocol):
     """Reads the latest predictions."""
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and answers of the latest predictions, latest first.
+        """Inputs and predicted classes or values of the latest predictions, latest first.
 
         Returns:
             float64 arrays of shape (n, n_monitored) and (n,), n being at most `rows`.
@@ -174,4 +174,4 @@ class RecentPredictions(Protocol):
 
 
 class FeedbackLog(LabelStore, PredictionStatistics, Protocol):
-    """What feedback needs: it labels predictions, and measures the quality by the labels."""
+    """What feedback needs: to label predictions, and to measure the quality by the labels."""

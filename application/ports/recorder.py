@@ -1,4 +1,4 @@
-"""What becomes of a prediction that was returned: it is counted and logged, or not."""
+"""What happens with predictions after the response: they are counted and logged, or not."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ class PredictionResult(msgspec.Struct, gc=False):
     """The predictions for one request.
 
     Attributes:
-        request_id: identity of the request; with a row's position, that of a prediction.
-        at: when they were made, seconds since the epoch.
-        rows: what the model was given, shape (n_rows, width).
-        answers: float32 array of shape (n_rows, n_answers), by the contract's `output_columns`.
+        request_id: ID of the request; with the position of a row it identifies a prediction.
+        at: time of the predictions, seconds since the epoch.
+        rows: the encoded rows, shape (n_rows, width).
+        predictions: float32 array of shape (n_rows, n_outputs), columns as in the contract's
+            `output_columns`.
         latency: seconds from the rows to the predictions.
     """
 
     request_id: str
     at: float
     rows: np.ndarray
-    answers: np.ndarray
+    predictions: np.ndarray
     latency: float
 
 

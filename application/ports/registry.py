@@ -1,4 +1,4 @@
-"""The record of versions and their aliases."""
+"""The registry of versions and their aliases."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from domain.errors import RegistryError
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """What the registry knows of a version.
+    """A version of a model, as the registry has it.
 
     Attributes:
-        number: its number in the registry; the newest has the highest.
-        package_version: of the package that it was made from.
+        number: number in the registry; the newest has the highest.
+        package_version: version of the package.
         run_id: the training run.
-        created: when it was registered, in UTC.
-        package_digest: of the package's manifest, 64 hex digits; None where none was recorded.
-        verdict: ``accepted`` or ``refused``; None where no validation has judged it.
+        created: time of registration, in UTC.
+        package_digest: digest of the package's manifest, 64 hex digits; None if not recorded.
+        verdict: ``accepted`` or ``refused``; None if not validated yet.
         figures: quality on the hold-out, by name: the run's metrics ``holdout_*``.
     """
 
@@ -37,13 +37,13 @@ class ModelVersion:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def check_accepted(self) -> None:
-        """Only what validation has accepted may become champion.
+        """Check that validation accepted this version, so that it may become champion.
 
         Raises:
-            RegistryError: it was refused, or has not been judged.
+            RegistryError: it was refused, or has not been validated.
         """
         if self.verdict != "accepted":
-            state = "was refused" if self.verdict else "has not been judged: make validate"
+            state = "was refused" if self.verdict else "has not been validated: run make validate"
             raise RegistryError(
                 f"{self.model_name} version {self.number} ({self.package_version}) {state}"
             )
@@ -51,11 +51,11 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a promotion has done.
+    """The result of a promotion.
 
     Attributes:
-        version: the champion now.
-        former: the champion before; None where there was none, `version` where nothing moved.
+        version: the new champion.
+        previous: the previous champion; None if there was none, `version` if nothing changed.
     """
 
     version: ModelVersion
@@ -63,7 +63,7 @@ class Promotion:
 
     @property
     def moved(self) -> bool:
-        """Whether there is another champion than before."""
+        """Whether the champion changed."""
         return self.previous is None or self.previous.number != self.version.number
 
 
@@ -71,38 +71,38 @@ class VersionReader(Protocol):
     """Finds versions, and the packages that aliases point to."""
 
     def package_of(self, model_name: str, alias: str) -> Path:
-        """Folder of the package that an alias points to; RegistryError where there is none."""
+        """Folder of the package that an alias points to; RegistryError if the alias is not set."""
 
     def find(self, model_name: str, which: str) -> ModelVersion:
-        """A version by its number, an alias, its package's version or its run; RegistryError
-        where there is none."""
+        """Find a version by its number, an alias, its package version or its run; RegistryError
+        if there is no such version."""
 
     def versions(self, model_name: str) -> list[ModelVersion]:
-        """All versions, newest first; none of a model that was never registered."""
+        """All versions, newest first; empty for a model that was never registered."""
 
 
 class VerdictWriter(Protocol):
-    """Keeps what validation said."""
+    """Records the verdicts of validation."""
 
     def record_verdict(self, version: ModelVersion, verdict: str, folder: Path) -> None:
-        """Keep what validation said, ``accepted`` or ``refused``, with the files of a folder."""
+        """Record a verdict, ``accepted`` or ``refused``, with the files of a folder."""
 
 
 class Promoter(Protocol):
     """Moves the aliases of a model."""
 
     def alone(self) -> AbstractContextManager[object]:
-        """Held while aliases move or packages are removed: by one process on this machine, and
-        again by who holds it."""
+        """The lock for moving aliases and removing packages, held by one process on this machine;
+        reentrant."""
 
     def promote(self, model_name: str, package_version: str) -> Promotion:
-        """Point ``champion`` to the version that was made from this package, and ``previous`` to
-        the former champion; RegistryError where it was not accepted, or its package is gone."""
+        """Point ``champion`` to the version of this package, and ``previous`` to the previous
+        champion; RegistryError if the version was not accepted, or its package is gone."""
 
     def note_ledger(self, model_name: str, head: str) -> None:
-        """Keep the hashes of the ledger's first and latest entry, where a cut ledger cannot take
-        them along."""
+        """Record the hashes of the ledger's first and latest entry outside the ledger, so that a
+        truncated ledger is detected."""
 
 
 class Registry(VersionReader, VerdictWriter, Promoter, Protocol):
-    """All of it, for a use case that judges and promotes."""
+    """The whole registry, for a use case that judges and promotes."""

@@ -1,4 +1,4 @@
-"""The record of training runs."""
+"""Tracking of training runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from domain.contract import ModelSpec
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """One training run as the tracking server is told of it.
+    """One training run as the tracking server records it.
 
     Attributes:
-        run_id: the run that was begun for it; None where none was.
+        run_id: the run, if it was started during training; None to start a new one.
     """
 
     experiment_name: str
@@ -41,16 +41,16 @@ class RegisteredVersion:
 
 
 class Tracker(Protocol):
-    """Records training runs and registers what they made as ``candidate``."""
+    """Records training runs and registers their models as ``candidate``."""
 
     def begin(self, experiment_name: str, run_name: str) -> str:
-        """Begin a run before its training ends, so that it can be watched; its identity."""
+        """Start a run during training, so that it can be watched; returns its ID."""
 
     def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
-        """Add figures of an epoch to a run that was begun."""
+        """Add the metrics of an epoch to a started run."""
 
     def fail(self, run_id: str) -> None:
-        """End a run that was begun and came to nothing."""
+        """End a started run as failed."""
 
     def record(self, record: TrainingRecord) -> RegisteredVersion:
-        """Record one run."""
+        """Record one run and register its model."""

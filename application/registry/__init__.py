@@ -1,1 +1,1 @@
-"""The record of versions at work: promotion, rollback, history, and what is no longer needed."""
+"""Working with registered versions: promotion, rollback, history, listing and cleaning up."""

@@ -1,4 +1,4 @@
-"""What of the packages and Bentos that lie on this machine nothing needs any more."""
+"""Finds packages and Bentos on this machine that nothing needs any more."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from application.ports.registry import ModelVersion
 
-UNJUDGED = timedelta(days=1)  # a version that is younger may be validated now
-STALE = timedelta(days=7)  # a draft that was written to since may belong to a live training
+UNJUDGED = timedelta(days=1)  # a younger version may be in validation
+STALE = timedelta(days=7)  # a draft modified since then may belong to a running training
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Something that takes space.
+    """A stored item that takes space.
 
     Attributes:
-        kind: ``package``, ``draft`` (a package whose training broke off), ``model`` or ``bento``
-            (both in the Bento store).
-        modified: when it was last written to.
-        in_training: of a package or draft that its training has not registered yet: whether that
-            training is alive. None where it left no sign of that.
+        kind: ``package``, ``draft`` (a package whose training did not finish), ``model`` or
+            ``bento`` (both in the Bento store).
+        modified: time of the last modification.
+        in_training: for a package or draft that is not registered yet, whether its training is
+            running; None if unknown.
     """
 
     kind: str
@@ -37,21 +37,22 @@ class Stored:
 def needed_versions(
     versions: Sequence[ModelVersion], deployed: Collection[str], keep: int, now: datetime
 ) -> set[str]:
-    """Versions of packages of one model that something needs: an alias, a deployment, being one of
-    the newest, or that a promotion may still come: it is newer than the champion, and accepted or
-    not judged within a day.
+    """Package versions of one model that are needed.
+
+    A version is needed if it has an alias, is deployed, is one of the newest, or may still be
+    promoted: it is newer than the champion, and accepted or less than a day old and not validated.
 
     Args:
-        versions: all that the registry knows, newest first.
-        deployed: versions of packages that an environment serves, or would go back to.
-        keep: how many of the newest.
+        versions: all versions in the registry, newest first.
+        deployed: package versions that an environment serves, or could roll back to.
+        keep: number of newest versions to keep.
     """
     champion = next((int(v.number) for v in versions if "champion" in v.aliases), 0)
     needed = {version.package_version for version in versions[:keep]} | set(deployed)
     for version in versions:
         fresh = version.verdict is None and now - version.created < UNJUDGED
-        waits = int(version.number) > champion and (version.verdict == "accepted" or fresh)
-        if version.aliases or waits:
+        promotable = int(version.number) > champion and (version.verdict == "accepted" or fresh)
+        if version.aliases or promotable:
             needed.add(version.package_version)
     return needed
 
@@ -63,18 +64,18 @@ def superfluous(
     keep: int,
     now: datetime,
 ) -> list[Stored]:
-    """What nothing needs, of all that is stored.
+    """The stored items that can be removed.
 
-    What the registry does not know is left alone: in a shared folder it may be another registry's.
-    But what a training has left that was killed before it registered it goes at once. A draft
-    without a sign of its training goes when its model is known and nothing was written to it for
-    seven days.
+    Items that the registry does not know stay: in a shared folder they may belong to another
+    registry. Two exceptions: what a killed training left before it registered can be removed at
+    once, and a draft whose training is unknown if its model is registered and it was not modified
+    for seven days.
 
     Args:
-        stored: listed before `versions`, so that these have all that was registered until then.
-        versions: of each registered model, newest first.
-        deployed: names of models and versions of packages that environments need.
-        keep: how many of the newest versions of each model stay.
+        stored: listed before `versions`, so that `versions` has everything registered until then.
+        versions: versions of each registered model, newest first.
+        deployed: model names and package versions that environments need.
+        keep: number of newest versions of each model to keep.
     """
     serving = {name: {v for model, v in deployed if model == name} for name in versions}
     needed = {

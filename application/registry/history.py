@@ -1,4 +1,4 @@
-"""Which version was champion, and what was deployed where, at a time: what the ledger tells."""
+"""Reads from the ledger which version was champion, and what was deployed where, at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from application.ports.registry import ModelVersion
 
 @dataclass(frozen=True)
 class Tenure:
-    """Something that held at a time, and the entry since which it did."""
+    """A version in a role, such as champion, and the ledger entry that put it there."""
 
     model_name: str
     version: str
@@ -21,7 +21,7 @@ class Tenure:
 
 @dataclass
 class State:
-    """What held at a time.
+    """Champions and deployments at a time.
 
     Attributes:
         champions: by model.
@@ -33,10 +33,10 @@ class State:
 
 
 def parse_time(text: str) -> datetime:
-    """A time as people write it, ``2026-11-20 14:00``, or ISO 8601; local unless it has a zone.
+    """Parse a time such as ``2026-11-20 14:00``, or in ISO 8601; local unless it has a time zone.
 
     Raises:
-        ValueError: it is no time.
+        ValueError: not a valid time.
 
     >>> parse_time("2026-11-20 14:00+01:00").isoformat()
     '2026-11-20T13:00:00+00:00'
@@ -45,18 +45,18 @@ def parse_time(text: str) -> datetime:
     try:
         return at.astimezone(UTC) if at.tzinfo else at.astimezone()
     except OverflowError as error:
-        raise ValueError(f"{text} is before or after all times") from error
+        raise ValueError(f"{text} is out of the range of dates") from error
 
 
 def champion_of(entries: Iterable[LedgerEntry], model_name: str) -> str | None:
-    """Version of the package that was made the champion last; None where no entry tells."""
+    """Package version of the latest champion in the ledger; None if the ledger has none."""
     end = datetime.max.replace(tzinfo=UTC)
-    held = state_at(entries, end).champions.get(model_name)
-    return held.version if held else None
+    tenure = state_at(entries, end).champions.get(model_name)
+    return tenure.version if tenure else None
 
 
 def state_at(entries: Iterable[LedgerEntry], at: datetime) -> State:
-    """What held at a time, by entries of a ledger, oldest first."""
+    """Champions and deployments at a time, from the entries of a ledger, oldest first."""
     state = State()
     for entry in entries:
         if entry.at > at:
@@ -75,11 +75,11 @@ def state_at(entries: Iterable[LedgerEntry], at: datetime) -> State:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How registry and ledger disagree on the champion of a model.
+    """A disagreement of registry and ledger on the champion of a model.
 
     Attributes:
-        suspicious: whether somebody must have changed one of them by other means; another clone's
-            ledger is not.
+        suspicious: whether somebody must have changed one of them by other means; not so if the
+            ledger is that of another clone.
     """
 
     reason: str
@@ -89,14 +89,13 @@ class Disagreement:
 def ledger_disagreement(
     noted: str | None, versions: Sequence[ModelVersion], entries: Sequence[LedgerEntry]
 ) -> Disagreement | None:
-    """How registry and ledger disagree on a model; None where they agree, or where nothing was
-    promoted yet.
+    """Compare registry and ledger; None if they agree, or nothing was promoted yet.
 
     Args:
-        noted: hashes of the ledger's first and latest entry at the last promotion, with a colon
-            between them, as the registry noted them.
-        versions: of the model, newest first; at least one.
-        entries: of the ledger, oldest first.
+        noted: hashes of the ledger's first and latest entry at the last promotion, separated by a
+            colon, as recorded in the registry.
+        versions: versions of the model, newest first; at least one.
+        entries: entries of the ledger, oldest first.
     """
     if noted is None:
         return None
@@ -106,9 +105,11 @@ def ledger_disagreement(
         reason = f"the last promotion of {name} was recorded in another ledger"
         return Disagreement(reason, suspicious=False)
     if latest not in {entry.hash for entry in entries}:
-        return Disagreement(f"the ledger has lost the entry of the last promotion of {name}")
+        return Disagreement(f"the entry of the last promotion of {name} is missing in the ledger")
     recorded = champion_of(entries, name)
     champion = next((v.package_version for v in versions if "champion" in v.aliases), "none")
     if recorded != champion:
-        return Disagreement(f"champion is {champion}; by the ledger it is {recorded}")
+        return Disagreement(
+            f"the champion of {name} is {champion} in the registry, but {recorded} in the ledger"
+        )
     return None

@@ -17,11 +17,11 @@ def rows_of(
     deployed: Mapping[str, Sequence[str]],
     now: datetime,
 ) -> list[tuple[str, ...]]:
-    """A row of `HEADER`'s columns for each version.
+    """One row for each version, with the columns of `HEADER`.
 
     Args:
-        here: versions of the packages that lie on this machine.
-        deployed: where a Bento is deployed, by its tag.
+        here: versions of the packages on this machine.
+        deployed: environments in which a Bento is deployed, by its tag.
     """
     return [
         (
@@ -38,7 +38,7 @@ def rows_of(
 
 
 def as_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines whose columns are as wide as their widest word.
+    """Lines of a table whose columns are as wide as their widest cell.
 
     >>> as_table([("version", "age"), ("12", "3 days")])
     ['version  age', '12       3 days']
@@ -49,20 +49,20 @@ def as_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def quality_of(version: ModelVersion) -> str:
-    """Its score on the hold-out; nothing where none was measured."""
+    """The score on the hold-out; empty if not measured."""
     for measure in _MEASURES:
         if f"holdout_{measure}" in version.figures:
             return f"{measure} {version.figures[f'holdout_{measure}']:.3f}"
     return ""
 
 
-def age_of(passed: timedelta) -> str:
-    """The largest whole unit of a stretch of time.
+def age_of(elapsed: timedelta) -> str:
+    """A duration in its largest whole unit.
 
     >>> age_of(timedelta(hours=50)), age_of(timedelta(seconds=59))
     ('2 days', '59 s')
     """
-    seconds = max(int(passed.total_seconds()), 0)
+    seconds = max(int(elapsed.total_seconds()), 0)
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"

@@ -1,4 +1,4 @@
-"""Make a version the champion, or an earlier one again, and say what that changes."""
+"""Promotes a version to champion, or rolls back to an earlier one, and lists what changes."""
 
 from __future__ import annotations
 
@@ -12,45 +12,49 @@ from domain.errors import RegistryError
 
 
 class ComparedPackage(Protocol):
-    """What is read of a package to say what another champion changes."""
+    """A package as `differences` reads it."""
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the package."""
 
 
 def newest_accepted(versions: Sequence[ModelVersion], model_name: str) -> ModelVersion:
-    """The newest of all versions, newest first, that validation has accepted.
+    """The newest accepted version.
+
+    Args:
+        versions: all versions of the model, newest first.
 
     Raises:
-        RegistryError: it has accepted none, or none that is newer than the champion.
+        RegistryError: no version is accepted, or none newer than the champion.
     """
     for version in versions:
         if version.verdict == "accepted":
             return version
         if "champion" in version.aliases:
             raise RegistryError(
-                f"{model_name} has no accepted version that is newer than its champion: name a "
-                "VERSION of make registry"
+                f"{model_name} has no accepted version newer than its champion: choose a VERSION "
+                "that make registry lists"
             )
-    raise RegistryError(f"{model_name} has no accepted version: make train, then make validate")
+    raise RegistryError(f"{model_name} has no accepted version: run make train, then make validate")
 
 
-def version_before(registry: VersionReader, model_name: str) -> ModelVersion:
-    """The champion before this one, to go back to.
+def previous_champion(registry: VersionReader, model_name: str) -> ModelVersion:
+    """The previous champion, for a rollback.
 
     Raises:
-        RegistryError: there is none.
+        RegistryError: there is no previous champion.
     """
     try:
         previous = registry.find(model_name, "previous")
     except RegistryError as error:
         raise RegistryError(
-            f"{model_name} has no previous champion to go back to: name a VERSION of make registry"
+            f"{model_name} has no previous champion to roll back to: choose a VERSION that "
+            "make registry lists"
         ) from error
-    if "champion" in previous.aliases:  # a promotion was broken off between its two aliases
+    if "champion" in previous.aliases:  # a promotion was interrupted between its two aliases
         raise RegistryError(
-            f"{model_name} version {previous.number} is previous and champion: name the VERSION to "
-            "go back to, of make registry"
+            f"{model_name} version {previous.number} is both previous and champion: choose a "
+            "VERSION to roll back to; make registry lists them"
         )
     return previous
 
@@ -62,22 +66,23 @@ def promote(
     store: Callable[[], object],
     event: str = "promote",
 ) -> Promotion:
-    """Put an accepted version into the model store, make it the champion and enter that into the
-    ledger; all while no other promotion goes on, so that the ledger has their order.
+    """Put an accepted version into the model store, make it the champion and record that in the
+    ledger. A lock keeps other promotions out, so that the ledger has them in order.
 
-    The store comes first: a champion that is not in the store could not be built. Where the version
-    is the champion already and the ledger does not have that, as after a crash, it is entered now.
+    The store comes first, since a champion that is not in the store could not be built. If the
+    version is the champion already but the ledger lacks the entry, as after a crash, the entry is
+    added now.
 
-    The registry notes the hashes of the ledger's first entry, which tells one ledger from
-    another, and of the new one, with a colon between them.
+    The registry records the hashes of the ledger's first entry, which identifies the ledger, and of
+    the new entry, separated by a colon.
 
     Args:
-        store: puts its package into the model store, where it is not there yet.
+        store: puts the package into the model store, unless it is there already.
         event: ``promote`` or ``rollback``.
 
     Raises:
-        RegistryError: it was not accepted, its package is gone, or the ledger was changed; nothing
-            has been moved.
+        RegistryError: the version was not accepted, its package is gone, or the ledger was changed.
+            The champion stays the same.
     """
     version.check_accepted()
     with registry.alone():
@@ -101,25 +106,25 @@ def promote(
 
 
 def differences(before: ComparedPackage, after: ComparedPackage) -> list[tuple[str, str]]:
-    """What another champion changes: pairs of what it is about, and the values before and after.
+    """What changes with a new champion: pairs of a topic and the values before and after.
 
-    Figures of the hold-out and keys of the configuration, as ``model.max_depth``, that differ;
-    data, commit and contract.
+    The topics are changed metrics of the hold-out, changed keys of the configuration such as
+    ``model.max_depth``, data, commit and contract.
     """
-    old, new = (package.read_json("metrics.json") for package in (before, after))
-    was, now = (package.read_json("provenance.json") for package in (before, after))
+    metrics = [_holdout_metrics(package.read_json("metrics.json")) for package in (before, after)]
+    old, new = (package.read_json("provenance.json") for package in (before, after))
     contracts = [package.read_json("contract.json") for package in (before, after)]
-    configs = [dict(_dotted(provenance.get("config", {}))) for provenance in (was, now)]
+    configs = [dict(_dotted(provenance.get("config", {}))) for provenance in (old, new)]
     return [
-        *(("quality", line) for line in _changed(_quality(old), _quality(new))),
-        *(("config", line) for line in _changed(*configs)),
-        ("data", _told(_fingerprint(was), _fingerprint(now))),
-        ("commit", _told(was.get("git_commit"), now.get("git_commit"))),
+        *(("quality", line) for line in _changes(*metrics)),
+        *(("config", line) for line in _changes(*configs)),
+        ("data", _change(_fingerprint(old), _fingerprint(new))),
+        ("commit", _change(old.get("git_commit"), new.get("git_commit"))),
         ("contract", "the same" if contracts[0] == contracts[1] else "changed"),
     ]
 
 
-def _quality(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _holdout_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: f"{value:.4g}"
         for name, value in metrics.items()
@@ -139,14 +144,14 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     names = sorted(before.keys() | after.keys())
     values = [(name, before.get(name), after.get(name)) for name in names]
-    changed = [f"{name} {_told(old, new)}" for name, old, new in values if old != new]
-    return changed or ["the same"]
+    changes = [f"{name} {_change(old, new)}" for name, old, new in values if old != new]
+    return changes or ["the same"]
 
 
-def _told(before: Any, after: Any) -> str:
+def _change(before: Any, after: Any) -> str:
     if before == after:
         return f"the same, {after}"
     old, new = ("none" if value is None else value for value in (before, after))

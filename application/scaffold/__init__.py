@@ -1,1 +1,1 @@
-"""A new model from a table: what the columns are, and the two files that are written for it."""
+"""A new model from a table: inspects the columns and writes the two files of the model."""

@@ -17,7 +17,7 @@ from domain.contract import Category, Classes, Input, ModelSpec, Number, Output,
 from domain.errors import ConfigError
 from shared.files import write_atomically
 
-LONGEST_NAME = 52  # BentoML takes 63 characters with what `render_config` puts behind it
+LONGEST_NAME = 52  # BentoML allows 63 characters, including what `render_config` appends
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIDTH = 100
 _SEED = 42
@@ -57,10 +57,10 @@ def load(path: str) -> Dataset:
 
 '''
 _ORIGIN = (
-    "`make new-model` wrote this from {source} ({rows:,} rows) as a start: give the inputs their "
-    "units, meanings and the ranges that can be true, then try other estimators."
+    "`make new-model` wrote this from {source} ({rows:,} rows) as a starting point: give the "
+    "inputs units, descriptions and plausible ranges, then try other estimators."
 )
-_LINT = "# pylint: disable={rules}  # models that begin as this one look alike"
+_LINT = "# pylint: disable={rules}  # models that start like this one look alike"
 
 _TREES_IMPORTS = """import numpy as np
 from sklearn.compose import make_column_transformer
@@ -84,7 +84,7 @@ _TREES_BUILD = '''def build(
     max_features: float,
     random_state: int,
 ) -> Pipeline:
-    """Gradient boosting over numbers as they are and one column for each category.
+    """Gradient boosting over unscaled numbers and one column for each category.
 
     Trees need no scaling; without it, native and exported model compare the same float32 values.
     """
@@ -138,7 +138,7 @@ def check_name(name: str, root: Path) -> None:
     """Check that a model can have this name.
 
     Raises:
-        ConfigError: it is no identifier in lower case, or something has it already.
+        ConfigError: the name is not a lower-case identifier, or is already in use.
     """
     if len(name) > LONGEST_NAME:
         raise ConfigError(
@@ -147,25 +147,25 @@ def check_name(name: str, root: Path) -> None:
         )
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ConfigError(
-            f"{name!r} cannot name a model: lower-case letters, digits and underscores, a letter "
-            f"first, and no word of Python, such as churn or price_2"
+            f"{name!r} cannot name a model: use lower-case letters, digits and underscores, a "
+            f"letter first, and no Python keyword, such as churn or price_2"
         )
     module, config = model_paths(name, root)
     for path in (module, module.with_suffix(""), config):
         if path.exists():
             raise ConfigError(
-                f"the name {name} is taken: {path.relative_to(root)} is there; choose another"
+                f"the name {name} is taken: {path.relative_to(root)} exists; choose another name"
             )
 
 
 def model_paths(name: str, root: Path) -> tuple[Path, Path]:
-    """Where module and configuration of a model are."""
+    """Paths of the module and the configuration of a model."""
     configs = root / "application" / "training" / "configs"
     return root / "domain" / "models" / f"{name}.py", configs / f"{name}_config.json"
 
 
 def data_path(data: str, root: Path) -> str:
-    """A path as the configuration has it: from the clone if it is in there, else absolute."""
+    """A path for the configuration: relative to the clone if it is inside, else absolute."""
     if "://" in data:
         return data
     path = Path(data).expanduser().resolve()
@@ -173,11 +173,11 @@ def data_path(data: str, root: Path) -> str:
 
 
 def render_config(inspection: Inspection, path: str) -> dict[str, Any]:
-    """The configuration; its threshold is just above what always the same answer would reach."""
+    """The configuration; its threshold is just above the score of a constant prediction."""
     spec, baseline = inspection.spec, inspection.baseline
     kind = "classifier" if spec.classes else "regressor"
     model = _WORDS[spec.task] if isinstance(spec.inputs[0], Text) else _TREES
-    just_better = math.floor(round(baseline * 1000, 6) + 1) / 1000
+    above_baseline = math.floor(round(baseline * 1000, 6) + 1) / 1000
     return {
         "model": model,
         "data": {"path": path, "test_size": _TEST_SIZE, "random_state": _SEED},
@@ -185,14 +185,14 @@ def render_config(inspection: Inspection, path: str) -> dict[str, Any]:
         "model_name": f"{spec.name}_{kind}",
         "version": "1.0.0",
         "validation": {
-            "threshold": min(0.999, just_better) if spec.classes else 0.0,
+            "threshold": min(0.999, above_baseline) if spec.classes else 0.0,
             "margin": _margin(round(_TEST_SIZE * inspection.rows)),
         },
     }
 
 
 def _margin(rows: int) -> float:
-    """A margin that so many hold-out rows can tell from nothing: docs/decisions/0011."""
+    """A margin that so many hold-out rows can detect: docs/decisions/0011."""
     return 0.05 if rows >= 150 else 0.1 if rows >= 60 else 0.15
 
 
@@ -200,7 +200,7 @@ def render_module(inspection: Inspection, source: str) -> str:
     """The model's module, formatted as black does.
 
     Args:
-        source: name of the file that was inspected, for people.
+        source: name of the inspected file, for the docstring.
     """
     spec = inspection.spec
     text = isinstance(spec.inputs[0], Text)
@@ -218,9 +218,9 @@ def render_module(inspection: Inspection, source: str) -> str:
         else ("strength", "Ridge(alpha=strength)")
     )
     contract = "\n".join(_spec(spec, inspection.findings))
-    long = any(len(line) > _WIDTH for line in contract.splitlines())  # words that none can break
-    title = f"{spec.name.replace('_', ' ').capitalize()}: {_plain(spec.description).lower()}"
-    origin = _ORIGIN.format(source=_plain(source), rows=inspection.rows)
+    long = any(len(line) > _WIDTH for line in contract.splitlines())  # a word too long to wrap
+    title = f"{spec.name.replace('_', ' ').capitalize()}: {_comment_text(spec.description).lower()}"
+    origin = _ORIGIN.format(source=_comment_text(source), rows=inspection.rows)
     head = _HEAD.format(
         title=textwrap.shorten(title, _WIDTH - 4),
         origin=textwrap.fill(origin, _WIDTH),
@@ -235,27 +235,27 @@ def write_files(files: dict[Path, str]) -> None:
     """Write all of these files, or none.
 
     Raises:
-        OSError: one cannot be written.
+        OSError: a file cannot be written.
     """
-    done: list[Path] = []
+    written: list[Path] = []
     try:
         for path, text in files.items():
             write_atomically(path, text)
-            done.append(path)
+            written.append(path)
     except BaseException:
-        for path in done:
+        for path in written:
             path.unlink()
         raise
 
 
 def to_json(config: dict[str, Any]) -> str:
-    """A configuration as it is written."""
+    """The text of a configuration file."""
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A call in the written file: its name, and arguments with their keyword or none."""
+    """A call in the written file: its name, and pairs of a keyword, maybe empty, and a value."""
 
     name: str
     arguments: tuple[tuple[str, Any], ...]
@@ -286,22 +286,22 @@ def _input(item: Input, findings: Sequence[Finding]) -> list[str]:
 def _left_out(finding: Finding) -> list[str]:
     lines = _comment(f"left out: {finding.column}, {finding.reason}", 8)
     if finding.item:
-        lines += _comment("put it back if it is known before the answer is:", 8)
+        lines += _comment("put it back if its value is known when predicting:", 8)
         lines += [f"        # {line}" for line in _code(_item(finding.item), 0)]
     return lines
 
 
 def _item(item: Input) -> _Call:
-    """An input, without the arguments that say what is so by default."""
+    """An input as a call, without arguments that have their default."""
     names = [field.name for field in fields(item)]
     first = {Number: 4, Category: 2}.get(type(item), 1)
-    given = [("", getattr(item, name)) for name in names[:first]]
-    given += [
+    arguments = [("", getattr(item, name)) for name in names[:first]]
+    arguments += [
         (f"{field.name}=", getattr(item, field.name))
         for field in fields(item)[first:]
         if getattr(item, field.name) != field.default
     ]
-    return _Call(type(item).__name__, tuple(given))
+    return _Call(type(item).__name__, tuple(arguments))
 
 
 def _output(output: Output) -> _Call:
@@ -311,9 +311,9 @@ def _output(output: Output) -> _Call:
 
 
 def _code(value: Any, indent: int, before: str = "") -> list[str]:
-    """Lines of a value with a comma after it, as black breaks them."""
+    """Lines of a value with a comma after it, wrapped as black does."""
     margin = " " * indent
-    line = f"{margin}{before}{_flat(value)},"
+    line = f"{margin}{before}{_one_line(value)},"
     if len(line) <= _WIDTH or not isinstance(value, _Call | tuple):
         return [line]
     if isinstance(value, _Call):
@@ -324,11 +324,11 @@ def _code(value: Any, indent: int, before: str = "") -> list[str]:
     return [f"{margin}{before}{opening}", *inner, f"{margin}),"]
 
 
-def _flat(value: Any) -> str:
+def _one_line(value: Any) -> str:
     if isinstance(value, _Call):
-        return f"{value.name}({', '.join(key + _flat(part) for key, part in value.arguments)})"
+        return f"{value.name}({', '.join(key + _one_line(part) for key, part in value.arguments)})"
     if isinstance(value, tuple):
-        return f"({', '.join(map(_flat, value))}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(map(_one_line, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float):
         return repr(value).replace("e+", "e")
     return _quoted(value) if isinstance(value, str) else repr(value)
@@ -346,11 +346,11 @@ def _quoted(text: str) -> str:
 
 def _comment(text: str, indent: int) -> list[str]:
     start = " " * indent + "# "
-    return textwrap.wrap(_plain(text), _WIDTH, initial_indent=start, subsequent_indent=start)
+    return textwrap.wrap(_comment_text(text), _WIDTH, initial_indent=start, subsequent_indent=start)
 
 
-def _plain(text: str) -> str:
-    """Text that can stand in a comment or a docstring."""
+def _comment_text(text: str) -> str:
+    """Text without the characters that would break a comment or a docstring."""
     return "".join(each if each.isprintable() else " " for each in text).translate(
         {ord('"'): "'", ord("\\"): "/"}
     )

@@ -27,24 +27,24 @@ from shared.console import show_step
 def write_model(
     name: str, data: str, target: str, task: Task | None, left_out: Sequence[str], root: Path
 ) -> None:
-    """Read a table, and write module and configuration of a model for it.
+    """Read a table, and write the module and the configuration of a model for it.
 
     Args:
         data: path or URL of a CSV or Parquet file.
-        target: the column that is predicted.
-        task: None for what the target suggests.
-        left_out: columns that the model does without.
-        root: the clone that the files are written into.
+        target: the column to predict.
+        task: None to choose by the target.
+        left_out: columns to leave out.
+        root: the clone to write the files into.
 
     Raises:
-        DataError: the table cannot be read, lacks a column, or holds nothing to learn.
+        DataError: the table cannot be read, lacks a column, or has nothing to learn from.
         ConfigError: the name cannot be used.
     """
     check_name(name, root)
     path = data_path(data, root)
     show_step("reading", path)
-    found = path if "://" in path else str(root / path)
-    frame = read_frame(found)
+    location = path if "://" in path else str(root / path)
+    frame = read_frame(location)
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
     absent = [column for column in left_out if column not in frame.columns]
     if absent or target in left_out:
@@ -60,7 +60,7 @@ def write_model(
     del frame
     _show(inspection)
     config = render_config(inspection, path)
-    _rehearse(inspection.spec, found, config["data"])
+    _check_training_data(inspection.spec, location, config["data"])
     module_path, config_path = model_paths(name, root)
     source = path if "://" in path else Path(path).name
     write_files({config_path: to_json(config), module_path: render_module(inspection, source)})
@@ -71,27 +71,27 @@ def write_model(
 
 
 def _track(columns: list[str]) -> Iterable[str]:
-    return tqdm(columns, "looking at the columns", unit="column", disable=None, leave=False)
+    return tqdm(columns, "inspecting columns", unit="column", disable=None, leave=False)
 
 
-def _rehearse(spec: ModelSpec, path: str, data: dict[str, float]) -> None:
-    """What training will begin with, so that a file is only written if that works."""
+def _check_training_data(spec: ModelSpec, path: str, data: dict[str, float]) -> None:
+    """Load and split the data as training will, so that no file is written if that fails."""
     dataset = read_table(path, spec)
     dataset.encoded(spec)
-    training, held = hold_out(dataset, spec, data["test_size"], int(data["random_state"]))
-    show_step("rehearsed", f"{len(training):,} rows to learn from, {len(held):,} held out")
+    training, holdout = hold_out(dataset, spec, data["test_size"], int(data["random_state"]))
+    show_step("split", f"{len(training):,} training rows, {len(holdout):,} hold-out rows")
 
 
 def _show(inspection: Inspection) -> None:
     output, inputs = inspection.spec.output, inspection.spec.inputs
     if isinstance(output, Classes):
-        shown = f"classes of {output.name}: {', '.join(output.names)}; " + (
+        description = f"classes of {output.name}: {', '.join(output.names)}; " + (
             f"the most frequent has {inspection.baseline:.1%} of the rows"
         )
     else:
-        shown = f"quantity {output.name}"
+        description = f"quantity {output.name}"
     other = "regression" if isinstance(output, Classes) else "classification"
-    show_step("target", f"{shown} (other: TASK={other}, or --task)")
+    show_step("target", f"{description} (for {other}: TASK={other}, or --task {other})")
     width = max(len(item.name) for item in inputs)
     for item in inputs:
         show_step("input", f"{item.name:<{width}}  {_describe(item)}")

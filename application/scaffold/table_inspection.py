@@ -1,4 +1,4 @@
-"""What the columns of a table are, and which of them a model may learn from."""
+"""Inspects the columns of a table: their types, and which of them a model may learn from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.evaluation.leakage import LIMITS, single_feature_skill
 
 Task = Literal["classification", "regression"]
 Track = Callable[[list[str]], Iterable[str]]
-"""Gives back what it is given, and shows how far it is."""
+"""Iterates over the columns and shows the progress."""
 
 MOST_CATEGORIES = 50
 MOST_CLASSES = 20
@@ -30,14 +30,14 @@ _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a n
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
-_WRITTEN = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
+_FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
     r"[-+(]?[$€£]?[-+]?(\d{1,3}([.,'’\s]\d{2,3})+|\d+)([.,]\d+)?\s?[%$€£]?\)?"
 )
-_MOST = 0.9
+_FORMATTED_SHARE = 0.9
 _TEXT_WORDS = 4
 _MARGIN = 0.5
 _LARGEST = 1e38  # float32 ends at 3.4e38
-_NARROWEST = 1e-300  # a tenth of less may be 0 in float64, and float32 holds nothing so small
+_NARROWEST = 1e-300  # a tenth of less may be 0 in float64, and is below the float32 range
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Finding:
     """Something about a column that an engineer should know.
 
     Attributes:
-        column: its name.
-        reason: what was found, for people.
-        left_out: whether the model does without the column.
-        item: the input that it would be; None where it can be none.
+        column: name of the column.
+        reason: what was found, as text.
+        left_out: whether the model leaves the column out.
+        item: the input that the column would be; None if it cannot be an input.
     """
 
     column: str
@@ -59,14 +59,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a model can be made of.
+    """The result of inspecting a table.
 
     Attributes:
         spec: the contract that the table suggests.
-        findings: what is left out and what needs a look, in the order of the columns.
-        rows: rows of the table.
-        baseline: accuracy of always answering the most frequent class; 0 for a regression, whose
-            R² is 0 when the mean is always answered.
+        findings: columns that are left out or need attention, in the order of the table.
+        rows: number of rows.
+        baseline: accuracy of always predicting the most frequent class; 0 for a regression, the R²
+            of always predicting the mean.
     """
 
     spec: ModelSpec
@@ -78,31 +78,33 @@ class Inspection:
 def inspect_table(
     frame: pd.DataFrame, target: str, name: str, task: Task | None = None, track: Track = iter
 ) -> Inspection:
-    """Tell inputs from what is none, and classes from a quantity.
+    """Choose the inputs and their types, and the task.
 
     Args:
-        frame: columns as `domain.data.tables.read_frame` gives them.
-        target: the column that is to be predicted; every row has one.
+        frame: columns as `domain.data.tables.read_frame` returns them.
+        target: the column to predict; every row has a value.
         name: name of the model.
-        task: what the model does; told by the target where it is None.
+        task: classification or regression; None to choose by the target.
         track: shows the progress over the columns.
 
     Raises:
-        DataError: the target is not there, cannot be predicted or has one class only, a column has
+        DataError: the target is missing, cannot be predicted or has only one class, a column has
             no value at all, there are too few rows, or no column is left to learn from.
     """
     if target not in frame.columns:
-        raise DataError(f"there is no column {target!r}; there are: {', '.join(frame.columns)}")
+        raise DataError(f"unknown column {target!r}: the columns are {', '.join(frame.columns)}")
     if len(frame) < _FEWEST_ROWS:
-        raise DataError(f"{len(frame)} rows are too few to learn from, expected {_FEWEST_ROWS}")
+        raise DataError(
+            f"{len(frame)} rows are too few to learn from: at least {_FEWEST_ROWS} are needed"
+        )
     columns = [column for column in frame.columns if column != target]
     empty = [column for column in columns if frame[column].isna().all()]
     if empty:
         raise DataError(
-            f"no row has a value of {', '.join(empty)}: mend the file, or leave them out with "
+            f"no row has a value of {', '.join(empty)}: fix the file, or leave them out with "
             f"LEAVE_OUT={','.join(empty)} (--leave-out)"
         )
-    output, answers, notes = _output(frame[target], task or _task_of(frame[target]))
+    output, actual, notes = _output(frame[target], task or _task_of(frame[target]))
     inputs: list[Number | Category | Text] = []
     findings = notes
     for column in track(columns):
@@ -111,26 +113,26 @@ def inspect_table(
             findings.append(finding)
         if item is None:
             continue
-        if not isinstance(item, Text) and _gives_away(item, frame[column], answers, output.task):
+        if not isinstance(item, Text) and _is_leak(item, frame[column], actual, output.task):
             findings.append(
-                Finding(column, f"a LEAK: it alone tells {target} (nearly) perfectly", item=item)
+                Finding(column, f"a LEAK: it alone predicts {target} (almost) perfectly", item=item)
             )
         else:
             inputs.append(item)
-    inputs, findings = _settle(inputs, findings)
+    inputs, findings = _select_inputs(inputs, findings)
     if not inputs:
         reasons = [f"{item.column} is {item.reason}" for item in findings if item.left_out]
-        why = "; ".join(reasons) or "the table has no other"
+        why = "; ".join(reasons) or "the table has no other column"
         raise DataError(f"no column is left to predict {target} from: {why}")
     spec = ModelSpec(name, tuple(inputs), output, f"Predicts {target}.")
-    baseline = np.bincount(answers).max() / len(answers) if spec.classes else 0.0
+    baseline = np.bincount(actual).max() / len(actual) if spec.classes else 0.0
     return Inspection(spec, tuple(findings), len(frame), float(baseline))
 
 
-def _settle(
+def _select_inputs(
     inputs: list[Number | Category | Text], findings: list[Finding]
 ) -> tuple[list[Number | Category | Text], list[Finding]]:
-    """Text stays only where nothing else is, and one column of it; so do leaks."""
+    """Numbers and categories; without any, one column of text; without text, the leaks."""
     table = [item for item in inputs if not isinstance(item, Text)]
     texts = [item for item in inputs if isinstance(item, Text)]
     leaks = [finding for finding in findings if isinstance(finding.item, Number | Category)]
@@ -147,7 +149,7 @@ def _settle(
             )
             for f in findings
         ]
-    reason = "running text, which can only be a model's single input"
+    reason = "free text, which can only be the single input of a model"
     return kept, findings + [Finding(item.name, reason) for item in texts]
 
 
@@ -160,34 +162,34 @@ def _task_of(target: pd.Series) -> Task:
 
 
 def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarray, list[Finding]]:
-    """The output, the target as numbers of shape (n_rows,), and what is to be told of it."""
+    """The output, the target as numbers of shape (n_rows,), and findings about the target."""
     name = str(target.name)
     if task == "regression":
         if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
-            raise DataError(f"{name} must be numbers for a regression, it is {_shown(target)}")
+            raise DataError(f"{name} must be numeric for a regression, but is {_shown(target)}")
         if not (target.abs() < _LARGEST).all():
             raise DataError(
-                f"{name} has infinite values, or some beyond {_LARGEST:g}, which float32 does not "
-                f"hold: take those rows out of the file, or choose a larger unit"
+                f"{name} has infinite values, or values beyond {_LARGEST:g}, which exceed the "
+                f"float32 range: remove those rows from the file, or choose a larger unit"
             )
         if target.nunique() < 2:
             raise DataError(f"{name} is {target.iloc[0]} in every row: nothing can be learned")
         return Quantity(name), target.to_numpy(np.float64), []
     counts = as_words(target).value_counts()
     if len(counts) < 2:
-        raise DataError(f"{name} has one class only, {counts.index[0]}: nothing can be learned")
+        raise DataError(f"{name} has only one class, {counts.index[0]}: nothing can be learned")
     if counts.max() < _FEWEST_IN_CLASS or len(counts) > len(target) / 2:
-        if written := _written_numbers(counts):
-            raise DataError(f"{name} holds {written}")
+        if reason := _formatted_numbers(counts):
+            raise DataError(f"{name} has {reason}")
         raise DataError(
             f"{name} has {len(counts)} different values in {len(target)} rows, such as "
             f"{counts.index[0]!r}: too many to be classes"
         )
-    alone = sorted(counts[counts < 2].index)
-    if alone:
+    single = sorted(counts[counts < 2].index)
+    if single:
         raise DataError(
-            f"one row only has the {name} {', '.join(alone[:5])}: a class needs rows to learn from "
-            f"and rows to be judged on; take it out or merge it with another"
+            f"only one row has the {name} {', '.join(single[:5])}: a class needs rows for training "
+            f"and for the hold-out; remove it or merge it with another class"
         )
     names = tuple(sorted(counts.index, key=_by_number))
     few = [f"{word} ({counts[word]})" for word in names if counts[word] < _FEWEST_IN_CLASS]
@@ -198,9 +200,9 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
 
 def _inspect_column(column: pd.Series) -> tuple[Number | Category | Text | None, Finding | None]:
     name, known = str(column.name), column.dropna()
-    unfit = _unfit(column, known)
-    if unfit:
-        return None, Finding(name, unfit)
+    reason = _why_unusable(column, known)
+    if reason:
+        return None, Finding(name, reason)
     if _are(known, bool):
         return Category(name, ("false", "true"), nullable=bool(column.hasnans)), None
     if pd.api.types.is_numeric_dtype(column):
@@ -208,14 +210,14 @@ def _inspect_column(column: pd.Series) -> tuple[Number | Category | Text | None,
     return _inspect_words(name, as_words(column))
 
 
-def _unfit(column: pd.Series, known: pd.Series) -> str:
-    """Why a column can be no input whatever its values are; empty where it can."""
+def _why_unusable(column: pd.Series, known: pd.Series) -> str:
+    """Why a column cannot be an input because of its type, or a constant; empty if it can."""
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        return "a time: make numbers of it, such as an age or a weekday"
+        return "a time: derive numbers from it, such as an age or a weekday"
     if not _are(known, str, int, float):
-        return f"no plain value: it holds {type(known.iloc[0]).__name__}"
+        return f"not a plain value: it contains {type(known.iloc[0]).__name__}"
     if known.nunique() == 1:
-        rows = "wherever it is not missing" if column.hasnans else "in every row"
+        rows = "in every row with a value" if column.hasnans else "in every row"
         return f"constant: {str(known.iloc[0])[:40]} {rows}"
     return ""
 
@@ -223,67 +225,71 @@ def _unfit(column: pd.Series, known: pd.Series) -> str:
 def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Finding | None]:
     known = column.dropna().to_numpy(np.float64)
     if not (np.abs(known) < _LARGEST).all():
-        return None, Finding(name, "beyond what float32 holds, or infinite")
+        return None, Finding(name, "beyond the float32 range, or infinite")
     distinct, whole = len(np.unique(known)), bool((known % 1 == 0).all())
     key = whole and _is_key(name)
     if whole and distinct >= _NEARLY_ALL * len(column):
         counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
         if key or counts_up or _UNNAMED.fullmatch(name):
-            return None, Finding(name, f"an identifier: {distinct} different in {len(column)} rows")
+            return None, Finding(name, _identifier(distinct, len(column)))
     low, high = (0.0, 1.0) if set(np.unique(known)) == {0.0, 1.0} else _range(known)
     item = Number(name, "", low, high, nullable=bool(column.hasnans))
     if key:
-        reason = f"has the name of a key, with {distinct} values: if they are only names, make it a"
-        return item, Finding(name, f"{reason} Category", left_out=False)
+        reason = f"named like a key, with {distinct} values: if they only identify something, make"
+        return item, Finding(name, f"{reason} it a Category", left_out=False)
     return item, None
+
+
+def _identifier(distinct: int, rows: int) -> str:
+    return f"an identifier: {distinct} different values in {rows} rows"
 
 
 def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None, Finding | None]:
     counts = words.value_counts()
     known, distinct = int(counts.sum()), len(counts)
     if counts.index.str.fullmatch(_DATE).mean() > _NEARLY_ALL:
-        return None, Finding(name, "a date: make numbers of it, such as an age or a weekday")
-    if written := _written_numbers(counts):
-        return None, Finding(name, written)
+        return None, Finding(name, "a date: derive numbers from it, such as an age or a weekday")
+    if formatted := _formatted_numbers(counts):
+        return None, Finding(name, formatted)
     mean_words = counts.index.str.split().str.len().to_series().mean()
     if distinct > MOST_CATEGORIES and distinct > known / 2 and mean_words >= _TEXT_WORDS:
         longest = max(10_000, 2 * int(counts.index.str.len().max()))
         return Text(name, longest, nullable=bool(words.hasnans)), None
     if distinct >= _NEARLY_ALL * len(words) or (_is_key(name) and distinct > known / 2):
-        return None, Finding(name, f"an identifier: {distinct} different in {len(words)} rows")
-    shown = counts.index[:MOST_CATEGORIES]
-    # by Good and Turing: the share of words yet unseen is about that of words seen once
+        return None, Finding(name, _identifier(distinct, len(words)))
+    frequent = counts.index[:MOST_CATEGORIES]
+    # Good and Turing: the share of unseen words is about the share of words seen once
     more_to_come = bool((counts == 1).any()) or distinct > MOST_CATEGORIES
     item = Category(
         name,
-        tuple(sorted(shown, key=_by_number)),
+        tuple(sorted(frequent, key=_by_number)),
         nullable=bool(words.hasnans),
         unseen="missing" if more_to_come else "refuse",
     )
-    reason = _look_at(counts)
+    reason = _category_remarks(counts)
     return item, Finding(name, reason, left_out=False) if reason else None
 
 
-def _look_at(counts: pd.Series) -> str:
-    """What an engineer should look at in a Category, by its words' counts; empty for nothing."""
+def _category_remarks(counts: pd.Series) -> str:
+    """What an engineer should check in a Category with these word counts; may be empty."""
     numbers = _are_numbers(counts.index)
     padded = counts.index[counts.index.str.fullmatch(r"0\d+")]
     no_value = sorted(MISSING_WORDS & set(counts.index))
     reasons = []
     if len(padded):
         reasons.append(
-            f"has leading zeros, such as {padded[0]!r}, so it is taken for words: if it is a "
+            f"has leading zeros, such as {padded[0]!r}, so it is treated as words: if it is a "
             f"number, write it without them"
         )
     elif len(counts) > MOST_CATEGORIES / 2 and numbers.all():
         reasons.append(
-            f"numbers that are kept as words, or are too long for one, such as "
-            f"{counts.index[0]!r}: mend these to make it a Number"
+            f"numbers stored as words, or with too many digits, such as {counts.index[0]!r}: fix "
+            f"these to make it a Number"
         )
     elif len(counts) > MOST_CATEGORIES / 2 and numbers.mean() > 0.5:
         odd = counts.index[~numbers][:3]
         reasons.append(
-            f"numbers, but for {', '.join(map(repr, odd))}: mend these to make it a Number"
+            f"numbers, except for {', '.join(map(repr, odd))}: fix these to make it a Number"
         )
     if len(counts) > MOST_CATEGORIES:
         share = counts.iloc[:MOST_CATEGORIES].sum() / counts.sum()
@@ -293,38 +299,38 @@ def _look_at(counts: pd.Series) -> str:
         )
     if no_value:
         reasons.append(
-            f"{', '.join(map(repr, no_value))} count as words: where they stand for a missing "
-            f"value, leave the field empty"
+            f"{', '.join(map(repr, no_value))} count as words: if they mean a missing value, leave "
+            f"the field empty"
         )
     return "; ".join(reasons)
 
 
-def _written_numbers(counts: pd.Series) -> str:
-    """That nearly all words are numbers as people write them; empty where they are not."""
-    share = counts[counts.index.str.fullmatch(_WRITTEN)].sum() / counts.sum()
-    dressed = counts.index[~_are_numbers(counts.index) & counts.index.str.fullmatch(_WRITTEN)]
-    if share < _MOST or dressed.empty:
+def _formatted_numbers(counts: pd.Series) -> str:
+    """A remark if nearly all words are numbers with formatting, such as ``$1,234``; else empty."""
+    share = counts[counts.index.str.fullmatch(_FORMATTED)].sum() / counts.sum()
+    formatted = counts.index[~_are_numbers(counts.index) & counts.index.str.fullmatch(_FORMATTED)]
+    if share < _FORMATTED_SHARE or formatted.empty:
         return ""
-    return f"numbers written as text, such as {dressed[0]!r}: write them in the file as 1234.5"
+    return f"numbers written as text, such as {formatted[0]!r}: write them in the file as 1234.5"
 
 
 def _are_numbers(words: pd.Index) -> np.ndarray:
-    """Which words are numbers as they are, bool of shape (n_words,)."""
+    """Which words parse as numbers, bool of shape (n_words,)."""
     return pd.to_numeric(words.to_series(), errors="coerce").notna().to_numpy()
 
 
-def _gives_away(item: Number | Category, column: pd.Series, answers: np.ndarray, task: str) -> bool:
-    """Whether this column alone leaves nearly none of a trivial answer's error."""
+def _is_leak(item: Number | Category, column: pd.Series, actual: np.ndarray, task: str) -> bool:
+    """Whether this column alone removes nearly all of the baseline's error."""
     if isinstance(item, Number):
         values = column.to_numpy(np.float64)
     else:
         codes = {word: float(code) for code, word in enumerate(item.categories)}
         values = as_words(column).map(codes).to_numpy(np.float64)
-    return single_feature_skill(values, answers, task) >= LIMITS[task]
+    return single_feature_skill(values, actual, task) >= LIMITS[task]
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    """Limits half a span beyond what was seen, on round numbers; a sign that all share is kept."""
+    """Round limits, half a span beyond the values; limits do not cross zero if no value does."""
     low, high = float(values.min()), float(values.max())
     span = high - low
     if span < _NARROWEST:
@@ -342,7 +348,7 @@ def _is_key(name: str) -> bool:
 
 
 def _by_number(word: str) -> tuple[float, str]:
-    """Numbers by their value, then words by the alphabet."""
+    """Sort key: numbers by value, then words alphabetically."""
     return (float(word), word) if _NUMBER.fullmatch(word) else (math.inf, word)
 
 

@@ -1,4 +1,4 @@
-"""The card of a model: what it is for, what it takes, how good it is."""
+"""The model card: intended use, inputs, quality, limits, data and provenance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from domain.data.dataset import Dataset
 from domain.evaluation.metrics import RegressionReport, Report
 from shared.console import printable
 
-# signs that mean something wherever they stand, but for _ within a word; and first ones of a line
+# characters with a meaning in Markdown anywhere, except _ within a word; and at the start of a line
 _MARKDOWN = re.compile(r"[\\`*~$|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(\[]")
 _BLOCK = re.compile(r"^(\d*)([#+=.)-])(?=\s|[-=]*$)")
 
@@ -37,13 +37,13 @@ def write_card(
     parity: float,
     provenance: Mapping[str, Any],
 ) -> str:
-    """Markdown, with the sections that M. Mitchell et al. ask for.
+    """The card in Markdown, with the sections that M. Mitchell et al. propose.
 
     Args:
         report: quality on the hold-out.
         dataset: all rows.
         parity: largest difference between the served and the native model.
-        provenance: what `provenance.json` has of the environment.
+        provenance: the environment, as in `provenance.json`.
 
     References:
         M. Mitchell et al., "Model cards for model reporting", 2019.
@@ -55,11 +55,11 @@ def write_card(
 
 ## Intended use
 
-{markdown_text(describe_output(spec.output))} It is made for rows like those of the data below.
+{markdown_text(describe_output(spec.output))} It is intended for rows like those in the data below.
 
 {inputs_table(spec)}
 
-It is not made for {_refused(spec)}.
+It is not intended for {_unsuitable_uses(spec)}.
 
 ## Quality
 
@@ -79,9 +79,9 @@ The served model differs from the native one by at most {parity:.1e}.
 
 {markdown_text(dataset.source)}: {len(dataset)} rows, fingerprint {dataset.fingerprint}.
 
-{len(dataset) - report.rows} rows were learned from and {report.rows} held out (share {test_size:g},
-seed {seed}), with as many of each {'class' if spec.classes else 'fifth of the values'} as in the
-whole; equal rows are on one side.
+{len(dataset) - report.rows} rows for training and {report.rows} for the hold-out (share
+{test_size:g}, seed {seed}), stratified by {'class' if spec.classes else 'fifths of the values'};
+equal rows are on the same side.
 
 ## Provenance
 
@@ -90,7 +90,7 @@ whole; equal rows are on one side.
 
 
 def markdown_text(text: str) -> str:
-    """A text in one line that Markdown shows as a terminal does: no HTML, links, mathematics,
+    """Text in one line, escaped so that Markdown shows it as it is: no HTML, links, mathematics,
     tables or control characters."""
     line = printable(" ".join(text.split()))
     escaped = _MARKDOWN.sub(r"\\\g<0>", html.escape(line, quote=False))
@@ -98,7 +98,7 @@ def markdown_text(text: str) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; what people wrote into its cells does not break it."""
+    """A Markdown table with escaped cells."""
     lines = [f"| {' | '.join(map(markdown_text, cells))} |" for cells in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
@@ -110,7 +110,7 @@ def inputs_table(spec: ModelSpec) -> str:
 
 
 def describe_values(item: Input) -> str:
-    """What values an input may have, in a few words."""
+    """The values that an input may have, in a few words."""
     match item:
         case Number():
             words = f"{item.minimum:g} to {item.maximum:g} {item.unit}".strip()
@@ -128,44 +128,44 @@ def describe_values(item: Input) -> str:
 
 
 def describe_output(output: Output) -> str:
-    """What comes out, in a sentence."""
+    """The output in one sentence."""
     match output:
         case Classes():
-            return f"Answers {output.name}, one of {', '.join(output.names)}, with probabilities."
+            return f"Predicts {output.name}, one of {', '.join(output.names)}, with probabilities."
         case Quantity():
             unit = f" in {output.unit}" if output.unit else ""
             return (
-                f"Answers {output.name}{unit}, with an interval that is to hold "
+                f"Predicts {output.name}{unit}, with an interval that should cover "
                 f"{output.coverage:.0%} of the true values."
             )
         case _:
-            return "Answers what was said: text, language, and segments with their times."
+            return "Transcribes recordings: text, language, and segments with times."
 
 
-def _refused(spec: ModelSpec) -> str:
-    """What it must not be used for, as an enumeration."""
-    refused = []
+def _unsuitable_uses(spec: ModelSpec) -> str:
+    """What the model is not intended for, as an enumeration."""
+    uses = []
     if any(isinstance(item, Number | Tensor) for item in spec.inputs):
-        refused.append("values out of these ranges, which are refused")
+        uses.append("values out of these ranges, which are refused")
     if any(isinstance(item, Category) and item.unseen == "refuse" for item in spec.inputs):
-        refused.append("words that are not listed, which are refused")
+        uses.append("unlisted words, which are refused")
     if any(isinstance(item, Category) and item.unseen == "missing" for item in spec.inputs):
-        refused.append("words that are not listed, of which nothing has been learned")
+        uses.append("unlisted words, of which the model has learned nothing")
     if any(isinstance(item, Text) for item in spec.inputs):
-        refused.append("longer texts, which are refused, or another language")
-    return ", or for ".join([*refused, "decisions that nobody looks at again"])
+        uses.append("longer texts, which are refused, or texts in another language")
+    return ", or for ".join([*uses, "decisions without human review"])
 
 
 def _quality_table(report: Report) -> str:
-    """Figures of the hold-out, with their 95 % intervals where there are such."""
+    """Metrics on the hold-out, with 95 % intervals if they are computed."""
     intervals = {report.measure: report.interval}
     if isinstance(report, RegressionReport):
         intervals["interval_coverage"] = report.covered_interval
     rows = []
     for name, value in report.to_dict().items():
         low_high = intervals.get(name)
-        told = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "not computed"
-        rows.append((name.replace("_", " "), f"{value:.4g}", told))
+        interval = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "not computed"
+        rows.append((name.replace("_", " "), f"{value:.4g}", interval))
     return markdown_table(("measure", "value", "95 % interval"), rows)
 
 
@@ -173,16 +173,17 @@ def _limits(spec: ModelSpec, report: Report) -> str:
     low, high = report.interval
     measure = "accuracy" if spec.classes else "R²"
     limits = [
-        f"The hold-out has {report.rows} rows: it says that the {measure} is between {low:.3f} and "
-        f"{high:.3f} (95 %), no more exactly.",
-        "Whether it is as good later, elsewhere or on rows that were collected otherwise was not "
-        "measured.",
-        "Nothing is said about fairness: how good it is for groups of people was not measured "
-        "here. Slices can be declared in `validation.slices`; validation measures them.",
+        f"The hold-out has {report.rows} rows, so the {measure} is only known to be between "
+        f"{low:.3f} and {high:.3f} (95 % interval).",
+        "Quality on later data, or on data that were collected elsewhere or in another way, was "
+        "not measured.",
+        "Fairness was not measured: quality may differ between groups of people. Slices can be "
+        "declared in `validation.slices`; validation measures them.",
     ]
     if not spec.classes:
         limits.append(
-            "The intervals hold their share of all rows; of some kinds of rows they may hold less."
+            "The intervals cover their share of all rows; for some kinds of rows they may cover "
+            "less."
         )
     return "\n".join(f"- {limit}" for limit in limits)
 
@@ -197,5 +198,5 @@ def _provenance_table(provenance: Mapping[str, Any], seed: int) -> str:
         ("libraries", ", ".join(f"{name} {number}" for name, number in libraries.items())),
         ("created", provenance.get("created")),
     ]
-    told = ((name, "not known" if value in (None, "") else str(value)) for name, value in rows)
-    return markdown_table(("what", "which"), told)
+    cells = ((name, "unknown" if value in (None, "") else str(value)) for name, value in rows)
+    return markdown_table(("item", "value"), cells)

@@ -30,7 +30,7 @@ Gate = Literal[
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=1)]
-_NAME = r"^[a-z][a-z0-9_]{0,62}$"  # what MLflow, the Bento store and a folder all accept
+_NAME = r"^[a-z][a-z0-9_]{0,62}$"  # valid in MLflow, in the Bento store and as a folder
 
 
 class _Strict(BaseModel):
@@ -40,7 +40,7 @@ class _Strict(BaseModel):
 class DataConfig(_Strict):
     """How the data are split; further keys are parameters of the model's `load`.
 
-    Only a model that is not trained, such as a transcriber, does without the two.
+    Only a model that is not trained, such as a transcriber, may leave out the split.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -57,39 +57,40 @@ class DataConfig(_Strict):
         """
         if self.test_size is None or self.random_state is None:
             raise ConfigError(
-                "the configuration: data.test_size and data.random_state say how the data are "
-                "split; both are needed"
+                "the configuration needs both data.test_size and data.random_state, to split the "
+                "data"
             )
         return self.test_size, self.random_state
 
 
 class ValidationConfig(_Strict):
-    """What a candidate must reach; a loss is 1 for a wrong class, or the absolute error of a
-    quantity in standard deviations of its true values.
+    """Limits of the gates. A loss is 1 for a wrong class, or the absolute error of a regression in
+    standard deviations of the true values.
 
     Attributes:
-        threshold: smallest accuracy, or R² of a regression, on the hold-out. The default is honest
-            for about 30 rows of a classification: docs/decisions/0004 has the arithmetic. Of a
-            transcriber it is the smallest 1 − word error rate; only there it may be null, which
-            accepts weights that were not measured.
-        skip: gates whose refusal is known and accepted; what they say is shown nevertheless.
-        folds: folds of the cross-validation that is shown beside the verdicts; 0 leaves it out.
-        approval: whether what is accepted becomes champion at once, or by `make promote`.
-        margin: by how much the mean loss may be above the champion's; docs/decisions/0011.
-        fewest_rows: rows that champion and challenger must have in common, unseen by both.
-        calibration_error: largest expected calibration error of a classifier.
-        coverage_error: largest difference between the share of true values that a regression's
-            intervals hold and the one that is wanted.
-        slices: rows to be looked at by themselves, by name: conditions on inputs, which all must
-            hold; ``[low, high]`` of a number, null being open, or a list of words.
-        slice_margin: by how much the mean loss of a slice may be above that of all rows.
-        slice_rows: rows that a slice must have.
-        noise: standard deviation of what is added to numbers, in parts of each input's own.
-        sensitivity: largest share of answers that noise may change; of a quantity, mean change in
-            standard deviations of the answers.
-        parity_tolerance: largest difference between the native and the served model.
-        latency_ratio: how many times as long as the champion's an answer may take.
-        size_ratio: how many times as large as the champion's the served file may be.
+        threshold: minimum accuracy, or R² of a regression, on the hold-out. The default suits about
+            30 rows of a classification: docs/decisions/0004 has the arithmetic. For a transcriber
+            it is the minimum of 1 − word error rate; only there it may be null, which accepts
+            weights that were not measured.
+        skip: gates whose refusal is accepted; their verdicts are still reported.
+        folds: folds of the cross-validation that is reported with the verdicts; 0 for none.
+        approval: whether an accepted version becomes champion at once, or by `make promote`.
+        margin: by how much the mean loss may exceed the champion's; docs/decisions/0011.
+        fewest_rows: minimum number of rows to compare on that neither champion nor challenger was
+            trained on.
+        calibration_error: maximum expected calibration error of a classifier.
+        coverage_error: maximum difference between the share of true values in a regression's
+            intervals and the target share.
+        slices: slices to judge separately, by name: conditions on inputs, all of which must hold;
+            ``[low, high]`` for a number, null for no limit, or a list of words.
+        slice_margin: by how much the mean loss of a slice may exceed that of all rows.
+        slice_rows: minimum number of rows of a slice.
+        noise: standard deviation of the noise added to numbers, as a fraction of each input's own.
+        sensitivity: maximum share of predictions that noise may change; for a regression the
+            maximum mean change in standard deviations of the predictions.
+        parity_tolerance: maximum difference between the native and the served model.
+        latency_ratio: maximum latency as a multiple of the champion's.
+        size_ratio: maximum size of the served file as a multiple of the champion's.
     """
 
     threshold: float | None = Field(0.85, le=1)
@@ -111,13 +112,13 @@ class ValidationConfig(_Strict):
 
 
 class ServingConfig(_Strict):
-    """How the model is served: as ONNX, or, where it cannot be exported, as it is."""
+    """The format to serve: ONNX, or native if the model cannot be exported."""
 
     format: Literal["onnx", "native"] = "onnx"
 
 
 class TrainingConfig(_Strict):
-    """One training run: `configs/iris_config.json` is an example."""
+    """The configuration of one training run, such as `configs/iris_config.json`."""
 
     model: dict[str, Any]
     data: DataConfig
@@ -132,11 +133,11 @@ class TrainingConfig(_Strict):
         """Read a JSON file.
 
         Raises:
-            ConfigError: the file is missing, is not JSON, lacks a key, has an unknown one or a
-                value of a wrong type; the message names the file and each key.
+            ConfigError: the file is missing, is not JSON, lacks a key, has an unknown key or a
+                value of the wrong type; the message names the file and each key.
         """
         try:
-            text = path.read_text(encoding="utf-8-sig")  # editors on Windows write the mark
+            text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a BOM
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -145,7 +146,7 @@ class TrainingConfig(_Strict):
             return cls.model_validate(json.loads(text), strict=True)
         except ValidationError as error:
             raise ConfigError(f"{path}: {_describe(error)}") from error
-        except (ValueError, RecursionError) as error:  # nested too deeply, or of too many digits
+        except (ValueError, RecursionError) as error:  # also nested too deeply, too many digits
             raise ConfigError(f"{path} is not JSON: {error}") from error
 
     @classmethod
@@ -157,20 +158,20 @@ class TrainingConfig(_Strict):
         """The block ``model`` as arguments of the model's `build`.
 
         Raises:
-            ConfigError: a key is missing, unknown or of a wrong type.
+            ConfigError: a key is missing, unknown or of the wrong type.
         """
         return _arguments(model.build, self.model, "model")
 
     def load_arguments(self, model: CatalogModel) -> dict[str, Any]:
-        """The further keys of the block ``data`` as arguments of the model's `load`.
+        """The remaining keys of the block ``data`` as arguments of the model's `load`.
 
         Raises:
-            ConfigError: a key is missing, unknown or of a wrong type.
+            ConfigError: a key is missing, unknown or of the wrong type.
         """
         return _arguments(model.load, self.data.model_extra or {}, "data")
 
     def parameters(self) -> dict[str, Any]:
-        """Every value with a dotted name, such as ``model.max_depth``, for tracking."""
+        """Every value by its dotted name, such as ``model.max_depth``, for tracking."""
         groups = self.model_dump(include={"model", "data", "validation", "serving"})
         return {
             f"{group}.{key}": value
@@ -180,41 +181,42 @@ class TrainingConfig(_Strict):
 
 
 def config_path(model: str) -> Path:
-    """The configuration of a model of this repository.
+    """The configuration file of a model in this repository.
 
     Raises:
-        UnknownModelError: there is none; the message lists the models there are.
+        UnknownModelError: it does not exist; the message lists the known models.
     """
     path = Path(__file__).parent / "configs" / f"{model}_config.json"
     if not path.exists():
         raise UnknownModelError(
-            f"no model {model}: {path} is not there; make new-model writes one. "
-            f"There are: {', '.join(catalog.names())}"
+            f"unknown model {model}: {path} does not exist; make new-model writes one. "
+            f"Known models: {', '.join(catalog.names())}"
         )
     return path
 
 
 def registered_name(model: str) -> str:
-    """The name of a model of this repository in the registry and in the Bento store."""
+    """The name in the registry and in the Bento store of a model in this repository."""
     return TrainingConfig.read(config_path(model)).model_name
 
 
 def _arguments(
     function: Callable[..., Any], values: Mapping[str, Any], block: str
 ) -> dict[str, Any]:
-    """Values checked against a function's parameters, whose types and defaults are the schema."""
+    """Check values against a function's parameters; their types and defaults are the schema."""
     parameters = inspect.signature(function).parameters
     hints = get_type_hints(function, include_extras=True)
     function_name = f"{function.__module__}.{function.__qualname__}"
     untyped = [name for name in parameters if name not in hints]
     if untyped:
         raise ConfigError(
-            f"{function_name} needs types for {', '.join(untyped)}: they are the schema"
+            f"{function_name} needs type annotations for {', '.join(untyped)}: they are the schema "
+            "of the configuration"
         )
     if "model_config" in parameters:
         raise ConfigError(
-            f"{function_name} cannot have a parameter called model_config, which pydantic keeps "
-            "for itself: rename it"
+            f"{function_name} cannot have a parameter called model_config, which pydantic "
+            "reserves: rename it"
         )
     fields: dict[str, Any] = {
         name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)

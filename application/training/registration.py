@@ -1,4 +1,4 @@
-"""Recording a run and registering what it made; the same for whatever was trained or packaged."""
+"""Records a run and registers its package, whether it was trained or only packaged."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from domain.data.dataset import Dataset
 def register(
     record: TrainingRecord, tracker: Tracker, background: Executor, progress: Progress
 ) -> RegisteredVersion:
-    """Record the run beside this process, and register its sealed package as ``candidate``.
+    """Record the run in the background, and register its sealed package as ``candidate``.
 
-    A package that cannot be recorded is removed: one that no registry knows of could never be
-    judged. When this process is interrupted, the recording comes to its end first: a version that
-    it has registered keeps its package.
+    A package that cannot be recorded is removed, since an unregistered package could never be
+    validated. If this process is interrupted, the recording finishes first, so that a registered
+    version keeps its package.
     """
     recording = background.submit(tracker.record, record)
     try:
@@ -26,13 +26,14 @@ def register(
         if recording.cancel() or recording.exception():
             shutil.rmtree(record.package)
         raise
-    told = f"run {registered.run_id[:8]}, {record.model_name} version {registered.version}"
-    progress("record", told)
+    progress(
+        "record", f"run {registered.run_id[:8]}, {record.model_name} version {registered.version}"
+    )
     return registered
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, str]:
-    """What a record says of the data."""
+    """Facts about the data for the record of a run."""
     return {
         "name": dataset.name,
         "digest": dataset.fingerprint,

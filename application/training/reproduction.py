@@ -1,4 +1,4 @@
-"""Whether a package that was built again is the recorded one: what is the same, what differs."""
+"""Compares a rebuilt package with the recorded one: what is the same, and what differs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from application.inference.transcriber import CHECKPOINT
 from domain.errors import reason_of
 
-AnswersOfBoth = Callable[[], tuple[np.ndarray, np.ndarray]]
-"""What the recorded and the rebuilt model answer to all rows, each (n_rows, n_answers)."""
+PredictBoth = Callable[[], tuple[np.ndarray, np.ndarray]]
+"""Predictions of the recorded and of the rebuilt model for all rows, each (n_rows, n_outputs)."""
 
 PREDICTIONS = "predictions"
-DIRTY = "-dirty"  # behind a commit: changes were trained that nobody had committed
+DIRTY = "-dirty"  # suffix of a commit: the training used uncommitted changes
 _SERVED = ("model.onnx", "model.skops", CHECKPOINT)
 _NATIVE = ("model.joblib",)
-_DATED = ("provenance.json", "metrics.json", "card.md")  # they hold times
+_DATED = ("provenance.json", "metrics.json", "card.md")  # they contain times
 _COMPARED = {"contract.json", "golden.json", "holdout.json", *_SERVED, *_NATIVE, *_DATED}
 
 
 class ComparedPackage(Protocol):
-    """What is compared of a package."""
+    """A package as the comparison reads it."""
 
     @property
     def digests(self) -> Mapping[str, str]:
@@ -38,7 +38,7 @@ class Finding:
     """One line of the comparison.
 
     Attributes:
-        detail: what is the same, or exactly what differs.
+        detail: the value if it is the same, else exactly what differs.
     """
 
     what: str
@@ -47,42 +47,42 @@ class Finding:
 
     @property
     def word(self) -> str:
-        """The finding in a word."""
+        """The finding in one word."""
         return "same" if self.same else "DIFFERS"
 
 
 def is_reproduced(findings: list[Finding]) -> bool:
-    """Whether the predictions are the same; what else differs has not changed them."""
+    """Whether the predictions are the same; other differences do not matter."""
     return all(finding.same for finding in findings if finding.what == PREDICTIONS)
 
 
 def compare_packages(
-    recorded: ComparedPackage, rebuilt: ComparedPackage, ask: AnswersOfBoth
+    recorded: ComparedPackage, rebuilt: ComparedPackage, predict_both: PredictBoth
 ) -> list[Finding]:
-    """Compare what a training read, what it ran with and what came of it.
+    """Compare the inputs, the environment and the results of two trainings.
 
     Args:
-        ask: called where digests do not tell how the predictions differ.
+        predict_both: called if the digests do not show how the predictions differ.
     """
-    previous, latter = (package.read_json("provenance.json") for package in (recorded, rebuilt))
+    old, new = (package.read_json("provenance.json") for package in (recorded, rebuilt))
     golden = _compare_golden(recorded, rebuilt)
     served = _compare_files("served model", recorded, rebuilt, _SERVED)
     return [
-        _compare_commits(previous["git_commit"], latter["git_commit"]),
-        _compare_values("data", previous["data"]["fingerprint"], latter["data"]["fingerprint"]),
+        _compare_commits(old["git_commit"], new["git_commit"]),
+        _compare_values("data", old["data"]["fingerprint"], new["data"]["fingerprint"]),
         *_compare_split(recorded, rebuilt),
-        _compare_keys("configuration", _flat(previous["config"]), _flat(latter["config"])),
-        _compare_values("lock", previous["lock_sha256"], latter["lock_sha256"]),
-        _compare_values("python", previous["python"], latter["python"]),
-        _compare_keys("libraries", previous["libraries"], latter["libraries"]),
+        _compare_keys("configuration", _flatten(old["config"]), _flatten(new["config"])),
+        _compare_values("lock", old["lock_sha256"], new["lock_sha256"]),
+        _compare_values("python", old["python"], new["python"]),
+        _compare_keys("libraries", old["libraries"], new["libraries"]),
         _compare_keys(
             "contract",
-            _flat(recorded.read_json("contract.json")),
-            _flat(rebuilt.read_json("contract.json")),
+            _flatten(recorded.read_json("contract.json")),
+            _flatten(rebuilt.read_json("contract.json")),
         ),
-        _compare_keys("quality", _quality(recorded), _quality(rebuilt)),
+        _compare_keys("quality", _quality_metrics(recorded), _quality_metrics(rebuilt)),
         golden,
-        _compare_predictions(previous, latter, golden, served, ask),
+        _compare_predictions(old, new, golden, served, predict_both),
         served,
         _compare_files("native model", recorded, rebuilt, _NATIVE),
         _compare_files(
@@ -96,8 +96,8 @@ def compare_packages(
 
 def _compare_commits(recorded: str, rebuilt: str) -> Finding:
     if recorded.endswith(DIRTY):
-        told = f"{recorded}: uncommitted changes were trained, which nobody has kept"
-        return Finding("commit", False, told)
+        detail = f"{recorded}: the training used uncommitted changes, which are not recorded"
+        return Finding("commit", False, detail)
     return _compare_values("commit", recorded, rebuilt)
 
 
@@ -107,27 +107,27 @@ def _compare_values(what: str, recorded: Any, rebuilt: Any) -> Finding:
 
 
 def _compare_split(recorded: ComparedPackage, rebuilt: ComparedPackage) -> list[Finding]:
-    """Which rows were learned from and which were not; none where nothing was trained."""
+    """Compare training rows and hold-out; no findings if nothing was trained."""
     if "holdout.json" not in recorded.digests:
         return []
-    rows, again = (package.read_json("holdout.json") for package in (recorded, rebuilt))
+    old, new = (package.read_json("holdout.json") for package in (recorded, rebuilt))
     return [
-        _compare_rows("training rows", rows["training"], again["training"]),
-        _compare_rows("hold-out", rows["holdout"], again["holdout"]),
+        _compare_rows("training rows", old["training"], new["training"]),
+        _compare_rows("hold-out", old["holdout"], new["holdout"]),
     ]
 
 
 def _compare_rows(what: str, recorded: list[str], rebuilt: list[str]) -> Finding:
     if recorded == rebuilt:
         return Finding(what, True, f"{len(recorded)} rows")
-    lacking, added = len(set(recorded) - set(rebuilt)), len(set(rebuilt) - set(recorded))
-    told = f"{lacking} of {len(recorded)} rows are missing, {added} others are there"
-    return Finding(what, False, told if lacking or added else "the rows come in another order")
+    missing, added = len(set(recorded) - set(rebuilt)), len(set(rebuilt) - set(recorded))
+    changed = f"{missing} of {len(recorded)} rows are missing, {added} are new"
+    return Finding(what, False, changed if missing or added else "the same rows in another order")
 
 
 def _compare_keys(what: str, recorded: Mapping[str, Any], rebuilt: Mapping[str, Any]) -> Finding:
     changed = [
-        f"{key} {recorded.get(key, 'not there')}, rebuilt {rebuilt.get(key, 'not there')}"
+        f"{key} {recorded.get(key, 'missing')}, rebuilt {rebuilt.get(key, 'missing')}"
         for key in sorted(recorded.keys() | rebuilt.keys())
         if (key in recorded, recorded.get(key)) != (key in rebuilt, rebuilt.get(key))
     ]
@@ -137,9 +137,9 @@ def _compare_keys(what: str, recorded: Mapping[str, Any], rebuilt: Mapping[str, 
 def _compare_golden(recorded: ComparedPackage, rebuilt: ComparedPackage) -> Finding:
     first, second = (package.read_json("golden.json") for package in (recorded, rebuilt))
     if first["rows"] != second["rows"]:
-        return Finding("golden answers", False, "other rows are asked")
-    answers, others = np.array(first["answers"]), np.array(second["answers"])
-    return _compare_answers("golden answers", answers, others)
+        return Finding("golden predictions", False, "the golden rows differ")
+    old, new = np.array(first["answers"]), np.array(second["answers"])
+    return _compare_arrays("golden predictions", old, new)
 
 
 def _compare_predictions(
@@ -147,34 +147,34 @@ def _compare_predictions(
     rebuilt: Mapping[str, Any],
     golden: Finding,
     served: Finding,
-    ask: AnswersOfBoth,
+    predict_both: PredictBoth,
 ) -> Finding:
     if "weights" in recorded:  # nothing was trained
         same = golden.same and served.same
-        return Finding(PREDICTIONS, same, "judged by the weights and the golden recording")
+        return Finding(PREDICTIONS, same, "compared by the weights and the golden recording")
     digests = recorded.get(PREDICTIONS), rebuilt.get(PREDICTIONS)
     if digests[0] and digests[0] == digests[1]:
         return Finding(PREDICTIONS, True, f"digest {digests[0]}")
     try:
-        found = _compare_answers(PREDICTIONS, *ask())
+        found = _compare_arrays(PREDICTIONS, *predict_both())
     except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
-        return Finding(PREDICTIONS, False, f"not told row by row: {reason_of(error)}")
+        return Finding(PREDICTIONS, False, f"cannot compare row by row: {reason_of(error)}")
     if found.same and all(digests):
-        told = "their digests differ, but not the answers to the rows that there are now"
-        return Finding(PREDICTIONS, False, told)
+        detail = "the digests differ, but the predictions for the current rows are the same"
+        return Finding(PREDICTIONS, False, detail)
     return found
 
 
-def _compare_answers(what: str, recorded: np.ndarray, rebuilt: np.ndarray) -> Finding:
+def _compare_arrays(what: str, recorded: np.ndarray, rebuilt: np.ndarray) -> Finding:
     if recorded.shape != rebuilt.shape:
         return Finding(what, False, f"of shape {recorded.shape}, rebuilt {rebuilt.shape}")
-    other = recorded != rebuilt
-    if not other.any():
+    changed = recorded != rebuilt
+    if not changed.any():
         return Finding(what, True, f"{len(recorded)} rows")
-    told = f"{int(other.any(axis=1).sum())} of {len(recorded)} rows are answered otherwise"
+    detail = f"different in {int(changed.any(axis=1).sum())} of {len(recorded)} rows"
     if np.issubdtype(recorded.dtype, np.number):
-        told += f", by at most {np.abs(recorded - rebuilt).max():.2g}"
-    return Finding(what, False, told)
+        detail += f", by at most {np.abs(recorded - rebuilt).max():.2g}"
+    return Finding(what, False, detail)
 
 
 def _compare_files(
@@ -183,22 +183,22 @@ def _compare_files(
     rebuilt: ComparedPackage,
     names: list[str] | tuple[str, ...],
 ) -> Finding:
-    there = [name for name in names if name in recorded.digests or name in rebuilt.digests]
-    other = [name for name in there if recorded.digests.get(name) != rebuilt.digests.get(name)]
-    return Finding(what, not other, ", ".join(other or there) or "there is none")
+    existing = [name for name in names if name in recorded.digests or name in rebuilt.digests]
+    changed = [n for n in existing if recorded.digests.get(n) != rebuilt.digests.get(n)]
+    return Finding(what, not changed, ", ".join(changed or existing) or "none")
 
 
-def _quality(package: ComparedPackage) -> dict[str, Any]:
-    figures = package.read_json("metrics.json")
-    measured = ("holdout_", "word_error_rate")
-    return {name: value for name, value in figures.items() if name.startswith(measured)}
+def _quality_metrics(package: ComparedPackage) -> dict[str, Any]:
+    metrics = package.read_json("metrics.json")
+    prefixes = ("holdout_", "word_error_rate")
+    return {name: value for name, value in metrics.items() if name.startswith(prefixes)}
 
 
-def _flat(values: Any, name: str = "") -> dict[str, Any]:
-    """Values below dotted names."""
+def _flatten(values: Any, name: str = "") -> dict[str, Any]:
+    """Nested values by dotted names."""
     pairs = values.items() if isinstance(values, dict) else enumerate(values)
     flat: dict[str, Any] = {}
     for key, value in pairs:
         full = f"{name}.{key}" if name else str(key)
-        flat |= _flat(value, full) if isinstance(value, dict | list) else {full: value}
+        flat |= _flatten(value, full) if isinstance(value, dict | list) else {full: value}
     return flat

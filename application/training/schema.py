@@ -1,4 +1,4 @@
-"""Training data are checked against the model's contract before anything is recorded."""
+"""Checks training data against the model's contract before anything is recorded."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _SHOWN = 3
 
 
 def check_data(dataset: Dataset, spec: ModelSpec) -> None:
-    """Check columns, every value, and the target.
+    """Check the columns, every value, and the target.
 
     Raises:
-        DataError: names the rows and columns that are wrong.
+        DataError: the data break the contract; the message names rows and columns.
     """
     columns = tuple(map(str, dataset.inputs.columns))
     if columns != spec.input_names:
         raise DataError(
             f"{dataset.name} has the columns {', '.join(columns)}; "
-            f"the contract of {spec.name} says {', '.join(spec.input_names)}"
+            f"the contract of {spec.name} has {', '.join(spec.input_names)}"
         )
     if len(dataset) == 0:
         raise DataError(f"{dataset.name} has no rows")
@@ -35,7 +35,7 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
             f"{dataset.name} breaks the contract of {spec.name}: {shown}{more} (rows count from 0; "
-            f"mend the data, or SPEC in domain/models/{spec.name}.py)"
+            f"fix the data, or SPEC in domain/models/{spec.name}.py)"
         )
 
 
@@ -43,19 +43,19 @@ def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:
     name, target = spec.output.name, dataset.target.tolist()
     if spec.classes:
         wrong = [row for row, label in enumerate(target) if not _is_one_of(label, spec.classes)]
-        words = "is none of the classes"
+        problem = "is not one of the classes"
     else:
         wrong = [row for row, value in enumerate(target) if not _is_finite(value)]
-        words = "is not a finite number"
-    problems = [f"row {row}, {name}: {target[row]!r} {words}" for row in wrong]
+        problem = "is not a finite number"
+    problems = [f"row {row}, {name}: {target[row]!r} {problem}" for row in wrong]
     empty = set(spec.classes).difference(target) if not wrong else set()
-    return problems + [f"no row is of the class {label!r}" for label in sorted(empty)]
+    return problems + [f"no row has the class {label!r}" for label in sorted(empty)]
 
 
 def _is_finite(value: object) -> bool:
     try:
         return isinstance(value, int | float | np.number) and bool(np.isfinite(float(value)))
-    except OverflowError:  # an integer beyond every float
+    except OverflowError:  # an integer beyond the float range
         return False
 
 

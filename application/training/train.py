@@ -1,4 +1,4 @@
-"""Train a model and write its package; the heavy parts beside it run at the same time."""
+"""Train a model and write its package; figures and tracking run in the background."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MOST_GOLDEN = 20
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a training run made."""
+    """The result of a training run."""
 
     package: Path
     registered: RegisteredVersion
@@ -52,10 +52,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted estimator with the data that it has seen and those that it has not.
+    """A fitted estimator with its training rows and its hold-out.
 
     Attributes:
-        answers: its answers on the hold-out, shape (n_holdout, n_answers).
+        predictions: predictions on the hold-out, shape (n_holdout, n_outputs).
         seconds: how long the fit took.
     """
 
@@ -64,7 +64,7 @@ class Fitted:
     training: Dataset
     holdout: Dataset
     estimator: Any
-    answers: np.ndarray
+    predictions: np.ndarray
     seconds: float
 
     @cached_property
@@ -75,12 +75,12 @@ class Fitted:
     @cached_property
     def report(self) -> Report:
         """Quality on the hold-out."""
-        return evaluate(self.spec, self.answers, self.actual)
+        return evaluate(self.spec, self.predictions, self.actual)
 
     @cached_property
     def golden(self) -> np.ndarray:
-        """Positions of a few hold-out rows: the first of each class, or of a quantity those with
-        the smallest, the middle and the largest value."""
+        """Positions of a few hold-out rows: the first of each class, or those with the smallest,
+        the middle and the largest value."""
         if self.spec.classes:
             return np.unique(self.actual, return_index=True)[1][:_MOST_GOLDEN]
         return np.argsort(self.actual)[[0, len(self.actual) // 2, -1]]
@@ -92,17 +92,17 @@ class Fitted:
 
     @property
     def golden_truth(self) -> list[str | float]:
-        """What the golden rows are, as feedback says it: names of classes, or values."""
+        """The truth of the golden rows, as feedback has it: names of classes, or values."""
         truth = self.actual[self.golden].tolist()
         return [self.spec.classes[code] for code in truth] if self.spec.classes else truth
 
 
 @dataclass
-class _Beside:
-    """What goes on beside the training: figures are drawn, and epochs are recorded.
+class _BackgroundTasks:
+    """Draws figures and records epochs while training goes on.
 
-    From the first epoch on a run shows them. As a context manager it waits for what is going on
-    when the block fails, and ends that run as failed.
+    The first epoch starts a run, which shows the epochs. If the block of the context manager fails,
+    it waits for the pending tasks and ends the run as failed.
     """
 
     experiment_name: str
@@ -122,18 +122,18 @@ class _Beside:
             return
         wait(self.pending)
         if self.run_id is not None:
-            with suppress(BrokenExecutor):  # it would hide what went wrong first
+            with suppress(BrokenExecutor):  # it would hide the original error
                 self.background.submit(self.tracker.fail, self.run_id).result()
 
     def report(self, figures: Mapping[str, float], epoch: int) -> None:
-        """Take the figures of an epoch."""
+        """Show and record the metrics of an epoch."""
         if self.run_id is None:
             begin = self.tracker.begin
             self.run_id = self.background.submit(
                 begin, self.experiment_name, self.package_version
             ).result()
-        told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self.on_progress("epoch", f"{epoch + 1}: {told}")
+        values = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        self.on_progress("epoch", f"{epoch + 1}: {values}")
         for name, value in figures.items():
             self.curves.setdefault(name, []).append(float(value))
         self.pending.append(
@@ -141,7 +141,7 @@ class _Beside:
         )
 
     def finish(self) -> None:
-        """Wait until all of it is done."""
+        """Wait for all tasks."""
         for pending in self.pending:
             pending.result()
 
@@ -160,61 +160,64 @@ def train(
     progress: Progress,
     on_progress: Progress = lambda step, result: None,
 ) -> Candidate:
-    """Train on all rows but the hold-out, measure, package and register as ``candidate``.
+    """Train on all rows except the hold-out, measure, package and register as ``candidate``.
 
     Args:
-        draft: where the package is written.
-        beside: draws and records while this process goes on; its tasks must be picklable.
-        provenance: what the environment adds to ``provenance.json``.
-        progress: told what is done.
-        passing: told what goes on, epoch by epoch.
+        draft: the package to write.
+        background: draws and records while this process continues; its tasks must be picklable.
+        provenance: the environment, for ``provenance.json``.
+        progress: reports each finished step.
+        on_progress: reports each epoch.
 
     Raises:
-        ConfigError: the configuration has not the keys that the model's `build` and `load` take.
+        ConfigError: the configuration lacks keys that the model's `build` and `load` need.
         DataError: the data break the contract; nothing has been recorded then.
-        ExportError: the estimator cannot be written in the form that is served.
+        ExportError: the estimator cannot be exported in the served format.
     """
-    with _Beside(config.experiment_name, draft.version, tracker, background, on_progress) as aside:
-        fitted = _fit(model, config, framework, aside, progress)
+    with _BackgroundTasks(
+        config.experiment_name, draft.version, tracker, background, on_progress
+    ) as tasks:
+        fitted = _fit(model, config, framework, tasks, progress)
         spec, report = fitted.spec, fitted.report
         progress("quality", f"hold-out {report}")
-        data = _figure_data(fitted, aside.curves)
-        aside.pending.append(background.submit(draw, data, draft.folder / "figures"))
+        data = _figure_data(fitted, tasks.curves)
+        tasks.pending.append(background.submit(draw, data, draft.folder / "figures"))
 
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
-        parity, predictions = _compare(fitted, served)
+        parity, digest = _check_served(fitted, served)
         progress(
             "export",
             f"{served_file.name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native "
             f"by at most {parity.largest_difference:.0e}",
         )
         metrics = {
-            **_quality(fitted),
+            **_holdout_metrics(fitted),
             "parity_largest_difference": parity.largest_difference,
             "fit_seconds": fitted.seconds,
         }
-        origin = {**provenance, "predictions": predictions}
+        origin = {**provenance, "predictions": digest}
         _write_package(draft, fitted, config, served, metrics, origin)
-        aside.finish()
-        drawn = (draft.folder / "figures").iterdir()
-        progress("figures", ", ".join(sorted(path.stem for path in drawn)))
-        record = _record(draft.seal(), fitted, config, metrics, provenance, aside.run_id)
+        tasks.finish()
+        figures = (draft.folder / "figures").iterdir()
+        progress("figures", ", ".join(sorted(path.stem for path in figures)))
+        record = _record(draft.seal(), fitted, config, metrics, provenance, tasks.run_id)
         registered = register(record, tracker, background, progress)
     return Candidate(record.package, registered, report, parity, fitted.dataset.files)
 
 
 def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
-    """An unfitted estimator as the configuration wants it, with intervals where it is a regression.
+    """An unfitted estimator as configured; a regressor gets prediction intervals.
 
     Raises:
-        ConfigError: the configuration has not the keys that the model's `build` takes.
+        ConfigError: the configuration lacks keys that the model's `build` needs, or a classifier
+            has no probabilities.
     """
     estimator = model.build(**config.build_arguments(model))
     output = model.SPEC.output
     if model.SPEC.classes and not hasattr(estimator, "predict_proba"):
         raise ConfigError(
-            f"{_name_of(estimator)} gives no probabilities: put CalibratedClassifierCV around it"
+            f"{_name_of(estimator)} has no predict_proba: wrap it in CalibratedClassifierCV"
         )
     if isinstance(output, Quantity):
         return ConformalRegressor(estimator, output.coverage, random_state=config.data.split[1])
@@ -225,14 +228,14 @@ def _fit(
     model: CatalogModel,
     config: TrainingConfig,
     framework: Framework,
-    aside: _Beside,
+    tasks: _BackgroundTasks,
     progress: Progress,
 ) -> Fitted:
     spec, estimator = model.SPEC, make_estimator(model, config)
     dataset = model.load(**config.load_arguments(model))
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, spec, *config.data.split)
-    # a slice that the contract does not know is refused now, not after the fit
+    # refuse invalid slices now, not after the fit
     slices_of(spec, holdout.encoded(spec), config.validation.slices, 1)
     progress(
         "data",
@@ -242,18 +245,18 @@ def _fit(
     start = time.perf_counter()
     try:
         framework.fit(
-            estimator, training.encoded(spec), training.encoded_target(spec), aside.report
+            estimator, training.encoded(spec), training.encoded_target(spec), tasks.report
         )
     except ValueError as error:  # scikit-learn checks its parameters here
         raise ConfigError(
             f"{_name_of(estimator)} cannot be trained with this configuration: {error}"
         ) from error
     seconds = time.perf_counter() - start
-    epochs = max(map(len, aside.curves.values()), default=0)
-    learned = f" and {epochs} epochs" if epochs else ""
-    progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{learned}")
-    answers = predict_function(estimator, spec)(holdout.encoded(spec))
-    return Fitted(spec, dataset, training, holdout, estimator, answers, seconds)
+    epochs = max(map(len, tasks.curves.values()), default=0)
+    in_epochs = f" and {epochs} epochs" if epochs else ""
+    progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{in_epochs}")
+    predictions = predict_function(estimator, spec)(holdout.encoded(spec))
+    return Fitted(spec, dataset, training, holdout, estimator, predictions, seconds)
 
 
 def _figure_data(fitted: Fitted, curves: Mapping[str, list[float]]) -> FigureData:
@@ -261,24 +264,24 @@ def _figure_data(fitted: Fitted, curves: Mapping[str, list[float]]) -> FigureDat
         fitted.spec,
         fitted.report,
         _importances(fitted.estimator, fitted.spec),
-        fitted.answers,
+        fitted.predictions,
         fitted.actual,
         curves,
     )
 
 
-def _quality(fitted: Fitted) -> dict[str, float]:
-    """Figures of the hold-out, as metrics of the run."""
-    figures = fitted.report.to_dict()
+def _holdout_metrics(fitted: Fitted) -> dict[str, float]:
+    """Quality on the hold-out, as metrics of the run."""
+    metrics = fitted.report.to_dict()
     if fitted.spec.classes:
-        figures["log_loss"] = log_loss(fitted.actual, fitted.answers)
-    return {f"holdout_{name}": value for name, value in figures.items()}
+        metrics["log_loss"] = log_loss(fitted.actual, fitted.predictions)
+    return {f"holdout_{name}": value for name, value in metrics.items()}
 
 
 def _write_served(
     fitted: Fitted, config: TrainingConfig, draft: PackageDraft, framework: Framework
 ) -> Path:
-    """Write the file that is served, in the form that the configuration says."""
+    """Write the served model in the configured format."""
     write, name = {
         "onnx": (framework.export, "model.onnx"),
         "native": (framework.save, "model.skops"),
@@ -287,29 +290,30 @@ def _write_served(
     return draft.folder / name
 
 
-def _compare(fitted: Fitted, served: Model) -> tuple[Parity, str]:
-    """The served model against the native one on all rows, and the digest of what it answers.
+def _check_served(fitted: Fitted, served: Model) -> tuple[Parity, str]:
+    """Compare the served model with the native one on all rows; parity, and the digest of its
+    predictions.
 
     Raises:
-        ExportError: it was written and loaded, but cannot answer, or not with numbers.
+        ExportError: the served model fails, or its predictions are not finite.
     """
     rows = fitted.dataset.encoded(fitted.spec)
     native = predict_function(fitted.estimator, fitted.spec)(rows)
     try:
-        answers = served(rows)
+        predictions = served(rows)
     except Exception as error:  # whatever its runtime raises
         raise ExportError(
-            f"{_name_of(fitted.estimator)} was exported, but cannot answer in that form: "
+            f"{_name_of(fitted.estimator)} was exported, but the exported model fails: "
             f"{reason_of(error)}"
         ) from error
-    unanswered = int((~np.isfinite(answers)).any(axis=1).sum())
-    if unanswered:
+    invalid = int((~np.isfinite(predictions)).any(axis=1).sum())
+    if invalid:
         raise ExportError(
-            f"{_name_of(fitted.estimator)} has no number for an answer to {unanswered} of "
+            f"the predictions of {_name_of(fitted.estimator)} are not finite for {invalid} of "
             f"{len(rows)} rows"
         )
-    digest = digest_of(answers, fitted.dataset.row_hashes)
-    return Parity.of(native, answers, fitted.spec), digest
+    digest = digest_of(predictions, fitted.dataset.row_hashes)
+    return Parity.of(native, predictions, fitted.spec), digest
 
 
 def _record(
@@ -354,16 +358,16 @@ def _write_package(
             "training": fitted.training.row_hashes.tolist(),
         },
     )
-    learned = fitted.training.encoded(spec)
+    training_rows = fitted.training.encoded(spec)
     profiles = {
-        "prediction": profile_outputs(spec, served(learned)),
-        **profile_inputs(spec, learned),  # an input that is itself called so has the name
+        "prediction": profile_outputs(spec, served(training_rows)),
+        **profile_inputs(spec, training_rows),  # an input of this name takes precedence
     }
     draft.write_json("profile.json", profiles)
-    answers = served(spec.encode_rows(golden))
+    predictions = served(spec.encode_rows(golden))
     draft.write_json(
         "golden.json",
-        {"rows": golden, "answers": answers.tolist(), "actual": fitted.golden_truth},
+        {"rows": golden, "answers": predictions.tolist(), "actual": fitted.golden_truth},
     )
     draft.write_json(
         "metrics.json",
@@ -389,7 +393,7 @@ def _write_package(
 
 
 def _name_of(estimator: Any) -> str:
-    """Name of what learns, without what stands before or around it."""
+    """Name of the estimator itself, without preprocessing steps and wrappers."""
     if isinstance(estimator, ConformalRegressor):
         return _name_of(estimator.estimator)
     steps = getattr(estimator, "steps", None)

@@ -1,4 +1,4 @@
-"""What stands for training where nothing is trained: fetch weights, measure them, package them."""
+"""Package pretrained speech weights instead of training: fetch, measure, package, register."""
 
 from __future__ import annotations
 
@@ -38,15 +38,14 @@ _GOLDEN_SECONDS = 30
 
 @dataclass(frozen=True)
 class SpeechTools:
-    """What the outside does for a run.
+    """What a run needs from outside.
 
     Attributes:
-        find_weights: the file of the weights that the configuration names, fetched where that is
-            asked for.
-        open_engine: an engine from a checkpoint and the keys of ``decoding.json``.
+        find_weights: finds or downloads the weights that the configuration names.
+        open_engine: opens an engine from a checkpoint and the keys of ``decoding.json``.
         decode: decodes recordings.
         write_flac: writes mono samples at a sample rate.
-        count_errors: compares what was said with what was heard, in a language.
+        count_errors: compares a reference text with a transcription, in a language.
         watch: wraps the recordings, to show progress.
     """
 
@@ -60,10 +59,10 @@ class SpeechTools:
 
 @dataclass(frozen=True)
 class SpeechCandidate:
-    """What a run made.
+    """The result of a run.
 
     Attributes:
-        report: word errors on the manifest; None where there was none.
+        report: word errors on the manifest; None without a manifest.
         data_files: the weights, the manifest and its recordings.
     """
 
@@ -75,11 +74,11 @@ class SpeechCandidate:
 
 @dataclass
 class _Evaluation:
-    """What was heard in the recordings of the manifest.
+    """Transcriptions of the recordings in the manifest.
 
     Attributes:
-        seconds: time it took.
-        rows: one per recording: what was said, what was heard and the errors.
+        seconds: how long transcribing took.
+        rows: for each recording the reference text, the transcription and the errors.
     """
 
     audio_seconds: float = 0.0
@@ -89,7 +88,7 @@ class _Evaluation:
 
     @property
     def report(self) -> WordErrorReport | None:
-        """Word errors; None where there are no recordings."""
+        """Word errors; None without recordings."""
         return WordErrorReport(self.errors) if self.errors else None
 
 
@@ -109,32 +108,32 @@ def package_weights(
     Without a manifest no errors are counted, and the package says so.
 
     Args:
-        draft: where the package is written.
-        beside: records while this process goes on; its tasks must be picklable.
-        provenance: what the environment adds to ``provenance.json``.
+        draft: the package to write.
+        background: records while this process continues; its tasks must be picklable.
+        provenance: the environment, for ``provenance.json``.
 
     Raises:
-        ConfigError: the weights are not there, or the configuration has not the keys that the
-            model's `build` and `load` take.
+        ConfigError: the weights are missing, or the configuration lacks keys that the model's
+            `build` and `load` need.
         DataError: the manifest or one of its recordings cannot be read.
-        InputError: the weights do not know the configured language.
-        PackageError: the weights are no checkpoint.
+        InputError: the weights do not support the configured language.
+        PackageError: the weights are not a checkpoint.
     """
     recipe = model.build(**config.build_arguments(model))
     dataset = model.load(**config.load_arguments(model))
-    found = tools.find_weights(recipe.weights)
+    source = tools.find_weights(recipe.weights)
     checkpoint = draft.folder / CHECKPOINT
-    shutil.copyfile(found, checkpoint)
+    shutil.copyfile(source, checkpoint)
     decoding = {key: value for key, value in asdict(recipe).items() if key != "weights"}
     engine = tools.open_engine(checkpoint, **decoding)
     transcriber = Transcriber(model.SPEC, engine, tools.decode)
-    about = {
-        "source": found.name,
+    weights = {
+        "source": source.name,
         "sha256": sha256_of(checkpoint),
         "bytes": checkpoint.stat().st_size,
         **engine.describe(),
     }
-    progress("weights", f"{found}, {about['parameters']:,} parameters on {about['device']}")
+    progress("weights", f"{source}, {weights['parameters']:,} parameters on {weights['device']}")
 
     evaluation = _evaluate(transcriber, dataset, tools)
     report = evaluation.report
@@ -142,7 +141,7 @@ def package_weights(
 
     words = _write_golden(draft, transcriber, dataset, tools)
     progress("golden", f"first words {words[:60]!r}")
-    metrics = _metrics(evaluation, about)
+    metrics = _metrics(evaluation, weights)
     draft.write_json("contract.json", model.SPEC.to_dict())
     draft.write_json(DECODING, decoding)
     draft.write_json(
@@ -155,10 +154,10 @@ def package_weights(
             **provenance,
             "config": config.model_dump(),
             "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
-            "weights": about,
+            "weights": weights,
         },
     )
-    card = _card(model.SPEC, config, recipe, about, evaluation)
+    card = _card(model.SPEC, config, recipe, weights, evaluation)
     (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
     package = draft.seal()
@@ -170,8 +169,8 @@ def package_weights(
         spec=model.SPEC,
         parameters={
             **config.parameters(),
-            "weights.source": about["source"],
-            "weights.sha256": about["sha256"],
+            "weights.source": weights["source"],
+            "weights.sha256": weights["sha256"],
         },
         metrics=metrics,
         tags={"git_commit": str(provenance["git_commit"])},
@@ -179,36 +178,38 @@ def package_weights(
         example=[[GOLDEN_RECORDING]],
     )
     registered = register(record, tracker, background, progress)
-    return SpeechCandidate(package, registered, report, (found, *dataset.files))
+    return SpeechCandidate(package, registered, report, (source, *dataset.files))
 
 
 def _evaluate(transcriber: Transcriber, dataset: Dataset, tools: SpeechTools) -> _Evaluation:
     evaluation = _Evaluation()
     pairs = list(zip(dataset.rows(), dataset.target, dataset.files[1:]))
-    for (name, language, _), said, file in tools.watch(pairs):
+    for (name, language, _), reference, file in tools.watch(pairs):
         start = time.perf_counter()
-        samples = _decoded(transcriber, file, language or None)
-        heard = transcriber.transcribe(samples, language or None)
+        samples = _decode_file(transcriber, file, language or None)
+        transcription = transcriber.transcribe(samples, language or None)
         evaluation.seconds += time.perf_counter() - start
-        evaluation.audio_seconds += heard.duration
-        errors = tools.count_errors(said, heard.text, language or heard.language)
+        evaluation.audio_seconds += transcription.duration
+        errors = tools.count_errors(
+            reference, transcription.text, language or transcription.language
+        )
         evaluation.errors.append(errors)
         evaluation.rows.append(
             {
                 "recording": name,
-                "language": heard.language,
-                "duration_seconds": heard.duration,
-                "said": said,
-                "heard": heard.text,
+                "language": transcription.language,
+                "duration_seconds": transcription.duration,
+                "said": reference,
+                "heard": transcription.text,
                 **asdict(errors),
             }
         )
     if evaluation.report and not evaluation.report.words:
-        raise DataError(f"{dataset.source} has no words, so that no errors can be counted")
+        raise DataError(f"the texts in {dataset.source} have no words: no errors can be counted")
     return evaluation
 
 
-def _decoded(transcriber: Transcriber, file: Path, language: str | None = None) -> np.ndarray:
+def _decode_file(transcriber: Transcriber, file: Path, language: str | None = None) -> np.ndarray:
     try:
         return transcriber.decode(file.read_bytes(), language)
     except InputError as error:
@@ -218,13 +219,15 @@ def _decoded(transcriber: Transcriber, file: Path, language: str | None = None) 
 def _write_golden(
     draft: PackageDraft, transcriber: Transcriber, dataset: Dataset, tools: SpeechTools
 ) -> str:
-    """Write the first recording of the manifest, or a tone, with the first words heard in it."""
+    """Write the first recording of the manifest, or a tone, and its first words."""
     rate = transcriber.input.sample_rate
     files = dataset.files[1:2]
-    samples = _decoded(transcriber, files[0])[: _GOLDEN_SECONDS * rate] if files else _tone(rate)
+    samples = _tone(rate)
+    if files:
+        samples = _decode_file(transcriber, files[0])[: _GOLDEN_SECONDS * rate]
     path = draft.folder / GOLDEN_RECORDING
     tools.write_flac(path, samples, rate)
-    words = transcriber.engine.first_words(_decoded(transcriber, path))  # as a server decodes it
+    words = transcriber.engine.first_words(_decode_file(transcriber, path))  # as a server does
     draft.write_json("golden.json", {"rows": [[GOLDEN_RECORDING]], "answers": [[words]]})
     return words
 
@@ -236,8 +239,11 @@ def _tone(rate: int, seconds: float = 3.0) -> np.ndarray:
     return (0.5 * np.sin(phase)).astype(np.float32)
 
 
-def _metrics(evaluation: _Evaluation, about: Mapping[str, Any]) -> dict[str, float]:
-    metrics = {"parameters": float(about["parameters"]), "checkpoint_bytes": float(about["bytes"])}
+def _metrics(evaluation: _Evaluation, weights: Mapping[str, Any]) -> dict[str, float]:
+    metrics = {
+        "parameters": float(weights["parameters"]),
+        "checkpoint_bytes": float(weights["bytes"]),
+    }
     if evaluation.report:
         metrics["word_error_rate"] = evaluation.report.rate
         metrics["audio_seconds"] = evaluation.audio_seconds
@@ -249,30 +255,31 @@ def _card(
     spec: ModelSpec,
     config: TrainingConfig,
     recipe: Any,
-    about: Mapping[str, Any],
+    weights: Mapping[str, Any],
     evaluation: _Evaluation,
 ) -> str:
     if evaluation.report:
         quality = (
             f"Measured on {evaluation.audio_seconds:.0f} seconds of audio: {evaluation.report}. "
-            "Whether the\nweights were trained on some of these recordings is not known here."
+            "It is unknown whether the\nweights were trained on some of these recordings."
         )
     else:
         quality = (
             "Not measured: the configuration names no manifest of recordings (`data.manifest`)."
         )
+    source = markdown_text(weights["source"])
     return f"""# {config.model_name} {config.version}
 
 {markdown_text(spec.description)}
 
-Nothing was trained here. The weights come from {markdown_text(about["source"])} (SHA-256 `{about["sha256"]}`,
-{about["parameters"]:,} parameters) and are decoded by openai-whisper: task {recipe.task}, language
-{markdown_text(recipe.language or "recognised from the first 30 seconds")}.
+Nothing was trained here. The weights come from {source} (SHA-256 `{weights["sha256"]}`,
+{weights["parameters"]:,} parameters) and are decoded by openai-whisper: task {recipe.task},
+language {markdown_text(recipe.language or "recognised from the first 30 seconds")}.
 
 ## Quality
 
 {quality}
 
-Whisper can invent words where nobody speaks. Digital silence is answered with an empty text; noise
-and music are not recognised as such.
+Whisper can invent words where nobody speaks. Digital silence returns an empty text; noise and music
+are not recognised as such.
 """

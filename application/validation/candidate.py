@@ -1,4 +1,4 @@
-"""Validate a candidate: judge it, record the verdicts, promote it if every gate accepts."""
+"""Validate a candidate: run the gates, record the verdicts, promote it if every gate accepts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Package(JudgedPackage, Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of the package."""
 
     @property
     def served(self) -> Path:
@@ -55,14 +55,14 @@ AnyPackage = TypeVar("AnyPackage", bound=Package)
 
 
 class ServingCheck(Protocol):
-    """A check in a clean process, which runs while the gates do."""
+    """A check in a clean process, which runs while the gates run."""
 
     def verdict(self) -> Verdict:
-        """Wait for its end."""
+        """Wait for the verdict."""
 
 
 class ReportFolder(Protocol):
-    """Where people find what a validation found."""
+    """The folder with the report of a validation."""
 
     @property
     def path(self) -> Path:
@@ -72,24 +72,24 @@ class ReportFolder(Protocol):
         """Write the report and the card."""
 
     def write_verdicts(self, verdict: str, verdicts: Sequence[Verdict]) -> None:
-        """Write all verdicts for programs; `verdict` is ``accepted`` or ``refused``."""
+        """Write all verdicts as JSON; `verdict` is ``accepted`` or ``refused``."""
 
 
 @dataclass(frozen=True)
 class ChampionPackage:
-    """The champion's package. Without one, either there is no champion or its package is lost.
+    """The champion's package; None if there is no champion, or its package cannot be opened.
 
     Attributes:
-        lost: why it cannot be opened; empty where it can, or where there is no champion.
+        unavailable: why the package cannot be opened; empty if it can, or without a champion.
     """
 
     package: Package | None = None
-    lost: str = ""
+    unavailable: str = ""
 
     def load(self, load_served: Loader) -> tuple[Champion | None, str]:
-        """The champion as a model, or why it cannot be loaded."""
+        """Load the champion as a model; None with the reason if that fails."""
         if self.package is None:
-            return None, self.lost
+            return None, self.unavailable
         served = self.package.served
         try:
             model = load_served(served, self.package.spec)
@@ -108,11 +108,10 @@ class Ports:
     """What a validation needs from outside.
 
     Attributes:
-        open_package: opens the package in a folder; PackageError where it does not have this
-            digest.
-        judge: runs the gates of the package's task.
+        open_package: opens the package in a folder; PackageError if its digest is not this one.
+        judge: runs the gates for the package's task.
         start_serving_check: starts the gate ``serves_alone``.
-        store: puts a package into the model store under a model's name; its tag.
+        store: puts a package into the model store under a model's name; returns its tag.
         progress: reports each verdict and step.
     """
 
@@ -133,7 +132,7 @@ class Accepted:
 
     Attributes:
         tag: in the model store.
-        promoted: whether it is champion now; else it waits for `make promote`.
+        promoted: whether it is champion now; if not, `make promote` makes it champion.
     """
 
     version: ModelVersion
@@ -146,34 +145,33 @@ class Accepted:
 
 
 def registered_version(folder: Path, registry: VersionReader) -> ModelVersion:
-    """The version that was registered from the package in a folder.
+    """The registered version of the package in a folder.
 
     Raises:
-        RegistryError: there is none.
+        RegistryError: the package is not registered.
     """
     try:
         return registry.find(folder.parent.name, folder.name)
     except RegistryError as error:
         raise RegistryError(
-            f"{folder} is not in the registry: only packages that make train has registered can "
-            "be validated"
+            f"{folder} is not registered: only packages that make train registered can be validated"
         ) from error
 
 
 def validate_candidate(
     folder: Path, version: ModelVersion, threshold: float | None, ports: Ports
 ) -> Accepted:
-    """Judge a package. Whatever the verdicts are, they are recorded; what is accepted is promoted,
-    unless the configuration asks for approval by hand.
+    """Run the gates on a package and record the verdicts. An accepted version is promoted, unless
+    the configuration requires manual approval.
 
     Args:
-        folder: of the package.
-        version: that was registered from it.
-        threshold: replaces the configuration's.
+        folder: folder of the package.
+        version: registered version of the package.
+        threshold: overrides that of the configuration.
 
     Raises:
         GateRefusal: a gate refuses.
-        RegistryError: another version became champion while this one was judged.
+        RegistryError: another version became champion during this validation.
     """
     start = time.monotonic()
     package, intact = _open(folder, version, ports)
@@ -186,8 +184,8 @@ def validate_candidate(
         alone = check.verdict()
     _show([alone], ports.progress)
     judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, alone])
-    refusing = len(judgement.refused)
-    outcome = f"{refusing} refused" if refusing else "all accepted"
+    refusals = len(judgement.refused)
+    outcome = f"{refusals} refused" if refusals else "all accepted"
     seconds = time.monotonic() - start
     ports.progress("judged", f"{len(judgement.verdicts)} gates in {seconds:.1f} s: {outcome}")
     try:
@@ -201,7 +199,7 @@ def validate_candidate(
         ports.progress("accepted", f"{stored}; not promoted yet")
         return Accepted(version, package, rules, judgement, crossed, tag, promoted=False)
     previous = _promote(package, version, champion, ports)
-    replaced = f"; it was version {previous.number}" if previous else ""
+    replaced = f"; the previous champion was version {previous.number}" if previous else ""
     ports.progress("champion", stored + replaced)
     return Accepted(version, package, rules, judgement, crossed, tag, promoted=True)
 
@@ -216,14 +214,14 @@ def judge_estimator(
     on_folds: Callable[[Iterable[Any]], Iterable[Any]],
     progress: Progress,
 ) -> tuple[Judgement, CrossValidation | None]:
-    """Run the gates of a classifier or a regressor, and cross-validate its recipe as context.
+    """Run the gates for a classifier or a regressor, and cross-validate its recipe as context.
 
     Args:
-        on_gate: is called with the gate that runs, and its number.
+        on_gate: takes the name and the number of the running gate.
         on_folds: wraps the folds, to show progress.
 
     Raises:
-        ConfigError: the number of folds does not suit the data.
+        ConfigError: the data cannot be split into this number of folds.
     """
     spec, config = package.spec, recorded_config(package)
     model = catalog.get(spec.name)
@@ -233,9 +231,10 @@ def judge_estimator(
         judgement = Judgement(spec, [Verdict("loads", False, str(error))])
         _show(judgement.verdicts, progress)
         return judgement, None
-    loaded, lost = champion.load(load_served)
+    loaded, unavailable = champion.load(load_served)
     dataset = model.load(**config.load_arguments(model))
-    case = Case(package, served, dataset, rules, loaded, lost, package.served.stat().st_size)
+    size = package.served.stat().st_size
+    case = Case(package, served, dataset, rules, loaded, unavailable, size)
     order = (DIGESTS, *GATES, ALONE)
     try:
         judgement = judge(
@@ -266,8 +265,9 @@ def _cross_validate(
     try:
         crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, on_folds)
     except ValueError as error:
-        reason = f"validation.folds {folds} does not suit the data: {error}"
-        raise ConfigError(reason) from error
+        raise ConfigError(
+            f"validation.folds: {folds} folds do not fit the data: {error}"
+        ) from error
     progress("context", f"cross-validation of the same recipe: {crossed}")
     return crossed
 
@@ -276,7 +276,7 @@ def _open(folder: Path, version: ModelVersion, ports: Ports) -> tuple[Package, V
     """The package, and the verdict on its digests.
 
     Raises:
-        GateRefusal: a digest differs, so that nothing in the package can be trusted.
+        GateRefusal: a digest differs, so nothing in the package can be trusted.
     """
     try:
         if version.package_digest is None:
@@ -287,13 +287,13 @@ def _open(folder: Path, version: ModelVersion, ports: Ports) -> tuple[Package, V
         _show([refusal], ports.progress)
         _record([refusal], version, ports)
         raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
-    verdict = Verdict(DIGESTS, True, "every file is as the registry recorded it")
+    verdict = Verdict(DIGESTS, True, "every file matches the digests in the registry")
     _show([verdict], ports.progress)
     return package, verdict
 
 
 def _champion(registry: VersionReader, candidate: ModelVersion) -> ModelVersion | None:
-    """The champion; None where there is none, or where it is the candidate."""
+    """The champion; None if there is none, or if the candidate is the champion."""
     try:
         champion = registry.find(candidate.model_name, CHAMPION)
     except RegistryError:
@@ -307,7 +307,7 @@ def _open_champion(champion: ModelVersion | None, ports: Ports) -> ChampionPacka
     try:
         return ChampionPackage(ports.open_champion(champion))
     except MlopsError as error:
-        return ChampionPackage(lost=str(error))
+        return ChampionPackage(unavailable=str(error))
 
 
 def _validation_of(
@@ -330,9 +330,9 @@ def _validation_of(
 
 
 def _record(verdicts: Sequence[Verdict], version: ModelVersion, ports: Ports) -> None:
-    """Record the verdicts in the report's folder, in the registry and in the ledger."""
-    refusing = ", ".join(verdict.gate for verdict in verdicts if not verdict.accepted)
-    verdict = "refused" if refusing else "accepted"
+    """Record the verdicts in the report folder, in the registry and in the ledger."""
+    refused_by = ", ".join(verdict.gate for verdict in verdicts if not verdict.accepted)
+    verdict = "refused" if refused_by else "accepted"
     ports.report.write_verdicts(verdict, verdicts)
     ports.registry.record_verdict(version, verdict, ports.report.path)
     ports.ledger.append(
@@ -340,7 +340,7 @@ def _record(verdicts: Sequence[Verdict], version: ModelVersion, ports: Ports) ->
         version.model_name,
         version.package_version,
         verdict=verdict,
-        refused_by=refusing or None,
+        refused_by=refused_by or None,
     )
 
 
@@ -350,7 +350,7 @@ def _promote(
     """Promote a version, if the champion is still the one that it was compared with.
 
     Returns:
-        The previous champion; None where there was none, or where it is this version.
+        The previous champion; None if there was none, or if it is this version.
     """
     registry = ports.registry
     with registry.alone():

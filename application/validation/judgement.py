@@ -1,4 +1,4 @@
-"""What a validation found: what its receipt, its report and the registry are told."""
+"""The result of a validation, for its receipt, its report and the registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.gates import Verdict
 
 
 class JudgedPackage(Protocol):
-    """What validation reads of a package."""
+    """A package as validation reads it."""
 
     @property
     def version(self) -> str:
@@ -33,27 +33,27 @@ class JudgedPackage(Protocol):
 
 @dataclass(frozen=True)
 class Judgement:
-    """Verdicts on one package, with what they were made from.
+    """Verdicts on one package, with the measurements behind them.
 
-    What could not be measured, since an earlier gate had refused, is None or empty.
+    A measurement that an earlier refusal prevented is None or empty.
 
     Attributes:
         report: quality on the hold-out.
-        answers: the served model's answers on the hold-out, shape (n_holdout, n_answers).
+        predictions: the served model's predictions on the hold-out, shape (n_holdout, n_outputs).
         actual: class numbers or values of the hold-out, shape (n_holdout,).
-        calibration: of a classifier.
-        slices: worst first.
-        champion: version of the package that it was compared with; None where there is none.
-        comparison: with the champion, on rows that neither has learned from.
-        importances: by how much the mean loss grows when an input is shuffled, by input.
-        drift: population stability index of the training rows against the champion's, by
-            what is watched.
+        calibration: calibration of a classifier.
+        slices: slices of the hold-out, worst first.
+        champion: package version of the champion that it was compared with; None without one.
+        comparison: comparison with the champion, on rows that neither was trained on.
+        importances: increase of the mean loss when an input is shuffled, by input.
+        drift: population stability index of the training rows against the champion's, by monitored
+            input, and for the predictions.
     """
 
     spec: ModelSpec
     verdicts: Sequence[Verdict]
     report: Report | None = None
-    answers: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    predictions: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     actual: np.ndarray = field(default_factory=lambda: np.empty(0))
     calibration: Calibration | None = None
     slices: Sequence[SliceReport] = ()
@@ -64,37 +64,37 @@ class Judgement:
 
     @property
     def refused(self) -> list[Verdict]:
-        """The verdicts that refuse."""
+        """The refusals among the verdicts."""
         return [verdict for verdict in self.verdicts if not verdict.accepted]
 
     @property
     def accepted(self) -> bool:
-        """Whether gates were asked, and none refuses."""
+        """Whether gates were run, and none refuses."""
         return bool(self.verdicts) and not self.refused
 
     def check_accepted(self, name: str) -> None:
-        """Only what every gate accepts may go on.
+        """Check that every gate accepts.
 
         Args:
-            name: what is judged, for the message.
+            name: what was judged, for the message.
 
         Raises:
-            GateRefusal: a gate refuses, or none was asked; the message has every reason.
+            GateRefusal: a gate refuses, or no gate was run; the message has every reason.
         """
         if not self.accepted:
             reasons = "; ".join(f"{verdict.gate}: {verdict.reason}" for verdict in self.refused)
-            raise GateRefusal(f"{name} is refused: {reasons or 'no gate has judged it'}")
+            raise GateRefusal(f"{name} is refused: {reasons or 'no gate was run'}")
 
 
 @dataclass(frozen=True)
 class Validation:
-    """A judgement with what people want to know of the package that was judged.
+    """A judgement with the facts about the package that the report shows.
 
     Attributes:
         config: the configuration of the training, as plain data.
         provenance: ``provenance.json`` of the package.
         metrics: ``metrics.json`` of the package.
-        cross_validation: the scores of the same recipe in words; None where it was left out.
+        cross_validation: the scores of the cross-validation as text; None without one.
         card: ``card.md`` of the package.
     """
 

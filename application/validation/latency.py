@@ -1,4 +1,4 @@
-"""How long models take for an answer, measured side by side."""
+"""Measures the latency of several models side by side."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 from application.ports.model import Model
 
 _ROUNDS = 15
-_SECONDS = 0.02  # of one model in one round, at least one pass over its rows
-_PATIENCE = 5.0  # seconds, after which no further round begins
+_SECONDS = 0.02  # per model and round; at least one pass over its rows
+_MOST_SECONDS = 5.0  # after which no further round starts
 
 
 def time_predictions(
-    *asked: tuple[Model, np.ndarray], clock: Callable[[], float] = time.perf_counter
+    *cases: tuple[Model, np.ndarray], clock: Callable[[], float] = time.perf_counter
 ) -> list[float]:
-    """Seconds for a single row of each model, all in turn, the least disturbed round counting.
+    """Seconds per row of each model. The models take turns, and their fastest round counts.
 
     Args:
-        asked: models with the rows that they are asked one by one, shape (n_rows, width).
+        cases: models with rows of shape (n_rows, width), which are predicted one by one.
     """
-    least, begun = [float("inf")] * len(asked), clock()
+    fastest, start = [float("inf")] * len(cases), clock()
     for _ in range(_ROUNDS):
-        for number, (model, rows) in enumerate(asked):
-            least[number] = min(least[number], _seconds_per_row(model, rows, clock))
-        if clock() - begun > _PATIENCE:
+        for number, (model, rows) in enumerate(cases):
+            fastest[number] = min(fastest[number], _seconds_per_row(model, rows, clock))
+        if clock() - start > _MOST_SECONDS:
             break
-    return least
+    return fastest
 
 
 def _seconds_per_row(model: Model, rows: np.ndarray, clock: Callable[[], float]) -> float:
-    answered, begun = 0, clock()
+    predicted, start = 0, clock()
     while True:
         for row in rows:
             model(row[None])
-        answered += len(rows)
-        seconds = clock() - begun
+        predicted += len(rows)
+        seconds = clock() - start
         if seconds >= _SECONDS:
-            return seconds / answered
+            return seconds / predicted

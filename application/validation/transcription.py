@@ -1,4 +1,4 @@
-"""Judge packaged weights that recognise speech."""
+"""Judge packaged speech weights."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ def judge(
     rules: ValidationConfig,
     replay: Callable[[], object],
     champion: JudgedPackage | None = None,
-    lost: str = "",
+    unavailable: str = "",
 ) -> Judgement:
-    """Ask every gate.
+    """Run every gate.
 
     Args:
-        replay: has the packaged model hear its golden recording again; PackageError where it hears
-            something else.
-        champion: None where there is none.
-        lost: why the champion that there is cannot be asked.
+        replay: transcribes the golden recording again; PackageError if the result differs.
+        champion: the champion's package; None without a champion, or if it is unavailable.
+        unavailable: why the champion is unavailable; empty if it is available, or without one.
     """
     metrics = package.read_json("metrics.json")
     comparison, verdict = _against_champion(metrics, rules, champion)
-    if lost:
-        verdict = champion_unavailable(lost)
+    if unavailable:
+        verdict = champion_unavailable(unavailable)
     verdicts = [
-        contract_verdict(package, champion, lost),
+        contract_verdict(package, champion, unavailable),
         quality(metrics, rules.threshold),
         golden(replay),
         verdict,
@@ -51,23 +50,23 @@ def judge(
 def _against_champion(
     metrics: Mapping[str, Any], rules: ValidationConfig, champion: JudgedPackage | None
 ) -> tuple[Comparison | None, Verdict]:
-    """Word errors in the recordings that both have heard."""
+    """Compare word errors on the recordings that both were measured on."""
     gate, margin, fewest = gates.not_worse_than_champion, rules.margin, rules.fewest_rows
     if champion is None:
         return None, gate(None, margin, fewest)
-    heard, before = _errors(metrics), _errors(champion.read_json("metrics.json"))
-    if not before or not heard:
-        told = f"{champion.version if heard else 'this one'} was not measured"
-        return None, Verdict("not_worse_than_champion", True, f"cannot be compared: {told}")
-    common = sorted(heard.keys() & before.keys())
+    old, new = _errors(champion.read_json("metrics.json")), _errors(metrics)
+    if not old or not new:
+        reason = f"{champion.version if new else 'this one'} was not measured"
+        return None, Verdict("not_worse_than_champion", True, f"cannot be compared: {reason}")
+    common = sorted(new.keys() & old.keys())
     comparison = None
     if common:
-        comparison = compare_errors([before[key] for key in common], [heard[key] for key in common])
+        comparison = compare_errors([old[key] for key in common], [new[key] for key in common])
     return comparison, gate(comparison, margin, fewest, 0, champion.version)
 
 
 def _errors(metrics: Mapping[str, Any]) -> dict[tuple[str, str], WordErrors]:
-    """Errors in each recording of a package, by its name and what is said in it."""
+    """Errors in each recording, by its name and its reference text."""
     return {
         (row["recording"], row["said"]): WordErrors(
             row["words"], row["substitutions"], row["deletions"], row["insertions"]
@@ -77,7 +76,7 @@ def _errors(metrics: Mapping[str, Any]) -> dict[tuple[str, str], WordErrors]:
 
 
 def quality(metrics: Mapping[str, Any], threshold: float | None) -> Verdict:
-    """Refuse when the word accuracy is below the threshold, or was not measured."""
+    """Refuse if the word accuracy is below the threshold, or was not measured."""
     rate = metrics.get("word_error_rate")
     if threshold is None:
         measured = "not measured" if rate is None else f"{rate:.3f}"
@@ -90,15 +89,15 @@ def quality(metrics: Mapping[str, Any], threshold: float | None) -> Verdict:
         )
         return Verdict("quality", False, reason)
     interval = metrics["word_error_rate_interval"]
-    told = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    reason = f"word error rate {rate:.3f}{told}, accuracy {1 - rate:.3f}, threshold {threshold:.3f}"
-    return Verdict("quality", 1 - rate >= threshold, reason)
+    limits = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    measured = f"word error rate {rate:.3f}{limits}, accuracy {1 - rate:.3f}"
+    return Verdict("quality", 1 - rate >= threshold, f"{measured}, threshold {threshold:.3f}")
 
 
 def golden(replay: Callable[[], object]) -> Verdict:
-    """Refuse when the packaged model does not hear again what it heard."""
+    """Refuse if the packaged model does not reproduce its golden recording."""
     try:
         replay()
     except PackageError as error:
         return Verdict("golden", False, str(error))
-    return Verdict("golden", True, "the golden recording is heard as it was recorded")
+    return Verdict("golden", True, "the golden recording was reproduced")

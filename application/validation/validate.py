@@ -1,4 +1,4 @@
-"""Judge a candidate on rows that it has never seen."""
+"""Judge a candidate on its hold-out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from domain.evaluation.robustness import instability, perturbed
 from domain.evaluation.slices import measure_slices, slices_of
 from domain.monitoring.drift import drift_between
 
-# in the order in which `judge` runs them; a regression has interval_coverage for calibration
+# in the order of `judge`; a regression has interval_coverage instead of calibration
 GATES = (
     *("holdout_is_unseen", "holdout_is_complete", "contract_is_versioned", "quality"),
     *("beats_baseline", "calibration", "worst_slice", "predictions_are_valid", "deterministic"),
@@ -44,10 +44,10 @@ _TIMED_ROWS = 20
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Quality of the same recipe trained on other parts of the data.
+    """Quality of the same recipe, trained on other parts of the data.
 
     Attributes:
-        measure: what the scores are, ``accuracy`` or ``r2``.
+        measure: name of the score, ``accuracy`` or ``r2``.
         scores: score of each fold, shape (n_folds,).
     """
 
@@ -85,11 +85,11 @@ def cross_validate(
 
 @dataclass(frozen=True)
 class Champion:
-    """What a candidate is compared with.
+    """The champion that a candidate is compared with.
 
     Attributes:
         package: its package.
-        served: the model as that serves it.
+        served: its served model.
         bytes: size of the served file.
     """
 
@@ -105,14 +105,14 @@ class Champion:
 
 @dataclass(frozen=True)
 class Case:
-    """A package before its judges.
+    """A package to be judged.
 
     Attributes:
-        served: the model as the package serves it.
-        dataset: all data; the package says which rows are its hold-out.
-        rules: what it must reach.
-        champion: None where there is none, or where the package is the champion's.
-        lost: why the champion that there is cannot be asked.
+        served: the served model.
+        dataset: all data; the package records which rows are its hold-out.
+        rules: the limits of the gates.
+        champion: None if there is none, it is unavailable, or the package is the champion's.
+        unavailable: why the champion is unavailable; empty if it is available, or without one.
         bytes: size of the served file.
     """
 
@@ -121,7 +121,7 @@ class Case:
     dataset: Dataset
     rules: ValidationConfig
     champion: Champion | None = None
-    lost: str = ""
+    unavailable: str = ""
     bytes: int = 0
 
     @cached_property
@@ -131,22 +131,22 @@ class Case:
 
     @cached_property
     def holdout(self) -> Dataset:
-        """Rows of the data that the package has held out."""
+        """The hold-out rows of the package."""
         return self._rows("holdout")
 
     @cached_property
     def training(self) -> Dataset:
-        """Rows of the data that the model has learned from."""
+        """The training rows of the package."""
         return self._rows("training")
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """The hold-out as the model gets it, shape (n_holdout, width)."""
+        """The encoded hold-out, shape (n_holdout, width)."""
         return self.holdout.encoded(self.spec)
 
     @cached_property
-    def everything(self) -> np.ndarray:
-        """All data as the model gets them, shape (n_rows, width)."""
+    def all_rows(self) -> np.ndarray:
+        """All encoded rows, shape (n_rows, width)."""
         return self.dataset.encoded(self.spec)
 
     @cached_property
@@ -155,21 +155,21 @@ class Case:
         return self.holdout.encoded_target(self.spec)
 
     @cached_property
-    def answers(self) -> np.ndarray:
-        """The served model's answers on the hold-out, shape (n_holdout, n_answers)."""
+    def predictions(self) -> np.ndarray:
+        """The served model's predictions on the hold-out, shape (n_holdout, n_outputs)."""
         return self.served(self.rows)
 
     @cached_property
-    def answered(self) -> np.ndarray:
-        """The served model's answers to all data, shape (n_rows, n_answers)."""
-        return self.served(self.everything)
+    def all_predictions(self) -> np.ndarray:
+        """The served model's predictions for all rows, shape (n_rows, n_outputs)."""
+        return self.served(self.all_rows)
 
     @cached_property
-    def taken(self) -> np.ndarray:
-        """Which rows of the hold-out the champion takes, bool of shape (n_holdout,)."""
+    def comparable(self) -> np.ndarray:
+        """Which hold-out rows fit the champion's contract, bool of shape (n_holdout,)."""
         if self.champion is None:
             return np.zeros(len(self.holdout), bool)
-        return _takes(self.champion.spec, self.holdout)
+        return _valid_rows(self.champion.spec, self.holdout)
 
     def _rows(self, part: str) -> Dataset:
         recorded = np.array(self.package.read_json("holdout.json")[part])
@@ -177,56 +177,58 @@ class Case:
 
 
 def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> Judgement:
-    """Run every gate; those that need the hold-out are missing where none of it was found.
+    """Run every gate. Without any hold-out rows, the gates that need them are left out.
 
     Args:
-        on_gate: takes the name of the gate that is run next, of those that take time.
+        on_gate: takes the name of the gate that runs next, for gates that take time.
 
     Raises:
         ConfigError: there is no threshold.
-        GateRefusal: the model fails on rows that its contract takes.
+        GateRefusal: the model fails on rows that its contract accepts.
     """
     threshold = case.rules.threshold
     if threshold is None:
-        raise ConfigError("validation.threshold is null: only a transcriber can do without one")
-    case = replace(case, served=_answering(case.served))
+        raise ConfigError(
+            "validation.threshold is null: set it; only a transcriber can do without a threshold"
+        )
+    case = replace(case, served=_refusing_errors(case.served))
     spec, rules, champion = case.spec, case.rules, case.champion
     on_gate("holdout_is_unseen")
-    record = case.package.read_json("holdout.json")
-    recorded = np.array(record["holdout"])
-    twins = (
+    row_hashes = case.package.read_json("holdout.json")
+    recorded = np.array(row_hashes["holdout"])
+    duplicates = (
         near_duplicates(spec, case.rows, case.training.encoded(spec)) if len(case.holdout) else 0
     )
     verdicts = [
-        gates.holdout_is_unseen(recorded, np.array(record["training"]), twins),
+        gates.holdout_is_unseen(recorded, np.array(row_hashes["training"]), duplicates),
         gates.holdout_is_complete(recorded, case.holdout.row_hashes),
-        contract_verdict(case.package, champion.package if champion else None, case.lost),
+        contract_verdict(case.package, champion.package if champion else None, case.unavailable),
     ]
     if len(case.holdout) == 0:
         return Judgement(spec, verdicts)
     on_gate("quality")
-    report = evaluate(spec, case.answers, case.actual)
-    learned = case.training.encoded_target(spec)
-    calibrated = None
+    report = evaluate(spec, case.predictions, case.actual)
+    training_target = case.training.encoded_target(spec)
+    calibration = None
     if isinstance(report, RegressionReport):
         uncertainty = gates.interval_coverage(report, rules.coverage_error)
     else:
-        calibrated = calibration_of(case.answers, case.actual)
-        uncertainty = gates.calibration(calibrated, rules.calibration_error)
-    lost = losses(spec, case.answers, case.actual)
+        calibration = calibration_of(case.predictions, case.actual)
+        uncertainty = gates.calibration(calibration, rules.calibration_error)
+    row_losses = losses(spec, case.predictions, case.actual)
     on_gate("worst_slice")
     parts = slices_of(spec, case.rows, rules.slices, rules.slice_rows)
-    slices = measure_slices(parts, lost, rules.slice_margin)
+    slices = measure_slices(parts, row_losses, rules.slice_margin)
     verdicts += [
         gates.quality(report, threshold),
-        gates.beats_baseline(report, case.answers, case.actual, learned),
+        gates.beats_baseline(report, case.predictions, case.actual, training_target),
         uncertainty,
-        gates.worst_slice(spec, slices, float(lost.mean()), rules.slice_margin),
-        *_steadiness(case, on_gate),
+        gates.worst_slice(spec, slices, float(row_losses.mean()), rules.slice_margin),
+        *_behaviour(case, on_gate),
     ]
     on_gate("no_target_leakage")
     verdicts += [
-        gates.no_target_leakage(spec, case.everything, case.dataset.encoded_target(spec)),
+        gates.no_target_leakage(spec, case.all_rows, case.dataset.encoded_target(spec)),
         *_parity(case, on_gate),
     ]
     on_gate("not_worse_than_champion")
@@ -237,9 +239,9 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
         spec,
         skip(verdicts, rules.skip),
         report,
-        case.answers,
+        case.predictions,
         case.actual,
-        calibrated,
+        calibration,
         slices,
         champion.package.version if champion else None,
         comparison,
@@ -248,26 +250,26 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     )
 
 
-def _answering(served: Model) -> Model:
-    """The model; whatever it raises is a refusal."""
+def _refusing_errors(served: Model) -> Model:
+    """The model, with any exception turned into a refusal."""
 
-    def answer(rows: np.ndarray) -> np.ndarray:
+    def predict(rows: np.ndarray) -> np.ndarray:
         try:
             return served(rows)
         except Exception as error:  # whatever its runtime raises
             raise GateRefusal(
-                f"the model does not answer rows that its contract takes: {reason_of(error)}"
+                f"the model fails on rows that its contract accepts: {reason_of(error)}"
             ) from error
 
-    return answer
+    return predict
 
 
 def contract_verdict(
-    package: JudgedPackage, champion: JudgedPackage | None, lost: str = ""
+    package: JudgedPackage, champion: JudgedPackage | None, unavailable: str = ""
 ) -> gates.Verdict:
-    """Whether a contract that differs from the champion's has a version that says so."""
-    if lost:
-        return _not_compared("contract_is_versioned", f"the champion: {lost}")
+    """Whether the version reflects how the contract differs from the champion's."""
+    if unavailable:
+        return _not_compared("contract_is_versioned", f"the champion: {unavailable}")
     change, old = None, None
     if champion:
         change, old = change_between(spec_of(champion), spec_of(package)), _release(champion)
@@ -275,171 +277,178 @@ def contract_verdict(
 
 
 def spec_of(package: JudgedPackage) -> ModelSpec:
-    """A package's contract."""
+    """The contract of a package."""
     return ModelSpec.from_dict(package.read_json("contract.json"))
 
 
 def _release(package: JudgedPackage) -> str:
-    """The version that the configuration gives, without the time of the training."""
+    """The version in the configuration, without the time of the training."""
     return str(package.read_json("provenance.json")["config"]["version"])
 
 
-def _steadiness(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdict]:
-    """Whether answers are answers, stay when asked again, and do not hang on trifles."""
+def _behaviour(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdict]:
+    """Whether predictions are valid, deterministic, independent of column order, and robust."""
     spec, dataset, noise = case.spec, case.dataset, case.rules.noise
     on_gate("predictions_are_valid")
-    turned = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]])
+    reordered = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]])
     repeats = -(-_NOISY_ROWS // len(case.rows))
     rows = np.tile(case.rows, (repeats, 1))
     changed = instability(
-        spec, np.tile(case.answers, (repeats, 1)), case.served(perturbed(spec, rows, noise, 0))
+        spec, np.tile(case.predictions, (repeats, 1)), case.served(perturbed(spec, rows, noise, 0))
     )
     return [
-        gates.predictions_are_valid(spec, case.answered),
-        gates.deterministic(case.answered, case.served(case.everything)),
-        gates.column_order(case.answered, case.served(turned.encoded(spec))),
+        gates.predictions_are_valid(spec, case.all_predictions),
+        gates.deterministic(case.all_predictions, case.served(case.all_rows)),
+        gates.column_order(case.all_predictions, case.served(reordered.encoded(spec))),
         gates.robustness(changed, case.rules.sensitivity, noise),
     ]
 
 
 def _parity(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdict]:
-    """Whether the served model answers as the native one, on data and beside its jumps."""
+    """Whether the served model predicts the same as the native one, on data and at its edges."""
     native, spec = predict_function(case.package.load_native(), case.spec), case.spec
 
     def on_data() -> Parity:
         on_gate("parity")
-        return Parity.of(native(case.everything), case.answered, spec)
+        return Parity.of(native(case.all_rows), case.all_predictions, spec)
 
     def at_edges() -> Parity:
         on_gate("parity_at_edges")
-        edges = edge_rows(native, case.everything, spec, random_state=0)
+        edges = edge_rows(native, case.all_rows, spec, random_state=0)
         return Parity.of(native(edges), case.served(edges), spec)
 
     tolerance = case.rules.parity_tolerance
     return [
-        _compared("parity", on_data, tolerance),
-        _compared("parity_at_edges", at_edges, tolerance),
+        _parity_verdict("parity", on_data, tolerance),
+        _parity_verdict("parity_at_edges", at_edges, tolerance),
     ]
 
 
-def _compared(gate: str, measure: Callable[[], Parity], tolerance: float) -> gates.Verdict:
+def _parity_verdict(gate: str, measure: Callable[[], Parity], tolerance: float) -> gates.Verdict:
     try:
         measured = measure()
     except Exception as error:  # pylint: disable=broad-exception-caught  # whatever a model raises
-        told = f"a row that the contract takes is not answered: {reason_of(error)}"
-        return gates.Verdict(gate, False, told)
+        reason = f"the model fails on a row that the contract accepts: {reason_of(error)}"
+        return gates.Verdict(gate, False, reason)
     return gates.parity(gate, measured, tolerance)
 
 
 def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
-    """Challenger against champion on hold-out rows that the champion has not learned from.
+    """Compare challenger and champion on hold-out rows that the champion was not trained on.
 
-    Where their contracts do not let them answer the same question, nothing is compared: it is the
-    version of the contract that says so then, and a gate of its own asks for that.
+    If their contracts make them incomparable, nothing is compared; the gate contract_is_versioned
+    then requires a new version.
     """
     champion, spec, rules = case.champion, case.spec, case.rules
-    if case.lost:
-        return None, champion_unavailable(case.lost)
+    if case.unavailable:
+        return None, champion_unavailable(case.unavailable)
     if champion is None:
         return None, gates.not_worse_than_champion(None, rules.margin, rules.fewest_rows)
     version = champion.package.version
-    apart = _apart(champion.spec, spec)
-    if apart:
-        return None, _not_compared("not_worse_than_champion", f"{version}: {apart}")
-    learned = np.array(champion.package.read_json("holdout.json")["training"])
-    inputs = case.holdout.inputs[list(champion.spec.input_names)]  # there may be others since
-    seen = replace(case.holdout, inputs=inputs).row_hashes
-    common = ~np.isin(seen, learned) & case.taken
-    left_out = int((~common).sum())
+    incomparable = _why_incomparable(champion.spec, spec)
+    if incomparable:
+        return None, _not_compared("not_worse_than_champion", f"{version}: {incomparable}")
+    training_hashes = np.array(champion.package.read_json("holdout.json")["training"])
+    inputs = case.holdout.inputs[list(champion.spec.input_names)]  # inputs may have been added
+    hashes = replace(case.holdout, inputs=inputs).row_hashes
+    common = ~np.isin(hashes, training_hashes) & case.comparable
+    dropped_rows = int((~common).sum())
     comparison = None
     if common.any():
         rows = case.holdout.take(common).encoded(champion.spec)
         try:
-            before = champion.served(rows)
+            champion_predictions = champion.served(rows)
         except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
-            return None, champion_unavailable(f"{version} does not answer: {reason_of(error)}")
-        comparison = compare(spec, before, case.answers[common], case.actual[common])
+            return None, champion_unavailable(f"{version} fails: {reason_of(error)}")
+        comparison = compare(
+            spec, champion_predictions, case.predictions[common], case.actual[common]
+        )
     verdict = gates.not_worse_than_champion(
-        comparison, rules.margin, rules.fewest_rows, left_out, version
+        comparison, rules.margin, rules.fewest_rows, dropped_rows, version
     )
     return comparison, verdict
 
 
-def champion_unavailable(why: str) -> gates.Verdict:
-    """The refusal of a challenger whose champion cannot be asked."""
+def champion_unavailable(reason: str) -> gates.Verdict:
+    """The refusal of a challenger whose champion is unavailable."""
     return gates.Verdict(
         "not_worse_than_champion",
         False,
-        f"the champion cannot be asked: {why}; make rollback to one that can, or accept this one "
-        "without a comparison by validation.skip",
+        f"the champion is unavailable: {reason}; restore another champion with make rollback, or "
+        "accept this one without a comparison by validation.skip",
     )
 
 
-def _apart(old: ModelSpec, new: ModelSpec) -> str:
-    """Why two models cannot be asked the same question; empty where they can."""
-    now = {item.name: item for item in new.inputs}
+def _why_incomparable(old: ModelSpec, new: ModelSpec) -> str:
+    """Why the predictions of two models cannot be compared; empty if they can."""
+    inputs = {item.name: item for item in new.inputs}
     for item in old.inputs:
-        if item.name not in now:
-            return f"the data have no {item.name} any more"
-        if _meaning(item) != _meaning(now[item.name]):
-            return f"{item.name} means something else"
+        if item.name not in inputs:
+            return f"the input {item.name} was removed"
+        if _meaning(item) != _meaning(inputs[item.name]):
+            return f"the type, unit or shape of the input {item.name} changed"
     if old.output_columns != new.output_columns or _meaning(old.output) != _meaning(new.output):
-        return "it answers something else"
+        return "the output changed"
     return ""
 
 
 def _meaning(item: Input | Output) -> tuple[object, ...]:
-    """What numbers mean: those of another unit, or name, are no better for being smaller."""
+    """What the values mean; values with another meaning cannot be compared."""
     return type(item), item.name, getattr(item, "unit", ""), getattr(item, "shape", ())
 
 
-def _takes(spec: ModelSpec, dataset: Dataset) -> np.ndarray:
-    """Which rows a contract takes, bool of shape (n_rows,); another one may take more."""
-    taken = np.ones(len(dataset), bool)
-    waiting = [np.arange(len(dataset))]
-    while waiting:  # halves of what is refused, down to single rows
-        rows = waiting.pop()
+def _valid_rows(spec: ModelSpec, dataset: Dataset) -> np.ndarray:
+    """Which rows fit a contract, bool of shape (n_rows,)."""
+    valid = np.ones(len(dataset), bool)
+    pending = [np.arange(len(dataset))]
+    while pending:  # halve what is refused, down to single rows
+        rows = pending.pop()
         try:
             dataset.take(rows).encoded(spec)
         except InputError:
             if len(rows) == 1:
-                taken[rows] = False
+                valid[rows] = False
             else:
-                waiting += np.array_split(rows, 2)
-    return taken
+                pending += np.array_split(rows, 2)
+    return valid
 
 
-def _not_compared(gate: str, why: str) -> gates.Verdict:
-    return gates.Verdict(gate, True, f"cannot be compared with {why}")
+def _not_compared(gate: str, reason: str) -> gates.Verdict:
+    return gates.Verdict(gate, True, f"cannot be compared with {reason}")
 
 
 def _budgets(case: Case) -> list[gates.Verdict]:
-    """Whether answers come about as fast, from a file about as large, as the champion's."""
+    """Whether latency and file size stay within their ratio to the champion's."""
     rules, champion = case.rules, case.champion
-    if case.lost:
-        return [_not_compared(gate, f"the champion: {case.lost}") for gate in ("latency", "size")]
-    its_size = champion.bytes if champion else None
-    size = gates.budget("size", case.bytes, its_size, rules.size_ratio, "B")
+    if case.unavailable:
+        reason = f"the champion: {case.unavailable}"
+        return [_not_compared(gate, reason) for gate in ("latency", "size")]
+    champion_bytes = champion.bytes if champion else None
+    size = gates.budget("size", case.bytes, champion_bytes, rules.size_ratio, "B")
     if champion is None:
         return [gates.budget("latency", 0.0, None, rules.latency_ratio, "s"), size]
     version = champion.package.version
-    if apart := _apart(champion.spec, case.spec):
-        return [_not_compared("latency", f"{version}: {apart}"), size]
-    asked = np.flatnonzero(case.taken)[:_TIMED_ROWS]
-    if len(asked) == 0:
-        return [_not_compared("latency", f"{version}: it takes no row of the hold-out"), size]
-    others = case.holdout.take(asked).encoded(champion.spec)
+    if incomparable := _why_incomparable(champion.spec, case.spec):
+        return [_not_compared("latency", f"{version}: {incomparable}"), size]
+    timed = np.flatnonzero(case.comparable)[:_TIMED_ROWS]
+    if len(timed) == 0:
+        reason = f"{version}: no hold-out row fits its contract"
+        return [_not_compared("latency", reason), size]
+    champion_rows = case.holdout.take(timed).encoded(champion.spec)
     try:
-        mine, its = time_predictions((case.served, case.rows[asked]), (champion.served, others))
+        seconds, champion_seconds = time_predictions(
+            (case.served, case.rows[timed]), (champion.served, champion_rows)
+        )
     except GateRefusal:
         raise
     except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
         return [_not_compared("latency", f"{version}: {reason_of(error)}"), size]
-    return [gates.budget("latency", mine, its, rules.latency_ratio, "s"), size]
+    latency = gates.budget("latency", seconds, champion_seconds, rules.latency_ratio, "s")
+    return [latency, size]
 
 
 def _drift(case: Case) -> dict[str, float]:
-    """How far the training rows have moved from those of the champion, by what is watched."""
+    """Drift of the training rows against those of the champion, by monitored input."""
     if case.champion is None:
         return {}
     rows = case.training.encoded(case.spec)
@@ -448,7 +457,7 @@ def _drift(case: Case) -> dict[str, float]:
 
 
 def skip(verdicts: Iterable[gates.Verdict], names: Collection[str]) -> list[gates.Verdict]:
-    """The verdicts with those of these gates accepted; what they said stays to be read."""
+    """The verdicts, with those of the named gates accepted; the reason keeps the actual verdict."""
 
     def skipped(verdict: gates.Verdict) -> gates.Verdict:
         reason = f"by the configuration; {verdict.word}: {verdict.reason}"

@@ -1,4 +1,4 @@
-"""The card of a model that was validated."""
+"""The model card after validation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SLICES = 10
 
 
 def validated_card(validation: Validation) -> str:
-    """The package's card without its figures, which the report has, and below it what the
-    validation found, as Markdown."""
+    """The package's card with the results of validation, in Markdown; the figures are in the
+    report."""
     judgement = validation.judgement
     word = "Accepted" if judgement.accepted else "Refused"
     verdicts = ((verdict.gate, verdict.word, verdict.reason) for verdict in judgement.verdicts)
@@ -39,7 +39,7 @@ def _comparison(judgement: Judgement) -> str:
     if judgement.champion is None:
         return "There was no champion to compare it with."
     if judgement.comparison is None:
-        return f"Not compared with the champion {judgement.champion}: the gates say why."
+        return f"Not compared with the champion {judgement.champion}: see the verdicts."
     return f"Compared with {judgement.champion}: {judgement.comparison}."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from application.registry.promotion import version_before
+from application.registry.promotion import previous_champion
 from application.training.config import registered_name
 from infrastructure.cli._arguments import add_model, add_receipt, add_version
 from infrastructure.cli._registry import make_champion, open_registry
@@ -22,5 +22,8 @@ def run(args: argparse.Namespace) -> None:
     """Roll back."""
     settings, name = Settings.load(), registered_name(args.model)
     registry = open_registry(settings)
-    version = registry.find(name, args.version) if args.version else version_before(registry, name)
+    if args.version:
+        version = registry.find(name, args.version)
+    else:
+        version = previous_champion(registry, name)
     make_champion(args.model, version, "rollback", args.receipt, settings)

@@ -144,7 +144,7 @@ def _judge(
             # pylint: disable-next=import-outside-toplevel  # an extra that may not be installed
             from infrastructure.inference.whisper_engine import open_package
         judgement = judge_transcription(
-            package, rules, partial(open_package, package), champion.package, champion.lost
+            package, rules, partial(open_package, package), champion.package, champion.unavailable
         )
         for verdict in judgement.verdicts:
             show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")

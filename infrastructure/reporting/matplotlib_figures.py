@@ -61,8 +61,8 @@ def _draw_confusion(report: ClassificationReport, classes: Sequence[str], folder
 
 def _draw_confidence(data: FigureData, folder: Path) -> None:
     figure, axes = _axes(5, 3, ["100"])
-    right = data.answers.argmax(axis=1) == data.actual
-    confidence = data.answers.max(axis=1)
+    right = data.predictions.argmax(axis=1) == data.actual
+    confidence = data.predictions.max(axis=1)
     axes.hist(
         [confidence[right], confidence[~right]],
         bins=np.linspace(1 / len(data.spec.classes), 1, 15).tolist(),

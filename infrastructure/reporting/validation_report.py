@@ -183,7 +183,7 @@ def _probabilities(judgement: Judgement, report: ClassificationReport) -> Sectio
             f"an error would have a probability of {found.p:.2g}."
         )
         drawn.append(plots.reliability(found))
-    answers, actual, classes = judgement.answers, judgement.actual, judgement.spec.classes
+    answers, actual, classes = judgement.predictions, judgement.actual, judgement.spec.classes
     if answers.shape != (len(actual), len(classes)) or not np.isfinite(answers).all():
         words.append("ROC and precision-recall curves: the answers are not all probabilities.")
         return Section("Probabilities", words, plots=drawn)
@@ -251,7 +251,7 @@ def _overall(judgement: Judgement) -> float | None:
     """Mean loss of the hold-out; None where it is no number."""
     if judgement.actual.size == 0:
         return None
-    mean = float(losses(judgement.spec, judgement.answers, judgement.actual).mean())
+    mean = float(losses(judgement.spec, judgement.predictions, judgement.actual).mean())
     return mean if np.isfinite(mean) else None
 
 

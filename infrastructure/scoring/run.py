@@ -79,7 +79,7 @@ def score_file(
                 if scored.kept.size:
                     columns = batch.rows(scored.kept).columns + [
                         pa.array(values, field.type)
-                        for field, values in zip(added, prediction_values(spec, scored.answers))
+                        for field, values in zip(added, prediction_values(spec, scored.predictions))
                     ]
                     sink.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 originals = batch.originals(list(scored.reasons)) if scored.reasons else []

@@ -68,8 +68,8 @@ def verdict_of(labels: Mapping[str, str]) -> str:
 
 def page_paths() -> Schema:
     """What of these stands in an OpenAPI document."""
-    answers = {"text/plain": {"type": "string"}}
-    return {CARD: {"get": operation(OPERATIONS, "The model card", answers=answers)}}
+    responses = {"text/plain": {"type": "string"}}
+    return {CARD: {"get": operation(OPERATIONS, "The model card", responses=responses)}}
 
 
 def _route(read: Callable[[], bytes], content_type: bytes) -> Route:

@@ -188,7 +188,7 @@ def test_the_same_build_is_not_rolled_out_twice(machine: Machine) -> None:
     ("spoil", "words"),
     [
         (break_service, "ended while starting"),
-        (break_answers, "the answers to the golden requests differ"),
+        (break_answers, "the predictions for the golden requests differ"),
         (break_model, "ended while starting"),
     ],
 )

@@ -233,7 +233,7 @@ def test_tritons_client_is_answered_by_version_with_its_identity_and_what_it_ask
     [
         ("inputs", np.array([[5.1, 3.5, 99, 0.2]]), "petal_length: 99 cm is outside"),
         ("inputs", np.array([[5.1, 3.5]]), "expected [-1, 4]"),
-        ("colours", np.array([[5.1, 3.5]]), "'colours' is no input"),
+        ("colours", np.array([[5.1, 3.5]]), "unknown input 'colours'"),
     ],
 )
 def test_tritons_client_is_told_what_is_wrong(
@@ -253,7 +253,7 @@ def test_tritons_client_is_told_that_there_is_no_such_model_or_version(
         with pytest.raises(InferenceServerException) as refused:
             oip.infer(name, asked, version)
         assert refused.value.status() == "404"
-        with pytest.raises(InferenceServerException, match="nothing is at /v2/models/"):
+        with pytest.raises(InferenceServerException, match="nothing at /v2/models/"):
             oip.get_model_metadata(name, version)
 
 

@@ -78,7 +78,7 @@ def test_what_was_trained_with_uncommitted_changes_differs_and_that_is_said(plac
     assert code == 3, said
     assert "careful   it was trained with uncommitted changes" in said
     assert "DIFFERS   commit:" in said
-    assert "of 150 rows are answered otherwise, by at most" in said
+    assert "of 150 rows, by at most" in said
     assert "DIFFERS   served model: model.onnx" in said
     assert "same      training rows: 120 rows" in said
     assert "the predictions differ; the commit alone is not what was trained" in said

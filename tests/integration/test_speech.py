@@ -331,7 +331,7 @@ def test_a_package_with_other_weights_is_refused_even_where_its_manifest_was_for
     known = hashlib.sha256(packaged.checkpoint.read_bytes()).hexdigest()
     other = hashlib.sha256((forged / "model.pt").read_bytes()).hexdigest()
     manifest.write_text(manifest.read_text("utf-8").replace(known, other), "utf-8")
-    with pytest.raises(PackageError, match="in its golden recording"):
+    with pytest.raises(PackageError, match="transcribes its golden recording as"):
         open_package(ModelPackage(forged))
     assert open_package(ModelPackage(packaged.package)).describe()["n_mels"] == 80
 

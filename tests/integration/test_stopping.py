@@ -200,6 +200,6 @@ def test_a_service_whose_model_answers_otherwise_than_in_training_is_never_ready
     with _starting(bento, tmp_path) as (url, process):
         answer = _wait_for_ready(url, process, "failed")
         assert answer.status_code == 503
-        assert "answers to the golden requests differ" in answer.json()["error"]
+        assert "predictions for the golden requests differ" in answer.json()["error"]
         assert httpx.post(f"{url}/predict", json=golden["rows"]).status_code == 503
         assert httpx.get(f"{url}/livez").status_code == 200

@@ -1,1 +1,1 @@
-"""How predictions are asked for over HTTP."""
+"""Prediction protocols over HTTP."""

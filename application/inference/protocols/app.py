@@ -1,8 +1,8 @@
-"""The ASGI application that answers predictions; what it does not know it passes on.
+"""The ASGI application that serves predictions; it passes on every request without a route.
 
-It stands around BentoML's own application, so that nothing of that runs for a prediction. A small
-request is answered at once on the event loop; one that takes longer, or that waits for the
-database, leaves it for a `BoundedExecutor`.
+It wraps BentoML's own application, so that none of BentoML's code runs for a prediction. A small
+request is handled on the event loop; one that takes longer, or waits for the database, is handled
+by a `BoundedExecutor`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from shared.request_id import request_id_of
 
 logger = logging.getLogger(__name__)
 
-SMALL_BYTES = 16 * 1024  # of a body that is answered on the event loop
+SMALL_BYTES = 16 * 1024  # largest body that is handled on the event loop
 ALIVE = ("/livez", "/healthz", "/v2/health/live")
 READY = ("/readyz", "/ping", "/v2/health/ready")
-_REFUSED = (
+_ERRORS = (
     (TooManyRowsError, 413, "too_large"),
     (InputError, 422, "invalid_input"),
     (msgspec.ValidationError, 422, "invalid_input"),
@@ -57,9 +57,9 @@ _REFUSED = (
     (UnicodeDecodeError, 400, "invalid_input"),
     (UnknownPredictionError, 404, "unknown_prediction"),
 )
-_ASKING = ("GET", "HEAD")
-_USUAL = (None, b"application/json")
-_TAKEN = (b"json", b"text/plain", b"text/csv", b"octet-stream", b"x-www-form-urlencoded")
+_READ_METHODS = ("GET", "HEAD")
+_USUAL_TYPES = (None, b"application/json")
+_OTHER_TYPES = (b"json", b"text/plain", b"text/csv", b"octet-stream", b"x-www-form-urlencoded")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -73,22 +73,22 @@ class RequestMetrics(Protocol):
     """Counts refused and synthetic requests, apart from ordinary traffic."""
 
     def record_error(self, error_type: str) -> None:
-        """Count one that was not answered, by its reason."""
+        """Count a refused request, by the reason."""
 
     def record_synthetic(self, source: str) -> None:
-        """Count one that is marked as synthetic, by its source."""
+        """Count a synthetic request, by its source."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """What a service has when it is ready.
+    """A service that is ready.
 
     Attributes:
-        routes: how each path is answered.
-        metrics: counts the requests that are not answered, and the synthetic ones.
-        fallback: how a path that has no route is answered; None where it is not a protocol's.
-        synthetic: how synthetic requests are answered, without being counted or logged; None where
-            that is no different.
+        routes: the route of each path.
+        metrics: counts refused and synthetic requests.
+        fallback: gives the route of a path that is not in `routes`, or None.
+        synthetic: the routes for synthetic requests, which are not counted or logged; None if they
+            are the same.
     """
 
     routes: Mapping[str, Route]
@@ -101,11 +101,11 @@ class Authorise(Protocol):
     """Lets a request pass or raises a `Refusal`."""
 
     def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str, /) -> None:
-        """Look at the key that it carries."""
+        """Check the key of a request."""
 
 
 class LogAccess(Protocol):
-    """Writes a line for a request."""
+    """Logs a request."""
 
     def __call__(
         self,
@@ -116,27 +116,27 @@ class LogAccess(Protocol):
         seconds: float,
         trace_id: str | None,
     ) -> None:
-        """Write it."""
+        """Write one line."""
 
 
 class _Disconnected(Exception):
-    """The caller has gone before its body was whole."""
+    """The client disconnected before its body was complete."""
 
 
 class PredictionApp:
-    """Answers the routes of a service, and its probes.
+    """Serves the routes and the probes of a service.
 
     Args:
-        app: what answers other paths.
-        serves: the methods that it answers at a path.
-        started: there from the moment that the service is ready; where it has failed to become so,
-            the reason is its exception.
-        max_bytes: largest body where a route does not say.
-        queue: most requests that wait for the model, and for the database.
+        app: the application that handles all other paths.
+        serves: gives the methods that `app` supports at a path.
+        started: done when the service is ready; its exception says why the service could not
+            start.
+        max_bytes: largest body, for routes without a limit of their own.
+        queue: maximum number of requests waiting for the model, and for the database.
         deadline: seconds that a request may take.
-        authorise: None lets everybody pass.
-        ready_paths: further paths that tell whether the service is ready.
-        access_log: told of every request.
+        authorise: checks access; None lets everybody in.
+        ready_paths: further paths of the readiness probe.
+        access_log: logs every request.
     """
 
     def __init__(
@@ -175,11 +175,11 @@ class PredictionApp:
             self._routes = started.result().routes
 
     def stop(self) -> None:
-        """From now on say that others should be asked; what comes is answered still."""
+        """Report not ready from now on; requests that still arrive are handled."""
         self._stopping = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close"})
@@ -189,7 +189,7 @@ class PredictionApp:
         start = time.perf_counter()
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         request_id, trace_id = request_id_of(headers), trace_id_of(headers)
-        if not self._routes and scope["method"] not in _ASKING:
+        if not self._routes and scope["method"] not in _READ_METHODS:
             await self._wait_for_start()
         route = self._route(scope["path"], SYNTHETIC in headers)
         request = Request(request_id, headers, b"")
@@ -198,7 +198,7 @@ class PredictionApp:
         except _Disconnected:
             return
         except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
-            reply = self._refused(route, error, request, trace_id)
+            reply = self._error_reply(route, error, request, trace_id)
         if reply is None:
             status = await self._pass_on(scope, receive, send, request_id)
         else:
@@ -216,7 +216,7 @@ class PredictionApp:
             self._access_log(request_id, method, path, status, seconds, trace_id)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
-        """Let the other application answer, which is told the request's identity; its status."""
+        """Let the other application handle a request, with its request ID; returns the status."""
         headers = [header for header in scope["headers"] if header[0] != b"x-request-id"]
         headers.append((b"x-request-id", request_id.encode()))
         status = 500
@@ -240,19 +240,19 @@ class PredictionApp:
             head += [_JSON, (b"content-length", b"%d" % len(reply))]
             return 200, head, reply
         head += [(b"content-type", reply.content_type), *reply.headers]
-        if isinstance(reply.body, bytes) and reply.status != 304:  # there it is that of the content
+        if isinstance(reply.body, bytes) and reply.status != 304:  # 304 has no body
             head.append((b"content-length", b"%d" % len(reply.body)))
         return reply.status, head, reply.body
 
     async def _reply(
         self, route: Route, scope: Scope, request: Request, receive: Receive
     ) -> bytes | Reply | None:
-        """The reply to a request whose body has not been read; None where BentoML answers."""
+        """Read the body and handle the request; None if BentoML handles it."""
         method, path = scope["method"], scope["path"]
         if self._authorise:
             self._authorise(request.headers, method, path)
-        if route is _NOWHERE:
-            return self._aside(method, path)
+        if route is _NO_ROUTE:
+            return self._unrouted(method, path)
         if method not in route.methods:
             raise _not_allowed(method, route.methods)
         if source := source_of(request.headers):
@@ -262,7 +262,7 @@ class PredictionApp:
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
-            body = await _rest(body, receive, most)
+            body = await _read_rest(body, receive, most)
         elif len(body) > most:
             raise _too_large(most)
         elif message["type"] == "http.disconnect":
@@ -271,59 +271,59 @@ class PredictionApp:
         if route.waits:
             return await self._database.run(_steps(route, request))
         if len(body) > SMALL_BYTES or (route.slow and body):
-            return await self._model.run(lambda: _begun(route, request))
-        return _begun(route, request)
+            return await self._model.run(lambda: _first_part(route, request))
+        return _first_part(route, request)
 
     async def _wait_for_start(self) -> None:
-        """Wait for a model that is being loaded: another worker may have said that it is ready."""
+        """Wait until the model is loaded: another worker may have reported ready already."""
         await asyncio.wait([asyncio.ensure_future(_settled(self._started))], timeout=self._deadline)
 
     def _route(self, path: str, synthetic: bool) -> Route:
         routes = self._routes
         if not routes:
-            return _NOWHERE
+            return _NO_ROUTE
         if synthetic:
             routes = self._started.result().synthetic or routes
-        return routes.get(path) or self._started.result().fallback(path) or _NOWHERE
+        return routes.get(path) or self._started.result().fallback(path) or _NO_ROUTE
 
-    def _aside(self, method: str, path: str) -> Reply | None:
-        """The reply of a probe, or while there are no routes yet; None where BentoML answers."""
+    def _unrouted(self, method: str, path: str) -> Reply | None:
+        """Handle a path without a route: a probe, or None if BentoML handles it."""
         probe = self._probes.get(path)
         if probe:
-            if method not in _ASKING:
-                raise _not_allowed(method, _ASKING)
+            if method not in _READ_METHODS:
+                raise _not_allowed(method, _READ_METHODS)
             return probe()
         methods = self._serves(path)
-        if methods and (self._routes or (method in methods and method in _ASKING)):
+        if methods and (self._routes or (method in methods and method in _READ_METHODS)):
             return None
         if not self._routes:
             raise retry_later(503, "the model is not ready", "not_ready", 1)
-        raise Refusal(404, "there is nothing at this path", "unknown_path")
+        raise Refusal(404, "unknown path: /docs.json lists all endpoints", "unknown_path")
 
     @staticmethod
     def _alive() -> Reply:
         return Reply(b"\n", content_type=b"text/plain")
 
     def _ready(self) -> Reply:
-        status, told = "starting", "the model is being loaded"
+        status, message = "starting", "the model is being loaded"
         if self._stopping:
-            status, told = "stopping", "the service has been told to stop"
+            status, message = "stopping", "the service is stopping"
         elif self._routes:
             return Reply(b"\n", content_type=b"text/plain")
         elif self._started.done():
-            status, told = "failed", str(self._started.exception())
-        return Reply(msgspec.json.encode({"status": status, "error": told}), 503)
+            status, message = "failed", str(self._started.exception())
+        return Reply(msgspec.json.encode({"status": status, "error": message}), 503)
 
     async def _send_parts(self, parts: Iterator[bytes], send: Send) -> None:
-        """Send each part when it is made, on the lane of the model, however many wait there.
+        """Send each part as soon as it is made, on the model's executor, even if that is full.
 
-        An error breaks the answer off: its end is missing, which the client sees.
+        An error ends the response early, which the client detects.
         """
         while part := await self._model.run(lambda: next(parts, b""), waits=True):
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    def _refused(
+    def _error_reply(
         self, route: Route, error: Exception, request: Request, trace_id: str | None
     ) -> Reply:
         if isinstance(error, msgspec.ValidationError):
@@ -331,9 +331,9 @@ class PredictionApp:
         refusal = _refusal_of(error)
         request_id = request.request_id
         if refusal.status == 500:
-            told = {"request_id": request_id, "trace_id": trace_id}
-            logger.error("request %s failed", request_id, exc_info=error, extra=told)
-        # who may not ask cannot hide it by the mark
+            ids = {"request_id": request_id, "trace_id": trace_id}
+            logger.error("request %s failed", request_id, exc_info=error, extra=ids)
+        # refused access counts even if the request is marked as synthetic
         if self._routes and (SYNTHETIC not in request.headers or refusal.status in (401, 403)):
             self._started.result().metrics.record_error(refusal.error_type)
         reply = route.refuse(refusal.status, str(refusal), request_id)
@@ -342,41 +342,41 @@ class PredictionApp:
 
 
 def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
-    """Refuse a body that would be too large, or of a kind that is not taken, before it is read."""
+    """Refuse a body that is too large or of an unsupported type before it is read."""
     length = headers.get(b"content-length")
-    # httptools bounds the number, but not the zeros before it
+    # httptools limits the number, but not its leading zeros
     if length is not None and int(length.lstrip(b"0") or b"0") > most:
         raise _too_large(most)
     kind = headers.get(b"content-type")
-    if kind not in _USUAL and not any(word in kind for word in _TAKEN):
-        told = kind.decode("latin-1")[:100]
-        raise Refusal(415, f"the content type {told!r} is not taken: send application/json")
+    if kind not in _USUAL_TYPES and not any(word in kind for word in _OTHER_TYPES):
+        name = kind.decode("latin-1")[:100]
+        raise Refusal(415, f"unsupported content type {name!r}: send application/json")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise Refusal(415, "a body that is compressed is not taken")
+        raise Refusal(415, "compressed bodies are not supported: send the body uncompressed")
 
 
 async def _settled(future: Future[Any]) -> None:
-    with suppress(Exception):  # why it failed is told elsewhere
+    with suppress(Exception):  # `_start` logs it
         await asyncio.shield(asyncio.wrap_future(future))
 
 
 def _steps(route: Route, request: Request) -> Steps:
-    """A reply in steps, of which most have one."""
+    """A reply in steps; most replies take one."""
     reply = route.handle(request)
     return (yield from reply) if isinstance(reply, Generator) else reply
 
 
-def _begun(route: Route, request: Request) -> bytes | Reply:
-    """A reply whose first part is made: what goes wrong with it can be told by a status."""
+def _first_part(route: Route, request: Request) -> bytes | Reply:
+    """A reply whose first part is made, so that an error in it can still set the status."""
     reply = route.handle(request)
     if isinstance(reply, Generator):
-        raise TypeError("only a route that waits answers in steps")
+        raise TypeError("only a route that waits replies in steps")
     if isinstance(reply, Reply) and not isinstance(reply.body, bytes):
         reply.body = chain([next(reply.body, b"")], reply.body)
     return reply
 
 
-async def _rest(body: bytes, receive: Receive, most: int) -> bytes:
+async def _read_rest(body: bytes, receive: Receive, most: int) -> bytes:
     parts, size, more = [body], len(body), True
     while more:
         message = await receive()
@@ -395,7 +395,7 @@ def _too_large(most: int) -> Refusal:
 
 
 def _syntax_error(request: Request) -> Exception | None:
-    """Why a body is not JSON, if it is not: a typed decoder reports a wrong type before that."""
+    """Why a body is not valid JSON, if so: a typed decoder may report a wrong type first."""
     if JSON_LENGTH in request.headers:
         return None
     try:
@@ -410,21 +410,21 @@ def _refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, RecursionError):
         return Refusal(400, "the JSON is nested too deeply")
-    for kind, status, error_type in _REFUSED:
+    for kind, status, error_type in _ERRORS:
         if isinstance(error, kind):
             return Refusal(status, str(error), error_type)
-    return Refusal(500, "an unexpected fault, recorded in the service's log", "internal")
+    return Refusal(500, "internal error: see the service's log", "internal")
 
 
 def _not_allowed(method: str, methods: Collection[str]) -> Refusal:
     allowed = ", ".join(methods)
-    told = f"{method} is not answered here, only {allowed}"
-    return Refusal(405, told, "unknown_method", [(b"allow", allowed.encode())])
+    message = f"method {method} is not allowed here: use {allowed}"
+    return Refusal(405, message, "unknown_method", [(b"allow", allowed.encode())])
 
 
-def _never(_request: Request) -> bytes:
-    raise AssertionError("a path without a route is not handled")
+def _no_handler(_request: Request) -> bytes:
+    raise AssertionError("a path without a route has no handler")
 
 
 _JSON = (b"content-type", JSON)
-_NOWHERE = Route((), _never)
+_NO_ROUTE = Route((), _no_handler)

@@ -1,4 +1,4 @@
-"""Executors for work that leaves the event loop: bounded in what waits, and in time."""
+"""Executors for work off the event loop, with a bounded queue and a deadline."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ Done = TypeVar("Done")
 
 
 class BoundedExecutor:
-    """Threads for work that would block the event loop; their queue and time are bounded.
+    """Threads for work that would block the event loop, with a bounded queue and a deadline.
 
     Args:
-        queue: most jobs that wait.
+        queue: maximum number of waiting jobs.
         deadline: seconds that a job may take, waiting included.
         threads: how many jobs run at a time.
     """
 
     def __init__(self, name: str, queue: int, deadline: float, threads: int = 1) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._places = queue + threads
+        self._capacity = queue + threads
         self._deadline = deadline
-        self._taken = 0
+        self._pending = 0
         self._lock = threading.Lock()
-        self._seconds = 0.1  # that the last piece took
+        self._seconds = 0.1  # that the last job took
 
     async def run(self, work: Callable[[], Done], waits: bool = False) -> Done:
-        """The result of a job.
+        """Run a job and return its result.
 
         Args:
-            waits: whether it is queued even if the queue is full.
+            waits: whether to queue the job even if the queue is full.
 
         Raises:
             Refusal: 503 if the queue is full, 504 after the deadline.
         """
         with self._lock:
-            if self._taken >= self._places and not waits:
-                seconds = self._seconds * self._taken
-                raise retry_later(503, "too many requests wait: come again later", "busy", seconds)
-            self._taken += 1
+            if self._pending >= self._capacity and not waits:
+                message, seconds = "too many requests: retry later", self._seconds * self._pending
+                raise retry_later(503, message, "busy", seconds)
+            self._pending += 1
         job: Future[Done] = self._pool.submit(self._timed, work)
         job.add_done_callback(self._leave)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job), self._deadline)
         except TimeoutError as error:
-            told = f"the answer took longer than {self._deadline:g} seconds"
-            raise Refusal(504, told, "deadline") from error
+            message = f"the request took longer than {self._deadline:g} seconds"
+            raise Refusal(504, message, "deadline") from error
 
     def _timed(self, work: Callable[[], Done]) -> Done:
         start = time.perf_counter()
@@ -63,40 +63,40 @@ class BoundedExecutor:
 
     def _leave(self, _job: Future[Done]) -> None:
         with self._lock:
-            self._taken -= 1
+            self._pending -= 1
 
 
 class StepExecutor:
-    """Runs jobs in steps. First steps do not wait behind later ones; pauses hold no thread.
+    """Runs jobs in steps. First steps do not wait behind later ones; pauses occupy no thread.
 
     Args:
-        queue: most jobs that wait for their first step, and for a later one.
+        queue: maximum number of jobs waiting for their first step, and for a later one.
         deadline: seconds that a step may take, waiting included.
     """
 
     def __init__(self, name: str, queue: int, deadline: float) -> None:
         self._first = BoundedExecutor(name, queue, deadline, threads=4)
         self._later = BoundedExecutor(f"{name}-search", queue, deadline)
-        self._places = queue + 1
-        self._taken = 0
+        self._capacity = queue + 1
+        self._pending = 0
 
     async def run(self, steps: Steps) -> bytes | Reply:
-        """The result of the last step.
+        """Run all steps and return the result of the last one.
 
         Raises:
-            Refusal: 503 if a queue is full, 504 if a step passes the deadline.
+            Refusal: 503 if a queue is full, 504 if a step exceeds the deadline.
         """
         done = await self._first.run(partial(advance, steps))
         if not isinstance(done, float):
             return done
-        if self._taken >= self._places:
-            told = "too many requests look for predictions that are not in the log"
-            raise retry_later(503, f"{told}: come again later", "busy", 1)
-        self._taken += 1
+        if self._pending >= self._capacity:
+            message = "too many requests are searching the prediction log: retry later"
+            raise retry_later(503, message, "busy", 1)
+        self._pending += 1
         try:
             while isinstance(done, float):
                 await asyncio.sleep(done)
                 done = await self._later.run(partial(advance, steps), waits=True)
         finally:
-            self._taken -= 1
+            self._pending -= 1
         return done

@@ -1,4 +1,4 @@
-"""What the protocols share: a request, its reply, and routes from one to the other."""
+"""What the protocols share: requests, replies and routes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import msgspec
 
 JSON = b"application/json"
 JSON_LENGTH = b"inference-header-content-length"
-"""The header that says how long the JSON at the start of a body is; binary tensors follow it."""
+"""The header with the length of the JSON at the start of a body; binary tensors follow it."""
 
 
 class Request(msgspec.Struct, gc=False):
-    """A request whose body is whole.
+    """A request with its complete body.
 
     Attributes:
-        request_id: its caller's name for it, or a new one.
-        headers: by lower-case name; where a name comes twice, the last one.
+        request_id: the caller's ID, or a new one.
+        headers: by lower-case name; if a name occurs twice, the last one.
     """
 
     request_id: str
@@ -28,17 +28,17 @@ class Request(msgspec.Struct, gc=False):
 
     @property
     def content_type(self) -> str:
-        """In lower case, without parameters; empty where none is told."""
-        told = self.headers.get(b"content-type", b"")
-        return told.partition(b";")[0].strip().lower().decode("latin-1")
+        """The content type in lower case, without parameters; empty if the header is missing."""
+        value = self.headers.get(b"content-type", b"")
+        return value.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 @dataclass(slots=True)
 class Reply:
-    """What is answered.
+    """The response to a request.
 
     Attributes:
-        body: whole, or in parts that are made while the earlier ones are sent.
+        body: complete, or an iterator of parts, each made while the previous one is sent.
     """
 
     body: bytes | Iterator[bytes]
@@ -48,53 +48,53 @@ class Reply:
 
 
 class Refusal(Exception):
-    """A request that is not answered.
+    """A request is refused.
 
     Args:
-        status: of HTTP.
-        error_type: reason in the metrics, a word or two.
-        headers: of the reply.
+        status: HTTP status.
+        error_type: the reason as the metrics count it, a word or two.
+        headers: further headers of the reply.
     """
 
     def __init__(
         self,
         status: int,
-        told: str,
+        message: str,
         error_type: str = "invalid_input",
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        super().__init__(told)
+        super().__init__(message)
         self.status = status
         self.error_type = error_type
         self.headers = headers
 
 
-def retry_later(status: int, told: str, error_type: str, seconds: float) -> Refusal:
-    """A refusal that says after how many seconds the request may be sent again."""
+def retry_later(status: int, message: str, error_type: str, seconds: float) -> Refusal:
+    """A refusal with the header Retry-After."""
     wait = str(max(1, math.ceil(seconds))).encode()
-    return Refusal(status, told, error_type, [(b"retry-after", wait)])
+    return Refusal(status, message, error_type, [(b"retry-after", wait)])
 
 
 Steps = Generator[float, None, bytes | Reply]
-"""A reply that is made in steps: each yields for how many seconds the next one can wait."""
+"""A reply that is made in steps: each step yields the seconds to wait before the next one."""
 
 Handler = Callable[[Request], bytes | Reply | Steps]
-"""Answers a request: a JSON body with status 200, or a whole reply, or steps to one of them.
+"""Handles a request. Returns a JSON body (status 200), a reply, or the steps to one of them.
 
 It may raise `Refusal`, `InputError` (422), `UnknownPredictionError` (404), msgspec's
-`ValidationError` (422) and `DecodeError` (400); any other error is a fault of ours (500).
+`ValidationError` (422) and `DecodeError` (400); any other error is a bug (500).
 """
 
 
 def finish(steps: Steps) -> bytes | Reply:
-    """Make a reply in this thread, which waits between the steps."""
+    """Run all steps in this thread, waiting between them, and return the reply."""
     while isinstance(done := advance(steps), float):
         time.sleep(done)
     return done
 
 
 def advance(steps: Steps) -> float | bytes | Reply:
-    """Do one step: for how many seconds the next one can wait, or the reply."""
+    """Run one step; returns the seconds to wait before the next one, or the reply."""
     try:
         return next(steps)
     except StopIteration as end:
@@ -103,24 +103,24 @@ def advance(steps: Steps) -> float | bytes | Reply:
 
 
 Refuse = Callable[[int, str, str], Reply]
-"""Status, reason and request identity → the reply that says so in a protocol's own form."""
+"""Makes the error reply of a protocol from a status, a message and the request ID."""
 
 
-def refuse(status: int, told: str, request_id: str) -> Reply:
-    """``{"error": …, "request_id": …}``, where a protocol has no form of its own."""
-    return Reply(msgspec.json.encode({"error": told, "request_id": request_id}), status)
+def refuse(status: int, message: str, request_id: str) -> Reply:
+    """``{"error": …, "request_id": …}``, for protocols without an error format of their own."""
+    return Reply(msgspec.json.encode({"error": message, "request_id": request_id}), status)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one path is answered.
+    """How the requests to one path are handled.
 
     Attributes:
-        methods: of HTTP; others are answered with 405.
-        max_bytes: largest body; None for the service's own limit.
-        waits: whether it waits for the database, and so leaves the event loop; only such a route
-            may answer in steps.
-        slow: whether even one row takes so long that it leaves the event loop.
+        methods: HTTP methods; others get 405.
+        max_bytes: largest body; None for the limit of the service.
+        waits: whether the handler waits for the database, and so runs off the event loop; only
+            then it may reply in steps.
+        slow: whether even one row takes so long that the handler runs off the event loop.
     """
 
     methods: tuple[str, ...]

@@ -1,15 +1,15 @@
 """The Open Inference Protocol, version 2, with Triton's extension for binary tensors.
 
-| endpoint | answer |
+| endpoint | response |
 |---|---|
 | GET /v2 | the server |
-| GET /v2/models/NAME | names, datatypes and shapes of what goes in and comes out |
-| GET /v2/models/NAME/ready | whether it answers |
+| GET /v2/models/NAME | names, datatypes and shapes of inputs and outputs |
+| GET /v2/models/NAME/ready | whether the model is ready |
 | POST /v2/models/NAME/infer | predictions |
 
-A model is found at ``/v2/models/NAME/versions/VERSION`` too. Tensors are named and shaped as
-`OpenInference.metadata` says. A number may come in any numeric datatype; what is missing is null,
-in binary tensors NaN, or for words no bytes.
+``/v2/models/NAME/versions/VERSION`` has the same endpoints. `OpenInference.metadata` has the names
+and shapes of the tensors. A number may have any numeric datatype. A missing value is null; in
+binary tensors it is NaN, or an empty string.
 
 References:
     https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
@@ -44,7 +44,7 @@ from domain.contract import Category, Input, ModelSpec, Number, Quantity, Tensor
 from domain.errors import InputError
 
 OCTETS = "application/octet-stream"
-TOGETHER = "inputs"  # the tensor that holds every input where all are numbers
+ALL_INPUTS = "inputs"  # the one tensor with every input, if all are numbers
 
 _DATATYPES = {
     "BOOL": np.dtype("?"),
@@ -55,7 +55,7 @@ _DATATYPES = {
 }
 _IN_JSON: Mapping[str, Any] = {"b": bool, "u": int, "i": int, "f": float | None, "O": str | None}
 _LENGTH = struct.Struct("<I")
-_MOST_AXES = 64  # of an array of NumPy
+_MOST_AXES = 64  # that NumPy supports
 _MOST_DIGITS = 18  # of a length in bytes
 
 
@@ -89,7 +89,7 @@ _REQUEST: Schema = {
     },
     "required": ["inputs"],
 }
-_ANSWER: Schema = {
+_RESPONSE: Schema = {
     "type": "object",
     "properties": {
         "model_name": TEXT,
@@ -106,27 +106,27 @@ class _InputTensor(msgspec.Struct):
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] | None = None
-    data: msgspec.Raw = msgspec.Raw()  # empty where there is none
+    data: msgspec.Raw = msgspec.Raw()  # empty if missing
 
 
-class _WantedTensor(msgspec.Struct):
+class _RequestedOutput(msgspec.Struct):
     name: str
     parameters: dict[str, Any] | None = None
 
 
 class _Inference(msgspec.Struct):
     inputs: list[_InputTensor]
-    outputs: list[_WantedTensor] | None = None
+    outputs: list[_RequestedOutput] | None = None
     parameters: dict[str, Any] | None = None
     id: str | None = None
 
 
 class OpenInference:
-    """Answers the protocol for one model.
+    """Serves the protocol for one model.
 
     Args:
-        name, version: of the model, as paths and answers have them.
-        platform: what runs it, in the form ``<project>_<format>``.
+        name, version: of the model, as in paths and responses.
+        platform: runtime of the model, in the form ``<project>_<format>``.
     """
 
     def __init__(
@@ -146,20 +146,20 @@ class OpenInference:
         }
 
     def routes(self) -> dict[str, Route]:
-        """Every path that is answered."""
+        """The route of each path."""
         name, version = self._identity["name"], self._identity["version"]
-        found = {"/v2": _get({**self._identity, "extensions": ["binary_tensor_data"]})}
+        routes = {"/v2": _get({**self._identity, "extensions": ["binary_tensor_data"]})}
         for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
-            found[path] = _get(self.metadata)
-            found[f"{path}/ready"] = _get({"name": name, "ready": True})
-            found[f"{path}/infer"] = Route(("POST",), self.infer, _refuse)
-        return found
+            routes[path] = _get(self.metadata)
+            routes[f"{path}/ready"] = _get({"name": name, "ready": True})
+            routes[f"{path}/infer"] = Route(("POST",), self.infer, _refuse)
+        return routes
 
     def paths(self, rows: Sequence[Sequence[Any]]) -> Schema:
-        """The same in an OpenAPI document; of the paths of a model, those without a version.
+        """The paths of the OpenAPI document, without those that name a version.
 
         Args:
-            rows: of which examples are made.
+            rows: rows for the examples.
         """
         tag, model = "Open Inference Protocol", "/v2/models/" + self._identity["name"]
         binary = {"type": "string", "format": "binary"}
@@ -168,17 +168,18 @@ class OpenInference:
             tag,
             "Predict for tensors",
             bodies={JSON: {**_REQUEST, "example": self._example(rows[:EXAMPLES])}, OCTETS: binary},
-            answers={JSON: _ANSWER, OCTETS: binary},
+            responses={JSON: _RESPONSE, OCTETS: binary},
             error=object_of({"error": TEXT}),
             refusals=LENIENT,
         )
-        answers = {JSON: {"type": "object"}}
+        responses = {JSON: {"type": "object"}}
+        ready = operation(tag, "Whether the model is ready", responses=responses)
         return {
-            "/v2": {"get": operation(tag, "The server", answers=answers)},
-            "/v2/health/live": {"get": operation(tag, "Whether the server lives")},
+            "/v2": {"get": operation(tag, "The server", responses=responses)},
+            "/v2/health/live": {"get": operation(tag, "Whether the server is live")},
             "/v2/health/ready": {"get": operation(tag, "Whether the service is ready")},
-            model: {"get": operation(tag, "The model's tensors", answers=answers)},
-            f"{model}/ready": {"get": operation(tag, "Whether it answers", answers=answers)},
+            model: {"get": operation(tag, "The model's tensors", responses=responses)},
+            f"{model}/ready": {"get": ready},
             f"{model}/infer": {"post": {**infer, "parameters": [length]}},
         }
 
@@ -186,7 +187,7 @@ class OpenInference:
         columns: list[Any] = [list(rows)]
         if not self._spec.is_numeric:
             columns = [
-                _words_of(values) if isinstance(item, Category) else values
+                _as_words(values) if isinstance(item, Category) else values
                 for item, values in zip(self._spec.inputs, zip(*rows))
             ]
         tensors = [
@@ -196,46 +197,48 @@ class OpenInference:
         return {"inputs": tensors}
 
     def fallback(self, path: str) -> Route | None:
-        """What tells that there is no such model or version; None where `path` asks for none."""
+        """The route that refuses an unknown model or version; None if `path` names neither."""
         if not path.startswith("/v2/models/"):
             return None
 
-        def tell(_request: Request) -> bytes:
-            there = "/v2/models/{name}/versions/{version}".format_map(self._identity)
-            raise Refusal(404, f"nothing is at {path[:200]}: there is {there}", "unknown_model")
+        def refuse_unknown(_request: Request) -> bytes:
+            known = "/v2/models/{name}/versions/{version}".format_map(self._identity)
+            message = f"nothing at {path[:200]}: the model is at {known}"
+            raise Refusal(404, message, "unknown_model")
 
-        return Route(("GET", "POST"), tell, _refuse)
+        return Route(("GET", "POST"), refuse_unknown, _refuse)
 
     def infer(self, request: Request) -> Reply:
-        """Answer tensors with tensors.
+        """Predict for the tensors of a request.
 
         Raises:
             InputError: a tensor is malformed or breaks the contract.
         """
         head, binary = _split(request)
         inference = self._decode(head)
-        wanted = self._wanted(inference)
-        tensors = _read(inference.inputs, binary)
-        together = list(tensors) == [TOGETHER] and self._spec.is_numeric
-        columns = self._table(tensors[TOGETHER]) if together else self._columns(tensors)
-        answered = self._predictor.predict_columns(request.request_id, columns)
-        return self._reply(inference.id, answered, wanted)
+        outputs = self._requested_outputs(inference)
+        tensors = _read_tensors(inference.inputs, binary)
+        is_table = list(tensors) == [ALL_INPUTS] and self._spec.is_numeric
+        columns = self._split_table(tensors[ALL_INPUTS]) if is_table else self._columns(tensors)
+        result = self._predictor.predict_columns(request.request_id, columns)
+        return self._reply(inference.id, result, outputs)
 
-    def _table(self, tensor: np.ndarray) -> dict[str, Any]:
-        """The columns of one tensor that holds every input, shape (n_rows, width)."""
+    def _split_table(self, tensor: np.ndarray) -> dict[str, Any]:
+        """The columns of the tensor with every input, shape (n_rows, width)."""
         if tensor.dtype.kind not in "iuf":
-            raise InputError(f"{TOGETHER}: expected numbers, by datatype FP32 or FP64")
+            raise InputError(f"{ALL_INPUTS}: expected numbers, with datatype FP32 or FP64")
         if tensor.ndim == 1 and self._spec.width == 1:
             tensor = tensor[:, None]
-        _check_shape(TOGETHER, tensor, (self._spec.width,))
+        _check_shape(ALL_INPUTS, tensor, (self._spec.width,))
         return dict(zip(self._spec.input_names, tensor.T))
 
     def _columns(self, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The columns of tensors with one input each."""
         inputs = {item.name: item for item in self._spec.inputs}
         for name in tensors:
             if name not in inputs:
-                told = ", ".join(tensor["name"] for tensor in self.metadata["inputs"])
-                raise InputError(f"{name[:60]!r} is no input: expected {told}")
+                known = ", ".join(tensor["name"] for tensor in self.metadata["inputs"])
+                raise InputError(f"unknown input {name[:60]!r}: expected {known}")
         columns = {name: _values(inputs[name], tensor) for name, tensor in tensors.items()}
         rows = max(map(len, columns.values()), default=0)
         for name, item in inputs.items():
@@ -243,25 +246,25 @@ class OpenInference:
                 columns[name] = [None] * rows
         return columns
 
-    def _wanted(self, inference: _Inference) -> dict[str, bool]:
-        """Names of the outputs, and whether each is to be binary."""
+    def _requested_outputs(self, inference: _Inference) -> dict[str, bool]:
+        """Names of the requested outputs, and whether each should be binary."""
         binary = bool((inference.parameters or {}).get("binary_data_output", False))
-        there = [tensor["name"] for tensor in self.metadata["outputs"]]
+        known = [tensor["name"] for tensor in self.metadata["outputs"]]
         if not inference.outputs:
-            return dict.fromkeys(there, binary)
-        wanted = {}
+            return dict.fromkeys(known, binary)
+        requested = {}
         for output in inference.outputs:
             name = output.name
-            if name not in there:
-                raise InputError(f"{name[:60]!r} is no output: there are {', '.join(there)}")
+            if name not in known:
+                raise InputError(f"unknown output {name[:60]!r}: expected {', '.join(known)}")
             parameters = output.parameters or {}
             for parameter in parameters.keys() - {"binary_data"}:
-                raise InputError(f"{name}: the parameter {parameter[:60]!r} is not known")
-            wanted[name] = bool(parameters.get("binary_data", binary))
-        return wanted
+                raise InputError(f"{name}: unknown parameter {parameter[:60]!r}")
+            requested[name] = bool(parameters.get("binary_data", binary))
+        return requested
 
     def _reply(
-        self, id_: str | None, answered: PredictionResult, wanted: Mapping[str, bool]
+        self, id_: str | None, result: PredictionResult, requested: Mapping[str, bool]
     ) -> Reply:
         name, version = self._identity["name"], self._identity["version"]
         head: dict[str, Any] = {"model_name": name, "model_version": version}
@@ -269,8 +272,8 @@ class OpenInference:
             head["id"] = id_
         outputs: list[dict[str, Any]] = []
         parts = []
-        for wish, binary in wanted.items():
-            output, values = self._output(wish, answered.answers, binary)
+        for output_name, binary in requested.items():
+            output, values = self._output(output_name, result.predictions, binary)
             if binary:
                 output["parameters"] = {"binary_data_size": len(values)}
                 parts.append(values)
@@ -278,137 +281,144 @@ class OpenInference:
                 output["data"] = values
             outputs.append(output)
         encoded = msgspec.json.encode({**head, "outputs": outputs})
-        if not any(wanted.values()):
+        if not any(requested.values()):
             return Reply(encoded)
         length = (b"Inference-Header-Content-Length", str(len(encoded)).encode())
         return Reply(b"".join([encoded, *parts]), content_type=OCTETS.encode(), headers=[length])
 
-    def _output(self, name: str, answers: np.ndarray, binary: bool) -> tuple[dict[str, Any], Any]:
-        """One output: what it is, and its values, in bytes where it is to be binary.
+    def _output(
+        self, name: str, predictions: np.ndarray, binary: bool
+    ) -> tuple[dict[str, Any], Any]:
+        """Name, datatype and shape of one output, and its values, as bytes if `binary`.
 
         Args:
-            answers: shape (n_rows, n_answers).
+            predictions: shape (n_rows, n_outputs).
         """
         if name == "prediction" and self._spec.classes:
             labels: Sequence[Any] = self._labels if binary else self._spec.classes
-            found = [labels[code] for code in answers.argmax(axis=1).tolist()]
-            shape = [len(answers)]
+            found = [labels[code] for code in predictions.argmax(axis=1).tolist()]
+            shape = [len(predictions)]
             return _tensor(name, "BYTES", shape), b"".join(found) if binary else found
-        values = (
-            answers if self._spec.classes else answers[:, self._spec.output_columns.index(name)]
-        )
+        values = predictions
+        if not self._spec.classes:
+            values = predictions[:, self._spec.output_columns.index(name)]
         output = _tensor(name, "FP32", list(values.shape))
         return output, values.astype("<f4").tobytes() if binary else values.ravel().tolist()
 
 
-def _refuse(status: int, told: str, _request_id: str) -> Reply:
-    """The protocol's form of an error; what breaks the contract is told with 400."""
-    return Reply(msgspec.json.encode({"error": told}), 400 if status == 422 else status)
+def _refuse(status: int, message: str, _request_id: str) -> Reply:
+    """The protocol's error format; a broken contract gets status 400 instead of 422."""
+    return Reply(msgspec.json.encode({"error": message}), 400 if status == 422 else status)
 
 
-def _get(answer: Mapping[str, Any]) -> Route:
-    encoded = msgspec.json.encode(answer)
+def _get(content: Mapping[str, Any]) -> Route:
+    encoded = msgspec.json.encode(content)
     return Route(("GET",), lambda _request: encoded, _refuse)
 
 
 def _tensor(
     name: str, datatype: str, shape: Sequence[int], parameters: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    found = {"name": name, "datatype": datatype, "shape": list(shape)}
-    return {**found, "parameters": parameters} if parameters else found
+    tensor = {"name": name, "datatype": datatype, "shape": list(shape)}
+    return {**tensor, "parameters": parameters} if parameters else tensor
 
 
 def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
-    """The inputs in the protocol's terms; what they mean stands in their parameters."""
+    """Metadata of the input tensors; units, categories and columns are in their parameters."""
     if spec.is_numeric:
-        told = {"columns": ", ".join(map(_told, spec.inputs))}
-        return [_tensor(TOGETHER, "FP32", (-1, spec.width), told)]
-    found = []
+        parameters = {"columns": ", ".join(map(_name_with_unit, spec.inputs))}
+        return [_tensor(ALL_INPUTS, "FP32", (-1, spec.width), parameters)]
+    tensors = []
     for item in spec.inputs:
         if isinstance(item, Number):
-            told = {"unit": item.unit} if item.unit else {}
-            found.append(_tensor(item.name, "FP32", (-1,), told))
+            parameters = {"unit": item.unit} if item.unit else {}
+            tensors.append(_tensor(item.name, "FP32", (-1,), parameters))
         elif isinstance(item, Tensor):
-            found.append(_tensor(item.name, "FP32", (-1, *item.shape)))
+            tensors.append(_tensor(item.name, "FP32", (-1, *item.shape)))
+        elif isinstance(item, Category):
+            parameters = {"categories": ", ".join(item.categories)}
+            tensors.append(_tensor(item.name, "BYTES", (-1,), parameters))
         else:
-            told = {"categories": ", ".join(item.categories)} if isinstance(item, Category) else {}
-            found.append(_tensor(item.name, "BYTES", (-1,), told))
-    return found
+            tensors.append(_tensor(item.name, "BYTES", (-1,)))
+    return tensors
 
 
-def _told(item: Any) -> str:
+def _name_with_unit(item: Any) -> str:
     return f"{item.name} ({item.unit})" if item.unit else str(item.name)
 
 
 def _outputs(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Metadata of the output tensors."""
     if isinstance(spec.output, Quantity):
         return [_tensor(name, "FP32", (-1,)) for name in spec.output_columns]
-    told = {"classes": ", ".join(spec.classes)}
-    shape = (-1, len(spec.classes))
-    return [_tensor("prediction", "BYTES", (-1,)), _tensor("probabilities", "FP32", shape, told)]
+    parameters = {"classes": ", ".join(spec.classes)}
+    probabilities = _tensor("probabilities", "FP32", (-1, len(spec.classes)), parameters)
+    return [_tensor("prediction", "BYTES", (-1,)), probabilities]
 
 
 def _split(request: Request) -> tuple[bytes, memoryview]:
-    """The JSON of a request, and the binary tensors behind it."""
-    told = request.headers.get(JSON_LENGTH)
+    """The JSON of a request, and the binary tensors after it."""
+    header = request.headers.get(JSON_LENGTH)
     length = len(request.body)
-    if told is not None:
-        if not told.isdigit() or len(told) > _MOST_DIGITS or int(told) > length:
+    if header is not None:
+        if not header.isdigit() or len(header) > _MOST_DIGITS or int(header) > length:
             raise InputError(
-                f"Inference-Header-Content-Length: {told[:20].decode('latin-1')!r} is no length "
-                f"within a body of {length} bytes"
+                f"Inference-Header-Content-Length: {header[:20].decode('latin-1')!r} is not a "
+                f"length within a body of {length} bytes"
             )
-        length = int(told)
+        length = int(header)
     return request.body[:length], memoryview(request.body)[length:]
 
 
-def _read(inputs: Sequence[_InputTensor], binary: memoryview) -> dict[str, np.ndarray]:
+def _read_tensors(inputs: Sequence[_InputTensor], binary: memoryview) -> dict[str, np.ndarray]:
     """The tensors of a request by name, in their shapes."""
     tensors: dict[str, np.ndarray] = {}
     for tensor in inputs:
         name = tensor.name
         if name in tensors:
-            raise InputError(f"{name[:60]!r} is there twice")
+            raise InputError(f"duplicate input {name[:60]!r}")
         if tensor.datatype not in _DATATYPES:
             known = ", ".join(_DATATYPES)
-            raise InputError(f"{name}: {tensor.datatype[:20]!r} is no datatype: there are {known}")
+            raise InputError(f"{name}: unknown datatype {tensor.datatype[:20]!r}: use {known}")
         if not 0 < len(tensor.shape) <= _MOST_AXES or min(tensor.shape) < 1:
-            raise InputError(f"{name}: {str(tensor.shape)[:60]} is no shape of rows")
+            raise InputError(f"{name}: invalid shape {str(tensor.shape)[:60]}")
         size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
             tensors[name] = _from_json(tensor)
             continue
         if not isinstance(size, int) or not 0 <= size <= len(binary):
-            raise InputError(f"{name}: binary_data_size is {size}, {len(binary)} bytes are there")
+            raise InputError(
+                f"{name}: binary_data_size is {size}, but {len(binary)} bytes are left"
+            )
         tensors[name] = _from_bytes(tensor, binary[:size])
         binary = binary[size:]
     if len(binary):
-        raise InputError(f"{len(binary)} bytes are behind the last tensor")
+        raise InputError(f"{len(binary)} bytes after the last tensor")
     return tensors
 
 
 def _from_json(tensor: _InputTensor) -> np.ndarray:
-    """A tensor whose values stand in a flat list, or in lists of its shape."""
+    """A tensor whose values are in a flat list, or in lists nested by its shape."""
     name, shape = tensor.name, tuple(tensor.shape)
     if not bytes(tensor.data):
-        raise InputError(f"{name}: neither data nor binary_data_size is there")
+        raise InputError(f"{name}: has neither data nor binary_data_size")
     dtype = _DATATYPES[tensor.datatype]
-    values, nested = _decoded(tensor.data, dtype.kind, len(shape))
+    values, nested = _decode_values(tensor.data, dtype.kind, len(shape))
     try:
-        with np.errstate(over="ignore"):  # what is too large is infinite, and refused as such
+        with np.errstate(over="ignore"):  # too large becomes infinite, which the contract refuses
             array = np.array(values, dtype)
     except OverflowError as error:
-        raise InputError(f"{name}: a value is none of {tensor.datatype}") from error
+        raise InputError(f"{name}: a value exceeds the range of {tensor.datatype}") from error
     except ValueError as error:
-        raise InputError(f"{name}: the lists are of different lengths") from error
+        raise InputError(f"{name}: the lists have different lengths") from error
     if array.shape != shape if nested else array.size != math.prod(shape):
-        told = f"the shape {array.shape}" if nested else f"{array.size} values"
-        raise InputError(f"{name}: the shape is {list(shape)}, but the data have {told}")
+        found = f"the shape {array.shape}" if nested else f"{array.size} values"
+        raise InputError(f"{name}: the shape is {list(shape)}, but the data have {found}")
     return array.reshape(shape)
 
 
-def _decoded(data: msgspec.Raw, kind: str, depth: int) -> tuple[list[Any], bool]:
-    """Values of a tensor as its JSON has them, and whether they stand in nested lists."""
+def _decode_values(data: msgspec.Raw, kind: str, depth: int) -> tuple[list[Any], bool]:
+    """The values in a tensor's JSON, and whether they are in nested lists."""
     if depth > 1 and bytes(data).lstrip()[1:].lstrip()[:1] == b"[":
         return _decoder(kind, depth)(data), True
     return _decoder(kind, 1)(data), False
@@ -427,12 +437,12 @@ def _from_bytes(tensor: _InputTensor, data: memoryview) -> np.ndarray:
     name, shape = tensor.name, tuple(tensor.shape)
     dtype, count = _DATATYPES[tensor.datatype], math.prod(shape)
     if dtype.kind == "O":
-        words = np.array([*_words(name, data), None], dtype)[:-1]  # an array even of no words
-        if len(words) != count:
+        strings = np.array([*_strings(name, data), None], dtype)[:-1]  # dtype even if it is empty
+        if len(strings) != count:
             raise InputError(
-                f"{name}: the shape is {list(shape)}, but {len(words)} words are there"
+                f"{name}: the shape is {list(shape)}, but the data have {len(strings)} strings"
             )
-        return words.reshape(shape)
+        return strings.reshape(shape)
     if len(data) != count * dtype.itemsize:
         raise InputError(
             f"{name}: {list(shape)} of {tensor.datatype} are {count * dtype.itemsize} bytes, "
@@ -443,27 +453,27 @@ def _from_bytes(tensor: _InputTensor, data: memoryview) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _words(name: str, data: memoryview) -> list[str]:
-    """Words that each come behind their length."""
-    words: list[str] = []
-    place = 0
-    while place < len(data):
-        start = place + _LENGTH.size
-        end = start + _LENGTH.unpack_from(data, place)[0] if start <= len(data) else start
+def _strings(name: str, data: memoryview) -> list[str]:
+    """Strings that each follow their length."""
+    strings: list[str] = []
+    position = 0
+    while position < len(data):
+        start = position + _LENGTH.size
+        end = start + _LENGTH.unpack_from(data, position)[0] if start <= len(data) else start
         if end > len(data):
             raise InputError(
-                f"{name}: word {len(words)} ends behind the tensor's {len(data)} bytes"
+                f"{name}: string {len(strings)} exceeds the tensor's {len(data)} bytes"
             )
         try:
-            words.append(str(data[start:end], "utf-8"))
+            strings.append(str(data[start:end], "utf-8"))
         except UnicodeDecodeError as error:
-            raise InputError(f"{name}: word {len(words)} is no UTF-8") from error
-        place = end
-    return words
+            raise InputError(f"{name}: string {len(strings)} is not valid UTF-8") from error
+        position = end
+    return strings
 
 
-def _words_of(values: Sequence[Any]) -> list[str | None]:
-    """Categories as words, whatever requests write them as."""
+def _as_words(values: Sequence[Any]) -> list[str | None]:
+    """Categories as words; a request may also write them as numbers or booleans."""
     return [None if value is None else as_word(value) for value in values]
 
 
@@ -473,7 +483,7 @@ def _as_bytes(word: str) -> bytes:
 
 
 def _values(item: Input, tensor: np.ndarray) -> Any:
-    """The values of one input; of words without bytes, None where they may be missing."""
+    """The values of one input; an empty string is None if the category is nullable."""
     if isinstance(item, Tensor):
         _check_shape(item.name, tensor, item.shape)
         return tensor
@@ -488,8 +498,8 @@ def _values(item: Input, tensor: np.ndarray) -> Any:
 
 
 def _check_shape(name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raise InputError where the shape is not (n_rows, *shape)."""
+    """Raise InputError if the shape is not (n_rows, *shape)."""
     if tensor.shape[1:] != shape:
         raise InputError(
-            f"{name}: the shape is {list(tensor.shape)}, expected {[-1, *shape]}, -1 being rows"
+            f"{name}: the shape is {list(tensor.shape)}, expected {[-1, *shape]} (-1: rows)"
         )

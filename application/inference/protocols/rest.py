@@ -1,15 +1,15 @@
-"""The tutorial's JSON endpoints of a model.
+"""The JSON endpoints of a model, as the tutorial has them.
 
 | endpoint | request |
 |---|---|
 | POST /predict | ``[[…], …]`` or one flat row, in the contract's order |
 | POST /predict_json | one object with the inputs by name, or ``{"instances": [{…}, …]}`` |
-| POST /classify, /classify_json | the same, where the answer is a class |
+| POST /classify, /classify_json | the same, only for a classifier |
 | GET, POST /health_check | |
 | POST /get_metrics_summary | ``{"hours": 1}`` |
 | POST /feedback | ``{"request_id", "row", "actual_class"}``, or the inputs with
-``predicted_class`` and ``actual_class``; of a quantity, ``predicted`` and ``actual`` |
-| GET /docs.json | the OpenAPI document, with how the endpoints refuse a request |
+``predicted_class`` and ``actual_class``; for a regressor ``predicted`` and ``actual`` |
+| GET /docs.json | the OpenAPI document, including error responses |
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Annotated, Any
 import msgspec
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.answers import ResponseBuilder
 from application.inference.protocols.http import Request, Route, Steps
 from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
+from application.inference.protocols.responses import ResponseBuilder
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import (
     LAST_ROW,
@@ -34,7 +34,7 @@ from application.inference.protocols.schema import (
 )
 from application.inference.protocols.synthetic import SYNTHETIC
 from application.monitoring.recorder import PredictionRecorder
-from application.monitoring.feedback import Feedback, Recorded
+from application.monitoring.feedback import Feedback, FeedbackResult
 from application.monitoring.summary import summarise
 from application.ports.metrics import QualityMetrics
 from application.ports.prediction_log import FeedbackLog
@@ -46,20 +46,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SummaryRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """How far back a summary looks."""
+    """The period of a summary: the last so many hours."""
 
     hours: float = 1.0
 
 
 class _Decoders:  # pylint: disable=too-few-public-methods
-    """Decoders of every request body; those with inputs follow the contract's names.
+    """Decoders of every request body; those with inputs have the contract's names.
 
-    Rows of numbers are checked while they are decoded; what else stands in a row, the contract
-    checks.
+    Decoding checks rows of numbers; the contract checks all other values.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        # the names of inputs need be no identifiers
+        # the names of inputs may not be valid identifiers
         names = {f"input_{number}": item.name for number, item in enumerate(spec.inputs)}
         inputs = [
             (field, _type_of(item), *([None] if item.nullable else []))
@@ -92,7 +91,7 @@ class _Decoders:  # pylint: disable=too-few-public-methods
 
 
 def _struct(name: str, fields: list[Any], names: dict[str, str]) -> Any:
-    """A struct whose fields have other names in JSON where `names` has them."""
+    """A struct; `names` maps its fields to other names in JSON."""
     return msgspec.defstruct(name, fields, rename=names, forbid_unknown_fields=True, kw_only=True)
 
 
@@ -110,7 +109,7 @@ def _type_of(item: Input) -> Any:
 
 
 def _depth(value: Any) -> int:
-    """How many lists stand around the first value in it."""
+    """How deep the first value is nested in lists."""
     depth = 0
     while isinstance(value, list):
         depth, value = depth + 1, value[0] if value else None
@@ -118,11 +117,11 @@ def _depth(value: Any) -> int:
 
 
 class RestApi:
-    """Turns request bodies into answers.
+    """Turns request bodies into responses.
 
     Args:
-        name, version: the model, as answers and the health check show it.
-        document: gives the OpenAPI document that ``/docs.json`` completes.
+        name, version: of the model, as in responses and the health check.
+        document: gives the OpenAPI document, to which ``/docs.json`` adds error responses.
     """
 
     def __init__(
@@ -144,10 +143,10 @@ class RestApi:
         self._document = document
         self._feedback = Feedback(spec, log, metrics)
         self._decode = _Decoders(spec)
-        self._read: Callable[[list[Any]], list[Any]] = RowReader(spec).read
+        self._to_rows: Callable[[list[Any]], list[Any]] = RowReader(spec).read
         if has_plain_names(spec):
-            self._read = lambda objects: list(map(msgspec.structs.astuple, objects))
-        self._present = ResponseBuilder(spec)
+            self._to_rows = lambda objects: list(map(msgspec.structs.astuple, objects))
+        self._responses = ResponseBuilder(spec)
         first = spec.inputs[0]
         self._flat = len(first.shape) if isinstance(first, Tensor) else 0  # depth of a flat row
         self._interval: dict[str, Any] = {}
@@ -155,7 +154,7 @@ class RestApi:
             self._interval = {"coverage": spec.output.coverage, "unit": spec.output.unit}
 
     def routes(self) -> dict[str, Route]:
-        """How each path is answered."""
+        """The route of each path."""
         both, post = ("GET", "POST"), ("POST",)
         routes = {
             "/predict": Route(post, self.predict),
@@ -168,7 +167,7 @@ class RestApi:
             routes["/classify"] = routes["/predict"]
             routes["/classify_json"] = routes["/predict_json"]
         refusals = dict.fromkeys(routes, REFUSALS)
-        refusals["/feedback"] = {**REFUSALS, 404: "there is no such prediction"}
+        refusals["/feedback"] = {**REFUSALS, 404: "unknown prediction"}
 
         def describe(_request: Request) -> bytes:
             bodiless = ("/health_check", "/get_metrics_summary")
@@ -178,7 +177,7 @@ class RestApi:
         return routes | {"/docs.json": Route(("GET",), describe)}
 
     def predict(self, request: Request) -> bytes:
-        """Answer ``[[…], …]`` or one flat row."""
+        """Predict for ``[[…], …]`` or one flat row."""
         rows = self._decode.rows.decode(request.body)
         value = "number" if self._spec.is_numeric else "value"
         if rows and _depth(rows[0]) <= self._flat:
@@ -189,20 +188,20 @@ class RestApi:
         for index, row in enumerate(rows):
             if not isinstance(row, list):
                 raise InputError(f"row {index} is a {value}, expected a list of {value}s")
-        return self._answer(self._predictor.predict(request.request_id, rows))
+        return self._response(self._predictor.predict(request.request_id, rows))
 
     def predict_json(self, request: Request) -> bytes:
-        """Answer one object, or the objects under ``instances``."""
+        """Predict for one object, or for the objects under ``instances``."""
         body = request.body
         if takes_instances(self._spec) and "instances" in self._decode.keys.decode(body):
             objects = self._decode.instances.decode(body).instances
         else:
             objects = [self._decode.row.decode(body)]
-        rows = self._read(objects)
-        return self._answer(self._predictor.predict(request.request_id, rows))
+        rows = self._to_rows(objects)
+        return self._response(self._predictor.predict(request.request_id, rows))
 
     def health_check(self, _request: Request) -> bytes:
-        """Say who is here; a service that has not answered its golden requests is not reached."""
+        """Name the model. A service has no routes before it reproduced its golden requests."""
         classes = {"classes": self._spec.classes} if self._spec.classes else {}
         return _encode(
             {
@@ -224,7 +223,7 @@ class RestApi:
         return _encode({"status": "success", "metrics": metrics})
 
     def feedback(self, request: Request) -> Steps:
-        """Record what a prediction should have been."""
+        """Record the actual class or value of a prediction."""
         body, synthetic = request.body, SYNTHETIC in request.headers
         self._recorder.flush()
         decode = self._decode
@@ -232,25 +231,25 @@ class RestApi:
         if by_inputs and "request_id" not in decode.keys.decode(body):
             item = decode.inputs_feedback.decode(body)
             if synthetic:
-                return self._not_recorded(request.request_id, item)
+                return self._synthetic_response(request.request_id, item)
             inputs = msgspec.structs.astuple(item)[: len(self._spec.inputs)]
             confidence = getattr(item, "confidence", None)
-            recorded = yield from self._feedback.for_inputs(
+            result = yield from self._feedback.for_inputs(
                 inputs, item.predicted, item.actual, confidence
             )
         else:
-            given = decode.prediction_feedback.decode(body)
+            item = decode.prediction_feedback.decode(body)
             if synthetic:
-                return self._not_recorded(given.request_id, given)
-            recorded = yield from self._feedback.for_prediction(
-                given.request_id, given.row, given.actual
+                return self._synthetic_response(item.request_id, item)
+            result = yield from self._feedback.for_prediction(
+                item.request_id, item.row, item.actual
             )
-        return self._recorded(recorded)
+        return self._feedback_response(result)
 
-    def _not_recorded(self, request_id: str, feedback: Any) -> bytes:
-        """Accept feedback on a synthetic prediction, which is in no log."""
+    def _synthetic_response(self, request_id: str, feedback: Any) -> bytes:
+        """Accept feedback on a synthetic prediction without recording it: it is in no log."""
         _, actual = truth_names(self._spec)
-        answer = {
+        response = {
             "status": "feedback_recorded",
             "request_id": request_id,
             "row": getattr(feedback, "row", 0),
@@ -258,30 +257,30 @@ class RestApi:
             "joined": False,
             "synthetic": True,
         }
-        return _encode(answer)
+        return _encode(response)
 
-    def _recorded(self, recorded: Recorded) -> bytes:
+    def _feedback_response(self, result: FeedbackResult) -> bytes:
         predicted, actual = truth_names(self._spec)
-        right: dict[str, Any] = {"correct": recorded.predicted == recorded.actual}
+        comparison: dict[str, Any] = {"correct": result.predicted == result.actual}
         if not self._spec.classes:
-            right = {"absolute_error": abs(float(recorded.predicted) - float(recorded.actual))}
-        answer = {
+            comparison = {"absolute_error": abs(float(result.predicted) - float(result.actual))}
+        response = {
             "status": "feedback_recorded",
-            "request_id": recorded.request_id,
-            "row": recorded.row,
-            predicted: recorded.predicted,
-            actual: recorded.actual,
-            **right,
-            "joined": recorded.joined,
+            "request_id": result.request_id,
+            "row": result.row,
+            predicted: result.predicted,
+            actual: result.actual,
+            **comparison,
+            "joined": result.joined,
         }
-        return _encode(answer)
+        return _encode(response)
 
-    def _answer(self, answered: PredictionResult) -> bytes:
+    def _response(self, result: PredictionResult) -> bytes:
         return _encode(
             {
-                "predictions": self._present.predictions(answered),
+                "predictions": self._responses.predictions(result),
                 **self._interval,
-                "request_id": answered.request_id,
+                "request_id": result.request_id,
                 **self._identity,
             }
         )

@@ -1,4 +1,4 @@
-"""Rows of a request, in the forms that JSON has for them."""
+"""Rows of a request, as lists, objects or single values in JSON."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from domain.errors import InputError
 class RowReader:
     """Puts rows into the contract's order.
 
-    A row is a list in that order, an object by the inputs' names, or, where there is one input
-    only, its value alone. What may be missing may be left out of an object.
+    A row is a list in that order, an object with named inputs, or the bare value if the model has
+    a single input. An object may leave out nullable inputs.
 
     Args:
-        others: whether an object may have names that the contract does not know.
+        ignore_unknown: whether to ignore unknown names in an object instead of refusing it.
     """
 
-    def __init__(self, spec: ModelSpec, others: bool = False) -> None:
+    def __init__(self, spec: ModelSpec, ignore_unknown: bool = False) -> None:
         self._names = spec.input_names
-        self._others = others
+        self._ignore_unknown = ignore_unknown
         first = spec.inputs[0]
-        self._alone = len(spec.inputs) == 1
+        self._single_input = len(spec.inputs) == 1
         self._value_depth = len(first.shape) if isinstance(first, Tensor) else 0
 
     def read(self, items: Iterable[Any]) -> list[list[Any]]:
         """Rows of one value for each input.
 
         Raises:
-            InputError: an item is no row; its position is told.
+            InputError: an item is not a row; the message has its position.
         """
         rows = []
         for index, item in enumerate(items):
@@ -41,25 +41,25 @@ class RowReader:
         return rows
 
     def row(self, item: Any) -> list[Any]:
-        """One row; None stands for what was left out.
+        """One row; an input that was left out is None.
 
         Raises:
-            InputError: it is no row.
+            InputError: the item is not a row.
         """
         if isinstance(item, dict):
             return self._named(item)
-        if self._alone and _depth(item) <= self._value_depth:
+        if self._single_input and _depth(item) <= self._value_depth:
             return [item]
         if not isinstance(item, list):
-            raise InputError(f"is no list or object of {self._expected}")
+            raise InputError(f"is not a list or object of inputs, expected {self._expected}")
         if len(item) != len(self._names):
             raise InputError(f"has {len(item)} values, expected {self._expected}")
         return item
 
     def _named(self, item: Mapping[str, Any]) -> list[Any]:
-        if not self._others and not item.keys() <= set(self._names):
-            other = next(name for name in item if name not in self._names)
-            raise InputError(f"has {other[:60]!r}, which is no input: expected {self._expected}")
+        if not self._ignore_unknown and not item.keys() <= set(self._names):
+            unknown = next(name for name in item if name not in self._names)
+            raise InputError(f"has an unknown input {unknown[:60]!r}, expected {self._expected}")
         return [item.get(name) for name in self._names]
 
     @property
@@ -69,7 +69,7 @@ class RowReader:
 
 
 def _depth(value: Any) -> int:
-    """How many lists stand around the first value in it."""
+    """How deep the first value is nested in lists."""
     depth = 0
     while isinstance(value, list):
         depth, value = depth + 1, value[0] if value else None

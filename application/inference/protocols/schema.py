@@ -1,4 +1,4 @@
-"""JSON schemas of requests and answers, in the dialect of OpenAPI 3.0, derived from a contract."""
+"""JSON schemas of requests and responses in OpenAPI 3.0, derived from a contract."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from domain.contract import (
 
 EXAMPLES = 2
 MOST_HOURS = 24 * 366  # of a summary
-LAST_ROW = 2**31 - 1  # that the integers of a database hold
+LAST_ROW = 2**31 - 1  # largest integer in the database
 REQUEST_ID: Schema = {**TEXT, "pattern": "^[A-Za-z0-9._-]+$", "maxLength": LONGEST_ID}
 
 
@@ -43,37 +43,37 @@ def row_schema(spec: ModelSpec) -> Schema:
         "type": "array",
         "minItems": len(spec.inputs),
         "maxItems": len(spec.inputs),
-        # what stands at which place cannot be said in OpenAPI 3.0, only what stands everywhere
+        # OpenAPI 3.0 has one schema for all items of a list, not one for each position
         "items": {"type": "number"} if kinds == {"number"} else {},
-        "description": "In this order: " + "; ".join(map(_told, spec.inputs)),
+        "description": "In this order: " + "; ".join(map(_describe_input, spec.inputs)),
     }
     if any(item.nullable for item in spec.inputs) and row["items"]:
         row["items"] = {"type": "number", "nullable": True}
     return row
 
 
-def named_row_schema(spec: ModelSpec, others: bool = False) -> Schema:
-    """An object by the inputs' names.
+def named_row_schema(spec: ModelSpec, ignore_unknown: bool = False) -> Schema:
+    """An object with named inputs.
 
     Args:
-        others: whether it may have other names too.
+        ignore_unknown: whether it may have other names too.
     """
     row = object_of({item.name: _value(item) for item in spec.inputs}, _required(spec))
-    return {**row, "additionalProperties": True} if others else row
+    return {**row, "additionalProperties": True} if ignore_unknown else row
 
 
-def any_row_schema(spec: ModelSpec, others: bool = False) -> Schema:
-    """A row as `RowReader` reads it: a list, an object, or the value of an only input.
+def any_row_schema(spec: ModelSpec, ignore_unknown: bool = False) -> Schema:
+    """A row as `RowReader` reads it: a list, an object, or the value of a single input.
 
     Args:
-        others: whether an object may have other names too.
+        ignore_unknown: whether an object may have other names too.
     """
-    forms = [row_schema(spec), named_row_schema(spec, others)]
+    forms = [row_schema(spec), named_row_schema(spec, ignore_unknown)]
     return {"anyOf": [*forms, *map(_value, spec.inputs if len(spec.inputs) == 1 else ())]}
 
 
 def objects_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
-    """What ``/predict_json`` takes: one object by names, or `takes_instances`."""
+    """What ``/predict_json`` takes: one object with named inputs, or several as ``instances``."""
     one = named_row_schema(spec)
     many = object_of({"instances": list_of(one)})
     forms = [one, many] if takes_instances(spec) else [one]
@@ -81,7 +81,7 @@ def objects_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
 
 
 def feedback_schema(spec: ModelSpec) -> Schema:
-    """What ``/feedback`` takes: the identity of a prediction, or its inputs, and what was true."""
+    """What ``/feedback`` takes: the identity or the inputs of a prediction, and the truth."""
     truth = _truth(spec)
     predicted, actual = truth_names(spec)
     row = {"type": "integer", "minimum": 0, "maximum": LAST_ROW, "default": 0}
@@ -104,16 +104,16 @@ def period_schema() -> Schema:
     return {**object_of({"hours": {**hours, "default": 1.0}}, []), "example": {"hours": 1}}
 
 
-def answers_schema(spec: ModelSpec) -> Schema:
-    """What the predictions are answered with."""
-    answer = {"request_id": TEXT, "model_name": TEXT, "version": TEXT}
+def response_schema(spec: ModelSpec) -> Schema:
+    """What ``/predict`` and ``/predict_json`` return."""
+    details = {"request_id": TEXT, "model_name": TEXT, "version": TEXT}
     if isinstance(spec.output, Quantity):
-        answer |= {"coverage": {"type": "number"}, "unit": TEXT}
-    return object_of({"predictions": predictions_schema(spec), **answer})
+        details |= {"coverage": {"type": "number"}, "unit": TEXT}
+    return object_of({"predictions": predictions_schema(spec), **details})
 
 
 def predictions_schema(spec: ModelSpec) -> Schema:
-    """The objects of a `ResponseBuilder`, one for each row."""
+    """The objects that a `ResponseBuilder` makes, one for each row."""
     number = {"type": "number"}
     row: dict[str, Schema] = {"row": {"type": "integer", "description": "position in the request"}}
     if isinstance(spec.output, Quantity):
@@ -129,39 +129,39 @@ def predictions_schema(spec: ModelSpec) -> Schema:
 
 
 def truth_names(spec: ModelSpec) -> tuple[str, str]:
-    """What feedback calls what was predicted and what was true."""
+    """The fields of feedback for the predicted and the actual class or value."""
     return ("predicted_class", "actual_class") if spec.classes else ("predicted", "actual")
 
 
 def takes_instances(spec: ModelSpec) -> bool:
-    """Whether ``/predict_json`` takes ``{"instances": [{…}, …]}``: not where it is an input."""
+    """Whether ``/predict_json`` takes ``{"instances": [{…}, …]}``: not if that names an input."""
     return "instances" not in spec.input_names
 
 
 def takes_feedback_by_inputs(spec: ModelSpec) -> bool:
-    """Whether ``/feedback`` takes inputs: not where one has the name of another field of it, or
-    one that JSON escapes."""
+    """Whether ``/feedback`` takes inputs: not if the name of an input is that of another field, or
+    contains characters that JSON escapes."""
     others = {"request_id", "confidence", *truth_names(spec)}
     return not others & set(spec.input_names) and has_plain_names(spec)
 
 
 def has_plain_names(spec: ModelSpec) -> bool:
-    """Whether no input's name has a sign that JSON escapes, so that msgspec can decode it."""
+    """Whether JSON escapes no character of any input's name, so that msgspec can decode it."""
     return all(name.isprintable() and not set(name) & set('"\\') for name in spec.input_names)
 
 
 def describe(spec: ModelSpec) -> str:
-    """The contract in Markdown, for the service's page."""
+    """The contract in Markdown, for the page of the service."""
     output = spec.output
     if isinstance(output, Classes):
-        answer = f"{output.name}: one of {', '.join(output.names)}."
+        result = f"{output.name}: one of {', '.join(output.names)}."
     else:
-        answer = f"{output.name}."
+        result = f"{output.name}."
     if isinstance(output, Quantity):
         unit = f" in {output.unit}" if output.unit else ""
-        answer = f"{output.name}{unit}, with an interval that holds {output.coverage:.0%} of cases."
-    inputs = "\n".join(f"- {_told(item)}" for item in spec.inputs)
-    return f"# {spec.name}\n\n{spec.description}\n\nInputs:\n\n{inputs}\n\nAnswer: {answer}\n"
+        result = f"{output.name}{unit}, with an interval covering {output.coverage:.0%} of cases."
+    inputs = "\n".join(f"- {_describe_input(item)}" for item in spec.inputs)
+    return f"# {spec.name}\n\n{spec.description}\n\nInputs:\n\n{inputs}\n\nOutput: {result}\n"
 
 
 def _required(spec: ModelSpec) -> list[str]:
@@ -174,10 +174,10 @@ def _truth(spec: ModelSpec) -> Schema:
         return {"type": "number"}
     name = {"type": "string", "enum": classes}
     if are_numbered(classes):
-        place = {"type": "integer", "minimum": 0, "maximum": len(classes) - 1}
-        return {"oneOf": [name, place], "description": "a class by its name or its number"}
-    whole = [number for number in _numbers(classes) if isinstance(number, int)]
-    forms = [name, {"type": "integer", "enum": whole}] if whole else [name]
+        number = {"type": "integer", "minimum": 0, "maximum": len(classes) - 1}
+        return {"oneOf": [name, number], "description": "a class by its name or its number"}
+    integers = [value for value in _numbers(classes) if isinstance(value, int)]
+    forms = [name, {"type": "integer", "enum": integers}] if integers else [name]
     return {"oneOf": forms, "description": "a class by its name, which may be written as a number"}
 
 
@@ -197,12 +197,12 @@ def _value(item: Input) -> Schema:
         schema["maxLength"] = getattr(item, "max_length")
     if item.nullable and "oneOf" not in schema:
         schema["nullable"] = True
-    schema["description"] = _told(item)
+    schema["description"] = _describe_input(item)
     return schema
 
 
 def _category(item: Category) -> Schema:
-    """Words; and booleans and numbers, where the words are theirs."""
+    """The categories as words, and as booleans or numbers if that is how they read."""
     null = [None] if item.nullable else []
     booleans = [value for value in (False, True) if as_word(value) in item.categories]
     numbers = _numbers(item.categories)
@@ -218,13 +218,13 @@ def _category(item: Category) -> Schema:
     ]
     if len(forms) == 1:
         return forms[0]
-    if item.nullable:  # in OpenAPI 3.0 it stands beside a type, and one of the forms only may fit
+    if item.nullable:  # in OpenAPI 3.0 it belongs to a type, and exactly one of them may match
         forms[0]["nullable"] = True
     return {"oneOf": forms}
 
 
 def _numbers(words: Sequence[str]) -> list[int | float]:
-    """The numbers that are these words when a request has them as numbers."""
+    """The numbers that read as these words, as a request may write them."""
     found: list[int | float] = []
     for word in words:
         try:
@@ -240,13 +240,13 @@ def _number(item: Number | Tensor) -> Schema:
     return {"type": "number", "minimum": item.minimum, "maximum": item.maximum}
 
 
-def _told(item: Input) -> str:
-    """An input in words: name, unit, range or categories."""
-    told = f"{item.name}: {item.description}" if item.description else item.name
+def _describe_input(item: Input) -> str:
+    """Name, meaning, unit, and range or categories of an input."""
+    text = f"{item.name}: {item.description}" if item.description else item.name
     if isinstance(item, Number | Tensor):
         shape = " × ".join(map(str, item.shape)) + " numbers, " if isinstance(item, Tensor) else ""
-        told += f" ({shape}{item.minimum:g} to {item.maximum:g} {item.unit}".rstrip() + ")"
+        text += f" ({shape}{item.minimum:g} to {item.maximum:g} {item.unit}".rstrip() + ")"
     elif isinstance(item, Category):
         other = "; any other counts as missing" if item.unseen == "missing" else ""
-        told += f" (one of {', '.join(item.categories)}{other})"
-    return f"{told}, or null" if item.nullable else told
+        text += f" (one of {', '.join(item.categories)}{other})"
+    return f"{text}, or null" if item.nullable else text

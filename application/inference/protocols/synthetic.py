@@ -1,7 +1,8 @@
-"""Requests that are no traffic: golden requests, smoke and load tests, and demonstrations say so.
+"""Synthetic requests, which are not traffic: golden requests, smoke and load tests, demos.
 
-A request with the header ``X-Synthetic`` is answered as any other, and counts in one metric only,
-by its source; nothing of it reaches the prediction log, the drift scores or the live quality.
+A request with the header ``X-Synthetic`` gets the same response as any other. It counts in one
+metric only, by its source, and never reaches the prediction log, the drift scores or the live
+quality.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ OTHER = "other"
 
 
 def source_of(headers: Mapping[bytes, bytes]) -> str | None:
-    """Where a synthetic request comes from, of `SOURCES` or `OTHER`; None of ordinary traffic."""
-    given = headers.get(SYNTHETIC)
-    if given is None:
+    """The source of a synthetic request, one of `SOURCES` or `OTHER`; None for ordinary traffic."""
+    value = headers.get(SYNTHETIC)
+    if value is None:
         return None
-    source = given.decode("latin-1").strip().lower()
+    source = value.decode("latin-1").strip().lower()
     return source if source in SOURCES else OTHER

@@ -1,15 +1,15 @@
-"""The endpoints of a transcriber, as an ASGI middleware: what it does not know it passes on.
+"""The endpoints of a transcriber, as an ASGI middleware that passes on every other path.
 
 | endpoint | request |
 |---|---|
 | POST /transcribe | a recording: the body itself (``audio/*``), or a file in a form |
 | GET, POST /health_check | |
 
-Options of /transcribe stand in the query or in the form: ``language``, a code such as ``en``, and
+Options of /transcribe are in the query or in the form: ``language``, a code such as ``en``, and
 ``format``: ``json``, ``srt``, ``vtt`` or ``text``.
 
-Recordings are heard one at a time in each worker. `MAX_WAITING` others wait for their turn; what
-comes beyond is answered 503 at once, with the time after which to come again.
+Each worker transcribes one recording at a time, and lets `MAX_WAITING` others wait. Any further
+request gets 503 at once, with Retry-After.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ class _TooLarge(Exception):
 
 
 class _Busy(Exception):
-    """Enough others are waiting; `seconds` is when to come again."""
+    """Too many recordings are waiting; retry after `seconds`."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"too many recordings are waiting: come again in {seconds} seconds")
+        super().__init__(f"too many recordings are waiting: retry in {seconds} seconds")
         self.seconds = seconds
 
 
 class TranscriberApi:
-    """Turns recordings into answers, one at a time; knows of HTTP no more than content types.
+    """Turns recordings into responses, one at a time; independent of HTTP but for content types.
 
     Args:
-        name, version: the model, as answers and the health check show it.
-        write_subtitles: a transcription as ``srt`` or ``vtt``.
-        max_waiting: most requests that wait while one is heard.
+        name, version: of the model, as in responses and the health check.
+        write_subtitles: writes a transcription as ``srt`` or ``vtt``.
+        max_waiting: maximum number of requests that wait while one is transcribed.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class TranscriberApi:
         self.metrics = metrics
         self._transcriber = transcriber
         self._write_subtitles = write_subtitles
-        self._places = max_waiting + 1
-        self._taken = 0
+        self._capacity = max_waiting + 1
+        self._pending = 0
         self._turn = asyncio.Lock()
         self._last_seconds = 1.0
 
@@ -98,38 +98,42 @@ class TranscriberApi:
         request_id: str,
         counted: bool = True,
     ) -> tuple[str | dict[str, Any], str]:
-        """The answer and its content type.
+        """Transcribe a recording; returns the body of the response and its content type.
 
         Args:
-            counted: whether the metrics are told of the answer.
+            counted: whether the metrics count this transcription.
 
         Raises:
-            InputError: an option or the recording is wrong.
+            InputError: an option or the recording is invalid.
         """
-        kind, language = _checked(options)
-        if self._taken >= self._places:
-            raise _Busy(math.ceil(self._last_seconds * self._taken))
-        self._taken += 1
+        format_, language = _check_options(options)
+        if self._pending >= self._capacity:
+            raise _Busy(math.ceil(self._last_seconds * self._pending))
+        self._pending += 1
         try:
             samples = await asyncio.to_thread(self._transcriber.decode, recording, language)
             async with self._turn:
                 start = time.perf_counter()
-                heard = await asyncio.to_thread(
+                transcription = await asyncio.to_thread(
                     self._transcriber.transcribe, samples, language, counted
                 )
                 self._last_seconds = time.perf_counter() - start
         finally:
-            self._taken -= 1
-        return self.render(heard, kind, request_id), FORMATS[kind]
+            self._pending -= 1
+        return self.render(transcription, format_, request_id), FORMATS[format_]
 
-    def render(self, heard: Transcription, kind: str, request_id: str) -> str | dict[str, Any]:
+    def render(
+        self, transcription: Transcription, format_: str, request_id: str
+    ) -> str | dict[str, Any]:
         """A transcription in one of `FORMATS`."""
-        if kind == "json":
-            return {**_as_json(heard), "request_id": request_id, **self.identity}
-        return heard.text + "\n" if kind == "text" else self._write_subtitles(heard, kind)
+        if format_ == "json":
+            return {**_as_json(transcription), "request_id": request_id, **self.identity}
+        if format_ == "text":
+            return transcription.text + "\n"
+        return self._write_subtitles(transcription, format_)
 
     def health_check(self) -> dict[str, Any]:
-        """Say who is here; a service that has not heard its golden recording is not reached."""
+        """Describe the model. A service is not ready before it reproduced its golden recording."""
         return {
             "status": "healthy",
             **self.identity,
@@ -141,11 +145,11 @@ class TranscriberApi:
 
 
 class TranscriptionMiddleware:
-    """Answers the endpoints of a `TranscriberApi` and passes everything else on.
+    """Serves the endpoints of a `TranscriberApi` and passes everything else on.
 
     Args:
-        app: what answers the rest.
-        api: gives the api; called for each request, since the service makes it when it starts.
+        app: the application that handles all other paths.
+        api: gives the API; called for each request, since the service makes it when it starts.
     """
 
     def __init__(self, app: ASGIApp, api: Callable[[], TranscriberApi]) -> None:
@@ -154,15 +158,15 @@ class TranscriptionMiddleware:
         self._routes = {"/transcribe": ("POST",), "/health_check": ("GET", "POST")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         methods = self._routes.get(scope["path"]) if scope["type"] == "http" else None
         if methods is None:
             await self._app(scope, receive, send)
             return
         if scope["method"] not in methods:
             allowed = ", ".join(methods)
-            problem = {"error": f"{scope['method']} is not answered here, only {allowed}"}
-            await JSONResponse(problem, 405, {"allow": allowed})(scope, receive, send)
+            body = {"error": f"method {scope['method']} is not allowed here: use {allowed}"}
+            await JSONResponse(body, 405, {"allow": allowed})(scope, receive, send)
             return
         api, request = self._api(), Request(scope, _bounded(receive))
         if scope["path"] == "/health_check":
@@ -177,7 +181,7 @@ class TranscriptionMiddleware:
         except ClientDisconnect:
             return
         except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
-            response = _refusal(api, error, request_id, counted=not source)
+            response = _error_response(api, error, request_id, counted=not source)
         response.headers["x-request-id"] = request_id
         await response(scope, receive, send)
 
@@ -185,76 +189,79 @@ class TranscriptionMiddleware:
     async def _transcribe(
         api: TranscriberApi, request: Request, request_id: str, counted: bool
     ) -> Response:
-        recording, options = await _read(request)
-        answer, content_type = await api.transcribe(recording, options, request_id, counted)
-        if isinstance(answer, str):
-            return Response(answer, media_type=content_type)
-        return JSONResponse(answer)
+        recording, options = await _recording_and_options(request)
+        body, content_type = await api.transcribe(recording, options, request_id, counted)
+        if isinstance(body, str):
+            return Response(body, media_type=content_type)
+        return JSONResponse(body)
 
 
-def _refusal(api: TranscriberApi, error: Exception, request_id: str, counted: bool) -> Response:
+def _error_response(
+    api: TranscriberApi, error: Exception, request_id: str, counted: bool
+) -> Response:
     headers = {}
     match error:
         case _TooLarge():
             status, error_type = 413, "too_large"
-            said = f"the body is larger than {MAX_BODY_BYTES} bytes"
+            message = f"the body is larger than {MAX_BODY_BYTES} bytes"
         case _Busy():
-            status, error_type, said = 503, "busy", str(error)
+            status, error_type, message = 503, "busy", str(error)
             headers["retry-after"] = str(error.seconds)
         case NotAudioError():
-            status, error_type, said = 415, "not_audio", str(error)
+            status, error_type, message = 415, "not_audio", str(error)
         case InputError():
-            status, error_type, said = 422, "invalid_input", str(error)
+            status, error_type, message = 422, "invalid_input", str(error)
         case MultiPartException() | HTTPException():
-            status, error_type, said = 400, "invalid_input", "the form is malformed: "
-            said += str(getattr(error, "message", "") or getattr(error, "detail", ""))
+            status, error_type, message = 400, "invalid_input", "the form is malformed: "
+            message += str(getattr(error, "message", "") or getattr(error, "detail", ""))
         case _:
             logger.error("request %s failed", request_id, exc_info=error)
             status, error_type = 500, "internal"
-            said = "an unexpected fault, recorded in the service's log"
+            message = "internal error: see the service's log"
     if counted:
         api.metrics.record_error(error_type)
-    return JSONResponse({"error": said, "request_id": request_id}, status, headers)
+    return JSONResponse({"error": message, "request_id": request_id}, status, headers)
 
 
-async def _read(request: Request) -> tuple[bytes, dict[str, str]]:
-    """The recording and the options of a request."""
+async def _recording_and_options(request: Request) -> tuple[bytes, dict[str, str]]:
+    """Read the recording and the options of a request."""
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > MAX_BODY_BYTES:
         raise _TooLarge
-    options = _only_options(request.query_params)
+    options = _known_options(request.query_params)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with request.form(max_files=1, max_fields=len(_OPTIONS)) as form:
             files = [item for item in form.values() if isinstance(item, UploadFile)]
             if not files:
-                raise InputError("the form has no file: send the recording as one")
+                raise InputError("the form has no file: send the recording as a file")
             texts = {key: item for key, item in form.items() if isinstance(item, str)}
-            return await files[0].read(), {**options, **_only_options(texts)}
+            return await files[0].read(), {**options, **_known_options(texts)}
     if kind.startswith("audio/") or kind in ("application/octet-stream", "application/ogg"):
         return await request.body(), options
     raise NotAudioError(
-        f"the content type {kind!r} is not taken: send the recording as audio/wav (flac, mpeg, "
-        "ogg), or as a file in multipart/form-data"
+        f"unsupported content type {kind!r}: send the recording as audio/wav (flac, mpeg, ogg), or "
+        "as a file in multipart/form-data"
     )
 
 
-def _only_options(given: Mapping[str, str]) -> dict[str, str]:
-    unknown = ", ".join(sorted(set(given) - set(_OPTIONS)))
+def _known_options(values: Mapping[str, str]) -> dict[str, str]:
+    unknown = ", ".join(sorted(set(values) - set(_OPTIONS)))
     if unknown:
-        raise InputError(f"unknown option {unknown}: there are {', '.join(_OPTIONS)}")
-    return dict(given)
+        raise InputError(f"unknown option {unknown}: the options are {', '.join(_OPTIONS)}")
+    return dict(values)
 
 
-def _checked(options: Mapping[str, str]) -> tuple[str, str | None]:
-    kind = options.get("format", "json")
-    if kind not in FORMATS:
-        raise InputError(f"format: {kind!r} is none of {', '.join(FORMATS)}")
-    return kind, options.get("language") or None
+def _check_options(options: Mapping[str, str]) -> tuple[str, str | None]:
+    """The format and the language."""
+    format_ = options.get("format", "json")
+    if format_ not in FORMATS:
+        raise InputError(f"format: {format_!r} is not one of {', '.join(FORMATS)}")
+    return format_, options.get("language") or None
 
 
-def _as_json(heard: Transcription) -> dict[str, Any]:
-    data = asdict(heard)
+def _as_json(transcription: Transcription) -> dict[str, Any]:
+    data = asdict(transcription)
     data["duration_seconds"] = data.pop("duration")
     data["segments"] = [{"id": id_, **segment} for id_, segment in enumerate(data["segments"])]
     return data

@@ -1,7 +1,7 @@
-"""Vertex AI's predictions: POST ``{"instances": […]}``, answered with ``{"predictions": […]}``.
+"""Vertex AI's prediction protocol: POST ``{"instances": […]}`` returns ``{"predictions": […]}``.
 
-An instance is a list in the contract's order, an object by the inputs' names, or, where there is
-one input only, its value. Vertex names the path by AIP_PREDICT_ROUTE.
+An instance is a list in the contract's order, an object with named inputs, or the bare value if
+the model has a single input. Vertex AI sets the path by AIP_PREDICT_ROUTE.
 
 References:
     https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.answers import ResponseBuilder
 from application.inference.protocols.http import Request, Route
 from application.inference.protocols.openapi import (
     JSON,
@@ -25,6 +24,7 @@ from application.inference.protocols.openapi import (
     object_of,
     operation,
 )
+from application.inference.protocols.responses import ResponseBuilder
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import EXAMPLES, any_row_schema, predictions_schema
 from domain.errors import InputError
@@ -38,50 +38,51 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class VertexPrediction:
-    """Answers the protocol for one model.
+    """Serves the protocol for one model.
 
     Args:
-        path: where it is asked.
+        path: the path of the endpoint.
     """
 
     def __init__(self, predictor: Predictor, path: str = PATH) -> None:
         self._predictor = predictor
         self._path = path
         self._rows = RowReader(predictor.spec)
-        self._presenter = ResponseBuilder(predictor.spec)
+        self._responses = ResponseBuilder(predictor.spec)
         self._decode = msgspec.json.Decoder(_Body).decode
 
     def routes(self) -> dict[str, Route]:
-        """Every path that is answered."""
+        """The route of each path."""
         return {self._path: Route(("POST",), self.predict)}
 
     def paths(self, rows: Sequence[Sequence[Any]]) -> Schema:
-        """The same in an OpenAPI document.
+        """The paths of the OpenAPI document.
 
         Args:
-            rows: of which examples are made.
+            rows: rows for the examples.
         """
         spec = self._predictor.spec
         instances = list_of(any_row_schema(spec))
-        none = {"type": "object", "nullable": True, "maxProperties": 0}
-        body = object_of({"instances": instances, "parameters": none}, ["instances"])
+        empty = {"type": "object", "nullable": True, "maxProperties": 0}
+        body = object_of({"instances": instances, "parameters": empty}, ["instances"])
         predict = operation(
             "Vertex AI",
             "Predict for instances",
             bodies={JSON: {**body, "example": {"instances": list(map(list, rows[:EXAMPLES]))}}},
-            answers={JSON: object_of({"predictions": predictions_schema(spec)})},
+            responses={JSON: object_of({"predictions": predictions_schema(spec)})},
             refusals=REFUSALS,
         )
         return {self._path: {"post": predict}}
 
     def predict(self, request: Request) -> bytes:
-        """Answer instances.
+        """Predict for instances.
 
         Raises:
             InputError: an instance breaks the contract, or there are parameters.
         """
         body = self._decode(request.body)
         if body.parameters:
-            raise InputError(f"no parameters are known, got {', '.join(body.parameters)[:200]}")
-        answered = self._predictor.predict(request.request_id, self._rows.read(body.instances))
-        return msgspec.json.encode({"predictions": self._presenter.predictions(answered)})
+            names = ", ".join(body.parameters)[:200]
+            raise InputError(f"parameters are not supported, got {names}")
+        result = self._predictor.predict(request.request_id, self._rows.read(body.instances))
+        return msgspec.json.encode({"predictions": self._responses.predictions(result)})

@@ -1,4 +1,4 @@
-"""The iris classifier as a BentoML service: that of every model, by the tutorial's name."""
+"""The iris classifier as a BentoML service: the service of every model, by the tutorial's name."""
 
 from application.inference.services.model_service import ModelService as IrisClassifier
 

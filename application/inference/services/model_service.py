@@ -1,9 +1,9 @@
-"""Any model of the catalog but speech as a BentoML service.
+"""Any model of the catalog except speech as a BentoML service.
 
-Its endpoints, OpenAPI document and page follow the contract in the stored package, which the Bento
-argument ``model_tag`` names. BentoML gives workers, /metrics and packaging. Predictions are
-answered by a `PredictionApp` around it; the methods here describe its endpoints on the page and in
-the OpenAPI document, and answer the same when called in process.
+Its endpoints, OpenAPI document and page are derived from the contract in the stored package, which
+the Bento argument ``model_tag`` names. BentoML provides workers, /metrics and packaging. A
+`PredictionApp` around it serves the predictions; the methods here describe its endpoints on the
+page and in the OpenAPI document, and return the same when called in process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from application.inference.protocols.http import Request, Route, finish
 from application.inference.protocols.lines import LINES, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
-from application.inference.protocols.openapi import in_own_words, with_keys
+from application.inference.protocols.openapi import with_keys, with_summaries
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.recorder import PredictionRecorder, every
@@ -54,24 +54,24 @@ from shared.request_id import new_request_id
 from shared.settings import ServingSettings, Settings
 
 DRIFT_SECONDS = 10.0
-SLOW_SECONDS = 0.002  # of one row: a model that takes longer leaves the event loop
+SLOW_SECONDS = 0.002  # for one row: a slower model runs off the event loop
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 
 class Arguments(BaseModel):
-    """What a Bento is built with: the stored model that it serves."""
+    """Arguments of the build: the stored model that the Bento serves."""
 
     model_tag: str = "iris_classifier_pipeline:latest"
 
 
 REFERENCE = bentoml.models.BentoModel(bentoml.use_arguments(Arguments).model_tag)
-# read when this module is imported, since the endpoints below follow it: at build from the store,
-# in a server from the Bento itself
+# read on import, since the endpoints below depend on it: during a build from the store, in a
+# server from the Bento itself
 STORED = REFERENCE.stored
 if STORED is None:
     raise PackageError(
-        f"{REFERENCE.tag} is not in the Bento store: `make validate` puts a model there, and "
-        "--arg model_tag=name:version names it"
+        f"{REFERENCE.tag} is not in the Bento store: put a model there with `make validate`, and "
+        "select it with --arg model_tag=name:version"
     )
 PACKAGE = ModelPackage(Path(STORED.path), stored=True)
 SPEC = PACKAGE.spec
@@ -81,14 +81,14 @@ Rows = Annotated[Any, WithJsonSchema(schema.rows_schema(SPEC, GOLDEN["rows"]))]
 Objects = Annotated[Any, WithJsonSchema(schema.objects_schema(SPEC, GOLDEN["rows"]))]
 Period = Annotated[Any, WithJsonSchema(schema.period_schema())]
 Report = Annotated[Any, WithJsonSchema(schema.feedback_schema(SPEC))]
-Answers = Annotated[dict[str, Any], WithJsonSchema(schema.answers_schema(SPEC))]
+Response = Annotated[dict[str, Any], WithJsonSchema(schema.response_schema(SPEC))]
 
 SERVING = ServingSettings.load()
 WORKERS = int(os.environ.get("WORKERS", "1"))
 configure_logs(SERVING.log_format)
 adapt_uvicorn(SERVING.head_seconds, SERVING.body_seconds, WORKERS)
 AUTHORISE = authoriser(ApiKeys.parse(SERVING.api_keys), SERVING.open_paths)
-STARTED: Future[Started] = Future()  # there when this process is ready
+STARTED: Future[Started] = Future()  # done when this process is ready
 
 
 @bentoml.service(
@@ -100,10 +100,10 @@ STARTED: Future[Started] = Future()  # there when this process is ready
     workers=WORKERS,
     http={"port": int(os.environ.get("AIP_HTTP_PORT") or 3000)},  # Vertex AI's, or BentoML's own
     traffic={"timeout": 30},
-    logging={"access": {"enabled": False}},  # predictions do not pass it
+    logging={"access": {"enabled": False}},  # predictions bypass it
 )
 class ModelService:
-    """Answers for the model that it was built with."""
+    """Serves the model that it was built with."""
 
     package = REFERENCE
 
@@ -113,30 +113,30 @@ class ModelService:
         self._metrics = _metrics(name, str(STORED.tag.version), profiles)
         drift = DriftWatch(SPEC, profiles, self._log, self._metrics)
         self._recorder = PredictionRecorder(
-            SPEC, self._metrics, self._log, watch=every(DRIFT_SECONDS, drift.look)
+            SPEC, self._metrics, self._log, watch=every(DRIFT_SECONDS, drift.check)
         )
         self._rest: Future[RestApi] = Future()
         Thread(target=self._start, name="starting", daemon=True).start()
 
     def _start(self) -> None:
-        """Load the model and ask it the golden requests; the server says meanwhile that it lives,
-        and is not ready."""
+        """Load the model and replay the golden requests; until then the server is live, but not
+        ready."""
         try:
             model = load_served(PACKAGE.served, SPEC, SERVING.threads)
             replay_golden(SPEC, model, GOLDEN)
             rest, started = self._open(model)
-        except Exception as error:  # pylint: disable=broad-exception-caught  # told by /readyz
+        except Exception as error:  # pylint: disable=broad-exception-caught  # /readyz reports it
             self._rest.set_exception(error)
             STARTED.set_exception(error)
             return
         gc.collect()
-        gc.freeze()  # what stays is not looked at again and again
+        gc.freeze()  # later collections skip what exists now
         self._rest.set_result(rest)
         STARTED.set_result(started)
 
     def _open(self, model: Model) -> tuple[RestApi, Started]:
-        """Every protocol of the model, for traffic and for synthetic requests."""
-        slow = _seconds_of_a_row(model) > SLOW_SECONDS
+        """The routes of all protocols, for traffic and for synthetic requests."""
+        slow = _seconds_per_row(model) > SLOW_SECONDS
         recorder = self._recorder if SERVING.monitoring else NullRecorder()
         rest, routes, fallback = self._protocols(model, recorder, slow)
         _, synthetic, _ = self._protocols(model, NullRecorder(), slow)
@@ -148,8 +148,7 @@ class ModelService:
     def _protocols(
         self, model: Model, recorder: Recorder, slow: bool
     ) -> tuple[RestApi, dict[str, Route], Callable[[str], Route | None]]:
-        """The protocols whose predictions an account is kept of: the first one, the routes of all,
-        and how other paths are answered."""
+        """The REST API, the routes of all protocols, and the fallback for other paths."""
         name, number = STORED.tag.name, str(STORED.tag.version)
         predictor = Predictor(SPEC, model, recorder, SERVING.max_rows)
         libraries = PACKAGE.read_json("provenance.json")["libraries"]
@@ -162,7 +161,7 @@ class ModelService:
             PredictionLines(predictor, SERVING.max_lines_bytes, min(LINES, SERVING.max_rows)),
         )
         paths = {
-            path: does for other in others for path, does in other.paths(GOLDEN["rows"]).items()
+            path: item for other in others for path, item in other.paths(GOLDEN["rows"]).items()
         }
         rest = RestApi(
             *(name, number, predictor, self._recorder, self._log, self._metrics),
@@ -177,70 +176,70 @@ class ModelService:
 
     @bentoml.on_shutdown
     def stop(self) -> None:
-        """Account for the last predictions."""
+        """Record the remaining predictions."""
         self._recorder.close()
         self._log.close()
 
     @bentoml.api(route="/predict")
-    def predict(self, rows: Rows, /) -> Answers:
+    def predict(self, rows: Rows, /) -> Response:
         """Predict for rows (or one flat row) in the order of the contract."""
         return self._call(RestApi.predict, rows)
 
     @bentoml.api(route="/predict_json")
-    def predict_json(self, instance: Objects, /) -> Answers:
-        """Predict for one object by named inputs, or for those under `instances`."""
+    def predict_json(self, instance: Objects, /) -> Response:
+        """Predict for one object with named inputs, or for those under `instances`."""
         return self._call(RestApi.predict_json, instance)
 
     if SPEC.classes:
 
         @bentoml.api(route="/classify")
-        def classify(self, rows: Rows, /) -> Answers:
+        def classify(self, rows: Rows, /) -> Response:
             """The same as `/predict`."""
             return self._call(RestApi.predict, rows)
 
         @bentoml.api(route="/classify_json")
-        def classify_json(self, instance: Objects, /) -> Answers:
+        def classify_json(self, instance: Objects, /) -> Response:
             """The same as `/predict_json`."""
             return self._call(RestApi.predict_json, instance)
 
     @bentoml.api(route="/health_check")
     def health_check(self) -> dict[str, Any]:
-        """Which model answers here."""
+        """Name, version and task of the served model."""
         return self._call(RestApi.health_check, {})
 
     @bentoml.api(route="/get_metrics_summary")
     def get_metrics_summary(self, period: Period, /) -> dict[str, Any]:
-        """Totals of the last hours, with quality where feedback has come."""
+        """Totals of the last hours, with the live quality if there is feedback."""
         return self._call(RestApi.get_metrics_summary, period)
 
     @bentoml.api(route="/feedback")
     def feedback(self, report: Report, /) -> dict[str, Any]:
-        """Say what a prediction should have been, by its identity or by its inputs."""
-        return self._call(lambda rest, sent: finish(rest.feedback(sent)), report)
+        """Record the actual class or value of a prediction, by its identity or by its inputs."""
+        return self._call(lambda rest, request: finish(rest.feedback(request)), report)
 
-    def _call(self, handler: Callable[[RestApi, Request], Any], request: Any) -> Any:
-        sent = Request(new_request_id(), {}, msgspec.json.encode(request))
-        return msgspec.json.decode(handler(self._rest.result(), sent))
+    def _call(self, handler: Callable[[RestApi, Request], Any], body: Any) -> Any:
+        request = Request(new_request_id(), {}, msgspec.json.encode(body))
+        return msgspec.json.decode(handler(self._rest.result(), request))
 
 
-def _seconds_of_a_row(model: Model) -> float:
-    """What one golden row takes, at best of three times."""
+def _seconds_per_row(model: Model) -> float:
+    """How long one golden row takes: the best of three."""
     row = SPEC.encode_rows(GOLDEN["rows"][:1])
-    taken = []
+    seconds = []
     for _ in range(3):
         start = time.perf_counter()
         model(row)
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def _metrics(name: str, version: str, profiles: dict[str, Any]) -> ModelMetricsCollector:
     if not isinstance(SPEC.output, Quantity):
         return ModelMetricsCollector(name, version, SPEC.classes)
-    recorded = sorted({answer[0] for answer in GOLDEN["answers"]})
-    # where an input is itself called so, the profile is the input's
+    golden_values = sorted({outputs[0] for outputs in GOLDEN["answers"]})
+    # an input of this name owns the profile
     profile = {} if PREDICTION in SPEC.monitored_names else profiles.get(PREDICTION, {})
-    buckets = profile.get("edges") or recorded
+    buckets = profile.get("edges") or golden_values
     return ModelMetricsCollector(name, version, (SPEC.output.name,), value_buckets=buckets)
 
 
@@ -250,7 +249,7 @@ def _log_url() -> str:
 
 
 def _document(others: dict[str, Any]) -> dict[str, Any]:
-    """BentoML's OpenAPI document, made anew since it tells the Bento's version.
+    """BentoML's OpenAPI document, made for each call since it has the Bento's version.
 
     Args:
         others: the paths of the other protocols.
@@ -258,7 +257,7 @@ def _document(others: dict[str, Any]) -> dict[str, Any]:
     service: Any = ModelService  # the decorator has made a bentoml.Service of the class
     document: dict[str, Any] = service.openapi_spec.asdict()  # pylint: disable=no-member
     document |= {"paths": document["paths"] | others | page_paths()}
-    document = in_own_words(document)
+    document = with_summaries(document)
     return with_keys(document) if AUTHORISE else document
 
 

@@ -1,9 +1,9 @@
 """A transcriber as a BentoML service.
 
-BentoML gives workers, /metrics and packaging. The endpoints below are answered by
-`TranscriptionMiddleware`, which bounds the body and gives turns; their methods here describe them
-on the page and in the OpenAPI document, and answer the same when they are called in process. Keys,
-probes and the access log are those of every service, around BentoML's application.
+BentoML provides workers, /metrics and packaging. `TranscriptionMiddleware` serves the endpoints
+below: it limits the body and queues the recordings. Their methods here describe them on the page
+and in the OpenAPI document, and return the same when called in process. API keys, probes and the
+access log work as in every service.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from application.inference.api_keys import ApiKeys, authoriser
 from application.inference.protocols.app import Started
 from application.inference.protocols.http import Request, Route
-from application.inference.protocols.openapi import in_own_words, with_keys
+from application.inference.protocols.openapi import with_keys, with_summaries
 from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
 from application.inference.transcriber import Transcriber
 from infrastructure.inference.audio import decode
@@ -42,7 +42,7 @@ PYTHON = ".".join(platform.python_version_tuple()[:2])
 
 
 class Arguments(BaseModel):
-    """What a Bento is built with: the stored model that it serves."""
+    """Arguments of the build: the stored model that the Bento serves."""
 
     model_tag: str = "speech_transcriber:latest"
 
@@ -54,7 +54,7 @@ _WORKERS = int(os.environ.get("WORKERS", "1"))
 configure_logs(_SERVING.log_format)
 adapt_uvicorn(_SERVING.head_seconds, RECORDING_SECONDS, _WORKERS)
 _AUTHORISE = authoriser(ApiKeys.parse(_SERVING.api_keys), _SERVING.open_paths)
-_STARTED: Future[Started] = Future()  # there when this process is ready
+_STARTED: Future[Started] = Future()  # done when this process is ready
 
 
 @bentoml.service(
@@ -68,7 +68,7 @@ _STARTED: Future[Started] = Future()  # there when this process is ready
     logging={"access": {"enabled": False}},
 )
 class SpeechTranscriber:
-    """What is said in a recording: its text, its language, and segments with times."""
+    """Transcribes recordings: text, language, and segments with times."""
 
     package = bentoml.models.BentoModel(_ARGUMENTS.model_tag)
 
@@ -95,12 +95,12 @@ class SpeechTranscriber:
     ) -> Any:
         """Transcribe a WAV, FLAC, MP3 or OGG file; the body may also be the recording itself."""
         samples = self._transcriber.decode(file.read_bytes(), language)
-        heard = self._transcriber.transcribe(samples, language)
-        return self._api.render(heard, format, uuid.uuid4().hex)
+        transcription = self._transcriber.transcribe(samples, language)
+        return self._api.render(transcription, format, uuid.uuid4().hex)
 
     @bentoml.api(route="/health_check")
     def health_check(self) -> dict[str, Any]:
-        """Which model answers here."""
+        """Name and version of the served model."""
         return self._api.health_check()
 
 
@@ -108,11 +108,11 @@ def _describe(_request: Request) -> bytes:
     """BentoML's OpenAPI document."""
     service: Any = SpeechTranscriber  # the decorator has made a bentoml.Service of the class
     document = service.openapi_spec.asdict()  # pylint: disable=no-member
-    document = in_own_words({**document, "paths": document["paths"] | page_paths()})
+    document = with_summaries({**document, "paths": document["paths"] | page_paths()})
     return msgspec.json.encode(with_keys(document) if _AUTHORISE else document)
 
 
-# the former stands around the latter, also where BentoML traces requests
+# the first wraps the second, even if BentoML traces requests
 wrap_service(SpeechTranscriber, _STARTED, _SERVING, _AUTHORISE)
 SpeechTranscriber.add_asgi_middleware(  # type: ignore[attr-defined]  # pylint: disable=no-member
     TranscriptionMiddleware, api=lambda: _running[0]

@@ -1,9 +1,9 @@
-"""What a running iris service promises.
+"""Tests of a running iris service.
 
-`SERVICE_URL=http://127.0.0.1:3000 pytest application/inference/services/test_service.py` asks a
-service that runs; without SERVICE_URL the exported Bento is served for the tests, with two workers.
-Requests are marked as synthetic, but for those of the tests of what is counted: these make traffic,
-feedback and drift of the service that they ask.
+`SERVICE_URL=http://127.0.0.1:3000 pytest application/inference/services/test_service.py` tests a
+running service; without SERVICE_URL the tests serve the exported Bento with two workers. Requests
+are marked as synthetic, except in tests of what is counted: these cause traffic, feedback and drift
+in the service.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMED = dict(zip(NAMES, SETOSA))
 
 
 def eventually(check: Callable[[], bool]) -> bool:
-    """Whether it comes true in five seconds: metrics are written in batches."""
+    """Whether the check passes within five seconds: metrics are written in batches."""
     deadline = time.monotonic() + 5
     while not (done := check()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -31,7 +31,7 @@ def eventually(check: Callable[[], bool]) -> bool:
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:
-    """Sum of the samples of that name that carry these labels."""
+    """Sum of the samples with this name and these labels."""
     total = 0.0
     for line in client.get("/metrics").text.splitlines():
         if line.startswith(f"{name}{{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
@@ -41,25 +41,25 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
 
 def summary(client: httpx.Client, hours: float = 1) -> Any:
     """The summary's figures."""
-    answer = client.post("/get_metrics_summary", json={"hours": hours})
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["status"] == "success"
-    return answer.json()["metrics"]
+    response = client.post("/get_metrics_summary", json={"hours": hours})
+    assert response.status_code == 200, response.text
+    assert response.json()["status"] == "success"
+    return response.json()["metrics"]
 
 
 def test_rows_are_classified_with_their_probabilities(client: httpx.Client) -> None:
-    answer = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
-    assert [item["prediction"] for item in answer["predictions"]] == ["setosa", "virginica"]
-    assert [item["prediction_id"] for item in answer["predictions"]] == [0, 2]
-    assert [item["row"] for item in answer["predictions"]] == [0, 1]
-    for item in answer["predictions"]:
+    response = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
+    assert [item["prediction"] for item in response["predictions"]] == ["setosa", "virginica"]
+    assert [item["prediction_id"] for item in response["predictions"]] == [0, 2]
+    assert [item["row"] for item in response["predictions"]] == [0, 1]
+    for item in response["predictions"]:
         assert item["confidence"] == item["probabilities"][item["prediction"]]
         assert sum(item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert set(item["probabilities"]) == {"setosa", "versicolor", "virginica"}
 
 
 def test_a_flat_row_and_named_inputs_give_the_same_answer(client: httpx.Client) -> None:
-    answers = [
+    responses = [
         client.post("/classify", json=[SETOSA]),
         client.post("/classify", json=SETOSA),
         client.post("/predict", json=[SETOSA]),
@@ -70,8 +70,8 @@ def test_a_flat_row_and_named_inputs_give_the_same_answer(client: httpx.Client) 
         client.post("/classify_json", json={"instances": [NAMED]}),
         client.post("/classify_json", json=dict(reversed(NAMED.items()))),
     ]
-    assert {answer.status_code for answer in answers} == {200}
-    assert all(a.json()["predictions"] == answers[0].json()["predictions"] for a in answers)
+    assert {response.status_code for response in responses} == {200}
+    assert all(a.json()["predictions"] == responses[0].json()["predictions"] for a in responses)
 
 
 def test_a_row_is_answered_alone_as_it_is_in_a_batch(client: httpx.Client) -> None:
@@ -82,13 +82,13 @@ def test_a_row_is_answered_alone_as_it_is_in_a_batch(client: httpx.Client) -> No
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> None:
-    answer = client.request(method, "/health_check").json()
-    assert answer["status"] == "healthy"
-    assert answer["model_name"] == "iris_classifier_pipeline"
-    assert answer["version"].startswith("1.0.0-")
-    assert answer["task"] == "classification"
-    assert answer["classes"] == ["setosa", "versicolor", "virginica"]
-    assert client.get(answer["metrics_endpoint"]).status_code == 200
+    response = client.request(method, "/health_check").json()
+    assert response["status"] == "healthy"
+    assert response["model_name"] == "iris_classifier_pipeline"
+    assert response["version"].startswith("1.0.0-")
+    assert response["task"] == "classification"
+    assert response["classes"] == ["setosa", "versicolor", "virginica"]
+    assert client.get(response["metrics_endpoint"]).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,15 @@ def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> 
 def test_bad_input_is_refused_with_what_is_wrong_and_where(
     client: httpx.Client, path: str, body: str, status: int, words: str
 ) -> None:
-    answer = client.post(path, content=body)
-    assert answer.status_code == status, answer.text
-    assert words in answer.json()["error"]
+    response = client.post(path, content=body)
+    assert response.status_code == status, response.text
+    assert words in response.json()["error"]
 
 
 def test_feedback_on_a_prediction_that_was_never_made_is_refused(traffic: httpx.Client) -> None:
-    answer = traffic.post("/feedback", json={"request_id": "unknown", "actual_class": "setosa"})
-    assert answer.status_code == 404
-    assert "no prediction 'unknown', row 0, in the log" in answer.json()["error"]
+    response = traffic.post("/feedback", json={"request_id": "unknown", "actual_class": "setosa"})
+    assert response.status_code == 404
+    assert "no prediction 'unknown', row 0, in the log" in response.json()["error"]
 
 
 def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
@@ -137,8 +137,8 @@ def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
 
 
 def test_another_method_is_refused_and_the_right_one_is_named(client: httpx.Client) -> None:
-    answer = client.get("/classify")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    response = client.get("/classify")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
 def test_refused_requests_are_counted_as_errors_and_not_as_predictions(
@@ -161,7 +161,7 @@ def test_every_prediction_is_counted_once_whichever_worker_answers(service_url: 
         requests = metric(client, "ml_prediction_duration_seconds_count")
         confidence = metric(client, "ml_prediction_confidence_count", **{"class": "setosa"})
         logged = summary(client)["total_predictions"]
-        for _ in range(40):  # a connection of its own for each: both workers take some
+        for _ in range(40):  # a new connection each time, so that both workers get some
             httpx.post(f"{service_url}/classify", json=[SETOSA, SETOSA])
         assert eventually(
             lambda: metric(client, "ml_predictions_total", **{"class": "setosa"}) == before + 80
@@ -187,17 +187,17 @@ def test_the_summary_has_the_figures_that_it_promises(traffic: httpx.Client) -> 
 
 def test_feedback_joins_its_own_prediction_and_counts_as_none(service_url: str) -> None:
     with httpx.Client(base_url=service_url) as client:
-        answer = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
+        response = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
         logged = summary(client)
-        for _ in range(10):  # again and again, to either worker: it stays one label
-            told = httpx.post(
+        for _ in range(10):  # repeatedly, to either worker: it stays one label
+            result = httpx.post(
                 f"{service_url}/feedback",
-                json={"request_id": answer["request_id"], "row": 1, "actual_class": "versicolor"},
+                json={"request_id": response["request_id"], "row": 1, "actual_class": "versicolor"},
             )
-            assert told.status_code == 200, told.text
-            assert told.json()["status"] == "feedback_recorded"
-            assert told.json()["predicted_class"] == "virginica"
-            assert told.json()["correct"] is False
+            assert result.status_code == 200, result.text
+            assert result.json()["status"] == "feedback_recorded"
+            assert result.json()["predicted_class"] == "virginica"
+            assert result.json()["correct"] is False
         after = summary(client)
     assert after["total_predictions"] == logged["total_predictions"]
     assert after["labeled_predictions"] == logged.get("labeled_predictions", 0) + 1
@@ -205,8 +205,8 @@ def test_feedback_joins_its_own_prediction_and_counts_as_none(service_url: str) 
 
 def test_feedback_by_inputs_joins_the_latest_prediction_of_them(traffic: httpx.Client) -> None:
     flower = [5.0 + (uuid.uuid4().int % 1000) / 1000, 3.4, 1.5, 0.2]
-    answer = traffic.post("/classify", json=flower).json()
-    told = traffic.post(
+    response = traffic.post("/classify", json=flower).json()
+    result = traffic.post(
         "/feedback",
         json={
             **dict(zip(NAMES, flower)),
@@ -215,9 +215,9 @@ def test_feedback_by_inputs_joins_the_latest_prediction_of_them(traffic: httpx.C
             "confidence": 0.9,
         },
     ).json()
-    assert told["joined"] is True
-    assert told["request_id"] == answer["request_id"]
-    assert told["correct"] is True
+    assert result["joined"] is True
+    assert result["request_id"] == response["request_id"]
+    assert result["correct"] is True
 
 
 def test_labels_give_a_live_accuracy_that_agrees_with_the_summary(traffic: httpx.Client) -> None:
@@ -231,7 +231,7 @@ def test_labels_give_a_live_accuracy_that_agrees_with_the_summary(traffic: httpx
 
 def test_drift_shows_for_each_input_when_enough_rows_have_come(traffic: httpx.Client) -> None:
     traffic.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]] * 1000)
-    # the watch looks every ten seconds at most: ask until it has looked
+    # drift is checked every ten seconds at most: predict until it was
     deadline = time.monotonic() + 30
     while metric(traffic, "ml_data_drift_score", feature="petal_width") <= 0.25:
         assert time.monotonic() < deadline, "the drift score did not rise"
@@ -258,13 +258,13 @@ def test_synthetic_requests_are_answered_as_others_and_counted_by_their_source_o
     before, figures = metric(client, "ml_synthetic_requests_total", source="test"), summary(traffic)
     names = ("ml_predictions_total", "ml_prediction_errors_total", "ml_model_accuracy")
     counted = [metric(client, name) for name in names]
-    for request, answer in zip(requests, ordinary):
+    for request, response in zip(requests, ordinary):
         marked = client.post(**request)
-        assert (marked.status_code, marked.content) == (200, answer.content)
+        assert (marked.status_code, marked.content) == (200, response.content)
     label = {**name, "actual_class": "virginica"}
     label["request_id"] = label.pop("x-request-id")
-    told = client.post("/feedback", json=label)
-    assert (told.status_code, told.json()["status"]) == (200, "feedback_recorded")
+    result = client.post("/feedback", json=label)
+    assert (result.status_code, result.json()["status"]) == (200, "feedback_recorded")
     assert client.post("/classify", json=[[1]]).status_code == 422
     sent = len(requests) + 2
     assert metric(client, "ml_synthetic_requests_total", source="test") == before + sent
@@ -274,8 +274,8 @@ def test_synthetic_requests_are_answered_as_others_and_counted_by_their_source_o
 
 def test_a_request_keeps_the_identity_that_it_comes_with(client: httpx.Client) -> None:
     name = f"mine-{uuid.uuid4().hex}"
-    answer = client.post("/classify", json=SETOSA, headers={"x-request-id": name})
-    assert answer.json()["request_id"] == answer.headers["x-request-id"] == name
+    response = client.post("/classify", json=SETOSA, headers={"x-request-id": name})
+    assert response.json()["request_id"] == response.headers["x-request-id"] == name
 
 
 def test_bentos_own_endpoints_are_still_there(client: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""The tutorial's name of `mlops train`."""
+"""Alias of `mlops train` with the name in the tutorial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorial's name of `mlops validate`."""
+"""Alias of `mlops validate` with the name in the tutorial."""
 
 from __future__ import annotations
 

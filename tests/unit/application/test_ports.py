@@ -1,4 +1,4 @@
-"""The fakes of the tests keep the protocols that they stand for."""
+"""The fakes of the tests implement their ports."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PAIRS = [
 
 
 def methods(kind: type) -> dict[str, inspect.Signature]:
-    """Signatures of the methods that a class has for others."""
+    """Signatures of the public methods of a class."""
     return {
         name: inspect.signature(member)
         for name, member in inspect.getmembers(kind, inspect.isfunction)

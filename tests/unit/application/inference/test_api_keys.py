@@ -1,4 +1,4 @@
-"""Who may ask: keys are told apart by digests, and each does what its scopes allow."""
+"""API keys: known by their digests, and limited to their scopes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIGEST = hashlib.sha256(b"some key").hexdigest()
 
 
 def bearer(key: str) -> dict[bytes, bytes]:
-    """The headers of a request that shows a key."""
+    """The headers of a request with a key."""
     return {b"host": b"here", b"authorization": f"Bearer {key}".encode()}
 
 
@@ -49,7 +49,7 @@ def test_an_entry_holds_the_digest_and_not_the_key() -> None:
         {b"x-api-key": b"%s"},
         {b"authorization": b"Basic dXNlcjpwYXNz", b"x-api-key": b"%s"},
     ],
-    ids=["bearer", "scheme in another case", "own header", "own header beside a proxy's"],
+    ids=["bearer", "scheme in another case", "own header", "own header next to a proxy's"],
 )
 def test_each_of_several_keys_is_known_by_its_name(headers: dict[bytes, bytes]) -> None:
     keys = {name: new_key() for name in ("first", "second", "third")}
@@ -118,15 +118,15 @@ def test_without_entries_there_are_no_keys() -> None:
         (f"grafana:{DIGEST[:-1]}", "entry 2 is not name:sha256"),
         (f"grafana:{DIGEST.upper()}", "entry 2 is not name:sha256"),
         (f"grafana:{DIGEST}:read:metrics", "entry 2 is not name:sha256"),
-        (f":{DIGEST}", "entry 2: a name has"),
-        (f"gräfana:{DIGEST}", "entry 2: a name has"),
-        (f"{PREFIX}secret:{DIGEST}", "entry 2: a name has"),
-        (f"grafana:{DIGEST}:", "entry 2 \\(grafana\\): there are the scopes predict"),
-        (f"grafana:{DIGEST}:write", "entry 2 \\(grafana\\): there are the scopes predict"),
-        (f"grafana:{hashlib.sha256(b'1').hexdigest()}", "entry 2 \\(grafana\\) has the key"),
+        (f":{DIGEST}", "entry 2: the name must have"),
+        (f"gräfana:{DIGEST}", "entry 2: the name must have"),
+        (f"{PREFIX}secret:{DIGEST}", "entry 2: the name must have"),
+        (f"grafana:{DIGEST}:", "entry 2 \\(grafana\\): unknown scope; the scopes are predict"),
+        (f"grafana:{DIGEST}:write", "entry 2 \\(grafana\\): unknown scope; the scopes are"),
+        (f"grafana:{hashlib.sha256(b'1').hexdigest()}", "entry 2 \\(grafana\\) repeats the key"),
     ],
 )
-def test_a_bad_entry_is_named_and_no_secret_is_told(entry: str, words: str) -> None:
+def test_a_bad_entry_is_named_without_secrets(entry: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as error:
         ApiKeys.parse(f"{entry_of('first', '1')} {entry}")
     assert "secret" not in str(error.value)
@@ -149,7 +149,7 @@ def test_a_bad_entry_is_named_and_no_secret_is_told(entry: str, words: str) -> N
         ("POST", "/get_metrics_summary", "read"),
     ],
 )
-def test_a_request_needs_the_scope_of_what_it_asks(method: str, path: str, scope: str) -> None:
+def test_a_request_needs_the_scope_of_its_path(method: str, path: str, scope: str) -> None:
     assert scope_of(method, path) == scope
 
 

@@ -1,4 +1,4 @@
-"""Answering a request, and replaying golden ones."""
+"""Predicting for a request, and replaying golden requests."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ROWS = [list(VIRGINICA), list(SETOSA), list(VERSICOLOR)]
 RENT = ModelSpec("rent", (Number("area", "m²", 5, 500, nullable=True),), Quantity("rent", "EUR"))
 
 
-class Desk:
-    """A predictor with its model and its recorder at hand."""
+class Setup:
+    """A predictor with its model and its recorder."""
 
     def __init__(self, model: FakeClassifier | None = None, max_rows: int = MAX_ROWS) -> None:
         self.model = model or FakeClassifier()
@@ -34,48 +34,48 @@ class Desk:
         self.predictor = Predictor(iris.SPEC, self.model, self.recorder, max_rows)
 
 
-def test_each_row_is_answered_with_the_probability_of_every_class() -> None:
-    answered = Desk().predictor.predict("a", ROWS)
-    assert answered.answers.shape == (3, 3)
-    assert answered.answers.argmax(axis=1).tolist() == [2, 0, 1]
-    assert answered.answers.max(axis=1) == pytest.approx([0.8, 0.8, 0.8])
-    assert answered.request_id == "a"
+def test_each_row_gets_the_probability_of_every_class() -> None:
+    result = Setup().predictor.predict("a", ROWS)
+    assert result.predictions.shape == (3, 3)
+    assert result.predictions.argmax(axis=1).tolist() == [2, 0, 1]
+    assert result.predictions.max(axis=1) == pytest.approx([0.8, 0.8, 0.8])
+    assert result.request_id == "a"
 
 
-def test_a_request_is_one_call_of_the_model_and_one_entry_in_the_accounts() -> None:
-    desk = Desk()
+def test_a_request_is_one_call_of_the_model_and_one_recorded_result() -> None:
+    setup = Setup()
     for rows in ([list(SETOSA)], ROWS, ROWS * 100):
-        desk.predictor.predict("a", rows)
-    assert [len(asked) for asked in desk.model.asked] == [1, 3, 300]
-    assert [len(answered.rows) for answered in desk.recorder.answered] == [1, 3, 300]
+        setup.predictor.predict("a", rows)
+    assert [len(rows) for rows in setup.model.calls] == [1, 3, 300]
+    assert [len(result.rows) for result in setup.recorder.results] == [1, 3, 300]
 
 
-def test_what_is_accounted_is_what_was_answered() -> None:
-    desk = Desk()
-    answered = desk.predictor.predict("a", ROWS)
-    assert desk.recorder.answered == [answered]
+def test_what_is_recorded_is_what_was_returned() -> None:
+    setup = Setup()
+    result = setup.predictor.predict("a", ROWS)
+    assert setup.recorder.results == [result]
 
 
 def test_the_model_is_given_single_precision_in_c_order() -> None:
-    desk = Desk()
-    desk.predictor.predict("a", ROWS)
-    (asked,) = desk.model.asked
-    assert asked.dtype == np.float32 and asked.flags.c_contiguous
-    assert (asked == np.array(ROWS, dtype=np.float32)).all()
+    setup = Setup()
+    setup.predictor.predict("a", ROWS)
+    (rows,) = setup.model.calls
+    assert rows.dtype == np.float32 and rows.flags.c_contiguous
+    assert (rows == np.array(ROWS, dtype=np.float32)).all()
 
 
-def test_an_answer_has_its_time_and_how_long_it_took() -> None:
+def test_a_result_has_its_time_and_how_long_it_took() -> None:
     before = time.time()
-    answered = Desk().predictor.predict("a", ROWS)
-    assert before <= answered.at <= time.time()
-    assert 0 < answered.latency < 10
+    result = Setup().predictor.predict("a", ROWS)
+    assert before <= result.at <= time.time()
+    assert 0 < result.latency < 10
 
 
-def test_the_same_rows_get_the_same_answers_alone_and_together() -> None:
+def test_the_same_rows_get_the_same_predictions_alone_and_together() -> None:
     rows = np.random.default_rng(0).uniform(0.1, 8, size=(50, 4)).tolist()
-    desk = Desk()
-    together = desk.predictor.predict("a", rows).answers.tolist()
-    assert [desk.predictor.predict("b", [row]).answers[0].tolist() for row in rows] == together
+    predictor = Setup().predictor
+    together = predictor.predict("a", rows).predictions.tolist()
+    assert [predictor.predict("b", [row]).predictions[0].tolist() for row in rows] == together
 
 
 @pytest.mark.parametrize(
@@ -87,37 +87,37 @@ def test_the_same_rows_get_the_same_answers_alone_and_together() -> None:
         ([[5.1, 3.5, 99.0, 0.2]], "row 0, petal_length: 99 cm is outside"),
     ],
 )
-def test_rows_that_break_the_contract_reach_neither_the_model_nor_the_accounts(
+def test_rows_that_break_the_contract_reach_neither_the_model_nor_the_recorder(
     rows: list[list[float]], message: str
 ) -> None:
-    desk = Desk()
+    setup = Setup()
     with pytest.raises(InputError, match=message):
-        desk.predictor.predict("a", rows)
-    assert not desk.model.asked
-    assert not desk.recorder.answered
+        setup.predictor.predict("a", rows)
+    assert not setup.model.calls
+    assert not setup.recorder.results
 
 
 def test_too_many_rows_are_refused_with_how_many_may_be_sent() -> None:
-    desk = Desk(max_rows=3)
-    desk.predictor.predict("a", ROWS)
+    setup = Setup(max_rows=3)
+    setup.predictor.predict("a", ROWS)
     with pytest.raises(TooManyRowsError) as refused:
-        desk.predictor.predict("b", [*ROWS, list(SETOSA)])
+        setup.predictor.predict("b", [*ROWS, list(SETOSA)])
     assert str(refused.value) == "4 rows are too many: send at most 3"
-    assert len(desk.model.asked) == 1
+    assert len(setup.model.calls) == 1
 
 
-def test_as_many_rows_as_allowed_are_answered_by_default() -> None:
+def test_as_many_rows_as_allowed_are_predicted_by_default() -> None:
     rows = [list(SETOSA)] * MAX_ROWS
-    assert len(Desk().predictor.predict("a", rows).answers) == MAX_ROWS
+    assert len(Setup().predictor.predict("a", rows).predictions) == MAX_ROWS
     with pytest.raises(TooManyRowsError, match=f"{MAX_ROWS + 1} rows are too many"):
-        Desk().predictor.predict("a", [*rows, list(SETOSA)])
+        Setup().predictor.predict("a", [*rows, list(SETOSA)])
 
 
-def test_a_request_that_the_model_fails_on_is_not_accounted() -> None:
-    desk = Desk(FakeClassifier(RuntimeError("out of memory")))
+def test_a_request_that_the_model_fails_on_is_not_recorded() -> None:
+    setup = Setup(FakeClassifier(RuntimeError("out of memory")))
     with pytest.raises(RuntimeError, match="out of memory"):
-        desk.predictor.predict("a", ROWS)
-    assert not desk.recorder.answered
+        setup.predictor.predict("a", ROWS)
+    assert not setup.recorder.results
 
 
 COLUMNS = dict(zip(iris.SPEC.input_names, zip(*ROWS)))
@@ -135,25 +135,25 @@ COLUMNS = dict(zip(iris.SPEC.input_names, zip(*ROWS)))
     ],
     ids=["tuples", "lists", "arrays", "arrays of float32", "in another order", "with others"],
 )
-def test_values_by_input_are_answered_as_rows_are(columns: dict[str, Any]) -> None:
-    desk = Desk()
-    by_rows = desk.predictor.predict("a", ROWS)
-    by_columns = desk.predictor.predict_columns("b", columns)
+def test_columns_are_predicted_as_rows_are(columns: dict[str, Any]) -> None:
+    setup = Setup()
+    by_rows = setup.predictor.predict("a", ROWS)
+    by_columns = setup.predictor.predict_columns("b", columns)
     assert by_columns.rows.tobytes() == by_rows.rows.tobytes()
-    assert by_columns.answers.tolist() == by_rows.answers.tolist()
-    assert desk.recorder.answered == [by_rows, by_columns]
-    assert [len(asked) for asked in desk.model.asked] == [3, 3]
+    assert by_columns.predictions.tolist() == by_rows.predictions.tolist()
+    assert setup.recorder.results == [by_rows, by_columns]
+    assert [len(rows) for rows in setup.model.calls] == [3, 3]
 
 
 def test_values_of_a_tensor_may_be_one_array() -> None:
     spec = ModelSpec("images", (Tensor("image", (2, 3), 0, 16),), Classes(("dark", "light")))
     images = np.arange(12.0).reshape(2, 2, 3)
 
-    def answer(rows: np.ndarray) -> np.ndarray:
+    def predict(rows: np.ndarray) -> np.ndarray:
         return np.full((len(rows), 2), 0.5, np.float32)
 
-    answered = Predictor(spec, answer, FakeRecorder()).predict_columns("a", {"image": images})
-    assert answered.rows.tolist() == images.reshape(2, 6).tolist()
+    result = Predictor(spec, predict, FakeRecorder()).predict_columns("a", {"image": images})
+    assert result.rows.tolist() == images.reshape(2, 6).tolist()
 
 
 @pytest.mark.parametrize(
@@ -168,51 +168,51 @@ def test_values_of_a_tensor_may_be_one_array() -> None:
         (dict.fromkeys(COLUMNS, np.empty(0)), "there are no rows: send at least one"),
     ],
 )
-def test_values_by_input_that_break_the_contract_reach_neither_model_nor_accounts(
+def test_columns_that_break_the_contract_reach_neither_model_nor_recorder(
     columns: dict[str, Any], message: str
 ) -> None:
-    desk = Desk()
+    setup = Setup()
     with pytest.raises(InputError, match=message):
-        desk.predictor.predict_columns("a", columns)
-    assert not desk.model.asked
-    assert not desk.recorder.answered
+        setup.predictor.predict_columns("a", columns)
+    assert not setup.model.calls
+    assert not setup.recorder.results
 
 
-def test_too_many_values_of_an_input_are_too_many_rows_whatever_stands_in_them() -> None:
-    desk = Desk(max_rows=3)
-    desk.predictor.predict_columns("a", COLUMNS)
+def test_too_many_values_of_an_input_are_too_many_rows_whatever_they_are() -> None:
+    setup = Setup(max_rows=3)
+    setup.predictor.predict_columns("a", COLUMNS)
     with pytest.raises(TooManyRowsError, match="4 rows are too many: send at most 3"):
-        desk.predictor.predict_columns("b", {**COLUMNS, "petal_width": ["x"] * 4})
+        setup.predictor.predict_columns("b", {**COLUMNS, "petal_width": ["x"] * 4})
 
 
-def test_where_nobody_keeps_accounts_requests_are_answered_all_the_same() -> None:
-    answered = Predictor(iris.SPEC, FakeClassifier(), NullRecorder()).predict("a", ROWS)
-    assert isinstance(answered, PredictionResult) and len(answered.answers) == 3
+def test_without_recording_predictions_are_the_same() -> None:
+    result = Predictor(iris.SPEC, FakeClassifier(), NullRecorder()).predict("a", ROWS)
+    assert isinstance(result, PredictionResult) and len(result.predictions) == 3
 
 
 def estimate(rows: np.ndarray) -> np.ndarray:
-    """Ten for each square metre, 200 where their number is missing, and ± 50."""
+    """Ten for each square metre, 200 if their number is missing, and ± 50."""
     middle = np.nan_to_num(rows * 10, nan=200)
     return np.concatenate([middle, middle - 50, middle + 50], axis=1).astype(np.float32)
 
 
-def test_a_value_is_answered_with_its_interval() -> None:
+def test_a_value_has_its_interval() -> None:
     recorder = FakeRecorder()
-    answered = Predictor(RENT, estimate, recorder).predict("a", [[30], [None]])
-    assert answered.answers.tolist() == [[300, 250, 350], [200, 150, 250]]
-    assert recorder.answered == [answered]
+    result = Predictor(RENT, estimate, recorder).predict("a", [[30], [None]])
+    assert result.predictions.tolist() == [[300, 250, 350], [200, 150, 250]]
+    assert recorder.results == [result]
 
 
 def golden(**changes: object) -> dict[str, object]:
-    """Golden requests with the answers of the fake."""
-    answers = FakeClassifier()(np.array(ROWS, dtype=np.float32)).tolist()
-    return {"rows": ROWS, "answers": answers, **changes}
+    """Golden requests with the predictions of the fake."""
+    predictions = FakeClassifier()(np.array(ROWS, dtype=np.float32)).tolist()
+    return {"rows": ROWS, "answers": predictions, **changes}
 
 
-def test_a_model_that_answers_as_in_training_may_serve() -> None:
+def test_a_model_that_predicts_as_in_training_may_serve() -> None:
     model = FakeClassifier()
     replay_golden(iris.SPEC, model, golden())
-    assert len(model.asked) == 1
+    assert len(model.calls) == 1
 
 
 def test_golden_requests_are_encoded_as_any_other() -> None:
@@ -225,26 +225,26 @@ def test_golden_requests_are_encoded_as_any_other() -> None:
 
 @pytest.mark.parametrize("row", range(3))
 @pytest.mark.parametrize("change", [2e-5, -2e-5, 0.5, float("nan")])
-def test_a_model_that_answers_one_golden_request_otherwise_must_not_serve(
+def test_a_model_with_another_prediction_for_one_golden_request_must_not_serve(
     row: int, change: float
 ) -> None:
-    answers = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float)
-    answers[row, 1] += change
+    recorded = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float)
+    recorded[row, 1] += change
     with pytest.raises(PackageError) as refused:
-        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=answers.tolist()))
+        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=recorded.tolist()))
     assert f"differ by {abs(change):.1e}" in str(refused.value)
     assert "tolerance 1e-05" in str(refused.value)
 
 
 def test_a_difference_of_rounding_does_not_keep_a_model_from_serving() -> None:
-    answers = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float) + 5e-6
-    replay_golden(iris.SPEC, FakeClassifier(), golden(answers=answers.tolist()))
+    recorded = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float) + 5e-6
+    replay_golden(iris.SPEC, FakeClassifier(), golden(answers=recorded.tolist()))
 
 
-@pytest.mark.parametrize("answers", [[[0.5, 0.5]] * 3, [[0.1, 0.1, 0.8]], [], [[0.1], [0.2]]])
-def test_answers_of_another_shape_must_not_serve(answers: list[list[float]]) -> None:
-    with pytest.raises(PackageError, match="recorded were"):
-        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=answers))
+@pytest.mark.parametrize("recorded", [[[0.5, 0.5]] * 3, [[0.1, 0.1, 0.8]], [], [[0.1], [0.2]]])
+def test_predictions_of_another_shape_must_not_serve(recorded: list[list[float]]) -> None:
+    with pytest.raises(PackageError, match="recorded in training was"):
+        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=recorded))
 
 
 def test_values_may_differ_by_rounding_of_their_own_row() -> None:

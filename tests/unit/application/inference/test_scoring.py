@@ -1,4 +1,4 @@
-"""Batches of a table: their answers, the rows that have none, and the columns they become."""
+"""Batches of a table: predictions, rows without one and why, and the added columns."""
 
 from __future__ import annotations
 
@@ -50,37 +50,37 @@ def flowers(*rows: tuple[float, ...]) -> dict[str, Any]:
 
 
 def mean_of(rows: np.ndarray) -> np.ndarray:
-    """A model of a quantity: float32 of shape (n_rows, 3)."""
+    """A regression model: float32 of shape (n_rows, 3)."""
     return np.repeat(np.nan_to_num(rows).mean(axis=1, keepdims=True), 3, axis=1)
 
 
-def test_a_batch_is_answered_with_one_call() -> None:
+def test_a_batch_is_predicted_with_one_call() -> None:
     model = FakeClassifier()
     scored = score(iris.SPEC, model, flowers(SETOSA, VERSICOLOR, VIRGINICA), 3)
     assert scored.kept.tolist() == [0, 1, 2]
-    assert scored.answers.argmax(axis=1).tolist() == [0, 1, 2]
+    assert scored.predictions.argmax(axis=1).tolist() == [0, 1, 2]
     assert not scored.reasons
-    assert len(model.asked) == 1
+    assert len(model.calls) == 1
 
 
-def test_bad_rows_are_told_with_all_that_is_wrong_and_the_others_are_answered() -> None:
+def test_bad_rows_get_every_reason_and_the_others_are_predicted() -> None:
     columns = flowers(VIRGINICA, SETOSA, VERSICOLOR, SETOSA)
     columns["sepal_length"][1], columns["petal_width"][1] = 99, np.nan
     columns["petal_width"][3] = np.inf
     scored = score(iris.SPEC, FakeClassifier(), columns, 4)
     assert scored.kept.tolist() == [0, 2]
-    assert scored.answers.argmax(axis=1).tolist() == [2, 1]
+    assert scored.predictions.argmax(axis=1).tolist() == [2, 1]
     assert scored.reasons == {
         1: "sepal_length: 99 cm is outside [0.1, 30]; petal_width: a value is missing",
         3: "petal_width: inf is not a finite number",
     }
 
 
-def test_a_model_is_not_asked_where_every_row_is_bad() -> None:
+def test_a_model_is_not_called_if_every_row_is_bad() -> None:
     model = FakeClassifier()
     scored = score(iris.SPEC, model, flowers((0.0,) * 4, (99.0,) * 4), 2)
-    assert (scored.kept.size, scored.answers.shape, len(scored.reasons)) == (0, (0, 3), 2)
-    assert not model.asked
+    assert (scored.kept.size, scored.predictions.shape, len(scored.reasons)) == (0, (0, 3), 2)
+    assert not model.calls
 
 
 def test_an_input_that_may_be_missing_may_be_left_out() -> None:
@@ -101,14 +101,14 @@ def test_exactly_the_rows_that_the_contract_refuses_alone_are_bad() -> None:
     }
     expected = {}
     for row in range(rows):
-        told = []
+        reasons = []
         for item in FLAT.inputs:
             try:
                 item.encode([columns[item.name][row]])
             except InputError as error:
-                told.append(str(error).removeprefix("row 0, "))
-        if told:
-            expected[row] = "; ".join(told)
+                reasons.append(str(error).removeprefix("row 0, "))
+        if reasons:
+            expected[row] = "; ".join(reasons)
     scored = score(FLAT, mean_of, columns, rows)
     assert scored.reasons == expected
     assert sorted([*scored.kept, *scored.reasons]) == list(range(rows))
@@ -128,7 +128,7 @@ def test_two_columns_of_one_name_cannot_be_scored() -> None:
 
 def test_recordings_cannot_be_scored() -> None:
     speech = ModelSpec("speech", (Audio("audio", 16_000, 30),), Transcript())
-    with pytest.raises(ContractError, match="speech takes recordings, which no table holds"):
+    with pytest.raises(ContractError, match="speech takes recordings and cannot score a table"):
         check_columns(speech, ["audio"])
 
 
@@ -138,10 +138,10 @@ def test_a_class_becomes_its_word_and_a_probability_of_each_class() -> None:
         "probability_let",
         "probability_sold",
     ]
-    answers = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
-    words, *probabilities = prediction_values(SPECIES_SPEC, answers)
+    predictions = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
+    words, *probabilities = prediction_values(SPECIES_SPEC, predictions)
     assert words.tolist() == ["sold", "let"]
-    assert np.array_equal(np.transpose(probabilities), answers)
+    assert np.array_equal(np.transpose(probabilities), predictions)
 
 
 def test_a_value_becomes_a_number_and_its_interval() -> None:
@@ -150,7 +150,7 @@ def test_a_value_becomes_a_number_and_its_interval() -> None:
     assert [value.tolist() for value in values] == [[2], [1], [3]]
 
 
-def test_answers_that_would_take_the_name_of_a_column_are_all_named_otherwise() -> None:
+def test_all_predictions_get_another_name_if_one_would_take_that_of_a_column() -> None:
     assert prediction_columns(FLAT, ["upper"]) == [
         "predicted_prediction",
         "predicted_lower",

@@ -1,4 +1,4 @@
-"""Transcribing with an engine that is a fake."""
+"""Transcribing with a fake engine."""
 
 from __future__ import annotations
 
@@ -22,61 +22,61 @@ from tests.speech_fakes import FakeEngine, FakeTranscriptionMetrics, fake_decode
 LOUD = np.full(32_000, 0.5, np.float32)
 
 
-def test_a_recording_is_decoded_as_the_contract_says_and_heard() -> None:
+def test_a_recording_is_decoded_as_the_contract_says_and_transcribed() -> None:
     metrics = FakeTranscriptionMetrics()
     transcriber = Transcriber(speech.SPEC, FakeEngine(), fake_decode, metrics)
-    heard = transcriber.transcribe(transcriber.decode(bytes([255, 0])), "de")
-    assert heard == Transcription("1.0", "de", 2.0, (Segment(0.0, 2.0, "1.0"),))
+    found = transcriber.transcribe(transcriber.decode(bytes([255, 0])), "de")
+    assert found == Transcription("1.0", "de", 2.0, (Segment(0.0, 2.0, "1.0"),))
     ((language, audio_seconds, seconds),) = metrics.transcriptions
     assert (language, audio_seconds) == ("de", 2.0)
     assert 0 < seconds < 1
 
 
 @pytest.mark.parametrize("level", [0.0, SILENCE / 2])
-def test_silence_is_an_empty_text_and_the_model_is_not_asked(level: float) -> None:
+def test_silence_is_an_empty_text_and_the_model_is_not_called(level: float) -> None:
     engine, metrics = FakeEngine(), FakeTranscriptionMetrics()
     transcriber = Transcriber(speech.SPEC, engine, fake_decode, metrics)
-    heard = transcriber.transcribe(np.full(48_000, -level, np.float32))
-    assert heard == Transcription("", None, 3.0, ())
-    assert engine.asked == 0
+    found = transcriber.transcribe(np.full(48_000, -level, np.float32))
+    assert found == Transcription("", None, 3.0, ())
+    assert engine.calls == 0
     assert metrics.transcriptions[0][:2] == (None, 3.0)
 
 
-def test_the_quietest_sound_that_is_no_silence_is_heard() -> None:
+def test_the_quietest_sound_above_silence_is_transcribed() -> None:
     samples = np.full(16_000, -SILENCE * 2, np.float32)
     assert Transcriber(speech.SPEC, FakeEngine(), fake_decode).transcribe(samples).segments
 
 
-def test_what_is_too_long_or_in_an_unknown_language_is_refused_before_it_is_heard() -> None:
+def test_a_recording_too_long_or_in_an_unknown_language_never_reaches_the_engine() -> None:
     engine = FakeEngine()
     transcriber = Transcriber(speech.SPEC, engine, fake_decode)
     with pytest.raises(InputError, match="too long"):
         transcriber.decode(bytes(1801))
     with pytest.raises(InputError, match="unknown language xx"):
         transcriber.decode(bytes(1), "xx")
-    assert engine.asked == 0
+    assert engine.calls == 0
 
 
-def test_the_engine_is_asked_by_one_thread_at_a_time() -> None:
+def test_the_engine_is_called_by_one_thread_at_a_time() -> None:
     engine = FakeEngine()
     engine.go_on.clear()
     metrics = FakeTranscriptionMetrics()
     transcriber = Transcriber(speech.SPEC, engine, fake_decode, metrics)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(transcriber.transcribe, LOUD) for _ in range(4)]
+        futures = [pool.submit(transcriber.transcribe, LOUD) for _ in range(4)]
         assert engine.entered.wait(10)
         engine.go_on.set()
-        assert {future.result().text for future in asked} == {"0.5"}
-    assert (engine.asked, engine.most) == (4, 1)
+        assert {future.result().text for future in futures} == {"0.5"}
+    assert (engine.calls, engine.most) == (4, 1)
 
 
 def test_a_model_of_another_kind_is_refused() -> None:
-    with pytest.raises(PackageError, match="iris takes no recordings: its input is a number"):
+    with pytest.raises(PackageError, match="iris is not a transcriber: its input is a number"):
         input_of(iris.SPEC)
 
 
-def test_a_golden_recording_must_be_heard_as_it_was() -> None:
+def test_a_golden_recording_must_be_reproduced() -> None:
     engine = FakeEngine()
     replay_golden(engine, fake_decode, speech.SPEC, bytes([255]), "1.0")
-    with pytest.raises(PackageError, match="hears '1.0' .* recorded was '0.3'"):
+    with pytest.raises(PackageError, match="as '1.0', recorded in training was '0.3'"):
         replay_golden(engine, fake_decode, speech.SPEC, bytes([255]), "0.3")

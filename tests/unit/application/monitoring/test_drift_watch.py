@@ -40,11 +40,11 @@ def flowers(rows: int, seed: int = 0) -> np.ndarray:
 
 
 def scores(*batches: np.ndarray) -> dict[str, float]:
-    """Scores after these batches of inputs were answered."""
+    """Scores after these batches of inputs were predicted."""
     log, metrics = FakePredictionLog(), FakeMetrics()
     for batch in batches:
         log.add(batch_of(*[logged_prediction("a", row) for row in batch.tolist()]))
-    DriftWatch(iris.SPEC, PROFILES, log, metrics).look()
+    DriftWatch(iris.SPEC, PROFILES, log, metrics).check()
     return metrics.drift
 
 
@@ -54,7 +54,7 @@ def test_flowers_like_those_of_training_are_stable_in_every_input() -> None:
     assert max(found.values()) < 0.1
 
 
-def test_an_input_that_moves_is_the_one_that_scores_and_so_do_the_answers() -> None:
+def test_an_input_that_moves_is_the_one_that_scores_and_so_do_the_predictions() -> None:
     moved = flowers(WINDOW)
     moved[:, 2] += 2
     found = scores(moved)
@@ -73,7 +73,7 @@ def test_few_rows_say_nothing_and_one_more_does() -> None:
 
 def test_few_rows_leave_the_score_as_it_is() -> None:
     metrics = FakeMetrics(drift={"petal_length": 0.3})
-    DriftWatch(iris.SPEC, PROFILES, FakePredictionLog(), metrics).look()
+    DriftWatch(iris.SPEC, PROFILES, FakePredictionLog(), metrics).check()
     assert metrics.drift == {"petal_length": 0.3}
 
 
@@ -88,11 +88,11 @@ def test_the_fewest_rows_that_are_scored_are_enough_not_to_raise_a_false_alarm()
     assert np.mean(alarms) <= 0.05
 
 
-def test_what_has_no_profile_is_not_watched() -> None:
+def test_what_has_no_profile_is_not_monitored() -> None:
     log, metrics = FakePredictionLog(), FakeMetrics()
     log.add(batch_of(*[logged_prediction("a", row) for row in flowers(WINDOW).tolist()]))
     only = {"petal_width": PROFILES["petal_width"]}
-    DriftWatch(iris.SPEC, only, log, metrics).look()
+    DriftWatch(iris.SPEC, only, log, metrics).check()
     assert tuple(metrics.drift) == ("petal_width",)
 
 
@@ -107,10 +107,10 @@ def test_many_categories_are_scored_only_when_there_are_rows_enough_for_each() -
     log, metrics = FakePredictionLog(), FakeMetrics()
     watch = DriftWatch(spec, profile_inputs(spec, drawn(3000).astype(np.float32)), log, metrics)
     log.add(batch_of(*[replace(EMPTY, inputs=row) for row in drawn(400).tolist()]))
-    watch.look()
-    # an input that is called as the answers are is watched in their place
+    watch.check()
+    # an input with the name of the predictions is monitored in their place
     assert tuple(metrics.drift) == ("prediction",)
     log.add(batch_of(*[replace(EMPTY, inputs=row) for row in drawn(600).tolist()]))
-    watch.look()
+    watch.check()
     assert tuple(metrics.drift) == ("word", "prediction")
     assert max(metrics.drift.values()) < 0.1

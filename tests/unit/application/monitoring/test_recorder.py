@@ -1,4 +1,4 @@
-"""Accounting in batches, from a thread of its own."""
+"""Recording in batches, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.fakes import (
     VIRGINICA,
     FakeMetrics,
     FakePredictionLog,
-    answered_request,
-    estimated_request,
+    classification_result,
+    regression_result,
 )
 
 NEVER = 3600.0  # the thread sleeps; the test flushes
@@ -40,7 +40,7 @@ Open = Callable[..., PredictionRecorder]
 
 
 class BlockedLog(FakePredictionLog):
-    """A log whose `add` waits until it is let go."""
+    """A log whose `add` waits until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,24 +63,24 @@ def _log() -> FakePredictionLog:
     return FakePredictionLog()
 
 
-@pytest.fixture(name="hire")
-def _hire(metrics: FakeMetrics, log: FakePredictionLog) -> Iterator[Open]:
-    hired: list[PredictionRecorder] = []
+@pytest.fixture(name="open_recorder")
+def _open_recorder(metrics: FakeMetrics, log: FakePredictionLog) -> Iterator[Open]:
+    opened: list[PredictionRecorder] = []
 
-    def hire(**options: Any) -> PredictionRecorder:
-        used = options.pop("log", log)
-        hired.append(PredictionRecorder(iris.SPEC, metrics, used, **{"interval": NEVER} | options))
-        return hired[-1]
+    def open_recorder(**options: Any) -> PredictionRecorder:
+        used_log, options = options.pop("log", log), {"interval": NEVER} | options
+        opened.append(PredictionRecorder(iris.SPEC, metrics, used_log, **options))
+        return opened[-1]
 
-    yield hire
-    for recorder in hired:
+    yield open_recorder
+    for recorder in opened:
         recorder.close()
 
 
-def test_every_row_is_counted_by_its_class(hire: Open, metrics: FakeMetrics) -> None:
-    recorder = hire()
-    recorder.record(answered_request("a", SETOSA, VIRGINICA, SETOSA))
-    recorder.record(answered_request("b", VERSICOLOR))
+def test_every_row_is_counted_by_its_class(open_recorder: Open, metrics: FakeMetrics) -> None:
+    recorder = open_recorder()
+    recorder.record(classification_result("a", SETOSA, VIRGINICA, SETOSA))
+    recorder.record(classification_result("b", VERSICOLOR))
     recorder.flush()
     assert metrics.predictions == {0: 2, 1: 1, 2: 1}
     assert metrics.confidences == pytest.approx([0.8] * 4)
@@ -88,11 +88,11 @@ def test_every_row_is_counted_by_its_class(hire: Open, metrics: FakeMetrics) -> 
     assert not metrics.errors
 
 
-def test_every_row_is_logged_with_its_identity_and_its_answer(
-    hire: Open, log: FakePredictionLog
+def test_every_row_is_logged_with_its_identity_and_its_prediction(
+    open_recorder: Open, log: FakePredictionLog
 ) -> None:
-    recorder = hire()
-    recorder.record(answered_request("a", SETOSA, VIRGINICA, at=12.5))
+    recorder = open_recorder()
+    recorder.record(classification_result("a", SETOSA, VIRGINICA, at=12.5))
     recorder.flush()
     first, second = log.predictions
     assert (first.request_id, first.row, first.predicted) == ("a", 0, 0)
@@ -106,7 +106,7 @@ def test_values_are_counted_and_logged_without_a_confidence(
     metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     recorder = PredictionRecorder(RENT, metrics, log, interval=NEVER)
-    recorder.record(estimated_request("a", 300.5, 200))
+    recorder.record(regression_result("a", 300.5, 200))
     recorder.close()
     assert metrics.values == [300.5, 200]
     assert metrics.latencies == [0.002]
@@ -117,13 +117,13 @@ def test_values_are_counted_and_logged_without_a_confidence(
     ]
 
 
-def test_what_is_watched_of_the_inputs_is_logged(
+def test_the_monitored_values_of_the_inputs_are_logged(
     metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     spec = ModelSpec("images", (Tensor("image", (2, 2), 0, 16),), RENT.output)
     rows = np.array([[0, 4, 4, 8], [1, 1, 1, 1]], dtype=np.float32)
     recorder = PredictionRecorder(spec, metrics, log, interval=NEVER)
-    recorder.record(structs.replace(estimated_request("a", 1, 2), rows=rows))
+    recorder.record(structs.replace(regression_result("a", 1, 2), rows=rows))
     recorder.close()
     mean_and_spread = [[4, pytest.approx(8**0.5)], [1, 0]]
     assert [entry.inputs for entry in log.predictions] == mean_and_spread
@@ -155,23 +155,23 @@ def test_minus_zero_is_zero() -> None:
 
 
 def test_requests_that_wait_are_logged_in_one_batch_in_their_order(
-    hire: Open, log: FakePredictionLog
+    open_recorder: Open, log: FakePredictionLog
 ) -> None:
-    recorder = hire()
+    recorder = open_recorder()
     for number in range(20):
-        recorder.record(answered_request(str(number), SETOSA))
+        recorder.record(classification_result(str(number), SETOSA))
     recorder.flush()
     assert log.batches.qsize() == 1
     assert [entry.request_id for entry in log.predictions] == [str(n) for n in range(20)]
 
 
-def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+def test_many_requests_are_logged_in_batches_that_do_not_delay_responses(
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    recorder = hire()
-    recorder.record(answered_request("large", *[VIRGINICA] * ROWS_AT_ONCE))
+    recorder = open_recorder()
+    recorder.record(classification_result("large", *[VIRGINICA] * ROWS_AT_ONCE))
     for number in range(2 * REQUESTS_AT_ONCE + 1):
-        recorder.record(answered_request(str(number), SETOSA, VIRGINICA))
+        recorder.record(classification_result(str(number), SETOSA, VIRGINICA))
     recorder.flush()
     sizes = []
     while not log.batches.empty():
@@ -187,11 +187,11 @@ def test_many_requests_are_logged_in_batches_that_do_not_hold_up_answers(
 
 
 def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    recorder = hire()
+    recorder = open_recorder()
     for number in range(REQUESTS_AT_ONCE + 1):
-        recorder.record(answered_request(str(number), SETOSA))
+        recorder.record(classification_result(str(number), SETOSA))
     assert metrics.predictions == {0: REQUESTS_AT_ONCE}
     assert not log.predictions
     recorder.flush()
@@ -202,32 +202,32 @@ def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
 
 
 def test_the_log_takes_many_small_requests_as_few_batches(
-    hire: Open, log: FakePredictionLog
+    open_recorder: Open, log: FakePredictionLog
 ) -> None:
-    recorder = hire()
+    recorder = open_recorder()
     counted = (BATCHES_AT_ONCE + 2) * REQUESTS_AT_ONCE
     for number in range(counted + 1):
-        recorder.record(answered_request(str(number), SETOSA))
+        recorder.record(classification_result(str(number), SETOSA))
     recorder.flush()
     assert log.batches.qsize() == 3  # the last one was not counted before
     assert [entry.request_id for entry in log.predictions] == [str(n) for n in range(counted + 1)]
 
 
-def test_large_requests_never_keep_their_caller(hire: Open, metrics: FakeMetrics) -> None:
-    recorder = hire()
+def test_large_requests_never_keep_their_caller(open_recorder: Open, metrics: FakeMetrics) -> None:
+    recorder = open_recorder()
     rows = [SETOSA] * (ROWS_AT_ONCE // REQUESTS_AT_ONCE + 1)
     for number in range(2 * REQUESTS_AT_ONCE):
-        recorder.record(answered_request(str(number), *rows))
+        recorder.record(classification_result(str(number), *rows))
     assert not metrics.predictions
     recorder.flush()
     assert metrics.predictions == {0: 2 * REQUESTS_AT_ONCE * len(rows)}
 
 
-def test_batches_of_large_requests_are_small(hire: Open, log: FakePredictionLog) -> None:
-    recorder = hire()
+def test_batches_of_large_requests_are_small(open_recorder: Open, log: FakePredictionLog) -> None:
+    recorder = open_recorder()
     sizes = (ROWS_AT_ONCE - 1, 1, 1, 2 * ROWS_AT_ONCE, 3)
     for number, rows in enumerate(sizes):
-        recorder.record(answered_request(str(number), *[SETOSA] * rows))
+        recorder.record(classification_result(str(number), *[SETOSA] * rows))
     recorder.flush()
     found = []
     while not log.batches.empty():
@@ -237,13 +237,13 @@ def test_batches_of_large_requests_are_small(hire: Open, log: FakePredictionLog)
     assert found == [[ROWS_AT_ONCE - 1, 1], [1], [2 * ROWS_AT_ONCE], [3]]
 
 
-def test_what_waits_behind_a_batch_that_is_not_logged_is_counted_all_the_same(
-    hire: Open, metrics: FakeMetrics
+def test_what_waits_behind_a_batch_that_is_not_logged_is_still_counted(
+    open_recorder: Open, metrics: FakeMetrics
 ) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
-    recorder = hire(log=log)
+    recorder = open_recorder(log=log)
     for number in range(3 * REQUESTS_AT_ONCE):
-        recorder.record(answered_request(str(number), SETOSA))
+        recorder.record(classification_result(str(number), SETOSA))
     with pytest.raises(OSError, match="locked"):
         recorder.flush()
     recorder.flush()
@@ -252,43 +252,47 @@ def test_what_waits_behind_a_batch_that_is_not_logged_is_counted_all_the_same(
     assert not log.predictions
 
 
-def test_nothing_is_counted_twice(hire: Open, metrics: FakeMetrics, log: FakePredictionLog) -> None:
-    recorder = hire()
-    recorder.record(answered_request("a", SETOSA))
+def test_nothing_is_counted_twice(
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
+) -> None:
+    recorder = open_recorder()
+    recorder.record(classification_result("a", SETOSA))
     recorder.flush()
     recorder.flush()
     recorder.close()
     assert metrics.predictions.total() == len(log.predictions) == 1
 
 
-def test_where_nothing_waits_the_log_is_left_alone(hire: Open, log: FakePredictionLog) -> None:
-    hire().flush()
+def test_where_nothing_waits_the_log_is_left_alone(
+    open_recorder: Open, log: FakePredictionLog
+) -> None:
+    open_recorder().flush()
     assert log.batches.empty()
 
 
-def test_the_thread_accounts_by_itself(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+def test_the_thread_records_by_itself(
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    recorder = hire(interval=0.001)
+    recorder = open_recorder(interval=0.001)
     for number in range(3):
-        recorder.record(answered_request(str(number), SETOSA, VIRGINICA))
+        recorder.record(classification_result(str(number), SETOSA, VIRGINICA))
         log.batches.get(timeout=PATIENCE)
     assert metrics.predictions == {0: 3, 2: 3}
     assert len(log.predictions) == 6
 
 
 def test_requests_of_many_threads_are_all_counted(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    recorder = hire(interval=0.001)
+    recorder = open_recorder(interval=0.001)
 
-    def answer(worker: int) -> None:
+    def record(worker: int) -> None:
         for number in range(50):
-            recorder.record(answered_request(f"{worker}-{number}", SETOSA))
+            recorder.record(classification_result(f"{worker}-{number}", SETOSA))
             if number % 10 == 0:
                 recorder.flush()
 
-    workers = [threading.Thread(target=answer, args=(worker,)) for worker in range(4)]
+    workers = [threading.Thread(target=record, args=(worker,)) for worker in range(4)]
     for thread in workers:
         thread.start()
     for thread in workers:
@@ -299,11 +303,11 @@ def test_requests_of_many_threads_are_all_counted(
 
 
 def test_rows_beyond_the_capacity_are_counted_but_not_logged(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    recorder = hire(capacity=5)
+    recorder = open_recorder(capacity=5)
     for number in range(4):
-        recorder.record(answered_request(str(number), SETOSA, VIRGINICA))
+        recorder.record(classification_result(str(number), SETOSA, VIRGINICA))
     recorder.flush()
     assert metrics.predictions.total() == 8
     assert [(entry.request_id, entry.row) for entry in log.predictions] == [
@@ -317,51 +321,51 @@ def test_rows_beyond_the_capacity_are_counted_but_not_logged(
 
 
 def test_as_many_rows_as_the_capacity_are_logged(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    recorder = hire(capacity=4)
-    recorder.record(answered_request("a", SETOSA, SETOSA))
-    recorder.record(answered_request("b", SETOSA, SETOSA))
+    recorder = open_recorder(capacity=4)
+    recorder.record(classification_result("a", SETOSA, SETOSA))
+    recorder.record(classification_result("b", SETOSA, SETOSA))
     recorder.flush()
     assert len(log.predictions) == 4
     assert not metrics.errors
 
 
 def test_the_log_takes_rows_again_after_an_overflow(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
-    recorder = hire(capacity=1)
-    recorder.record(answered_request("too large", SETOSA, SETOSA))
+    recorder = open_recorder(capacity=1)
+    recorder.record(classification_result("too large", SETOSA, SETOSA))
     recorder.flush()
-    recorder.record(answered_request("small", SETOSA))
+    recorder.record(classification_result("small", SETOSA))
     recorder.flush()
     assert [entry.request_id for entry in log.predictions] == ["small"]
     assert metrics.errors == {"log_overflow": 1}
 
 
-def test_memory_is_bounded_while_the_log_is_slow(hire: Open) -> None:
+def test_memory_is_bounded_while_the_log_is_slow(open_recorder: Open) -> None:
     log = BlockedLog()
-    recorder = hire(log=log, interval=0.001, capacity=10)
-    recorder.record(answered_request("first", SETOSA))
+    recorder = open_recorder(log=log, interval=0.001, capacity=10)
+    recorder.record(classification_result("first", SETOSA))
     assert log.reached.wait(PATIENCE)
-    kept = []
+    references = []
     for number in range(500):
-        answered = answered_request(str(number), SETOSA)
-        kept.append(weakref.ref(answered.rows))
-        recorder.record(answered)
-    del answered
-    alive = sum(rows() is not None for rows in kept)
+        result = classification_result(str(number), SETOSA)
+        references.append(weakref.ref(result.rows))
+        recorder.record(result)
+    del result
+    alive = sum(rows() is not None for rows in references)
     log.let_go.set()
     assert alive <= 2 * 10
 
 
-def test_closing_accounts_for_what_waits_and_ends_the_thread(
-    hire: Open, metrics: FakeMetrics, log: FakePredictionLog
+def test_closing_records_what_waits_and_ends_the_thread(
+    open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     before = set(threading.enumerate())
-    recorder = hire()
+    recorder = open_recorder()
     (thread,) = set(threading.enumerate()) - before
-    recorder.record(answered_request("last", SETOSA))
+    recorder.record(classification_result("last", SETOSA))
     recorder.close()
     assert not thread.is_alive()
     assert metrics.predictions == {0: 1}
@@ -369,13 +373,13 @@ def test_closing_accounts_for_what_waits_and_ends_the_thread(
 
 
 def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
-    hire: Open, metrics: FakeMetrics, caplog: pytest.LogCaptureFixture
+    open_recorder: Open, metrics: FakeMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
-    recorder = hire(log=log, interval=0.001)
-    recorder.record(answered_request("lost", SETOSA))
+    recorder = open_recorder(log=log, interval=0.001)
+    recorder.record(classification_result("lost", SETOSA))
     assert isinstance(log.batches.get(timeout=PATIENCE), OSError)
-    recorder.record(answered_request("kept", VIRGINICA))
+    recorder.record(classification_result("kept", VIRGINICA))
     log.batches.get(timeout=PATIENCE)
     recorder.close()
     assert "kept" in {entry.request_id for entry in log.predictions}
@@ -385,15 +389,15 @@ def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
     assert "database is locked" in caplog.text
 
 
-def test_closing_does_not_raise_when_the_log_fails(hire: Open) -> None:
+def test_closing_does_not_raise_when_the_log_fails(open_recorder: Open) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
-    recorder = hire(log=log)
-    recorder.record(answered_request("last", SETOSA))
+    recorder = open_recorder(log=log)
+    recorder.record(classification_result("last", SETOSA))
     recorder.close()
 
 
 def test_the_watch_is_called_after_a_batch_is_in_the_log(
-    hire: Open, log: FakePredictionLog
+    open_recorder: Open, log: FakePredictionLog
 ) -> None:
     seen: list[int] = []
 
@@ -401,25 +405,25 @@ def test_the_watch_is_called_after_a_batch_is_in_the_log(
         seen.append(len(log.predictions))
         return True
 
-    recorder = hire(watch=watch)
+    recorder = open_recorder(watch=watch)
     recorder.flush()
     assert not seen
     for number in range(2):
-        recorder.record(answered_request(str(number), SETOSA, SETOSA))
+        recorder.record(classification_result(str(number), SETOSA, SETOSA))
         recorder.flush()
     recorder.flush()
     assert seen == [2, 4]
 
 
-def test_the_last_rows_of_a_burst_are_looked_at_though_no_more_come(
-    hire: Open, log: FakePredictionLog
+def test_the_last_rows_of_a_burst_are_checked_though_no_more_come(
+    open_recorder: Open, log: FakePredictionLog
 ) -> None:
     seen: list[int] = []
     now = [0.0]
     watch = every(10, lambda: seen.append(len(log.predictions)), lambda: now[0])
-    recorder = hire(watch=watch)
+    recorder = open_recorder(watch=watch)
     for now[0] in (0, 1, 2):
-        recorder.record(answered_request(str(now[0]), SETOSA, SETOSA))
+        recorder.record(classification_result(str(now[0]), SETOSA, SETOSA))
         recorder.flush()
     assert seen == [2]
     for now[0] in (9, 10, 11, 20, 30):
@@ -427,13 +431,15 @@ def test_the_last_rows_of_a_burst_are_looked_at_though_no_more_come(
     assert seen == [2, 6]
 
 
-def test_a_watch_that_fails_does_not_end_the_thread(hire: Open, log: FakePredictionLog) -> None:
+def test_a_watch_that_fails_does_not_end_the_thread(
+    open_recorder: Open, log: FakePredictionLog
+) -> None:
     def watch() -> bool:
         raise ZeroDivisionError
 
-    recorder = hire(interval=0.001, watch=watch)
+    recorder = open_recorder(interval=0.001, watch=watch)
     for number in range(2):
-        recorder.record(answered_request(str(number), SETOSA))
+        recorder.record(classification_result(str(number), SETOSA))
         log.batches.get(timeout=PATIENCE)
     assert len(log.predictions) == 2
 

@@ -1,4 +1,4 @@
-"""What a service did in the last hours."""
+"""The summary of the last hours of a service."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_where_nothing_was_predicted_totals_are_zero_and_averages_none() -> None
     }
 
 
-def test_with_labels_the_quality_is_told_and_how_many_there_are() -> None:
+def test_with_labels_the_summary_has_the_quality_and_their_number() -> None:
     log = busy_log()
     log.label(LabelledPrediction("a", 0, 0, 0), time.time())
     log.label(LabelledPrediction("c", 0, 2, 0), time.time())
@@ -88,7 +88,7 @@ def test_labels_older_than_the_hours_are_left_out() -> None:
     assert summarise(log, iris.SPEC, 3)["labeled_predictions"] == 1
 
 
-def test_of_a_quantity_mean_and_limits_are_told_and_errors_where_there_are_labels() -> None:
+def test_a_regression_has_mean_and_extremes_and_errors_if_there_are_labels() -> None:
     spec = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
     log, now = FakePredictionLog(), time.time()
     entry = replace(logged_prediction("a", SETOSA, at=now), confidence=None)
@@ -114,7 +114,7 @@ def test_of_a_quantity_mean_and_limits_are_told_and_errors_where_there_are_label
     }
 
 
-def test_of_a_quantity_that_was_not_predicted_there_are_no_means() -> None:
+def test_a_regression_without_predictions_has_no_means() -> None:
     spec = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
     summary = summarise(FakePredictionLog(), spec, 1)
     assert summary["total_predictions"] == 0

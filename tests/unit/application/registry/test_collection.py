@@ -1,4 +1,4 @@
-"""What may be removed: never what something needs, whatever the state."""
+"""What can be removed: never anything that is needed, in any state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLD, YOUNG = NOW - timedelta(days=8), NOW - timedelta(days=6)
 
 
 def stored(version: str, kind: str = "package", at: datetime = OLD, model: str = "iris") -> Stored:
-    """Something that lies on the disk."""
+    """A stored item."""
     return Stored(kind, model, version, Path(version), 10, at)
 
 
@@ -36,7 +36,7 @@ def gone(
     deployed: tuple[str, ...] = (),
     now: datetime = NOW,
 ) -> list[str]:
-    """Versions of what may be removed."""
+    """Versions of the items that can be removed."""
     serving = [("iris", version) for version in deployed]
     versions = {"iris": registry.versions("iris")}
     return [item.version for item in superfluous(items, versions, serving, keep, now)]
@@ -145,9 +145,10 @@ def test_whatever_the_state_nothing_that_is_needed_goes_and_all_else_does(seed: 
         )
     )
     champion = next((int(v.number) for v in versions if "champion" in v.aliases), 0)
-    for place, version in enumerate(versions):
-        waiting = version.verdict == "accepted" and int(version.number) > champion
-        needed = version.aliases or version.package_version in deployed or place < keep or waiting
+    for position, version in enumerate(versions):
+        promotable = version.verdict == "accepted" and int(version.number) > champion
+        newest, serving = position < keep, version.package_version in deployed
+        needed = version.aliases or serving or newest or promotable
         if needed:
             assert version.package_version not in removed
         elif version.verdict is not None:

@@ -1,4 +1,4 @@
-"""What the ledger tells of a time."""
+"""Champions and deployments at a time, from the ledger."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_moment_of_an_entry_counts_and_the_one_before_does_not(ledger: FakeL
     assert not state_at(ledger.entries(), at - timedelta(microseconds=1)).champions
 
 
-def test_the_last_champion_is_told_of_each_model_and_a_release_is_none(ledger: FakeLedger) -> None:
+def test_the_last_champion_of_each_model_is_found_and_a_release_is_none(ledger: FakeLedger) -> None:
     assert champion_of(ledger.entries(), "iris") == "a"
     assert champion_of(ledger.entries()[:6], "iris") == "b"
     assert champion_of(ledger.entries()[:1], "iris") is None
@@ -101,6 +101,6 @@ def test_a_time_is_local_unless_it_has_a_zone(text: str) -> None:
 @pytest.mark.parametrize(
     "text", [*("", "soon", "2026-13-01", "14:00", "2026-11-20 25:00"), "0001-01-01T00:00+14:00"]
 )
-def test_what_is_no_time_is_an_error(text: str) -> None:
+def test_an_invalid_time_is_an_error(text: str) -> None:
     with pytest.raises(ValueError):
         parse_time(text)

@@ -11,7 +11,7 @@ from application.registry.listing import HEADER, age_of, as_table, quality_of, r
 from tests.fakes import MORNING, FakeRegistry
 
 
-def test_a_row_says_everything_of_a_version() -> None:
+def test_a_row_has_everything_about_a_version() -> None:
     registry = FakeRegistry()
     registry.add("iris", "a", "champion", verdict="accepted")
     registry.add("iris", "b", "candidate")

@@ -1,4 +1,4 @@
-"""Promotion, going back, and what another champion changes."""
+"""Promotion, rollback, and what changes with a new champion."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from application.registry.promotion import differences, newest_accepted, promote, version_before
+from application.registry.promotion import differences, newest_accepted, previous_champion, promote
 from domain.errors import PackageError, RegistryError
 from tests.fakes import FakeLedger, FakePackage, FakeRegistry
 
 
-class House:
-    """A registry and a ledger that keep one journal, and a store that does as well."""
+class Setup:
+    """A registry, a ledger and a store that share one journal."""
 
     def __init__(self) -> None:
         self.journal: list[str] = []
@@ -22,7 +22,7 @@ class House:
             self.registry.add("iris", version, verdict="accepted")
 
     def promote(self, which: str, event: str = "promote") -> bool:
-        """Promote a version; whether another one is champion now."""
+        """Promote a version; returns whether the champion changed."""
         version = self.registry.find("iris", which)
         store = lambda: self.journal.append(f"stored {which}")  # pylint: disable=C3001
         return promote(self.registry, self.ledger, version, store, event).moved
@@ -33,133 +33,131 @@ class House:
         return {alias: v.package_version for v in versions for alias in v.aliases}
 
 
-@pytest.fixture(name="house")
-def _house() -> House:
-    """A house with the accepted versions a and b of iris."""
-    return House()
+@pytest.fixture(name="setup")
+def _setup() -> Setup:
+    """The accepted versions a and b of iris."""
+    return Setup()
 
 
-def test_what_is_promoted_is_stored_first_and_entered_last_while_nobody_else_is_there(
-    house: House,
-) -> None:
-    assert house.promote("a")
-    assert house.journal == [
-        "alone",
+def test_what_is_promoted_is_stored_first_and_entered_last_under_a_lock(setup: Setup) -> None:
+    assert setup.promote("a")
+    assert setup.journal == [
+        "locked",
         "stored a",
         "promoted iris a",
         "entered promote iris a",
         "noted ledger of iris",
-        "no longer alone",
+        "unlocked",
     ]
 
 
-def test_the_entry_names_the_number_and_the_former_champion(house: House) -> None:
-    house.promote("a")
-    house.promote("b")
-    first, second = house.ledger.entries()
+def test_the_entry_names_the_number_and_the_previous_champion(setup: Setup) -> None:
+    setup.promote("a")
+    setup.promote("b")
+    first, second = setup.ledger.entries()
     assert first.details == {"number": "1", "former": None}
     assert second.details == {"number": "2", "former": "a"}
 
 
-def test_the_registry_notes_which_ledger_it_is_and_its_head(house: House) -> None:
-    house.promote("a")
-    assert house.registry.heads == {"iris": "1:1"}
-    house.ledger.append("train", "wine", "w")
-    house.promote("b")
-    assert house.registry.heads == {"iris": "1:3"}
+def test_the_registry_notes_which_ledger_it_is_and_its_head(setup: Setup) -> None:
+    setup.promote("a")
+    assert setup.registry.heads == {"iris": "1:1"}
+    setup.ledger.append("train", "wine", "w")
+    setup.promote("b")
+    assert setup.registry.heads == {"iris": "1:3"}
 
 
-def test_promoting_the_champion_again_enters_nothing(house: House) -> None:
-    house.promote("a")
-    assert not house.promote("a")
-    assert len(house.ledger.entries()) == 1
+def test_promoting_the_champion_again_enters_nothing(setup: Setup) -> None:
+    setup.promote("a")
+    assert not setup.promote("a")
+    assert len(setup.ledger.entries()) == 1
 
 
 def test_a_champion_that_a_crash_has_kept_from_the_ledger_is_entered_by_the_next_try(
-    house: House,
+    setup: Setup,
 ) -> None:
-    house.promote("a")
-    house.ledger.append("rollback", "iris", "b", env="staging")  # no champion
-    house.ledger.append("promote", "wine", "b")  # of another model
-    house.registry.promote("iris", "b")  # and here it crashed
-    assert not house.promote("b")
-    last = house.ledger.entries()[-1]
+    setup.promote("a")
+    setup.ledger.append("rollback", "iris", "b", env="staging")  # a release, not a champion
+    setup.ledger.append("promote", "wine", "b")  # another model
+    setup.registry.promote("iris", "b")  # here it crashed
+    assert not setup.promote("b")
+    last = setup.ledger.entries()[-1]
     assert (last.event, last.version) == ("promote", "b")
     assert last.details == {"number": "2", "former": "a"}
-    assert house.registry.heads == {"iris": "1:4"}
-    assert not house.promote("b")
-    assert len(house.ledger.entries()) == 4
+    assert setup.registry.heads == {"iris": "1:4"}
+    assert not setup.promote("b")
+    assert len(setup.ledger.entries()) == 4
 
 
-def test_the_first_champion_of_an_empty_ledger_is_entered_as_well(house: House) -> None:
-    house.registry.promote("iris", "a")
-    assert not house.promote("a")
-    assert house.ledger.entries()[-1].details == {"number": "1", "former": None}
-    assert house.registry.heads == {"iris": "1:1"}
+def test_the_first_champion_of_an_empty_ledger_is_entered_as_well(setup: Setup) -> None:
+    setup.registry.promote("iris", "a")
+    assert not setup.promote("a")
+    assert setup.ledger.entries()[-1].details == {"number": "1", "former": None}
+    assert setup.registry.heads == {"iris": "1:1"}
 
 
 def test_where_the_ledger_was_changed_nothing_moves(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changed() -> None:
         raise RegistryError("line 1: entry 1 was changed")
 
-    monkeypatch.setattr(house.ledger, "entries", changed)
+    monkeypatch.setattr(setup.ledger, "entries", changed)
     with pytest.raises(RegistryError, match="line 1"):
-        house.promote("a")
-    assert house.aliases() == {}
+        setup.promote("a")
+    assert setup.aliases() == {}
 
 
 @pytest.mark.parametrize("verdict", ["refused", None])
-def test_what_was_not_accepted_is_not_even_stored(house: House, verdict: str | None) -> None:
-    house.registry.add("iris", "c", verdict=verdict)
+def test_what_was_not_accepted_is_not_even_stored(setup: Setup, verdict: str | None) -> None:
+    setup.registry.add("iris", "c", verdict=verdict)
     with pytest.raises(RegistryError, match="version 3"):
-        house.promote("c")
-    assert house.journal == []
+        setup.promote("c")
+    assert setup.journal == []
 
 
-def test_what_cannot_be_stored_is_not_promoted(house: House) -> None:
+def test_what_cannot_be_stored_is_not_promoted(setup: Setup) -> None:
     def store() -> None:
-        raise PackageError("no space is left")
+        raise PackageError("no space left")
 
     with pytest.raises(PackageError):
-        promote(house.registry, house.ledger, house.registry.find("iris", "a"), store)
-    assert house.aliases() == {}
-    assert not house.ledger.entries()
+        promote(setup.registry, setup.ledger, setup.registry.find("iris", "a"), store)
+    assert setup.aliases() == {}
+    assert not setup.ledger.entries()
 
 
-def test_going_back_twice_goes_back_and_forth(house: House) -> None:
-    house.promote("a")
-    house.promote("b")
+def test_two_rollbacks_go_back_and_forth(setup: Setup) -> None:
+    setup.promote("a")
+    setup.promote("b")
     for champion, previous in (("a", "b"), ("b", "a")):
-        back = version_before(house.registry, "iris")
-        house.promote(back.package_version, "rollback")
-        assert house.aliases() == {"champion": champion, "previous": previous}
-    assert [entry.event for entry in house.ledger.entries()][2:] == ["rollback", "rollback"]
+        back = previous_champion(setup.registry, "iris")
+        setup.promote(back.package_version, "rollback")
+        assert setup.aliases() == {"champion": champion, "previous": previous}
+    assert [entry.event for entry in setup.ledger.entries()][2:] == ["rollback", "rollback"]
 
 
-def test_without_a_former_champion_there_is_nothing_to_go_back_to(house: House) -> None:
-    house.promote("a")
+def test_without_a_previous_champion_there_is_nothing_to_roll_back_to(setup: Setup) -> None:
+    setup.promote("a")
     with pytest.raises(RegistryError, match="iris has no previous champion .* make registry"):
-        version_before(house.registry, "iris")
+        previous_champion(setup.registry, "iris")
 
 
-def test_a_promotion_that_broke_off_between_its_aliases_leaves_a_choice_to_the_user() -> None:
+def test_a_promotion_that_was_interrupted_between_its_aliases_leaves_a_choice_to_the_user() -> None:
     registry = FakeRegistry()
     registry.add("iris", "a", "champion", "previous")
-    with pytest.raises(RegistryError, match="version 1 is previous and champion: name the VERSION"):
-        version_before(registry, "iris")
+    with pytest.raises(RegistryError, match="version 1 is both previous and champion: choose"):
+        previous_champion(registry, "iris")
 
 
-def test_the_newest_accepted_version_is_found_behind_those_that_were_refused(house: House) -> None:
-    house.registry.add("iris", "c", verdict="refused")
-    house.registry.add("iris", "d")
-    assert newest_accepted(house.registry.versions("iris"), "iris").package_version == "b"
-    house.registry.add("iris", "e", "champion", verdict="refused")
-    with pytest.raises(RegistryError, match="no accepted version that is newer than its champion"):
-        newest_accepted(house.registry.versions("iris"), "iris")
-    with pytest.raises(RegistryError, match="wine has no accepted version: make train"):
-        newest_accepted(house.registry.versions("wine"), "wine")
+def test_the_newest_accepted_version_is_found_behind_those_that_were_refused(setup: Setup) -> None:
+    setup.registry.add("iris", "c", verdict="refused")
+    setup.registry.add("iris", "d")
+    assert newest_accepted(setup.registry.versions("iris"), "iris").package_version == "b"
+    setup.registry.add("iris", "e", "champion", verdict="refused")
+    with pytest.raises(RegistryError, match="no accepted version newer than its champion"):
+        newest_accepted(setup.registry.versions("iris"), "iris")
+    with pytest.raises(RegistryError, match="wine has no accepted version: run make train"):
+        newest_accepted(setup.registry.versions("wine"), "wine")
 
 
 def package(accuracy: float, depth: int | None, **more: Any) -> FakePackage:
@@ -180,7 +178,7 @@ def package(accuracy: float, depth: int | None, **more: Any) -> FakePackage:
     )
 
 
-def test_everything_that_differs_is_told_with_both_values() -> None:
+def test_everything_that_differs_is_listed_with_both_values() -> None:
     after = package(0.95, None, commit="4567def", fingerprint="d2", contract="wine")
     assert differences(package(0.9, 5), after) == [
         ("quality", "holdout_accuracy 0.9 → 0.95"),

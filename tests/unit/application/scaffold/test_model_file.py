@@ -1,4 +1,4 @@
-"""The two files of a new model: what is in them, and that they work as they are."""
+"""The two files of a new model: their contents, and that they work unchanged."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def mixed(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def table(kind: str) -> pd.DataFrame:
-    """A made table with the target y."""
+    """A synthetic table with the target y."""
     rng = np.random.default_rng(3)
     noise = rng.normal(size=ROWS)
     if kind in ("text", "scored_text"):
@@ -89,7 +89,7 @@ KINDS = ("binary", "many", "categories", "regression", "odd", "text", "scored_te
 
 @pytest.fixture(name="made", params=KINDS)
 def _made(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Inspection]:
-    """The written module, and what it was written from."""
+    """The written module, and the inspection that it was written from."""
     path = tmp_path / "made.parquet"
     table(request.param).to_parquet(path)
     inspection = inspect_table(read_frame(str(path)), "y", "made")
@@ -119,28 +119,28 @@ def test_the_configuration_has_the_parameters_of_the_module(made: tuple[Path, In
     assert list(inspect.signature(module.load).parameters) == ["path"]
 
 
-def test_the_estimator_beats_the_baseline_and_its_export_answers_the_same(
+def test_the_estimator_beats_the_baseline_and_its_export_predicts_the_same(
     made: tuple[Path, Inspection], tmp_path: Path
 ) -> None:
     module = imported(made[0])
     dataset = module.load(str(tmp_path / "made.parquet"))
-    rows, answers = dataset.encoded(module.SPEC), dataset.encoded_target(module.SPEC)
+    rows, target = dataset.encoded(module.SPEC), dataset.encoded_target(module.SPEC)
     estimator = module.build(**render_config(made[1], "made.parquet")["model"])
-    estimator.fit(rows, answers)
-    assert estimator.score(rows, answers) > made[1].baseline
+    estimator.fit(rows, target)
+    assert estimator.score(rows, target) > made[1].baseline
 
     scikit_learn.export(estimator, module.SPEC, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    asked = (
+    tested = (
         rows
         if rows.dtype == object
         else np.concatenate([rows, around_splits(estimator, rows, module.SPEC)])
     )
-    exported = session.run(None, {"inputs": asked})[-1]
+    exported = session.run(None, {"inputs": tested})[-1]
     native = (
-        estimator.predict_proba(asked)
+        estimator.predict_proba(tested)
         if module.SPEC.classes
-        else estimator.predict(asked).reshape(-1, 1)
+        else estimator.predict(tested).reshape(-1, 1)
     )
     assert np.abs(native - exported).max() <= 2e-6 * np.abs(native).max()
 
@@ -193,14 +193,14 @@ def check(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_is_left_out_is_told_in_the_module() -> None:
+def test_what_is_left_out_is_named_in_the_module() -> None:
     frame = table("binary").assign(leak=lambda made: np.where(made["y"] == "yes", "gone", "here"))
     text = render_module(inspect_table(frame, "y", "made"), "made.csv")
-    assert "# left out: id, an identifier: 300 different in 300 rows" in text
+    assert "# left out: id, an identifier: 300 different values in 300 rows" in text
     assert '# Category("leak", ("gone", "here")),' in text
 
 
-def test_the_threshold_is_just_above_always_the_same_answer() -> None:
+def test_the_threshold_is_just_above_a_constant_prediction() -> None:
     def threshold(frame: pd.DataFrame) -> float:
         config = render_config(inspect_table(frame, "y", "made"), "made.csv")
         return float(config["validation"]["threshold"])
@@ -212,12 +212,12 @@ def test_the_threshold_is_just_above_always_the_same_answer() -> None:
 
 
 @pytest.mark.parametrize(("rows", "margin"), [(100, 0.15), (300, 0.1), (750, 0.05)])
-def test_the_margin_is_one_that_the_hold_out_can_tell(rows: int, margin: float) -> None:
+def test_the_margin_is_one_that_the_hold_out_can_detect(rows: int, margin: float) -> None:
     inspection = replace(inspect_table(table("binary"), "y", "made"), rows=rows)
     assert render_config(inspection, "made.csv")["validation"]["margin"] == margin
 
 
-def test_the_configuration_is_like_those_that_are_there() -> None:
+def test_the_configuration_is_like_the_existing_ones() -> None:
     config = render_config(inspect_table(table("regression"), "y", "made"), "data/made.csv")
     known = json.loads((ROOT / "application/training/configs/iris_config.json").read_text("utf-8"))
     assert list(config) == list(known)
@@ -234,7 +234,7 @@ def test_an_identifier_can_name_a_model(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", "Churn", "2fast", "my-model", "a b", "_x", "class", "größe", "../x", "a.b", "x\n"]
 )
-def test_what_is_no_identifier_cannot_name_a_model(name: str, tmp_path: Path) -> None:
+def test_only_an_identifier_can_name_a_model(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot name a model"):
         check_name(name, tmp_path)
 
@@ -247,7 +247,7 @@ def test_a_name_can_be_as_long_as_bentoml_takes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["iris", "digits", "speech"])
-def test_a_name_that_is_there_is_taken(name: str) -> None:
+def test_a_name_that_exists_is_taken(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the name {name} is taken: domain/models/{name}.py"):
         check_name(name, ROOT)
 
@@ -256,11 +256,11 @@ def test_a_configuration_takes_the_name_too(tmp_path: Path) -> None:
     configs = tmp_path / "application" / "training" / "configs"
     configs.mkdir(parents=True)
     (configs / "churn_config.json").touch()
-    with pytest.raises(ConfigError, match="churn_config.json is there"):
+    with pytest.raises(ConfigError, match="churn_config.json exists"):
         check_name("churn", tmp_path)
 
 
-def test_a_path_in_the_clone_counts_from_it(tmp_path: Path) -> None:
+def test_a_path_in_the_clone_is_relative_to_it(tmp_path: Path) -> None:
     assert data_path(str(tmp_path / "data" / "x.csv"), tmp_path) == "data/x.csv"
     assert data_path("/elsewhere/x.csv", tmp_path) == "/elsewhere/x.csv"
     assert data_path("https://host/x.csv", tmp_path) == "https://host/x.csv"

@@ -1,4 +1,4 @@
-"""The command that writes a new model, in a folder that stands for a clone."""
+"""The command that writes a new model, in a folder instead of a clone."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _clone(tmp_path: Path) -> Path:
 
 
 def new_model(clone: Path, **options: str) -> int:
-    """Run the command as a user would, with some options of another value."""
-    asked = {
+    """Run the command as a user would, with some options changed."""
+    values = {
         "name": "churn",
         "data": str(clone / "churn.csv"),
         "target": "churned",
@@ -45,12 +45,12 @@ def new_model(clone: Path, **options: str) -> int:
     }
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    args = parser.parse_args([f"--{key}={value}" for key, value in asked.items()])
+    args = parser.parse_args([f"--{key}={value}" for key, value in values.items()])
     return exit_code_of(lambda: command.run(args, clone))
 
 
 def written(clone: Path) -> list[str]:
-    """Names of the files where modules and configurations are."""
+    """Names of the module and configuration files."""
     return sorted(
         path.name
         for folder in ("domain/models", "application/training/configs")
@@ -72,18 +72,18 @@ def test_the_data_stay_where_they_are(clone: Path) -> None:
     assert len(list(clone.rglob("*.csv"))) == 1
 
 
-def test_the_terminal_tells_what_was_found_and_what_comes_next(
+def test_the_terminal_shows_what_was_found_and_the_next_steps(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new_model(clone)
     shown = capsys.readouterr().out
     for part in (
         "classes of churned: no, yes",
-        "(other: TASK=regression, or --task)",
+        "(for regression: TASK=regression, or --task regression)",
         "number, 0 to 107",
         "category, 2: free, paid",
         "LEFT OUT  customer: an identifier",
-        " rows to learn from, ",
+        " training rows, ",
         "make train MODEL=churn",
         "make run MODEL=churn",
     ):
@@ -95,14 +95,17 @@ def test_the_terminal_tells_what_was_found_and_what_comes_next(
     [
         ({"name": "my churn"}, "cannot name a model"),
         ({"data": "/no/such.csv"}, "there is no file /no/such.csv"),
-        ({"target": "left"}, "no column 'left'; there are: customer, tenure, plan, churned"),
+        (
+            {"target": "left"},
+            "unknown column 'left': the columns are customer, tenure, plan, churned",
+        ),
         ({"leave-out": ""}, "leave them out with LEAVE_OUT=void"),
         ({"leave-out": "void,age"}, "LEAVE_OUT (--leave-out): cannot leave out age"),
         ({"leave-out": "churned"}, "cannot leave out churned"),
         ({"target": "void", "leave-out": ""}, "200 of 200 rows have no void"),
     ],
 )
-def test_what_cannot_be_done_is_told_and_nothing_is_written(
+def test_an_error_names_the_problem_and_nothing_is_written(
     clone: Path, capsys: pytest.CaptureFixture[str], options: dict[str, str], message: str
 ) -> None:
     assert new_model(clone, **options) == 1
@@ -110,7 +113,7 @@ def test_what_cannot_be_done_is_told_and_nothing_is_written(
     assert written(clone) == []
 
 
-def test_a_name_that_is_taken_leaves_what_has_it_as_it_is(
+def test_a_name_that_is_taken_leaves_its_files_as_they_are(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = clone / "domain" / "models" / "churn.py"

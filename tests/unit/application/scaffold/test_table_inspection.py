@@ -1,4 +1,4 @@
-"""What the columns of a table are taken for, on tables that are made here."""
+"""How the columns of synthetic tables are classified."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ YES_NO = np.where(RNG.random(ROWS) < 0.3, "yes", "no")
 
 
 def inspect(columns: dict[str, Any], target: Any = None, **options: Any) -> Inspection:
-    """What is made of these columns and the target y."""
+    """The inspection of these columns and the target y."""
     frame = pd.DataFrame({**columns, "y": YES_NO if target is None else target})
     return inspect_table(frame, "y", "made", **options)
 
 
 def item_of(values: Any) -> Any:
-    """The input that a column is taken for."""
+    """The input that a column becomes."""
     return inspect({"x": values}).spec.inputs[0]
 
 
 def finding_of(values: Any, name: str = "x") -> Finding:
-    """What is told of a column that stands beside an ordinary one."""
+    """The finding about a column next to an ordinary one."""
     inspection = inspect({name: values, "noise": NOISE})
     return next(finding for finding in inspection.findings if finding.column == name)
 
@@ -119,9 +119,9 @@ def test_of_many_categories_the_most_frequent_are_kept() -> None:
         ("x", pd.to_timedelta(np.arange(ROWS), unit="s"), "a time"),
         ("x", [f"{1 + row % 28:02d}.03.{1990 + row % 30}" for row in range(ROWS)], "a date"),
         ("x", [f"2024-01-{1 + row % 28:02d}T10:00:00Z" for row in range(ROWS)], "a date"),
-        ("x", [[row] for row in range(ROWS)], "no plain value"),
+        ("x", [[row] for row in range(ROWS)], "not a plain value"),
         ("x", np.where(NOISE > 1, np.inf, NOISE), "float32"),
-        ("x", [f"the parcel {row} came late again" for row in range(ROWS)], "running text"),
+        ("x", [f"the parcel {row} came late again" for row in range(ROWS)], "free text"),
     ],
 )
 def test_what_no_model_can_learn_from_is_left_out_with_the_reason(
@@ -190,7 +190,7 @@ def test_words_that_may_stand_for_a_missing_value_are_pointed_out() -> None:
 def test_numbers_that_are_words_all_of_them_are_pointed_out() -> None:
     finding = finding_of([10**30 + row % 60 for row in range(ROWS)])
     assert not finding.left_out
-    assert "too long for one, such as '1000" in finding.reason
+    assert "too many digits, such as '1000" in finding.reason
 
 
 @pytest.mark.parametrize(
@@ -245,11 +245,11 @@ def test_text_is_the_input_where_nothing_else_is() -> None:
         (np.arange(ROWS) % 2 + 0.5, Quantity("y")),
     ],
 )
-def test_the_target_tells_classes_from_a_quantity(target: Any, output: Any) -> None:
+def test_the_target_decides_between_classes_and_a_quantity(target: Any, output: Any) -> None:
     assert inspect({"x": RNG.normal(size=ROWS)}, target).spec.output == output
 
 
-def test_the_task_can_be_said() -> None:
+def test_the_task_can_be_chosen() -> None:
     stars = np.arange(ROWS) % 5
     columns = {"x": RNG.normal(size=ROWS)}
     assert inspect(columns, stars, task="regression").spec.output == Quantity("y")
@@ -277,17 +277,17 @@ def test_a_class_of_few_rows_is_pointed_out() -> None:
 @pytest.mark.parametrize(
     ("columns", "target", "options", "message"),
     [
-        ({"x": NOISE}, ["a"] * ROWS, {}, "one class only, a"),
+        ({"x": NOISE}, ["a"] * ROWS, {}, "only one class, a"),
         ({"x": NOISE}, [1.5] * ROWS, {}, "1.5 in every row"),
         ({"x": NOISE}, [f"w{row}" for row in range(ROWS)], {}, "too many to be classes"),
-        ({"x": NOISE}, ["z", *YES_NO[1:]], {}, "one row only has the y z"),
-        ({"x": NOISE}, YES_NO, {"task": "regression"}, "y must be numbers"),
+        ({"x": NOISE}, ["z", *YES_NO[1:]], {}, "only one row has the y z"),
+        ({"x": NOISE}, YES_NO, {"task": "regression"}, "y must be numeric"),
         ({"x": NOISE}, np.where(NOISE > 1, np.inf, NOISE), {}, "infinite"),
-        ({"x": NOISE}, np.where(NOISE > 1, 1e300, NOISE), {}, "float32 does not hold"),
-        ({"x": NOISE}, [f"{v:.5f}".replace(".", ",") for v in NOISE], {}, "y holds numbers writt"),
+        ({"x": NOISE}, np.where(NOISE > 1, 1e300, NOISE), {}, "exceed the float32 range"),
+        ({"x": NOISE}, [f"{v:.5f}".replace(".", ",") for v in NOISE], {}, "y has numbers written"),
         ({"x": NOISE, "void": [None] * ROWS}, YES_NO, {}, "LEAVE_OUT=void "),
         ({"x": [1] * ROWS}, YES_NO, {}, "no column is left to predict y from: x is constant"),
-        ({}, YES_NO, {}, "no column is left to predict y from: the table has no other"),
+        ({}, YES_NO, {}, "no column is left to predict y from: the table has no other column"),
     ],
 )
 def test_a_table_that_no_model_can_be_made_of_is_refused(
@@ -298,7 +298,7 @@ def test_a_table_that_no_model_can_be_made_of_is_refused(
 
 
 def test_a_target_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(DataError, match="no column 'z'; there are: x, y"):
+    with pytest.raises(DataError, match="unknown column 'z': the columns are x, y"):
         inspect_table(pd.DataFrame({"x": NOISE, "y": YES_NO}), "z", "made")
 
 

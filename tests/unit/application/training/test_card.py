@@ -1,4 +1,4 @@
-"""A card says what a model takes and answers, whatever kind it is."""
+"""The card of every kind of model."""
 
 from __future__ import annotations
 
@@ -69,29 +69,29 @@ PROVENANCE = {
         (Audio("x", 16_000, 1800), "at most 1800 s"),
     ],
 )
-def test_the_values_of_every_kind_of_input_are_told_in_a_few_words(item: Input, words: str) -> None:
+def test_the_values_of_every_kind_of_input_are_described(item: Input, words: str) -> None:
     assert describe_values(item) == words
 
 
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        (Classes(("no", "yes"), "leaves"), "Answers leaves, one of no, yes, with probabilities."),
+        (Classes(("no", "yes"), "leaves"), "Predicts leaves, one of no, yes, with probabilities."),
         (
             Quantity("rent", "EUR", 0.8),
-            "Answers rent in EUR, with an interval that is to hold 80% of the true values.",
+            "Predicts rent in EUR, with an interval that should cover 80% of the true values.",
         ),
         (
             Quantity("progression"),
-            "Answers progression, with an interval that is to hold 90% of the true values.",
+            "Predicts progression, with an interval that should cover 90% of the true values.",
         ),
         (
             Transcript(),
-            "Answers what was said: text, language, and segments with their times.",
+            "Transcribes recordings: text, language, and segments with times.",
         ),
     ],
 )
-def test_every_kind_of_output_is_told_in_a_sentence(output: Output, words: str) -> None:
+def test_every_kind_of_output_is_described_in_a_sentence(output: Output, words: str) -> None:
     assert describe_output(output) == words
 
 
@@ -106,12 +106,12 @@ def test_the_inputs_are_a_table_in_the_order_of_the_contract() -> None:
 
 
 def card_of(kind: str) -> str:
-    """The card of a model that knows everything."""
+    """The card of a model whose predictions are all right."""
     model = KINDS[kind]
     spec, dataset = model.SPEC, model.load()
     actual = dataset.encoded_target(spec)[:24]
-    answers = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
-    report = evaluate(spec, answers, actual)
+    perfect = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
+    report = evaluate(spec, perfect, actual)
     return write_card(CONFIG, spec, report, dataset, 3.2e-7, PROVENANCE)
 
 
@@ -139,38 +139,40 @@ def test_a_card_of_every_kind_has_use_quality_limits_data_and_provenance(
     assert f"(figures/{figure}.png)" in card
     assert "at most 3.2e-07" in card
     assert f"made here: 120 rows, fingerprint {dataset.fingerprint}.\n" in card
-    assert "96 rows were learned from and 24 held out (share 0.2,\nseed 0)" in card
+    assert (
+        "96 rows for training and 24 for the hold-out (share\n0.2, seed 0), stratified by" in card
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "told", "untold"),
+    ("kind", "present", "absent"),
     [
-        ("regression", ["values out of these ranges", "of which nothing"], ["longer texts"]),
-        ("categories", ["values out of these ranges", "words that are not"], ["of which nothing"]),
-        ("text", ["longer texts"], ["ranges", "words that are not listed"]),
+        ("regression", ["values out of these ranges", "learned nothing"], ["longer texts"]),
+        ("categories", ["values out of these ranges", "unlisted words"], ["learned nothing"]),
+        ("text", ["longer texts"], ["ranges", "unlisted words"]),
     ],
 )
 def test_what_a_model_is_not_for_follows_from_its_inputs(
-    kind: str, told: list[str], untold: list[str]
+    kind: str, present: list[str], absent: list[str]
 ) -> None:
-    sentence = card_of(kind).partition("It is not made for ")[2].partition("\n\n")[0]
-    assert [words for words in told if words not in sentence] == []
-    assert [words for words in untold if words in sentence] == []
+    sentence = card_of(kind).partition("It is not intended for ")[2].partition("\n\n")[0]
+    assert [words for words in present if words not in sentence] == []
+    assert [words for words in absent if words in sentence] == []
 
 
-def test_limits_tell_what_so_few_rows_say_and_what_was_not_measured() -> None:
+def test_limits_name_the_uncertainty_of_so_few_rows_and_what_was_not_measured() -> None:
     limits = card_of("categories").partition("## Limits")[2].partition("##")[0]
-    assert "24 rows: it says that the accuracy is between 0.862 and 1.000 (95 %)" in limits
-    assert "fairness" in limits
-    assert "The intervals hold" not in limits
-    assert "The intervals hold" in card_of("regression")
+    assert "24 rows, so the accuracy is only known to be between 0.862 and 1.000 (95 %" in limits
+    assert "Fairness was not measured" in limits
+    assert "The intervals cover" not in limits
+    assert "The intervals cover" in card_of("regression")
 
 
-def test_the_origin_is_told_and_what_is_not_known_is_so() -> None:
+def test_the_provenance_is_listed_and_missing_facts_are_unknown() -> None:
     lines = card_of("text").splitlines()
     for line in (
         "| commit | abc |",
-        "| SHA-256 of poetry.lock | not known |",
+        "| SHA-256 of poetry.lock | unknown |",
         "| seed | 0 |",
         "| Python | 3.12.3 |",
         "| libraries | numpy 2.3.4, pandas 3.0.0 |",
@@ -179,7 +181,7 @@ def test_the_origin_is_told_and_what_is_not_known_is_so() -> None:
         assert line in lines
 
 
-def test_what_people_wrote_does_not_break_the_table() -> None:
+def test_text_in_cells_does_not_break_the_table() -> None:
     inputs = (Category("a|b", ("x|y", "z"), "two\nlines"), Number("c", "m|s", 0, 1))
     lines = inputs_table(ModelSpec("m", inputs, Quantity("q"))).splitlines()
     assert lines[2:] == [
@@ -210,7 +212,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_markdown_shows_what_people_wrote_as_they_wrote_it(text: str) -> None:
+def test_markdown_shows_text_as_it_was_written(text: str) -> None:
     assert paragraphs(markdown_text(text)) == [text]
     assert paragraphs(f"above\n{markdown_text(text)}") == [f"above\n{text}"]
     classes = Classes((text, "other"), "kind")
@@ -218,9 +220,9 @@ def test_markdown_shows_what_people_wrote_as_they_wrote_it(text: str) -> None:
     rows, actual = np.eye(2), np.array([0, 1])
     report = evaluate(spec, rows, actual)
     card = write_card(CONFIG, spec, report, KINDS["categories"].load(), 0.0, PROVENANCE)
-    shown = paragraphs(card)
-    assert text in shown and any(f"one of {text}, other, with" in each for each in shown)
-    assert f"{text}, z" in shown
+    found = paragraphs(card)
+    assert text in found and any(f"one of {text}, other, with" in each for each in found)
+    assert f"{text}, z" in found
     validated = replace(refused_early(), verdicts=(Verdict("quality", False, text),))
     assert text in paragraphs(validated_card(validation_of(validated)))
 

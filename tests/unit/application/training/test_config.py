@@ -1,4 +1,4 @@
-"""The configuration of a run: what is read, and what is refused by file and key."""
+"""The configuration of a run: how it is read, and how errors name file and key."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 
 
 def read(folder: Path, config: Any) -> TrainingConfig:
-    """The configuration, by way of a file."""
+    """The configuration, read from a file."""
     path = folder / "some_config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
     return TrainingConfig.read(path)
@@ -86,12 +86,12 @@ def build_flat(  # pylint: disable=unused-argument
     seed: Seed = 0,
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5,
 ) -> dict[str, Any]:
-    """What it is given."""
+    """Return the arguments."""
     return dict(locals())
 
 
 def load_flats(table: str, rows: int | None = None) -> Dataset:
-    """No data: only its parameters count here."""
+    """No data: only its parameters matter here."""
     raise NotImplementedError((table, rows))
 
 
@@ -139,7 +139,7 @@ def test_a_threshold_of_its_own_is_taken(tmp_path: Path) -> None:
     assert read(tmp_path, changed("validation.threshold", 0.7)).validation.threshold == 0.7
 
 
-def test_a_regression_may_ask_for_less_than_the_mean_would_reach(tmp_path: Path) -> None:
+def test_a_regression_may_have_a_threshold_below_the_mean(tmp_path: Path) -> None:
     assert read(tmp_path, changed("validation.threshold", -0.1)).validation.threshold == -0.1
 
 
@@ -161,7 +161,9 @@ def test_models_are_served_as_onnx_unless_the_configuration_says_otherwise(tmp_p
 
 
 @pytest.mark.parametrize("form", ["pickle", "ONNX", "", None, 1])
-def test_another_form_of_serving_is_refused_with_those_there_are(tmp_path: Path, form: Any) -> None:
+def test_another_format_of_serving_is_refused_with_the_known_ones(
+    tmp_path: Path, form: Any
+) -> None:
     message = refusal(tmp_path, changed("serving.format", form))
     assert message == f"serving.format: input should be 'onnx' or 'native' (got {form!r})"
 
@@ -176,7 +178,7 @@ def test_the_split_is_the_share_that_is_held_out_and_a_seed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("key", ["test_size", "random_state"])
-def test_a_model_that_is_not_trained_needs_no_split_and_any_other_is_told_what_is_missing(
+def test_a_model_that_is_not_trained_needs_no_split_and_any_other_does(
     tmp_path: Path, key: str
 ) -> None:
     data = read(tmp_path, changed(f"data.{key}", MISSING)).data
@@ -213,8 +215,8 @@ def test_a_whole_number_is_a_number() -> None:
 
 @pytest.mark.parametrize("key", FLAT)
 def test_a_missing_parameter_of_the_model_is_refused_by_its_place(key: str) -> None:
-    given = {name: value for name, value in FLAT.items() if name != key}
-    assert block_refusal(with_blocks(given)).startswith(f"model.{key}: field required")
+    without = {name: value for name, value in FLAT.items() if name != key}
+    assert block_refusal(with_blocks(without)).startswith(f"model.{key}: field required")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_everything_that_is_wrong_with_a_block_is_named_at_once() -> None:
         assert part in message
 
 
-def test_the_further_keys_of_data_are_the_parameters_of_load() -> None:
+def test_the_remaining_keys_of_data_are_the_parameters_of_load() -> None:
     config = with_blocks(FLAT, {"table": "flats.csv"})
     assert config.load_arguments(FLATS) == {"table": "flats.csv", "rows": None}
     more = with_blocks(FLAT, {"table": "flats.csv", "rows": 10})
@@ -278,7 +280,7 @@ def test_keys_that_load_does_not_take_are_refused_by_their_place(
 
 
 @pytest.mark.filterwarnings("ignore:Field name")
-def test_a_parameter_may_have_a_name_that_pydantic_keeps_for_itself() -> None:
+def test_a_parameter_may_have_a_name_that_pydantic_uses() -> None:
     def build(model_type: str, model_fields: int = 3, schema: bool = True) -> tuple[Any, ...]:
         return model_type, model_fields, schema
 
@@ -418,11 +420,11 @@ def test_a_missing_file_is_refused_by_its_path(tmp_path: Path) -> None:
     assert str(refused.value) == f"cannot read the configuration {path}: No such file or directory"
 
 
-def test_a_model_that_there_is_not_is_told_with_those_there_are() -> None:
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownModelError) as refused:
         registered_name("nosuch")
-    assert str(refused.value).startswith("no model nosuch: ")
-    assert str(refused.value).endswith(f"There are: {', '.join(catalog.names())}")
+    assert str(refused.value).startswith("unknown model nosuch: ")
+    assert str(refused.value).endswith(f"Known models: {', '.join(catalog.names())}")
 
 
 def test_a_folder_in_place_of_a_file_is_refused_by_its_path(tmp_path: Path) -> None:
@@ -441,14 +443,14 @@ def test_a_file_that_is_not_json_is_refused_with_the_place(tmp_path: Path, text:
     assert "line 1 column" in str(refused.value)
 
 
-def test_a_file_that_is_no_text_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "iris_config.json"
     path.write_bytes(json.dumps(TUTORIAL).encode("utf-16"))
     with pytest.raises(ConfigError, match="iris_config.json"):
         TrainingConfig.read(path)
 
 
-def test_a_file_that_begins_with_the_mark_of_utf_8_is_read(tmp_path: Path) -> None:
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "iris_config.json"
     path.write_text(json.dumps(TUTORIAL), encoding="utf-8-sig")
     assert TrainingConfig.read(path) == TrainingConfig.model_validate(TUTORIAL)
@@ -466,23 +468,23 @@ def test_a_file_with_more_depth_or_digits_than_python_reads_is_refused_by_its_pa
 
 
 def build_untyped(depth, trees: int, share=0.5):  # type: ignore[no-untyped-def]
-    """Only its parameters count here."""
+    """Only its parameters matter here."""
     raise NotImplementedError((depth, trees, share))
 
 
 def build_reserved(model_config: int = 3) -> None:
-    """Only its parameters count here."""
+    """Only its parameters matter here."""
     raise NotImplementedError(model_config)
 
 
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (build_untyped, " needs types for depth, share: they are the schema"),
+        (build_untyped, " needs type annotations for depth, share: they are the schema"),
         (build_reserved, " cannot have a parameter called model_config, "),
     ],
 )
-def test_parameters_that_make_no_schema_are_refused_by_function_and_name(
+def test_parameters_without_a_schema_are_refused_by_function_and_name(
     function: Callable[..., Any], reason: str
 ) -> None:
     model = cast(CatalogModel, SimpleNamespace(SPEC=iris.SPEC, build=function, load=function))

@@ -1,4 +1,4 @@
-"""What a run made is recorded and registered, or it is removed."""
+"""A package is recorded and registered, or it is removed."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def record_of(package: Path) -> TrainingRecord:
     )
 
 
-def test_a_recorded_run_is_told_with_its_version(tmp_path: Path) -> None:
-    record, tracker, told = record_of(tmp_path / "package"), FakeTracker(), []
+def test_a_recorded_run_is_reported_with_its_version(tmp_path: Path) -> None:
+    record, tracker, steps = record_of(tmp_path / "package"), FakeTracker(), []
     with ThreadPoolExecutor(1) as background:
-        registered = register(record, tracker, background, lambda *step: told.append(step))
+        registered = register(record, tracker, background, lambda *step: steps.append(step))
     assert tracker.records == [record]
-    assert told == [("record", "run run-1, iris_classifier version 1")]
+    assert steps == [("record", "run run-1, iris_classifier version 1")]
     assert registered.version == "1"
     assert record.package.exists()
 
 
 def test_a_package_that_cannot_be_recorded_is_removed(tmp_path: Path) -> None:
-    record, told = record_of(tmp_path / "package"), []
+    record, steps = record_of(tmp_path / "package"), []
     tracker = FakeTracker(failure=ConnectionError("no tracking server"))
     with ThreadPoolExecutor(1) as background, pytest.raises(ConnectionError, match="no tracking"):
-        register(record, tracker, background, lambda *step: told.append(step))
+        register(record, tracker, background, lambda *step: steps.append(step))
     assert not record.package.exists()
-    assert not told
+    assert not steps
 
 
 class InterruptedFuture(Future[RegisteredVersion]):
-    """What is recorded by somebody else while this process is interrupted once."""
+    """A background task that finishes while this process is interrupted once."""
 
     interrupted = False
 
     def result(self, timeout: float | None = None) -> RegisteredVersion:
-        """Interrupted when first asked, as by Ctrl-C."""
+        """Raise at the first call, as Ctrl-C does."""
         if not self.interrupted:
             self.interrupted = True
             raise KeyboardInterrupt
@@ -64,10 +64,10 @@ class InterruptedFuture(Future[RegisteredVersion]):
 
 
 class InterruptedExecutor(Executor):
-    """Goes on with what it was given when the process that waits is interrupted."""
+    """Finishes its tasks even if the waiting process is interrupted."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Do it at once."""
+        """Run the task at once."""
         future = InterruptedFuture()
         future.set_running_or_notify_cancel()
         try:
@@ -87,7 +87,7 @@ def test_an_interrupted_registration_keeps_the_package_of_a_version_that_is_regi
     assert record.package.exists() is bool(tracker.records) is (failure is None)
 
 
-def test_the_facts_of_a_data_set_say_which_it_is_and_how_large() -> None:
+def test_the_facts_of_a_data_set_have_its_identity_and_size() -> None:
     dataset = iris.load()
     assert dataset_facts(dataset) == {
         "name": "iris",

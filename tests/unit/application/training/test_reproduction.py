@@ -1,4 +1,4 @@
-"""What differs between a package and its rebuilding is said exactly, and predictions decide."""
+"""The comparison of a package with its rebuild names every difference; predictions decide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from application.inference.transcriber import CHECKPOINT
 from application.training.reproduction import Finding, compare_packages, is_reproduced
 
-ANSWERS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
+PREDICTIONS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
 FILES: dict[str, Any] = {
     "provenance.json": {
         "git_commit": "a" * 40,
@@ -43,38 +43,40 @@ class Package:
         return self.files[name]
 
 
-def not_asked() -> tuple[np.ndarray, np.ndarray]:
-    """Digests tell enough."""
-    raise AssertionError("nobody had to ask the models")
+def not_called() -> tuple[np.ndarray, np.ndarray]:
+    """Fail: the digests are enough."""
+    raise AssertionError("the models need not predict")
 
 
-def found(recorded: Package, rebuilt: Package, ask: Any = not_asked) -> dict[str, Finding]:
-    """The findings by what they are about."""
-    return {finding.what: finding for finding in compare_packages(recorded, rebuilt, ask)}
+def found(
+    recorded: Package, rebuilt: Package, predict_both: Any = not_called
+) -> dict[str, Finding]:
+    """The findings by topic."""
+    return {finding.what: finding for finding in compare_packages(recorded, rebuilt, predict_both)}
 
 
-def changed(rebuilt: Package, ask: Any = not_asked) -> dict[str, str]:
-    """What differs from the recorded package, in words."""
+def changed(rebuilt: Package, predict_both: Any = not_called) -> dict[str, str]:
+    """Details of what differs from the recorded package, by topic."""
     return {
         what: finding.detail
-        for what, finding in found(Package(), rebuilt, ask).items()
+        for what, finding in found(Package(), rebuilt, predict_both).items()
         if not finding.same
     }
 
 
-def test_a_package_that_is_the_same_is_reproduced_and_every_line_says_so() -> None:
-    findings = compare_packages(Package(), Package(), not_asked)
+def test_a_package_that_is_the_same_is_reproduced_in_every_line() -> None:
+    findings = compare_packages(Package(), Package(), not_called)
     assert is_reproduced(findings)
     assert {finding.word for finding in findings} == {"same"}
     assert [finding.what for finding in findings] == [
         *("commit", "data", "training rows", "hold-out", "configuration", "lock", "python"),
-        *("libraries", "contract", "quality", "golden answers", "predictions", "served model"),
+        *("libraries", "contract", "quality", "golden predictions", "predictions", "served model"),
         *("native model", "other files"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("name", "keys", "value", "what", "told"),
+    ("name", "keys", "value", "what", "detail"),
     [
         ("provenance.json", ["git_commit"], "c" * 40, "commit", f"rebuilt {'c' * 40}"),
         ("provenance.json", ["data", "fingerprint"], "f2", "data", "f1, rebuilt f2"),
@@ -86,7 +88,7 @@ def test_a_package_that_is_the_same_is_reproduced_and_every_line_says_so() -> No
         ),
         (
             *("provenance.json", ["libraries", "torch"], "2.13.0"),
-            *("libraries", "torch not there, rebuilt 2.13.0"),
+            *("libraries", "torch missing, rebuilt 2.13.0"),
         ),
         (
             *("provenance.json", ["config", "model", "max_depth"], None),
@@ -102,21 +104,26 @@ def test_a_package_that_is_the_same_is_reproduced_and_every_line_says_so() -> No
         ),
         (
             *("holdout.json", ["training"], ["01", "05", "06"]),
-            *("training rows", "2 of 3 rows are missing, 2 others are there"),
+            *("training rows", "2 of 3 rows are missing, 2 are new"),
         ),
         (
             *("holdout.json", ["training"], ["02", "01", "03"]),
-            *("training rows", "the rows come in another order"),
+            *("training rows", "the same rows in another order"),
         ),
         (
             *("golden.json", ["answers", 1, 0], 0.5),
-            *("golden answers", "1 of 2 rows are answered otherwise, by at most 0.5"),
+            *("golden predictions", "different in 1 of 2 rows, by at most 0.5"),
         ),
-        ("golden.json", ["answers"], [[1.0]], "golden answers", "of shape (2, 2), rebuilt (1, 1)"),
-        ("golden.json", ["rows", 0], [3.0], "golden answers", "other rows are asked"),
+        (
+            *("golden.json", ["answers"], [[1.0]]),
+            *("golden predictions", "of shape (2, 2), rebuilt (1, 1)"),
+        ),
+        ("golden.json", ["rows", 0], [3.0], "golden predictions", "the golden rows differ"),
     ],
 )
-def test_what_differs_is_said(name: str, keys: list[Any], value: Any, what: str, told: str) -> None:
+def test_what_differs_is_named(
+    name: str, keys: list[Any], value: Any, what: str, detail: str
+) -> None:
     rebuilt = Package()
     place = rebuilt.files[name]
     for key in keys[:-1]:
@@ -124,7 +131,7 @@ def test_what_differs_is_said(name: str, keys: list[Any], value: Any, what: str,
     place[keys[-1]] = value
     differing = changed(rebuilt)
     assert list(differing) == [what]
-    assert told in differing[what]
+    assert detail in differing[what]
 
 
 def test_how_long_the_fit_took_is_no_difference() -> None:
@@ -147,7 +154,7 @@ def test_files_that_differ_are_named() -> None:
 def test_another_native_model_with_the_same_predictions_is_reproduced() -> None:
     rebuilt = Package()
     rebuilt.digests["model.joblib"] = "11"
-    assert is_reproduced(compare_packages(Package(), rebuilt, not_asked))
+    assert is_reproduced(compare_packages(Package(), rebuilt, not_called))
 
 
 def test_a_commit_with_uncommitted_changes_is_never_the_same() -> None:
@@ -155,7 +162,7 @@ def test_a_commit_with_uncommitted_changes_is_never_the_same() -> None:
     recorded.files["provenance.json"]["git_commit"] += "-dirty"
     findings = found(recorded, Package())
     assert not findings["commit"].same
-    assert "uncommitted changes were trained" in findings["commit"].detail
+    assert "the training used uncommitted changes" in findings["commit"].detail
     assert is_reproduced(list(findings.values())), "the predictions decide"
 
 
@@ -167,33 +174,33 @@ def other_predictions() -> Package:
 
 
 def test_other_predictions_are_counted_and_measured() -> None:
-    others = ANSWERS + np.array([[0, 0], [0.125, -0.125], [0, 0]], np.float32)
-    findings = compare_packages(Package(), other_predictions(), lambda: (ANSWERS, others))
+    others = PREDICTIONS + np.array([[0, 0], [0.125, -0.125], [0, 0]], np.float32)
+    findings = compare_packages(Package(), other_predictions(), lambda: (PREDICTIONS, others))
     assert not is_reproduced(findings)
-    assert changed(other_predictions(), lambda: (ANSWERS, others)) == {
-        "predictions": "1 of 3 rows are answered otherwise, by at most 0.12"
+    assert changed(other_predictions(), lambda: (PREDICTIONS, others)) == {
+        "predictions": "different in 1 of 3 rows, by at most 0.12"
     }
 
 
 def test_predictions_that_differ_on_rows_that_are_gone_are_not_the_same() -> None:
-    differing = changed(other_predictions(), lambda: (ANSWERS, ANSWERS))
-    assert "not the answers to the rows that there are now" in differing["predictions"]
+    differing = changed(other_predictions(), lambda: (PREDICTIONS, PREDICTIONS))
+    assert "the predictions for the current rows are the same" in differing["predictions"]
 
 
-def test_models_that_cannot_be_asked_are_not_the_same() -> None:
-    def ask() -> tuple[np.ndarray, np.ndarray]:
+def test_models_that_cannot_predict_are_not_the_same() -> None:
+    def fail() -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("other columns\nand more")
 
-    assert changed(other_predictions(), ask) == {
-        "predictions": "not told row by row: other columns"
+    assert changed(other_predictions(), fail) == {
+        "predictions": "cannot compare row by row: other columns"
     }
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_a_package_without_a_digest_of_its_predictions_is_asked(shift: float) -> None:
+def test_a_package_without_a_digest_of_its_predictions_is_compared_row_by_row(shift: float) -> None:
     recorded = Package()
     del recorded.files["provenance.json"]["predictions"]
-    findings = compare_packages(recorded, Package(), lambda: (ANSWERS, ANSWERS + shift))
+    findings = compare_packages(recorded, Package(), lambda: (PREDICTIONS, PREDICTIONS + shift))
     assert is_reproduced(findings) is (shift == 0)
 
 
@@ -205,10 +212,10 @@ def test_weights_are_judged_by_their_digest_and_the_golden_recording(
     words: str, digest: str, same: bool
 ) -> None:
     recorded, rebuilt = Package(), Package()
-    for package, heard in ((recorded, "hello"), (rebuilt, words)):
+    for package, text in ((recorded, "hello"), (rebuilt, words)):
         package.files["provenance.json"]["weights"] = {"source": "tiny.pt"}
-        package.files["golden.json"] = {"rows": [["golden.flac"]], "answers": [[heard]]}
+        package.files["golden.json"] = {"rows": [["golden.flac"]], "answers": [[text]]}
         del package.files["holdout.json"], package.digests["holdout.json"]
         del package.digests["model.onnx"]
     recorded.digests[CHECKPOINT], rebuilt.digests[CHECKPOINT] = "00", digest
-    assert is_reproduced(compare_packages(recorded, rebuilt, not_asked)) is same
+    assert is_reproduced(compare_packages(recorded, rebuilt, not_called)) is same

@@ -42,27 +42,27 @@ def with_inputs(inputs: pd.DataFrame) -> Dataset:
 
 
 def refusal(dataset: Dataset, spec: ModelSpec = iris.SPEC) -> str:
-    """The message with which the data are refused, without the advice that ends it."""
+    """The message with which the data are refused, without the advice at its end."""
     with pytest.raises(DataError) as refused:
         check_data(dataset, spec)
     message = str(refused.value)
     place = f"domain/models/{spec.name}.py"
-    return message.removesuffix(f" (rows count from 0; mend the data, or SPEC in {place})")
+    return message.removesuffix(f" (rows count from 0; fix the data, or SPEC in {place})")
 
 
-def test_a_refusal_says_where_to_mend_it() -> None:
-    with pytest.raises(DataError, match=r"mend the data, or SPEC in domain/models/iris.py\)$"):
+def test_a_refusal_says_where_to_fix_it() -> None:
+    with pytest.raises(DataError, match=r"fix the data, or SPEC in domain/models/iris.py\)$"):
         check_data(with_value(7, "petal_width", -1.0), iris.SPEC)
 
 
 @pytest.mark.parametrize("value", [pd.NA, None, 7, ["setosa"]])
-def test_a_class_that_is_no_word_is_refused(value: object) -> None:
+def test_a_class_that_is_not_a_word_is_refused(value: object) -> None:
     target = DATA.target.astype(object)
     target.iloc[7] = value
-    assert "is none of the classes" in refusal(replace(DATA, target=target))
+    assert "is not one of the classes" in refusal(replace(DATA, target=target))
 
 
-def test_an_integer_beyond_every_float_is_no_finite_number() -> None:
+def test_an_integer_beyond_the_float_range_is_not_finite() -> None:
     dataset = KINDS["regression"].load()
     target = dataset.target.astype(object)
     target.iloc[7] = 10**400
@@ -156,23 +156,23 @@ def test_an_unknown_class_is_refused_with_its_row(label: Any) -> None:
     message = refusal(with_target(77, label))
     assert message == (
         f"flowers breaks the contract of iris: "
-        f"row 77, species: {label!r} is none of the classes"
+        f"row 77, species: {label!r} is not one of the classes"
     )
 
 
 def test_a_class_that_is_not_a_number_is_refused_with_its_row() -> None:
-    assert "row 77, species: nan is none of the classes" in refusal(with_target(77, np.nan))
+    assert "row 77, species: nan is not one of the classes" in refusal(with_target(77, np.nan))
 
 
 def test_a_class_without_rows_is_refused_by_its_name() -> None:
     without = DATA.take(np.flatnonzero(DATA.target != "versicolor"))
     assert refusal(without) == (
-        "iris breaks the contract of iris: no row is of the class 'versicolor'"
+        "iris breaks the contract of iris: no row has the class 'versicolor'"
     )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, "dear", "950"])
-def test_a_quantity_that_is_no_finite_number_is_refused_with_its_row(value: Any) -> None:
+def test_a_quantity_that_is_not_finite_is_refused_with_its_row(value: Any) -> None:
     model = KINDS["regression"]
     message = refusal(with_target(7, value, model.load()), model.SPEC)
     assert message == (
@@ -233,7 +233,7 @@ def test_other_columns_are_refused_with_both_lists(columns: list[str]) -> None:
     inputs = pd.DataFrame(np.ones((150, len(columns))), columns=columns)
     message = refusal(with_inputs(inputs))
     assert f"flowers has the columns {', '.join(columns)}; " in message
-    assert message.endswith(f"the contract of iris says {', '.join(COLUMNS)}")
+    assert message.endswith(f"the contract of iris has {', '.join(COLUMNS)}")
 
 
 def test_an_extra_column_is_refused_by_its_name() -> None:

@@ -1,4 +1,4 @@
-"""A training run from its data to its package; the tracking server is a fake."""
+"""A training run from its data to its package, with a fake tracking server."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FILES = {
 
 @dataclass
 class Workshop:
-    """Where training runs, with fakes for everything but the package."""
+    """Trains with fakes for everything except the package."""
 
     folder: Path
     background: ThreadPoolExecutor
@@ -83,7 +83,7 @@ class Workshop:
         version: str = "1.0.0-a",
         model: CatalogModel | None = None,
     ) -> Candidate:
-        """One training run, of iris or of another model."""
+        """Train iris, or another model."""
         with PackageDraft(self.folder, config.model_name, version) as draft:
             return train(
                 model or fake_model(dataset),
@@ -99,7 +99,7 @@ class Workshop:
             )
 
     def left_behind(self) -> list[Path]:
-        """Every file below the packages' folder."""
+        """Every file in the folder of the packages."""
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
 
@@ -151,7 +151,7 @@ def bad_data() -> dict[str, Dataset]:
         "colour": Dataset("flowers", "", DATA.inputs.assign(colour=1.0), DATA.target),
         "petal_width, petal_length": Dataset("f", "", DATA.inputs.iloc[:, ::-1], DATA.target),
         "no rows": DATA.take(np.arange(0)),
-        "no row is of the class 'virginica'": DATA.take(np.arange(51)),
+        "no row has the class 'virginica'": DATA.take(np.arange(51)),
         "cannot be split": DATA.take(np.arange(49, 101)),
     }
 
@@ -198,7 +198,7 @@ def test_a_configuration_without_a_split_trains_nothing(workshop: Workshop) -> N
     assert not workshop.left_behind()
 
 
-def test_a_parameter_that_a_pipeline_around_a_regression_refuses_names_what_learns(
+def test_a_parameter_that_a_pipeline_around_a_regression_refuses_names_the_estimator(
     workshop: Workshop,
 ) -> None:
     model = KINDS["regression"]
@@ -248,7 +248,7 @@ def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     assert tuple(metrics["holdout_accuracy_interval"]) == candidate.report.interval
 
 
-def test_the_golden_requests_are_one_hold_out_row_of_each_class_with_its_answer(
+def test_the_golden_requests_are_one_hold_out_row_of_each_class_with_its_prediction(
     workshop: Workshop,
 ) -> None:
     candidate = workshop.train()
@@ -258,8 +258,8 @@ def test_the_golden_requests_are_one_hold_out_row_of_each_class_with_its_answer(
     known = {tuple(row): label for row, label in zip(_float32(holdout.inputs), holdout.target)}
     assert [known[tuple(row)] for row in rows.tolist()] == list(iris.SPEC.classes)
     assert golden["actual"] == list(iris.SPEC.classes)
-    answers = FakeLoader()(candidate.package / "model.onnx", iris.SPEC)(rows)
-    assert np.allclose(answers, golden["answers"], atol=1e-7)
+    predictions = FakeLoader()(candidate.package / "model.onnx", iris.SPEC)(rows)
+    assert np.allclose(predictions, golden["answers"], atol=1e-7)
 
 
 def _float32(inputs: pd.DataFrame) -> list[list[float]]:
@@ -267,7 +267,7 @@ def _float32(inputs: pd.DataFrame) -> list[list[float]]:
     return rows
 
 
-def test_provenance_has_the_configuration_the_data_and_what_the_environment_adds(
+def test_provenance_has_the_configuration_the_data_and_the_environment(
     workshop: Workshop,
 ) -> None:
     provenance = read(workshop.train(), "provenance.json")
@@ -287,12 +287,12 @@ def test_the_profile_is_that_of_the_training_rows(workshop: Workshop) -> None:
     assert len(profile["prediction"]["shares"]) == 3
 
 
-def test_the_card_tells_people_what_it_predicts_and_how_well(workshop: Workshop) -> None:
+def test_the_card_says_what_the_model_predicts_and_how_well(workshop: Workshop) -> None:
     candidate = workshop.train()
     card = (candidate.package / "card.md").read_text(encoding="utf-8")
     for part in (
         "# iris_classifier_pipeline 1.0.0\n",
-        "Answers species, one of setosa, versicolor, virginica, with probabilities.",
+        "Predicts species, one of setosa, versicolor, virginica, with probabilities.",
         "| petal_width | number | 0.1 to 30 cm | width of the petal |",
         f"accuracy {candidate.report.score:.3f}",
         f"150 rows, fingerprint {DATA.fingerprint}",
@@ -300,7 +300,7 @@ def test_the_card_tells_people_what_it_predicts_and_how_well(workshop: Workshop)
         assert part in card
 
 
-def test_the_tracker_is_told_of_the_run_when_its_package_lies_in_its_place(
+def test_the_tracker_records_the_run_when_its_package_is_in_its_place(
     workshop: Workshop,
 ) -> None:
     candidate = workshop.train()
@@ -331,14 +331,14 @@ def test_the_figures_show_the_hold_out_and_the_importance_of_each_input(
     assert len(draw.drawn) == 1
     assert data.report is candidate.report
     assert data.spec == iris.SPEC
-    assert data.answers.shape == (candidate.report.rows, 3)
+    assert data.predictions.shape == (candidate.report.rows, 3)
     assert not data.curves
     assert tuple(data.importances) == iris.SPEC.input_names
     assert sum(data.importances.values()) == pytest.approx(1)
     assert len(data.actual) == candidate.report.rows
 
 
-def test_every_step_is_told_in_order(workshop: Workshop) -> None:
+def test_every_step_is_reported_in_order(workshop: Workshop) -> None:
     workshop.train()
     names = [name for name, _ in workshop.steps]
     assert names == ["data", "fit", "quality", "export", "figures", "record"]
@@ -391,25 +391,25 @@ def test_a_run_that_fails_leaves_earlier_packages_as_they_were(workshop: Worksho
     assert {path.parts[-2] for path in workshop.left_behind()} == {"1.0.0-a", "figures"}
 
 
-def test_the_same_configuration_and_data_give_the_same_golden_answers(real: Workshop) -> None:
+def test_the_same_configuration_and_data_give_the_same_golden_predictions(real: Workshop) -> None:
     first = real.train(config=CONFIG, version="1.0.0-a")
     second = real.train(config=CONFIG, version="1.0.0-b")
     assert read(first, "golden.json") == read(second, "golden.json")
-    everything = DATA.encoded(iris.SPEC)
+    all_rows = DATA.encoded(iris.SPEC)
     served = [load_served(made.package / "model.onnx", iris.SPEC) for made in (first, second)]
-    assert (served[0](everything) == served[1](everything)).all()
+    assert (served[0](all_rows) == served[1](all_rows)).all()
     assert gates.parity("parity", first.parity).accepted
     for name in ("contract.json", "holdout.json", "profile.json"):
         assert read(first, name) == read(second, name)
 
 
-def test_another_seed_of_the_model_gives_other_answers(workshop: Workshop) -> None:
+def test_another_seed_of_the_model_gives_other_predictions(workshop: Workshop) -> None:
     first = workshop.train(version="1.0.0-a")
     second = workshop.train(config=with_parameters(SMALL, random_state=7), version="1.0.0-b")
     assert read(first, "holdout.json") == read(second, "holdout.json")
-    everything = DATA.encoded(iris.SPEC)
+    all_rows = DATA.encoded(iris.SPEC)
     native = [on_record(candidate.package).load_native() for candidate in (first, second)]
-    assert (native[0].predict_proba(everything) != native[1].predict_proba(everything)).any()
+    assert (native[0].predict_proba(all_rows) != native[1].predict_proba(all_rows)).any()
 
 
 @pytest.mark.parametrize("form", ["onnx", "native"])
@@ -428,9 +428,9 @@ def test_a_model_of_every_kind_is_packaged_and_served_as_it_was_trained(
     rows = dataset.rows()
     assert {json.dumps(row) for row in golden["rows"]} <= {json.dumps(row) for row in rows}
     served = load_served(package.served, spec)
-    answers = served(spec.encode_rows(golden["rows"]))
-    assert answers.tolist() == golden["answers"]
-    assert answers.shape == (len(golden["rows"]), len(spec.output_columns))
+    predictions = served(spec.encode_rows(golden["rows"]))
+    assert predictions.tolist() == golden["answers"]
+    assert predictions.shape == (len(golden["rows"]), len(spec.output_columns))
     unlike = spec.encode_rows(UNLIKE[kind])
     native = predict_function(package.load_native(), spec)(unlike)
     np.testing.assert_allclose(served(unlike), native, rtol=1e-5, atol=1e-6)
@@ -523,16 +523,16 @@ def test_a_native_model_is_served_from_a_file_that_unpickles_nothing(real: Works
     names = {path.name for path in candidate.package.iterdir()}
     assert "model.skops" in names and "model.onnx" not in names
     assert package.served == candidate.package / "model.skops"
-    everything = DATA.encoded(iris.SPEC)
+    all_rows = DATA.encoded(iris.SPEC)
     np.testing.assert_allclose(
-        load_served(package.served, iris.SPEC)(everything),
-        package.load_native().predict_proba(everything),
+        load_served(package.served, iris.SPEC)(all_rows),
+        package.load_native().predict_proba(all_rows),
         atol=1e-7,
     )
     assert dict(real.steps)["export"].startswith("model.skops, ")
 
 
-def test_a_model_that_holds_a_foreign_type_is_not_served_natively(real: Workshop) -> None:
+def test_a_model_with_a_foreign_type_is_not_served_natively(real: Workshop) -> None:
     foreign = make_pipeline(FunctionTransformer(doubled), LogisticRegression())
     model = fake_model(DATA, build=lambda: foreign)
     with pytest.raises(ExportError, match="only what is made of scikit-learn's .*doubled"):
@@ -550,7 +550,7 @@ def test_a_model_that_cannot_be_exported_is_refused_as_onnx(real: Workshop) -> N
     assert not real.left_behind()
 
 
-def test_the_fit_is_told_with_the_name_of_what_learns(real: Workshop) -> None:
+def test_the_fit_is_reported_with_the_name_of_the_estimator(real: Workshop) -> None:
     for kind, name in (("regression", "Ridge"), ("text", "LogisticRegression")):
         real.steps.clear()
         real.train(config=config_of(KINDS[kind]), model=KINDS[kind], version=f"1.0.0-{kind}")
@@ -565,14 +565,14 @@ def test_importances_are_drawn_only_where_there_is_one_for_each_input(real: Work
     assert [tuple(data.importances) for data in draw.drawn] == [("months", "plan"), (), (), ()]
 
 
-def test_files_that_were_read_are_told_for_make_to_watch(workshop: Workshop) -> None:
+def test_files_that_were_read_are_listed_for_make_to_watch(workshop: Workshop) -> None:
     data = Dataset("flowers", "a file", DATA.inputs, DATA.target, (Path("flowers.csv"),))
     assert workshop.train(data).data_files == (Path("flowers.csv"),)
     assert not workshop.train(version="1.0.0-b").data_files
 
 
 def live(workshop: Workshop, epochs: int) -> list[str]:
-    """Let the workshop's training learn in epochs; the journal of tracker and framework."""
+    """Make the training run in epochs; returns the journal of tracker and framework."""
     journal: list[str] = []
     workshop.tracker = FakeTracker(journal=journal)
     workshop.framework = FakeFramework(epochs, journal)
@@ -644,7 +644,7 @@ class Diverging(FakeFramework):
     def fit(self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: Any) -> None:
         """Report one epoch and fail."""
         report({"train_loss": 1.0}, 0)
-        raise FloatingPointError("the loss is no number")
+        raise FloatingPointError("the loss is not a number")
 
 
 def test_a_run_whose_fit_fails_is_failed_with_the_epochs_that_it_had(workshop: Workshop) -> None:
@@ -674,8 +674,8 @@ def test_an_epoch_that_cannot_be_recorded_fails_the_run(workshop: Workshop) -> N
     assert not workshop.left_behind()
 
 
-def test_a_model_whose_answer_is_no_number_is_not_packaged(workshop: Workshop) -> None:
+def test_a_model_whose_predictions_are_not_finite_is_not_packaged(workshop: Workshop) -> None:
     workshop.load = FakeLoader(error=float("nan"))
-    with pytest.raises(ExportError, match="has no number for an answer to 150 of 150 rows"):
+    with pytest.raises(ExportError, match="are not finite for 150 of 150 rows"):
         workshop.train()
     assert not workshop.tracker.records

@@ -1,4 +1,4 @@
-"""Weights from the place where they lie to their package; the engine and the tracker are fakes."""
+"""Packaging weights, with a fake engine and a fake tracker."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ FILES = {
 
 
 def write_loudness(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """What `fake_decode` reads: a byte for each second."""
+    """Write what `fake_decode` reads: a byte for each second."""
     path.write_bytes((samples[::sample_rate] * 255).round().astype(np.uint8).tobytes())
 
 
-def compare_words(said: str, heard: str, language: str | None) -> WordErrors:
-    """Right or wrong as a whole; a marker for the language that it was told."""
-    return WordErrors(len(said.split()), int(said != heard), 0, 3 if language == "de" else 0)
+def compare_words(reference: str, found: str, language: str | None) -> WordErrors:
+    """Right or wrong as a whole; three insertions mark the language ``de``."""
+    insertions = 3 if language == "de" else 0
+    return WordErrors(len(reference.split()), int(reference != found), 0, insertions)
 
 
 @dataclass
 class Workshop:
-    """Where weights are packaged, with fakes for everything but the package."""
+    """Packages weights with fakes for everything except the package."""
 
     folder: Path
     tracker: FakeTracker = field(default_factory=FakeTracker)
@@ -50,14 +51,14 @@ class Workshop:
 
     def config(self, manifest: str | None = None, **model: Any) -> TrainingConfig:
         """The shipped configuration with another manifest and other keys of ``model``."""
-        plain = json.loads(config_path("speech").read_text(encoding="utf-8"))
-        plain["model"] |= {"weights": "weights.pt", **model}
-        plain["data"] |= {
+        values = json.loads(config_path("speech").read_text(encoding="utf-8"))
+        values["model"] |= {"weights": "weights.pt", **model}
+        values["data"] |= {
             "test_size": 0.5,
             "random_state": 0,
             "manifest": manifest,
         }  # no split here
-        return TrainingConfig.model_validate(plain)
+        return TrainingConfig.model_validate(values)
 
     def manifest(self, *texts: str, language: str = "") -> str:
         """A manifest of recordings, two seconds each, the first one loudest."""
@@ -69,7 +70,7 @@ class Workshop:
         return str(self.folder / "m.csv")
 
     def open_engine(self, checkpoint: Path, **decoding: Any) -> SpeechEngine:
-        """Remember what was asked for."""
+        """Keep the arguments."""
         self.opened = {"checkpoint": checkpoint.read_bytes(), **decoding}
         return FakeEngine()
 
@@ -99,7 +100,7 @@ class Workshop:
             )
 
     def left_behind(self) -> set[str]:
-        """Names of the files below the packages' folder."""
+        """Names of the files in the folder of the packages."""
         found = (self.folder / "packages").rglob("*")
         return {path.name for path in found if path.is_file()}
 
@@ -176,7 +177,7 @@ def test_word_errors_are_counted_over_the_manifest_and_kept_by_utterance(
     assert "word error rate 0.250" in (candidate.package / "card.md").read_text(encoding="utf-8")
 
 
-def test_a_language_in_the_manifest_is_told_to_the_model_and_to_the_count(
+def test_a_language_in_the_manifest_reaches_the_model_and_the_count(
     workshop: Workshop,
 ) -> None:
     candidate = workshop.run(workshop.config(workshop.manifest("1.0", language="de")))
@@ -201,7 +202,7 @@ def test_provenance_has_the_weights_the_configuration_and_the_data(workshop: Wor
     assert provenance["git_commit"] == "abc123"
 
 
-def test_the_tracker_is_told_when_the_package_lies_in_its_place(workshop: Workshop) -> None:
+def test_the_tracker_records_the_run_when_the_package_is_in_its_place(workshop: Workshop) -> None:
     candidate = workshop.run(workshop.config(workshop.manifest("1.0")))
     (record,) = workshop.tracker.records
     assert record.package == candidate.package
@@ -212,7 +213,7 @@ def test_the_tracker_is_told_when_the_package_lies_in_its_place(workshop: Worksh
     assert candidate.data_files == tuple(workshop.folder / name for name in read_files)
 
 
-def test_every_step_is_told_in_order_and_none_is_called_training(workshop: Workshop) -> None:
+def test_every_step_is_reported_in_order_and_none_is_called_training(workshop: Workshop) -> None:
     workshop.run(workshop.config(workshop.manifest("1.0")))
     names = [name for name, _ in workshop.steps]
     assert names == ["weights", "quality", "golden", "record"]
@@ -223,14 +224,14 @@ def test_a_recording_that_cannot_be_decoded_is_named_and_nothing_is_left(
 ) -> None:
     manifest = workshop.manifest("1.0")
     (workshop.folder / "0.wav").write_bytes(b"noise")
-    with pytest.raises(DataError, match="0.wav: no recording"):
+    with pytest.raises(DataError, match="0.wav: not a recording"):
         workshop.run(workshop.config(manifest))
     assert not workshop.left_behind()
     assert not workshop.tracker.records
 
 
 def test_a_manifest_without_words_is_refused(workshop: Workshop) -> None:
-    with pytest.raises(DataError, match="m.csv has no words"):
+    with pytest.raises(DataError, match="the texts in m.csv have no words"):
         workshop.run(workshop.config(workshop.manifest("", "")))
     assert not workshop.left_behind()
 

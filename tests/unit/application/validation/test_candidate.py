@@ -1,4 +1,4 @@
-"""What becomes of a candidate: judged, recorded, promoted or not."""
+"""Validation of a candidate: judged, recorded, promoted or not."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Package:
 
     @property
     def served(self) -> Path:
-        """Never read here."""
+        """Not read here."""
         return self.folder / "model.onnx"
 
     def read_json(self, name: str) -> Any:
-        """Its provenance has a configuration."""
+        """A provenance with a configuration; every other file is empty."""
         if name != "provenance.json":
             return {}
         path = ROOT / "application/training/configs/iris_config.json"
@@ -59,7 +59,7 @@ class Package:
         return {"config": {**config, "validation": {**config["validation"], **self.validation}}}
 
     def load_native(self) -> Any:
-        """Never asked here."""
+        """Not called here."""
         raise AssertionError
 
 
@@ -73,7 +73,7 @@ class Report:
     failure: Exception | None = None
 
     def write_report(self, validation: Validation) -> None:
-        """Keep it, or fail as a full disk does."""
+        """Keep the validation, or fail as a full disk does."""
         if self.failure:
             raise self.failure
         self.validations.append(validation)
@@ -88,17 +88,17 @@ class Check:
 
     @staticmethod
     def verdict() -> Verdict:
-        """It serves."""
+        """Accept."""
         return ALONE
 
 
 @dataclass
 class Bench:
-    """A candidate, a champion before it, and everything that a validation needs.
+    """A candidate, a champion, and everything that a validation needs.
 
     Attributes:
-        judged: the champion that the judge was given.
-        steps: what was reported, as "step result".
+        judged: the champion passed to each call of the judge.
+        steps: reported steps, as "step result".
     """
 
     folder: Path
@@ -117,7 +117,7 @@ class Bench:
         self.candidate = replace(self.registry.add(NAME, VERSION), package_digest="d1")
 
     def validate(self, threshold: float | None = None, digest: str = "d1") -> Accepted:
-        """Validate the candidate, whose files have this digest."""
+        """Validate the candidate, with files of this digest."""
 
         def open_package(folder: Path, recorded: str) -> Package:
             if recorded != digest:
@@ -172,7 +172,7 @@ def test_what_every_gate_accepts_is_stored_recorded_and_promoted(bench: Bench) -
     assert bench.journal.index(f"stored {VERSION}") < bench.journal.index(
         f"promoted {NAME} {VERSION}"
     )
-    assert bench.steps[-1].endswith("in the Bento store; it was version 1")
+    assert bench.steps[-1].endswith("in the Bento store; the previous champion was version 1")
 
 
 def test_one_refusal_keeps_the_champion_and_is_recorded_with_its_reason(bench: Bench) -> None:
@@ -231,7 +231,7 @@ def test_a_champion_whose_package_is_gone_is_reported_to_the_judge(bench: Bench)
 
     bench.opens = gone
     bench.validate()
-    assert bench.judged == [ChampionPackage(lost="its package is gone")]
+    assert bench.judged == [ChampionPackage(unavailable="its package is gone")]
 
 
 def test_another_champion_in_the_meantime_stops_the_promotion(bench: Bench) -> None:
@@ -259,5 +259,5 @@ def test_verdicts_are_recorded_even_where_the_report_cannot_be_written(bench: Be
 
 def test_only_a_registered_package_can_be_validated(bench: Bench) -> None:
     assert registered_version(bench.folder, bench.registry).number == "2"
-    with pytest.raises(RegistryError, match="1.0.0-z is not in the registry: only packages that"):
+    with pytest.raises(RegistryError, match="1.0.0-z is not registered: only packages that"):
         registered_version(bench.folder.with_name("1.0.0-z"), bench.registry)

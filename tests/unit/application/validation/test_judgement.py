@@ -1,4 +1,4 @@
-"""What a validation found."""
+"""The result of a validation."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def test_one_refusal_is_enough_and_every_refusing_gate_is_named() -> None:
 def test_what_no_gate_has_judged_is_not_accepted() -> None:
     judgement = Judgement(iris.SPEC, [])
     assert not judgement.accepted
-    with pytest.raises(GateRefusal, match="m 1.0.0 is refused: no gate has judged it"):
+    with pytest.raises(GateRefusal, match="m 1.0.0 is refused: no gate was run"):
         judgement.check_accepted("m 1.0.0")

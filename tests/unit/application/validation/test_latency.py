@@ -1,4 +1,4 @@
-"""How long models take, side by side."""
+"""Latency of models, measured side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from application.validation.latency import time_predictions
 
 
 class Clock:
-    """Stands still but for what models take of it."""
+    """A clock that only models advance."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -19,15 +19,15 @@ class Clock:
         return self.now
 
     def model(self, *seconds: float) -> Model:
-        """A model that takes so long for an answer, in turn."""
-        taken = iter(seconds * 100_000)
+        """A model whose calls take these seconds, in turn."""
+        durations = iter(seconds * 100_000)
 
-        def answer(rows: np.ndarray) -> np.ndarray:
+        def predict(rows: np.ndarray) -> np.ndarray:
             assert rows.shape == (1, 4)
-            self.now += next(taken)
+            self.now += next(durations)
             return rows
 
-        return answer
+        return predict
 
 
 ROWS = np.zeros((3, 4))
@@ -45,12 +45,12 @@ def test_rounds_that_something_else_disturbed_do_not_count() -> None:
     assert time_predictions((disturbed, ROWS), clock=clock) == pytest.approx([0.001])
 
 
-def test_a_very_slow_model_is_not_asked_in_every_round() -> None:
+def test_a_very_slow_model_is_not_timed_in_every_round() -> None:
     clock = Clock()
     time_predictions((clock.model(4.0), ROWS), clock=clock)
     assert clock.now == 4.0 * len(ROWS)
 
 
-def test_a_model_that_is_slower_than_a_round_is_asked_for_every_row_once() -> None:
+def test_a_model_that_is_slower_than_a_round_predicts_every_row_once() -> None:
     clock = Clock()
     assert time_predictions((clock.model(1.0), ROWS), clock=clock) == pytest.approx([1.0])

@@ -16,13 +16,13 @@ from tests.fakes import FakePackage
 MEASURED: dict[str, Any] = {"word_error_rate": 0.25, "word_error_rate_interval": [0.2, 0.3]}
 
 
-def hears_again() -> None:
-    """The golden recording is heard as it was."""
+def reproduces() -> None:
+    """The golden recording is reproduced."""
 
 
-def hears_something_else() -> None:
-    """The golden recording is heard otherwise."""
-    raise PackageError("the model hears 'b'")
+def differs() -> None:
+    """The golden recording is not reproduced."""
+    raise PackageError("the model transcribes 'b'")
 
 
 @pytest.mark.parametrize(("threshold", "accepted"), [(0.7, True), (0.75, True), (0.76, False)])
@@ -32,7 +32,7 @@ def test_the_word_accuracy_must_reach_the_threshold(threshold: float, accepted: 
     assert "word error rate 0.250 (95 % interval 0.200 to 0.300)" in verdict.reason
 
 
-def test_weights_that_nobody_measured_are_refused_and_the_way_out_is_told() -> None:
+def test_weights_that_were_not_measured_are_refused_with_the_way_out() -> None:
     verdict = quality({}, 0.0)
     assert not verdict.accepted
     assert "data.manifest" in verdict.reason
@@ -45,11 +45,11 @@ def test_without_a_threshold_everything_is_accepted_and_the_verdict_says_so() ->
     assert "0.250" in quality(MEASURED, None).reason
 
 
-def test_a_model_that_hears_something_else_is_refused() -> None:
-    assert golden(hears_again).accepted
-    verdict = golden(hears_something_else)
+def test_a_model_that_does_not_reproduce_its_golden_recording_is_refused() -> None:
+    assert golden(reproduces).accepted
+    verdict = golden(differs)
     assert not verdict.accepted
-    assert verdict.reason == "the model hears 'b'"
+    assert verdict.reason == "the model transcribes 'b'"
 
 
 def package(version: str = "1.0.0", **metrics: Any) -> FakePackage:
@@ -63,7 +63,7 @@ def package(version: str = "1.0.0", **metrics: Any) -> FakePackage:
 
 
 def utterances(errors: int, recordings: int = 40) -> list[dict[str, Any]]:
-    """So many wrong words of ten in every other recording."""
+    """Ten words in each recording, and in every other one so many errors."""
     return [
         {
             "recording": f"{number}.wav",
@@ -80,11 +80,11 @@ def utterances(errors: int, recordings: int = 40) -> list[dict[str, Any]]:
 def refusing(made: FakePackage, champion: FakePackage | None = None) -> list[str]:
     """Names of the gates that refuse."""
     rules = ValidationConfig(threshold=0.7)
-    return [verdict.gate for verdict in judge(made, rules, hears_again, champion).refused]
+    return [verdict.gate for verdict in judge(made, rules, reproduces, champion).refused]
 
 
-def test_every_gate_is_asked() -> None:
-    judgement = judge(package(), ValidationConfig(threshold=0.9), hears_something_else)
+def test_every_gate_is_run() -> None:
+    judgement = judge(package(), ValidationConfig(threshold=0.9), differs)
     assert [(v.gate, v.accepted) for v in judgement.verdicts] == [
         ("contract_is_versioned", True),
         ("quality", False),
@@ -93,14 +93,14 @@ def test_every_gate_is_asked() -> None:
     ]
 
 
-def test_weights_that_hear_worse_than_the_champion_are_refused() -> None:
+def test_weights_that_are_worse_than_the_champion_are_refused() -> None:
     worse = package(utterances=utterances(7))
     assert not refusing(package(), worse)
     assert refusing(worse, package()) == ["not_worse_than_champion"]
 
 
-def test_weights_that_hear_the_same_are_accepted_with_the_comparison() -> None:
-    judgement = judge(package(), ValidationConfig(threshold=0.7), hears_again, package())
+def test_weights_with_the_same_errors_are_accepted_with_the_comparison() -> None:
+    judgement = judge(package(), ValidationConfig(threshold=0.7), reproduces, package())
     assert judgement.accepted
     assert judgement.comparison is not None
     assert judgement.comparison.identical
@@ -108,28 +108,29 @@ def test_weights_that_hear_the_same_are_accepted_with_the_comparison() -> None:
 
 
 @pytest.mark.parametrize("common", [0, 1, 19])
-def test_too_few_recordings_that_both_have_heard_are_a_refusal(common: int) -> None:
+def test_too_few_common_recordings_are_a_refusal(common: int) -> None:
     assert refusing(package(), package(utterances=utterances(4, common))) == (
         ["not_worse_than_champion"] if common else []
     )
-    said = [row | {"said": "other words"} for row in utterances(4)[common:]]
-    champion = package(utterances=[*utterances(4)[:common], *said])
+    others = [row | {"said": "other words"} for row in utterances(4)[common:]]
+    champion = package(utterances=[*utterances(4)[:common], *others])
     assert refusing(package(), champion) == ["not_worse_than_champion"]
 
 
-def test_a_champion_that_nobody_measured_is_no_bar_and_that_is_told() -> None:
-    judgement = judge(package(), ValidationConfig(), hears_again, package(utterances=[]))
+def test_a_champion_that_was_not_measured_is_not_compared_and_the_verdict_says_so() -> None:
+    judgement = judge(package(), ValidationConfig(), reproduces, package(utterances=[]))
     assert judgement.verdicts[-1].accepted
     assert judgement.verdicts[-1].reason == "cannot be compared: 1.0.0-fake was not measured"
 
 
-def test_a_champion_that_cannot_be_asked_is_a_refusal() -> None:
-    judgement = judge(package(), ValidationConfig(threshold=0.7), hears_again, lost="it is gone")
+def test_an_unavailable_champion_is_a_refusal() -> None:
+    rules = ValidationConfig(threshold=0.7)
+    judgement = judge(package(), rules, reproduces, unavailable="it is gone")
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     assert "it is gone" in judgement.refused[0].reason
 
 
-def test_a_changed_contract_of_weights_needs_a_version_that_says_so() -> None:
+def test_a_changed_contract_of_weights_needs_a_new_version() -> None:
     narrower = package()
     narrower.files["contract.json"] = replace(
         speech.SPEC,

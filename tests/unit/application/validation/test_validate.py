@@ -1,4 +1,4 @@
-"""Judging and promoting."""
+"""Judging a candidate on its hold-out."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def package(version: str = "1.0.0", spec: ModelSpec = iris.SPEC, **holdout: Any)
 
 
 def served(rows: np.ndarray) -> np.ndarray:
-    """The forest as it is served, in single precision."""
+    """The served forest, in single precision."""
     return np.asarray(FOREST.predict_proba(rows), dtype=np.float32)
 
 
@@ -80,7 +80,7 @@ def judged(
     rules: ValidationConfig = RULES,
     champion: Champion | None = None,
 ) -> Judgement:
-    """What the gates say."""
+    """The judgement on a package."""
     return judge(Case(made, model, dataset, rules, champion, bytes=1000))
 
 
@@ -112,17 +112,17 @@ def test_the_gates_that_take_time_are_named_in_their_order_before_they_run() -> 
     assert {"quality", "parity_at_edges", "latency"} < set(named)
 
 
-def test_what_was_in_training_is_told_in_figures() -> None:
+def test_the_verdict_on_training_rows_has_figures() -> None:
     figures = {verdict.gate: verdict.figures for verdict in judged(package()).verdicts}
     assert figures["holdout_is_unseen"] == {"seen": 0, "near_duplicates": 0}
 
 
-def test_a_hold_out_row_that_was_nearly_in_training_is_told() -> None:
+def test_a_near_duplicate_of_a_training_row_is_reported() -> None:
     inputs = DATA.inputs.copy()
-    near, learned = (
+    near, trained = (
         np.flatnonzero(DATA.row_hashes == h.row_hashes[0])[0] for h in (HOLDOUT, TRAINING)
     )
-    inputs.iloc[near] = inputs.iloc[learned] + 1e-6
+    inputs.iloc[near] = inputs.iloc[trained] + 1e-6
     data = replace(DATA, inputs=inputs)
     held = [data.row_hashes[near], *HOLDOUT.row_hashes[1:]]
     verdict = judged(package(holdout=held), dataset=data).verdicts[0]
@@ -130,10 +130,10 @@ def test_a_hold_out_row_that_was_nearly_in_training_is_told() -> None:
     assert verdict.figures["near_duplicates"] == 1
 
 
-def test_a_declared_slice_that_is_answered_wrongly_is_refused() -> None:
+def test_a_declared_slice_that_is_predicted_wrongly_is_refused() -> None:
     def collapsed(rows: np.ndarray) -> np.ndarray:
-        answers = served(rows)
-        return np.where((rows[:, 2] >= 4.9)[:, None], answers[:, [2, 0, 1]], answers)
+        right = served(rows)
+        return np.where((rows[:, 2] >= 4.9)[:, None], right[:, [2, 0, 1]], right)
 
     slices: dict[str, dict[str, list[float | str | None]]] = {"long": {"petal_length": [4.9, None]}}
     rules = ValidationConfig(threshold=0.5, slices=slices, slice_rows=8)
@@ -150,11 +150,11 @@ def test_a_declared_slice_that_is_answered_wrongly_is_refused() -> None:
     assert sound.accepted, sound.refused
 
 
-def test_a_judgement_holds_what_its_verdicts_were_made_from() -> None:
+def test_a_judgement_has_the_measurements_behind_its_verdicts() -> None:
     judgement = judged(package())
     assert judgement.report is not None
     assert judgement.report.rows == len(HOLDOUT)
-    assert judgement.answers.shape == (len(HOLDOUT), 3)
+    assert judgement.predictions.shape == (len(HOLDOUT), 3)
     assert judgement.actual.tolist() == HOLDOUT.encoded_target(iris.SPEC).tolist()
     assert judgement.calibration is not None
     assert judgement.importances.keys() == set(iris.SPEC.input_names)
@@ -219,12 +219,12 @@ def test_a_package_at_the_threshold_is_accepted() -> None:
 @pytest.mark.parametrize("gate", get_args(Gate))
 def test_every_rule_of_the_configuration_can_be_skipped(gate: str) -> None:
     rules = RULES.model_copy(update={"skip": [gate]})
-    told = {v.gate: v for v in judged(package(), rules=rules).verdicts}
+    verdicts = {v.gate: v for v in judged(package(), rules=rules).verdicts}
     if gate == "interval_coverage":  # which a classifier does not have
-        assert gate not in told
+        assert gate not in verdicts
     else:
-        assert told[gate].word == "skipped"
-        assert told[gate].reason.startswith("by the configuration; accepted: ")
+        assert verdicts[gate].word == "skipped"
+        assert verdicts[gate].reason.startswith("by the configuration; accepted: ")
 
 
 def champion_with(
@@ -234,11 +234,11 @@ def champion_with(
     size: int = 1000,
     **holdout: Any,
 ) -> Champion:
-    """A champion with the same forest, unless another is given."""
+    """A champion with the same forest, or another model."""
     return Champion(package(version, spec, **holdout), model, size)
 
 
-def test_a_challenger_that_answers_as_the_champion_does_is_accepted() -> None:
+def test_a_challenger_that_predicts_as_the_champion_does_is_accepted() -> None:
     judgement = judged(package(), champion=champion_with())
     assert judgement.accepted, judgement.refused
     assert judgement.champion == "1.0.0-fake"
@@ -254,10 +254,10 @@ def test_a_challenger_that_is_worse_than_the_champion_by_more_than_the_margin_is
         return np.eye(3, dtype=np.float32)[[truth.get(bytes(row), 0) for row in rows]]
 
     def guesses(rows: np.ndarray) -> np.ndarray:
-        answers = knows(rows)
+        predictions = knows(rows)
         wrong = np.arange(len(rows)) % 5 == 0
-        answers[wrong] = answers[wrong][:, [1, 2, 0]]
-        return answers
+        predictions[wrong] = predictions[wrong][:, [1, 2, 0]]
+        return predictions
 
     assert "not_worse_than_champion" in refusing(
         package(), guesses, champion=champion_with(model=knows)
@@ -306,7 +306,7 @@ def test_too_few_rows_that_the_champion_has_not_seen_are_a_refusal(left: int) ->
     assert str(left) in judgement.refused[0].reason
 
 
-def test_a_changed_contract_needs_a_version_that_says_so() -> None:
+def test_a_changed_contract_needs_a_new_version() -> None:
     narrower = replace(
         iris.SPEC, inputs=(replace(iris.SPEC.inputs[0], maximum=10), *iris.SPEC.inputs[1:])
     )
@@ -314,12 +314,12 @@ def test_a_changed_contract_needs_a_version_that_says_so() -> None:
     assert not refusing(package("2.0.0", spec=narrower), champion=champion_with())
 
 
-def test_a_champion_that_answers_something_else_is_not_compared_and_that_is_told() -> None:
+def test_a_champion_with_another_output_is_not_compared_and_the_verdict_says_so() -> None:
     other = replace(iris.SPEC, output=replace(iris.SPEC.output, names=("a", "b", "c")))
     judgement = judged(package("2.0.0"), champion=champion_with(spec=other))
     assert judgement.accepted
-    (told,) = (v.reason for v in judgement.verdicts if v.gate == "not_worse_than_champion")
-    assert told == "cannot be compared with 1.0.0-fake: it answers something else"
+    (reason,) = (v.reason for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert reason == "cannot be compared with 1.0.0-fake: the output changed"
 
 
 def spec_up_to(longest: float) -> ModelSpec:
@@ -340,17 +340,18 @@ def test_rows_that_the_champion_does_not_take_are_left_out() -> None:
 def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
     judgement = judged(package("1.1.0"), champion=champion_with(spec=spec_up_to(0.5)))
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
-    told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
-    assert told["latency"].endswith("it takes no row of the hold-out")
+    reasons = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
+    assert reasons["latency"].endswith("no hold-out row fits its contract")
 
 
-def test_a_champion_that_takes_an_input_that_is_gone_is_compared_by_its_size_alone() -> None:
+def test_a_champion_with_an_input_that_was_removed_is_compared_by_its_size_alone() -> None:
     wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("colour", "nm", 400, 800)))
     previous = champion_with(spec=wider, size=300)
     judgement = judged(package("2.0.0"), champion=previous)
-    told = {v.gate: v.reason for v in judgement.verdicts}
+    reasons = {v.gate: v.reason for v in judgement.verdicts}
+    message = "cannot be compared with 1.0.0-fake: the input colour was removed"
     for gate in ("not_worse_than_champion", "latency"):
-        assert told[gate] == "cannot be compared with 1.0.0-fake: the data have no colour any more"
+        assert reasons[gate] == message
     assert [verdict.gate for verdict in judgement.refused] == ["size"]
 
 
@@ -369,7 +370,7 @@ def test_a_model_that_fails_on_rows_of_its_contract_is_refused_by_name() -> None
     def fails(rows: np.ndarray) -> np.ndarray:
         raise RuntimeError("no kernel\nand a long story")
 
-    with pytest.raises(GateRefusal, match="model does not answer rows .* takes: no kernel$"):
+    with pytest.raises(GateRefusal, match="model fails on rows .* accepts: no kernel$"):
         judged(package(), fails)
 
 
@@ -380,19 +381,19 @@ def test_a_champion_that_fails_is_a_refusal_that_can_be_skipped() -> None:
     broken = champion_with(model=fails)
     judgement = judged(package(), champion=broken)
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
-    assert "1.0.0-fake does not answer: no kernel; make rollback" in judgement.refused[0].reason
+    assert "1.0.0-fake fails: no kernel; restore another champion" in judgement.refused[0].reason
     rules = RULES.model_copy(update={"skip": ["not_worse_than_champion"]})
     assert not refusing(package(), rules=rules, champion=broken)
 
 
-def test_a_champion_that_is_gone_is_a_refusal_that_can_be_skipped() -> None:
-    case = Case(package(), served, DATA, RULES, lost="its package is gone")
+def test_an_unavailable_champion_is_a_refusal_that_can_be_skipped() -> None:
+    case = Case(package(), served, DATA, RULES, unavailable="its package is gone")
     judgement = judge(case)
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
-    assert "cannot be asked: its package is gone" in judgement.refused[0].reason
-    told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
+    assert "is unavailable: its package is gone" in judgement.refused[0].reason
+    reasons = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
     for gate in ("contract_is_versioned", "latency", "size"):
-        assert "its package is gone" in told[gate]
+        assert "its package is gone" in reasons[gate]
     rules = RULES.model_copy(update={"skip": ["not_worse_than_champion"]})
     assert judge(replace(case, rules=rules)).accepted
 
@@ -408,9 +409,10 @@ def test_an_input_of_another_unit_is_not_compared() -> None:
     judgement = judged(
         package("2.0.0"), champion=champion_with(spec=replace(iris.SPEC, inputs=tuple(inches)))
     )
-    told = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
+    reasons = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
+    change = "the type, unit or shape of the input sepal_length changed"
     for gate in ("not_worse_than_champion", "latency"):
-        assert told[gate] == "cannot be compared with 1.0.0-fake: sepal_length means something else"
+        assert reasons[gate] == f"cannot be compared with 1.0.0-fake: {change}"
     assert judgement.comparison is None
 
 
@@ -422,36 +424,36 @@ def test_a_quantity_of_another_unit_is_not_compared() -> None:
     other.files["profile.json"] = {}
     made.files["provenance.json"] = {"config": {"version": "2.0.0"}}
     judgement = judged(made, model, dataset=dataset, champion=Champion(other, model, 1000))
-    (told,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
-    assert told.reason.endswith("it answers something else")
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert verdict.reason.endswith("the output changed")
     assert judgement.comparison is None
 
 
-def test_a_model_that_hangs_on_trifles_is_refused() -> None:
-    def trifles(rows: np.ndarray) -> np.ndarray:
-        answers = served(rows)
-        odd = (rows[:, 0] * 1000).round().astype(int) % 100 != 0  # no flower was measured so
-        return np.where(odd[:, None], answers[:, [1, 2, 0]], answers)
+def test_a_model_that_depends_on_tiny_differences_is_refused() -> None:
+    def brittle(rows: np.ndarray) -> np.ndarray:
+        right = served(rows)
+        odd = (rows[:, 0] * 1000).round().astype(int) % 100 != 0  # never so in the data
+        return np.where(odd[:, None], right[:, [1, 2, 0]], right)
 
-    assert "robustness" in refusing(package(), trifles)
+    assert "robustness" in refusing(package(), brittle)
 
 
 class Unordered(Dataset):
-    """Data that are encoded in whatever order their columns come."""
+    """Data that are encoded in the order of their columns."""
 
     def encoded(self, spec: ModelSpec) -> np.ndarray:
         return self.inputs.to_numpy(np.float32)
 
 
-def test_answers_that_hang_on_the_order_of_the_columns_are_refused() -> None:
+def test_predictions_that_depend_on_the_order_of_the_columns_are_refused() -> None:
     data = Unordered(DATA.name, DATA.source, DATA.inputs, DATA.target)
     assert refusing(package(), dataset=data) == ["column_order"]
 
 
 def test_a_judgement_of_the_same_package_is_always_the_same() -> None:
     rules = ValidationConfig(threshold=0.5, noise=0.5)
-    told = [[v.reason for v in judged(package(), uneven, rules=rules).verdicts] for _ in range(2)]
-    assert told[0] == told[1]
+    first, second = (judged(package(), uneven, rules=rules).verdicts for _ in range(2))
+    assert [verdict.reason for verdict in first] == [verdict.reason for verdict in second]
 
 
 def uneven(rows: np.ndarray) -> np.ndarray:
@@ -460,7 +462,7 @@ def uneven(rows: np.ndarray) -> np.ndarray:
     return served(rows) * (1 - mixed) + mixed / 3
 
 
-def test_a_model_that_answers_otherwise_each_time_is_refused() -> None:
+def test_a_model_whose_predictions_change_on_repeat_is_refused() -> None:
     rng = np.random.default_rng(0)
 
     def unsteady(rows: np.ndarray) -> np.ndarray:
@@ -477,17 +479,17 @@ def test_a_served_model_that_differs_slightly_from_the_native_one_is_refused() -
     assert refusing(package(), flatter) == ["parity", "parity_at_edges"]
 
 
-def test_a_served_model_that_differs_beside_a_split_point_only_is_refused_at_the_edges() -> None:
+def test_a_served_model_that_differs_only_next_to_a_split_point_is_refused_at_the_edges() -> None:
     split = np.float32(FOREST.estimators_[0].tree_.threshold[0])
     column = FOREST.estimators_[0].tree_.feature[0]
     known = DATA.encoded(iris.SPEC)[:, column]
 
     def off_by_one_float(rows: np.ndarray) -> np.ndarray:
-        """Takes the float32 next to the split for the one on its other side."""
+        """Moves the float32 next to the split to its other side."""
         moved = rows.copy()
-        background = (moved[:, column] <= split) & (moved[:, column] >= np.nextafter(split, 0))
-        assert not (known[None] == moved[background, column][:, None]).any()
-        moved[background, column] = np.nextafter(split, np.float32(np.inf))
+        near = (moved[:, column] <= split) & (moved[:, column] >= np.nextafter(split, 0))
+        assert not (known[None] == moved[near, column][:, None]).any()
+        moved[near, column] = np.nextafter(split, np.float32(np.inf))
         return served(moved)
 
     assert refusing(package(), off_by_one_float) == ["parity_at_edges"]
@@ -496,8 +498,8 @@ def test_a_served_model_that_differs_beside_a_split_point_only_is_refused_at_the
 def test_a_served_model_that_differs_at_the_end_of_a_range_only_is_refused_at_the_edges() -> None:
     def clipped(rows: np.ndarray) -> np.ndarray:
         """Wrong at 30 cm, which no flower has."""
-        answers = served(rows)
-        return np.where((rows == 30).any(axis=1)[:, None], answers[:, ::-1], answers)
+        right = served(rows)
+        return np.where((rows == 30).any(axis=1)[:, None], right[:, ::-1], right)
 
     assert refusing(package(), clipped) == ["parity_at_edges"]
 
@@ -527,15 +529,15 @@ def test_a_served_model_that_fails_at_the_end_of_a_range_is_refused_at_the_edges
     assert [each.gate for each in judgement.verdicts] == GATES
     (verdict,) = judgement.refused
     assert (verdict.gate, verdict.accepted) == ("parity_at_edges", False)
-    assert verdict.reason.startswith("a row that the contract takes is not answered: ")
+    assert verdict.reason.startswith("the model fails on a row that the contract accepts: ")
     assert verdict.reason.endswith("no such flower")
 
 
-def test_a_served_model_that_answers_no_number_is_refused() -> None:
+def test_a_served_model_that_returns_nan_is_refused() -> None:
     def broken(rows: np.ndarray) -> np.ndarray:
-        answers = served(rows)
-        answers[0, answers[0].argmin()] = np.nan
-        return answers
+        predictions = served(rows)
+        predictions[0, predictions[0].argmin()] = np.nan
+        return predictions
 
     assert "parity" in refusing(package(), broken)
 
@@ -582,7 +584,7 @@ def test_a_sound_package_of_every_kind_is_accepted_by_every_gate(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_package_of_every_kind_is_refused_where_the_served_model_is_another(kind: str) -> None:
+def test_a_package_of_every_kind_is_refused_if_the_served_model_is_another(kind: str) -> None:
     made, dataset, model = kind_package(kind)
 
     def wrong(rows: np.ndarray) -> np.ndarray:
@@ -612,7 +614,7 @@ def test_an_interval_that_is_served_wrongly_is_refused() -> None:
     assert refused == ["interval_coverage", "predictions_are_valid", "parity", "parity_at_edges"]
 
 
-def test_a_missing_value_that_is_served_as_another_answer_is_refused_at_the_edges() -> None:
+def test_a_missing_value_that_is_served_as_zero_is_refused_at_the_edges() -> None:
     made, dataset, model = kind_package("regression")
     known = dataset.take(dataset.inputs["area"].notna().to_numpy())
     holdout = made.files["holdout.json"]["holdout"]
@@ -701,7 +703,7 @@ def test_cross_validation_reads_as_mean_and_spread() -> None:
     assert str(CrossValidation("r2", np.array([0.5, 0.3]))) == "r2 0.400 ± 0.141 (2 folds)"
 
 
-def test_a_gate_that_is_skipped_accepts_and_still_says_what_it_found() -> None:
+def test_a_gate_that_is_skipped_accepts_and_keeps_its_reason() -> None:
     verdicts = skip([LOW, SEEN, FINE], ["quality"])
     assert [verdict.accepted for verdict in verdicts] == [True, False, True]
     assert verdicts[0].reason == ("by the configuration; REFUSED: accuracy 0.5 is too low")

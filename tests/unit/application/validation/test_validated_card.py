@@ -1,4 +1,4 @@
-"""The card of a model that was validated."""
+"""The model card after validation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from domain.gates import Verdict
 from tests.validations import classification, refused_early, regression, speech, validation_of
 
 
-def test_it_is_the_packages_card_with_what_the_validation_found() -> None:
+def test_it_is_the_packages_card_with_the_results_of_validation() -> None:
     card = validated_card(validation_of(classification()))
     assert card.startswith("# some_model 1.0.0\n\n## Verdicts\n\nAccepted as 1.0.0-2026")
     headings = [line for line in card.splitlines() if line.startswith("## ")]
@@ -19,13 +19,13 @@ def test_it_is_the_packages_card_with_what_the_validation_found() -> None:
     assert "| petal_length is low | 40 | 0.300 | 0.100 to 0.500 |" in card
 
 
-def test_a_refusal_is_told_with_its_gate() -> None:
+def test_a_refusal_is_listed_with_its_gate() -> None:
     card = validated_card(validation_of(regression()))
     assert "Refused as " in card
     assert "| worst_slice | REFUSED | x is low: mean loss 0.40 of 31 rows |" in card
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_what_is_missing_is_named() -> None:
     card = validated_card(validation_of(refused_early()))
     assert "There was no champion to compare it with." in card
     assert "No slice was measured." in card

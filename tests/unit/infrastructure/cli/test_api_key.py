@@ -26,8 +26,8 @@ def test_without_scopes_the_key_may_do_everything(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--name", "two words"], "a name has up to 64"),
-        (["--name", "grafana", "--scopes", "everything"], "there are the scopes predict, feedback"),
+        (["--name", "two words"], "the name must have 1 to 64"),
+        (["--name", "grafana", "--scopes", "everything"], "the scopes are predict, feedback"),
     ],
 )
 def test_what_would_be_no_entry_is_an_error_and_shows_no_key(

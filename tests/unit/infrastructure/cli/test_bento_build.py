@@ -39,7 +39,7 @@ def test_a_champion_that_was_never_accepted_is_not_built_and_a_lost_store_is_mad
     open_client(tracking.uri).set_registered_model_alias(name, "champion", "1")
     done = _build("wine", tracking, tmp_path)
     assert done.returncode == 1
-    told = f"error: {name} version 1 (1.0.0-a) has not been judged: make validate"
+    told = f"error: {name} version 1 (1.0.0-a) has not been validated: run make validate"
     assert done.stderr.splitlines()[-1] == told
 
     registry = MlflowRegistry(tracking.uri, tracking.packages_dir)

@@ -98,7 +98,7 @@ def test_a_champion_that_the_ledger_does_not_have_is_told(
     assert "WARNING" not in capsys.readouterr().out
     place.registry.promote(IRIS, "1.0.0-c")  # by other means than make promote
     assert main(["registry"]) == 0
-    assert "champion is 1.0.0-c; by the ledger it is 1.0.0-b" in capsys.readouterr().out
+    assert "is 1.0.0-c in the registry, but 1.0.0-b in the ledger" in capsys.readouterr().out
 
 
 def test_a_ledger_whose_tail_was_cut_off_is_told(
@@ -108,7 +108,7 @@ def test_a_ledger_whose_tail_was_cut_off_is_told(
     first, _ = place.ledger.path.read_text("utf-8").splitlines(keepends=True)
     place.ledger.path.write_text(first, encoding="utf-8")
     assert main(["registry"]) == 0
-    assert "WARNING   the ledger has lost the entry" in capsys.readouterr().out
+    assert "WARNING   the entry of the last promotion" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("begun", [True, False])

@@ -72,7 +72,10 @@ def test_a_version_can_be_named(place: Path) -> None:
     ("version", "told"),
     [
         ("1.0.0-b", f"error: {NAME} version 2 (1.0.0-b) was refused\n"),
-        ("candidate", f"error: {NAME} version 3 (1.0.0-c) has not been judged: make validate\n"),
+        (
+            "candidate",
+            f"error: {NAME} version 3 (1.0.0-c) has not been validated: run make validate\n",
+        ),
         ("9", f"error: {NAME} has no 9 in the registry; its versions: 3, 2, 1\n"),
     ],
 )

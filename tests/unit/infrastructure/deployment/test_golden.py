@@ -110,7 +110,7 @@ def test_values_may_differ_by_rounding_of_the_largest_one(serve: Serve) -> None:
 @pytest.mark.parametrize("upper", [2050.1, float("nan")])
 def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
     wrong = rents([300, 250, 350], [2000, 1950, upper])
-    with pytest.raises(DeploymentError, match="port .*: the answers to the golden .* differ"):
+    with pytest.raises(DeploymentError, match="port .*: the predictions for the golden .* differ"):
         check_golden_predictions(serve(wrong).server_port, RENTS, "1.0.0-a")
 
 

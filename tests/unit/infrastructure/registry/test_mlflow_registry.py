@@ -119,7 +119,9 @@ def test_a_promotion_tells_the_champion_and_the_former_one(model: Model) -> None
 
 def test_a_version_that_nobody_has_judged_is_not_promoted(model: Model, tracking: Any) -> None:
     tracking.record(model.name, "1.0.0-c")
-    with pytest.raises(RegistryError, match="version 3 .* has not been judged: make validate"):
+    with pytest.raises(
+        RegistryError, match="version 3 .* has not been validated: run make validate"
+    ):
         model.promote("1.0.0-c")
     assert CHAMPION not in model.aliases()
 

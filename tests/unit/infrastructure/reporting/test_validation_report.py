@@ -197,7 +197,7 @@ def test_many_classes_are_told_by_their_worst_pairs_and_some_curves(tmp_path: Pa
     assert "Curves of 10 of 30 classes" in page.text
     answers = np.eye(30)[many_classes().actual]
     report = evaluate(many_classes().spec, answers, many_classes().actual)
-    perfect = judged(replace(many_classes(), answers=answers, report=report), tmp_path)
+    perfect = judged(replace(many_classes(), predictions=answers, report=report), tmp_path)
     assert "No row of the hold-out is predicted wrong." in perfect.text
 
 
@@ -206,7 +206,7 @@ def test_two_classes_have_one_curve_and_one_class_alone_has_none(tmp_path: Path)
     assert "ROC curves; areas: yes 0." in page.source
     one = classification(("no", "yes"))
     actual = np.zeros(len(one.actual), int)
-    report = evaluate(one.spec, one.answers, actual)
+    report = evaluate(one.spec, one.predictions, actual)
     text = judged(replace(one, actual=actual, report=report), tmp_path).text
     assert "the hold-out has one class only" in text
 
@@ -214,21 +214,21 @@ def test_two_classes_have_one_curve_and_one_class_alone_has_none(tmp_path: Path)
 def test_a_class_that_the_holdout_lacks_has_no_curve(tmp_path: Path) -> None:
     whole = classification()
     rows = whole.actual != 2
-    answers, actual = whole.answers[rows], whole.actual[rows]
+    answers, actual = whole.predictions[rows], whole.actual[rows]
     report = evaluate(whole.spec, answers, actual)
-    page = judged(replace(whole, answers=answers, actual=actual, report=report), tmp_path)
+    page = judged(replace(whole, predictions=answers, actual=actual, report=report), tmp_path)
     assert "Curves of 2 of 3 classes" in page.text
 
 
 def test_answers_that_are_no_numbers_leave_a_report(tmp_path: Path) -> None:
     for whole in (classification(), regression()):
-        answers = whole.answers.copy()
+        answers = whole.predictions.copy()
         answers[3] = np.nan
         report = evaluate(whole.spec, answers, whole.actual)
         calibration = calibration_of(answers, whole.actual) if whole.spec.classes else None
         broken = replace(
             whole,
-            answers=answers,
+            predictions=answers,
             report=report,
             calibration=calibration,
             slices=[replace(whole.slices[0], loss=np.nan, low=np.nan, high=np.nan, p=np.nan)],

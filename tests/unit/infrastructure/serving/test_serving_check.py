@@ -144,7 +144,7 @@ def test_a_wrong_golden_answer_is_refused(package: Path, alter: Alter) -> None:
     golden["answers"][0] = golden["answers"][0][::-1]
     verdict = asked(alter("golden.json", json.dumps(golden).encode()))
     assert not verdict.accepted
-    assert "the answers to the golden requests differ by" in verdict.reason
+    assert "the predictions for the golden requests differ by" in verdict.reason
 
 
 def test_a_file_that_was_changed_is_refused(package: Path) -> None:

@@ -1,4 +1,4 @@
-"""The application around BentoML's: what it answers, refuses, passes on, and does elsewhere."""
+"""The application around BentoML's: what it serves, refuses, passes on, and runs off the loop."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 @dataclass
 class Inner:
-    """The application that is wrapped; it has three paths.
+    """The wrapped application; it has three paths.
 
     Attributes:
-        reached: what it was called with.
-        answer: what it does then; nothing unless told otherwise.
+        reached: arguments of each call.
+        respond: sends the response; by default there is none.
     """
 
     reached: list[tuple[Scope, Receive, Send]] = field(default_factory=list)
-    answer: Callable[[Send], Awaitable[None]] | None = None
+    respond: Callable[[Send], Awaitable[None]] | None = None
 
     @staticmethod
     def serves(path: str) -> Sequence[str]:
-        """The methods that it answers at a path."""
+        """The methods that it supports at a path."""
         return ("GET", "HEAD", "POST") if path in ("/", "/metrics", "/docs") else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.reached.append((scope, receive, send))
-        if self.answer:
-            await self.answer(send)
+        if self.respond:
+            await self.respond(send)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back; no messages at all where nothing was answered."""
+class Response:
+    """The messages of a response; none if there was no response."""
 
     messages: list[Message]
     read: int
@@ -72,14 +72,14 @@ class Answer:
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        """The headers, of which none comes twice."""
-        told = self.messages[0]["headers"]
-        assert len(dict(told)) == len(told)
-        return dict(told)
+        """The headers, without duplicates."""
+        pairs = self.messages[0]["headers"]
+        assert len(dict(pairs)) == len(pairs)
+        return dict(pairs)
 
     @property
     def body(self) -> bytes:
-        """The whole body, whose length the headers tell where it came at once."""
+        """The whole body; its length matches the header, if there is one."""
         assert self.messages[0]["type"] == "http.response.start"
         parts = self.messages[1:]
         assert [part.get("more_body", False) for part in parts] == [True] * (len(parts) - 1) + [
@@ -96,7 +96,7 @@ class Answer:
 
 
 class Service:
-    """An application with routes, and what stands around it.
+    """An application with routes, and its fakes.
 
     Args:
         ready: whether it has started.
@@ -114,23 +114,23 @@ class Service:
             self.become_ready()
 
     def become_ready(self) -> None:
-        """Start to answer."""
+        """Finish the start."""
         self.started.set_result(Started(self.routes, self.metrics, self.fallback))
 
     @staticmethod
     def fallback(path: str) -> Route | None:
-        """A protocol answers everything below a path."""
+        """The route of a protocol for everything below a path."""
         return ROUTES["/own"] if path.startswith("/protocol/") else None
 
-    async def exchange(self, scope: Scope, messages: Sequence[Message] = ()) -> Answer:
-        """One exchange; reading on past the messages waits, as it does for a silent client."""
+    async def exchange(self, scope: Scope, messages: Sequence[Message] = ()) -> Response:
+        """One exchange; reading beyond the messages waits, as for a silent client."""
         sent: list[Message] = []
-        waiting, read = iter(messages), 0
+        remaining, read = iter(messages), 0
 
         async def receive() -> Message:
             nonlocal read
             read += 1
-            message = next(waiting, None)
+            message = next(remaining, None)
             if message is None:
                 await asyncio.Event().wait()
             assert message is not None
@@ -140,30 +140,30 @@ class Service:
             sent.append(message)
 
         await self.app(scope, receive, send)
-        return Answer(sent, read)
+        return Response(sent, read)
 
     async def ask(
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
-    ) -> Answer:
+    ) -> Response:
         """One request whose body comes at once."""
         message = {"type": "http.request", "body": body, "more_body": False}
         return await self.exchange(http(path, method, headers), [message])
 
-    def call(self, path: str, *messages: Message, headers: Headers = ()) -> Answer:
+    def call(self, path: str, *messages: Message, headers: Headers = ()) -> Response:
         """One request whose body comes in these messages."""
         return asyncio.run(self.exchange(http(path, headers=headers), messages))
 
-    def post(self, path: str, body: bytes = b"", headers: Headers = ()) -> Answer:
+    def post(self, path: str, body: bytes = b"", headers: Headers = ()) -> Response:
         """One request whose body comes at once, on an event loop of its own."""
         return asyncio.run(self.ask(path, body, headers=headers))
 
-    def get(self, path: str, method: str = "GET", headers: Headers = ()) -> Answer:
+    def get(self, path: str, method: str = "GET", headers: Headers = ()) -> Response:
         """One request without a body."""
         return asyncio.run(self.ask(path, method=method, headers=headers))
 
 
 def http(path: str, method: str = "POST", headers: Headers = ()) -> Scope:
-    """What a server tells of a request."""
+    """The ASGI scope of a request."""
     return {"type": "http", "method": method, "path": path, "headers": list(headers)}
 
 
@@ -173,14 +173,14 @@ def part(body: bytes, more: bool = True) -> Message:
 
 
 def echo(request: Request) -> bytes:
-    """What arrived."""
-    told = {"id": request.request_id, "bytes": len(request.body), "type": request.content_type}
-    return msgspec.json.encode(told)
+    """Describe the request."""
+    seen = {"id": request.request_id, "bytes": len(request.body), "type": request.content_type}
+    return msgspec.json.encode(seen)
 
 
-def in_own_form(status: int, told: str, request_id: str) -> Reply:
-    """A refusal in the form of some protocol."""
-    return Reply(msgspec.json.encode({"why": told, "for": request_id}), status, b"text/x-own")
+def own_format(status: int, message: str, request_id: str) -> Reply:
+    """An error in the format of some protocol."""
+    return Reply(msgspec.json.encode({"why": message, "for": request_id}), status, b"text/x-own")
 
 
 def route(handle: Handler, **more: Any) -> Route:
@@ -189,7 +189,7 @@ def route(handle: Handler, **more: Any) -> Route:
 
 
 def raising(error: Exception) -> Route:
-    """A route that fails so."""
+    """A route that raises an error."""
 
     def handle(_request: Request) -> bytes:
         raise error
@@ -198,7 +198,7 @@ def raising(error: Exception) -> Route:
 
 
 class Gate:
-    """A handler that waits until it is let go."""
+    """A handler that waits until it is released."""
 
     def __init__(self) -> None:
         self.reached, self.let_go = threading.Semaphore(0), threading.Event()
@@ -209,7 +209,7 @@ class Gate:
         return b"{}"
 
     async def wait(self) -> None:
-        """Wait until one more request has come in, without keeping the event loop."""
+        """Wait until one more request has arrived, without blocking the event loop."""
         assert await asyncio.to_thread(self.reached.acquire, timeout=PATIENCE)
 
 
@@ -222,30 +222,30 @@ def _gate() -> Iterator[Gate]:
 
 ROUTES = {
     "/echo": route(echo),
-    "/own": route(echo, refuse=in_own_form),
+    "/own": route(echo, refuse=own_format),
     "/both": Route(("GET", "POST"), echo),
 }
 LARGE = b" " * (SMALL_BYTES + 1)
 
 
-# what is answered
+# responses
 
 
 def test_what_a_handler_makes_is_answered_as_json_with_its_length_and_identity() -> None:
-    answer = Service().post("/echo", b"12345", [(b"x-request-id", b"order-7")])
-    assert answer.status == 200
-    assert answer.json == {"id": "order-7", "bytes": 5, "type": ""}
-    assert answer.headers == {
+    response = Service().post("/echo", b"12345", [(b"x-request-id", b"order-7")])
+    assert response.status == 200
+    assert response.json == {"id": "order-7", "bytes": 5, "type": ""}
+    assert response.headers == {
         b"content-type": b"application/json",
-        b"content-length": b"%d" % len(answer.body),
+        b"content-length": b"%d" % len(response.body),
         b"x-request-id": b"order-7",
     }
 
 
 def test_without_an_identity_of_the_caller_the_request_has_a_new_one() -> None:
-    answer = Service().post("/echo")
-    assert len(answer.json["id"]) == 32
-    assert answer.headers[b"x-request-id"] == answer.json["id"].encode()
+    response = Service().post("/echo")
+    assert len(response.json["id"]) == 32
+    assert response.headers[b"x-request-id"] == response.json["id"].encode()
 
 
 def test_a_synthetic_request_has_routes_of_its_own_and_counts_by_its_source_only() -> None:
@@ -257,8 +257,8 @@ def test_a_synthetic_request_has_routes_of_its_own_and_counts_by_its_source_only
     marked = [(b"x-synthetic", b"load"), (b"x-request-id", b"mine-1")]
     assert service.post("/own").json == "counted"
     assert not service.metrics.synthetic
-    answer = service.post("/own", headers=marked)
-    assert (answer.json, answer.headers[b"x-request-id"]) == ("not counted", b"mine-1")
+    response = service.post("/own", headers=marked)
+    assert (response.json, response.headers[b"x-request-id"]) == ("not counted", b"mine-1")
     assert service.post("/bad", headers=marked).status == 422
     assert service.get("/own", headers=marked).status == 405
     assert service.metrics.synthetic == {"load": 2}
@@ -283,16 +283,16 @@ def test_who_may_not_mark_a_request_is_counted_as_refused() -> None:
 
 def test_a_whole_reply_keeps_its_status_type_and_headers() -> None:
     reply = Reply(b"a,b", 202, b"text/csv", [(b"etag", b"7")])
-    answer = Service({"/csv": route(lambda _: reply)}).post("/csv")
-    assert (answer.status, answer.body) == (202, b"a,b")
-    assert (answer.headers[b"content-type"], answer.headers[b"etag"]) == (b"text/csv", b"7")
+    response = Service({"/csv": route(lambda _: reply)}).post("/csv")
+    assert (response.status, response.body) == (202, b"a,b")
+    assert (response.headers[b"content-type"], response.headers[b"etag"]) == (b"text/csv", b"7")
 
 
-def test_what_the_caller_has_already_is_told_without_a_length() -> None:
+def test_what_the_caller_has_already_has_no_length() -> None:
     reply = Reply(b"", 304, b"text/csv", [(b"etag", b"7")])
-    answer = Service({"/csv": Route(("GET",), lambda _: reply)}).get("/csv")
-    assert (answer.status, answer.body) == (304, b"")
-    assert b"content-length" not in answer.headers  # that would be the length of the content
+    response = Service({"/csv": Route(("GET",), lambda _: reply)}).get("/csv")
+    assert (response.status, response.body) == (304, b"")
+    assert b"content-length" not in response.headers  # that would be the length of the content
 
 
 def test_a_body_that_comes_in_parts_is_put_together() -> None:
@@ -311,15 +311,16 @@ def test_a_body_that_comes_in_parts_is_put_together() -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"])
 def test_another_method_is_answered_with_405_in_the_form_of_the_route(method: str) -> None:
     service = Service()
-    answer = service.get("/own", method, [(b"x-request-id", b"a")])
-    assert (answer.status, answer.headers[b"allow"]) == (405, b"POST")
-    assert answer.json == {"why": f"{method} is not answered here, only POST", "for": "a"}
+    response = service.get("/own", method, [(b"x-request-id", b"a")])
+    assert (response.status, response.headers[b"allow"]) == (405, b"POST")
+    message = f"method {method} is not allowed here: use POST"
+    assert response.json == {"why": message, "for": "a"}
     assert service.get("/both", "PUT").headers[b"allow"] == b"GET, POST"
     assert not service.inner.reached
     assert service.metrics.errors == {"unknown_method": 2}
 
 
-def test_a_trace_of_the_caller_is_told_again_and_a_malformed_one_is_not() -> None:
+def test_a_trace_of_the_caller_is_returned_and_a_malformed_one_is_not() -> None:
     assert (
         Service().post("/echo", headers=[(b"traceparent", TRACE)]).headers[b"traceparent"] == TRACE
     )
@@ -327,7 +328,7 @@ def test_a_trace_of_the_caller_is_told_again_and_a_malformed_one_is_not() -> Non
     assert b"traceparent" not in malformed.headers
 
 
-# what is passed on
+# passing on
 
 
 @pytest.mark.parametrize("ready", [True, False])
@@ -335,17 +336,17 @@ def test_a_trace_of_the_caller_is_told_again_and_a_malformed_one_is_not() -> Non
 def test_what_is_not_known_here_is_passed_on(path: str, method: str, ready: bool) -> None:
     service = Service(ready=ready)
     headers = ((b"accept", b"*/*"), (b"x-request-id", b"a"))
-    answer = service.get(path, method, headers)
+    response = service.get(path, method, headers)
     ((passed, _, _),) = service.inner.reached
     assert passed == http(path, method, headers)
-    assert (answer.messages, answer.read) == ([], 0)
+    assert (response.messages, response.read) == ([], 0)
     assert not service.metrics.errors
 
 
-@pytest.mark.parametrize("given", [(), ((b"x-request-id", b"not plain"),)])
-def test_what_is_passed_on_has_an_identity(given: Headers) -> None:
+@pytest.mark.parametrize("more", [(), ((b"x-request-id", b"not plain"),)])
+def test_what_is_passed_on_has_an_identity(more: Headers) -> None:
     service = Service()
-    service.get("/metrics", headers=((b"accept", b"*/*"), *given))
+    service.get("/metrics", headers=((b"accept", b"*/*"), *more))
     ((passed, _, _),) = service.inner.reached
     accept, (name, identity) = passed["headers"]
     assert accept == (b"accept", b"*/*")
@@ -355,27 +356,28 @@ def test_what_is_passed_on_has_an_identity(given: Headers) -> None:
 @pytest.mark.parametrize("ready", [True, False])
 def test_a_lifespan_is_the_inner_applications(ready: bool) -> None:
     service, scope = Service(ready=ready), {"type": "lifespan"}
-    answer = asyncio.run(service.exchange(scope))
+    response = asyncio.run(service.exchange(scope))
     ((passed, _, _),) = service.inner.reached
     assert passed is scope
-    assert (answer.messages, answer.read) == ([], 0)
+    assert (response.messages, response.read) == ([], 0)
     assert not service.metrics.errors
 
 
 def test_a_post_to_what_the_inner_application_has_is_passed_on_with_its_body_unread() -> None:
     service = Service()
-    answer = service.post("/docs", b"body")
+    response = service.post("/docs", b"body")
     assert [scope["path"] for scope, _, _ in service.inner.reached] == ["/docs"]
-    assert (answer.messages, answer.read) == ([], 0)
+    assert (response.messages, response.read) == ([], 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT"])
 @pytest.mark.parametrize("path", ["/echo/", "/Echo", "/nowhere", ""])
 def test_a_path_that_nobody_has_is_answered_here(path: str, method: str) -> None:
     service = Service()
-    answer = service.get(path, method, [(b"x-request-id", b"a")])
-    assert (answer.status, answer.read) == (404, 0)
-    assert answer.json == {"error": "there is nothing at this path", "request_id": "a"}
+    response = service.get(path, method, [(b"x-request-id", b"a")])
+    assert (response.status, response.read) == (404, 0)
+    message = "unknown path: /docs.json lists all endpoints"
+    assert response.json == {"error": message, "request_id": "a"}
     assert not service.inner.reached
     assert service.metrics.errors == {"unknown_path": 1}
 
@@ -385,18 +387,18 @@ def test_a_path_without_a_route_may_be_a_protocols_all_the_same() -> None:
     assert service.post("/protocol/7").status == 503
     service.become_ready()
     assert service.post("/protocol/7", b"12").json["bytes"] == 2
-    assert service.get("/protocol/7").json["why"] == "GET is not answered here, only POST"
+    assert service.get("/protocol/7").json["why"] == "method GET is not allowed here: use POST"
 
 
 def test_there_are_no_websockets() -> None:
     service = Service()
-    answer = asyncio.run(service.exchange({"type": "websocket", "path": "/echo"}))
-    assert answer.messages == [{"type": "websocket.close"}]
+    response = asyncio.run(service.exchange({"type": "websocket", "path": "/echo"}))
+    assert response.messages == [{"type": "websocket.close"}]
     assert not service.inner.reached
 
 
 def test_a_fault_of_the_inner_application_is_its_own() -> None:
-    """BentoML answers it with 500 and raises it again, for the server to log."""
+    """BentoML responds with 500 and raises the error again, for the server to log."""
     service = Service()
 
     async def fail(send: Send) -> None:
@@ -404,7 +406,7 @@ def test_a_fault_of_the_inner_application_is_its_own() -> None:
         await send({"type": "http.response.body", "body": b"its own"})
         raise ZeroDivisionError
 
-    service.inner.answer = fail
+    service.inner.respond = fail
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -453,29 +455,29 @@ def test_a_service_that_could_not_start_says_why(
 ) -> None:
     service = Service(ready=False)
     service.started.set_exception(OSError("model.onnx is broken"))
-    answer = service.get(path)
-    assert answer.status == 503
-    assert answer.json == {"status": "failed", "error": "model.onnx is broken"}
+    response = service.get(path)
+    assert response.status == 503
+    assert response.json == {"status": "failed", "error": "model.onnx is broken"}
     (record,) = caplog.records
     assert record.levelno == logging.CRITICAL and "model.onnx is broken" in record.getMessage()
     assert record.exc_info
 
 
 def test_probes_are_paths_of_two_methods_only() -> None:
-    answer = Service().post("/livez")
-    assert (answer.status, answer.headers[b"allow"]) == (405, b"GET, HEAD")
+    response = Service().post("/livez")
+    assert (response.status, response.headers[b"allow"]) == (405, b"GET, HEAD")
 
 
 @pytest.mark.parametrize("failed", [False, True])
-def test_before_it_is_ready_predictions_are_to_come_again(failed: bool) -> None:
+def test_before_it_is_ready_predictions_must_be_retried(failed: bool) -> None:
     service = Service(ready=False, deadline=0.05)
     if failed:
         service.started.set_exception(OSError("no model"))
     for path, method in (("/echo", "POST"), ("/echo", "GET"), ("/metrics", "POST")):
-        answer = service.get(path, method, [(b"x-request-id", b"a")])
-        assert answer.status == 503
-        assert int(answer.headers[b"retry-after"]) >= 1
-        assert answer.json == {"error": "the model is not ready", "request_id": "a"}
+        response = service.get(path, method, [(b"x-request-id", b"a")])
+        assert response.status == 503
+        assert int(response.headers[b"retry-after"]) >= 1
+        assert response.json == {"error": "the model is not ready", "request_id": "a"}
     assert not service.inner.reached
 
 
@@ -483,8 +485,8 @@ def test_while_it_stops_requests_are_answered_and_connections_closed() -> None:
     service = Service()
     assert b"connection" not in service.post("/echo").headers
     service.app.stop()
-    for answer in (service.post("/echo"), service.get("/echo"), service.get("/readyz")):
-        assert answer.headers[b"connection"] == b"close"
+    for response in (service.post("/echo"), service.get("/echo"), service.get("/readyz")):
+        assert response.headers[b"connection"] == b"close"
     assert service.post("/echo").status == 200
 
 
@@ -493,16 +495,16 @@ def test_while_it_stops_requests_are_answered_and_connections_closed() -> None:
 
 def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_read() -> None:
     service = Service(max_bytes=10)
-    answer = service.call("/echo", headers=[(b"content-length", b"11")])
-    assert (answer.status, answer.read) == (413, 0)
-    assert answer.json["error"] == "the body is larger than 10 bytes"
+    response = service.call("/echo", headers=[(b"content-length", b"11")])
+    assert (response.status, response.read) == (413, 0)
+    assert response.json["error"] == "the body is larger than 10 bytes"
     assert service.metrics.errors == {"too_large": 1}
 
 
 def test_a_body_that_turns_out_too_large_is_refused_before_all_of_it_is_read() -> None:
     service = Service(max_bytes=10)
-    answer = service.call("/echo", *[part(b"1234")] * 9)
-    assert (answer.status, answer.read) == (413, 3)
+    response = service.call("/echo", *[part(b"1234")] * 9)
+    assert (response.status, response.read) == (413, 3)
     assert service.post("/echo", b"12345678901").status == 413
     assert service.metrics.errors == {"too_large": 2}
 
@@ -511,8 +513,8 @@ def test_a_body_that_turns_out_too_large_is_refused_before_all_of_it_is_read() -
     "messages", [[part(b"1234567890", False)], [part(b"12345"), part(b"67890", False)]]
 )
 def test_a_body_of_the_largest_size_is_taken(messages: list[Message]) -> None:
-    answer = Service(max_bytes=10).call("/echo", *messages, headers=[(b"content-length", b"10")])
-    assert answer.json["bytes"] == 10
+    response = Service(max_bytes=10).call("/echo", *messages, headers=[(b"content-length", b"10")])
+    assert response.json["bytes"] == 10
 
 
 def test_a_route_may_have_a_limit_of_its_own() -> None:
@@ -523,9 +525,9 @@ def test_a_route_may_have_a_limit_of_its_own() -> None:
     assert service.post("/echo", b"x" * 20).status == 413
 
 
-@pytest.mark.parametrize("said", [b"", b"0", b"000"])
-def test_a_length_of_nothing_is_no_fault(said: bytes) -> None:
-    assert Service().post("/echo", headers=[(b"content-length", said)]).status == 200
+@pytest.mark.parametrize("length", [b"", b"0", b"000"])
+def test_a_length_of_nothing_is_no_fault(length: bytes) -> None:
+    assert Service().post("/echo", headers=[(b"content-length", length)]).status == 200
 
 
 @pytest.mark.parametrize(
@@ -533,7 +535,7 @@ def test_a_length_of_nothing_is_no_fault(said: bytes) -> None:
     [
         *(b"application/json", b"application/json; charset=utf-8", b"application/vnd.api+json"),
         *(b"text/plain", b"text/csv; header=present", b"application/octet-stream"),
-        b"application/x-www-form-urlencoded",  # what curl says where it is told nothing
+        b"application/x-www-form-urlencoded",  # curl's default
     ],
 )
 def test_bodies_of_these_kinds_are_taken(kind: bytes) -> None:
@@ -545,18 +547,19 @@ def test_bodies_of_these_kinds_are_taken(kind: bytes) -> None:
 )
 def test_a_body_of_another_kind_is_refused_before_it_is_read(kind: bytes) -> None:
     service = Service()
-    answer = service.call("/echo", headers=[(b"content-type", kind)])
-    assert (answer.status, answer.read) == (415, 0)
-    told = kind.decode("latin-1")
-    assert answer.json["error"] == f"the content type {told!r} is not taken: send application/json"
+    response = service.call("/echo", headers=[(b"content-type", kind)])
+    assert (response.status, response.read) == (415, 0)
+    name = kind.decode("latin-1")
+    assert response.json["error"] == f"unsupported content type {name!r}: send application/json"
     assert service.metrics.errors == {"invalid_input": 1}
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"br", b"GZIP", b"identity, gzip"])
 def test_a_compressed_body_is_refused(coding: bytes) -> None:
-    answer = Service().call("/echo", headers=[(b"content-encoding", coding)])
-    assert (answer.status, answer.read) == (415, 0)
-    assert answer.json["error"] == "a body that is compressed is not taken"
+    response = Service().call("/echo", headers=[(b"content-encoding", coding)])
+    assert (response.status, response.read) == (415, 0)
+    message = "compressed bodies are not supported: send the body uncompressed"
+    assert response.json["error"] == message
 
 
 @pytest.mark.parametrize("coding", [b"identity", b"Identity"])
@@ -564,11 +567,11 @@ def test_a_body_may_say_that_it_is_not_compressed(coding: bytes) -> None:
     assert Service().post("/echo", b"{}", [(b"content-encoding", coding)]).status == 200
 
 
-@pytest.mark.parametrize("came", [[], [part(b"[[5.1")]], ids=["nothing came", "a part came"])
-def test_a_caller_that_hangs_up_is_answered_nothing(came: list[Message]) -> None:
-    service = Service({"/": raising(AssertionError("it is not to be handled"))})
-    answer = service.call("/", *came, {"type": "http.disconnect"})
-    assert not answer.messages
+@pytest.mark.parametrize("parts", [[], [part(b"[[5.1")]], ids=["no body", "part of a body"])
+def test_a_caller_that_hangs_up_gets_no_response(parts: list[Message]) -> None:
+    service = Service({"/": raising(AssertionError("it must not be handled"))})
+    response = service.call("/", *parts, {"type": "http.disconnect"})
+    assert not response.messages
     assert not service.metrics.errors
 
 
@@ -593,12 +596,12 @@ def test_a_caller_that_hangs_up_is_answered_nothing(came: list[Message]) -> None
 def test_what_a_handler_raises_is_answered_and_counted_by_its_kind(
     error: Exception, status: int, error_type: str, more: dict[str, Any]
 ) -> None:
-    service = Service({"/": replace(raising(error), refuse=in_own_form, **more)})
-    answer = service.post("/", b"{}", [(b"x-request-id", b"a")])
-    assert (answer.status, answer.headers[b"content-type"]) == (status, b"text/x-own")
-    assert answer.json["for"] == "a"
-    shown = "the JSON is nested too deeply" if isinstance(error, RecursionError) else str(error)
-    assert answer.json["why"] == shown
+    service = Service({"/": replace(raising(error), refuse=own_format, **more)})
+    response = service.post("/", b"{}", [(b"x-request-id", b"a")])
+    assert (response.status, response.headers[b"content-type"]) == (status, b"text/x-own")
+    assert response.json["for"] == "a"
+    message = "the JSON is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    assert response.json["why"] == message
     assert service.metrics.errors == {error_type: 1}
 
 
@@ -608,10 +611,10 @@ def test_an_unexpected_fault_is_logged_and_counted_and_its_answer_leaks_nothing(
 ) -> None:
     service = Service({"/": raising(error)})
     headers = [(b"x-request-id", b"order-7"), (b"traceparent", TRACE)]
-    answer = service.post("/", b"{}", headers)
-    assert answer.status == 500
-    told = "an unexpected fault, recorded in the service's log"
-    assert answer.json == {"error": told, "request_id": "order-7"}
+    response = service.post("/", b"{}", headers)
+    assert response.status == 500
+    message = "internal error: see the service's log"
+    assert response.json == {"error": message, "request_id": "order-7"}
     assert service.metrics.errors == {"internal": 1}
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and "order-7" in record.getMessage()
@@ -631,17 +634,17 @@ def test_what_the_callers_do_wrong_is_no_line_of_the_log(caplog: pytest.LogCaptu
     assert not caplog.records
 
 
-# who may ask
+# access
 
 
 class Locked:
-    """Lets nobody pass but who has the key, and keeps who asked for what."""
+    """Requires a key, and keeps the method and path of each request."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
     def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str) -> None:
-        self.asked.append((method, path))
+        self.requests.append((method, path))
         if headers.get(b"x-api-key") != b"right":
             raise Refusal(401, "no key", "unauthorised", [(b"www-authenticate", b"Bearer")])
 
@@ -650,27 +653,27 @@ def test_who_has_no_key_is_refused_before_anything_is_read_or_passed_on() -> Non
     locked = Locked()
     service = Service(authorise=locked)
     for path, method in (("/echo", "POST"), ("/readyz", "GET"), ("/metrics", "GET")):
-        answer = asyncio.run(service.exchange(http(path, method)))
-        assert (answer.status, answer.read) == (401, 0)
-        assert answer.headers[b"www-authenticate"] == b"Bearer"
-    assert locked.asked == [("POST", "/echo"), ("GET", "/readyz"), ("GET", "/metrics")]
+        response = asyncio.run(service.exchange(http(path, method)))
+        assert (response.status, response.read) == (401, 0)
+        assert response.headers[b"www-authenticate"] == b"Bearer"
+    assert locked.requests == [("POST", "/echo"), ("GET", "/readyz"), ("GET", "/metrics")]
     assert not service.inner.reached
     assert service.metrics.errors == {"unauthorised": 3}
     assert service.post("/echo", headers=[(b"x-api-key", b"right")]).status == 200
 
 
-async def answer_accepted(send: Send) -> None:
-    """What an inner application may answer."""
+async def respond_accepted(send: Send) -> None:
+    """A response of an inner application."""
     await send({"type": "http.response.start", "status": 202, "headers": []})
     await send({"type": "http.response.body", "body": b"accepted"})
 
 
-def test_every_request_is_told_to_the_access_log() -> None:
+def test_every_request_is_in_the_access_log() -> None:
     lines: list[tuple[Any, ...]] = []
     service = Service(access_log=lambda *line: lines.append(line))
     service.post("/echo", headers=[(b"x-request-id", b"a"), (b"traceparent", TRACE)])
     service.get("/echo", headers=[(b"x-request-id", b"b")])
-    service.inner.answer = answer_accepted
+    service.inner.respond = respond_accepted
     service.get("/metrics", headers=[(b"x-request-id", b"c")])
     assert [(*line[:4], line[5]) for line in lines] == [
         ("a", "POST", "/echo", 200, "4bf92f3577b34da6a3ce929d0e0e4736"),
@@ -680,11 +683,11 @@ def test_every_request_is_told_to_the_access_log() -> None:
     assert all(0 <= line[4] < PATIENCE for line in lines)
 
 
-# where the work is done
+# threads
 
 
 class Where:
-    """A handler that keeps the threads that it runs in."""
+    """A handler that keeps the threads in which it runs."""
 
     def __init__(self) -> None:
         self.threads: list[int] = []
@@ -717,7 +720,7 @@ def test_only_quick_work_is_done_on_the_event_loop(
 def test_small_requests_are_answered_while_a_large_one_is_worked_on(gate: Gate) -> None:
     service = Service({"/gate": route(gate), "/echo": route(echo)})
 
-    async def work() -> Answer:
+    async def work() -> Response:
         large = asyncio.create_task(service.ask("/gate", LARGE))
         await gate.wait()
         for _ in range(3):
@@ -732,7 +735,7 @@ def test_small_requests_are_answered_while_a_large_one_is_worked_on(gate: Gate) 
 def test_the_model_does_not_wait_for_the_database(gate: Gate) -> None:
     service = Service({"/feedback": route(gate, waits=True), "/echo": route(echo)}, queue=0)
 
-    async def work() -> Answer:
+    async def work() -> Response:
         waiting = asyncio.create_task(service.ask("/feedback"))
         await gate.wait()
         assert (await service.ask("/echo", LARGE)).status == 200
@@ -743,7 +746,7 @@ def test_the_model_does_not_wait_for_the_database(gate: Gate) -> None:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    """Wait, leaving the event loop, until something is so."""
+    """Wait until a check passes, without blocking the event loop."""
     async with asyncio.timeout(PATIENCE):
         while not check():
             await asyncio.sleep(0)
@@ -760,7 +763,7 @@ def test_steps_that_wait_hold_no_thread_and_only_so_many_of_them_wait() -> None:
 
     service = Service({"/find": route(handle, waits=True)}, queue=9)
 
-    async def work() -> tuple[Answer, Answer, list[Answer]]:
+    async def work() -> tuple[Response, Response, list[Response]]:
         waiting = [asyncio.create_task(service.ask("/find", b"unknown")) for _ in range(10)]
         await until(lambda: len(begun) == 10)
         known = await service.ask("/find")
@@ -771,10 +774,10 @@ def test_steps_that_wait_hold_no_thread_and_only_so_many_of_them_wait() -> None:
     known, refused, found = asyncio.run(work())
     assert (known.status, refused.status) == (200, 503)
     assert int(refused.headers[b"retry-after"]) >= 1
-    assert "come again later" in refused.json["error"]
-    assert [answer.status for answer in found] == [200] * 10
+    assert "retry later" in refused.json["error"]
+    assert [response.status for response in found] == [200] * 10
     assert service.metrics.errors == {"busy": 1}
-    assert service.post("/find", b"unknown").status == 200  # the places are given back
+    assert service.post("/find", b"unknown").status == 200  # the capacity is free again
 
 
 def test_what_a_later_step_refuses_is_refused() -> None:
@@ -784,8 +787,8 @@ def test_what_a_later_step_refuses_is_refused() -> None:
 
     service = Service({"/find": route(handle, waits=True)}, queue=0)
     for _ in range(3):
-        answer = service.post("/find")
-        assert (answer.status, answer.json["error"]) == (404, "no such prediction")
+        response = service.post("/find")
+        assert (response.status, response.json["error"]) == (404, "no such prediction")
 
 
 def test_a_search_does_not_keep_what_is_found_at_once_waiting(gate: Gate) -> None:
@@ -796,39 +799,38 @@ def test_a_search_does_not_keep_what_is_found_at_once_waiting(gate: Gate) -> Non
     routes = {"/search": route(search, waits=True), "/find": route(echo, waits=True)}
     service = Service(routes)
 
-    async def work() -> list[Answer]:
+    async def work() -> list[Response]:
         searches = [asyncio.create_task(service.ask("/search")) for _ in range(8)]
         await gate.wait()
         assert (await service.ask("/find")).status == 200
         gate.let_go.set()
         return await asyncio.gather(*searches)
 
-    assert [answer.status for answer in asyncio.run(work())] == [200] * 8
+    assert [response.status for response in asyncio.run(work())] == [200] * 8
 
 
-def test_more_than_may_wait_are_told_to_come_again(gate: Gate) -> None:
+def test_more_than_may_wait_must_retry_later(gate: Gate) -> None:
     service = Service({"/gate": route(gate)}, queue=2)
 
-    async def work() -> list[Answer]:
+    async def work() -> list[Response]:
         waiting = [asyncio.create_task(service.ask("/gate", LARGE)) for _ in range(3)]
         await gate.wait()
         refused = await service.ask("/gate", LARGE)
         gate.let_go.set()
         return [refused, *await asyncio.gather(*waiting), await service.ask("/gate", LARGE)]
 
-    answers = asyncio.run(work())
-    refused, answered = answers[0], answers[1:]
+    refused, *accepted = asyncio.run(work())
     assert refused.status == 503
-    assert refused.json["error"] == "too many requests wait: come again later"
+    assert refused.json["error"] == "too many requests: retry later"
     assert int(refused.headers[b"retry-after"]) >= 1
-    assert [answer.status for answer in answered] == [200] * 4
+    assert [response.status for response in accepted] == [200] * 4
     assert service.metrics.errors == {"busy": 1}
 
 
 def test_what_takes_too_long_is_answered_with_504(gate: Gate) -> None:
     service = Service({"/gate": route(gate), "/echo": route(echo)}, deadline=0.01, queue=0)
 
-    async def work() -> tuple[Answer, Answer]:
+    async def work() -> tuple[Response, Response]:
         late = await service.ask("/gate", LARGE)
         meanwhile = await service.ask("/echo", LARGE)
         gate.let_go.set()
@@ -836,12 +838,12 @@ def test_what_takes_too_long_is_answered_with_504(gate: Gate) -> None:
 
     late, meanwhile = asyncio.run(work())
     assert late.status == 504
-    assert late.json["error"] == "the answer took longer than 0.01 seconds"
-    assert meanwhile.status == 503  # its place is taken until it has ended
+    assert late.json["error"] == "the request took longer than 0.01 seconds"
+    assert meanwhile.status == 503  # its place is occupied until it has ended
     assert service.metrics.errors == {"deadline": 1, "busy": 1}
 
 
-# answers in parts
+# responses in parts
 
 
 def test_an_answer_in_parts_is_sent_as_it_is_made_and_not_on_the_event_loop() -> None:
@@ -855,15 +857,15 @@ def test_an_answer_in_parts_is_sent_as_it_is_made_and_not_on_the_event_loop() ->
     def handle(_request: Request) -> Reply:
         return Reply(parts(), 200, b"application/jsonl")
 
-    answer = Service({"/lines": route(handle, slow=True)}).post("/lines", b"{}")
-    assert answer.body == b"0\n1\n2\n"
-    assert len(answer.messages) == 5  # the head, three parts, and the end
-    assert answer.headers[b"content-type"] == b"application/jsonl"
-    assert b"content-length" not in answer.headers
+    response = Service({"/lines": route(handle, slow=True)}).post("/lines", b"{}")
+    assert response.body == b"0\n1\n2\n"
+    assert len(response.messages) == 5  # the head, three parts, and the end
+    assert response.headers[b"content-type"] == b"application/jsonl"
+    assert b"content-length" not in response.headers
     assert threading.get_ident() not in made and len(made) == 3
 
 
-def test_a_part_is_made_only_when_the_one_before_was_taken() -> None:
+def test_a_part_is_made_only_when_the_previous_one_was_sent() -> None:
     made: list[int] = []
 
     def parts() -> Iterator[bytes]:
@@ -893,7 +895,7 @@ def test_other_requests_are_answered_between_the_parts(gate: Gate) -> None:
 
     service = Service({"/lines": route(lambda _: Reply(parts())), "/echo": route(echo)})
 
-    async def work() -> Answer:
+    async def work() -> Response:
         lines = asyncio.create_task(service.ask("/lines"))
         await gate.wait()
         assert (await service.ask("/echo", b"{}")).status == 200
@@ -904,14 +906,14 @@ def test_other_requests_are_answered_between_the_parts(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"slow": True}], ids=str)
-def test_what_is_wrong_before_the_first_part_is_told_by_a_status(more: dict[str, bool]) -> None:
+def test_what_is_wrong_before_the_first_part_sets_the_status(more: dict[str, bool]) -> None:
     def parts() -> Iterator[bytes]:
-        raise InputError("line 1 is no object")
+        raise InputError("line 1 is not an object")
         yield b""  # pylint: disable=unreachable
 
     service = Service({"/lines": route(lambda _: Reply(parts()), **more)})
-    answer = service.post("/lines", b"{}")
-    assert (answer.status, answer.json["error"]) == (422, "line 1 is no object")
+    response = service.post("/lines", b"{}")
+    assert (response.status, response.json["error"]) == (422, "line 1 is not an object")
     assert service.metrics.errors == {"invalid_input": 1}
 
 
@@ -940,7 +942,7 @@ def test_an_answer_that_is_begun_goes_on_though_too_many_wait(gate: Gate) -> Non
         {"/lines": route(lambda _: Reply(iter([b"1", b"2", b"3"]))), "/gate": route(gate)}, queue=0
     )
 
-    async def work() -> Answer:
+    async def work() -> Response:
         large = asyncio.create_task(service.ask("/gate", LARGE))
         await gate.wait()
         lines = asyncio.create_task(service.ask("/lines"))
@@ -953,5 +955,5 @@ def test_an_answer_that_is_begun_goes_on_though_too_many_wait(gate: Gate) -> Non
 
 
 def test_an_answer_of_no_parts_is_an_empty_one() -> None:
-    answer = Service({"/lines": route(lambda _: Reply(iter(())))}).post("/lines")
-    assert (answer.status, answer.body) == (200, b"")
+    response = Service({"/lines": route(lambda _: Reply(iter(())))}).post("/lines")
+    assert (response.status, response.body) == (200, b"")

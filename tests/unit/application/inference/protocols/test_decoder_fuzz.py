@@ -1,4 +1,4 @@
-"""Whatever comes is answered with finite numbers, or refused with one of the documented errors."""
+"""Any request gets finite numbers, or is refused with one of the documented errors."""
 
 from __future__ import annotations
 
@@ -72,18 +72,18 @@ class KnowingLog(FakePredictionLog):
     def find_unlabelled(
         self, identity: int, predicted: float, since: float = 0.0
     ) -> LoggedPrediction | None:
-        """One of what was predicted."""
+        """One with the same class or value."""
         return LoggedPrediction("known", 0, 0.0, identity, (), predicted, None, 0.0)
 
 
 class Idle(PredictionRecorder):
-    """Has no thread and nothing to account for."""
+    """Has no thread and nothing to record."""
 
     def __init__(self) -> None:  # pylint: disable=super-init-not-called
         pass
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing."""
 
 
 @cache
@@ -107,7 +107,7 @@ def routes_of(kind: str) -> Mapping[str, Route]:
 
 @cache
 def good_bodies(kind: str) -> list[Any]:
-    """A body that is answered, for each form of every protocol."""
+    """A valid body for each form of every protocol."""
     spec, rows = SPECS[kind], [[5.1, 3.5, 1.4, 0.2]] if kind == "iris" else rows_of(kind, 2)
     rows = [list(row) for row in rows]
     objects = [dict(zip(spec.input_names, row)) for row in rows]
@@ -129,7 +129,7 @@ def good_bodies(kind: str) -> list[Any]:
 
 
 def tensor_of(item: Input, column: list[Any]) -> dict[str, Any]:
-    """The values of an input as the Open Inference Protocol has them."""
+    """The values of an input as a tensor of the Open Inference Protocol."""
     shape, datatype = [len(column), *(item.shape if isinstance(item, Tensor) else ())], "FP64"
     if isinstance(item, Category | Text):
         column = [None if value is None else str(value).lower() for value in column]
@@ -138,7 +138,7 @@ def tensor_of(item: Input, column: list[Any]) -> dict[str, Any]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something stands in a value."""
+    """Paths of everything inside a value."""
     yield path
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
@@ -146,7 +146,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def replaced(value: Any, path: tuple[Any, ...], other: Any) -> Any:
-    """The value with something else in one place."""
+    """The value with another value at one path."""
     if not path:
         return other
     key, *rest = path
@@ -157,7 +157,7 @@ def replaced(value: Any, path: tuple[Any, ...], other: Any) -> Any:
 
 @st.composite
 def nearly_good(draw: st.DrawFn, kind: str) -> bytes:
-    """The JSON of a good body with something else in one place or two, or with bytes changed."""
+    """The JSON of a good body with other values at up to two paths, or with bytes changed."""
     body = draw(st.sampled_from(good_bodies(kind)))
     for _ in range(draw(st.integers(0, 2))):
         body = replaced(body, draw(st.sampled_from(list(places(body)))), draw(values))
@@ -171,7 +171,7 @@ def nearly_good(draw: st.DrawFn, kind: str) -> bytes:
 
 
 def bodies(kind: str) -> st.SearchStrategy[bytes]:
-    """Bytes, JSON and what is nearly right."""
+    """Bytes, JSON, and bodies that are nearly right."""
     anything = values.map(lambda value: json.dumps(value).encode())
     return st.binary() | anything | nearly_good(kind)
 
@@ -186,28 +186,28 @@ headers = st.fixed_dictionaries(
 
 
 def parts_of(reply: bytes | Reply | Steps) -> Iterator[tuple[bytes, Mapping[bytes, bytes]]]:
-    """The parts of an answer that are JSON by themselves, and its headers."""
+    """The parts of a reply that are JSON by themselves, and its headers."""
     if isinstance(reply, Generator):
         reply = finish(reply)
     if isinstance(reply, bytes):
         yield reply, {}
         return
     assert reply.status == 200
-    told = {name.lower(): value for name, value in reply.headers}
+    reply_headers = {name.lower(): value for name, value in reply.headers}
     whole = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)
     for part in whole.splitlines() if reply.content_type == NDJSON.encode() else [whole]:
-        yield part, told
+        yield part, reply_headers
 
 
 def not_finite(word: str) -> NoReturn:
-    """Python reads NaN where JSON has none."""
-    raise AssertionError(f"{word} was answered")
+    """Python parses NaN, which JSON does not have."""
+    raise AssertionError(f"the reply contains {word}")
 
 
 def check_finite(reply: bytes | Reply | Steps) -> None:
-    """Fail where an answer is no JSON, or holds a number that is not finite."""
-    for part, told in parts_of(reply):
-        length = int(told.get(JSON_LENGTH, len(part)))
+    """Fail if a reply is not JSON, or contains a number that is not finite."""
+    for part, reply_headers in parts_of(reply):
+        length = int(reply_headers.get(JSON_LENGTH, len(part)))
         head = json.loads(part[:length], parse_constant=not_finite)
         for output in head.get("outputs", ()) if length < len(part) else ():
             size = output.get("parameters", {}).get("binary_data_size", 0)
@@ -222,11 +222,11 @@ def check_finite(reply: bytes | Reply | Steps) -> None:
 def test_whatever_is_sent_is_answered_or_refused_as_documented(
     kind: str, data: st.DataObject
 ) -> None:
-    body, told = data.draw(bodies(kind)), data.draw(headers)
+    body, drawn = data.draw(bodies(kind)), data.draw(headers)
     for route in routes_of(kind).values():
-        for given_headers in ({}, told):
+        for sent_headers in ({}, drawn):
             try:
-                reply = route.handle(Request("a", given_headers, body))
+                reply = route.handle(Request("a", sent_headers, body))
                 check_finite(reply)
             except DOCUMENTED:
                 continue
@@ -235,14 +235,14 @@ def test_whatever_is_sent_is_answered_or_refused_as_documented(
 @pytest.mark.parametrize("kind", list(SPECS))
 def test_every_good_body_is_answered_somewhere(kind: str) -> None:
     for body in good_bodies(kind):
-        encoded, answered = json.dumps(body).encode(), []
+        encoded, accepted = json.dumps(body).encode(), []
         for path, route in routes_of(kind).items():
             try:
                 check_finite(route.handle(Request("a", {}, encoded)))
-                answered.append(path)
+                accepted.append(path)
             except DOCUMENTED:
                 continue
-        assert set(answered) - {"/health_check"}, body
+        assert set(accepted) - {"/health_check"}, body
 
 
 def test_no_number_that_is_not_finite_would_pass() -> None:

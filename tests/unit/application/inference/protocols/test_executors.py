@@ -1,4 +1,4 @@
-"""Executors refuse what is too much and what takes too long."""
+"""Executors refuse jobs beyond their queue and beyond their deadline."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_a_place_is_given_back_when_what_took_too_long_has_ended() -> None:
         let_go.set()
         while True:  # until the thread is free again
             try:
-                return await executor.run(lambda: "answered")
+                return await executor.run(lambda: "done")
             except Refusal as refusal:
                 assert refusal.status in (503, 504)
                 await asyncio.sleep(0)
 
-    assert asyncio.run(run()) == "answered"
+    assert asyncio.run(run()) == "done"
     assert done == [1]
 
 
@@ -49,7 +49,7 @@ def test_what_waited_too_long_is_not_begun_and_leaves_its_place() -> None:
     async def run() -> None:
         blocked = asyncio.create_task(executor.run(block))
         assert await asyncio.to_thread(running.wait, PATIENCE)
-        for number in range(5):  # each finds the place of the one before free
+        for number in range(5):  # each finds the place of the previous one free
             with pytest.raises(Refusal) as late:
                 await executor.run(lambda n=number: begun.append(n))  # type: ignore[misc]
             assert late.value.status == 504

@@ -15,7 +15,7 @@ from application.inference.protocols.http import (
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("header", "expected"),
     [
         (b"application/json", "application/json"),
         (b"Application/JSON; charset=utf-8", "application/json"),
@@ -24,17 +24,15 @@ from application.inference.protocols.http import (
         (b"", ""),
     ],
 )
-def test_a_content_type_is_told_in_lower_case_without_parameters(
-    told: bytes, expected: str
-) -> None:
-    assert Request("a", {b"content-type": told}, b"").content_type == expected
+def test_a_content_type_is_in_lower_case_without_parameters(header: bytes, expected: str) -> None:
+    assert Request("a", {b"content-type": header}, b"").content_type == expected
 
 
 def test_without_one_the_content_type_is_empty() -> None:
     assert Request("a", {}, b"").content_type == ""
 
 
-def test_a_reply_is_json_with_200_unless_told_otherwise() -> None:
+def test_a_reply_is_json_with_200_by_default() -> None:
     reply = Reply(b"{}")
     assert (reply.status, reply.content_type, reply.headers) == (200, JSON, [])
 
@@ -44,20 +42,18 @@ def test_replies_do_not_share_their_headers() -> None:
     assert not Reply(b"{}").headers
 
 
-def test_a_refusal_says_why_and_is_one_of_the_input_unless_told_otherwise() -> None:
+def test_a_refusal_says_why_and_is_one_of_the_input_by_default() -> None:
     refusal = Refusal(401, "no key", "unauthorised", [(b"www-authenticate", b"Bearer")])
     assert str(refusal) == "no key"
     assert (refusal.status, refusal.error_type) == (401, "unauthorised")
     assert (Refusal(422, "no").error_type, [*Refusal(422, "no").headers]) == ("invalid_input", [])
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.0, b"1"), (0.3, b"1"), (1, b"1"), (2.1, b"3")])
-def test_who_is_to_come_again_is_told_whole_seconds_and_never_none(
-    seconds: float, told: bytes
-) -> None:
-    refusal = retry_later(503, "too many requests wait", "busy", seconds)
+@pytest.mark.parametrize(("seconds", "header"), [(0.0, b"1"), (0.3, b"1"), (1, b"1"), (2.1, b"3")])
+def test_retry_after_is_in_whole_seconds_and_never_zero(seconds: float, header: bytes) -> None:
+    refusal = retry_later(503, "too many requests", "busy", seconds)
     assert (refusal.status, refusal.error_type) == (503, "busy")
-    assert refusal.headers == [(b"retry-after", told)]
+    assert refusal.headers == [(b"retry-after", header)]
 
 
 def test_the_plain_form_of_a_refusal_has_its_reason_and_the_request() -> None:

@@ -1,4 +1,4 @@
-"""Bodies of one row a line: each line has its answer, and a bad one stops nothing."""
+"""Bodies of one row per line: each line gets a response, and a bad one does not stop the others."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ NAMED = [dict(zip(iris.SPEC.input_names, row)) for row in ROWS]
 HEADERS = {"content-type": "application/x-ndjson", "x-request-id": "a"}
 
 
-class Desk:
-    """The protocol with its recorder at hand."""
+class Setup:
+    """The protocol, with its recorder and a client."""
 
     def __init__(self, spec: ModelSpec = iris.SPEC, at_once: int = 1000) -> None:
         self.recorder = FakeRecorder()
         self.protocol = PredictionLines(predictor_of(spec, self.recorder), 10_000, at_once)
         self.client = Client(self.protocol.routes())
 
-    def answers(self, content: bytes) -> list[dict[str, Any]]:
-        """The answer of each line."""
-        answer = self.client.post("/predict_lines", content=content, headers=HEADERS)
-        assert answer.status_code == 200, answer.text
-        assert answer.headers["content-type"] == "application/x-ndjson"
-        assert answer.text.endswith("\n")
-        return [json.loads(line) for line in answer.text.splitlines()]
+    def responses(self, content: bytes) -> list[dict[str, Any]]:
+        """The response to each line."""
+        response = self.client.post("/predict_lines", content=content, headers=HEADERS)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "application/x-ndjson"
+        assert response.text.endswith("\n")
+        return [json.loads(line) for line in response.text.splitlines()]
 
 
 def body(*values: Any) -> bytes:
@@ -46,7 +46,7 @@ def body(*values: Any) -> bytes:
 
 
 def test_objects_and_lists_are_answered_line_by_line() -> None:
-    found = Desk().answers(body(NAMED[0], ROWS[1], NAMED[2]))
+    found = Setup().responses(body(NAMED[0], ROWS[1], NAMED[2]))
     assert [line["line"] for line in found] == [0, 1, 2]
     assert [line["prediction"] for line in found] == labels(iris.SPEC, ROWS)
     assert found[1]["probabilities"] == dict(
@@ -59,13 +59,13 @@ def test_every_contract_is_answered(kind: str) -> None:
     spec, rows = KINDS[kind].SPEC, rows_of(kind)
     named = [dict(zip(spec.input_names, row)) for row in rows]
     for lines in (rows, named):
-        found = Desk(spec).answers(body(*lines))
-        shown = [line["probabilities"] if spec.classes else line for line in found]
-        answers = [[line[name] for name in spec.output_columns] for line in shown]
-        assert answers == expected(spec, rows).tolist()
+        found = Setup(spec).responses(body(*lines))
+        outputs = [line["probabilities"] if spec.classes else line for line in found]
+        values = [[line[name] for name in spec.output_columns] for line in outputs]
+        assert values == expected(spec, rows).tolist()
 
 
-def test_bad_lines_are_told_in_their_place_and_stop_nothing() -> None:
+def test_bad_lines_get_an_error_in_their_place_and_stop_nothing() -> None:
     lines = [
         b'{"petal_length": 1}',
         body(ROWS[0]),
@@ -82,80 +82,81 @@ def test_bad_lines_are_told_in_their_place_and_stop_nothing() -> None:
         b"[1e400, 1, 1, 1]",
         body(ROWS[2]) + b"  \n\n",
     ]
-    found = Desk().answers(b"\n".join(line.removesuffix(b"\n") for line in lines))
+    found = Setup().responses(b"\n".join(line.removesuffix(b"\n") for line in lines))
     assert [line["line"] for line in found] == list(range(len(lines)))
-    told = {line["line"]: line["error"] for line in found if "error" in line}
+    errors = {line["line"]: line["error"] for line in found if "error" in line}
     assert all(line.keys() == {"line", "error"} for line in found if "error" in line)
     good = {line["line"]: line["prediction"] for line in found if "error" not in line}
     assert good == dict(zip((1, 4, 13), labels(iris.SPEC, ROWS)))
-    assert told[0].startswith("sepal_length: a value is missing")
-    assert "malformed" in told[2] and "truncated" in told[3]
-    assert "has 'note', which is no input" in told[5]
-    assert told[6].startswith("petal_width: 99 cm is outside")
-    assert told[7].startswith("has 2 values, expected 4")
-    assert "Expected `object | array`, got `int`" in told[8]
-    assert "recursion" in told[9] and "out of range" in told[12]
+    assert errors[0].startswith("sepal_length: a value is missing")
+    assert "malformed" in errors[2] and "truncated" in errors[3]
+    assert "has an unknown input 'note'" in errors[5]
+    assert errors[6].startswith("petal_width: 99 cm is outside")
+    assert errors[7].startswith("has 2 values, expected 4")
+    assert "Expected `object | array`, got `int`" in errors[8]
+    assert "recursion" in errors[9] and "out of range" in errors[12]
 
 
 def test_only_bad_lines_are_answered_without_the_model() -> None:
-    desk = Desk()
-    assert [line["line"] for line in desk.answers(body([5, 3, 1, 99], [1]))] == [0, 1]
-    assert not desk.recorder.answered
+    setup = Setup()
+    assert [line["line"] for line in setup.responses(body([5, 3, 1, 99], [1]))] == [0, 1]
+    assert not setup.recorder.results
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n \n"])
 def test_empty_lines_at_the_end_are_none(end: bytes) -> None:
-    assert len(Desk().answers(body(ROWS[0]).strip() + end)) == 1
+    assert len(Setup().responses(body(ROWS[0]).strip() + end)) == 1
 
 
-def test_each_answer_has_what_feedback_knows_it_by() -> None:
-    desk = Desk(at_once=3)
-    found = desk.answers(body(ROWS[0], [1], ROWS[1], [5, 3, 1, 99], ROWS[2], ROWS[0], ROWS[1]))
-    told = {line["line"]: (line["request_id"], line["row"]) for line in found if "row" in line}
-    assert told == {0: ("a-0", 0), 2: ("a-0", 1), 4: ("a-3", 0), 5: ("a-3", 1), 6: ("a-6", 0)}
-    recorder = [(answered.request_id, len(answered.rows)) for answered in desk.recorder.answered]
-    assert recorder == [("a-0", 2), ("a-3", 2), ("a-6", 1)]
+def test_each_prediction_has_what_identifies_it_for_feedback() -> None:
+    setup = Setup(at_once=3)
+    found = setup.responses(body(ROWS[0], [1], ROWS[1], [5, 3, 1, 99], ROWS[2], ROWS[0], ROWS[1]))
+    ids = {line["line"]: (line["request_id"], line["row"]) for line in found if "row" in line}
+    assert ids == {0: ("a-0", 0), 2: ("a-0", 1), 4: ("a-3", 0), 5: ("a-3", 1), 6: ("a-6", 0)}
+    recorded = [(result.request_id, len(result.rows)) for result in setup.recorder.results]
+    assert recorded == [("a-0", 2), ("a-3", 2), ("a-6", 1)]
 
 
 def test_parts_are_made_one_by_one_while_they_are_sent() -> None:
-    desk = Desk(at_once=2)
+    setup = Setup(at_once=2)
     request = Request("a", {b"content-type": b"application/x-ndjson"}, body(*ROWS))
-    reply = desk.protocol.predict(request)
+    reply = setup.protocol.predict(request)
     assert isinstance(reply, Reply) and isinstance(reply.body, Iterator)
-    assert not desk.recorder.answered
+    assert not setup.recorder.results
     assert next(reply.body).count(b"\n") == 2
-    assert len(desk.recorder.answered) == 1
+    assert len(setup.recorder.results) == 1
     assert next(reply.body).count(b"\n") == 1
     assert not list(reply.body)
 
 
 def test_a_body_may_have_more_lines_than_a_request_has_rows() -> None:
-    desk = Desk()
+    setup = Setup()
     protocol = PredictionLines(predictor_of(iris.SPEC), 10**7)
     request = Request("a", {b"content-type": b"application/x-ndjson"}, body(*ROWS) * 5000)
     sizes = [part.count(b"\n") for part in protocol.predict(request).body]  # type: ignore[union-attr]
     assert sizes == [1000] * 15
-    assert desk.protocol.routes()["/predict_lines"].max_bytes == 10_000
+    assert setup.protocol.routes()["/predict_lines"].max_bytes == 10_000
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\n"])
 def test_no_lines_are_refused(content: bytes) -> None:
-    answer = Desk().client.post("/predict_lines", content=content, headers=HEADERS)
-    assert answer.status_code == 422
-    assert answer.json() == {"error": "there are no lines: send at least one", "request_id": "a"}
+    response = Setup().client.post("/predict_lines", content=content, headers=HEADERS)
+    assert response.status_code == 422
+    assert response.json() == {"error": "there are no lines: send at least one", "request_id": "a"}
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain"])
 def test_another_content_type_is_refused(kind: str) -> None:
     headers = {"content-type": kind}
-    answer = Desk().client.post("/predict_lines", content=body(*ROWS), headers=headers)
-    assert answer.status_code == 415
-    assert answer.json()["error"] == f"{kind!r} is not taken: send application/x-ndjson"
+    response = Setup().client.post("/predict_lines", content=body(*ROWS), headers=headers)
+    assert response.status_code == 415
+    message = f"unsupported content type {kind!r}: send application/x-ndjson"
+    assert response.json()["error"] == message
 
 
 def test_a_body_that_is_too_large_is_refused() -> None:
-    answer = Desk().client.post("/predict_lines", content=b" " * 10_001, headers=HEADERS)
-    assert answer.status_code == 413
+    response = Setup().client.post("/predict_lines", content=b" " * 10_001, headers=HEADERS)
+    assert response.status_code == 413
 
 
 @settings(max_examples=100, deadline=None)
@@ -168,11 +169,11 @@ def test_a_body_that_is_too_large_is_refused() -> None:
     ),
     st.integers(1, 5),
 )
-def test_every_line_has_an_answer_and_good_ones_a_prediction(
+def test_every_line_has_a_response_and_good_ones_a_prediction(
     lines: list[bytes], at_once: int
 ) -> None:
     lines.append(json.dumps(ROWS[0]).encode())
-    found = Desk(at_once=at_once).answers(b"\n".join(lines))
+    found = Setup(at_once=at_once).responses(b"\n".join(lines))
     assert [line["line"] for line in found] == list(range(len(lines)))
-    for line, answer in zip(lines, found):
-        assert ("prediction" in answer) == (line in map(str.encode, map(json.dumps, ROWS)))
+    for line, response in zip(lines, found):
+        assert ("prediction" in response) == (line in map(str.encode, map(json.dumps, ROWS)))

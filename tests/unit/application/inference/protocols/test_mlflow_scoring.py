@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol: the tables that are taken, the answers, and the refusals."""
+"""MLflow's scoring protocol: tables, predictions and refusals."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def service(spec: ModelSpec = iris.SPEC) -> Client:
 IRIS = service()
 
 
-def answers(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """What is answered to rows."""
+def wanted(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """The expected predictions for rows."""
     found = [dict(zip(spec.output_columns, values)) for values in expected(spec, rows).tolist()]
     if spec.classes:
         found = [{"prediction": label} | row for label, row in zip(labels(spec, rows), found)]
@@ -48,28 +48,28 @@ def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> dict[str, list[An
 
 
 def predictions(body: Any, client: Client = IRIS) -> Any:
-    """What a body is answered."""
-    answer = client.post("/invocations", json=body)
-    assert answer.status_code == 200, answer.text
-    assert list(answer.json()) == ["predictions"]
-    return answer.json()["predictions"]
+    """The predictions for a body."""
+    response = client.post("/invocations", json=body)
+    assert response.status_code == 200, response.text
+    assert list(response.json()) == ["predictions"]
+    return response.json()["predictions"]
 
 
 def refused(content: bytes, kind: str = "application/json", client: Client = IRIS) -> str:
     """Why a body is refused with 400."""
-    answer = client.post("/invocations", content=content, headers={"content-type": kind})
-    assert answer.status_code == 400, answer.text
-    assert answer.json().keys() == {"error_code", "message"}
-    assert answer.json()["error_code"] == "BAD_REQUEST"
-    return str(answer.json()["message"])
+    response = client.post("/invocations", content=content, headers={"content-type": kind})
+    assert response.status_code == 400, response.text
+    assert response.json().keys() == {"error_code", "message"}
+    assert response.json()["error_code"] == "BAD_REQUEST"
+    return str(response.json()["message"])
 
 
 def forms(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Mapping[str, Any]:
     """The same table in every form."""
-    names, turned = list(spec.input_names), [row[::-1] for row in rows]
+    names, reordered = list(spec.input_names), [row[::-1] for row in rows]
     return {
         "split": {"dataframe_split": {"columns": names, "data": rows, "index": None}},
-        "turned": {"dataframe_split": {"columns": names[::-1], "data": turned}},
+        "reordered": {"dataframe_split": {"columns": names[::-1], "data": reordered}},
         "records": {"dataframe_records": records(spec, rows)},
         "instances by name": {"instances": records(spec, rows)},
         "instances in order": {"instances": rows},
@@ -84,21 +84,21 @@ def forms(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Mapping[str, Any]:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_every_contract_is_answered_in_every_form(kind: str, form: str) -> None:
     spec, rows = KINDS[kind].SPEC, [list(row) for row in rows_of(kind)]
-    assert predictions(forms(spec, rows)[form], service(spec)) == answers(spec, rows)
+    assert predictions(forms(spec, rows)[form], service(spec)) == wanted(spec, rows)
 
 
 @pytest.mark.parametrize("kind", ["tensor", "text"])
 @pytest.mark.parametrize("form", ["instances", "inputs"])
 def test_values_of_an_only_input_may_come_alone(kind: str, form: str) -> None:
     spec, rows = KINDS[kind].SPEC, rows_of(kind)
-    assert predictions({form: [row[0] for row in rows]}, service(spec)) == answers(spec, rows)
+    assert predictions({form: [row[0] for row in rows]}, service(spec)) == wanted(spec, rows)
 
 
 @pytest.mark.parametrize("form", ["instances", "inputs"])
 @pytest.mark.parametrize("kind", ["regression", "categories", "mixed", "text"])
 def test_an_object_of_single_values_is_one_row(kind: str, form: str) -> None:
     spec, rows = KINDS[kind].SPEC, rows_of(kind, 1)[:1]
-    assert predictions({form: records(spec, rows)[0]}, service(spec)) == answers(spec, rows)
+    assert predictions({form: records(spec, rows)[0]}, service(spec)) == wanted(spec, rows)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_object_of_single_values_is_one_row(kind: str, form: str) -> None:
     ],
 )
 def test_other_columns_parameters_and_keys_are_ignored(body: Any) -> None:
-    assert predictions(body) == answers(iris.SPEC, ROWS)
+    assert predictions(body) == wanted(iris.SPEC, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_other_columns_parameters_and_keys_are_ignored(body: Any) -> None:
 )
 def test_columns_that_may_be_missing_may_be_left_out(body: Any) -> None:
     rows = [[None, None, "true"], [None, None, "false"]]
-    assert predictions(body, service(RENTS)) == answers(RENTS, rows)
+    assert predictions(body, service(RENTS)) == wanted(RENTS, rows)
 
 
 def test_what_mlflows_client_writes_for_missing_values_is_taken() -> None:
@@ -134,35 +134,35 @@ def test_what_mlflows_client_writes_for_missing_values_is_taken() -> None:
     content = json.dumps({"dataframe_split": table})
     assert "NaN" in content
     headers = {"content-type": "application/json"}
-    answer = service(RENTS).post("/invocations", content=content, headers=headers)
-    assert answer.json()["predictions"] == answers(RENTS, [[None, None, "true"]])
+    response = service(RENTS).post("/invocations", content=content, headers=headers)
+    assert response.json()["predictions"] == wanted(RENTS, [[None, None, "true"]])
 
 
 @pytest.mark.parametrize("kind", ["text/csv", "text/csv; charset=utf-8"])
 def test_csv_with_a_header_is_a_table(kind: str) -> None:
     content = "note,furnished,area,district\r\n\r\nx,true,50.5,west\r\n,false,,\r\n"
     headers = {"content-type": kind}
-    answer = service(RENTS).post("/invocations", content=content, headers=headers)
+    response = service(RENTS).post("/invocations", content=content, headers=headers)
     rows: list[list[Any]] = [[50.5, "west", "true"], [None, None, "false"]]
-    assert answer.json()["predictions"] == answers(RENTS, rows)
+    assert response.json()["predictions"] == wanted(RENTS, rows)
 
 
 def test_csv_holds_texts_with_line_breaks_and_commas_and_empty_ones() -> None:
     spec = KINDS["text"].SPEC
     content = '\ufeffreview\n"a ""fine"", film\nindeed"\n""\n'.encode()
     headers = {"content-type": "text/csv"}
-    answer = service(spec).post("/invocations", content=content, headers=headers)
+    response = service(spec).post("/invocations", content=content, headers=headers)
     rows = [['a "fine", film\nindeed'], [""]]
-    assert answer.json()["predictions"] == answers(spec, rows)
+    assert response.json()["predictions"] == wanted(spec, rows)
 
 
-def test_the_version_of_mlflow_is_told_as_its_server_tells_it() -> None:
-    answer = IRIS.get("/version")
-    assert (answer.text, answer.headers["content-type"]) == ("3.17.2", "application/json")
+def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
+    response = IRIS.get("/version")
+    assert (response.text, response.headers["content-type"]) == ("3.17.2", "application/json")
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({}, "expected exactly one of dataframe_split, dataframe_records, instances, inputs"),
         ({"note": 1}, "got none"),
@@ -181,13 +181,13 @@ def test_the_version_of_mlflow_is_told_as_its_server_tells_it() -> None:
         ),
         (
             {"dataframe_split": {"columns": [*NAMES[:3], NAMES[0]], "data": ROWS}},
-            "the column 'sepal_length' is there twice",
+            "duplicate column 'sepal_length'",
         ),
         ({"dataframe_records": []}, "there are no rows"),
         ({"dataframe_records": [{}]}, "row 0, sepal_length: a value is missing"),
         ({"dataframe_records": ROWS}, "Expected `object`, got `array`"),
         ({"instances": []}, "there are no rows"),
-        ({"instances": ROWS[0]}, "row 0 is no list or object"),
+        ({"instances": ROWS[0]}, "row 0 is not a list or object"),
         ({"instances": [ROWS[0], {}]}, "row 1, sepal_length: a value is missing"),
         ({"instances": 1}, "Expected `object | array | null`"),
         ({"inputs": {}}, "the input sepal_length is missing"),
@@ -199,39 +199,39 @@ def test_the_version_of_mlflow_is_told_as_its_server_tells_it() -> None:
         ({"inputs": [[5, 3, 1, float("nan")]]}, "row 0, petal_width: a value is missing"),
     ],
 )
-def test_what_is_no_table_is_refused_in_mlflows_form(body: Any, told: str) -> None:
-    assert told in refused(json.dumps(body).encode())
+def test_what_is_no_table_is_refused_in_mlflows_form(body: Any, message: str) -> None:
+    assert message in refused(json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "truncated"),
         (b"{", "truncated"),
         (b'{"inputs": [[Infinity, 1, 1, 1]]}', "malformed"),
         (b'{"inputs": [[NaN, Infinity, 1, 1]]}', "sepal_length: a value is missing"),
-        (b'{"inputs": [[NaN, 1, 1, 1]', "the body is no JSON"),
+        (b'{"inputs": [[NaN, 1, 1, 1]', "the body is not valid JSON"),
         (b'{"x": NaN, "inputs": 1}', "Expected `object | array | null`, got `int`"),
         (b'{"inputs": [[1e400, 1, 1, 1]]}', "Number out of range"),
         (b'{"inputs": ["\xff"]}', "utf-8"),
-        (b'{"x": NaN, "inputs": ["\xff"]}', "the body is no JSON"),
+        (b'{"x": NaN, "inputs": ["\xff"]}', "the body is not valid JSON"),
         (b'{"inputs": ' + b"[" * 5000, "nested too deeply"),
     ],
 )
-def test_what_is_no_json_is_refused(content: bytes, told: str) -> None:
-    assert told in refused(content)
+def test_what_is_no_json_is_refused(content: bytes, message: str) -> None:
+    assert message in refused(content)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (b"", "the body is no CSV with a header"),
-        (b"\n\n", "the body is no CSV with a header"),
-        (b'area\n"1', "the body is no CSV with a header"),
+        (b"", "the body is not CSV with a header"),
+        (b"\n\n", "the body is not CSV with a header"),
+        (b'area\n"1', "the body is not CSV with a header"),
         (b"area\n\xff", "utf-8"),
         (b"furnished\n", "there are no rows"),
         (b"area,furnished\n1\n", "row 0 has 1 values, expected 2"),
-        (b"area,area\n1,1\n", "the column 'area' is there twice"),
+        (b"area,area\n1,1\n", "duplicate column 'area'"),
         (b"area\n50\n", "the input furnished is missing"),
         (b'furnished\n""\n', "row 0, furnished: a value is missing"),
         (b"area,furnished\nbig,true\n", "row 0, area: 'big' is not a number"),
@@ -239,28 +239,33 @@ def test_what_is_no_json_is_refused(content: bytes, told: str) -> None:
         (b"area,furnished\n4,true\n", "row 0, area: 4 m² is outside"),
     ],
 )
-def test_what_is_no_csv_is_refused(content: bytes, told: str) -> None:
-    assert told in refused(content, "text/csv", service(RENTS))
+def test_what_is_no_csv_is_refused(content: bytes, message: str) -> None:
+    assert message in refused(content, "text/csv", service(RENTS))
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
-        ("text/plain", "'text/plain' is not taken: send application/json or text/csv"),
-        ("application/octet-stream", "is not taken"),
+        (
+            "text/plain",
+            "unsupported content type 'text/plain': send application/json or text/csv",
+        ),
+        ("application/octet-stream", "unsupported content type"),
     ],
 )
-def test_another_content_type_is_refused_with_415(kind: str, told: str) -> None:
-    answer = IRIS.post("/invocations", content=b"{}", headers={"content-type": kind})
-    assert answer.status_code == 415
-    assert told in answer.json()["message"]
+def test_another_content_type_is_refused_with_415(kind: str, message: str) -> None:
+    response = IRIS.post("/invocations", content=b"{}", headers={"content-type": kind})
+    assert response.status_code == 415
+    assert message in response.json()["message"]
 
 
 def test_csv_of_tensors_is_refused_with_415() -> None:
     headers = {"content-type": "text/csv"}
-    answer = service(KINDS["tensor"].SPEC).post("/invocations", content="image\n1", headers=headers)
-    assert answer.status_code == 415
-    assert "text/csv holds no tensors: send application/json" in answer.json()["message"]
+    response = service(KINDS["tensor"].SPEC).post(
+        "/invocations", content="image\n1", headers=headers
+    )
+    assert response.status_code == 415
+    assert "text/csv cannot hold tensors: send application/json" in response.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -288,5 +293,5 @@ def test_every_refusal_has_mlflows_code(status: int, code: str) -> None:
 def test_no_json_makes_the_service_fail(value: Any, form: str) -> None:
     content = json.dumps({form: value})
     headers = {"content-type": "application/json"}
-    answer = IRIS.post("/invocations", content=content, headers=headers)
-    assert answer.status_code in (200, 400), answer.text
+    response = IRIS.post("/invocations", content=content, headers=headers)
+    assert response.status_code in (200, 400), response.text

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: what is told, what is taken, and how it is refused."""
+"""The Open Inference Protocol: metadata, inference and refusals."""
 
 from __future__ import annotations
 
@@ -45,42 +45,42 @@ def tensor(values: Any, name: str = "inputs", datatype: str = "FP32", **more: An
 
 
 def infer(*tensors: Any, client: Client = IRIS, path: str = INFER, **more: Any) -> Any:
-    """The answer to tensors in JSON: its outputs by name."""
-    answer = client.post(path, json={"inputs": tensors, **more})
-    assert answer.status_code == 200, answer.text
-    return {output["name"]: output for output in answer.json()["outputs"]}
+    """The outputs for tensors in JSON, by name."""
+    response = client.post(path, json={"inputs": tensors, **more})
+    assert response.status_code == 200, response.text
+    return {output["name"]: output for output in response.json()["outputs"]}
 
 
 def refused(body: Any, client: Client = IRIS, path: str = INFER, length: str | None = None) -> str:
-    """Why a body, whose JSON is told to be so long, is refused with 400."""
+    """Why a body is refused with 400; `length` is the header with the length of its JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {} if length is None else {"Inference-Header-Content-Length": length}
-    answer = client.post(path, content=content, headers=headers)
-    assert answer.status_code == 400, answer.text
-    assert list(answer.json()) == ["error"]
-    return str(answer.json()["error"])
+    response = client.post(path, content=content, headers=headers)
+    assert response.status_code == 400, response.text
+    assert list(response.json()) == ["error"]
+    return str(response.json()["error"])
 
 
 def binary(*tensors: tuple[str, str, Sequence[int], bytes], **more: Any) -> dict[str, Any]:
     """A request with binary tensors: name, datatype, shape and bytes of each."""
-    told = [
+    inputs = [
         {
             **{"name": name, "datatype": datatype, "shape": list(shape)},
             "parameters": {"binary_data_size": len(data)},
         }
         for name, datatype, shape, data in tensors
     ]
-    head = json.dumps({"inputs": told, **more}).encode()
+    head = json.dumps({"inputs": inputs, **more}).encode()
     return {
         "content": head + b"".join(data for *_, data in tensors),
         "headers": {"Inference-Header-Content-Length": str(len(head))},
     }
 
 
-def words(*given_: str | bytes) -> bytes:
-    """A tensor of words in bytes."""
-    encoded = [word.encode() if isinstance(word, str) else word for word in given_]
-    return b"".join(struct.pack("<I", len(word)) + word for word in encoded)
+def strings(*values: str | bytes) -> bytes:
+    """A binary tensor of strings."""
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    return b"".join(struct.pack("<I", len(value)) + value for value in encoded)
 
 
 def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[Any]:
@@ -94,30 +94,30 @@ def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[Any]:
     return found
 
 
-# what is told
+# metadata
 
 
-def test_the_server_tells_its_name_and_its_extension() -> None:
-    answer = IRIS.get("/v2").json()
-    assert answer == {"name": "iris", "version": "7", "extensions": ["binary_tensor_data"]}
+def test_the_server_has_a_name_and_an_extension() -> None:
+    response = IRIS.get("/v2").json()
+    assert response == {"name": "iris", "version": "7", "extensions": ["binary_tensor_data"]}
 
 
 @pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/7"])
-def test_a_model_of_numbers_tells_one_tensor_of_all_and_its_outputs(path: str) -> None:
-    answer = IRIS.get(path).json()
-    assert answer["name"] == "iris" and answer["versions"] == ["7"]
-    assert answer["platform"] == "onnxruntime_onnx"
-    (told,) = answer["inputs"]
-    assert (told["name"], told["datatype"], told["shape"]) == ("inputs", "FP32", [-1, 4])
-    assert told["parameters"]["columns"].startswith("sepal_length (cm), sepal_width (cm)")
-    prediction, probabilities = answer["outputs"]
+def test_a_model_of_numbers_has_one_tensor_of_all_inputs_and_its_outputs(path: str) -> None:
+    response = IRIS.get(path).json()
+    assert response["name"] == "iris" and response["versions"] == ["7"]
+    assert response["platform"] == "onnxruntime_onnx"
+    (item,) = response["inputs"]
+    assert (item["name"], item["datatype"], item["shape"]) == ("inputs", "FP32", [-1, 4])
+    assert item["parameters"]["columns"].startswith("sepal_length (cm), sepal_width (cm)")
+    prediction, probabilities = response["outputs"]
     assert prediction == {"name": "prediction", "datatype": "BYTES", "shape": [-1]}
     assert probabilities["shape"] == [-1, 3]
     assert probabilities["parameters"] == {"classes": "setosa, versicolor, virginica"}
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "first"),
     [
         ("regression", [("area", "FP32", [-1]), ("district", "BYTES", [-1])]),
         ("mixed", [("weight", "FP32", [-1]), ("image", "FP32", [-1, 3, 4])]),
@@ -125,21 +125,21 @@ def test_a_model_of_numbers_tells_one_tensor_of_all_and_its_outputs(path: str) -
         ("tensor", [("image", "FP32", [-1, 3, 4])]),
     ],
 )
-def test_a_model_of_other_inputs_tells_a_tensor_for_each(kind: str, told: list[Any]) -> None:
+def test_a_model_of_other_inputs_has_a_tensor_for_each(kind: str, first: list[Any]) -> None:
     spec = KINDS[kind].SPEC
     inputs = service(spec).get(f"/v2/models/{spec.name}").json()["inputs"]
     assert [item["name"] for item in inputs] == list(spec.input_names)
     found = [(item["name"], item["datatype"], item["shape"]) for item in inputs]
-    assert found[: len(told)] == told
+    assert found[: len(first)] == first
 
 
-def test_units_categories_and_the_interval_are_told() -> None:
-    answer = service(RENTS).get("/v2/models/rents").json()
-    area, district, _ = answer["inputs"]
+def test_units_categories_and_the_interval_are_in_the_metadata() -> None:
+    response = service(RENTS).get("/v2/models/rents").json()
+    area, district, _ = response["inputs"]
     assert area["parameters"] == {"unit": "m²"}
     assert district["parameters"] == {"categories": "east, north, west"}
-    assert [item["name"] for item in answer["outputs"]] == ["prediction", "lower", "upper"]
-    assert {(item["datatype"], *item["shape"]) for item in answer["outputs"]} == {("FP32", -1)}
+    assert [item["name"] for item in response["outputs"]] == ["prediction", "lower", "upper"]
+    assert {(item["datatype"], *item["shape"]) for item in response["outputs"]} == {("FP32", -1)}
 
 
 @pytest.mark.parametrize("path", [f"{MODEL}/ready", f"{MODEL}/versions/7/ready"])
@@ -150,14 +150,14 @@ def test_a_model_that_is_reached_is_ready(path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/v2/models/rents", f"{MODEL}/versions/8/infer", "/v2/models/", f"{MODEL}/tune"]
 )
-def test_a_model_or_version_that_is_not_there_is_told_with_404(path: str) -> None:
+def test_an_unknown_model_or_version_gets_404(path: str) -> None:
     protocol = OpenInference("iris", "7", predictor_of(iris.SPEC))
     route = protocol.fallback(path)
     assert route and path not in protocol.routes()
     client = Client({path: route})
-    for answer in client.get(path), client.post(path):
-        assert answer.status_code == 404
-        assert path in answer.json()["error"] and "/v2/models/iris/versions/7" in answer.text
+    for response in client.get(path), client.post(path):
+        assert response.status_code == 404
+        assert path in response.json()["error"] and "/v2/models/iris/versions/7" in response.text
 
 
 def test_other_paths_are_not_the_protocols() -> None:
@@ -167,7 +167,7 @@ def test_other_paths_are_not_the_protocols() -> None:
     )
 
 
-# what is taken
+# inference
 
 
 @pytest.mark.parametrize("path", [INFER, f"{MODEL}/versions/7/infer"])
@@ -187,13 +187,13 @@ def test_every_contract_takes_a_tensor_for_each_input(kind: str) -> None:
     spec, rows = KINDS[kind].SPEC, rows_of(kind)
     client, path = service(spec), f"/v2/models/{spec.name}/infer"
     outputs = infer(*columns(spec, rows), client=client, path=path)
-    answers = expected(spec, rows)
+    predictions = expected(spec, rows)
     if spec.classes:
         assert outputs["prediction"]["data"] == labels(spec, rows)
-        assert outputs["probabilities"]["data"] == answers.ravel().tolist()
+        assert outputs["probabilities"]["data"] == predictions.ravel().tolist()
     else:
         for column, name in enumerate(spec.output_columns):
-            assert outputs[name]["data"] == answers[:, column].tolist()
+            assert outputs[name]["data"] == predictions[:, column].tolist()
 
 
 def test_numbers_may_come_one_by_one_in_any_order_and_as_columns() -> None:
@@ -205,11 +205,11 @@ def test_numbers_may_come_one_by_one_in_any_order_and_as_columns() -> None:
 @pytest.mark.parametrize("datatype", TYPES)
 def test_numbers_are_taken_in_every_datatype(datatype: str) -> None:
     values = np.array([[5, 3, 1, 1], [6, 3, 6, 2]], TYPES[datatype])
-    told = labels(iris.SPEC, values.tolist())
-    assert infer(tensor(values.tolist(), datatype=datatype))["prediction"]["data"] == told
+    classes = labels(iris.SPEC, values.tolist())
+    assert infer(tensor(values.tolist(), datatype=datatype))["prediction"]["data"] == classes
     request = binary(("inputs", datatype, (2, 4), values.tobytes()))
-    answer = IRIS.post(INFER, **request).json()
-    assert answer["outputs"][0]["data"] == told
+    response = IRIS.post(INFER, **request).json()
+    assert response["outputs"][0]["data"] == classes
 
 
 def test_single_precision_is_not_refused_at_the_end_of_a_range() -> None:
@@ -230,13 +230,13 @@ def test_single_precision_is_not_refused_at_the_end_of_a_range() -> None:
 def test_binary_tensors_are_taken_and_given() -> None:
     data = np.array(ROWS, "<f4").tobytes()
     parameters = {"binary_data_output": True}
-    answer = IRIS.post(INFER, **binary(("inputs", "FP32", (2, 4), data), parameters=parameters))
-    assert answer.headers["content-type"] == "application/octet-stream"
-    length = int(answer.headers["inference-header-content-length"])
-    prediction, probabilities = json.loads(answer.content[:length])["outputs"]
-    rest = answer.content[length:]
+    response = IRIS.post(INFER, **binary(("inputs", "FP32", (2, 4), data), parameters=parameters))
+    assert response.headers["content-type"] == "application/octet-stream"
+    length = int(response.headers["inference-header-content-length"])
+    prediction, probabilities = json.loads(response.content[:length])["outputs"]
+    rest = response.content[length:]
     size = prediction["parameters"]["binary_data_size"]
-    assert rest[:size] == words(*labels(iris.SPEC, ROWS))
+    assert rest[:size] == strings(*labels(iris.SPEC, ROWS))
     assert probabilities["parameters"]["binary_data_size"] == len(rest) - size == 24
     found = np.frombuffer(rest[size:], "<f4").reshape(probabilities["shape"])
     assert (found == expected(iris.SPEC, ROWS)).all()
@@ -247,30 +247,30 @@ def test_words_and_what_is_missing_are_taken_in_bytes() -> None:
     areas = np.array([50.5, np.nan], "<f8").tobytes()
     request = binary(
         ("area", "FP64", (2,), areas),
-        ("district", "BYTES", (2, 1), words("west", "")),
+        ("district", "BYTES", (2, 1), strings("west", "")),
         ("furnished", "BOOL", (2,), b"\x01\x00"),
     )
-    answer = service(RENTS).post("/v2/models/rents/infer", **request).json()
-    assert answer["outputs"][0]["data"] == expected(RENTS, rows)[:, 0].tolist()
+    response = service(RENTS).post("/v2/models/rents/infer", **request).json()
+    assert response["outputs"][0]["data"] == expected(RENTS, rows)[:, 0].tolist()
 
 
 def test_what_may_be_missing_may_be_left_out_or_null() -> None:
     client, path = service(RENTS), "/v2/models/rents/infer"
     furnished = tensor([True, False], "furnished", "BOOL")
-    told = expected(RENTS, [[None, None, "true"], [None, None, "false"]])[:, 0].tolist()
+    values = expected(RENTS, [[None, None, "true"], [None, None, "false"]])[:, 0].tolist()
     nulls = [tensor([None, None], "area"), tensor([None, None], "district", "BYTES")]
     for tensors in ([furnished], [furnished, *nulls]):
-        assert infer(*tensors, client=client, path=path)["prediction"]["data"] == told
+        assert infer(*tensors, client=client, path=path)["prediction"]["data"] == values
 
 
-def test_only_the_outputs_that_are_asked_for_are_given_each_in_its_form() -> None:
+def test_only_the_requested_outputs_are_returned_each_in_its_format() -> None:
     outputs = [{"name": "probabilities", "parameters": {"binary_data": True}}]
-    answer = IRIS.post(INFER, json={"inputs": [tensor(ROWS)], "outputs": outputs})
-    length = int(answer.headers["inference-header-content-length"])
-    assert [item["name"] for item in json.loads(answer.content[:length])["outputs"]] == (
+    response = IRIS.post(INFER, json={"inputs": [tensor(ROWS)], "outputs": outputs})
+    length = int(response.headers["inference-header-content-length"])
+    assert [item["name"] for item in json.loads(response.content[:length])["outputs"]] == (
         ["probabilities"]
     )
-    assert answer.content[length:] == expected(iris.SPEC, ROWS).tobytes()
+    assert response.content[length:] == expected(iris.SPEC, ROWS).tobytes()
     plain = infer(tensor(ROWS), outputs=[{"name": "prediction"}])
     assert list(plain) == ["prediction"]
 
@@ -287,57 +287,61 @@ def test_what_is_null_is_as_good_as_not_there() -> None:
     assert IRIS.post(INFER, json=body).json()["outputs"][0]["data"] == labels(iris.SPEC, ROWS)
 
 
-def test_model_version_and_identity_of_the_request_are_told() -> None:
-    answer = IRIS.post(INFER, json={"id": "mine", "inputs": [tensor(ROWS)]}).json()
-    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("mine", "iris", "7")
+def test_a_response_has_model_version_and_request_id() -> None:
+    response = IRIS.post(INFER, json={"id": "mine", "inputs": [tensor(ROWS)]}).json()
+    assert (response["id"], response["model_name"], response["model_version"]) == (
+        "mine",
+        "iris",
+        "7",
+    )
     assert "id" not in IRIS.post(INFER, json={"inputs": [tensor(ROWS)]}).json()
 
 
-# how it is refused
+# refusals
 
 
 @pytest.mark.parametrize(
-    ("inputs", "told"),
+    ("inputs", "message"),
     [
         ([], "the input sepal_length is missing: expected sepal_length"),
         ([tensor(ROWS) | {"shape": [2, 3]}], "inputs: the shape is [2, 3], but the data have"),
         ([tensor(ROWS[0], datatype="FP64")], "inputs: the shape is [4], expected [-1, 4]"),
         ([tensor([ROWS])], "inputs: the shape is [1, 2, 4], expected [-1, 4]"),
         ([tensor([row[:3] for row in ROWS])], "inputs: the shape is [2, 3], expected [-1, 4]"),
-        ([tensor(ROWS) | {"shape": [0, 4]}], "[0, 4] is no shape of rows"),
-        ([tensor(ROWS) | {"shape": [-1, 4]}], "[-1, 4] is no shape of rows"),
-        ([tensor(ROWS) | {"shape": []}], "[] is no shape of rows"),
-        ([tensor(ROWS) | {"shape": [1] * 65}], "is no shape of rows"),
+        ([tensor(ROWS) | {"shape": [0, 4]}], "invalid shape [0, 4]"),
+        ([tensor(ROWS) | {"shape": [-1, 4]}], "invalid shape [-1, 4]"),
+        ([tensor(ROWS) | {"shape": []}], "invalid shape []"),
+        ([tensor(ROWS) | {"shape": [1] * 65}], "invalid shape [1, 1"),
         ([tensor(ROWS) | {"shape": [10**30, 10**30]}], "but the data have the shape (2, 4)"),
-        ([tensor(ROWS) | {"data": [[1, 2, 3, 4], [1]]}], "the lists are of different lengths"),
-        ([tensor(ROWS) | {"datatype": "FP8"}], "'FP8' is no datatype: there are BOOL"),
+        ([tensor(ROWS) | {"data": [[1, 2, 3, 4], [1]]}], "the lists have different lengths"),
+        ([tensor(ROWS) | {"datatype": "FP8"}], "unknown datatype 'FP8': use BOOL"),
         ([tensor([["a"] * 4], datatype="BYTES")], "inputs: expected numbers"),
         ([tensor([[True] * 4], datatype="BOOL")], "inputs: expected numbers"),
         ([tensor([["a"] * 4])], "Expected `float | null`, got `str`"),
         ([tensor([[1.5] * 4], datatype="INT32")], "Expected `int`, got `float`"),
-        ([tensor([[300] * 4], datatype="INT8")], "inputs: a value is none of INT8"),
-        ([tensor([[-1] * 4], datatype="UINT64")], "inputs: a value is none of UINT64"),
+        ([tensor([[300] * 4], datatype="INT8")], "inputs: a value exceeds the range of INT8"),
+        ([tensor([[-1] * 4], datatype="UINT64")], "inputs: a value exceeds the range of UINT64"),
         ([tensor([[1e39] * 4])], "row 0, sepal_length: inf is not a finite number"),
         ([tensor([[None] * 4])], "row 0, sepal_length: a value is missing"),
         ([tensor([ROWS[0], [5, 3, 99, 1]])], "row 1, petal_length: 99 cm is outside"),
-        ([tensor(ROWS), tensor(ROWS)], "'inputs' is there twice"),
-        ([tensor([1.0], "colour")], "'colour' is no input: expected inputs"),
+        ([tensor(ROWS), tensor(ROWS)], "duplicate input 'inputs'"),
+        ([tensor([1.0], "colour")], "unknown input 'colour': expected inputs"),
         ([tensor([1.0], NAMES[0])], "the input sepal_width is missing"),
-        ([{"name": "inputs", "shape": [1, 4], "datatype": "FP32"}], "neither data nor"),
+        ([{"name": "inputs", "shape": [1, 4], "datatype": "FP32"}], "has neither data nor"),
         ([{"name": "inputs", "shape": [1, 4]}], "missing required field `datatype`"),
         ([tensor([1.0, 2.0], name) for name in NAMES[:3]] + [tensor([1.0], NAMES[3])], "length"),
         ([tensor([1.0, 2.0], name) for name in NAMES[:3]] + [tensor([[1, 2]], NAMES[3])], "shape"),
         ([tensor(["x"], name, "BYTES") for name in NAMES], "'x' is not a number"),
-        ([tensor(ROWS, parameters={"binary_data_size": 4})], "binary_data_size is 4, 0 bytes"),
+        ([tensor(ROWS, parameters={"binary_data_size": 4})], "size is 4, but 0 bytes are left"),
         ([tensor(ROWS, parameters={"binary_data_size": "4"})], "binary_data_size is 4"),
     ],
 )
-def test_malformed_tensors_are_refused_with_the_reason(inputs: list[Any], told: str) -> None:
-    assert told in refused({"inputs": inputs})
+def test_malformed_tensors_are_refused_with_the_reason(inputs: list[Any], message: str) -> None:
+    assert message in refused({"inputs": inputs})
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"", "truncated"),
         (b"[]", "Expected `object`, got `array`"),
@@ -352,80 +356,79 @@ def test_malformed_tensors_are_refused_with_the_reason(inputs: list[Any], told: 
         ),
     ],
 )
-def test_what_is_no_request_is_refused(body: bytes, told: str) -> None:
-    assert told in refused(body)
+def test_malformed_requests_are_refused(body: bytes, message: str) -> None:
+    assert message in refused(body)
 
 
 @pytest.mark.parametrize(
-    ("outputs", "told"),
+    ("outputs", "message"),
     [
-        ([{"name": "shape"}], "'shape' is no output: there are prediction, probabilities"),
+        ([{"name": "shape"}], "unknown output 'shape': expected prediction, probabilities"),
         (
             [{"name": "probabilities", "parameters": {"classification": 2}}],
-            "probabilities: the parameter 'classification' is not known",
+            "probabilities: unknown parameter 'classification'",
         ),
     ],
 )
-def test_outputs_that_are_not_there_are_refused(outputs: list[Any], told: str) -> None:
-    assert told in refused({"inputs": [tensor(ROWS)], "outputs": outputs})
+def test_unknown_outputs_are_refused(outputs: list[Any], message: str) -> None:
+    assert message in refused({"inputs": [tensor(ROWS)], "outputs": outputs})
 
 
 @pytest.mark.parametrize(
-    ("size", "data", "told"),
+    ("size", "data", "message"),
     [
-        (32, b"\0" * 31, "binary_data_size is 32, 31 bytes are there"),
-        (32, b"\0" * 33, "1 bytes are behind the last tensor"),
+        (32, b"\0" * 31, "binary_data_size is 32, but 31 bytes are left"),
+        (32, b"\0" * 33, "1 bytes after the last tensor"),
         (16, b"\0" * 16, "[2, 4] of FP32 are 32 bytes, but binary_data_size is 16"),
         (-1, b"", "binary_data_size is -1"),
     ],
 )
-def test_bytes_that_are_no_tensor_are_refused(size: int, data: bytes, told: str) -> None:
+def test_bytes_that_do_not_fit_a_tensor_are_refused(size: int, data: bytes, message: str) -> None:
     parameters = {"binary_data_size": size}
     tensors = [{"name": "inputs", "shape": [2, 4], "datatype": "FP32", "parameters": parameters}]
     head = json.dumps({"inputs": tensors}).encode()
-    assert told in refused(head + data, length=str(len(head)))
+    assert message in refused(head + data, length=str(len(head)))
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1000000", "9" * 5000, "1.5", ""])
-def test_a_length_of_json_that_is_none_is_refused(length: str) -> None:
+def test_an_invalid_length_of_json_is_refused(length: str) -> None:
     body = json.dumps({"inputs": [tensor(ROWS)]}).encode()
-    told = refused(body, length=length)
-    assert "is no length within a body" in told
+    assert "is not a length within a body" in refused(body, length=length)
 
 
 @pytest.mark.parametrize(
-    ("shape", "data", "told"),
+    ("shape", "data", "message"),
     [
-        ((2,), words("east"), "district: the shape is [2], but 1 words are there"),
-        ((1,), words("east")[:-1], "word 0 ends behind the tensor's 7 bytes"),
-        ((1,), b"\xff\xff\xff\xff", "word 0 ends behind"),
-        ((2,), words("east") + b"\0", "word 1 ends behind"),
-        ((1,), words(b"\xff"), "word 0 is no UTF-8"),
-        ((1,), words("sea") * 1, "row 0, furnished: a value is missing"),
+        ((2,), strings("east"), "district: the shape is [2], but the data have 1 strings"),
+        ((1,), strings("east")[:-1], "string 0 exceeds the tensor's 7 bytes"),
+        ((1,), b"\xff\xff\xff\xff", "string 0 exceeds"),
+        ((2,), strings("east") + b"\0", "string 1 exceeds"),
+        ((1,), strings(b"\xff"), "string 0 is not valid UTF-8"),
+        ((1,), strings("sea") * 1, "row 0, furnished: a value is missing"),
     ],
 )
-def test_bytes_that_are_no_words_are_refused(
-    shape: tuple[int, ...], data: bytes, told: str
+def test_bytes_that_are_not_strings_are_refused(
+    shape: tuple[int, ...], data: bytes, message: str
 ) -> None:
-    request = binary(("district", "BYTES", shape, data), ("furnished", "BYTES", (1,), words("")))
-    if "furnished" in told:
+    request = binary(("district", "BYTES", shape, data), ("furnished", "BYTES", (1,), strings("")))
+    if "furnished" in message:
         request = binary(("district", "BYTES", shape, data))
-        told = "the input furnished is missing"
-    answer = service(RENTS).post("/v2/models/rents/infer", **request)
-    assert answer.status_code == 400
-    assert told in answer.json()["error"]
+        message = "the input furnished is missing"
+    response = service(RENTS).post("/v2/models/rents/infer", **request)
+    assert response.status_code == 400
+    assert message in response.json()["error"]
 
 
-def test_too_many_rows_are_told_with_413() -> None:
+def test_too_many_rows_get_413() -> None:
     rows = [ROWS[0]] * 10_001
-    answer = IRIS.post(INFER, json={"inputs": [tensor(rows)]})
-    assert answer.status_code == 413
-    assert "10001 rows are too many" in answer.json()["error"]
+    response = IRIS.post(INFER, json={"inputs": [tensor(rows)]})
+    assert response.status_code == 413
+    assert "10001 rows are too many" in response.json()["error"]
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.floats(0, 8, width=32), min_size=4, max_size=4), min_size=1))
-def test_json_and_bytes_give_the_same_answers(rows: list[list[float]]) -> None:
+def test_json_and_bytes_give_the_same_predictions(rows: list[list[float]]) -> None:
     array = np.array(rows, np.float32)
     plain = IRIS.post(INFER, json={"inputs": [tensor(array.tolist())]})
     packed = IRIS.post(INFER, **binary(("inputs", "FP32", array.shape, array.tobytes())))
@@ -444,11 +447,11 @@ def test_no_bytes_make_the_service_fail(data: bytes, length: int) -> None:
     head = b'{"inputs":[{"name":"district","shape":[1],"datatype":"BYTES","parameters":'
     head += b'{"binary_data_size":%d}}]}' % len(data)
     client = service(RENTS)
-    for body, told in ((data, length), (head + data, len(head)), (head + data, length)):
-        header = {"Inference-Header-Content-Length": str(told)}
-        answer = client.post("/v2/models/rents/infer", content=body, headers=header)
-        assert answer.status_code == 400, answer.text
-        assert answer.json()["error"]
+    for body, size in ((data, length), (head + data, len(head)), (head + data, length)):
+        header = {"Inference-Header-Content-Length": str(size)}
+        response = client.post("/v2/models/rents/infer", content=body, headers=header)
+        assert response.status_code == 400, response.text
+        assert response.json()["error"]
 
 
 def test_an_interval_is_three_tensors() -> None:

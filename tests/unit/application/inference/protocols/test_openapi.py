@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of every protocol is what the protocol does."""
+"""Every protocol does what its part of the OpenAPI document says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Described = tuple[Client, dict[str, Any]]
 
 
 def protocols(spec: ModelSpec) -> Iterator[Any]:
-    """Every protocol but the tutorial's, whose endpoints BentoML describes."""
+    """Every protocol except the tutorial's, whose endpoints BentoML describes."""
     predictor = predictor_of(spec)
     yield OpenInference("flower", "1.0.0", predictor)
     yield MlflowScoring(predictor, "3.0.0")
@@ -32,19 +32,19 @@ def protocols(spec: ModelSpec) -> Iterator[Any]:
 
 
 def draft_4(schema: Any) -> Any:
-    """The same in JSON Schema, which has no `nullable`: a type of its own says so there."""
+    """The same in JSON Schema, which has the type null instead of `nullable`."""
     if isinstance(schema, list):
         return [draft_4(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    told = {key: draft_4(value) for key, value in schema.items()}
-    if told.pop("nullable", False) is True:
-        told["type"] = [told["type"], "null"]
-    return told
+    converted = {key: draft_4(value) for key, value in schema.items()}
+    if converted.pop("nullable", False) is True:
+        converted["type"] = [converted["type"], "null"]
+    return converted
 
 
 def check(content: dict[str, Any], value: Any) -> None:
-    """Raise where a value is not as a content of the document says."""
+    """Raise if a value does not match a content of the document."""
     jsonschema_rs.Draft4Validator(draft_4(content["schema"])).validate(value)
 
 
@@ -61,32 +61,32 @@ def _described(request: pytest.FixtureRequest) -> Described:
 def test_every_example_is_accepted_and_answered_as_the_document_says(described: Described) -> None:
     client, paths = described
     tried = 0
-    for path, does in paths.items():
-        for kind, taken in (
-            does.get("post", {}).get("requestBody", {"content": {}})["content"].items()
-        ):
-            if "example" not in taken["schema"]:
+    for path, item in paths.items():
+        bodies = item.get("post", {}).get("requestBody", {"content": {}})["content"]
+        for kind, body in bodies.items():
+            if "example" not in body["schema"]:
                 continue
-            example = taken["schema"]["example"]
-            check(taken, example)
+            example = body["schema"]["example"]
+            check(body, example)
             sent = example if isinstance(example, str) else json.dumps(example)
-            answer = client.post(path, content=sent, headers={"content-type": kind})
-            assert answer.status_code == 200, (path, answer.text)
-            answered = does["post"]["responses"]["200"]["content"][answer.headers["content-type"]]
-            check(answered, answer.json() if kind == openapi.JSON else answer.text)
+            response = client.post(path, content=sent, headers={"content-type": kind})
+            assert response.status_code == 200, (path, response.text)
+            contents = item["post"]["responses"]["200"]["content"]
+            content = contents[response.headers["content-type"]]
+            check(content, response.json() if kind == openapi.JSON else response.text)
             tried += 1
     assert tried == 4
 
 
 def test_a_refusal_is_as_the_document_says(described: Described) -> None:
     client, paths = described
-    posts = {path: does["post"] for path, does in paths.items() if "post" in does}
+    posts = {path: item["post"] for path, item in paths.items() if "post" in item}
     for path, post in posts.items():
         for kind in (*post["requestBody"]["content"], "image/png"):
-            answer = client.post(path, content="{", headers={"content-type": kind})
-            if answer.status_code != 200:  # lines are refused one by one
-                told = post["responses"][str(answer.status_code)]["content"][openapi.JSON]
-                check(told, answer.json())
+            response = client.post(path, content="{", headers={"content-type": kind})
+            if response.status_code != 200:  # lines are refused one by one
+                content = post["responses"][str(response.status_code)]["content"][openapi.JSON]
+                check(content, response.json())
             else:
                 assert path == "/predict_lines"
 
@@ -94,35 +94,35 @@ def test_a_refusal_is_as_the_document_says(described: Described) -> None:
 def test_what_the_document_forbids_is_refused(described: Described) -> None:
     client, paths = described
     bodies: list[Any] = [[], "x", {}, {"instances": []}, {"inputs": []}, {"inputs": [{}]}]
-    for path, does in paths.items():
+    for path, item in paths.items():
         for body in bodies:
-            if "post" not in does or path == "/predict_lines":
+            if "post" not in item or path == "/predict_lines":
                 continue
             with pytest.raises(jsonschema_rs.ValidationError):
-                check(does["post"]["requestBody"]["content"][openapi.JSON], body)
+                check(item["post"]["requestBody"]["content"][openapi.JSON], body)
             assert client.post(path, json=body).status_code in (400, 422), (path, body)
 
 
 def test_every_get_of_a_protocol_is_one_of_its_routes_or_a_probe(described: Described) -> None:
     client, paths = described
-    for path, does in paths.items():
-        if "get" in does:
-            answer = client.get(path)
-            assert answer.status_code == 200, path
-            for content in does["get"]["responses"]["200"].get("content", {}).values():
-                check(content, answer.json())
+    for path, item in paths.items():
+        if "get" in item:
+            response = client.get(path)
+            assert response.status_code == 200, path
+            for content in item["get"]["responses"]["200"].get("content", {}).values():
+                check(content, response.json())
 
 
-def test_refusals_stand_beside_what_a_document_says_already() -> None:
+def test_refusals_are_added_to_what_a_document_has_already() -> None:
     post = {"description": "d", "responses": {200: {"description": "fine"}, 400: {}}}
     document = {"info": {"title": "t"}, "paths": {"/a": {"post": post}, "/b": {"get": {}}}}
-    told = openapi.with_refusals(document, {"/a": {400: "no JSON", 422: "no row"}}, ())
-    assert told["paths"]["/a"]["post"]["requestBody"] == {"required": True}
-    assert (told["info"], told["paths"]["/b"]) == (document["info"], {"get": {}})
-    responses = told["paths"]["/a"]["post"]["responses"]
-    assert {code: said["description"] for code, said in responses.items()} == {
+    extended = openapi.with_refusals(document, {"/a": {400: "not JSON", 422: "no row"}}, ())
+    assert extended["paths"]["/a"]["post"]["requestBody"] == {"required": True}
+    assert (extended["info"], extended["paths"]["/b"]) == (document["info"], {"get": {}})
+    responses = extended["paths"]["/a"]["post"]["responses"]
+    assert {code: response["description"] for code, response in responses.items()} == {
         200: "fine",
-        400: "no JSON",
+        400: "not JSON",
         422: "no row",
     }
     body = responses[422]["content"]["application/json"]["schema"]
@@ -132,14 +132,14 @@ def test_refusals_stand_beside_what_a_document_says_already() -> None:
 
 def test_a_document_with_keys_keeps_what_it_has() -> None:
     document = {"paths": {"/a": {}}, "components": {"schemas": {"A": {}}}}
-    told = openapi.with_keys(document)
-    assert told["components"]["schemas"] == {"A": {}}
-    (name,) = told["security"][0]
-    assert told["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
+    extended = openapi.with_keys(document)
+    assert extended["components"]["schemas"] == {"A": {}}
+    (name,) = extended["security"][0]
+    assert extended["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
     assert document["components"] == {"schemas": {"A": {}}}
 
 
-def test_a_document_of_bentoml_gets_summaries_and_loses_its_maker() -> None:
+def test_a_document_of_bentoml_gets_summaries_and_loses_its_contact() -> None:
     document = {
         "info": {"title": "t", "contact": {"name": "BentoML Team"}},
         "tags": [{"name": "Service APIs", "description": "BentoML Service API endpoints"}],
@@ -149,17 +149,17 @@ def test_a_document_of_bentoml_gets_summaries_and_loses_its_maker() -> None:
             "/v2": {"get": {"tags": ["Other"], "summary": "The server"}},
         },
     }
-    told = openapi.in_own_words(document)
-    assert told["info"] == {"title": "t"}
-    assert {tag["name"] for tag in told["tags"]} == {"Endpoints", "Operations"}
-    assert told["paths"] == {
+    found = openapi.with_summaries(document)
+    assert found["info"] == {"title": "t"}
+    assert {tag["name"] for tag in found["tags"]} == {"Endpoints", "Operations"}
+    assert found["paths"] == {
         "/readyz": {
             "get": {
                 "tags": ["Operations"],
-                "summary": "Whether the model is loaded and answers the golden requests right",
+                "summary": "Whether the model is loaded and reproduced the golden requests",
             }
         },
         "/hear": {"post": {"tags": ["Endpoints"], "summary": "Hear a WAV", "description": "More."}},
         "/v2": {"get": {"tags": ["Other"], "summary": "The server"}},
     }
-    assert "BentoML" not in str(told)
+    assert "BentoML" not in str(found)

@@ -1,4 +1,4 @@
-"""Rows as JSON has them, put into the contract's order."""
+"""Rows in JSON, put into the contract's order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_what_an_object_leaves_out_is_missing() -> None:
 
 
 def test_names_that_the_contract_does_not_know_are_ignored_where_they_may_be_there() -> None:
-    assert RowReader(iris.SPEC, others=True).row({**NAMED, "note": 1}) == ROW
+    assert RowReader(iris.SPEC, ignore_unknown=True).row({**NAMED, "note": 1}) == ROW
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_a_number_that_is_the_only_input_is_a_row() -> None:
     [
         (ROW[:3], "row 1 has 3 values, expected 4: sepal_length, sepal_width"),
         ([], "row 1 has 0 values"),
-        (5.1, "row 1 is no list or object of 4: sepal_length"),
-        (None, "row 1 is no list or object"),
-        ("ab", "row 1 is no list or object"),
-        ({**NAMED, "note": 1}, "row 1 has 'note', which is no input: expected 4: sepal_length"),
+        (5.1, "row 1 is not a list or object of inputs, expected 4: sepal_length"),
+        (None, "row 1 is not a list or object"),
+        ("ab", "row 1 is not a list or object"),
+        ({**NAMED, "note": 1}, "row 1 has an unknown input 'note', expected 4: sepal_length"),
     ],
 )
 def test_what_is_no_row_is_refused_with_its_position(item: Any, words: str) -> None:

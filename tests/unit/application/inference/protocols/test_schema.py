@@ -1,4 +1,4 @@
-"""Schemas of requests and answers follow the contract."""
+"""Schemas of requests and responses are derived from the contract."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_each_kind_of_input_has_its_type_range_and_words() -> None:
     assert one["required"] == ["furnished", "plan"]
     assert one["additionalProperties"] is False
     found = {
-        name: {key: value for key, value in said.items() if key != "description"}
-        for name, said in one["properties"].items()
+        name: {key: value for key, value in item.items() if key != "description"}
+        for name, item in one["properties"].items()
     }
     numbers = {"type": "number", "minimum": 0, "maximum": 1}
     rows = {"type": "array", "items": numbers, "minItems": 3, "maxItems": 3}
@@ -67,7 +67,7 @@ def test_each_kind_of_input_has_its_type_range_and_words() -> None:
         (RENT.inputs[1], "district (one of east, west; any other counts as missing), or null"),
         (RENT.inputs[2], "furnished (one of false, true)"),
         (RENT.inputs[4], "plan (2 × 3 numbers, 0 to 1)"),
-        (Text("review", 9, "what is said"), "review: what is said"),
+        (Text("review", 9, "the whole review"), "review: the whole review"),
     ],
 )
 def test_an_input_is_described_with_its_unit(item: Input, words: str) -> None:
@@ -104,9 +104,9 @@ def test_words_that_booleans_and_numbers_count_as_may_be_sent_as_these(
     item: Category, forms: list[Schema]
 ) -> None:
     spec = ModelSpec("one", (item,), Quantity("q"))
-    said = schema.objects_schema(spec, [[True]])["oneOf"][0]["properties"][item.name]
-    assert said["oneOf"] == forms
-    assert set(said) == {"oneOf", "description"}
+    found = schema.objects_schema(spec, [[True]])["oneOf"][0]["properties"][item.name]
+    assert found["oneOf"] == forms
+    assert set(found) == {"oneOf", "description"}
 
 
 def test_a_text_has_its_greatest_length() -> None:
@@ -172,15 +172,15 @@ def test_what_inputs_with_reserved_names_rule_out_is_not_promised() -> None:
         assert forms(name) == (2, 1)
 
 
-def test_answers_are_classes_with_probabilities_or_values_with_limits() -> None:
-    row = schema.answers_schema(iris.SPEC)["properties"]["predictions"]["items"]["properties"]
+def test_predictions_are_classes_with_probabilities_or_values_with_limits() -> None:
+    row = schema.response_schema(iris.SPEC)["properties"]["predictions"]["items"]["properties"]
     assert row["prediction"]["enum"] == list(iris.SPEC.classes)
     assert list(row["probabilities"]["properties"]) == list(iris.SPEC.classes)
-    answer = schema.answers_schema(RENT)["properties"]
-    row = answer["predictions"]["items"]["properties"]
+    response = schema.response_schema(RENT)["properties"]
+    row = response["predictions"]["items"]["properties"]
     assert set(row) == {"row", "prediction", "lower", "upper"}
     assert row["prediction"]["description"] == "rent, in EUR"
-    assert {"coverage", "unit", "request_id"} <= set(answer)
+    assert {"coverage", "unit", "request_id"} <= set(response)
 
 
 @pytest.mark.parametrize("spec", [iris.SPEC, RENT], ids=lambda spec: spec.name)
@@ -189,14 +189,14 @@ def test_a_schema_is_plain_json_without_empty_lists_of_names(spec: ModelSpec) ->
         schema.objects_schema(spec, [ROW]),
         schema.rows_schema(spec, [ROW]),
         schema.feedback_schema(spec),
-        schema.answers_schema(spec),
+        schema.response_schema(spec),
     ]
     assert '"required": []' not in json.dumps(schemas, allow_nan=False)
 
 
-def test_the_description_says_what_goes_in_and_what_comes_out() -> None:
-    told = schema.describe(RENT)
-    assert told.startswith("# rent\n\nMonthly rent.\n")
-    assert "Answer: rent in EUR, with an interval that holds 80% of cases." in told
+def test_the_description_has_inputs_and_output() -> None:
+    description = schema.describe(RENT)
+    assert description.startswith("# rent\n\nMonthly rent.\n")
+    assert "Output: rent in EUR, with an interval covering 80% of cases." in description
     two = ModelSpec("m", iris.SPEC.inputs, Classes(("yes", "no"), "verdict"))
-    assert "Answer: verdict: one of yes, no." in schema.describe(two)
+    assert "Output: verdict: one of yes, no." in schema.describe(two)

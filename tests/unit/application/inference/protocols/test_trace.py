@@ -10,7 +10,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.mark.parametrize(
-    "told",
+    "header",
     [
         f"00-{TRACE}-{PARENT}-01",
         f"00-{TRACE}-{PARENT}-00",
@@ -18,12 +18,12 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
         f"cc-{TRACE}-{PARENT}-01-what-the-future-will-be-like",
     ],
 )
-def test_a_trace_is_known_in_this_version_and_later_ones(told: str) -> None:
-    assert trace_id_of({b"traceparent": told.encode()}) == TRACE
+def test_a_trace_is_known_in_this_version_and_later_ones(header: str) -> None:
+    assert trace_id_of({b"traceparent": header.encode()}) == TRACE
 
 
 @pytest.mark.parametrize(
-    "told",
+    "header",
     [
         "",
         TRACE,
@@ -40,8 +40,8 @@ def test_a_trace_is_known_in_this_version_and_later_ones(told: str) -> None:
         f"00-{TRACE}-{PARENT}-01\n",
     ],
 )
-def test_a_malformed_header_is_ignored(told: str) -> None:
-    assert trace_id_of({b"traceparent": told.encode()}) is None
+def test_a_malformed_header_is_ignored(header: str) -> None:
+    assert trace_id_of({b"traceparent": header.encode()}) is None
 
 
 def test_a_request_may_belong_to_no_trace() -> None:

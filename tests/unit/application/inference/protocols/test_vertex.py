@@ -22,11 +22,11 @@ def service(spec: ModelSpec = iris.SPEC) -> Client:
 
 
 def predictions(instances: Any, client: Client, **more: Any) -> Any:
-    """What instances are answered."""
-    answer = client.post("/vertex/predict", json={"instances": instances, **more})
-    assert answer.status_code == 200, answer.text
-    assert list(answer.json()) == ["predictions"]
-    return answer.json()["predictions"]
+    """The predictions for instances."""
+    response = client.post("/vertex/predict", json={"instances": instances, **more})
+    assert response.status_code == 200, response.text
+    assert list(response.json()) == ["predictions"]
+    return response.json()["predictions"]
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -35,9 +35,9 @@ def test_lists_and_objects_of_every_contract_are_answered_in_their_order(kind: s
     named = [dict(zip(spec.input_names, row)) for row in rows]
     for instances in ([list(row) for row in rows], named):
         found = predictions(instances, service(spec))
-        shown = [row["probabilities"] if spec.classes else row for row in found]
-        answers = [[row[name] for name in spec.output_columns] for row in shown]
-        assert answers == expected(spec, rows).tolist()
+        outputs = [row["probabilities"] if spec.classes else row for row in found]
+        values = [[row[name] for name in spec.output_columns] for row in outputs]
+        assert values == expected(spec, rows).tolist()
         assert [row["row"] for row in found] == list(range(len(rows)))
 
 
@@ -61,29 +61,29 @@ def test_the_path_may_be_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({}, "missing required field `instances`"),
         ({"instances": []}, "there are no rows"),
         ({"instances": [ROWS[0], ROWS[0][:3]]}, "row 1 has 3 values, expected 4"),
         ({"instances": [{}]}, "row 0, sepal_length: a value is missing"),
-        ({"instances": [{"x": 1}]}, "row 0 has 'x', which is no input"),
+        ({"instances": [{"x": 1}]}, "row 0 has an unknown input 'x'"),
         ({"instances": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 cm is outside"),
-        ({"instances": ROWS[0]}, "row 0 is no list or object"),
+        ({"instances": ROWS[0]}, "row 0 is not a list or object"),
         ({"instances": 1}, "Expected `array`, got `int`"),
-        ({"instances": ROWS, "parameters": {"warm": 1}}, "no parameters are known, got warm"),
+        ({"instances": ROWS, "parameters": {"warm": 1}}, "parameters are not supported, got warm"),
         ({"instances": ROWS, "note": 1}, "unknown field `note`"),
         (ROWS, "Expected `object`, got `array`"),
     ],
 )
-def test_what_breaks_the_contract_is_refused_with_the_reason(body: Any, told: str) -> None:
-    answer = service().post("/vertex/predict", content=json.dumps(body))
-    assert answer.status_code == 422
-    assert told in answer.json()["error"]
+def test_what_breaks_the_contract_is_refused_with_the_reason(body: Any, message: str) -> None:
+    response = service().post("/vertex/predict", content=json.dumps(body))
+    assert response.status_code == 422
+    assert message in response.json()["error"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"instances": [[NaN, 1, 1, 1]]}', b"\xff"])
 def test_what_is_no_json_is_refused(content: bytes) -> None:
-    answer = service().post("/vertex/predict", content=content)
-    assert answer.status_code == 400
-    assert answer.json()["error"]
+    response = service().post("/vertex/predict", content=content)
+    assert response.status_code == 400
+    assert response.json()["error"]

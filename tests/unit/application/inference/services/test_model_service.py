@@ -1,7 +1,7 @@
-"""What the service makes of the package that it finds.
+"""The service module with different packages.
 
-It reads the package when it is imported, and BentoML fixes its store then, so a process of its own
-does the work.
+It reads the package on import, and BentoML fixes its store then, so each test runs in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ model_service._metrics("made", "1", model_service.PACKAGE.read_json("profile.jso
 samples = [s for m in REGISTRY.collect() if m.name == "ml_prediction_value" for s in m.samples]
 print(json.dumps([float(s.labels["le"]) for s in samples if s.name.endswith("_bucket")][:-1]))
 """
-ASKED = """
+REQUESTS = """
 import asyncio, json
 from tests.asgi import ask, ask_once
 
@@ -35,9 +35,9 @@ async def work():
     app = model_service.ModelService.to_asgi()
     await ask(app)
     assert model_service.STARTED.exception(30)
-    asked = [("GET", path) for path in ("/livez", "/readyz", "/", "/docs.json", "/nowhere")]
-    answers = [await ask_once(app, *each) for each in [("POST", "/predict", [[0.5]]), *asked]]
-    print(json.dumps([[answer.status_code, answer.text] for answer in answers]))
+    gets = [("GET", path) for path in ("/livez", "/readyz", "/", "/docs.json", "/nowhere")]
+    responses = [await ask_once(app, *each) for each in [("POST", "/predict", [[0.5]]), *gets]]
+    print(json.dumps([[response.status_code, response.text] for response in responses]))
 
 asyncio.run(work())
 """
@@ -54,7 +54,7 @@ from application.inference.services import model_service
 
 
 def run(package: Path, home: Path, work: str) -> Any:
-    """What a process prints at last that has stored a package and imported the service."""
+    """Store a package and import the service in a new process; returns its last line of output."""
     (home / "metrics").mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, "-c", SETTING + work, str(package)],
@@ -75,7 +75,7 @@ def run(package: Path, home: Path, work: str) -> Any:
 
 
 def package_of(folder: Path, name: str, profiles: dict[str, Any]) -> Path:
-    """A package of a quantity with one input, whose model is an empty file."""
+    """A package of a regression with one input and an empty file as the model."""
     spec = ModelSpec("made", (Number(name, "", 0, 1),), Quantity("price"))
     golden = {"rows": [[0.5], [0.6]], "answers": [[250.0, 0.0, 500.0], [150.0, 0.0, 500.0]]}
     with PackageDraft(folder, "made", "1") as draft:
@@ -98,7 +98,7 @@ def profile(*edges: float) -> dict[str, Any]:
         ("size", {"size": profile(0.1, 0.2), "prediction": profile(100, 200)}, [100.0, 200.0]),
         ("prediction", {"prediction": profile(0.1, 0.2)}, [150.0, 250.0]),
     ],
-    ids=["the profile's edges", "golden answers where the profile is an input's"],
+    ids=["the profile's edges", "golden predictions if an input owns the profile"],
 )
 def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
     tmp_path: Path, name: str, profiles: dict[str, Any], expected: list[float]
@@ -111,10 +111,10 @@ def test_a_service_whose_model_cannot_be_loaded_lives_and_says_why_it_is_not_rea
     tmp_path: Path,
 ) -> None:
     package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})
-    predicted, alive, ready, *others = run(package, tmp_path / "bentoml", ASKED)
+    predicted, alive, ready, *others = run(package, tmp_path / "bentoml", REQUESTS)
     assert predicted[0] == 503
     assert alive[0] == 200
     assert ready[0] == 503
-    told = json.loads(ready[1])
-    assert told["status"] == "failed" and "ONNX Runtime cannot load" in told["error"]
+    status = json.loads(ready[1])
+    assert status["status"] == "failed" and "ONNX Runtime cannot load" in status["error"]
     assert [status for status, _ in others] == [503] * 3  # nothing of BentoML's page

@@ -1,4 +1,4 @@
-"""Answers as the JSON objects that people read, one for each row."""
+"""Predictions as JSON objects, one for each row."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from domain.contract import ModelSpec
 
 
 class ResponseBuilder:  # pylint: disable=too-few-public-methods
-    """Turns the answers of one model into objects.
+    """Turns the predictions of one model into objects.
 
-    Of classes ``{"prediction", "prediction_id", "confidence", "probabilities": {…}, "row"}``; of a
-    quantity ``{"prediction", "lower", "upper", "row"}``.
+    A classifier has ``{"prediction", "prediction_id", "confidence", "probabilities": {…}, "row"}``,
+    a regressor ``{"prediction", "lower", "upper", "row"}``.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -28,28 +28,28 @@ class ResponseBuilder:  # pylint: disable=too-few-public-methods
         else:
             self._prediction = _struct("Prediction", (*spec.output_columns, "row"))
 
-    def predictions(self, answered: PredictionResult) -> list[Any]:
+    def predictions(self, result: PredictionResult) -> list[Any]:
         """One object for each row, in the request's order."""
-        answers: list[list[float]] = answered.answers.tolist()
-        rows = range(len(answers))
+        values: list[list[float]] = result.predictions.tolist()
+        rows = range(len(values))
         if not self._classes:
-            return [self._prediction(*answer, row) for answer, row in zip(answers, rows)]
-        confidences = list(map(max, answers))
-        codes = list(map(list.index, answers, confidences))
+            return [self._prediction(*outputs, row) for outputs, row in zip(values, rows)]
+        confidences = list(map(max, values))
+        codes = list(map(list.index, values, confidences))
         return list(
             map(
                 self._prediction,
                 map(self._classes.__getitem__, codes),
                 codes,
                 confidences,
-                starmap(self._probabilities, answers),
+                starmap(self._probabilities, values),
                 rows,
             )
         )
 
 
 def _struct(name: str, fields: Sequence[str]) -> Callable[..., Any]:
-    """Makes an object of values in the order of its fields, whose names need be no identifiers."""
+    """Makes an object from values in the order of its fields; any text can name a field."""
     names = {f"field_{number}": field for number, field in enumerate(fields)}
     try:
         return msgspec.defstruct(name, list(zip(names, repeat(Any))), rename=names, gc=False)
