@@ -252,7 +252,7 @@ def test_what_is_accepted_can_wait_for_somebodys_approval(own: Home, tmp_path: P
     before = aliases(own)[CHAMPION]
     judged = own.make("validate", f"CONFIG={tmp_path / 'manual.json'}")
     assert judged.returncode == 0, judged.stderr
-    assert "waiting   " in judged.stdout
+    assert "not promoted yet" in judged.stdout
     assert "make promote MODEL=iris" in judged.stdout
     assert aliases(own)[CHAMPION] == before
     waiting = receipt(own, "validate")["registry_version"]

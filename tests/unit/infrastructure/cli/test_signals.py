@@ -1,4 +1,4 @@
-"""A command that is told to end tidies up, once."""
+"""A command that gets a signal to end cleans up, once."""
 
 from __future__ import annotations
 

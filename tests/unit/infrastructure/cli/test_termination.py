@@ -1,4 +1,4 @@
-"""How a reproduction ends early; tests/integration/test_reproduce.py has those that go through."""
+"""How a reproduction is interrupted; tests/integration/test_reproduce.py has complete ones."""
 
 from __future__ import annotations
 
