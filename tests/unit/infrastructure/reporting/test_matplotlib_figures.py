@@ -28,7 +28,7 @@ def flowers(
     importances: Mapping[str, float] | None = None,
     curves: Mapping[str, Sequence[float]] | None = None,
 ) -> FigureData:
-    """Six hold-out rows that are all taken for the class of their number modulo 3."""
+    """Six hold-out rows that are all predicted as the class of their number modulo 3."""
     answers = np.eye(3)[np.arange(6) % 3] * 0.7 + 0.1
     report = evaluate(SPEC, answers, np.array(actual))
     return FigureData(SPEC, report, importances or {}, answers, np.array(actual), curves or {})
