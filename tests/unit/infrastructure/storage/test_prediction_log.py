@@ -40,7 +40,7 @@ Open = Callable[..., SqlPredictionLog]
 
 @pytest.fixture(name="open_log")
 def _open_log(tmp_path: Path) -> Iterator[Open]:
-    """Opens the same database again and again: `open_log(model)`."""
+    """Opens the same database at each call of `open_log(model)`."""
     opened: list[SqlPredictionLog] = []
 
     def open_log(model: str = "iris", **more: float) -> SqlPredictionLog:
@@ -58,7 +58,7 @@ def _log(open_log: Open) -> SqlPredictionLog:
 
 
 def prediction(request_id: str = "r1", row: int = 0, **more: object) -> LoggedPrediction:
-    """A logged prediction with the given differences from an ordinary one."""
+    """A logged prediction, with these fields changed."""
     return replace(ORDINARY, request_id=request_id, row=row, **more)  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ def add(log: SqlPredictionLog, *predictions: LoggedPrediction) -> None:
 
 
 def identity_of(at: float) -> str:
-    """An identity as services give it, made at a time."""
+    """A request ID as services create it at this time."""
     return f"{int(at * 1000):012x}{new_request_id()[12:]}"
 
 
@@ -109,7 +109,7 @@ def test_a_prediction_is_found_among_many_whoever_named_it(
 def test_it_is_found_whatever_lies_between_its_identity_and_its_answer(
     log: SqlPredictionLog, late: float
 ) -> None:
-    """A clock may be set back; and a caller may send again what a service once gave."""
+    """A clock may be set back, and a client may reuse a request ID of a service."""
     request_id = identity_of(NOW)
     add(log, prediction("before", at=NOW - DAY), prediction(request_id, at=NOW + late))
     found = log.find(request_id, 0)
@@ -228,8 +228,8 @@ def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictio
 def test_a_value_is_found_as_it_was_answered_and_rounded(log: SqlPredictionLog) -> None:
     value = float(np.float32(151.23456))
     add(log, prediction(predicted=value, confidence=None))
-    for told in (value, 151.2346, np.float32(151.23456).item()):
-        assert log.find_unlabelled(IDENTITY, told) is not None
+    for rounded in (value, 151.2346, np.float32(151.23456).item()):
+        assert log.find_unlabelled(IDENTITY, rounded) is not None
     assert log.find_unlabelled(IDENTITY, 151.3) is None
 
 
@@ -516,9 +516,9 @@ def test_it_answers_as_a_list_in_memory_does(
         with closing(SqlPredictionLog(f"sqlite:///{folder}/log.db", "m")) as log:
             # of two batches the one that ended later is the later one
             for batch in sorted(batches, key=lambda batch: max(rows[0].at for rows in batch)):
-                taken = batch_of(*[row for request in batch for row in request])
-                log.add(taken)
-                fake.add(taken)
+                joined = batch_of(*[row for request in batch for row in request])
+                log.add(joined)
+                fake.add(joined)
             for request_id, row in labelled:
                 label = LabelledPrediction(request_id, row, 0, 1)
                 log.label(label, NOW)
@@ -527,7 +527,7 @@ def test_it_answers_as_a_list_in_memory_does(
 
 
 def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
-    """Both say the same to every question."""
+    """Check that both logs return the same for every query."""
     for since in (0.0, NOW - HOUR, NOW, NOW + 2 * HOUR):
         assert vars(log.traffic(since)) == pytest.approx(vars(fake.traffic(since)))
         assert log.by_class(since) == fake.by_class(since)
