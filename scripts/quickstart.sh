@@ -13,7 +13,7 @@ case ${1:-} in
 esac
 
 step=install
-trap 'code=$?; [ $code = 0 ] || echo "quickstart stopped at: $step (exit code $code); the reason stands above" >&2' EXIT
+trap 'code=$?; [ $code = 0 ] || echo "quickstart stopped at: $step (exit code $code); see the error above" >&2' EXIT
 for tool in git make; do
     command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }
 done

@@ -24,7 +24,7 @@ esac
 accelerator=${ACCELERATOR:-}
 if [ -z "$accelerator" ]; then
     accelerator=cpu
-    # it can end with 0 without a GPU; read to its end, since a program cut short counts as failed
+    # it can exit with 0 without a GPU; no grep -q, since pipefail would report the broken pipe
     if nvidia-smi --list-gpus 2>/dev/null | grep '^GPU' >/dev/null; then accelerator=cuda; fi
 fi
 case $accelerator in
@@ -36,7 +36,7 @@ if [ -L .venv ]; then
     echo "error: .venv is a link: installing from here would change another clone's environment" >&2
     exit 1
 fi
-# what it is at, and for how long
+# print progress with the elapsed time
 say() { printf '%3d s  %s\n' "$SECONDS" "$*" >&2; }
 
 poetry=$(bash scripts/setup/setup_poetry.sh)
@@ -60,7 +60,7 @@ if ! "$poetry" export "${options[@]}" >"$requirements" 2>"$requirements.said"; t
     cat "$requirements.said" >&2
     exit 1
 fi
-# leave what the pattern names out, each with its lines of hashes
+# remove the packages that match the pattern from the requirements, with their lines of hashes
 without() {
     awk -v names="^($1)(\\\\[|==)" '/^[^ ]/ { skip = $0 ~ names } !skip' "$requirements" >"$requirements.rest"
     mv "$requirements.rest" "$requirements"
@@ -75,12 +75,12 @@ if [ "$(uname)" = Linux ] && [ "$accelerator" = cpu ]; then
         say "PyTorch's CPU build, 200 MB: up to some minutes ..."
         pip install -qq --no-deps "torch==$version+cpu" \
             --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}"
-        # nothing needs them any more, and TensorFlow would still use a GPU with them
+        # nothing needs them any more, and with them TensorFlow would still use a GPU
         mapfile -t old < <(pip list --format freeze | sed -nE "s/^($libraries)==.*/\1/p")
         [ "${#old[@]}" = 0 ] || remove "${old[@]}"
     fi
 elif [ -n "$version" ]; then
-    # to uv, an installed 2.13.0+cpu is the 2.13.0 that is wanted
+    # uv would accept an installed 2.13.0+cpu as 2.13.0
     if pip list --format freeze | grep '^torch==.*+cpu$' >/dev/null; then remove torch; fi
     # both are the files nvidia/{cudnn,nccl}/lib/*: PyTorch's CUDA 13 ones stay whole
     without 'nvidia-(cudnn|nccl)-cu12'
