@@ -151,5 +151,5 @@ def _tracking(
     make_package: MakePackage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tracking]:
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; it is put back
+        environment.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; restored afterwards
         yield Tracking(tmp_path_factory.mktemp("tracking"), make_package)

@@ -96,7 +96,7 @@ def test_a_champion_that_the_ledger_does_not_have_is_told(
     enter_promotion(place)
     assert main(["registry"]) == 0
     assert "WARNING" not in capsys.readouterr().out
-    place.registry.promote(IRIS, "1.0.0-c")  # by other means than make promote
+    place.registry.promote(IRIS, "1.0.0-c")  # without make promote
     assert main(["registry"]) == 0
     assert "champion is 1.0.0-c; by the ledger it is 1.0.0-b" in capsys.readouterr().out
 

@@ -92,9 +92,9 @@ def test_a_rollback_takes_the_variables_of_its_release_and_not_those_of_the_shel
 @pytest.mark.parametrize(
     ("name", "previous", "now", "result"),
     [
-        (KEYS, None, MINE, MINE),  # everybody might ask
+        (KEYS, None, MINE, MINE),  # everybody would have access
         (KEYS, MINE, None, MINE),
-        (KEYS, f"{MINE} {OTHER}", MINE, MINE),  # the other key has been withdrawn since
+        (KEYS, f"{MINE} {OTHER}", MINE, MINE),  # the other key was revoked since
         (KEYS, MINE, f"{MINE} {OTHER}", MINE),
         (KEYS, f"{MINE}:predict", MINE, MINE),
         (PATHS, "/metrics /predict", "/metrics", "/metrics"),

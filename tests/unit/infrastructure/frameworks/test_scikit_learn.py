@@ -59,7 +59,7 @@ def test_fitting_learns_and_reports_no_epochs() -> None:
 
 def test_random_rows_get_the_same_answers(forest: RandomForestClassifier, onnx_file: Path) -> None:
     rows = np.random.default_rng(0).uniform(0.1, 30, (2000, 4)).astype(np.float32)
-    rows[:1000] = rows[:1000] / 4  # where the flowers are
+    rows[:1000] = rows[:1000] / 4  # the range of the flowers
     np.testing.assert_allclose(
         load_onnx(onnx_file, iris.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
     )

@@ -70,7 +70,7 @@ def test_sampled_answers_repeat_and_follow_the_seed(checkpoint: Path) -> None:
     sampling = {"temperatures": (0.9,), "max_tokens": TOKENS}
     engine = WhisperEngine(checkpoint, random_state=1, **sampling)  # type: ignore[arg-type]
     first = engine(sound(5))
-    torch.rand(7)  # whatever others draw
+    torch.rand(7)  # other code may draw random numbers
     assert engine(sound(5)) == first
     other = WhisperEngine(checkpoint, random_state=2, **sampling)  # type: ignore[arg-type]
     assert other(sound(5)) != first

@@ -58,7 +58,7 @@ print(json.dumps(report))
 """
 
 
-# a process that is killed while it opens this file to write it into the store
+# a process that kills itself when it opens this file for writing to the store
 KILLED = """
 import os, signal, sys
 from pathlib import Path

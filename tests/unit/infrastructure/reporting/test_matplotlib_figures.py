@@ -62,11 +62,11 @@ def drawn(data: FigureData, folder: Path) -> dict[str, bytes]:
     ("data", "figures"),
     [
         (flowers([0, 1, 2, 0, 1, 1], IMPORTANCES), [*OF_CLASSES, "feature_importance.png"]),
-        (flowers([0, 1, 2, 0, 1, 2]), OF_CLASSES),  # all right
+        (flowers([0, 1, 2, 0, 1, 2]), OF_CLASSES),  # all correct
         (flowers([1, 2, 0, 1, 2, 0]), OF_CLASSES),  # all wrong
         (flowers([0, 1, 2, 0, 1, 1], None, CURVES), [*OF_CLASSES, "learning_curves.png"]),
         (rents(80), OF_QUANTITIES),
-        (rents(0), OF_QUANTITIES),  # nothing is wrong
+        (rents(0), OF_QUANTITIES),  # no errors
         (rents(80, IMPORTANCES), ["feature_importance.png", *OF_QUANTITIES]),
         (rents(80, None, CURVES), ["learning_curves.png", *OF_QUANTITIES]),
     ],

@@ -105,7 +105,7 @@ def test_every_report_is_well_formed_and_needs_nothing_else(kind: str, tmp_path:
     assert page.elements.count("figure") == page.elements.count("figcaption")
     assert len(re.findall('role="img" aria-label="[^"]+', page.source)) == len(page.figures)
     assert '<html lang="en">' in page.source
-    assert "#0102" not in page.source  # colours are those of the page
+    assert "#0102" not in page.source  # the page's colours replace the placeholders
     assert len(page.source) < 1_500_000
 
 

@@ -31,7 +31,7 @@ from tests.fakes import FakePredictionLog, batch_of
 NOW = time.time()
 HOUR = 3600.0
 DAY = 24 * HOUR
-INPUTS = [5.0, 3.5, 1.25, 0.125]  # as float32 has them
+INPUTS = [5.0, 3.5, 1.25, 0.125]  # exact in float32
 IDENTITY = 2**64 - 3
 LATENCY = 0.0009765625
 ORDINARY = LoggedPrediction("r1", 0, NOW, IDENTITY, INPUTS, 0.0, 0.875, LATENCY)
@@ -72,7 +72,7 @@ def identity_of(at: float) -> str:
     return f"{int(at * 1000):012x}{new_request_id()[12:]}"
 
 
-# by its identity
+# find by request ID
 
 
 def test_a_prediction_is_found_by_request_and_row_as_it_was_added(log: SqlPredictionLog) -> None:
@@ -189,7 +189,7 @@ def test_missing_inputs_and_a_missing_confidence_come_back_as_such(log: SqlPredi
     assert log.traffic(0).mean_confidence is None
 
 
-# by its inputs
+# find by inputs
 
 
 def test_the_latest_of_equal_predictions_is_found_by_its_inputs(log: SqlPredictionLog) -> None:
@@ -311,7 +311,7 @@ def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
     assert log.traffic(0) == Traffic(0, None, None, None, None, None)
 
 
-# what is recent
+# recent predictions
 
 
 def test_what_is_recent_starts_with_the_latest(log: SqlPredictionLog) -> None:
@@ -341,7 +341,7 @@ def test_inputs_of_a_former_version_with_other_ones_are_not_recent(log: SqlPredi
     assert log.traffic(0).predictions == 5
 
 
-# who shares it
+# sharing
 
 
 def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
@@ -354,7 +354,7 @@ def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
     assert wine.confusion(0) == {}
     assert len(wine.recent(10)[0]) == 0
     add(wine, prediction("r1"))
-    assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label is that of iris
+    assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label belongs to iris
 
 
 def test_what_was_written_is_there_when_the_log_is_opened_again(open_log: Open) -> None:
@@ -409,7 +409,7 @@ import numpy as np
 from application.ports.prediction_log import LabelledPrediction, PredictionBatch
 from infrastructure.storage.prediction_log import SqlPredictionLog
 url, name = sys.argv[1:]
-log = SqlPredictionLog(url, "iris")  # all of them make the tables
+log = SqlPredictionLog(url, "iris")  # each process creates the tables
 one, zero, rows = np.ones(1), np.zeros(1), np.ones(1, int)
 for number in range(50):
     at = np.array([time.time()])
@@ -474,7 +474,7 @@ def test_the_latest_batches_are_found_through_an_index(
     assert "prediction_batches_by_time" in str(plan)
 
 
-# against a log in memory
+# comparison with a log in memory
 
 TIMES = [NOW + hours * HOUR for hours in (-2, -1, 0, 1)]
 OWN = [identity_of(at) for at in TIMES]
@@ -514,7 +514,7 @@ def test_it_answers_as_a_list_in_memory_does(
     fake = FakePredictionLog()
     with tempfile.TemporaryDirectory() as folder:
         with closing(SqlPredictionLog(f"sqlite:///{folder}/log.db", "m")) as log:
-            # of two batches the one that ended later is the later one
+            # batches are ordered by their last prediction
             for batch in sorted(batches, key=lambda batch: max(rows[0].at for rows in batch)):
                 joined = batch_of(*[row for request in batch for row in request])
                 log.add(joined)
@@ -535,7 +535,7 @@ def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
     for name in NAMES:
         for row in range(4):
             assert log.find(name, row) == fake.find(name, row)
-            if fake.find(name, row, NOW):  # nothing that was answered since then is overlooked
+            if fake.find(name, row, NOW):  # predictions since then are found
                 assert log.find(name, row, NOW)
     for identity in (0, 1, 7, 2**64 - 1):
         for predicted in range(3):

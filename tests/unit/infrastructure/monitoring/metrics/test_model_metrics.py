@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_predictions(metrics: ModelMetricsCollector) -
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 20_000  # less than a byte for each
+    assert after - before < 20_000  # less than one byte per prediction
 
 
 @pytest.mark.parametrize("buckets", [LATENCY_BUCKETS, CONFIDENCE_BUCKETS])
