@@ -1,14 +1,14 @@
-# What you type; `make` lists it. make/chain.mk has the steps from training to image and the registry,
-# make/template.mk what tests and measures the template itself.
+# The targets that you type; `make` lists them. make/chain.mk has the steps from training to image and
+# the registry, make/template.mk the targets that test and measure the template itself.
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.NOTPARALLEL: # goals run in the order in which they are given, whatever MAKEFLAGS says
+.NOTPARALLEL: # goals run in the order of the command line, whatever MAKEFLAGS says
 MAKEFLAGS += --no-print-directory -j1
 
-# Choices: change them here or on make's command line, as every other variable below; the shell's
-# environment does not count. Where state lies is a setting of shared/settings.py, from there or .env.
+# Choices: change them here or on make's command line, like every variable below; the shell's
+# environment does not count. Where state is stored is a setting, from the environment or .env.
 MODEL := iris
 CONFIG := application/training/configs/$(MODEL)_config.json
 ENV := staging
@@ -23,28 +23,28 @@ help: ## List every target
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 quickstart: ## Install, train, validate, build, serve, predict: everything once
 	@bash scripts/quickstart.sh
-all: install ## Install everything, then format, lint, test and checkgpu
+all: install ## Install everything, then run format, lint, test and checkgpu
 	@$(MAKE) format lint test checkgpu
 
 ##@ Install
 install: ## Everything: PyTorch (CUDA where there is a GPU), TensorFlow, openai-whisper, dev tools
 	@bash scripts/setup/install.sh all
-install-dev: ## Core and development tools, none of the large ML packages; what CI uses
+install-dev: ## Core and development tools without the large ML packages, as in CI
 	@bash scripts/setup/install.sh dev
 install-core: ## Only what the iris chain needs to run
 	@bash scripts/setup/install.sh core
-installed: $(CORE) ## Install the core unless that was done since the lock last changed
-checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes (JSON=1; REQUIRE_GPU=1 fails without one)
+installed: $(CORE) ## Install the core if it is missing or poetry.lock has changed
+checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON=1; REQUIRE_GPU=1 fails without a GPU)
 	@$(MLOPS) checkgpu $(call flag,JSON)
 
 ##@ Model
-new-model: $(CORE) ## Write a model for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT)
+new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT)
 	@$(MLOPS) new-model $(call args,NAME DATA TARGET TASK LEAVE_OUT)
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
-containerize: $(RECEIPTS)/containerize.json ## Build the image of the champion's Bento (ENGINE)
-reproduce: $(CORE) ## Train a recorded version again from its commit and compare: RUN
+containerize: $(RECEIPTS)/containerize.json ## Build the container image of the champion's Bento (ENGINE)
+reproduce: $(CORE) ## Train a recorded version again from its commit, and compare: RUN
 	@$(MLOPS) reproduce --model $(MODEL) $(call args,RUN)
 mlflow-ui: $(CORE) ## Browse runs and versions (PORT=5000)
 	@$(MLOPS) mlflow-ui $(call args,PORT)
@@ -54,46 +54,46 @@ score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (VERSION); .
 ##@ Serve
 run: $$(champion) ## Serve the champion from the source files, reloading when they change
 	@$(MLOPS) run --champion $(RECEIPTS)/champion.json $(call args,PORT)
-deploy: $(RECEIPTS)/bento-build.json ## Roll the built Bento out (ENV, PORT, WORKERS); REPLACE=1 over another model
+deploy: $(RECEIPTS)/bento-build.json ## Deploy the champion's Bento (ENV, PORT, WORKERS); REPLACE=1 replaces another model
 	@$(MLOPS) deploy --bento $< --env $(ENV) $(call args,PORT WORKERS) $(call flag,REPLACE)
-rollback-release: ## Roll the previous release of ENV out again, with its own settings
-smoke: ## Check the golden predictions of the service in ENV
-demo: ## Send a prediction and its feedback to ENV; show the metrics that change
+rollback-release: ## Deploy the previous release of ENV again, with its own settings
+smoke: ## Check that the service in ENV reproduces its golden predictions
+demo: ## Send a request and its feedback to ENV, and show the metrics that change
 stop: ## Stop what is deployed in ENV
 rollback-release smoke demo stop: $(CORE)
 	@$(MLOPS) $@ --env $(ENV) $(call args,PORT)
 status: $(CORE) ## Show what is deployed on this machine
 	@$(MLOPS) status
-where: $(CORE) ## Show where everything is, and what to do next
+where: $(CORE) ## Show what is deployed, where models are stored, and what to do next
 	@$(MLOPS) where --model $(MODEL) --env $(ENV)
-api-key: $(CORE) ## Make an API key of the service for NAME (SCOPES=predict,feedback)
+api-key: $(CORE) ## Create an API key for NAME (SCOPES=predict,feedback)
 	@$(MLOPS) api-key $(call args,NAME SCOPES)
 
 ##@ Check
-# as many test processes as cores, up to four: each takes up to 2 GB with every extra
+# one test process per core, up to four: with every extra, each uses up to 2 GB of memory
 pytest := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 coverage := $(PACKAGES:%=--cov=%) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
 service_test := $(if $(filter iris,$(MODEL)),application/inference/services/test_service.py)
 format: $(DEV) ## Format with black
 	@$(PY) -m black --quiet $(PACKAGES) tests
-lint: $(DEV) ## pylint
+lint: $(DEV) ## Check with pylint
 	@$(PY) -m pylint --jobs=$$(getconf _NPROCESSORS_ONLN) $(PACKAGES) tests tests/unit tests/integration
-refactor: format lint ## format, then lint
-lint-check: lint ## black --check, pylint, mypy, bandit and the import contracts
+refactor: format lint ## Format, then lint
+lint-check: lint ## Check with black, pylint, mypy, bandit and import-linter; changes nothing
 	@$(PY) -m black --check --quiet $(PACKAGES) tests || { echo "error: run 'make format'" >&2; exit 1; }
 	@$(PY) -m mypy $(PACKAGES)
 	@$(PY) -m bandit --quiet --recursive --configfile pyproject.toml $(PACKAGES)
 	@.venv/bin/lint-imports
-test: $(DEV) ## All tests but the nightly ones, with coverage of the four packages
+test: $(DEV) ## Run all tests except the nightly ones, with coverage
 	@$(pytest) $(coverage)
-test-unit: $(DEV) ## Unit tests, with coverage as coverage.xml and htmlcov/
+test-unit: $(DEV) ## Run the unit tests, with coverage in coverage.xml and htmlcov/
 	@$(pytest) tests/unit $(coverage)
-test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento; its service test and load test
+test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento, and run its service test and load test
 	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest $(service_test) tests/integration/test_load_performance.py
-check: lint-check test ## What must hold before a commit lands
-ci: $(ALL) ## What .ci/run calls: check with every model, so everything is installed first
+check: lint-check test ## Run lint-check and test, which must pass before a commit
+ci: $(ALL) ## Install everything, then run check with every model; called by .ci/run
 	@$(MAKE) check
-clean: ## Remove caches, build/, dist/ and coverage; never data, models or the tracking database
+clean: ## Remove caches, build/, dist/ and coverage, but never data, models or the tracking database
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache
 	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 -include make/template.mk

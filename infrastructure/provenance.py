@@ -1,4 +1,4 @@
-"""Where a model comes from: commit, lock, libraries, machine."""
+"""Where a model comes from: commit, lock file, library versions and Python."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIBRARIES = (
     *("keras", "openai-whisper", "skorch", "tensorflow", "torch"),
 )
 
-_OF_A_REPOSITORY = {
+_REPOSITORY_VARIABLES = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
 }
@@ -37,7 +37,7 @@ _SOURCES = ("domain", "application", "infrastructure", "shared")
 def collect_provenance(root: Path) -> dict[str, Any]:
     """Commit of the clone at `root`, digest of poetry.lock, library versions, Python and time.
 
-    The commit has ``-dirty`` behind it where files were changed, or added to the sources.
+    The commit ends in ``-dirty`` if files were changed, or added to the source packages.
     """
     lock = root / "poetry.lock"
     return {
@@ -50,7 +50,7 @@ def collect_provenance(root: Path) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of those libraries that are installed."""
+    """Versions of those `LIBRARIES` that are installed."""
     versions = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
@@ -59,7 +59,7 @@ def _versions() -> dict[str, str]:
 
 
 def run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run git on the repository at `root`, whichever one the environment is about, as in a hook.
+    """Run git on the repository at `root`, even inside a hook of another repository.
 
     Raises:
         OSError: git is not installed.
@@ -67,7 +67,7 @@ def run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # nosec B607  # the git that the user has on PATH
         ["git", *arguments],
         cwd=root,
-        env={name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY},
+        env={n: value for n, value in os.environ.items() if n not in _REPOSITORY_VARIABLES},
         capture_output=True,
         text=True,
         check=False,
@@ -81,7 +81,7 @@ def _commit(root: Path) -> str:
         return "unknown"
     commit = done.stdout.strip()
     if done.returncode or not run_git(root, "ls-files", "--", "poetry.lock", *_SOURCES).stdout:
-        return "unknown"  # no commit yet, or the repository is another one, around this folder
+        return "unknown"  # no commit yet, or `root` is inside a different repository
     if commit.endswith("-dirty"):
         return commit
     new = run_git(root, "ls-files", "--others", "--exclude-standard", "--", *_SOURCES)

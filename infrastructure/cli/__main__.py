@@ -29,16 +29,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; its exit code.
+    """Run the command that the arguments name, and return its exit code.
 
     Args:
-        arguments: those of this process where None.
+        arguments: None means those of this process.
     """
     if arguments is not None:
         return exit_code_of(partial(_main, arguments))
-    gc.disable()  # nothing that an import makes is garbage, and searching it takes a fifth of a run
+    gc.disable()  # imports leave no garbage, and looking for it takes a fifth of a run
     code = exit_code_of(partial(_main, sys.argv[1:], before_run=_resume_collection))
-    gc.freeze()  # nor need it be searched at the end
+    gc.freeze()  # nor does Python need to look for garbage when it exits
     return code
 
 

@@ -11,27 +11,26 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = "iris") -> 
     """Add ``--model``.
 
     Args:
-        default: None where leaving it out means every model.
+        default: None if leaving it out means all models.
     """
-    which = default or "every one"
     parser.add_argument(
         "--model",
         type=valid_model_name,
         default=default,
-        help=f"name in domain/models (default: {which})",
+        help=f"name in domain/models (default: {default or 'all models'})",
     )
 
 
-def add_version(parser: argparse.ArgumentParser, default: str | None, meaning: str) -> None:
+def add_version(parser: argparse.ArgumentParser, default: str | None, default_text: str) -> None:
     """Add ``--version``.
 
     Args:
-        meaning: of the default, in words.
+        default_text: the default as help shows it.
     """
     parser.add_argument(
         "--version",
         default=default,
-        help=f"number, alias, package version or run of a version (default: {meaning})",
+        help=f"version, by number, alias, package version or run ID (default: {default_text})",
     )
 
 
@@ -50,23 +49,26 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_port(parser: argparse.ArgumentParser, default: int | None, meaning: str = "") -> None:
+def add_port(parser: argparse.ArgumentParser, default: int | None, default_text: str = "") -> None:
     """Add ``--port``.
 
     Args:
-        meaning: of the default, in words, where it has no value.
+        default_text: the default as help shows it, if it is not a fixed number.
     """
     parser.add_argument(
-        "--port", type=valid_port, default=default, help=f"(default: {meaning or default})"
+        "--port",
+        type=valid_port,
+        default=default,
+        help=f"TCP port (default: {default_text or default})",
     )
 
 
 def valid_model_name(text: str) -> str:
-    """The name of a model, which is that of its files."""
+    """The name of a model, which is also the name of its files."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
         raise argparse.ArgumentTypeError(
-            f"{text[:80]!r} is not the name of a model: use up to 64 lower-case letters, digits "
-            "and '_', a letter first, such as iris"
+            f"{text[:80]!r} is not a valid model name: use up to 64 lower-case letters, digits "
+            "and '_', starting with a letter, such as iris"
         )
     return text
 
@@ -81,10 +83,10 @@ def valid_port(text: str) -> int:
 
 
 def valid_environment(text: str) -> str:
-    """The name of an environment, which is that of its folder."""
+    """The name of an environment, which is also the name of its folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
         raise argparse.ArgumentTypeError(
-            f"{text[:80]!r} is not a name: use up to 64 letters, digits, '.', '_' and '-', such as "
-            "staging"
+            f"{text[:80]!r} is not a valid environment name: use up to 64 letters, digits, '.', "
+            "'_' and '-', starting with a letter or digit, such as staging"
         )
     return text

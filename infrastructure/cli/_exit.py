@@ -1,4 +1,4 @@
-"""How a command ends: with an exit code and, where it failed, one line on standard error."""
+"""How a command ends: with an exit code and, if it failed, one line on standard error."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ _TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was clos
 def exit_code_of(
     command: Callable[[], int | None], codes: Mapping[type[Exception], int] | None = None
 ) -> int:
-    """Run a command. Errors that are raised on purpose, those of the operating system and Ctrl-C
-    become one line and an exit code; any other exception is a bug and keeps its traceback.
+    """Run a command and return its exit code.
+
+    Errors that are raised on purpose, errors of the operating system and Ctrl-C become one line
+    and an exit code; any other exception is a bug and keeps its traceback.
 
     Args:
         command: returns its exit code, or None for 0.
-        codes: exit codes of some errors, the first that fits; 1 is that of the others.
+        codes: exit codes by error class; the first match counts, and every other error gives 1.
     """
     try:
         code = command()
-        print(end="", flush=True)  # an output that cannot be written to fails here
+        print(end="", flush=True)  # fails here, not at exit, if the output is not writable
         return code or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -49,8 +51,8 @@ def exit_code_of(
 
 
 def interrupt_on_termination() -> None:
-    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that what is half made is
-    removed; further signals do not break that off."""
+    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, so that the command cleans
+    up; further signals do not interrupt the cleanup."""
     if threading.current_thread() is not threading.main_thread():  # Python allows it nowhere else
         return
     for termination in _TERMINATIONS:
@@ -65,14 +67,14 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _is_invalid_setting(error: Exception) -> bool:
-    """Whether shared.settings raised it; a command that reads no settings never imports that."""
+    """Whether shared.settings raised it; commands without settings do not import that module."""
     settings = sys.modules.get("shared.settings")
     return settings is not None and isinstance(error, settings.InvalidSettingError)
 
 
 def _reader_is_gone() -> bool:
     """Whether nobody reads standard output any more, as after `| head`."""
-    with suppress(AttributeError, OSError):  # it is closed, or is not a file
+    with suppress(AttributeError, OSError):  # standard output is closed, or not a file
         watch = select.poll()
         watch.register(sys.stdout.fileno(), 0)
         return bool(watch.poll(0))  # errors are always watched
@@ -80,7 +82,7 @@ def _reader_is_gone() -> bool:
 
 
 def _discard_output() -> None:
-    """Have Python write nothing more at its end to an output that cannot be written to."""
+    """Keep Python from failing at exit, when it flushes an output that is not writable."""
     try:
         print(end="", flush=True)
     except OSError:

@@ -1,4 +1,4 @@
-"""What several commands of the registry share."""
+"""Shared code of the commands that read or change the registry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.settings import Settings
 
 
 def open_registry(settings: Settings) -> MlflowRegistry:
-    """The registry of this place."""
+    """The registry that the settings name."""
     return MlflowRegistry(settings.tracking_uri, settings.packages_dir)
 
 
@@ -33,7 +33,7 @@ def make_champion(
     """Make a version the champion, and show what that changes.
 
     Args:
-        model: name in domain/models, for advice.
+        model: name in domain/models, for the commands that are shown.
         event: ``promote`` or ``rollback``, for the ledger.
     """
     registry = open_registry(settings)
@@ -58,15 +58,15 @@ def make_champion(
     previous, now = promotion.previous, datetime.now(UTC)
     title = f"version {version.number}, {version.package_version}"
     if not promotion.moved:
-        show_step("unchanged", f"{title}, is already the champion of {version.model_name}")
+        show_step("unchanged", f"{version.model_name} {title}, is the champion already")
         return
     age = age_of(now - version.created)
-    show_step("champion", f"of {version.model_name} is {title}, {age} old")
+    show_step("champion", f"{version.model_name} {title}, {age} old")
     if previous:
         show_step(
             "previous",
             f"version {previous.number}, {previous.package_version}, "
-            f"{age_of(now - previous.created)} old; make rollback MODEL={model} restores it",
+            f"{age_of(now - previous.created)} old; make rollback MODEL={model} brings it back",
         )
         try:
             changes = differences(registry.open_package(previous), package())
@@ -75,18 +75,18 @@ def make_champion(
         else:
             for name, change in changes:
                 show_step(name, change)
-    show_step("next", f"make bento-build MODEL={model} builds it, make deploy rolls it out")
+    show_step("next", f"make deploy MODEL={model} builds its Bento and deploys it")
 
 
 def warn_of_disagreement(
     registry: MlflowRegistry, versions: Sequence[ModelVersion], entries: Sequence[LedgerEntry]
 ) -> None:
-    """Show how registry and ledger disagree on a model, if they do."""
+    """Show how registry and ledger disagree about a model, if they do."""
     noted = registry.noted_ledger(versions[0].model_name)
     if disagreement := ledger_disagreement(noted, versions, entries):
         show_step("WARNING" if disagreement.suspicious else "ledger", disagreement.reason)
 
 
 def local_time(at: datetime) -> str:
-    """A time as people of this place read it."""
+    """A time in the local time zone, to the second."""
     return at.astimezone().isoformat(" ", "seconds")

@@ -1,4 +1,4 @@
-"""What the commands that change an environment share."""
+"""Shared code of the commands that change an environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.settings import Settings
 def add_environment_and_port(parser: argparse.ArgumentParser) -> None:
     """Add ``--env`` and ``--port``."""
     add_environment(parser)
-    add_port(parser, None, f"that of what is deployed there, else {DEFAULT_PORT}")
+    add_port(parser, None, f"the environment's current port, else {DEFAULT_PORT}")
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:
@@ -35,17 +35,19 @@ def open_environment(args: argparse.Namespace, settings: Settings) -> LocalEnvir
 
 
 @contextmanager
-def recorded(
+def record_change(
     event: str, args: argparse.Namespace, settings: Settings, environment: LocalEnvironment
 ) -> Iterator[None]:
-    """Change an environment while no other process does, and record in the ledger what became of
-    it, whether the change failed or not; nothing where the environment stays as it was."""
+    """Lock an environment while it changes, and enter the change into the ledger.
+
+    The entry is written even if the command failed, and left out if nothing changed.
+    """
     with environment.alone():
-        before = environment.known()
+        before = environment.current_if_known()
         try:
             yield
         finally:
-            after = environment.known()
+            after = environment.current_if_known()
             changed = after or before
             if changed and after != before:
                 FileLedger(settings.ledger).append(

@@ -1,4 +1,4 @@
-"""Training with everything that it needs, which is slow to import."""
+"""Training with its adapters; slow to import."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def train_candidate(
     """Train, package and register.
 
     Args:
-        name: of the model in the catalog.
-        source: where the configuration was read from, for messages.
+        name: the model's name in the catalog.
+        source: file that the configuration was read from, for error messages.
         receipt: where to write a receipt.
     """
     settings = Settings.load()
@@ -46,9 +46,9 @@ def train_candidate(
     check_tracking()
     version = new_version(config.version)
     with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
-        make = _package_weights if model.SPEC.task == "transcription" else _train_estimator
+        run = _package_weights if model.SPEC.task == "transcription" else _train_estimator
         try:
-            candidate = make(model, config, draft, tracker, background, settings)
+            candidate = run(model, config, draft, tracker, background, settings)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
     quality: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def train_candidate(
     )
     show_step("package", str(candidate.package))
     if receipt:
-        _write_read_files(receipt, candidate.data_files)
+        _write_data_files(receipt, candidate.data_files)
         write_receipt(
             receipt,
             model_name=config.model_name,
@@ -114,10 +114,10 @@ def _package_weights(
     )
 
 
-def _write_read_files(receipt: Path, files: tuple[Path, ...]) -> None:
-    """List the files that were read beside the receipt: make trains again when one changes.
+def _write_data_files(receipt: Path, files: tuple[Path, ...]) -> None:
+    """List the data files that were read, next to the receipt: make trains again if one changes.
 
-    This comes before the receipt, since with a receipt alone no change would be noticed.
+    Write the list before the receipt: make would miss changes if it found a receipt without one.
     """
     text = "".join(f"{file}\n" for file in files)
     write_atomically(receipt.with_suffix(".files"), text)

@@ -14,7 +14,7 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add whose champion is built."""
+    """Add the model and the receipt."""
     add_model(parser)
     add_receipt(parser)
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     version = registry.find(name, CHAMPION)
     version.check_accepted()
     champion = registry.open_package(version)
-    tag = add_accepted(champion, name)  # where the store has lost it, or has a part of it
+    tag = add_accepted(champion, name)  # in case the store lost it, or holds a partial copy
     bento = build_bento(tag)
     show_step("bento", str(bento.tag))
     exported = settings.receipts_dir / args.model / "bento"

@@ -1,7 +1,7 @@
 """Show what this machine can compute on, what is missing and how to get it.
 
-Exits with 0 whether there is a GPU or not; with REQUIRE_GPU=1 in the environment it exits with 1
-where no framework can use one.
+Exits with 0 with or without a GPU; with REQUIRE_GPU=1 in the environment it exits with 1 if no
+framework can use one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared import gpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the form of the report."""
+    """Add the format of the report."""
     parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
 
 
@@ -32,6 +32,6 @@ def run(
     advice = gpu.advise(report)
     sys.stdout.write(gpu.to_json(report, advice) if args.json else gpu.render(report, advice))
     if environ.get("REQUIRE_GPU") == "1" and not report.usable_by:
-        sys.stderr.write("REQUIRE_GPU=1 is set, and no framework can use a GPU\n")
+        sys.stderr.write("error: REQUIRE_GPU=1 is set, but no framework can use a GPU\n")
         return 1
     return 0

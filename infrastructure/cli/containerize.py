@@ -21,14 +21,14 @@ NO_ENGINE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is built, and by which engine."""
+    """Add the Bento, the container engine and the receipt."""
     parser.add_argument("--bento", type=Path, required=True, help="receipt of bento-build")
     parser.add_argument("--engine", help="docker or podman (default: the first that works)")
     add_receipt(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build."""
+    """Build the image."""
     try:
         engine = find_engine(args.engine or None)
     except BuildError as error:
@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
     home = Settings.load().bento_home
     if not (home / "bentos" / built["bento_tag"].replace(":", "/") / "bento.yaml").is_file():
         raise BuildError(
-            f"{built['bento_tag']} is not in the Bento store {home}: remove {args.bento}, then "
-            "make bento-build builds it again"
+            f"{built['bento_tag']} is not in the Bento store {home}: remove {args.bento}, then run "
+            "make bento-build"
         )
-    os.environ["BENTOML_HOME"] = str(home)  # the engine's process reads it
+    os.environ["BENTOML_HOME"] = str(home)  # for the bentoml process
     image = containerize(built["bento_tag"], engine)
     show_step("image", f"{image} ({engine})")
     if args.receipt:

@@ -1,4 +1,4 @@
-"""Send a deployed service a prediction and its feedback; show the metrics that change."""
+"""Send a deployed service a request and its feedback, and show the metrics that change."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which environment is asked."""
+    """Add the environment and its port."""
     add_environment_and_port(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Send them."""
+    """Send the request and the feedback."""
     environment = open_environment(args, Settings.load())
     release = environment.current()
     if release is None:
-        raise DeploymentError(f"nothing is deployed in {args.env}: make deploy ENV={args.env}")
+        raise DeploymentError(f"nothing is deployed in {args.env}: run make deploy ENV={args.env}")
     service = Service(f"http://127.0.0.1:{environment.port}", release.api_key, release.model)
     demonstrate(service, golden_of(release.bento))

@@ -1,6 +1,6 @@
-"""Remove packages and Bentos that nothing needs, and what killed trainings have left.
+"""Remove packages and Bentos that nothing needs, and what killed trainings left behind.
 
-What this registry does not know stays.
+Packages and Bentos that are not in this registry are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how much stays."""
+    """Add how many versions to keep."""
     parser.add_argument(
         "--keep",
         type=_count,
@@ -32,30 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Remove, or list."""
+    """Remove what nothing needs, or only list it."""
     settings = Settings.load()
     registry = open_registry(settings)
     with registry.alone():
-        stored = list(stored_in(settings.packages_dir, settings.bento_home))  # before the versions
+        # list before reading the registry: a version registered in between then counts as needed
+        stored = list(stored_in(settings.packages_dir, settings.bento_home))
         versions = {name: registry.versions(name) for name in registry.model_names()}
         deployed = [
             (release.bento_tag.partition(":")[0], release.version)
             for _, release, _ in deployed_in(settings.releases_dir, strict=True)
         ]
-        gone = superfluous(stored, versions, deployed, args.keep, datetime.now(UTC))
-        for item in gone:
+        unneeded = superfluous(stored, versions, deployed, args.keep, datetime.now(UTC))
+        for item in unneeded:
             show_step(item.kind, f"{item.model_name} {item.version}, {_megabytes([item])}")
         if not args.dry_run:
             for run_id in MlflowTracker(settings.tracking_uri).end_orphaned_runs():
-                show_step("run", f"{run_id[:8]} of a killed training ended as KILLED")
-            for item in tqdm(gone, "  removed", leave=False, disable=None):
+                show_step("run", f"{run_id[:8]}, whose training was killed, is now marked KILLED")
+            for item in tqdm(unneeded, "  removed", leave=False, disable=None):
                 if item.kind == "package":
                     for version in versions.get(item.model_name, []):
                         if version.package_version == item.version:
                             registry.record_removal(version)
                 remove(item)
-    done = "would be freed: DRY_RUN" if args.dry_run else "freed"
-    show_step("space", f"{_megabytes(gone)} {done}; MLflow's artifacts stay, see mlflow gc")
+    done = "would be freed (dry run)" if args.dry_run else "freed"
+    show_step("space", f"{_megabytes(unneeded)} {done}; for MLflow's artifacts, see mlflow gc")
 
 
 def _megabytes(items: Sequence[Stored]) -> str:

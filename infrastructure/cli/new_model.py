@@ -1,4 +1,4 @@
-"""Read a table, write a model for it and the configuration of its training.
+"""Write a model and its training configuration for a table.
 
 Example: make new-model NAME=churn DATA=churn.csv TARGET=churned
 """
@@ -13,19 +13,19 @@ from shared.paths import ROOT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the table, and what is predicted from it."""
+    """Add the model's name, the table and what to predict."""
     parser.add_argument("--name", required=True, help="name of the model, such as churn")
     parser.add_argument("--data", required=True, help="CSV or Parquet file, by path or by URL")
-    parser.add_argument("--target", required=True, help="the column that is to be predicted")
+    parser.add_argument("--target", required=True, help="column to predict")
     parser.add_argument(
-        "--task", choices=("classification", "regression"), help="default: what the target suggests"
+        "--task",
+        choices=("classification", "regression"),
+        help="kind of prediction (default: what the target suggests)",
     )
-    parser.add_argument(
-        "--leave-out", default="", help="columns that the model does without, with commas between"
-    )
+    parser.add_argument("--leave-out", default="", help="columns to leave out, comma-separated")
 
 
 def run(args: argparse.Namespace, root: Path = ROOT) -> None:
-    """Write module and configuration into a clone."""
+    """Write the module and the configuration into a clone."""
     left_out = [name.strip() for name in args.leave_out.split(",") if name.strip()]
     write_model(args.name, args.data, args.target, args.task, left_out, root)

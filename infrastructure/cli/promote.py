@@ -12,14 +12,14 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which version is promoted."""
+    """Add the model, the version and the receipt."""
     add_model(parser)
     add_version(parser, None, "the newest accepted one")
     add_receipt(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Promote."""
+    """Promote the version."""
     settings, name = Settings.load(), registered_name(args.model)
     registry = open_registry(settings)
     if args.version:

@@ -1,4 +1,4 @@
-"""List the versions of models, newest first, with their aliases, verdict, quality and place."""
+"""List the versions of models, newest first, with aliases, verdict, quality and deployments."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add whose versions are listed."""
+    """Add the model."""
     add_model(parser, default=None)
 
 
 def run(args: argparse.Namespace) -> None:
-    """List."""
+    """List the versions."""
     settings = Settings.load()
     registry = open_registry(settings)
     names = [registered_name(args.model)] if args.model else registry.model_names()
@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> None:
         entries = FileLedger(settings.ledger).entries()
     except RegistryError as error:
         entries = []
-        show_step("WARNING", f"{error}; keep that file, and begin another one by moving it away")
+        show_step("WARNING", f"{error}; move the file away, but keep it, to start a new ledger")
     if not names:
-        show_step("registry", "no model is registered yet: make train registers one")
+        show_step("registry", "no model is registered yet: run make train")
     for name in names:
         versions = registry.versions(name)
         show_step("model", name if versions else f"{name} has no versions")

@@ -2,7 +2,7 @@
 
 Example: make reproduce RUN=champion
 
-Exit codes: 0 the predictions are the same, 3 they differ, 1 it could not be reproduced.
+Exit codes: 0 the predictions are the same, 3 they differ, 1 the version could not be trained again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ DIFFERENT = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is reproduced."""
+    """Add the model and the version."""
     add_model(parser)
     parser.add_argument(
-        "--run", required=True, help="a run, a registry version, an alias or a package version"
+        "--run",
+        required=True,
+        help="version, by number, alias, package version or run ID",
     )
 
 
@@ -44,36 +46,43 @@ def run(args: argparse.Namespace) -> int:
     show_step("recorded", f"{recorded.version} from commit {commit}")
     dirty = str(provenance["git_commit"]).endswith(DIRTY)
     if dirty:
-        show_step("careful", "it was trained with uncommitted changes")
+        show_step("WARNING", "trained with uncommitted changes, which cannot be reproduced")
     with open_worktree(commit, ROOT) as worktree:
         show_step("worktree", str(worktree.clone))
-        read = settings.receipts_dir / args.model / "train.files"
-        files = read.read_text(encoding="utf-8").splitlines() if read.exists() else []
-        for brought in worktree.bring_data(provenance["config"], files):
-            show_step("data", f"{brought} as it is in this clone: git does not track it")
+        data_list = settings.receipts_dir / args.model / "train.files"
+        files = data_list.read_text(encoding="utf-8").splitlines() if data_list.exists() else []
+        for name in worktree.link_data(provenance["config"], files):
+            show_step("data", f"{name}: not tracked by git, so this clone's file is used")
         config, lock = provenance["config"], provenance["lock_sha256"]
         rebuilt = ModelPackage(worktree.train(args.model, config, lock, show_step))
-        findings = compare_packages(recorded, rebuilt, lambda: _answers(recorded, rebuilt))
+        findings = compare_packages(recorded, rebuilt, lambda: _predictions(recorded, rebuilt))
     for finding in findings:
         show_step(finding.word, f"{finding.what}: {finding.detail}")
     same = is_reproduced(findings)
     result = "the predictions are the same" if same else "the predictions differ"
-    but = "; the commit alone is not what was trained" if dirty else ""
-    show_step("result", f"{result}{but}")
+    caveat = "; the recorded version had uncommitted changes" if dirty else ""
+    show_step("result", f"{result}{caveat}")
     return 0 if same else DIFFERENT
 
 
 def _find_package(model: str, run_or_version: str, settings: Settings) -> ModelPackage:
-    """The package of a version, compared with the digest that is on record."""
+    """The package of a version, checked against the digest in the registry.
+
+    Raises:
+        PackageError: the registry has no digest of it, or a file differs.
+    """
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
     version = registry.find(registered_name(model), run_or_version)
     if version.package_digest is None:
-        raise PackageError(f"{version.model_name} version {version.number} has no digest on record")
+        raise PackageError(
+            f"{version.model_name} version {version.number} cannot be reproduced: the registry has "
+            "no digest of its package"
+        )
     return registry.open_package(version)
 
 
-def _answers(recorded: ModelPackage, rebuilt: ModelPackage) -> tuple[np.ndarray, np.ndarray]:
-    """What both answer to all rows that the recorded configuration loads in this clone."""
+def _predictions(recorded: ModelPackage, rebuilt: ModelPackage) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of both for all rows that the recorded configuration loads in this clone."""
     spec = recorded.spec
     config = TrainingConfig.recorded(recorded.read_json("provenance.json"))
     model = catalog.get(spec.name)

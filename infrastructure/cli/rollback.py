@@ -12,14 +12,14 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which version becomes champion again."""
+    """Add the model, the version and the receipt."""
     add_model(parser)
     add_version(parser, None, "the previous champion")
     add_receipt(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Roll back."""
+    """Make the version the champion again."""
     settings, name = Settings.load(), registered_name(args.model)
     registry = open_registry(settings)
     if args.version:

@@ -1,4 +1,4 @@
-"""Roll the previous release of an environment out again, with its own settings."""
+"""Deploy the previous release of an environment again, with its own settings."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from infrastructure.cli._releases import (
     add_environment_and_port,
     add_patience,
     open_environment,
-    recorded,
+    record_change,
 )
-from infrastructure.deployment.variables import named_variables
+from infrastructure.deployment.variables import explicit_variables
 from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which environment is rolled back."""
+    """Add the environment, its port and the time limit."""
     add_environment_and_port(parser)
     add_patience(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Roll back."""
-    settings, named = Settings.load(), named_variables()
+    """Deploy the previous release again."""
+    settings, explicit = Settings.load(), explicit_variables()
     environment = open_environment(args, settings)
-    with recorded("rollback", args, settings, environment):
-        environment.rollback(named)
+    with record_change("rollback", args, settings, environment):
+        environment.rollback(explicit)

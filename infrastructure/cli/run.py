@@ -15,13 +15,13 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is served, and where."""
-    parser.add_argument("--champion", type=Path, required=True, help="receipt of its promotion")
+    """Add the champion and the port."""
+    parser.add_argument("--champion", type=Path, required=True, help="receipt of the promotion")
     add_port(parser, DEFAULT_PORT)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Become BentoML's development server."""
+    """Replace this process with BentoML's development server."""
     try:
         champion = json.loads(args.champion.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

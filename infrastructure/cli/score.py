@@ -1,7 +1,7 @@
 """Score the rows of a table with a model's champion.
 
-Input and output are Parquet, CSV or NDJSON, by suffix. Rows that break the contract go, with their
-reasons, to a file beside the output, such as out.rejected.ndjson.
+Input and output are Parquet, CSV or NDJSON, by suffix. Rows that break the contract are written,
+with the reason, to a file next to the output, such as out.rejected.ndjson.
 
 Example: make score INPUT=in.parquet OUTPUT=out.parquet
 
@@ -31,12 +31,12 @@ EXIT_CODES = {DataError: 2}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the model and the tables."""
+    """Add the model, its version and the tables."""
     add_model(parser)
     add_version(parser, "champion", "champion")
-    parser.add_argument("--input", required=True, type=Path, help="the table")
+    parser.add_argument("--input", required=True, type=Path, help="table to score")
     parser.add_argument(
-        "--output", required=True, type=Path, help="the same rows with their predictions"
+        "--output", required=True, type=Path, help="file for the rows with their predictions"
     )
 
 

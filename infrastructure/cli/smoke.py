@@ -1,4 +1,4 @@
-"""Check that a deployed service answers its golden requests right."""
+"""Check that a deployed service reproduces its golden predictions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which environment is checked."""
+    """Add the environment and its port."""
     add_environment_and_port(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Send the golden requests."""
     version = open_environment(args, Settings.load()).smoke()
-    show_step("smoke", f"{args.env} answers right, version {version}")
+    show_step("smoke", f"{args.env} reproduces its golden predictions, version {version}")

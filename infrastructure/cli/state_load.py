@@ -1,4 +1,4 @@
-"""Unpack the state of another clone, refusing to lose what this one has."""
+"""Unpack the state of another clone, unless that would lose state of this one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add from where, and whether what is here may be moved away."""
+    """Add the archive, and whether this clone's state may be moved away."""
     add_archive(parser)
     parser.add_argument(
         "--set-aside",
         action="store_true",
-        help="load an archive that does not continue this clone's state, moving that to .set-aside",
+        help="if the archive lacks state of this clone, move that state to .set-aside first",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Load."""
-    aside = ROOT / ".set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
+    """Load the archive."""
+    folder = ROOT / ".set-aside" / time.strftime("%Y-%m-%dT%H-%M-%S")
     places = places_of(Settings.load())
-    show_step("state", load(places, args.archive, aside if args.set_aside else None))
+    show_step("state", load(places, args.archive, folder if args.set_aside else None))

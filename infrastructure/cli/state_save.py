@@ -12,18 +12,18 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where to."""
+    """Add the archive."""
     add_archive(parser)
 
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
     """Add ``--archive``."""
     parser.add_argument(
-        "--archive", type=Path, default=ROOT / "state.tar.gz", help="(default: %(default)s)"
+        "--archive", type=Path, default=ROOT / "state.tar.gz", help="file (default: %(default)s)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Save."""
+    """Save the state."""
     save(places_of(Settings.load()), args.archive)
     show_step("saved", str(args.archive))

@@ -10,7 +10,7 @@ from shared.settings import Settings
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
-    """It has none."""
+    """This command has no arguments."""
 
 
 def run(_: argparse.Namespace) -> None:
@@ -21,4 +21,4 @@ def run(_: argparse.Namespace) -> None:
         if status:
             show_step(name, status)
     if not any(status for _, status in lines):
-        show_step("nothing", "is deployed on this machine")
+        show_step("status", "nothing is deployed on this machine; to deploy: make deploy")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from infrastructure.cli._releases import add_environment_and_port, open_environment, recorded
+from infrastructure.cli._releases import add_environment_and_port, open_environment, record_change
 from shared.console import show_step
 from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which environment is stopped."""
+    """Add the environment and its port."""
     add_environment_and_port(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Stop front and release."""
+    """Stop the front and the release."""
     settings = Settings.load()
     environment = open_environment(args, settings)
-    with recorded("stop", args, settings, environment):
+    with record_change("stop", args, settings, environment):
         stopped = environment.stop()
-    show_step("stopped" if stopped else "nothing", f"in {args.env}")
+    show_step("stopped", args.env if stopped else f"nothing: {args.env} was not running")

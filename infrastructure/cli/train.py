@@ -1,6 +1,6 @@
 """Train a model, package it and register it as candidate."""
 
-# scikit-learn and what trains with it are imported while a second process imports MLflow
+# scikit-learn and the training code are imported while a second process imports MLflow
 # pylint: disable=import-outside-toplevel
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from infrastructure.tracking.mlflow_import import import_mlflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is trained, and how."""
+    """Add the model, its configuration and the receipt."""
     add_model(parser)
     parser.add_argument(
         "--config",
@@ -42,4 +42,7 @@ def run(args: argparse.Namespace) -> None:
             gc.enable()
             train_candidate(args.model, config, path, args.receipt, background)
     except BrokenProcessPool as error:
-        raise MlopsError(f"the process that records the run has died: {error}") from error
+        raise MlopsError(
+            f"the background process that records the run in MLflow has died: {error}: run make "
+            "train again"
+        ) from error

@@ -47,36 +47,36 @@ EXIT_CODES = {GateRefusal: 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is judged, and by which threshold."""
+    """Add the package, the threshold and the receipts."""
     add_model(parser)
     parser.add_argument(
-        "--model-path", type=Path, help="folder of the package (default: the model's candidate)"
+        "--model-path", type=Path, help="folder of a package (default: the model's candidate)"
     )
     parser.add_argument(
         "--threshold",
         type=_at_most_one,
-        help="smallest accuracy or R² on the hold-out (default: the configuration's)",
+        help="minimum accuracy or R² on the hold-out (default: from the configuration)",
     )
     parser.add_argument(
-        "--train-receipt", type=Path, help="take the package from this receipt of a training"
+        "--train-receipt", type=Path, help="receipt of a training, whose package to judge"
     )
     add_receipt(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Judge, and promote what is accepted."""
+    """Judge the candidate, and promote it if it is accepted."""
     settings = Settings.load()
     registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
     folder = _find_package(args, registry).resolve()
     version = registered_version(folder, registry)
     name = folder.parent.name if args.model_path else args.model
-    shown = settings.receipts_dir / name / "validation"
-    shutil.rmtree(shown, ignore_errors=True)
-    shown.mkdir(parents=True)
+    report_folder = settings.receipts_dir / name / "validation"
+    shutil.rmtree(report_folder, ignore_errors=True)
+    report_folder.mkdir(parents=True)
     ports = Ports(
         registry=registry,
         ledger=FileLedger(settings.ledger),
-        report=ValidationFolder(shown, show_step),
+        report=ValidationFolder(report_folder, show_step),
         open_package=lambda path, digest: ModelPackage(path, recorded=digest),
         open_champion=registry.open_package,
         judge=_judge,
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         accepted = validate_candidate(folder, version, args.threshold, ports)
     except GateRefusal:
-        show_step("next", "docs/gates.md explains each gate; `validation` in the config has limits")
+        show_step("next", "read docs/gates.md on the gates; `validation` in the config sets limits")
         raise
     if not accepted.promoted:
         show_step("next", f"make promote MODEL={args.model} makes it the champion")
@@ -108,25 +108,32 @@ def _write_receipts(receipt: Path, accepted: Accepted) -> None:
     }
     if accepted.promoted:
         write_receipt(receipt.with_name("champion.json"), **contents)
-    crossed = accepted.cross_validation
+    cross_validation = accepted.cross_validation
     write_receipt(
         receipt,
         **contents,
         threshold=accepted.rules.threshold,
         verdicts=[verdict.to_dict() for verdict in accepted.judgement.verdicts],
-        cross_validation=crossed.scores.tolist() if crossed else [],
+        cross_validation=cross_validation.scores.tolist() if cross_validation else [],
     )
 
 
 def _find_package(args: argparse.Namespace, registry: MlflowRegistry) -> Path:
-    """The folder that was named, else that of a training's receipt, else the candidate's."""
+    """The folder of --model-path, else of the training's receipt, else of the candidate.
+
+    Raises:
+        PackageError: there is no receipt, or the folder is not a package.
+        RegistryError: there is no candidate.
+    """
     if args.model_path:
         folder: Path = args.model_path
     elif args.train_receipt:
         try:
             receipt = json.loads(args.train_receipt.read_text(encoding="utf-8"))
         except OSError as error:
-            raise PackageError(f"no receipt of a training: {error}") from error
+            raise PackageError(
+                f"cannot read the receipt of the training: {error}: run make train"
+            ) from error
         folder = Path(receipt["package"])
     else:
         folder = registry.package_of(registered_name(args.model), CANDIDATE)
@@ -156,17 +163,17 @@ def _judge(
             champion,
             load_served=load_served,
             on_gate=update,
-            on_folds=_with_bar,
+            on_folds=_show_folds,
             progress=show_step,
         )
 
 
-def _with_bar(folds: Iterable[Any]) -> Iterable[Any]:
+def _show_folds(folds: Iterable[Any]) -> Iterable[Any]:
     return tqdm(folds, "  cross-validation", leave=False, disable=None)
 
 
 def _at_most_one(text: str) -> float:
     value = float(text)
     if math.isnan(value) or value > 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number up to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at most 1")
     return value

@@ -11,22 +11,23 @@ from shared.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add whose commands are shown."""
+    """Add the model and the environment."""
     add_model(parser)
     add_environment(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Show what is deployed, the stores, and the next commands."""
+    """Show what is deployed, where models are stored, and the next commands."""
     model = f" MODEL={args.model}" if args.model != "iris" else ""
     environment = f" ENV={args.env}" if args.env != "staging" else ""
-    print("What is deployed; each serves its page on that address, and metrics on /metrics:")
+    print("Deployed (open an address for the service's page; metrics are at /metrics):")
     status.run(args)
     print("More:")
     settings = Settings.load()
     show_step("runs", "make mlflow-ui")
     show_step("packages", str(settings.packages_dir))
-    show_step("predict", f"make demo{environment}; stop it with: make stop{environment}")
+    show_step("predict", f"make demo{environment}")
+    show_step("stop", f"make stop{environment}")
     config = f"application/training/configs/{args.model}_config.json"
-    again = f"make quickstart{model}{environment}"
-    show_step("next", f"change {config} and run {again} again; every target: make help")
+    show_step("next", f"edit {config}, then run: make quickstart{model}{environment}")
+    show_step("help", "make help lists every target")

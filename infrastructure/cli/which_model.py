@@ -24,12 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at",
         type=_time,
         default=datetime.now(UTC),
-        help='"2026-11-20 14:00" or ISO 8601, local unless it has a zone (default: now)',
+        help='"2026-11-20 14:00" or ISO 8601, local time unless it has a zone (default: now)',
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Show what the ledger has of that time."""
+    """Show what the ledger has for that time."""
     settings = Settings.load()
     entries = FileLedger(settings.ledger).entries()
     name = registered_name(args.model) if args.model else None
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
             if entries
             else "the ledger is empty"
         )
-        show_step("nothing", f"was champion or deployed; {start}")
+        show_step("result", f"no champion and no deployment at that time; {start}")
 
 
 def _time(text: str) -> datetime:

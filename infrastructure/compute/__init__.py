@@ -1,1 +1,1 @@
-"""Where work runs."""
+"""Background work, and the receipts of finished steps."""

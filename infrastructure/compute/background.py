@@ -1,4 +1,4 @@
-"""A second process that works while this one goes on."""
+"""A second process that works in parallel with this one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from types import TracebackType
 
-# Forking is quickest, and safe only while no thread has been started: begin before importing numpy.
+# Forking is fastest, but safe only before any thread was started: fork before importing NumPy.
 METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
 class Background(ProcessPoolExecutor):
-    """One process of its own; a task whose process dies raises `BrokenProcessPool`.
+    """An executor with one process; a task whose process dies raises `BrokenProcessPool`.
 
-    It ends with the process that began it, however that ends, and leaves Ctrl-C to that process.
+    The process ends with its parent, however that ends, and leaves Ctrl-C to the parent.
 
-    As a context manager it ends the process at once: take every result before. When the block
-    fails, the task that is running comes to its end first, so that nothing half made stays behind,
-    such as a database. Where processes are spawned they import the caller's main module again, so
-    that must import slow things inside functions only.
+    As a context manager it ends the process immediately: collect all results before. If the block
+    fails, the running task is finished first, so that nothing stays half written, such as a
+    database. Where processes are spawned, they import the caller's main module again, which must
+    therefore import slow modules only inside functions.
     """
 
     def __init__(self) -> None:
@@ -38,18 +38,18 @@ class Background(ProcessPoolExecutor):
     ) -> None:
         self.shutdown(wait=exc_type is not None, cancel_futures=True)
         for process in set(active_children()) - self._others:
-            process.terminate()  # unwinding everything that it has imported would take long
+            process.terminate()  # a regular exit would unload all its imports, which takes long
 
 
 def _begin() -> None:
     gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has inherited the handler
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork inherits the parent's handler
     Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
     parent = parent_process()
     if parent:
-        parent.join()  # waits for a pipe that the kernel closes, also after kill -9
+        parent.join()  # waits on a pipe, which the kernel closes even after kill -9
         os._exit(1)

@@ -10,5 +10,5 @@ from shared.files import write_atomically
 
 
 def write_receipt(path: Path, **contents: Any) -> None:
-    """Write a receipt at once or not at all."""
+    """Write a receipt atomically."""
     write_atomically(path, json.dumps(contents, indent=2) + "\n")

@@ -1,1 +1,1 @@
-"""Where a Bento is rolled out."""
+"""Deployment of Bentos."""

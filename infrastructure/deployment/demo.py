@@ -1,7 +1,7 @@
-"""Ask a deployed service for a prediction and give it feedback.
+"""Send a prediction request and its feedback to a deployed service.
 
-Shows the request, the answer, and the metrics that changed. What it sends is marked as synthetic:
-it counts in a metric of its own, not as traffic.
+Shows the request, the response, and the metrics that changed. The requests are marked as synthetic:
+they count in a separate metric, not as traffic.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from application.inference.protocols.schema import truth_names
 from domain.errors import DeploymentError
-from infrastructure.deployment.golden import HEARING_SECONDS, Golden
+from infrastructure.deployment.golden import TRANSCRIPTION_SECONDS, Golden
 from shared.console import show_step
 
 PATIENCE_SECONDS = 5.0
@@ -29,8 +29,8 @@ class Service:
     """A deployed service.
 
     Args:
-        api_key: empty where it asks for none.
-        model: registered name of the model that should answer; empty where any may.
+        api_key: empty if it needs none.
+        model: registered name of the model that it should serve; empty means any.
     """
 
     url: str
@@ -44,10 +44,13 @@ class Service:
         kind: str = "application/json",
         patience: float = 10,
     ) -> bytes:
-        """The body of an answer.
+        """Send a request, a POST if there is a body, and return the body of the response.
+
+        Args:
+            patience: seconds to wait for the response.
 
         Raises:
-            DeploymentError: there is none, or it is an error.
+            DeploymentError: there is no response, or its status is an error.
         """
         headers = {"Content-Type": kind, "X-API-Key": self.api_key, "X-Synthetic": "demo"}
         request = urllib.request.Request(f"{self.url}{path}", body, headers)
@@ -58,31 +61,31 @@ class Service:
                 return content
         except urllib.error.HTTPError as error:
             raise DeploymentError(
-                f"{self.url}{path} answers {error.code} {error.reason}{self._another_model()}"
+                f"{self.url}{path} returned {error.code} {error.reason}{self._wrong_model_hint()}"
             ) from error
         except urllib.error.URLError as error:
-            raise DeploymentError(f"{self.url}{path} does not answer: {error}") from error
+            raise DeploymentError(f"{self.url}{path} does not respond: {error}") from error
 
-    def _another_model(self) -> str:
-        """What the health check says where another model answers; empty where it does not."""
+    def _wrong_model_hint(self) -> str:
+        """An explanation if the service has a different model; empty if not, or if unknown."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            asked = urllib.request.Request(
+            request = urllib.request.Request(
                 f"{self.url}/health_check", headers={"X-API-Key": self.api_key}
             )
-            with urllib.request.urlopen(asked, timeout=10) as response:  # nosec B310  # as above
-                found = json.load(response)["model_name"]
-            if self.model and found != self.model:
-                return f": {found} serves there, not {self.model}; name its ENV or another PORT"
+            with urllib.request.urlopen(request, timeout=10) as response:  # nosec B310  # as above
+                model = json.load(response)["model_name"]
+            if self.model and model != self.model:
+                return f": it serves {model}, not {self.model}; set ENV or PORT to another one"
         return ""
 
     def post(self, path: str, data: Any) -> Any:
-        """The JSON that JSON is answered with."""
+        """Send data as JSON, and return the JSON of the response."""
         return json.loads(self.get(path, json.dumps(data).encode()))
 
     def metrics(self) -> dict[str, float]:
-        """The model's metrics without histogram buckets, by name and labels.
+        """The model's metrics by name and labels, without histogram buckets.
 
-        The labels that say which model it is, the same everywhere, are left out.
+        The labels of the model itself, ``model_name`` and ``version``, are left out.
         """
         # pylint: disable-next=import-outside-toplevel  # only the demonstration parses metrics
         from prometheus_client.parser import text_string_to_metric_families
@@ -100,41 +103,41 @@ class Service:
 
 
 def demonstrate(service: Service, golden: Golden) -> None:
-    """Send a golden request, and as feedback what its row really was; show what has changed."""
+    """Send a golden request, and the true value of its row as feedback; show what changed."""
     before = service.metrics()
     if golden.recording:
         path, recording, kind = golden.request
-        heard = json.loads(service.get(path, recording, kind, HEARING_SECONDS))
-        show_step("asked", f"POST {path} {golden.recording.name}")
-        show_step("answer", f"{heard['text'][:200]!r}, language {heard['language']}")
-        _show_change(service, before)
+        transcript = json.loads(service.get(path, recording, kind, TRANSCRIPTION_SECONDS))
+        show_step("request", f"POST {path} {golden.recording.name}")
+        show_step("response", f"{transcript['text'][:200]!r}, language {transcript['language']}")
+        _show_changed_metrics(service, before)
         return
     row = golden.rows[0]
-    answer = service.post("/predict", [row])
-    prediction = answer["predictions"][0]
-    show_step("asked", f"POST /predict {_short(json.dumps([row]))}")
-    show_step("answer", _told(prediction))
+    response = service.post("/predict", [row])
+    prediction = response["predictions"][0]
+    show_step("request", f"POST /predict {_short(json.dumps([row]))}")
+    show_step("response", _prediction_text(prediction))
     if golden.actual:
         _, actual = truth_names(golden.spec)
-        identity = {"request_id": answer["request_id"], "row": prediction["row"]}
+        identity = {"request_id": response["request_id"], "row": prediction["row"]}
         recorded = service.post("/feedback", {**identity, actual: golden.actual[0]})
         truth = recorded[actual] if golden.spec.classes else f"{recorded[actual]:g}"
-        show_step("feedback", f"the hold-out says {truth}: {recorded['status']}")
+        show_step("feedback", f"actual value {truth}, from the hold-out: {recorded['status']}")
     else:
-        show_step("feedback", "none: this package does not record what the row was; train it again")
-    _show_change(service, before)
+        show_step("feedback", "not sent: this package has no actual values; train it again")
+    _show_changed_metrics(service, before)
 
 
-def _show_change(service: Service, before: dict[str, float]) -> None:
+def _show_changed_metrics(service: Service, before: dict[str, float]) -> None:
     changed = _wait_for_change(service, before)
     for name, value in changed.items():
         counts = name.partition("{")[0].endswith(("_total", "_count", "_sum"))
-        was = before.get(name, 0 if counts else None)  # a counter is not there before it counts
+        was = before.get(name, 0 if counts else None)  # a counter appears with its first count
         show_step("metric", f"{name} {'' if was is None else f'{was:g} → '}{value:g}")
 
 
-def _told(prediction: Mapping[str, Any]) -> str:
-    """An answer in words."""
+def _prediction_text(prediction: Mapping[str, Any]) -> str:
+    """A prediction as one line of text."""
     if "confidence" in prediction:
         return f"{prediction['prediction']}, confidence {prediction['confidence']:.3f}"
     value, lower, upper = (prediction[name] for name in ("prediction", "lower", "upper"))
@@ -153,4 +156,6 @@ def _wait_for_change(service: Service, before: dict[str, float]) -> dict[str, fl
         if any(name.startswith(COUNTER) for name in changed):
             return changed
         time.sleep(0.05)
-    raise DeploymentError(f"the prediction does not show in {service.url}/metrics")
+    raise DeploymentError(
+        f"the request did not appear in {service.url}/metrics within {PATIENCE_SECONDS:g} s"
+    )

@@ -1,8 +1,8 @@
-"""A TCP front on the public port of an environment, so that a release can be switched unnoticed.
+"""A TCP proxy on the public port of an environment, which makes switching releases seamless.
 
-For each connection it asks a file which port serves now; connections that are open stay where they
-are. Where the file is damaged, the release that it named last goes on serving. The front is started
-by `local`, and needs nothing but the standard library.
+For each new connection it reads the port of the current release from the state file; open
+connections stay where they are. If the file is damaged, the last known release keeps serving. The
+front is started by `local`, and needs only the standard library.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 CHUNK = 64 * 1024
 
 
-class Serving:
-    """The release that serves now, by a state file.
+class CurrentRelease:
+    """The release that a state file names.
 
     Args:
-        state: the file that names it.
+        state: the state file.
     """
 
     def __init__(self, state: Path) -> None:
@@ -31,10 +31,10 @@ class Serving:
         self._damaged = False
 
     def port(self) -> int:
-        """Its port; that of the last one where the file is damaged, which is said once.
+        """Its port, or the last known port if the file is damaged, which is logged once.
 
         Raises:
-            OSError: nothing serves.
+            OSError: there is no state file, or no port is known.
         """
         try:
             self._last = int(json.loads(self._state.read_text(encoding="utf-8"))["port"])
@@ -42,20 +42,20 @@ class Serving:
         except (ValueError, KeyError, TypeError):
             if not self._damaged:
                 self._damaged = True
-                _say(f"{self._state} is damaged and names no release: `make deploy` replaces it")
+                _log_error(f"{self._state} is damaged: run make deploy to replace it")
             if self._last is None:
                 raise ConnectionError("no release is known") from None
         return self._last
 
 
 async def run(host: str, port: int, state: Path) -> None:
-    """Pass connections on until SIGTERM."""
+    """Forward connections to the current release until SIGTERM."""
 
-    serving = Serving(state)
+    release = CurrentRelease(state)
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError), contextlib.closing(writer):
-            to_release = await asyncio.open_connection("127.0.0.1", serving.port())
+            to_release = await asyncio.open_connection("127.0.0.1", release.port())
             with contextlib.closing(to_release[1]):
                 await asyncio.gather(_pipe(reader, to_release[1]), _pipe(to_release[0], writer))
 
@@ -75,13 +75,13 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-def _say(message: str) -> None:
+def _log_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Entry point of the front's process; 1 where its port is taken."""
-    parser = argparse.ArgumentParser(description="Pass connections on to the serving release.")
+    """Entry point of the front's process; returns 1 if its port is in use."""
+    parser = argparse.ArgumentParser(description="Forward connections to the current release.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True, help="file that names the release")
@@ -89,7 +89,7 @@ def main() -> int:
     try:
         asyncio.run(run(options.host, options.port, options.state))
     except OSError as error:
-        _say(f"port {options.port}: {error}")
+        _log_error(f"port {options.port}: {error}")
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Golden requests: what a release must answer right before it takes the traffic."""
+"""Golden requests, whose predictions a release must reproduce before it gets traffic."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from application.inference.predictor import check_golden
 from domain.contract import ModelSpec
 from domain.errors import DeploymentError, PackageError
 
-HEARING_SECONDS = 300  # for half a minute of speech, on a slow machine
+TRANSCRIPTION_SECONDS = 300  # for half a minute of speech, on a slow machine
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Requests with the answers recorded in training.
+    """Requests with the predictions recorded in training.
 
     Attributes:
-        rows: rows as requests have them.
-        answers: of shape (n_rows, n_answers), by the contract's `output_columns`.
-        recording: what is sent in place of rows to a transcriber.
-        actual: what the rows really are, as feedback says it; empty where the package has not
-            recorded that.
+        rows: rows in the form of a request.
+        predictions: of shape (n_rows, n_outputs), by the contract's `output_columns`.
+        recording: for a transcriber, the file that is sent instead of rows.
+        actual: true values of the rows, in the form of feedback; empty if the package has none.
     """
 
     spec: ModelSpec
     rows: Sequence[Sequence[Any]]
-    answers: Sequence[Sequence[float]]
+    predictions: Sequence[Sequence[float]]
     recording: Path | None = None
     actual: Sequence[str | float] = ()
 
@@ -46,13 +45,15 @@ def golden_of(bento: Path) -> Golden:
     """The golden requests of the one model in an exported Bento.
 
     Raises:
-        DeploymentError: the Bento is gone, or was built by an older version of this project.
+        DeploymentError: the Bento is missing, or was built by an older version of this project.
     """
     if not (bento / "bento.yaml").exists():
-        raise DeploymentError(f"{bento} is gone: `make bento-build deploy` makes it anew")
+        raise DeploymentError(f"the Bento {bento} is missing: run make bento-build deploy")
     packages = [path.parent for path in bento.glob("models/*/*/golden.json")]
     if len(packages) != 1:
-        raise DeploymentError(f"{bento} is no Bento of one model: run make bento-build")
+        raise DeploymentError(
+            f"the Bento {bento} has {len(packages)} models instead of one: run make bento-build"
+        )
     (package,) = packages
     recorded = json.loads((package / "golden.json").read_text(encoding="utf-8"))
     contract = json.loads((package / "contract.json").read_text(encoding="utf-8"))
@@ -62,26 +63,27 @@ def golden_of(bento: Path) -> Golden:
         return Golden(spec, rows, recorded["answers"], recording, recorded.get("actual", ()))
     except KeyError as error:
         raise DeploymentError(
-            f"{bento} was built by an older version of this project: train and build it again"
+            f"the Bento {bento} was built by an older version of this project: train and build it "
+            "again"
         ) from error
 
 
 def check_golden_predictions(
     port: int, golden: Golden, version: str, api_key: str = "", source: str = "golden"
 ) -> None:
-    """Send the golden requests to a port and compare the answers.
+    """Send the golden requests to a port and compare the predictions.
 
-    A transcriber has heard its golden recording again before it became ready, to the word; here it
-    must answer at all.
+    A transcriber only has to respond: it has reproduced the transcript of its golden recording
+    before it became ready.
 
     Args:
-        source: what the requests are marked with, so that they count as no traffic.
+        source: value of the X-Synthetic header, so that the requests do not count as traffic.
 
     Raises:
-        DeploymentError: no answer, a wrong one, or one of another version.
+        DeploymentError: there is no response, it is wrong, or it comes from another version.
     """
     path, sent, kind = golden.request
-    patience = HEARING_SECONDS if golden.recording else 10
+    patience = TRANSCRIPTION_SECONDS if golden.recording else 10
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
         headers = {"Content-Type": kind, "X-API-Key": api_key, "X-Synthetic": source}
@@ -89,29 +91,31 @@ def check_golden_predictions(
         response = connection.getresponse()
         body = response.read()
     except OSError as error:
-        raise DeploymentError(f"port {port} does not answer: {error}") from error
+        raise DeploymentError(f"port {port} does not respond: {error}") from error
     finally:
         connection.close()
     if response.status != 200:
-        raise DeploymentError(f"port {port} answers {response.status}: {body[:300]!r}")
+        raise DeploymentError(f"port {port} returned status {response.status}: {body[:300]!r}")
     try:
-        answer = json.loads(body)
-        answered_by = answer["version"]
-        predictions = [] if golden.recording else answer["predictions"]
-        given = [_answer_of(item, golden.spec) for item in predictions]
+        content = json.loads(body)
+        served_version = content["version"]
+        items = [] if golden.recording else content["predictions"]
+        predictions = [_values_of(item, golden.spec) for item in items]
     except (ValueError, KeyError, TypeError) as error:
-        raise DeploymentError(f"port {port} answers in another form: {body[:300]!r}") from error
-    if answered_by != version:
-        raise DeploymentError(f"port {port} is answered by {answered_by}, not {version}")
+        raise DeploymentError(
+            f"port {port} returned an unexpected response: {body[:300]!r}"
+        ) from error
+    if served_version != version:
+        raise DeploymentError(f"port {port} serves version {served_version}, not {version}")
     if golden.recording:
         return
     try:
-        check_golden(golden.spec, given, golden.answers)
+        check_golden(golden.spec, predictions, golden.predictions)
     except PackageError as error:
         raise DeploymentError(f"port {port}: {error}") from error
 
 
-def _answer_of(prediction: Any, spec: ModelSpec) -> list[float]:
-    """One row's answer, by the contract's `output_columns`."""
-    figures = prediction["probabilities"] if spec.classes else prediction
-    return [float(figures[name]) for name in spec.output_columns]
+def _values_of(prediction: Any, spec: ModelSpec) -> list[float]:
+    """The values of one prediction, by the contract's `output_columns`."""
+    values = prediction["probabilities"] if spec.classes else prediction
+    return [float(values[name]) for name in spec.output_columns]

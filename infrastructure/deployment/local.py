@@ -1,7 +1,7 @@
-"""Roll a Bento out on this machine.
+"""Deploy a Bento on this machine.
 
-An environment has a front on its public port and one release behind it. A new release starts beside
-the old one, must be ready and answer its golden requests right, and only then takes the traffic.
+An environment has a front on its public port and one release behind it. A new release starts next
+to the old one, must become ready and reproduce its golden predictions, and only then gets traffic.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ from shared.ports import holder_of, listens
 
 READY_SECONDS = 60.0
 DEFAULT_PORT = 3000
-RUNNER_ID = "RUNNER_TRACKING_ID"  # a GitHub runner ends every process that has it after its job
+RUNNER_ID = "RUNNER_TRACKING_ID"  # after a job, a GitHub runner kills the processes that have it
 
 
 @dataclass(frozen=True)
 class Build:
-    """An exported Bento that is to be rolled out."""
+    """An exported Bento to deploy."""
 
     bento: Path
     version: str
@@ -75,17 +75,17 @@ class LocalEnvironment:
     """An environment (staging, production) on this machine.
 
     Args:
-        folder: where its state, logs and releases lie.
-        port: its public port on 127.0.0.1; where none is given, that of what is deployed there.
-        patience: seconds that a release may take to become ready, and that another process may hold
-            the environment.
+        folder: where its state files, logs and releases are.
+        port: its public port on 127.0.0.1; None means the port of what is deployed there.
+        patience: seconds to wait for a release to become ready, and for another process that has
+            locked the environment.
     """
 
     def __init__(
         self, folder: Path, port: int | None = None, patience: float = READY_SECONDS
     ) -> None:
-        self._folder = folder.absolute()  # by which its processes are found
-        self._given_port = port
+        self._folder = folder.absolute()  # processes are found by this path
+        self._requested_port = port
         self._patience = patience
         self._current = self._folder / "current.json"
         self._previous = self._folder / "previous.json"
@@ -93,18 +93,18 @@ class LocalEnvironment:
     @cached_property
     def port(self) -> int:
         """Its public port."""
-        return self._given_port or public_port(self._folder) or DEFAULT_PORT
+        return self._requested_port or public_port(self._folder) or DEFAULT_PORT
 
     def current(self) -> Release | None:
-        """The release that takes the traffic.
+        """The release that gets the traffic.
 
         Raises:
-            DamagedStateError: it is not known which one that is.
+            DamagedStateError: the state file does not say which one that is.
         """
         return read_release(self._current)
 
-    def known(self) -> Release | None:
-        """The same, None where it is not known."""
+    def current_if_known(self) -> Release | None:
+        """The release that gets the traffic; None also if the state file is damaged."""
         try:
             return read_release(self._current)
         except DamagedStateError:
@@ -112,12 +112,12 @@ class LocalEnvironment:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Held while the environment is changed: by one process, and again by who holds it.
+        """Lock the environment against other processes; reentrant within this one.
 
         An environment that does not exist yet needs no lock.
 
         Raises:
-            DeploymentError: another process does not end.
+            DeploymentError: another process held the lock for too long.
         """
         with ExitStack() as stack:
             if self._folder.is_dir():
@@ -125,10 +125,10 @@ class LocalEnvironment:
             yield
 
     def prepare(self, build: Build) -> None:
-        """Make its folder, once it is known that a first deployment can begin.
+        """Create the environment's folder, unless a first deployment would fail anyway.
 
         Raises:
-            DeploymentError: the public port is taken, or the build cannot be deployed.
+            DeploymentError: the public port is in use, or the build cannot be deployed.
         """
         if not self._folder.is_dir():
             self._check_public_port()
@@ -140,7 +140,7 @@ class LocalEnvironment:
         try:
             stack.enter_context(locked(lock, 0))
         except TimeoutError:
-            show_step("waiting", f"another process changes {self._folder.name}")
+            show_step("waiting", f"for another process that is changing {self._folder.name}")
             try:
                 stack.enter_context(locked(lock, self._patience))
             except TimeoutError as error:
@@ -148,82 +148,86 @@ class LocalEnvironment:
         return stack
 
     def deploy(
-        self, build: Build, workers: int, named: Variables, replace: bool = False
+        self, build: Build, workers: int, explicit: Variables, replace: bool = False
     ) -> Release:
-        """Roll a build out; the current release serves until the new one has proven right.
+        """Deploy a build; the current release serves until the new one has passed its checks.
 
         Args:
-            named: the variables that the shell names; others stay as they are.
-            replace: whether it may take the place of another model.
+            explicit: the variables that the shell or .env sets; others stay as they are.
+            replace: whether the build may replace another model.
 
         Raises:
-            DeploymentError: the new release failed; it was stopped, the current one serves on.
+            DeploymentError: the new release failed and was stopped; the current one keeps serving.
         """
         self.prepare(build)
         with self.alone():
-            old = self._current_or_told()
+            old = self._current_or_warn()
             if old and old.model != build.model and not replace:
                 name = self._folder.name
                 raise DeploymentError(
-                    f"{name} serves {old.bento_tag}, and this is {build.bento_tag}: deploy it "
-                    "beside that with another ENV= and PORT=, or in its place with REPLACE=1"
+                    f"{name} serves another model, {old.bento_tag}: to deploy {build.bento_tag} "
+                    "next to it, set another ENV= and PORT=; to replace it, set REPLACE=1"
                 )
             before = self._last_variables()
-            return self._roll_out(build, workers, for_deployment(named, before), old)
+            return self._roll_out(build, workers, for_deployment(explicit, before), old)
 
-    def rollback(self, named: Variables) -> Release:
-        """Roll the previous release out again, as it was started then.
+    def rollback(self, explicit: Variables) -> Release:
+        """Deploy the previous release again, with its own variables and workers.
 
         Args:
-            named: the variables that the shell names, of which those of access count.
+            explicit: the variables that the shell or .env sets; only those of access count.
 
         Raises:
-            DeploymentError: there is none, or it failed.
+            DeploymentError: there is no previous release, or it failed.
         """
         with self.alone():
             previous = read_release(self._previous)
             if previous is None:
                 raise DeploymentError("there is no previous release to go back to")
-            old = self._current_or_told()
+            old = self._current_or_warn()
             then = now = previous.variables_on_record
             if self._current.exists():
                 now = old.variables_on_record if old else None
             build = Build(previous.bento, previous.version, previous.bento_tag)
-            return self._roll_out(build, previous.workers, for_rollback(named, then, now), old)
+            return self._roll_out(build, previous.workers, for_rollback(explicit, then, now), old)
 
     def smoke(self) -> str:
-        """Ask the public port for golden predictions; the version that answered.
+        """Check the golden predictions on the public port, and return the version that serves.
 
         Raises:
-            DeploymentError: nothing is deployed, or an answer is wrong.
+            DeploymentError: nothing is deployed, or a prediction is wrong.
         """
         release = self.current()
         if release is None:
             name = self._folder.name
-            raise DeploymentError(f"nothing is deployed in {name}: make deploy ENV={name}")
+            raise DeploymentError(f"nothing is deployed in {name}: run make deploy ENV={name}")
         golden = golden_of(release.bento)
         check_golden_predictions(self.port, golden, release.version, release.api_key, "smoke")
         return release.version
 
     def stop(self) -> bool:
-        """Stop front and release, whether state files name them or not; whether there was one."""
+        """Stop the front and the release, even if no state file names them.
+
+        Returns:
+            Whether anything was running.
+        """
         with self.alone():
-            release = self.known()
+            release = self.current_if_known()
             processes = self._running(release)
-            if origin := self._runs_elsewhere(processes):
-                show_step("moved", f"from {origin}: what still runs from there is ended")
+            if origin := self._moved_origin(processes):
+                show_step("moved", f"from {origin}: stopping what still runs from there")
             running = self._stop_front()
             for process in processes:
                 running = stop_process(process) or running
             if release:
                 write_release(self._previous, release)
-            elif _is_damaged(self._current):  # its keys stay unknown, whatever an older one had
+            elif _is_damaged(self._current):  # its keys are unknown, so a deployment must set them
                 self._current.replace(self._previous)
             self._current.unlink(missing_ok=True)
             return running
 
     def status(self) -> str:
-        """What is deployed, in a line; empty where nothing is."""
+        """What is deployed, in one line; empty if nothing is."""
         try:
             if origin := copied_from(self._current):
                 return f"copied from {origin}, not running here"
@@ -234,15 +238,13 @@ class LocalEnvironment:
             return ""
         front, running = find_front(self._folder), release.process()
         processes = self._running(release)
-        if origin := self._runs_elsewhere(processes):
+        if origin := self._moved_origin(processes):
             name = self._folder.name
             return (
-                f"moved from {origin}, where it still runs: `make deploy ENV={name}` replaces it, "
-                f"`make stop ENV={name}` ends it"
+                f"moved from {origin}, where it still runs: make deploy ENV={name} replaces it, "
+                f"make stop ENV={name} ends it"
             )
-        ended = [
-            what for what, is_there in (("release", running), ("front", front)) if not is_there
-        ]
+        ended = [name for name, runs in (("release", running), ("front", front)) if not runs]
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
         return ", ".join(
             [
@@ -253,24 +255,23 @@ class LocalEnvironment:
                 f"workers {release.workers}",
                 f"pid {release.pid} since {since}",
                 *(
-                    f"pid {process.pid} still runs: `make stop ENV={self._folder.name}` ends it"
+                    f"pid {process.pid} still runs: make stop ENV={self._folder.name} ends it"
                     for process in processes
                     if process != running
                 ),
             ]
         )
 
-    def _current_or_told(self) -> Release | None:
-        """The current release; a line says so where its state file is damaged."""
+    def _current_or_warn(self) -> Release | None:
+        """The current release; None with a warning if its state file is damaged."""
         try:
             return self.current()
         except DamagedStateError as error:
-            show_step("unknown", str(error))
+            show_step("WARNING", str(error))
             return None
 
     def _last_variables(self) -> dict[str, str] | None:
-        """The variables of the current release, else of the stopped one; None where they are not
-        on record."""
+        """The variables of the current release, else of the stopped one; None if not on record."""
         for path in (self._current, self._previous):
             try:
                 release = read_release(path)
@@ -286,33 +287,33 @@ class LocalEnvironment:
         self._check_public_port()
         golden = golden_of(build.bento)
         processes = self._running(old)
-        if origin := self._runs_elsewhere(processes):
-            show_step("moved", f"from {origin}: what still runs from there is replaced")
+        if origin := self._moved_origin(processes):
+            show_step("moved", f"from {origin}: replacing what still runs from there")
         if old and self._serves_already(old, build, workers, variables, golden):
-            self._tidy(old, old, processes)
+            self._clean_up(old, old, processes)
             return old
-        place = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
-        shutil.copytree(build.bento, place / "bento")
-        then = f", replacing {old.bento_tag} when ready" if old else " (nothing was deployed)"
-        show_step("start", f"{build.bento_tag}{then}")
+        folder = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
+        shutil.copytree(build.bento, folder / "bento")
+        replaced = f", replacing {old.bento_tag} when ready" if old else " (nothing was deployed)"
+        show_step("start", f"{build.bento_tag}{replaced}")
         default_log = f"sqlite:///{self._folder / 'predictions.db'}"
         state = self._current.read_bytes() if self._current.exists() else None
-        release = _start(place, build, workers, variables, default_log)
+        release = _start(folder, build, workers, variables, default_log)
         try:
             _wait_until_ready(release, self._patience)
             check_golden_predictions(release.port, golden, build.version, release.api_key)
-            show_step("ready", "golden requests answered right")
+            show_step("ready", "golden predictions reproduced")
             self._switch(release)
             check_golden_predictions(self.port, golden, build.version, release.api_key)
         except BaseException:
-            if self.known() == release:
-                self._take_back(state, old)
+            if self.current_if_known() == release:
+                self._restore_state(state, old)
             stop_process(release.process())
             raise
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
         if old:
             write_release(self._previous, old)
-        self._tidy(release, old, processes)
+        self._clean_up(release, old, processes)
         return release
 
     def _serves_already(
@@ -323,26 +324,26 @@ class LocalEnvironment:
         variables: dict[str, str],
         golden: Golden,
     ) -> bool:
-        """Whether the same was deployed before, runs, and answers right."""
-        alike = (old.workers, old.variables) == (workers, variables)
+        """Whether this build runs with these settings and reproduces its golden predictions."""
+        same_settings = (old.workers, old.variables) == (workers, variables)
         running = old.process() and find_front(self._folder)
         moved = moved_from(self._folder)
-        if moved or not (alike and running and _same_bento(old.bento, build.bento)):
+        if moved or not (same_settings and running and _same_bento(old.bento, build.bento)):
             return False
         try:
             check_golden_predictions(self.port, golden, build.version, old.api_key)
         except DeploymentError as error:
-            show_step("failing", f"{old.bento_tag} is started anew: {error}")
+            show_step("failing", f"{old.bento_tag}, so it is started again: {error}")
             return False
-        show_step("unchanged", f"{build.bento_tag} serves already, and answers right")
+        show_step("unchanged", f"{build.bento_tag} serves already, golden predictions reproduced")
         return True
 
     def _switch(self, release: Release) -> None:
-        front = find_front(self._folder)  # before the state names another folder
+        front = find_front(self._folder)  # look before the state file names another folder
         write_release(self._current, release)
         if front and Path(front.folder).resolve() == self._folder.resolve():
             return
-        if front:  # it reads the state file where that lay before it was moved
+        if front:  # the environment was moved: this front still reads the old state file
             stop_process(front.process())
         log = self._folder / "front.log"
         process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
@@ -368,9 +369,11 @@ class LocalEnvironment:
                 raise DeploymentError(f"the front did not start: {last}: see {log}")
             time.sleep(0.02)
 
-    def _take_back(self, state: bytes | None, old: Release | None) -> None:
-        """Write the state file back as it was, also where the old release has ended or is not
-        known: its keys stand there. Without an old release that runs, the front ends."""
+    def _restore_state(self, state: bytes | None, old: Release | None) -> None:
+        """Restore the state file, and stop the front unless the old release still runs.
+
+        The file is restored even if the old release has ended or is unknown, since it has the keys.
+        """
         if state is None:
             self._current.unlink()
         else:
@@ -388,8 +391,8 @@ class LocalEnvironment:
             check_free(self.port, self._folder.parent)
         if front and front.port != self.port:
             raise DeploymentError(
-                f"this environment serves on another port, {front.port}: deploy with that PORT, or "
-                "stop it first"
+                f"{self._folder.name} serves on another port, {front.port}: deploy with "
+                f"PORT={front.port}, or run make stop ENV={self._folder.name} first"
             )
 
     def _stop_front(self) -> bool:
@@ -397,36 +400,40 @@ class LocalEnvironment:
         (self._folder / "front.json").unlink(missing_ok=True)
         return stop_process(front.process()) if front else False
 
-    def _running(self, named: Release | None) -> list[psutil.Process]:
-        """The process of a release, and all others that serve one of this environment, without
-        those that end with another one of them."""
-        places = [place for place in (self._folder, moved_from(self._folder)) if place]
+    def _running(self, release: Release | None) -> list[psutil.Process]:
+        """The process of a release, and all others that serve a release of this environment.
+
+        Workers are left out if their supervisor is in the list, since they end with it.
+        """
+        folders = [folder for folder in (self._folder, moved_from(self._folder)) if folder]
         found = {
             process.pid: process
-            for place in places
-            for process in serving_below(place / "releases")
+            for folder in folders
+            for process in serving_below(folder / "releases")
         }
-        if named and (process := named.process()):
+        if release and (process := release.process()):
             found[process.pid] = process
         return [process for process in found.values() if not _ancestors(process) & found.keys()]
 
-    def _runs_elsewhere(self, processes: list[psutil.Process]) -> Path | None:
-        """Where the environment lay when what still runs was started, if it was moved since."""
+    def _moved_origin(self, processes: list[psutil.Process]) -> Path | None:
+        """The environment's old folder, if it was moved and something still runs from there."""
         return moved_from(self._folder) if processes or find_front(self._folder) else None
 
-    def _tidy(self, serving: Release, old: Release | None, earlier: list[psutil.Process]) -> None:
-        """End what ran before but the release that serves, and remove what no state file names."""
+    def _clean_up(
+        self, serving: Release, old: Release | None, earlier: list[psutil.Process]
+    ) -> None:
+        """Stop earlier processes, and remove releases that no state file names."""
         for process in earlier:
             if process != serving.process() and stop_process(process):
-                told = old.bento_tag if old and old.pid == process.pid else f"pid {process.pid}"
-                show_step("stopped", told)
+                is_old = old and old.pid == process.pid
+                show_step("stopped", old.bento_tag if old and is_old else f"pid {process.pid}")
         if _is_damaged(self._previous):
             self._previous.unlink()
-        self._forget_releases(Path(serving.folder))
+        self._remove_old_releases(Path(serving.folder))
 
-    def _forget_releases(self, place: Path) -> None:
-        """Remove the folders that neither state file names."""
-        kept = {place}
+    def _remove_old_releases(self, serving: Path) -> None:
+        """Remove the folders of releases that neither state file names."""
+        kept = {serving}
         for path in (self._current, self._previous):
             try:
                 release = read_release(path)
@@ -443,14 +450,14 @@ def deployed_in(folder: Path, strict: bool = False) -> Iterator[tuple[str, Relea
     """Every release that an environment serves or would go back to.
 
     Args:
-        folder: where the environments lie.
-        strict: whether a damaged state file is an error; else it is told in a line.
+        folder: where the environments are.
+        strict: whether a damaged state file is an error; if not, it is a warning.
 
     Returns:
-        The environment's name, the release, and whether it is the one that takes the traffic.
+        The environment's name, the release, and whether it gets the traffic.
 
     Raises:
-        DamagedStateError: a state file is damaged, and nothing may be missed.
+        DamagedStateError: `strict`, and a state file is damaged.
     """
     for path in sorted((*folder.glob("*/current.json"), *folder.glob("*/previous.json"))):
         try:
@@ -458,7 +465,7 @@ def deployed_in(folder: Path, strict: bool = False) -> Iterator[tuple[str, Relea
         except DamagedStateError as error:
             if strict:
                 raise
-            show_step("unknown", str(error))
+            show_step("WARNING", str(error))
             continue
         if release:
             yield path.parent.name, release, path.name == "current.json"
@@ -467,7 +474,7 @@ def deployed_in(folder: Path, strict: bool = False) -> Iterator[tuple[str, Relea
 def _ancestors(process: psutil.Process) -> set[int]:
     try:
         return {parent.pid for parent in process.parents()}
-    except psutil.Error:  # it has just ended
+    except psutil.Error:  # the process has just ended
         return set()
 
 
@@ -480,31 +487,33 @@ def _is_damaged(state: Path) -> bool:
 
 
 def check_free(port: int, environments: Path) -> None:
-    """Make sure that a public port can be used.
+    """Check that a public port is free.
 
     Args:
-        environments: where the environments lie, one of which may use it.
+        environments: folder of the environments, to name the one that uses the port.
 
     Raises:
-        DeploymentError: something listens there, or has bound it.
+        DeploymentError: the port is in use, whether its process listens on it or not.
     """
     if _is_free(port):
         return
     for folder in sorted(path.absolute() for path in environments.glob("*/")):
         front = find_front(folder)
         if front and front.port == port:
-            release = LocalEnvironment(folder).known()
+            release = LocalEnvironment(folder).current_if_known()
             serving = f" ({release.model} {release.version})" if release else ""
             raise DeploymentError(
-                f"port {port} is used by environment {folder.name}{serving}: "
-                f"make stop ENV={folder.name}, or choose another PORT"
+                f"port {port} is in use by environment {folder.name}{serving}: run make stop "
+                f"ENV={folder.name}, or choose another PORT"
             )
     holder = holder_of(port) if listens(port) else "a process that does not listen on it"
-    raise DeploymentError(f"port {port} is taken by {holder}: stop that, or choose another PORT")
+    raise DeploymentError(
+        f"port {port} is in use by {holder}: stop that process, or choose another PORT"
+    )
 
 
 def _same_bento(one: Path, other: Path) -> bool:
-    """Whether two exported Bentos come from one build: its time stands in the description."""
+    """Whether two exported Bentos come from the same build; bento.yaml has the time of a build."""
     try:
         return (one / "bento.yaml").read_bytes() == (other / "bento.yaml").read_bytes()
     except FileNotFoundError:
@@ -512,16 +521,16 @@ def _same_bento(one: Path, other: Path) -> bool:
 
 
 def _start(
-    place: Path, build: Build, workers: int, variables: dict[str, str], default_log: str
+    folder: Path, build: Build, workers: int, variables: dict[str, str], default_log: str
 ) -> Release:
-    home = place / "home"
+    home = folder / "home"
     home.mkdir()
     port = _free_port()
     environment = {
         **{name: value for name, value in _inherited().items() if not name.startswith("SERVING_")},
         LOG: default_log,
         **variables,
-        "BENTOML_HOME": str(home),  # its own metrics: two releases must not add theirs up
+        "BENTOML_HOME": str(home),  # separate, so that two releases do not sum their metrics
         "WORKERS": str(workers),
     }
     key = ""
@@ -530,18 +539,18 @@ def _start(
         environment[KEYS] = f"{variables[KEYS]} {entry_of('deployment', key)}"
     process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
         [
-            *(sys.executable, "-m", "bentoml", "serve", str(place / "bento")),
+            *(sys.executable, "-m", "bentoml", "serve", str(folder / "bento")),
             *("--host", "127.0.0.1", "--port", str(port)),
         ],
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=(place / "service.log").open("ab"),
+        stdout=(folder / "service.log").open("ab"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     started = psutil.Process(process.pid).create_time()
     return Release(
-        *(build.version, build.bento_tag, str(place), port, workers, process.pid, started),
+        *(build.version, build.bento_tag, str(folder), port, workers, process.pid, started),
         api_key=key,
         variables=variables,
     )
@@ -563,21 +572,21 @@ def _wait_until_ready(release: Release, patience: float) -> None:
             response = connection.getresponse()
             if response.status == 200:
                 return
-            told = response.read()
-            if b'"status":"failed"' in told:
+            body = response.read()
+            if b'"status":"failed"' in body:
                 raise DeploymentError(
-                    f"{release.bento_tag}: {json.loads(told)['error']}: see {log}"
+                    f"{release.bento_tag}: {json.loads(body)['error']}: see {log}"
                 )
         except (OSError, http.client.HTTPException):
             pass
         finally:
             connection.close()
         time.sleep(0.1)
-    raise DeploymentError(f"{release.bento_tag} was not ready in {patience:g} s: see {log}")
+    raise DeploymentError(f"{release.bento_tag} was not ready within {patience:g} s: see {log}")
 
 
 def _is_free(port: int) -> bool:
-    """Whether the front could listen there; a port may be bound and silent."""
+    """Whether the front could listen on a port, which may be bound without a listener."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the front does
         try:

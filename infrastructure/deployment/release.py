@@ -1,4 +1,4 @@
-"""A release as the state files of its environment keep it, and the processes that belong to it."""
+"""A release as recorded in its environment's state files, and the processes that belong to it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ WORKER = "_bentoml_impl.worker.service"
 
 
 class DamagedStateError(DeploymentError):
-    """A state file does not name a release."""
+    """A state file is empty or malformed, so that the release it named is unknown."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One running release, as its environment's state file keeps it.
+    """A release as its environment's state file records it.
 
     Attributes:
-        api_key: with which it is asked whether it answers right; empty where it asks for none.
+        api_key: key for the golden requests; empty if the release needs none.
         variables: the SERVING_* variables and PREDICTION_LOG_URL that it was started with; None
-            where an older version of this project did not record them.
+            if an older version of this project did not record them.
     """
 
     version: str
@@ -55,11 +55,11 @@ class Release:
 
     @property
     def variables_on_record(self) -> dict[str, str] | None:
-        """Its variables; of a release without keys it is known at least that it asks for none."""
+        """Its variables; empty if they were not recorded but the release has no API key."""
         return self.variables if self.variables is not None or self.api_key else {}
 
     def process(self) -> psutil.Process | None:
-        """Its process, unless it has ended (a reused pid has another start time)."""
+        """Its process, or None if it has ended (a reused pid has a different start time)."""
         return find_process(self.pid, self.started)
 
 
@@ -73,7 +73,7 @@ class Front:
     folder: str = ""
 
     def process(self) -> psutil.Process | None:
-        """Its process, unless it has ended."""
+        """Its process, or None if it has ended."""
         return find_process(self.pid, self.started)
 
 
@@ -81,14 +81,16 @@ _RELEASE, _FRONT = TypeAdapter(Release), TypeAdapter(Front)
 
 
 def read_release(path: Path) -> Release | None:
-    """The release that a state file names, below the folder where the file lies now; None where
-    there is no such file, or it was copied here with another clone, whose processes it names.
+    """The release that a state file names, with its folder next to the file.
+
+    None if there is no such file, or if it was copied here from another clone, whose processes it
+    names.
 
     Raises:
         DamagedStateError: the file is empty or malformed.
     """
-    release = _read(path)
-    if release is None or _is_same(_environment_of(release), path.parent):
+    release = _load_state(path)
+    if release is None or _is_same_folder(_environment_of(release), path.parent):
         return release
     if _environment_of(release).exists():
         return None
@@ -96,30 +98,33 @@ def read_release(path: Path) -> Release | None:
 
 
 def copied_from(path: Path) -> Path | None:
-    """The folder of the environment that a state file was copied from; None where it was not.
+    """The folder of the environment that a state file was copied from; None if it was not copied.
 
     Raises:
         DamagedStateError: the file is empty or malformed.
     """
-    release = _read(path)
-    if release is None or _is_same(_environment_of(release), path.parent):
+    release = _load_state(path)
+    if release is None or _is_same_folder(_environment_of(release), path.parent):
         return None
     return _environment_of(release) if _environment_of(release).exists() else None
 
 
 def moved_from(folder: Path) -> Path | None:
-    """Where an environment lay when its front, else its release was started, if that folder is gone
-    (a copy's is still there); None where it lay here."""
+    """The folder of an environment before it was moved; None if it was not moved.
+
+    It was moved if its front or release was started in a folder that no longer exists; after a
+    copy, that folder still exists.
+    """
     origins = []
     with suppress(OSError, ValidationError):
         origins.append(Path(_FRONT.validate_json((folder / "front.json").read_bytes()).folder))
     with suppress(DamagedStateError):
-        if release := _read(folder / "current.json"):
+        if release := _load_state(folder / "current.json"):
             origins.append(_environment_of(release))
     return next((origin for origin in origins if not origin.exists()), None)
 
 
-def _read(path: Path) -> Release | None:
+def _load_state(path: Path) -> Release | None:
     try:
         return _RELEASE.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -127,21 +132,21 @@ def _read(path: Path) -> Release | None:
     except (OSError, ValidationError) as error:
         name = path.parent.name
         raise DamagedStateError(
-            f"{path} is damaged and names no release: `make deploy ENV={name}` replaces it, "
-            f"`make stop ENV={name}` ends what runs there"
+            f"{path} is damaged: run make deploy ENV={name} to replace it, or make stop ENV={name} "
+            "to end what runs there"
         ) from error
 
 
 def write_release(path: Path, release: Release) -> None:
-    """Write a state file; only its owner may read it, since it may hold a key."""
+    """Write a state file, readable only by its owner because it may hold a key."""
     write_atomically(path, json.dumps(asdict(release), indent=2) + "\n", private=True)
 
 
 def find_front(folder: Path) -> Front | None:
-    """The front of an environment that is running: by its state file, else by its command line.
+    """The running front of an environment, by its state file, else by its command line.
 
-    That of an environment that was moved has the folder where that lay: it no longer finds the
-    release.
+    After the environment was moved, the front still has the old folder, where it no longer finds
+    the release.
     """
     front = _recorded_front(folder)
     if front and front.process():
@@ -155,26 +160,28 @@ def find_front(folder: Path) -> Front | None:
 
 
 def public_port(folder: Path) -> int | None:
-    """The port of an environment's front, also of one that has ended without being stopped."""
+    """The port of an environment's front, even if the front ended without being stopped."""
     front = find_front(folder) or _recorded_front(folder)
     return front.port if front else None
 
 
 def _recorded_front(folder: Path) -> Front | None:
-    """The front that the state file names, unless that was copied here with another clone."""
+    """The front that the state file names, unless the file was copied here from another clone."""
     try:
         front = _FRONT.validate_json((folder / "front.json").read_bytes())
     except (OSError, ValidationError):
         return None
     if not front.folder:
         return None
-    is_copy = not _is_same(Path(front.folder), folder) and Path(front.folder).exists()
+    is_copy = not _is_same_folder(Path(front.folder), folder) and Path(front.folder).exists()
     return None if is_copy else front
 
 
 def serving_below(folder: Path) -> Iterator[psutil.Process]:
-    """The processes that serve a Bento below a folder, whether a state file names them or not: the
-    supervisors of releases, and their workers, which a killed one leaves behind."""
+    """The processes that serve a Bento below a folder, even if no state file names them.
+
+    They are the supervisors of releases, and workers that outlived a killed supervisor.
+    """
     for process, command in _commands():
         for module, before in (("bentoml", "serve"), (WORKER, WORKER)):
             if module in command and folder in Path(_option(command, before) or "/").parents:
@@ -182,7 +189,7 @@ def serving_below(folder: Path) -> Iterator[psutil.Process]:
 
 
 def find_process(pid: int, started: float) -> psutil.Process | None:
-    """The process of this id and start time, unless it has ended."""
+    """The process with this pid and start time, or None if it has ended."""
     try:
         process = psutil.Process(pid)
         alive = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
@@ -192,7 +199,11 @@ def find_process(pid: int, started: float) -> psutil.Process | None:
 
 
 def stop_process(process: psutil.Process | None) -> bool:
-    """End a process and its children, kindly first; whether there was one."""
+    """Terminate a process and its children; kill those that do not end in time.
+
+    Returns:
+        Whether there was a process to stop.
+    """
     if process is None:
         return False
     try:
@@ -208,16 +219,16 @@ def stop_process(process: psutil.Process | None) -> bool:
 
 
 def _environment_of(release: Release) -> Path:
-    """The folder of its environment, below which its own lies in `releases`."""
+    """The folder of its environment, which has the release's own folder in `releases`."""
     return Path(release.folder).parent.parent
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same_folder(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
 def _commands() -> Iterator[tuple[psutil.Process, list[str]]]:
-    """The processes that this user may look at, with their command lines."""
+    """The processes that this user may inspect, with their command lines."""
     for process in psutil.process_iter():
         try:
             yield process, process.cmdline()
@@ -226,6 +237,6 @@ def _commands() -> Iterator[tuple[psutil.Process, list[str]]]:
 
 
 def _option(command: list[str], name: str) -> str | None:
-    """The word behind another one."""
+    """The argument that follows an option in a command line."""
     at = command.index(name) + 1 if name in command else len(command)
     return command[at] if at < len(command) else None

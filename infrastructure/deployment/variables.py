@@ -1,8 +1,8 @@
-"""The variables that a release is started with, which travel with it.
+"""The environment variables that a release is started with, which stay with it.
 
-A deployment keeps those of the release before it: a variable that the shell does not name stays as
-it is. A rollback takes those of the release that it goes back to, except that access (`ACCESS`)
-never becomes wider than it is now unless the shell names the variable.
+A deployment keeps the variables of the previous release, except those that the shell sets. A
+rollback uses the variables of the release that it goes back to; access (`ACCESS`) never becomes
+wider than it is now unless the shell sets the variable.
 """
 
 from __future__ import annotations
@@ -18,102 +18,109 @@ from shared.settings import ServingSettings, Settings
 
 KEYS = "SERVING_API_KEYS"
 ACCESS = (KEYS, "SERVING_OPEN_PATHS", "SERVING_CORS_ORIGINS")
-WITHOUT = "none"  # what KEYS is set to where a service without keys is wanted
+NO_KEYS = "none"  # value of KEYS that asks for a service without keys
 LOG = "PREDICTION_LOG_URL"
 
 Variables = Mapping[str, str]
 
 
-def named_variables() -> dict[str, str]:
-    """What the environment and .env say. Empty keys say nothing: a secret that is not there must
-    not open a service.
+def explicit_variables() -> dict[str, str]:
+    """The variables that the shell or .env sets.
+
+    Empty keys count as not set: a missing secret must not open a service.
 
     Raises:
-        InvalidSettingError: a value cannot be right.
-        ConfigError: an entry of the keys is malformed.
+        InvalidSettingError: a value is invalid.
+        ConfigError: an API key is malformed.
     """
     serving, log_url = ServingSettings.load(), Settings.load().prediction_log_url
-    named = {
+    explicit = {
         f"SERVING_{field}".upper(): _as_text(getattr(serving, field))
         for field in serving.model_fields_set
     }
-    if not named.get(KEYS, "").strip():
-        named.pop(KEYS, None)
+    if not explicit.get(KEYS, "").strip():
+        explicit.pop(KEYS, None)
     if log_url:
-        named[LOG] = log_url
-    if not _is_without(named):
-        ApiKeys.parse(named.get(KEYS, ""))
-    return named
+        explicit[LOG] = log_url
+    if not _disables_keys(explicit):
+        ApiKeys.parse(explicit.get(KEYS, ""))
+    return explicit
 
 
-def for_deployment(named: Variables, before: Variables | None) -> dict[str, str]:
+def for_deployment(explicit: Variables, before: Variables | None) -> dict[str, str]:
     """The variables of a new release.
 
     Args:
-        before: those of the release before it; None where they are not on record.
+        explicit: the variables that the shell or .env sets.
+        before: the variables of the previous release; None if they are not on record.
 
     Raises:
         ConfigError: an API key is malformed.
-        DeploymentError: the keys of the release are not on record, and the shell names none.
+        DeploymentError: the keys of the previous release are not on record, and the shell sets
+            none.
     """
-    kept = {name: value for name, value in _known(named, before).items() if name not in named}
+    recorded = _require_record(explicit, before)
+    kept = {name: value for name, value in recorded.items() if name not in explicit}
     if kept:
         show_step("kept", f"{', '.join(sorted(kept))}, as before: set a variable to change it")
-    return _checked({**kept, **named})
+    return _checked({**kept, **explicit})
 
 
 def for_rollback(
-    named: Variables, previous: Variables | None, now: Variables | None
+    explicit: Variables, previous: Variables | None, now: Variables | None
 ) -> dict[str, str]:
     """The variables of a release that is started again.
 
     Args:
-        previous: those that it had.
-        now: those of the release that it replaces; None where they are not on record.
+        explicit: the variables that the shell or .env sets.
+        previous: the variables that the release had; None if they are not on record.
+        now: the variables of the release that it replaces; None if they are not on record.
 
     Raises:
-        DeploymentError: the keys of the release are not on record, and the shell names none.
+        DeploymentError: the keys of a release are not on record, and the shell sets none.
     """
-    variables, now = dict(_known(named, previous)), _known(named, now)
-    kept = [name for name in ACCESS if name not in named and _is_wider(name, variables, now)]
+    variables, now = dict(_require_record(explicit, previous)), _require_record(explicit, now)
+    kept = [name for name in ACCESS if name not in explicit and _is_wider(name, variables, now)]
     for name in kept:
         variables.pop(name, None)
         if name in now:
             variables[name] = now[name]
     if kept:
-        show_step("kept", f"{', '.join(kept)}, as now: the previous release is less restrictive")
-    return _checked({**variables, **{name: named[name] for name in ACCESS if name in named}})
+        show_step(
+            "kept", f"{', '.join(kept)}, as now: the previous release would allow more access"
+        )
+    return _checked({**variables, **{name: explicit[name] for name in ACCESS if name in explicit}})
 
 
-def _known(named: Variables, variables: Variables | None) -> Variables:
-    if variables is None and KEYS not in named:
+def _require_record(explicit: Variables, variables: Variables | None) -> Variables:
+    if variables is None and KEYS not in explicit:
         raise DeploymentError(
-            f"which API keys the release asked for is not on record: set {KEYS}, "
-            f"or {KEYS}={WITHOUT} for a service without keys"
+            f"the API keys of the release are not on record: set {KEYS}, "
+            f"or {KEYS}={NO_KEYS} for a service without keys"
         )
     return variables or {}
 
 
 def _is_wider(name: str, variables: Variables, than: Variables) -> bool:
-    """Whether a variable lets somebody pass whom the other one does not."""
+    """Whether an access variable allows something that the other variables do not."""
     fields = dict(ServingSettings.model_fields)
     default: str = fields[name.removeprefix("SERVING_").lower()].default
-    here, there = (set(given.get(name, default).split()) for given in (variables, than))
-    if name == KEYS and not (here and there):  # no key: everybody
-        return bool(there)
-    return not here <= there
+    first, second = (set(each.get(name, default).split()) for each in (variables, than))
+    if name == KEYS and not (first and second):  # without keys, everybody has access
+        return bool(second)
+    return not first <= second
 
 
 def _checked(variables: dict[str, str]) -> dict[str, str]:
-    if _is_without(variables):
+    if _disables_keys(variables):
         del variables[KEYS]
-        show_step("open", f"{KEYS}={WITHOUT}: everybody may ask")
+        show_step("open", f"{KEYS}={NO_KEYS}: the service accepts requests without a key")
     ApiKeys.parse(variables.get(KEYS, ""))
     return variables
 
 
-def _is_without(variables: Variables) -> bool:
-    return variables.get(KEYS, "").strip().lower() == WITHOUT
+def _disables_keys(variables: Variables) -> bool:
+    return variables.get(KEYS, "").strip().lower() == NO_KEYS
 
 
 def _as_text(value: Any) -> str:

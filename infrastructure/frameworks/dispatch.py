@@ -1,4 +1,4 @@
-"""The right framework for any estimator, and intervals for regressions of all of them."""
+"""Chooses the framework of an estimator; adds intervals to regressions of every framework."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
 from infrastructure.inference.native import foreign_types
 
-# library of the estimator's class → module here
+# library of the estimator's class → module of this package
 _ADAPTERS = {"skorch": "pytorch", "keras": "keras"}
 
 
 class Adapter(Protocol):
-    """A module of this folder, for one library; the port `Framework` says more."""
+    """A module of this package, for one library; see the port `Framework`."""
 
     def fit(
         self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
@@ -31,7 +31,7 @@ class Adapter(Protocol):
 
 
 def framework_of(estimator: Any) -> Adapter:
-    """The adapter of an estimator's library; scikit-learn's where no other is known."""
+    """The adapter of an estimator's library; scikit-learn's by default."""
     libraries = [cls.__module__.partition(".")[0] for cls in type(estimator).__mro__]
     known = [_ADAPTERS[library] for library in libraries if library in _ADAPTERS]
     name = known[0] if known else "scikit_learn"
@@ -39,12 +39,12 @@ def framework_of(estimator: Any) -> Adapter:
 
 
 class Frameworks:
-    """Trains and exports estimators of every library; fulfils the port `Framework`."""
+    """Trains and exports estimators of every library; implements the port `Framework`."""
 
     def fit(
         self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
     ) -> None:
-        """Fit on encoded rows; the epochs of the folds of a conformal regressor are not told."""
+        """Fit on encoded rows; a conformal regressor does not report the epochs of its folds."""
         if isinstance(estimator, ConformalRegressor):
             estimator.fit(rows, target)
         else:
@@ -60,15 +60,15 @@ class Frameworks:
             self.export(estimator.estimator_, spec, path)
             _add_interval(path, estimator.half_width_)
         else:
-            steps = getattr(estimator, "steps", None)  # a pipeline is exported by what ends it
+            steps = getattr(estimator, "steps", None)  # the last step of a pipeline decides
             framework_of(steps[-1][1] if steps else estimator).export(estimator, spec, path)
-            _tidy(path)
+            _normalize(path)
 
     def save(self, estimator: Any, _spec: ModelSpec, path: Path) -> None:
-        """Write `path` with skops, which reads it back without unpickling anything.
+        """Write `path` with skops, which loads it without unpickling.
 
         Raises:
-            ExportError: a part of it is not scikit-learn's, or skops cannot write it.
+            ExportError: skops cannot write the estimator, or a part of it is not scikit-learn's.
         """
         # pylint: disable-next=import-outside-toplevel  # only for models that have no ONNX form
         import skops.io
@@ -78,19 +78,18 @@ class Frameworks:
         except Exception as error:  # skops has no common base for what it raises
             name = type(estimator).__name__
             raise ExportError(
-                f"skops cannot write {name} to be served natively: {error}"
+                f"skops cannot save {name} for serving without ONNX: {error}"
             ) from error
         foreign = foreign_types(path)
         if foreign:
             raise ExportError(
-                "only what is made of scikit-learn's estimators is served natively; "
-                f"this one holds {', '.join(foreign)}"
+                f"cannot serve {type(estimator).__name__} without ONNX: it contains "
+                f"{', '.join(foreign)}, and only scikit-learn's estimators are allowed"
             )
 
 
-def _tidy(path: Path) -> None:
-    """Leave out of a model what differs between two exports of the same one: the order of the
-    operator sets, and where the sources lay that its network was traced from."""
+def _normalize(path: Path) -> None:
+    """Make exports of the same model equal: sort the operator sets, drop paths of source files."""
     # pylint: disable-next=import-outside-toplevel  # not where a model is served natively
     from onnx import load, save
 

@@ -23,27 +23,27 @@ _OPSET = 18
 
 
 def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
-    """Fit, and report losses and metrics of each epoch as soon as it has ended."""
-    given = estimator.fit_kwargs
-    callbacks = [*listed((given or {}).get("callbacks")), _Report(report)]
-    estimator.fit_kwargs = {**(given or {}), "callbacks": callbacks}
+    """Fit, and report losses and metrics at the end of each epoch."""
+    original = estimator.fit_kwargs
+    callbacks = [*listed((original or {}).get("callbacks")), _ReportEpochs(report)]
+    estimator.fit_kwargs = {**(original or {}), "callbacks": callbacks}
     try:
         estimator.fit(rows, target)
     finally:
-        estimator.fit_kwargs = given
+        estimator.fit_kwargs = original
 
 
 def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     """Write `path`: input ``inputs``, output ``probabilities`` or ``prediction``.
 
     Raises:
-        ExportError: it is no Keras wrapper, or Keras cannot export the network.
+        ExportError: the estimator is not a Keras wrapper, or Keras cannot export the network.
     """
     network = getattr(estimator, "model_", None)
     if not isinstance(network, keras.Model):
         raise ExportError(
-            f"{type(estimator).__name__} around a Keras network cannot be exported: "
-            "put the preprocessing into the network"
+            f"cannot export {type(estimator).__name__} around a Keras network: move the "
+            "preprocessing into the network"
         )
     name = "probabilities" if spec.classes else "prediction"
     tf2onnx = logging.getLogger("tf2onnx")
@@ -52,7 +52,7 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     try:
         with silenced(), warnings.catch_warnings(action="ignore"):
             network = deepcopy(network)
-            for layer in _normalizations(network):  # else these become inputs of the ONNX model
+            for layer in _normalizations(network):  # or these become inputs of the ONNX model
                 layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
             inputs = keras.Input((spec.width,), name="inputs")
             keras.Model(inputs, {name: network(inputs)}).export(
@@ -63,18 +63,18 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
                 verbose=False,
             )
         onnx.checker.check_model(path)
-    except Exception as error:  # a network can raise anything when it is traced
+    except Exception as error:  # tracing a network can raise anything
         lines = [
             line for line in re.sub(r"\x1b\[\d*m", "", f"{error}").splitlines() if line.strip()
         ]
         raise ExportError(f"Keras cannot export the network: {' '.join(lines[:2])}") from error
     finally:
         tf2onnx.setLevel(level)
-    given = [item.name for item in onnx.load(path).graph.input]
-    if given != ["inputs"]:
+    names = [item.name for item in onnx.load(path).graph.input]
+    if names != ["inputs"]:
         raise ExportError(
-            f"the network holds tensors that are no weights, {', '.join(given[1:])}: make them "
-            "weights, or numbers"
+            f"the network has tensors that are not weights: {', '.join(names[1:])}; turn them into "
+            "weights or plain numbers"
         )
 
 
@@ -86,8 +86,8 @@ def _normalizations(network: Any) -> Iterator[Any]:
             yield from _normalizations(layer)
 
 
-class _Report(keras.callbacks.Callback):
-    """Tells the figures of an epoch when it has ended."""
+class _ReportEpochs(keras.callbacks.Callback):
+    """Reports the losses and metrics of each epoch."""
 
     def __init__(self, report: CurveReport) -> None:
         super().__init__()

@@ -24,36 +24,36 @@ _NAMES = {"valid_acc": "valid_accuracy"}  # skorch's → everyone's
 
 
 def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
-    """Fit, and report losses and scores of each epoch as soon as it has ended."""
-    given = estimator.callbacks
-    own = () if given in (None, "disable") else given
-    estimator.callbacks = [*own, ("report", _Report(report))]
+    """Fit, and report losses and scores at the end of each epoch."""
+    original = estimator.callbacks
+    callbacks = () if original in (None, "disable") else original
+    estimator.callbacks = [*callbacks, ("report", _ReportEpochs(report))]
     try:
         estimator.fit(rows, target)
     finally:
-        estimator.callbacks = given
-        # pylint: disable-next=protected-access  # the public one does not know "disable"
-        estimator._initialize_callbacks()  # else the report stays, and is pickled
+        estimator.callbacks = original
+        # pylint: disable-next=protected-access  # the public method does not know "disable"
+        estimator._initialize_callbacks()  # otherwise the report is kept and pickled
 
 
 def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     """Write `path`: input ``inputs``, output ``probabilities`` or ``prediction``.
 
     Raises:
-        ExportError: it is no skorch network, or torch.onnx cannot export it.
+        ExportError: the estimator is not a skorch network, or torch.onnx cannot export it.
     """
     if not isinstance(estimator, NeuralNet):
         raise ExportError(
-            f"{type(estimator).__name__} around a PyTorch network cannot be exported: "
-            "put the preprocessing into the network"
+            f"cannot export {type(estimator).__name__} around a PyTorch network: move the "
+            "preprocessing into the network"
         )
-    # pylint: disable-next=protected-access  # what predict_proba puts behind the network
-    answers = _Answers(deepcopy(estimator.module_), estimator._get_predict_nonlinearity())
+    # pylint: disable-next=protected-access  # what predict_proba applies to the network's output
+    predictor = _Predictor(deepcopy(estimator.module_), estimator._get_predict_nonlinearity())
     try:
         with silenced(), warnings.catch_warnings(action="ignore"):
             torch.onnx.export(
-                answers.cpu().eval(),
-                (torch.zeros(2, spec.width),),  # a batch of one would be taken for a constant
+                predictor.cpu().eval(),
+                (torch.zeros(2, spec.width),),  # a batch of one would become a constant
                 path,
                 input_names=["inputs"],
                 output_names=["probabilities" if spec.classes else "prediction"],
@@ -64,16 +64,16 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
                 verbose=False,
             )
         onnx.checker.check_model(path)
-    except Exception as error:  # a network can raise anything when it is traced
+    except Exception as error:  # tracing a network can raise anything
         cause: BaseException = error
-        while cause.__cause__:  # torch.onnx wraps what the network raised in advice of many lines
+        while cause.__cause__:  # torch.onnx wraps the network's error in many lines of advice
             cause = cause.__cause__
         reason = f"{cause}".partition("\n")[0]
         raise ExportError(f"torch.onnx cannot export the network: {reason}") from error
 
 
-class _Report(Callback):
-    """Tells the figures of an epoch when it has ended."""
+class _ReportEpochs(Callback):
+    """Reports the losses and scores of each epoch."""
 
     def __init__(self, report: CurveReport) -> None:
         self.report = report
@@ -88,17 +88,17 @@ class _Report(Callback):
         self.report(figures, len(net.history) - 1)
 
 
-class _Answers(torch.nn.Module):
-    """A network and what its estimator puts behind it."""
+class _Predictor(torch.nn.Module):
+    """A network and the nonlinearity that its estimator applies to its output."""
 
     def __init__(
-        self, network: torch.nn.Module, behind: Callable[[torch.Tensor], torch.Tensor]
+        self, network: torch.nn.Module, nonlinearity: Callable[[torch.Tensor], torch.Tensor]
     ) -> None:
         super().__init__()
         self.network = network
-        self.behind = behind
+        self.nonlinearity = nonlinearity
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Answers to encoded rows, shape (n_rows, n_answers)."""
-        answers = self.behind(self.network(inputs))
-        return answers.reshape(answers.shape[0], -1)  # a regression's can be (n_rows,)
+        """Predictions for encoded rows, shape (n_rows, n_outputs)."""
+        predictions = self.nonlinearity(self.network(inputs))
+        return predictions.reshape(predictions.shape[0], -1)  # a regression's can be (n_rows,)

@@ -1,6 +1,6 @@
 """scikit-learn estimators: trained in one go, exported by skl2onnx.
 
-skl2onnx is imported when something is exported, so that it does not count as time of a fit.
+skl2onnx is imported at export, so that its import does not count as time of a fit.
 """
 
 # pylint: disable=import-outside-toplevel
@@ -28,16 +28,16 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     """Write `path`: input ``inputs``, output ``probabilities`` or ``prediction``.
 
     Raises:
-        ExportError: skl2onnx cannot convert it.
+        ExportError: skl2onnx cannot convert the estimator.
     """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
-    estimator = _rounded_down(estimator)
+    estimator = _round_thresholds_down(estimator)
     text = isinstance(spec.inputs[0], Text)
     inputs = StringTensorType([None, 1]) if text else FloatTensorType([None, spec.width])
     options: dict[Any, Any] = {id(estimator): {"zipmap": False}} if spec.classes else {}
-    if text:  # lower case by a locale that every machine has
+    if text:  # lower-casing needs a locale: choose one that every machine has
         options |= {kind: {"locale": "C.UTF-8"} for kind in (CountVectorizer, TfidfVectorizer)}
     try:
         model = to_onnx(estimator, initial_types=[("inputs", inputs)], options=options)
@@ -45,15 +45,15 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
         raise ExportError(
             f"skl2onnx cannot export {type(estimator).__name__}: {reason_of(error)}"
         ) from error
-    _name_answers(model.graph, spec)
+    _name_output(model.graph, spec)
     path.write_bytes(model.SerializeToString())
 
 
-def _rounded_down(estimator: Any) -> Any:
-    """A copy whose histogram trees split at the float32 below their thresholds.
+def _round_thresholds_down(estimator: Any) -> Any:
+    """A copy whose histogram trees have thresholds rounded down to float32.
 
-    A float32 is above such a threshold just when it is above the float64 one; skl2onnx takes the
-    nearest, which can be the value itself.
+    A float32 value exceeds the rounded-down threshold exactly if it exceeds the float64 threshold.
+    skl2onnx rounds to the nearest float32, which can be the value itself.
     """
     estimator = deepcopy(estimator)
     for step in (estimator, *(step for _, step in getattr(estimator, "steps", ()))):
@@ -65,10 +65,10 @@ def _rounded_down(estimator: Any) -> Any:
     return estimator
 
 
-def _name_answers(graph: Any, spec: ModelSpec) -> None:
-    """Give the last output its name and make it the only one: labels follow from it.
+def _name_output(graph: Any, spec: ModelSpec) -> None:
+    """Rename the last output and drop the others: labels follow from it.
 
-    Probabilities are held between 0 and 1, which sums of float32 can miss by a rounding.
+    Probabilities are clipped to [0, 1], since sums of float32 can miss it by rounding.
     """
     from onnx import TensorProto, helper
 
@@ -81,7 +81,7 @@ def _name_answers(graph: Any, spec: ModelSpec) -> None:
         output.name = "probabilities"
         for limit, value in (("least", 0.0), ("most", 1.0)):
             graph.initializer.append(helper.make_tensor(limit, TensorProto.FLOAT, [], [value]))
-        # not Clip, whose limits are no inputs in the oldest versions of the format
+        # not Clip: in old opsets its limits are attributes, not inputs
         graph.node.append(helper.make_node("Max", [previous, "least"], ["at_least"]))
         last = helper.make_node("Min", ["at_least", "most"], [output.name])
     else:

@@ -1,1 +1,1 @@
-"""Engines that answer predictions."""
+"""Engines that compute predictions."""

@@ -1,4 +1,4 @@
-"""Recordings decoded with libsndfile and resampled with libsoxr, both inside their packages."""
+"""Recordings decoded with libsndfile and resampled with libsoxr, which their packages bundle."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _BLOCK = 65_536
 def decode(recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray:
     """Mono samples, float32 of shape (n_samples,), between -1 and 1.
 
-    It is decoded in blocks and no further than `max_seconds`: a file of a few kilobytes can hold
-    hours, and a header need not be true.
+    It is decoded in blocks and only up to `max_seconds`: a file of a few kilobytes can hold hours,
+    and a header can lie.
 
     Raises:
-        NotAudioError: it is no WAV, FLAC, MP3 or OGG file.
-        InputError: it is broken, empty or too long.
+        NotAudioError: it is not a WAV, FLAC, MP3 or OGG file.
+        InputError: it is damaged, empty or too long.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(recording)) as file:
             if file.format not in _CONTAINERS:
-                raise NotAudioError(f"{file.format} files are not taken: {_wanted()}")
+                raise NotAudioError(f"{file.format} files are not supported: {_supported()}")
             return _resampled(_mono(file, max_seconds), file.samplerate, sample_rate)
     except soundfile.LibsndfileError as error:
-        raise NotAudioError(f"this is no recording that can be decoded: {_wanted()}") from error
+        raise NotAudioError(f"the recording cannot be decoded: {_supported()}") from error
 
 
 def write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
@@ -46,15 +46,15 @@ def write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
 def _mono(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
     low, high = _RATES
     if not low <= file.samplerate <= high:
-        raise InputError(f"the sample rate {file.samplerate} Hz is not between {low} and {high} Hz")
+        raise InputError(f"the sample rate {file.samplerate} Hz is outside [{low}, {high}] Hz")
     if file.channels > _MAX_CHANNELS:
-        raise InputError(f"{file.channels} channels are too many, at most {_MAX_CHANNELS}")
+        raise InputError(f"{file.channels} channels are too many: send at most {_MAX_CHANNELS}")
     blocks, frames, most = [], 0, max_seconds * file.samplerate
     while True:
         try:
             block = file.read(_BLOCK, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise InputError(f"the recording is broken after {frames} samples") from error
+            raise InputError(f"the recording is damaged after {frames} samples") from error
         if len(block) == 0:
             break
         frames += len(block)
@@ -65,7 +65,7 @@ def _mono(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
         raise InputError("the recording is empty: it has no samples")
     samples = np.concatenate(blocks)
     if not np.isfinite(samples).all():
-        raise InputError("the recording has samples that are no finite numbers")
+        raise InputError("the recording has samples that are not finite numbers")
     return samples
 
 
@@ -75,5 +75,5 @@ def _resampled(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return np.clip(samples, -1, 1, dtype=np.float32)
 
 
-def _wanted() -> str:
+def _supported() -> str:
     return f"send {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"

@@ -1,4 +1,4 @@
-"""Loading what a package serves, whatever form it is in."""
+"""Loads the served model of a package, in ONNX or in skops' format."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def load_served(path: Path, spec: ModelSpec, threads: int = 1) -> Model:
     """A model from ``model.onnx`` or ``model.skops``.
 
     Args:
-        threads: of one call of an ONNX model.
+        threads: threads per call of an ONNX model.
     """
     return load_onnx(path, spec, threads) if path.suffix == ".onnx" else load_native(path, spec)

@@ -1,4 +1,4 @@
-"""Models that have no ONNX form, served as they are; nothing is unpickled."""
+"""Models without an ONNX form, loaded with skops; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from domain.contract import ModelSpec
 from domain.errors import PackageError
 from domain.evaluation.predictions import predict_function
 
-_HARMLESS = {
+_TRUSTED = {
     "domain.estimators.conformal.ConformalRegressor",
     "numpy.dtype",  # imputers keep one
 }
@@ -22,29 +22,32 @@ def load_native(path: Path, spec: ModelSpec) -> Model:
     """A model from a file that skops has written.
 
     Raises:
-        PackageError: it holds what is neither scikit-learn's nor the house's; none of it is loaded.
+        PackageError: it contains types from neither scikit-learn nor the template; nothing is
+            loaded.
     """
     # pylint: disable-next=import-outside-toplevel  # only in images of such models
     import skops.io
 
     foreign = foreign_types(path)
     if foreign:
-        raise PackageError(f"{path} holds {', '.join(foreign)}, which is not scikit-learn's")
+        raise PackageError(
+            f"{path} contains {', '.join(foreign)}, and only scikit-learn's types are allowed"
+        )
     estimator = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
-    answers = predict_function(estimator, spec)
+    compute = predict_function(estimator, spec)
 
-    def answer(rows: np.ndarray) -> np.ndarray:
-        """Encoded rows → float32 (n_rows, n_answers)."""
-        return np.asarray(answers(rows), dtype=np.float32)
+    def predict(rows: np.ndarray) -> np.ndarray:
+        """Encoded rows → float32 (n_rows, n_outputs)."""
+        return np.asarray(compute(rows), dtype=np.float32)
 
-    return answer
+    return predict
 
 
 def foreign_types(path: Path) -> list[str]:
-    """What a file of skops holds beside scikit-learn's classes and the house's, by name, sorted.
+    """Names of a skops file's types that are neither scikit-learn's nor the template's, sorted.
 
-    skops itself trusts no class that checks its state less than Python code would, trees included.
-    Here they are: a package's digests are compared before it is loaded.
+    skops trusts fewer of scikit-learn's classes, since some, such as trees, do not check their
+    state. They are trusted here because a package's digests are checked before it is loaded.
     """
     # pylint: disable-next=import-outside-toplevel  # only in images of such models
     import skops.io
@@ -52,12 +55,12 @@ def foreign_types(path: Path) -> list[str]:
     return sorted(
         name
         for name in skops.io.get_untrusted_types(file=path)
-        if name not in _HARMLESS and not _is_class_of_sklearn(name)
+        if name not in _TRUSTED and not _is_sklearn_class(name)
     )
 
 
-def _is_class_of_sklearn(name: str) -> bool:
-    """Whether it is a class: a function that scikit-learn's modules import could do anything."""
+def _is_sklearn_class(name: str) -> bool:
+    """Whether it is a class of scikit-learn; functions are not trusted, they could do anything."""
     module, _, attribute = name.rpartition(".")
     if not module.startswith("sklearn."):
         return False

@@ -1,4 +1,4 @@
-"""What packages speech weights, from the libraries of the extra ``whisper``."""
+"""The tools that package speech weights, from the libraries of the extra ``whisper``."""
 
 # pylint: disable=import-outside-toplevel
 
@@ -17,8 +17,8 @@ def speech_tools(root: Path, weights: str | None = None, download: bool = False)
     """The tools of `package_weights`.
 
     Args:
-        root: where paths of weights count from.
-        weights: a name or a path that stands for the configuration's.
+        root: folder that relative paths of weights start from.
+        weights: a name or path that replaces the configuration's.
         download: whether published weights may be downloaded.
 
     Raises:

@@ -1,10 +1,10 @@
-"""Speech recognised by openai-whisper."""
+"""Speech recognition with openai-whisper."""
 
 from __future__ import annotations
 
 import io
 import os
-import pickle  # nosec B403 # only its error is named
+import pickle  # nosec B403 # only for its error class
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,23 +30,24 @@ from infrastructure.packaging.model_package import ModelPackage
 from shared.digests import sha256_of
 
 PUBLISHED: Mapping[str, str] = whisper._MODELS  # pylint: disable=protected-access
-"""Address of each checkpoint that OpenAI publishes, by name; its last folder is its digest."""
+"""URL of each checkpoint that OpenAI publishes, by name; the URL's last folder is its SHA-256."""
 
-_FIRST = 16
+_FIRST_TOKENS = 16
 
 
 class WhisperEngine:
-    """A checkpoint that is ready to be asked, on a GPU where there is one.
+    """A loaded checkpoint, on a GPU if there is one.
 
     Args:
-        checkpoint: a file as Whisper publishes them, with ``dims`` and ``model_state_dict``.
+        checkpoint: a file in the format that Whisper publishes, with ``dims`` and
+            ``model_state_dict``.
         language, task, beam_size, temperatures, max_tokens, random_state: as in the recipe of
             domain/models/speech.py.
-        device: ``cpu`` or ``cuda``; None takes what is there.
+        device: ``cpu`` or ``cuda``; None means a GPU if there is one.
 
     Raises:
-        PackageError: the file is no checkpoint.
-        InputError: the weights do not know the language.
+        PackageError: the file is not a checkpoint.
+        InputError: the weights do not support the language.
     """
 
     def __init__(
@@ -61,10 +62,10 @@ class WhisperEngine:
         random_state: int = 0,
         device: str | None = None,
     ) -> None:
-        try:  # with a path it never downloads, and it loads weights only
+        try:  # with a path, Whisper never downloads, and loads only weights
             self._model = whisper.load_model(str(checkpoint), device).eval()
         except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise PackageError(f"{checkpoint} is no checkpoint of Whisper: {error}") from error
+            raise PackageError(f"{checkpoint} is not a Whisper checkpoint: {error}") from error
         self._tokenizer = get_tokenizer(
             self._model.is_multilingual, num_languages=self._model.num_languages
         )
@@ -80,48 +81,51 @@ class WhisperEngine:
         self._random_state = random_state
 
     def __call__(self, samples: np.ndarray, language: str | None = None) -> Transcription:
-        """Recognise mono samples, float32 of shape (n_samples,), 16,000 a second.
+        """Transcribe mono samples, float32 of shape (n_samples,), at 16 kHz.
 
-        The same samples get the same answer: what is sampled is seeded for each call. Recordings
-        of more than 30 seconds are heard in windows. Whisper hears each window padded to 30
-        seconds, so a segment can end after the recording; its times are cut there.
+        The same samples give the same transcript: each call sets the seed. Recordings of more than
+        30 seconds are processed in windows. Whisper pads each window to 30 seconds, so a segment
+        can end after the recording; its times are cut to the recording.
         """
         torch.manual_seed(self._random_state)
-        heard = whisper.transcribe(
+        transcript = whisper.transcribe(
             self._model, samples, language=language or self._language, **self._options
         )
         duration = len(samples) / whisper.audio.SAMPLE_RATE
         segments = (
             Segment(min(s["start"], duration), min(s["end"], duration), s["text"].strip())
-            for s in heard["segments"]
+            for s in transcript["segments"]
         )
         return Transcription(
-            heard["text"].strip(), heard["language"], duration, tuple(s for s in segments if s.text)
+            transcript["text"].strip(),
+            transcript["language"],
+            duration,
+            tuple(s for s in segments if s.text),
         )
 
     def first_words(self, samples: np.ndarray) -> str:
-        """At most 16 tokens of each 30 seconds, without sampling and in full precision.
+        """At most 16 tokens of every 30 seconds, without sampling and in full precision.
 
-        Half precision and another device's random numbers change a long answer somewhere; these few
-        words are the same wherever the weights are.
+        A long transcript differs somewhere with half precision or the random numbers of another
+        device; these few words are the same on every device.
         """
-        exact = {"temperature": 0.0, "beam_size": None, "sample_len": _FIRST, "fp16": False}
-        heard = whisper.transcribe(
+        exact = {"temperature": 0.0, "beam_size": None, "sample_len": _FIRST_TOKENS, "fp16": False}
+        transcript = whisper.transcribe(
             self._model, samples, language=self._language, **{**self._options, **exact}
         )
-        return str(heard["text"]).strip()
+        return str(transcript["text"]).strip()
 
     def check_language(self, language: str | None) -> None:
-        """Raise InputError where the weights do not know this language."""
+        """Raise InputError if the weights do not support this language."""
         known = self._tokenizer.all_language_codes if self._model.is_multilingual else ("en",)
         if language is None or language in known:
             return
         if language in LANGUAGES:
-            raise InputError(f"these weights do not know the language {language!r}")
-        raise InputError(f"{language!r} is no code of a language: send one such as 'en' or 'de'")
+            raise InputError(f"these weights do not support the language {language!r}")
+        raise InputError(f"{language!r} is not a language code: send one such as 'en' or 'de'")
 
     def describe(self) -> dict[str, Any]:
-        """What answers, as plain data."""
+        """Device and dimensions of the model, as plain data."""
         return {
             "device": str(self._model.device),
             "multilingual": self._model.is_multilingual,
@@ -131,10 +135,10 @@ class WhisperEngine:
 
 
 def open_package(package: ModelPackage) -> WhisperEngine:
-    """The engine of a package, once it has heard the golden recording as it was recorded.
+    """The engine of a package, after it has reproduced the transcript of the golden recording.
 
     Raises:
-        PackageError: its weights are no checkpoint, or hear something else.
+        PackageError: its weights are not a checkpoint, or the transcript differs.
     """
     spec = package.spec
     engine = WhisperEngine(package.folder / CHECKPOINT, **package.read_json(DECODING))
@@ -154,21 +158,22 @@ def find_weights(
     """The file of a checkpoint.
 
     Args:
-        weights: a published name, or a path that counts from `root`.
+        weights: a published name, or a path relative to `root`.
         download: whether a published name may be downloaded into the cache.
-        cache: where published weights lie; None is Whisper's own place.
-        published: addresses by name.
+        cache: folder of published weights; None means Whisper's own.
+        published: URLs by name.
 
     Raises:
-        ConfigError: there is no such file or name, it is not on this machine and may not be
-            downloaded, or the download failed.
+        ConfigError: the name or file is unknown, the weights are not on this machine and may not
+            be downloaded, or the download failed.
     """
     if weights not in published:
         path = root / Path(weights).expanduser()
         if path.is_file():
             return path
         raise ConfigError(
-            f"{weights!r} is no file ({path}) and none of Whisper's weights: {', '.join(published)}"
+            f"{weights!r} is neither a file ({path}) nor the name of published weights: "
+            f"{', '.join(published)}"
         )
     address = published[weights]
     cache = cache or _whisper_cache()
@@ -176,13 +181,13 @@ def find_weights(
     if path.is_file() and sha256_of(path) == address.split("/")[-2]:
         return path
     if not download:
-        state = "differs from its digest" if path.is_file() else "is not on this machine"
+        state = "does not match its digest" if path.is_file() else "is not on this machine"
         raise ConfigError(
-            f"the checkpoint {weights} {state} ({path}); download it with: "
-            "make train MODEL=speech WHISPER_DOWNLOAD=1, or name a file: WHISPER_MODEL=/path/to.pt"
+            f"the checkpoint {weights} {state} ({path}): download it with make train MODEL=speech "
+            "WHISPER_DOWNLOAD=1, or set WHISPER_MODEL=/path/to.pt"
         )
     try:
-        # pylint: disable-next=protected-access  # load_model would load it, too
+        # pylint: disable-next=protected-access  # load_model would also load it
         return Path(whisper._download(address, str(cache), False))
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"could not download {weights} from {address}: {error}") from error

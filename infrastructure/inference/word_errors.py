@@ -1,4 +1,4 @@
-"""Word errors counted by jiwer, after the normalisation of Whisper's own figures."""
+"""Word errors, counted by jiwer after Whisper's own text normalisation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
 
 from domain.evaluation.word_error_rate import WordErrors
 
-_UNSPACED = {"zh", "yue", "ja", "th", "lo", "my"}  # written without spaces: letters are counted
+_UNSPACED = {"zh", "yue", "ja", "th", "lo", "my"}  # written without spaces: characters are counted
 _NORMALIZERS = {"en": EnglishTextNormalizer()}
 _WORDS, _LETTERS = BasicTextNormalizer(), BasicTextNormalizer(split_letters=True)
 
 
-def count_errors(said: str, heard: str, language: str | None) -> WordErrors:
-    """Compare two texts of one language, given by its code.
+def count_errors(spoken: str, transcribed: str, language: str | None) -> WordErrors:
+    """Count the word errors of a transcript; differences that do not matter are ignored.
 
-    Case, punctuation and, in English, spelling and contractions do not count.
+    These are case, punctuation and, in English, spelling variants and contractions.
+
+    Args:
+        spoken: the reference text.
+        transcribed: the transcript.
+        language: code of the language.
 
     References:
         A. Radford et al., "Robust speech recognition via large-scale weak supervision", 2022,
@@ -23,13 +28,13 @@ def count_errors(said: str, heard: str, language: str | None) -> WordErrors:
     """
     unspaced = _LETTERS if language in _UNSPACED else _WORDS
     normalize = _NORMALIZERS.get(language or "", unspaced)
-    reference, hypothesis = normalize(said).strip(), normalize(heard).strip()
-    if not reference:  # jiwer compares with words only
+    reference, hypothesis = normalize(spoken).strip(), normalize(transcribed).strip()
+    if not reference:  # jiwer needs at least one word
         return WordErrors(0, 0, 0, len(hypothesis.split()))
-    found = jiwer.process_words(reference, hypothesis)
+    result = jiwer.process_words(reference, hypothesis)
     return WordErrors(
-        found.hits + found.substitutions + found.deletions,
-        found.substitutions,
-        found.deletions,
-        found.insertions,
+        result.hits + result.substitutions + result.deletions,
+        result.substitutions,
+        result.deletions,
+        result.insertions,
     )

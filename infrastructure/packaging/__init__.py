@@ -1,1 +1,1 @@
-"""Packages, exports, Bentos and images."""
+"""Model packages, Bentos and container images."""

@@ -1,10 +1,10 @@
-"""Accepted packages in BentoML's model store, and Bentos made of them.
+"""Accepted packages in BentoML's model store, and Bentos built from them.
 
 BentoML reads BENTOML_HOME when it is imported: set it in the environment before.
 
-What BentoML writes in place is written into a folder of drafts here and then moved, so that a
-killed process leaves no half entry; BentoML itself fails on half entries of other versions, and on
-a ``latest`` that is empty, so its own functions that look at them are not used.
+Entries are written to a drafts folder and then moved, so that a killed process leaves no partial
+entry. BentoML's own functions for listing entries are not used: they fail on partial entries of
+other versions, and on an empty file ``latest``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,12 @@ _TORCH_BACKEND = {"name": "UV_TORCH_BACKEND", "value": "cpu"}  # or such as cu13
 def add_package(
     package: Path, model_name: str, labels: Mapping[str, str], metadata: Mapping[str, Any]
 ) -> str:
-    """Copy a package without its native model into the model store, once; its tag.
+    """Copy a package without its native model into the model store, unless it is there already.
 
-    An entry that differs from the package, such as one that a killed process has left, is replaced.
+    An entry that differs from the package, such as one left by a killed process, is replaced.
+
+    Returns:
+        The tag of the entry.
     """
     tag = f"{model_name}:{package.name}"
     entry = _entry("models", tag)
@@ -56,16 +59,16 @@ def add_package(
 
 
 def add_accepted(package: ModelPackage, model_name: str) -> str:
-    """Put an accepted package into the model store, labelled with its quality; its tag."""
-    figures = package.read_json("metrics.json")
-    measure = figures.get("measure")
-    quality = {measure: f"{figures[f'holdout_{measure}']:.4f}"} if measure else {}
+    """Add an accepted package to the model store, labelled with its quality, and return its tag."""
+    metrics = package.read_json("metrics.json")
+    measure = metrics.get("measure")
+    quality = {measure: f"{metrics[f'holdout_{measure}']:.4f}"} if measure else {}
     labels = {"owner": "mlops-template", "stage": "accepted", **quality}
     return add_package(package.folder, model_name, labels, {"package_version": package.version})
 
 
 def stored_package(tag: str) -> ModelPackage:
-    """A package in the model store, its digests compared.
+    """A package in the model store, after its digests were checked.
 
     Raises:
         BuildError: the store has no such model.
@@ -74,18 +77,18 @@ def stored_package(tag: str) -> ModelPackage:
     entry = _entry("models", tag)
     if not entry.is_dir():
         raise BuildError(
-            f"{tag} is not in the Bento store {entry.parents[1]}: "
-            f"`make promote VERSION={entry.name}` with its MODEL puts it there"
+            f"{tag} is not in the Bento store {entry.parents[1]}: run make promote "
+            f"VERSION={entry.name} with its MODEL"
         )
     try:
         bentoml.models.get(tag)  # reads model.yaml
-    except Exception as error:  # whatever YAML and BentoML make of half a file
+    except Exception as error:  # whatever YAML and BentoML raise for a partial file
         raise PackageError(f"{entry}: model.yaml cannot be read: {reason_of(error)}") from error
     return ModelPackage(entry, stored=True)
 
 
 def _is_copy(tag: str, package: Path) -> bool:
-    """Whether the store has all of this package."""
+    """Whether the store has a complete copy of this package."""
     try:
         return stored_package(tag).manifest == (package / MANIFEST).read_text(encoding="utf-8")
     except (BuildError, PackageError):
@@ -93,22 +96,21 @@ def _is_copy(tag: str, package: Path) -> bool:
 
 
 def _entry(kind: Literal["models", "bentos"], tag: str) -> Path:
-    """The folder of a model or a Bento, which may not be there."""
+    """The folder of a model or a Bento, which may not exist."""
     return Path(BentoMLContainer.bentoml_home.get()) / kind / bentoml.Tag.from_str(tag).path()
 
 
 @contextmanager
 def _drafts(entry: Path) -> Iterator[Path]:
-    """Where to write an entry before it is moved to its place; afterwards its siblings' ``latest``
-    is right."""
+    """A folder to write an entry to before it is moved; afterwards ``latest`` is updated."""
     kind, name = entry.parents[1], entry.parent.name
     with drafts_folder(kind.parent / "drafts" / f"{kind.name}-{name}") as drafts:
         yield drafts
-        _name_latest(entry.parent)
+        _update_latest(entry.parent)
 
 
-def _name_latest(entries: Path) -> None:
-    """Have ``latest`` name the newest entry, as BentoML does, and half ones are none."""
+def _update_latest(entries: Path) -> None:
+    """Write the newest complete entry to the file ``latest``, as BentoML does."""
     times = {
         path.parent.name: path.stat().st_mtime
         for path in (*entries.glob("*/model.yaml"), *entries.glob("*/bento.yaml"))
@@ -118,7 +120,7 @@ def _name_latest(entries: Path) -> None:
 
 
 def remove_entry(entry: Path) -> None:
-    """Remove the folder of a model or a Bento from the store; half ones too."""
+    """Remove the folder of a model or a Bento from the store, even if it is partial."""
     with _drafts(entry) as drafts:
         entry.rename(drafts / "removed")
         if not any(path.is_dir() for path in entry.parent.iterdir()):
@@ -145,7 +147,7 @@ def _bentofile() -> dict[str, Any]:
 
 
 def build_bento(model_tag: str) -> bentoml.Bento:
-    """Build the Bento of one stored model; its tag is the model's.
+    """Build the Bento of one stored model; it gets the model's tag.
 
     Raises:
         BuildError: BentoML cannot build it.
@@ -169,11 +171,11 @@ def build_bento(model_tag: str) -> bentoml.Bento:
             publish_folder(Path(bento.path), entry)
         return bentoml.bentos.get(model_tag)
     except BentoMLException as error:
-        raise BuildError(f"no Bento of {model_tag}: {error}") from error
+        raise BuildError(f"BentoML could not build {model_tag}: {error}") from error
 
 
 def export_bento(bento: bentoml.Bento, folder: Path) -> None:
-    """Write a Bento with its model to a folder, replacing what was there."""
+    """Write a Bento with its model to a folder, and replace the folder if it exists."""
     with drafts_folder(folder.with_name(f".{folder.name}.drafts")) as drafts:
         bento.export(str(drafts / "bento"), output_format="folder")
         publish_folder(drafts / "bento", folder)

@@ -1,4 +1,4 @@
-"""Build the image of a Bento."""
+"""Builds the container image of a Bento."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ ENGINES = ("docker", "podman")
 
 
 def find_engine(wanted: str | None = None, works: Callable[[str], bool] | None = None) -> str:
-    """The container engine to use: the one asked for, else the first that answers.
+    """The container engine to use: the wanted one, else the first that works.
 
     Raises:
-        BuildError: there is none; the message says what to install.
+        BuildError: none works; the message says what to do.
     """
     works = works or _works
     for engine in (wanted,) if wanted else ENGINES:
         if engine in ENGINES and works(engine):
             return engine
     if wanted:
-        raise BuildError(f"the container engine {wanted} does not answer (known: docker, podman)")
+        supported = ", ".join(ENGINES)
+        raise BuildError(
+            f"the container engine {wanted} does not work: start it, or choose one of: {supported}"
+        )
     raise BuildError(
-        "no container engine answers: install and start Docker or Podman, "
-        "or go on without an image: `make deploy` serves the Bento on this machine"
+        "no container engine works: install and start Docker or Podman, "
+        "or go on without an image: make deploy serves the Bento on this machine"
     )
 
 
 def containerize(bento_tag: str, engine: str) -> str:
-    """Build the image with BentoML, its output on the terminal; the image's name.
+    """Build the image with BentoML, which prints to the terminal, and return the image's name.
 
     Raises:
         BuildError: the engine failed.

@@ -1,4 +1,4 @@
-"""Model packages on disk: an immutable folder whose manifest has a digest of every file."""
+"""Model packages on disk: immutable folders, each with a manifest of its files' digests."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
 MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
-_LOCK_SECONDS = 60.0  # nobody else has this version; only `make gc` looks at it for a moment
-_STORED = frozenset({"model.yaml", NATIVE})  # what BentoML's store adds, what it does not get
+_LOCK_SECONDS = 60.0  # no other training has this version; only `make gc` checks the lock briefly
+_STORED = frozenset({"model.yaml", NATIVE})  # differences of a copy in BentoML's store
 
 
 def new_version(base: str, now: datetime | None = None) -> str:
-    """A version that sorts by time and is never given twice, 1.0.0-20260131-120000-3fa9c1."""
+    """A unique version that sorts by time, such as 1.0.0-20260131-120000-3fa9c1."""
     now = now or datetime.now(UTC)
     return f"{base}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def training_lock(package: Path) -> Path:
-    """The file that a training holds locked until its package is registered.
+    """The lock file of a training, held until its package is registered.
 
-    It is left behind by a training that was killed: while it is there and nobody holds it, its
-    draft or package belongs to nobody.
+    A killed training leaves it behind: if it exists and no process holds it, its draft or package
+    is an orphan.
     """
     return package.with_name(f".{package.name}.training")
 
 
 class PackageDraft:
-    """A package that is being written under a hidden name beside its final place.
+    """A package that is being written, under a hidden name next to its final folder.
 
-    Used as a context manager, it leaves nothing behind when training fails. It ends when the
-    package is registered: see `training_lock`.
+    As a context manager, it leaves nothing behind if training fails. Leave it only after the
+    package was registered: see `training_lock`.
     """
 
     def __init__(self, packages_dir: Path, model_name: str, version: str) -> None:
@@ -77,10 +77,10 @@ class PackageDraft:
         joblib.dump(estimator, self.folder / NATIVE)
 
     def seal(self) -> Path:
-        """Write the manifest, make the files read-only and move the package to its place.
+        """Write the manifest, make the files read-only and move the package to its folder.
 
-        All of it is on disk before it has its name, so that not even a power failure leaves half a
-        package there.
+        Everything is synced to disk before the move, so that not even a power failure leaves a
+        partial package.
         """
         lines = [f"{sha256_of(path)}  {name}\n" for name, path in _files(self.folder)]
         (self.folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
@@ -94,20 +94,20 @@ class PackageDraft:
 
 
 class ModelPackage:
-    """A package whose files have been compared with its manifest.
+    """A package whose files match its manifest.
 
     Args:
-        stored: the folder is a copy in BentoML's store, which has no native model: a server must
-            not have what it must never load.
-        recorded: digest of the manifest in the registry; None where nobody has asked there.
+        stored: whether the folder is a copy in BentoML's store, which has no native model, since a
+            server must never load that.
+        recorded: digest of the manifest in the registry; None if it was not looked up.
 
     Attributes:
         digests: SHA-256 of each file, by its name in the package.
-        digest: SHA-256 of the manifest, which stands for the whole package.
+        digest: SHA-256 of the manifest, which identifies the whole package.
 
     Raises:
-        PackageError: a file is missing, was added, is a link or differs from the manifest; it is
-            named. Or the manifest is not the one that is on record.
+        PackageError: a file is missing, was added, is a link or differs from the manifest; the
+            message names it. Or the manifest differs from the registry's record.
     """
 
     def __init__(self, folder: Path, stored: bool = False, recorded: str | None = None) -> None:
@@ -117,12 +117,12 @@ class ModelPackage:
             content = (folder / MANIFEST).read_bytes()
             self.manifest = content.decode()
         except (OSError, UnicodeDecodeError) as error:
-            raise PackageError(f"{folder} is no model package: it has no {MANIFEST}") from error
+            raise PackageError(f"{folder} is not a model package: it has no {MANIFEST}") from error
         self.digest = hashlib.sha256(content).hexdigest()
         if recorded not in (None, self.digest):
             raise PackageError(
-                f"{folder}: {MANIFEST} is not the one that is on record in the registry: its "
-                f"digest is {self.digest[:12]}, recorded is {recorded[:12]}"
+                f"{folder}: {MANIFEST} differs from the one on record in the registry: its digest "
+                f"is {self.digest[:12]}, recorded is {recorded[:12]}"
             )
         lines = (line.partition("  ") for line in self.manifest.splitlines())
         ignored = _STORED if stored else frozenset[str]()
@@ -138,18 +138,18 @@ class ModelPackage:
 
     @property
     def version(self) -> str:
-        """The package's version, the name of its folder."""
+        """The package's version, which is the name of its folder."""
         return self.folder.name
 
     @property
     def served(self) -> Path:
-        """The file that is served: ONNX, or skops' form of a model that has no ONNX form."""
+        """The file that is served: ONNX, or skops for a model without an ONNX form."""
         onnx = self.folder / "model.onnx"
         return onnx if onnx.exists() else self.folder / "model.skops"
 
     @property
     def is_native(self) -> bool:
-        """Whether it is served without an ONNX form."""
+        """Whether it is served without ONNX, by skops."""
         return self.served.suffix == ".skops"
 
     @cached_property
@@ -165,21 +165,21 @@ class ModelPackage:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
     def load_native(self) -> Any:
-        """The native model; never in a server, and only of a package whose digest is on record.
+        """The native model; never in a server, and only if the package's digest is on record.
 
-        Loading it runs whatever code the file says, so it is read once, compared, and loaded from
-        what was compared.
+        Loading it runs code from the file. So the file is read once, its digest checked, and the
+        model loaded from those bytes.
 
         Raises:
-            PackageError: this is a copy in BentoML's store, or it was opened without the digest
-                that is on record, or the file has changed since.
+            PackageError: this is a copy in BentoML's store, the package was opened without its
+                recorded digest, or the file has changed since.
         """
         if self._stored:
             raise PackageError(f"{self.folder} is a copy for serving: it has no native model")
         if self._recorded is None:
             raise PackageError(
-                f"{self.folder}: its digest is not on record: loading {NATIVE} runs code, so it is "
-                "loaded only where the registry knows of it"
+                f"{self.folder}: its digest is not on record in the registry: {NATIVE} is not "
+                "loaded, because loading it runs code"
             )
         content = (self.folder / NATIVE).read_bytes()
         if hashlib.sha256(content).hexdigest() != self.digests[NATIVE]:
@@ -190,14 +190,14 @@ class ModelPackage:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Every file below a folder but its manifest, with its name there.
+    """Every file below a folder except its manifest, with its relative name.
 
     Raises:
-        PackageError: something is a link, or neither a file nor a folder.
+        PackageError: there is a link, or something that is neither a file nor a folder.
     """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise PackageError(f"{folder}: {name} is no plain file")
+            raise PackageError(f"{folder}: {name} is not a regular file")
         if path.is_file() and name != MANIFEST:
             yield name, path

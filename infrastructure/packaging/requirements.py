@@ -1,4 +1,4 @@
-"""Requirements of an image: the versions that are installed here, which are those of the lock."""
+"""Requirements of an image: the installed versions, which are those of the lock file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SERVER = (
 _TABULAR = (*_SERVER, "onnxruntime", "sqlalchemy")
 _NATIVE = ("scikit-learn", "skops")
 _SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", "torch")
-_OPTIONAL = ("triton",)  # Whisper names it, and uses it on CUDA only, for times of words
+_OPTIONAL = ("triton",)  # Whisper requires it, but uses it only on CUDA, for word timestamps
 
 
 def serving_requirements(task: str, native: bool = False) -> list[str]:
-    """What the image of a model needs, pinned.
+    """The pinned requirements of a model's image.
 
     Args:
-        task: of the model's contract.
-        native: the model has no ONNX form.
+        task: the task in the model's contract.
+        native: whether the model is served without ONNX.
     """
     if task == "transcription":
         return pinned_requirements(_SPEECH, _OPTIONAL)
@@ -31,13 +31,12 @@ def serving_requirements(task: str, native: bool = False) -> list[str]:
 
 
 def pinned_requirements(names: Iterable[str], optional: Collection[str] = ()) -> list[str]:
-    """These packages and all that they need, each as ``name==version``, sorted.
+    """These packages and their dependencies, each as ``name==version``, sorted.
 
-    A local version, such as PyTorch's ``+cpu``, is on no public index: it is pinned without.
+    Local version labels, such as PyTorch's ``+cpu``, are dropped: public indexes do not have them.
 
     Args:
-        optional: packages that are needed on other machines only; where one is not installed, it
-            is not pinned.
+        optional: packages that only some machines need; they are left out if not installed.
 
     Raises:
         importlib.metadata.PackageNotFoundError: a needed package is not installed.

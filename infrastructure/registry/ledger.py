@@ -1,11 +1,9 @@
-"""The ledger: a file of JSON lines, to which lines are only added, each holding the hash of the one
-before.
+"""The ledger: an append-only file of JSON lines, each with the hash of the previous one.
 
-What the chain shows: any entry that was changed, removed, inserted or moved, and its line. What it
-cannot show: that its tail was cut off, or that somebody who may write the file has written all of
-it anew. The hashes of the first entry, which tells one ledger from another, and of the entry of the
-last promotion are therefore kept in the tracking server as well (`Promoter.note_ledger`); who can
-change both can still forge both.
+The chain shows which entry was changed, removed, inserted or moved. It cannot show that the tail
+was cut off, or that somebody with write access rewrote the whole file. Therefore the tracking
+server also keeps two hashes (`Promoter.note_ledger`): that of the first entry, which identifies the
+ledger, and that of the last promotion. Somebody who can change both places can still forge both.
 """
 
 from __future__ import annotations
@@ -30,27 +28,27 @@ LOCK_SECONDS = 60.0  # an entry takes milliseconds
 
 @dataclass(frozen=True)
 class FileLedger:
-    """A ledger in a file, which its first entry makes."""
+    """A ledger in a file, which is created with the first entry."""
 
     path: Path
 
     def append(
         self, event: str, model_name: str, version: str, **details: str | float | None
     ) -> LedgerEntry:
-        """Add an entry, on disk when this returns; processes that do so at once take turns.
+        """Add an entry and sync it to disk; concurrent processes take turns.
 
-        A last line that a crash has left incomplete was never an entry: it is cut off, and the new
-        entry has it in its details, as ``cut``.
+        If a crash left an incomplete last line, that line is removed from the file and kept in the
+        details of the new entry, as ``cut``.
 
         Raises:
             RegistryError: the last entry is invalid.
-            TimeoutError: another process holds the file's lock.
+            TimeoutError: another process held the file's lock for too long.
         """
         with locked(self.path.with_name(f".{self.path.name}.lock"), LOCK_SECONDS):
-            whole, torn = self._read()
-            if torn:
-                details["cut"] = torn.decode(errors="replace")
-            last = _parse(self.path, len(whole), whole[-1]) if whole else None
+            lines, incomplete = self._read_lines()
+            if incomplete:
+                details["cut"] = incomplete.decode(errors="replace")
+            last = _parse(self.path, len(lines), lines[-1]) if lines else None
             content = {
                 "number": last.number + 1 if last else 1,
                 "at": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -58,43 +56,44 @@ class FileLedger:
                 "event": event,
                 "model": model_name,
                 "version": version,
-                "details": {name: _plain(value) for name, value in details.items()},
+                "details": {name: _json_value(value) for name, value in details.items()},
                 "previous": last.hash if last else FIRST,
             }
             entry = {**content, "hash": hash_of(content)}
             with self.path.open("ab") as file:
-                file.truncate(file.tell() - len(torn))
+                file.truncate(file.tell() - len(incomplete))
                 file.write(_canonical(entry) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         return _entry(entry)
 
     def entries(self) -> list[LedgerEntry]:
-        """All entries, oldest first; none where there is no file. An incomplete last line is one
-        that is being written, or that `append` will cut off.
+        """All entries, oldest first; empty if there is no file.
+
+        An incomplete last line is ignored: it is being written, or the next `append` removes it.
 
         Raises:
-            RegistryError: an entry was changed, removed, inserted or moved; the first one that is
-                wrong is named with its line.
+            RegistryError: an entry was changed, removed, inserted or moved; the message has the
+                line of the first such entry.
         """
-        whole, _ = self._read()
+        lines, _ = self._read_lines()
         entries: list[LedgerEntry] = []
-        for number, line in enumerate(whole, 1):
+        for number, line in enumerate(lines, 1):
             entry = _parse(self.path, number, line)
-            before = entries[-1].hash if entries else FIRST
-            if (entry.number, entry.previous) != (number, before):
+            previous = entries[-1].hash if entries else FIRST
+            if (entry.number, entry.previous) != (number, previous):
                 raise RegistryError(
-                    f"{self.path}, line {number}: entry {entry.number} does not follow the line "
-                    "before it: an entry was changed, removed, inserted or moved here"
+                    f"{self.path}, line {number}: entry {entry.number} does not follow the "
+                    "previous line: an entry was changed, removed, inserted or moved here"
                 )
             entries.append(entry)
         return entries
 
-    def _read(self) -> tuple[list[bytes], bytes]:
-        """The lines that are whole, and what follows them without an end of line."""
+    def _read_lines(self) -> tuple[list[bytes], bytes]:
+        """The complete lines, and what follows them without a line break."""
         content = self.path.read_bytes() if self.path.exists() else b""
-        *whole, torn = content.split(b"\n")
-        return whole, torn
+        *lines, incomplete = content.split(b"\n")
+        return lines, incomplete
 
 
 def _parse(path: Path, number: int, line: bytes) -> LedgerEntry:
@@ -103,10 +102,10 @@ def _parse(path: Path, number: int, line: bytes) -> LedgerEntry:
         entry = _entry(content)
         claimed = content.pop("hash")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RegistryError(f"{path}, line {number}: this is no entry") from error
+        raise RegistryError(f"{path}, line {number}: not a ledger entry") from error
     if hash_of(content) != claimed:
         raise RegistryError(
-            f"{path}, line {number}: entry {entry.number} was changed: its hash is another"
+            f"{path}, line {number}: entry {entry.number} was changed: its hash does not match"
         )
     return entry
 
@@ -126,14 +125,14 @@ def _canonical(content: dict[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _plain(value: str | float | None) -> str | float | None:
-    """What JSON can say: it knows no NaN and no infinity."""
+def _json_value(value: str | float | None) -> str | float | None:
+    """The value, or its text if it is NaN or infinite, which JSON does not have."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _who() -> str:
-    """Who started the run of CI, else the user of this machine."""
+    """Who started the CI run, else the user of this machine."""
     try:
         return os.environ.get("GITHUB_ACTOR") or getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a user without a name, as in a container
+    except (ImportError, KeyError, OSError):  # the user has no name, as in a container
         return "unknown"

@@ -1,4 +1,4 @@
-"""The MLflow registry as the record of versions and aliases."""
+"""The MLflow model registry, which records versions and aliases."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a model, an alias of it
-LOCK_SECONDS = 300.0  # a promotion takes a second, a collection as long as its files are large
-_NAMED = 10  # versions in a message, the newest
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # model is missing, alias is
+LOCK_SECONDS = 300.0  # a promotion takes a second; `make gc` may remove large files
+_MOST_LISTED = 10  # versions in a message
 _PACKAGE, _REMOVED, _HEAD = "package_version", "package_removed", "ledger_head"
 
 
@@ -30,18 +30,18 @@ class MlflowRegistry:
 
     Attributes:
         uri: tracking and registry URI.
-        packages_dir: where packages lie on this machine.
+        packages_dir: folder of the packages on this machine.
     """
 
     uri: str
     packages_dir: Path
 
     def open_package(self, version: ModelVersion) -> ModelPackage:
-        """The package of a version, compared with the digest that is on record.
+        """The package of a version, checked against the digest on record.
 
         Raises:
-            PackageError: a file, or the manifest, differs.
-            RegistryError: it is gone.
+            PackageError: a file or the manifest differs.
+            RegistryError: the package is missing.
         """
         return ModelPackage(self.folder_of(version), recorded=version.package_digest)
 
@@ -63,13 +63,13 @@ class MlflowRegistry:
         """Folder of the package of a version.
 
         Raises:
-            RegistryError: it is gone.
+            RegistryError: the folder is missing.
         """
         folder = self.packages_dir / version.model_name / version.package_version
         if not folder.is_dir():
             raise RegistryError(
-                f"the package of {version.model_name} version {version.number} is gone: "
-                f"{folder} is not there; train again"
+                f"the package of {version.model_name} version {version.number} is missing: "
+                f"{folder} does not exist; train again"
             )
         return folder
 
@@ -80,50 +80,56 @@ class MlflowRegistry:
         )
 
     def find(self, model_name: str, which: str) -> ModelVersion:
-        """A version by its number, an alias, its package's version or its run.
+        """A version by its number, an alias, its package version or its run ID.
 
         Raises:
-            RegistryError: there is none; the message has the numbers of those there are.
+            RegistryError: there is no such version; the message lists the numbers that exist.
         """
         client = open_client(self.uri)
         versions = _registered(client, model_name)
         for version in versions:
             if which in (version.number, version.package_version, version.run_id, *version.aliases):
-                return _measured(client, version)
+                return _with_metrics(client, version)
         numbers = [version.number for version in versions]
-        known = f"{', '.join(numbers[:_NAMED])}{' …' if len(numbers) > _NAMED else ''}"
+        more = " …" if len(numbers) > _MOST_LISTED else ""
+        listed = f"{', '.join(numbers[:_MOST_LISTED])}{more}"
         raise RegistryError(
-            f"{model_name} has no {which} in the registry; its versions: {known or 'none'}"
+            f"{model_name} has no {which} in the registry; its versions: {listed or 'none'}"
         )
 
     def versions(self, model_name: str) -> list[ModelVersion]:
-        """All versions, newest first; none of a model that was never registered.
+        """All versions, newest first; empty for a model that was never registered.
 
-        Versions that were registered by something else have no package, and are left out.
+        Versions that were registered by other tools have no package, and are left out.
         """
         client = open_client(self.uri)
-        return [_measured(client, version) for version in _registered(client, model_name)]
+        return [_with_metrics(client, version) for version in _registered(client, model_name)]
 
     def record_verdict(self, version: ModelVersion, verdict: str, folder: Path) -> None:
-        """Keep what validation said, ``accepted`` or ``refused``: as a tag, and the files of a
-        folder as artifacts ``validation`` of the run. The tag comes last: it says that they are
-        there."""
+        """Record the outcome of a validation in the registry.
+
+        The verdict becomes a tag, and the files of the folder become the artifacts ``validation``
+        of the run. The tag is set last, so that a version with a verdict has its artifacts.
+
+        Args:
+            verdict: ``accepted`` or ``refused``.
+        """
         client = open_client(self.uri)
         client.log_artifacts(version.run_id, str(folder), "validation")
         _tag(client, version, "verdict_at", _now())
         _tag(client, version, "verdict", verdict)
 
     def promote(self, model_name: str, package_version: str) -> Promotion:
-        """Point ``champion`` to the version made from this package, ``previous`` to the former one.
+        """Point ``champion`` to the version of this package, and ``previous`` to the last champion.
 
-        MLflow moves one alias at a time. ``previous`` moves first: whenever this is broken off,
-        there is one champion, and the former one has an alias. On one machine promotions wait for
-        each other. On several machines with one tracking server they do not: each alias still
-        points to one version, but ``previous`` may name the champion before the last.
+        MLflow moves one alias at a time. ``previous`` moves first: if this is interrupted, there is
+        one champion, and it also is ``previous``. Promotions on one machine wait for each other.
+        Promotions on several machines with one tracking server do not: each alias still points to
+        one version, but ``previous`` may name the champion before the last.
 
         Raises:
-            RegistryError: no version was made from this package, it was not accepted, or its
-                package is gone; nothing has been moved.
+            RegistryError: no version has this package, it was not accepted, or its package is
+                missing; no alias was moved.
         """
         with self.alone():
             client = open_client(self.uri)
@@ -131,10 +137,8 @@ class MlflowRegistry:
             version = next((v for v in versions if v.package_version == package_version), None)
             previous = next((v for v in versions if CHAMPION in v.aliases), None)
             if version is None:
-                raise RegistryError(
-                    f"{model_name} has no version made from package {package_version}"
-                )
-            previous = _measured(client, previous) if previous else None
+                raise RegistryError(f"{model_name} has no version of the package {package_version}")
+            previous = _with_metrics(client, previous) if previous else None
             if previous and version.number == previous.number:
                 return Promotion(previous, previous)
             version.check_accepted()
@@ -145,7 +149,7 @@ class MlflowRegistry:
             return Promotion(self.find(model_name, version.number), previous)
 
     def alone(self) -> AbstractContextManager[object]:
-        """Held while aliases move or packages are removed: by one process on this machine.
+        """The lock of this machine, to hold while aliases move or packages are removed.
 
         Raises:
             TimeoutError: another process held it for too long.
@@ -154,16 +158,16 @@ class MlflowRegistry:
         return locked(lock, LOCK_SECONDS)
 
     def note_ledger(self, model_name: str, head: str) -> None:
-        """Keep what tells the ledger and its latest entry as a tag of the model."""
+        """Record the hashes that identify the ledger and its latest entry as a tag of the model."""
         open_client(self.uri).set_registered_model_tag(model_name, _HEAD, head)
 
     def noted_ledger(self, model_name: str) -> str | None:
-        """What was last noted of the ledger."""
+        """The hashes that `note_ledger` recorded last; None if there are none."""
         tags: dict[str, str] = open_client(self.uri).get_registered_model(model_name).tags
         return tags.get(_HEAD)
 
     def record_removal(self, version: ModelVersion) -> None:
-        """Keep that the package of a version was removed, and when; the record of it stays."""
+        """Record when the package of a version was removed; the version itself stays."""
         _tag(open_client(self.uri), version, _REMOVED, _now())
 
 
@@ -179,31 +183,31 @@ def _aliases(client: MlflowClient, model_name: str) -> dict[str, str]:
 
 
 def _registered(client: MlflowClient, model_name: str) -> list[ModelVersion]:
-    """All versions that have a package, newest first, without their figures."""
+    """All versions that have a package, newest first, without their metrics."""
     aliases = _aliases(client, model_name)
     found = all_pages(client.search_model_versions, filter_string=f"name = '{model_name}'")
     found.sort(key=lambda item: int(item.version), reverse=True)
-    return [_read(item, aliases) for item in found if _PACKAGE in item.tags]
+    return [_to_version(item, aliases) for item in found if _PACKAGE in item.tags]
 
 
-def _read(found: Any, aliases: dict[str, str]) -> ModelVersion:
-    number = str(found.version)
+def _to_version(item: Any, aliases: dict[str, str]) -> ModelVersion:
+    number = str(item.version)
     return ModelVersion(
-        found.name,
+        item.name,
         number,
-        found.tags[_PACKAGE],
-        found.run_id,
-        datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        item.tags[_PACKAGE],
+        item.run_id,
+        datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
         tuple(sorted(alias for alias, to in aliases.items() if to == number)),
-        found.tags.get("package_digest"),
-        found.tags.get("verdict"),
+        item.tags.get("package_digest"),
+        item.tags.get("verdict"),
     )
 
 
-def _measured(client: MlflowClient, version: ModelVersion) -> ModelVersion:
-    """The version with what its run has measured on the hold-out: one more request to MLflow.
+def _with_metrics(client: MlflowClient, version: ModelVersion) -> ModelVersion:
+    """The version with the hold-out metrics of its run, which takes one more request to MLflow.
 
-    There is nothing where `mlflow gc` has removed the run.
+    If `mlflow gc` has removed the run, the version has no metrics.
     """
     try:
         metrics = client.get_run(version.run_id).data.metrics

@@ -1,8 +1,8 @@
-"""State that moves between clones as one archive.
+"""Moves state between clones, as one archive.
 
-State is receipts, packages, tracking database, Bento store and ledger. Loading loses nothing that the clone has: packages, Bentos and
-artifacts are added to those that are there, and ledger and tracking database are replaced only by
-ones that go on from them.
+State is the receipts, packages, tracking database, Bento store and ledger. Loading an archive loses
+nothing: packages, Bentos and artifacts are added to those of the clone, and the ledger and tracking
+database are replaced only by ones that continue them.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ _ADDED = ("application/registry/model_registry", ".bentoml", "mlartifacts")
 _STEPS = ("train", "champion", "validate", "bento-build", "containerize")
 
 Places = Mapping[str, Path]
-"""Where the parts of the state lie, by their names in an archive."""
+"""Where the parts of the state are stored, by their names in an archive."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What only grows: entries of the ledger, runs and versions of the tracking database."""
+    """Records that are only ever added: ledger entries, and runs and versions in MLflow."""
 
     entries: tuple[str, ...]
     records: frozenset[str]
 
     def includes(self, other: History) -> bool:
-        """Whether it is the other one, or goes on from it."""
-        begins_alike = self.entries[: len(other.entries)] == other.entries
-        return begins_alike and self.records >= other.records
+        """Whether this history equals the other one, or continues it."""
+        same_start = self.entries[: len(other.entries)] == other.entries
+        return same_start and self.records >= other.records
 
     def lacks(self, other: History) -> str:
-        """What of the other one it does not have, in words."""
+        """What the other history has and this one does not, in words."""
         entries = len(set(other.entries) - set(self.entries))
         records = sorted(other.records - self.records)
-        named = f"{', '.join(records[:3])}{' …' if len(records) > 3 else ''}"
-        parts = (f"{entries} entries of the ledger" if entries else "", named)
+        listed = f"{', '.join(records[:3])}{' …' if len(records) > 3 else ''}"
+        parts = (f"{entries} entries of the ledger" if entries else "", listed)
         return " and ".join(filter(None, parts)) or "the order of the ledger's entries"
 
 
 def places_of(settings: Settings) -> dict[str, Path]:
-    """The places of a clone; without a tracking database, where a server has it."""
+    """The places of a clone; without a tracking database if that is on a server."""
     places = {
         _RECEIPTS: settings.receipts_dir,
         _LEDGER: settings.ledger,
@@ -68,10 +68,10 @@ def places_of(settings: Settings) -> dict[str, Path]:
 
 
 def save(places: Places, archive: Path) -> None:
-    """Pack the state; nobody's predictions are in it.
+    """Pack the state into an archive, without logged predictions.
 
     Raises:
-        TrackingError: the tracking database is locked or damaged; a former archive stays.
+        TrackingError: the tracking database is locked or damaged; an existing archive is kept.
     """
     with (
         tempfile.TemporaryDirectory(prefix=".state-", dir=archive.parent) as folder,
@@ -80,7 +80,7 @@ def save(places: Places, archive: Path) -> None:
         database = places.get(_DATABASE)
         if database:
             places = {**places, _DATABASE: Path(folder) / _DATABASE}
-            if database.exists() and database.stat().st_size:  # else nothing was written to it
+            if database.exists() and database.stat().st_size:  # otherwise it was never written to
                 copy_database(database, places[_DATABASE])
         with tarfile.open(draft.path, "w:gz", compresslevel=6) as tar:
             for name, path in places.items():
@@ -90,41 +90,44 @@ def save(places: Places, archive: Path) -> None:
 
 
 def load(places: Places, archive: Path, set_aside: Path | None = None) -> str:
-    """Unpack the state, whose receipts count as made now; what was done, in words.
+    """Unpack the state; its receipts count as new.
 
     Args:
-        set_aside: a folder into which ledger, tracking database and receipts are moved where the
-            archive does not go on from them.
+        set_aside: folder to move this clone's ledger, tracking database and receipts to if the
+            archive does not continue them; None means to refuse such an archive.
+
+    Returns:
+        What was done, in words.
 
     Raises:
-        StateError: the archive cannot be read, or lacks what is here.
-        RegistryError: one of the ledgers is broken.
+        StateError: the archive cannot be read, or lacks state of this clone.
+        RegistryError: one of the ledgers is damaged.
     """
     with tempfile.TemporaryDirectory(prefix=".state-", dir=archive.parent) as folder:
         loaded = _unpacked(archive, Path(folder), places)
         here, there = _history(places), _history(loaded)
         if not there.includes(here) and here.includes(there):
             _load_receipts(places, loaded, missing_only=True)
-            return "this clone has all of it, and more: its ledger and registry stay"
+            return "unchanged: this clone has everything in the archive, and more"
         result = "loaded"
         if not there.includes(here):
             if set_aside is None:
                 raise StateError(
-                    f"{archive} lacks what this clone has: {there.lacks(here)}; nothing was "
-                    "loaded. To move the clone's ledger, tracking database and receipts into "
-                    ".set-aside first: make state-load SET_ASIDE=1"
+                    f"{archive} lacks state that this clone has: {there.lacks(here)}; nothing was "
+                    "loaded. To move this clone's ledger, tracking database and receipts to "
+                    ".set-aside first, run make state-load SET_ASIDE=1"
                 )
             for name in (_DATABASE, _LEDGER, _RECEIPTS):
                 if name in places and places[name].exists():
                     _move(places[name], set_aside / name)
-            result = f"loaded; what was here is in {set_aside}"
+            result = f"loaded; the previous state is in {set_aside}"
         for name in _ADDED:
             if name in loaded:
                 _add(loaded[name], places[name])
         for name in (_DATABASE, _LEDGER):
             if name in loaded:
-                for left in ("-wal", "-shm", "-journal"):  # of the database that is replaced
-                    places[name].with_name(f"{places[name].name}{left}").unlink(missing_ok=True)
+                for suffix in ("-wal", "-shm", "-journal"):  # files of the replaced database
+                    places[name].with_name(f"{places[name].name}{suffix}").unlink(missing_ok=True)
                 _move(loaded[name], places[name])
         _load_receipts(places, loaded)
         return result
@@ -132,15 +135,15 @@ def load(places: Places, archive: Path, set_aside: Path | None = None) -> str:
 
 def _unpacked(archive: Path, folder: Path, places: Places) -> dict[str, Path]:
     try:
-        with tarfile.open(archive, "r:gz") as tar:  # any form would give the reason of each
+        with tarfile.open(archive, "r:gz") as tar:  # "r" would report an error for every format
             tar.extractall(folder, filter="data")
     except FileNotFoundError as error:
         raise StateError(
-            f"{archive} is not there: make state-save writes it where the state is"
+            f"{archive} does not exist: run make state-save in the clone that has the state"
         ) from error
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise StateError(
-            f"{archive} cannot be unpacked: {reason_of(error)}; make state-save writes one"
+            f"{archive} cannot be unpacked: {reason_of(error)}; write it again with make state-save"
         ) from error
     return {name: folder / name for name in places if (folder / name).exists()}
 
@@ -164,37 +167,37 @@ def _history(places: Places) -> History:
 
 
 def _load_receipts(places: Places, loaded: Places, missing_only: bool = False) -> None:
-    """Replace the receipts of each model in the archive, with all that lies beside them."""
+    """Replace the receipts folder of each model in the archive."""
     if _RECEIPTS not in loaded:
         return
     for model in sorted(loaded[_RECEIPTS].iterdir()):
         target = places[_RECEIPTS] / model.name
         if target.exists() and missing_only:
             continue
-        _count_as_new(model)
+        _touch_in_order(model)
         if target.exists():
             _move(target, loaded[_RECEIPTS].parent / "replaced" / model.name)
         _move(model, target)
 
 
-def _count_as_new(folder: Path) -> None:
-    """Give files the time of now, in the order in which they were made.
+def _touch_in_order(folder: Path) -> None:
+    """Set the modification times of files to now, in the order in which they were written.
 
-    make then finds each receipt newer than the sources, and than the receipt before it.
+    make then finds each receipt newer than the sources and newer than the previous receipt.
     """
 
-    def made(path: Path) -> tuple[int, int]:
+    def written(path: Path) -> tuple[int, int]:
         is_receipt = path.parent == folder and path.stem in _STEPS
         return path.stat().st_mtime_ns, _STEPS.index(path.stem) if is_receipt else -1
 
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     now = time.time_ns()
-    for number, path in enumerate(sorted(files, key=made)):
+    for number, path in enumerate(sorted(files, key=written)):
         os.utime(path, ns=(now + 1000 * number,) * 2)
 
 
 def _add(source: Path, target: Path) -> None:
-    """Move what `target` has not; BentoML's file `latest`, which names the newest, is replaced."""
+    """Move what `target` lacks; BentoML's file `latest`, which names the newest, is replaced."""
     if not target.exists() or source.name == "latest":
         _move(source, target)
     elif source.is_dir():

@@ -1,4 +1,4 @@
-"""What takes space on this machine: packages, drafts, models and Bentos of the Bento store."""
+"""What uses disk space on this machine: packages, drafts, and the Bento store's entries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DRAFT = ".draft"
 
 
 def stored_in(packages_dir: Path, bento_home: Path) -> Iterator[Stored]:
-    """All that lies there."""
+    """Everything that is stored in these folders."""
     for path in _folders(packages_dir):
         draft = path.name.startswith(".") and path.name.endswith(_DRAFT)
         if draft or not path.name.startswith("."):
@@ -34,7 +34,7 @@ def stored_in(packages_dir: Path, bento_home: Path) -> Iterator[Stored]:
 
 
 def remove(item: Stored) -> None:
-    """Remove it: a package becomes a draft first, so that it is there whole or not at all.
+    """Remove an item; a package becomes a draft first, so that it is never there partially.
 
     BentoML reads BENTOML_HOME when it is imported: set it in the environment before.
     """
@@ -54,7 +54,7 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _is_held(lock: Path) -> bool | None:
-    """Whether a process holds a lock; None where nobody has left it."""
+    """Whether a process holds a lock; None if there is no lock file."""
     if not lock.exists():
         return None
     try:
@@ -67,7 +67,7 @@ def _is_held(lock: Path) -> bool | None:
 def _stored(
     kind: str, path: Path, version: str, in_training: bool | None = None
 ) -> Iterator[Stored]:
-    """The folder as one thing; nothing where it has vanished meanwhile."""
+    """The folder as one item; nothing if it was removed in the meantime."""
     stats = list(_stats(path))
     if stats:
         newest = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
@@ -76,7 +76,7 @@ def _stored(
 
 
 def _stats(folder: Path) -> Iterator[os.stat_result]:
-    """Of a folder and all that is in it, but for what vanishes meanwhile."""
+    """Stats of a folder and everything in it, except what is removed in the meantime."""
     walk = os.walk(folder)
     inside = (os.path.join(at, name) for at, folders, files in walk for name in folders + files)
     for path in (str(folder), *inside):

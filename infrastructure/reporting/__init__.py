@@ -1,1 +1,1 @@
-"""Figures for people."""
+"""Figures and the validation report."""

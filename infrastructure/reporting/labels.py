@@ -1,4 +1,4 @@
-"""Names in figures: short, in one line, and drawn letter by letter, whatever is in them."""
+"""Names as labels in figures: short, in one line, and drawn literally."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ LONGEST_LABEL = 24
 
 @contextmanager
 def literal_text(style: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Have matplotlib take no dollar for mathematics, and say nothing of letters that its font has
-    not.
+    """Keep matplotlib from parsing ``$`` as mathematics and from warning about missing glyphs.
 
     Args:
-        style: further parameters of matplotlib, for as long as the block lasts.
+        style: further matplotlib parameters for the block.
     """
     # pylint: disable-next=import-outside-toplevel  # slow to import, and only figures need it
     from matplotlib import rc_context
@@ -28,6 +27,6 @@ def literal_text(style: Mapping[str, Any] | None = None) -> Iterator[None]:
 
 
 def short_label(name: str, longest: int = LONGEST_LABEL) -> str:
-    """A name in one line, without characters that XML cannot hold."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in name)
-    return plain if len(plain) <= longest else f"{plain[:longest - 1]}…"
+    """A name in one line, without characters that XML does not allow."""
+    label = "".join(letter if letter.isprintable() else " " for letter in name)
+    return label if len(label) <= longest else f"{label[:longest - 1]}…"

@@ -21,7 +21,7 @@ def draw_figures(data: FigureData, folder: Path) -> None:
     """Write PNG files into `folder`.
 
     confusion_matrix and confidence of a classifier; predictions and residuals of a regression;
-    feature_importance and learning_curves where there are any. Long names are cut.
+    feature_importance and learning_curves if there are any. Long names are shortened.
     """
     with literal_text():
         if isinstance(data.report, ClassificationReport):
@@ -40,9 +40,9 @@ def draw_figures(data: FigureData, folder: Path) -> None:
 def _draw_confusion(report: ClassificationReport, classes: Sequence[str], folder: Path) -> None:
     names = [short_label(name) for name in classes]
     side = max(0.0, 0.4 * (len(names) - 5))
-    room = _room(names)
-    turned = room - 0.5 > (5 + side - room) / len(names)
-    below = room if turned else 0.6
+    label_width = _label_width(names)
+    turned = label_width - 0.5 > (5 + side - label_width) / len(names)
+    below = label_width if turned else 0.6
     figure, axes = _axes(5 + side, 3.6 + side + below, names, below)
     counts = report.confusion
     axes.imshow(counts, cmap="Blues", vmin=0)
@@ -61,13 +61,13 @@ def _draw_confusion(report: ClassificationReport, classes: Sequence[str], folder
 
 def _draw_confidence(data: FigureData, folder: Path) -> None:
     figure, axes = _axes(5, 3, ["100"])
-    right = data.predictions.argmax(axis=1) == data.actual
+    correct = data.predictions.argmax(axis=1) == data.actual
     confidence = data.predictions.max(axis=1)
     axes.hist(
-        [confidence[right], confidence[~right]],
+        [confidence[correct], confidence[~correct]],
         bins=np.linspace(1 / len(data.spec.classes), 1, 15).tolist(),
         stacked=True,
-        label=["right", "wrong"],
+        label=["correct", "wrong"],
     )
     axes.set(xlabel="confidence", ylabel="hold-out rows", title="Confidence of the predictions")
     axes.legend()
@@ -117,22 +117,22 @@ def _draw_curves(data: FigureData, folder: Path) -> None:
     figure.savefig(folder / "learning_curves.png")
 
 
-def _room(labels: Sequence[str]) -> float:
-    """Inches that the longest of these labels needs beside the axes."""
+def _label_width(labels: Sequence[str]) -> float:
+    """Inches that the longest of these labels needs next to the axes."""
     return 0.5 + 0.09 * max(map(len, labels))
 
 
 def _axes(
     width: float, height: float, labels: Sequence[str], below: float = 0.6
 ) -> tuple[Figure, Axes]:
-    """A figure of so many inches with room for these labels on the left.
+    """A figure of this size in inches, with space for these labels on the left.
 
-    matplotlib's own layouts draw everything twice to find that room.
+    matplotlib's own layout engines would draw everything twice to find that space.
     """
     # pylint: disable-next=import-outside-toplevel  # slow to import, and only training draws
     from matplotlib.figure import Figure as NewFigure
 
-    left = _room(labels)
+    left = _label_width(labels)
     figure = NewFigure(figsize=(width, height), dpi=100)
     axes = figure.add_axes(
         (left / width, below / height, 1 - (left + 0.2) / width, 1 - (below + 0.4) / height)

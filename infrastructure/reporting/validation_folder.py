@@ -1,4 +1,4 @@
-"""The folder of a validation: report.html, card.md and verdicts.json."""
+"""The output folder of a validation: report.html, card.md and verdicts.json."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from shared.files import write_atomically
 
 @dataclass(frozen=True)
 class ValidationFolder:
-    """Writes what a validation found.
+    """Writes the results of a validation.
 
     Attributes:
-        progress: is given a link to what was written.
+        path: the folder.
+        progress: reports a link to each file that people read.
     """
 
     path: Path
@@ -34,6 +35,6 @@ class ValidationFolder:
         self.progress("card", card.as_uri())
 
     def write_verdicts(self, verdict: str, verdicts: Sequence[Verdict]) -> None:
-        """Write all verdicts for programs."""
-        each = [verdict.to_dict() for verdict in verdicts]
-        write_receipt(self.path / "verdicts.json", verdict=verdict, verdicts=each)
+        """Write all verdicts as JSON."""
+        contents = [verdict.to_dict() for verdict in verdicts]
+        write_receipt(self.path / "verdicts.json", verdict=verdict, verdicts=contents)

@@ -1,4 +1,4 @@
-"""The report of a validation: one file of HTML that needs nothing else."""
+"""The report of a validation: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from infrastructure.reporting import validation_plots as plots
 from infrastructure.reporting.validation_plots import Plot
 from shared.files import write_atomically
 
-_UNMEASURED = "Not measured: a gate refused before it could be, or it does not apply."
-_MOST_LINES = 100
-_LONGEST = 400
+_NOT_MEASURED = "Not measured: a gate refused earlier, or this does not apply."
+_NO_VALUE = "does not apply"
+_MOST_ROWS = 100
+_LONGEST_TEXT = 400
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Table:
 
     Attributes:
         rows: the cells of each row.
-        kinds: a CSS class for each row; none where it is empty.
+        kinds: a CSS class for each row, or empty.
     """
 
     caption: str
@@ -39,16 +40,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it."""
+    """A heading and what follows it."""
 
     title: str
-    words: Sequence[str] = ()
+    paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     plots: Sequence[Plot] = ()
 
 
 def write_report(validation: Validation, folder: Path) -> Path:
-    """Write ``report.html`` into `folder`: tables and plots, nothing is fetched, no script runs."""
+    """Write ``report.html`` into `folder`; it needs no network and no scripts."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -70,90 +71,96 @@ def write_report(validation: Validation, folder: Path) -> Path:
 
 def _sections(validation: Validation) -> Iterator[Section]:
     judgement = validation.judgement
-    yield _gates(judgement)
-    yield _quality(validation)
-    yield _champion(validation)
+    yield _gates_section(judgement)
+    yield _quality_section(validation)
+    yield _champion_section(validation)
     match judgement.report:
         case ClassificationReport():
-            yield _confusion(judgement, judgement.report)
-            yield _probabilities(judgement, judgement.report)
+            yield _confusion_section(judgement, judgement.report)
+            yield _probabilities_section(judgement, judgement.report)
         case RegressionReport():
-            yield _errors(judgement, judgement.report)
+            yield _residuals_section(judgement, judgement.report)
     if judgement.spec.task == "transcription":
-        told = "Slices, importance of inputs and drift are measured of rows; recordings are none."
-        yield Section("Slices, importance and drift", [told])
+        text = "Slices, importance and drift are measured on rows of a table, not on recordings."
+        yield Section("Slices, importance and drift", [text])
     else:
-        yield _slices(validation)
-        yield _importance(judgement)
-        yield _drift(judgement)
-    yield _contract(judgement)
-    yield from _origin(validation)
+        yield _slices_section(validation)
+        yield _importance_section(judgement)
+        yield _drift_section(judgement)
+    yield _contract_section(judgement)
+    yield from _origin_sections(validation)
 
 
-def _gates(judgement: Judgement) -> Section:
+def _gates_section(judgement: Judgement) -> Section:
     kinds = [verdict.word.lower() for verdict in judgement.verdicts]
     rows = [(verdict.gate, verdict.word, verdict.reason) for verdict in judgement.verdicts]
-    words = [] if rows else ["No gate was asked."]
+    paragraphs = [] if rows else ["No gate was run."]
     if "skipped" in kinds:
-        words = ["What is skipped by the configuration (validation.skip) refuses nothing."]
-    table = Table("Every gate with its reason", ("gate", "verdict", "reason"), rows, kinds)
-    return Section("Gates", words, [table] if rows else [])
+        paragraphs = ["Gates that the configuration skips (validation.skip) cannot refuse."]
+    table = Table("All gates with their reasons", ("gate", "verdict", "reason"), rows, kinds)
+    return Section("Gates", paragraphs, [table] if rows else [])
 
 
-def _quality(validation: Validation) -> Section:
+def _quality_section(validation: Validation) -> Section:
     report = validation.judgement.report
     if report is None:
-        figures = {
+        metrics = {
             name: value
             for name, value in validation.metrics.items()
             if isinstance(value, str | int | float | None)
             or name.endswith("_interval")
             and isinstance(value, list)
         }
-        words = ["The figures of the package:" if figures else _UNMEASURED]
+        paragraphs = ["Metrics from the package:" if metrics else _NOT_MEASURED]
     else:
-        words = [f"On the hold-out: {report}."]
-        figures = dict(report.to_dict())
+        paragraphs = [f"On the hold-out: {report}."]
+        metrics = dict(report.to_dict())
     if validation.cross_validation:
-        words.append(
-            f"The same recipe on other parts of the data: {validation.cross_validation}. "
-            "That is context; no gate judges it."
+        paragraphs.append(
+            f"Cross-validation of the same recipe: {validation.cross_validation}. This is context; "
+            "no gate uses it."
         )
-    rows = [(name.replace("_", " "), _plain(value)) for name, value in figures.items()]
-    table = Table("Figures of quality", ("measure", "value"), rows)
-    return Section("Quality", words, [table] if rows else [])
+    rows = [(name.replace("_", " "), _format(value)) for name, value in metrics.items()]
+    table = Table("Quality metrics", ("measure", "value"), rows)
+    return Section("Quality", paragraphs, [table] if rows else [])
 
 
-def _champion(validation: Validation) -> Section:
+def _champion_section(validation: Validation) -> Section:
     judgement = validation.judgement
-    title, found = "Champion and challenger", judgement.comparison
+    title, comparison = "Champion and challenger", judgement.comparison
     if judgement.champion is None:
         return Section(title, ["There is no champion to compare with: this would be the first."])
-    if found is None:
-        told = f"Not compared with the champion, {judgement.champion}: the gates say why."
-        return Section(title, [told])
-    unknown = "does not apply"
+    if comparison is None:
+        text = f"Not compared with the champion, {judgement.champion}: the gates give the reason."
+        return Section(title, [text])
+    low, high = comparison.low, comparison.high
+    direction = " (worse)" if comparison.difference < 0 else ""
     rows = [
-        ("rows that neither has learned from", f"{found.rows}"),
-        (f"mean loss of the champion, {judgement.champion}", _plain(found.champion)),
-        ("mean loss of the challenger", _plain(found.challenger)),
-        ("difference", _plain(found.difference)),
-        ("90 % interval of the difference", f"{_plain(found.low)} to {_plain(found.high)}"),
-        ("only the challenger is right", unknown if found.won is None else f"{found.won} rows"),
-        ("only the champion is right", unknown if found.lost is None else f"{found.lost} rows"),
-        ("p (exact McNemar test)", unknown if found.p is None else _plain(found.p)),
-        ("every answer is the same", "yes" if found.identical else "no"),
+        ("rows that neither was trained on", f"{comparison.rows}"),
+        (f"mean loss of the champion, {judgement.champion}", _format(comparison.champion)),
+        ("mean loss of the challenger", _format(comparison.challenger)),
+        ("loss reduction", f"{_format(comparison.difference)}{direction}"),
+        ("90 % interval of the loss reduction", f"{_format(low)} to {_format(high)}"),
+        ("only the challenger is right", _row_count(comparison.won)),
+        ("only the champion is right", _row_count(comparison.lost)),
+        ("p (exact McNemar test)", _NO_VALUE if comparison.p is None else _format(comparison.p)),
+        ("all predictions are identical", "yes" if comparison.identical else "no"),
     ]
-    drawable = np.isfinite([found.champion, found.challenger, found.low, found.high]).all()
+    drawable = np.isfinite([comparison.champion, comparison.challenger, low, high]).all()
+    margin = _validation_setting(validation, "margin")
     return Section(
         title,
-        [f"The challenger has {found}."],
-        [Table("The comparison", ("what", "value"), rows)],
-        [plots.difference(found, _setting(validation, "margin"))] if drawable else [],
+        [f"The challenger has {comparison}."],
+        [Table("The comparison", ("measure", "value"), rows)],
+        [plots.difference(comparison, margin)] if drawable else [],
     )
 
 
-def _confusion(judgement: Judgement, report: ClassificationReport) -> Section:
+def _row_count(rows: int | None) -> str:
+    return _NO_VALUE if rows is None else f"{rows} rows"
+
+
+def _confusion_section(judgement: Judgement, report: ClassificationReport) -> Section:
     classes = judgement.spec.classes
     if len(classes) <= plots.MOST_CLASSES:
         return Section("Confusion", plots=[plots.confusion(report, classes)])
@@ -165,177 +172,184 @@ def _confusion(judgement: Judgement, report: ClassificationReport) -> Section:
         if count:
             share = count / report.confusion[actual].sum()
             rows.append((classes[actual], classes[predicted], str(count), f"{share:.1%}"))
-    told = f"A matrix of {len(classes)} classes cannot be read; these are the worst pairs."
     if not rows:
-        return Section("Confusion", ["No row of the hold-out is predicted wrong."])
-    head = ("actual", "predicted", "rows", "share of the actual")
-    return Section("Confusion", [told], [Table("What is taken for what", head, rows)])
+        return Section("Confusion", ["Every row of the hold-out is predicted correctly."])
+    text = (
+        f"A matrix of {len(classes)} classes would be unreadable; these are the most frequent "
+        "errors."
+    )
+    head = ("actual", "predicted", "rows", "share of the actual class")
+    return Section("Confusion", [text], [Table("Most frequent errors", head, rows)])
 
 
-def _probabilities(judgement: Judgement, report: ClassificationReport) -> Section:
-    words, drawn = [], []
-    found = judgement.calibration
-    if found is None or not np.isfinite(found.error):
-        words.append(f"Calibration: {_UNMEASURED}")
+def _probabilities_section(judgement: Judgement, report: ClassificationReport) -> Section:
+    paragraphs, drawn = [], []
+    calibration = judgement.calibration
+    if calibration is None or not np.isfinite(calibration.error):
+        paragraphs.append(f"Calibration: {_NOT_MEASURED}")
     else:
-        words.append(
-            f"Expected calibration error {found.error:.3f}; were the model calibrated, so large "
-            f"an error would have a probability of {found.p:.2g}."
+        paragraphs.append(
+            f"Expected calibration error {calibration.error:.3f} (p = {calibration.p:.2g}: the "
+            "probability of an error this large for a calibrated model)."
         )
-        drawn.append(plots.reliability(found))
-    answers, actual, classes = judgement.predictions, judgement.actual, judgement.spec.classes
-    if answers.shape != (len(actual), len(classes)) or not np.isfinite(answers).all():
-        words.append("ROC and precision-recall curves: the answers are not all probabilities.")
-        return Section("Probabilities", words, plots=drawn)
+        drawn.append(plots.reliability(calibration))
+    probabilities, actual = judgement.predictions, judgement.actual
+    classes = judgement.spec.classes
+    not_drawn = "ROC and precision-recall curves are not drawn"
+    if probabilities.shape != (len(actual), len(classes)) or not np.isfinite(probabilities).all():
+        paragraphs.append(f"{not_drawn}: some predictions are not probabilities.")
+        return Section("Probabilities", paragraphs, plots=drawn)
     rows = report.confusion.sum(axis=1)
     mixed = np.flatnonzero((rows > 0) & (rows < report.rows))
     wrong = (report.confusion.sum(axis=1) + report.confusion.sum(axis=0))[mixed]
     wrong -= 2 * np.diag(report.confusion)[mixed]
-    if len(classes) == 2:  # the curves of the two say the same
+    if len(classes) == 2:  # the curves of both classes have the same information
         shown = mixed[-1:]
     else:
         shown = np.sort(mixed[np.argsort(-wrong, kind="stable")[: plots.MOST_CURVES]])
         if len(shown) < len(classes):
-            words.append(
-                f"Curves of {len(shown)} of {len(classes)} classes, each against the rest: those "
-                "of the hold-out with the most errors."
+            paragraphs.append(
+                f"Curves of {len(shown)} of {len(classes)} classes, each against the rest: the "
+                "classes with the most errors on the hold-out."
             )
     if shown.size == 0:
-        words.append("ROC and precision-recall curves: the hold-out has one class only.")
+        paragraphs.append(f"{not_drawn}: the hold-out has only one class.")
     else:
         chosen = {classes[number]: int(number) for number in shown}
-        drawn += [draw(answers, actual, chosen) for draw in (plots.roc, plots.precision_recall)]
-    return Section("Probabilities", words, plots=drawn)
+        curves = (plots.roc, plots.precision_recall)
+        drawn += [draw(probabilities, actual, chosen) for draw in curves]
+    return Section("Probabilities", paragraphs, plots=drawn)
 
 
-def _errors(judgement: Judgement, report: RegressionReport) -> Section:
+def _residuals_section(judgement: Judgement, report: RegressionReport) -> Section:
     title, name = "Predictions and residuals", judgement.spec.output.name
     if not np.isfinite(report.predictions).all():
-        return Section(title, ["Not drawn: answers are not finite numbers."])
+        return Section(title, ["Not drawn: some predictions are not finite numbers."])
     return Section(title, plots=[plots.predictions(report, name), plots.residuals(report, name)])
 
 
-def _slices(validation: Validation) -> Section:
+def _slices_section(validation: Validation) -> Section:
     judgement = validation.judgement
     if not judgement.slices:
-        few = "No group of rows is large enough to be looked at (validation.slice_rows)."
-        return Section("Slices", [_UNMEASURED if judgement.report is None else few])
-    shown = judgement.slices[:_MOST_LINES]
+        too_small = "No slice has enough rows (validation.slice_rows)."
+        return Section("Slices", [_NOT_MEASURED if judgement.report is None else too_small])
+    shown = judgement.slices[:_MOST_ROWS]
     rows = [
         (
             each.name,
             "declared" if each.declared else "automatic",
             str(each.rows),
-            _plain(each.loss),
-            f"{_plain(each.low)} to {_plain(each.high)}",
-            _plain(each.p) if np.isfinite(each.p) else "too few rows",
+            _format(each.loss),
+            f"{_format(each.low)} to {_format(each.high)}",
+            _format(each.p) if np.isfinite(each.p) else "too few rows",
         )
         for each in shown
     ]
     unit = (
-        "The loss is 1 for a wrong class."
+        "The loss is 1 for a wrong class and 0 for the right one."
         if judgement.spec.classes
-        else "The loss is the absolute error in standard deviations of the true values."
+        else "The loss is the absolute error in standard deviations of the actual values."
     )
-    words = [f"Slices: {len(judgement.slices)}, the worst first. {unit}"]
+    paragraphs = [f"Slices: {len(judgement.slices)}, the worst first. {unit}"]
     if len(shown) < len(judgement.slices):
-        words.append(f"The table has the first {len(shown)}.")
+        paragraphs.append(f"The table shows the first {len(shown)}.")
     head = ("slice", "kind", "rows", "mean loss", "95 % interval", "p")
     drawable = [each for each in shown if np.isfinite([each.loss, each.low, each.high]).all()]
-    margin = _setting(validation, "slice_margin")
-    drawn = [plots.slices(drawable, _overall(judgement), margin)] if drawable else []
-    return Section("Slices", words, [Table("Mean loss by slice", head, rows)], drawn)
+    margin = _validation_setting(validation, "slice_margin")
+    drawn = [plots.slices(drawable, _overall_loss(judgement), margin)] if drawable else []
+    return Section("Slices", paragraphs, [Table("Mean loss by slice", head, rows)], drawn)
 
 
-def _overall(judgement: Judgement) -> float | None:
-    """Mean loss of the hold-out; None where it is no number."""
+def _overall_loss(judgement: Judgement) -> float | None:
+    """Mean loss of the hold-out; None if it is not a finite number."""
     if judgement.actual.size == 0:
         return None
     mean = float(losses(judgement.spec, judgement.predictions, judgement.actual).mean())
     return mean if np.isfinite(mean) else None
 
 
-def _importance(judgement: Judgement) -> Section:
-    grown = {name: value for name, value in judgement.importances.items() if np.isfinite(value)}
-    if grown:
-        return Section("Importance of inputs", plots=[plots.importances(grown)])
-    alone = "There is one input only: without it there is nothing to tell."
+def _importance_section(judgement: Judgement) -> Section:
+    increases = {name: value for name, value in judgement.importances.items() if np.isfinite(value)}
+    if increases:
+        return Section("Importance of inputs", plots=[plots.importances(increases)])
+    single = "There is only one input, so there is nothing to rank."
     return Section(
-        "Importance of inputs", [alone if len(judgement.spec.inputs) == 1 else _UNMEASURED]
+        "Importance of inputs", [single if len(judgement.spec.inputs) == 1 else _NOT_MEASURED]
     )
 
 
-def _drift(judgement: Judgement) -> Section:
-    title = "Training data against the champion's"
+def _drift_section(judgement: Judgement) -> Section:
+    title = "Training data compared with the champion's"
     scores = {name: value for name, value in judgement.drift.items() if np.isfinite(value)}
     if scores:
         return Section(title, plots=[plots.drift(scores)])
     if judgement.champion is None:
-        return Section(title, ["There is no champion whose training data these could differ from."])
-    return Section(title, [_UNMEASURED])
+        return Section(title, ["There is no champion to compare the training data with."])
+    return Section(title, [_NOT_MEASURED])
 
 
-def _contract(judgement: Judgement) -> Section:
+def _contract_section(judgement: Judgement) -> Section:
     rows = [
         (item.name, item.kind, describe_values(item), item.description)
-        for item in judgement.spec.inputs[:_MOST_LINES]
+        for item in judgement.spec.inputs[:_MOST_ROWS]
     ]
-    words = [_cut(describe_output(judgement.spec.output))]
+    paragraphs = [_shorten(describe_output(judgement.spec.output))]
     if len(rows) < len(judgement.spec.inputs):
-        words.append(f"The first {len(rows)} of {len(judgement.spec.inputs)} inputs:")
+        paragraphs.append(f"The first {len(rows)} of {len(judgement.spec.inputs)} inputs:")
     table = Table("Inputs", ("input", "kind", "values", "meaning"), rows)
-    return Section("Contract", words, [table])
+    return Section("Contract", paragraphs, [table])
 
 
-def _origin(validation: Validation) -> Iterator[Section]:
+def _origin_sections(validation: Validation) -> Iterator[Section]:
+    """Data, configuration and provenance."""
     provenance, config = dict(validation.provenance), validation.config
     provenance.pop("config", None)
-    data = _flat({"": provenance.pop("data", {})})
-    data += _flat(
+    data = _flatten({"": provenance.pop("data", {})})
+    data += _flatten(
         {name: validation.metrics[name] for name in ("holdout_rows",) if name in validation.metrics}
     )
     seeds = config.get("data")
     seed = seeds.get("random_state") if isinstance(seeds, Mapping) else None
-    head = ("what", "value")
+    head = ("name", "value")
     for title, rows in (
         ("Data", data),
-        ("Configuration", _flat(config)),
-        ("Provenance", [*_flat(provenance), ("seed", _plain(seed))]),
+        ("Configuration", _flatten(config)),
+        ("Provenance", [*_flatten(provenance), ("seed", _format(seed))]),
     ):
         yield Section(title, tables=[Table(title, head, rows)])
 
 
-def _setting(validation: Validation, name: str) -> float | None:
-    """A number of the block ``validation`` of the configuration."""
+def _validation_setting(validation: Validation, name: str) -> float | None:
+    """A number from ``validation`` in the configuration; None if it has none of that name."""
     block = validation.config.get("validation")
     value = block.get(name) if isinstance(block, Mapping) else None
     return float(value) if isinstance(value, int | float) else None
 
 
-def _flat(data: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """Every value with a dotted name."""
+def _flatten(data: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """Every value with its dotted name."""
     rows = []
     for name, value in data.items():
         dotted = ".".join(part for part in (prefix, str(name)) if part)
         if isinstance(value, Mapping) and value:
-            rows += _flat(value, dotted)
+            rows += _flatten(value, dotted)
         else:
-            rows.append((dotted, _plain(value)))
+            rows.append((dotted, _format(value)))
     return rows
 
 
-def _plain(value: object) -> str:
+def _format(value: object) -> str:
     match value:
         case None:
             return "none"
         case bool() | str():
-            return _cut(str(value))
+            return _shorten(str(value))
         case float():
             return f"{value:.4g}"
         case list() | tuple() if all(isinstance(each, str | int | float) for each in value):
-            return _cut(", ".join(map(_plain, value))) or "none"
-    return _cut(json.dumps(value, ensure_ascii=False, default=str))
+            return _shorten(", ".join(map(_format, value))) or "none"
+    return _shorten(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} …"

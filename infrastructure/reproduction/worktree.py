@@ -22,36 +22,36 @@ from infrastructure.provenance import run_git
 from shared.digests import sha256_of
 
 _PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
-_OF_OTHERS = re.compile("(MAKE|MFLAGS|GIT_)")  # an outer make's or git's variables
+_OUTER_VARIABLES = re.compile("(MAKE|MFLAGS|GIT_)")  # set by an outer make or git
 
 
 def commit_of(provenance: Mapping[str, Any], root: Path) -> str:
-    """The commit that a package was trained from; changes that were not committed are left out.
+    """The commit that a package was trained from, without uncommitted changes.
 
     Raises:
-        BuildError: it is not known, or not in the clone at `root`.
+        BuildError: the commit is not recorded, or not in the clone at `root`.
     """
     commit = str(provenance["git_commit"]).removesuffix(DIRTY)
     if not re.fullmatch("[0-9a-f]{40}", commit):
-        raise BuildError(f"nobody knows from which commit it was trained: it records {commit!r}")
+        raise BuildError(f"cannot train this version again: its commit is recorded as {commit!r}")
     if run_git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
-        raise BuildError(f"commit {commit} is not in this clone: git fetch brings it")
+        raise BuildError(f"commit {commit} is not in this clone: run git fetch")
     return commit
 
 
 @contextmanager
 def open_worktree(commit: str, root: Path) -> Iterator[Worktree]:
-    """A worktree of a commit in a temporary folder, which is removed in the end.
+    """A worktree of a commit in a temporary folder, which is removed at the end.
 
     Raises:
-        BuildError: git cannot make it.
+        BuildError: git cannot create it.
     """
     folder = Path(tempfile.mkdtemp(prefix="reproduce-")).resolve()
     clone = folder / "clone"
     try:
         done = run_git(root, "worktree", "add", "--quiet", "--detach", str(clone), commit)
         if done.returncode:
-            raise BuildError(f"git cannot make a worktree of {commit}: {done.stderr.strip()}")
+            raise BuildError(f"git cannot create a worktree of {commit}: {done.stderr.strip()}")
         yield Worktree(clone, folder / "home", root)
     finally:
         run_git(root, "worktree", "remove", "--force", str(clone))
@@ -61,25 +61,26 @@ def open_worktree(commit: str, root: Path) -> Iterator[Worktree]:
 
 @dataclass(frozen=True)
 class Worktree:
-    """A commit that can be trained.
+    """A checked-out commit in which training can run.
 
     Attributes:
-        home: where all that training writes goes.
-        root: the clone that it belongs to.
+        clone: the folder of the worktree.
+        home: folder for everything that training writes.
+        root: the clone that the worktree belongs to.
     """
 
     clone: Path
     home: Path
     root: Path
 
-    def bring_data(self, config: Mapping[str, Any], files: Iterable[str]) -> list[str]:
-        """Link files of the clone which git does not track; their names in it.
+    def link_data(self, config: Mapping[str, Any], files: Iterable[str]) -> list[str]:
+        """Link the clone's data files that git does not track, and return their names.
 
         Args:
             config: a configuration, whose values may be paths.
-            files: further files; those outside the clone are where they were.
+            files: further files; those outside the clone need no link.
         """
-        brought = []
+        linked = []
         for value in {*_texts(config), *files}:
             path = Path(os.path.abspath(self.root / value))
             if not os.path.exists(path) or self.root not in path.parents:
@@ -88,16 +89,16 @@ class Worktree:
             if not (self.clone / name).exists():
                 (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.clone / name).symlink_to(path)
-                brought.append(name.as_posix())
-        return sorted(brought)
+                linked.append(name.as_posix())
+        return sorted(linked)
 
     def train(
         self, model: str, config: Mapping[str, Any], lock: str | None, progress: Progress
     ) -> Path:
-        """Train as the commit trains; the folder of the package.
+        """Run the training of the commit, and return the folder of the package.
 
         Args:
-            lock: SHA-256 of the poetry.lock that was trained with.
+            lock: SHA-256 of the poetry.lock that the recorded version was trained with.
 
         Raises:
             BuildError: the environment could not be installed, or training failed.
@@ -105,29 +106,32 @@ class Worktree:
         self.home.mkdir()
         (self.home / "config.json").write_text(json.dumps(config), encoding="utf-8")
         if _is_installed(self.root, lock) and sha256_of(self.clone / "poetry.lock") == lock:
-            progress("libraries", "those of this clone: they are what the lock says")
+            progress("libraries", "this clone's environment, which matches the lock of that commit")
             self._run_training(model, self.root / ".venv/bin/python")
         else:
             self._install(progress, "core")
             python = self.clone / ".venv/bin/python"
-            wanted = self._run_training(model, python, may_lack=True)
-            if wanted:
-                self._install(progress, "all", wanted)
+            missing = self._run_training(model, python, may_lack_extra=True)
+            if missing:
+                self._install(progress, "all", missing)
                 self._run_training(model, python)
         receipt = json.loads((self.home / "train.json").read_text(encoding="utf-8"))
         return Path(receipt["package"])
 
     def _install(self, progress: Progress, what: str, extras: str = "") -> None:
-        told = f" with the extra {extras}" if extras else ""
-        progress("libraries", f"installing what the lock of that commit says{told}: minutes ...")
+        with_extra = f" and the extra {extras}" if extras else ""
+        progress("libraries", f"installing the lock of that commit{with_extra}: some minutes ...")
         script = ["bash", "scripts/setup/install.sh", what]
         if subprocess.run(
             script, cwd=self.clone, env={**_environment(), "EXTRAS": extras}, check=False
         ).returncode:
             raise BuildError("the environment could not be installed: see above")
 
-    def _run_training(self, model: str, python: Path, may_lack: bool = False) -> str | None:
-        """Train; the extra that was lacking, where one may."""
+    def _run_training(self, model: str, python: Path, may_lack_extra: bool = False) -> str | None:
+        """Train, and return None.
+
+        If `may_lack_extra` and training needs an extra that is not installed, return its name.
+        """
         done = subprocess.run(
             [
                 *(str(python), _PIPELINE, "--model", model),
@@ -137,7 +141,7 @@ class Worktree:
             cwd=self.clone,
             env={
                 **_environment(),
-                "PYTHONPATH": str(self.clone),  # the installed packages are the clone's
+                "PYTHONPATH": str(self.clone),  # else the packages of the clone are imported
                 "MLFLOW_TRACKING_URI": f"sqlite:///{self.home / 'mlflow.db'}",
                 "MODEL_REGISTRY_DIR": str(self.home / "packages"),
                 "BENTOML_HOME": str(self.home / "bentoml"),
@@ -149,17 +153,17 @@ class Worktree:
             text=True,
             check=False,
         )
-        lacking = re.search(r"make install EXTRAS=(\w+)", done.stderr)
-        if done.returncode and may_lack and lacking:
-            return lacking[1]
+        missing = re.search(r"make install EXTRAS=(\w+)", done.stderr)
+        if done.returncode and may_lack_extra and missing:
+            return missing[1]
         print(done.stderr, end="", file=sys.stderr)
         if done.returncode:
-            raise BuildError(f"that commit could not train {model}: see above")
+            raise BuildError(f"training {model} at that commit failed: see above")
         return None
 
 
 def _is_installed(root: Path, lock: str | None) -> bool:
-    """Whether the clone's environment is what a lock says, as the Makefile sees it."""
+    """Whether the clone's environment was installed from a lock, by the rules of the Makefile."""
     mark, sources = root / ".venv/.core", (root / "poetry.lock", root / "pyproject.toml")
     return (
         sha256_of(root / "poetry.lock") == lock
@@ -169,7 +173,7 @@ def _is_installed(root: Path, lock: str | None) -> bool:
 
 
 def _texts(values: Any) -> Iterator[str]:
-    """Every text in plain data."""
+    """Every string in nested data."""
     if isinstance(values, str):
         yield values
     elif isinstance(values, Mapping | list):
@@ -178,4 +182,4 @@ def _texts(values: Any) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not _OF_OTHERS.match(name)}
+    return {name: value for name, value in os.environ.items() if not _OUTER_VARIABLES.match(name)}

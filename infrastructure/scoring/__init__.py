@@ -1,1 +1,1 @@
-"""Scoring whole tables in files."""
+"""Batch scoring of table files."""

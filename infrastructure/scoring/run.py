@@ -1,4 +1,4 @@
-"""Scoring one file into another."""
+"""Scores one file into another."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from shared.files import Draft
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What became of a file.
+    """The outcome for a file.
 
     Attributes:
-        scored: rows that have an answer.
-        rejected: rows that break the contract.
-        rejects: where those are.
+        scored: number of rows with a prediction.
+        rejected: number of rows that break the contract.
+        rejects: file with the rejected rows.
     """
 
     scored: int
@@ -40,28 +40,28 @@ class Totals:
 def score_file(
     spec: ModelSpec, model: Model, source: Path, output: Path, metadata: Mapping[str, str]
 ) -> Totals:
-    """Score the rows of a file, a batch at a time.
+    """Score the rows of a file, one batch at a time.
 
-    Both files get their names when the last row is written, the rejected rows first; what had these
-    names is replaced. Where no row is scored though there are some, `output` stays as it was.
+    Output and rejected rows are written to drafts, which replace existing files after the last row,
+    the rejected rows first. If all rows were rejected, `output` is left as it was.
 
     Args:
-        metadata: of the output, where its format keeps any.
+        metadata: written to the output if its format has metadata.
 
     Raises:
         ContractError: the model takes recordings.
-        DataError: a file is of no known format, the input cannot be read or lacks a column, or
-            there is no place for the output.
+        DataError: a file has an unknown format, the input cannot be read or lacks a column, or the
+            output cannot be written.
     """
     check_output(output)
     if source.exists() and output.exists() and output.samefile(source):
-        raise DataError(f"{output} is the input: give the output another name")
+        raise DataError(f"{output} is also the input: choose another output")
     table = open_table(source, spec)
-    taken = table.schema.names
-    check_columns(spec, taken)
+    existing = table.schema.names
+    check_columns(spec, existing)
     added = [
         pa.field(name, pa.string() if spec.classes and not position else pa.float32())
-        for position, name in enumerate(prediction_columns(spec, taken))
+        for position, name in enumerate(prediction_columns(spec, existing))
     ]
     schema = pa.schema([*table.schema, *added], metadata=dict(metadata))
     rejects = output.with_name(f"{output.stem}.rejected.ndjson")

@@ -1,6 +1,6 @@
-"""Tables in files, read and written a batch at a time: Parquet, CSV and NDJSON, by suffix."""
+"""Tables in files, read and written in batches: Parquet, CSV and NDJSON, by suffix."""
 
-# pylint: disable=no-member  # pyarrow.compute makes its functions when it is imported
+# pylint: disable=no-member  # pyarrow.compute defines its functions at import
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from domain.contract import Input, ModelSpec, Number, Tensor
 from domain.data.tables import MISSING_WORDS
 from domain.errors import DataError, reason_of
 
-_BATCH_BYTES = 2**23  # of a file; what they become in memory is several times as much
+_BATCH_BYTES = 2**23  # in the file; several times as much in memory
 _GROUP_BYTES = 2**26  # of a row group in memory
 _SEPARATORS = (",", ";", "\t", "|")
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -47,28 +47,28 @@ class Batch(Protocol):
         """How many rows."""
 
     def rows(self, kept: np.ndarray) -> pa.RecordBatch:
-        """The rows at these positions, which keep the contract, by the table's schema."""
+        """The rows at these positions, which must satisfy the contract, in the table's schema."""
 
     def originals(self, positions: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows at these positions as the file has them."""
+        """The rows at these positions as they are in the file."""
 
 
 class Table(Protocol):
     """A table that is read once from start to end.
 
     Attributes:
-        schema: its columns as they go on to the output.
-        total: how many rows it has; None where nobody knows.
+        schema: its columns as they are copied to the output.
+        total: number of rows; None if unknown.
     """
 
     schema: pa.Schema
     total: int | None
 
     def batches(self) -> Iterator[Batch]:
-        """Its rows in their order.
+        """The rows in file order.
 
         Raises:
-            DataError: what the file holds cannot be read.
+            DataError: the file cannot be read.
         """
 
 
@@ -79,56 +79,56 @@ class Sink(Protocol):
         """Append rows of the schema that it was opened with."""
 
     def close(self) -> None:
-        """Write what is still to be written."""
+        """Write everything that is still buffered."""
 
 
 def open_table(path: Path, spec: ModelSpec) -> Table:
     """A table with the inputs of a contract.
 
     Raises:
-        DataError: there is no such file, its suffix is unknown, or it cannot be read.
+        DataError: the file does not exist, its suffix is unknown, or it cannot be read.
     """
-    kind = _of_suffix(path, _TABLES)
+    kind = _by_suffix(path, _TABLES)
     if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    with _readable(path):
+        raise DataError(f"the file {path} does not exist")
+    with _read_errors(path):
         return kind(path, spec)
 
 
 @contextmanager
-def open_sink(path: Path, written: Path, schema: pa.Schema) -> Iterator[Sink]:
-    """A file of the format that the suffix of `path` says, written to `written`.
+def open_sink(path: Path, draft: Path, schema: pa.Schema) -> Iterator[Sink]:
+    """A file in the format of the suffix of `path`, written to `draft`.
 
-    Parquet keeps the schema's metadata.
+    Only Parquet keeps the schema's metadata.
 
     Raises:
-        DataError: the suffix is unknown, or the format cannot hold a value.
+        DataError: the suffix is unknown, or the format cannot store a value.
     """
     try:
-        with closing(_of_suffix(path, _SINKS)(written, schema)) as sink:
+        with closing(_by_suffix(path, _SINKS)(draft, schema)) as sink:
             yield sink
     except pa.ArrowException as error:
         raise DataError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def check_output(path: Path) -> None:
-    """See whether a file may be written there.
+    """Check that a file can be written to this path.
 
     Raises:
-        DataError: its suffix is unknown, or its folder is not there.
+        DataError: the suffix is unknown, or the folder does not exist.
     """
-    _of_suffix(path, _SINKS)
+    _by_suffix(path, _SINKS)
     if not path.parent.is_dir():
-        raise DataError(f"there is no folder {path.parent} to write {path.name} to")
+        raise DataError(f"cannot write {path.name}: the folder {path.parent} does not exist")
 
 
 def write_lines(file: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append objects to a binary file as NDJSON; what JSON has no form for is text or null."""
+    """Append objects to a binary file as NDJSON; values that JSON lacks become text or null."""
     file.write(_JSON.encode_lines(rows))
 
 
 class _ArrowBatch:
-    """Rows that Arrow holds; `original` are the same as the file has them."""
+    """Rows in Arrow; `original` has the same rows as they are in the file."""
 
     def __init__(
         self, batch: pa.RecordBatch, columns: Mapping[str, Values], original: pa.RecordBatch
@@ -144,27 +144,27 @@ class _ArrowBatch:
         return self._batch if len(kept) == len(self) else self._batch.take(pa.array(kept))
 
     def originals(self, positions: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows at these positions as the file has them."""
+        """The rows at these positions as they are in the file."""
         return list(self._original.take(pa.array(positions, pa.int64())).to_pylist())
 
 
 class ParquetTable:
-    """Parquet: columns go on as they are."""
+    """Parquet: columns are copied as they are."""
 
     def __init__(self, path: Path, spec: ModelSpec) -> None:
-        # pages are read as they are needed: a row group may be as large as the file
+        # read pages on demand: a row group may be as large as the file
         self._file = pq.ParquetFile(path, buffer_size=2**16, pre_buffer=False)
         self.schema = self._file.schema_arrow.remove_metadata()
         self._path, self._spec = path, spec
         self.total: int | None = self._file.metadata.num_rows
 
     def batches(self) -> Iterator[Batch]:
-        """Its rows in their order."""
+        """The rows in file order."""
         metadata = self._file.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         fitting = _BATCH_BYTES * metadata.num_rows // max(1, size)
         rows = max(1, min(rows_at_once(self._spec), fitting))
-        with _readable(self._path):
+        with _read_errors(self._path):
             for batch in self._file.iter_batches(rows):
                 arrays = dict(zip(self.schema.names, batch.columns, strict=True))
                 columns = {
@@ -176,10 +176,10 @@ class ParquetTable:
 
 
 class CsvTable:
-    """CSV: numbers of the contract become float64, all other columns go on as the text they are.
+    """CSV: numbers of the contract become float64; all other columns are copied as text.
 
-    An empty field is a missing value, and among numbers so is ``NA`` and the like. A tensor is a
-    field of nested lists in JSON.
+    An empty field is a missing value; in number columns, so are ``NA`` and similar words. A tensor
+    is a field with nested lists in JSON.
     """
 
     def __init__(self, path: Path, spec: ModelSpec) -> None:
@@ -200,9 +200,9 @@ class CsvTable:
         self.total: int | None = None
 
     def batches(self) -> Iterator[Batch]:
-        """Its rows in their order."""
+        """The rows in file order."""
         rows = rows_at_once(self._spec)
-        with _readable(self._path):
+        with _read_errors(self._path):
             for block in self._reader:
                 for start in range(0, block.num_rows, rows):
                     yield self._batch(block.slice(start, rows))
@@ -226,14 +226,14 @@ class CsvTable:
 
 @dataclass(frozen=True, slots=True)
 class _JsonColumn:
-    """How values of JSON become a column: by its type, converted unless they are None."""
+    """The Arrow type of a column, and how to convert JSON values to it; None stays None."""
 
     type: pa.DataType
     convert: Callable[[Any], Any]
 
 
 class _JsonBatch:
-    """Rows that are objects."""
+    """Rows that are JSON objects."""
 
     def __init__(
         self, objects: list[dict[str, Any]], spec: ModelSpec, columns: Mapping[str, _JsonColumn]
@@ -251,21 +251,21 @@ class _JsonBatch:
         objects = [self._objects[row] for row in kept]
         arrays = {}
         for name, column in self._columns.items():
-            given = (row.get(name) for row in objects)
-            values = [None if value is None else column.convert(value) for value in given]
-            arrays[name] = pa.array(values, column.type)
+            values = (row.get(name) for row in objects)
+            converted = [None if value is None else column.convert(value) for value in values]
+            arrays[name] = pa.array(converted, column.type)
         return pa.record_batch(arrays)
 
     def originals(self, positions: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows at these positions as the file has them."""
+        """The rows at these positions as they are in the file."""
         return [self._objects[row] for row in positions]
 
 
 class NdjsonTable:
-    """One JSON object a line. The file is read twice: the first time for its columns.
+    """One JSON object per line. The file is read twice: the first time for its columns.
 
-    A column of words, of booleans, of whole numbers or of numbers goes on as that; one of several
-    kinds, or of lists or objects, as text. An object may lack a column.
+    A column of strings, booleans, integers or numbers keeps its type; one of mixed types, lists or
+    objects becomes text. An object may lack a column.
     """
 
     def __init__(self, path: Path, spec: ModelSpec) -> None:
@@ -283,7 +283,7 @@ class NdjsonTable:
         self.total: int | None = total
 
     def batches(self) -> Iterator[Batch]:
-        """Its rows in their order."""
+        """The rows in file order."""
         for objects in self._objects():
             yield _JsonBatch(objects, self._spec, self._columns)
 
@@ -292,7 +292,7 @@ class NdjsonTable:
         most = rows_at_once(self._spec)
         objects: list[dict[str, Any]] = []
         size = 0
-        with _readable(self._path), self._path.open("rb") as file:
+        with _read_errors(self._path), self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.isspace():
                     continue
@@ -300,7 +300,7 @@ class NdjsonTable:
                     objects.append(decode(line))
                 except (msgspec.DecodeError, RecursionError) as error:
                     raise DataError(
-                        f"cannot read {self._path}: line {number} is no JSON object: {error}"
+                        f"cannot read {self._path}: line {number} is not a JSON object: {error}"
                     ) from error
                 size += len(line)
                 if len(objects) == most or size >= _BATCH_BYTES:
@@ -311,30 +311,30 @@ class NdjsonTable:
 
 
 class _ParquetSink:
-    """Parquet: a row group for each batch, or for several small ones, since each costs memory until
-    the file is closed."""
+    """Parquet: one row group per batch, or for several small batches, since each row group uses
+    memory until the file is closed."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
-        self._waiting: list[pa.RecordBatch] = []
+        self._buffered: list[pa.RecordBatch] = []
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Append rows."""
-        self._waiting.append(batch)
-        rows = sum(waiting.num_rows for waiting in self._waiting)
-        size = sum(waiting.nbytes for waiting in self._waiting)
+        self._buffered.append(batch)
+        rows = sum(buffered.num_rows for buffered in self._buffered)
+        size = sum(buffered.nbytes for buffered in self._buffered)
         if rows >= BATCH_ROWS // 2 or size >= _GROUP_BYTES:
-            self._write()
+            self._flush()
 
     def close(self) -> None:
-        """Write what is still to be written."""
-        self._write()
+        """Write everything that is still buffered."""
+        self._flush()
         self._writer.close()
 
-    def _write(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting))
-            self._waiting = []
+    def _flush(self) -> None:
+        if self._buffered:
+            self._writer.write_table(pa.Table.from_batches(self._buffered))
+            self._buffered = []
 
 
 class _CsvSink:
@@ -350,12 +350,12 @@ class _CsvSink:
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
 
     def close(self) -> None:
-        """Write what is still to be written."""
+        """Write everything that is still buffered."""
         self._writer.close()
 
 
 class _NdjsonSink:
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def __init__(self, path: Path, _: pa.Schema) -> None:
         self._file = path.open("wb")
@@ -365,7 +365,7 @@ class _NdjsonSink:
         write_lines(self._file, batch.to_pylist())
 
     def close(self) -> None:
-        """Write what is still to be written."""
+        """Write everything that is still buffered."""
         self._file.close()
 
 
@@ -383,16 +383,16 @@ _SINKS: Mapping[str, Callable[[Path, pa.Schema], Sink]] = {
 }
 
 
-def _of_suffix(path: Path, kinds: Mapping[str, Any]) -> Any:
+def _by_suffix(path: Path, kinds: Mapping[str, Any]) -> Any:
     kind = kinds.get(path.suffix.lower())
     if kind is None:
-        raise DataError(f"{path} is of no known format: its name must end in {', '.join(kinds)}")
+        raise DataError(f"{path} has an unknown format: its name must end in {', '.join(kinds)}")
     return kind
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """What goes wrong in reading is said of the file."""
+def _read_errors(path: Path) -> Iterator[None]:
+    """Raise errors of reading as a DataError that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
@@ -400,7 +400,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _values_of(item: Input, column: pa.Array) -> Values:
-    """A column of Arrow as the input takes it; what it does not take is for it to refuse."""
+    """An Arrow column in the form that the input accepts, which later rejects invalid values."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if isinstance(item, Number):
@@ -418,7 +418,7 @@ def _values_of(item: Input, column: pa.Array) -> Values:
 
 
 def _as_tensor(column: pa.Array, shape: Sequence[int]) -> np.ndarray | None:
-    """Nested lists as an array of shape (n_rows, \\*shape); None where they are not all of it."""
+    """Nested lists as an array of shape (n_rows, \\*shape); None if not all have that shape."""
     rows = len(column)
     for length in shape:
         if column.null_count or not _is_list(column.type):
@@ -432,7 +432,11 @@ def _as_tensor(column: pa.Array, shape: Sequence[int]) -> np.ndarray | None:
 
 
 def _parse_numbers(text: pa.Array) -> tuple[pa.Array, Values]:
-    """float64 where the text is a number, else null; and the same with the text that is none."""
+    """Parse text as float64.
+
+    Returns:
+        The numbers, null if the text is not a number; and the same with the text kept instead.
+    """
     text = pc.utf8_trim_whitespace(text)
     missing = pc.is_in(text, pa.array(["", *MISSING_WORDS]))
     text = pc.if_else(missing, pa.scalar(None, pa.string()), text)
@@ -440,15 +444,15 @@ def _parse_numbers(text: pa.Array) -> tuple[pa.Array, Values]:
         numbers = pc.cast(text, pa.float64())
         return numbers, numbers.to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        plain = pc.match_substring_regex(text, _NUMBER)
-        known = pc.if_else(plain, pc.utf8_ltrim(text, "+"), pa.scalar(None, pa.string()))
-        numbers = pc.cast(known, pa.float64())
+        numeric = pc.match_substring_regex(text, _NUMBER)
+        valid = pc.if_else(numeric, pc.utf8_ltrim(text, "+"), pa.scalar(None, pa.string()))
+        numbers = pc.cast(valid, pa.float64())
         values = zip(numbers.to_pylist(), text.to_pylist(), strict=True)
         return numbers, [word if number is None else number for number, word in values]
 
 
 def _parse_json(field: str | None) -> Any:
-    """What a field says; the field itself where it is no JSON."""
+    """The JSON value of a field; the field itself if it is not JSON."""
     try:
         return field and msgspec.json.decode(field)
     except (msgspec.DecodeError, RecursionError):
@@ -456,7 +460,7 @@ def _parse_json(field: str | None) -> Any:
 
 
 def _separator(path: Path, spec: ModelSpec) -> str:
-    """What stands between the fields: the first that gives the contract's names."""
+    """The field separator: the first that yields all required column names."""
     needed = {item.name for item in spec.inputs if not item.nullable}
     with path.open(encoding="utf-8-sig", newline="") as file:
         for separator in _SEPARATORS:
@@ -467,14 +471,14 @@ def _separator(path: Path, spec: ModelSpec) -> str:
 
 
 def _kind_of(value: Any) -> type:
-    """The type of a value of JSON; `object` of a whole number that int64 does not hold."""
+    """The type of a JSON value; `object` for an integer outside the range of int64."""
     if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
         return object
     return type(value)
 
 
 def _column_of(kinds: set[type], item: Input | None) -> _JsonColumn:
-    """The column of values of these kinds."""
+    """The column for values of these types."""
     known = kinds - {type(None)}
     if known == {int}:
         return _JsonColumn(pa.int64(), int)
@@ -497,13 +501,13 @@ def _as_text(value: Any) -> str:
 def _csv_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _csv_type(kind.value_type)
-    return kind if _is_plain(kind) else pa.string()
+    return kind if _has_csv_form(kind) else pa.string()
 
 
 def _for_csv(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if _is_plain(column.type):
+    if _has_csv_form(column.type):
         return column
     if pa.types.is_nested(column.type) or isinstance(column, pa.ExtensionArray):
         values = column.to_pylist()
@@ -511,8 +515,8 @@ def _for_csv(column: pa.Array) -> pa.Array:
     return pc.cast(column, pa.string())
 
 
-def _is_plain(kind: pa.DataType) -> bool:
-    """Whether CSV has a form of its own for it."""
+def _has_csv_form(kind: pa.DataType) -> bool:
+    """Whether the CSV writer supports a type."""
     return (
         _is_text(kind)
         or pa.types.is_boolean(kind)

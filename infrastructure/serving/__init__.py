@@ -1,1 +1,1 @@
-"""How BentoML and uvicorn are made to serve an application of our own."""
+"""Makes BentoML and uvicorn serve the template's own application."""

@@ -1,8 +1,9 @@
-"""An application around the whole of BentoML's.
+"""Wraps an ASGI application around BentoML's whole application.
 
-BentoML runs the middlewares that a service adds inside its own, which measure, trace and time every
-request: several times what a small model's answer costs. A middleware is told when the application
-starts, and by whom; from there it needs only Starlette's attribute ``middleware_stack``.
+BentoML runs the middlewares that a service adds inside its own, which measure and trace every
+request; that costs several times as much as a prediction of a small model. But every middleware
+gets the application's start event, and with it the application: there, Starlette's attribute
+``middleware_stack`` can be replaced.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from starlette.routing import Route
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 Serves = Callable[[str], Collection[str]]
+"""Maps a path to the HTTP methods that are served there, none for an unknown path."""
 
-
-_NOT_ASKED = ("index", "openapi-spec")  # what BentoML calls the routes of its page
+_PAGE_ROUTES = ("index", "openapi-spec")  # names of the routes of BentoML's page
 
 
 class OuterMiddleware:  # pylint: disable=too-few-public-methods
     """Middleware of a BentoML service (`add_asgi_middleware`) that wraps the whole application.
 
-    Where BentoML traces requests (its option ``tracing``), it is wrapped inside of that.
+    If BentoML traces requests (its option ``tracing``), the wrapper is inside the tracing.
 
     Args:
-        wrap: makes the application that is put around another, whose paths it is told.
+        wrap: makes the outer application from the inner one and the paths that it serves.
     """
 
     def __init__(self, app: App, wrap: Callable[[App, Serves], App]) -> None:
@@ -38,7 +39,7 @@ class OuterMiddleware:  # pylint: disable=too-few-public-methods
         self._wrap = wrap
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Wrap the application when it starts; pass everything on."""
+        """Wrap the application when it starts; forward everything else."""
         if scope["type"] == "lifespan":
             starlette: Starlette = scope["app"]
             if _is_traced(starlette):
@@ -51,16 +52,16 @@ class OuterMiddleware:  # pylint: disable=too-few-public-methods
 
 
 def serves(starlette: Starlette) -> Serves:
-    """Tells the methods that an application answers at a path; none where it has nothing there.
+    """The paths of an application with their methods, without those of BentoML's page.
 
-    BentoML keeps metrics for each path that it is asked, whatever that is: who asks for many would
-    fill its memory. Its page loads a script of another host: the page, its files and its document
-    are not asked for.
+    Requests to other paths must not reach BentoML: it keeps metrics for every requested path, so
+    that a client could fill its memory. Its page is left out because it loads a script from another
+    host.
     """
     routes = [
         route
         for route in starlette.routes
-        if isinstance(route, Route) and route.name not in _NOT_ASKED
+        if isinstance(route, Route) and route.name not in _PAGE_ROUTES
     ]
 
     def methods(path: str) -> Collection[str]:
@@ -71,7 +72,7 @@ def serves(starlette: Starlette) -> Serves:
 
 
 def _is_traced(starlette: Starlette) -> bool:
-    """Whether BentoML is told to trace: its OpenTelemetry middleware must then see each request."""
+    """Whether BentoML traces requests: its OpenTelemetry middleware must then see each of them."""
     providers: Iterator[Any] = (
         each.kwargs.get("tracer_provider") for each in starlette.user_middleware
     )
@@ -83,10 +84,10 @@ def _is_traced(starlette: Starlette) -> bool:
 
 
 def stop_later(seconds: float, stopping: Callable[[], None]) -> None:
-    """Let a process that gets SIGTERM first tell `stopping`, and end only after some seconds.
+    """On SIGTERM, call `stopping` at once, but let the process end only after some seconds.
 
-    Called on the event loop of a server that has set its own handlers. In those seconds whoever
-    sends requests learns that they should go elsewhere.
+    In those seconds, clients and proxies learn to send their requests elsewhere. Must be called on
+    the event loop, after the server has set its own signal handlers.
     """
     loop = asyncio.get_running_loop()
     previous = signal.getsignal(signal.SIGTERM)

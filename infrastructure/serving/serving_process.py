@@ -1,8 +1,8 @@
 """The process of a serving check: `python -I -S -B serving_process.py SERVICE PACKAGE SITE…`.
 
-It has no installed packages until it has put its own finder in the place of Python's, so it must
-not import any before. Its working directory holds the Bento's files in ``source``. The last line
-that it prints says how it went; it ends with 0 where the package serves.
+It must not import installed packages before it has replaced Python's finder by its own. Its working
+directory has the Bento's files in ``source``. The last line that it prints is the result; its exit
+code is 0 if the package can be served.
 """
 
 # pylint: disable=import-outside-toplevel
@@ -25,8 +25,7 @@ from types import ModuleType
 class ReachedOnly:
     """Finds the standard library, the Bento's files and the modules of some distributions.
 
-    Others that are installed are not found: a library that can do without one does, as in an image
-    that has it not.
+    It hides other installed distributions, so that libraries behave as in an image without them.
     """
 
     def __init__(self, distributions: Mapping[str, Distribution], sites: Sequence[str]) -> None:
@@ -37,15 +36,15 @@ class ReachedOnly:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A module, unless it belongs to another distribution."""
+        """A module, unless it belongs to a hidden distribution."""
         spec = PathFinder.find_spec(name, path, target)
-        origin = spec.origin if spec else None  # a namespace has none, and no code
+        origin = spec.origin if spec else None  # namespace packages have none, and no code
         if origin and origin.startswith(self._sites) and origin not in self._files:
             return None
         return spec
 
     def find_distributions(self, context: DistributionFinder.Context) -> Iterable[Distribution]:
-        """The distribution of that name, or all of them, for importlib.metadata."""
+        """The distribution with that name, or all of them; called by importlib.metadata."""
         if context.name is None:
             return list(self._distributions.values())
         found = self._distributions.get(_canonical(context.name))
@@ -53,7 +52,7 @@ class ReachedOnly:
 
 
 def main(service: str, package: str, *sites: str) -> int:
-    """0 where the package serves, 1 where it does not."""
+    """Run the check; return 0 if the package can be served, else 1."""
     sys.path += ["source", *sites]
     sys.path[:] = map(os.path.abspath, sys.path)
     try:
@@ -61,17 +60,21 @@ def main(service: str, package: str, *sites: str) -> int:
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder]
         sys.meta_path.append(ReachedOnly(reached, sites))
         task = _serve(service, Path(package))
-    except BaseException as error:  # pylint: disable=broad-exception-caught  # it is told
+    except BaseException as error:  # pylint: disable=broad-exception-caught  # it is printed
         traceback.print_exc()
         print(f"\n{_reason(error)}")
         return 1
-    told = "imports its service" if task == "transcription" else "answers the golden requests"
-    print(f"\nand {len(reached)} distributions {told}")
+    is_speech = task == "transcription"
+    result = "imports its service" if is_speech else "reproduces the golden predictions"
+    print(f"\nand {len(reached)} distributions {result}")
     return 0
 
 
 def _reached(package: str) -> dict[str, Distribution]:
-    """What the service's requirements reach, by canonical name; imports are forgotten again."""
+    """The service's requirements and their dependencies, by canonical name.
+
+    Modules that this function imports are removed from ``sys.modules`` again.
+    """
     before = set(sys.modules)
     from infrastructure.packaging.model_package import ModelPackage
     from infrastructure.packaging.requirements import serving_requirements
@@ -86,7 +89,7 @@ def _reached(package: str) -> dict[str, Distribution]:
 
 
 def _serve(service: str, package: Path) -> str:
-    """Import the service as a server does, and ask the model; the task of the model."""
+    """Import the service as a server does, check the golden predictions, and return the task."""
     import bentoml
     from bentoml._internal.utils.args import set_arguments
 
@@ -110,7 +113,7 @@ def _serve(service: str, package: Path) -> str:
 
 
 def _store(package: Path, folder: Path) -> Path:
-    """Link or copy a package to another folder, as the store has it: without the native model."""
+    """Link or copy a package to another folder without its native model, and return the folder."""
     shutil.copytree(
         package,
         folder,
@@ -139,11 +142,11 @@ def _canonical(name: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of an error; a module that was not found is named."""
+    """One line for an error; for a missing module, its name and where it is missing."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         first = error.name.partition(".")[0]
         where = "files" if os.path.isdir(os.path.join("source", first)) else "serving requirements"
-        return f"{error.name} is wanted, which is not in the {where} of the Bento"
+        return f"module {error.name} is missing in the {where} of the Bento"
     line = str(error).partition("\n")[0][:300]
     return line if type(error).__module__ == "domain.errors" else f"{type(error).__name__}: {line}"
 

@@ -1,4 +1,4 @@
-"""What stands around every BentoML service here, by its settings: keys, probes, limits, logs."""
+"""Wraps BentoML services with what the settings configure: API keys, probes, limits and logs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def wrap_service(
     """Put a `PredictionApp` around the application of a BentoML service.
 
     Args:
-        service: what `bentoml.service` makes of a class.
-        started, authorise: as `PredictionApp` has them.
+        service: what `bentoml.service` returns for a class.
+        started, authorise: arguments of `PredictionApp`.
     """
 
     def wrap(app: App, serves: Serves) -> App:
-        around = PredictionApp(
+        outer = PredictionApp(
             app,
             serves,
             started=started,
@@ -36,12 +36,12 @@ def wrap_service(
             ready_paths=filter(None, [os.environ.get("AIP_HEALTH_ROUTE")]),
             access_log=AccessLog().write if serving.access_log else None,
         )
-        stop_later(serving.drain_seconds, around.stop)
+        stop_later(serving.drain_seconds, outer.stop)
         origins = serving.cors_origins.split()
         return (
-            CORSMiddleware(around, origins, allow_methods=["*"], allow_headers=["*"])
+            CORSMiddleware(outer, origins, allow_methods=["*"], allow_headers=["*"])
             if origins
-            else around
+            else outer
         )
 
     service.add_asgi_middleware(OuterMiddleware, wrap=wrap)

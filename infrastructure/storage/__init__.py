@@ -1,1 +1,1 @@
-"""Where predictions are kept."""
+"""Storage of predictions and their feedback."""

@@ -1,4 +1,4 @@
-"""The prediction log in a database, through SQLAlchemy; SQLite unless told otherwise."""
+"""The prediction log in an SQL database, through SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from shared.request_id import time_of
 RETENTION_DAYS = 90
 
 _HOUR = 3600.0
-_LONGEST_REQUEST = _HOUR  # seconds from a request's identity to its answer
-_BATCHES_AT_ONCE = 4  # mostly the first ones are enough
-_VALUE_TOLERANCE = 1e-5  # callers may round what they were answered
+_LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
+_BATCHES_PER_FETCH = 4  # usually the first ones are enough
+_VALUE_TOLERANCE = 1e-5  # clients may round predicted values
 
-# Tables of an older layout have other names: they are left as they are, and not read.
+# Tables of older layouts have other names; they are kept, but not read.
 _metadata = sa.MetaData()
-# A batch is one row, since a database takes far longer for a thousand rows than for a thousand
-# numbers in one; a request is found by its identity between line breaks, a row by its position.
+# A batch is one row of the table: one row with a thousand numbers is far faster to write than a
+# thousand rows. A request is found by its ID between line breaks, and a row by its position.
 _batches = sa.Table(
     "prediction_batches",
     _metadata,
@@ -38,7 +38,7 @@ _batches = sa.Table(
     sa.Column("model", sa.String(200), nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
-    # totals stand before what is long, so that a summary reads none of that
+    # totals come before the large columns, so that a summary does not read those
     sa.Column("predictions", sa.Integer, nullable=False),
     sa.Column("total_latency", sa.Double, nullable=False),
     sa.Column("total_predicted", sa.Double, nullable=False),
@@ -57,12 +57,12 @@ _batches = sa.Table(
     sa.Index("prediction_batches_by_time", "model", "until", "id"),
 )
 _ADD = _batches.insert()
-_IN_ORDER = (_batches.c.until, _batches.c.id)  # that of the index: nothing is sorted
+_IN_ORDER = (_batches.c.until, _batches.c.id)  # the order of the index, so nothing is sorted
 _TYPES = {
     **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
     **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
 }
-_COUNTS = "<u4"  # of each class, by its number
+_COUNTS = "<u4"  # type of the counts per class
 _labels = sa.Table(
     "labelled_rows",
     _metadata,
@@ -96,15 +96,15 @@ class SqlPredictionLog:
                 for index in table.indexes:
                     connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
         self._retention = retention_days * 86400
-        self._forgotten = 0.0
-        self._forget_old()
+        self._last_cleanup = 0.0
+        self._remove_old()
 
     def add(self, *batches: PredictionBatch) -> None:
         """Append predictions in one transaction."""
         with self._engine.begin() as connection:
             connection.execute(_ADD, [self._record_of(batch) for batch in batches])
-        if time.time() > self._forgotten + _HOUR:
-            self._forget_old()
+        if time.time() > self._last_cleanup + _HOUR:
+            self._remove_old()
 
     def _record_of(self, batch: PredictionBatch) -> dict[str, Any]:
         columns = {
@@ -123,27 +123,27 @@ class SqlPredictionLog:
         }
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
-        """A prediction by its request and row.
+        """A prediction by its request ID and row.
 
-        Of two requests with one identity it is the latest, as a rule. Identities that begin with
-        their time, as those that services give do, are found fast in a large log; for others it is
-        read from its end.
+        If two requests have the same ID, usually the latest is found. IDs that begin with their
+        time, as those from the services do, are found fast in a large log; for other IDs, the log
+        is read from its end.
 
         Args:
-            since: what was answered before is left out; other than 0, so is what was answered more
-                than an hour after the time with which its identity begins.
+            since: earlier predictions are left out. If it is not 0, predictions made more than an
+                hour after the time in their request ID are left out, too.
         """
         made = time_of(request_id)
-        held = _batches.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)
-        soon = _batches.c.since <= (made or 0) + _LONGEST_REQUEST
-        searches = [[held, soon, _batches.c.until >= made]] if made else []
+        has_id = _batches.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)
+        soon_after = _batches.c.since <= (made or 0) + _LONGEST_REQUEST
+        searches = [[has_id, soon_after, _batches.c.until >= made]] if made else []
         if not made or not since:
-            searches.append([held])
+            searches.append([has_id])
         for conditions in searches:
             for batch in self._batches(since, *conditions, latest_first=True):
                 ends = batch.rows.cumsum(dtype=np.int64)
                 for number in reversed(range(len(ends))):
-                    # SQL compares without regard to case
+                    # SQL compares case-insensitively
                     if batch.request_ids[number] == request_id and 0 <= row < batch.rows[number]:
                         return batch.prediction(int(ends[number] - batch.rows[number]) + row)
         return None
@@ -151,11 +151,15 @@ class SqlPredictionLog:
     def find_unlabelled(
         self, identity: int, predicted: float, since: float = 0.0
     ) -> LoggedPrediction | None:
-        """The latest prediction of that class or value for those inputs that has no label yet."""
-        margin = _VALUE_TOLERANCE * max(1.0, abs(predicted))
+        """The latest unlabelled prediction of this class or value for these inputs.
+
+        Args:
+            identity: hash of the inputs.
+        """
+        tolerance = _VALUE_TOLERANCE * max(1.0, abs(predicted))
         for batch in self._batches(since, latest_first=True):
-            near = np.abs(batch.predicted - predicted) <= margin
-            positions = np.flatnonzero((batch.identities == np.uint64(identity)) & near)
+            is_close = np.abs(batch.predicted - predicted) <= tolerance
+            positions = np.flatnonzero((batch.identities == np.uint64(identity)) & is_close)
             if len(positions):
                 found = [batch.prediction(position) for position in positions[::-1].tolist()]
                 labelled = self._labelled({prediction.request_id for prediction in found})
@@ -165,7 +169,7 @@ class SqlPredictionLog:
         return None
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Keep the truth of a prediction; a second label replaces the first."""
+        """Record the true value of a prediction; a second label replaces the first."""
         identity = {
             "model": self._model,
             "request_id": labelled.request_id,
@@ -184,7 +188,7 @@ class SqlPredictionLog:
             )
 
     def traffic(self, since: float) -> Traffic:
-        """Totals since a time."""
+        """Totals of the predictions since a time."""
         columns = _batches.c
         query = sa.select(
             sa.func.coalesce(sa.func.sum(columns.predictions), 0),
@@ -193,10 +197,13 @@ class SqlPredictionLog:
             sa.func.min(columns.smallest),
             sa.func.max(columns.largest),
             sa.func.sum(columns.total_confidence),
-        ).where(*self._whole(since))
+        ).where(*self._fully_since(since))
         with self._engine.connect() as connection:
             totals = [tuple(connection.execute(query).one())]
-        totals += [tuple(_totals(batch, fresh).values())[:6] for batch, fresh in self._cut(since)]
+        totals += [
+            tuple(_totals(batch, recent).values())[:6]
+            for batch, recent in self._partly_since(since)
+        ]
         found = [total for total in totals if total[0]]
         if not found:
             return Traffic(0, None, None, None, None, None)
@@ -213,10 +220,10 @@ class SqlPredictionLog:
 
     def by_class(self, since: float) -> Mapping[int, int]:
         """How often each class was predicted since a time."""
-        query = sa.select(_batches.c.by_class).where(*self._whole(since))
+        query = sa.select(_batches.c.by_class).where(*self._fully_since(since))
         with self._engine.connect() as connection:
             found = list(connection.execute(query).scalars())
-        found += [_totals(batch, fresh)["by_class"] for batch, fresh in self._cut(since)]
+        found += [_totals(batch, recent)["by_class"] for batch, recent in self._partly_since(since)]
         counts: Counter[int] = Counter()
         for numbers, times in Counter(found).items():
             for code, count in enumerate(np.frombuffer(numbers, _COUNTS).tolist()):
@@ -236,7 +243,7 @@ class SqlPredictionLog:
         return {(int(predicted), int(actual)): count for predicted, actual, count in found}
 
     def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values that were labelled since a time; None where none was."""
+        """Errors of the values that were labelled since a time; None if there are none."""
         columns = _labels.c
         error = columns.predicted - columns.actual
         query = sa.select(
@@ -249,9 +256,10 @@ class SqlPredictionLog:
         return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and answers of the latest predictions, latest first.
+        """Inputs and predicted values of the latest predictions, latest first.
 
-        Those of a former version of the model that had another number of inputs are left out.
+        Predictions of an earlier version of the model with a different number of inputs are left
+        out.
 
         Returns:
             float64 arrays of shape (n, n_monitored) and (n,), n being at most `rows`.
@@ -278,39 +286,39 @@ class SqlPredictionLog:
         """Close the connections."""
         self._engine.dispose()
 
-    def _forget_old(self) -> None:
-        self._forgotten = time.time()
+    def _remove_old(self) -> None:
+        self._last_cleanup = time.time()
         with self._engine.begin() as connection:
             for last in (_batches.c.until, _labels.c.at):
-                old = last < self._forgotten - self._retention
+                old = last < self._last_cleanup - self._retention
                 connection.execute(sa.delete(last.table).where(old))
 
-    def _whole(self, since: float) -> tuple[sa.ColumnElement[bool], ...]:
-        """Conditions of batches that have come since a time, with every row."""
+    def _fully_since(self, since: float) -> tuple[sa.ColumnElement[bool], ...]:
+        """Conditions for batches whose rows are all since a time."""
         columns = _batches.c
         return columns.model == self._model, columns.until >= since, columns.since >= since
 
-    def _cut(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
-        """Batches of which some rows have come since a time, and which these are."""
+    def _partly_since(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
+        """Batches with some rows since a time, and the mask of these rows."""
         for batch in self._batches(since, _batches.c.since < since):
             yield batch, np.repeat(batch.at >= since, batch.rows)
 
     def _batches(
         self, since: float, *conditions: sa.ColumnElement[bool], latest_first: bool = False
     ) -> Iterator[PredictionBatch]:
-        """Batches whose last request was answered since a time."""
+        """Batches whose last predictions were made since a time."""
         query = (
             sa.select(_batches)
             .where(_batches.c.model == self._model, _batches.c.until >= since, *conditions)
             .order_by(*((key.desc() if latest_first else key) for key in _IN_ORDER))
-            .execution_options(yield_per=_BATCHES_AT_ONCE)
+            .execution_options(yield_per=_BATCHES_PER_FETCH)
         )
         with self._engine.connect() as connection:
             for found in connection.execute(query):
                 yield _decode(found)
 
     def _labelled(self, request_ids: Collection[str]) -> set[tuple[str, int]]:
-        """Which rows of some requests have a label."""
+        """The request IDs and rows, among these requests, that have a label."""
         query = sa.select(_labels.c.request_id, _labels.c.row).where(
             _labels.c.model == self._model, _labels.c.request_id.in_(request_ids)
         )
@@ -338,7 +346,7 @@ def _totals(batch: PredictionBatch, rows: Any = slice(None)) -> dict[str, Any]:
 
 
 def _decode(record: sa.Row[Any]) -> PredictionBatch:
-    stored = record._mapping  # pylint: disable=protected-access  # SQLAlchemy's public name of it
+    stored = record._mapping  # pylint: disable=protected-access  # public in SQLAlchemy
     columns: dict[str, Any] = {
         name: None if stored[name] is None else np.frombuffer(stored[name], kind)
         for name, kind in _TYPES.items()
@@ -349,9 +357,9 @@ def _decode(record: sa.Row[Any]) -> PredictionBatch:
 
 def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # workers read while one of them writes
+    cursor.execute("PRAGMA journal_mode=WAL")  # workers can read while another one writes
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA busy_timeout=10000")
-    # KiB of each connection; with SQLite's own 2000 a worker grows by 5 to 10 MB and is no faster
+    # KiB per connection; with SQLite's default, 2000, a worker uses 5 to 10 MB more without gain
     cursor.execute("PRAGMA cache_size=-256")
     cursor.close()

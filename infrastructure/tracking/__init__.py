@@ -1,1 +1,1 @@
-"""Tracking of training runs and the registry of versions."""
+"""Training runs in MLflow."""

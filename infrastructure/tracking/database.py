@@ -1,9 +1,8 @@
-"""MLflow's SQLite database: made and upgraded as a whole or not at all, and moved with its folder.
+"""MLflow's SQLite database: created and upgraded atomically, and usable after its folder was moved.
 
-MLflow migrates a database step by step, without a lock and without a transaction around the steps:
-two processes at once, or one that is killed, leave a database that MLflow cannot open again. It
-also records absolute paths of artifacts. So everything that opens an SQLite tracking URI calls
-`prepare_database` first.
+MLflow migrates a database step by step, without a lock or an overall transaction: two processes at
+once, or a killed one, leave a database that MLflow cannot open again. It also records absolute
+paths of artifacts. So everything that opens an SQLite tracking URI calls `prepare_database` first.
 """
 
 # pylint: disable=import-outside-toplevel  # MLflow is slow to import
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _SCHEME = "sqlite:///"
-_LOCK_SECONDS = 120.0  # making a database takes 2 s
+_LOCK_SECONDS = 120.0  # creating a database takes 2 s
 _BUSY_SECONDS = 5.0
 _LOCATIONS = (
     *(("experiments", "artifact_location"), ("runs", "artifact_uri")),
@@ -45,18 +44,18 @@ def database_file(uri: str) -> Path | None:
 
 
 def artifacts_uri(path: Path) -> str:
-    """Where the artifacts of a database are kept, as a URI."""
+    """URI of the folder for the artifacts of a database."""
     return (path.parent / "mlartifacts").as_uri()
 
 
 def prepare_database(uri: str) -> None:
-    """Make, upgrade or relocate the database of an SQLite URI, under a lock, if it needs that.
+    """Create, upgrade or relocate the database of an SQLite URI if necessary, under a lock.
 
-    The database itself records the folder and the version of MLflow that it was last prepared for,
-    so that it usually costs one query.
+    The database records the folder and the MLflow version that it was last prepared for, so that
+    usually one query is enough.
 
     Raises:
-        TrackingError: the file is locked, damaged or half made; the message says what to do.
+        TrackingError: the file is locked, damaged or incomplete; the message says what to do.
     """
     path = database_file(uri)
     if path is None:
@@ -67,22 +66,24 @@ def prepare_database(uri: str) -> None:
     try:
         with locked(path.with_name(f".{path.name}.lock"), _LOCK_SECONDS):
             prepared = _prepared_for(path)
-            if prepared == wanted:  # another process has done it meanwhile
+            if prepared == wanted:  # done by another process in the meantime
                 return
             if _is_empty(path):
-                _make(path)
+                _create(path)
             elif prepared is None or prepared[1] != wanted[1]:
                 _upgrade(path)
             with _opened(path) as database:
-                home = prepared[0] if prepared else _former_folder(database)
+                home = prepared[0] if prepared else _previous_folder(database)
                 _relocate(database, home or wanted[0], wanted)
     except (OSError, sqlite3.Error) as error:
         raise database_error(path, error) from error
 
 
 def is_prepared(uri: str) -> bool:
-    """Whether the database of a URI can be used as it is, or made; False where only MLflow can
-    tell, as of a server or an older database. It costs a few ms for each MB.
+    """Whether the database of a URI can be used as it is, or created.
+
+    False means that only MLflow can tell: for a server, or for a database that needs an upgrade.
+    The check takes a few ms per MB.
 
     Raises:
         TrackingError: the file is locked or damaged; the message says what to do.
@@ -96,14 +97,14 @@ def is_prepared(uri: str) -> bool:
     try:
         check_database(path)
         with _opened(path) as database:
-            database.execute("BEGIN IMMEDIATE")  # reading alone works while another one writes
+            database.execute("BEGIN IMMEDIATE")  # fails if locked, which a read does not notice
     except sqlite3.Error as error:
         raise database_error(path, error) from error
     return _prepared_for(path) == (str(path.parent), version("mlflow"))
 
 
 def copy_database(path: Path, target: Path) -> None:
-    """Copy a database as it is at one moment, also while others write to it.
+    """Copy a consistent snapshot of a database, even while others write to it.
 
     Raises:
         TrackingError: it is locked or damaged.
@@ -117,10 +118,10 @@ def copy_database(path: Path, target: Path) -> None:
 
 
 def check_database(path: Path) -> None:
-    """Look through all pages of a database.
+    """Check all pages of a database.
 
     Raises:
-        sqlite3.Error: they cannot be read, or contradict each other.
+        sqlite3.Error: a page cannot be read, or is inconsistent.
     """
     with _opened(path) as database:
         (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
@@ -129,32 +130,32 @@ def check_database(path: Path) -> None:
 
 
 def database_error(path: Path, error: BaseException) -> TrackingError:
-    """What a failure of a database means, and what to do."""
+    """An error that says what a database failure means, and what to do."""
     reason = reason_of(error)
     if "database is locked" in reason:
         return TrackingError(
-            f"{path} is locked by another process: wait for it, or end it (lsof {path} names it), "
-            "then try again"
+            f"{path} is locked by another process: wait for that process, or end it (find it with "
+            f"lsof {path}), then try again"
         )
     if "malformed" in reason or "not a database" in reason:
-        return TrackingError(f"{path} is damaged ({reason}): {_way_out(path)}")
+        return TrackingError(f"{path} is damaged ({reason}): {_repair_advice(path)}")
     return TrackingError(f"{path} cannot be used: {reason}")
 
 
-def _way_out(path: Path) -> str:
-    return f"restore a copy, or begin anew with: mv {path} {path}.broken"
+def _repair_advice(path: Path) -> str:
+    return f"restore a backup, or start with a new database: mv {path} {path}.broken"
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database in one transaction, closed at the end; it must exist."""
+    """Open an existing database for one transaction."""
     opened = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS)
     with closing(opened), opened:
         yield opened
 
 
 def _prepared_for(path: Path) -> tuple[str, str] | None:
-    """Folder and version of MLflow that the database was last prepared for; None if never."""
+    """Folder and MLflow version that the database was last prepared for; None if never."""
     if _is_empty(path):
         return None
     try:
@@ -168,11 +169,11 @@ def _prepared_for(path: Path) -> tuple[str, str] | None:
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether there is no database: no file, or one that was opened and never written to."""
+    """Whether there is no database: no file, or an empty one that was opened but not written."""
     return not path.exists() or path.stat().st_size == 0
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     from mlflow.store.db.utils import _initialize_tables
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -185,10 +186,10 @@ def _make(path: Path) -> None:
 
 
 def _upgrade(path: Path) -> None:
-    """Bring an older schema up to date in a copy, then replace the content in one transaction.
+    """Upgrade an older schema in a copy, then replace the content in one transaction.
 
-    The file itself stays: a process that has it open sees the new content, instead of writing into
-    a file that nobody will read.
+    The file itself is not replaced: a process that has it open sees the new content, instead of
+    writing to a deleted file.
     """
     from alembic.util import CommandError
     from mlflow.store.db.utils import _get_latest_schema_revision, _upgrade_db
@@ -207,8 +208,8 @@ def _upgrade(path: Path) -> None:
                 _upgrade_db(engine)
         except (CommandError, SQLAlchemyError) as error:
             raise TrackingError(
-                f"{path} cannot be upgraded to MLflow {version('mlflow')} and was left as it is "
-                f"({reason_of(error)}): {_way_out(path)}"
+                f"{path} cannot be upgraded to MLflow {version('mlflow')} and was left unchanged "
+                f"({reason_of(error)}): {_repair_advice(path)}"
             ) from error
         copy.backup(original)
 
@@ -217,32 +218,34 @@ def _revision(path: Path) -> str:
     """Revision of the schema.
 
     Raises:
-        TrackingError: the database is half made.
+        TrackingError: the database is incomplete.
     """
     with _opened(path) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-        half_made = any(name.startswith("_alembic_tmp_") for name in tables)
+        incomplete = any(name.startswith("_alembic_tmp_") for name in tables)
         found = None
-        if "alembic_version" in tables and not half_made:
+        if "alembic_version" in tables and not incomplete:
             found = database.execute("SELECT version_num FROM alembic_version").fetchone()
     if found is None:
         raise TrackingError(
-            f"{path} is half made: a process was killed while it made or upgraded this database; "
-            f"{_way_out(path)}"
+            f"{path} is incomplete: a process was killed while it created or upgraded this "
+            f"database; {_repair_advice(path)}"
         )
     return str(found[0])
 
 
 @contextmanager
 def _engine(path: Path) -> Iterator[Engine]:
-    """An engine that leaves the syncing of a draft to its publication: MLflow's 70 migrations take
-    three times as long with a sync after each step."""
+    """An engine without syncing, for drafts, which are synced when they are published.
+
+    MLflow's 70 migrations would take three times as long with a sync after each step.
+    """
     from sqlalchemy import create_engine, event
 
     engine = create_engine(f"{_SCHEME}{path}")
 
     @event.listens_for(engine, "connect")
-    def _unsynced(connection: Any, _: object) -> None:
+    def _disable_sync(connection: Any, _: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = MEMORY")
 
@@ -252,9 +255,11 @@ def _engine(path: Path) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _former_folder(database: sqlite3.Connection) -> str | None:
-    """The folder that a database lay in before it recorded that: where the artifacts of its
-    experiments are, if that is one place."""
+def _previous_folder(database: sqlite3.Connection) -> str | None:
+    """The folder of a database that does not record it: the parent of its experiments' artifacts.
+
+    None if they are not all in one place.
+    """
     places = database.execute(
         "SELECT DISTINCT artifact_location FROM experiments "
         "WHERE artifact_location LIKE 'file:///%/mlartifacts'"
@@ -267,7 +272,7 @@ def _former_folder(database: sqlite3.Connection) -> str | None:
 
 
 def _relocate(database: sqlite3.Connection, home: str, wanted: tuple[str, str]) -> None:
-    """Let every location below the former folder lie below the present one, and record that."""
+    """Change every location in the previous folder to the current folder, and record that."""
     if home != wanted[0]:
         here = wanted[0]
         for old, new in ((home, here), (Path(home).as_uri(), Path(here).as_uri())):

@@ -1,4 +1,4 @@
-"""Importing MLflow, apart from its use: this module itself costs nothing to import."""
+"""Imports MLflow when asked to; this module itself is fast to import."""
 
 # pylint: disable=import-outside-toplevel
 
@@ -9,14 +9,14 @@ import os
 
 _DEFAULTS = {  # the environment overrides them
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # a server that goes away is waited for half a minute, not four: time enough for its restart
+    # wait half a minute for a server that goes away, not four: enough for a restart
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
 
 
 def import_mlflow() -> None:
-    """Import MLflow, which sends no telemetry and logs neither steps nor what it raises."""
+    """Import MLflow without telemetry, progress logs, or logs of exceptions that it raises."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     import mlflow.tracking  # noqa: F401  pylint: disable=unused-import
@@ -28,5 +28,5 @@ def import_mlflow() -> None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Leave out exceptions that MLflow logs and raises as well."""
+    """Filter out exceptions, which MLflow both logs and raises."""
     return not record.exc_info

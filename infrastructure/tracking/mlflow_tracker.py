@@ -1,7 +1,7 @@
-"""Training runs in MLflow: parameters, metrics, figures, lineage, and a registered version.
+"""Records training runs in MLflow: parameters, metrics, figures, lineage, a registered version.
 
-MLflow takes longer to import than a small model takes to train, so it is imported inside functions;
-a second process can `import_mlflow` and `warm_up` while the first one trains.
+Importing MLflow takes longer than training a small model, so it is imported inside functions; a
+second process can call `import_mlflow` and `warm_up` while the first one trains.
 """
 
 # pylint: disable=import-outside-toplevel
@@ -58,17 +58,17 @@ _CODE = (  # what `served_model` needs to load a package anywhere
 )
 
 
-_PROCESS = "training_process"  # tag of a run: host, process and its start
+_PROCESS = "training_process"  # tag of a run: host, pid and start time of its process
 _CONNECT_SECONDS = 5.0
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-# what a failed statement of SQL becomes, with or without MLflow around it
+# error codes of a failed SQL statement, raised by SQLAlchemy or by MLflow
 _DATABASE_CODES = ("", "TEMPORARILY_UNAVAILABLE", "BAD_REQUEST")
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client for tracking and registry, which lie at the same place.
+    """A client for tracking and registry, which have the same URI.
 
-    It raises TrackingError where MLflow's own raises MlflowException or what lies below that.
+    It raises TrackingError where MLflow's own client raises MlflowException or a cause of it.
 
     Raises:
         TrackingError: the server does not respond, or the database does not work.
@@ -83,7 +83,7 @@ def open_client(uri: str) -> MlflowClient:
 
 
 class _Client:
-    """MLflow's client, with every failure as a TrackingError."""
+    """MLflow's client, which raises every failure as a TrackingError."""
 
     def __init__(self, uri: str) -> None:
         from mlflow.tracking import MlflowClient
@@ -106,10 +106,10 @@ class _Client:
 
 @cache
 def _check_server(uri: str) -> None:
-    """Connect to a server once per process: MLflow itself retries for up to two minutes.
+    """Connect to a server once per process, since MLflow itself would retry for two minutes.
 
     Raises:
-        TrackingError: nothing responds there.
+        TrackingError: the server does not respond.
     """
     if not uri.startswith(("http://", "https://")):
         _check_database_server(uri)
@@ -134,7 +134,7 @@ def _check_database_server(uri: str) -> None:
 
     try:
         url = make_url(uri)
-    except ArgumentError:  # not a database: MLflow knows what it is
+    except ArgumentError:  # not a database URL: leave it to MLflow
         return
     port = url.port or _DATABASE_PORTS.get(url.get_backend_name())
     if not url.host or port is None:
@@ -147,7 +147,7 @@ def _check_database_server(uri: str) -> None:
 
 @contextmanager
 def _tracking_errors(uri: str) -> Iterator[None]:
-    """Raise what MLflow raises as one line that says what to do."""
+    """Raise MLflow's errors as TrackingErrors of one line."""
     try:
         yield
     except Exception as error:
@@ -178,7 +178,7 @@ def _tracking_error(uri: str, error: Exception) -> TrackingError:
 def _no_response(uri: str, error: BaseException) -> TrackingError:
     return TrackingError(
         f"the tracking server {_without_password(uri)} does not respond ({reason_of(error)}): "
-        "start it, or correct MLFLOW_TRACKING_URI in the environment or in .env"
+        "start it, or correct MLFLOW_TRACKING_URI in the environment or .env"
     )
 
 
@@ -187,10 +187,10 @@ def _without_password(uri: str) -> str:
 
 
 def get_or_create_experiment(client: MlflowClient, name: str) -> str:
-    """Identity of an experiment; a new one keeps its artifacts beside an SQLite database.
+    """The ID of an experiment; with SQLite, a new one has its artifacts next to the database.
 
-    A tracking server knows its own place for artifacts. Without one they would lie in the folder
-    that the process happens to be started in.
+    A tracking server has its own place for artifacts. Without a server, MLflow would write them to
+    the current working directory.
     """
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -201,21 +201,21 @@ def get_or_create_experiment(client: MlflowClient, name: str) -> str:
 
 @dataclass(frozen=True)
 class MlflowTracker:
-    """Records training runs under a tracking URI."""
+    """Records training runs at a tracking URI."""
 
     uri: str
 
     def warm_up(self) -> None:
-        """Connect now, so that `record` need not, and end what killed trainings have left."""
+        """Connect, so that `record` is faster, and end the runs of killed trainings."""
         self.end_orphaned_runs()
 
     def warm_up_in(self, background: Executor) -> Callable[[], None]:
-        """Let a second process warm up.
+        """Warm up in a second process.
 
         Returns:
-            What to call before a fit: it raises what would lose the result. It waits for the
-            second process only where that alone can tell: of a server, and of a database that is
-            yet to be upgraded.
+            A check to call before fitting: it raises if the result could not be recorded. It waits
+            for the second process only if necessary: for a server, or for a database that needs an
+            upgrade.
 
         Raises:
             TrackingError: the database is locked or damaged.
@@ -230,7 +230,7 @@ class MlflowTracker:
         return check
 
     def end_orphaned_runs(self) -> list[str]:
-        """End the runs whose process on this machine is gone as ``KILLED``; their identities."""
+        """Mark runs as ``KILLED`` if their process on this machine has ended; return their IDs."""
         client = open_client(self.uri)
         experiments = [found.experiment_id for found in all_pages(client.search_experiments)]
         here = socket.gethostname()
@@ -239,21 +239,21 @@ class MlflowTracker:
             experiment_ids=experiments,
             filter_string=f"attributes.status = 'RUNNING' and tags.{_PROCESS} LIKE '{here} %'",
         )
-        lost = [run.info.run_id for run in running if not _is_alive(run.data.tags[_PROCESS])]
-        for run_id in lost:
+        orphaned = [run.info.run_id for run in running if not _is_alive(run.data.tags[_PROCESS])]
+        for run_id in orphaned:
             client.set_terminated(run_id, "KILLED")
-        return lost
+        return orphaned
 
     def begin(self, experiment_name: str, run_name: str) -> str:
-        """Begin a run; its identity."""
+        """Begin a run and return its ID."""
         client = open_client(self.uri)
         experiment_id = get_or_create_experiment(client, experiment_name)
-        process = {_PROCESS: f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"}
+        process = {_PROCESS: f"{socket.gethostname()} {os.getpid()} {_start_time(os.getpid())}"}
         run = client.create_run(experiment_id, run_name=run_name, tags=process)
         return str(run.info.run_id)
 
     def log_epoch(self, run_id: str, figures: Mapping[str, float], epoch: int) -> None:
-        """Add figures of an epoch to a run."""
+        """Log the metrics of an epoch to a run."""
         client = open_client(self.uri)
         from mlflow.entities import Metric
 
@@ -263,16 +263,16 @@ class MlflowTracker:
         )
 
     def fail(self, run_id: str) -> None:
-        """End a run that came to nothing."""
+        """Mark a run as failed."""
         open_client(self.uri).set_terminated(run_id, "FAILED")
 
     def record(self, record: TrainingRecord) -> RegisteredVersion:
-        """Record one run and register its model with the alias ``candidate``."""
+        """Record a run, and register its model with the alias ``candidate``."""
         client = open_client(self.uri)
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
         now = int(time.time() * 1000)
-        own_tags = {  # what MLflow's pages show of a run
+        own_tags = {  # shown by MLflow's web interface
             "mlflow.user": os.environ.get("USER", "unknown"),
             "mlflow.source.name": "train",
             "mlflow.source.type": "LOCAL",
@@ -344,7 +344,7 @@ class MlflowTracker:
 
 
 def all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
-    """Every page of one of the client's searches."""
+    """The results of all pages of a client's search."""
     found: list[Any] = []
     token: str | None = None
     while True:
@@ -355,21 +355,21 @@ def all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
             return found
 
 
-def _started(process: int) -> int | None:
-    """When a process of this machine began, in seconds; None where there is none."""
+def _start_time(pid: int) -> int | None:
+    """Start time of a process on this machine in seconds; None if there is no such process."""
     from psutil import NoSuchProcess, Process
 
     try:
-        return round(Process(process).create_time())
+        return round(Process(pid).create_time())
     except NoSuchProcess:
         return None
 
 
 def _is_alive(tag: str) -> bool:
-    """Whether the process that began a run on this machine is still there."""
-    _, process, started = tag.rsplit(" ", 2)
-    now = _started(int(process))
-    return now is not None and abs(now - int(started)) <= 1  # the clock may have been set
+    """Whether the process that began a run on this machine is still running."""
+    _, pid, recorded = tag.rsplit(" ", 2)
+    started = _start_time(int(pid))
+    return started is not None and abs(started - int(recorded)) <= 1  # the clock may be adjusted
 
 
 def _write_mlflow_model(
@@ -377,8 +377,8 @@ def _write_mlflow_model(
 ) -> None:
     """Write what `mlflow.pyfunc.load_model` reads: the served model, its contract, and code.
 
-    `mlflow.pyfunc.save_model` would scan every installed package to compare it with requirements
-    that were just read from those packages; that took longer than training the forest.
+    `mlflow.pyfunc.save_model` would scan all installed packages, only to compare them with
+    requirements that were read from these packages; that takes longer than training a forest.
     """
     from mlflow.models import Model
 
@@ -395,7 +395,7 @@ def _write_mlflow_model(
         },
         metadata={"package_version": record.package_version, "task": record.spec.task},
     )
-    # what `pyfunc.add_to_model` writes; importing pyfunc for it would cost as much as the rest
+    # as `pyfunc.add_to_model` writes it; importing pyfunc would take as long as everything else
     model.add_flavor(
         "python_function",
         loader_module="infrastructure.tracking.served_model",
@@ -419,7 +419,7 @@ def _write_mlflow_model(
         "input_example.json": json.dumps(example.logged),
         "serving_input_example.json": json.dumps(example.served),
         "requirements.txt": "\n".join(requirements) + "\n",
-        # JSON is YAML, so that no writer of YAML is needed
+        # JSON is valid YAML, so no YAML library is needed
         "conda.yaml": json.dumps(
             {
                 "name": "mlflow-env",
@@ -432,7 +432,7 @@ def _write_mlflow_model(
 
 
 def _served_file(package: Path) -> Path | None:
-    """What MLflow can load; None for speech, whose weights stay in the package alone."""
+    """The file that MLflow can load; None for speech, whose weights are only in the package."""
     files = (package / name for name in ("model.onnx", "model.skops"))
     return next((file for file in files if file.exists()), None)
 
@@ -444,7 +444,7 @@ def _requirements(served: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class _Example:
-    """An input example as MLflow keeps it: the one that is logged, and the one that is sent."""
+    """An input example in MLflow's formats: as logged, and as the body of a request."""
 
     logged: Any
     served: Any
@@ -455,9 +455,10 @@ def _example(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> _Example:
     if isinstance(spec.inputs[0], Tensor) and len(spec.inputs) == 1:
         tensors = [row[0] for row in rows]
         return _Example(tensors, {"inputs": tensors}, {"type": "ndarray"})
-    words = [isinstance(item, Category) for item in spec.inputs]  # MLflow's strings are strict
+    is_word = [isinstance(item, Category) for item in spec.inputs]  # MLflow requires strings
     data = [
-        [as_word(v) if word and v is not None else v for v, word in zip(row, words)] for row in rows
+        [as_word(v) if word and v is not None else v for v, word in zip(row, is_word)]
+        for row in rows
     ]
     table = {"columns": list(spec.input_names), "data": data}
     info = {"type": "dataframe", "pandas_orient": "split"}
@@ -465,7 +466,7 @@ def _example(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> _Example:
 
 
 def _signature(spec: ModelSpec) -> ModelSignature:
-    """What goes in and comes out, in MLflow's terms."""
+    """The contract as an MLflow signature."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -481,8 +482,8 @@ def _signature(spec: ModelSpec) -> ModelSignature:
             ]
         )
     labels = [ColSpec(DataType.string, "prediction")] if spec.classes else []
-    answers = [ColSpec(DataType.float, name) for name in spec.output_columns]
-    return ModelSignature(inputs, Schema([*labels, *answers]))
+    outputs = [ColSpec(DataType.float, name) for name in spec.output_columns]
+    return ModelSignature(inputs, Schema([*labels, *outputs]))
 
 
 def _column_type(item: Input) -> Any:
@@ -490,8 +491,8 @@ def _column_type(item: Input) -> Any:
     from mlflow.types.schema import AnyType, Array
 
     if isinstance(item, Number | Category):
-        # MLflow takes no integer for a double and no boolean for a string; the contract, which
-        # `served_model` checks, does
+        # MLflow rejects integers for doubles and booleans for strings; the contract, which
+        # `served_model` checks, accepts them
         return AnyType()
     kind: Any = DataType.string if isinstance(item, Text) else DataType.double
     for _ in item.shape if isinstance(item, Tensor) else ():

@@ -215,7 +215,7 @@ def test_without_an_engine_the_build_says_what_to_do_and_ends_with_3(tmp_path: P
         check=False,
     )
     assert done.returncode == 3
-    assert "no container engine answers: install and start Docker or Podman" in done.stderr
+    assert "no container engine works: install and start Docker or Podman" in done.stderr
     assert "Traceback" not in done.stderr
     assert not receipt.exists()
 
@@ -224,7 +224,10 @@ def test_make_without_the_engine_asked_for_fails_and_leaves_no_receipt(built: Bu
     built.image_receipt.write_text("{}", encoding="utf-8")  # of an earlier run
     done = built.make("containerize", "ENGINE=nothing")
     assert done.returncode == 2
-    assert "the container engine nothing does not answer (known: docker, podman)" in done.stderr
+    assert (
+        "the container engine nothing does not work: start it, or choose one of: docker, podman"
+        in done.stderr
+    )
     assert "containerize.json] Error 3" in done.stderr
     assert not built.image_receipt.exists()
 

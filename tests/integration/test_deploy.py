@@ -104,7 +104,10 @@ def test_a_release_serves_on_the_public_port_and_is_shown_and_stopped(machine: M
     code, said = machine.deploy()
     assert code == 0, said
     version = machine.ask()
-    assert machine("smoke") == (0, f"  smoke     staging answers right, version {version}\n")
+    assert machine("smoke") == (
+        0,
+        f"  smoke     staging reproduces its golden predictions, version {version}\n",
+    )
     code, said = machine("status")
     assert code == 0
     assert f"running, iris_classifier_pipeline {version}, {machine.url}, no API keys" in said
@@ -221,7 +224,7 @@ def test_a_port_that_is_taken_is_refused_and_named(machine: Machine) -> None:
         other.listen()
         code, said = machine.deploy()
     assert code == 1
-    assert f"port {machine.port} is taken by " in said and f"pid {os.getpid()}" in said
+    assert f"port {machine.port} is in use by " in said and f"pid {os.getpid()}" in said
 
 
 def test_without_a_previous_release_there_is_nothing_to_roll_back_to(machine: Machine) -> None:
@@ -234,7 +237,7 @@ def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> N
     assert machine.deploy()[0] == 0
     done = machine.home.python("-m", "infrastructure.cli", "demo", "--port", str(machine.port))
     assert done.returncode == 0, done.stderr
-    assert "the hold-out says setosa: feedback_recorded" in done.stdout
+    assert "actual value setosa, from the hold-out: feedback_recorded" in done.stdout
     assert 'ml_synthetic_requests_total{source="demo"} 0 → 2' in done.stdout
     assert machine("smoke")[0] == 0
     text = httpx.get(f"{machine.url}/metrics").text

@@ -124,7 +124,7 @@ def test_an_accepted_version_is_promoted_and_brought_back(place: Place) -> None:
     assert place.receipt() == (packages["3"], f"{NAME}:{packages['3']}")
 
     said = place.make("rollback")
-    assert f"is version 1, {packages['1']}" in said
+    assert f"champion  {NAME} version 1, {packages['1']}, " in said
     assert "model.n_estimators 40 → 20" in said
     assert "data      the same, " in said
     assert "contract  the same" in said
@@ -164,7 +164,7 @@ def test_a_package_that_nothing_needs_leaves_disk_and_store_and_stays_on_record(
     assert [version.number for version in place.registry.versions(NAME)] == ["3", "2", "1"]
     done = place.home.make("rollback", "VERSION=1")
     assert done.returncode != 0
-    assert "the package of iris_classifier_pipeline version 1 is gone" in done.stderr
+    assert "the package of iris_classifier_pipeline version 1 is missing" in done.stderr
     assert place.aliases()[CHAMPION] == "3"
 
 

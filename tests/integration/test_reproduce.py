@@ -76,12 +76,12 @@ def test_what_was_trained_with_uncommitted_changes_differs_and_that_is_said(plac
         path.write_text(source, "utf-8")
     code, said = reproduce(place, run)
     assert code == 3, said
-    assert "careful   it was trained with uncommitted changes" in said
+    assert "WARNING   trained with uncommitted changes" in said
     assert "DIFFERS   commit:" in said
     assert "of 150 rows, by at most" in said
     assert "DIFFERS   served model: model.onnx" in said
     assert "same      training rows: 120 rows" in said
-    assert "the predictions differ; the commit alone is not what was trained" in said
+    assert "the predictions differ; the recorded version had uncommitted changes" in said
 
 
 def test_make_wants_a_run_and_the_registry_must_know_it(place: Home) -> None:

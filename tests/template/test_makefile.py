@@ -326,7 +326,7 @@ def test_what_cannot_be_part_of_a_path_is_refused_in_one_line_before_anything_ru
     done = clone.make("deploy", given)
     assert (done.returncode, done.stdout, clone.calls()) == (2, "", [])
     assert given.replace("$$", "$") in done.stderr
-    assert "give names of letters and digits" in done.stderr
+    assert "use letters, digits, . _ and -" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

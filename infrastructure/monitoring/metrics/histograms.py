@@ -1,7 +1,7 @@
-"""Histograms that are told many values at once.
+"""Histograms that observe many values in one call.
 
-prometheus_client takes one value a call. What stands behind it, a sum and a counter for each
-bucket, is private there: it is used in this file only, and its test says when it has changed.
+prometheus_client observes one value per call. This file updates its private sum and bucket counters
+directly; the tests of this file fail if a new version of the library changes them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class ManyValues:  # pylint: disable=too-few-public-methods
     """One child of a histogram.
 
     Args:
-        child: with its labels, or of a histogram that has none.
+        child: the histogram with its labels set, or a histogram without labels.
     """
 
     def __init__(self, child: Histogram) -> None:
@@ -24,11 +24,11 @@ class ManyValues:  # pylint: disable=too-few-public-methods
         self._bounds = np.array(child._upper_bounds)
 
     def observe(self, values: np.ndarray) -> None:
-        """The same as `Histogram.observe` of each value; shape (n,)."""
+        """The same as `Histogram.observe` for each value; `values` has shape (n,)."""
         if values.size == 0:
             return
         self._sum.inc(float(values.sum(dtype=np.float64)))
         places = np.searchsorted(self._bounds, values, side="left")
         counts = np.bincount(places, minlength=len(self._buckets))
-        for place in np.flatnonzero(counts[: len(self._buckets)]):  # NaN is in none
+        for place in np.flatnonzero(counts[: len(self._buckets)]):  # NaN is in no bucket
             self._buckets[place].inc(int(counts[place]))

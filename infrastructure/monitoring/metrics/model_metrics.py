@@ -1,7 +1,7 @@
 """Metrics of a served model for Prometheus.
 
-Under several workers prometheus_client sums what each has written to PROMETHEUS_MULTIPROC_DIR; it
-must be set before prometheus_client is imported, as BentoML does.
+With several workers, prometheus_client adds up what each has written to PROMETHEUS_MULTIPROC_DIR.
+That variable must be set before prometheus_client is imported; BentoML does so.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 class ModelMetricsCollector(RequestCounters):
-    """Counts what one version of a model does.
+    """Collects the metrics of one version of a model.
 
-    Memory does not grow with predictions: only totals are kept, one child for each class and each
-    variable that is watched, found once and then kept at hand.
+    Memory does not grow with the number of predictions: there is one child per class and monitored
+    variable.
 
     Args:
         model_name, version: labels of every metric.
-        classes: names of the classes, or of the one quantity that is predicted; each has its series
-            from the start, at zero.
-        registry: where the metrics are registered; a test makes its own.
+        classes: names of the classes, or of the one predicted quantity; each has a time series from
+            the start, at zero.
+        registry: where the metrics are registered; tests pass their own.
         value_buckets: upper bounds of the buckets of a predicted quantity; None for classes.
     """
 
@@ -62,22 +62,23 @@ class ModelMetricsCollector(RequestCounters):
         self._duration = ManyValues(
             self._histogram(
                 "ml_prediction_duration_seconds",
-                "Seconds from a request's rows to its answer.",
+                "Seconds from the rows of a request to its predictions.",
                 LATENCY_BUCKETS,
             ).labels(*self._labels)
         )
         self._drift = self._gauge(
             "ml_data_drift_score",
-            "Population stability index of the latest 1,000 rows against training, by input.",
+            "Population stability index of the latest 1,000 rows against the training data, "
+            "by input.",
             ("model_name", "feature"),
         )
         self._dropped = Counter(
             "ml_prediction_log_dropped_rows",
-            "Rows answered that are not in the prediction log.",
+            "Predicted rows that were not written to the prediction log.",
             names,
             registry=registry,
         ).labels(*self._labels)
-        # a gauge's child is made when it is first set: before, it would show as 0
+        # a gauge's child is created when it is first set: earlier, it would show 0
         if value_buckets is None:
             confidence = self._histogram(
                 "ml_prediction_confidence",
@@ -90,29 +91,29 @@ class ModelMetricsCollector(RequestCounters):
             ]
             self._quality = self._gauge(
                 "ml_model_accuracy",
-                "Share of right predictions among those labelled in the last 24 hours.",
+                "Accuracy of the predictions that were labelled in the last 24 hours.",
                 names,
             )
         else:
             self._value = ManyValues(
                 self._histogram(
-                    "ml_prediction_value", "Value predicted, in its own unit.", value_buckets
+                    "ml_prediction_value", "Predicted value, in its own unit.", value_buckets
                 ).labels(*self._labels)
             )
             self._quality = self._gauge(
                 "ml_model_mean_absolute_error",
-                "Mean absolute error of the predictions labelled in the last 24 hours.",
+                "Mean absolute error of the predictions that were labelled in the last 24 hours.",
                 names,
             )
 
     def _histogram(
-        self, name: str, documentation: str, buckets: Sequence[float], *more: str
+        self, name: str, documentation: str, buckets: Sequence[float], *extra_labels: str
     ) -> Histogram:
-        labels = ("model_name", "version", *more)
+        labels = ("model_name", "version", *extra_labels)
         return Histogram(name, documentation, labels, buckets=buckets, registry=self._registry)
 
     def _gauge(self, name: str, documentation: str, labels: Sequence[str]) -> Gauge:
-        """A gauge that, under several workers, shows what was set last."""
+        """A gauge that shows the value set last by any worker."""
         return Gauge(
             name, documentation, labels, multiprocess_mode="mostrecent", registry=self._registry
         )
@@ -120,12 +121,12 @@ class ModelMetricsCollector(RequestCounters):
     def record_predictions(
         self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
     ) -> None:
-        """Count answered requests.
+        """Count the predictions of a classifier.
 
         Args:
             codes: number of the predicted class of each row, shape (n_rows,).
-            confidences: its probability, shape (n_rows,).
-            latencies: seconds of each request, shape (n_requests,).
+            confidences: probability of that class, shape (n_rows,).
+            latencies: seconds per request, shape (n_requests,).
         """
         self._duration.observe(latencies)
         for code in np.unique(codes):
@@ -134,31 +135,31 @@ class ModelMetricsCollector(RequestCounters):
             self._confidence[code].observe(of_class)
 
     def record_values(self, values: np.ndarray, latencies: np.ndarray) -> None:
-        """Count answered requests.
+        """Count the predictions of a regression.
 
         Args:
             values: predicted value of each row, shape (n_rows,).
-            latencies: seconds of each request, shape (n_requests,).
+            latencies: seconds per request, shape (n_requests,).
         """
         self._duration.observe(latencies)
-        (counter,) = self._predictions  # of the one quantity
+        (counter,) = self._predictions  # a regression predicts one quantity
         counter.inc(len(values))
         self._value.observe(values)
 
     def record_dropped(self, rows: int) -> None:
-        """Count rows that were answered, but are not in the prediction log."""
+        """Count predicted rows that were not written to the prediction log."""
         self._dropped.inc(rows)
 
     def set_accuracy(self, accuracy: float) -> None:
-        """Live accuracy on labelled predictions, 0 to 1."""
+        """Set the live accuracy on labelled predictions, 0 to 1."""
         self._quality.labels(*self._labels).set(accuracy)
 
     def set_mean_absolute_error(self, error: float) -> None:
-        """Live mean absolute error on labelled predictions, in the unit of the quantity."""
+        """Set the live mean absolute error on labelled predictions, in the quantity's unit."""
         self._quality.labels(*self._labels).set(error)
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
-        """Drift score by what is watched."""
+        """Set drift scores by monitored variable."""
         for feature, score in scores.items():
             self._drift.labels(self._labels[0], feature).set(score)
 
@@ -166,17 +167,17 @@ class ModelMetricsCollector(RequestCounters):
 def start_metrics_server(
     port: int = 8001, registry: CollectorRegistry = REGISTRY, address: str = "127.0.0.1"
 ) -> tuple[WSGIServer, Thread]:
-    """Serve the metrics of this process alone, at ``/metrics``.
+    """Serve the metrics of this process at ``/metrics``.
 
     Args:
-        port: 0 takes a free one.
-        address: where to listen; 0.0.0.0 lets other machines ask.
+        port: 0 chooses a free one.
+        address: address to listen on; 0.0.0.0 lets other machines connect.
 
     Returns:
         The server, whose `shutdown` ends it, and its thread.
 
     Raises:
-        DeploymentError: the port is taken.
+        DeploymentError: the port is in use.
     """
     try:
         return start_http_server(port, address, registry)
@@ -184,6 +185,6 @@ def start_metrics_server(
         if error.errno != EADDRINUSE:
             raise
         raise DeploymentError(
-            f"metrics cannot be served: port {port} is taken by {holder_of(port)}: stop that, or "
-            "choose another port"
+            f"metrics cannot be served: port {port} is in use by {holder_of(port)}: stop that "
+            "process, or choose another port"
         ) from error

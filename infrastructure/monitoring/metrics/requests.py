@@ -1,4 +1,4 @@
-"""Metrics of requests that are no answered traffic, the same for every kind of model."""
+"""Metrics of failed and of synthetic requests, the same for every kind of model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 
 class RequestCounters:
-    """Counts requests that were not answered, and synthetic ones.
+    """Counts failed requests, and synthetic ones.
 
     Args:
         model_name, version: labels of every metric.
@@ -18,21 +18,21 @@ class RequestCounters:
         names = ("model_name", "version")
         self._errors = Counter(
             "ml_prediction_errors",
-            "Requests that were not answered, by reason.",
+            "Failed requests, by reason.",
             (*names, "error_type"),
             registry=registry,
         )
         self._synthetic = Counter(
             "ml_synthetic_requests",
-            "Requests marked X-Synthetic, which count nowhere else, by source.",
+            "Requests marked X-Synthetic, by source; no other metric counts them.",
             (*names, "source"),
             registry=registry,
         )
 
     def record_error(self, error_type: str) -> None:
-        """Count a request that was not answered."""
+        """Count a failed request, by reason."""
         self._errors.labels(*self._labels, error_type).inc()
 
     def record_synthetic(self, source: str) -> None:
-        """Count a request that is marked as synthetic, by its source."""
+        """Count a request that is marked as synthetic, by source."""
         self._synthetic.labels(*self._labels, source).inc()

@@ -11,11 +11,11 @@ FACTOR_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class TranscriptionMetricsCollector(RequestCounters):
-    """Counts what one version of a model hears.
+    """Collects the metrics of one version of a transcriber.
 
     Args:
         model_name, version: labels of every metric.
-        registry: where the metrics are registered; a test makes its own.
+        registry: where the metrics are registered; tests pass their own.
     """
 
     def __init__(
@@ -25,23 +25,23 @@ class TranscriptionMetricsCollector(RequestCounters):
         names = ("model_name", "version")
         self._transcriptions = Counter(
             "ml_transcriptions",
-            "Recordings answered, by language.",
+            "Recordings transcribed, by language.",
             (*names, "language"),
             registry=registry,
         )
         self._audio = Counter(
-            "ml_audio_seconds", "Seconds of audio answered.", names, registry=registry
+            "ml_audio_seconds", "Seconds of audio transcribed.", names, registry=registry
         ).labels(*self._labels)
         self._duration = Histogram(
             "ml_prediction_duration_seconds",
-            "Seconds of work on a recording, without waiting for its turn.",
+            "Seconds to transcribe a recording, without its time in the queue.",
             names,
             buckets=SECONDS_BUCKETS,
             registry=registry,
         ).labels(*self._labels)
         self._factor = Histogram(
             "ml_real_time_factor",
-            "Seconds of work per second of audio.",
+            "Seconds to transcribe one second of audio.",
             names,
             buckets=FACTOR_BUCKETS,
             registry=registry,
@@ -50,12 +50,12 @@ class TranscriptionMetricsCollector(RequestCounters):
     def record_transcription(
         self, language: str | None, audio_seconds: float, seconds: float
     ) -> None:
-        """Count one answered request.
+        """Count one transcribed recording.
 
         Args:
-            language: code of the language; None where nothing was said.
+            language: code of the language; None if nothing was said.
             audio_seconds: length of the recording.
-            seconds: length of the work.
+            seconds: time that the transcription took.
         """
         self._transcriptions.labels(*self._labels, language or "none").inc()
         self._audio.inc(audio_seconds)

@@ -1,4 +1,4 @@
-// Draws the OpenAPI document; nothing is sent to another host, so nobody validates it elsewhere.
+// Shows the OpenAPI document. validatorUrl is null, so that nothing is sent to another host.
 SwaggerUIBundle({
   url: "docs.json",
   dom_id: "#api",

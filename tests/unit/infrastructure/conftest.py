@@ -34,7 +34,7 @@ MODELS: dict[str, CatalogModel] = {
 
 @cache
 def fit(kind: str) -> Any:
-    """A model of `MODELS` that has learned all its data."""
+    """A model of `MODELS`, fitted on all its data."""
     model = MODELS[kind]
     spec, estimator = model.SPEC, model.build()
     if isinstance(spec.output, Quantity):
@@ -51,7 +51,7 @@ def _fitted() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session", name="forest")
 def _forest() -> RandomForestClassifier:
-    """A forest that has learned all 150 flowers."""
+    """A forest fitted on all 150 flowers."""
     return fit("iris")
 
 
@@ -65,7 +65,7 @@ def _onnx_file(forest: RandomForestClassifier, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session", name="make_package")
 def _make_package() -> MakePackage:
-    """Writes a whole package: `make_package(packages_dir, model_name, version)` of the forest."""
+    """Writes a package of the forest: `make_package(packages_dir, model_name, version)`."""
 
     def make(
         packages_dir: Path, model_name: str, version: str, kind: str = "iris", form: str = "onnx"
@@ -93,7 +93,7 @@ def _make_package() -> MakePackage:
 
 @pytest.fixture(scope="session", name="golden")
 def _golden() -> Callable[[Path], tuple[list[Any], np.ndarray]]:
-    """Reads golden rows, as requests have them, and float32 answers of a package."""
+    """Reads a package's golden rows, in the form of requests, and float32 predictions."""
 
     def read(package: Path) -> tuple[list[Any], np.ndarray]:
         recorded = json.loads((package / "golden.json").read_text(encoding="utf-8"))
@@ -104,19 +104,19 @@ def _golden() -> Callable[[Path], tuple[list[Any], np.ndarray]]:
 
 @dataclass(frozen=True)
 class Tracking:
-    """A tracking database of its own, beside packages that it knows of."""
+    """A separate tracking database, next to the packages that it has recorded."""
 
     folder: Path
     make_package: MakePackage
 
     @property
     def uri(self) -> str:
-        """Its address."""
+        """Its URI."""
         return f"sqlite:///{self.folder}/mlflow.db"
 
     @property
     def packages_dir(self) -> Path:
-        """Where the packages lie."""
+        """Folder of the packages."""
         return self.folder / "packages"
 
     def record(
@@ -151,5 +151,5 @@ def _tracking(
     make_package: MakePackage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tracking]:
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; it is put back
+        environment.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; restored afterwards
         yield Tracking(tmp_path_factory.mktemp("tracking"), make_package)

@@ -1,4 +1,4 @@
-"""A package says which commit, lock and libraries it was made with."""
+"""Provenance: the commit, lock file and libraries that a package was made with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _no_repository_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git as somebody; what it answered."""
+    """Run git as a test user, and return its output."""
     somebody = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
     done = subprocess.run(
         ["git", *somebody, *arguments], cwd=folder, capture_output=True, text=True, check=True
@@ -125,7 +125,7 @@ def test_a_library_that_is_not_installed_is_left_out(clone: Path) -> None:
 
 
 def installed_names() -> list[str]:
-    """Names of everything that is installed."""
+    """Names of all installed distributions."""
     return [found.metadata["Name"].lower() for found in distributions()]
 
 

@@ -535,7 +535,7 @@ def test_a_native_model_is_served_from_a_file_that_unpickles_nothing(real: Works
 def test_a_model_with_a_foreign_type_is_not_served_natively(real: Workshop) -> None:
     foreign = make_pipeline(FunctionTransformer(doubled), LogisticRegression())
     model = fake_model(DATA, build=lambda: foreign)
-    with pytest.raises(ExportError, match="only what is made of scikit-learn's .*doubled"):
+    with pytest.raises(ExportError, match="it contains .*doubled, and only scikit-learn's"):
         real.train(config=config_of(model, "native"), model=model)
     assert not real.tracker.journal
     assert not real.left_behind()

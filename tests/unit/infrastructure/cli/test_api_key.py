@@ -1,4 +1,4 @@
-"""`make api-key`: what it shows is a key, and the entry by which the service knows it."""
+"""`make api-key` shows a key, and the entry with which the service accepts it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def test_what_would_be_no_entry_is_an_error_and_shows_no_key(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert main(["api-key", *arguments]) == 1
-    said = capsys.readouterr()
-    assert words in said.err
-    assert not said.out
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert not captured.out

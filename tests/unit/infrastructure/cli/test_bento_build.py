@@ -1,4 +1,4 @@
-"""No Bento is built of what validation has not accepted."""
+"""A Bento is built only from what validation has accepted."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_without_a_champion_nothing_is_built_and_no_receipt_is_left(
     done = _build("iris", tracking, tmp_path)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    told = "error: iris_classifier_pipeline has no champion in the registry; its versions: 1"
-    assert last == told
+    expected = "error: iris_classifier_pipeline has no champion in the registry; its versions: 1"
+    assert last == expected
     assert not (tmp_path / "build/iris").exists()
 
 
@@ -39,8 +39,8 @@ def test_a_champion_that_was_never_accepted_is_not_built_and_a_lost_store_is_mad
     open_client(tracking.uri).set_registered_model_alias(name, "champion", "1")
     done = _build("wine", tracking, tmp_path)
     assert done.returncode == 1
-    told = f"error: {name} version 1 (1.0.0-a) has not been validated: run make validate"
-    assert done.stderr.splitlines()[-1] == told
+    expected = f"error: {name} version 1 (1.0.0-a) has not been validated: run make validate"
+    assert done.stderr.splitlines()[-1] == expected
 
     registry = MlflowRegistry(tracking.uri, tracking.packages_dir)
     registry.record_verdict(registry.find(name, "1"), "accepted", tmp_path / "build")
@@ -54,7 +54,7 @@ def test_a_champion_that_was_never_accepted_is_not_built_and_a_lost_store_is_mad
 
 
 def _build(model: str, tracking: Any, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Build in a process of its own: BentoML fixes its store when it is imported."""
+    """Build in a separate process, since BentoML reads BENTOML_HOME at import."""
     places = {
         "MLFLOW_TRACKING_URI": tracking.uri,
         "MODEL_REGISTRY_DIR": str(tracking.packages_dir),

@@ -1,4 +1,4 @@
-"""Commands end with one line and an exit code, whatever a machine does to them."""
+"""Commands end with one line and an exit code, whatever fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.settings import Settings
 
 
 class Refusal(ConfigError):
-    """Has an exit code of its own."""
+    """An error with its own exit code."""
 
 
 def failing(error: BaseException) -> Callable[[], None]:

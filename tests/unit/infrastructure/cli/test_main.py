@@ -1,4 +1,4 @@
-"""Commands are found by their modules, and a wrong call is one line."""
+"""Commands are found by their modules, and a usage error is one line."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_an_unknown_command_is_one_line_with_the_one_that_was_meant(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["train", "--model", "../x"], "'../x' is not the name of a model"),
+        (["train", "--model", "../x"], "'../x' is not a valid model name"),
         (["deploy"], "--bento"),
         (["new-model"], "make new-model NAME=churn DATA=churn.csv TARGET=churned"),
         (["api-key"], "make api-key NAME=shop"),
-        (["stop", "--env", "x" * 300], "is not a name"),
+        (["stop", "--env", "x" * 300], "is not a valid environment name"),
         (["which-model", "--at", "soon"], "'soon' is not a time"),
     ],
 )

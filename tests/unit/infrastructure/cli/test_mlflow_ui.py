@@ -20,15 +20,15 @@ def test_a_port_that_is_taken_is_one_line_that_names_it_and_who_has_it(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert main(["mlflow-ui", "--port", str(port)]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: port {port} is taken by ")
-    assert f"(pid {os.getpid()})" in said
-    assert f"make mlflow-ui PORT={port + 1}" in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: port {port} is in use by ")
+    assert f"(pid {os.getpid()})" in message
+    assert f"make mlflow-ui PORT={port + 1}" in message
+    assert message.count("\n") == 1
 
 
 class Tracking(BaseHTTPRequestHandler):
-    """What a tracking server answers when it is asked for its experiments."""
+    """A tracking server that responds to a search for experiments."""
 
     def do_POST(self) -> None:  # pylint: disable=invalid-name  # http.server calls it so
         """All of them."""
@@ -56,9 +56,12 @@ def test_each_experiment_has_a_link_to_its_runs(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         assert main(["mlflow-ui"]) == 0
         server.shutdown()
-    said = capsys.readouterr().out
-    assert f"{url}/#/experiments/7/runs?workflowType=machine_learning" in said
-    assert [line.split()[0] for line in said.splitlines()] == ["iris_production_pipeline", "older"]
+    output = capsys.readouterr().out
+    assert f"{url}/#/experiments/7/runs?workflowType=machine_learning" in output
+    assert [line.split()[0] for line in output.splitlines()] == [
+        "iris_production_pipeline",
+        "older",
+    ]
 
 
 def test_a_server_that_does_not_answer_has_a_link_to_all_experiments(

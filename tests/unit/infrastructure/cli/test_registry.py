@@ -1,4 +1,4 @@
-"""What the entry point says; tests/integration/test_promotion.py has promotions and rollbacks."""
+"""The output of the registry commands; tests/integration/test_promotion.py promotes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def enter_promotion(place: Place) -> None:
-    """Enter the training and the promotion of the champion, and note that."""
+    """Enter the training and promotion of the champion into the ledger and the registry."""
     first = place.ledger.append("train", IRIS, "1.0.0-b")
     entry = place.ledger.append("promote", IRIS, "1.0.0-b")
     place.registry.note_ledger(IRIS, f"{first.hash}:{entry.hash}")
@@ -71,8 +71,8 @@ def test_the_list_has_every_version_with_what_is_known_of_it(
 ) -> None:
     (place.registry.folder_of(place.registry.find(IRIS, "1"))).rename(place.folder / "away")
     assert main(["registry"]) == 0
-    said, header, *rows = capsys.readouterr().out.splitlines()
-    assert said == f"  model     {IRIS}"
+    title, header, *rows = capsys.readouterr().out.splitlines()
+    assert title == f"  model     {IRIS}"
     assert header.split() == "version aliases verdict quality age package deployed".split()
     assert [re.split(r"\s{2,}", row.strip())[:3] for row in rows] == [
         ["3", "candidate", "accepted"],
@@ -96,7 +96,7 @@ def test_a_champion_that_the_ledger_does_not_have_is_told(
     enter_promotion(place)
     assert main(["registry"]) == 0
     assert "WARNING" not in capsys.readouterr().out
-    place.registry.promote(IRIS, "1.0.0-c")  # by other means than make promote
+    place.registry.promote(IRIS, "1.0.0-c")  # without make promote
     assert main(["registry"]) == 0
     assert "is 1.0.0-c in the registry, but 1.0.0-b in the ledger" in capsys.readouterr().out
 
@@ -120,9 +120,9 @@ def test_the_ledger_of_another_clone_is_no_alarm(
     if begun:
         place.ledger.append("promote", IRIS, "1.0.0-a")
     assert main(["registry"]) == 0
-    said = capsys.readouterr().out
-    assert f"the last promotion of {IRIS} was recorded in another ledger" in said
-    assert "WARNING" not in said
+    output = capsys.readouterr().out
+    assert f"the last promotion of {IRIS} was recorded in another ledger" in output
+    assert "WARNING" not in output
 
 
 def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,10 @@ def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFi
     assert main(["which-model", "--model", "wine"]) == 0
     assert IRIS not in capsys.readouterr().out
     assert main(["which-model", "--at", "2020-01-01 12:00"]) == 0
-    assert "nothing   was champion or deployed; the ledger begins" in capsys.readouterr().out
+    assert (
+        "result    no champion and no deployment at that time; the ledger begins"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_broken_ledger_answers_no_question(
@@ -145,7 +148,7 @@ def test_a_broken_ledger_answers_no_question(
 ) -> None:
     place.ledger.path.write_text("{}\n", encoding="utf-8")
     assert main(["which-model"]) == 1
-    assert "line 1: this is no entry" in capsys.readouterr().err
+    assert "line 1: not a ledger entry" in capsys.readouterr().err
 
 
 def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
@@ -155,13 +158,13 @@ def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
     draft.mkdir()
     os.utime(draft, (1, 1))
     assert main(["gc", "--keep", "1", "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert "draft     iris_classifier_pipeline 1.0.0-d" in told
-    assert "package   iris_classifier_pipeline 1.0.0-a" in told
-    assert "would be freed" in told and len(told.splitlines()) == 3
+    output = capsys.readouterr().out
+    assert "draft     iris_classifier_pipeline 1.0.0-d" in output
+    assert "package   iris_classifier_pipeline 1.0.0-a" in output
+    assert "would be freed" in output and len(output.splitlines()) == 3
     assert draft.exists()
     assert main(["gc", "--keep", "1"]) == 0
-    assert "MB freed; MLflow's artifacts stay" in capsys.readouterr().out
+    assert "MB freed; for MLflow's artifacts, see mlflow gc" in capsys.readouterr().out
     left = {path.name for path in (place.registry.packages_dir / IRIS).iterdir()}
     assert left == {"1.0.0-b", "1.0.0-c"}
     assert [v.number for v in place.registry.versions(IRIS)] == ["3", "2", "1"]
@@ -179,9 +182,9 @@ def test_what_a_killed_training_has_left_is_collected(
     run_id = tracker.begin("killed", "1.0.0-a")
     client.set_tag(run_id, "training_process", f"{socket.gethostname()} {os.getpid()} 1")
     assert main(["gc"]) == 0
-    told = capsys.readouterr().out
-    assert "package   never_registered 1.0.0-a" in told
-    assert f"run       {run_id[:8]} of a killed training ended as KILLED" in told
+    output = capsys.readouterr().out
+    assert "package   never_registered 1.0.0-a" in output
+    assert f"run       {run_id[:8]}, whose training was killed, is now marked KILLED" in output
     assert not list((packages / "never_registered").iterdir())
     assert client.get_run(run_id).info.status == "KILLED"
 
@@ -215,8 +218,8 @@ def test_an_empty_registry_says_what_registers_a_model(
     monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
     monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
     assert main(["registry"]) == 0
-    told = "  registry  no model is registered yet: make train registers one\n"
-    assert capsys.readouterr().out == told
+    expected = "  registry  no model is registered yet: run make train\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_nothing_to_go_back_to_is_an_error(
@@ -233,7 +236,7 @@ def test_nothing_to_go_back_to_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["which-model", "--at", "soon"], "'soon' is not a time"),
         (["gc", "--keep", "-1"], "'-1' is not a number of versions"),
@@ -241,12 +244,12 @@ def test_nothing_to_go_back_to_is_an_error(
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_promotion_names_the_previous_champion(

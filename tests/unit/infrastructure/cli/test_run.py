@@ -1,4 +1,4 @@
-"""What `make run` starts, and what it says where it cannot."""
+"""What `make run` starts, and its errors."""
 
 from __future__ import annotations
 
@@ -44,9 +44,11 @@ def test_a_port_that_is_taken_is_one_line_that_names_its_holder(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert main(["run", "--champion", champion, "--port", str(port)]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: port {port} is taken by ") and f"pid {os.getpid()}" in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert (
+        message.startswith(f"error: port {port} is in use by ") and f"pid {os.getpid()}" in message
+    )
+    assert message.count("\n") == 1
 
 
 def test_without_a_champion_the_reader_is_told_to_promote(

@@ -1,4 +1,4 @@
-"""What the entry point says; tests/integration/test_score.py runs it with make."""
+"""The output of the command; tests/integration/test_score.py runs it with make."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def run(place: Path, *rows: tuple[float, ...], version: str | None = None) -> in
 
 def test_rows_are_scored_with_the_champion(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(place, SETOSA, (0.0,) * 4, VIRGINICA) == 0
-    said = capsys.readouterr().out
-    assert f"model     {NAME} version 1, 1.0.0-a" in said
+    output = capsys.readouterr().out
+    assert f"model     {NAME} version 1, 1.0.0-a" in output
     rejects = place / "out.rejected.ndjson"
-    assert f"result    2 rows scored, 1 rejected: see {rejects}\n" in said
+    assert f"result    2 rows scored, 1 rejected: see {rejects}\n" in output
     scored = pq.read_table(place / "out.parquet")
     assert scored["prediction"].to_pylist() == ["setosa", "virginica"]
     metadata = {key.decode(): value.decode() for key, value in scored.schema.metadata.items()}
@@ -69,7 +69,7 @@ def test_a_version_can_be_named(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "message"),
     [
         ("1.0.0-b", f"error: {NAME} version 2 (1.0.0-b) was refused\n"),
         (
@@ -80,10 +80,10 @@ def test_a_version_can_be_named(place: Path) -> None:
     ],
 )
 def test_a_version_that_was_not_accepted_scores_nothing(
-    version: str, told: str, place: Path, capsys: pytest.CaptureFixture[str]
+    version: str, message: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(place, SETOSA, version=version) == 1
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == message
     assert not (place / "out.parquet").exists()
 
 
@@ -97,4 +97,4 @@ def test_an_input_that_cannot_be_read_is_told(
 ) -> None:
     output = ["--output", str(place / "out.parquet")]
     assert main(["score", "--input", str(place / "absent.csv"), *output]) == 2
-    assert capsys.readouterr().err == f"error: there is no file {place / 'absent.csv'}\n"
+    assert capsys.readouterr().err == f"error: the file {place / 'absent.csv'} does not exist\n"

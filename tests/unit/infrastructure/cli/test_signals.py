@@ -1,4 +1,4 @@
-"""A command that is told to end tidies up, once."""
+"""A command that gets a signal to end cleans up, once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_told_to_end_twice_tidies_up_nevertheless(ending: signal.Signals) -> None:
-    # as if no nohup were about these tests
+    # as if the tests did not run under nohup
     usual = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     command = [sys.executable, "-c", usual + COMMAND]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""How a reproduction ends early; tests/integration/test_reproduce.py has those that go through."""
+"""How a reproduction is interrupted; tests/integration/test_reproduce.py has complete ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def _handlers_are_put_back() -> Iterator[None]:
-    # as if no nohup were about these tests
+    # as if the tests did not run under nohup
     before = {ending: signal.signal(ending, signal.SIG_DFL) for ending in ENDINGS}
     yield
     for ending, handler in before.items():

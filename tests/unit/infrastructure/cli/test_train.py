@@ -17,25 +17,25 @@ from infrastructure.cli.__main__ import main
 
 @pytest.fixture(name="damaged")
 def _damaged(tmp_path: Path) -> str:
-    """The address of a file that is no database."""
+    """The URI of a file that is not a database."""
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.fixture(name="away")
 def _away() -> Iterator[str]:
-    """The address of a server that is not there."""
+    """The URI of a server that does not run."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(
-    ("tracking", "told"), [("damaged", "is damaged"), ("away", "does not respond")]
+    ("tracking", "message"), [("damaged", "is damaged"), ("away", "does not respond")]
 )
 def test_nothing_is_fitted_that_could_not_be_recorded(
     tracking: str,
-    told: str,
+    message: str,
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -45,11 +45,11 @@ def test_nothing_is_fitted_that_could_not_be_recorded(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue(tracking))
     monkeypatch.setenv("MODEL_REGISTRY_DIR", str(tmp_path / "packages"))
     monkeypatch.setattr(train, "Background", partial(ThreadPoolExecutor, 1))
-    monkeypatch.setattr(_training, "_train_estimator", lambda *given: fitted.append(given))
+    monkeypatch.setattr(_training, "_train_estimator", lambda *args: fitted.append(args))
     try:
         assert main(["train"]) == 1
     finally:
         gc.enable()
     assert not fitted
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "packages").exists()

@@ -1,4 +1,4 @@
-"""The second process is there at once, works, and ends with its context."""
+"""The second process starts at once, works, and ends with its context."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_a_task_whose_process_dies_fails_instead_of_waiting_for_ever() -> None:
 BEGIN_AND_WAIT = """
 import os, sys, time
 from infrastructure.compute.background import Background
-with Background() as beside:
-    print(beside.submit(os.getpid).result(), flush=True)
-    beside.submit(time.sleep, 600).result()
+with Background() as background:
+    print(background.submit(os.getpid).result(), flush=True)
+    background.submit(time.sleep, 600).result()
 """
 
 
@@ -63,7 +63,7 @@ def test_the_second_process_ends_when_only_the_first_is_killed(ending: signal.Si
 
 
 def ignores_interrupts() -> bool:
-    """Whether Ctrl-C is left to the first process."""
+    """Whether this process ignores Ctrl-C."""
     return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
@@ -73,7 +73,7 @@ def test_an_interrupt_of_the_terminal_is_left_to_the_first_process() -> None:
 
 
 def make_in_two_parts(folder: Path) -> None:
-    """Make one file, and a while later another."""
+    """Create one file, and a little later another one."""
     (folder / "first").touch()
     time.sleep(0.5)
     (folder / "second").touch()

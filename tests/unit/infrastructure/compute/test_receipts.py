@@ -1,4 +1,4 @@
-"""A receipt is there whole, or not at all."""
+"""A receipt is written atomically."""
 
 from __future__ import annotations
 

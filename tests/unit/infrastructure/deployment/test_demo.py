@@ -1,4 +1,4 @@
-"""What the demonstration reads from a service, and what it says without one."""
+"""The demonstration: the metrics that it reads, its output and its errors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_buckets_and_creation_times_are_left_out(url: str) -> None:
 
 
 def test_a_service_that_does_not_answer_is_named() -> None:
-    with pytest.raises(DeploymentError, match="http://127.0.0.1:1/metrics does not answer"):
+    with pytest.raises(DeploymentError, match="http://127.0.0.1:1/metrics does not respond"):
         Service("http://127.0.0.1:1").metrics()
 
 
@@ -70,23 +70,23 @@ def test_without_a_deployment_the_reader_is_told_to_make_one(
 ) -> None:
     monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
     assert main(["demo", "--env", "staging"]) == 1
-    assert "nothing is deployed in staging: make deploy" in capsys.readouterr().err
+    assert "nothing is deployed in staging: run make deploy" in capsys.readouterr().err
 
 
 class Another(BaseHTTPRequestHandler):
-    """The service of another model, which refuses rows of this one."""
+    """The service of another model, which rejects rows of this one."""
 
     def do_GET(self) -> None:  # pylint: disable=invalid-name
-        """Say who is here."""
+        """Respond with the model's name."""
         self.reply(200, b'{"status": "healthy", "model_name": "wine"}')
 
     def do_POST(self) -> None:  # pylint: disable=invalid-name
-        """Refuse."""
+        """Reject the rows."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.reply(422, b"{}")
 
     def reply(self, status: int, body: bytes) -> None:
-        """A status and a body."""
+        """Send a status and a body."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -99,7 +99,7 @@ class Another(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("model", "more"),
     [
-        ("iris", ": wine serves there, not iris; name its ENV or another PORT"),
+        ("iris", ": it serves wine, not iris; set ENV or PORT to another one"),
         ("wine", ""),
         ("", ""),
     ],
@@ -111,18 +111,18 @@ def test_a_refusal_is_an_answer_and_another_model_is_named(model: str, more: str
         with pytest.raises(DeploymentError) as caught:
             Service(url, model=model).post("/predict", [[1]])
         server.shutdown()
-    told = str(caught.value)
-    assert told.startswith(f"{url}/predict answers 422 ") and told.endswith(more)
-    assert ("serves there" in told) is bool(more)
+    message = str(caught.value)
+    assert message.startswith(f"{url}/predict returned 422 ") and message.endswith(more)
+    assert ("it serves" in message) is bool(more)
 
 
 class Wrong(BaseHTTPRequestHandler):
-    """A service that takes every flower for a setosa, and keeps what it is sent."""
+    """A service that predicts setosa for every flower, and keeps the requests."""
 
     def do_POST(self) -> None:  # pylint: disable=invalid-name
-        """Answer a prediction or a feedback."""
+        """Respond to a prediction request or a feedback."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(  # type: ignore[attr-defined]
+        self.server.requests.append(  # type: ignore[attr-defined]
             (self.path, body, self.headers["X-Synthetic"])
         )
         prediction = {"row": 0, "prediction": "setosa", "confidence": 0.9}
@@ -132,13 +132,13 @@ class Wrong(BaseHTTPRequestHandler):
         self.reply(json.dumps(answer).encode())
 
     def do_GET(self) -> None:  # pylint: disable=invalid-name
-        """The synthetic requests so far."""
-        count = len(self.server.asked)  # type: ignore[attr-defined]
+        """Respond with the number of synthetic requests so far."""
+        count = len(self.server.requests)  # type: ignore[attr-defined]
         counted = b'ml_synthetic_requests_total{source="demo"} %d\n' % count if count else b""
         self.reply(counted)
 
     def reply(self, body: bytes) -> None:
-        """Status 200 and a body."""
+        """Send status 200 and a body."""
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -156,14 +156,14 @@ def test_the_feedback_is_what_the_hold_out_says_and_not_the_prediction(
     spec = ModelSpec("iris", inputs, Classes(("setosa", "versicolor")))
     golden = Golden(spec, [[4.5]], [[0.9, 0.1]], actual=actual)
     with HTTPServer(("127.0.0.1", 0), Wrong) as server:
-        asked: list[Any] = []
-        server.asked = asked  # type: ignore[attr-defined]
+        requests: list[Any] = []
+        server.requests = requests  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         demonstrate(Service(f"http://127.0.0.1:{server.server_port}"), golden)
         server.shutdown()
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     feedback = {"request_id": "1", "row": 0, "actual_class": "versicolor"}
     expected = [("/predict", [[4.5]], "demo"), ("/feedback", feedback, "demo")]
-    assert asked == expected[: 1 + len(actual)]
-    assert ("the hold-out says versicolor" if actual else "train it again") in said
-    assert f'ml_synthetic_requests_total{{source="demo"}} 0 → {len(asked)}' in said
+    assert requests == expected[: 1 + len(actual)]
+    assert ("actual value versicolor, from the hold-out" if actual else "train it again") in output
+    assert f'ml_synthetic_requests_total{{source="demo"}} 0 → {len(requests)}' in output

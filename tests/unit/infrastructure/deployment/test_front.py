@@ -1,4 +1,4 @@
-"""The front passes bytes on to the release that its state file names."""
+"""The front forwards bytes to the release that its state file names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.deployment.front import Serving
+from infrastructure.deployment.front import CurrentRelease
 from shared.paths import ROOT
 from tests.served import free_port
 
@@ -26,7 +26,7 @@ SECONDS = 10.0
 
 
 class Echo(socketserver.BaseRequestHandler):
-    """Answers with the release's name, then with what it is sent, until the sender has no more."""
+    """Sends the release's name, then echoes until the client stops sending."""
 
     def handle(self) -> None:
         self.request.sendall(self.server.name)  # type: ignore[attr-defined]
@@ -66,14 +66,14 @@ class Front:
         return socket.create_connection(("127.0.0.1", self.port), SECONDS)
 
     def serve(self, port: int) -> None:
-        """Name the release that serves from now on."""
+        """Switch to the release on this port."""
         draft = self.state.with_suffix(".tmp")
         draft.write_text(json.dumps({"port": port}), encoding="utf-8")
         os.replace(draft, self.state)
 
 
 def read(connection: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes, or fewer where the connection ended before."""
+    """Exactly `size` bytes, or fewer if the connection ended."""
     received = b""
     while len(received) < size and (data := connection.recv(size - len(received))):
         received += data
@@ -90,7 +90,7 @@ def _releases() -> Iterator[tuple[Release, Release]]:
 
 @pytest.fixture(name="front")
 def _front(tmp_path: Path, releases: tuple[Release, Release]) -> Iterator[Front]:
-    """A front that listens, before the old release."""
+    """A running front with the old release behind it."""
     port, state, log = free_port(), tmp_path / "current.json", tmp_path / "front.log"
     command = [sys.executable, "-m", "infrastructure.deployment.front"]
     with (
@@ -189,7 +189,7 @@ def test_the_last_release_serves_on_where_the_state_file_is_damaged(
     with closing(front.connect()) as connection:
         assert read(connection, 3) == b"new"
     assert front.log.read_text("utf-8").splitlines() == [
-        f"error: {front.state} is damaged and names no release: `make deploy` replaces it"
+        f"error: {front.state} is damaged: run make deploy to replace it"
     ]
 
 
@@ -198,11 +198,11 @@ def test_a_front_that_starts_with_a_damaged_state_file_waits_for_a_right_one(
 ) -> None:
     state = tmp_path / "current.json"
     state.write_text("", encoding="utf-8")
-    serving = Serving(state)
+    release = CurrentRelease(state)
     with pytest.raises(ConnectionError, match="no release is known"):
-        serving.port()
+        release.port()
     state.write_text(json.dumps({"port": releases[0].port}), encoding="utf-8")
-    assert serving.port() == releases[0].port
+    assert release.port() == releases[0].port
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(front: Front) -> None:

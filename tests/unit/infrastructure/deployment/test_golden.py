@@ -1,4 +1,4 @@
-"""Golden requests are read from a Bento, sent to a port, and their answers compared."""
+"""Golden requests are read from a Bento and sent to a port; the predictions are compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RENTS = Golden(RENT, [[30], [200]], [[300, 250, 350], [2000, 1950, 2050]])
 
 
 def answer(probabilities: list[list[float]], version: str = "1.0.0-a") -> bytes:
-    """The body that a service answers with."""
+    """The body of a service's response."""
     predictions = [{"probabilities": dict(zip(CLASSES, row))} for row in probabilities]
     return json.dumps({"predictions": predictions, "version": version}).encode()
 
@@ -38,17 +38,17 @@ Serve = Callable[..., HTTPServer]
 
 @pytest.fixture(name="serve")
 def _serve() -> Iterator[Serve]:
-    """Starts HTTP servers that give one answer: `serve(body, status)`."""
+    """Starts HTTP servers with one fixed response: `serve(body, status)`."""
     with ExitStack() as stack:
 
         def serve(body: bytes, status: int = 200) -> HTTPServer:
             class Handler(BaseHTTPRequestHandler):
-                """Gives the answer and keeps what it was asked."""
+                """Sends the response and keeps the requests."""
 
                 def do_POST(self) -> None:  # pylint: disable=invalid-name
-                    """Answer a POST."""
+                    """Respond to a POST."""
                     size = int(self.headers["Content-Length"])
-                    asked.append((self.path, json.loads(self.rfile.read(size))))
+                    requests.append((self.path, json.loads(self.rfile.read(size))))
                     marks.append(self.headers["X-Synthetic"])
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
@@ -58,10 +58,10 @@ def _serve() -> Iterator[Serve]:
                 def log_message(self, *_: object) -> None:  # pylint: disable=arguments-differ
                     """Say nothing."""
 
-            asked: list[Any] = []
+            requests: list[Any] = []
             marks: list[str] = []
             server = stack.enter_context(HTTPServer(("127.0.0.1", 0), Handler))
-            server.asked, server.marks = asked, marks  # type: ignore[attr-defined]
+            server.requests, server.marks = requests, marks  # type: ignore[attr-defined]
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             stack.callback(server.shutdown)
             return server
@@ -73,7 +73,7 @@ def test_right_answers_are_accepted(serve: Serve) -> None:
     server = serve(RIGHT)
     check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a")
     check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a", source="smoke")
-    assert server.asked == [("/predict", GOLDEN.rows)] * 2  # type: ignore[attr-defined]
+    assert server.requests == [("/predict", GOLDEN.rows)] * 2  # type: ignore[attr-defined]
     assert server.marks == ["golden", "smoke"]  # type: ignore[attr-defined]
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_probability_is_refused(serve: Serve, wrong: list[list[float]]) 
 
 
 def rents(*rows: Sequence[float]) -> bytes:
-    """The body that a service of rents answers with."""
+    """The body of a response with rents."""
     predictions = [dict(zip(("prediction", "lower", "upper"), row)) for row in rows]
     return json.dumps({"predictions": predictions, "version": "1.0.0-a"}).encode()
 
@@ -116,19 +116,19 @@ def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
 
 def test_the_answers_of_another_version_are_refused(serve: Serve) -> None:
     body = answer([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
-    with pytest.raises(DeploymentError, match="answered by 1.0.0-b, not 1.0.0-a"):
+    with pytest.raises(DeploymentError, match="serves version 1.0.0-b, not 1.0.0-a"):
         check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
 def test_an_error_is_refused_even_where_its_body_is_right(serve: Serve, status: int) -> None:
-    with pytest.raises(DeploymentError, match=f"answers {status}"):
+    with pytest.raises(DeploymentError, match=f"returned status {status}"):
         check_golden_predictions(serve(RIGHT, status).server_port, GOLDEN, "1.0.0-a")
 
 
 def test_a_port_on_which_nobody_listens_is_refused() -> None:
     port = free_port()
-    with pytest.raises(DeploymentError, match=f"port {port} does not answer"):
+    with pytest.raises(DeploymentError, match=f"port {port} does not respond"):
         check_golden_predictions(port, GOLDEN, "1.0.0-a")
 
 
@@ -150,7 +150,7 @@ def test_an_answer_of_another_form_is_refused(serve: Serve, body: bytes) -> None
 def test_golden_requests_are_read_from_the_one_model_of_a_bento(tmp_path: Path) -> None:
     package = tmp_path / "models/iris_classifier_pipeline/1.0.0-a"
     package.mkdir(parents=True)
-    recorded = {"rows": GOLDEN.rows, "answers": GOLDEN.answers}
+    recorded = {"rows": GOLDEN.rows, "answers": GOLDEN.predictions}
     (tmp_path / "bento.yaml").touch()
     (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
     (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")

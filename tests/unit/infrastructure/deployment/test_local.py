@@ -1,5 +1,7 @@
-"""Releases on this machine: right answers, processes and states, with a small service in place of
-BentoML."""
+"""Releases on this machine: golden predictions, processes and state files.
+
+A small service stands in for BentoML.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,7 @@ def release_of(process: psutil.Process | subprocess.Popen[bytes], **more: Any) -
 
 
 def write_state(folder: Path, release: Release, name: str = "current.json") -> Release:
-    """The state file of an environment in which the release serves; the release as it is there."""
+    """Write an environment's state file, and return the release that it names."""
     folder.mkdir(parents=True, exist_ok=True)
     there = replace(release, folder=str(folder / "releases/1"))
     (folder / name).write_text(json.dumps(asdict(there)), encoding="utf-8")
@@ -68,7 +70,7 @@ def write_state(folder: Path, release: Release, name: str = "current.json") -> R
 
 
 def write_front(folder: Path, process: Release, port: int) -> None:
-    """The state file of an environment whose front is this process."""
+    """Write the state file of an environment's front, which is this process."""
     front = Front(process.pid, process.started, port, str(folder))
     (folder / "front.json").write_text(json.dumps(asdict(front)), encoding="utf-8")
 
@@ -124,7 +126,7 @@ ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 @dataclass
 class Machine:
-    """An environment whose releases are processes of `SERVICE`, and builds for it."""
+    """An environment whose releases run `SERVICE`, with builds for it."""
 
     folder: Path
     port: int
@@ -136,7 +138,7 @@ class Machine:
 
     @property
     def state(self) -> Path:
-        """The file that names what takes the traffic."""
+        """The state file of the current release."""
         return self.folder / "staging/current.json"
 
     def build(self, version: str, model: str = "iris", says: str = "") -> Build:
@@ -156,16 +158,16 @@ class Machine:
         answer = {"predictions": predictions, "version": says or version}
         (bento / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
         build = Build(bento, version, f"{model}:{version}")
-        told = {"version": version, "bento_tag": build.bento_tag}
-        (bento.parent / "bento-build.json").write_text(json.dumps(told), encoding="utf-8")
+        receipt = {"version": version, "bento_tag": build.bento_tag}
+        (bento.parent / "bento-build.json").write_text(json.dumps(receipt), encoding="utf-8")
         return build
 
     def deploy(self, version: str, named: Mapping[str, str] | None = None) -> Release:
-        """Roll a new build out."""
+        """Deploy a new build."""
         return self.environment.deploy(self.build(version), 1, named or {})
 
     def ask(self, key: str = "") -> int:
-        """The status of an answer on the public port."""
+        """The status of a response on the public port."""
         url, headers = f"http://127.0.0.1:{self.port}/predict", {"X-API-Key": key}
         try:
             with urllib.request.urlopen(urllib.request.Request(url, b"[[1]]", headers)) as got:
@@ -191,7 +193,7 @@ def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
 
 @pytest.fixture(name="places")
 def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Releases lie in tmp_path, and the ledger as well."""
+    """The folder of the releases and the ledger."""
     monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
     monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
     return tmp_path
@@ -216,7 +218,7 @@ def test_a_public_port_that_is_taken_is_refused_before_anything_is_started(
 ) -> None:
     folder, server = tmp_path / "staging", socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
-    holder = f"port {port} is taken by .*pid {os.getpid()}.*choose another PORT"
+    holder = f"port {port} is in use by .*pid {os.getpid()}.*choose another PORT"
     with server, pytest.raises(DeploymentError, match=holder):
         LocalEnvironment(folder, port).deploy(Build(tmp_path, "1", "iris:1"), 1, {})
     assert not folder.exists()
@@ -240,8 +242,8 @@ def test_a_first_deployment_that_cannot_begin_leaves_no_folder(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1] if fault == "port" else machine.port
         assert main(["deploy", "--env", "prod", "--port", str(port), "--bento", built]) == 1
-    told = {"port": "is taken", "build": "is gone", "keys": "SERVING_API_KEYS"}
-    assert told.get(fault, "SERVING_MAX_ROWS") in capsys.readouterr().err
+    messages = {"port": "is in use", "build": "is missing", "keys": "SERVING_API_KEYS"}
+    assert messages.get(fault, "SERVING_MAX_ROWS") in capsys.readouterr().err
     assert not (machine.folder / "prod").exists()
 
 
@@ -301,7 +303,7 @@ def test_the_status_names_what_runs_and_what_is_dead(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["smoke"], "nothing is deployed in staging: make deploy ENV=staging"),
+        (["smoke"], "nothing is deployed in staging: run make deploy ENV=staging"),
         (["rollback-release"], "there is no previous release"),
     ],
 )
@@ -360,13 +362,13 @@ def test_in_a_copied_clone_nothing_is_deployed_and_the_original_serves_on(
     assert not list(deployed_in(clone))
     monkeypatch.setenv("RELEASES_DIR", str(clone))
     assert main(["status"]) == 0
-    told = f"copied from {machine.folder / 'staging'}, not running here"
-    assert told in capsys.readouterr().out
+    message = f"copied from {machine.folder / 'staging'}, not running here"
+    assert message in capsys.readouterr().out
     for action in ("smoke", "rollback-release"):
         assert main([action]) == 1
     assert main(["demo"]) == 1
-    said = capsys.readouterr().err
-    assert said.count("nothing is deployed in staging") == 2 and "no previous release" in said
+    errors = capsys.readouterr().err
+    assert errors.count("nothing is deployed in staging") == 2 and "no previous release" in errors
     copied = Machine(clone, free_port())
     new = copied.deploy("2")
     try:
@@ -412,7 +414,7 @@ def test_what_runs_from_where_a_clone_lay_before_it_was_moved_is_replaced_or_sto
             moved.environment.deploy(build, 1, {})
         else:
             assert main([action]) == 0
-        assert f"moved     from {machine.folder / 'staging'}: what" in capsys.readouterr().out
+        assert f"moved     from {machine.folder / 'staging'}: " in capsys.readouterr().out
         assert (old.process(), front.process()) == (None, None)
         assert main(["status"]) == 0
         if action == "stop":
@@ -454,8 +456,8 @@ def test_a_port_of_another_environment_is_refused_with_its_name(
         with pytest.raises(DeploymentError) as caught:
             LocalEnvironment(tmp_path / "green", port).deploy(Build(tmp_path, "1", "a:1"), 1, {})
     assert str(caught.value) == (
-        f"port {port} is used by environment blue (iris 1.0.0-a): make stop ENV=blue, or choose "
-        "another PORT"
+        f"port {port} is in use by environment blue (iris 1.0.0-a): run make stop ENV=blue, or "
+        "choose another PORT"
     )
 
 
@@ -465,9 +467,9 @@ def test_a_deployment_says_what_it_replaces_and_what_serves(
     machine.deploy("1")
     assert "start     iris:1 (nothing was deployed)\n" in capsys.readouterr().out
     machine.deploy("2")
-    said = capsys.readouterr().out
-    assert "start     iris:2, replacing iris:1 when ready\n" in said
-    assert f"switched  http://127.0.0.1:{machine.port} now serves 2\n" in said
+    output = capsys.readouterr().out
+    assert "start     iris:2, replacing iris:1 when ready\n" in output
+    assert f"switched  http://127.0.0.1:{machine.port} now serves 2\n" in output
 
 
 def test_keys_stay_where_the_shell_does_not_name_them(
@@ -500,7 +502,7 @@ def test_going_back_to_a_release_without_keys_keeps_those_that_there_are(
     machine.deploy("2", {"SERVING_API_KEYS": entry_of("me", key)})
     machine.environment.rollback({})
     assert (machine.ask(), machine.ask(key)) == (401, 200)
-    assert "the previous release is less restrictive" in capsys.readouterr().out
+    assert "the previous release would allow more access" in capsys.readouterr().out
 
 
 def test_a_release_goes_back_with_its_own_variables_and_workers(machine: Machine) -> None:
@@ -525,10 +527,10 @@ def test_a_damaged_state_is_told_in_a_line_and_stop_ends_what_runs(
     for name in ("current.json", "front.json"):
         (machine.folder / "staging" / name).write_text(content, encoding="utf-8")
     assert main(["status"]) == 0
-    told = "damaged and names no release: `make deploy ENV=staging` replaces it"
-    assert told in capsys.readouterr().out
+    message = "damaged: run make deploy ENV=staging to replace it"
+    assert message in capsys.readouterr().out
     assert main(["smoke", "--port", str(machine.port)]) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert machine.ask() == 200
     assert main(["stop"]) == 0
     assert release.process() is None and front.process() is None
@@ -609,7 +611,7 @@ def test_a_port_that_is_bound_and_silent_is_taken(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
-        with pytest.raises(DeploymentError, match=f"port {port} is taken by a process that does"):
+        with pytest.raises(DeploymentError, match=f"port {port} is in use by a process that does"):
             check_free(port, tmp_path)
     check_free(port, tmp_path)
 
@@ -619,7 +621,7 @@ def test_a_deployment_that_fails_leaves_a_damaged_state_and_what_runs_alone(
 ) -> None:
     machine.deploy("1")
     machine.state.write_text("", encoding="utf-8")
-    with pytest.raises(DeploymentError, match="answered by other, not 2"):
+    with pytest.raises(DeploymentError, match="serves version other, not 2"):
         machine.environment.deploy(
             machine.build("2", says="other"), 1, {"SERVING_API_KEYS": "none"}
         )
@@ -641,11 +643,11 @@ def test_a_damaged_previous_release_is_told_and_the_next_deployment_mends_it(
 def test_a_state_that_names_a_folder_that_is_gone_is_told_and_replaced(machine: Machine) -> None:
     first = machine.deploy("1")
     shutil.rmtree(first.folder)
-    with pytest.raises(DeploymentError, match="bento is gone: `make bento-build deploy`"):
+    with pytest.raises(DeploymentError, match="bento is missing: run make bento-build deploy"):
         machine.environment.smoke()
     second = machine.deploy("2")
     assert machine.environment.smoke() == "2"
-    with pytest.raises(DeploymentError, match="bento is gone: `make bento-build deploy`"):
+    with pytest.raises(DeploymentError, match="bento is missing: run make bento-build deploy"):
         machine.environment.rollback({})
     assert machine.environment.current() == second
     assert machine.deploy("3").version == "3"
@@ -703,9 +705,9 @@ def test_an_environment_that_another_process_changes_is_left_alone(
     arguments += ["--bento", built] if action == "deploy" else []
     with FileLock(folder / "lock"):
         assert main(arguments) == 1
-    said = capsys.readouterr()
-    assert "another process changes staging" in said.out
-    assert f"another process has held {folder / 'lock'}" in said.err
+    captured = capsys.readouterr()
+    assert "another process that is changing staging" in captured.out
+    assert f"another process has held {folder / 'lock'}" in captured.err
     assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
@@ -736,11 +738,11 @@ def test_a_worker_that_outlives_its_release_is_shown_and_stopped(
 ) -> None:
     write_state(machine.folder / "staging", release_of(worker, started=1.0))
     assert main(["status"]) == 0
-    told = f"pid {worker.pid} still runs: `make stop ENV=staging` ends it"
-    said = capsys.readouterr().out
-    assert "DEAD (release and front ended)" in said and told in said
+    message = f"pid {worker.pid} still runs: make stop ENV=staging ends it"
+    output = capsys.readouterr().out
+    assert "DEAD (release and front ended)" in output and message in output
     assert main(["stop"]) == 0
-    assert "stopped   in staging" in capsys.readouterr().out
+    assert "stopped   staging" in capsys.readouterr().out
     assert worker.poll() is not None
 
 
@@ -784,8 +786,8 @@ def test_damaged_states_are_named_beside_what_is_deployed(
     (tmp_path / "blue").mkdir()
     (tmp_path / "blue/previous.json").touch()
     assert list(deployed_in(tmp_path)) == [("green", release, True)]
-    (said,) = capsys.readouterr().out.splitlines()
-    assert f"{tmp_path / 'blue/previous.json'} is damaged and names no release" in said
+    (warning,) = capsys.readouterr().out.splitlines()
+    assert f"{tmp_path / 'blue/previous.json'} is damaged: run make deploy" in warning
     with pytest.raises(DeploymentError, match="blue/previous.json is damaged"):
         list(deployed_in(tmp_path, strict=True))
 
@@ -794,7 +796,8 @@ def test_another_model_takes_the_place_of_one_only_when_asked_to(machine: Machin
     first = machine.deploy("1")
     other = machine.build("9", model="wine")
     with pytest.raises(
-        DeploymentError, match="staging serves iris:1, and this is wine:9: .*ENV=.*PORT=.*REPLACE=1"
+        DeploymentError,
+        match="staging serves another model, iris:1: .*wine:9.*ENV=.*PORT=.*REPLACE=1",
     ):
         machine.environment.deploy(other, 1, {})
     assert machine.environment.current() == first
@@ -809,7 +812,7 @@ def test_an_environment_has_a_plain_name(
 ) -> None:
     with pytest.raises(SystemExit):
         main([action, f"--env={name}"])
-    assert "is not a name" in capsys.readouterr().err
+    assert "is not a valid environment name" in capsys.readouterr().err
     assert not list(places.iterdir())
 
 
@@ -825,4 +828,4 @@ def test_a_receipt_that_is_none_is_told(places: Path, capsys: pytest.CaptureFixt
     assert main(["deploy", "--bento", str(receipt)]) == 1
     receipt.write_text("", encoding="utf-8")
     assert main(["deploy", "--bento", str(receipt)]) == 1
-    assert capsys.readouterr().err.count("is not a receipt of bento-build: run it again") == 2
+    assert capsys.readouterr().err.count("is not a receipt of bento-build: run make") == 2

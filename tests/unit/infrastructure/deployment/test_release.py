@@ -85,9 +85,9 @@ def test_a_damaged_state_file_is_told_with_the_ways_out(tmp_path: Path, content:
     path.write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(DamagedStateError) as caught:
         read_release(path)
-    told = str(caught.value)
-    assert str(path) in told and "\n" not in told
-    assert "make deploy ENV=blue" in told and "make stop ENV=blue" in told
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message
+    assert "make deploy ENV=blue" in message and "make stop ENV=blue" in message
 
 
 @pytest.mark.parametrize(("key", "known"), [("", {}), ("secret", None)])

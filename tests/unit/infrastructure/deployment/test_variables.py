@@ -1,4 +1,4 @@
-"""Which variables a release is started with: kept, named, and never more open by accident."""
+"""The variables of a release: kept, or set by the shell, and never more open by accident."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from application.inference.api_keys import entry_of
 from domain.errors import ConfigError, DeploymentError
-from infrastructure.deployment.variables import for_deployment, for_rollback, named_variables
+from infrastructure.deployment.variables import for_deployment, for_rollback, explicit_variables
 from shared.settings import InvalidSettingError
 
 MINE, OTHER = entry_of("me", "key"), entry_of("other", "another key")
@@ -15,7 +15,7 @@ KEYS, PATHS, ORIGINS = "SERVING_API_KEYS", "SERVING_OPEN_PATHS", "SERVING_CORS_O
 
 @pytest.fixture(name="shell", autouse=True)
 def _shell(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A shell that names nothing."""
+    """A shell without any of these variables."""
     for name in (KEYS, PATHS, ORIGINS, "SERVING_MAX_ROWS", "PREDICTION_LOG_URL"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -24,11 +24,11 @@ def _shell(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_what_the_shell_names_is_read_as_the_service_will_read_it(
     shell: pytest.MonkeyPatch,
 ) -> None:
-    assert not named_variables()
-    told = {KEYS: MINE, "SERVING_MAX_ROWS": "5", "SERVING_MONITORING": "0", PATHS: ""}
-    for name, value in {**told, "PREDICTION_LOG_URL": "sqlite:////tmp/log.db"}.items():
+    assert not explicit_variables()
+    variables = {KEYS: MINE, "SERVING_MAX_ROWS": "5", "SERVING_MONITORING": "0", PATHS: ""}
+    for name, value in {**variables, "PREDICTION_LOG_URL": "sqlite:////tmp/log.db"}.items():
         shell.setenv(name, value)
-    assert named_variables() == {
+    assert explicit_variables() == {
         KEYS: MINE,
         "SERVING_MAX_ROWS": "5",
         "SERVING_MONITORING": "false",
@@ -40,13 +40,13 @@ def test_what_the_shell_names_is_read_as_the_service_will_read_it(
 @pytest.mark.parametrize("value", ["", "  "])
 def test_keys_that_are_empty_are_not_named(shell: pytest.MonkeyPatch, value: str) -> None:
     shell.setenv(KEYS, value)
-    assert not named_variables()
+    assert not explicit_variables()
 
 
 def test_a_value_that_cannot_be_right_is_named(shell: pytest.MonkeyPatch) -> None:
     shell.setenv("SERVING_MAX_ROWS", "many")
     with pytest.raises(InvalidSettingError, match="^SERVING_MAX_ROWS: .*, got 'many'$"):
-        named_variables()
+        explicit_variables()
 
 
 def test_a_deployment_keeps_what_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +62,7 @@ def test_a_deployment_keeps_what_is_not_named(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("word", ["none", "None"])
 def test_keys_are_taken_away_by_name_only(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert for_deployment({KEYS: word}, {KEYS: MINE, PATHS: ""}) == {PATHS: ""}
-    assert "everybody may ask" in capsys.readouterr().out
+    assert "accepts requests without a key" in capsys.readouterr().out
     assert not for_deployment({KEYS: word}, None)
     assert not for_rollback({KEYS: word}, {KEYS: MINE}, {KEYS: MINE})
 
@@ -90,11 +90,11 @@ def test_a_rollback_takes_the_variables_of_its_release_and_not_those_of_the_shel
 
 
 @pytest.mark.parametrize(
-    ("name", "previous", "now", "taken"),
+    ("name", "previous", "now", "result"),
     [
-        (KEYS, None, MINE, MINE),  # everybody might ask
+        (KEYS, None, MINE, MINE),  # everybody would have access
         (KEYS, MINE, None, MINE),
-        (KEYS, f"{MINE} {OTHER}", MINE, MINE),  # the other key has been withdrawn since
+        (KEYS, f"{MINE} {OTHER}", MINE, MINE),  # the other key was revoked since
         (KEYS, MINE, f"{MINE} {OTHER}", MINE),
         (KEYS, f"{MINE}:predict", MINE, MINE),
         (PATHS, "/metrics /predict", "/metrics", "/metrics"),
@@ -107,10 +107,10 @@ def test_a_rollback_takes_the_variables_of_its_release_and_not_those_of_the_shel
     ],
 )
 def test_a_rollback_never_lets_more_pass_than_now(
-    name: str, previous: str | None, now: str | None, taken: str | None
+    name: str, previous: str | None, now: str | None, result: str | None
 ) -> None:
     there, here, expected = (
-        {} if value is None else {name: value} for value in (previous, now, taken)
+        {} if value is None else {name: value} for value in (previous, now, result)
     )
     assert for_rollback({}, there, here) == expected
 

@@ -33,7 +33,7 @@ ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.encoded_target(iris.SPEC)
 
 
 def ignored(*_: Any) -> None:
-    """Takes figures of epochs."""
+    """Ignores the metrics of epochs."""
 
 
 def unknown(rows: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def unknown(rows: np.ndarray) -> np.ndarray:
 
 
 class Alone:
-    """An estimator of no library."""
+    """An estimator from no known library."""
 
 
 @pytest.mark.parametrize("estimator", [Ridge(), make_pipeline(Ridge()), Alone()])
@@ -70,17 +70,17 @@ def test_a_classifier_is_fitted_by_its_framework() -> None:
 
 
 def test_a_regression_is_fitted_with_its_interval_and_reports_nothing() -> None:
-    told: list[Any] = []
+    reported: list[Any] = []
     estimator = ConformalRegressor(RENTS.build(), 0.8)
     dataset = RENTS.load()
     Frameworks().fit(
         estimator,
         dataset.encoded(RENTS.SPEC),
         dataset.encoded_target(RENTS.SPEC),
-        lambda *figures: told.append(figures),
+        lambda *figures: reported.append(figures),
     )
     assert estimator.half_width_ > 0
-    assert not told
+    assert not reported
 
 
 def test_the_outputs_of_a_regression_are_prediction_lower_and_upper(
@@ -152,7 +152,7 @@ def test_what_holds_more_than_scikit_learns_types_is_not_saved_to_be_served(
     step: Any, tmp_path: Path
 ) -> None:
     estimator = make_pipeline(FunctionTransformer(step), LogisticRegression())
-    with pytest.raises(ExportError, match="only what is made of scikit-learn's estimators"):
+    with pytest.raises(ExportError, match="only scikit-learn's estimators are allowed"):
         Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
 
 
@@ -160,7 +160,7 @@ def test_what_skops_cannot_write_is_refused_with_its_reason(tmp_path: Path) -> N
     endless: list[Any] = []
     endless.append(endless)
     estimator = FunctionTransformer(kw_args={"endless": endless})
-    with pytest.raises(ExportError, match="skops cannot write FunctionTransformer"):
+    with pytest.raises(ExportError, match="skops cannot save FunctionTransformer"):
         Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
 
 

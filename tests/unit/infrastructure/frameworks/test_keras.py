@@ -1,4 +1,4 @@
-"""Keras networks report their epochs, and what is exported answers as they do."""
+"""Keras networks report their epochs, and their exports predict the same."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MEASURES, LABELS = WINES.encoded(wine.SPEC), WINES.encoded_target(wine.SPEC)
 
 @library.saving.register_keras_serializable("tests")
 class Unknown(library.layers.Layer):  # type: ignore[misc]
-    """Computes what ONNX has no operator for."""
+    """Computes a function without an ONNX operator."""
 
     def call(self, inputs: Any) -> Any:
         """Upper incomplete gamma function."""
@@ -45,19 +45,19 @@ class Unknown(library.layers.Layer):  # type: ignore[misc]
 
 @library.saving.register_keras_serializable("tests")
 class Holding(library.layers.Layer):  # type: ignore[misc]
-    """Holds a tensor that is no weight."""
+    """Has a tensor that is not a weight."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.held = tensorflow.ones((1, 3))
 
     def call(self, inputs: Any) -> Any:
-        """The same, times what it holds."""
+        """The inputs times that tensor."""
         return inputs * self.held
 
 
 def network(X: np.ndarray, y: np.ndarray, *layers: Any) -> Any:
-    """A linear network behind the given layers."""
+    """A linear network after these layers."""
     # pylint: disable=invalid-name  # Keras's names
     activation = "softmax" if y.shape[1] > 1 else None
     model = library.Sequential(
@@ -80,16 +80,16 @@ def classifier(model: Any = network, **fit_kwargs: Any) -> KerasClassifier:
 
 
 def behind(layer: type) -> KerasClassifier:
-    """A small network behind a layer of that kind, fitted."""
+    """A small fitted network that starts with a layer of this kind."""
     return classifier(lambda X, y: network(X, y, layer())).fit(ROWS, ABOVE)
 
 
 def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
-    """Nobody wants to know."""
+    """Ignores the metrics of epochs."""
 
 
 def answers(path: Path, rows: np.ndarray) -> np.ndarray:
-    """What the exported model says."""
+    """Predictions of the exported model."""
     session = onnxruntime.InferenceSession(path)
     return np.asarray(session.run(None, {"inputs": rows})[0])
 
@@ -101,7 +101,7 @@ def shapes(values: Any) -> dict[str, list[int]]:
 
 @pytest.fixture(scope="module", name="estimator")
 def _estimator() -> KerasClassifier:
-    """A network that has tasted the wines."""
+    """A network fitted on the wines."""
     estimator = wine.build(
         hidden=8,
         dropout=0.1,
@@ -124,27 +124,27 @@ def _exported(estimator: KerasClassifier, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_each_epoch_is_reported_when_it_ends() -> None:
-    told: list[str | tuple[int, list[str]]] = []
+    reported: list[str | tuple[int, list[str]]] = []
 
     class Begin(library.callbacks.Callback):  # type: ignore[misc]
-        """Notes where an epoch begins."""
+        """Records when an epoch begins."""
 
         def on_epoch_begin(self, _epoch: int, _logs: Any = None) -> None:
             """Called by Keras."""
-            told.append("begin")
+            reported.append("begin")
 
     estimator = classifier(epochs=2, callbacks=[Begin()])
-    keras.fit(estimator, ROWS, ABOVE, lambda figures, e: told.append((e, sorted(figures))))
+    keras.fit(estimator, ROWS, ABOVE, lambda figures, e: reported.append((e, sorted(figures))))
     names = ["train_accuracy", "train_loss", "valid_accuracy", "valid_loss"]
-    assert told == ["begin", (0, names), "begin", (1, names)]
+    assert reported == ["begin", (0, names), "begin", (1, names)]
 
 
 @pytest.mark.parametrize("callbacks", [None, library.callbacks.History(), ()])
 def test_epochs_are_reported_beside_one_callback_or_none(callbacks: Any) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     estimator = classifier(callbacks=callbacks)
-    keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: told.append(epoch))
-    assert told == [0, 1, 2]
+    keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: reported.append(epoch))
+    assert reported == [0, 1, 2]
     assert estimator.fit_kwargs == {"epochs": 3, "callbacks": callbacks}
 
 
@@ -167,10 +167,10 @@ def test_an_error_of_the_report_ends_the_training_and_leaves_no_trace() -> None:
 
 
 def test_keras_own_wrapper_reports_too() -> None:
-    told: list[int] = []
+    reported: list[int] = []
     estimator = library.wrappers.SKLearnClassifier(network, fit_kwargs={"epochs": 2, "verbose": 0})
-    keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: told.append(epoch))
-    assert told == [0, 1]
+    keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: reported.append(epoch))
+    assert reported == [0, 1]
     assert estimator.fit_kwargs == {"epochs": 2, "verbose": 0}
 
 
@@ -178,8 +178,10 @@ def test_keras_own_wrapper_reports_too() -> None:
 def test_the_exported_model_answers_as_the_network(
     estimator: KerasClassifier, exported: Path, rows: int
 ) -> None:
-    given = np.resize(MEASURES, (rows, 13))
-    np.testing.assert_allclose(answers(exported, given), estimator.predict_proba(given), atol=1e-5)
+    inputs = np.resize(MEASURES, (rows, 13))
+    np.testing.assert_allclose(
+        answers(exported, inputs), estimator.predict_proba(inputs), atol=1e-5
+    )
 
 
 def test_a_network_that_was_pickled_is_exported_alike(
@@ -235,11 +237,11 @@ def test_a_network_that_onnx_has_no_operators_for_is_refused_by_their_name(tmp_p
 
 
 def test_a_network_that_holds_tensors_beside_its_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="tensors that are no weights, .*holding"):
+    with pytest.raises(ExportError, match="tensors that are not weights: .*holding"):
         keras.export(behind(Holding), BINARY, tmp_path / "model.onnx")
 
 
 def test_a_pipeline_around_a_network_is_refused(estimator: KerasClassifier, tmp_path: Path) -> None:
     pipeline = make_pipeline(StandardScaler(), estimator)
-    with pytest.raises(ExportError, match="put the preprocessing into the network"):
+    with pytest.raises(ExportError, match="move the preprocessing into the network"):
         keras.export(pipeline, wine.SPEC, tmp_path / "model.onnx")

@@ -1,4 +1,4 @@
-"""skorch networks report their epochs, and what is exported answers as they do."""
+"""skorch networks report their epochs, and their exports predict the same."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IMAGES, LABELS = DIGITS.encoded(digits.SPEC), DIGITS.encoded_target(digits.SPEC)
 
 
 class Branching(torch.nn.Module):  # type: ignore[misc, name-defined]
-    """Goes one way or the other by what it is given, which no graph can say."""
+    """Branches by the values of its inputs, which cannot be exported."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ class Branching(torch.nn.Module):  # type: ignore[misc, name-defined]
 
 
 def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
-    """Nobody wants to know."""
+    """Ignores the metrics of epochs."""
 
 
 def answers(path: Path, rows: np.ndarray) -> np.ndarray:
-    """What the exported model says."""
+    """Predictions of the exported model."""
     session = onnxruntime.InferenceSession(path)
     return np.asarray(session.run(None, {"inputs": rows})[0])
 
@@ -62,7 +62,7 @@ def shapes(values: Any) -> dict[str, list[int]]:
 
 @pytest.fixture(scope="module", name="estimator")
 def _estimator() -> TorchClassifier:
-    """A network that has seen some digits."""
+    """A network fitted on some digits."""
     estimator = digits.build(
         channels=4,
         hidden=16,
@@ -99,14 +99,14 @@ def linear(**changes: Any) -> TorchClassifier:
 
 def test_each_epoch_is_reported_when_it_ends() -> None:
     estimator = linear()
-    told: list[tuple[int, int, list[str]]] = []
+    reported: list[tuple[int, int, list[str]]] = []
 
     def report(figures: Mapping[str, float], epoch: int) -> None:
-        told.append((epoch, len(estimator.history), sorted(figures)))
+        reported.append((epoch, len(estimator.history), sorted(figures)))
 
     pytorch.fit(estimator, ROWS, (SUMS > 1.5).astype(np.int64), report)
     names = ["train_loss", "valid_accuracy", "valid_loss"]
-    assert told == [(0, 1, names), (1, 2, names), (2, 3, names)]
+    assert reported == [(0, 1, names), (1, 2, names), (2, 3, names)]
 
 
 def test_the_report_leaves_no_trace_in_the_estimator() -> None:
@@ -119,10 +119,12 @@ def test_the_report_leaves_no_trace_in_the_estimator() -> None:
 
 @pytest.mark.parametrize("callbacks", [None, "disable", []])
 def test_epochs_are_reported_where_there_are_no_callbacks(callbacks: Any) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     estimator = linear(callbacks=callbacks)
-    pytorch.fit(estimator, ROWS, (SUMS > 1.5).astype(np.int64), lambda _, epoch: told.append(epoch))
-    assert told == [0, 1, 2]
+    pytorch.fit(
+        estimator, ROWS, (SUMS > 1.5).astype(np.int64), lambda _, epoch: reported.append(epoch)
+    )
+    assert reported == [0, 1, 2]
     assert estimator.callbacks == callbacks
     assert "report" not in dict(estimator.callbacks_)
 
@@ -203,5 +205,5 @@ def test_a_network_that_no_graph_can_say_is_refused_with_its_reason(tmp_path: Pa
 
 def test_a_pipeline_around_a_network_is_refused(estimator: TorchClassifier, tmp_path: Path) -> None:
     pipeline = make_pipeline(StandardScaler(), estimator)
-    with pytest.raises(ExportError, match="put the preprocessing into the network"):
+    with pytest.raises(ExportError, match="move the preprocessing into the network"):
         pytorch.export(pipeline, digits.SPEC, tmp_path / "model.onnx")

@@ -1,4 +1,4 @@
-"""An exported estimator answers as it did, where rounding to float32 matters too."""
+"""An exported estimator predicts the same, even where rounding to float32 matters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.encoded_target(iris.SPEC)
 
 
 def exported(estimator: Any, spec: ModelSpec, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The estimator by way of ONNX."""
+    """The estimator, exported to ONNX and loaded."""
     scikit_learn.export(estimator, spec, folder / "model.onnx")
     return load_onnx(folder / "model.onnx", spec)
 
@@ -50,16 +50,16 @@ def rows_beside_splits(forest: RandomForestClassifier, rng: np.random.Generator)
 
 
 def test_fitting_learns_and_reports_no_epochs() -> None:
-    told: list[Any] = []
+    reported: list[Any] = []
     estimator = iris.build(10, 5, 2, 1, 0)
-    scikit_learn.fit(estimator, ROWS, SPECIES, lambda *figures: told.append(figures))
+    scikit_learn.fit(estimator, ROWS, SPECIES, lambda *figures: reported.append(figures))
     assert estimator.score(ROWS, SPECIES) > 0.95
-    assert not told
+    assert not reported
 
 
 def test_random_rows_get_the_same_answers(forest: RandomForestClassifier, onnx_file: Path) -> None:
     rows = np.random.default_rng(0).uniform(0.1, 30, (2000, 4)).astype(np.float32)
-    rows[:1000] = rows[:1000] / 4  # where the flowers are
+    rows[:1000] = rows[:1000] / 4  # the range of the flowers
     np.testing.assert_allclose(
         load_onnx(onnx_file, iris.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
     )
@@ -82,10 +82,10 @@ def test_every_flower_gets_the_same_answer(forest: RandomForestClassifier, onnx_
 
 
 def test_the_model_takes_any_number_of_float_rows_of_the_contracts_width(onnx_file: Path) -> None:
-    (given,) = onnx.load(onnx_file).graph.input
-    rows, inputs = given.type.tensor_type.shape.dim
-    assert given.name == "inputs"
-    assert given.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    (graph_input,) = onnx.load(onnx_file).graph.input
+    rows, inputs = graph_input.type.tensor_type.shape.dim
+    assert graph_input.name == "inputs"
+    assert graph_input.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert not rows.HasField("dim_value")
     assert inputs.dim_value == iris.SPEC.width
 
@@ -108,9 +108,9 @@ def test_a_classifier_of_every_kind_of_input_answers_the_same(
 
 def test_a_text_goes_in_as_a_string(fitted: Callable[[str], Any], tmp_path: Path) -> None:
     exported(fitted("text"), KINDS["text"].SPEC, tmp_path)
-    (given,) = onnx.load(tmp_path / "model.onnx").graph.input
-    assert given.type.tensor_type.elem_type == onnx.TensorProto.STRING
-    assert given.type.tensor_type.shape.dim[1].dim_value == 1
+    (graph_input,) = onnx.load(tmp_path / "model.onnx").graph.input
+    assert graph_input.type.tensor_type.elem_type == onnx.TensorProto.STRING
+    assert graph_input.type.tensor_type.shape.dim[1].dim_value == 1
 
 
 def test_a_regression_answers_its_prediction_only(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_other_kinds_of_estimators_are_exported_too(estimator: Any, tmp_path: Pa
 
 
 class Oracle(ClassifierMixin, BaseEstimator):
-    """An estimator that skl2onnx knows nothing of."""
+    """An estimator that skl2onnx does not support."""
 
 
 def test_an_estimator_without_converter_is_refused_and_no_file_is_left(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever form a model is served in, it is loaded by one function and answers the same."""
+"""Models in ONNX and in skops' format are loaded by one function and predict the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that have no ONNX form are read without running any code that their file holds."""
+"""Models without an ONNX form are loaded without running code from their file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_file_that_holds_anything_else_is_refused_by_its_name(
     file = saved(make_pipeline(FunctionTransformer(function), LogisticRegression()), tmp_path)
     (name,) = foreign_types(file)
     assert name.endswith(f".{function.__name__}")
-    with pytest.raises(PackageError, match=f"holds {name}, which is not scikit-learn's"):
+    with pytest.raises(PackageError, match=f"contains {name}, and only scikit-learn's"):
         load_native(file, iris.SPEC)
 
 

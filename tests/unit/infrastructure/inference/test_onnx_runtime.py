@@ -1,4 +1,4 @@
-"""A served model takes float32 rows and gives probabilities."""
+"""A served model maps float32 rows to probabilities."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def write_model(path: Path, outputs: dict[str, float], kind: int = TensorProto.FLOAT) -> Path:
-    """A model whose outputs, in another order than is asked for, are its input plus a number."""
+    """A model whose outputs, not in the requested order, are its input plus a number."""
     nodes, constants = [], []
     for name, number in outputs.items():
         constants.append(helper.make_tensor(f"{name}_number", TensorProto.FLOAT, [1], [number]))

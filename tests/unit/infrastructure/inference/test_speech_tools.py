@@ -1,4 +1,4 @@
-"""The tools of the extra ``whisper``, where it is installed and where it is not."""
+"""The tools of the extra ``whisper``, with and without it."""
 
 from __future__ import annotations
 

@@ -38,31 +38,31 @@ def fixture_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", name="english")
 def fixture_english(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that knows English only."""
+    """An English-only checkpoint."""
     return write_checkpoint(tmp_path_factory.mktemp("weights") / "small.en.pt", n_vocab=51_864)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 70])
 def test_the_answer_is_whispers_own(checkpoint: Path, seconds: float) -> None:
     samples = sound(seconds)
-    heard = WhisperEngine(checkpoint, max_tokens=TOKENS)(samples)
+    transcript = WhisperEngine(checkpoint, max_tokens=TOKENS)(samples)
     model = whisper.load_model(str(checkpoint), "cpu")
     own = whisper.transcribe(model, samples, temperature=0.0, sample_len=TOKENS, fp16=False)
-    assert heard.text == own["text"].strip()
-    assert heard.language == own["language"]
+    assert transcript.text == own["text"].strip()
+    assert transcript.language == own["language"]
     kept = [segment for segment in own["segments"] if segment["text"].strip()]
-    assert [s.text for s in heard.segments] == [s["text"].strip() for s in kept]
-    assert [s.start for s in heard.segments] == [min(s["start"], seconds) for s in kept]
-    assert heard.duration == seconds
+    assert [s.text for s in transcript.segments] == [s["text"].strip() for s in kept]
+    assert [s.start for s in transcript.segments] == [min(s["start"], seconds) for s in kept]
+    assert transcript.duration == seconds
 
 
 def test_times_are_in_order_and_inside_the_recording(checkpoint: Path) -> None:
-    heard = WhisperEngine(checkpoint, max_tokens=TOKENS)(sound(70))
-    assert len(heard.segments) > 3
-    assert any(segment.start > 30 for segment in heard.segments), "a second window"
-    for segment in heard.segments:
+    transcript = WhisperEngine(checkpoint, max_tokens=TOKENS)(sound(70))
+    assert len(transcript.segments) > 3
+    assert any(segment.start > 30 for segment in transcript.segments), "a second window"
+    for segment in transcript.segments:
         assert 0 <= segment.start <= segment.end <= 70
-    starts = [segment.start for segment in heard.segments]
+    starts = [segment.start for segment in transcript.segments]
     assert starts == sorted(starts)
 
 
@@ -70,7 +70,7 @@ def test_sampled_answers_repeat_and_follow_the_seed(checkpoint: Path) -> None:
     sampling = {"temperatures": (0.9,), "max_tokens": TOKENS}
     engine = WhisperEngine(checkpoint, random_state=1, **sampling)  # type: ignore[arg-type]
     first = engine(sound(5))
-    torch.rand(7)  # whatever others draw
+    torch.rand(7)  # other code may draw random numbers
     assert engine(sound(5)) == first
     other = WhisperEngine(checkpoint, random_state=2, **sampling)  # type: ignore[arg-type]
     assert other(sound(5)) != first
@@ -106,11 +106,11 @@ def test_a_language_that_the_weights_do_not_know_is_refused(
     engine = WhisperEngine(checkpoint)
     for language in (None, "de", "en"):
         engine.check_language(language)
-    with pytest.raises(InputError, match="'klingon' is no code"):
+    with pytest.raises(InputError, match="'klingon' is not a language code"):
         engine.check_language("klingon")
-    with pytest.raises(InputError, match="do not know the language 'yue'"):
+    with pytest.raises(InputError, match="do not support the language 'yue'"):
         engine.check_language("yue")  # large-v3 does
-    with pytest.raises(InputError, match="do not know the language 'de'"):
+    with pytest.raises(InputError, match="do not support the language 'de'"):
         WhisperEngine(english, language="de")
 
 
@@ -143,7 +143,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_none_of_its_code_is_run(
         torch.save({"weights": torch.zeros(3)}, path)
     else:
         path.write_bytes(b"not a checkpoint" if kind == "text" else b"")
-    with pytest.raises(PackageError, match="bad.pt is no checkpoint of Whisper"):
+    with pytest.raises(PackageError, match="bad.pt is not a Whisper checkpoint"):
         WhisperEngine(path)
 
 
@@ -154,7 +154,7 @@ def test_a_path_counts_from_the_root(tmp_path: Path, checkpoint: Path) -> None:
 
 
 def test_a_name_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'tinny' is no file .* tiny, "):
+    with pytest.raises(ConfigError, match="'tinny' is neither a file .* tiny, "):
         find_weights("tinny", tmp_path)
     assert {"tiny", "base", "small", "medium", "turbo", "large-v3"} <= PUBLISHED.keys()
 
@@ -167,7 +167,7 @@ def test_published_weights_are_not_downloaded_unless_that_is_asked_for(tmp_path:
 
 @pytest.fixture(name="published")
 def fixture_published(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Weights on a server of this machine: right ones, and some that are not what they should."""
+    """Weights on a local server: correct ones, and ones that do not match their digest."""
     weights = b"weights" * 1000
     digest = hashlib.sha256(weights).hexdigest()
     for folder in (digest, "0" * 64):

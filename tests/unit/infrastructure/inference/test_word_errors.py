@@ -1,4 +1,4 @@
-"""Word errors of texts, normalised as Whisper's own figures are."""
+"""Word errors of texts, normalised as by Whisper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infrastructure.inference.word_errors import count_errors
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "language", "errors"),
+    ("spoken", "transcribed", "language", "errors"),
     [
         ("the cat sat on the mat", "the cat sat on the mat", "en", (6, 0, 0, 0)),
         ("the cat sat on the mat", "the bat sat the mat here", "en", (6, 1, 1, 1)),
@@ -26,14 +26,14 @@ from infrastructure.inference.word_errors import count_errors
     ],
 )
 def test_errors_are_counted(
-    said: str, heard: str, language: str | None, errors: tuple[int, int, int, int]
+    spoken: str, transcribed: str, language: str | None, errors: tuple[int, int, int, int]
 ) -> None:
-    assert count_errors(said, heard, language) == WordErrors(*errors)
+    assert count_errors(spoken, transcribed, language) == WordErrors(*errors)
 
 
 def test_case_punctuation_spelling_and_contractions_do_not_count() -> None:
-    said, heard = "Mr. Smith won't like the colour!", "mister smith will not like the color"
-    assert count_errors(said, heard, "en").errors == 0
+    spoken, transcribed = "Mr. Smith won't like the colour!", "mister smith will not like the color"
+    assert count_errors(spoken, transcribed, "en").errors == 0
 
 
 def test_in_other_languages_case_and_punctuation_do_not_count() -> None:

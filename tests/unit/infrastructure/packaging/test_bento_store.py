@@ -58,7 +58,7 @@ print(json.dumps(report))
 """
 
 
-# a process that is killed while it opens this file to write it into the store
+# a process that kills itself when it opens this file for writing to the store
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -140,11 +140,11 @@ print(json.dumps(report))
 
 @dataclass(frozen=True)
 class Report:
-    """What the process reported, with where it worked."""
+    """The output of the process, and the folders that it used."""
 
     home: Path
     package: Path
-    said: dict[str, object]
+    output: dict[str, object]
 
 
 @pytest.fixture(scope="module", name="report")
@@ -152,8 +152,8 @@ def _report(make_package: Callable[..., Path], tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("store")
     home = folder / "bentoml"
     package = make_package(folder, "iris_classifier_pipeline", "1.0.0-a")
-    said = json.loads(_run(home, WORK, package).splitlines()[-1])
-    return Report(home, package, said)
+    output = json.loads(_run(home, WORK, package).splitlines()[-1])
+    return Report(home, package, output)
 
 
 def _run(home: Path, work: str, *arguments: Path, code: int = 0) -> str:
@@ -171,14 +171,14 @@ def _run(home: Path, work: str, *arguments: Path, code: int = 0) -> str:
 
 
 def test_the_tag_is_the_name_and_the_version_of_the_package(report: Report) -> None:
-    assert report.said["version"] == "1.0.0-a"
-    assert set(report.said["tags"]) == {"iris_classifier_pipeline:1.0.0-a"}  # type: ignore[call-overload]
+    assert report.output["version"] == "1.0.0-a"
+    assert set(report.output["tags"]) == {"iris_classifier_pipeline:1.0.0-a"}  # type: ignore[call-overload]
 
 
 def test_a_package_is_added_once_and_keeps_its_first_labels(report: Report) -> None:
-    assert report.said["number"] == 1
-    assert report.said["labels"] == {"stage": "champion"}
-    assert report.said["metadata"] == {"holdout_rows": 30}
+    assert report.output["number"] == 1
+    assert report.output["labels"] == {"stage": "champion"}
+    assert report.output["metadata"] == {"holdout_rows": 30}
 
 
 def test_every_file_is_stored_but_the_native_model(report: Report) -> None:
@@ -188,26 +188,26 @@ def test_every_file_is_stored_but_the_native_model(report: Report) -> None:
         if path.is_file()
     }
     assert NATIVE in made
-    assert set(report.said["files"]) == made - {NATIVE} | {"model.yaml"}  # type: ignore[call-overload]
+    assert set(report.output["files"]) == made - {NATIVE} | {"model.yaml"}  # type: ignore[call-overload]
 
 
 def test_the_stored_manifest_is_that_of_the_package(report: Report) -> None:
-    assert report.said["manifest"] == (report.package / MANIFEST).read_text("utf-8")
+    assert report.output["manifest"] == (report.package / MANIFEST).read_text("utf-8")
 
 
 def test_a_model_that_was_never_accepted_is_named_with_what_to_do(report: Report) -> None:
-    assert str(report.said["unknown"]).startswith("BuildError: iris_classifier_pipeline:1.0.0-a")
-    told = str(report.said["unknown"])
-    assert str(report.home) in told and "make promote VERSION=1.0.0-a" in told
+    assert str(report.output["unknown"]).startswith("BuildError: iris_classifier_pipeline:1.0.0-a")
+    message = str(report.output["unknown"])
+    assert str(report.home) in message and "make promote VERSION=1.0.0-a" in message
 
 
 def test_a_stored_file_that_was_changed_is_refused_and_named(report: Report) -> None:
-    assert str(report.said["tampered"]).startswith("PackageError: ")
-    assert "model.onnx differs" in str(report.said["tampered"])
+    assert str(report.output["tampered"]).startswith("PackageError: ")
+    assert "model.onnx differs" in str(report.output["tampered"])
 
 
 def test_everything_lies_in_the_store_of_the_setting(report: Report) -> None:
-    assert Path(str(report.said["folder"])).is_relative_to(report.home)
+    assert Path(str(report.output["folder"])).is_relative_to(report.home)
 
 
 @pytest.fixture(scope="module", name="repaired")
@@ -217,8 +217,8 @@ def _repaired(
     folder = tmp_path_factory.mktemp("half")
     package = make_package(folder, "iris_classifier_pipeline", "1.0.0-a")
     _run(folder / "bentoml", KILLED, package, code=-signal.SIGKILL)
-    told = _run(folder / "bentoml", REPAIR, package, folder / "build/bento")
-    return json.loads(told.splitlines()[-1])
+    output = _run(folder / "bentoml", REPAIR, package, folder / "build/bento")
+    return json.loads(output.splitlines()[-1])
 
 
 def test_a_process_killed_while_it_writes_the_store_leaves_no_entry(

@@ -1,4 +1,4 @@
-"""Which container engine builds an image, and what is said where there is none."""
+"""Which container engine builds an image, and the error if there is none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infrastructure.packaging.containerize import ENGINES, find_engine
 
 
 def answering(*engines: str) -> Callable[[str], bool]:
-    """A machine on which these programs answer."""
+    """A machine on which these engines work."""
     installed: Container[str] = engines
     return lambda engine: engine in installed
 
@@ -40,21 +40,21 @@ def test_without_an_engine_the_reader_is_told_what_to_do() -> None:
 
 
 def test_a_wanted_engine_that_does_not_answer_is_not_replaced_by_another() -> None:
-    with pytest.raises(BuildError, match="podman does not answer"):
+    with pytest.raises(BuildError, match="podman does not work"):
         find_engine("podman", answering("docker"))
 
 
 def test_a_program_that_is_no_container_engine_is_never_run() -> None:
-    asked: list[str] = []
-    with pytest.raises(BuildError, match="known: docker, podman"):
-        find_engine("sh", lambda engine: not asked.append(engine))
-    assert not asked
+    checked: list[str] = []
+    with pytest.raises(BuildError, match="choose one of: docker, podman"):
+        find_engine("sh", lambda engine: not checked.append(engine))
+    assert not checked
 
 
 def test_engines_are_asked_in_order_and_only_until_one_answers() -> None:
-    asked: list[str] = []
-    assert find_engine(works=lambda engine: not asked.append(engine)) == ENGINES[0]
-    assert asked == [ENGINES[0]]
+    checked: list[str] = []
+    assert find_engine(works=lambda engine: not checked.append(engine)) == ENGINES[0]
+    assert checked == [ENGINES[0]]
 
 
 def test_the_entry_point_ends_with_3_and_leaves_no_receipt_where_no_engine_answers(
@@ -66,7 +66,7 @@ def test_the_entry_point_ends_with_3_and_leaves_no_receipt_where_no_engine_answe
         ["containerize", "--bento", str(built), "--engine", "no-engine", "--receipt", str(receipt)]
     )
     assert status == 3
-    assert "no-engine does not answer" in capsys.readouterr().err
+    assert "no-engine does not work" in capsys.readouterr().err
     assert not receipt.exists()
 
 
@@ -84,5 +84,5 @@ def test_a_bento_that_the_store_has_lost_is_named_with_the_way_to_build_it_again
     assert main(["containerize", "--bento", str(built)]) == 1
     assert capsys.readouterr().err == (
         f"error: iris_classifier_pipeline:1.0.0-a is not in the Bento store {tmp_path}/bentoml: "
-        f"remove {built}, then make bento-build builds it again\n"
+        f"remove {built}, then run make bento-build\n"
     )

@@ -1,4 +1,4 @@
-"""A package is written whole or not at all, and one that was tampered with is refused."""
+"""A package is written atomically, and refused if it was tampered with."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _sealed(make_package: Callable[..., Path], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(name="copy")
 def _copy(sealed: Path, tmp_path: Path) -> Path:
-    """A copy of the sealed package that may be written to."""
+    """A writable copy of the sealed package."""
     folder = tmp_path / sealed.name
     shutil.copytree(sealed, folder)
     for path in folder.rglob("*"):
@@ -59,7 +59,7 @@ def _copy(sealed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(name="stored")
 def _stored(copy: Path) -> Path:
-    """A copy as BentoML's store has it: without the native model, with a file of BentoML's."""
+    """A copy as in BentoML's store: without the native model, with a file of BentoML's."""
     (copy / NATIVE).unlink()
     (copy / "model.yaml").write_text("name: iris_classifier\n", encoding="utf-8")
     return copy
@@ -73,7 +73,7 @@ def flip_a_byte(path: Path) -> None:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Every file but the manifest."""
+    """Every file except the manifest."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
@@ -213,12 +213,12 @@ def test_a_file_that_only_the_manifest_names_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize("stored", [False, True])
 def test_a_folder_without_manifest_is_no_package(copy: Path, stored: bool) -> None:
     (copy / MANIFEST).unlink()
-    with pytest.raises(PackageError, match=f"no model package: it has no {MANIFEST}"):
+    with pytest.raises(PackageError, match=f"not a model package: it has no {MANIFEST}"):
         ModelPackage(copy, stored=stored)
 
 
 def test_a_folder_that_does_not_exist_is_no_package(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="no model package"):
+    with pytest.raises(PackageError, match="not a model package"):
         ModelPackage(tmp_path / "nowhere")
 
 
@@ -260,21 +260,21 @@ def test_a_link_in_the_place_of_a_file_or_folder_is_refused_and_named(
     elsewhere = tmp_path / "elsewhere"
     (copy / name).rename(elsewhere)
     (copy / name).symlink_to(elsewhere)
-    with pytest.raises(PackageError, match=re.escape(f"{name} is no plain file")):
+    with pytest.raises(PackageError, match=re.escape(f"{name} is not a regular file")):
         ModelPackage(copy, stored=stored)
 
 
 @pytest.mark.parametrize("target", ["/etc", "card.md", "nowhere"])
 def test_an_added_link_is_refused_wherever_it_leads(copy: Path, target: str) -> None:
     (copy / "extra").symlink_to(target)
-    with pytest.raises(PackageError, match="extra is no plain file"):
+    with pytest.raises(PackageError, match="extra is not a regular file"):
         ModelPackage(copy)
 
 
 def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(copy: Path) -> None:
     (copy / "card.md").unlink()
     os.mkfifo(copy / "card.md")
-    with pytest.raises(PackageError, match="card.md is no plain file"):
+    with pytest.raises(PackageError, match="card.md is not a regular file"):
         ModelPackage(copy)
 
 
@@ -294,7 +294,7 @@ def test_a_manifest_cannot_name_a_file_outside_the_package(
 
 def test_a_manifest_that_is_no_text_is_no_manifest(copy: Path) -> None:
     (copy / MANIFEST).write_bytes(b"\xff\xfe")
-    with pytest.raises(PackageError, match="no model package"):
+    with pytest.raises(PackageError, match="not a model package"):
         ModelPackage(copy)
 
 
@@ -316,7 +316,7 @@ def test_a_package_whose_manifest_was_written_anew_is_not_the_one_on_record(copy
     lines = [f"{hashlib.sha256((copy / n).read_bytes()).hexdigest()}  {n}\n" for n in FILES]
     (copy / MANIFEST).write_text("".join(lines), encoding="utf-8")
     assert ModelPackage(copy).version, "by itself it is whole"
-    with pytest.raises(PackageError, match="not the one that is on record in the registry"):
+    with pytest.raises(PackageError, match="differs from the one on record in the registry"):
         ModelPackage(copy, recorded=recorded)
 
 

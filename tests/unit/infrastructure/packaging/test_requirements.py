@@ -1,4 +1,4 @@
-"""Requirements of an image: everything is pinned, and nothing is there that is not needed."""
+"""Requirements of an image: all are pinned, and none is unnecessary."""
 
 from importlib.metadata import PackageNotFoundError, version
 

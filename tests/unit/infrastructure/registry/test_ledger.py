@@ -1,4 +1,4 @@
-"""The ledger on disk: whole under many processes, and what was done to it is found."""
+"""The ledger on disk: intact under many processes, and tampering is found."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ def test_many_processes_at_once_keep_the_chain_whole(tmp_path: Path) -> None:
 
 
 def rehashed(line: str) -> str:
-    """An entry that says something else, with the hash of that."""
+    """A changed entry with a matching hash."""
     content = json.loads(line) | {"version": "9.9.9"}
     del content["hash"]
     return json.dumps(content | {"hash": hash_of(content)})
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (
             lambda lines: [line.replace("1.0.2", "9.9.9") for line in lines],
@@ -121,17 +121,17 @@ def rehashed(line: str) -> str:
         (lambda lines: [lines[1], lines[0], *lines[2:]], "line 1: entry 2 does not follow"),
         (lambda lines: [*lines[:3], lines[1], *lines[3:]], "line 4: entry 2 does not follow"),
         (lambda lines: [*lines[:2], rehashed(lines[2]), *lines[3:]], "line 4: entry 4 does not"),
-        (lambda lines: [*lines[:4], "{}", lines[4]], "line 5: this is no entry"),
-        (lambda lines: [*lines[:4], "", lines[4]], "line 5: this is no entry"),
-        (lambda lines: [*lines[:4], "[1]", lines[4]], "line 5: this is no entry"),
+        (lambda lines: [*lines[:4], "{}", lines[4]], "line 5: not a ledger entry"),
+        (lambda lines: [*lines[:4], "", lines[4]], "line 5: not a ledger entry"),
+        (lambda lines: [*lines[:4], "[1]", lines[4]], "line 5: not a ledger entry"),
     ],
 )
 def test_what_was_done_to_the_ledger_is_found_and_its_place_told(
-    ledger: FileLedger, damage: Callable[[list[str]], list[str]], told: str
+    ledger: FileLedger, damage: Callable[[list[str]], list[str]], message: str
 ) -> None:
     damaged = damage(lines_of(ledger))
     ledger.path.write_text("".join(f"{line}\n" for line in damaged), encoding="utf-8")
-    with pytest.raises(RegistryError, match=told):
+    with pytest.raises(RegistryError, match=message):
         ledger.entries()
 
 

@@ -38,7 +38,7 @@ class Model:
         return found
 
     def promote(self, version: str) -> str:
-        """Make a package the champion; its version in the registry."""
+        """Make a package the champion, and return its number in the registry."""
         return self.registry.promote(self.name, version).version.number
 
 
@@ -187,18 +187,18 @@ def test_one_version_is_found_and_promoted_without_a_request_for_each_of_them(
 ) -> None:
     for number in range(3, 9):
         tracking.record(model.name, f"1.0.0-{number}")
-    get_run, asked = MlflowClient.get_run, []
+    get_run, requested = MlflowClient.get_run, []
 
     def counted(self: Any, run_id: str) -> Any:
-        asked.append(run_id)
+        requested.append(run_id)
         return get_run(self, run_id)
 
     monkeypatch.setattr(MlflowClient, "get_run", counted)
     version = model.registry.find(model.name, "1.0.0-a")
-    assert asked == [version.run_id]
+    assert requested == [version.run_id]
     model.promote("1.0.0-a")
     model.promote("1.0.0-b")
-    assert len(asked) == 4
+    assert len(requested) == 4
 
 
 def test_versions_are_listed_newest_first_and_those_of_others_left_out(
@@ -242,12 +242,12 @@ def test_an_unknown_package_is_not_promoted(tracking: Any, version: str) -> None
     name = f"unknown_{len(version)}"
     tracking.record(name, "1.0.0-a")
     registry = MlflowRegistry(tracking.uri, tracking.packages_dir)
-    with pytest.raises(RegistryError, match=f"{name} has no version made from package"):
+    with pytest.raises(RegistryError, match=f"{name} has no version of the package"):
         registry.promote(name, version)
     assert Model(name, registry).aliases() == {CANDIDATE: "1.0.0-a"}
 
 
 def test_the_package_of_another_model_is_not_promoted(model: Model, tracking: Any) -> None:
     tracking.record("another_model", "1.0.0-c")
-    with pytest.raises(RegistryError, match="no version made from package 1.0.0-c"):
+    with pytest.raises(RegistryError, match="no version of the package 1.0.0-c"):
         model.promote("1.0.0-c")

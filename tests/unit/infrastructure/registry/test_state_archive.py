@@ -21,7 +21,7 @@ RECEIPTS = ("train", "champion", "validate", "bento-build")
 
 
 class Clone:
-    """A clone in a folder, as far as its state goes."""
+    """The state of a clone in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,12 +60,12 @@ class Clone:
         self.write(f"build/iris/bento/{run}.py")
 
     def write(self, name: str, content: str = "content") -> None:
-        """A file of the state."""
+        """Write a file of the state."""
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_text(content, encoding="utf-8")
 
     def files(self) -> dict[str, bytes]:
-        """All that is in the clone but the archive and locks; of the database, its rows."""
+        """All files of the clone except the archive and locks; of the database, its rows."""
         return {
             str(path.relative_to(self.folder)): content_of(path)
             for path in self.folder.rglob("*")
@@ -73,18 +73,18 @@ class Clone:
         }
 
     def versions(self) -> Sequence[str]:
-        """Runs behind the registered versions."""
+        """The runs of the registered versions."""
         with closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
             return [run for (run,) in database.execute("SELECT run_id FROM model_versions")]
 
     def take_state_of(self, other: Clone, set_aside: Path | None = None) -> str:
-        """Load what another clone saves."""
+        """Save another clone's state, and load it."""
         save(other.places, self.archive)
         return load(self.places, self.archive, set_aside)
 
 
 def content_of(path: Path) -> bytes:
-    """What a file holds; a copy of a database differs in its counters alone."""
+    """The content of a file; of a database, its rows, since a copy has other counters."""
     if path.name != "mlflow.db":
         return path.read_bytes()
     with closing(sqlite3.connect(path)) as database:
@@ -93,13 +93,13 @@ def content_of(path: Path) -> bytes:
 
 @pytest.fixture(name="here")
 def _here(tmp_path: Path) -> Clone:
-    """A clone in which nothing was made."""
+    """An empty clone."""
     return Clone(tmp_path / "here")
 
 
 @pytest.fixture(name="there")
 def _there(tmp_path: Path) -> Clone:
-    """Another clone, which has one version."""
+    """Another clone, with one version."""
     clone = Clone(tmp_path / "there")
     clone.train(1)
     return clone
@@ -129,7 +129,7 @@ def test_state_that_goes_on_from_the_clones_is_loaded(here: Clone, there: Clone)
     here.take_state_of(there)
     there.train(2)
     assert here.take_state_of(there) == "loaded"
-    assert here.files() == there.files()  # also of the Bento, none of whose former files is left
+    assert here.files() == there.files()  # also of the Bento, whose previous files are gone
     assert len(here.ledger.entries()) == 2
 
 
@@ -137,7 +137,7 @@ def test_a_clone_that_has_gone_on_keeps_its_state(here: Clone, there: Clone) -> 
     here.take_state_of(there)
     here.train(2)
     before = here.files()
-    assert "has all of it, and more" in here.take_state_of(there)
+    assert "has everything in the archive, and more" in here.take_state_of(there)
     assert here.files() == before
 
 
@@ -177,12 +177,12 @@ def test_either_a_ledger_or_versions_alone_are_reason_to_refuse(
 
 
 def test_what_was_set_aside_is_whole_and_the_rest_is_added(here: Clone, there: Clone) -> None:
-    """As on a machine whose every deployment loads the state of another run of CI."""
+    """As on a machine where each deployment loads the state of a different CI run."""
     here.train(1)
     here.ledger.append("deploy", "iris", "1")
     before = here.files()
-    aside = here.folder / ".set-aside/now"
-    assert str(aside) in here.take_state_of(there, aside)
+    folder = here.folder / ".set-folder/now"
+    assert str(folder) in here.take_state_of(there, folder)
     after = here.files()
     assert here.versions() == ["there-1"]
     assert after["ledger.jsonl"] == there.files()["ledger.jsonl"]
@@ -210,7 +210,7 @@ def test_a_broken_ledger_is_not_replaced(here: Clone, there: Clone) -> None:
 
 
 def test_without_an_archive_the_error_says_what_makes_one(here: Clone) -> None:
-    with pytest.raises(StateError, match="state.tar.gz is not there: make state-save"):
+    with pytest.raises(StateError, match="state.tar.gz does not exist: run make state-save"):
         load(here.places, here.archive)
 
 
@@ -231,7 +231,7 @@ def test_a_file_that_is_no_archive_is_told_with_one_reason(here: Clone, content:
         load(here.places, here.archive)
     message = str(refusal.value)
     assert message.startswith(f"{here.archive} cannot be unpacked: ")
-    assert message.endswith("; make state-save writes one")
+    assert message.endswith("; write it again with make state-save")
     assert "\n" not in message and "ReadError" not in message
     assert here.files() == {}
 
@@ -245,7 +245,7 @@ def test_a_damaged_database_is_not_saved_and_the_former_archive_stays(there: Clo
     archive, content = there.archive.read_bytes(), path.read_bytes()
     third = len(content) // 3
     path.write_bytes(content[:third] + bytes(third) + content[2 * third :])
-    with pytest.raises(TrackingError, match=f"^{path} is damaged .*: restore a copy") as refusal:
+    with pytest.raises(TrackingError, match=f"^{path} is damaged .*: restore a backup") as refusal:
         save(there.places, there.archive)
     assert "\n" not in str(refusal.value)
     assert there.archive.read_bytes() == archive
@@ -255,7 +255,7 @@ def test_a_damaged_database_is_not_saved_and_the_former_archive_stays(there: Clo
 def test_a_database_that_is_written_to_is_saved_as_it_was_at_one_moment(
     here: Clone, there: Clone
 ) -> None:
-    """Its latest rows are still in the file beside it, which is no part of the archive."""
+    """Its latest rows are still in the file next to it, which is not part of the archive."""
     with closing(sqlite3.connect(there.folder / "mlflow.db")) as writer:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("INSERT INTO model_versions VALUES ('iris', 2, 'there-2')")

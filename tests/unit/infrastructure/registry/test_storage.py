@@ -1,4 +1,4 @@
-"""What takes space on a disk, and its removal; test_promotion.py has that of the Bento store."""
+"""What uses disk space, and its removal; test_promotion.py removes from the Bento store."""
 
 from __future__ import annotations
 

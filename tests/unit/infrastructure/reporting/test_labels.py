@@ -1,4 +1,4 @@
-"""Names are drawn as they are written, in little room."""
+"""Names are drawn literally, and shortened."""
 
 from __future__ import annotations
 

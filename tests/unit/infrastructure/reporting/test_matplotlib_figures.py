@@ -28,7 +28,7 @@ def flowers(
     importances: Mapping[str, float] | None = None,
     curves: Mapping[str, Sequence[float]] | None = None,
 ) -> FigureData:
-    """Six hold-out rows that are all taken for the class of their number modulo 3."""
+    """Six hold-out rows that are all predicted as the class of their number modulo 3."""
     answers = np.eye(3)[np.arange(6) % 3] * 0.7 + 0.1
     report = evaluate(SPEC, answers, np.array(actual))
     return FigureData(SPEC, report, importances or {}, answers, np.array(actual), curves or {})
@@ -62,11 +62,11 @@ def drawn(data: FigureData, folder: Path) -> dict[str, bytes]:
     ("data", "figures"),
     [
         (flowers([0, 1, 2, 0, 1, 1], IMPORTANCES), [*OF_CLASSES, "feature_importance.png"]),
-        (flowers([0, 1, 2, 0, 1, 2]), OF_CLASSES),  # all right
+        (flowers([0, 1, 2, 0, 1, 2]), OF_CLASSES),  # all correct
         (flowers([1, 2, 0, 1, 2, 0]), OF_CLASSES),  # all wrong
         (flowers([0, 1, 2, 0, 1, 1], None, CURVES), [*OF_CLASSES, "learning_curves.png"]),
         (rents(80), OF_QUANTITIES),
-        (rents(0), OF_QUANTITIES),  # nothing is wrong
+        (rents(0), OF_QUANTITIES),  # no errors
         (rents(80, IMPORTANCES), ["feature_importance.png", *OF_QUANTITIES]),
         (rents(80, None, CURVES), ["learning_curves.png", *OF_QUANTITIES]),
     ],

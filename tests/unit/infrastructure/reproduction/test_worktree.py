@@ -1,4 +1,4 @@
-"""A commit is opened beside the clone, trained there with what it was trained with, and removed."""
+"""A commit is checked out next to the clone, trained there as it was recorded, and removed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from shared.digests import sha256_of
 PIPELINE = """
 import json, os, pathlib, sys
 
-given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+args = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 if pathlib.Path("lacks").exists() and not pathlib.Path("torch").exists():
     sys.exit("error: the model needs torch, which is not installed: make install EXTRAS=torch")
-if "fail" in json.loads(pathlib.Path(given["--config"]).read_text()):
+if "fail" in json.loads(pathlib.Path(args["--config"]).read_text()):
     sys.exit("error: no memory")
 package = pathlib.Path(os.environ["MODEL_REGISTRY_DIR"])
 package.mkdir(exist_ok=True)
-told = {**given, "root": os.getcwd(), "python": sys.executable, "environment": dict(os.environ)}
-(package / "told.json").write_text(json.dumps(told))
-pathlib.Path(given["--receipt"]).write_text(json.dumps({"package": str(package)}))
+call = {**args, "root": os.getcwd(), "python": sys.executable, "environment": dict(os.environ)}
+(package / "call.json").write_text(json.dumps(call))
+pathlib.Path(args["--receipt"]).write_text(json.dumps({"package": str(package)}))
 """
 INSTALL = f"""
 mkdir -p .venv/bin
@@ -46,7 +46,7 @@ def _no_repository_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="root")
 def _root(tmp_path: Path) -> Path:
-    """A clone with one commit, whose pipeline and installer tell what they are asked to do."""
+    """A clone with one commit, whose pipeline and installer record their arguments."""
     root = tmp_path / "clone"
     for name, text in {
         "application/training/pipelines/iris_training_pipeline.py": PIPELINE,
@@ -63,7 +63,7 @@ def _root(tmp_path: Path) -> Path:
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Run git as somebody; what it answered."""
+    """Run git as a test user, and return its output."""
     somebody = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
     return subprocess.run(
         ["git", *somebody, *arguments], cwd=root, capture_output=True, text=True, check=True
@@ -71,14 +71,14 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def commit(root: Path) -> str:
-    """Commit everything; the commit."""
+    """Commit everything, and return the commit."""
     git(root, "add", "-A")
     git(root, "commit", "--quiet", "--allow-empty", "--message", "all")
     return git(root, "rev-parse", "HEAD")
 
 
 def install(root: Path) -> None:
-    """An environment of the clone that is newer than its lock."""
+    """Make an environment of the clone that is newer than its lock."""
     (root / ".venv/bin").mkdir(parents=True)
     (root / ".venv/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', "utf-8")
     (root / ".venv/bin/python").chmod(0o755)
@@ -90,27 +90,27 @@ def install(root: Path) -> None:
 def trained(
     worktree: Worktree, config: dict[str, Any] | None = None
 ) -> tuple[Path, list[tuple[str, str]]]:
-    """The package of a training with the lock of the commit, and what was said meanwhile."""
-    said: list[tuple[str, str]] = []
+    """Train with the lock of the commit; return the package and the reported steps."""
+    steps: list[tuple[str, str]] = []
     lock = sha256_of(worktree.clone / "poetry.lock")
-    package = worktree.train("iris", config or {}, lock, lambda *step: said.append(step))
-    return package, said
+    package = worktree.train("iris", config or {}, lock, lambda *step: steps.append(step))
+    return package, steps
 
 
-def told(package: Path) -> dict[str, Any]:
-    """What the pipeline was told."""
-    answer: dict[str, Any] = json.loads((package / "told.json").read_text("utf-8"))
-    return answer
+def call_of(package: Path) -> dict[str, Any]:
+    """The arguments and environment of the pipeline."""
+    call: dict[str, Any] = json.loads((package / "call.json").read_text("utf-8"))
+    return call
 
 
 @pytest.mark.parametrize("recorded", ["unknown", "abc123", "--help", "unknown-dirty"])
 def test_what_is_no_commit_is_refused(root: Path, recorded: str) -> None:
-    with pytest.raises(BuildError, match="nobody knows from which commit"):
+    with pytest.raises(BuildError, match="its commit is recorded as"):
         commit_of({"git_commit": recorded}, root)
 
 
 def test_a_commit_that_is_not_there_is_to_be_fetched(root: Path) -> None:
-    with pytest.raises(BuildError, match=f"commit {'1' * 40} is not in this clone: git fetch"):
+    with pytest.raises(BuildError, match=f"commit {'1' * 40} is not in this clone: run git fetch"):
         commit_of({"git_commit": "1" * 40}, root)
 
 
@@ -140,7 +140,7 @@ def test_the_worktree_is_removed_whatever_happens(root: Path, error: type[BaseEx
 
 
 def test_a_worktree_that_git_cannot_make_leaves_nothing(root: Path) -> None:
-    with pytest.raises(BuildError, match="git cannot make a worktree"):
+    with pytest.raises(BuildError, match="git cannot create a worktree"):
         with open_worktree("nowhere", root):
             pass
     assert len(git(root, "worktree", "list").splitlines()) == 1
@@ -159,7 +159,7 @@ def test_data_that_git_does_not_track_are_brought(root: Path, tmp_path: Path) ->
     }
     files = [str(root / "data/words.txt"), str(outside), str(root / "data/gone.csv")]
     with open_worktree("HEAD", root) as worktree:
-        assert worktree.bring_data(config, files) == ["data/churn.csv", "data/words.txt"]
+        assert worktree.link_data(config, files) == ["data/churn.csv", "data/words.txt"]
         assert (worktree.clone / "data/churn.csv").read_text("utf-8") == "data/churn.csv"
         assert not (worktree.clone / "poetry.lock").is_symlink()
     assert (root / "data/churn.csv").exists()
@@ -171,12 +171,12 @@ def test_training_runs_in_the_worktree_and_writes_beside_it(
     install(root)
     monkeypatch.setenv("MAKEFLAGS", "-n")
     with open_worktree("HEAD", root) as worktree:
-        package, said = trained(worktree, {"model": {"max_depth": 3}})
-        answer = told(package)
+        package, steps = trained(worktree, {"model": {"max_depth": 3}})
+        call = call_of(package)
         assert not (worktree.clone / "installed").exists()
-        assert answer["root"] == str(worktree.clone)
-        assert answer["--model"] == "iris"
-        environment = answer["environment"]
+        assert call["root"] == str(worktree.clone)
+        assert call["--model"] == "iris"
+        environment = call["environment"]
         assert environment["PYTHONPATH"] == str(worktree.clone)
         for name in (
             "MLFLOW_TRACKING_URI",
@@ -187,7 +187,9 @@ def test_training_runs_in_the_worktree_and_writes_beside_it(
         ):
             assert str(worktree.home) in environment[name]
         assert "MAKEFLAGS" not in environment
-    assert said == [("libraries", "those of this clone: they are what the lock says")]
+    assert steps == [
+        ("libraries", "this clone's environment, which matches the lock of that commit")
+    ]
 
 
 @pytest.mark.parametrize("why", ["nothing installed", "older than the lock", "another lock"])
@@ -201,23 +203,23 @@ def test_an_environment_that_is_not_the_recorded_one_is_installed(root: Path, wh
         (root / "poetry.lock").write_text("locked anew\n", encoding="utf-8")
         (root / ".venv/.core").touch()
     with open_worktree(head, root) as worktree:
-        _, said = trained(worktree)
+        _, steps = trained(worktree)
         assert (worktree.clone / "installed").read_text("utf-8") == "core \n"
-    assert "installing what the lock of that commit says: minutes" in said[0][1]
+    assert "installing the lock of that commit: some minutes" in steps[0][1]
 
 
 def test_an_extra_that_the_model_needs_is_installed_too(root: Path) -> None:
     (root / "lacks").touch()
     commit(root)
     with open_worktree("HEAD", root) as worktree:
-        _, said = trained(worktree)
+        _, steps = trained(worktree)
         assert (worktree.clone / "installed").read_text("utf-8") == "core \nall torch\n"
-    assert "with the extra torch" in said[1][1]
+    assert "and the extra torch" in steps[1][1]
 
 
 def test_a_training_that_fails_is_told(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     install(root)
-    with pytest.raises(BuildError, match="that commit could not train iris"):
+    with pytest.raises(BuildError, match="training iris at that commit failed"):
         with open_worktree("HEAD", root) as worktree:
             trained(worktree, {"fail": True})
     assert "no memory" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Files that are scored: every kind of model, every format, and what goes wrong."""
+"""Scoring files: every kind of model, every format, and errors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def flowers(path: Path, rows: Sequence[Sequence[float]] = FLOWERS) -> Path:
-    """Write flowers, each with a number of its own."""
+    """Write numbered flowers."""
     names = iris.SPEC.input_names
     return write(
         path, [{"id": id_, **dict(zip(names, row, strict=True))} for id_, row in enumerate(rows)]
@@ -164,11 +164,11 @@ def test_an_output_takes_the_place_of_the_former_one_and_of_its_rejected_rows(
 
 def test_an_output_stays_as_it_was_where_every_row_is_rejected(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
-    out.write_text("former")
+    out.write_text("previous")
     totals = score_flowers(flowers(tmp_path / "in.csv", [(0.0,) * 4] * 3), out)
     assert (totals.scored, totals.rejected) == (0, 3)
     assert len(read(totals.rejects)) == 3
-    assert out.read_text() == "former"
+    assert out.read_text() == "previous"
 
 
 @pytest.mark.parametrize("output", FORMATS)
@@ -180,7 +180,7 @@ def test_a_table_without_rows_gives_one(output: str, tmp_path: Path) -> None:
 
 
 class _Interrupted(FakeClassifier):
-    """Answers the first batch."""
+    """Predicts only for the first batch."""
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         if self.asked:
@@ -193,16 +193,16 @@ def test_a_run_that_is_broken_off_leaves_everything_as_it_was(output: str, tmp_p
     source = flowers(tmp_path / "in.parquet", FLOWERS * 20_000)
     out, rejects = tmp_path / f"out{output}", tmp_path / "out.rejected.ndjson"
     for path in (out, rejects):
-        path.write_text("former")
+        path.write_text("previous")
     with pytest.raises(KeyboardInterrupt):
         score_file(iris.SPEC, _Interrupted(), source, out, {})
     assert sorted(tmp_path.iterdir()) == sorted([source, out, rejects])
-    assert out.read_text() == rejects.read_text() == "former"
+    assert out.read_text() == rejects.read_text() == "previous"
 
 
 def test_a_file_cannot_be_scored_into_itself(tmp_path: Path) -> None:
     source = flowers(tmp_path / "in.csv")
-    with pytest.raises(DataError, match="in.csv is the input: give the output another name"):
+    with pytest.raises(DataError, match="in.csv is also the input: choose another output"):
         score_flowers(source, tmp_path / "." / "in.csv")
 
 

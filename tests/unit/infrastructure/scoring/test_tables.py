@@ -1,4 +1,4 @@
-"""What tables hold: values for the contract, and columns that go on as they are."""
+"""Tables: values for the contract, and columns that are copied to the output."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ REVIEW = ModelSpec("review", (Text("said"),), CLASSES)
 
 
 def only_batch(path: Path, spec: ModelSpec) -> Batch:
-    """The batch of a table that has one."""
+    """The only batch of a table."""
     (batch,) = open_table(path, spec).batches()
     return batch
 
 
 def encoded(path: Path, spec: ModelSpec) -> list[Any]:
-    """What the model gets of a table."""
+    """The encoded rows of a table."""
     return list(spec.encode(only_batch(path, spec).columns).tolist())
 
 
@@ -50,7 +50,7 @@ def parquet(folder: Path, **columns: Any) -> Path:
 
 
 def text(folder: Path, name: str, *lines: str) -> Path:
-    """A file of lines."""
+    """A file with these lines."""
     (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return folder / name
 
@@ -68,8 +68,8 @@ def text(folder: Path, name: str, *lines: str) -> Path:
     ids=lambda column: str(column.type),
 )
 def test_numbers_of_every_type_of_parquet_are_numbers(column: pa.Array, tmp_path: Path) -> None:
-    given = only_batch(parquet(tmp_path, x=column), NUMBER).columns["x"]
-    assert np.array_equal(np.asarray(given), [1, 2, np.nan], equal_nan=True)
+    values = only_batch(parquet(tmp_path, x=column), NUMBER).columns["x"]
+    assert np.array_equal(np.asarray(values), [1, 2, np.nan], equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_objects_become_columns_of_the_kind_of_all_their_values(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("in.parquet", "no Parquet", "cannot read .*in.parquet: "),
         ("in.csv", "", "cannot read .*in.csv: Empty CSV file"),
@@ -242,22 +242,22 @@ def test_objects_become_columns_of_the_kind_of_all_their_values(tmp_path: Path) 
             "x,y\n1,2\n3\n",
             "cannot read .*: CSV parse error: (Row #3: )?Expected 2 columns, got 1: 3",
         ),
-        ("in.ndjson", '{"x": 1}\n{"x": \n', "cannot read .*: line 2 is no JSON object: "),
-        ("in.jsonl", "[1]\n", "line 1 is no JSON object: "),
-        ("in.ndjson", "[" * 100_000, "line 1 is no JSON object: "),
-        ("in.xlsx", "x", r"is of no known format: its name must end in \.parquet, \.csv, "),
+        ("in.ndjson", '{"x": 1}\n{"x": \n', "cannot read .*: line 2 is not a JSON object: "),
+        ("in.jsonl", "[1]\n", "line 1 is not a JSON object: "),
+        ("in.ndjson", "[" * 100_000, "line 1 is not a JSON object: "),
+        ("in.xlsx", "x", r"has an unknown format: its name must end in \.parquet, \.csv, "),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told(
-    name: str, content: str, told: str, tmp_path: Path
+    name: str, content: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         list(open_table(tmp_path / name, NUMBER).batches())
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no file .*in.csv"):
+    with pytest.raises(DataError, match="the file .*in.csv does not exist"):
         open_table(tmp_path / "in.csv", NUMBER)
 
 
@@ -268,9 +268,9 @@ def test_a_field_that_is_not_utf8_is_told(tmp_path: Path) -> None:
 
 
 def test_an_output_of_no_known_format_or_in_no_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="out.txt is of no known format"):
+    with pytest.raises(DataError, match="out.txt has an unknown format"):
         check_output(tmp_path / "out.txt")
-    with pytest.raises(DataError, match="there is no folder .*absent to write out.csv to"):
+    with pytest.raises(DataError, match="cannot write out.csv: the folder .*absent does not exist"):
         check_output(tmp_path / "absent/out.csv")
 
 

@@ -1,4 +1,4 @@
-"""An application around the whole of another one, and a process that ends only after a while."""
+"""An application wrapped around another one, and a process that ends with a delay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHANGED = "BentoML or Starlette has changed: see infrastructure/serving/outer_mi
 
 
 class Noted:
-    """Middleware that notes the paths of the requests that pass through it."""
+    """Middleware that records the paths of requests."""
 
     def __init__(self, app: App, notes: list[str], tracer_provider: Any = None) -> None:
         self._app, self._notes = app, notes
@@ -41,26 +41,26 @@ class Noted:
 
 
 class OwnAnswer:
-    """Answers one path with what it was told of another one, and passes the others on."""
+    """Responds on one path with the methods of another, and forwards the other paths."""
 
-    def __init__(self, app: App, told: Serves) -> None:
-        self.app, self._told = app, told
+    def __init__(self, app: App, methods_of: Serves) -> None:
+        self.app, self._methods_of = app, methods_of
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/ours":
-            answer = f"ours {bool(self._told('/hello'))} {bool(self._told('/nowhere'))}"
+            answer = f"ours {bool(self._methods_of('/hello'))} {bool(self._methods_of('/nowhere'))}"
             await PlainTextResponse(answer)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
 async def hello(_request: Request) -> PlainTextResponse:
-    """The answer of the application itself."""
+    """The response of the application itself."""
     return PlainTextResponse("hello")
 
 
 def application(notes: list[str], **noted: Any) -> Starlette:
-    """An application with two paths, in which a middleware asks to be put around it."""
+    """An application with two paths, and a middleware that wraps it."""
     return Starlette(
         routes=[Route("/hello", hello), Route("/ours", hello)],
         middleware=[
@@ -116,7 +116,7 @@ def test_where_requests_are_traced_the_tracing_sees_each_of_them(
 
 
 def test_it_is_known_which_paths_an_application_has(tmp_path: Path) -> None:
-    (tmp_path / "page.css").touch()  # of a page that is not asked for
+    (tmp_path / "page.css").touch()  # of a page that is not served
     methods = serves(
         Starlette(
             routes=[
@@ -155,8 +155,8 @@ class Small:
         return f"hello {name}"
 
 Small.add_asgi_middleware(OuterMiddleware, wrap=OwnAnswer)
-asked = [("POST", "/ours", {}), ("POST", "/hello", {"name": "you"}), ("GET", "/metrics", None)]
-print(json.dumps([answer.text for answer in asyncio.run(ask(Small.to_asgi(), *asked))]))
+requests = [("POST", "/ours", {}), ("POST", "/hello", {"name": "you"}), ("GET", "/metrics", None)]
+print(json.dumps([answer.text for answer in asyncio.run(ask(Small.to_asgi(), *requests))]))
 """
 
 
@@ -188,29 +188,29 @@ STOPPED = """
 import asyncio, json, os, signal, sys, time
 from infrastructure.serving.outer_middleware import stop_later
 
-told = []
+events = []
 
 async def main():
     stopped = asyncio.Event()
 
-    def former(number, _frame):
-        told.append(["former", number, time.monotonic()])
+    def server(number, _frame):
+        events.append(["server", number, time.monotonic()])
         stopped.set()
 
-    signal.signal(signal.SIGTERM, former)
-    stop_later(0.2, lambda: told.append(["stopping", None, time.monotonic()]))
+    signal.signal(signal.SIGTERM, server)
+    stop_later(0.2, lambda: events.append(["stopping", None, time.monotonic()]))
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0)
-    told.append(["answering", None, time.monotonic()])
+    events.append(["answering", None, time.monotonic()])
     await asyncio.wait_for(stopped.wait(), 30)
 
 asyncio.run(main())
-print(json.dumps(told))
+print(json.dumps(events))
 """
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
-    """A script in a process of its own."""
+    """Run a script in a separate process."""
     return subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
@@ -224,9 +224,9 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 def test_a_process_that_is_to_end_tells_so_and_answers_for_a_while() -> None:
     done = run(STOPPED)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [name for name, _, _ in told] == ["stopping", "answering", "former"]
-    (_, _, stopping), _, (_, number, previous) = told
+    events = json.loads(done.stdout)
+    assert [name for name, _, _ in events] == ["stopping", "answering", "server"]
+    (_, _, stopping), _, (_, number, previous) = events
     assert number == 15
     assert previous - stopping >= 0.2
 

@@ -15,14 +15,14 @@ ROUTES = page_routes("iris", "1.0.0-a", "accepted", "# Card ☃")
 
 
 def get(path: str, headers: Mapping[bytes, bytes] | None = None) -> Reply:
-    """The answer at a path."""
+    """The reply at a path."""
     reply = ROUTES[path].handle(Request("a", headers or {}, b""))
     assert isinstance(reply, Reply)
     return reply
 
 
 def text(path: str) -> str:
-    """What is answered there."""
+    """The body at a path, as text."""
     body = get(path).body
     assert isinstance(body, bytes)
     return body.decode()
@@ -65,8 +65,8 @@ def test_each_has_its_type_a_policy_and_a_tag_by_which_it_is_not_sent_again(
     assert not [part for part in policy if b"unsafe" in part or b"http" in part or b"*" in part]
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert headers[b"cache-control"] == b"no-cache"
-    for told in (headers[b"etag"], b'"other", W/' + headers[b"etag"]):
-        again = get(path, {b"if-none-match": told})
+    for etag in (headers[b"etag"], b'"other", W/' + headers[b"etag"]):
+        again = get(path, {b"if-none-match": etag})
         assert (again.status, again.body, dict(again.headers)) == (304, b"", headers)
     assert get(path, {b"if-none-match": b'"other"'}).status == 200
     assert ROUTES[path].methods == ("GET", "HEAD")

@@ -1,4 +1,4 @@
-"""A package that does not serve alone is refused, and the reason is named."""
+"""A package that cannot be served in a clean process is refused with the reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Alter = Callable[[str, bytes], Path]
 
 
 class Foreign(RandomForestClassifier):  # pylint: disable=too-many-ancestors
-    """A class that no image has."""
+    """A class that is not in any image."""
 
 
 @pytest.fixture(name="package")
@@ -46,7 +46,7 @@ def _package(make_package: Callable[..., Path], tmp_path: Path) -> Path:
 
 @pytest.fixture(name="alter")
 def _alter(package: Path) -> Alter:
-    """Writes another file into a package, whose manifest knows of it."""
+    """Replaces a file of a package, and updates the manifest."""
 
     def alter(name: str, content: bytes) -> Path:
         (package / name).unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def _alter(package: Path) -> Alter:
 
 @pytest.fixture(name="clone")
 def _clone(tmp_path: Path) -> Path:
-    """What a Bento is built from, to be changed."""
+    """A changeable copy of the files that a Bento is built from."""
     clone = tmp_path / "clone"
     bentofile = Path(services).with_name("bentofile.yaml").relative_to(ROOT)
     for name in (".bentoignore", str(bentofile), *included_files()):
@@ -71,7 +71,7 @@ def _clone(tmp_path: Path) -> Path:
     return clone
 
 
-def asked(package: Path, root: Path = ROOT, service: str = SERVICE) -> Verdict:
+def verdict_on(package: Path, root: Path = ROOT, service: str = SERVICE) -> Verdict:
     """The verdict on a package, with the files of a clone."""
     with start_serving_check(package, service, root) as check:
         return check.verdict()
@@ -87,7 +87,7 @@ def add_line(path: Path, line: str) -> None:
 def test_a_package_that_serves_alone_is_accepted(
     make_package: Callable[..., Path], tmp_path: Path, form: str
 ) -> None:
-    verdict = asked(make_package(tmp_path, "iris_classifier", "1.0.0-a", form=form))
+    verdict = verdict_on(make_package(tmp_path, "iris_classifier", "1.0.0-a", form=form))
     assert verdict.gate == "serves_alone"
     assert verdict.accepted, verdict.reason
 
@@ -96,13 +96,13 @@ def test_a_transcriber_is_imported_and_its_digests_compared(tmp_path: Path) -> N
     pytest.importorskip("whisper")
     with PackageDraft(tmp_path, "speech_transcriber", "1.0.0-a") as draft:
         draft.write_json("contract.json", speech.SPEC.to_dict())
-        (draft.folder / "weights.pt").write_bytes(b"heard by another gate")
+        (draft.folder / "weights.pt").write_bytes(b"checked by another gate")
         package = draft.seal()
-    verdict = asked(package, service=SPEECH)
+    verdict = verdict_on(package, service=SPEECH)
     assert verdict.accepted, verdict.reason
     (package / "weights.pt").chmod(0o644)
     (package / "weights.pt").write_bytes(b"other weights")
-    assert "weights.pt differs from its digest" in asked(package, service=SPEECH).reason
+    assert "weights.pt differs from its digest" in verdict_on(package, service=SPEECH).reason
 
 
 @pytest.mark.parametrize("name", ["pandas", "matplotlib", "sklearn", "mlflow"])
@@ -110,9 +110,9 @@ def test_a_service_that_imports_what_its_requirements_do_not_reach_is_refused(
     package: Path, clone: Path, name: str
 ) -> None:
     add_line(clone / MODULE, f"import {name}")
-    verdict = asked(package, clone)
+    verdict = verdict_on(package, clone)
     assert not verdict.accepted
-    assert f"{name} is wanted, which is not in the serving requirements" in verdict.reason
+    assert f"module {name} is missing in the serving requirements" in verdict.reason
 
 
 def test_a_service_that_imports_a_file_which_the_bento_has_not_is_refused(
@@ -120,8 +120,8 @@ def test_a_service_that_imports_a_file_which_the_bento_has_not_is_refused(
 ) -> None:
     add_line(clone / MODULE, "from domain.data import dataset")
     assert (
-        "domain.data is wanted, which is not in the files of the Bento"
-        in asked(package, clone).reason
+        "module domain.data is missing in the files of the Bento"
+        in verdict_on(package, clone).reason
     )
 
 
@@ -130,19 +130,19 @@ def test_an_import_that_a_library_can_do_without_is_not_missed(package: Path, cl
         "try:\n    import pandas\nexcept ImportError as error:\n    assert error.name == 'pandas'"
     )
     add_line(clone / MODULE, f"{line}\nelse:\n    raise RuntimeError('it is there')")
-    verdict = asked(package, clone)
+    verdict = verdict_on(package, clone)
     assert verdict.accepted, verdict.reason
 
 
 def test_what_is_not_reached_does_not_count_as_installed(package: Path, clone: Path) -> None:
     add_line(clone / MODULE, "from importlib.metadata import version; version('pandas')")
-    assert "pandas" in asked(package, clone).reason
+    assert "pandas" in verdict_on(package, clone).reason
 
 
 def test_a_wrong_golden_answer_is_refused(package: Path, alter: Alter) -> None:
     golden = json.loads((package / "golden.json").read_text(encoding="utf-8"))
     golden["answers"][0] = golden["answers"][0][::-1]
-    verdict = asked(alter("golden.json", json.dumps(golden).encode()))
+    verdict = verdict_on(alter("golden.json", json.dumps(golden).encode()))
     assert not verdict.accepted
     assert "the predictions for the golden requests differ by" in verdict.reason
 
@@ -150,7 +150,7 @@ def test_a_wrong_golden_answer_is_refused(package: Path, alter: Alter) -> None:
 def test_a_file_that_was_changed_is_refused(package: Path) -> None:
     (package / "golden.json").chmod(0o644)
     (package / "golden.json").write_text("{}", encoding="utf-8")
-    assert "golden.json differs from its digest" in asked(package).reason
+    assert "golden.json differs from its digest" in verdict_on(package).reason
 
 
 def test_an_operator_that_no_runtime_knows_is_refused(alter: Alter) -> None:
@@ -160,7 +160,7 @@ def test_an_operator_that_no_runtime_knows_is_refused(alter: Alter) -> None:
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("foreign", 1)]
     graph = helper.make_graph([node], "foreign", [rows], [answers])
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
-    verdict = asked(alter("model.onnx", onnx.ModelProto.SerializeToString(model)))
+    verdict = verdict_on(alter("model.onnx", onnx.ModelProto.SerializeToString(model)))
     assert not verdict.accepted
     assert "ONNX Runtime cannot load" in verdict.reason
 
@@ -179,14 +179,14 @@ def test_a_type_that_is_not_scikit_learns_is_refused(
     manifest.chmod(0o644)
     digest = sha256_of(package / "model.skops")
     manifest.write_text("".join([*lines, f"{digest}  model.skops\n"]), encoding="utf-8")
-    verdict = asked(package)
+    verdict = verdict_on(package)
     assert not verdict.accepted
-    assert "Foreign, which is not scikit-learn's" in verdict.reason
+    assert "Foreign, and only scikit-learn's types are allowed" in verdict.reason
 
 
 def test_a_process_that_dies_is_refused(package: Path, clone: Path) -> None:
     add_line(clone / MODULE, "os._exit(7)")
-    assert "it ended with code 7" in asked(package, clone).reason
+    assert "it ended with code 7" in verdict_on(package, clone).reason
 
 
 def test_a_process_that_does_not_answer_is_refused(
@@ -194,7 +194,7 @@ def test_a_process_that_does_not_answer_is_refused(
 ) -> None:
     monkeypatch.setattr(serving_check, "SECONDS", 0.0)
     add_line(clone / MODULE, "import time; time.sleep(600)")
-    assert "did not answer within 0 s" in asked(package, clone).reason
+    assert "did not finish within 0 s" in verdict_on(package, clone).reason
 
 
 def test_a_check_leaves_nothing_behind_when_the_block_fails(package: Path) -> None:

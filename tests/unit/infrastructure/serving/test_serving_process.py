@@ -1,6 +1,6 @@
-"""What a service does not reach is not found.
+"""Packages that a service does not require are not found.
 
-The process as a whole is asked in test_serving_check.py.
+test_serving_check.py tests the process as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SITE = sysconfig.get_path("purelib")
 
 @pytest.fixture(name="finder")
 def _finder() -> ReachedOnly:
-    """Of all that is installed, it finds NumPy."""
+    """Of all installed packages, it finds only NumPy."""
     return ReachedOnly({"numpy": distribution("numpy")}, [SITE])
 
 

@@ -1,6 +1,6 @@
-"""That uvicorn takes the limited protocol, and still is what this builds on.
+"""uvicorn uses the limited protocol, and its internals are as expected.
 
-What it does with slow clients is in tests/integration/test_slow_clients.py.
+tests/integration/test_slow_clients.py tests it with slow clients.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from infrastructure.serving.uvicorn_protocol import EagerServer, LimitedProtocol
 
 @pytest.fixture(name="uninstalled", autouse=True)
 def _uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take back what `install` changes for the whole process."""
+    """Undo what `install` changes in the whole process."""
     monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
     monkeypatch.setattr(uvicorn, "Server", uvicorn.Server)
     monkeypatch.setattr(EagerServer, "accepts", 1)
@@ -49,7 +49,7 @@ def test_uvicorn_still_makes_a_scope_when_a_head_begins_and_a_cycle_when_it_is_w
 
 
 class FakeTransport:
-    """Keeps what is written to it, piece by piece."""
+    """Keeps what is written to it, call by call."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -69,7 +69,7 @@ class FakeTransport:
 
 
 def answer(body: bool) -> list[bytes]:
-    """What an application's answer is written as, with its body or before that has come."""
+    """The writes for a response, with its body or before the body is sent."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         del scope, receive
@@ -109,7 +109,7 @@ CLIENTS = 64
 
 
 def answers_until_each_client_has_one() -> int:
-    """How many answers are given to clients that wait to be connected, each with many requests."""
+    """The number of responses that are sent before the last of many clients is connected."""
     clients: set[tuple[str, int]] = set()
     answers = 0
 

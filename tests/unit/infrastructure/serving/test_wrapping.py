@@ -1,4 +1,4 @@
-"""What stands around a service, by its settings."""
+"""What is wrapped around a service, depending on its settings."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ OPEN = "/livez"
 
 
 class Service:  # pylint: disable=too-few-public-methods
-    """Takes middlewares as a service of BentoML does."""
+    """Accepts middlewares like a BentoML service."""
 
     def __init__(self) -> None:
         self.middlewares: list[Middleware] = []
 
     def add_asgi_middleware(self, kind: Any, **options: Any) -> None:
-        """The first one stands outermost."""
+        """Add a middleware; the first one is outermost."""
         self.middlewares.append(Middleware(kind, **options))
 
 
 async def hello(_request: Request) -> PlainTextResponse:
-    """What the service itself answers."""
+    """The response of the service itself."""
     return PlainTextResponse("hello")
 
 
 def answers(*paths: str, keys: str = "") -> list[httpx.Response]:
-    """What a service that is ready and has ``/hello`` answers."""
+    """Responses of a ready service that has ``/hello``."""
     service, started = Service(), Future[Started]()
     started.set_result(Started({"/ours": http.Route(("GET",), lambda _: b'"ours"')}, FakeMetrics()))
     authorise = authoriser(ApiKeys.parse(keys), OPEN)

@@ -32,7 +32,7 @@ from tests.fakes import FakePredictionLog, batch_of
 NOW = time.time()
 HOUR = 3600.0
 DAY = 24 * HOUR
-INPUTS = [5.0, 3.5, 1.25, 0.125]  # as float32 has them
+INPUTS = [5.0, 3.5, 1.25, 0.125]  # exact in float32
 IDENTITY = 2**64 - 3
 LATENCY = 0.0009765625
 ORDINARY = LoggedPrediction("r1", 0, NOW, IDENTITY, INPUTS, 0.0, 0.875, LATENCY)
@@ -41,7 +41,7 @@ Open = Callable[..., SqlPredictionLog]
 
 @pytest.fixture(name="open_log")
 def _open_log(tmp_path: Path) -> Iterator[Open]:
-    """Opens the same database again and again: `open_log(model)`."""
+    """Opens the same database at each call of `open_log(model)`."""
     opened: list[SqlPredictionLog] = []
 
     def open_log(model: str = "iris", **more: float) -> SqlPredictionLog:
@@ -59,7 +59,7 @@ def _log(open_log: Open) -> SqlPredictionLog:
 
 
 def prediction(request_id: str = "r1", row: int = 0, **more: object) -> LoggedPrediction:
-    """A logged prediction with the given differences from an ordinary one."""
+    """A logged prediction, with these fields changed."""
     return replace(ORDINARY, request_id=request_id, row=row, **more)  # type: ignore[arg-type]
 
 
@@ -69,11 +69,11 @@ def add(log: SqlPredictionLog, *predictions: LoggedPrediction) -> None:
 
 
 def identity_of(at: float) -> str:
-    """An identity as services give it, made at a time."""
+    """A request ID as services create it at this time."""
     return f"{int(at * 1000):012x}{new_request_id()[12:]}"
 
 
-# by its identity
+# find by request ID
 
 
 def test_a_prediction_is_found_by_request_and_row_as_it_was_added(log: SqlPredictionLog) -> None:
@@ -110,7 +110,7 @@ def test_a_prediction_is_found_among_many_whoever_named_it(
 def test_it_is_found_whatever_lies_between_its_identity_and_its_answer(
     log: SqlPredictionLog, late: float
 ) -> None:
-    """A clock may be set back; and a caller may send again what a service once gave."""
+    """A clock may be set back, and a client may reuse a request ID of a service."""
     request_id = identity_of(NOW)
     add(log, prediction("before", at=NOW - DAY), prediction(request_id, at=NOW + late))
     found = log.find(request_id, 0)
@@ -190,7 +190,7 @@ def test_missing_inputs_and_a_missing_confidence_come_back_as_such(log: SqlPredi
     assert log.traffic(0).mean_confidence is None
 
 
-# by its inputs
+# find by inputs
 
 
 def test_the_latest_of_equal_predictions_is_found_by_its_inputs(log: SqlPredictionLog) -> None:
@@ -229,8 +229,8 @@ def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictio
 def test_a_value_is_found_as_it_was_answered_and_rounded(log: SqlPredictionLog) -> None:
     value = float(np.float32(151.23456))
     add(log, prediction(predicted=value, confidence=None))
-    for told in (value, 151.2346, np.float32(151.23456).item()):
-        assert log.find_unlabelled(IDENTITY, told) is not None
+    for rounded in (value, 151.2346, np.float32(151.23456).item()):
+        assert log.find_unlabelled(IDENTITY, rounded) is not None
     assert log.find_unlabelled(IDENTITY, 151.3) is None
 
 
@@ -312,7 +312,7 @@ def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
     assert log.traffic(0) == Traffic(0, None, None, None, None, None)
 
 
-# what is recent
+# recent predictions
 
 
 def test_what_is_recent_starts_with_the_latest(log: SqlPredictionLog) -> None:
@@ -342,7 +342,7 @@ def test_inputs_of_a_former_version_with_other_ones_are_not_recent(log: SqlPredi
     assert log.traffic(0).predictions == 5
 
 
-# who shares it
+# sharing
 
 
 def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
@@ -355,7 +355,7 @@ def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
     assert wine.confusion(0) == {}
     assert len(wine.recent(10)[0]) == 0
     add(wine, prediction("r1"))
-    assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label is that of iris
+    assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label belongs to iris
 
 
 def test_what_was_written_is_there_when_the_log_is_opened_again(open_log: Open) -> None:
@@ -410,7 +410,7 @@ import numpy as np
 from application.ports.prediction_log import LabelledPrediction, PredictionBatch
 from infrastructure.storage.prediction_log import SqlPredictionLog
 url, name = sys.argv[1:]
-log = SqlPredictionLog(url, "iris")  # all of them make the tables
+log = SqlPredictionLog(url, "iris")  # each process creates the tables
 one, zero, rows = np.ones(1), np.zeros(1), np.ones(1, int)
 for number in range(50):
     at = np.array([time.time()])
@@ -475,7 +475,7 @@ def test_the_latest_batches_are_found_through_an_index(
     assert "prediction_batches_by_time" in str(plan)
 
 
-# against a log in memory
+# comparison with a log in memory
 
 TIMES = [NOW + hours * HOUR for hours in (-2, -1, 0, 1)]
 OWN = [identity_of(at) for at in TIMES]
@@ -515,11 +515,11 @@ def test_it_answers_as_a_list_in_memory_does(
     fake = FakePredictionLog()
     with tempfile.TemporaryDirectory() as folder:
         with closing(SqlPredictionLog(f"sqlite:///{folder}/log.db", "m")) as log:
-            # of two batches the one that ended later is the later one
+            # batches are ordered by their last prediction
             for batch in sorted(batches, key=lambda batch: max(rows[0].at for rows in batch)):
-                taken = batch_of(*[row for request in batch for row in request])
-                log.add(taken)
-                fake.add(taken)
+                joined = batch_of(*[row for request in batch for row in request])
+                log.add(joined)
+                fake.add(joined)
             for request_id, row in labelled:
                 label = LabelledPrediction(request_id, row, 0, 1)
                 log.label(label, NOW)
@@ -528,7 +528,7 @@ def test_it_answers_as_a_list_in_memory_does(
 
 
 def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
-    """Both say the same to every question."""
+    """Check that both logs return the same for every query."""
     for since in (0.0, NOW - HOUR, NOW, NOW + 2 * HOUR):
         assert vars(log.traffic(since)) == pytest.approx(vars(fake.traffic(since)))
         assert log.by_class(since) == fake.by_class(since)
@@ -536,7 +536,7 @@ def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
     for name in NAMES:
         for row in range(4):
             assert log.find(name, row) == fake.find(name, row)
-            if fake.find(name, row, NOW):  # nothing that was answered since then is overlooked
+            if fake.find(name, row, NOW):  # predictions since then are found
                 assert log.find(name, row, NOW)
     for identity in (0, 1, 7, 2**64 - 1):
         for predicted in range(3):

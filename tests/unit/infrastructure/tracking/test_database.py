@@ -1,4 +1,4 @@
-"""MLflow's database appears whole or not at all, says what is wrong with it, and can be moved."""
+"""MLflow's database is created atomically, has useful errors, and can be moved."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def uri_of(path: Path) -> str:
 
 
 def rows(path: Path, statement: str) -> list[Any]:
-    """What a statement finds, or changes."""
+    """The rows of an SQL statement."""
     opened = sqlite3.connect(path)
     with closing(opened), opened:
         return opened.execute(statement).fetchall()
@@ -142,20 +142,20 @@ def test_an_older_database_is_upgraded_also_for_who_has_it_open(tmp_path: Path) 
     assert names == {"old", "Default"}
 
 
-def half_made(path: Path) -> None:
-    """The first tables, before the first migration has ended."""
+def incomplete(path: Path) -> None:
+    """Only the first tables: the first migration was interrupted."""
     path.unlink()
     Base.metadata.create_all(create_engine(uri_of(path)))
 
 
 def cut_off(path: Path) -> None:
-    """A table that was being replaced."""
+    """A migration was interrupted while it replaced a table."""
     rows(path, "CREATE TABLE _alembic_tmp_runs (run_uuid TEXT)")
     forget(path)
 
 
 def forget(path: Path) -> None:
-    """As a database is that MLflow alone has made."""
+    """A database that MLflow itself created."""
     rows(path, "DROP TABLE prepared_for")
 
 
@@ -173,8 +173,8 @@ def damaged(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (half_made, "is half made: a process was killed"),
-        (cut_off, "is half made: a process was killed"),
+        (incomplete, "is incomplete: a process was killed"),
+        (cut_off, "is incomplete: a process was killed"),
         (of_the_future, "cannot be upgraded to MLflow .*Can't locate revision"),
         (damaged, "is damaged .*not a database"),
     ],
@@ -240,7 +240,7 @@ def test_a_database_can_be_made_where_this_user_may_write(
 
 @pytest.fixture(name="home")
 def _home(copy: Path, tracking: Any) -> Any:
-    """A tracking database of its own that knows of one training."""
+    """A separate tracking database with one training."""
     home = copy.parent / "first home"
     home.mkdir()
     shutil.move(copy, home)
@@ -250,7 +250,7 @@ def _home(copy: Path, tracking: Any) -> Any:
 
 
 def check_elsewhere(home: Any, folder: Path) -> None:
-    """All that was recorded is found in this folder, and more is recorded there."""
+    """Check that this folder has all records, and that new ones go there."""
     moved = type(home)(folder, home.make_package)
     client = open_client(moved.uri)
     version = client.get_model_version_by_alias("moving", "candidate")

@@ -1,4 +1,4 @@
-"""MLflow is imported quietly, and by nobody who only imports the module."""
+"""MLflow is imported quietly, and only when the function is called."""
 
 from __future__ import annotations
 

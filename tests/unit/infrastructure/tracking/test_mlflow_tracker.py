@@ -1,4 +1,4 @@
-"""What a training run leaves in a real MLflow on SQLite."""
+"""What a training run records in a real MLflow on SQLite."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CANDIDATE = f"models:/{NAME}@candidate"
 
 @dataclass(frozen=True)
 class Recorded:
-    """A recorded run and what MLflow says of it."""
+    """A recorded run as MLflow returns it."""
 
     record: TrainingRecord
     registered: RegisteredVersion
@@ -96,11 +96,11 @@ def test_the_run_has_parameters_metrics_and_tags(recorded: Recorded) -> None:
 
 
 def test_the_run_names_its_data_by_their_digest(recorded: Recorded) -> None:
-    (given,) = recorded.run.inputs.dataset_inputs
-    assert (given.dataset.name, given.dataset.digest) == ("iris", "d1" * 16)
-    assert "scikit-learn" in given.dataset.source
-    assert "150" in given.dataset.profile
-    assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "training"}
+    (dataset_input,) = recorded.run.inputs.dataset_inputs
+    assert (dataset_input.dataset.name, dataset_input.dataset.digest) == ("iris", "d1" * 16)
+    assert "scikit-learn" in dataset_input.dataset.source
+    assert "150" in dataset_input.dataset.profile
+    assert {tag.key: tag.value for tag in dataset_input.tags} == {"mlflow.data.context": "training"}
 
 
 def test_the_run_keeps_every_file_of_the_package(recorded: Recorded, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_the_run_of_a_process_that_is_gone_is_ended_and_that_of_a_live_one_goes_
 
 @pytest.fixture(name="socket_of_nobody")
 def _socket_of_nobody() -> Iterator[socket.socket]:
-    """A port of its own, which refuses connections until somebody listens."""
+    """A reserved port, which refuses connections until a server listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound
@@ -373,12 +373,12 @@ def test_what_has_failed_before_the_fit_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: MlflowTracker) -> None:
-        raise TrackingError("half made")
+        raise TrackingError("incomplete")
 
     monkeypatch.setattr(MlflowTracker, "warm_up", fail)
     with ThreadPoolExecutor(1) as background:
         check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_in(background)
-    with pytest.raises(TrackingError, match="half made"):
+    with pytest.raises(TrackingError, match="incomplete"):
         check()
 
 
@@ -413,7 +413,7 @@ def test_a_refused_request_keeps_its_code(tracking: Any) -> None:
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered model of a kind, as MLflow has it."""
+    """A registered model of a kind, loaded from MLflow."""
 
     spec: ModelSpec
     rows: list[Any]
@@ -422,7 +422,7 @@ class Registered:
     folder: Path
 
     def check(self, answers: pd.DataFrame) -> None:
-        """Compare with the golden answers."""
+        """Compare with the golden predictions."""
         np.testing.assert_allclose(
             answers[list(self.spec.output_columns)], self.answers, rtol=1e-5, atol=1e-6
         )
@@ -471,7 +471,7 @@ def images(made: Registered) -> np.ndarray:
 
 
 def columns(registered: Registered) -> list[tuple[str, Any, bool]]:
-    """Name, type and necessity of each input in the signature."""
+    """Name, type and required flag of each input in the signature."""
     signature = Model.load(str(registered.folder)).signature
     assert signature is not None
     return [(c.name, c.type, c.required) for c in signature.inputs.inputs]
@@ -575,7 +575,7 @@ ELSEWHERE = """
 import json, os, sys
 import mlflow, numpy as np, pandas as pd
 
-root, uri, kind, given = sys.argv[1:]
+root, uri, kind, example = sys.argv[1:]
 sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != root]
 try:
     import domain
@@ -583,7 +583,7 @@ try:
 except ImportError:
     pass
 model = mlflow.pyfunc.load_model(uri)
-data = json.loads(given)
+data = json.loads(example)
 answers = model.predict(np.array(data, np.float32) if kind == "tensor" else pd.DataFrame(data))
 module = sys.modules["infrastructure.tracking.served_model"].__file__
 print(json.dumps({"answers": answers.to_dict("list"), "module": module, "cwd": os.getcwd()}))
@@ -611,10 +611,10 @@ def test_a_registered_model_is_loaded_by_a_process_that_has_no_clone(
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert Path(said["cwd"]) == tmp_path
-    assert not Path(said["module"]).is_relative_to(ROOT)
-    made.check(pd.DataFrame(said["answers"]))
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert Path(output["cwd"]) == tmp_path
+    assert not Path(output["module"]).is_relative_to(ROOT)
+    made.check(pd.DataFrame(output["answers"]))
 
 
 def test_a_registered_model_takes_the_frame_that_it_learned_from(registered: Register) -> None:

@@ -1,4 +1,4 @@
-"""What MLflow is given answers data frames whatever their columns are called."""
+"""The model in MLflow predicts for data frames, whatever their columns are called."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = ModelSpec(
 
 
 def add_up(encoded: np.ndarray) -> np.ndarray:
-    """The sum of a row for every answer; what is missing counts 100."""
+    """Predicts the sum of a row in every column; missing values count 100."""
     sums = np.nan_to_num(encoded, nan=100.0).sum(axis=1)
     return np.stack([sums, sums, sums], axis=1)
 
@@ -41,7 +41,7 @@ def test_a_column_of_any_name_that_may_be_missing_may_be_left_out(
     frame = pd.DataFrame(columns)
     answers = ServedModel(SPEC, add_up).predict(frame)
     assert answers["prediction"].tolist() == expected
-    assert frame.columns.tolist() == list(columns), "the frame that was given is as it was"
+    assert frame.columns.tolist() == list(columns), "the caller's frame is unchanged"
 
 
 def test_a_column_that_is_none_of_the_inputs_may_come_twice() -> None:

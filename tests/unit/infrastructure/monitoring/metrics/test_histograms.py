@@ -1,4 +1,4 @@
-"""Many values at once are the same as each of them alone.
+"""Observing many values at once equals observing each of them.
 
 `ManyValues` writes to what prometheus_client keeps to itself: where a test here fails after an
 update, look at `Histogram.observe` there and at ``histograms.py``.
@@ -36,7 +36,7 @@ NOT_A_NUMBER = [math.nan, 0.5]
 
 
 def samples(histogram: Histogram) -> dict[tuple[str, ...], float]:
-    """Every sample but the time when it was made."""
+    """Every sample except creation times."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in histogram.collect()
@@ -48,7 +48,7 @@ def samples(histogram: Histogram) -> dict[tuple[str, ...], float]:
 def both_ways(
     buckets: tuple[float, ...], batches: list[np.ndarray]
 ) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
-    """What comes of the same values one by one, and at once."""
+    """The samples after observing the same values one by one, and at once."""
     found: list[dict[tuple[str, ...], float]] = []
     for at_once in (False, True):
         histogram = Histogram("h", "A test.", ["of"], buckets=buckets, registry=None)

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a model, by one process and by several."""
+"""The metrics of a model, from one process and from several."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def record(
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
-    """A sample of the model, None where there is no such series."""
+    """The value of one of the model's series; None if there is no such series."""
     return registry.get_sample_value(name, {**LABELS, **labels})
 
 
@@ -134,7 +134,7 @@ def test_errors_are_counted_by_reason_and_not_as_predictions(
 def test_a_port_that_is_taken_is_named_with_who_holds_it(registry: CollectorRegistry) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        with pytest.raises(DeploymentError, match=f"port {port} is taken by .*pid {os.getpid()}"):
+        with pytest.raises(DeploymentError, match=f"port {port} is in use by .*pid {os.getpid()}"):
             start_metrics_server(port, registry)
 
 
@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_predictions(metrics: ModelMetricsCollector) -
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 20_000  # less than a byte for each
+    assert after - before < 20_000  # less than one byte per prediction
 
 
 @pytest.mark.parametrize("buckets", [LATENCY_BUCKETS, CONFIDENCE_BUCKETS])

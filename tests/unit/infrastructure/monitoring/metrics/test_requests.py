@@ -1,4 +1,4 @@
-"""Requests that are no answered traffic are counted by their reason or source."""
+"""Failed requests are counted by reason, synthetic ones by source."""
 
 from __future__ import annotations
 
