@@ -124,7 +124,7 @@ class Bench:
                 raise PackageError(f"{folder.name}: its digest is {digest}, not {recorded}")
             return Package(folder, validation=self.validation)
 
-        def judge(package: Package, rules: Any, champion: ChampionPackage) -> Any:
+        def judge(package: Package, _rules: Any, champion: ChampionPackage) -> Any:
             self.judged.append(champion)
             self.meanwhile()
             return Judgement(package.spec, self.verdicts), None

@@ -183,7 +183,7 @@ class _Interrupted(FakeClassifier):
     """Predicts only for the first batch."""
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        if self.asked:
+        if self.calls:
             raise KeyboardInterrupt
         return super().__call__(rows)
 
