@@ -26,6 +26,7 @@ from application.ports.prediction_log import (
 )
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.paths import ROOT
+from shared.request_id import new_request_id
 from tests.fakes import FakePredictionLog, batch_of
 
 NOW = time.time()
