@@ -31,7 +31,7 @@ def test_both_forms_of_a_model_of_every_kind_answer_the_same(
 
 def test_a_model_without_the_outputs_of_its_contract_is_refused(onnx_file: Path) -> None:
     with pytest.raises(
-        PackageError, match="gives probabilities, expected prediction, lower, upper"
+        PackageError, match="has the outputs probabilities, expected prediction, lower, upper"
     ):
         load_served(onnx_file, KINDS["regression"].SPEC)
 

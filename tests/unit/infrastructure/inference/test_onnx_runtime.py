@@ -83,7 +83,7 @@ def test_a_model_without_the_outputs_of_its_task_is_refused_with_what_it_gives(
     with pytest.raises(PackageError, match="expected prediction, lower, upper"):
         load_onnx(onnx_file, RENT)
     only = write_model(tmp_path / "model.onnx", {"prediction": 0.0})
-    with pytest.raises(PackageError, match="gives prediction, expected probabilities"):
+    with pytest.raises(PackageError, match="has the outputs prediction, expected probabilities"):
         load_onnx(only, iris.SPEC)
 
 

@@ -137,7 +137,7 @@ def test_a_version_that_was_refused_is_not_promoted(model: Model) -> None:
 def test_a_version_whose_package_is_gone_is_not_promoted(model: Model, tracking: Any) -> None:
     model.promote("1.0.0-a")
     shutil.rmtree(tracking.packages_dir / model.name / "1.0.0-b")
-    with pytest.raises(RegistryError, match="the package of .* version 2 is gone"):
+    with pytest.raises(RegistryError, match="the package of .* version 2 is missing"):
         model.promote("1.0.0-b")
     assert PREVIOUS not in model.aliases()
 

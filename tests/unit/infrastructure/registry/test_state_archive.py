@@ -181,7 +181,7 @@ def test_what_was_set_aside_is_whole_and_the_rest_is_added(here: Clone, there: C
     here.train(1)
     here.ledger.append("deploy", "iris", "1")
     before = here.files()
-    folder = here.folder / ".set-folder/now"
+    folder = here.folder / ".set-aside/now"
     assert str(folder) in here.take_state_of(there, folder)
     after = here.files()
     assert here.versions() == ["there-1"]

@@ -42,7 +42,7 @@ def test_only_the_largest_are_drawn() -> None:
     assert plot.alt.count(";") == MOST_ROWS - 1
     assert "input 059" in plot.svg
     assert "input 039" not in plot.svg
-    assert "20 inputs of 60" in plot.caption
+    assert "20 most important of 60 inputs" in plot.caption
 
 
 def test_points_are_sampled_and_that_is_said() -> None:
