@@ -1,10 +1,10 @@
 """Runs the project's commands in processes that have imported everything already.
 
-A command takes 2 to 4 s of CPU to import what it uses, which is most of what the tests of the chain
-cost. A server imports it once and forks for each command. A client takes the place of Python in
-``make PY=…``: it hands its arguments, environment, folder and standard streams to the server, passes
-signals on, and ends as the command does. Tests of what processes do, such as being killed, start
-Python themselves.
+A command takes 2 to 4 s of CPU to import what it uses, which is most of what the tests of the
+chain cost. A server imports it once and forks for each command. A client takes the place of Python
+in ``make PY=…``: it hands its arguments, environment, folder and standard streams to the server,
+passes signals on, and ends as the command does. Tests of what processes do, such as being killed,
+start Python themselves.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _run(
             os.dup2(stream, number)
             os.close(stream)
         sys.stdin, sys.stdout, sys.stderr = (
-            open(number, mode, encoding="utf-8", buffering=1, closefd=False)
+            os.fdopen(number, mode, buffering=1, encoding="utf-8", closefd=False)
             for number, mode in enumerate(("r", "w", "w"))
         )
         os.chdir(folder)

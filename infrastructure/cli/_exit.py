@@ -44,7 +44,7 @@ def exit_code_of(
         reader_gone = isinstance(error, BrokenPipeError) and _reader_is_gone()
         _discard_output()
         return READER_GONE if reader_gone else fail(error)
-    except Exception as error:
+    except Exception as error:  # pylint: disable=broad-exception-caught  # most are raised again
         if not _is_invalid_setting(error):
             raise
         return fail(error)

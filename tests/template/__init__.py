@@ -1,1 +1,1 @@
-"""Tests and benchmarks of the template itself. A project that grew from it can remove this folder."""
+"""Tests and benchmarks of the template itself; a project made from it can remove this folder."""

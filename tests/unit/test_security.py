@@ -7,8 +7,6 @@ import re
 import tomllib
 from collections.abc import Iterator
 
-import pytest
-
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.serving_check import included_files
 from shared.paths import ROOT

@@ -129,7 +129,8 @@ def render(
         "## The mutant zoo",
         f"{refused} of {len(zoo)} packages with one fault each are refused by the gate that is "
         "meant for it. They are trained, packaged and judged with the defaults above, on data made "
-        "in `tests/template/zoo.py`; `serves_alone` is asked of its own mutants and of what has no fault.",
+        "in `tests/template/zoo.py`; `serves_alone` is run for its own mutants and for those "
+        "without a fault.",
         "| mutant | meant gate | verdict | other gates that refuse |\n|---|---|---|---|\n"
         + "\n".join(each.row for each in zoo),
         "Without a fault:",

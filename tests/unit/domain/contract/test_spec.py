@@ -207,18 +207,18 @@ def test_what_is_watched_has_names_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "task", "columns"),
+    ("spec", "task", "names"),
     [
         (FLAT, "classification", ("sold", "let")),
         (RENT, "regression", ("prediction", "lower", "upper")),
     ],
 )
 def test_the_output_says_the_task_and_the_names_of_the_answer(
-    spec: ModelSpec, task: str, columns: tuple[str, ...]
+    spec: ModelSpec, task: str, names: tuple[str, ...]
 ) -> None:
     assert spec.task == task
-    assert spec.output_columns == columns
-    assert spec.classes == (columns if task == "classification" else ())
+    assert spec.output_columns == names
+    assert spec.classes == (names if task == "classification" else ())
 
 
 @pytest.mark.parametrize("spec", [FLAT, RENT, REVIEW, IMAGE, SPEECH], ids=lambda spec: spec.name)

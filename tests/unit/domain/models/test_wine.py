@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
-from domain.contract import Number
-
 # pylint: disable=wrong-import-position
+from domain.contract import Number
 from domain.models import wine
 
 PARAMETERS: dict[str, Any] = {

@@ -15,9 +15,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 tensorflow = pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
-from domain.contract import Classes, ModelSpec, Number, Quantity
 
 # pylint: disable=wrong-import-position
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import ExportError
 from domain.estimators.keras_network import KerasClassifier, KerasRegressor
 from domain.estimators.keras_network import keras as library

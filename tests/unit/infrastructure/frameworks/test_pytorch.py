@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 
 torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
 pytest.importorskip("skorch", reason="make install EXTRAS=torch")
-from domain.contract import Classes, ModelSpec, Number, Quantity
 
 # pylint: disable=wrong-import-position
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import ExportError
 from domain.estimators.torch_network import TorchClassifier, TorchRegressor
 from domain.models import digits
