@@ -387,7 +387,7 @@ def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
             "Expected `float`, got `str` - at `$.instances[1].sepal_width`",
         ),
         ({"instances": [FLOWER], "more": 1}, "Object contains unknown field `more`"),
-        ({"instances": [FLOWER, FLOWER | {"sepal_width": 99}]}, "row 1, sepal_width: 99 is out"),
+        ({"instances": [FLOWER, FLOWER | {"sepal_width": 99}]}, "row 1, sepal_width: 99 cm is out"),
     ],
 )
 def test_objects_of_a_wrong_form_are_answered_with_422_and_their_place(
@@ -901,7 +901,9 @@ def test_a_text_is_answered_in_every_form_and_refused_when_too_long(open_service
     for path, data in [*forms, ("/predict_json", {"words": "grüße"})]:
         assert service.post(path, data).json["predictions"][0]["prediction"] == 5
     long = open_service(spec=REVIEW)
-    assert_refused(long, long.post("/predict", ["a" * 10]), 422, "words: 10 characters are too")
+    assert_refused(
+        long, long.post("/predict", ["a" * 10]), 422, "words: the text has 10 characters"
+    )
 
 
 def test_feedback_on_values_is_measured_by_its_error(open_service: Open) -> None:
