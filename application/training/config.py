@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from domain import catalog
 from domain.catalog import CatalogModel
@@ -28,9 +28,17 @@ Gate = Literal[
     "latency",
     "size",
 ]
+_FORMER_GATES = {  # names that recorded configurations may have
+    "better_than_trivial": "beats_baseline",
+    "no_input_is_the_target": "no_target_leakage",
+}
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=1)]
 _NAME = r"^[a-z][a-z0-9_]{0,62}$"  # valid in MLflow, in the Bento store and as a folder
+
+
+def _current_gate(name: object) -> object:
+    return _FORMER_GATES.get(name, name) if isinstance(name, str) else name
 
 
 class _Strict(BaseModel):
@@ -94,7 +102,7 @@ class ValidationConfig(_Strict):
     """
 
     threshold: float | None = Field(0.85, le=1)
-    skip: list[Gate] = []
+    skip: list[Annotated[Gate, BeforeValidator(_current_gate)]] = []
     folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
     approval: Literal["automatic", "manual"] = "automatic"
     margin: Share = 0.05

@@ -85,9 +85,9 @@ def break_answers(bento: Path) -> None:
     """The service starts, answers, and is wrong: classes are given the other way round."""
     predictor = bento / "src/application/inference/predictor.py"
     text = predictor.read_text(encoding="utf-8")
-    right = "answers = self._model(encoded)"
+    right = "predictions = self._model(encoded)"
     assert right in text
-    wrong = "answers = self._model(encoded)[:, ::-1].copy()"
+    wrong = "predictions = self._model(encoded)[:, ::-1].copy()"
     predictor.write_text(text.replace(right, wrong), encoding="utf-8")
 
 

@@ -513,6 +513,11 @@ def test_parameters_have_dotted_names_and_hold_every_value_of_the_groups(tmp_pat
     assert parameters == expected | rules | {"serving.format": "onnx"}
 
 
+def test_gates_may_have_the_names_of_earlier_versions() -> None:
+    rules = ValidationConfig.model_validate({"skip": ["better_than_trivial", "size"]})
+    assert rules.skip == ["beats_baseline", "size"]
+
+
 def test_every_gate_that_can_be_skipped_is_on_by_default() -> None:
     rules = ValidationConfig()
     assert not rules.skip
