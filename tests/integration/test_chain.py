@@ -200,7 +200,7 @@ def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(
     elsewhere = shutil.copytree(package, tmp_path / "elsewhere")
     unknown = own.python(VALIDATE, "--model-path", str(elsewhere))
     assert unknown.returncode == 1
-    assert "is not in the registry" in unknown.stderr
+    assert "is not registered: only packages" in unknown.stderr
 
 
 def test_without_a_path_validation_judges_the_registrys_candidate(own: Home) -> None:
