@@ -13,6 +13,7 @@ import atexit
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -59,6 +60,7 @@ def warm_python() -> str:
     server = subprocess.Popen(  # pylint: disable=consider-using-with  # ended at exit
         [sys.executable, "-m", "tests.warm", address], cwd=ROOT, stdin=subprocess.DEVNULL
     )
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.terminate)
     client = folder / "python"
     client.write_text(CLIENT.format(python=sys.executable, socket=str(address)), encoding="utf-8")

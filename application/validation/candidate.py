@@ -182,7 +182,7 @@ def validate_candidate(
         champion = _champion(ports.registry, version)
         judgement, crossed = ports.judge(package, rules, _open_champion(champion, ports))
         alone = check.verdict()
-    _show([alone], ports.progress)
+    show_verdicts([alone], ports.progress)
     judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, alone])
     refusals = len(judgement.refused)
     outcome = f"{refusals} refused" if refusals else "all accepted"
@@ -229,7 +229,7 @@ def judge_estimator(
         served = load_served(package.served, spec)
     except PackageError as error:
         judgement = Judgement(spec, [Verdict("loads", False, str(error))])
-        _show(judgement.verdicts, progress)
+        show_verdicts(judgement.verdicts, progress)
         return judgement, None
     loaded, unavailable = champion.load(load_served)
     dataset = model.load(**config.load_arguments(model))
@@ -242,7 +242,7 @@ def judge_estimator(
         )
     except GateRefusal as error:
         judgement = Judgement(spec, [Verdict("predictions_are_valid", False, str(error))])
-    _show(judgement.verdicts, progress)
+    show_verdicts(judgement.verdicts, progress)
     if not rules.folds:
         return judgement, None
     return judgement, _cross_validate(model, config, rules.folds, dataset, on_folds, progress)
@@ -284,11 +284,11 @@ def _open(folder: Path, version: ModelVersion, ports: Ports) -> tuple[Package, V
         package = ports.open_package(folder, version.package_digest)
     except PackageError as error:
         refusal = Verdict(DIGESTS, False, str(error))
-        _show([refusal], ports.progress)
+        show_verdicts([refusal], ports.progress)
         _record([refusal], version, ports)
         raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
     verdict = Verdict(DIGESTS, True, "every file matches the digests in the registry")
-    _show([verdict], ports.progress)
+    show_verdicts([verdict], ports.progress)
     return package, verdict
 
 
@@ -369,6 +369,7 @@ def _promote(
     return promotion.previous if promotion.moved else None
 
 
-def _show(verdicts: Iterable[Verdict], progress: Progress) -> None:
+def show_verdicts(verdicts: Iterable[Verdict], progress: Progress) -> None:
+    """Report each verdict with its gate and reason."""
     for verdict in verdicts:
         progress(verdict.word, f"{verdict.gate}: {verdict.reason}")

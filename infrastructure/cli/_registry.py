@@ -1,22 +1,13 @@
-"""Shared code of the commands that read or change the registry."""
+"""Shared code of the commands that read the registry; it imports quickly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
+from datetime import datetime
 
 from application.ports.ledger import LedgerEntry
 from application.ports.registry import ModelVersion
 from application.registry.history import ledger_disagreement
-from application.registry.listing import age_of
-from application.registry.promotion import differences, promote
-from domain.errors import MlopsError
-from infrastructure.compute.receipts import write_receipt
-from infrastructure.packaging.bento_store import add_accepted, service_of
-from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import MlflowRegistry
 from shared.console import show_step
 from shared.settings import Settings
@@ -25,57 +16,6 @@ from shared.settings import Settings
 def open_registry(settings: Settings) -> MlflowRegistry:
     """The registry that the settings name."""
     return MlflowRegistry(settings.tracking_uri, settings.packages_dir)
-
-
-def make_champion(
-    model: str, version: ModelVersion, event: str, receipt: Path | None, settings: Settings
-) -> None:
-    """Make a version the champion, and show what that changes.
-
-    Args:
-        model: name in domain/models, for the commands that are shown.
-        event: ``promote`` or ``rollback``, for the ledger.
-    """
-    registry = open_registry(settings)
-
-    @cache
-    def package() -> ModelPackage:
-        return registry.open_package(version)
-
-    def store() -> str:
-        return add_accepted(package(), version.model_name)
-
-    promotion = promote(registry, FileLedger(settings.ledger), version, store, event)
-    if receipt:
-        write_receipt(
-            receipt,
-            model_name=version.model_name,
-            version=version.package_version,
-            registry_version=version.number,
-            model_tag=store(),
-            service=service_of(package()),
-        )
-    previous, now = promotion.previous, datetime.now(UTC)
-    title = f"version {version.number}, {version.package_version}"
-    if not promotion.moved:
-        show_step("unchanged", f"{version.model_name} {title}, is the champion already")
-        return
-    age = age_of(now - version.created)
-    show_step("champion", f"{version.model_name} {title}, {age} old")
-    if previous:
-        show_step(
-            "previous",
-            f"version {previous.number}, {previous.package_version}, "
-            f"{age_of(now - previous.created)} old; make rollback MODEL={model} brings it back",
-        )
-        try:
-            changes = differences(registry.open_package(previous), package())
-        except MlopsError as error:
-            show_step("changes", f"unknown: {error}")
-        else:
-            for name, change in changes:
-                show_step(name, change)
-    show_step("next", f"make deploy MODEL={model} builds its Bento and deploys it")
 
 
 def warn_of_disagreement(

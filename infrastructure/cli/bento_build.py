@@ -6,9 +6,10 @@ import argparse
 
 from application.training.config import registered_name
 from infrastructure.cli._arguments import add_model, add_receipt
+from infrastructure.cli._registry import open_registry
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.packaging.bento_store import add_accepted, build_bento, export_bento
-from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
+from infrastructure.registry.mlflow_registry import CHAMPION
 from shared.console import show_step
 from shared.settings import Settings
 
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     """Build and export."""
     settings = Settings.load()
     name = registered_name(args.model)
-    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    registry = open_registry(settings)
     version = registry.find(name, CHAMPION)
     version.check_accepted()
     champion = registry.open_package(version)

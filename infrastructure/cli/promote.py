@@ -7,7 +7,8 @@ import argparse
 from application.registry.promotion import newest_accepted
 from application.training.config import registered_name
 from infrastructure.cli._arguments import add_model, add_receipt, add_version
-from infrastructure.cli._registry import make_champion, open_registry
+from infrastructure.cli._promotion import make_champion
+from infrastructure.cli._registry import open_registry
 from shared.settings import Settings
 
 

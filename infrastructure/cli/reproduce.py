@@ -16,9 +16,9 @@ from application.training.reproduction import DIRTY, compare_packages, is_reprod
 from domain import catalog
 from domain.errors import PackageError
 from infrastructure.cli._arguments import add_model
+from infrastructure.cli._registry import open_registry
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.reproduction.worktree import commit_of, open_worktree
 from shared.console import show_step
 from shared.paths import ROOT
@@ -71,7 +71,7 @@ def _find_package(model: str, run_or_version: str, settings: Settings) -> ModelP
     Raises:
         PackageError: the registry has no digest of it, or a file differs.
     """
-    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    registry = open_registry(settings)
     version = registry.find(registered_name(model), run_or_version)
     if version.package_digest is None:
         raise PackageError(

@@ -20,8 +20,8 @@ from application.inference.predictor import replay_golden
 from application.training.config import registered_name
 from domain.errors import DataError
 from infrastructure.cli._arguments import add_model, add_version
+from infrastructure.cli._registry import open_registry
 from infrastructure.inference.loading import load_served
-from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.scoring.run import score_file
 from shared.console import fail, show_step
 from shared.settings import Settings
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, and report how many rows were scored and rejected."""
     settings = Settings.load()
-    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    registry = open_registry(settings)
     version = registry.find(registered_name(args.model), args.version)
     version.check_accepted()
     package = registry.open_package(version)

@@ -24,6 +24,7 @@ from application.validation.candidate import (
     Ports,
     judge_estimator,
     registered_version,
+    show_verdicts,
     validate_candidate,
 )
 from application.validation.judgement import Judgement
@@ -32,6 +33,7 @@ from application.validation.validate import CrossValidation
 from domain.catalog import needing_extras
 from domain.errors import GateRefusal, PackageError
 from infrastructure.cli._arguments import add_model, add_receipt
+from infrastructure.cli._registry import open_registry
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.bento_store import add_accepted, service_of
@@ -66,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Judge the candidate, and promote it if it is accepted."""
     settings = Settings.load()
-    registry = MlflowRegistry(settings.tracking_uri, settings.packages_dir)
+    registry = open_registry(settings)
     folder = _find_package(args, registry).resolve()
     version = registered_version(folder, registry)
     name = folder.parent.name if args.model_path else args.model
@@ -153,8 +155,7 @@ def _judge(
         judgement = judge_transcription(
             package, rules, partial(open_package, package), champion.package, champion.unavailable
         )
-        for verdict in judgement.verdicts:
-            show_step(verdict.word, f"{verdict.gate}: {verdict.reason}")
+        show_verdicts(judgement.verdicts, show_step)
         return judgement, None
     with progress("gate") as update:
         return judge_estimator(
