@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -25,6 +26,7 @@ RETENTION_DAYS = 90
 _HOUR = 3600.0
 _LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
 _BATCHES_PER_FETCH = 4  # usually the first ones are enough
+_BUSY_SECONDS = 10  # wait this long for other processes that write to an SQLite database
 _VALUE_TOLERANCE = 1e-5  # clients may round predicted values
 
 # Tables of older layouts have other names; they are kept, but not read.
@@ -355,11 +357,28 @@ def _decode(record: sa.Row[Any]) -> PredictionBatch:
     return PredictionBatch(stored["request_ids"].split("\n")[1:-1], **columns)
 
 
+def _use_wal(cursor: sa.engine.interfaces.DBAPICursor) -> None:
+    """Let workers read while another one writes.
+
+    SQLite refuses to switch a new database while another process writes to it, and does so at
+    once, whatever busy_timeout says.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # workers can read while another one writes
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA busy_timeout=10000")
     # KiB per connection; with SQLite's default, 2000, a worker uses 5 to 10 MB more without gain
     cursor.execute("PRAGMA cache_size=-256")
     cursor.close()

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -402,6 +403,17 @@ def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog
         list(threads.map(work, range(4)))
     assert log.traffic(0).predictions == 4 * 25 * 4
     assert log.confusion(0) == {(0, thread): 25 for thread in range(4)}
+
+
+def test_a_new_database_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "log.db"
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")  # SQLite then refuses WAL at once, without waiting
+        timer = Timer(0.2, other.execute, ["COMMIT"])
+        timer.start()
+        SqlPredictionLog(f"sqlite:///{file}", "iris").close()
+        timer.join()
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 WRITER = """
