@@ -21,7 +21,7 @@ import pytest
 from application.training.config import config_path
 from shared.files import locked
 from shared.paths import ROOT
-from tests.warm import warm_python
+from tests.warm import OFFLINE, warm_python
 
 READY_SECONDS = 60.0
 MAKING_SECONDS = 600.0  # for what another test process is making
@@ -46,7 +46,8 @@ class Home:
         inherited = {key: value for key, value in os.environ.items() if key not in _MAKE_STATE}
         return {
             **inherited,
-            "PYTHONPATH": str(self.root),  # the installed packages are those of this clone
+            # the installed packages are those of this clone
+            "PYTHONPATH": os.pathsep.join((str(OFFLINE), str(self.root))),
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
             "MODEL_REGISTRY_DIR": str(self.folder / "packages"),
             "BENTOML_HOME": str(self.folder / "bentoml"),
@@ -178,9 +179,9 @@ def _serving_environment(
     home: Path, workers: int, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """Nothing of the clone: an exported Bento serves on its own."""
-    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return {
-        **inherited,
+        **os.environ,
+        "PYTHONPATH": str(OFFLINE),
         "BENTOML_HOME": str(home),
         "PREDICTION_LOG_URL": f"sqlite:///{home / 'predictions.db'}",
         "WORKERS": str(workers),

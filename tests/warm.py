@@ -29,6 +29,7 @@ from typing import NoReturn
 from shared import startup
 from shared.paths import ROOT
 
+OFFLINE = ROOT / "tests/offline"
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 
@@ -58,7 +59,10 @@ def warm_python() -> str:
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     address = folder / "socket"
     server = subprocess.Popen(  # pylint: disable=consider-using-with  # ended at exit
-        [sys.executable, "-m", "tests.warm", address], cwd=ROOT, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "tests.warm", address],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(OFFLINE)},
+        stdin=subprocess.DEVNULL,
     )
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.terminate)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the packages of poetry.lock into .venv: `install.sh core`, `install.sh dev` (core and the
 # development tools), `install.sh mutation` (dev and mutmut) or `install.sh all` (everything but
-# mutmut; EXTRAS="torch ray" selects extras).
+# mutmut; EXTRAS="torch whisper" selects extras).
 # ACCELERATOR=cpu installs builds for the CPU, ACCELERATOR=cuda builds for NVIDIA GPUs; by default
 # it depends on whether there is a GPU. TORCH_INDEX replaces the index of PyTorch's CPU build.
 set -euo pipefail

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOU
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
 from tests.packages import on_record
-from tests.served import Home
+from tests.served import Home, copy_clone
 
 NAME = "iris_classifier_pipeline"
 PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
@@ -371,11 +370,9 @@ def test_the_registered_model_loads_and_predicts_through_mlflow(home: Home) -> N
 
 def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
     other = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", ROOT, other], check=True)
-    shutil.copy(ROOT / "Makefile", other)
-    shutil.copytree(ROOT / "make", other / "make", dirs_exist_ok=True)
-    environment = {k: v for k, v in own.environment.items() if k not in _PLACES}
-    assert not os.path.exists(other / "build")
+    copy_clone(other)
+    in_other = Home(own.folder, other)
+    environment = {k: v for k, v in in_other.environment.items() if k not in _PLACES}
     for source, target in (
         (own.folder / "build", other / "build"),
         (own.folder / "bentoml", other / ".bentoml"),

@@ -413,8 +413,8 @@ def test_settings_of_the_caller_that_lead_elsewhere_do_not_reach_the_installatio
 
 
 def test_chosen_extras_are_installed_and_do_not_count_as_everything(installer: Installer) -> None:
-    installer.installed("all", EXTRAS="torch ray")
-    assert installer.calls()[0] == "poetry export --with dev,notebook -E torch -E ray"
+    installer.installed("all", EXTRAS="torch whisper")
+    assert installer.calls()[0] == "poetry export --with dev,notebook -E torch -E whisper"
     assert installer.sets() == {"core", "dev"}
 
 
