@@ -13,6 +13,7 @@ import atexit
 import gc
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -34,11 +35,11 @@ CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 
 arguments = sys.argv[1:]
-if arguments[:2] != ["-m", "infrastructure.cli"]:
+if arguments[:2] != ["-m", "infrastructure.cli"] and arguments[0] not in {scripts!r}:
     os.execv({python!r}, [{python!r}, *arguments])
 server = socket.socket(socket.AF_UNIX)
 server.connect({socket!r})
-request = json.dumps([arguments[2:], os.getcwd(), dict(os.environ)]).encode()
+request = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
 process = int.from_bytes(server.recv(8), "big")
@@ -46,6 +47,10 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda number, frame: os.kill(process, number))
 sys.exit(server.recv(1)[0])
 """
+SCRIPTS = (
+    "application/training/pipelines/iris_training_pipeline.py",
+    "application/validation/model_validation/validate_model.py",
+)
 MODULES = (
     *("mlflow.tracking", "mlflow.models", "mlflow.store.tracking.sqlalchemy_store"),
     *("sklearn.ensemble", "skl2onnx", "matplotlib.backends.backend_agg", "bentoml.bentos"),
@@ -67,7 +72,8 @@ def warm_python() -> str:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.terminate)
     client = folder / "python"
-    client.write_text(CLIENT.format(python=sys.executable, socket=str(address)), encoding="utf-8")
+    text = CLIENT.format(python=sys.executable, socket=str(address), scripts=SCRIPTS)
+    client.write_text(text, encoding="utf-8")
     client.chmod(0o755)
     while not address.exists():
         if server.poll() is not None:
@@ -130,8 +136,12 @@ def _run(
         startup.prepare()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        sys.argv[1:] = arguments
-        code = import_module("infrastructure.cli.__main__").main()
+        if arguments[0] == "-m":
+            sys.argv[1:] = arguments[2:]
+            code = import_module("infrastructure.cli.__main__").main()
+        else:
+            sys.argv[:] = arguments
+            runpy.run_path(arguments[0], run_name="__main__")
     except SystemExit as ended:
         code = ended.code
     except BaseException:  # pylint: disable=broad-exception-caught  # as the interpreter does

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +34,23 @@ class Place:
     ledger: FileLedger
 
 
-@pytest.fixture(name="place")
-def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    own = type(tracking)(tmp_path, tracking.make_package)
+@pytest.fixture(scope="module", name="recorded")
+def _recorded(tracking: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a registry, which each test copies."""
+    folder = tmp_path_factory.mktemp("recorded")
+    own = type(tracking)(folder, tracking.make_package)
     registry = MlflowRegistry(own.uri, own.packages_dir)
     for version in ("1.0.0-a", "1.0.0-b", "1.0.0-c"):
         own.record(IRIS, version)
-        registry.record_verdict(registry.find(IRIS, version), "accepted", _empty(tmp_path))
+        registry.record_verdict(registry.find(IRIS, version), "accepted", _empty(folder))
     registry.promote(IRIS, "1.0.0-b")
+    return folder
+
+
+@pytest.fixture(name="place")
+def _place(recorded: Path, tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    own = type(tracking)(tmp_path, tracking.make_package)
     for name, value in {
         "MLFLOW_TRACKING_URI": own.uri,
         "MODEL_REGISTRY_DIR": str(own.packages_dir),
@@ -50,7 +59,8 @@ def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         "LEDGER": str(tmp_path / "ledger.jsonl"),
     }.items():
         monkeypatch.setenv(name, value)
-    yield Place(tmp_path, registry, FileLedger(tmp_path / "ledger.jsonl"))
+    registry = MlflowRegistry(own.uri, own.packages_dir)
+    return Place(tmp_path, registry, FileLedger(tmp_path / "ledger.jsonl"))
 
 
 def enter_promotion(place: Place) -> None:

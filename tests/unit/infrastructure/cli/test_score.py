@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,30 @@ NAME = "iris_classifier_pipeline"
 HEADER = "sepal_length,sepal_width,petal_length,petal_width"
 
 
-@pytest.fixture(name="place")
-def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(scope="module", name="recorded")
+def _recorded(tracking: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder; the registry has a champion and versions that were refused and not judged."""
-    own = type(tracking)(tmp_path, tracking.make_package)
+    folder = tmp_path_factory.mktemp("recorded")
+    own = type(tracking)(folder, tracking.make_package)
     registry = MlflowRegistry(own.uri, own.packages_dir)
-    (tmp_path / "verdict").mkdir()
+    (folder / "verdict").mkdir()
     for version, verdict in {"1.0.0-a": "accepted", "1.0.0-b": "refused", "1.0.0-c": None}.items():
         own.record(NAME, version, form="skops" if verdict == "refused" else "onnx")
         if verdict:
             found = registry.find(NAME, version)
-            registry.record_verdict(found, verdict, tmp_path / "verdict")
+            registry.record_verdict(found, verdict, folder / "verdict")
     registry.promote(NAME, "1.0.0-a")
+    return folder
+
+
+@pytest.fixture(name="place")
+def _place(recorded: Path, tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the recorded folder, which a test may change."""
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    own = type(tracking)(tmp_path, tracking.make_package)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
     monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
-    yield tmp_path
+    return tmp_path
 
 
 def run(place: Path, *rows: tuple[float, ...], version: str | None = None) -> int:

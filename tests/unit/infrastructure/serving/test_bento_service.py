@@ -1,0 +1,65 @@
+"""What is wrapped around a service, depending on its settings."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from functools import partial
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from application.inference.api_keys import ApiKeys, authoriser, entry_of, new_key
+from application.inference.protocols import http
+from application.inference.protocols.app import Started
+from infrastructure.serving.bento_service import outer_app
+from infrastructure.serving.outer_middleware import OuterMiddleware
+from shared.settings import ServingSettings
+from tests.asgi import ask
+from tests.fakes import FakeMetrics
+
+OPEN = "/livez"
+
+
+async def hello(_request: Request) -> PlainTextResponse:
+    """The response of the service itself."""
+    return PlainTextResponse("hello")
+
+
+def answers(*paths: str, keys: str = "") -> list[httpx.Response]:
+    """Responses of a ready service that has ``/hello``."""
+    started = Future[Started]()
+    started.set_result(Started({"/ours": http.Route(("GET",), lambda _: b'"ours"')}, FakeMetrics()))
+    wrap = partial(
+        outer_app,
+        started=started,
+        settings=ServingSettings(_env_file=None),  # type: ignore[call-arg]
+        authorise=authoriser(ApiKeys.parse(keys), OPEN),
+    )
+    outer = Middleware(OuterMiddleware, wrap=wrap)
+    app = Starlette(routes=[Route("/hello", hello)], middleware=[outer])
+    return asyncio.run(ask(app, *(("GET", path, None) for path in paths)))
+
+
+def test_routes_and_probes_are_answered_around_the_service_and_others_by_it() -> None:
+    ours, inner, probe, nowhere = answers("/ours", "/hello", "/readyz", "/nowhere")
+    assert (ours.status_code, ours.json()) == (200, "ours")
+    assert (inner.status_code, inner.text) == (200, "hello")
+    assert (probe.status_code, nowhere.status_code) == (200, 404)
+
+
+def test_with_keys_nothing_of_it_is_answered_without_one() -> None:
+    paths = ("/ours", "/hello", "/readyz", "/nowhere", OPEN)
+    statuses = [answer.status_code for answer in answers(*paths, keys=entry_of("a", new_key()))]
+    assert statuses == [401, 401, 401, 401, 200]
+
+
+def test_a_platform_may_name_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/platform/health")
+    (probe,) = answers("/platform/health")
+    assert probe.status_code == 200

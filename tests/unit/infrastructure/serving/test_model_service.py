@@ -1,0 +1,112 @@
+"""The service of a model, with a contract of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.contract import ModelSpec, Number, Quantity
+from infrastructure.packaging.model_package import PackageDraft
+from infrastructure.serving.model_service import value_buckets
+from shared.paths import ROOT
+
+GOLDEN = {"rows": [[0.5], [0.6]], "answers": [[250.0, 0.0, 500.0], [150.0, 0.0, 500.0]]}
+REQUESTS = """
+import asyncio, json
+from tests.asgi import ask, ask_once
+
+async def work():
+    app = model_service.ModelService.to_asgi()
+    await ask(app)
+    assert model_service._service.started.exception(30)
+    gets = [("GET", path) for path in ("/livez", "/readyz", "/", "/docs.json", "/nowhere")]
+    responses = [await ask_once(app, *each) for each in [("POST", "/predict", [[0.5]]), *gets]]
+    print(json.dumps([[response.status_code, response.text] for response in responses]))
+
+asyncio.run(work())
+"""
+SETTING = """
+import shutil, sys
+import bentoml
+from bentoml._internal.utils.args import set_arguments
+
+with bentoml.models.create("made:1") as stored:
+    shutil.copytree(sys.argv[1], stored.path, dirs_exist_ok=True)
+set_arguments({"model_tag": "made:1"})
+from application.inference.services import model_service
+"""
+
+
+def run(package: Path, home: Path, work: str) -> Any:
+    """Store a package and import the service in a new process; returns its last line of output."""
+    (home / "metrics").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SETTING + work, str(package)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "BENTOML_HOME": str(home),
+            "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def spec_of(name: str) -> ModelSpec:
+    """The contract of a regression with one input."""
+    return ModelSpec("made", (Number(name, "", 0, 1),), Quantity("price"))
+
+
+def package_of(folder: Path, name: str, profiles: dict[str, Any]) -> Path:
+    """A package of a regression with one input and an empty file as the model."""
+    with PackageDraft(folder, "made", "1") as draft:
+        (draft.folder / "model.onnx").touch()
+        draft.write_json("contract.json", spec_of(name).to_dict())
+        draft.write_json("golden.json", GOLDEN)
+        draft.write_json("profile.json", profiles)
+        draft.write_json("provenance.json", {"libraries": {"mlflow": "3.17.0"}})
+        return draft.seal()
+
+
+def profile(*edges: float) -> dict[str, Any]:
+    """A profile with these edges."""
+    return {"edges": edges, "shares": [0.3, 0.3, 0.4], "with_missing": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "profiles", "expected"),
+    [
+        ("size", {"size": profile(0.1, 0.2), "prediction": profile(100, 200)}, [100.0, 200.0]),
+        ("prediction", {"prediction": profile(0.1, 0.2)}, [150.0, 250.0]),
+    ],
+    ids=["the profile's edges", "golden predictions if an input owns the profile"],
+)
+def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
+    name: str, profiles: dict[str, Any], expected: list[float]
+) -> None:
+    assert value_buckets(spec_of(name), GOLDEN, profiles) == expected
+
+
+def test_a_service_whose_model_cannot_be_loaded_lives_and_says_why_it_is_not_ready(
+    tmp_path: Path,
+) -> None:
+    package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})
+    predicted, alive, ready, *others = run(package, tmp_path / "bentoml", REQUESTS)
+    assert predicted[0] == 503
+    assert alive[0] == 200
+    assert ready[0] == 503
+    status = json.loads(ready[1])
+    assert status["status"] == "failed" and "ONNX Runtime cannot load" in status["error"]
+    assert [status for status, _ in others] == [503] * 3  # nothing of BentoML's page
