@@ -19,6 +19,7 @@ class FakeEngine:
 
     most: int = 0
     calls: int = 0
+    error: Exception | None = None
     entered: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     _inside: int = 0
@@ -32,6 +33,8 @@ class FakeEngine:
         self.calls += 1
         self.most = max(self.most, self._inside)
         self.entered.set()
+        if self.error:
+            raise self.error
         assert self.go_on.wait(10)
         text, seconds = f"{samples[0]:.1f}", len(samples) / 16_000
         self._inside -= 1

@@ -99,7 +99,7 @@ class Transcriber:
         spec: the model's contract: sample rate and longest recording.
         engine: recognises speech; called by one thread at a time.
         decode: decodes recordings.
-        metrics: counts every transcription.
+        metrics: counts every transcription; None counts none.
     """
 
     def __init__(
@@ -125,15 +125,10 @@ class Transcriber:
         self.engine.check_language(language)
         return self._decode(recording, self.input.sample_rate, self.input.max_seconds)
 
-    def transcribe(
-        self, samples: np.ndarray, language: str | None = None, counted: bool = True
-    ) -> Transcription:
+    def transcribe(self, samples: np.ndarray, language: str | None = None) -> Transcription:
         """Transcribe samples.
 
         Silence never reaches the engine, since Whisper invents words for it.
-
-        Args:
-            counted: whether the metrics count this transcription.
         """
         start = time.perf_counter()
         duration = len(samples) / self.input.sample_rate
@@ -143,7 +138,7 @@ class Transcriber:
             with self._turn:
                 start = time.perf_counter()  # without the time spent waiting
                 transcription = self.engine(samples, language)
-        if self._metrics and counted:
+        if self._metrics:
             seconds = time.perf_counter() - start
             self._metrics.record_transcription(transcription.language, duration, seconds)
         return transcription

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import subprocess
 import tomllib
-from collections.abc import MutableMapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -20,17 +18,19 @@ import pytest
 from application.inference.predictor import Predictor
 from application.inference.protocols.lines import PredictionLines
 from application.inference.protocols.rest import RestApi
-from application.inference.protocols.transcription import TranscriptionMiddleware
+from application.inference.protocols.transcription import TranscriptionApi
+from application.inference.transcriber import Transcriber
 from application.monitoring.recorder import PredictionRecorder
 from application.scaffold.model_file import model_paths
 from application.training.config import TrainingConfig
 from domain import catalog
 from domain.catalog import CatalogModel
-from domain.models import iris
+from domain.models import iris, speech
 from shared.paths import ROOT
 from shared.settings import ServingSettings
 from tests.template.makefiles import HELP, MAKEFILES
-from tests.fakes import FakeRecorder, FakeClassifier, FakeMetrics, FakePredictionLog
+from tests.fakes import FakeClassifier, FakeMetrics, FakePredictionLog, FakeRecorder
+from tests.speech_fakes import FakeEngine, fake_decode
 
 READMES = ["README.md", "README.zh-TW.md"]
 WRITTEN = [*READMES, "CONTRIBUTING.md", "CHANGELOG.md"]
@@ -160,26 +160,10 @@ def rest_paths() -> set[str]:
 
 
 def is_answered(path: str) -> bool:
-    """Whether a service has this endpoint: that of speech refuses a method that none has."""
-    if path in rest_paths():
-        return True
-    answers: list[MutableMapping[str, Any]] = []
-
-    async def elsewhere(*_: object) -> None:
-        """What the middleware passes requests on to."""
-
-    async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request"}
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        answers.append(message)
-
-    def no_api() -> Any:
-        raise AssertionError("a request with this method is answered before the model is asked")
-
-    scope = {"type": "http", "path": path, "method": "BREW", "headers": []}
-    asyncio.run(TranscriptionMiddleware(elsewhere, no_api)(scope, receive, send))
-    return any(answer.get("status") == 405 for answer in answers)
+    """Whether a service has this endpoint."""
+    transcriber = Transcriber(speech.SPEC, FakeEngine(), fake_decode)
+    spoken = TranscriptionApi("speech", "1", transcriber, lambda *_: "").routes()
+    return path in rest_paths() or path in spoken
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

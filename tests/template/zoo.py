@@ -449,7 +449,7 @@ def _learned_by_the_champion() -> Dataset:
 
 def _needing_more(clone: Path) -> None:
     """The service imports a library that its requirements do not name."""
-    module = clone / "application/inference/services/model_service.py"
+    module = clone / "infrastructure/serving/model_service.py"
     source = module.read_text(encoding="utf-8")
     module.write_text(
         source.replace("\nimport os\n", "\nimport os\nimport pandas\n", 1), encoding="utf-8"

@@ -192,7 +192,7 @@ class PredictionApp:
         if not self._routes and scope["method"] not in _READ_METHODS:
             await self._wait_for_start()
         route = self._route(scope["path"], SYNTHETIC in headers)
-        request = Request(request_id, headers, b"")
+        request = Request(request_id, headers, b"", scope.get("query_string", b""))
         try:
             reply = await self._reply(route, scope, request, receive)
         except _Disconnected:
@@ -258,7 +258,7 @@ class PredictionApp:
         if source := source_of(request.headers):
             self._started.result().metrics.record_synthetic(source)
         most = route.max_bytes or self._max_bytes
-        _check_head(request.headers, most)
+        _check_head(request.headers, most, route.any_content_type)
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
@@ -341,14 +341,16 @@ class PredictionApp:
         return reply
 
 
-def _check_head(headers: Mapping[bytes, bytes], most: int) -> None:
+def _check_head(headers: Mapping[bytes, bytes], most: int, any_content_type: bool) -> None:
     """Refuse a body that is too large or of an unsupported type before it is read."""
     length = headers.get(b"content-length")
     # httptools limits the number, but not its leading zeros
     if length is not None and int(length.lstrip(b"0") or b"0") > most:
         raise _too_large(most)
     kind = headers.get(b"content-type")
-    if kind not in _USUAL_TYPES and not any(word in kind for word in _OTHER_TYPES):
+    if kind not in _USUAL_TYPES and not (
+        any_content_type or any(word in kind for word in _OTHER_TYPES)
+    ):
         name = kind.decode("latin-1")[:100]
         raise Refusal(415, f"unsupported content type {name!r}: send application/json")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":

@@ -20,11 +20,13 @@ class Request(msgspec.Struct, gc=False):
     Attributes:
         request_id: the caller's ID, or a new one.
         headers: by lower-case name; if a name occurs twice, the last one.
+        query: the query string of the URL.
     """
 
     request_id: str
     headers: Mapping[bytes, bytes]
     body: bytes
+    query: bytes = b""
 
     @property
     def content_type(self) -> str:
@@ -121,6 +123,8 @@ class Route:
         waits: whether the handler waits for the database, and so runs off the event loop; only
             then it may reply in steps.
         slow: whether even one row takes so long that the handler runs off the event loop.
+        any_content_type: whether the handler itself checks the content type; others get JSON or
+            text.
     """
 
     methods: tuple[str, ...]
@@ -129,3 +133,4 @@ class Route:
     max_bytes: int | None = None
     waits: bool = False
     slow: bool = False
+    any_content_type: bool = False

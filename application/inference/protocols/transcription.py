@@ -1,4 +1,4 @@
-"""The endpoints of a transcriber, as an ASGI middleware that passes on every other path.
+"""The endpoints of a transcriber.
 
 | endpoint | request |
 |---|---|
@@ -7,70 +7,41 @@
 
 Options of /transcribe are in the query or in the form: ``language``, a code such as ``en``, and
 ``format``: ``json``, ``srt``, ``vtt`` or ``text``.
-
-Each worker transcribes one recording at a time, and lets `MAX_WAITING` others wait. Any further
-request gets 503 at once, with Retry-After.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import parse_qsl
 
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import msgspec
+from python_multipart import create_form_parser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File
 
-from application.inference.protocols.synthetic import source_of
-from application.inference.transcriber import (
-    NotAudioError,
-    Transcriber,
-    Transcription,
-    TranscriptionMetrics,
-)
+from application.inference.protocols.http import JSON, Refusal, Reply, Request, Route
+from application.inference.transcriber import NotAudioError, Transcriber, Transcription
 from domain.errors import InputError
-from shared.request_id import request_id_of
-
-logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-MAX_WAITING = 8
 FORMATS = {
-    "json": "application/json",
-    "srt": "application/x-subrip",
-    "vtt": "text/vtt",
-    "text": "text/plain",
+    "json": JSON,
+    "srt": b"application/x-subrip",
+    "vtt": b"text/vtt",
+    "text": b"text/plain; charset=utf-8",
 }
 _OPTIONS = ("language", "format")
+_SOUNDS = ("application/octet-stream", "application/ogg")
 
 
-class _TooLarge(Exception):
-    """The body is larger than `MAX_BODY_BYTES`."""
-
-
-class _Busy(Exception):
-    """Too many recordings are waiting; retry after `seconds`."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"too many recordings are waiting: retry in {seconds} seconds")
-        self.seconds = seconds
-
-
-class TranscriberApi:
-    """Turns recordings into responses, one at a time; independent of HTTP but for content types.
+class TranscriptionApi:
+    """Turns requests with recordings into responses.
 
     Args:
         name, version: of the model, as in responses and the health check.
         write_subtitles: writes a transcription as ``srt`` or ``vtt``.
-        max_waiting: maximum number of requests that wait while one is transcribed.
     """
 
     def __init__(
@@ -79,55 +50,50 @@ class TranscriberApi:
         version: str,
         transcriber: Transcriber,
         write_subtitles: Callable[[Transcription, str], str],
-        metrics: TranscriptionMetrics,
-        max_waiting: int = MAX_WAITING,
     ) -> None:
-        self.identity = {"model_name": name, "version": version}
-        self.metrics = metrics
+        self._identity = {"model_name": name, "version": version}
         self._transcriber = transcriber
         self._write_subtitles = write_subtitles
-        self._capacity = max_waiting + 1
-        self._pending = 0
-        self._turn = asyncio.Lock()
-        self._last_seconds = 1.0
 
-    async def transcribe(
-        self,
-        recording: bytes,
-        options: Mapping[str, str],
-        request_id: str,
-        counted: bool = True,
-    ) -> tuple[str | dict[str, Any], str]:
-        """Transcribe a recording; returns the body of the response and its content type.
+    def routes(self) -> dict[str, Route]:
+        """The route of each endpoint."""
+        return {
+            "/transcribe": Route(
+                ("POST",),
+                self.transcribe,
+                max_bytes=MAX_BODY_BYTES,
+                slow=True,
+                any_content_type=True,
+            ),
+            "/health_check": Route(
+                ("GET", "POST"), lambda _: msgspec.json.encode(self.health_check())
+            ),
+        }
 
-        Args:
-            counted: whether the metrics count this transcription.
+    def transcribe(self, request: Request) -> Reply:
+        """Transcribe the recording of a request.
 
         Raises:
             InputError: an option or the recording is invalid.
+            Refusal: 415 if there is no recording, 400 if the form is malformed.
         """
-        format_, language = _check_options(options)
-        if self._pending >= self._capacity:
-            raise _Busy(math.ceil(self._last_seconds * self._pending))
-        self._pending += 1
         try:
-            samples = await asyncio.to_thread(self._transcriber.decode, recording, language)
-            async with self._turn:
-                start = time.perf_counter()
-                transcription = await asyncio.to_thread(
-                    self._transcriber.transcribe, samples, language, counted
-                )
-                self._last_seconds = time.perf_counter() - start
-        finally:
-            self._pending -= 1
-        return self.render(transcription, format_, request_id), FORMATS[format_]
+            recording, options = _recording_and_options(request)
+            format_, language = _check_options(options)
+            samples = self._transcriber.decode(recording, language)
+        except NotAudioError as error:
+            raise Refusal(415, str(error), "not_audio") from error
+        transcription = self._transcriber.transcribe(samples, language)
+        body = self.render(transcription, format_, request.request_id)
+        content = body.encode() if isinstance(body, str) else msgspec.json.encode(body)
+        return Reply(content, content_type=FORMATS[format_])
 
     def render(
         self, transcription: Transcription, format_: str, request_id: str
     ) -> str | dict[str, Any]:
         """A transcription in one of `FORMATS`."""
         if format_ == "json":
-            return {**_as_json(transcription), "request_id": request_id, **self.identity}
+            return {**_as_json(transcription), "request_id": request_id, **self._identity}
         if format_ == "text":
             return transcription.text + "\n"
         return self._write_subtitles(transcription, format_)
@@ -136,7 +102,7 @@ class TranscriberApi:
         """Describe the model. A service is not ready before it reproduced its golden recording."""
         return {
             "status": "healthy",
-            **self.identity,
+            **self._identity,
             **self._transcriber.engine.describe(),
             "max_seconds": self._transcriber.input.max_seconds,
             "max_bytes": MAX_BODY_BYTES,
@@ -144,105 +110,48 @@ class TranscriberApi:
         }
 
 
-class TranscriptionMiddleware:
-    """Serves the endpoints of a `TranscriberApi` and passes everything else on.
-
-    Args:
-        app: the application that handles all other paths.
-        api: gives the API; called for each request, since the service makes it when it starts.
-    """
-
-    def __init__(self, app: ASGIApp, api: Callable[[], TranscriberApi]) -> None:
-        self._app = app
-        self._api = api
-        self._routes = {"/transcribe": ("POST",), "/health_check": ("GET", "POST")}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        methods = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if methods is None:
-            await self._app(scope, receive, send)
-            return
-        if scope["method"] not in methods:
-            allowed = ", ".join(methods)
-            body = {"error": f"method {scope['method']} is not allowed here: use {allowed}"}
-            await JSONResponse(body, 405, {"allow": allowed})(scope, receive, send)
-            return
-        api, request = self._api(), Request(scope, _bounded(receive))
-        if scope["path"] == "/health_check":
-            await JSONResponse(api.health_check())(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        request_id, source = request_id_of(headers), source_of(headers)
-        if source:
-            api.metrics.record_synthetic(source)
-        try:
-            response = await self._transcribe(api, request, request_id, counted=not source)
-        except ClientDisconnect:
-            return
-        except Exception as error:  # pylint: disable=broad-exception-caught  # the last defence
-            response = _error_response(api, error, request_id, counted=not source)
-        response.headers["x-request-id"] = request_id
-        await response(scope, receive, send)
-
-    @staticmethod
-    async def _transcribe(
-        api: TranscriberApi, request: Request, request_id: str, counted: bool
-    ) -> Response:
-        recording, options = await _recording_and_options(request)
-        body, content_type = await api.transcribe(recording, options, request_id, counted)
-        if isinstance(body, str):
-            return Response(body, media_type=content_type)
-        return JSONResponse(body)
-
-
-def _error_response(
-    api: TranscriberApi, error: Exception, request_id: str, counted: bool
-) -> Response:
-    headers = {}
-    match error:
-        case _TooLarge():
-            status, error_type = 413, "too_large"
-            message = f"the body is larger than {MAX_BODY_BYTES} bytes"
-        case _Busy():
-            status, error_type, message = 503, "busy", str(error)
-            headers["retry-after"] = str(error.seconds)
-        case NotAudioError():
-            status, error_type, message = 415, "not_audio", str(error)
-        case InputError():
-            status, error_type, message = 422, "invalid_input", str(error)
-        case MultiPartException() | HTTPException():
-            status, error_type, message = 400, "invalid_input", "the form is malformed: "
-            message += str(getattr(error, "message", "") or getattr(error, "detail", ""))
-        case _:
-            logger.error("request %s failed", request_id, exc_info=error)
-            status, error_type = 500, "internal"
-            message = "internal error: see the service's log"
-    if counted:
-        api.metrics.record_error(error_type)
-    return JSONResponse({"error": message, "request_id": request_id}, status, headers)
-
-
-async def _recording_and_options(request: Request) -> tuple[bytes, dict[str, str]]:
-    """Read the recording and the options of a request."""
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-        raise _TooLarge
-    options = _known_options(request.query_params)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _recording_and_options(request: Request) -> tuple[bytes, dict[str, str]]:
+    """The recording and the options of a request."""
+    options = _known_options(dict(parse_qsl(request.query.decode("latin-1"))))
+    kind = request.content_type
     if kind == "multipart/form-data":
-        async with request.form(max_files=1, max_fields=len(_OPTIONS)) as form:
-            files = [item for item in form.values() if isinstance(item, UploadFile)]
-            if not files:
-                raise InputError("the form has no file: send the recording as a file")
-            texts = {key: item for key, item in form.items() if isinstance(item, str)}
-            return await files[0].read(), {**options, **_known_options(texts)}
-    if kind.startswith("audio/") or kind in ("application/octet-stream", "application/ogg"):
-        return await request.body(), options
+        files, texts = _parse_form(request)
+        if not files:
+            raise InputError("the form has no file: send the recording as a file")
+        return files[0], {**options, **_known_options(texts)}
+    if kind.startswith("audio/") or kind in _SOUNDS:
+        return request.body, options
     raise NotAudioError(
         f"unsupported content type {kind!r}: send the recording as audio/wav (flac, mpeg, ogg), or "
         "as a file in multipart/form-data"
     )
+
+
+def _parse_form(request: Request) -> tuple[list[bytes], dict[str, str]]:
+    """The one file of a form, if there is one, and its fields by name."""
+    files: list[bytes] = []
+    fields: dict[str, str] = {}
+
+    def add_file(file: File) -> None:
+        file.file_object.seek(0)
+        files.append(file.file_object.read())
+        file.close()
+
+    def add_field(field: Field) -> None:
+        name, value = (text or b"" for text in (field.field_name, field.value))
+        fields[name.decode(errors="replace")] = value.decode(errors="replace")
+
+    headers = {"Content-Type": request.headers[b"content-type"]}
+    in_memory = {"MAX_MEMORY_FILE_SIZE": MAX_BODY_BYTES}
+    try:
+        parser = create_form_parser(headers, add_field, add_file, config=in_memory)
+        parser.write(request.body)
+        parser.finalize()
+    except FormParserError as error:
+        raise Refusal(400, f"the form is malformed: {error}") from error
+    if len(files) > 1:
+        raise Refusal(400, f"the form has {len(files)} files: send one")
+    return files, fields
 
 
 def _known_options(values: Mapping[str, str]) -> dict[str, str]:
@@ -265,18 +174,3 @@ def _as_json(transcription: Transcription) -> dict[str, Any]:
     data["duration_seconds"] = data.pop("duration")
     data["segments"] = [{"id": id_, **segment} for id_, segment in enumerate(data["segments"])]
     return data
-
-
-def _bounded(receive: Receive) -> Receive:
-    """A `receive` that raises `_TooLarge` as soon as the body is too large."""
-    size = 0
-
-    async def bounded() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > MAX_BODY_BYTES:
-            raise _TooLarge
-        return message
-
-    return bounded

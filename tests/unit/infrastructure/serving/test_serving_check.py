@@ -30,7 +30,7 @@ from shared.paths import ROOT
 
 SERVICE = "application.inference.services.model_service:ModelService"
 SPEECH = "application.inference.services.speech_service:SpeechTranscriber"
-MODULE = "application/inference/services/model_service.py"
+MODULE = "infrastructure/serving/model_service.py"
 
 Alter = Callable[[str, bytes], Path]
 

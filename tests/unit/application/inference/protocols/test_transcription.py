@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -11,8 +12,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from application.inference.protocols import transcription
-from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
-from application.inference.transcriber import Transcriber
+from application.inference.protocols.app import PredictionApp, Started
+from application.inference.protocols.http import Route
+from application.inference.protocols.transcription import TranscriptionApi
+from application.inference.transcriber import Transcriber, Transcription, TranscriptionMetrics
 from domain.models import speech
 from tests.speech_fakes import FakeEngine, FakeTranscriptionMetrics, fake_decode
 
@@ -20,23 +23,32 @@ WAV = {"content-type": "audio/wav"}
 LOUD = bytes([255, 0])
 
 
-class Service:
-    """A middleware with its API and fakes."""
+def subtitles(result: Transcription, format_: str) -> str:
+    """Names the format and the text."""
+    return f"{format_} of {result.text}"
 
-    def __init__(self, max_waiting: int = 2) -> None:
+
+def served(path: str) -> tuple[str, ...]:
+    """The methods that the application around which the service is wrapped has at a path."""
+    return ("GET",) if path == "/metrics" else ()
+
+
+class Service:
+    """A service with fakes."""
+
+    def __init__(self, waiting: int = 2) -> None:
         self.engine = FakeEngine()
         self.metrics = FakeTranscriptionMetrics()
-        transcriber = Transcriber(speech.SPEC, self.engine, fake_decode, self.metrics)
-        self.api = TranscriberApi(
-            "speech",
-            "1.0.0",
-            transcriber,
-            lambda transcription, format_: f"{format_} of {transcription.text}",
-            self.metrics,
-            max_waiting,
+        started: Future[Started] = Future()
+        started.set_result(
+            Started(self._routes(self.metrics), self.metrics, synthetic=self._routes(None))
         )
-        app = TranscriptionMiddleware(PlainTextResponse("passed on"), lambda: self.api)
+        app = PredictionApp(PlainTextResponse("passed on"), served, started=started, queue=waiting)
         self.transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+
+    def _routes(self, metrics: TranscriptionMetrics | None) -> dict[str, Route]:
+        transcriber = Transcriber(speech.SPEC, self.engine, fake_decode, metrics)
+        return TranscriptionApi("speech", "1.0.0", transcriber, subtitles).routes()
 
     def client(self) -> httpx.AsyncClient:
         """A client of the service."""
@@ -173,7 +185,7 @@ BAD: dict[str, tuple[Callable[[Service], httpx.Response], int, str, str]] = {
         lambda s: s.send("POST", "/transcribe", files={"a": LOUD, "b": LOUD}),
         400,
         "invalid_input",
-        "Too many files",
+        "2 files: send one",
     ),
 }
 
@@ -212,17 +224,7 @@ def test_a_body_that_is_too_large_is_refused_with_or_without_a_content_length(
 def test_a_fault_gets_500_and_leaks_nothing(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> Any:
-        raise ZeroDivisionError("secret")
-
-    api = TranscriberApi(
-        "speech",
-        "1",
-        Transcriber(speech.SPEC, service.engine, fail),
-        lambda transcription, format_: "",
-        service.metrics,
-    )
-    service.api = api
+    service.engine.error = ZeroDivisionError("secret")
     response = service.post()
     assert response.status_code == 500
     assert "secret" not in response.text
@@ -231,7 +233,7 @@ def test_a_fault_gets_500_and_leaks_nothing(
 
 
 def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -> None:
-    service = Service(max_waiting=2)
+    service = Service(waiting=2)
     service.engine.go_on.clear()
 
     async def crowd() -> list[httpx.Response]:
@@ -250,14 +252,14 @@ def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -
     refused, *accepted = asyncio.run(crowd())
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
-    assert "retry in" in refused.json()["error"]
+    assert "retry later" in refused.json()["error"]
     assert [response.status_code for response in accepted] == [200] * 4
     assert service.engine.most == 1
     assert service.metrics.errors == {"busy": 1}
 
 
 def test_a_place_is_free_again_after_a_bad_request() -> None:
-    service = Service(max_waiting=0)
+    service = Service(waiting=0)
     for _ in range(3):
         assert service.post(b"noise").status_code == 415
     assert service.post().status_code == 200

@@ -1,0 +1,248 @@
+"""The service of any model of the catalog except speech.
+
+Its endpoints, OpenAPI document and page are derived from the contract in the stored package.
+BentoML provides workers, /metrics and packaging. A `PredictionApp` around it serves the
+predictions; the methods of the service describe its endpoints on the page and in the OpenAPI
+document, and return the same when called in process.
+"""
+
+# no postponed annotations: BentoML evaluates them at run time
+import gc
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Annotated, Any
+
+import bentoml
+import msgspec
+from pydantic import WithJsonSchema
+
+from application.inference.predictor import NullRecorder, Predictor, replay_golden
+from application.inference.protocols import schema, vertex
+from application.inference.protocols.app import Started
+from application.inference.protocols.http import Request, Route, finish
+from application.inference.protocols.lines import LINES, PredictionLines
+from application.inference.protocols.mlflow_scoring import MlflowScoring
+from application.inference.protocols.open_inference import OpenInference
+from application.inference.protocols.rest import RestApi
+from application.inference.protocols.vertex import VertexPrediction
+from application.monitoring.drift_watch import DriftWatch
+from application.monitoring.recorder import PredictionRecorder, every
+from application.ports.model import Model
+from application.ports.recorder import Recorder
+from domain.contract import ModelSpec, Quantity
+from domain.monitoring.drift import PREDICTION
+from infrastructure.inference.loading import load_served
+from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
+from infrastructure.serving.bento_service import BentoService
+from infrastructure.storage.prediction_log import SqlPredictionLog
+from shared.request_id import new_request_id
+from shared.settings import Settings
+
+DRIFT_SECONDS = 10.0
+SLOW_SECONDS = 0.002  # for one row: a slower model runs off the event loop
+
+
+class ModelService(BentoService):
+    """The model and the settings of one service.
+
+    Attributes:
+        spec: the contract.
+        golden: rows and the predictions for them that the model must reproduce.
+    """
+
+    def __init__(self, default_tag: str) -> None:
+        super().__init__(default_tag)
+        self.spec, self.golden = self.package.spec, self.package.read_json("golden.json")
+
+    def bento_class(self) -> type:
+        """The class that BentoML serves, with a method for each endpoint."""
+        service, examples = self, self.golden["rows"]
+        rows_schema = WithJsonSchema(schema.rows_schema(self.spec, examples))
+        objects_schema = WithJsonSchema(schema.objects_schema(self.spec, examples))
+        period_schema = WithJsonSchema(schema.period_schema())
+        report_schema = WithJsonSchema(schema.feedback_schema(self.spec))
+        response_schema = WithJsonSchema(schema.response_schema(self.spec))
+        Rows = Annotated[Any, rows_schema]  # pylint: disable=invalid-name
+        Objects = Annotated[Any, objects_schema]  # pylint: disable=invalid-name
+        Response = Annotated[dict[str, Any], response_schema]  # pylint: disable=invalid-name
+
+        class Endpoints:
+            """Serves the model that it was built with."""
+
+            package = service.reference
+
+            def __init__(self) -> None:
+                self._model = ServedModel(service)
+
+            @bentoml.on_shutdown
+            def stop(self) -> None:
+                """Record the remaining predictions."""
+                self._model.close()
+
+            @bentoml.api(route="/predict")
+            def predict(self, rows: Rows, /) -> Response:
+                """Predict for rows (or one flat row) in the order of the contract."""
+                return self._model.call(RestApi.predict, rows)
+
+            @bentoml.api(route="/predict_json")
+            def predict_json(self, instance: Objects, /) -> Response:
+                """Predict for one object with named inputs, or for those under `instances`."""
+                return self._model.call(RestApi.predict_json, instance)
+
+            if service.spec.classes:
+
+                @bentoml.api(route="/classify")
+                def classify(self, rows: Rows, /) -> Response:
+                    """The same as `/predict`."""
+                    return self._model.call(RestApi.predict, rows)
+
+                @bentoml.api(route="/classify_json")
+                def classify_json(self, instance: Objects, /) -> Response:
+                    """The same as `/predict_json`."""
+                    return self._model.call(RestApi.predict_json, instance)
+
+            @bentoml.api(route="/health_check")
+            def health_check(self) -> dict[str, Any]:
+                """Name, version and task of the served model."""
+                return self._model.call(RestApi.health_check, {})
+
+            @bentoml.api(route="/get_metrics_summary")
+            def get_metrics_summary(
+                self, period: Annotated[Any, period_schema], /
+            ) -> dict[str, Any]:
+                """Totals of the last hours, with the live quality if there is feedback."""
+                return self._model.call(RestApi.get_metrics_summary, period)
+
+            @bentoml.api(route="/feedback")
+            def feedback(self, report: Annotated[Any, report_schema], /) -> dict[str, Any]:
+                """Record the actual class or value of a prediction, by its identity or by its
+                inputs."""
+                return self._model.call(lambda rest, item: finish(rest.feedback(item)), report)
+
+        return Endpoints
+
+    def bento_options(self) -> dict[str, Any]:
+        """Arguments of `bentoml.service`."""
+        return {**super().bento_options(), "description": schema.describe(self.spec)}
+
+
+class ServedModel:
+    """The model in one worker, with its metrics and its prediction log.
+
+    It is loaded in a thread: until the golden requests are reproduced, the server is live, but not
+    ready.
+    """
+
+    def __init__(self, service: ModelService) -> None:
+        self._service, profiles = service, service.package.read_json("profile.json")
+        self._log = SqlPredictionLog(_log_url(), service.name)
+        self._metrics = ModelMetricsCollector(
+            service.name,
+            service.version,
+            service.spec.classes or (service.spec.output.name,),
+            value_buckets=value_buckets(service.spec, service.golden, profiles),
+        )
+        drift = DriftWatch(service.spec, profiles, self._log, self._metrics)
+        self._recorder = PredictionRecorder(
+            service.spec, self._metrics, self._log, watch=every(DRIFT_SECONDS, drift.check)
+        )
+        self._rest: Future[RestApi] = Future()
+        Thread(target=self._start, name="starting", daemon=True).start()
+
+    def call(self, handler: Callable[[RestApi, Request], Any], body: Any) -> Any:
+        """Answer a request that did not come over HTTP."""
+        request = Request(new_request_id(), {}, msgspec.json.encode(body))
+        return msgspec.json.decode(handler(self._rest.result(), request))
+
+    def close(self) -> None:
+        """Record the remaining predictions."""
+        self._recorder.close()
+        self._log.close()
+
+    def _start(self) -> None:
+        service = self._service
+        try:
+            model = load_served(service.package.served, service.spec, service.settings.threads)
+            replay_golden(service.spec, model, service.golden)
+            rest, started = self._open(model)
+        except Exception as error:  # pylint: disable=broad-exception-caught  # /readyz reports it
+            self._rest.set_exception(error)
+            service.started.set_exception(error)
+            return
+        gc.collect()
+        gc.freeze()  # later collections skip what exists now
+        self._rest.set_result(rest)
+        service.started.set_result(started)
+
+    def _open(self, model: Model) -> tuple[RestApi, Started]:
+        """The routes of all protocols, for traffic and for synthetic requests."""
+        slow = _seconds_per_row(model, self._service) > SLOW_SECONDS
+        recorder = self._recorder if self._service.settings.monitoring else NullRecorder()
+        rest, routes, fallback = self._protocols(model, recorder, slow)
+        _, synthetic, _ = self._protocols(model, NullRecorder(), slow)
+        pages = self._service.pages()
+        return rest, Started(routes | pages, self._metrics, fallback, synthetic | pages)
+
+    def _protocols(
+        self, model: Model, recorder: Recorder, slow: bool
+    ) -> tuple[RestApi, dict[str, Route], Callable[[str], Route | None]]:
+        """The REST API, the routes of all protocols, and the fallback for other paths."""
+        service, settings = self._service, self._service.settings
+        identity = (service.name, service.version)
+        predictor = Predictor(service.spec, model, recorder, settings.max_rows)
+        libraries = service.package.read_json("provenance.json")["libraries"]
+        platform = "sklearn_skops" if service.package.is_native else "onnxruntime_onnx"
+        inference = OpenInference(*identity, predictor, platform)
+        others = (
+            inference,
+            MlflowScoring(predictor, libraries.get("mlflow", "unknown")),
+            VertexPrediction(predictor, os.environ.get("AIP_PREDICT_ROUTE") or vertex.PATH),
+            PredictionLines(predictor, settings.max_lines_bytes, min(LINES, settings.max_rows)),
+        )
+        paths = {
+            path: item
+            for other in others
+            for path, item in other.paths(service.golden["rows"]).items()
+        }
+        rest = RestApi(
+            *(*identity, predictor, self._recorder, self._log, self._metrics),
+            document=lambda: service.document(paths),
+        )
+        routes = {
+            path: replace(route, slow=slow)
+            for protocol in (rest, *others)
+            for path, route in protocol.routes().items()
+        }
+        return rest, routes, inference.fallback
+
+
+def value_buckets(
+    spec: ModelSpec, golden: Mapping[str, Any], profiles: Mapping[str, Any]
+) -> Sequence[float] | None:
+    """Upper bounds of the buckets in which predicted values are counted; None for classes."""
+    if not isinstance(spec.output, Quantity):
+        return None
+    # an input of this name owns the profile
+    profile = {} if PREDICTION in spec.monitored_names else profiles.get(PREDICTION, {})
+    return profile.get("edges") or sorted({outputs[0] for outputs in golden["answers"]})
+
+
+def _seconds_per_row(model: Model, service: ModelService) -> float:
+    """How long one golden row takes: the best of three."""
+    row = service.spec.encode_rows(service.golden["rows"][:1])
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        model(row)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _log_url() -> str:
+    home = os.environ.get("BENTOML_HOME", Path.home() / "bentoml")
+    return Settings.load().prediction_log_url or f"sqlite:///{home}/predictions.db"
