@@ -54,7 +54,7 @@ class Setting:
     refusals: float
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What `alike` says, in words."""
         if self.task == "classification":
             return f"classes, of which {100 * self.alike:g} % disagree"
@@ -109,7 +109,7 @@ def broken(setting: Setting, found: Rates, runs: int = RUNS) -> list[str]:
         "equal and refused": (found.false_refusal, setting.refusals),
     }
     return [
-        f"{setting.told}, {setting.rows} rows: {name} in {100 * rate:.1f} % ({100 * bound:g} %)"
+        f"{setting.description}, {setting.rows} rows: {name} in {100 * rate:.1f} % ({100 * bound:g} %)"
         for name, (rate, bound) in bounds.items()
         if binomtest(round(rate * runs), runs, bound, alternative="greater").pvalue <= 0.01
     ]

@@ -6,7 +6,7 @@ from typing import get_args
 
 from application.training.config import Gate, ValidationConfig
 from domain.gates import Verdict, budget
-from tests.template.benchmarks.gates_report import GATES, Judged, render
+from tests.template.benchmarks.gates_report import GATES, Result, render
 from tests.equal_challengers import SETTINGS, Rates, broken
 from tests.template.zoo import MUTANTS, SOUND_ONES, Mutant
 
@@ -18,7 +18,7 @@ FINE = Rates(0.0, 0.0, 0.0)
 
 def row_of(*refusals: Verdict, mutant: Mutant = MUTANT) -> str:
     """The row of a mutant in the document."""
-    text = render([], [Judged(mutant, refusals)], [])
+    text = render([], [Result(mutant, refusals)], [])
     (row,) = (line for line in text.splitlines() if mutant.name in line)
     return row
 
@@ -31,16 +31,16 @@ def test_a_mutant_is_told_with_its_gate_the_reason_and_the_others_that_refuse() 
 
 def test_a_mutant_that_its_gate_accepts_is_not_refused_whatever_others_say() -> None:
     assert row_of(SIZE).endswith("| **not refused** | `size`: far too large |")
-    assert not Judged(MUTANT, [SIZE]).as_meant
-    assert Judged(MUTANT, [SIZE, QUALITY]).as_meant
+    assert not Result(MUTANT, [SIZE]).as_meant
+    assert Result(MUTANT, [SIZE, QUALITY]).as_meant
 
 
 def test_a_sound_model_is_as_meant_where_nothing_refuses() -> None:
     sound = SOUND_ONES[0]
-    assert Judged(sound, []).as_meant
-    assert "the first model: accepted by every gate" in render([Judged(sound, [])], [], [])
-    assert not Judged(sound, [SIZE]).as_meant
-    assert "**refused** by `size`: far too large" in render([Judged(sound, [SIZE])], [], [])
+    assert Result(sound, []).as_meant
+    assert "the first model: accepted by every gate" in render([Result(sound, [])], [], [])
+    assert not Result(sound, [SIZE]).as_meant
+    assert "**refused** by `size`: far too large" in render([Result(sound, [SIZE])], [], [])
 
 
 def test_what_differs_from_run_to_run_is_left_out() -> None:

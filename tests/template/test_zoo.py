@@ -1,4 +1,4 @@
-"""Every mutant is refused by the gate that is meant for it, and what is sound by none."""
+"""The intended gate refuses each mutant; no gate refuses a sound model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_is_sound_is_accepted_by_every_gate(zoo: Zoo, sound: Mutant) -> Non
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_refused_by_the_gate_that_is_meant_for_it(zoo: Zoo, mutant: Mutant) -> None:
     verdicts = {verdict.gate: verdict for verdict in zoo.verdicts(mutant)}
-    assert mutant.gate in verdicts, f"it was not asked: {', '.join(verdicts)}"
+    assert mutant.gate in verdicts, f"the gate did not run: {', '.join(verdicts)}"
     assert not verdicts[mutant.gate].accepted, verdicts[mutant.gate].reason
 
 

@@ -1,8 +1,8 @@
-"""The mutant zoo: packages with one fault each, and the gate that is meant to refuse it.
+"""The mutant zoo: packages with one fault each, and the gate that must refuse it.
 
-Every one is made as a package is made, by `train` with the real frameworks, and judged as one is
-judged: opened with its recorded digest, its served file loaded, every gate asked. The data are made
-here: loans, whose true rule is known and leaves about 6 % of them to chance.
+Each package is written by `train` with the real frameworks, and judged as in validation: opened
+with its recorded digest, its served file loaded, every gate run. The data are generated here: loans
+with a known rule, of which about 6 % are noise.
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ def _swapped(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _collapsed(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All who travel are said to have paid."""
+    """Every travel loan is labelled as paid back."""
     return rows, np.where(rows[:, 3] == _PURPOSES.index("travel"), 1, target)
 
 
@@ -353,7 +353,7 @@ def _no_numbers(model: onnx.ModelProto) -> None:
 
 
 def _random(model: onnx.ModelProto) -> None:
-    """Up to 0.000004 of every answer is chance: less than parity minds."""
+    """Up to adds noise of 0.000004 to every prediction: less than parity minds."""
     _followed(
         model,
         helper.make_node("RandomUniformLike", ["before"], ["drawn"], high=4e-6, seed=1.0),
@@ -437,8 +437,8 @@ def _forged(package: Path) -> None:
     card.chmod(0o644)
     card.write_text("Every loan is paid back.", encoding="utf-8")
     manifest.chmod(0o644)
-    told = manifest.read_text(encoding="utf-8").replace(before, sha256_of(card))
-    manifest.write_text(told, encoding="utf-8")
+    forged = manifest.read_text(encoding="utf-8").replace(before, sha256_of(card))
+    manifest.write_text(forged, encoding="utf-8")
 
 
 def _learned_by_the_champion() -> Dataset:
@@ -464,12 +464,12 @@ class Mutant:
     """A package with a fault, or with none.
 
     Attributes:
-        fault: what is wrong, for people.
-        gate: that is meant to refuse it; empty where nothing is wrong.
-        champion: what it is compared with; None where there is no champion.
-        tampered: changes the package when its digest is on record.
-        later: what has become of the data when it is judged.
-        service: changes the files of the service that is to serve it.
+        fault: description of the fault.
+        gate: the gate that must refuse it; empty for a sound model.
+        champion: what it is compared with; None for a first model.
+        tampered: changes the package after its digest was recorded.
+        later: changes the data between training and validation.
+        service: changes the source files of its service.
     """
 
     name: str
@@ -483,7 +483,7 @@ class Mutant:
 
     @property
     def alone(self) -> bool:
-        """Whether it is served in a clean process too, which takes seconds."""
+        """Whether it is also served in a clean process, which takes seconds."""
         return self.gate in ("", "serves_alone")
 
 
@@ -495,13 +495,13 @@ SOUND_ONES = (
 MUTANTS = (
     Mutant(
         "shuffled labels",
-        "learned from labels in random order",
+        "trained on shuffled labels",
         "beats_baseline",
         Recipe(learned=_shuffled),
     ),
     Mutant(
-        "constant answer",
-        "the same probabilities for everybody",
+        "constant prediction",
+        "the same probabilities for every row",
         "beats_baseline",
         Recipe(_other(build=lambda: DecisionTreeClassifier(min_samples_leaf=_ROWS))),
     ),
@@ -514,45 +514,45 @@ MUTANTS = (
     ),
     Mutant(
         "classes swapped in training",
-        "every label is the other one",
+        "the labels are swapped",
         "quality",
         Recipe(learned=_swapped),
     ),
     Mutant(
         "worse than the champion",
-        "age was the same in all training rows",
+        "age was constant in training",
         "not_worse_than_champion",
         Recipe(learned=_ageless),
     ),
     Mutant(
         "champion has learned the hold-out",
-        "only rows that the champion learned from are left in the data",
+        "the data contain only rows that the champion was trained on",
         "not_worse_than_champion",
         Recipe(_other(load=_learned_by_the_champion), _SEED),
     ),
     Mutant(
         "collapsed slice",
-        "for travel it always answers that the loan is paid back",
+        "predicts that every travel loan is paid back",
         "worst_slice",
         Recipe(learned=_collapsed),
     ),
     Mutant(
         "overconfident",
-        "sure of everything, though the class is mostly right",
+        "probabilities near 0 and 1, with an accurate class",
         "calibration",
         Recipe(_UNCERTAIN, _SOUND_UNCERTAIN.parameters, fitted=_overconfident),
         champion=_SOUND_UNCERTAIN,
     ),
     Mutant(
         "narrow intervals",
-        "intervals of a regression half as wide",
+        "intervals of half the width",
         "interval_coverage",
         Recipe(_INTEREST, _SEED, fitted=_narrow),
         champion=SOUND_RATES,
     ),
     Mutant(
         "leaked target",
-        "an input that is known when the loan has ended",
+        "an input that is known only after the loan has ended",
         "no_target_leakage",
         Recipe(
             _other(SPEC=_with_input(Number("paid", "%", 0, 100)), load=_load_repaid),
@@ -561,7 +561,7 @@ MUTANTS = (
     ),
     Mutant(
         "brittle",
-        "a branch's number counts as a quantity",
+        "a branch number is used as a quantity",
         "robustness",
         Recipe(
             _other(
@@ -576,25 +576,25 @@ MUTANTS = (
     ),
     Mutant(
         "columns by position",
-        "the data are encoded in the order of their columns",
+        "columns are encoded by position",
         "column_order",
         Recipe(_other(load=_load_by_position), _SEED),
     ),
     Mutant(
         "not a number",
-        "large amounts have no answer",
+        "NaN for large amounts",
         "predictions_are_valid",
         Recipe(written=lambda folder: _reworked(folder, _no_numbers)),
     ),
     Mutant(
         "non-deterministic",
-        "0.000004 of every answer is chance",
+        "adds noise of 0.000004 to every prediction",
         "deterministic",
         Recipe(exported=_random),
     ),
     Mutant(
         "classes swapped in the export",
-        "the columns of the answer are in another order",
+        "the probability columns are swapped",
         "parity",
         Recipe(exported=_swapped_columns),
     ),
@@ -606,45 +606,50 @@ MUTANTS = (
     ),
     Mutant(
         "input narrowed",
-        "only smaller incomes are taken, and the version does not say so",
+        "accepts smaller incomes only, under a patch version",
         "contract_is_versioned",
         Recipe(_other(SPEC=_renamed(maximum=250)), _SEED),
     ),
     Mutant(
         "input renamed",
-        "income is called salary, and the version does not say so",
+        "income is renamed to salary, under a patch version",
         "contract_is_versioned",
         Recipe(_other(SPEC=_renamed(name="salary"), load=_load_renamed), _SEED),
     ),
     Mutant(
         "hold-out in training",
-        "the split gave ten rows to both sides",
+        "ten rows are in both parts of the split",
         "holdout_is_unseen",
         Recipe(parameters=_SEED, written=_leaked_rows),
     ),
     Mutant(
-        "hold-out partly gone",
-        "the last tenth of the rows was deleted since",
+        "hold-out rows deleted",
+        "the last tenth of the rows was deleted after training",
         "holdout_is_complete",
         later=lambda dataset: dataset.take(np.arange(_ROWS * 9 // 10)),
     ),
-    Mutant("10× slower", "computes what nobody needs", "latency", Recipe(exported=_slow)),
+    Mutant("10× slower", "computes unused values", "latency", Recipe(exported=_slow)),
     Mutant(
         "many times larger",
-        "notes that nobody reads are in the served file",
+        "the served file contains unused data",
         "size",
         Recipe(exported=_large),
     ),
-    Mutant("tampered file", "one bit of the served file", "digests_are_intact", tampered=_flipped),
+    Mutant(
+        "tampered file",
+        "one bit of the served file is flipped",
+        "digests_are_intact",
+        tampered=_flipped,
+    ),
     Mutant(
         "tampered file and manifest",
-        "both changed together",
+        "both were changed consistently",
         "digests_are_intact",
         tampered=_forged,
     ),
     Mutant(
         "model needs a library",
-        "a scaler that answers with pandas, which serving does not bring",
+        "a scaler returns pandas, which is not a serving requirement",
         "serves_alone",
         Recipe(
             _other(
@@ -659,7 +664,7 @@ MUTANTS = (
     ),
     Mutant(
         "model needs an operator",
-        "an operator of a foreign domain in the served file",
+        "the served file uses an operator of another domain",
         "serves_alone",
         Recipe(written=lambda folder: _reworked(folder, _foreign)),
     ),
@@ -673,10 +678,10 @@ MUTANTS = (
 
 
 class Zoo:
-    """Packages, each made once, and what the gates say of them.
+    """Packages, each made once, and the verdicts of the gates on them.
 
     Args:
-        folder: where they are made.
+        folder: where the packages are written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -692,7 +697,7 @@ class Zoo:
         return self._packages[recipe]
 
     def verdicts(self, mutant: Mutant) -> list[Verdict]:
-        """Every verdict on a mutant, in the order in which validation tells them."""
+        """Every verdict on a mutant, in the order of the validation."""
         if mutant not in self._verdicts:
             self._verdicts[mutant] = self._judged(mutant)
         return self._verdicts[mutant]
@@ -708,12 +713,12 @@ class Zoo:
             package = ModelPackage(folder, recorded=recorded)
         except PackageError as error:
             return [Verdict("digests_are_intact", False, str(error))]
-        verdicts = self._asked(mutant, package)
+        verdicts = self._verdicts_on(mutant, package)
         if mutant.alone:
             verdicts.append(self._served(mutant, folder))
         return verdicts
 
-    def _asked(self, mutant: Mutant, package: ModelPackage) -> list[Verdict]:
+    def _verdicts_on(self, mutant: Mutant, package: ModelPackage) -> list[Verdict]:
         recipe = mutant.recipe
         try:
             served = load_served(package.served, recipe.model.SPEC)

@@ -1,4 +1,4 @@
-"""`make gates-report`: every mutant before its judges, and how often equal challengers are refused.
+"""`make gates-report`: runs the gates on every mutant and on equal challengers.
 
 Writes docs/gates.md, the same text each time. Nothing of the clone is touched but that file.
 """
@@ -26,45 +26,63 @@ from tests.template.zoo import MUTANTS, SOUND_ONES, Mutant, Zoo
 REPORT = ROOT / "docs/gates.md"
 
 GATES: Mapping[str, tuple[str, Sequence[str]]] = {
-    "digests_are_intact": ("Is every file as the registry has it on record?", ()),
+    "digests_are_intact": ("Do all files match the digests in the registry?", ()),
     "loads": ("Can the served file be loaded?", ()),
-    "holdout_is_unseen": ("Was no hold-out row in training? Near-duplicates are told.", ()),
+    "holdout_is_unseen": (
+        "Are all hold-out rows absent from training? Reports near-duplicates.",
+        (),
+    ),
     "holdout_is_complete": ("Are all recorded hold-out rows in the data?", ()),
-    "contract_is_versioned": ("Does the version say how the contract has changed?", ()),
-    "quality": ("Is accuracy, or R², on the hold-out high enough?", ("threshold",)),
-    "beats_baseline": ("Is it clearly better than always answering the same?", ()),
-    "calibration": ("Is a classifier as often right as it says?", ("calibration_error",)),
+    "contract_is_versioned": ("Does a changed contract have a version that says so?", ()),
+    "quality": ("Does the quality on the hold-out reach the threshold?", ("threshold",)),
+    "beats_baseline": ("Is it significantly better than a constant prediction?", ()),
+    "calibration": (
+        "Do a classifier's probabilities match how often it is right?",
+        ("calibration_error",),
+    ),
     "interval_coverage": (
-        "Do the intervals of a regression hold about as much as they say?",
+        "Do the intervals of a regression have the coverage that they claim?",
         ("coverage_error",),
     ),
     "worst_slice": (
-        "Is no declared or automatic slice served much worse than all rows?",
+        "Is the quality on every declared and automatic slice close to the overall quality?",
         ("slice_margin", "slice_rows", "slices"),
     ),
-    "predictions_are_valid": ("Are probabilities probabilities, and values in their interval?", ()),
-    "deterministic": ("Are the same rows answered alike when asked again?", ()),
-    "column_order": ("Are they answered alike when the columns are reordered?", ()),
-    "robustness": ("Do answers stay when inputs hardly change?", ("noise", "sensitivity")),
-    "no_target_leakage": ("Does no input alone give the target away?", ()),
-    "parity": ("Does the served model answer as the native one?", ("parity_tolerance",)),
-    "parity_at_edges": ("Does it so beside every jump of the answer?", ("parity_tolerance",)),
+    "predictions_are_valid": (
+        "Are probabilities valid, and values finite and inside their interval?",
+        (),
+    ),
+    "deterministic": ("Do predictions stay the same on repeat?", ()),
+    "column_order": ("Do predictions stay the same when the columns are reordered?", ()),
+    "robustness": (
+        "Do predictions stay the same under small changes of the inputs?",
+        ("noise", "sensitivity"),
+    ),
+    "no_target_leakage": ("Does no single input predict the target almost perfectly?", ()),
+    "parity": (
+        "Does the served model predict the same as the native model?",
+        ("parity_tolerance",),
+    ),
+    "parity_at_edges": (
+        "Do both agree on either side of every split point?",
+        ("parity_tolerance",),
+    ),
     "not_worse_than_champion": (
-        "Is it shown not to be worse than the champion, on rows that neither has learned?",
+        "Is it not worse than the champion by more than the margin, on rows that neither was trained on?",
         ("margin", "fewest_rows"),
     ),
-    "latency": ("Does an answer take about as long as the champion's?", ("latency_ratio",)),
-    "size": ("Is the served file about as large as the champion's?", ("size_ratio",)),
-    "serves_alone": ("Does it serve in a clean process, with what its Bento brings?", ()),
+    "latency": ("Is the latency of one prediction close to the champion's?", ("latency_ratio",)),
+    "size": ("Is the size of the served file close to the champion's?", ("size_ratio",)),
+    "serves_alone": ("Does it serve in a clean process with only what its Bento contains?", ()),
 }
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What became of a mutant, or of a model without a fault.
+class Result:
+    """The verdicts on a mutant, or on a model without a fault.
 
     Attributes:
-        refusals: the verdicts that refuse, or what stopped the validation.
+        refusals: the verdicts that refuse, or the error that stopped the validation.
     """
 
     mutant: Mutant
@@ -72,7 +90,7 @@ class Judged:
 
     @property
     def as_meant(self) -> bool:
-        """Whether the gate that is meant refuses; of a sound model, whether none does."""
+        """Whether the intended gate refuses; for a sound model, whether none does."""
         names = [verdict.gate for verdict in self.refusals]
         return self.mutant.gate in names if self.mutant.gate else not names
 
@@ -82,38 +100,38 @@ class Judged:
         meant = [verdict for verdict in self.refusals if verdict.gate == self.mutant.gate]
         others = [verdict for verdict in self.refusals if verdict not in meant]
         word = "refused" if meant else "**not refused**"
-        told = [f"`{verdict.gate}`" for verdict in others]
+        also = [f"`{verdict.gate}`" for verdict in others]
         if not meant:
-            told = [f"`{verdict.gate}`: {_plain(verdict)}" for verdict in others]
+            also = [f"`{verdict.gate}`: {_plain(verdict)}" for verdict in others]
         reason = f"{word}: {_plain(meant[0])}" if meant else word
         return (
             f"| {self.mutant.name}: {self.mutant.fault} | `{self.mutant.gate}` | {reason} "
-            f"| {', '.join(told) or '—'} |"
+            f"| {', '.join(also) or '—'} |"
         )
 
 
-def judged(zoo: Zoo, mutant: Mutant) -> Judged:
-    """Ask every gate about a mutant."""
+def run_gates(zoo: Zoo, mutant: Mutant) -> Result:
+    """Run every gate on a mutant."""
     try:
         verdicts = zoo.verdicts(mutant)
     except MlopsError as error:
-        return Judged(mutant, [Verdict("not judged", False, f"{type(error).__name__}: {error}")])
-    return Judged(mutant, [verdict for verdict in verdicts if not verdict.accepted])
+        return Result(mutant, [Verdict("not judged", False, f"{type(error).__name__}: {error}")])
+    return Result(mutant, [verdict for verdict in verdicts if not verdict.accepted])
 
 
 def render(
-    sound: Sequence[Judged], zoo: Sequence[Judged], measured: Sequence[tuple[Setting, Rates]]
+    sound: Sequence[Result], zoo: Sequence[Result], measured: Sequence[tuple[Setting, Rates]]
 ) -> str:
     """The text of docs/gates.md."""
     refused = sum(each.as_meant for each in zoo)
     rules = ValidationConfig()
     gates = [
-        f"| `{name}` | {asks} | {_keys(rules, name, keys)} |"
-        for name, (asks, keys) in GATES.items()
+        f"| `{name}` | {question} | {_keys(rules, name, keys)} |"
+        for name, (question, keys) in GATES.items()
     ]
     fine = [f"- {each.mutant.name}: {_sound(each)}" for each in sound]
     runs = [
-        f"| {setting.told} | {setting.rows} | {setting.margin:g} "
+        f"| {setting.description} | {setting.rows} | {setting.margin:g} "
         f"| {_rate(found.false_promotion, MOST_MISTAKEN)} "
         f"| {_rate(found.false_better, MOST_MISTAKEN)} "
         f"| {_rate(found.false_refusal, setting.refusals)} |"
@@ -123,25 +141,24 @@ def render(
         "# The gates of `make validate`",
         "Written by `make gates-report`. Every gate gives a verdict with its reason; one refusal "
         "keeps a candidate from becoming champion. Keys are those of `validation` in the model's "
-        "configuration; a gate that is named in `skip` there, as some may be, is told and does not "
-        "refuse.",
-        "| gate | asks | keys and defaults |\n|---|---|---|\n" + "\n".join(gates),
+        "configuration; a gate that is named in `skip` there is reported and does not refuse.",
+        "| gate | checks | keys and defaults |\n|---|---|---|\n" + "\n".join(gates),
         "## The mutant zoo",
         f"{refused} of {len(zoo)} packages with one fault each are refused by the gate that is "
-        "meant for it. They are trained, packaged and judged with the defaults above, on data made "
+        "meant to. They are trained, packaged and judged with the defaults above, on data made "
         "in `tests/template/zoo.py`; `serves_alone` is run for its own mutants and for those "
         "without a fault.",
-        "| mutant | meant gate | verdict | other gates that refuse |\n|---|---|---|---|\n"
+        "| mutant | intended gate | verdict | other gates that refuse |\n|---|---|---|---|\n"
         + "\n".join(each.row for each in zoo),
         "Without a fault:",
         "\n".join(fine),
-        "Overconfidence makes an error of at most 1 − accuracy: with a tolerance of "
-        f"{rules.calibration_error:g}, `calibration` cannot refuse it in a classifier that is "
-        f"right in more than {100 - 100 * rules.calibration_error:g} %. Ask for less there.",
+        "The calibration error of an overconfident classifier is at most 1 − accuracy: with a "
+        f"tolerance of {rules.calibration_error:g}, `calibration` cannot refuse a classifier whose "
+        f"accuracy is above {100 - 100 * rules.calibration_error:g} %. Lower the tolerance there.",
         "## Equal challengers",
-        f"{RUNS} simulated challengers as good as the champion, and as many that are worse by the "
-        "margin, before `not_worse_than_champion`: how often it is mistaken and, in brackets, how "
-        "often it is stated to be, which more than 500 runs would come nearer to "
+        f"Error rates of `not_worse_than_champion` over {RUNS} simulated challengers that are as "
+        "good as the champion, and as many that are worse by exactly the margin. In brackets: the "
+        "rate that the design allows "
         "([decision 11](decisions/0011-champion-against-challenger.md)).",
         "| challengers | rows | margin | worse and accepted | equal and called better "
         "| equal and refused |\n|---|---:|---:|---:|---:|---:|\n" + "\n".join(runs),
@@ -150,15 +167,15 @@ def render(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Judge, simulate and write; 1 where a mutant passes, a sound model does not, or a bound is
-    broken."""
+    """Write the report; return 1 if a mutant passes, a sound model is refused, or an error rate
+    exceeds its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="print the text, write no file")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         zoo = Zoo(Path(folder))
         every = [
-            judged(zoo, each) for each in tqdm((*SOUND_ONES, *MUTANTS), "packages", disable=None)
+            run_gates(zoo, each) for each in tqdm((*SOUND_ONES, *MUTANTS), "packages", disable=None)
         ]
     measured = [
         (each, rates(each.task, each.rows, each.alike, each.margin, runs=RUNS))
@@ -185,17 +202,19 @@ def _rate(found: float, bound: float) -> str:
 
 
 def _keys(rules: ValidationConfig, gate: str, keys: Sequence[str]) -> str:
-    told = [f"`{key}` {_value(getattr(rules, key))}" for key in keys]
-    return ", ".join([*told, *["`skip`"] * (gate in get_args(Gate))]) or "—"
+    settings = [f"`{key}` {_value(getattr(rules, key))}" for key in keys]
+    return ", ".join([*settings, *["`skip`"] * (gate in get_args(Gate))]) or "—"
 
 
 def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float | int) else "none"
 
 
-def _sound(each: Judged) -> str:
-    told = ", ".join(f"`{verdict.gate}`: {_plain(verdict)}" for verdict in each.refusals)
-    return f"**refused** by {told}" if told else f"accepted by every gate; {each.mutant.fault}"
+def _sound(each: Result) -> str:
+    refusals = ", ".join(f"`{verdict.gate}`: {_plain(verdict)}" for verdict in each.refusals)
+    return (
+        f"**refused** by {refusals}" if refusals else f"accepted by every gate; {each.mutant.fault}"
+    )
 
 
 def _plain(verdict: Verdict) -> str:
