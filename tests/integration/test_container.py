@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -136,14 +137,20 @@ def test_the_receipt_names_the_image_and_its_engine(image: Image, built: Built) 
 
 
 @pytest.mark.nightly
-def test_the_container_answers_golden_requests_right_and_counts_them(
+def test_the_container_reproduces_golden_predictions_and_counts_traffic_only(
     served: Container, built: Built
 ) -> None:
-    version = built.receipt["version"]
-    before = _predictions(served, version)
+    version, rows = built.receipt["version"], built.golden.rows
+    before = _total(served, "ml_predictions_total", version)
     check_golden_predictions(served.port, built.golden, version)
-    expected = before + len(built.golden.rows)
-    _wait_until(lambda: _predictions(served, version) == expected, "the metrics count them")
+    assert _total(served, "ml_synthetic_requests_total", version) == 1
+    response = httpx.post(f"http://127.0.0.1:{served.port}/predict", json=rows)
+    assert response.status_code == 200
+    expected = before + len(rows)
+    _wait_until(
+        lambda: _total(served, "ml_predictions_total", version) == expected,
+        "the metrics count the traffic",
+    )
 
 
 @pytest.mark.nightly
@@ -324,13 +331,13 @@ def _get(container: Container, path: str) -> str | None:
         return None
 
 
-def _predictions(container: Container, version: str) -> float:
+def _total(container: Container, name: str, version: str) -> float:
     families = text_string_to_metric_families(_get(container, "/metrics") or "")
     return sum(
         sample.value
         for family in families
         for sample in family.samples
-        if sample.name == "ml_predictions_total" and sample.labels["version"] == version
+        if sample.name == name and sample.labels["version"] == version
     )
 
 
