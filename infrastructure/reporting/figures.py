@@ -1,44 +1,58 @@
-"""Plots of a validation as SVG, which takes its colours from the page."""
+"""Figures: of a training run as PNG files, of a validation as SVG for its report.
 
-# pylint: disable=import-outside-toplevel  # matplotlib is slow to import, and only reports draw
+scikit-learn's displays draw curves and prediction errors. They have no intervals, and their
+confusion matrix is an image, whose colours cannot follow the page; those are drawn here.
+"""
+
+# pylint: disable=import-outside-toplevel  # matplotlib is slow to import, and only figures need it
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from io import StringIO
-from typing import TYPE_CHECKING, Any, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from application.ports.figures import FigureData
 from domain.evaluation.calibration import Calibration
 from domain.evaluation.comparison import Comparison
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, wilson_interval
 from domain.evaluation.slices import SliceReport
-from infrastructure.reporting.labels import LONGEST_LABEL, literal_text, short_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LONGEST_LABEL = 24
 MOST_CLASSES = 25  # of a readable confusion matrix
 MOST_POINTS = 2_000
 MOST_CURVES = 10
 MOST_ROWS = 20
-_POINTS_A_CURVE = 200
-_LETTER = 0.075  # inches
-_WIDE = 5.5  # inches
-
-# placeholders for CSS variables, which matplotlib does not support
-_INK, _MUTED, _LINE, _MAIN, _ALARM = (f"#0102{number:02x}" for number in range(5))
-_VARIABLES = {_INK: "ink", _MUTED: "muted", _LINE: "line", _MAIN: "main", _ALARM: "alarm"}
+COLOURS = {  # of a light page; in SVG they are CSS variables, which a dark page sets to others
+    "ink": "#1d2329",
+    "muted": "#5b6670",
+    "line": "#dfe4e8",
+    "main": "#2a6fb0",
+    "alarm": "#b3362b",
+}
+_INK, _MUTED, _LINE, _MAIN, _ALARM = COLOURS.values()
 _CURVES = (
     *("#3b78c2", "#d1622b", "#2f8f5b", "#b04fa3", "#8a7a1f"),
     *("#c23b55", "#1f8a99", "#7a68c9", "#7d7d7d", "#9a6a3a"),
 )
+_LETTER = 0.08  # inches
+_WIDE = 4.5  # inches
 _STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a $ in a name is a $
+    "path.simplify_threshold": 0.5,  # pixels; curves of many rows would make a large file
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.15,
     "svg.fonttype": "none",
     "svg.hashsalt": "",  # fixed, so that the same results give the same file
     "font.size": 10,
@@ -58,7 +72,6 @@ _STYLE: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "legend.frameon": False,
 }
-_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True)
@@ -77,56 +90,69 @@ class Plot:
     caption: str
 
 
-def _styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
-    @wraps(draw)
-    def styled(*args: _P.args, **kwargs: _P.kwargs) -> Plot:
-        with literal_text(_STYLE):  # the page's fonts have more letters than matplotlib's
-            return draw(*args, **kwargs)
+@contextmanager
+def _style() -> Iterator[None]:
+    from matplotlib import rc_context
 
-    return styled
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a page has more fonts than matplotlib
+        yield
 
 
-@_styled
+def short_label(name: str, longest: int = LONGEST_LABEL) -> str:
+    """A name in one line, without characters that XML does not allow."""
+    label = "".join(letter if letter.isprintable() else " " for letter in name)
+    return label if len(label) <= longest else f"{label[:longest - 1]}…"
+
+
+@_style()
+def draw_figures(data: FigureData, folder: Path) -> None:
+    """Write PNG files into `folder`.
+
+    confusion_matrix and confidence of a classifier; predictions and residuals of a regression;
+    feature_importance and learning_curves if there are any. Long names are shortened.
+    """
+    report = data.report
+    drawn: dict[str, tuple[str, Figure]] = {}
+    if isinstance(report, ClassificationReport):
+        title = f"Hold-out accuracy {report.accuracy:.3f} ({report.rows} rows)"
+        drawn["confusion_matrix"] = title, _confusion_figure(report, data.spec.classes)
+        drawn["confidence"] = "Confidence of the predictions", _confidence_figure(data)
+    else:
+        name, rows = data.spec.output.name, np.arange(report.rows)
+        title = f"R² {report.score:.3f}, {report.covered:.0%} in the interval ({report.rows} rows)"
+        drawn["predictions"] = title, _errors_figure(report, name, rows, "actual_vs_predicted")
+        drawn["residuals"] = "Residuals", _errors_figure(
+            report, name, rows, "residual_vs_predicted"
+        )
+    if data.importances:
+        figure, axes = _bars_figure(_largest(data.importances, None))
+        axes.set_xlabel("mean decrease in impurity")
+        drawn["feature_importance"] = "Feature importance", figure
+    if data.curves:
+        drawn["learning_curves"] = "Learning curves", _epochs_figure(data.curves)
+    for file, (title, figure) in drawn.items():
+        figure.axes[0].set_title(title)
+        figure.savefig(folder / f"{file}.png", facecolor="white")
+
+
+@_style()
 def confusion(report: ClassificationReport, classes: Sequence[str]) -> Plot:
     """Confusion matrix of up to MOST_CLASSES classes."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Rectangle
-
-    names, counts, side = [short_label(name) for name in classes], report.confusion, len(classes)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    left = _label_width(names) + 0.3
-    cell = min(1.0, max(0.36, (5 - left) / side))
-    turned = _label_width(names) - 0.3 > cell
-    below = 0.5 + (0.75 * (_label_width(names) - 0.3) if turned else 0.2)
-    width, height = max(5.0, left + cell * side + 0.2), cell * side + below + 0.2
-    figure, axes = _canvas(width, height, left, below, right=width - left - cell * side)
-    cells, colours = [], []
-    for row, column in np.argwhere(counts):
-        cells.append(Rectangle((column - 0.5, row - 0.5), 1, 1))
-        colour = _MAIN if row == column else _ALARM
-        colours.append(to_rgba(colour, 0.1 + 0.5 * shares[row, column]))
-        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center")
-    axes.add_collection(PatchCollection(cells, facecolors=colours, linewidths=0))
-    axes.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), xlabel="predicted", ylabel="actual")
-    slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(side), names, **(slant if turned else {}))
-    axes.set_yticks(range(side), names)
-    axes.tick_params(length=0)
     return _plot(
         "confusion",
-        figure,
-        f"Confusion matrix of {side} classes: {report.correct} of {report.rows} rows are on the "
-        "diagonal.",
+        _confusion_figure(report, classes),
+        f"Confusion matrix of {len(classes)} classes: {report.correct} of {report.rows} rows are "
+        "on the diagonal.",
         "Rows are actual classes, columns predicted ones. The stronger the colour, the larger the "
         "share of the actual class.",
     )
 
 
-@_styled
+@_style()
 def reliability(calibration: Calibration) -> Plot:
     """Accuracy by confidence, the probability of the predicted class."""
-    figure, axes = _canvas(5, 3.6, 0.7, 0.6)
+    figure, axes = _canvas(4, 3)
     correct = np.rint(calibration.accuracy * calibration.rows).astype(int)
     limits = np.array(
         [wilson_interval(int(hits), int(rows)) for hits, rows in zip(correct, calibration.rows)]
@@ -147,23 +173,15 @@ def reliability(calibration: Calibration) -> Plot:
     )
 
 
-@_styled
+@_style()
 def roc(probabilities: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int]) -> Plot:
     """Receiver operating characteristic of each of these classes against the rest."""
-    from sklearn.metrics import roc_auc_score, roc_curve
+    from sklearn.metrics import RocCurveDisplay
 
-    figure, axes = _curves_canvas(len(drawn))
+    draw = RocCurveDisplay.from_predictions
+    figure, axes, areas = _curves_figure(draw, "roc_auc", probabilities, actual, drawn)
     axes.plot([0, 1], [0, 1], color=_MUTED, linestyle="--", linewidth=1)
-    areas = {}
-    for colour, (name, number) in zip(_CURVES, drawn.items()):
-        of_class = actual == number
-        false, true, _ = roc_curve(of_class, probabilities[:, number])
-        areas[name] = float(roc_auc_score(of_class, probabilities[:, number]))
-        axes.plot(
-            *_thinned(false, true), color=colour, label=f"{areas[name]:.3f}  {short_label(name)}"
-        )
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    _legend_below(figure, axes)
     return _plot(
         "roc",
         figure,
@@ -172,26 +190,16 @@ def roc(probabilities: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int])
     )
 
 
-@_styled
+@_style()
 def precision_recall(
     probabilities: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int]
 ) -> Plot:
     """Precision by recall of each of these classes against the rest."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
+    from sklearn.metrics import PrecisionRecallDisplay
 
-    figure, axes = _curves_canvas(len(drawn))
-    means = {}
-    for colour, (name, number) in zip(_CURVES, drawn.items()):
-        of_class = actual == number
-        precision, recall, _ = precision_recall_curve(of_class, probabilities[:, number])
-        means[name] = float(average_precision_score(of_class, probabilities[:, number]))
-        axes.step(
-            *_thinned(recall, precision),
-            color=colour,
-            label=f"{means[name]:.3f}  {short_label(name)}",
-        )
+    draw = PrecisionRecallDisplay.from_predictions
+    figure, axes, means = _curves_figure(draw, "average_precision", probabilities, actual, drawn)
     axes.set(xlabel="recall", ylabel="precision")
-    _legend_below(figure, axes)
     return _plot(
         "precision-recall",
         figure,
@@ -200,56 +208,35 @@ def precision_recall(
     )
 
 
-@_styled
+@_style()
 def predictions(report: RegressionReport, name: str) -> Plot:
     """Actual against predicted values, with the intervals."""
-    rows = _sample(report.rows)
-    rows = rows[np.argsort(report.predictions[rows, 0])]
-    (predicted, lower, upper), actual = report.predictions[rows].T, report.actual[rows]
-    inside = (actual >= lower) & (actual <= upper)
-    figure, axes = _canvas(5, 4, 0.9, 0.6)
-    axes.fill_between(predicted, lower, upper, color=_MAIN, alpha=0.15, linewidth=0)
-    axes.plot(predicted, predicted, color=_MUTED, linestyle="--", linewidth=1)
-    axes.plot(predicted[inside], actual[inside], "o", color=_MAIN, markersize=4, alpha=0.7)
-    axes.plot(predicted[~inside], actual[~inside], "o", color=_ALARM, markersize=4)
-    axes.set(xlabel=f"predicted {short_label(name)}", ylabel=f"actual {short_label(name)}")
     return _plot(
         "predictions",
-        figure,
+        _errors_figure(report, name, _sample(report.rows), "actual_vs_predicted"),
         f"Actual against predicted values: {report.covered:.1%} are inside their interval.",
         f"Actual against predicted values. The band is the {report.coverage:.0%} interval; values "
         f"outside it have the other colour.{_sampled(report.rows)}",
     )
 
 
-@_styled
+@_style()
 def residuals(report: RegressionReport, name: str) -> Plot:
     """Residuals by predicted value."""
-    rows = _sample(report.rows)
-    figure, axes = _canvas(5, 4, 0.9, 0.6)
-    axes.axhline(0, color=_MUTED, linestyle="--", linewidth=1)
-    axes.plot(
-        report.predictions[rows, 0],
-        report.residuals[rows],
-        "o",
-        color=_MAIN,
-        markersize=4,
-        alpha=0.7,
-    )
-    axes.set(xlabel=f"predicted {short_label(name)}", ylabel="actual − predicted")
     return _plot(
         "residuals",
-        figure,
+        _errors_figure(report, name, _sample(report.rows), "residual_vs_predicted"),
         f"Residuals: mean {report.residuals.mean():.3g}, mean of the absolute values "
         f"{report.mean_absolute_error:.3g}.",
-        f"Residuals: a good model leaves no pattern in them.{_sampled(report.rows)}",
+        "Residuals: a good model leaves no pattern in them. Those of values outside their interval "
+        f"have the other colour.{_sampled(report.rows)}",
     )
 
 
-@_styled
+@_style()
 def difference(comparison: Comparison, margin: float | None) -> Plot:
     """The loss reduction against the champion, with its interval."""
-    figure, axes = _canvas(5, 1.4, 0.3, 0.6)
+    figure, axes = _canvas(4.4, 0.65)
     axes.axvline(0, color=_MUTED, linewidth=1)
     if margin is not None:
         axes.axvline(-margin, color=_ALARM, linestyle="--", linewidth=1.5)
@@ -269,7 +256,7 @@ def difference(comparison: Comparison, margin: float | None) -> Plot:
     )
 
 
-@_styled
+@_style()
 def slices(reports: Sequence[SliceReport], overall: float | None, margin: float | None) -> Plot:
     """Mean loss of the worst slices, with intervals."""
     shown = reports[:MOST_ROWS]
@@ -295,12 +282,11 @@ def slices(reports: Sequence[SliceReport], overall: float | None, margin: float 
     )
 
 
-@_styled
+@_style()
 def importances(increases: Mapping[str, float]) -> Plot:
     """The inputs with the largest permutation importance."""
-    shown = dict(sorted(increases.items(), key=lambda pair: -pair[1])[:MOST_ROWS])
-    figure, axes = _rows_canvas([short_label(name) for name in shown])
-    axes.barh(range(len(shown)), list(shown.values()), color=_MAIN, height=0.6)
+    shown = _largest(increases)
+    figure, axes = _bars_figure(shown)
     axes.axvline(0, color=_MUTED, linewidth=1)
     axes.set_xlabel("increase in mean loss")
     return _plot(
@@ -312,13 +298,11 @@ def importances(increases: Mapping[str, float]) -> Plot:
     )
 
 
-@_styled
+@_style()
 def drift(scores: Mapping[str, float]) -> Plot:
     """The distributions that drifted most."""
-    shown = dict(sorted(scores.items(), key=lambda pair: -pair[1])[:MOST_ROWS])
-    figure, axes = _rows_canvas([short_label(name) for name in shown])
-    colours = [_ALARM if score > 0.25 else _MAIN for score in shown.values()]
-    axes.barh(range(len(shown)), list(shown.values()), color=colours, height=0.6)
+    shown = _largest(scores)
+    figure, axes = _bars_figure(shown, alarm=0.25)
     axes.axvline(0.1, color=_MUTED, linestyle=":", linewidth=1.2)
     axes.axvline(0.25, color=_ALARM, linestyle="--", linewidth=1.2)
     axes.set(xlim=(0, max(0.3, 1.05 * max(shown.values()))), xlabel="population stability index")
@@ -332,54 +316,128 @@ def drift(scores: Mapping[str, float]) -> Plot:
     )
 
 
-def _canvas(
-    width: float, height: float, left: float, below: float, right: float = 0.2
-) -> tuple[Figure, Axes]:
-    """A figure of this size, and these margins left of, below and right of its axes, in inches."""
+def _confusion_figure(report: ClassificationReport, classes: Sequence[str]) -> Figure:
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Rectangle
+
+    names, counts, side = [short_label(name) for name in classes], report.confusion, len(classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cell = min(1.0, max(0.36, 3.2 / side))
+    figure, axes = _canvas(cell * side, cell * side)
+    cells, colours = [], []
+    for row, column in np.argwhere(counts):
+        cells.append(Rectangle((column - 0.5, row - 0.5), 1, 1))
+        colour = _MAIN if row == column else _ALARM
+        colours.append(to_rgba(colour, 0.1 + 0.5 * shares[row, column]))
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center")
+    axes.add_collection(PatchCollection(cells, facecolors=colours, linewidths=0))
+    axes.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), xlabel="predicted", ylabel="actual")
+    slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    turned = _LETTER * max(map(len, names)) > cell
+    axes.set_xticks(range(side), names, **(slant if turned else {}))
+    axes.set_yticks(range(side), names)
+    axes.tick_params(length=0)
+    return figure
+
+
+def _confidence_figure(data: FigureData) -> Figure:
+    """A histogram of the probability of the predicted class, of correct and of wrong rows."""
+    figure, axes = _canvas(4, 2.4)
+    correct = data.predictions.argmax(axis=1) == data.actual
+    confidence = data.predictions.max(axis=1)
+    axes.hist(
+        [confidence[correct], confidence[~correct]],
+        bins=np.linspace(1 / len(data.spec.classes), 1, 15).tolist(),
+        stacked=True,
+        color=[_MAIN, _ALARM],
+        label=["correct", "wrong"],
+    )
+    axes.set(xlabel="confidence", ylabel="hold-out rows")
+    axes.legend()
+    return figure
+
+
+def _errors_figure(report: RegressionReport, name: str, rows: np.ndarray, kind: str) -> Figure:
+    """Actual values or residuals of these rows; `kind` is that of PredictionErrorDisplay."""
+    from matplotlib.ticker import AutoLocator
+    from sklearn.metrics import PredictionErrorDisplay
+
+    rows = rows[np.argsort(report.predictions[rows, 0])]
+    (predicted, lower, upper), actual = report.predictions[rows].T, report.actual[rows]
+    figure, axes = _canvas(4, 3.2)
+    if kind == "actual_vs_predicted":
+        band = axes.fill_between(predicted, lower, upper, color=_MAIN, alpha=0.15, linewidth=0)
+        axes.legend([band], [f"{report.coverage:.0%} interval"], loc="upper left")
+    outside = (actual < lower) | (actual > upper)
+    PredictionErrorDisplay(y_true=actual, y_pred=predicted).plot(
+        axes,
+        kind=kind,
+        scatter_kwargs={"color": np.where(outside, _ALARM, _MAIN), "s": 16, "alpha": 0.7},
+        line_kwargs={"color": _MUTED, "linewidth": 1},
+    )
+    for axis in (axes.xaxis, axes.yaxis):  # the display has no round numbers
+        axis.set_major_locator(AutoLocator())
+    label = short_label(name)
+    vertical = f"actual {label}" if kind == "actual_vs_predicted" else "actual − predicted"
+    axes.set(xlabel=f"predicted {label}", ylabel=vertical)
+    return figure
+
+
+def _epochs_figure(curves: Mapping[str, Sequence[float]]) -> Figure:
+    figure, axes = _canvas(4, 2.4)
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, label=name.replace("_", " "))
+    axes.set_xlabel("epoch")
+    axes.legend()
+    return figure
+
+
+def _curves_figure(
+    draw: Callable[..., Any],
+    measure: str,
+    probabilities: np.ndarray,
+    actual: np.ndarray,
+    drawn: Mapping[str, int],
+) -> tuple[Figure, Axes, dict[str, float]]:
+    """A curve for each class, drawn by a display, and the display's measure of each."""
+    figure, axes = _canvas(3.8, 3.8)
+    axes.set_prop_cycle(color=_CURVES)
+    measures = {}
+    for name, number in drawn.items():
+        display = draw(actual == number, probabilities[:, number], ax=axes)
+        measures[name] = float(getattr(display, measure))
+    for line, (name, value) in zip(axes.lines, measures.items()):
+        line.set_label(f"{value:.3f}  {short_label(name)}")
+    axes.grid()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.15), ncols=2)
+    return figure, axes, measures
+
+
+def _bars_figure(values: Mapping[str, float], alarm: float = np.inf) -> tuple[Figure, Axes]:
+    """A bar for each value; those above `alarm` have the other colour."""
+    figure, axes = _rows_canvas([short_label(name) for name in values])
+    colours = [_ALARM if value > alarm else _MAIN for value in values.values()]
+    axes.barh(range(len(values)), list(values.values()), color=colours, height=0.6)
+    return figure, axes
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with axes of this size in inches; saving it adds space for their labels."""
     from matplotlib.figure import Figure as NewFigure
 
     figure = NewFigure(figsize=(width, height))
-    above = 0.15
-    axes = figure.add_axes(
-        (
-            left / width,
-            below / height,
-            1 - (left + right) / width,
-            1 - (below + above) / height,
-        )
-    )
-    return figure, axes
+    return figure, figure.add_axes((0, 0, 1, 1))
 
 
 def _rows_canvas(labels: Sequence[str]) -> tuple[Figure, Axes]:
     """A figure with one row per label, the first on top."""
-    height = 0.75 + 0.28 * max(len(labels), 2)
-    figure, axes = _canvas(5, height, _label_width(labels), 0.6)
+    figure, axes = _canvas(3, 0.28 * max(len(labels), 2))
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     return figure, axes
-
-
-def _curves_canvas(curves: int) -> tuple[Figure, Axes]:
-    """Square axes from 0 to 1, with space for a legend below."""
-    legend = 0.25 * -(-curves // 2)
-    figure, axes = _canvas(5, 4 + legend, 0.7, 0.7 + legend)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.grid()
-    return figure, axes
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.02, 0, 0.96, 0.1),
-        bbox_transform=figure.transFigure,
-        ncols=2,
-        mode="expand",
-        borderaxespad=0,
-    )
 
 
 def _plot(name: str, figure: Figure, alt: str, caption: str) -> Plot:
@@ -398,16 +456,14 @@ def _plot(name: str, figure: Figure, alt: str, caption: str) -> Plot:
 def _adapt_tag(name: str, tag: str) -> str:
     """An SVG tag with prefixed ids and references, and with colours as CSS variables."""
     tag = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", tag)
-    for colour, variable in _VARIABLES.items():
+    for variable, colour in COLOURS.items():
         tag = tag.replace(colour, f"var(--{variable})")
     return tag
 
 
-def _thinned(*curves: np.ndarray) -> list[np.ndarray]:
-    """Curves of shape (n_points,), reduced to a limited number of points that keeps both ends."""
-    points = len(curves[0])
-    kept = np.unique(np.linspace(0, points - 1, min(points, _POINTS_A_CURVE)).astype(int))
-    return [curve[kept] for curve in curves]
+def _largest(values: Mapping[str, float], most: int | None = MOST_ROWS) -> dict[str, float]:
+    """The largest values, the largest first; all of them if `most` is None."""
+    return dict(sorted(values.items(), key=lambda pair: -pair[1])[:most])
 
 
 def _sample(rows: int) -> np.ndarray:
@@ -423,8 +479,3 @@ def _sampled(rows: int) -> str:
 
 def _listed(values: Mapping[str, float]) -> str:
     return "; ".join(f"{name} {value:.3f}" for name, value in values.items())
-
-
-def _label_width(labels: Sequence[str]) -> float:
-    """Inches that the longest of these labels needs next to the axes."""
-    return 0.3 + _LETTER * max(map(len, labels))
