@@ -364,7 +364,8 @@ def _errors_figure(report: RegressionReport, name: str, rows: np.ndarray, kind: 
     from sklearn.metrics import PredictionErrorDisplay
 
     rows = rows[np.argsort(report.predictions[rows, 0])]
-    (predicted, lower, upper), actual = report.predictions[rows].T, report.actual[rows]
+    drawable = np.where(np.isfinite(report.predictions), report.predictions, np.nan)
+    (predicted, lower, upper), actual = drawable[rows].T, report.actual[rows]
     figure, axes = _canvas(4, 3.2)
     if kind == "actual_vs_predicted":
         band = axes.fill_between(predicted, lower, upper, color=_MAIN, alpha=0.15, linewidth=0)

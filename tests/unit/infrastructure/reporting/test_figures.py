@@ -139,6 +139,18 @@ def test_values_that_are_all_the_same_are_drawn(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("rows", [slice(3), slice(None)])
+def test_predictions_that_are_not_finite_stop_nothing(
+    tmp_path: Path, value: float, rows: slice
+) -> None:
+    answers = np.repeat(np.arange(30.0)[:, None], 3, axis=1)
+    answers[rows] = value
+    report = evaluate(RENTS, answers, np.arange(30.0))
+    data = FigureData(RENTS, report, {}, answers, report.actual, {})
+    assert sorted(drawn(data, tmp_path)) == OF_QUANTITIES
+
+
 NAMES = ("$x^{2$", "n" * 54, "n" * 53 + "m", "a\nb\x1b[31m", "_hidden", "花弁")
 
 
