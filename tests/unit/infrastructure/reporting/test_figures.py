@@ -146,8 +146,8 @@ def test_predictions_that_are_not_finite_stop_nothing(
 ) -> None:
     answers = np.repeat(np.arange(30.0)[:, None], 3, axis=1)
     answers[rows] = value
-    report = evaluate(RENTS, answers, np.arange(30.0))
-    data = FigureData(RENTS, report, {}, answers, report.actual, {})
+    actual = np.arange(30.0)
+    data = FigureData(RENTS, evaluate(RENTS, answers, actual), {}, answers, actual, {})
     assert sorted(drawn(data, tmp_path)) == OF_QUANTITIES
 
 
