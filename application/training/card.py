@@ -19,6 +19,7 @@ from domain.contract import (
     Quantity,
     Tensor,
     Text,
+    format_shape,
 )
 from domain.data.dataset import Dataset
 from domain.evaluation.metrics import RegressionReport, Report
@@ -118,7 +119,7 @@ def describe_values(item: Input) -> str:
             unseen = ", others count as missing" if item.unseen == "missing" else ""
             words = ", ".join(item.categories) + unseen
         case Tensor():
-            shape = " × ".join(map(str, item.shape))
+            shape = format_shape(item.shape)
             words = f"{shape} of {item.minimum:g} to {item.maximum:g} {item.unit}".strip()
         case Text():
             words = f"at most {item.max_length} characters"

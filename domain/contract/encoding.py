@@ -25,6 +25,11 @@ def as_word(value: Any) -> str:
     return str(value)
 
 
+def format_shape(shape: Sequence[int]) -> str:
+    """The lengths of all axes, as in ``8 × 8``."""
+    return " × ".join(map(str, shape))
+
+
 def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
     """Check every value against its contract; float32 of shape (n_rows, len(inputs)).
 

@@ -12,6 +12,7 @@ from domain.contract.encoding import (
     as_word,
     check_numbers,
     contains_boolean,
+    format_shape,
     is_missing,
     join_names,
     outside_range,
@@ -144,13 +145,13 @@ class Tensor:
         """
         encoded = np.empty((len(values), self.width), dtype=np.float32)
         for row, value in enumerate(values):
-            expected = f"row {row}, {self.name}: expected {_by(self.shape)} numbers, got"
+            expected = f"row {row}, {self.name}: expected {format_shape(self.shape)} numbers, got"
             try:
                 array = np.asarray(value)
             except ValueError as error:
                 raise InputError(f"{expected} lists of different lengths") from error
             if array.shape != self.shape:
-                raise InputError(f"{expected} {_by(array.shape) or 'a single value'}")
+                raise InputError(f"{expected} {format_shape(array.shape) or 'a single value'}")
             if array.dtype.kind not in "iuf" or contains_boolean(value, len(self.shape)):
                 raise InputError(f"{expected} values that are not numbers")
             bad = ~((array >= self.minimum) & (array <= self.maximum))
@@ -232,7 +233,3 @@ class Audio:
 
 
 Input = Number | Category | Tensor | Text | Audio
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))

@@ -24,7 +24,7 @@ from domain.errors import DataError
 from shared.digests import sha256_of
 from shared.paths import ROOT
 
-_SEPARATORS = (",", ";", "\t", "|")
+CSV_SEPARATORS = (",", ";", "\t", "|")  # tried in this order
 _PARQUET = (".parquet", ".pq")
 _BINARY = {  # first characters of files that are not text
     "PAR1": "Parquet: rename it so that it ends in .parquet",
@@ -158,7 +158,7 @@ def _parquet(path: Path | str) -> pd.DataFrame:
 
 def _csv(path: Path | str) -> pd.DataFrame:
     # pandas would rename a duplicate column, so the names are read as a row first
-    for separator in _SEPARATORS:
+    for separator in CSV_SEPARATORS:
         options: dict[str, Any] = {"sep": separator, "skipinitialspace": True}
         names = pd.read_csv(
             path, header=None, nrows=1, dtype=str, encoding_errors="replace", **options

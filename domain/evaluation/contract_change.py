@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.contract import Audio, Category, Input, ModelSpec, Number, Tensor, Text
+from domain.contract import Audio, Category, Input, ModelSpec, Number, Tensor, Text, format_shape
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
         found.compare_limit(name, "at least", old.minimum, new.minimum)
         found.compare_limit(name, "at most", old.maximum, new.maximum)
     if isinstance(old, Tensor) and isinstance(new, Tensor):
-        found.compare_value(f"the shape of {name}", _by(old.shape), _by(new.shape))
+        found.compare_value(
+            f"the shape of {name}", format_shape(old.shape), format_shape(new.shape)
+        )
     elif isinstance(old, Category) and isinstance(new, Category):
         _compare_categories(found, old, new)
     elif isinstance(old, Text) and isinstance(new, Text):
@@ -131,10 +133,6 @@ def _compare_outputs(found: _Changes, old: ModelSpec, new: ModelSpec) -> None:
             getattr(old.output, what, None),
             getattr(new.output, what, None),
         )
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
 
 
 def _format(value: Any) -> str:

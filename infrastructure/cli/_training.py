@@ -19,7 +19,7 @@ from infrastructure.inference.speech_tools import speech_tools
 from infrastructure.packaging.model_package import PackageDraft, new_version
 from infrastructure.provenance import collect_provenance
 from infrastructure.registry.ledger import FileLedger
-from infrastructure.reporting.matplotlib_figures import draw_figures
+from infrastructure.reporting.figures import draw_figures
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from shared.console import show_progress, show_step
 from shared.files import write_atomically

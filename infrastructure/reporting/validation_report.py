@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from application.training.card import describe_output, describe_values
 from application.validation.judgement import Judgement, Validation
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, losses
-from infrastructure.reporting import validation_plots as plots
-from infrastructure.reporting.validation_plots import Plot
+from infrastructure.reporting import figures
+from infrastructure.reporting.figures import Plot
 from shared.files import write_atomically
 
 _NOT_MEASURED = "Not measured: a gate refused earlier, or this does not apply."
@@ -63,6 +63,7 @@ def write_report(validation: Validation, folder: Path) -> Path:
         description=validation.judgement.spec.description,
         judgement=validation.judgement,
         sections=list(_sections(validation)),
+        colours=figures.COLOURS,
     )
     path = folder / "report.html"
     write_atomically(path, page)
@@ -152,7 +153,7 @@ def _champion_section(validation: Validation) -> Section:
         title,
         [f"The challenger has {comparison}."],
         [Table("The comparison", ("measure", "value"), rows)],
-        [plots.difference(comparison, margin)] if drawable else [],
+        [figures.difference(comparison, margin)] if drawable else [],
     )
 
 
@@ -162,11 +163,11 @@ def _row_count(rows: int | None) -> str:
 
 def _confusion_section(judgement: Judgement, report: ClassificationReport) -> Section:
     classes = judgement.spec.classes
-    if len(classes) <= plots.MOST_CLASSES:
-        return Section("Confusion", plots=[plots.confusion(report, classes)])
+    if len(classes) <= figures.MOST_CLASSES:
+        return Section("Confusion", plots=[figures.confusion(report, classes)])
     wrong = report.confusion - np.diag(np.diag(report.confusion))
     rows = []
-    for place in np.argsort(-wrong, axis=None, kind="stable")[: plots.MOST_ROWS]:
+    for place in np.argsort(-wrong, axis=None, kind="stable")[: figures.MOST_ROWS]:
         actual, predicted = divmod(int(place), len(classes))
         count = int(wrong[actual, predicted])
         if count:
@@ -192,7 +193,7 @@ def _probabilities_section(judgement: Judgement, report: ClassificationReport) -
             f"Expected calibration error {calibration.error:.3f} (p = {calibration.p:.2g}: the "
             "probability of an error this large for a calibrated model)."
         )
-        drawn.append(plots.reliability(calibration))
+        drawn.append(figures.reliability(calibration))
     probabilities, actual = judgement.predictions, judgement.actual
     classes = judgement.spec.classes
     not_drawn = "ROC and precision-recall curves are not drawn"
@@ -206,7 +207,7 @@ def _probabilities_section(judgement: Judgement, report: ClassificationReport) -
     if len(classes) == 2:  # the curves of both classes have the same information
         shown = mixed[-1:]
     else:
-        shown = np.sort(mixed[np.argsort(-wrong, kind="stable")[: plots.MOST_CURVES]])
+        shown = np.sort(mixed[np.argsort(-wrong, kind="stable")[: figures.MOST_CURVES]])
         if len(shown) < len(classes):
             paragraphs.append(
                 f"Curves of {len(shown)} of {len(classes)} classes, each against the rest: the "
@@ -216,7 +217,7 @@ def _probabilities_section(judgement: Judgement, report: ClassificationReport) -
         paragraphs.append(f"{not_drawn}: the hold-out has only one class.")
     else:
         chosen = {classes[number]: int(number) for number in shown}
-        curves = (plots.roc, plots.precision_recall)
+        curves = (figures.roc, figures.precision_recall)
         drawn += [draw(probabilities, actual, chosen) for draw in curves]
     return Section("Probabilities", paragraphs, plots=drawn)
 
@@ -225,7 +226,9 @@ def _residuals_section(judgement: Judgement, report: RegressionReport) -> Sectio
     title, name = "Predictions and residuals", judgement.spec.output.name
     if not np.isfinite(report.predictions).all():
         return Section(title, ["Not drawn: some predictions are not finite numbers."])
-    return Section(title, plots=[plots.predictions(report, name), plots.residuals(report, name)])
+    return Section(
+        title, plots=[figures.predictions(report, name), figures.residuals(report, name)]
+    )
 
 
 def _slices_section(validation: Validation) -> Section:
@@ -256,7 +259,7 @@ def _slices_section(validation: Validation) -> Section:
     head = ("slice", "kind", "rows", "mean loss", "95 % interval", "p")
     drawable = [each for each in shown if np.isfinite([each.loss, each.low, each.high]).all()]
     margin = _validation_setting(validation, "slice_margin")
-    drawn = [plots.slices(drawable, _overall_loss(judgement), margin)] if drawable else []
+    drawn = [figures.slices(drawable, _overall_loss(judgement), margin)] if drawable else []
     return Section("Slices", paragraphs, [Table("Mean loss by slice", head, rows)], drawn)
 
 
@@ -271,7 +274,7 @@ def _overall_loss(judgement: Judgement) -> float | None:
 def _importance_section(judgement: Judgement) -> Section:
     increases = {name: value for name, value in judgement.importances.items() if np.isfinite(value)}
     if increases:
-        return Section("Importance of inputs", plots=[plots.importances(increases)])
+        return Section("Importance of inputs", plots=[figures.importances(increases)])
     single = "There is only one input, so there is nothing to rank."
     return Section(
         "Importance of inputs", [single if len(judgement.spec.inputs) == 1 else _NOT_MEASURED]
@@ -282,7 +285,7 @@ def _drift_section(judgement: Judgement) -> Section:
     title = "Training data compared with the champion's"
     scores = {name: value for name, value in judgement.drift.items() if np.isfinite(value)}
     if scores:
-        return Section(title, plots=[plots.drift(scores)])
+        return Section(title, plots=[figures.drift(scores)])
     if judgement.champion is None:
         return Section(title, ["There is no champion to compare the training data with."])
     return Section(title, [_NOT_MEASURED])

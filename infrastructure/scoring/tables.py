@@ -21,12 +21,11 @@ from tqdm import tqdm
 
 from application.inference.scoring import BATCH_ROWS, rows_at_once
 from domain.contract import Input, ModelSpec, Number, Tensor
-from domain.data.tables import MISSING_WORDS
+from domain.data.tables import CSV_SEPARATORS, MISSING_WORDS
 from domain.errors import DataError, reason_of
 
 _BATCH_BYTES = 2**23  # in the file; several times as much in memory
 _GROUP_BYTES = 2**26  # of a row group in memory
-_SEPARATORS = (",", ";", "\t", "|")
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _JSON = msgspec.json.Encoder(enc_hook=str)
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1  # of int64
@@ -463,11 +462,11 @@ def _separator(path: Path, spec: ModelSpec) -> str:
     """The field separator: the first that yields all required column names."""
     needed = {item.name for item in spec.inputs if not item.nullable}
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for separator in _SEPARATORS:
+        for separator in CSV_SEPARATORS:
             file.seek(0)
             if needed <= set(next(csv.reader(file, delimiter=separator), [])):
                 return separator
-    return _SEPARATORS[0]
+    return CSV_SEPARATORS[0]
 
 
 def _kind_of(value: Any) -> type:

@@ -108,14 +108,6 @@ def _type_of(item: Input) -> Any:
     return found | None if item.nullable else found
 
 
-def _depth(value: Any) -> int:
-    """How deep the first value is nested in lists."""
-    depth = 0
-    while isinstance(value, list):
-        depth, value = depth + 1, value[0] if value else None
-    return depth
-
-
 class RestApi:
     """Turns request bodies into responses.
 
@@ -143,12 +135,12 @@ class RestApi:
         self._document = document
         self._feedback = Feedback(spec, log, metrics)
         self._decode = _Decoders(spec)
-        self._to_rows: Callable[[list[Any]], list[Any]] = RowReader(spec).read
+        reader = RowReader(spec)
+        self._to_rows: Callable[[list[Any]], list[Any]] = reader.read
         if has_plain_names(spec):
             self._to_rows = lambda objects: list(map(msgspec.structs.astuple, objects))
         self._responses = ResponseBuilder(spec)
-        first = spec.inputs[0]
-        self._flat = len(first.shape) if isinstance(first, Tensor) else 0  # depth of a flat row
+        self._is_value = reader.is_value
         self._interval: dict[str, Any] = {}
         if isinstance(spec.output, Quantity):
             self._interval = {"coverage": spec.output.coverage, "unit": spec.output.unit}
@@ -180,7 +172,7 @@ class RestApi:
         """Predict for ``[[…], …]`` or one flat row."""
         rows = self._decode.rows.decode(request.body)
         value = "number" if self._spec.is_numeric else "value"
-        if rows and _depth(rows[0]) <= self._flat:
+        if rows and self._is_value(rows[0]):  # a flat row
             rows = [rows]
             for column, item in enumerate(rows[0] if self._spec.is_numeric else ()):
                 if isinstance(item, list):

@@ -48,13 +48,20 @@ class RowReader:
         """
         if isinstance(item, dict):
             return self._named(item)
-        if self._single_input and _depth(item) <= self._value_depth:
+        if self._single_input and self.is_value(item):
             return [item]
         if not isinstance(item, list):
             raise InputError(f"is not a list or object of inputs, expected {self._expected}")
         if len(item) != len(self._names):
             raise InputError(f"has {len(item)} values, expected {self._expected}")
         return item
+
+    def is_value(self, item: Any) -> bool:
+        """Whether an item is a value of the first input rather than a row."""
+        depth = 0
+        while isinstance(item, list):
+            depth, item = depth + 1, item[0] if item else None
+        return depth <= self._value_depth
 
     def _named(self, item: Mapping[str, Any]) -> list[Any]:
         if not self._ignore_unknown and not item.keys() <= set(self._names):
@@ -66,11 +73,3 @@ class RowReader:
     def _expected(self) -> str:
         names = ", ".join(self._names[:20]) + (" …" if len(self._names) > 20 else "")
         return f"{len(self._names)}: {names}"
-
-
-def _depth(value: Any) -> int:
-    """How deep the first value is nested in lists."""
-    depth = 0
-    while isinstance(value, list):
-        depth, value = depth + 1, value[0] if value else None
-    return depth

@@ -17,6 +17,7 @@ from domain.contract import (
     Quantity,
     Tensor,
     as_word,
+    format_shape,
 )
 
 EXAMPLES = 2
@@ -244,7 +245,7 @@ def _describe_input(item: Input) -> str:
     """Name, meaning, unit, and range or categories of an input."""
     text = f"{item.name}: {item.description}" if item.description else item.name
     if isinstance(item, Number | Tensor):
-        shape = " × ".join(map(str, item.shape)) + " numbers, " if isinstance(item, Tensor) else ""
+        shape = f"{format_shape(item.shape)} numbers, " if isinstance(item, Tensor) else ""
         text += f" ({shape}{item.minimum:g} to {item.maximum:g} {item.unit}".rstrip() + ")"
     elif isinstance(item, Category):
         other = "; any other counts as missing" if item.unseen == "missing" else ""

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from infrastructure.deployment.front import CurrentRelease
+from shared.files import write_atomically
 from shared.paths import ROOT
 from tests.served import free_port
 
@@ -67,9 +68,7 @@ class Front:
 
     def serve(self, port: int) -> None:
         """Switch to the release on this port."""
-        draft = self.state.with_suffix(".tmp")
-        draft.write_text(json.dumps({"port": port}), encoding="utf-8")
-        os.replace(draft, self.state)
+        write_atomically(self.state, json.dumps({"port": port}))
 
 
 def read(connection: socket.socket, size: int) -> bytes:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +22,7 @@ from domain.estimators.keras_network import KerasClassifier, KerasRegressor
 from domain.estimators.keras_network import keras as library
 from domain.models import wine
 from infrastructure.frameworks import keras
+from tests.exports import answers, ignore, shapes
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
 BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))
@@ -82,21 +82,6 @@ def classifier(model: Any = network, **fit_kwargs: Any) -> KerasClassifier:
 def behind(layer: type) -> KerasClassifier:
     """A small fitted network that starts with a layer of this kind."""
     return classifier(lambda X, y: network(X, y, layer())).fit(ROWS, ABOVE)
-
-
-def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
-    """Ignores the metrics of epochs."""
-
-
-def answers(path: Path, rows: np.ndarray) -> np.ndarray:
-    """Predictions of the exported model."""
-    session = onnxruntime.InferenceSession(path)
-    return np.asarray(session.run(None, {"inputs": rows})[0])
-
-
-def shapes(values: Any) -> dict[str, list[int]]:
-    """Name and shape of inputs or outputs of a graph; 0 for an axis of any length."""
-    return {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in values}
 
 
 @pytest.fixture(scope="module", name="estimator")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +22,7 @@ from domain.errors import ExportError
 from domain.estimators.torch_network import TorchClassifier, TorchRegressor
 from domain.models import digits
 from infrastructure.frameworks import pytorch
+from tests.exports import answers, ignore, shapes
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
 BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))
@@ -43,21 +43,6 @@ class Branching(torch.nn.Module):  # type: ignore[misc, name-defined]
     def forward(self, inputs: Any) -> Any:
         """Logits."""
         return self.layer(inputs) if inputs.sum() > 0 else -self.layer(inputs)
-
-
-def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
-    """Ignores the metrics of epochs."""
-
-
-def answers(path: Path, rows: np.ndarray) -> np.ndarray:
-    """Predictions of the exported model."""
-    session = onnxruntime.InferenceSession(path)
-    return np.asarray(session.run(None, {"inputs": rows})[0])
-
-
-def shapes(values: Any) -> dict[str, list[int]]:
-    """Name and shape of inputs or outputs of a graph; 0 for an axis of any length."""
-    return {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in values}
 
 
 @pytest.fixture(scope="module", name="estimator")

@@ -1,7 +1,8 @@
-"""The figures of a training run are drawn as PNG files."""
+"""Figures: PNG files of a training run, and SVG for the report of a validation."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,21 @@ import pytest
 
 from application.ports.figures import FigureData
 from domain.contract import Classes, ModelSpec, Number, Quantity
-from domain.evaluation.metrics import evaluate
+from domain.evaluation.metrics import RegressionReport, evaluate
 from domain.models.iris import SPEC
-from infrastructure.reporting.matplotlib_figures import draw_figures
+from infrastructure.reporting import figures
+from infrastructure.reporting.figures import (
+    COLOURS,
+    LONGEST_LABEL,
+    MOST_POINTS,
+    MOST_ROWS,
+    draw_figures,
+    short_label,
+)
 from tests.kinds import KINDS
+from tests.validations import classification, regression
 
+FLOWERS, HOMES = classification(), regression()
 IMPORTANCES = {"petal_width": 0.6, "petal_length": 0.4}
 CURVES = {"train_loss": [1.0, 0.5, 0.3], "valid_loss": [1.1, 0.7, 0.8]}
 OF_CLASSES = ["confidence.png", "confusion_matrix.png"]
@@ -59,7 +70,7 @@ def drawn(data: FigureData, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("data", "figures"),
+    ("data", "names"),
     [
         (flowers([0, 1, 2, 0, 1, 1], IMPORTANCES), [*OF_CLASSES, "feature_importance.png"]),
         (flowers([0, 1, 2, 0, 1, 2]), OF_CLASSES),  # all correct
@@ -72,9 +83,9 @@ def drawn(data: FigureData, folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_what_a_run_has_to_show_is_drawn_as_png_files(
-    tmp_path: Path, data: FigureData, figures: list[str]
+    tmp_path: Path, data: FigureData, names: list[str]
 ) -> None:
-    assert sorted(drawn(data, tmp_path)) == figures
+    assert sorted(drawn(data, tmp_path)) == names
 
 
 def test_figures_of_other_results_differ(tmp_path: Path) -> None:
@@ -128,6 +139,18 @@ def test_values_that_are_all_the_same_are_drawn(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("rows", [slice(3), slice(None)])
+def test_predictions_that_are_not_finite_stop_nothing(
+    tmp_path: Path, value: float, rows: slice
+) -> None:
+    answers = np.repeat(np.arange(30.0)[:, None], 3, axis=1)
+    answers[rows] = value
+    actual = np.arange(30.0)
+    data = FigureData(RENTS, evaluate(RENTS, answers, actual), {}, answers, actual, {})
+    assert sorted(drawn(data, tmp_path)) == OF_QUANTITIES
+
+
 NAMES = ("$x^{2$", "n" * 54, "n" * 53 + "m", "a\nb\x1b[31m", "_hidden", "花弁")
 
 
@@ -146,3 +169,76 @@ def test_names_of_any_length_and_signs_are_drawn_without_a_warning(tmp_path: Pat
             answers, actual = np.full((5, 3), 7.0), np.arange(5.0)
             report = evaluate(spec, answers, actual)
             drawn(FigureData(spec, report, {}, answers, actual, {}), tmp_path / "quantity")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("petal_width", "petal_width"),
+        ("n" * LONGEST_LABEL, "n" * 24),
+        ("n" * 25, "n" * 23 + "…"),
+        ("a\nb\x1b[0m\x00", "a b [0m "),
+        ("花弁 $x$", "花弁 $x$"),
+    ],
+)
+def test_a_label_is_one_short_line(name: str, label: str) -> None:
+    assert short_label(name) == label
+
+
+def test_a_plot_is_one_element_with_ids_of_its_own_and_the_colours_of_the_page() -> None:
+    plot = figures.importances(FLOWERS.importances)
+    assert plot.svg.startswith("<svg ")
+    assert plot.svg.rstrip().endswith("</svg>")
+    ids = re.findall(r'\bid="([^"]+)"', plot.svg)
+    assert ids
+    assert [each for each in ids if not each.startswith("importance-")] == []
+    assert "var(--main)" in plot.svg
+    assert "var(--ink)" in plot.svg
+    assert plot.alt.startswith("Permutation importance: petal_length 0.300; petal_width 0.150")
+
+
+def test_names_stay_text_whatever_is_in_them() -> None:
+    svg = figures.drift({f'<b> id="x" {COLOURS["ink"]}': 0.3, "$x^{2$ & 花\n": 0.1}).svg
+    assert f'&lt;b&gt; id="x" {COLOURS["ink"]}' in svg
+    assert "$x^{2$ &amp; 花 " in svg
+
+
+def test_long_names_are_cut() -> None:
+    assert f">{'n' * 23}…<" in figures.importances({"n" * 40: 0.1}).svg
+
+
+def test_only_the_largest_are_drawn() -> None:
+    plot = figures.importances({f"input {number:03}": number / 100 for number in range(60)})
+    assert plot.alt.count(";") == MOST_ROWS - 1
+    assert "input 059" in plot.svg
+    assert "input 039" not in plot.svg
+    assert "20 most important of 60 inputs" in plot.caption
+
+
+def test_points_are_sampled_and_that_is_said() -> None:
+    values = np.linspace(0, 1, 3 * MOST_POINTS)
+    answers = np.stack([values, values - 0.1, values + 0.1], axis=1)
+    plot = figures.residuals(RegressionReport(values, answers, 0.9), "rent")
+    assert plot.svg.count("<use ") < MOST_POINTS + 100
+    assert "2,000 of 6,000 rows are drawn." in plot.caption
+    assert isinstance(HOMES.report, RegressionReport)
+    assert "are drawn" not in figures.residuals(HOMES.report, "rent").caption
+
+
+def test_curves_of_many_rows_have_few_points_and_end_where_they_end() -> None:
+    rng = np.random.default_rng(0)
+    actual = rng.integers(0, 2, 20_000)
+    answers = np.stack([1 - actual, actual], axis=1) + rng.normal(0, 2, (20_000, 2))
+    for draw in (figures.roc, figures.precision_recall):
+        plot = draw(answers, actual, {"_yes": 1})
+        assert len(plot.svg) < 40_000
+        assert "_yes 0." in plot.alt
+        assert "  _yes</text>" in plot.svg
+
+
+@pytest.mark.parametrize("margin", [0.05, None])
+def test_the_difference_has_its_margin_where_there_is_one(margin: float | None) -> None:
+    assert FLOWERS.comparison is not None
+    plot = figures.difference(FLOWERS.comparison, margin)
+    assert ("var(--alarm)" in plot.svg) == (margin is not None)
+    assert ("−0.05" in plot.caption) == (margin is not None)
