@@ -21,8 +21,8 @@ steps=(installed train validate bento-build deploy demo)
 [ "${1:-}" != --install-only ] || steps=(installed)
 for step in "${steps[@]}"; do
     number=$((${number:-0} + 1)) began=$SECONDS
-    printf '\n== %d/%d %s\n' "$number" "${#steps[@]}" "$step"
-    make --no-print-directory "$step"
+    printf '\n== %d/%d %s\n' "$number" "${#steps[@]}" "${step/installed/install}"
+    make --silent "$step"
     printf '   %d s, %d s since the start\n' $((SECONDS - began)) "$SECONDS"
 done
 if [ "${1:-}" = --install-only ]; then
@@ -30,4 +30,4 @@ if [ "${1:-}" = --install-only ]; then
     exit 0
 fi
 echo
-make --no-print-directory where
+make --silent where

@@ -43,6 +43,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) ->
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_TRACKING_URI": TRACKING_URI,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime
         **_env_file(os.path.join(root, ".env")),
     }
     chosen = {name: value for name, value in defaults.items() if name not in environ}

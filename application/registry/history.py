@@ -55,6 +55,12 @@ def champion_of(entries: Iterable[LedgerEntry], model_name: str) -> str | None:
     return tenure.version if tenure else None
 
 
+def environments_of(entries: Iterable[LedgerEntry], model_name: str) -> list[str]:
+    """The environments in which a model is deployed, by name."""
+    deployed = state_at(entries, datetime.max.replace(tzinfo=UTC)).deployed
+    return sorted(name for name, tenure in deployed.items() if tenure.model_name == model_name)
+
+
 def state_at(entries: Iterable[LedgerEntry], at: datetime) -> State:
     """Champions and deployments at a time, from the entries of a ledger, oldest first."""
     state = State()

@@ -66,8 +66,9 @@ def write_model(
     write_files({config_path: to_json(config), module_path: render_module(inspection, source)})
     for written in (module_path, config_path):
         show_step("wrote", written.relative_to(root).as_posix())
-    for step in ("train", "validate", "bento-build", "run"):
-        show_step("next", f"make {step} MODEL={name}")
+    threshold = config["validation"]["threshold"]
+    show_step("threshold", f"{threshold:g}, validation.threshold in the configuration")
+    show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
 
 
 def _track(columns: list[str]) -> Iterable[str]:
@@ -92,6 +93,7 @@ def _show(inspection: Inspection) -> None:
         description = f"quantity {output.name}"
     other = "regression" if isinstance(output, Classes) else "classification"
     show_step("target", f"{description} (for {other}: TASK={other}, or --task {other})")
+    show_step("inputs", "a request with a value outside these ranges and words is refused")
     width = max(len(item.name) for item in inputs)
     for item in inputs:
         show_step("input", f"{item.name:<{width}}  {_describe(item)}")

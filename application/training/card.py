@@ -147,14 +147,14 @@ def _unsuitable_uses(spec: ModelSpec) -> str:
     """What the model is not intended for, as an enumeration."""
     uses = []
     if any(isinstance(item, Number | Tensor) for item in spec.inputs):
-        uses.append("values out of these ranges, which are refused")
+        uses.append("values out of these ranges (refused)")
     if any(isinstance(item, Category) and item.unseen == "refuse" for item in spec.inputs):
-        uses.append("unlisted words, which are refused")
+        uses.append("unlisted words (refused)")
     if any(isinstance(item, Category) and item.unseen == "missing" for item in spec.inputs):
-        uses.append("unlisted words, of which the model has learned nothing")
+        uses.append("unlisted words (unknown to the model)")
     if any(isinstance(item, Text) for item in spec.inputs):
-        uses.append("longer texts, which are refused, or texts in another language")
-    return ", or for ".join([*uses, "decisions without human review"])
+        uses.append("longer texts (refused), texts in another language")
+    return ", ".join([*uses, "or decisions without human review"])
 
 
 def _quality_table(report: Report) -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from application.ports.registry import ModelVersion
+from application.registry.history import environments_of
 from application.registry.listing import age_of
 from application.registry.promotion import differences, promote
 from domain.errors import MlopsError
@@ -67,4 +68,7 @@ def make_champion(
         else:
             for name, change in changes:
                 show_step(name, change)
-    show_step("next", f"make deploy MODEL={model} builds its Bento and deploys it")
+    serving = environments_of(FileLedger(settings.ledger).entries(), version.model_name)
+    for environment in serving or ["staging"]:
+        command = f"make deploy MODEL={model} ENV={environment}".removesuffix(" ENV=staging")
+        show_step("next", f"{command} builds its Bento and deploys it")

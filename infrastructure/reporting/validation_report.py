@@ -253,7 +253,7 @@ def _slices_section(validation: Validation) -> Section:
         if judgement.spec.classes
         else "The loss is the absolute error in standard deviations of the actual values."
     )
-    paragraphs = [f"Slices: {len(judgement.slices)}, the worst first. {unit}"]
+    paragraphs = [f"Slices: {len(judgement.slices)}, the most significant losses first. {unit}"]
     if len(shown) < len(judgement.slices):
         paragraphs.append(f"The table shows the first {len(shown)}.")
     head = ("slice", "kind", "rows", "mean loss", "95 % interval", "p")

@@ -92,6 +92,8 @@ fi
 say "$(grep -c '==' "$requirements") packages into .venv: seconds from uv's cache, else up to a few minutes ..."
 install --require-hashes -r "$requirements"
 cp scripts/setup/mlops_template.pth .venv/lib/python3*/site-packages/
+printf '#!/bin/sh\nexec "$(dirname "$0")/python" -m infrastructure.cli "$@"\n' >.venv/bin/mlops
+chmod +x .venv/bin/mlops
 .venv/bin/python -m compileall -q domain application infrastructure shared
 say "installed: $what"
 touch .venv/.core

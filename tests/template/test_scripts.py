@@ -226,7 +226,7 @@ def test_quickstart_numbers_its_steps_and_says_how_long_each_took(tmp_path: Path
         timeout=30,
     )
     assert re.findall(r"^== (.+)$", done.stdout, re.MULTILINE) == [
-        f"{number}/6 {step}" for number, step in enumerate(QUICKSTART[:-1], 1)
+        f"{number}/6 {step}" for number, step in enumerate(["install", *QUICKSTART[1:-1]], 1)
     ]
     assert len(re.findall(r"^   \d+ s, \d+ s since the start$", done.stdout, re.MULTILINE)) == 6
 
@@ -387,6 +387,7 @@ def test_the_environment_is_told_of_its_clone_by_a_relative_path(installer: Inst
     installer.installed("core")
     site = installer.folder / ".venv/lib/python3.11/site-packages"
     assert (site / "mlops_template.pth").read_text("utf-8").startswith("../../../..\n")
+    assert os.access(installer.folder / ".venv/bin/mlops", os.X_OK)
     assert (site / "../../../..").resolve() == installer.folder
 
 

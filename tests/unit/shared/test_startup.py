@@ -35,6 +35,7 @@ def test_nothing_is_reported_to_vendors() -> None:
     environ = prepared()
     assert environ["BENTOML_DO_NOT_TRACK"] == "True"
     assert environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from application.registry.history import champion_of, parse_time, state_at
+from application.registry.history import champion_of, environments_of, parse_time, state_at
 from tests.fakes import MORNING, FakeLedger
 
 
@@ -63,6 +63,9 @@ def test_models_and_environments_are_kept_apart(ledger: FakeLedger) -> None:
         "wine": "w",
     }
     assert state.deployed["production"].model_name == "wine"
+    assert environments_of(ledger.entries(), "wine") == ["production"]
+    ledger.append("stop", "wine", "w", env="production")
+    assert environments_of(ledger.entries(), "wine") == []
     assert state.champions["wine"].since.number == 9
 
 

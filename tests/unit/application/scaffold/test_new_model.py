@@ -84,8 +84,8 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         "category, 2: free, paid",
         "LEFT OUT  customer: an identifier",
         " training rows, ",
-        "make train MODEL=churn",
-        "make run MODEL=churn",
+        "validation.threshold in the configuration",
+        "make quickstart MODEL=churn ENV=churn PORT=3001",
     ):
         assert part in shown
 

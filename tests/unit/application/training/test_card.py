@@ -147,8 +147,8 @@ def test_a_card_of_every_kind_has_use_quality_limits_data_and_provenance(
 @pytest.mark.parametrize(
     ("kind", "present", "absent"),
     [
-        ("regression", ["values out of these ranges", "learned nothing"], ["longer texts"]),
-        ("categories", ["values out of these ranges", "unlisted words"], ["learned nothing"]),
+        ("regression", ["values out of these ranges", "unknown to the model"], ["longer texts"]),
+        ("categories", ["values out of these ranges", "unlisted words"], ["unknown to the model"]),
         ("text", ["longer texts"], ["ranges", "unlisted words"]),
     ],
 )

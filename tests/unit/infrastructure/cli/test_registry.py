@@ -267,4 +267,18 @@ def test_a_promotion_names_the_previous_champion(
 ) -> None:
     enter_promotion(place)
     assert main(["promote", "--version", "1.0.0-c"]) == 0
-    assert "  previous  version 2, 1.0.0-b, " in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "  previous  version 2, 1.0.0-b, " in output
+    assert "  next      make deploy MODEL=iris builds " in output
+
+
+def test_a_promotion_names_the_environments_that_serve_the_model(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_promotion(place)
+    for environment in ("production", "trial"):
+        place.ledger.append("deploy", IRIS, "1.0.0-b", env=environment)
+    assert main(["promote", "--version", "1.0.0-c"]) == 0
+    output = capsys.readouterr().out
+    assert "make deploy MODEL=iris ENV=production builds" in output
+    assert "make deploy MODEL=iris ENV=trial builds" in output

@@ -256,7 +256,7 @@ def test_wide_contracts_are_cut(tmp_path: Path) -> None:
     assert "The first 100 of 150 inputs" in page.text
     assert "The 20 most important of 150 inputs" in page.text
     assert "The 20 of 151 distributions that drifted most" in page.text
-    assert "Slices: 130, the worst first." in page.text
+    assert "Slices: 130, the most significant losses first." in page.text
     assert "The table shows the first 100." in page.text
 
 
