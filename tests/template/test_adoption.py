@@ -18,25 +18,10 @@ import pandas as pd
 import pytest
 
 from shared.paths import ROOT
-from tests.served import Home, copy_clone, serve
+from tests.served import Home, serve
 
 GUIDE = ROOT / "docs/new-model.md"
 ASKED = 100
-
-
-@pytest.fixture(name="copy")
-def fixture_copy(tmp_path: Path) -> Home:
-    """A copy of the repository, committed, with the environment of this one."""
-    clone = tmp_path / "clone"
-    copy_clone(clone)
-    place = Home(tmp_path / "home", clone)
-    for command in (
-        ("init", "-q"),
-        ("add", "-A"),
-        *(("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "all"),),
-    ):
-        assert place.run("git", *command).returncode == 0
-    return place
 
 
 def touched(place: Home) -> set[str]:

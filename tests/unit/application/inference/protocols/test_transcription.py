@@ -13,8 +13,7 @@ from starlette.responses import PlainTextResponse
 from application.inference.protocols import transcription
 from application.inference.protocols.transcription import TranscriberApi, TranscriptionMiddleware
 from application.inference.transcriber import Transcriber
-from domain.models import speech
-from tests.speech_fakes import FakeEngine, FakeTranscriptionMetrics, fake_decode
+from tests.speech_fakes import SPEC, FakeEngine, FakeTranscriptionMetrics, fake_decode
 
 WAV = {"content-type": "audio/wav"}
 LOUD = bytes([255, 0])
@@ -26,7 +25,7 @@ class Service:
     def __init__(self, max_waiting: int = 2) -> None:
         self.engine = FakeEngine()
         self.metrics = FakeTranscriptionMetrics()
-        transcriber = Transcriber(speech.SPEC, self.engine, fake_decode, self.metrics)
+        transcriber = Transcriber(SPEC, self.engine, fake_decode, self.metrics)
         self.api = TranscriberApi(
             "speech",
             "1.0.0",
@@ -218,7 +217,7 @@ def test_a_fault_gets_500_and_leaks_nothing(
     api = TranscriberApi(
         "speech",
         "1",
-        Transcriber(speech.SPEC, service.engine, fail),
+        Transcriber(SPEC, service.engine, fail),
         lambda transcription, format_: "",
         service.metrics,
     )
