@@ -112,6 +112,9 @@ def adopt(root: Path, name: str, planned: Plan) -> None:
         text = file.read_bytes()
         if file.name != "LICENSE" and TEMPLATE.encode() in text:
             file.write_bytes(text.replace(TEMPLATE.encode(), name.encode()))
+    pyproject = (root / "pyproject.toml").read_text("utf-8")
+    described = re.sub(r'^description = ".*"', 'description = ""', pyproject, flags=re.MULTILINE)
+    (root / "pyproject.toml").write_text(described, encoding="utf-8")
     (root / "README.md").write_text(README.format(name=name), encoding="utf-8")
 
 
