@@ -102,8 +102,10 @@ def plan(root: Path, keep: Iterable[str]) -> Plan:
 def adopt(root: Path, name: str, planned: Plan) -> None:
     """Remove what is planned, rename the rest, and write README.md."""
     for file in planned.files:
-        path = root / file
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if (root / file).is_dir():
+            shutil.rmtree(root / file)
+        else:
+            (root / file).unlink()
     for page in [root / "CONTRIBUTING.md", *(root / "docs").rglob("*.md")]:
         page.write_text(without_template(root, page), encoding="utf-8")
     if planned.extras:

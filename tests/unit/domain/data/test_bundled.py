@@ -31,7 +31,7 @@ def test_columns_classes_and_target_are_named_as_the_contract_says() -> None:
 
 
 def test_no_file_of_the_user_was_read() -> None:
-    assert FLOWERS.files == ()
+    assert not FLOWERS.files
 
 
 def test_a_data_set_may_be_made_of_several_files() -> None:
