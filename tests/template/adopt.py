@@ -62,7 +62,8 @@ make check                                                # lint and test, befor
 ```
 
 Yours are `domain/models/`, `application/training/configs/`, `domain/experiments/notebooks/` and
-`.env`. The rest is the engine, with its own tests, which train the model `iris`.
+`.env`. The rest is the engine, with its own tests, which train the model `iris`. Name the model that
+make works on at the top of the `Makefile`.
 
 [Documentation](docs/README.md) · [Contributing](CONTRIBUTING.md) · made from mlops-template, Apache-2.0
 """

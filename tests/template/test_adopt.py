@@ -41,8 +41,6 @@ GONE = [
     *(f"application/training/configs/{name}_config.json" for name in EXAMPLES),
     *(f"tests/unit/domain/models/test_{name}.py" for name in EXAMPLES),
 ]
-
-
 LOOKING = [  # tests that look at models, documents, extras or makefiles
     *("template/test_adopt.py", "template/test_docs.py", "template/test_makefile.py"),
     *("template/test_scripts.py", "unit/application/training", "unit/test_import_contracts.py"),

@@ -1,6 +1,6 @@
-"""What a new model costs: data that nobody here knows, adopted as docs/new-model.md says.
+"""What a new model costs: data that nobody here knows, added as docs/new-model.md says.
 
-Each is adopted in a copy of the repository, trained, judged, served and asked. More than one file
+Each is added to a copy of the repository, trained, judged, served and asked. More than one file
 and one configuration, or any other file that had to be touched, fails the test.
 """
 
