@@ -91,8 +91,12 @@ test-unit: $(DEV) ## Run the unit tests, with coverage in coverage.xml and htmlc
 test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento, and run its service test and load test
 	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest $(service_test) tests/integration/test_load_performance.py
 check: lint-check test ## Run lint-check and test, which must pass before a commit
+nightly: $(ALL) ## Run every test in full: container images, long simulations and fuzzing, too
+	@$(pytest) --nightly
 ci: $(ALL) ## Install everything, then run check with every model; called by .ci/run
 	@$(MAKE) check
+hooks: $(DEV) ## Install the git hooks, which call make
+	@$(PY) -m pre_commit install --hook-type pre-commit --hook-type pre-push
 clean: ## Remove caches, build/, dist/ and coverage, but never data, models or the tracking database
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache
 	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

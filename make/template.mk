@@ -1,12 +1,10 @@
-# Targets that test and measure the template itself. Your project can remove this file, together with
+# Targets that test and measure the template itself. `make adopt` removes this file, together with
 # tests/template/.
 BENCHMARK := $(PY) -m tests.template.benchmarks
 
 ##@ The template itself
-hooks: $(DEV) ## Install the git hooks, which call make
-	@$(PY) -m pre_commit install --hook-type pre-commit --hook-type pre-push
-nightly: $(ALL) ## Run every test in full, including whole adoptions, container images, long simulations and fuzzing
-	@$(pytest) --nightly
+adopt: $(CORE) ## Turn this clone into your project: NAME (KEEP="wine digits" keeps these examples)
+	@$(PY) -m tests.template.adopt $(call args,NAME KEEP)
 benchmark: $(DEV) ## Measure against the alternatives, into docs/benchmarks/ (PEERS=none is quick and only prints)
 	@$(if $(filter-out all,$(call typed,PEERS)),,$(BENCHMARK).training)
 	@$(BENCHMARK).serving $(call args,PEERS ROUNDS SECONDS)

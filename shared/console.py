@@ -54,7 +54,8 @@ def progress(step: str, interval: float = 1.0) -> Iterator[Callable[[str], None]
 
     def tick() -> None:
         while not ended.wait(interval):
-            show()
+            if current:
+                show()
 
     thread = Thread(target=tick, daemon=True)
     if sys.stdout.isatty():

@@ -1,16 +1,62 @@
-"""Fakes for transcription: engine, metrics and decoder."""
+"""A speech model, and fakes for transcription: engine, metrics and decoder."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from application.inference.transcriber import NotAudioError, Segment, Transcription
+from domain.catalog import CatalogModel
+from domain.contract import Audio, ModelSpec, Transcript
+from domain.data.dataset import Dataset
 from domain.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Weights, and how to decode with them."""
+
+    weights: str
+    language: str | None
+    task: str
+    beam_size: int | None
+    temperatures: tuple[float, ...]
+
+
+def build(
+    weights: str,
+    language: str | None = None,
+    task: str = "transcribe",
+    beam_size: int | None = None,
+    temperatures: Sequence[float] = (0.0,),
+) -> Recipe:
+    """A recipe."""
+    return Recipe(weights, language, task, beam_size, tuple(temperatures))
+
+
+def load(manifest: str | None = None) -> Dataset:
+    """The recordings in a CSV file with the columns audio, language and text."""
+    if manifest is None:
+        return Dataset("speech", "none", pd.DataFrame(columns=["audio"]), pd.Series(dtype=str))
+    path = Path(manifest)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    files = (path, *(path.parent / name for name in table["audio"]))
+    inputs = table[["audio", "language"]].assign(sha256="")
+    return Dataset("speech", path.name, inputs, table["text"], files)
+
+
+SPEC = ModelSpec(
+    "speech", (Audio("recording", 16_000, 1800.0),), Transcript(), "What is said in a recording."
+)
+SPEECH: CatalogModel = SimpleNamespace(SPEC=SPEC, load=load, build=build)
 
 
 @dataclass

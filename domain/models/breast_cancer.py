@@ -1,4 +1,4 @@
-"""Breast cancer: whether a tumour is malignant, by its cell nuclei (Wisconsin, 1993)."""
+"""Breast cancer: whether a tumour is malignant, by its cell nuclei (Street et al., 1993)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from domain.contract import Classes, ModelSpec, Number
-from domain.data.bundled import read_breast_cancer
+from domain.data.bundled import read_classification
 from domain.data.dataset import Dataset
 
 _MEASURES = (  # name, unit, largest possible value, meaning
@@ -42,7 +42,8 @@ SPEC = ModelSpec(
 
 def load() -> Dataset:
     """The 569 tumours that come with scikit-learn."""
-    return read_breast_cancer(SPEC)
+    author = "Street, Wolberg and Mangasarian, 1993"
+    return read_classification(SPEC, author, "breast_cancer.csv")
 
 
 def build(

@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from domain.contract import Category, ModelSpec, Number, Quantity
-from domain.data.bundled import read_diabetes
+from domain.data.bundled import make_dataset, read_csv
 from domain.data.dataset import Dataset
 
 SPEC = ModelSpec(
@@ -32,7 +32,9 @@ SPEC = ModelSpec(
 
 def load() -> Dataset:
     """The 442 patients that come with scikit-learn."""
-    return read_diabetes(SPEC)
+    table = read_csv("diabetes_data_raw.csv.gz", sep=r"\s+")
+    target = read_csv("diabetes_target.csv.gz")[0]
+    return make_dataset(SPEC, "Efron et al., 2004", table, target)
 
 
 def build(alpha: float) -> Pipeline:

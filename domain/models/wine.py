@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from domain.contract import Classes, ModelSpec, Number
-from domain.data.bundled import read_wine
+from domain.data.bundled import read_classification
 from domain.data.dataset import Dataset
 from domain.estimators.keras_network import KerasClassifier, keras
 
@@ -34,7 +34,7 @@ SPEC = ModelSpec(
 
 def load() -> Dataset:
     """The 178 wines that come with scikit-learn."""
-    return read_wine(SPEC)
+    return read_classification(SPEC, "Forina et al., 1988", "wine_data.csv")
 
 
 def network(  # pylint: disable=invalid-name  # Keras's names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -25,14 +26,16 @@ from application.scaffold.model_file import model_paths
 from application.training.config import TrainingConfig
 from domain import catalog
 from domain.catalog import CatalogModel
-from domain.models import iris, speech
+from domain.models import iris
 from shared.paths import ROOT
 from shared.settings import ServingSettings
-from tests.template.makefiles import HELP, MAKEFILES
 from tests.fakes import FakeClassifier, FakeMetrics, FakePredictionLog, FakeRecorder
-from tests.speech_fakes import FakeEngine, fake_decode
+from tests.speech_fakes import SPEC, FakeEngine, fake_decode
+from tests.template.adopt import EXAMPLES, FIXTURE
+from tests.template.makefiles import HELP, MAKEFILES
 
-READMES = ["README.md", "README.zh-TW.md"]
+TRANSLATIONS = sorted(path.name for path in ROOT.glob("README.*.md"))
+READMES = ["README.md", *TRANSLATIONS]
 WRITTEN = [*READMES, "CONTRIBUTING.md", "CHANGELOG.md"]
 DOCUMENTS = [
     *WRITTEN,
@@ -56,13 +59,18 @@ TABLE = re.compile(r"^\|(?:-+\|)+\n((?:\|.*\n)+)", re.MULTILINE)
 ENDPOINT = re.compile(r"(?:^\| (?:GET|POST)[^/|]*|127\.0\.0\.1:3000)(/[a-z_]+)", re.MULTILINE)
 PLAIN_PATH = re.compile(r"\.?[\w-][\w./-]*")
 IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
-EXAMPLES = {  # what a reader writes
-    path.as_posix() for name in ("churn", "shapes") for path in model_paths(name, Path())
+# a reader's own model need not be in the READMEs, and may replace those that are shipped
+SHIPPED = {FIXTURE, *EXAMPLES}
+EXPECTED = {  # what a reader writes or may remove
+    "README.zh-TW.md",
+    *(
+        path.as_posix()
+        for name in ("churn", "shapes", *SHIPPED)
+        for path in (*model_paths(name, Path()), Path(f"docs/{name}.md"))
+    ),
 }
 INDEX = "docs/README.md"
 GUIDE = "docs/new-model.md"
-# a reader's own model need not be in the READMEs
-SHIPPED = {"breast_cancer", "diabetes", "digits", "iris", "speech", "wine"}
 BENTOML_ANSWERS = {"/metrics", "/livez", "/readyz"}
 OTHER_PROTOCOLS = {"/invocations", "/v", "/vertex"}  # which test_protocols_page.py compares
 
@@ -137,7 +145,7 @@ def is_generated(path: str) -> bool:
 
 def exists(path: str) -> bool:
     """Whether a path, or a file of that name anywhere in the sources, is there or will be made."""
-    if (ROOT / path).exists() or is_generated(path) or path in EXAMPLES:
+    if (ROOT / path).exists() or is_generated(path) or path in EXPECTED:
         return True
     folders = ("domain", "application", "infrastructure", "shared", "scripts", "tests", "docs")
     return "/" not in path and any(any((ROOT / folder).rglob(path)) for folder in folders)
@@ -161,7 +169,7 @@ def rest_paths() -> set[str]:
 
 def is_answered(path: str) -> bool:
     """Whether a service has this endpoint."""
-    transcriber = Transcriber(speech.SPEC, FakeEngine(), fake_decode)
+    transcriber = Transcriber(SPEC, FakeEngine(), fake_decode)
     spoken = TranscriptionApi("speech", "1", transcriber, lambda *_: "").routes()
     return path in rest_paths() or path in spoken
 
@@ -179,7 +187,8 @@ def test_every_path_that_a_document_names_exists(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
     folder = (ROOT / name).parent
-    assert sorted(link for link in links(read(name)) if not (folder / link).exists()) == []
+    paths = {os.path.relpath(folder / link, ROOT) for link in links(read(name))}
+    assert sorted(path for path in paths - EXPECTED if not (ROOT / path).exists()) == []
 
 
 @pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
@@ -224,7 +233,7 @@ def test_the_model_of_the_guide_takes_its_configuration() -> None:
 @pytest.mark.parametrize("name", [*READMES, "docs/models.md"])
 def test_every_model_that_is_shipped_is_listed(name: str) -> None:
     cells = {cell.strip("`") for cell in first_cells(read(name))}
-    assert SHIPPED <= cells & set(catalog.names())
+    assert SHIPPED & set(catalog.names()) <= cells
 
 
 @pytest.mark.parametrize(
@@ -232,7 +241,7 @@ def test_every_model_that_is_shipped_is_listed(name: str) -> None:
     [
         ("README.md", "/classify_json"),
         ("docs/protocols.md", "/predict"),
-        ("docs/models.md", "/transcribe"),
+        *(("docs/speech.md", "/transcribe") for page in DOCUMENTS if page == "docs/speech.md"),
     ],
 )
 def test_every_endpoint_that_a_document_names_is_answered(name: str, endpoint: str) -> None:
@@ -251,24 +260,27 @@ def test_a_bento_is_served_as_the_integration_tests_serve_it(name: str) -> None:
         assert arguments.startswith(". --working-dir build/")
 
 
-def test_both_readmes_show_the_same_code_and_tables() -> None:
-    english, chinese = (read(name) for name in READMES)
+@pytest.mark.parametrize("name", TRANSLATIONS)
+def test_a_translation_shows_the_same_code_and_tables(name: str) -> None:
+    english, translated = read("README.md"), read(name)
     for language in ("bash", "text"):
-        assert blocks(english, language) == blocks(chinese, language)
-    assert first_cells(english) == first_cells(chinese)
-    assert english.count("\n## ") == chinese.count("\n## ")
+        assert blocks(english, language) == blocks(translated, language)
+    assert first_cells(english) == first_cells(translated)
+    assert english.count("\n## ") == translated.count("\n## ")
 
 
-def test_both_readmes_name_the_same_targets() -> None:
-    english, chinese = (make_targets(read(name)) for name in READMES)
-    assert english == chinese
-    assert {"quickstart", "new-model", "test", "deploy"} <= english
+@pytest.mark.parametrize("name", READMES)
+def test_every_readme_names_the_same_targets(name: str) -> None:
+    targets = make_targets(read(name))
+    assert targets == make_targets(read("README.md"))
+    assert {"quickstart", "new-model", "test", "deploy", "adopt"} <= targets
 
 
-def test_both_readmes_lead_to_each_other_and_to_the_same_pages() -> None:
-    english, chinese = (links(read(name)) for name in READMES)
-    assert {*READMES} <= english | chinese
-    assert english ^ chinese == {*READMES}
+@pytest.mark.parametrize("name", TRANSLATIONS)
+def test_a_translation_and_the_readme_lead_to_each_other_and_to_the_same_pages(name: str) -> None:
+    english, translated = links(read("README.md")), links(read(name))
+    assert name in english and "README.md" in translated
+    assert english - {*READMES} == translated - {*READMES}
 
 
 SAMPLE = """

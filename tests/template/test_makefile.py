@@ -130,6 +130,7 @@ def _copy_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Cl
         shutil.copy2(path, pristine / path.relative_to(ROOT))
     (pristine / ".ci").mkdir()
     shutil.copy2(ROOT / ".ci/run", pristine / ".ci")
+    shutil.copy2(ROOT / "domain/models/iris.py", pristine / "domain/models/tulip.py")
     (pristine / "tests").mkdir()
     (pristine / ".venv/bin").mkdir(parents=True)
     for name in ("python", "lint-imports"):
@@ -211,7 +212,7 @@ def test_with_fresh_receipts_a_dry_run_shows_that_there_is_nothing_to_do(made: C
     [
         (CONFIG, STEPS),
         ("domain/models/iris.py", STEPS),
-        ("domain/models/wine.py", []),
+        ("domain/models/tulip.py", []),
         ("domain/catalog.py", STEPS),
         ("domain/contract/spec.py", STEPS),
         ("domain/gates/performance.py", STEPS),

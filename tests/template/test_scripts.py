@@ -526,12 +526,11 @@ def test_on_a_mac_there_is_one_build_of_pytorch(installer: Installer) -> None:
 
 def test_of_two_versions_of_a_library_of_nvidia_the_lock_has_that_of_pytorch_first() -> None:
     packages = tomllib.loads((ROOT / "poetry.lock").read_text("utf-8"))["package"]
-    (toolkit,) = (package for package in packages if package["name"] == "cuda-toolkit")
+    pins = next((each["dependencies"] for each in packages if each["name"] == "cuda-toolkit"), {})
     versions: dict[str, list[str]] = {}
     for package in packages:
         if package["name"].startswith("nvidia-"):
             versions.setdefault(package["name"], []).append(package["version"])
     for name, locked in versions.items():
         if len(locked) > 1:
-            pin = toolkit["dependencies"][name]["version"]
-            assert locked[0] in SpecifierSet(pin), name
+            assert locked[0] in SpecifierSet(pins[name]["version"]), name

@@ -26,6 +26,7 @@ from application.scaffold.model_file import (
     write_files,
 )
 from application.scaffold.table_inspection import Inspection, inspect_table
+from domain import catalog
 from domain.contract import ModelSpec, Number
 from domain.data.tables import read_frame
 from domain.errors import ConfigError
@@ -246,7 +247,7 @@ def test_a_name_can_be_as_long_as_bentoml_takes_it(tmp_path: Path) -> None:
         check_name("x" * 300, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["iris", "digits", "speech"])
+@pytest.mark.parametrize("name", catalog.names())
 def test_a_name_that_exists_is_taken(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the name {name} is taken: domain/models/{name}.py"):
         check_name(name, ROOT)

@@ -12,17 +12,14 @@ import numpy as np
 import pytest
 
 from application.inference.transcriber import SpeechEngine
-from application.training.config import TrainingConfig, config_path
+from application.training.config import TrainingConfig
 from application.training.transcription import SpeechCandidate, SpeechTools, package_weights
-from domain import catalog
 from domain.errors import ConfigError, DataError
 from domain.evaluation.word_error_rate import WordErrors
-from domain.models import speech
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from tests.fakes import FakeTracker
-from tests.speech_fakes import FakeEngine, fake_decode
+from tests.speech_fakes import SPEC, SPEECH, FakeEngine, fake_decode
 
-MODEL = catalog.get("speech")
 FILES = {
     *("MANIFEST.sha256", "card.md", "contract.json", "decoding.json", "golden.flac", "golden.json"),
     *("metrics.json", "model.pt", "provenance.json"),
@@ -50,15 +47,16 @@ class Workshop:
     steps: list[tuple[str, str]] = field(default_factory=list)
 
     def config(self, manifest: str | None = None, **model: Any) -> TrainingConfig:
-        """The shipped configuration with another manifest and other keys of ``model``."""
-        values = json.loads(config_path("speech").read_text(encoding="utf-8"))
-        values["model"] |= {"weights": "weights.pt", **model}
-        values["data"] |= {
-            "test_size": 0.5,
-            "random_state": 0,
-            "manifest": manifest,
-        }  # no split here
-        return TrainingConfig.model_validate(values)
+        """A configuration with this manifest and these keys of ``model``."""
+        return TrainingConfig.model_validate(
+            {
+                "model": {"weights": "weights.pt", **model},
+                "data": {"test_size": 0.5, "random_state": 0, "manifest": manifest},  # no split
+                "experiment_name": "speech_transcription",
+                "model_name": "speech_transcriber",
+                "version": "1.0.0",
+            }
+        )
 
     def manifest(self, *texts: str, language: str = "") -> str:
         """A manifest of recordings, two seconds each, the first one loudest."""
@@ -89,7 +87,7 @@ class Workshop:
             PackageDraft(packages, config.model_name, version) as draft,
         ):
             return package_weights(
-                MODEL,
+                SPEECH,
                 config,
                 draft,
                 tools=tools,
@@ -116,18 +114,12 @@ def read(candidate: SpeechCandidate, name: str) -> Any:
     return json.loads((candidate.package / name).read_text(encoding="utf-8"))
 
 
-def test_the_shipped_configuration_has_the_keys_of_build_and_load() -> None:
-    config = TrainingConfig.read(config_path("speech"))
-    assert config.build_arguments(MODEL)["weights"] == "tiny"
-    assert config.load_arguments(MODEL) == {"manifest": None}
-
-
 def test_a_package_is_whole_and_holds_the_weights_as_they_were(workshop: Workshop) -> None:
     candidate = workshop.run(workshop.config())
     package = ModelPackage(candidate.package)
     assert workshop.left_behind() == FILES
     assert (package.folder / "model.pt").read_bytes() == b"the weights"
-    assert package.read_json("contract.json") == json.loads(json.dumps(speech.SPEC.to_dict()))
+    assert package.read_json("contract.json") == json.loads(json.dumps(SPEC.to_dict()))
 
 
 def test_what_was_measured_is_decoded_as_what_will_be_served(workshop: Workshop) -> None:

@@ -10,8 +10,8 @@ import pytest
 from application.training.config import ValidationConfig
 from application.validation.transcription import golden, judge, quality
 from domain.errors import PackageError
-from domain.models import speech
 from tests.fakes import FakePackage
+from tests.speech_fakes import SPEC
 
 MEASURED: dict[str, Any] = {"word_error_rate": 0.25, "word_error_rate_interval": [0.2, 0.3]}
 
@@ -56,7 +56,7 @@ def package(version: str = "1.0.0", **metrics: Any) -> FakePackage:
     """A package of weights that were measured."""
     files = {
         "metrics.json": MEASURED | {"utterances": utterances(5)} | metrics,
-        "contract.json": speech.SPEC.to_dict(),
+        "contract.json": SPEC.to_dict(),
         "provenance.json": {"config": {"version": version}},
     }
     return FakePackage(files, None, f"{version}-fake")
@@ -133,7 +133,7 @@ def test_an_unavailable_champion_is_a_refusal() -> None:
 def test_a_changed_contract_of_weights_needs_a_new_version() -> None:
     narrower = package()
     narrower.files["contract.json"] = replace(
-        speech.SPEC,
-        inputs=(replace(speech.SPEC.inputs[0], max_seconds=10), *speech.SPEC.inputs[1:]),
+        SPEC,
+        inputs=(replace(SPEC.inputs[0], max_seconds=10), *SPEC.inputs[1:]),
     ).to_dict()
     assert refusing(narrower, package()) == ["contract_is_versioned"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
 
 from domain.contract import Number
 from domain.models import breast_cancer
@@ -18,6 +20,14 @@ PARAMETERS: dict[str, Any] = {
 }
 SPEC, DATA = breast_cancer.SPEC, breast_cancer.load()
 ROWS, LABELS = DATA.encoded(SPEC), DATA.encoded_target(SPEC)
+
+
+def test_the_data_are_those_that_scikit_learn_loads() -> None:
+    reference = load_breast_cancer()
+    assert DATA.inputs.to_numpy() == pytest.approx(reference.data, rel=0, abs=1e-9)
+    assert (LABELS == reference.target).all()
+    assert "Street, Wolberg and Mangasarian, 1993" in DATA.source
+    assert not DATA.inputs.isna().to_numpy().any()
 
 
 def test_the_data_have_569_tumours_of_which_212_are_malignant() -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
 
 from domain.contract import Category
 from domain.models import diabetes
 
 SPEC, DATA = diabetes.SPEC, diabetes.load()
 ROWS, TARGET = DATA.encoded(SPEC), DATA.encoded_target(SPEC)
+
+
+def test_the_data_are_those_that_scikit_learn_loads() -> None:
+    reference = load_diabetes(scaled=False)
+    measures = DATA.inputs.to_numpy(float)
+    assert measures == pytest.approx(reference.data, rel=0, abs=1e-9)
+    assert (TARGET == reference.target).all()
+    assert "Efron et al., 2004" in DATA.source
+    assert not DATA.inputs.isna().to_numpy().any()
 
 
 def test_the_data_have_442_patients_with_their_measures_as_they_were_taken() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 
 torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
 pytest.importorskip("skorch", reason="make install EXTRAS=torch")
@@ -25,6 +26,15 @@ PARAMETERS: dict[str, Any] = {
 }
 DATA = digits.load()
 ROWS, LABELS = DATA.encoded(digits.SPEC), DATA.encoded_target(digits.SPEC)
+
+
+def test_the_data_are_those_that_scikit_learn_loads() -> None:
+    reference = load_digits()
+    assert (ROWS == reference.data).all()
+    assert (DATA.inputs["image"][0] == reference.images[0]).all()
+    assert (LABELS == reference.target).all()
+    assert "Alpaydin and Kaynak, 1998" in DATA.source
+    assert not DATA.inputs.isna().to_numpy().any()
 
 
 def test_the_data_have_1797_images_of_ten_digits() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 
 from domain.contract import Number
 from domain.models import iris
@@ -25,6 +26,14 @@ def probabilities(**changes: int) -> np.ndarray:
     """Predictions of a forest with these parameters for all rows."""
     forest = iris.build(**{**PARAMETERS, **changes}).fit(ROWS, LABELS)
     return np.asarray(forest.predict_proba(ROWS))
+
+
+def test_the_data_are_those_that_scikit_learn_loads() -> None:
+    reference = load_iris()
+    assert DATA.inputs.to_numpy() == pytest.approx(reference.data, rel=0, abs=1e-9)
+    assert (LABELS == reference.target).all()
+    assert "Fisher, 1936" in DATA.source
+    assert not DATA.inputs.isna().to_numpy().any()
 
 
 def test_the_data_have_150_rows_and_fifty_of_each_species() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from application.training.config import TrainingConfig, config_path
 from domain.errors import DataError
 from domain.models import speech
 
@@ -110,3 +111,9 @@ def test_the_recipe_has_the_keys_of_the_configuration() -> None:
     recipe = speech.build(**RECIPE)  # type: ignore[arg-type]
     assert recipe.temperatures == (0.0, 0.5)
     assert (recipe.weights, recipe.language, recipe.beam_size) == ("tiny", None, 5)
+
+
+def test_the_shipped_configuration_names_published_weights_and_no_manifest() -> None:
+    config = TrainingConfig.read(config_path("speech"))
+    assert config.build_arguments(speech)["weights"] == "tiny"
+    assert config.load_arguments(speech) == {"manifest": None}

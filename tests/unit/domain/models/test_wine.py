@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_wine
 
 pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
 # pylint: disable=wrong-import-position
@@ -23,6 +24,14 @@ PARAMETERS: dict[str, Any] = {
 }
 DATA = wine.load()
 ROWS, LABELS = DATA.encoded(wine.SPEC), DATA.encoded_target(wine.SPEC)
+
+
+def test_the_data_are_those_that_scikit_learn_loads() -> None:
+    reference = load_wine()
+    assert DATA.inputs.to_numpy() == pytest.approx(reference.data, rel=0, abs=1e-9)
+    assert (LABELS == reference.target).all()
+    assert "Forina et al., 1988" in DATA.source
+    assert not DATA.inputs.isna().to_numpy().any()
 
 
 def test_the_data_have_178_wines_of_three_growers() -> None:

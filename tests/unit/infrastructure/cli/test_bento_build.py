@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,21 @@ def test_without_a_champion_nothing_is_built_and_no_receipt_is_left(
 def test_a_champion_that_was_never_accepted_is_not_built_and_a_lost_store_is_made_again(
     tracking: Any, tmp_path: Path
 ) -> None:
-    name = registered_name("wine")
+    tracking, name = replace(tracking, folder=tmp_path), registered_name("iris")
     tracking.record(name, "1.0.0-a")
     open_client(tracking.uri).set_registered_model_alias(name, "champion", "1")
-    done = _build("wine", tracking, tmp_path)
+    done = _build("iris", tracking, tmp_path)
     assert done.returncode == 1
     expected = f"error: {name} version 1 (1.0.0-a) has not been validated: run make validate"
     assert done.stderr.splitlines()[-1] == expected
 
     registry = MlflowRegistry(tracking.uri, tracking.packages_dir)
     registry.record_verdict(registry.find(name, "1"), "accepted", tmp_path / "build")
-    done = _build("wine", tracking, tmp_path)
+    done = _build("iris", tracking, tmp_path)
     assert done.returncode == 0, done.stderr
-    receipt = json.loads((tmp_path / "build/wine/bento-build.json").read_text("utf-8"))
+    receipt = json.loads((tmp_path / "build/iris/bento-build.json").read_text("utf-8"))
     assert receipt["bento_tag"] == f"{name}:1.0.0-a"
-    exported = tmp_path / "build/wine/bento/models" / name / "1.0.0-a"
+    exported = tmp_path / "build/iris/bento/models" / name / "1.0.0-a"
     stored = tmp_path / "bentoml/models" / name / "1.0.0-a"
     assert ModelPackage(exported, stored=True).manifest == ModelPackage(stored, True).manifest
 

@@ -95,9 +95,14 @@ def test_the_list_has_every_version_with_what_is_known_of_it(
 def test_a_model_that_was_given_is_listed_alone(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert place.registry.model_names() == [IRIS]
-    assert main(["registry", "--model", "wine"]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"  model     {WINE} has no versions"]
+    client = open_client(place.registry.uri)
+    client.create_registered_model(WINE)
+    assert place.registry.model_names() == [IRIS, WINE]
+    assert main(["registry", "--model", "iris"]) == 0
+    assert WINE not in capsys.readouterr().out
+    client.delete_registered_model(IRIS)
+    assert main(["registry", "--model", "iris"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"  model     {IRIS} has no versions"]
 
 
 def test_a_champion_that_the_ledger_does_not_have_is_told(
@@ -144,8 +149,8 @@ def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFi
     _, champion, staging = capsys.readouterr().out.splitlines()
     assert f"champion  {IRIS} 1.0.0-b, since " in champion
     assert f"staging   {WINE} 2.0.0-a, since " in staging
-    assert main(["which-model", "--model", "wine"]) == 0
-    assert IRIS not in capsys.readouterr().out
+    assert main(["which-model", "--model", "iris"]) == 0
+    assert WINE not in capsys.readouterr().out
     assert main(["which-model", "--at", "2020-01-01 12:00"]) == 0
     assert (
         "result    no champion and no deployment at that time; the ledger begins"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from sklearn.datasets import load_wine
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -20,7 +21,6 @@ from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import ExportError
 from domain.estimators.keras_network import KerasClassifier, KerasRegressor
 from domain.estimators.keras_network import keras as library
-from domain.models import wine
 from infrastructure.frameworks import keras
 from tests.exports import answers, ignore, shapes
 
@@ -30,8 +30,13 @@ REGRESSION = ModelSpec("regression", INPUTS, Quantity("sum"))
 ROWS = np.random.default_rng(0).random((60, 3), np.float32)
 SUMS = ROWS.sum(axis=1).astype(np.float64)
 ABOVE = (SUMS > 1.5).astype(np.int64)
-WINES = wine.load()
-MEASURES, LABELS = WINES.encoded(wine.SPEC), WINES.encoded_target(wine.SPEC)
+MEASURES, LABELS = load_wine(return_X_y=True)
+MEASURES = MEASURES.astype(np.float32)
+WINES = ModelSpec(
+    "wines",
+    tuple(Number(f"measure_{number}", "", 0.0, 1e4) for number in range(13)),
+    Classes(("grower_1", "grower_2", "grower_3")),
+)
 
 
 @library.saving.register_keras_serializable("tests")
@@ -74,6 +79,14 @@ def network(X: np.ndarray, y: np.ndarray, *layers: Any) -> Any:
     return model
 
 
+def scaled(X: np.ndarray, y: np.ndarray) -> Any:  # pylint: disable=invalid-name
+    """A network that standardizes its inputs, with a hidden layer and dropout."""
+    scaling = library.layers.Normalization()
+    scaling.adapt(X)
+    hidden = library.layers.Dense(8, activation="relu")
+    return network(X, y, scaling, hidden, library.layers.Dropout(0.1))
+
+
 def classifier(model: Any = network, **fit_kwargs: Any) -> KerasClassifier:
     """A small network."""
     return KerasClassifier(model, fit_kwargs={"epochs": 3, **fit_kwargs})
@@ -87,15 +100,7 @@ def behind(layer: type) -> KerasClassifier:
 @pytest.fixture(scope="module", name="estimator")
 def _estimator() -> KerasClassifier:
     """A network fitted on the wines."""
-    estimator = wine.build(
-        hidden=8,
-        dropout=0.1,
-        learning_rate=0.02,
-        batch_size=16,
-        max_epochs=5,
-        patience=5,
-        random_state=0,
-    )
+    estimator = classifier(scaled, epochs=5)
     keras.fit(estimator, MEASURES, LABELS, ignore)
     return estimator
 
@@ -104,7 +109,7 @@ def _estimator() -> KerasClassifier:
 def _exported(estimator: KerasClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network as it is served."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    keras.export(estimator, wine.SPEC, path)
+    keras.export(estimator, WINES, path)
     return path
 
 
@@ -172,7 +177,7 @@ def test_the_exported_model_answers_as_the_network(
 def test_a_network_that_was_pickled_is_exported_alike(
     estimator: KerasClassifier, exported: Path, tmp_path: Path
 ) -> None:
-    keras.export(pickle.loads(pickle.dumps(estimator)), wine.SPEC, tmp_path / "model.onnx")
+    keras.export(pickle.loads(pickle.dumps(estimator)), WINES, tmp_path / "model.onnx")
     assert (answers(tmp_path / "model.onnx", MEASURES) == answers(exported, MEASURES)).all()
 
 
@@ -210,7 +215,7 @@ def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
 ) -> None:
     before = estimator.predict_proba(MEASURES)
     capfd.readouterr()
-    keras.export(estimator, wine.SPEC, tmp_path / "model.onnx")
+    keras.export(estimator, WINES, tmp_path / "model.onnx")
     assert tuple(capfd.readouterr()) == ("", "")
     assert (estimator.predict_proba(MEASURES) == before).all()
 
@@ -229,4 +234,4 @@ def test_a_network_that_holds_tensors_beside_its_weights_is_refused(tmp_path: Pa
 def test_a_pipeline_around_a_network_is_refused(estimator: KerasClassifier, tmp_path: Path) -> None:
     pipeline = make_pipeline(StandardScaler(), estimator)
     with pytest.raises(ExportError, match="move the preprocessing into the network"):
-        keras.export(pipeline, wine.SPEC, tmp_path / "model.onnx")
+        keras.export(pipeline, WINES, tmp_path / "model.onnx")

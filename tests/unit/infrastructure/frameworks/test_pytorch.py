@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -17,10 +18,11 @@ torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
 pytest.importorskip("skorch", reason="make install EXTRAS=torch")
 
 # pylint: disable=wrong-import-position
-from domain.contract import Classes, ModelSpec, Number, Quantity
+from skorch.callbacks import EarlyStopping
+
+from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from domain.errors import ExportError
 from domain.estimators.torch_network import TorchClassifier, TorchRegressor
-from domain.models import digits
 from infrastructure.frameworks import pytorch
 from tests.exports import answers, ignore, shapes
 
@@ -29,8 +31,29 @@ BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))
 REGRESSION = ModelSpec("regression", INPUTS, Quantity("sum"))
 ROWS = np.random.default_rng(0).random((60, 3), np.float32)
 SUMS = ROWS.sum(axis=1).astype(np.float64)
-DIGITS = digits.load()
-IMAGES, LABELS = DIGITS.encoded(digits.SPEC), DIGITS.encoded_target(digits.SPEC)
+IMAGES, LABELS = load_digits(return_X_y=True)
+IMAGES = IMAGES.astype(np.float32)
+DIGITS = ModelSpec("images", (Tensor("image", (8, 8), 0.0, 16.0),), Classes(tuple("0123456789")))
+
+
+class Convolution(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """A convolution, batch normalization and dropout on images of 8 × 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Unflatten(1, (1, 8, 8)),
+            torch.nn.Conv2d(1, 4, 3),
+            torch.nn.BatchNorm2d(4),
+            torch.nn.ReLU(),
+            torch.nn.Flatten(),
+            torch.nn.Dropout(0.1),
+            torch.nn.Linear(4 * 6 * 6, 10),
+        )
+
+    def forward(self, inputs: Any) -> Any:
+        """Logits."""
+        return self.layers(inputs)
 
 
 class Branching(torch.nn.Module):  # type: ignore[misc, name-defined]
@@ -48,15 +71,12 @@ class Branching(torch.nn.Module):  # type: ignore[misc, name-defined]
 @pytest.fixture(scope="module", name="estimator")
 def _estimator() -> TorchClassifier:
     """A network fitted on some digits."""
-    estimator = digits.build(
-        channels=4,
-        hidden=16,
-        dropout=0.1,
-        learning_rate=0.01,
-        batch_size=32,
+    estimator = TorchClassifier(
+        Convolution,
+        criterion=torch.nn.CrossEntropyLoss,
+        callbacks=[("early_stopping", EarlyStopping(load_best=True))],
         max_epochs=2,
-        patience=5,
-        random_state=0,
+        verbose=0,
     )
     pytorch.fit(estimator, IMAGES[:300], LABELS[:300], ignore)
     return estimator
@@ -66,7 +86,7 @@ def _estimator() -> TorchClassifier:
 def _exported(estimator: TorchClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network as it is served."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    pytorch.export(estimator, digits.SPEC, path)
+    pytorch.export(estimator, DIGITS, path)
     return path
 
 
@@ -174,7 +194,7 @@ def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
 ) -> None:
     before = estimator.predict_proba(IMAGES)
     capfd.readouterr()
-    pytorch.export(estimator, digits.SPEC, tmp_path / "model.onnx")
+    pytorch.export(estimator, DIGITS, tmp_path / "model.onnx")
     assert tuple(capfd.readouterr()) == ("", "")
     assert (estimator.predict_proba(IMAGES) == before).all()
 
@@ -191,4 +211,4 @@ def test_a_network_that_no_graph_can_say_is_refused_with_its_reason(tmp_path: Pa
 def test_a_pipeline_around_a_network_is_refused(estimator: TorchClassifier, tmp_path: Path) -> None:
     pipeline = make_pipeline(StandardScaler(), estimator)
     with pytest.raises(ExportError, match="move the preprocessing into the network"):
-        pytorch.export(pipeline, digits.SPEC, tmp_path / "model.onnx")
+        pytorch.export(pipeline, DIGITS, tmp_path / "model.onnx")

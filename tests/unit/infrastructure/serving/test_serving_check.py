@@ -20,13 +20,14 @@ from sklearn.ensemble import RandomForestClassifier
 
 from application.inference.services import __file__ as services
 from domain.gates import Verdict
-from domain.models import iris, speech
+from domain.models import iris
 from infrastructure.packaging.bento_store import BENTOFILE
 from infrastructure.serving import serving_check
 from infrastructure.packaging.model_package import MANIFEST, PackageDraft
 from infrastructure.serving.serving_check import included_files, start_serving_check
 from shared.digests import sha256_of
 from shared.paths import ROOT
+from tests.speech_fakes import SPEC
 
 SERVICE = "application.inference.services.model_service:ModelService"
 SPEECH = "application.inference.services.speech_service:SpeechTranscriber"
@@ -95,7 +96,7 @@ def test_a_package_that_serves_alone_is_accepted(
 def test_a_transcriber_is_imported_and_its_digests_compared(tmp_path: Path) -> None:
     pytest.importorskip("whisper")
     with PackageDraft(tmp_path, "speech_transcriber", "1.0.0-a") as draft:
-        draft.write_json("contract.json", speech.SPEC.to_dict())
+        draft.write_json("contract.json", SPEC.to_dict())
         (draft.folder / "weights.pt").write_bytes(b"checked by another gate")
         package = draft.seal()
     verdict = verdict_on(package, service=SPEECH)

@@ -16,8 +16,7 @@ from application.inference.protocols.app import PredictionApp, Started
 from application.inference.protocols.http import Route
 from application.inference.protocols.transcription import TranscriptionApi
 from application.inference.transcriber import Transcriber, Transcription, TranscriptionMetrics
-from domain.models import speech
-from tests.speech_fakes import FakeEngine, FakeTranscriptionMetrics, fake_decode
+from tests.speech_fakes import SPEC, FakeEngine, FakeTranscriptionMetrics, fake_decode
 
 WAV = {"content-type": "audio/wav"}
 LOUD = bytes([255, 0])
@@ -47,7 +46,7 @@ class Service:
         self.transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
 
     def _routes(self, metrics: TranscriptionMetrics | None) -> dict[str, Route]:
-        transcriber = Transcriber(speech.SPEC, self.engine, fake_decode, metrics)
+        transcriber = Transcriber(SPEC, self.engine, fake_decode, metrics)
         return TranscriptionApi("speech", "1.0.0", transcriber, subtitles).routes()
 
     def client(self) -> httpx.AsyncClient:

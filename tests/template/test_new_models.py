@@ -1,6 +1,6 @@
-"""What a new model costs: data that nobody here knows, adopted as docs/new-model.md says.
+"""What a new model costs: data that nobody here knows, added as docs/new-model.md says.
 
-Each is adopted in a copy of the repository, trained, judged, served and asked. More than one file
+Each is added to a copy of the repository, trained, judged, served and asked. More than one file
 and one configuration, or any other file that had to be touched, fails the test.
 """
 
@@ -18,25 +18,10 @@ import pandas as pd
 import pytest
 
 from shared.paths import ROOT
-from tests.served import Home, copy_clone, serve
+from tests.served import Home, serve
 
 GUIDE = ROOT / "docs/new-model.md"
 ASKED = 100
-
-
-@pytest.fixture(name="copy")
-def fixture_copy(tmp_path: Path) -> Home:
-    """A copy of the repository, committed, with the environment of this one."""
-    clone = tmp_path / "clone"
-    copy_clone(clone)
-    place = Home(tmp_path / "home", clone)
-    for command in (
-        ("init", "-q"),
-        ("add", "-A"),
-        *(("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "all"),),
-    ):
-        assert place.run("git", *command).returncode == 0
-    return place
 
 
 def touched(place: Home) -> set[str]:
