@@ -13,6 +13,7 @@ MlopsError
 ├── TrackingError      the tracking server or database does not work, or refuses a request
 ├── GateRefusal        validation refuses a candidate
 ├── UnknownPredictionError  feedback names a prediction that was never made
+├── PredictionLogError the prediction log cannot be opened, or is busy or unavailable
 ├── ExportError        an estimator cannot be exported to the form that is served
 ├── StateError         saved state cannot be loaded without losing what is here
 ├── BuildError         a Bento, an image or a recorded version could not be built
@@ -78,6 +79,10 @@ class GateRefusal(MlopsError):
 
 class UnknownPredictionError(MlopsError):
     """Feedback names a prediction that is not in the prediction log."""
+
+
+class PredictionLogError(MlopsError):
+    """The database of the prediction log cannot be opened, is locked or is unavailable."""
 
 
 class ExportError(MlopsError):

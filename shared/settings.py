@@ -73,6 +73,39 @@ class Settings(_Environment):
     def _sqlite_from_root(cls, uri: str | None) -> str | None:
         return None if uri is None else startup.absolute_uri(uri, str(ROOT))
 
+    @field_validator("prediction_log_url")
+    @classmethod
+    def _has_a_driver(cls, url: str | None) -> str | None:
+        """Refuse a URL that no installed driver can open, without showing its password."""
+        if not url:
+            return None
+        # pylint: disable-next=import-outside-toplevel  # slow, and rarely needed
+        from sqlalchemy import exc, make_url
+
+        try:
+            make_url(url).get_dialect().import_dbapi()
+        except (exc.ArgumentError, ImportError, ValueError) as error:
+            reason = "the port is not a number" if isinstance(error, ValueError) else error
+            raise InvalidSettingError(
+                f"PREDICTION_LOG_URL: {reason}: use a URL such as sqlite:///predictions.db, of a "
+                "database whose driver is installed"
+            ) from error
+        return url
+
+
+class ProcessSettings(_Environment):
+    """Processes and port of a service, as make and Vertex AI set them.
+
+    Attributes:
+        workers: number of processes that answer requests.
+        port: where a service listens unless it is started with another port.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    workers: int = Field(1, gt=0, validation_alias="WORKERS")
+    port: int = Field(3000, gt=0, lt=2**16, validation_alias="AIP_HTTP_PORT")
+
 
 class ServingSettings(_Environment):
     """Configuration of a service, by environment variables with the prefix ``SERVING_``.

@@ -58,13 +58,26 @@ class Feedback:
 
     Both methods run in steps: each step yields the seconds to wait before the next one. The first
     step searches recent predictions, which is fast; the others search the whole log, or wait for
-    another worker to write to it.
+    another worker to write to it. Invalid feedback is refused before the log is used.
+
+    Args:
+        flush: writes to the log what waits in this process; called before each search.
+
+    Raises:
+        PredictionLogError: from both methods, the log is busy or unavailable.
     """
 
-    def __init__(self, spec: ModelSpec, log: FeedbackLog, metrics: QualityMetrics) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        log: FeedbackLog,
+        metrics: QualityMetrics,
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
         self._spec = spec
         self._log = log
         self._metrics = metrics
+        self._flush = flush
 
     def for_prediction(
         self, request_id: str, row: int, actual: Truth
@@ -77,6 +90,7 @@ class Feedback:
         """
         _check_request_id(request_id)
         truth = self._number("actual", actual)
+        self._flush()
         now, made = time.time(), time_of(request_id)
         may_arrive = made is None or abs(now - made) < NEW_SECONDS
         prediction = yield from _search(
@@ -109,6 +123,7 @@ class Feedback:
         number, truth = self._number("predicted", predicted), self._number("actual", actual)
         encoded = self._spec.encode_rows([inputs])
         identity = int(identities(encoded)[0])
+        self._flush()
         found = yield from _search(
             partial(self._log.find_unlabelled, identity, number),
             since=time.time() - NEW_SECONDS,

@@ -82,6 +82,15 @@ def valid_port(text: str) -> int:
     return int(text)
 
 
+def valid_workers(text: str) -> int:
+    """A number of processes."""
+    if not (re.fullmatch("[0-9]{1,4}", text) and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not a number of processes: use 1 or more, such as 2"
+        )
+    return int(text)
+
+
 def valid_environment(text: str) -> str:
     """The name of an environment, which is also the name of its folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from domain.errors import DeploymentError
+from infrastructure.cli._arguments import valid_workers
 from infrastructure.cli._releases import (
     add_environment_and_port,
     add_patience,
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the Bento, the environment and how to deploy."""
     add_environment_and_port(parser)
     parser.add_argument("--bento", type=Path, required=True, help="receipt of bento-build")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=valid_workers, default=1, help="processes (default: %(default)s)"
+    )
     parser.add_argument("--replace", action="store_true", help="allow replacing another model")
     add_patience(parser)
 

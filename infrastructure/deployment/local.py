@@ -365,8 +365,7 @@ class LocalEnvironment:
         deadline = time.monotonic() + READY_SECONDS
         while not listens(self.port):
             if process.poll() is not None or time.monotonic() > deadline:
-                last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
-                raise DeploymentError(f"the front did not start: {last}: see {log}")
+                raise DeploymentError(f"the front did not start: {_last_line(log)}: see {log}")
             time.sleep(0.02)
 
     def _restore_state(self, state: bytes | None, old: Release | None) -> None:
@@ -565,7 +564,8 @@ def _wait_until_ready(release: Release, patience: float) -> None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if release.process() is None:
-            raise DeploymentError(f"{release.bento_tag} ended while starting: see {log}")
+            reason = f"ended while starting: {_last_line(log)}"
+            raise DeploymentError(f"{release.bento_tag} {reason}: see {log}")
         connection = http.client.HTTPConnection("127.0.0.1", release.port, timeout=5)
         try:
             connection.request("GET", "/readyz")
@@ -583,6 +583,10 @@ def _wait_until_ready(release: Release, patience: float) -> None:
             connection.close()
         time.sleep(0.1)
     raise DeploymentError(f"{release.bento_tag} was not ready within {patience:g} s: see {log}")
+
+
+def _last_line(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
 
 
 def _is_free(port: int) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bentoml
+from bentoml.exceptions import BentoMLException
 from pydantic import create_model
 from starlette.middleware.cors import CORSMiddleware
 
@@ -17,14 +20,27 @@ from application.inference.api_keys import ApiKeys, authoriser
 from application.inference.protocols.app import App, Authorise, PredictionApp, Started
 from application.inference.protocols.http import Route
 from application.inference.protocols.openapi import Schema, with_keys, with_summaries
-from domain.errors import PackageError
+from domain.errors import MlopsError, PackageError
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.outer_middleware import OuterMiddleware, Serves, stop_later
 from infrastructure.serving.page import page_paths, page_routes, verdict_of
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from shared.logs import AccessLog, configure_logs
-from shared.settings import ServingSettings
+from shared.settings import InvalidSettingError, ProcessSettings, ServingSettings
+
+
+@contextmanager
+def errors_for_bentoml() -> Iterator[None]:
+    """Turn expected errors into BentoML's, which its commands print as one line.
+
+    Raises:
+        BentoMLException: the block raised an `MlopsError` or an `InvalidSettingError`.
+    """
+    try:
+        yield
+    except (MlopsError, InvalidSettingError) as error:
+        raise BentoMLException(str(error)) from error
 
 
 class BentoService:
@@ -65,7 +81,7 @@ class BentoService:
         self.started: Future[Started] = Future()
         self._service: Any = None
         self._labels = stored.info.labels
-        self._workers = int(os.environ.get("WORKERS", "1"))
+        self._processes = ProcessSettings.load()
         self._authorise = authoriser(
             ApiKeys.parse(self.settings.api_keys), self.settings.open_paths
         )
@@ -79,9 +95,8 @@ class BentoService:
         return {
             "name": self.name,
             "image": image,
-            "workers": self._workers,
-            # the port that Vertex AI sets, or BentoML's own
-            "http": {"port": int(os.environ.get("AIP_HTTP_PORT") or 3000)},
+            "workers": self._processes.workers,
+            "http": {"port": self._processes.port},
             "traffic": {"timeout": max(30.0, self.settings.deadline_seconds)},
             "logging": {"access": {"enabled": False}},  # predictions bypass it
         }
@@ -109,10 +124,11 @@ class BentoService:
             service: what `bentoml.service` returns for a class.
         """
         self._service = service
-        configure_logs(self.settings.log_format)
-        adapt_uvicorn(self.settings.head_seconds, self.settings.body_seconds, self._workers)
+        settings = self.settings
+        configure_logs(settings.log_format)
+        adapt_uvicorn(settings.head_seconds, settings.body_seconds, self._processes.workers)
         outer = partial(
-            outer_app, started=self.started, settings=self.settings, authorise=self._authorise
+            outer_app, started=self.started, settings=settings, authorise=self._authorise
         )
         service.add_asgi_middleware(OuterMiddleware, wrap=outer)
 

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -53,11 +54,13 @@ class ModelService(BentoService):
     Attributes:
         spec: the contract.
         golden: rows and the predictions for them that the model must reproduce.
+        log_url: database of the prediction log.
     """
 
     def __init__(self, default_tag: str) -> None:
         super().__init__(default_tag)
         self.spec, self.golden = self.package.spec, self.package.read_json("golden.json")
+        self.log_url = _log_url()
 
     def bento_class(self) -> type:
         """The class that BentoML serves, with a method for each endpoint."""
@@ -134,22 +137,18 @@ class ModelService(BentoService):
 class ServedModel:
     """The model in one worker, with its metrics and its prediction log.
 
-    It is loaded in a thread: until the golden requests are reproduced, the server is live, but not
-    ready.
+    Both are opened in a thread: until the golden requests are reproduced, the server is live, but
+    not ready.
     """
 
     def __init__(self, service: ModelService) -> None:
-        self._service, profiles = service, service.package.read_json("profile.json")
-        self._log = SqlPredictionLog(_log_url(), service.name)
+        self._service, self._profiles = service, service.package.read_json("profile.json")
+        self._opened = ExitStack()
         self._metrics = ModelMetricsCollector(
             service.name,
             service.version,
             service.spec.classes or (service.spec.output.name,),
-            value_buckets=value_buckets(service.spec, service.golden, profiles),
-        )
-        drift = DriftWatch(service.spec, profiles, self._log, self._metrics)
-        self._recorder = PredictionRecorder(
-            service.spec, self._metrics, self._log, watch=every(DRIFT_SECONDS, drift.check)
+            value_buckets=value_buckets(service.spec, service.golden, self._profiles),
         )
         self._rest: Future[RestApi] = Future()
         Thread(target=self._start, name="starting", daemon=True).start()
@@ -161,15 +160,16 @@ class ServedModel:
 
     def close(self) -> None:
         """Record the remaining predictions."""
-        self._recorder.close()
-        self._log.close()
+        self._opened.close()
 
     def _start(self) -> None:
         service = self._service
         try:
+            log = SqlPredictionLog(service.log_url, service.name)
+            self._opened.callback(log.close)
             model = load_served(service.package.served, service.spec, service.settings.threads)
             replay_golden(service.spec, model, service.golden)
-            rest, started = self._open(model)
+            rest, started = self._open(model, log)
         except Exception as error:  # pylint: disable=broad-exception-caught  # /readyz reports it
             self._rest.set_exception(error)
             service.started.set_exception(error)
@@ -179,17 +179,27 @@ class ServedModel:
         self._rest.set_result(rest)
         service.started.set_result(started)
 
-    def _open(self, model: Model) -> tuple[RestApi, Started]:
+    def _open(self, model: Model, log: SqlPredictionLog) -> tuple[RestApi, Started]:
         """The routes of all protocols, for traffic and for synthetic requests."""
-        slow = _seconds_per_row(model, self._service) > SLOW_SECONDS
-        recorder = self._recorder if self._service.settings.monitoring else NullRecorder()
-        rest, routes, fallback = self._protocols(model, recorder, slow)
-        _, synthetic, _ = self._protocols(model, NullRecorder(), slow)
-        pages = self._service.pages()
+        service = self._service
+        drift = DriftWatch(service.spec, self._profiles, log, self._metrics)
+        recorder = PredictionRecorder(
+            service.spec, self._metrics, log, watch=every(DRIFT_SECONDS, drift.check)
+        )
+        self._opened.callback(recorder.close)
+        slow = _seconds_per_row(model, service) > SLOW_SECONDS
+        used = recorder if service.settings.monitoring else NullRecorder()
+        rest, routes, fallback = self._protocols(model, used, slow, (recorder, log))
+        _, synthetic, _ = self._protocols(model, NullRecorder(), slow, (recorder, log))
+        pages = service.pages()
         return rest, Started(routes | pages, self._metrics, fallback, synthetic | pages)
 
     def _protocols(
-        self, model: Model, recorder: Recorder, slow: bool
+        self,
+        model: Model,
+        recorder: Recorder,
+        slow: bool,
+        logged: tuple[PredictionRecorder, SqlPredictionLog],
     ) -> tuple[RestApi, dict[str, Route], Callable[[str], Route | None]]:
         """The REST API, the routes of all protocols, and the fallback for other paths."""
         service, settings = self._service, self._service.settings
@@ -210,7 +220,7 @@ class ServedModel:
             for path, item in other.paths(service.golden["rows"]).items()
         }
         rest = RestApi(
-            *(*identity, predictor, self._recorder, self._log, self._metrics),
+            *(*identity, predictor, *logged, self._metrics),
             document=lambda: service.document(paths),
         )
         routes = {

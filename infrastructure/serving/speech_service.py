@@ -48,7 +48,11 @@ class SpeechService(BentoService):
             package = service.reference
 
             def __init__(self) -> None:
-                self._transcriber, self._api = service.start()
+                try:
+                    self._transcriber, self._api = service.start()
+                # pylint: disable-next=broad-exception-caught  # /readyz reports it
+                except Exception as error:
+                    service.started.set_exception(error)
 
             @bentoml.api(route="/transcribe")
             def transcribe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections import Counter
@@ -19,7 +20,10 @@ from application.ports.prediction_log import (
     PredictionBatch,
     Traffic,
 )
+from domain.errors import PredictionLogError, reason_of
 from shared.request_id import time_of
+
+logger = logging.getLogger(__name__)
 
 RETENTION_DAYS = 90
 
@@ -82,24 +86,27 @@ class SqlPredictionLog:
     """Predictions and labels of one model, shared by all processes that open the same URL.
 
     Rows older than `retention_days` are removed when the log is opened, and every hour.
+
+    Raises:
+        PredictionLogError: the database cannot be opened; from every method, it is locked or
+            unavailable.
     """
 
     def __init__(self, url: str, model: str, retention_days: float = RETENTION_DAYS) -> None:
         address = sa.make_url(url)
-        if address.get_backend_name() == "sqlite" and address.database:
-            Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(address)
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _prepare_sqlite)
         self._model = model
-        with self._engine.begin() as connection:
-            for table in (_batches, _labels):
-                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
         self._retention = retention_days * 86400
         self._last_cleanup = 0.0
-        self._remove_old()
+        try:
+            self._engine = _open(address)
+            self._remove_old()
+        except Exception as error:  # drivers raise errors of their own, too
+            place = sa.URL.create(  # without the user and the password
+                address.drivername, None, None, address.host, address.port, address.database
+            )
+            reason = f"PREDICTION_LOG_URL {place}: {reason_of(error)}"
+            raise PredictionLogError(reason) from error
+        sa.event.listen(self._engine, "handle_error", _raise_if_unavailable)
 
     def add(self, *batches: PredictionBatch) -> None:
         """Append predictions in one transaction."""
@@ -326,6 +333,27 @@ class SqlPredictionLog:
         )
         with self._engine.connect() as connection:
             return {tuple(found) for found in connection.execute(query)}
+
+
+def _open(address: sa.URL) -> sa.Engine:
+    """Connect to a database and create what it lacks."""
+    if address.get_backend_name() == "sqlite" and address.database:
+        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(address)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+    with engine.begin() as connection:
+        for table in (_batches, _labels):
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+    return engine
+
+
+def _raise_if_unavailable(context: sa.engine.ExceptionContext) -> None:
+    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError) or context.is_disconnect:
+        logger.warning("the prediction log: %s", reason_of(context.original_exception))
+        raise PredictionLogError("the prediction log is busy or unavailable: retry later")
 
 
 def _totals(batch: PredictionBatch, rows: Any = slice(None)) -> dict[str, Any]:

@@ -41,7 +41,12 @@ from application.inference.protocols.http import (
 )
 from application.inference.protocols.synthetic import SYNTHETIC, source_of
 from application.inference.protocols.trace import trace_id_of
-from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
+from domain.errors import (
+    InputError,
+    PredictionLogError,
+    TooManyRowsError,
+    UnknownPredictionError,
+)
 from shared.request_id import request_id_of
 
 logger = logging.getLogger(__name__)
@@ -412,6 +417,8 @@ def _refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, RecursionError):
         return Refusal(400, "the JSON is nested too deeply")
+    if isinstance(error, PredictionLogError):
+        return retry_later(503, str(error), "log_unavailable", 1)
     for kind, status, error_type in _ERRORS:
         if isinstance(error, kind):
             return Refusal(status, str(error), error_type)

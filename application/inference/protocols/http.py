@@ -83,8 +83,8 @@ Steps = Generator[float, None, bytes | Reply]
 Handler = Callable[[Request], bytes | Reply | Steps]
 """Handles a request. Returns a JSON body (status 200), a reply, or the steps to one of them.
 
-It may raise `Refusal`, `InputError` (422), `UnknownPredictionError` (404), msgspec's
-`ValidationError` (422) and `DecodeError` (400); any other error is a bug (500).
+It may raise `Refusal`, `InputError` (422), `UnknownPredictionError` (404), `PredictionLogError`
+(503), msgspec's `ValidationError` (422) and `DecodeError` (400); any other error is a bug (500).
 """
 
 

@@ -24,7 +24,8 @@ REFUSALS: Mapping[int, str] = {
     415: "the content type is not supported",
     422: "the request breaks the contract; the error says where",
     500: "internal error",
-    503: "too many requests are waiting, or the model is not ready; Retry-After says when to retry",
+    503: "too many requests are waiting, or the model or the prediction log is not ready; "
+    "Retry-After says when to retry",
     504: "the request took too long",
 }
 """Why a request is refused, by HTTP status."""

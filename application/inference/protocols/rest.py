@@ -133,7 +133,7 @@ class RestApi:
         self._log = log
         self._spec = spec
         self._document = document
-        self._feedback = Feedback(spec, log, metrics)
+        self._feedback = Feedback(spec, log, metrics, recorder.flush)
         self._decode = _Decoders(spec)
         reader = RowReader(spec)
         self._to_rows: Callable[[list[Any]], list[Any]] = reader.read
@@ -217,7 +217,6 @@ class RestApi:
     def feedback(self, request: Request) -> Steps:
         """Record the actual class or value of a prediction."""
         body, synthetic = request.body, SYNTHETIC in request.headers
-        self._recorder.flush()
         decode = self._decode
         by_inputs = decode.inputs_feedback is not decode.prediction_feedback
         if by_inputs and "request_id" not in decode.keys.decode(body):

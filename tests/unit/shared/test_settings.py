@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.paths import ROOT
-from shared.settings import Settings
+from shared.settings import InvalidSettingError, ProcessSettings, Settings
 
 FOLDERS = {
     "MODEL_REGISTRY_DIR": "packages_dir",
@@ -68,14 +68,19 @@ def test_a_relative_folder_is_taken_from_the_clone_whatever_the_working_director
     assert getattr(settings(), field) == ROOT / "state/here"
 
 
-@pytest.mark.parametrize(("variable", "field"), DATABASES.items())
+TRACKING, LOG = DATABASES.items()
+
+
 @pytest.mark.parametrize(
-    ("value", "resolved"),
+    ("variable", "field", "value", "resolved"),
     [
-        ("sqlite:///state/some.db", f"sqlite:///{ROOT}/state/some.db"),
-        ("sqlite:////var/some.db", "sqlite:////var/some.db"),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("postgresql://user@db/predictions", "postgresql://user@db/predictions"),
+        (*TRACKING, "sqlite:///state/some.db", f"sqlite:///{ROOT}/state/some.db"),
+        (*TRACKING, "sqlite:////var/some.db", "sqlite:////var/some.db"),
+        (*TRACKING, "http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        (*TRACKING, "postgresql://user@db/predictions", "postgresql://user@db/predictions"),
+        (*LOG, "sqlite:///state/some.db", f"sqlite:///{ROOT}/state/some.db"),
+        (*LOG, "sqlite:////var/some.db", "sqlite:////var/some.db"),
+        (*LOG, "", None),
     ],
 )
 def test_a_relative_sqlite_file_is_taken_from_the_clone_and_other_addresses_stay(
@@ -84,11 +89,50 @@ def test_a_relative_sqlite_file_is_taken_from_the_clone_and_other_addresses_stay
     variable: str,
     field: str,
     value: str,
-    resolved: str,
+    resolved: str | None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(variable, value)
     assert getattr(settings(), field) == resolved
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("garbage", "Could not parse"),
+        ("http://127.0.0.1:5000", "http"),
+        ("nosuch://u:secret@host/log", "nosuch"),
+        ("oracle://u:secret@host/log", "oracledb"),
+        ("postgresql://u:p@host:secret/log", "the port is not a number"),
+    ],
+)
+def test_a_prediction_log_that_no_driver_can_open_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
+    monkeypatch.setenv("PREDICTION_LOG_URL", url)
+    with pytest.raises(InvalidSettingError, match=f"^PREDICTION_LOG_URL: .*{reason}") as caught:
+        Settings.load()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["WORKERS", "AIP_HTTP_PORT"])
+@pytest.mark.parametrize("value", ["abc", "0", "-1", "1.5"])
+def test_an_invalid_number_of_workers_or_port_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidSettingError, match=f"^{variable}: .*, got '{value}'$"):
+        ProcessSettings.load()
+
+
+def test_workers_and_port_are_read_and_empty_ones_are_the_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for workers, port, expected in (("4", "8080", (4, 8080)), ("", "", (1, 3000))):
+        monkeypatch.setenv("WORKERS", workers)
+        monkeypatch.setenv("AIP_HTTP_PORT", port)
+        read = ProcessSettings.load()
+        assert (read.workers, read.port) == expected
 
 
 def test_an_env_file_sets_places_and_its_other_lines_are_left_alone(tmp_path: Path) -> None:

@@ -6,7 +6,12 @@ import argparse
 
 import pytest
 
-from infrastructure.cli._arguments import valid_environment, valid_model_name, valid_port
+from infrastructure.cli._arguments import (
+    valid_environment,
+    valid_model_name,
+    valid_port,
+    valid_workers,
+)
 
 
 @pytest.mark.parametrize("text", ["iris", "breast_cancer", "price_2", "x" * 64])
@@ -33,6 +38,13 @@ def test_a_port_is_a_number(text: str, port: int) -> None:
 def test_what_is_no_port_is_refused_with_what_is(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="from 1 to 65535"):
         valid_port(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "abc", "1.5", "²", "9" * 5000])
+def test_what_is_no_number_of_workers_is_refused_with_what_is(text: str) -> None:
+    assert valid_workers("16") == 16
+    with pytest.raises(argparse.ArgumentTypeError, match="use 1 or more, such as 2"):
+        valid_workers(text)
 
 
 @pytest.mark.parametrize("text", ["staging", "production", "eu-1.blue", "x" * 64])

@@ -93,11 +93,12 @@ from application.inference.protocols.http import Refusal
 
 authorise = authoriser(ApiKeys.parse(os.environ.get("SERVING_API_KEYS", "")), "")
 answer = (Path(sys.argv[sys.argv.index("serve") + 1]) / "answer.json").read_bytes()
+failed = b'"status":"failed"' in answer
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.reply(200, b"")
+        self.reply(*((503, answer) if failed else (200, b"")))
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -470,6 +471,25 @@ def test_a_deployment_says_what_it_replaces_and_what_serves(
     output = capsys.readouterr().out
     assert "start     iris:2, replacing iris:1 when ready\n" in output
     assert f"switched  http://127.0.0.1:{machine.port} now serves 2\n" in output
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (None, "iris:1 ended while starting: FileNotFoundError: .*answer.json'"),
+        ('{"status":"failed","error":"cannot open the log"}', "iris:1: cannot open the log"),
+    ],
+)
+def test_a_release_that_cannot_become_ready_is_stopped_at_once_with_its_reason(
+    machine: Machine, answer: str | None, reason: str
+) -> None:
+    build = machine.build("1")
+    (build.bento / "answer.json").unlink()
+    if answer:
+        (build.bento / "answer.json").write_text(answer, encoding="utf-8")
+    with pytest.raises(DeploymentError, match=f"^{reason}: see .*service.log$"):
+        machine.environment.deploy(build, 1, {})
+    assert not machine.state.exists()
 
 
 def test_keys_stay_where_the_shell_does_not_name_them(

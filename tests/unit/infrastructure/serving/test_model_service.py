@@ -43,7 +43,7 @@ from application.inference.services import model_service
 """
 
 
-def run(package: Path, home: Path, work: str) -> Any:
+def run(package: Path, home: Path, work: str, **variables: str) -> Any:
     """Store a package and import the service in a new process; returns its last line of output."""
     (home / "metrics").mkdir(parents=True)
     done = subprocess.run(
@@ -54,6 +54,7 @@ def run(package: Path, home: Path, work: str) -> Any:
             "BENTOML_HOME": str(home),
             "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
             "PYTHONPATH": str(ROOT),
+            **variables,
         },
         capture_output=True,
         text=True,
@@ -99,14 +100,54 @@ def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
     assert list(value_buckets(spec_of(name), GOLDEN, profiles) or ()) == expected
 
 
-def test_a_service_whose_model_cannot_be_loaded_lives_and_says_why_it_is_not_ready(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({}, "ONNX Runtime cannot load"),
+        ({"PREDICTION_LOG_URL": "sqlite:////"}, "PREDICTION_LOG_URL sqlite:////: "),
+    ],
+    ids=["the model", "the prediction log"],
+)
+def test_a_service_whose_parts_cannot_be_opened_lives_and_says_why_it_is_not_ready(
+    tmp_path: Path, variables: dict[str, str], reason: str
 ) -> None:
     package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})
-    predicted, alive, ready, *others = run(package, tmp_path / "bentoml", REQUESTS)
+    predicted, alive, ready, *others = run(package, tmp_path / "bentoml", REQUESTS, **variables)
     assert predicted[0] == 503
     assert alive[0] == 200
     assert ready[0] == 503
     status = json.loads(ready[1])
-    assert status["status"] == "failed" and "ONNX Runtime cannot load" in status["error"]
+    assert status["status"] == "failed" and reason in status["error"]
     assert [status for status, _ in others] == [503] * 3  # nothing of BentoML's page
+
+
+@pytest.mark.parametrize(
+    ("variables", "tag", "reason"),
+    [
+        ({"PREDICTION_LOG_URL": "garbage"}, "made:1", "PREDICTION_LOG_URL: Could not parse"),
+        ({"SERVING_API_KEYS": "garbage"}, "made:1", "SERVING_API_KEYS"),
+        ({"WORKERS": "0"}, "made:1", "WORKERS: Input should be greater than 0, got '0'"),
+        ({}, "made:2", "made:2 is not in the Bento store"),
+    ],
+    ids=["log", "keys", "workers", "store"],
+)
+def test_bentoml_serve_ends_with_one_line_if_the_service_cannot_be_built(
+    tmp_path: Path, variables: dict[str, str], tag: str, reason: str
+) -> None:
+    package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})
+    run(package, tmp_path / "bentoml", "print(0)")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bentoml", "serve", "--arg", f"model_tag={tag}"),
+            "application.inference.services.model_service:ModelService",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml"), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert reason in line

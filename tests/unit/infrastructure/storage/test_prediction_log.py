@@ -25,6 +25,8 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     Traffic,
 )
+from domain.errors import PredictionLogError
+from infrastructure.storage import prediction_log
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.paths import ROOT
 from shared.request_id import new_request_id
@@ -414,6 +416,39 @@ def test_a_new_database_that_another_process_writes_to_is_waited_for(tmp_path: P
         SqlPredictionLog(f"sqlite:///{file}", "iris").close()
         timer.join()
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("file", ["", "text", "text/log.db", "read_only.db"])
+def test_a_database_that_cannot_be_opened_is_named_with_the_reason(
+    tmp_path: Path, file: str
+) -> None:
+    (tmp_path / "text").write_text("not a database " * 100, encoding="utf-8")
+    url = f"sqlite:///{tmp_path / file}"
+    if file == "read_only.db":
+        SqlPredictionLog(url, "iris").close()
+        url = f"sqlite:///file:{tmp_path / file}?mode=ro&uri=true"
+    with pytest.raises(PredictionLogError, match=r"^PREDICTION_LOG_URL sqlite:///.+: [^\n]+$"):
+        SqlPredictionLog(url, "iris")
+
+
+def test_a_locked_database_is_reported_and_works_again_when_it_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_BUSY_SECONDS", 0)
+    file = tmp_path / "log.db"
+    label = LabelledPrediction("r1", 0, 0, 1)
+    with (
+        closing(SqlPredictionLog(f"sqlite:///{file}", "iris")) as log,
+        closing(sqlite3.connect(file, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        for work in (lambda: log.label(label, NOW), lambda: add(log, prediction())):
+            with pytest.raises(PredictionLogError, match="busy or unavailable: retry later"):
+                work()
+        assert not log.confusion(0)
+        other.execute("COMMIT")
+        log.label(label, NOW)
+        assert log.confusion(0) == {(0, 1): 1}
 
 
 WRITER = """

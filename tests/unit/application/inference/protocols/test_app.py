@@ -26,7 +26,12 @@ from application.inference.protocols.app import (
     Started,
 )
 from application.inference.protocols.http import Handler, Refusal, Reply, Request, Route, Steps
-from domain.errors import InputError, TooManyRowsError, UnknownPredictionError
+from domain.errors import (
+    InputError,
+    PredictionLogError,
+    TooManyRowsError,
+    UnknownPredictionError,
+)
 from tests.fakes import FakeMetrics
 
 PATIENCE = 10.0
@@ -589,6 +594,7 @@ def test_a_caller_that_hangs_up_gets_no_response(parts: list[Message]) -> None:
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 400, "invalid_input"),
         (RecursionError("maximum recursion depth"), 400, "invalid_input"),
         (UnknownPredictionError("no prediction 'a'"), 404, "unknown_prediction"),
+        (PredictionLogError("the log is busy"), 503, "log_unavailable"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )

@@ -28,6 +28,7 @@ from application.inference.protocols.rest import RestApi
 from application.monitoring.recorder import PredictionRecorder
 from application.ports.prediction_log import FeedbackLog
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
+from domain.errors import PredictionLogError
 from domain.models import iris
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import (
@@ -671,6 +672,26 @@ def test_feedback_with_what_is_no_id_is_refused_before_a_database_gets_it(
     response = service.post("/feedback", label)
     log.close()
     assert_refused(service, response, 422, "expected 1 to 80 letters, digits, '.', '_' or '-'")
+
+
+def test_a_busy_log_refuses_only_feedback_that_is_valid_and_says_when_to_retry(
+    open_service: Open,
+) -> None:
+    log = FakePredictionLog([PredictionLogError("the log is busy: retry later")])
+    service = open_service(log=log)
+    service.post("/classify", SETOSA)  # waits to be logged
+    for invalid in (
+        {"request": "a", "actual_class": 0},
+        {"request_id": "?", "actual_class": 0},
+        {"request_id": "a", "actual_class": "rose"},
+        FLOWER | {"predicted_class": 0, "actual_class": "rose"},
+    ):
+        assert service.post("/feedback", invalid).status == 422
+    assert log.failures  # nothing was written yet
+    response = service.post("/feedback", {"request_id": "a", "actual_class": 0})
+    assert (response.status, response.headers[b"retry-after"]) == (503, b"1")
+    assert response.json["error"] == "the log is busy: retry later"
+    assert service.metrics.dropped == 1
 
 
 CLIENTS = 80
