@@ -35,8 +35,7 @@ def run(args: argparse.Namespace) -> None:
     settings = Settings.load()
     environment = open_environment(args, settings)
     build, explicit = _read_build(args.bento), explicit_variables()
-    environment.prepare(build)
-    with record_change("deploy", args, settings, environment):
+    with record_change("deploy", args, settings, environment, build):
         environment.deploy(build, args.workers, explicit, args.replace)
 
 

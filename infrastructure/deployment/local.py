@@ -110,6 +110,13 @@ class LocalEnvironment:
         except DamagedStateError:
             return None
 
+    def stopped(self) -> Release | None:
+        """The release that was stopped last; None if one is deployed or the state is damaged."""
+        try:
+            return None if self._current.exists() else read_release(self._previous)
+        except DamagedStateError:
+            return None
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Lock the environment against other processes; reentrant within this one.
