@@ -252,6 +252,7 @@ class LocalEnvironment:
                 f"make stop ENV={name} ends it"
             )
         ended = [name for name, runs in (("release", running), ("front", front)) if not runs]
+        step = "stop" if ended else "deploy"  # deploy ends leftovers without an outage
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
         return ", ".join(
             [
@@ -262,7 +263,7 @@ class LocalEnvironment:
                 f"workers {release.workers}",
                 f"pid {release.pid} since {since}",
                 *(
-                    f"pid {process.pid} still runs: make stop ENV={self._folder.name} ends it"
+                    f"pid {process.pid} still runs: make {step} ENV={self._folder.name} ends it"
                     for process in processes
                     if process != running
                 ),

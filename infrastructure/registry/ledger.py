@@ -106,7 +106,8 @@ class FileLedger:
                 pass
             for file in (self.path, self._lock):
                 if file.exists():
-                    file.open("ab").close()
+                    with file.open("ab"):
+                        pass
         except OSError as error:
             raise RegistryError(
                 f"the ledger {self.path} is not writable ({error.strerror}), and nothing was "

@@ -329,7 +329,8 @@ def test_stopping_is_entered_into_the_ledger_and_stopping_nothing_is_not(
     ledger.append("deploy", "iris", "1.0.0-a", env="blue")
     assert main(["stop", "--env", "blue"]) == 0
     assert main(["stop", "--env", "blue"]) == 0
-    _, entry = ledger.entries()
+    assert len(ledger.entries()) == 2
+    entry = ledger.entries()[-1]
     assert (entry.event, entry.model_name, entry.version) == ("stop", "iris", "1.0.0-a")
     assert entry.details == {"env": "blue", "port": None, "bento_tag": "iris:1.0.0-a"}
 
@@ -345,7 +346,8 @@ def test_what_a_killed_command_did_not_enter_is_entered_by_the_next_one(
     write_front(places / "blue", write_state(places / "blue", release, name), 3210)
     for _ in range(2):
         assert main(["rollback-release", "--env", "blue", "--patience", "0"]) == 1
-    _, entry = ledger.entries()
+    assert len(ledger.entries()) == 2
+    entry = ledger.entries()[-1]
     assert (entry.event, entry.model_name, entry.version) == (event, "iris", "1.0.0-a")
     port = 3210 if event == "deploy" else None
     assert entry.details == {"env": "blue", "port": port, "bento_tag": "iris:1.0.0-a"}
@@ -785,6 +787,15 @@ def test_a_worker_that_outlives_its_release_is_shown_and_stopped(
     message = f"pid {worker.pid} still runs: make stop ENV=staging ends it"
     output = capsys.readouterr().out
     assert "DEAD (release and front ended)" in output and message in output
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as release:
+        serving = write_state(machine.folder / "staging", release_of(release))
+        write_front(machine.folder / "staging", serving, 3000)
+        assert main(["status"]) == 0
+        message = f"pid {worker.pid} still runs: make deploy ENV=staging ends it"
+        output = capsys.readouterr().out
+        assert "  staging   running, " in output and message in output
+        release.kill()
+    write_state(machine.folder / "staging", release_of(worker, started=1.0))
     assert main(["stop"]) == 0
     assert "stopped   staging" in capsys.readouterr().out
     assert worker.poll() is not None
@@ -870,6 +881,9 @@ def test_the_keys_of_a_release_are_for_its_owner_only(machine: Machine) -> None:
 def test_a_receipt_that_is_none_is_told(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     receipt = places / "bento-build.json"
     assert main(["deploy", "--bento", str(receipt)]) == 1
-    receipt.write_text("", encoding="utf-8")
-    assert main(["deploy", "--bento", str(receipt)]) == 1
-    assert capsys.readouterr().err.count("is not a receipt of bento-build: run make") == 2
+    assert capsys.readouterr().err == f"error: {receipt} does not exist: run make bento-build\n"
+    for content in ("", "[]", "{}"):
+        receipt.write_text(content, encoding="utf-8")
+        assert main(["deploy", "--bento", str(receipt)]) == 1
+        message = f"error: {receipt} is not a receipt of bento-build: run make bento-build again\n"
+        assert capsys.readouterr().err == message
