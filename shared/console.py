@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import re
 import sys
 import time
@@ -21,6 +23,21 @@ _HINTS = {
     errno.EACCES: "give this user permission, then run it again",
     errno.EROFS: "make that disk writable, then run it again",
 }
+
+
+def prepare_streams() -> None:
+    """Let output never fail: escape characters that a stream cannot encode, and replace closed
+    streams by the null device, before another file gets their descriptors."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            # pylint: disable-next=consider-using-with  # open until the process ends
+            stream = open(os.devnull, mode, encoding="utf-8")
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def show_step(step: str, result: str) -> None:

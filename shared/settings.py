@@ -30,11 +30,14 @@ class _Environment(BaseSettings):
         """Read the environment and .env.
 
         Raises:
-            InvalidSettingError: a value has the wrong type or is out of range; the message names
-                the variable.
+            InvalidSettingError: .env is not UTF-8, or a value has the wrong type or is out of
+                range; the message names the variable.
         """
         try:
             return cls()
+        except UnicodeDecodeError as error:
+            file = cls.model_config.get("env_file")
+            raise InvalidSettingError(f"{file} is not UTF-8: save it as UTF-8") from error
         except ValidationError as error:
             first = error.errors()[0]
             name = cls.model_config.get("env_prefix", "") + "_".join(map(str, first["loc"]))

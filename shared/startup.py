@@ -63,15 +63,19 @@ def absolute_uri(uri: str, root: str) -> str:
 
 
 def _env_file(path: str) -> dict[str, str]:
-    """The variables of a .env file; empty if it or python-dotenv is missing."""
+    """The variables of a .env file; empty if it or python-dotenv is missing, or it is unreadable,
+    which `shared.settings` reports."""
     if not os.path.exists(path):
         return {}
     try:
         # pylint: disable-next=import-outside-toplevel  # slow, and most clones have no .env file
         from dotenv import dotenv_values
-    except ImportError:
+
+        values = dotenv_values(path)
+    except (ImportError, OSError, UnicodeDecodeError):
         return {}
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    found = {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in found.items() if "\0" not in name + value}
 
 
 def _bypass_proxies(environ: MutableMapping[str, str]) -> None:

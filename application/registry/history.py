@@ -50,19 +50,21 @@ def parse_time(text: str) -> datetime:
 
 def champion_of(entries: Iterable[LedgerEntry], model_name: str) -> str | None:
     """Package version of the latest champion in the ledger; None if the ledger has none."""
-    end = datetime.max.replace(tzinfo=UTC)
-    tenure = state_at(entries, end).champions.get(model_name)
+    tenure = state_at(entries).champions.get(model_name)
     return tenure.version if tenure else None
 
 
 def environments_of(entries: Iterable[LedgerEntry], model_name: str) -> list[str]:
     """The environments in which a model is deployed, by name."""
-    deployed = state_at(entries, datetime.max.replace(tzinfo=UTC)).deployed
+    deployed = state_at(entries).deployed
     return sorted(name for name, tenure in deployed.items() if tenure.model_name == model_name)
 
 
-def state_at(entries: Iterable[LedgerEntry], at: datetime) -> State:
-    """Champions and deployments at a time, from the entries of a ledger, oldest first."""
+def state_at(
+    entries: Iterable[LedgerEntry], at: datetime = datetime.max.replace(tzinfo=UTC)
+) -> State:
+    """Champions and deployments at a time, by default the latest, from the entries of a ledger,
+    oldest first."""
     state = State()
     for entry in entries:
         if entry.at > at:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from infrastructure.cli._exit import exit_code_of, interrupt_on_termination
+from shared.console import prepare_streams
 
 USAGE_ERROR = 2
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: None means those of this process.
     """
+    prepare_streams()
     if arguments is not None:
         return exit_code_of(partial(_main, arguments))
     gc.disable()  # imports leave no garbage, and looking for it takes a fifth of a run

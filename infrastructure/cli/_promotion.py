@@ -15,7 +15,7 @@ from infrastructure.cli._registry import open_registry
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.packaging.bento_store import add_accepted, service_of
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.ledger import open_ledger
 from shared.console import show_step
 from shared.settings import Settings
 
@@ -29,7 +29,7 @@ def make_champion(
         model: name in domain/models, for the commands that are shown.
         event: ``promote`` or ``rollback``, for the ledger.
     """
-    registry = open_registry(settings)
+    registry, ledger = open_registry(settings), open_ledger(settings.ledger)
 
     @cache
     def package() -> ModelPackage:
@@ -38,7 +38,7 @@ def make_champion(
     def store() -> str:
         return add_accepted(package(), version.model_name)
 
-    promotion = promote(registry, FileLedger(settings.ledger), version, store, event)
+    promotion = promote(registry, ledger, version, store, event)
     if receipt:
         write_receipt(
             receipt,
@@ -68,7 +68,7 @@ def make_champion(
         else:
             for name, change in changes:
                 show_step(name, change)
-    serving = environments_of(FileLedger(settings.ledger).entries(), version.model_name)
+    serving = environments_of(ledger.entries(), version.model_name)
     for environment in serving or ["staging"]:
         command = f"make deploy MODEL={model} ENV={environment}".removesuffix(" ENV=staging")
         show_step("next", f"{command} builds its Bento and deploys it")

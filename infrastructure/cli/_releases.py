@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from application.registry.history import state_at
 from infrastructure.cli._arguments import add_environment, add_port
-from infrastructure.deployment.local import DEFAULT_PORT, READY_SECONDS, LocalEnvironment
-from infrastructure.registry.ledger import FileLedger
+from infrastructure.deployment.local import DEFAULT_PORT, READY_SECONDS, Build, LocalEnvironment
+from infrastructure.deployment.release import Release, public_port
+from infrastructure.registry.ledger import FileLedger, open_ledger
+from shared.console import show_step
 from shared.settings import Settings
 
 
@@ -36,25 +40,53 @@ def open_environment(args: argparse.Namespace, settings: Settings) -> LocalEnvir
 
 @contextmanager
 def record_change(
-    event: str, args: argparse.Namespace, settings: Settings, environment: LocalEnvironment
+    event: str,
+    args: argparse.Namespace,
+    settings: Settings,
+    environment: LocalEnvironment,
+    build: Build | None = None,
 ) -> Iterator[None]:
     """Lock an environment while it changes, and enter the change into the ledger.
 
-    The entry is written even if the command failed, and left out if nothing changed.
+    The entry is written even if the command failed, and left out if nothing changed. A change that
+    a killed command made, but did not record, is entered first.
+
+    Args:
+        build: the build to deploy, for which the environment's folder is created.
+
+    Raises:
+        RegistryError: the ledger is damaged or not writable; nothing was changed.
     """
+    ledger = open_ledger(settings.ledger)
+    if build:
+        environment.prepare(build)
     with environment.alone():
         before = environment.current_if_known()
+        _record_missing(ledger, settings.releases_dir / args.env, environment)
         try:
             yield
         finally:
             after = environment.current_if_known()
             changed = after or before
             if changed and after != before:
-                FileLedger(settings.ledger).append(
-                    event if after else "stop",
-                    changed.model,
-                    changed.version,
-                    env=args.env,
-                    port=environment.port if after else None,
-                    bento_tag=changed.bento_tag,
-                )
+                port = environment.port if after else None
+                _record(ledger, event if after else "stop", args.env, changed, port)
+
+
+def _record_missing(ledger: FileLedger, folder: Path, environment: LocalEnvironment) -> None:
+    """Enter the last change of an environment if the ledger lacks it."""
+    tenure = state_at(ledger.entries()).deployed.get(folder.name)
+    recorded = (tenure.model_name, tenure.version) if tenure else None
+    current, stopped = environment.current_if_known(), environment.stopped()
+    if current and (current.model, current.version) != recorded:
+        show_step("recorded", f"{current.bento_tag} is deployed, which the ledger lacked")
+        _record(ledger, "deploy", folder.name, current, public_port(folder))
+    elif stopped and (stopped.model, stopped.version) == recorded:
+        show_step("recorded", f"{stopped.bento_tag} was stopped, which the ledger lacked")
+        _record(ledger, "stop", folder.name, stopped, None)
+
+
+def _record(ledger: FileLedger, event: str, name: str, release: Release, port: int | None) -> None:
+    ledger.append(
+        event, release.model, release.version, env=name, port=port, bento_tag=release.bento_tag
+    )

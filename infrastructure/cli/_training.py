@@ -18,7 +18,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.inference.speech_tools import speech_tools
 from infrastructure.packaging.model_package import PackageDraft, new_version
 from infrastructure.provenance import collect_provenance
-from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.ledger import open_ledger
 from infrastructure.reporting.figures import draw_figures
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from shared.console import show_progress, show_step
@@ -38,6 +38,7 @@ def train_candidate(
         receipt: where to write a receipt.
     """
     settings = Settings.load()
+    ledger = open_ledger(settings.ledger)
     tracker = MlflowTracker(settings.tracking_uri)
     check_tracking = tracker.warm_up_in(background)
     background.submit(import_module, "matplotlib.backends.backend_agg")
@@ -54,9 +55,7 @@ def train_candidate(
     quality: dict[str, Any] = {}
     if candidate.report:
         quality[candidate.report.measure] = candidate.report.score
-    FileLedger(settings.ledger).append(
-        "train", config.model_name, version, run=candidate.registered.run_id, **quality
-    )
+    ledger.append("train", config.model_name, version, run=candidate.registered.run_id, **quality)
     show_step("package", str(candidate.package))
     if receipt:
         _write_data_files(receipt, candidate.data_files)

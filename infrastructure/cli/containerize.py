@@ -6,13 +6,12 @@ Exit codes: 0 built, 3 no container engine, 1 failed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 from domain.errors import BuildError
 from infrastructure.cli._arguments import add_receipt
-from infrastructure.compute.receipts import write_receipt
+from infrastructure.compute.receipts import read_build, write_receipt
 from infrastructure.packaging.containerize import containerize, find_engine
 from shared.console import fail, show_step
 from shared.settings import Settings
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         engine = find_engine(args.engine or None)
     except BuildError as error:
         return fail(error, NO_ENGINE)
-    built = json.loads(args.bento.read_text(encoding="utf-8"))
+    built = read_build(args.bento)
     home = Settings.load().bento_home
     if not (home / "bentos" / built["bento_tag"].replace(":", "/") / "bento.yaml").is_file():
         raise BuildError(

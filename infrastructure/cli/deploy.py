@@ -6,10 +6,8 @@ The current release serves until the new one is ready and has reproduced its gol
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from domain.errors import DeploymentError
 from infrastructure.cli._arguments import valid_workers
 from infrastructure.cli._releases import (
     add_environment_and_port,
@@ -17,6 +15,7 @@ from infrastructure.cli._releases import (
     open_environment,
     record_change,
 )
+from infrastructure.compute.receipts import read_build
 from infrastructure.deployment.local import Build
 from infrastructure.deployment.variables import explicit_variables
 from shared.settings import Settings
@@ -37,18 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Deploy."""
     settings = Settings.load()
     environment = open_environment(args, settings)
-    build, explicit = _read_build(args.bento), explicit_variables()
-    environment.prepare(build)
-    with record_change("deploy", args, settings, environment):
+    built, explicit = read_build(args.bento), explicit_variables()
+    build = Build(args.bento.parent / "bento", built["version"], built["bento_tag"])
+    with record_change("deploy", args, settings, environment, build):
         environment.deploy(build, args.workers, explicit, args.replace)
-
-
-def _read_build(receipt: Path) -> Build:
-    """The build that a receipt of bento-build describes; its Bento is in the same folder."""
-    try:
-        built = json.loads(receipt.read_text(encoding="utf-8"))
-        return Build(receipt.parent / "bento", built["version"], built["bento_tag"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DeploymentError(
-            f"{receipt} is not a receipt of bento-build: run make bento-build again"
-        ) from error

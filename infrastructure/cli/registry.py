@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
         entries = FileLedger(settings.ledger).entries()
     except RegistryError as error:
         entries = []
-        show_step("WARNING", f"{error}; move the file away, but keep it, to start a new ledger")
+        show_step("WARNING", str(error))
     if not names:
         show_step("registry", "no model is registered yet: run make train")
     for name in names:

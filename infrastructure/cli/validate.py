@@ -39,7 +39,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.packaging.bento_store import add_accepted, service_of
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.serving.serving_check import start_serving_check
-from infrastructure.registry.ledger import FileLedger
+from infrastructure.registry.ledger import open_ledger
 from infrastructure.registry.mlflow_registry import CANDIDATE, MlflowRegistry
 from infrastructure.reporting.validation_folder import ValidationFolder
 from shared.console import progress, show_step
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Judge the candidate, and promote it if it is accepted."""
     settings = Settings.load()
-    registry = open_registry(settings)
+    registry, ledger = open_registry(settings), open_ledger(settings.ledger)
     folder = _find_package(args, registry).resolve()
     version = registered_version(folder, registry)
     name = folder.parent.name if args.model_path else args.model
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     report_folder.mkdir(parents=True)
     ports = Ports(
         registry=registry,
-        ledger=FileLedger(settings.ledger),
+        ledger=ledger,
         report=ValidationFolder(report_folder, show_step),
         open_package=lambda path, digest: ModelPackage(path, recorded=digest),
         open_champion=registry.open_package,

@@ -110,6 +110,13 @@ class LocalEnvironment:
         except DamagedStateError:
             return None
 
+    def stopped(self) -> Release | None:
+        """The release that was stopped last; None if one is deployed or the state is damaged."""
+        try:
+            return None if self._current.exists() else read_release(self._previous)
+        except DamagedStateError:
+            return None
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Lock the environment against other processes; reentrant within this one.
@@ -245,6 +252,7 @@ class LocalEnvironment:
                 f"make stop ENV={name} ends it"
             )
         ended = [name for name, runs in (("release", running), ("front", front)) if not runs]
+        step = "stop" if ended else "deploy"  # deploy ends leftovers without an outage
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
         return ", ".join(
             [
@@ -255,7 +263,7 @@ class LocalEnvironment:
                 f"workers {release.workers}",
                 f"pid {release.pid} since {since}",
                 *(
-                    f"pid {process.pid} still runs: make stop ENV={self._folder.name} ends it"
+                    f"pid {process.pid} still runs: make {step} ENV={self._folder.name} ends it"
                     for process in processes
                     if process != running
                 ),

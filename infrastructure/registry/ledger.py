@@ -16,6 +16,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from application.ports.ledger import LedgerEntry
@@ -41,10 +42,10 @@ class FileLedger:
         details of the new entry, as ``cut``.
 
         Raises:
-            RegistryError: the last entry is invalid.
+            RegistryError: the last entry is invalid, or the only line is incomplete.
             TimeoutError: another process held the file's lock for too long.
         """
-        with locked(self.path.with_name(f".{self.path.name}.lock"), LOCK_SECONDS):
+        with locked(self._lock, LOCK_SECONDS):
             lines, incomplete = self._read_lines()
             if incomplete:
                 details["cut"] = incomplete.decode(errors="replace")
@@ -71,10 +72,11 @@ class FileLedger:
         """All entries, oldest first; empty if there is no file.
 
         An incomplete last line is ignored: it is being written, or the next `append` removes it.
+        If it is the only line, the file may be anything, so that is an error.
 
         Raises:
-            RegistryError: an entry was changed, removed, inserted or moved; the message has the
-                line of the first such entry.
+            RegistryError: an entry was changed, removed, inserted or moved, or is not one; the
+                message has the line of the first such entry.
         """
         lines, _ = self._read_lines()
         entries: list[LedgerEntry] = []
@@ -82,18 +84,65 @@ class FileLedger:
             entry = _parse(self.path, number, line)
             previous = entries[-1].hash if entries else FIRST
             if (entry.number, entry.previous) != (number, previous):
-                raise RegistryError(
-                    f"{self.path}, line {number}: entry {entry.number} does not follow the "
-                    "previous line: an entry was changed, removed, inserted or moved here"
+                raise _damage(
+                    self.path,
+                    number,
+                    f"entry {entry.number} does not follow the previous line: an entry was "
+                    "changed, removed, inserted or moved here",
                 )
             entries.append(entry)
         return entries
+
+    def check(self) -> None:
+        """Check that an entry could be added.
+
+        Raises:
+            RegistryError: the ledger is damaged, or its file or folder is not writable.
+        """
+        try:
+            self.entries()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.path.parent):
+                pass
+            for file in (self.path, self._lock):
+                if file.exists():
+                    with file.open("ab"):
+                        pass
+        except OSError as error:
+            raise RegistryError(
+                f"the ledger {self.path} is not writable ({error.strerror}), and nothing was "
+                "changed: make its file and folder writable, or set LEDGER to another path"
+            ) from error
+
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
 
     def _read_lines(self) -> tuple[list[bytes], bytes]:
         """The complete lines, and what follows them without a line break."""
         content = self.path.read_bytes() if self.path.exists() else b""
         *lines, incomplete = content.split(b"\n")
+        if incomplete and not lines:
+            raise _damage(self.path, 1, "not a ledger entry")
         return lines, incomplete
+
+
+def open_ledger(path: Path) -> FileLedger:
+    """A ledger to which entries can be added; open it before the changes that it will record.
+
+    Raises:
+        RegistryError: the ledger is damaged or not writable.
+    """
+    ledger = FileLedger(path)
+    ledger.check()
+    return ledger
+
+
+def _damage(path: Path, number: int, reason: str) -> RegistryError:
+    return RegistryError(
+        f"{path}, line {number}: {reason}; restore the file, or move it away, but keep it, to "
+        "start a new ledger"
+    )
 
 
 def _parse(path: Path, number: int, line: bytes) -> LedgerEntry:
@@ -102,11 +151,10 @@ def _parse(path: Path, number: int, line: bytes) -> LedgerEntry:
         entry = _entry(content)
         claimed = content.pop("hash")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RegistryError(f"{path}, line {number}: not a ledger entry") from error
+        raise _damage(path, number, "not a ledger entry") from error
     if hash_of(content) != claimed:
-        raise RegistryError(
-            f"{path}, line {number}: entry {entry.number} was changed: its hash does not match"
-        )
+        reason = f"entry {entry.number} was changed: its hash does not match"
+        raise _damage(path, number, reason)
     return entry
 
 

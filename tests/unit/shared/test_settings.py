@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.paths import ROOT
-from shared.settings import InvalidSettingError, ProcessSettings, Settings
+from shared.settings import InvalidSettingError, ProcessSettings, ServingSettings, Settings
 
 FOLDERS = {
     "MODEL_REGISTRY_DIR": "packages_dir",
@@ -166,3 +166,14 @@ def test_whisper_downloads_nothing_unless_that_is_asked_for(
     monkeypatch.setenv("WHISPER_MODEL", "base")
     monkeypatch.setenv("WHISPER_DOWNLOAD", "1")
     assert (settings().whisper_model, settings().whisper_download) == ("base", True)
+
+
+@pytest.mark.parametrize("kind", [Settings, ServingSettings])
+def test_an_env_file_that_is_not_utf_8_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Settings | ServingSettings]
+) -> None:
+    file = tmp_path / ".env"
+    monkeypatch.setitem(kind.model_config, "env_file", file)
+    file.write_text("A=1", encoding="utf-16")
+    with pytest.raises(InvalidSettingError, match=f"^{file} is not UTF-8: save it as UTF-8$"):
+        kind.load()

@@ -64,6 +64,14 @@ def test_the_env_file_goes_before_the_defaults_and_after_the_environment(tmp_pat
     assert (environ["A"], environ["B"]) == ("x y", "given")
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00bad", b"A=\xe9", b"\0A=1\nB=\0\n"])
+def test_an_env_file_that_is_not_utf_8_ends_no_process(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    environ = prepared(tmp_path)
+    assert environ["BENTOML_HOME"] == str(tmp_path / ".bentoml")
+    assert {"A", "B", "bad"}.isdisjoint(environ)
+
+
 def test_defaults_of_one_clone_are_not_inherited_by_another(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("NAMED=here\n", encoding="utf-8")
     child = prepared("/other", **prepared(tmp_path, BENTOML_DO_NOT_TRACK="False"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,37 @@ def test_every_entry_point_is_a_command() -> None:
     }
     aliases = {"iris_training_pipeline.py", "validate_model.py"}
     assert with_main == started_by_others | aliases
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_no_command(tmp_path: Path, closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m infrastructure.cli status {closed}', sys.executable],
+        cwd=ROOT,
+        env={**os.environ, "RELEASES_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_character_that_a_terminal_does_not_have_is_escaped() -> None:
+    code = (
+        "import sys; from infrastructure.cli import __main__ as cli, status\n"
+        "status.run = lambda _: print('150 rows × 4 →')\n"
+        "sys.exit(cli.main(['status']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "150 rows \\xd7 4 \\u2192\n"
 
 
 def test_ctrl_c_during_an_import_is_one_line() -> None:

@@ -164,6 +164,25 @@ def test_a_broken_ledger_answers_no_question(
     place.ledger.path.write_text("{}\n", encoding="utf-8")
     assert main(["which-model"]) == 1
     assert "line 1: not a ledger entry" in capsys.readouterr().err
+    assert main(["registry"]) == 0
+    assert "WARNING " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["promote", "rollback", "validate"])
+def test_nothing_is_judged_or_promoted_that_the_ledger_cannot_record(
+    place: Place,
+    action: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place.registry.promote(IRIS, "1.0.0-a")
+    place.registry.promote(IRIS, "1.0.0-b")
+    monkeypatch.setenv("LEDGER", "/proc/x/ledger.jsonl")
+    monkeypatch.setenv("RECEIPTS_DIR", str(place.folder / "build"))
+    assert main([action]) == 1
+    assert "the ledger /proc/x/ledger.jsonl is not writable" in capsys.readouterr().err
+    assert "champion" in place.registry.find(IRIS, "1.0.0-b").aliases
+    assert not (place.folder / "build").exists()
 
 
 def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(

@@ -31,7 +31,8 @@ def _away() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("tracking", "message"), [("damaged", "is damaged"), ("away", "does not respond")]
+    ("tracking", "message"),
+    [("damaged", "is damaged"), ("away", "does not respond"), ("unwritable", "is not writable")],
 )
 def test_nothing_is_fitted_that_could_not_be_recorded(
     tracking: str,
@@ -42,7 +43,10 @@ def test_nothing_is_fitted_that_could_not_be_recorded(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fitted: list[object] = []
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue(tracking))
+    if tracking == "unwritable":
+        monkeypatch.setenv("LEDGER", "/proc/x/ledger.jsonl")
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue(tracking))
     monkeypatch.setenv("MODEL_REGISTRY_DIR", str(tmp_path / "packages"))
     monkeypatch.setattr(train, "Background", partial(ThreadPoolExecutor, 1))
     monkeypatch.setattr(_training, "_train_estimator", lambda *args: fitted.append(args))

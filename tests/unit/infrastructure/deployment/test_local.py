@@ -326,13 +326,59 @@ def test_stopping_is_entered_into_the_ledger_and_stopping_nothing_is_not(
     places: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     write_state(places / "blue", release_of(sleeper))
+    ledger = FileLedger(places / "ledger.jsonl")
+    ledger.append("deploy", "iris", "1.0.0-a", env="blue")
     assert main(["stop", "--env", "blue"]) == 0
     assert main(["stop", "--env", "blue"]) == 0
-    entries = FileLedger(places / "ledger.jsonl").entries()
-    assert len(entries) == 1
-    entry = entries[0]
+    assert len(ledger.entries()) == 2
+    entry = ledger.entries()[-1]
     assert (entry.event, entry.model_name, entry.version) == ("stop", "iris", "1.0.0-a")
     assert entry.details == {"env": "blue", "port": None, "bento_tag": "iris:1.0.0-a"}
+
+
+@pytest.mark.parametrize("event", ["deploy", "stop"])
+def test_what_a_killed_command_did_not_enter_is_entered_by_the_next_one(
+    places: Path, sleeper: subprocess.Popen[bytes], event: str
+) -> None:
+    ledger = FileLedger(places / "ledger.jsonl")
+    ledger.append("deploy", "iris", "1.0.0-z" if event == "deploy" else "1.0.0-a", env="blue")
+    release = release_of(sleeper)
+    name = "current.json" if event == "deploy" else "previous.json"
+    write_front(places / "blue", write_state(places / "blue", release, name), 3210)
+    for _ in range(2):
+        assert main(["rollback-release", "--env", "blue", "--patience", "0"]) == 1
+    assert len(ledger.entries()) == 2
+    entry = ledger.entries()[-1]
+    assert (entry.event, entry.model_name, entry.version) == (event, "iris", "1.0.0-a")
+    port = 3210 if event == "deploy" else None
+    assert entry.details == {"env": "blue", "port": port, "bento_tag": "iris:1.0.0-a"}
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback-release", "stop"])
+@pytest.mark.parametrize("fault", ["damaged", "not writable"])
+def test_without_a_ledger_for_it_nothing_is_changed(
+    machine: Machine,
+    action: str,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machine.deploy("1")
+    state = machine.deploy("2")
+    if fault == "damaged":
+        (machine.folder / "ledger.jsonl").write_text("garbage\n", encoding="utf-8")
+    else:
+        monkeypatch.setenv("LEDGER", "/proc/x/ledger.jsonl")
+    built = str(machine.build("3").bento.parent / "bento-build.json")
+    arguments = ["--bento", built] if action == "deploy" else []
+    for environment in ("staging", "new"):
+        assert main([action, "--env", environment, *arguments]) == 1
+    captured = capsys.readouterr()
+    way_out = "move it away" if fault == "damaged" else "set LEDGER to another path"
+    assert captured.err.count(way_out) == 2
+    assert "now serves 3" not in captured.out
+    assert machine.environment.current() == state and state.process()
+    assert not (machine.folder / "new").exists()
 
 
 def test_a_rollback_that_fails_and_changes_nothing_is_not_entered(places: Path) -> None:
@@ -761,6 +807,15 @@ def test_a_worker_that_outlives_its_release_is_shown_and_stopped(
     message = f"pid {worker.pid} still runs: make stop ENV=staging ends it"
     output = capsys.readouterr().out
     assert "DEAD (release and front ended)" in output and message in output
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as release:
+        serving = write_state(machine.folder / "staging", release_of(release))
+        write_front(machine.folder / "staging", serving, 3000)
+        assert main(["status"]) == 0
+        message = f"pid {worker.pid} still runs: make deploy ENV=staging ends it"
+        output = capsys.readouterr().out
+        assert "  staging   running, " in output and message in output
+        release.kill()
+    write_state(machine.folder / "staging", release_of(worker, started=1.0))
     assert main(["stop"]) == 0
     assert "stopped   staging" in capsys.readouterr().out
     assert worker.poll() is not None
@@ -846,6 +901,9 @@ def test_the_keys_of_a_release_are_for_its_owner_only(machine: Machine) -> None:
 def test_a_receipt_that_is_none_is_told(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     receipt = places / "bento-build.json"
     assert main(["deploy", "--bento", str(receipt)]) == 1
-    receipt.write_text("", encoding="utf-8")
-    assert main(["deploy", "--bento", str(receipt)]) == 1
-    assert capsys.readouterr().err.count("is not a receipt of bento-build: run make") == 2
+    assert capsys.readouterr().err == f"error: {receipt} does not exist: run make bento-build\n"
+    for content in ("", "[]", "{}"):
+        receipt.write_text(content, encoding="utf-8")
+        assert main(["deploy", "--bento", str(receipt)]) == 1
+        message = f"error: {receipt} is not a receipt of bento-build: run make bento-build again\n"
+        assert capsys.readouterr().err == message

@@ -80,7 +80,9 @@ def test_a_bento_that_the_store_has_lost_is_named_with_the_way_to_build_it_again
     monkeypatch.setenv("PATH", str(engine.parent), prepend=os.pathsep)
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     built = tmp_path / "bento-build.json"
-    built.write_text('{"bento_tag": "iris_classifier_pipeline:1.0.0-a"}')
+    assert main(["containerize", "--bento", str(built)]) == 1
+    assert capsys.readouterr().err == f"error: {built} does not exist: run make bento-build\n"
+    built.write_text('{"version": "1.0.0-a", "bento_tag": "iris_classifier_pipeline:1.0.0-a"}')
     assert main(["containerize", "--bento", str(built)]) == 1
     assert capsys.readouterr().err == (
         f"error: iris_classifier_pipeline:1.0.0-a is not in the Bento store {tmp_path}/bentoml: "

@@ -158,9 +158,26 @@ def test_a_last_line_that_a_crash_cut_short_is_no_entry_and_the_next_one_tells_o
     assert last.details == {"cut": torn}
 
 
-def test_a_crash_in_the_first_line_leaves_an_empty_ledger(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b'{"at"', b"\xff\x00", b"\xff\n", b"\n"])
+def test_a_file_without_an_entry_is_no_ledger(tmp_path: Path, content: bytes) -> None:
     ledger = FileLedger(tmp_path / "ledger.jsonl")
-    ledger.path.write_bytes(b'{"at"')
-    assert not ledger.entries()
-    ledger.append("train", "iris", "1.0.0")
-    assert [entry.number for entry in ledger.entries()] == [1]
+    ledger.path.write_bytes(content)
+    for use in (ledger.entries, ledger.check, lambda: ledger.append("train", "iris", "1.0.0")):
+        with pytest.raises(RegistryError, match="line 1: not a ledger entry; .* move it away"):
+            use()
+    assert ledger.path.read_bytes() == content
+
+
+def test_a_check_leaves_nothing(ledger: FileLedger) -> None:
+    for checked in (ledger, FileLedger(ledger.path.parent / "new/ledger.jsonl")):
+        before = list(checked.path.parent.glob("*"))
+        checked.check()
+        assert list(checked.path.parent.glob("*")) == before
+
+
+@pytest.mark.parametrize("path", ["/proc/x/ledger.jsonl", "file/ledger.jsonl", "folder"])
+def test_a_ledger_that_cannot_be_written_is_found_by_a_check(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RegistryError, match="is not writable .* set LEDGER to another path"):
+        FileLedger(tmp_path / path).check()
