@@ -536,6 +536,8 @@ def test_a_length_of_nothing_is_no_fault(length: bytes) -> None:
         *(b"application/json", b"application/json; charset=utf-8", b"application/vnd.api+json"),
         *(b"text/plain", b"text/csv; header=present", b"application/octet-stream"),
         b"application/x-www-form-urlencoded",  # curl's default
+        *(b"APPLICATION/JSON", b"Text/Plain; Charset=UTF-8", b'application/json;charset="utf-8"'),
+        *(b"text/csv; charset=us-ascii", b"application/json ; charset = utf8; more=1"),
     ],
 )
 def test_bodies_of_these_kinds_are_taken(kind: bytes) -> None:
@@ -552,6 +554,21 @@ def test_a_body_of_another_kind_is_refused_before_it_is_read(kind: bytes) -> Non
     name = kind.decode("latin-1")
     assert response.json["error"] == f"unsupported content type {name!r}: send application/json"
     assert service.metrics.errors == {"invalid_input": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "charset"),
+    [
+        (b"application/json; charset=utf-16", "utf-16"),
+        (b'Application/JSON;Charset="ISO-8859-1"', "iso-8859-1"),
+        (b"text/csv; header=present; charset=latin1", "latin1"),
+        (b"text/plain; charset=", ""),
+    ],
+)
+def test_a_body_of_another_charset_is_refused_before_it_is_read(kind: bytes, charset: str) -> None:
+    response = Service().call("/echo", part(b"{}", False), headers=[(b"content-type", kind)])
+    assert (response.status, response.read) == (415, 0)
+    assert response.json["error"] == f"unsupported charset {charset!r}: send UTF-8"
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"br", b"GZIP", b"identity, gzip"])
