@@ -295,6 +295,12 @@ def test_what_the_caller_has_already_has_no_length() -> None:
     assert b"content-length" not in response.headers  # that would be the length of the content
 
 
+def test_a_route_for_get_answers_head_as_get() -> None:
+    heads = [Service().get("/both", method) for method in ("GET", "HEAD")]
+    assert [head.status for head in heads] == [200, 200]
+    assert heads[0].headers[b"content-length"] == heads[1].headers[b"content-length"]
+
+
 def test_a_body_that_comes_in_parts_is_put_together() -> None:
     seen: list[bytes] = []
 
@@ -315,7 +321,7 @@ def test_another_method_is_answered_with_405_in_the_form_of_the_route(method: st
     assert (response.status, response.headers[b"allow"]) == (405, b"POST")
     message = f"method {method} is not allowed here: use POST"
     assert response.json == {"why": message, "for": "a"}
-    assert service.get("/both", "PUT").headers[b"allow"] == b"GET, POST"
+    assert service.get("/both", "PUT").headers[b"allow"] == b"GET, POST, HEAD"
     assert not service.inner.reached
     assert service.metrics.errors == {"unknown_method": 2}
 
