@@ -33,9 +33,12 @@ def decode(recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray
         with soundfile.SoundFile(io.BytesIO(recording)) as file:
             if file.format not in _CONTAINERS:
                 raise NotAudioError(f"{file.format} files are not supported: {_supported()}")
-            return _resampled(_mono(file, max_seconds), file.samplerate, sample_rate)
+            samples = _resampled(_mono(file, max_seconds), file.samplerate, sample_rate)
     except soundfile.LibsndfileError as error:
         raise NotAudioError(f"the recording cannot be decoded: {_supported()}") from error
+    if not len(samples):  # resampling can leave nothing of a few samples
+        raise InputError(f"the recording is empty: it has no samples at {sample_rate} Hz")
+    return samples
 
 
 def write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
@@ -49,7 +52,7 @@ def _mono(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
         raise InputError(f"the sample rate {file.samplerate} Hz is outside [{low}, {high}] Hz")
     if file.channels > _MAX_CHANNELS:
         raise InputError(f"{file.channels} channels are too many: send at most {_MAX_CHANNELS}")
-    blocks, frames, most = [], 0, max_seconds * file.samplerate
+    blocks, frames, most = [np.zeros(0, np.float32)], 0, max_seconds * file.samplerate
     while True:
         try:
             block = file.read(_BLOCK, dtype="float32", always_2d=True)
@@ -61,8 +64,6 @@ def _mono(file: soundfile.SoundFile, max_seconds: float) -> np.ndarray:
         if frames > most:
             raise InputError(f"the recording is longer than {max_seconds:g} seconds: cut it")
         blocks.append(block.mean(axis=1))
-    if not frames:
-        raise InputError("the recording is empty: it has no samples")
     samples = np.concatenate(blocks)
     if not np.isfinite(samples).all():
         raise InputError("the recording has samples that are not finite numbers")

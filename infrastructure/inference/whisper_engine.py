@@ -24,6 +24,7 @@ from application.inference.transcriber import (
     Transcription,
     replay_golden,
 )
+from domain.contract.encoding import short_repr
 from domain.errors import ConfigError, InputError, PackageError
 from infrastructure.inference.audio import decode
 from infrastructure.packaging.model_package import ModelPackage
@@ -122,7 +123,9 @@ class WhisperEngine:
             return
         if language in LANGUAGES:
             raise InputError(f"these weights do not support the language {language!r}")
-        raise InputError(f"{language!r} is not a language code: send one such as 'en' or 'de'")
+        raise InputError(
+            f"{short_repr(language)} is not a language code: send one such as 'en' or 'de'"
+        )
 
     def describe(self) -> dict[str, Any]:
         """Device and dimensions of the model, as plain data."""

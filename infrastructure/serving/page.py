@@ -87,4 +87,4 @@ def _route(read: Callable[[], bytes], content_type: bytes) -> Route:
             return Reply(b"", 304, content_type, headers)
         return Reply(body, 200, content_type, headers)
 
-    return Route(("GET", "HEAD"), handle)
+    return Route(("GET",), handle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import (
     Awaitable,
@@ -65,6 +66,8 @@ _ERRORS = (
 _READ_METHODS = ("GET", "HEAD")
 _USUAL_TYPES = (None, b"application/json")
 _OTHER_TYPES = (b"json", b"text/plain", b"text/csv", b"octet-stream", b"x-www-form-urlencoded")
+_CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([^\";\s]*)")
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")  # bodies are read as UTF-8
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -353,13 +356,21 @@ def _check_head(headers: Mapping[bytes, bytes], most: int, any_content_type: boo
     if length is not None and int(length.lstrip(b"0") or b"0") > most:
         raise _too_large(most)
     kind = headers.get(b"content-type")
-    if kind not in _USUAL_TYPES and not (
-        any_content_type or any(word in kind for word in _OTHER_TYPES)
-    ):
-        name = kind.decode("latin-1")[:100]
-        raise Refusal(415, f"unsupported content type {name!r}: send application/json")
+    if kind not in _USUAL_TYPES and not any_content_type:
+        _check_content_type(kind)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refusal(415, "compressed bodies are not supported: send the body uncompressed")
+
+
+def _check_content_type(kind: bytes) -> None:
+    lower = kind.lower()
+    charset = _CHARSET.search(lower)
+    if not any(word in lower for word in _OTHER_TYPES):
+        name = kind.decode("latin-1")[:100]
+        raise Refusal(415, f"unsupported content type {name!r}: send application/json")
+    if charset and charset[1] not in _CHARSETS:
+        name = charset[1].decode("latin-1")[:100]
+        raise Refusal(415, f"unsupported charset {name!r}: send UTF-8")
 
 
 async def _settled(future: Future[Any]) -> None:

@@ -118,7 +118,7 @@ class Route:
     """How the requests to one path are handled.
 
     Attributes:
-        methods: HTTP methods; others get 405.
+        methods: HTTP methods; others get 405. GET implies HEAD, whose body the server leaves out.
         max_bytes: largest body; None for the limit of the service.
         waits: whether the handler waits for the database, and so runs off the event loop; only
             then it may reply in steps.
@@ -134,3 +134,7 @@ class Route:
     waits: bool = False
     slow: bool = False
     any_content_type: bool = False
+
+    def __post_init__(self) -> None:
+        if "GET" in self.methods:
+            object.__setattr__(self, "methods", (*self.methods, "HEAD"))

@@ -11,8 +11,9 @@ Options of /transcribe are in the query or in the form: ``language``, a code suc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from threading import Event
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,9 +24,12 @@ from python_multipart.multipart import Field, File
 
 from application.inference.protocols.http import JSON, Refusal, Reply, Request, Route
 from application.inference.transcriber import NotAudioError, Transcriber, Transcription
-from domain.errors import InputError
+from domain.contract.encoding import short_repr
+from domain.errors import InputError, reason_of
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_PARTS = 10
+"""Most fields and files of a form."""
 FORMATS = {
     "json": JSON,
     "srt": b"application/x-subrip",
@@ -75,7 +79,8 @@ class TranscriptionApi:
 
         Raises:
             InputError: an option or the recording is invalid.
-            Refusal: 415 if there is no recording, 400 if the form is malformed.
+            Refusal: 415 if there is no recording, 400 if the form is malformed or has
+                too many parts.
         """
         try:
             recording, options = _recording_and_options(request)
@@ -112,60 +117,74 @@ class TranscriptionApi:
 
 def _recording_and_options(request: Request) -> tuple[bytes, dict[str, str]]:
     """The recording and the options of a request."""
-    options = _known_options(dict(parse_qsl(request.query.decode("latin-1"))))
+    options = parse_qsl(request.query.decode("latin-1"), keep_blank_values=True)
     kind = request.content_type
     if kind == "multipart/form-data":
-        files, texts = _parse_form(request)
+        files, fields = _parse_form(request)
         if not files:
             raise InputError("the form has no file: send the recording as a file")
-        return files[0], {**options, **_known_options(texts)}
+        return files[0], _known_options([*options, *fields])
     if kind.startswith("audio/") or kind in _SOUNDS:
-        return request.body, options
+        return request.body, _known_options(options)
     raise NotAudioError(
-        f"unsupported content type {kind!r}: send the recording as audio/wav (flac, mpeg, ogg), or "
-        "as a file in multipart/form-data"
+        f"unsupported content type {short_repr(kind)}: send the recording as audio/wav (flac, mpeg, "
+        "ogg), or as a file in multipart/form-data"
     )
 
 
-def _parse_form(request: Request) -> tuple[list[bytes], dict[str, str]]:
-    """The one file of a form, if there is one, and its fields by name."""
+def _parse_form(request: Request) -> tuple[list[bytes], list[tuple[str, str]]]:
+    """The one file of a form, if there is one, and the names and values of its fields."""
     files: list[bytes] = []
-    fields: dict[str, str] = {}
+    fields: list[tuple[str, str]] = []
+    complete = Event()
+
+    def check_count() -> None:
+        if len(files) + len(fields) == MAX_PARTS:
+            raise Refusal(400, f"the form has more than {MAX_PARTS} fields and files")
 
     def add_file(file: File) -> None:
+        check_count()
         file.file_object.seek(0)
         files.append(file.file_object.read())
         file.close()
 
     def add_field(field: Field) -> None:
+        check_count()
         name, value = (text or b"" for text in (field.field_name, field.value))
-        fields[name.decode(errors="replace")] = value.decode(errors="replace")
+        fields.append((name.decode(errors="replace"), value.decode(errors="replace")))
 
     headers = {"Content-Type": request.headers[b"content-type"]}
     in_memory = {"MAX_MEMORY_FILE_SIZE": MAX_BODY_BYTES}
     try:
         parser = create_form_parser(headers, add_field, add_file, config=in_memory)
+        parser.on_end = complete.set
         parser.write(request.body)
         parser.finalize()
+        if not complete.is_set():  # finalize() does not check it
+            raise FormParserError("it ends before its last boundary")
     except FormParserError as error:
-        raise Refusal(400, f"the form is malformed: {error}") from error
+        raise Refusal(400, f"the form is malformed: {reason_of(error)}") from error
     if len(files) > 1:
         raise Refusal(400, f"the form has {len(files)} files: send one")
     return files, fields
 
 
-def _known_options(values: Mapping[str, str]) -> dict[str, str]:
-    unknown = ", ".join(sorted(set(values) - set(_OPTIONS)))
-    if unknown:
-        raise InputError(f"unknown option {unknown}: the options are {', '.join(_OPTIONS)}")
-    return dict(values)
+def _known_options(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in _OPTIONS:
+            raise InputError(f"unknown option {name[:60]}: the options are {', '.join(_OPTIONS)}")
+        if name in options:
+            raise InputError(f"option {name} is given twice")
+        options[name] = value
+    return options
 
 
-def _check_options(options: Mapping[str, str]) -> tuple[str, str | None]:
+def _check_options(options: dict[str, str]) -> tuple[str, str | None]:
     """The format and the language."""
     format_ = options.get("format", "json")
     if format_ not in FORMATS:
-        raise InputError(f"format: {format_!r} is not one of {', '.join(FORMATS)}")
+        raise InputError(f"format: {short_repr(format_)} is not one of {', '.join(FORMATS)}")
     return format_, options.get("language") or None
 
 

@@ -98,9 +98,16 @@ def test_another_format_is_refused_by_its_name() -> None:
         decode(encoded(tone(1), "AIFF"), RATE, 10)
 
 
-def test_an_empty_recording_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("samples", "rate"), [(0, RATE), (0, 44_100), (1, 44_100), (5, 192_000)], ids=str
+)
+def test_a_recording_that_is_empty_at_the_models_rate_is_refused(samples: int, rate: int) -> None:
     with pytest.raises(InputError, match="is empty"):
-        decode(encoded(np.zeros(0, np.float32)), RATE, 10)
+        decode(encoded(np.ones(samples, np.float32), rate=rate), RATE, 10)
+
+
+def test_one_sample_is_a_recording() -> None:
+    assert len(decode(encoded(np.ones(1, np.float32)), RATE, 10)) == 1
 
 
 def test_a_recording_that_is_too_long_is_refused_however_small_its_file_is() -> None:

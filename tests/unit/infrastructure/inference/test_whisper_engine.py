@@ -108,6 +108,8 @@ def test_a_language_that_the_weights_do_not_know_is_refused(
         engine.check_language(language)
     with pytest.raises(InputError, match="'klingon' is not a language code"):
         engine.check_language("klingon")
+    with pytest.raises(InputError, match="^'x{59} is not"):
+        engine.check_language("x" * 10_000)
     with pytest.raises(InputError, match="do not support the language 'yue'"):
         engine.check_language("yue")  # large-v3 does
     with pytest.raises(InputError, match="do not support the language 'de'"):

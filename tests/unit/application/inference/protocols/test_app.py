@@ -300,6 +300,12 @@ def test_what_the_caller_has_already_has_no_length() -> None:
     assert b"content-length" not in response.headers  # that would be the length of the content
 
 
+def test_a_route_for_get_answers_head_as_get() -> None:
+    heads = [Service().get("/both", method) for method in ("GET", "HEAD")]
+    assert [head.status for head in heads] == [200, 200]
+    assert heads[0].headers[b"content-length"] == heads[1].headers[b"content-length"]
+
+
 def test_a_body_that_comes_in_parts_is_put_together() -> None:
     seen: list[bytes] = []
 
@@ -320,7 +326,7 @@ def test_another_method_is_answered_with_405_in_the_form_of_the_route(method: st
     assert (response.status, response.headers[b"allow"]) == (405, b"POST")
     message = f"method {method} is not allowed here: use POST"
     assert response.json == {"why": message, "for": "a"}
-    assert service.get("/both", "PUT").headers[b"allow"] == b"GET, POST"
+    assert service.get("/both", "PUT").headers[b"allow"] == b"GET, POST, HEAD"
     assert not service.inner.reached
     assert service.metrics.errors == {"unknown_method": 2}
 
@@ -541,6 +547,8 @@ def test_a_length_of_nothing_is_no_fault(length: bytes) -> None:
         *(b"application/json", b"application/json; charset=utf-8", b"application/vnd.api+json"),
         *(b"text/plain", b"text/csv; header=present", b"application/octet-stream"),
         b"application/x-www-form-urlencoded",  # curl's default
+        *(b"APPLICATION/JSON", b"Text/Plain; Charset=UTF-8", b'application/json;charset="utf-8"'),
+        *(b"text/csv; charset=us-ascii", b"application/json ; charset = utf8; more=1"),
     ],
 )
 def test_bodies_of_these_kinds_are_taken(kind: bytes) -> None:
@@ -557,6 +565,21 @@ def test_a_body_of_another_kind_is_refused_before_it_is_read(kind: bytes) -> Non
     name = kind.decode("latin-1")
     assert response.json["error"] == f"unsupported content type {name!r}: send application/json"
     assert service.metrics.errors == {"invalid_input": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "charset"),
+    [
+        (b"application/json; charset=utf-16", "utf-16"),
+        (b'Application/JSON;Charset="ISO-8859-1"', "iso-8859-1"),
+        (b"text/csv; header=present; charset=latin1", "latin1"),
+        (b"text/plain; charset=", ""),
+    ],
+)
+def test_a_body_of_another_charset_is_refused_before_it_is_read(kind: bytes, charset: str) -> None:
+    response = Service().call("/echo", part(b"{}", False), headers=[(b"content-type", kind)])
+    assert (response.status, response.read) == (415, 0)
+    assert response.json["error"] == f"unsupported charset {charset!r}: send UTF-8"
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"br", b"GZIP", b"identity, gzip"])

@@ -42,6 +42,18 @@ def test_replies_do_not_share_their_headers() -> None:
     assert not Reply(b"{}").headers
 
 
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        (("GET",), ("GET", "HEAD")),
+        (("GET", "POST"), ("GET", "POST", "HEAD")),
+        (("POST",), ("POST",)),
+    ],
+)
+def test_a_route_for_get_answers_head(methods: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert Route(methods, lambda _: b"").methods == expected
+
+
 def test_a_refusal_says_why_and_is_one_of_the_input_by_default() -> None:
     refusal = Refusal(401, "no key", "unauthorised", [(b"www-authenticate", b"Bearer")])
     assert str(refusal) == "no key"

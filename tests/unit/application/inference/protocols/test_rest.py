@@ -426,11 +426,11 @@ def test_another_method_is_answered_with_405_and_the_one_that_is_allowed(
     assert not service.inner.reached
 
 
-def test_the_health_check_answers_two_methods_and_no_other(service: Service) -> None:
+def test_the_health_check_answers_three_methods_and_no_other(service: Service) -> None:
     response = service.call("/health_check", method="DELETE")
     assert response.status == 405
-    assert response.headers[b"allow"] == b"GET, POST"
-    assert response.json["error"] == "method DELETE is not allowed here: use GET, POST"
+    assert response.headers[b"allow"] == b"GET, POST, HEAD"
+    assert response.json["error"] == "method DELETE is not allowed here: use GET, POST, HEAD"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

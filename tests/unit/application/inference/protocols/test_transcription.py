@@ -127,9 +127,21 @@ def test_silence_is_an_empty_text_without_segments(service: Service) -> None:
     assert response["duration_seconds"] == 3.0
 
 
+MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
 FORM_WITHOUT_FILE = (
     b"--x\r\n" b'Content-Disposition: form-data; name="language"\r\n\r\n' b"en\r\n" b"--x--\r\n"
 )
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    b'\xff\x00\r\n--x\r\nContent-Disposition: form-data; name="format"\r\n\r\nsrt\r\n--x--'
+)
+
+
+def post_form(service: Service, query: str = "", **more: Any) -> httpx.Response:
+    """Send a recording as the file of a form."""
+    return service.send("POST", f"/transcribe{query}", files={"file": LOUD}, **more)
+
+
 BAD: dict[str, tuple[Callable[[Service], httpx.Response], int, str, str]] = {
     "no recording": (lambda s: s.post(b"noise"), 415, "not_audio", "not a recording"),
     "another content type": (
@@ -163,13 +175,44 @@ BAD: dict[str, tuple[Callable[[Service], httpx.Response], int, str, str]] = {
         "invalid_input",
         "unknown option speed",
     ),
+    "an unknown option without a value": (
+        lambda s: s.post(query="?speed"),
+        422,
+        "invalid_input",
+        "unknown option speed",
+    ),
+    "a blank format": (
+        lambda s: s.post(query="?format="),
+        422,
+        "invalid_input",
+        "'' is not one of json, srt, vtt, text",
+    ),
+    "an option twice in the query": (
+        lambda s: s.post(query="?language=en&language=en"),
+        422,
+        "invalid_input",
+        "option language is given twice",
+    ),
+    "an option twice in the form": (
+        lambda s: post_form(s, data={"language": ["en", "de"]}),
+        422,
+        "invalid_input",
+        "option language is given twice",
+    ),
+    "an option in the query and the form": (
+        lambda s: post_form(s, "?language=en", data={"language": "de"}),
+        422,
+        "invalid_input",
+        "option language is given twice",
+    ),
+    "more parts than a form may have": (
+        lambda s: post_form(s, data={"language": ["en"] * 10}),
+        400,
+        "invalid_input",
+        "the form has more than 10 fields and files",
+    ),
     "a form without a file": (
-        lambda s: s.send(
-            "POST",
-            "/transcribe",
-            content=FORM_WITHOUT_FILE,
-            headers={"content-type": "multipart/form-data; boundary=x"},
-        ),
+        lambda s: s.post(FORM_WITHOUT_FILE, headers=MULTIPART),
         422,
         "invalid_input",
         "the form has no file",
@@ -202,6 +245,32 @@ def test_bad_requests_are_refused_with_what_is_wrong_and_counted(
     assert service.engine.calls == 0
 
 
+def test_a_form_that_is_cut_is_refused(service: Service) -> None:
+    for size in range(len(FORM)):
+        response = service.post(FORM[:size], headers=MULTIPART)
+        assert response.status_code == 400
+        assert "malformed: it ends before its last boundary" in response.json()["error"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\nepilogue"])
+def test_a_whole_form_is_taken(service: Service, end: bytes) -> None:
+    assert service.post(FORM + end, headers=MULTIPART).text == "srt of 1.0"
+
+
+@pytest.mark.parametrize("name", ["format", "speed", "a" * 4_000])
+def test_an_error_has_only_the_beginning_of_what_is_wrong(service: Service, name: str) -> None:
+    value = "x" * 10_000
+    for response in (
+        service.post(query=f"?{name}={value}"),
+        post_form(service, data={name: value}),
+    ):
+        assert response.status_code == 422
+        assert len(response.content) < 300
+    assert len(service.post(headers={"content-type": value}).content) < 300
+    nameless = b"--x\r\nContent-Disposition: %s\r\n\r\n\r\n--x--" % (b"\xff" * 4_000)
+    assert len(service.post(nameless, headers=MULTIPART).content) < 500
+
+
 def test_a_body_that_is_too_large_is_refused_with_or_without_a_content_length(
     service: Service,
 ) -> None:
@@ -212,8 +281,7 @@ def test_a_body_that_is_too_large_is_refused_with_or_without_a_content_length(
     too_long = str(transcription.MAX_BODY_BYTES + 1)
     announced = service.post(headers={**WAV, "content-length": too_long})
     chunked = service.post(chunks())
-    boundary = {"content-type": "multipart/form-data; boundary=x"}
-    form = service.post(chunks(), headers=boundary)
+    form = service.post(chunks(), headers=MULTIPART)
     assert (announced.status_code, chunked.status_code) == (413, 413)
     assert form.status_code in (400, 413)
     assert "larger than" in chunked.json()["error"]
