@@ -1,5 +1,4 @@
-# The targets that you type; `make` lists them. make/chain.mk has the steps from training to image and
-# the registry, make/template.mk the targets that test and measure the template itself.
+# What you type. make/chain.mk: the steps to an image, the registry; make/template.mk: the template.
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -44,8 +43,6 @@ train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
 containerize: $(RECEIPTS)/containerize.json ## Build the container image of the champion's Bento (ENGINE)
-reproduce: $(CORE) ## Train a recorded version again from its commit, and compare: RUN
-	@$(MLOPS) reproduce --model $(MODEL) $(call args,RUN)
 mlflow-ui: $(CORE) ## Browse runs and versions (PORT=5000)
 	@$(MLOPS) mlflow-ui $(call args,PORT)
 score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (VERSION); .parquet, .csv or .ndjson
@@ -73,7 +70,6 @@ api-key: $(CORE) ## Create an API key for NAME (SCOPES=predict,feedback)
 # one test process per core, up to four: with every extra, each uses up to 2 GB of memory
 pytest := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 coverage := $(PACKAGES:%=--cov=%) --cov-report=term:skip-covered --cov-report=xml --cov-report=html
-service_test := $(if $(filter iris,$(MODEL)),application/inference/services/test_service.py)
 format: $(DEV) ## Format with black
 	@$(PY) -m black --quiet $(PACKAGES) tests
 lint: $(DEV) ## Check with pylint
@@ -89,7 +85,7 @@ test: $(DEV) ## Run all tests except the nightly ones, with coverage
 test-unit: $(DEV) ## Run the unit tests, with coverage in coverage.xml and htmlcov/
 	@$(pytest) tests/unit $(coverage)
 test-integration: $(DEV) $(RECEIPTS)/bento-build.json ## Serve the exported Bento, and run its service test and load test
-	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest $(service_test) tests/integration/test_load_performance.py
+	@BENTO=$(RECEIPTS)/bento $(PY) -m pytest $(if $(filter iris,$(MODEL)),application/inference/services/test_service.py) tests/integration/test_load_performance.py
 check: lint-check test ## Run lint-check and test, which must pass before a commit
 nightly: $(ALL) ## Run every test in full: container images, long simulations and fuzzing, too
 	@$(pytest) --nightly

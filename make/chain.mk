@@ -73,6 +73,8 @@ promote: ## Make an accepted version the champion (VERSION; default: the newest)
 rollback: ## Make the previous champion, or VERSION, the champion again, and show what changes
 promote rollback: $(CORE)
 	@$(MLOPS) $@ --model $(MODEL) $(call args,VERSION) --receipt $(RECEIPTS)/champion.json
+reproduce: $(CORE) ## Train a recorded version again from its commit, and compare: RUN
+	@$(MLOPS) reproduce --model $(MODEL) $(call args,RUN)
 registry: $(CORE) ## List versions with aliases, verdict, quality and deployments (of MODEL, or all)
 	@$(MLOPS) registry $(call args,MODEL)
 which-model: $(CORE) ## Show what was champion and deployed AT="2026-11-20 14:00" (of MODEL, or all)

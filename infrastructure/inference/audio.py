@@ -36,7 +36,7 @@ def decode(recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray
             samples = _resampled(_mono(file, max_seconds), file.samplerate, sample_rate)
     except soundfile.LibsndfileError as error:
         raise NotAudioError(f"the recording cannot be decoded: {_supported()}") from error
-    if not len(samples):  # resampling can leave nothing of a few samples
+    if len(samples) == 0:  # resampling can leave nothing of a few samples
         raise InputError(f"the recording is empty: it has no samples at {sample_rate} Hz")
     return samples
 

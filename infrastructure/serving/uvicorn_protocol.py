@@ -74,8 +74,9 @@ class LimitedProtocol(HttpToolsProtocol):
         head_seconds: time limit for a head; then the response is 408, or the connection is closed
             if no byte has arrived.
         body_seconds: time limit for a body, from the end of its head; then the response is 408.
-        head_bytes: size limit of a head; beyond it the response is 431. The first chunk is not
-            counted, since the socket's buffer limits it.
+        head_bytes: size limit of an incomplete head; beyond it the response is 431. Neither the
+            chunk that completes a head is counted nor the first one of a later request, since the
+            buffer for reading (256 KB) limits them.
         reading_seconds: how long a client may read nothing of a response before the connection is
             dropped (on Linux only).
         idle_stop_seconds: how long an idle connection stays open when the server stops.

@@ -127,8 +127,8 @@ def _recording_and_options(request: Request) -> tuple[bytes, dict[str, str]]:
     if kind.startswith("audio/") or kind in _SOUNDS:
         return request.body, _known_options(options)
     raise NotAudioError(
-        f"unsupported content type {short_repr(kind)}: send the recording as audio/wav (flac, mpeg, "
-        "ogg), or as a file in multipart/form-data"
+        f"unsupported content type {short_repr(kind)}: send the recording as audio/wav (flac, "
+        "mpeg, ogg), or as a file in multipart/form-data"
     )
 
 
