@@ -34,7 +34,7 @@ def test_every_plain_value_is_a_word(value: Any, word: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [pd.NA, pd.NaT])
-def test_what_is_missing_to_pandas_is_missing(missing: Any) -> None:
+def test_a_value_that_pandas_treats_as_missing_is_missing(missing: Any) -> None:
     values = [missing, None]
     assert np.isnan(Number("age", "", 0, 120, nullable=True).encode(values)).all()
     assert np.isnan(Category("side", ("east",), nullable=True).encode(values)).all()
@@ -43,7 +43,7 @@ def test_what_is_missing_to_pandas_is_missing(missing: Any) -> None:
         assert refused_alone(item, missing) == f"row 0, {item.name}: a value is missing"
 
 
-def test_a_column_of_float32_is_measured_by_the_range_as_float32_has_it() -> None:
+def test_a_column_of_float32_is_compared_with_the_range_in_float32() -> None:
     spec = ModelSpec("share", (Number("x", "", 0, 0.1),), SOLD)
     assert float(np.float32(0.1)) > 0.1
     for value in (np.float32(0.1), np.float32(0)):
