@@ -11,7 +11,7 @@ import pytest
 
 from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text
 from domain.errors import ContractError
-from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal, refused_alone
+from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal, input_refusal
 
 # numbers
 
@@ -44,7 +44,7 @@ def test_a_value_that_is_not_finite_is_refused_with_its_row_and_input(value: flo
 @pytest.mark.parametrize("value", [None, math.nan, np.float32("nan")])
 def test_a_missing_value_is_refused_by_a_required_input(value: Any) -> None:
     assert refusal(GOOD, [80.0, value, 35.0]) == "row 1, rooms: a value is missing"
-    assert refused_alone(FLAT.inputs[1], 3.0, value) == "row 1, rooms: a value is missing"
+    assert input_refusal(FLAT.inputs[1], 3.0, value) == "row 1, rooms: a value is missing"
 
 
 @pytest.mark.parametrize("value", [None, math.nan, np.float64("nan")])
@@ -55,7 +55,7 @@ def test_a_missing_value_of_an_optional_input_is_nan_to_the_model(value: Any) ->
 
 @pytest.mark.parametrize("value", [math.inf, -1.0, "30", True])
 def test_a_present_value_of_an_optional_input_must_be_valid(value: Any) -> None:
-    assert refused_alone(Number("age", "years", 0, 120, nullable=True), None, value).startswith(
+    assert input_refusal(Number("age", "years", 0, 120, nullable=True), None, value).startswith(
         "row 1, age: "
     )
 
@@ -80,8 +80,8 @@ def test_a_value_that_is_not_a_number_is_refused_even_if_numpy_would_convert_it(
     shown = "True" if value is np.True_ else repr(value)
     message = f"row 1, rooms: {shown} is not a number"
     assert refusal(GOOD, [80.0, value, 35.0]) == message
-    assert refused_alone(FLAT.inputs[1], 3.0, value) == message
-    assert refused_alone(FLAT.inputs[1], value).startswith("row 0, rooms: ")
+    assert input_refusal(FLAT.inputs[1], 3.0, value) == message
+    assert input_refusal(FLAT.inputs[1], value).startswith("row 0, rooms: ")
 
 
 def test_a_long_value_is_shown_truncated() -> None:
@@ -121,19 +121,19 @@ def test_a_category_is_the_position_of_its_word() -> None:
 
 @pytest.mark.parametrize("value", ["East", "", " east", "moon", 1, True, b"east"])
 def test_an_unknown_category_is_refused_with_the_known_ones(value: Any) -> None:
-    message = refused_alone(Category("side", ("east", "west")), "west", value)
+    message = input_refusal(Category("side", ("east", "west")), "west", value)
     assert message == f"row 1, side: {value!r} is not one of east, west"
 
 
 @pytest.mark.parametrize("value", [["east"], [], {}, {"east": 1}])
 def test_a_list_is_not_a_word_not_even_an_unseen_one(value: Any) -> None:
     category = Category("side", ("east", "west"), nullable=True, unseen="missing")
-    assert refused_alone(category, "west", value) == f"row 1, side: {value!r} is not a word"
+    assert input_refusal(category, "west", value) == f"row 1, side: {value!r} is not a word"
 
 
 def test_the_first_of_many_categories_are_shown() -> None:
     many = Category("side", tuple(f"word_{number:03}" for number in range(500)))
-    message = refused_alone(many, "moon")
+    message = input_refusal(many, "moon")
     assert message.endswith("word_019 …")
     assert len(message) < 300
 
@@ -149,19 +149,19 @@ def test_a_missing_word_is_refused_by_a_required_input(value: Any) -> None:
     unseens: tuple[Literal["refuse", "missing"], ...] = ("refuse", "missing")
     for unseen in unseens:
         category = Category("side", ("east", "west"), unseen=unseen)
-        assert refused_alone(category, value) == "row 0, side: a value is missing"
+        assert input_refusal(category, value) == "row 0, side: a value is missing"
 
 
 def test_a_word_may_be_optional_without_allowing_unseen_ones() -> None:
     category = Category("side", ("east", "west"), nullable=True)
     assert np.isnan(category.encode([None])).all()
-    assert "'moon' is not one of" in refused_alone(category, "moon")
+    assert "'moon' is not one of" in input_refusal(category, "moon")
 
 
 @pytest.mark.parametrize("item", [Category("side", ("a", "b"), unseen="missing"), Text("side")])
 @pytest.mark.parametrize("value", [10**5000, [-(10**5000)]], ids=["number", "list"])
 def test_an_integer_with_more_digits_than_python_prints_is_refused(item: Input, value: Any) -> None:
-    message = refused_alone(item, "a", value)
+    message = input_refusal(item, "a", value)
     assert message.startswith("row 1, side: an integer with too many digits is not ")
 
 
@@ -209,12 +209,12 @@ def test_a_tensor_with_a_wrong_shape_or_values_that_are_not_numbers_is_refused(
 ) -> None:
     good = [[0, 0], [0, 0]]
     message = f"row 1, image: expected 2 × 2 numbers, got {got}"
-    assert refused_alone(IMAGE.inputs[0], good, value) == message
+    assert input_refusal(IMAGE.inputs[0], good, value) == message
 
 
 @pytest.mark.parametrize("value", [-0.5, 16.001, math.nan, math.inf, -math.inf, 1e300])
 def test_a_tensor_with_a_value_out_of_range_is_refused_with_that_value(value: float) -> None:
-    message = refused_alone(IMAGE.inputs[0], [[0, 0], [value, 0]])
+    message = input_refusal(IMAGE.inputs[0], [[0, 0], [value, 0]])
     assert message == f"row 0, image: {value:g} grey is outside [0, 16]"
 
 
@@ -224,7 +224,7 @@ def test_a_boolean_is_found_at_every_place_and_depth() -> None:
         for place in range(tensor.width):
             grid = np.full(tensor.width, 0.5, dtype=object)
             grid[place] = True
-            assert "values that are not numbers" in refused_alone(
+            assert "values that are not numbers" in input_refusal(
                 tensor, grid.reshape(shape).tolist()
             )
 
@@ -257,7 +257,7 @@ def test_text_is_passed_unchanged_in_one_column_of_strings() -> None:
     ],
 )
 def test_a_value_that_is_not_a_text_or_is_too_long_is_refused(value: Any, reason: str) -> None:
-    assert refused_alone(REVIEW.inputs[0], "fine", value) == f"row 1, what they said: {reason}"
+    assert input_refusal(REVIEW.inputs[0], "fine", value) == f"row 1, what they said: {reason}"
 
 
 def test_a_missing_optional_text_is_empty() -> None:
