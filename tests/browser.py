@@ -1,4 +1,4 @@
-"""A real browser, where one is installed."""
+"""A real browser, if one is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_browser = pytest.mark.skipif(not BROWSER, reason="no chromium or google-ch
 
 @pytest.fixture(name="browser", scope="module")
 def fixture_browser() -> Iterator[Browser]:
-    """A browser without windows."""
+    """A headless browser."""
     # pylint: disable-next=import-outside-toplevel  # most tests need none
     from playwright.sync_api import sync_playwright
 

@@ -1,7 +1,7 @@
-"""A container engine for the tests: Docker or Podman as they stand, else one made for the occasion.
+"""A container engine for the tests: Docker or Podman if installed, else a temporary Podman.
 
-`make_engine` is for a Debian machine without an engine, and without what an engine mostly takes for
-granted: systemd, an image registry, the capability to raise limits.
+`make_engine` is for a Debian machine without an engine, and without systemd, an image registry or
+the capability to raise limits, which an engine usually expects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_FILES_OR_PROCESSES = 8192
 
 
 class EngineError(RuntimeError):
-    """There is no engine that works, or it failed; the message has its last words."""
+    """No engine works, or a command failed; the message ends with its output."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Engine:
 
     Args:
         name: docker or podman.
-        environment: what it needs in the environment, but for builds.
-        build_environment: what builds need there.
-        network: how containers are networked; empty, the engine's own way.
+        environment: variables for every command except builds.
+        build_environment: variables for builds.
+        network: network mode of containers; empty for the engine's default.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Engine:
     network: str = ""
 
     def run(self, *arguments: str, seconds: float = 120.0) -> str:
-        """Run a command of the engine; its standard output.
+        """Run a command of the engine and return its standard output.
 
         Raises:
-            EngineError: it failed, or took longer.
+            EngineError: the command failed or timed out.
         """
         return _run([self.name, *arguments], seconds, self.environment)
 
 
 def find_engine() -> Engine:
-    """The first engine that answers, has or gets the base image, and runs it.
+    """The first engine that works and can run the base image.
 
     Raises:
-        EngineError: there is none; the message says why.
+        EngineError: no engine works; the message has the reasons.
     """
     reasons = []
     for name in ENGINES:
@@ -82,13 +82,13 @@ def find_engine() -> Engine:
 
 def may_make_engine(environ: Mapping[str, str], uid: int) -> bool:
     """Whether to install one: root on a Debian machine, in CI or with MAKE_CONTAINER_ENGINE=1."""
-    asked = environ.get("CI") == "true" or environ.get("MAKE_CONTAINER_ENGINE") == "1"
-    return asked and uid == 0 and Path("/etc/debian_version").exists()
+    requested = environ.get("CI") == "true" or environ.get("MAKE_CONTAINER_ENGINE") == "1"
+    return requested and uid == 0 and Path("/etc/debian_version").exists()
 
 
 @contextmanager
 def make_engine() -> Iterator[Engine]:
-    """Install Podman; all it keeps lies in a folder that is removed in the end.
+    """Install Podman, with its data in a folder that is removed afterwards.
 
     Raises:
         EngineError: a step failed.
@@ -161,8 +161,8 @@ def _configure(folder: Path) -> Engine:
         },
         "network": {"network_config_dir": f"{folder}/networks"},
     }
-    # A build downloads packages: by the network of this machine, and with its certificates and
-    # package index settings. They are mounted, so that nothing of them stays in the image.
+    # A build downloads packages over the network of this machine, with its certificates and package
+    # index settings. They are mounted, so that they do not stay in the image.
     build = {**shared, "containers": {**shared["containers"], "netns": "host"}}
     build["containers"]["volumes"] = _mounts(folder)
     storage = {"storage": {"driver": "overlay", "graphroot": f"{folder}/root"}}
@@ -205,7 +205,7 @@ def _toml(tables: Mapping[str, Mapping[str, str | Sequence[str]]]) -> str:
 
 
 def _make_base(engine: Engine, folder: Path) -> None:
-    """Import a stand-in for the base image: Debian packages of the release of this machine."""
+    """Import a substitute for the base image, made of Debian packages of this release."""
     _install("mmdebstrap")
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
     targets = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
@@ -234,7 +234,7 @@ def _make_base(engine: Engine, folder: Path) -> None:
 
 
 def _with_network(engine: Engine) -> Engine:
-    """With user-mode networking, which changes nothing on this machine, else with its network."""
+    """The engine with user-mode networking if possible, else with the network of this machine."""
     for network in ("slirp4netns", "host"):
         try:
             engine.run("run", "--rm", "--network", network, BASE, "python", "--version")

@@ -35,9 +35,9 @@ def refusal(*rows: Sequence[Any], spec: ModelSpec = FLAT) -> str:
     return str(refused.value)
 
 
-def refused_alone(item: Input, *values: Any) -> str:
-    """The message with which one input refuses its values, in a row or in a column."""
-    spec = ModelSpec("alone", (item,), SOLD)
+def input_refusal(item: Input, *values: Any) -> str:
+    """The message with which an input refuses values; asserts that rows and columns agree."""
+    spec = ModelSpec("one_input", (item,), SOLD)
     in_rows = refusal(*([value] for value in values), spec=spec)
     with pytest.raises(InputError) as in_column:
         spec.encode({item.name: list(values)})

@@ -1,4 +1,4 @@
-"""Challengers whose true quality is known, against a champion: how often the gate is mistaken."""
+"""Error rates of the champion gate, simulated with challengers of known quality."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SPECS = {
     "regression": ModelSpec("quantity", _INPUTS, Quantity("y")),
 }
 RUNS = 500
-MOST_MISTAKEN = 0.05  # stated for false promotions, and for equals that are called better
+MAX_ERROR_RATE = 0.05  # bound for false promotions, and for equal challengers called better
 _BOTH_RIGHT = 0.85
-_ERROR = 0.7  # of the champion, a standard deviation; R² is about a half
-_MEAN_OF_NORMAL = sqrt(2 / pi)  # of |x|
+_ERROR = 0.7  # standard deviation of the champion's error; R² is about 0.5
+_MEAN_OF_NORMAL = sqrt(2 / pi)  # mean of |x|
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How often the gate was mistaken, in parts of the runs.
+    """Error rates of the gate, as shares of the runs.
 
     Attributes:
         false_refusal: challengers as good as the champion that were refused.
@@ -41,10 +41,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class Setting:
-    """Challengers that are simulated, and the stated bound of their false refusals.
+    """Simulated challengers, and the bound of their false refusals.
 
     Attributes:
-        alike: share of rows that only one of both has right; correlation of the errors.
+        alike: share of rows that only one of the two gets right; or the correlation of errors.
     """
 
     task: str
@@ -55,7 +55,7 @@ class Setting:
 
     @property
     def description(self) -> str:
-        """What `alike` says, in words."""
+        """`alike` in words."""
         if self.task == "classification":
             return f"classes, of which {100 * self.alike:g} % disagree"
         return f"quantities, errors correlate by {self.alike:g}"
@@ -87,7 +87,7 @@ def rates(
 
     Args:
         task: ``classification`` or ``regression``.
-        alike: share of the rows that only one of both has right; correlation of both errors.
+        alike: as in `Setting`.
     """
     spec, rng = _SPECS[task], np.random.default_rng(seed)
     draw = _classes if spec.classes else _quantities
@@ -102,10 +102,10 @@ def rates(
 
 
 def broken(setting: Setting, found: Rates, runs: int = RUNS) -> list[str]:
-    """The stated bounds that the rates break, beyond chance of 1 %."""
+    """The bounds that the rates exceed significantly, at 1 %."""
     bounds = {
-        "worse and accepted": (found.false_promotion, MOST_MISTAKEN),
-        "equal and called better": (found.false_better, MOST_MISTAKEN),
+        "worse and accepted": (found.false_promotion, MAX_ERROR_RATE),
+        "equal and called better": (found.false_better, MAX_ERROR_RATE),
         "equal and refused": (found.false_refusal, setting.refusals),
     }
     return [
@@ -118,7 +118,7 @@ def broken(setting: Setting, found: Rates, runs: int = RUNS) -> list[str]:
 def _classes(
     rng: np.random.Generator, rows: int, disagreement: float, worse: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Answers of champion and challenger, shape (n_rows, 2) each, and the truth."""
+    """Predictions of champion and challenger, shape (n_rows, 2) each, and the truth."""
     lost = max((disagreement + worse) / 2, worse)
     won = lost - worse
     shares = [_BOTH_RIGHT, lost, won, 1 - _BOTH_RIGHT - lost - won]
@@ -130,7 +130,7 @@ def _classes(
 def _quantities(
     rng: np.random.Generator, rows: int, correlation: float, worse: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Answers of champion and challenger, shape (n_rows, 3) each, and the truth."""
+    """Predictions of champion and challenger, shape (n_rows, 3) each, and the truth."""
     actual = rng.normal(size=rows)
     actual /= actual.std()
     common, *own = rng.normal(size=(3, rows))

@@ -1,4 +1,4 @@
-"""Exported networks, and a training whose epochs nobody watches."""
+"""Helpers for exported networks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
     """Ignores the metrics of epochs."""
 
 
-def answers(path: Path, rows: np.ndarray) -> np.ndarray:
-    """Predictions of the exported model."""
+def run_onnx(path: Path, rows: np.ndarray) -> np.ndarray:
+    """Predictions of an ONNX model for rows of shape (n_rows, …)."""
     session = onnxruntime.InferenceSession(path)
     return np.asarray(session.run(None, {"inputs": rows})[0])
 

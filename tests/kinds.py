@@ -1,4 +1,4 @@
-"""A small model of each kind of contract, with data made on the spot; none is in the catalog."""
+"""A small model of each kind of contract, with generated data; not in the catalog."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ KINDS: dict[str, CatalogModel] = {
     ),
 }
 
-# rows that the data do not have but that keep the contract
+# valid rows that are unlike the data
 UNLIKE: dict[str, Sequence[Sequence[Any]]] = {
     "regression": ((None, None, "true"), (50, "south", "false"), (50.5, "west", True)),
     "categories": ((600, "basic"), (0, "plus")),

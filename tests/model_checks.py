@@ -1,7 +1,7 @@
 """What every model must do: one function per rule, run over the whole catalog.
 
-A rule takes a model that was fitted once, and asserts; its name says what holds. A new model gets
-these checks by being in the catalog.
+A rule asserts one property of a fitted model and is named after it. Models in the catalog are
+checked automatically.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class FittedModel:
     """A model of the catalog, fitted on its training rows and packaged.
 
     Attributes:
-        native, served: the two forms of it as functions.
-        epochs: figures of each epoch, by name; empty where it does not learn in epochs.
+        native, served: both forms of the model, as functions.
+        epochs: metrics of each epoch, by name; empty for a model without epochs.
     """
 
     model: CatalogModel
@@ -67,32 +67,30 @@ class FittedModel:
 
     @property
     def spec(self) -> ModelSpec:
-        """Its contract."""
+        """The contract."""
         return self.model.SPEC
 
     @cached_property
     def encoded(self) -> np.ndarray:
-        """All rows as the model gets them, shape (n_rows, width)."""
+        """All rows, encoded; shape (n_rows, width)."""
         return self.dataset.encoded(self.spec)
 
     @property
     def forms(self) -> Iterator[tuple[str, Model]]:
-        """Native and served model with their names."""
+        """Names and functions of the native and the served model."""
         yield from {"native": self.native, "served": self.served}.items()
 
     @property
     def row(self) -> list[Any]:
-        """A hold-out row as requests have it."""
+        """A hold-out row in the form of a request."""
         return list(self.holdout.take(np.array([0])).rows()[0])
 
 
-TABULAR = [
-    name for name in catalog.names() if name != "speech"
-]  # recordings have tests of their own
+TABULAR = [name for name in catalog.names() if name != "speech"]  # recordings have separate tests
 
 
 def model_of(name: str) -> CatalogModel:
-    """A model of the catalog; the test is skipped where its library is not installed."""
+    """A model of the catalog; skips the test if its library is not installed."""
     try:
         return catalog.get(name)
     except MissingExtraError as error:
@@ -100,12 +98,12 @@ def model_of(name: str) -> CatalogModel:
 
 
 def load_data(model: CatalogModel, config: TrainingConfig) -> Dataset:
-    """A model's data; the test is skipped where their file is not on this machine."""
-    given = config.load_arguments(model)
-    path = str(given.get("path", ""))
+    """The data of a model; skips the test if their file is missing."""
+    arguments = config.load_arguments(model)
+    path = str(arguments.get("path", ""))
     if path and "://" not in path and not (ROOT / path).exists():
         pytest.skip(f"{path}, which {model.SPEC.name} learns from, is not on this machine")
-    return model.load(**given)
+    return model.load(**arguments)
 
 
 def cheap(config: TrainingConfig) -> TrainingConfig:
@@ -115,7 +113,7 @@ def cheap(config: TrainingConfig) -> TrainingConfig:
 
 
 def fit_and_package(model: CatalogModel, config: TrainingConfig, folder: Path) -> FittedModel:
-    """Fit as training does, and write what the rules look at of its package."""
+    """Fit as in training, and write the files of the package that the rules read."""
     spec = model.SPEC
     dataset = load_data(model, config)
     training, holdout = hold_out(dataset, spec, *config.data.split)
@@ -126,10 +124,10 @@ def fit_and_package(model: CatalogModel, config: TrainingConfig, folder: Path) -
         write(estimator, spec, draft.folder / name)
         served = load_served(draft.folder / name, spec)
         golden = holdout.rows()[:3]
-        answers = served(spec.encode_rows(golden)).tolist()
+        predictions = served(spec.encode_rows(golden)).tolist()
         draft.write_native(estimator)
         draft.write_json("contract.json", spec.to_dict())
-        draft.write_json("golden.json", {"rows": golden, "answers": answers})
+        draft.write_json("golden.json", {"rows": golden, "answers": predictions})
         package = draft.seal()
     native = predict_function(estimator, spec)
     return FittedModel(
@@ -140,11 +138,11 @@ def fit_and_package(model: CatalogModel, config: TrainingConfig, folder: Path) -
 def fit(
     model: CatalogModel, config: TrainingConfig, training: Dataset
 ) -> tuple[Any, list[dict[str, float]]]:
-    """A fitted estimator, and the figures of its epochs."""
+    """A fitted estimator, and the metrics of its epochs."""
     epochs: list[dict[str, float]] = []
     estimator = make_estimator(model, config)
     rows, target = training.encoded(model.SPEC), training.encoded_target(model.SPEC)
-    Frameworks().fit(estimator, rows, target, lambda figures, _: epochs.append(dict(figures)))
+    Frameworks().fit(estimator, rows, target, lambda metrics, _: epochs.append(dict(metrics)))
     return estimator, epochs
 
 
@@ -152,32 +150,32 @@ def fit(
 
 
 def check_the_data_keep_the_contract(model: FittedModel) -> None:
-    """Columns, every value and the target are those that the contract names."""
+    """The columns, every value and the target are valid."""
     check_data(model.dataset, model.spec)
 
 
-def check_the_data_are_the_same_each_time(model: FittedModel) -> None:
+def check_loading_is_repeatable(model: FittedModel) -> None:
     """Loading twice gives the same data in the same order."""
     again = model.model.load(**model.config.load_arguments(model.model))
     assert again.fingerprint == model.dataset.fingerprint
     assert (again.row_hashes == model.dataset.row_hashes).all()
 
 
-def check_no_row_of_the_hold_out_was_learned(model: FittedModel) -> None:
-    """Training and hold-out share no inputs, and are all of the data."""
+def check_no_hold_out_row_is_in_training(model: FittedModel) -> None:
+    """Training and hold-out have no inputs in common, and together are all of the data."""
     assert not set(model.training.row_hashes) & set(model.holdout.row_hashes)
     assert len(model.training) + len(model.holdout) == len(model.dataset)
 
 
 def check_the_contract_survives_json(model: FittedModel) -> None:
-    """What is read from the package is the contract that was written."""
+    """The contract in the package equals that of the model."""
     read = ModelSpec.from_dict(ModelPackage(model.package).read_json("contract.json"))
     assert read == model.spec
     np.testing.assert_array_equal(model.dataset.encoded(read), model.encoded)
 
 
-def check_requests_are_encoded_as_training_rows_are(model: FittedModel) -> None:
-    """Every row gives the model the same, whether from the data, from JSON, or alone."""
+def check_requests_are_encoded_like_training_rows(model: FittedModel) -> None:
+    """A row is encoded the same from the data, from JSON, and alone."""
     rows = as_json(model.dataset.rows())
     np.testing.assert_array_equal(model.spec.encode_rows(rows), model.encoded)
     for index in (0, len(rows) // 2, -1):
@@ -187,20 +185,20 @@ def check_requests_are_encoded_as_training_rows_are(model: FittedModel) -> None:
 
 
 def check_columns_may_come_in_any_order(model: FittedModel) -> None:
-    """Where names are given, neither their order nor further columns matter."""
+    """Neither the order of named columns nor extra columns matter."""
     names = [*reversed(model.spec.input_names)]
     inputs = model.dataset.inputs[names].assign(**{"not an input": 0})
     np.testing.assert_array_equal(model.spec.encode(inputs), model.encoded)
 
 
-def check_missing_values_are_taken_as_the_contract_says(model: FittedModel) -> None:
-    """One input is missing: refused by name, or answered, the same in data, batch and request."""
+def check_missing_values_follow_the_contract(model: FittedModel) -> None:
+    """A missing input is refused by name or predicted, the same in data, batches and requests."""
     for place, item in enumerate(model.spec.inputs):
         for missing in (None, math.nan):
             encoded = encoded_with(model, place, missing)
             if item.nullable:
                 assert not isinstance(encoded, str), encoded
-                assert_answered(model, encoded)
+                assert_predicted(model, encoded)
             else:
                 wanted = "expected" if isinstance(item, Tensor) else "a value is missing"
                 assert isinstance(encoded, str), f"{item.name} may not be missing, and is taken"
@@ -223,8 +221,8 @@ def check_values_out_of_range_are_refused(model: FittedModel) -> None:
             assert refused.startswith(f"row 0, {item.name}: ")
 
 
-def check_unseen_words_are_taken_as_the_contract_says(model: FittedModel) -> None:
-    """A word that is no category is refused by name, or is answered as a missing one."""
+def check_unseen_words_follow_the_contract(model: FittedModel) -> None:
+    """An unknown category is refused by name or treated as missing."""
     for place, item in enumerate(model.spec.inputs):
         if not isinstance(item, Category):
             continue
@@ -233,11 +231,11 @@ def check_unseen_words_are_taken_as_the_contract_says(model: FittedModel) -> Non
             assert isinstance(encoded, str) and f"{item.name}: {_WORD!r} is not one of" in encoded
         else:
             assert not isinstance(encoded, str), encoded
-            assert_answered(model, encoded)
+            assert_predicted(model, encoded)
 
 
-def check_what_is_no_value_is_refused(model: FittedModel) -> None:
-    """Nothing that JSON can hold passes for a number, a word, a tensor or a text that it is not."""
+def check_invalid_values_are_refused(model: FittedModel) -> None:
+    """No JSON value of the wrong type is accepted."""
     for place, item in enumerate(model.spec.inputs):
         values: list[Any] = [[], {}, [[[[1]]]]]
         if not isinstance(item, Category):
@@ -250,14 +248,14 @@ def check_what_is_no_value_is_refused(model: FittedModel) -> None:
             assert refused.startswith(f"row 0, {item.name}: ")
 
 
-def check_what_is_watched_is_finite(model: FittedModel) -> None:
-    """What is watched for drift has a name, is a number unless it is missing, and has a profile."""
-    names, watched = model.spec.monitored_names, model.spec.monitored(model.encoded)
+def check_monitored_values_are_finite(model: FittedModel) -> None:
+    """Monitored variables have unique names, are finite unless missing, and have a profile."""
+    names, monitored = model.spec.monitored_names, model.spec.monitored(model.encoded)
     assert len(set(names)) == len(names)
-    assert watched.shape == (len(model.dataset), len(names))
-    assert watched.dtype == np.float64
-    finite = np.isfinite(watched)
-    missing = np.zeros(len(watched), bool)
+    assert monitored.shape == (len(model.dataset), len(names))
+    assert monitored.dtype == np.float64
+    finite = np.isfinite(monitored)
+    missing = np.zeros(len(monitored), bool)
     if model.encoded.dtype != object:
         missing = np.isnan(model.encoded).any(axis=1)
     assert (finite.all(axis=1) | missing).all()
@@ -270,8 +268,8 @@ def check_what_is_watched_is_finite(model: FittedModel) -> None:
 # learning
 
 
-def check_the_seed_repeats(model: FittedModel) -> None:
-    """A second fit with the same configuration answers the same."""
+def check_fitting_is_repeatable(model: FittedModel) -> None:
+    """A second fit with the same configuration predicts the same."""
     estimator, epochs = fit(model.model, model.config, model.training)
     again = predict_function(estimator, model.spec)(model.encoded)
     np.testing.assert_allclose(again, model.native(model.encoded), rtol=1e-5, atol=1e-6)
@@ -279,80 +277,80 @@ def check_the_seed_repeats(model: FittedModel) -> None:
 
 
 def check_fitting_leaves_the_data_alone(model: FittedModel) -> None:
-    """Neither fitting nor answering has changed a row."""
+    """Neither fitting nor predicting changes a row."""
     before = model.encoded.copy()
-    for _, answer in model.forms:
-        answer(model.encoded)
+    for _, predict in model.forms:
+        predict(model.encoded)
     np.testing.assert_array_equal(model.encoded, before)
     again = model.model.load(**model.config.load_arguments(model.model))
     assert again.fingerprint == model.dataset.fingerprint
 
 
 def check_it_can_be_cloned(model: FittedModel) -> None:
-    """A clone has the parameters and has learned nothing, as cross-validation needs."""
+    """A clone has the parameters but is not fitted, as cross-validation needs."""
     copy = clone(model.estimator)
     fresh = make_estimator(model.model, model.config)
     assert set(copy.get_params()) == set(fresh.get_params())
     assert {name for name in vars(copy) if name.endswith("_")} <= set(vars(fresh))
 
 
-def check_epochs_are_told_in_order_with_finite_figures(model: FittedModel) -> None:
-    """Where it learns in epochs, each is told with its loss in training and validation."""
-    for figures in model.epochs:
-        assert {"train_loss", "valid_loss"} <= set(figures)
-        assert np.isfinite(list(figures.values())).all()
+def check_epochs_are_reported_in_order_with_finite_metrics(model: FittedModel) -> None:
+    """Every epoch is reported with its training and validation loss."""
+    for metrics in model.epochs:
+        assert {"train_loss", "valid_loss"} <= set(metrics)
+        assert np.isfinite(list(metrics.values())).all()
     if "max_epochs" in model.config.model:
         assert 1 < len(model.epochs) <= MOST_EPOCHS
 
 
-def check_it_is_better_than_a_guess(model: FittedModel) -> None:
-    """On the hold-out it beats the most frequent class, or the mean."""
+def check_it_beats_the_baseline(model: FittedModel) -> None:
+    """On the hold-out, it beats the most frequent class or the mean."""
     actual = model.holdout.encoded_target(model.spec)
     report = evaluate(model.spec, model.served(model.holdout.encoded(model.spec)), actual)
-    guess = np.bincount(actual).max() / len(actual) if model.spec.classes else 0.0
-    assert report.score > guess
+    baseline = np.bincount(actual).max() / len(actual) if model.spec.classes else 0.0
+    assert report.score > baseline
 
 
-# answers
+# predictions
 
 
-def check_probabilities_sum_to_one_and_predictions_lie_in_their_interval(
+def check_probabilities_sum_to_one_and_predictions_are_in_their_interval(
     model: FittedModel,
 ) -> None:
-    """Answers have the contract's shape, are finite, and are what they say they are."""
-    for name, answer in model.forms:
-        answers = np.asarray(answer(model.encoded))
-        assert answers.shape == (len(model.encoded), len(model.spec.output_columns)), name
-        assert np.isfinite(answers).all(), name
+    """Predictions have the shape of the contract, and valid values."""
+    for name, predict in model.forms:
+        predictions = np.asarray(predict(model.encoded))
+        assert predictions.shape == (len(model.encoded), len(model.spec.output_columns)), name
+        assert np.isfinite(predictions).all(), name
         if model.spec.classes:
-            assert (answers >= -1e-6).all() and (answers <= 1 + 1e-6).all(), name  # float32
-            np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5, err_msg=name)
+            assert (predictions >= -1e-6).all() and (predictions <= 1 + 1e-6).all(), name  # float32
+            np.testing.assert_allclose(predictions.sum(axis=1), 1, atol=1e-5, err_msg=name)
         else:
-            prediction, lower, upper = answers.T
+            prediction, lower, upper = predictions.T
             assert (lower < prediction).all() and (prediction < upper).all(), name
 
 
-def check_a_row_is_answered_alone_as_in_a_batch(model: FittedModel) -> None:
-    """Neither the other rows nor their order change an answer."""
+def check_a_row_alone_is_predicted_as_in_a_batch(model: FittedModel) -> None:
+    """A prediction depends neither on the other rows nor on their order."""
     order = np.random.default_rng(0).permutation(len(model.encoded))
-    for name, answer in model.forms:
-        batch = answer(model.encoded)
+    for name, predict in model.forms:
+        batch = predict(model.encoded)
         scale = np.abs(batch).max()
         close: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6 * scale, "err_msg": name}
-        np.testing.assert_allclose(answer(model.encoded[order]), batch[order], **close)
+        np.testing.assert_allclose(predict(model.encoded[order]), batch[order], **close)
         for row in order[:10]:
-            np.testing.assert_allclose(answer(model.encoded[[row]])[0], batch[row], **close)
+            np.testing.assert_allclose(predict(model.encoded[[row]])[0], batch[row], **close)
 
 
-def check_served_answers_as_native(model: FittedModel) -> None:
-    """The gate of parity accepts, on all rows."""
+def check_served_predicts_like_native(model: FittedModel) -> None:
+    """The parity gate accepts on all rows."""
     parity = Parity.of(model.native(model.encoded), model.served(model.encoded), model.spec)
     verdict = gates.parity("parity", parity)
     assert verdict.accepted, verdict.reason
 
 
-def check_served_answers_as_native_at_edges(model: FittedModel) -> None:
-    """The gate of parity accepts where two models that are equal on data may differ."""
+def check_served_predicts_like_native_at_edges(model: FittedModel) -> None:
+    """The parity gate accepts on edge rows."""
     edges = edge_rows(model.native, model.encoded, model.spec, random_state=0)
     if len(edges):
         parity = Parity.of(model.native(edges), model.served(edges), model.spec)
@@ -363,25 +361,25 @@ def check_served_answers_as_native_at_edges(model: FittedModel) -> None:
 # the package
 
 
-def check_what_is_served_takes_and_gives_what_the_contract_says(model: FittedModel) -> None:
+def check_the_served_model_has_the_signature_of_the_contract(model: FittedModel) -> None:
     """One input of float32 rows, or of text; probabilities, or a value with its interval."""
     path = ModelPackage(model.package).served
     if path.suffix != ".onnx":
         return
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (taken,) = session.get_inputs()
-    given = {output.name: output for output in session.get_outputs()}
+    (entry,) = session.get_inputs()
+    outputs = {output.name: output for output in session.get_outputs()}
     text = isinstance(model.spec.inputs[0], Text)
-    assert taken.type == ("tensor(string)" if text else "tensor(float)")
-    assert (taken.name, taken.shape[1]) == ("inputs", model.spec.width)
-    assert isinstance(taken.shape[0], str | None), "the number of rows is fixed"
+    assert entry.type == ("tensor(string)" if text else "tensor(float)")
+    assert (entry.name, entry.shape[1]) == ("inputs", model.spec.width)
+    assert isinstance(entry.shape[0], str | None), "the number of rows is fixed"
     names = ("probabilities",) if model.spec.classes else model.spec.output_columns
-    assert set(names) <= set(given)
-    assert {given[name].type for name in names} == {"tensor(float)"}
+    assert set(names) <= set(outputs)
+    assert {outputs[name].type for name in names} == {"tensor(float)"}
 
 
 def check_the_package_round_trips(model: FittedModel) -> None:
-    """Native and served model answer the same after they have been written and read."""
+    """The native and the served model predict the same after being written and read."""
     package, some = on_record(model.package), model.encoded[:50]
     native = predict_function(package.load_native(), model.spec)
     served = load_served(package.served, model.spec)
@@ -389,8 +387,8 @@ def check_the_package_round_trips(model: FittedModel) -> None:
     np.testing.assert_array_equal(served(some), model.served(some))
 
 
-def check_golden_rows_are_answered_again(model: FittedModel) -> None:
-    """The requests in the package keep the contract and are answered as recorded."""
+def check_golden_requests_are_reproduced(model: FittedModel) -> None:
+    """The golden requests are valid, and their predictions are reproduced."""
     golden = ModelPackage(model.package).read_json("golden.json")
     replay_golden(model.spec, model.served, golden)
     assert golden["rows"] == as_json(model.holdout.rows()[:3])
@@ -402,19 +400,19 @@ RULES: list[Callable[[FittedModel], None]] = [
 
 
 def as_json(data: Any) -> Any:
-    """What arrives when this is sent as JSON."""
+    """The data after a round trip through JSON."""
     return json.loads(json.dumps(data, allow_nan=False))
 
 
 def encoded_with(model: FittedModel, place: int, value: Any) -> np.ndarray | str:
-    """A hold-out row with another value at one place, or the words with which it is refused.
+    """A hold-out row with one value replaced, encoded; or the message with which it is refused.
 
-    Asserts that requests, columns, and a frame of several rows all say the same.
+    Asserts that requests, columns, and a data frame of several rows agree.
     """
     row, names = model.row, model.spec.input_names
     row[place] = value
     columns: dict[str, Any] = {name: [item] for name, item in zip(names, row, strict=True)}
-    # in a frame of training data values of one column have neighbours of their own type
+    # in a data frame, a value shares its column with values of the usual type
     two = model.holdout.inputs.iloc[[0, 0]].astype(object).reset_index(drop=True)
     two[names[place]] = pd.Series([value, model.row[place]], dtype=object)
     ways: list[Callable[[], np.ndarray]] = [
@@ -422,19 +420,19 @@ def encoded_with(model: FittedModel, place: int, value: Any) -> np.ndarray | str
         lambda: model.spec.encode(columns),
         lambda: model.spec.encode(two)[:1],
     ]
-    said: list[np.ndarray | str] = []
+    results: list[np.ndarray | str] = []
     for encode in ways:
         try:
-            said.append(encode())
+            results.append(encode())
         except InputError as error:
-            said.append(str(error))
-    for other in said[1:]:
-        np.testing.assert_array_equal(other, said[0])
-    return said[0]
+            results.append(str(error))
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+    return results[0]
 
 
-def assert_answered(model: FittedModel, encoded: np.ndarray) -> None:
-    """Both forms answer a row, finitely and alike."""
+def assert_predicted(model: FittedModel, encoded: np.ndarray) -> None:
+    """Both forms of the model give finite and equal predictions."""
     native, served = model.native(encoded), model.served(encoded)
     assert np.isfinite(native).all()
     verdict = gates.parity("parity", Parity.of(native, served, model.spec))

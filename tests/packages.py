@@ -1,4 +1,4 @@
-"""Packages as they are opened once the registry was asked."""
+"""Packages with a digest on record."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from shared.digests import sha256_of
 
 
 def on_record(folder: Path) -> ModelPackage:
-    """A package whose digest is on record."""
+    """Open a package as if its digest came from the registry."""
     return ModelPackage(folder, recorded=sha256_of(folder / MANIFEST))

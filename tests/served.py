@@ -1,4 +1,4 @@
-"""The real chain in a temporary home, and the Bento it made, served."""
+"""The real chain in a temporary home, and its Bento as a running service."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from shared.paths import ROOT
 from tests.warm import OFFLINE, warm_python
 
 READY_SECONDS = 60.0
-MAKING_SECONDS = 600.0  # for what another test process is making
+MAKING_SECONDS = 600.0  # wait for another test process
 
 MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 @dataclass(frozen=True)
 class Home:
-    """A place of its own for everything that the chain writes.
+    """A separate place for everything that the chain writes.
 
     Attributes:
-        root: the clone that it runs in.
+        root: the clone in which commands run.
     """
 
     folder: Path
@@ -42,11 +42,11 @@ class Home:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a user who keeps everything here."""
+        """Environment variables that put everything here."""
         inherited = {key: value for key, value in os.environ.items() if key not in _MAKE_STATE}
         return {
             **inherited,
-            # the installed packages are those of this clone
+            # installed packages are read from this clone
             "PYTHONPATH": os.pathsep.join((str(OFFLINE), str(self.root))),
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
             "MODEL_REGISTRY_DIR": str(self.folder / "packages"),
@@ -58,11 +58,11 @@ class Home:
 
     @property
     def receipts(self) -> Path:
-        """Where the receipts of iris lie."""
+        """Folder of the receipts of iris."""
         return self.receipts_of("iris")
 
     def receipts_of(self, model: str) -> Path:
-        """Where the receipts of a model lie."""
+        """Folder of the receipts of a model."""
         return self.folder / "build" / model
 
     def copy(self, folder: Path) -> Home:
@@ -87,11 +87,11 @@ class Home:
         )
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run make; commands of this clone run in processes that are warm."""
+        """Run make; commands of this clone run in warm processes."""
         return self.run("make", f"PY={self._python}", *arguments)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the interpreter of the tests; a command of this clone in a process that is warm."""
+        """Run Python; commands of this clone run in warm processes."""
         return self.run(self._python, *arguments)
 
     @property
@@ -100,7 +100,7 @@ class Home:
 
 
 def copy_clone(clone: Path) -> None:
-    """Copy what is not ignored of this clone, with an environment whose parts are links."""
+    """Copy this clone without ignored files, with links to its environment."""
     listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -110,7 +110,7 @@ def copy_clone(clone: Path) -> None:
     (clone / ".venv").mkdir()
     for part in (ROOT / ".venv").iterdir():
         (clone / ".venv" / part.name).symlink_to(part)
-    for installed in (".core", ".dev"):  # else make would install into the shared environment
+    for installed in (".core", ".dev"):  # or make would install into the shared environment
         (clone / ".venv" / installed).unlink(missing_ok=True)
         (clone / ".venv" / installed).touch()
 
@@ -119,7 +119,7 @@ _MAKE_STATE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR
 
 
 def free_port() -> int:
-    """A port on which nobody listens."""
+    """An unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -127,7 +127,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serve(bento: Path, home: Path, workers: int, **environment: str) -> Iterator[str]:
-    """Serve an exported Bento until the block ends; its URL, once it is ready."""
+    """Serve an exported Bento until the block ends; yields its URL once it is ready."""
     home.mkdir(parents=True, exist_ok=True)
     process, url = _start(bento, home, workers, environment)
     try:
@@ -140,10 +140,10 @@ def serve(bento: Path, home: Path, workers: int, **environment: str) -> Iterator
 def _start(
     bento: Path, home: Path, workers: int, environment: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """A service that is ready, and its URL.
+    """Start a service, wait until it is ready, and return it with its URL.
 
-    BentoML's supervisor looks for free ports and takes them later: where somebody was faster, it is
-    started again.
+    BentoML looks for free ports and binds them later; if another process was faster, it is started
+    again.
     """
     log = home / "service.log"
     for _ in range(3):
@@ -178,7 +178,7 @@ def _start(
 def _serving_environment(
     home: Path, workers: int, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """Nothing of the clone: an exported Bento serves on its own."""
+    """Environment of an exported Bento, without the clone."""
     return {
         **os.environ,
         "PYTHONPATH": str(OFFLINE),
@@ -191,7 +191,7 @@ def _serving_environment(
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the service says that it is ready, or fail with its log."""
+    """Wait until the service is ready, or fail with its log."""
     deadline = time.monotonic() + READY_SECONDS
     with httpx.Client(base_url=url) as client:
         while time.monotonic() < deadline and process.poll() is None:
@@ -204,7 +204,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 
 @pytest.fixture(scope="session", name="make_once")
 def fixture_make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
-    """Makes a folder that every test process of this run shares: who asks first makes it."""
+    """Makes a folder that is shared by all test processes of this run."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
 
@@ -228,8 +228,8 @@ def fixture_make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 @pytest.fixture(scope="session", name="get_home")
 def fixture_get_home(make_once: MakeOnce) -> Callable[[str], Home]:
-    """Homes in which a model has gone through the chain up to its Bento; tests must not change
-    them. But for iris there is no cross-validation: it takes long, and changes no verdict."""
+    """Homes in which a model has a Bento; tests must not change them. Only iris is cross-validated:
+    it takes long, and changes no verdict."""
 
     def make(folder: Path) -> None:
         model, chosen = folder.name, ()
@@ -252,7 +252,7 @@ def fixture_home(get_home: Callable[[str], Home]) -> Home:
 
 @pytest.fixture(scope="session", name="candidate_home")
 def fixture_candidate_home(home: Home, make_once: MakeOnce) -> Home:
-    """The home of iris with a second version, trained and not judged; tests must not change it."""
+    """The home of iris with a second, unvalidated version; tests must not change it."""
 
     def make(folder: Path) -> None:
         done = home.copy(folder).make("-B", "train")
@@ -263,7 +263,7 @@ def fixture_candidate_home(home: Home, make_once: MakeOnce) -> Home:
 
 @pytest.fixture(scope="session", name="second_home")
 def fixture_second_home(candidate_home: Home, make_once: MakeOnce) -> Home:
-    """The home of iris whose second version is champion and built; tests must not change it."""
+    """The home of iris with its second version as champion and Bento; tests must not change it."""
 
     def make(folder: Path) -> None:
         done = candidate_home.copy(folder).make("bento-build")
@@ -274,7 +274,7 @@ def fixture_second_home(candidate_home: Home, make_once: MakeOnce) -> Home:
 
 @pytest.fixture(scope="session", name="exported_bento")
 def fixture_exported_bento(request: pytest.FixtureRequest) -> Path:
-    """The exported Bento: the one that BENTO names, else one made here."""
+    """The exported Bento: that in BENTO, or a new one."""
     if named := os.environ.get("BENTO"):
         return Path(named).resolve()
     made: Home = request.getfixturevalue("home")
@@ -285,7 +285,7 @@ def fixture_exported_bento(request: pytest.FixtureRequest) -> Path:
 def fixture_service_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A running service: the one that SERVICE_URL names, else the Bento with two workers."""
+    """URL of a running service: SERVICE_URL, or the Bento with two workers."""
     if named := os.environ.get("SERVICE_URL"):
         yield named.rstrip("/")
         return
@@ -296,7 +296,7 @@ def fixture_service_url(
 
 @pytest.fixture(name="client")
 def fixture_client(service_url: str) -> Iterator[httpx.Client]:
-    """A client of the running service, whose requests are marked: they count as no traffic."""
+    """A client of the running service, whose requests are marked as synthetic."""
     mark = {"X-Synthetic": "test"}
     with httpx.Client(base_url=service_url, timeout=30, headers=mark) as made:
         yield made
@@ -304,6 +304,6 @@ def fixture_client(service_url: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(name="traffic")
 def fixture_traffic(service_url: str) -> Iterator[httpx.Client]:
-    """A client whose requests count as traffic, for tests of what is counted."""
+    """A client whose requests count as traffic."""
     with httpx.Client(base_url=service_url, timeout=30) as made:
         yield made

@@ -1,4 +1,4 @@
-"""A service as its processes, and requests that no client library would send."""
+"""Processes of a service, and requests that no client library would send."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 @dataclass(frozen=True)
 class Service:
-    """A service that this process has started.
+    """A service started by this process.
 
     Attributes:
         supervisor: the process whose children are the workers.
@@ -32,11 +32,11 @@ class Service:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port of the service."""
         return _port(self.url)
 
     def workers(self) -> list[psutil.Process]:
-        """The workers that live, by age."""
+        """The live workers, oldest first."""
         children = self.supervisor.children()
         return sorted(
             (child for child in children if child.status() != psutil.STATUS_ZOMBIE),
@@ -44,7 +44,7 @@ class Service:
         )
 
     def connections(self, worker: psutil.Process) -> int:
-        """How many clients are connected to a worker."""
+        """Number of connections of a worker."""
         return sum(
             connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.port
             for connection in worker.net_connections("tcp")
@@ -56,12 +56,12 @@ class Service:
 
 
 def examples(full: int) -> int:
-    """How many examples of a property are tried: all of them with `--nightly`, else a fifth."""
+    """Number of examples of a property: all with `--nightly`, else a fifth."""
     return full if settings.get_current_profile_name() == "nightly" else full // 5
 
 
 def service_at(url: str) -> Service | None:
-    """The service that listens there; None where it is no child of this process."""
+    """The service at a URL; None if it is not a child of this process."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if any(
@@ -85,12 +85,12 @@ def request_of(
     keep: bool = False,
     length: bool = True,
 ) -> bytes:
-    """A request as it goes over the wire.
+    """The bytes of an HTTP request.
 
     Args:
-        lines: of the head, as they are.
-        keep: whether another request may follow on the connection.
-        length: whether the body's length is told.
+        lines: further header lines.
+        keep: whether the connection stays open.
+        length: whether to send a content length.
     """
     head = [method + b" " + path.encode("latin-1") + b" HTTP/" + version, b"host: service", *lines]
     if not keep:
@@ -101,10 +101,10 @@ def request_of(
 
 
 def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
-    """Everything that is answered on a connection until it ends.
+    """Send parts of requests, and return all bytes until the connection ends.
 
     Args:
-        half: whether this side tells that no more comes.
+        half: whether to close the sending side afterwards.
     """
     answer = b""
     with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
@@ -122,7 +122,7 @@ def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer as it came."""
+    """One HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -130,7 +130,7 @@ class Answer:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    """The next answer of a connection; its body has a length."""
+    """The next response on a connection; it must have a content length."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")[:-2]
     headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
@@ -139,12 +139,12 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
 
 
 def statuses(answer: bytes) -> list[int]:
-    """The status of each answer."""
+    """The status of each response."""
     return [int(status) for status in _STATUS.findall(answer)]
 
 
 def example_row(url: str) -> list[Any]:
-    """A row as the model of a service takes it: the example of its OpenAPI document."""
+    """A valid row for a service: the example in its OpenAPI document."""
     paths = httpx.get(f"{url}/docs.json").json()["paths"]
     body = paths["/predict"]["post"]["requestBody"]["content"]["application/json"]
     row: list[Any] = body["schema"]["example"][0]
@@ -152,7 +152,7 @@ def example_row(url: str) -> list[Any]:
 
 
 def metric(url: str, name: str, **labels: str) -> float:
-    """Sum of the samples of that name that carry these labels."""
+    """Sum of the samples of a metric with these labels."""
     return sum(
         float(line.rsplit(" ", 1)[1])
         for line in httpx.get(f"{url}/metrics").text.splitlines()

@@ -1,4 +1,4 @@
-"""Validations of every kind, made of vectors: what a report has to show."""
+"""Validations of every kind, for tests of the report."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def numbers(names: Sequence[str]) -> tuple[Number, ...]:
 
 
 def probabilities(actual: np.ndarray, n_classes: int, seed: int = 0) -> np.ndarray:
-    """Answers that are mostly right, shape (n_rows, n_classes)."""
+    """Predictions that are mostly right, shape (n_rows, n_classes)."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(len(actual), n_classes))
     logits[np.arange(len(actual)), actual] += 3
@@ -78,20 +78,20 @@ def classification(
     """A classifier that is compared with its champion."""
     spec = ModelSpec("flowers", numbers(inputs), Classes(tuple(classes), "species"), "Flowers.")
     actual = np.arange(rows) % len(classes)
-    answers = probabilities(actual, len(classes))
+    predictions = probabilities(actual, len(classes))
     return Judgement(
         spec=spec,
         verdicts=VERDICTS,
-        report=evaluate(spec, answers, actual),
-        predictions=answers,
+        report=evaluate(spec, predictions, actual),
+        predictions=predictions,
         actual=actual,
-        calibration=calibration_of(answers, actual),
+        calibration=calibration_of(predictions, actual),
         slices=[
             SliceReport(f"{name} is low", 40 - place, 0.3 - place / 20, 0.1, 0.5, 0.2, not place)
             for place, name in enumerate(inputs[:5])
         ],
         champion="0.9.0-20251231-000000-abcdef",
-        comparison=compare(spec, probabilities(actual, len(classes), 1), answers, actual),
+        comparison=compare(spec, probabilities(actual, len(classes), 1), predictions, actual),
         importances={name: 0.3 / (place + 1) for place, name in enumerate(inputs)},
         drift={name: place / 8 for place, name in enumerate((*inputs, "prediction"))},
     )
@@ -103,37 +103,37 @@ def regression(rows: int = 200) -> Judgement:
     spec = ModelSpec("rents", numbers(("area", "age")), Quantity("rent", "EUR"), "Rents of flats.")
     actual = rng.normal(1000, 300, rows)
     value = actual + rng.normal(0, 100, rows)
-    answers = np.stack([value, value - 165, value + 165], axis=1)
-    champion = answers + rng.normal(0, 50, (rows, 1))
+    predictions = np.stack([value, value - 165, value + 165], axis=1)
+    champion = predictions + rng.normal(0, 50, (rows, 1))
     return Judgement(
         spec=spec,
         verdicts=(*VERDICTS, REFUSAL),
-        report=evaluate(spec, answers, actual),
-        predictions=answers,
+        report=evaluate(spec, predictions, actual),
+        predictions=predictions,
         actual=actual,
         slices=[SliceReport("area is low", 31, 0.4, 0.3, 0.5, 0.01, True)],
         champion="0.9.0-20251231-000000-abcdef",
-        comparison=compare(spec, champion, answers, actual),
+        comparison=compare(spec, champion, predictions, actual),
         importances={"area": 0.5, "age": -0.01},
         drift={"area": 0.02, "age": 0.3, "prediction": 0.12},
     )
 
 
 def speech() -> Validation:
-    """A transcriber, of which there are no answers to rows."""
+    """A transcriber, which has no predictions for rows."""
     spec = ModelSpec("speech", (Audio("audio", 16_000, 1800),), Transcript(), "What is said.")
     verdicts = (Verdict("quality", True, "word error rate 0.050, threshold 0.850"),)
-    told = validation_of(Judgement(spec, verdicts), "speech_model")
+    validation = validation_of(Judgement(spec, verdicts), "speech_model")
     metrics = {
         "word_error_rate": 0.05,
         "word_error_rate_interval": [0.03, 0.08],
         "utterances": [{"said": "one two", "heard": "one two"}],
     }
-    return replace(told, metrics=metrics, cross_validation=None)
+    return replace(validation, metrics=metrics, cross_validation=None)
 
 
 def hostile() -> Validation:
-    """One in which people wrote what a page or a plot could take for something else."""
+    """A validation with text that HTML, SVG or plots could misinterpret."""
     bad = "<script>document.title='taken'</script>"
     judgement = classification(
         classes=(bad, "a & b", 'quote" id="x', "$\\frac{$", "類別 ☃"),
@@ -149,6 +149,6 @@ def many_classes() -> Judgement:
 
 
 def refused_early() -> Judgement:
-    """One that was refused before anything could be measured."""
+    """A judgement refused before anything could be measured."""
     spec = classification(rows=6).spec
     return Judgement(spec, (Verdict("holdout_is_complete", False, "0 of 30 rows found"),))

@@ -1,10 +1,10 @@
 """Runs the project's commands in processes that have imported everything already.
 
-A command takes 2 to 4 s of CPU to import what it uses, which is most of what the tests of the
-chain cost. A server imports it once and forks for each command. A client takes the place of Python
-in ``make PY=…``: it hands its arguments, environment, folder and standard streams to the server,
-passes signals on, and ends as the command does. Tests of what processes do, such as being killed,
-start Python themselves.
+Imports take 2 to 4 s of CPU per command, most of the time of the tests of the chain. A server
+imports once and forks for each command. A client replaces Python in ``make PY=…``: it passes its
+arguments, environment, working directory and standard streams to the server, forwards signals, and
+exits with the status of the command. Tests of processes, such as killing them, start Python
+themselves.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ MODULES = (
 
 @cache
 def warm_python() -> str:
-    """The path of a client; this process ends its server."""
+    """The path of a client; its server ends with this process."""
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     address = folder / "socket"
     server = subprocess.Popen(  # pylint: disable=consider-using-with  # ended at exit
@@ -91,7 +91,7 @@ def _serve(address: str) -> NoReturn:
         listener.bind(f"{address}.new")
         listener.listen(64)
         os.rename(f"{address}.new", address)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the handlers
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # handlers are not waited for
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -102,7 +102,7 @@ def _serve(address: str) -> NoReturn:
 
 
 def _handle(connection: socket.socket) -> NoReturn:
-    """Run one command in a child, and report its process and how it ended."""
+    """Run one command in a child, and send its process id and exit status."""
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
     request = b""
     while len(request) < int.from_bytes(size, "big"):

@@ -1,4 +1,4 @@
-"""A small Whisper checkpoint with random weights: loaded and decoded as a real one, no sense."""
+"""A small Whisper checkpoint with random weights: loaded and decoded like a real one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MULTILINGUAL = ModelDimensions(
 
 
 def write_checkpoint(path: Path, seed: int = 2, n_vocab: int = MULTILINGUAL.n_vocab) -> Path:
-    """Write a checkpoint as OpenAI publishes them; 51,864 tokens make one that knows English only.
+    """Write a checkpoint in OpenAI's format; with 51,864 tokens, an English-only one.
 
-    Positions, tokens and the attention to the sound weigh more than a fresh model's, so that what
-    is heard depends on the sound and is not one word for ever.
+    Weights of positions, tokens and cross-attention are larger than in a fresh model, so that the
+    transcript depends on the sound.
     """
     torch.manual_seed(seed)
     dims = ModelDimensions(**{**asdict(MULTILINGUAL), "n_vocab": n_vocab})

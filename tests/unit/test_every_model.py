@@ -1,4 +1,4 @@
-"""Every model of the catalog, and one of each further kind, keeps every rule of `model_checks`."""
+"""Every model of the catalog, and one of each extra kind, keeps every rule of `model_checks`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GetFitted = Callable[[str], FittedModel]
 
 @pytest.fixture(scope="session", name="fitted")
 def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetFitted]:
-    """A model by its name, fitted once; on one thread, since threads for few rows only wait."""
+    """Fits a model by name, once; on one thread, which is faster for few rows."""
 
     @cache
     def get(name: str) -> FittedModel:
@@ -55,22 +55,22 @@ def test_every_model_keeps_every_rule(
     rule(fitted(name))
 
 
-def test_every_rule_says_what_it_asks_for() -> None:
+def test_every_rule_has_a_docstring() -> None:
     assert len({rule.__name__ for rule in RULES}) == len(RULES) > 20
     assert all(rule.__doc__ for rule in RULES)
 
 
-# a rule that cannot refuse is none
+# every rule can fail
 
 
 def with_parts(model: FittedModel, **parts: Any) -> FittedModel:
-    """The same with another contract, data or estimator."""
+    """The model with another contract, data or estimator."""
     whole = {name: getattr(model.model, name) for name in ("SPEC", "load", "build")}
     return replace(model, model=SimpleNamespace(**{**whole, **parts}))
 
 
-def answering(change: Callable[[np.ndarray], Any]) -> Callable[[FittedModel], FittedModel]:
-    """A change of what the served model answers."""
+def with_predictions(change: Callable[[np.ndarray], Any]) -> Callable[[FittedModel], FittedModel]:
+    """Changes the predictions of the served model."""
 
     def broken(model: FittedModel) -> FittedModel:
         return replace(model, served=lambda rows: change(model.served(rows)))
@@ -78,8 +78,8 @@ def answering(change: Callable[[np.ndarray], Any]) -> Callable[[FittedModel], Fi
     return broken
 
 
-def taking(**changes: Any) -> Callable[[FittedModel], FittedModel]:
-    """A change of the first input in the contract, which the model and the data do not follow."""
+def with_first_input(**changes: Any) -> Callable[[FittedModel], FittedModel]:
+    """Changes the first input in the contract, but neither the model nor the data."""
 
     def broken(model: FittedModel) -> FittedModel:
         first, *others = model.spec.inputs
@@ -89,8 +89,8 @@ def taking(**changes: Any) -> Callable[[FittedModel], FittedModel]:
     return broken
 
 
-def forgetful(model: FittedModel) -> FittedModel:
-    """A model that is another one each time it is built."""
+def unseeded(model: FittedModel) -> FittedModel:
+    """A model with another seed each time it is built."""
     seeds = iter(range(100, 200))
 
     def build(**parameters: Any) -> Any:
@@ -99,13 +99,13 @@ def forgetful(model: FittedModel) -> FittedModel:
     return with_parts(model, build=wraps(model.model.build)(build))  # with its parameters
 
 
-def seen_before(model: FittedModel) -> FittedModel:
-    """A model that has learned a row of its hold-out."""
+def trained_on_hold_out(model: FittedModel) -> FittedModel:
+    """A model that was trained on its hold-out."""
     return replace(model, training=model.dataset)
 
 
-def restless(model: FittedModel) -> FittedModel:
-    """Data that are others each time they are loaded."""
+def unrepeatable_data(model: FittedModel) -> FittedModel:
+    """Data that differ each time they are loaded."""
 
     def load() -> Dataset:
         return model.dataset.take(np.random.default_rng().permutation(len(model.dataset))[1:])
@@ -113,53 +113,59 @@ def restless(model: FittedModel) -> FittedModel:
     return with_parts(model, load=load)
 
 
-def first_row_decides(model: FittedModel) -> FittedModel:
-    """A model whose answers depend on the first row of the batch."""
+def depends_on_first_row(model: FittedModel) -> FittedModel:
+    """A model whose predictions depend on the first row of the batch."""
 
-    def answer(rows: np.ndarray) -> np.ndarray:
-        answers = model.served(rows)
-        return np.where(answers[0, 0] > 0.5, answers, answers[:, ::-1])
+    def predict(rows: np.ndarray) -> np.ndarray:
+        predictions = model.served(rows)
+        return np.where(predictions[0, 0] > 0.5, predictions, predictions[:, ::-1])
 
-    return replace(model, served=answer)
+    return replace(model, served=predict)
 
 
-def thoughtless(model: FittedModel) -> FittedModel:
-    """A model that changes the rows that it is asked about."""
+def modifies_rows(model: FittedModel) -> FittedModel:
+    """A model that modifies its input rows."""
 
-    def answer(rows: np.ndarray) -> np.ndarray:
+    def predict(rows: np.ndarray) -> np.ndarray:
         rows[:] = np.sort(rows, axis=1)
         return model.served(rows)
 
-    return replace(model, served=answer)
+    return replace(model, served=predict)
 
 
-def one_input_more(model: FittedModel) -> FittedModel:
-    """A contract with an input that the served model does not take."""
-    further = replace(model.spec.inputs[0], name="another")
-    spec = replace(model.spec, inputs=(*model.spec.inputs, further))
+def with_extra_input(model: FittedModel) -> FittedModel:
+    """A contract with an input that the served model lacks."""
+    extra = replace(model.spec.inputs[0], name="another")
+    spec = replace(model.spec, inputs=(*model.spec.inputs, extra))
     return with_parts(model, SPEC=spec)
 
 
-IN_BOUNDS = "probabilities_sum_to_one_and_predictions_lie_in_their_interval"
+IN_BOUNDS = "probabilities_sum_to_one_and_predictions_are_in_their_interval"
 BREAKS: list[tuple[str, Callable[[FittedModel], FittedModel]]] = [
-    ("the_data_keep_the_contract", taking(maximum=5.0)),
-    ("the_data_keep_the_contract", taking(name="another")),
-    ("the_data_are_the_same_each_time", restless),
-    ("no_row_of_the_hold_out_was_learned", seen_before),
-    ("the_contract_survives_json", taking(unit="inch")),
-    ("missing_values_are_taken_as_the_contract_says", taking(nullable=True)),
-    ("the_seed_repeats", forgetful),
-    ("fitting_leaves_the_data_alone", thoughtless),
-    ("it_is_better_than_a_guess", answering(lambda answers: answers[:, [1, 2, 0]])),
-    (IN_BOUNDS, answering(lambda answers: answers * 1.01)),
-    (IN_BOUNDS, answering(lambda answers: answers[:, :2])),
-    (IN_BOUNDS, answering(lambda answers: np.full_like(answers, np.nan))),
-    ("a_row_is_answered_alone_as_in_a_batch", first_row_decides),
-    ("served_answers_as_native", answering(lambda answers: answers[:, [1, 0, 2]])),
-    ("served_answers_as_native_at_edges", answering(lambda answers: answers + 1e-4)),
-    ("what_is_served_takes_and_gives_what_the_contract_says", one_input_more),
-    ("the_package_round_trips", answering(lambda answers: answers + 1e-4)),
-    ("golden_rows_are_answered_again", answering(lambda answers: answers + 1e-4)),
+    ("the_data_keep_the_contract", with_first_input(maximum=5.0)),
+    ("the_data_keep_the_contract", with_first_input(name="another")),
+    ("loading_is_repeatable", unrepeatable_data),
+    ("no_hold_out_row_is_in_training", trained_on_hold_out),
+    ("the_contract_survives_json", with_first_input(unit="inch")),
+    ("missing_values_follow_the_contract", with_first_input(nullable=True)),
+    ("fitting_is_repeatable", unseeded),
+    ("fitting_leaves_the_data_alone", modifies_rows),
+    ("it_beats_the_baseline", with_predictions(lambda predictions: predictions[:, [1, 2, 0]])),
+    (IN_BOUNDS, with_predictions(lambda predictions: predictions * 1.01)),
+    (IN_BOUNDS, with_predictions(lambda predictions: predictions[:, :2])),
+    (IN_BOUNDS, with_predictions(lambda predictions: np.full_like(predictions, np.nan))),
+    ("a_row_alone_is_predicted_as_in_a_batch", depends_on_first_row),
+    (
+        "served_predicts_like_native",
+        with_predictions(lambda predictions: predictions[:, [1, 0, 2]]),
+    ),
+    (
+        "served_predicts_like_native_at_edges",
+        with_predictions(lambda predictions: predictions + 1e-4),
+    ),
+    ("the_served_model_has_the_signature_of_the_contract", with_extra_input),
+    ("the_package_round_trips", with_predictions(lambda predictions: predictions + 1e-4)),
+    ("golden_requests_are_reproduced", with_predictions(lambda predictions: predictions + 1e-4)),
 ]
 
 

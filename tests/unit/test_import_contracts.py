@@ -101,7 +101,7 @@ def test_every_contract_is_kept() -> None:
     assert f"Contracts: {len(CONTRACTS)} kept, 0 broken." in done.stdout
 
 
-def test_a_copy_is_judged_like_the_clone(pristine: Path) -> None:
+def test_a_copy_gets_the_same_verdicts_as_the_clone(pristine: Path) -> None:
     done = lint_imports(pristine)
     assert done.returncode == 0, done.stdout
     assert f"Contracts: {len(CONTRACTS)} kept, 0 broken." in done.stdout
@@ -130,14 +130,14 @@ def test_a_contract_breaks_when_it_is_violated(
 
 
 @pytest.mark.parametrize("contract", [LAYERS, PORTS])
-def test_only_entry_points_are_excused_from_a_contract(contract: str) -> None:
+def test_only_entry_points_are_exempt_from_a_contract(contract: str) -> None:
     importers = {line.partition(" -> ")[0] for line in CONTRACTS[contract]["ignore_imports"]}
     entry_points = CONTRACTS[ENTRY_POINTS]["protected_modules"]
     assert importers
     assert {importer.removesuffix(".**") for importer in importers} <= set(entry_points)
 
 
-def test_every_dependency_that_is_no_matter_of_the_domain_is_forbidden_there() -> None:
+def test_every_dependency_foreign_to_the_domain_is_forbidden_there() -> None:
     core = libraries(PYPROJECT["project"]["dependencies"])
     assert DOMAIN_LIBRARIES < core
     foreign = (core - DOMAIN_LIBRARIES) | (EXTRAS - ESTIMATOR_LIBRARIES)

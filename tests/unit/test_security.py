@@ -37,24 +37,24 @@ def sources() -> Iterator[tuple[str, str]]:
             yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
 
 
-def test_no_file_of_a_bento_imports_what_unpickles() -> None:
+def test_no_file_of_a_bento_imports_a_module_that_unpickles() -> None:
     files = [name for name in included_files() if name.endswith(".py")]
     assert len(files) > 15
     found = {(name, module) for name in files for module in imports(name) & RUN_CODE}
     assert found <= KNOWN
 
 
-def test_whisper_engine_uses_pickle_for_its_error_only() -> None:
+def test_the_whisper_engine_uses_pickle_only_for_its_error() -> None:
     source = (ROOT / "infrastructure/inference/whisper_engine.py").read_text("utf-8")
     assert set(re.findall(r"pickle\.(\w+)", source)) == {"UnpicklingError"}
 
 
-def test_a_package_reads_joblib_files_in_one_place_only() -> None:
+def test_joblib_files_are_read_in_one_place_only() -> None:
     readers = [name for name, text in sources() if re.search(r"(joblib|pickle)\.loads?\(", text)]
     assert readers == ["infrastructure/packaging/model_package.py"]
 
 
-def test_only_validation_asks_for_a_native_model() -> None:
+def test_only_validation_loads_a_native_model() -> None:
     callers = {name for name, text in sources() if ".load_native(" in text}
     assert callers == {"application/validation/validate.py"}
 
@@ -65,12 +65,12 @@ def test_an_image_for_onnx_has_no_joblib() -> None:
     assert not names & {"joblib", "scikit-learn"}
 
 
-def test_what_make_run_serves_listens_on_this_machine_only() -> None:
+def test_make_run_listens_on_this_machine_only() -> None:
     source = (ROOT / "infrastructure/cli/run.py").read_text("utf-8")
     assert '"--host", "127.0.0.1"' in source
 
 
-def test_a_front_listens_on_this_machine_only() -> None:
+def test_the_front_service_listens_on_this_machine_only() -> None:
     source = (ROOT / "infrastructure/deployment/front.py").read_text("utf-8")
     assert re.search(r'"--host", default="127\.0\.0\.1"', source)
 

@@ -76,7 +76,7 @@ def test_a_model_is_found_by_its_name() -> None:
 @pytest.mark.parametrize(
     "name", ["rose", "", "Iris", "catalog", "contract", "iris.SPEC", "../iris"]
 )
-def test_an_unknown_model_is_refused_with_those_there_are(name: str) -> None:
+def test_an_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(UnknownModelError) as refused:
         catalog.get(name)
     assert str(refused.value) == (
@@ -88,7 +88,7 @@ def test_an_unknown_model_is_refused_with_those_there_are(name: str) -> None:
     ("library", "network", "extra"),
     [("torch", "torch_network", "torch"), ("keras", "keras_network", "tensorflow")],
 )
-def test_a_model_whose_library_is_not_installed_says_the_command_and_others_work(
+def test_a_missing_library_is_reported_with_the_install_command_and_other_models_work(
     get_tulip: GetModel, library: str, network: str, extra: str
 ) -> None:
     message = (
@@ -99,7 +99,7 @@ def test_a_model_whose_library_is_not_installed_says_the_command_and_others_work
     assert get_tulip(source, without=library) == [message, "iris"]
 
 
-def test_a_module_that_is_missing_for_another_reason_is_no_question_of_extras(
+def test_a_missing_module_of_the_project_is_not_reported_as_a_missing_extra(
     get_tulip: GetModel,
 ) -> None:
     message = "ModuleNotFoundError No module named 'domain.estimators'"
@@ -108,14 +108,14 @@ def test_a_module_that_is_missing_for_another_reason_is_no_question_of_extras(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_model_has_the_name_of_its_file_and_says_what_it_predicts(name: str) -> None:
+def test_a_model_has_the_name_of_its_file_and_a_description(name: str) -> None:
     spec = model_of(name).SPEC
     assert spec.name == name
     assert spec.description.endswith(".")
 
 
 @pytest.mark.parametrize("name", WITH_ROWS)
-def test_every_range_is_one_and_every_category_and_class_is_another(name: str) -> None:
+def test_every_range_is_valid_and_categories_and_classes_are_unique(name: str) -> None:
     spec = model_of(name).SPEC
     for item in spec.inputs:
         if isinstance(item, Number | Tensor):

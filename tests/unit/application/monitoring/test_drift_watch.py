@@ -48,13 +48,13 @@ def scores(*batches: np.ndarray) -> dict[str, float]:
     return metrics.drift
 
 
-def test_flowers_like_those_of_training_are_stable_in_every_input() -> None:
+def test_flowers_from_the_training_data_have_no_drift() -> None:
     found = scores(flowers(WINDOW))
     assert tuple(found) == NAMES
     assert max(found.values()) < 0.1
 
 
-def test_an_input_that_moves_is_the_one_that_scores_and_so_do_the_predictions() -> None:
+def test_only_a_moved_input_and_the_predictions_have_drift() -> None:
     moved = flowers(WINDOW)
     moved[:, 2] += 2
     found = scores(moved)
@@ -62,16 +62,16 @@ def test_an_input_that_moves_is_the_one_that_scores_and_so_do_the_predictions() 
     assert max(found[name] for name in ("sepal_length", "sepal_width", "petal_width")) < 0.1
 
 
-def test_an_empty_log_says_nothing() -> None:
+def test_an_empty_log_gives_no_scores() -> None:
     assert not scores()
 
 
-def test_few_rows_say_nothing_and_one_more_does() -> None:
+def test_one_row_below_the_minimum_gives_no_scores() -> None:
     assert not scores(flowers(FEWEST - 1))
     assert tuple(scores(flowers(FEWEST))) == NAMES
 
 
-def test_few_rows_leave_the_score_as_it_is() -> None:
+def test_too_few_rows_leave_the_score_unchanged() -> None:
     metrics = FakeMetrics(drift={"petal_length": 0.3})
     DriftWatch(iris.SPEC, PROFILES, FakePredictionLog(), metrics).check()
     assert metrics.drift == {"petal_length": 0.3}
@@ -83,12 +83,12 @@ def test_only_the_latest_rows_count() -> None:
     assert min(scores(flowers(WINDOW), moved).values()) > 0.25
 
 
-def test_the_fewest_rows_that_are_scored_are_enough_not_to_raise_a_false_alarm() -> None:
+def test_the_minimum_number_of_rows_raises_no_false_alarm() -> None:
     alarms = [max(scores(flowers(FEWEST, seed)).values()) > 0.25 for seed in range(100)]
     assert np.mean(alarms) <= 0.05
 
 
-def test_what_has_no_profile_is_not_monitored() -> None:
+def test_a_variable_without_a_profile_is_not_monitored() -> None:
     log, metrics = FakePredictionLog(), FakeMetrics()
     log.add(batch_of(*[logged_prediction("a", row) for row in flowers(WINDOW).tolist()]))
     only = {"petal_width": PROFILES["petal_width"]}
@@ -96,7 +96,7 @@ def test_what_has_no_profile_is_not_monitored() -> None:
     assert tuple(metrics.drift) == ("petal_width",)
 
 
-def test_many_categories_are_scored_only_when_there_are_rows_enough_for_each() -> None:
+def test_many_categories_are_scored_only_with_enough_rows_for_each() -> None:
     words = tuple(f"w{number}" for number in range(30))
     spec = ModelSpec("many", (Category("word", words), Category("prediction", ("a", "b"))), RENT)
     rng = np.random.default_rng(0)

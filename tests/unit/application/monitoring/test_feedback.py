@@ -112,7 +112,7 @@ class Setup:
 FLOWERS = (SETOSA, VERSICOLOR, VIRGINICA)
 
 
-def test_feedback_joins_the_prediction_that_it_names() -> None:
+def test_feedback_labels_the_prediction_that_it_names() -> None:
     setup = Setup()
     result = setup.for_prediction("b", 2, "versicolor")
     assert (result.request_id, result.row, result.joined) == ("b", 2, True)
@@ -125,7 +125,7 @@ def test_a_class_can_be_named_by_its_number(number: int, name: str) -> None:
     assert Setup().for_prediction("a", 0, number).actual == name
 
 
-def test_a_number_is_a_class_by_its_name_and_by_no_position_where_names_are_numbers() -> None:
+def test_numeric_class_names_take_precedence_over_class_numbers() -> None:
     setup = Setup()
     wines = ModelSpec("wine", iris.SPEC.inputs, Classes(("2", "3", "4", "5", "6")))
     feedback = Feedback(wines, setup.log, setup.metrics)
@@ -138,7 +138,7 @@ def test_a_number_is_a_class_by_its_name_and_by_no_position_where_names_are_numb
 
 
 @pytest.mark.parametrize("names", [("1.5", "2.5"), ("01", "02"), ("none", "-1")])
-def test_where_any_name_is_a_number_the_classes_are_not_numbered(names: tuple[str, ...]) -> None:
+def test_classes_have_no_numbers_if_any_name_is_numeric(names: tuple[str, ...]) -> None:
     assert not are_numbered(names)
     assert are_numbered(("one", "v2"))
 
@@ -152,7 +152,7 @@ def test_a_second_label_replaces_the_first() -> None:
     assert setup.metrics.accuracy == 1.0
 
 
-def test_the_live_accuracy_is_the_share_of_right_ones_among_those_labelled() -> None:
+def test_the_live_accuracy_is_the_share_of_correct_labelled_predictions() -> None:
     setup = Setup()
     assert setup.metrics.accuracy is None
     for row, actual in enumerate(("setosa", "virginica", "virginica")):
@@ -160,14 +160,14 @@ def test_the_live_accuracy_is_the_share_of_right_ones_among_those_labelled() -> 
     assert setup.metrics.accuracy == pytest.approx(2 / 3)
 
 
-def test_labels_older_than_a_day_do_not_count_towards_the_live_accuracy() -> None:
+def test_labels_older_than_a_day_are_not_in_the_live_accuracy() -> None:
     setup = Setup()
     setup.log.label(LabelledPrediction("old", 0, 0, 1), time.time() - 25 * 3600)
     setup.for_prediction("a", 0, "setosa")
     assert setup.metrics.accuracy == 1.0
 
 
-def test_an_unknown_prediction_is_refused_by_its_identity_and_nothing_is_labelled() -> None:
+def test_an_unknown_prediction_is_refused_by_id_and_nothing_is_labelled() -> None:
     setup = Setup()
     with pytest.raises(UnknownPredictionError) as refused:
         setup.for_prediction("nobody", 3, "setosa")
@@ -176,7 +176,7 @@ def test_an_unknown_prediction_is_refused_by_its_identity_and_nothing_is_labelle
     assert setup.metrics.accuracy is None
 
 
-def test_a_prediction_that_another_worker_is_about_to_log_is_waited_for() -> None:
+def test_feedback_waits_for_a_prediction_that_another_worker_is_about_to_log() -> None:
     log = LateLog(logged_prediction("late", VIRGINICA, at=time.time()), calls=4)
     setup = Setup(log)
     assert setup.for_prediction("late", 0, "virginica").joined
@@ -193,7 +193,7 @@ def made(at: float) -> str:
 
 
 @pytest.mark.parametrize("late", [-3600.0, 3600.0])
-def test_a_prediction_of_another_time_is_not_waited_for(late: float) -> None:
+def test_feedback_does_not_wait_for_a_prediction_of_another_time(late: float) -> None:
     setup = Setup()
     with pytest.raises(UnknownPredictionError):
         setup.for_prediction(made(time.time() + late), 0, "setosa")
@@ -201,7 +201,7 @@ def test_a_prediction_of_another_time_is_not_waited_for(late: float) -> None:
 
 
 @pytest.mark.parametrize("named_by", ["the caller", "the service"])
-def test_what_may_be_on_its_way_is_waited_for_a_second(named_by: str) -> None:
+def test_feedback_waits_up_to_a_second_for_a_recent_prediction(named_by: str) -> None:
     setup = Setup()
     request_id = "nobody" if named_by == "the caller" else made(time.time())
     with pytest.raises(UnknownPredictionError):
@@ -209,7 +209,7 @@ def test_what_may_be_on_its_way_is_waited_for_a_second(named_by: str) -> None:
     assert sum(setup.pauses) == pytest.approx(1)
 
 
-def test_what_is_found_at_once_takes_one_step() -> None:
+def test_a_prediction_in_the_log_is_found_in_one_step() -> None:
     setup = Setup(FakePredictionLog())
     now = time.time()
     for request_id in ("named", made(now), made(now - 30 * 86400)):
@@ -232,7 +232,7 @@ def test_an_invalid_request_id_is_refused_before_the_log_is_searched(request_id:
 
 
 @pytest.mark.parametrize("value", ["rose", "", "Setosa", "0", 3, -1])
-def test_an_unknown_class_is_refused_by_its_field_with_those_there_are(value: str | int) -> None:
+def test_an_unknown_class_is_refused_by_field_with_the_known_classes(value: str | int) -> None:
     setup = Setup()
     with pytest.raises(InputError) as refused:
         setup.for_prediction("a", 0, value)
@@ -240,20 +240,20 @@ def test_an_unknown_class_is_refused_by_its_field_with_those_there_are(value: st
     assert not setup.log.labels
 
 
-def test_feedback_by_inputs_joins_the_latest_such_prediction_without_a_label() -> None:
+def test_feedback_by_inputs_labels_the_latest_unlabelled_prediction() -> None:
     setup = Setup()
     ids = [setup.for_inputs(SETOSA, "setosa", "setosa", None).request_id for _ in range(2)]
     assert ids == ["b", "a"]
     assert setup.confusion() == {(0, 0): 2}
 
 
-def test_feedback_by_inputs_finds_them_in_the_precision_of_the_log() -> None:
+def test_feedback_by_inputs_matches_in_the_precision_of_the_log() -> None:
     setup = Setup()
     assert list(setup.log.predictions[0].inputs) != list(SETOSA)
     assert setup.for_inputs(SETOSA, 0, 0, 0.9).joined
 
 
-def test_feedback_by_inputs_joins_no_prediction_of_another_class() -> None:
+def test_feedback_by_inputs_does_not_label_a_prediction_of_another_class() -> None:
     setup = Setup()
     result = setup.for_inputs(SETOSA, "versicolor", "setosa", None)
     assert not result.joined
@@ -261,7 +261,7 @@ def test_feedback_by_inputs_joins_no_prediction_of_another_class() -> None:
     assert setup.confusion() == {(1, 0): 1}
 
 
-def test_feedback_that_joins_nothing_still_counts_towards_the_accuracy_each_time() -> None:
+def test_feedback_without_a_matching_prediction_still_counts_every_time() -> None:
     setup = Setup()
     results = [setup.for_inputs((9, 9, 9, 9), 2, actual, 0.7) for actual in (2, 1)]
     assert not any(result.joined for result in results)
@@ -288,7 +288,7 @@ def test_feedback_is_never_counted_as_a_prediction() -> None:
         ((5.1, 3.5, -1.4, 0.2), "setosa", "setosa", "row 0, petal_length: -1.4 cm is outside"),
     ],
 )
-def test_feedback_by_inputs_that_breaks_the_contract_is_refused_and_not_kept(
+def test_feedback_by_inputs_that_break_the_contract_is_refused_and_not_stored(
     inputs: tuple[float, ...], predicted: str, actual: str | int, message: str
 ) -> None:
     setup = Setup()
@@ -310,7 +310,7 @@ class RentSetup(Setup):
             self.log.add(batch_of(entry))
 
 
-def test_a_value_is_labelled_with_what_it_should_have_been() -> None:
+def test_a_value_is_labelled_with_its_true_value() -> None:
     setup = RentSetup()
     result = setup.for_prediction("a", 0, 310)
     assert (result.predicted, result.actual, result.joined) == (300, 310, True)
@@ -319,7 +319,7 @@ def test_a_value_is_labelled_with_what_it_should_have_been() -> None:
     assert setup.metrics.accuracy is None
 
 
-def test_a_value_is_found_by_its_inputs_too() -> None:
+def test_a_value_is_also_found_by_its_inputs() -> None:
     setup = RentSetup()
     found = [setup.for_inputs([30], 300.0, 305.0).request_id for _ in range(2)]
     assert found == ["b", "a"]
@@ -328,14 +328,14 @@ def test_a_value_is_found_by_its_inputs_too() -> None:
 
 
 @pytest.mark.parametrize("value", ["310", float("nan"), float("inf")])
-def test_the_truth_of_a_value_must_be_a_finite_number(value: str | float) -> None:
+def test_the_true_value_must_be_finite(value: str | float) -> None:
     setup = RentSetup()
     with pytest.raises(InputError, match="actual: .* is not a finite number"):
         setup.for_prediction("a", 0, value)
     assert not setup.log.labels
 
 
-def test_live_quality_is_that_of_the_labelled_pairs() -> None:
+def test_live_quality_comes_from_the_labelled_pairs() -> None:
     setup = Setup()
     for row, actual in enumerate(("setosa", "virginica", "virginica")):
         setup.for_prediction("b", row, actual)

@@ -77,7 +77,7 @@ def _open_recorder(metrics: FakeMetrics, log: FakePredictionLog) -> Iterator[Ope
         recorder.close()
 
 
-def test_every_row_is_counted_by_its_class(open_recorder: Open, metrics: FakeMetrics) -> None:
+def test_every_row_is_counted_by_class(open_recorder: Open, metrics: FakeMetrics) -> None:
     recorder = open_recorder()
     recorder.record(classification_result("a", SETOSA, VIRGINICA, SETOSA))
     recorder.record(classification_result("b", VERSICOLOR))
@@ -130,7 +130,7 @@ def test_the_monitored_values_of_the_inputs_are_logged(
     assert [entry.identity for entry in log.predictions] == identities(rows).tolist()
 
 
-def test_equal_rows_have_one_identity_and_others_another() -> None:
+def test_only_equal_rows_have_the_same_identity() -> None:
     rows = np.array([[1, np.nan], [1, np.nan], [1, 0], [np.nan, 1]], dtype=np.float32)
     first, again, *others = identities(rows).tolist()
     assert first == again
@@ -154,7 +154,7 @@ def test_minus_zero_is_zero() -> None:
     assert plus == minus
 
 
-def test_requests_that_wait_are_logged_in_one_batch_in_their_order(
+def test_waiting_requests_are_logged_in_one_batch_in_order(
     open_recorder: Open, log: FakePredictionLog
 ) -> None:
     recorder = open_recorder()
@@ -186,7 +186,7 @@ def test_many_requests_are_logged_in_batches_that_do_not_delay_responses(
     ]
 
 
-def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
+def test_many_small_requests_are_counted_and_logged_together(
     open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     recorder = open_recorder()
@@ -201,7 +201,7 @@ def test_many_small_requests_are_counted_at_once_and_logged_with_the_others(
     ]
 
 
-def test_the_log_takes_many_small_requests_as_few_batches(
+def test_many_small_requests_reach_the_log_in_few_batches(
     open_recorder: Open, log: FakePredictionLog
 ) -> None:
     recorder = open_recorder()
@@ -213,7 +213,7 @@ def test_the_log_takes_many_small_requests_as_few_batches(
     assert [entry.request_id for entry in log.predictions] == [str(n) for n in range(counted + 1)]
 
 
-def test_large_requests_never_keep_their_caller(open_recorder: Open, metrics: FakeMetrics) -> None:
+def test_large_requests_never_block_the_caller(open_recorder: Open, metrics: FakeMetrics) -> None:
     recorder = open_recorder()
     rows = [SETOSA] * (ROWS_AT_ONCE // REQUESTS_AT_ONCE + 1)
     for number in range(2 * REQUESTS_AT_ONCE):
@@ -237,7 +237,7 @@ def test_batches_of_large_requests_are_small(open_recorder: Open, log: FakePredi
     assert found == [[ROWS_AT_ONCE - 1, 1], [1], [2 * ROWS_AT_ONCE], [3]]
 
 
-def test_what_waits_behind_a_batch_that_is_not_logged_is_still_counted(
+def test_rows_behind_a_failed_batch_are_still_counted(
     open_recorder: Open, metrics: FakeMetrics
 ) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
@@ -263,14 +263,14 @@ def test_nothing_is_counted_twice(
     assert metrics.predictions.total() == len(log.predictions) == 1
 
 
-def test_where_nothing_waits_the_log_is_left_alone(
+def test_an_empty_queue_writes_nothing_to_the_log(
     open_recorder: Open, log: FakePredictionLog
 ) -> None:
     open_recorder().flush()
     assert log.batches.empty()
 
 
-def test_the_thread_records_by_itself(
+def test_the_thread_records_without_a_flush(
     open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     recorder = open_recorder(interval=0.001)
@@ -281,7 +281,7 @@ def test_the_thread_records_by_itself(
     assert len(log.predictions) == 6
 
 
-def test_requests_of_many_threads_are_all_counted(
+def test_requests_from_many_threads_are_all_counted(
     open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     recorder = open_recorder(interval=0.001)
@@ -331,7 +331,7 @@ def test_as_many_rows_as_the_capacity_are_logged(
     assert not metrics.errors
 
 
-def test_the_log_takes_rows_again_after_an_overflow(
+def test_rows_are_logged_again_after_an_overflow(
     open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     recorder = open_recorder(capacity=1)
@@ -359,7 +359,7 @@ def test_memory_is_bounded_while_the_log_is_slow(open_recorder: Open) -> None:
     assert alive <= 2 * 10
 
 
-def test_closing_records_what_waits_and_ends_the_thread(
+def test_closing_records_waiting_rows_and_ends_the_thread(
     open_recorder: Open, metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:
     before = set(threading.enumerate())
@@ -372,7 +372,7 @@ def test_closing_records_what_waits_and_ends_the_thread(
     assert [entry.request_id for entry in log.predictions] == ["last"]
 
 
-def test_a_log_that_fails_does_not_end_the_thread_and_shows_as_an_error(
+def test_a_failing_log_does_not_end_the_thread_and_is_counted_as_an_error(
     open_recorder: Open, metrics: FakeMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
@@ -396,7 +396,7 @@ def test_closing_does_not_raise_when_the_log_fails(open_recorder: Open) -> None:
     recorder.close()
 
 
-def test_the_watch_is_called_after_a_batch_is_in_the_log(
+def test_the_drift_check_runs_after_a_batch_is_logged(
     open_recorder: Open, log: FakePredictionLog
 ) -> None:
     seen: list[int] = []
@@ -415,7 +415,7 @@ def test_the_watch_is_called_after_a_batch_is_in_the_log(
     assert seen == [2, 4]
 
 
-def test_the_last_rows_of_a_burst_are_checked_though_no_more_come(
+def test_the_last_rows_of_a_burst_are_checked_even_if_no_more_follow(
     open_recorder: Open, log: FakePredictionLog
 ) -> None:
     seen: list[int] = []
@@ -431,7 +431,7 @@ def test_the_last_rows_of_a_burst_are_checked_though_no_more_come(
     assert seen == [2, 6]
 
 
-def test_a_watch_that_fails_does_not_end_the_thread(
+def test_a_failing_drift_check_does_not_end_the_thread(
     open_recorder: Open, log: FakePredictionLog
 ) -> None:
     def watch() -> bool:
@@ -444,14 +444,14 @@ def test_a_watch_that_fails_does_not_end_the_thread(
     assert len(log.predictions) == 2
 
 
-def test_an_action_is_done_at_most_once_in_so_many_seconds() -> None:
+def test_an_action_runs_at_most_once_per_interval() -> None:
     done: list[int] = []
     act = every(3600, lambda: done.append(1))
     assert [act() for _ in range(5)] == [True, False, False, False, False]
     assert len(done) == 1
 
 
-def test_an_action_is_done_again_when_the_time_has_passed() -> None:
+def test_an_action_runs_again_after_the_interval() -> None:
     done: list[int] = []
     now = [0.0]
     act = every(10, lambda: done.append(1), lambda: now[0])

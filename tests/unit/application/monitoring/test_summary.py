@@ -35,7 +35,7 @@ def busy_log() -> FakePredictionLog:
     return log
 
 
-def test_totals_and_averages_are_those_of_the_last_hours() -> None:
+def test_totals_and_averages_cover_the_last_hours() -> None:
     assert summarise(busy_log(), iris.SPEC, 1) == {
         "time_period_hours": 1,
         "total_predictions": 3,
@@ -46,18 +46,18 @@ def test_totals_and_averages_are_those_of_the_last_hours() -> None:
     }
 
 
-def test_more_hours_take_in_older_predictions() -> None:
+def test_more_hours_include_older_predictions() -> None:
     summary = summarise(busy_log(), iris.SPEC, 4)
     assert summary["total_predictions"] == 4
     assert summary["class_distribution"]["versicolor"] == 1
     assert summary["predictions_per_hour"] == 1
 
 
-def test_half_an_hour_is_a_time_too() -> None:
+def test_half_an_hour_is_a_valid_period() -> None:
     assert summarise(busy_log(), iris.SPEC, 0.5)["predictions_per_hour"] == 6
 
 
-def test_where_nothing_was_predicted_totals_are_zero_and_averages_none() -> None:
+def test_without_predictions_totals_are_zero_and_averages_none() -> None:
     assert summarise(FakePredictionLog(), iris.SPEC, 1) == {
         "time_period_hours": 1,
         "total_predictions": 0,
@@ -68,7 +68,7 @@ def test_where_nothing_was_predicted_totals_are_zero_and_averages_none() -> None
     }
 
 
-def test_with_labels_the_summary_has_the_quality_and_their_number() -> None:
+def test_with_labels_the_summary_has_the_quality_and_the_number_of_labels() -> None:
     log = busy_log()
     log.label(LabelledPrediction("a", 0, 0, 0), time.time())
     log.label(LabelledPrediction("c", 0, 2, 0), time.time())
@@ -88,7 +88,7 @@ def test_labels_older_than_the_hours_are_left_out() -> None:
     assert summarise(log, iris.SPEC, 3)["labeled_predictions"] == 1
 
 
-def test_a_regression_has_mean_and_extremes_and_errors_if_there_are_labels() -> None:
+def test_a_regression_has_mean_and_extremes_and_with_labels_errors() -> None:
     spec = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
     log, now = FakePredictionLog(), time.time()
     entry = replace(logged_prediction("a", SETOSA, at=now), confidence=None)

@@ -17,7 +17,7 @@ def test_a_logged_prediction_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.8, None])
-def test_batches_that_are_joined_have_every_row_in_its_order(confidence: float | None) -> None:
+def test_joined_batches_have_every_row_in_order(confidence: float | None) -> None:
     predictions = [
         replace(fakes.logged_prediction(name, fakes.SETOSA, row=row), confidence=confidence)
         for name, row in (("a", 0), ("a", 1), ("b", 0), ("c", 0))

@@ -42,55 +42,55 @@ def gone(
     return [item.version for item in superfluous(items, versions, serving, keep, now)]
 
 
-def test_what_nothing_needs_goes() -> None:
+def test_unused_items_are_removed() -> None:
     registry = registry_of(("a", "accepted", ()), ("b", "accepted", ("champion",)))
     assert gone(registry, stored("a"), stored("b")) == ["a"]
 
 
 @pytest.mark.parametrize("alias", ["champion", "previous", "candidate", "of_our_own"])
-def test_what_an_alias_points_to_stays(alias: str) -> None:
+def test_aliased_versions_are_kept(alias: str) -> None:
     registry = registry_of(("a", "refused", (alias,)), ("b", "refused", ()))
     assert gone(registry, stored("a"), stored("b")) == ["b"]
 
 
-def test_what_is_deployed_or_would_be_gone_back_to_stays() -> None:
+def test_deployed_versions_are_kept() -> None:
     registry = registry_of(("a", "refused", ()), ("b", "refused", ()))
     assert gone(registry, stored("a"), stored("b"), deployed=("a",)) == ["b"]
 
 
-def test_the_newest_stay() -> None:
+def test_the_newest_versions_are_kept() -> None:
     registry = registry_of(*((name, "refused", ()) for name in "abcd"))
     assert gone(registry, *map(stored, "abcd"), keep=3) == ["a"]
 
 
-def test_an_accepted_version_that_waits_for_its_promotion_stays() -> None:
+def test_an_accepted_version_that_waits_for_promotion_is_kept() -> None:
     registry = registry_of(
         ("a", "accepted", ()), ("b", "accepted", ("champion",)), ("c", "accepted", ())
     )
     assert gone(registry, stored("a"), stored("c")) == ["a"]
 
 
-def test_a_version_that_is_not_judged_stays_for_a_day() -> None:
+def test_an_unjudged_version_is_kept_for_a_day() -> None:
     registry = registry_of(("a", None, ()))  # registered an hour after the morning began
     made = MORNING + timedelta(hours=1)
     assert gone(registry, stored("a"), now=made + timedelta(hours=23)) == []
     assert gone(registry, stored("a"), now=made + timedelta(hours=25)) == ["a"]
 
 
-def test_models_and_bentos_in_the_store_go_with_their_package() -> None:
+def test_models_and_bentos_in_the_store_are_removed_with_their_package() -> None:
     registry = registry_of(("a", "accepted", ()), ("b", "accepted", ("champion",)))
     items = [stored(version, kind) for version in "ab" for kind in ("model", "bento")]
     assert gone(registry, *items) == ["a", "a"]
 
 
-def test_a_draft_goes_when_nothing_was_written_to_it_for_a_week() -> None:
+def test_a_draft_is_removed_after_a_week_without_changes() -> None:
     registry = registry_of(("a", "accepted", ("champion",)))
     assert gone(registry, stored("x", "draft", OLD), stored("y", "draft", YOUNG)) == ["x"]
 
 
 @pytest.mark.parametrize("kind", ["package", "draft"])
 @pytest.mark.parametrize("registry", [FakeRegistry(), registry_of(("a", "accepted", ()))])
-def test_what_a_killed_training_has_left_goes_at_once_and_that_of_a_live_one_stays(
+def test_leftovers_of_a_killed_training_are_removed_and_those_of_a_running_one_kept(
     kind: str, registry: FakeRegistry
 ) -> None:
     killed = replace(stored("x", kind, NOW), in_training=False)
@@ -98,7 +98,7 @@ def test_what_a_killed_training_has_left_goes_at_once_and_that_of_a_live_one_sta
     assert gone(registry, killed, live) == ["x"]
 
 
-def test_a_registered_version_whose_training_was_killed_later_stays_as_any_other() -> None:
+def test_a_registered_version_is_kept_even_if_its_training_was_killed_later() -> None:
     registry = registry_of(("a", "refused", ()), ("b", "accepted", ("champion",)))
     items = [replace(stored(version), in_training=False) for version in "ab"]
     assert gone(registry, *items) == ["a"]
@@ -118,7 +118,7 @@ def test_a_model_of_another_registry_is_left_alone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_whatever_the_state_nothing_that_is_needed_goes_and_all_else_does(seed: int) -> None:
+def test_in_any_state_exactly_the_unused_items_are_removed(seed: int) -> None:
     chance = random.Random(seed)
     names = [f"v{number}" for number in range(chance.randint(1, 12))]
     aliases = {alias: chance.choice([*names, None]) for alias in ("champion", "previous", "x")}
@@ -155,6 +155,6 @@ def test_whatever_the_state_nothing_that_is_needed_goes_and_all_else_does(seed: 
             assert version.package_version in removed
 
 
-def test_keeping_more_than_there_are_keeps_all() -> None:
+def test_keeping_more_versions_than_exist_keeps_all() -> None:
     versions = registry_of(("a", "refused", ()), ("b", "refused", ())).versions("iris")
     assert needed_versions(versions, (), 99, NOW) == {"a", "b"}

@@ -42,7 +42,7 @@ def _ledger() -> FakeLedger:
         (1000, "a", None),
     ],
 )
-def test_champion_and_deployment_are_those_of_the_last_entries_before(
+def test_champion_and_deployment_come_from_the_last_earlier_entries(
     ledger: FakeLedger, minute: int, champion: str | None, deployed: str | None
 ) -> None:
     state = state_at(ledger.entries(), MORNING + timedelta(minutes=minute))
@@ -54,7 +54,7 @@ def test_champion_and_deployment_are_those_of_the_last_entries_before(
     )
 
 
-def test_models_and_environments_are_kept_apart(ledger: FakeLedger) -> None:
+def test_models_and_environments_are_separate(ledger: FakeLedger) -> None:
     ledger.append("promote", "wine", "w")
     ledger.append("deploy", "wine", "w", env="production")
     state = state_at(ledger.entries(), MORNING + timedelta(days=1))
@@ -69,13 +69,15 @@ def test_models_and_environments_are_kept_apart(ledger: FakeLedger) -> None:
     assert state.champions["wine"].since.number == 9
 
 
-def test_the_moment_of_an_entry_counts_and_the_one_before_does_not(ledger: FakeLedger) -> None:
+def test_an_entry_counts_from_its_own_time_on(ledger: FakeLedger) -> None:
     at = ledger.entries()[1].at
     assert state_at(ledger.entries(), at).champions
     assert not state_at(ledger.entries(), at - timedelta(microseconds=1)).champions
 
 
-def test_the_last_champion_of_each_model_is_found_and_a_release_is_none(ledger: FakeLedger) -> None:
+def test_the_last_champion_of_each_model_is_found_and_releases_are_ignored(
+    ledger: FakeLedger,
+) -> None:
     assert champion_of(ledger.entries(), "iris") == "a"
     assert champion_of(ledger.entries()[:6], "iris") == "b"
     assert champion_of(ledger.entries()[:1], "iris") is None

@@ -11,7 +11,7 @@ from application.registry.listing import HEADER, age_of, as_table, quality_of, r
 from tests.fakes import MORNING, FakeRegistry
 
 
-def test_a_row_has_everything_about_a_version() -> None:
+def test_a_row_has_all_fields_of_a_version() -> None:
     registry = FakeRegistry()
     registry.add("iris", "a", "champion", verdict="accepted")
     registry.add("iris", "b", "candidate")
@@ -35,7 +35,7 @@ def test_a_row_has_everything_about_a_version() -> None:
         ({}, ""),
     ],
 )
-def test_the_quality_is_the_measure_of_the_kind_of_model(
+def test_the_quality_is_measured_by_the_kind_of_model(
     figures: dict[str, float], shown: str
 ) -> None:
     version = replace(FakeRegistry().add("iris", "a"), figures=figures)
@@ -50,5 +50,5 @@ def test_columns_are_aligned_and_lines_end_with_their_last_word() -> None:
     ("seconds", "shown"),
     [(-1, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h")],
 )
-def test_an_age_is_in_the_largest_unit_of_which_there_are_two(seconds: int, shown: str) -> None:
+def test_an_age_is_in_the_largest_unit_with_at_least_two(seconds: int, shown: str) -> None:
     assert age_of(timedelta(seconds=seconds)) == shown

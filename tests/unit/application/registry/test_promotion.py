@@ -39,7 +39,7 @@ def _setup() -> Setup:
     return Setup()
 
 
-def test_what_is_promoted_is_stored_first_and_entered_last_under_a_lock(setup: Setup) -> None:
+def test_a_promotion_stores_first_and_writes_the_ledger_last_under_a_lock(setup: Setup) -> None:
     assert setup.promote("a")
     assert setup.journal == [
         "locked",
@@ -59,7 +59,7 @@ def test_the_entry_names_the_number_and_the_previous_champion(setup: Setup) -> N
     assert second.details == {"number": "2", "former": "a"}
 
 
-def test_the_registry_notes_which_ledger_it_is_and_its_head(setup: Setup) -> None:
+def test_the_registry_records_the_ledger_and_its_head(setup: Setup) -> None:
     setup.promote("a")
     assert setup.registry.heads == {"iris": "1:1"}
     setup.ledger.append("train", "wine", "w")
@@ -67,13 +67,13 @@ def test_the_registry_notes_which_ledger_it_is_and_its_head(setup: Setup) -> Non
     assert setup.registry.heads == {"iris": "1:3"}
 
 
-def test_promoting_the_champion_again_enters_nothing(setup: Setup) -> None:
+def test_promoting_the_champion_again_adds_no_ledger_entry(setup: Setup) -> None:
     setup.promote("a")
     assert not setup.promote("a")
     assert len(setup.ledger.entries()) == 1
 
 
-def test_a_champion_that_a_crash_has_kept_from_the_ledger_is_entered_by_the_next_try(
+def test_the_next_promotion_adds_the_ledger_entry_that_a_crash_prevented(
     setup: Setup,
 ) -> None:
     setup.promote("a")
@@ -89,14 +89,14 @@ def test_a_champion_that_a_crash_has_kept_from_the_ledger_is_entered_by_the_next
     assert len(setup.ledger.entries()) == 4
 
 
-def test_the_first_champion_of_an_empty_ledger_is_entered_as_well(setup: Setup) -> None:
+def test_the_first_champion_is_added_to_an_empty_ledger(setup: Setup) -> None:
     setup.registry.promote("iris", "a")
     assert not setup.promote("a")
     assert setup.ledger.entries()[-1].details == {"number": "1", "former": None}
     assert setup.registry.heads == {"iris": "1:1"}
 
 
-def test_where_the_ledger_was_changed_nothing_moves(
+def test_a_modified_ledger_stops_the_promotion(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def changed() -> None:
@@ -109,14 +109,14 @@ def test_where_the_ledger_was_changed_nothing_moves(
 
 
 @pytest.mark.parametrize("verdict", ["refused", None])
-def test_what_was_not_accepted_is_not_even_stored(setup: Setup, verdict: str | None) -> None:
+def test_a_version_that_was_not_accepted_is_not_stored(setup: Setup, verdict: str | None) -> None:
     setup.registry.add("iris", "c", verdict=verdict)
     with pytest.raises(RegistryError, match="version 3"):
         setup.promote("c")
     assert setup.journal == []
 
 
-def test_what_cannot_be_stored_is_not_promoted(setup: Setup) -> None:
+def test_a_version_that_cannot_be_stored_is_not_promoted(setup: Setup) -> None:
     def store() -> None:
         raise PackageError("no space left")
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_stored_is_not_promoted(setup: Setup) -> None:
     assert not setup.ledger.entries()
 
 
-def test_two_rollbacks_go_back_and_forth(setup: Setup) -> None:
+def test_two_rollbacks_return_to_the_same_champion(setup: Setup) -> None:
     setup.promote("a")
     setup.promote("b")
     for champion, previous in (("a", "b"), ("b", "a")):
@@ -136,20 +136,20 @@ def test_two_rollbacks_go_back_and_forth(setup: Setup) -> None:
     assert [entry.event for entry in setup.ledger.entries()][2:] == ["rollback", "rollback"]
 
 
-def test_without_a_previous_champion_there_is_nothing_to_roll_back_to(setup: Setup) -> None:
+def test_a_rollback_without_a_previous_champion_is_refused(setup: Setup) -> None:
     setup.promote("a")
     with pytest.raises(RegistryError, match="iris has no previous champion .* make registry"):
         previous_champion(setup.registry, "iris")
 
 
-def test_a_promotion_that_was_interrupted_between_its_aliases_leaves_a_choice_to_the_user() -> None:
+def test_after_an_interrupted_promotion_the_user_has_to_choose() -> None:
     registry = FakeRegistry()
     registry.add("iris", "a", "champion", "previous")
     with pytest.raises(RegistryError, match="version 1 is both previous and champion: choose"):
         previous_champion(registry, "iris")
 
 
-def test_the_newest_accepted_version_is_found_behind_those_that_were_refused(setup: Setup) -> None:
+def test_the_newest_accepted_version_is_found_behind_refused_ones(setup: Setup) -> None:
     setup.registry.add("iris", "c", verdict="refused")
     setup.registry.add("iris", "d")
     assert newest_accepted(setup.registry.versions("iris"), "iris").package_version == "b"
@@ -178,7 +178,7 @@ def package(accuracy: float, depth: int | None, **more: Any) -> FakePackage:
     )
 
 
-def test_everything_that_differs_is_listed_with_both_values() -> None:
+def test_every_difference_is_listed_with_both_values() -> None:
     after = package(0.95, None, commit="4567def", fingerprint="d2", contract="wine")
     assert differences(package(0.9, 5), after) == [
         ("quality", "holdout_accuracy 0.9 → 0.95"),
@@ -189,7 +189,7 @@ def test_everything_that_differs_is_listed_with_both_values() -> None:
     ]
 
 
-def test_what_does_not_differ_is_the_same() -> None:
+def test_equal_packages_have_no_differences() -> None:
     assert differences(package(0.9, 5), package(0.9, 5)) == [
         ("quality", "the same"),
         ("config", "the same"),

@@ -194,7 +194,7 @@ def check(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_is_left_out_is_named_in_the_module() -> None:
+def test_dropped_columns_are_named_in_the_module() -> None:
     frame = table("binary").assign(leak=lambda made: np.where(made["y"] == "yes", "gone", "here"))
     text = render_module(inspect_table(frame, "y", "made"), "made.csv")
     assert "# left out: id, an identifier: 300 different values in 300 rows" in text
@@ -228,19 +228,19 @@ def test_the_configuration_is_like_the_existing_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["churn", "price_2", "x"])
-def test_an_identifier_can_name_a_model(name: str, tmp_path: Path) -> None:
+def test_an_identifier_is_a_valid_model_name(name: str, tmp_path: Path) -> None:
     check_name(name, tmp_path)
 
 
 @pytest.mark.parametrize(
     "name", ["", "Churn", "2fast", "my-model", "a b", "_x", "class", "größe", "../x", "a.b", "x\n"]
 )
-def test_only_an_identifier_can_name_a_model(name: str, tmp_path: Path) -> None:
+def test_a_name_that_is_not_an_identifier_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot name a model"):
         check_name(name, tmp_path)
 
 
-def test_a_name_can_be_as_long_as_bentoml_takes_it(tmp_path: Path) -> None:
+def test_a_name_can_be_as_long_as_bentoml_allows(tmp_path: Path) -> None:
     check_name("x" * 52, tmp_path)
     assert len("x" * 52 + "_classifier") == 63
     with pytest.raises(ConfigError, match="^the name x{20}… of 300 characters is too long"):
@@ -248,12 +248,12 @@ def test_a_name_can_be_as_long_as_bentoml_takes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_a_name_that_exists_is_taken(name: str) -> None:
+def test_a_name_with_a_module_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the name {name} is taken: domain/models/{name}.py"):
         check_name(name, ROOT)
 
 
-def test_a_configuration_takes_the_name_too(tmp_path: Path) -> None:
+def test_a_name_with_a_configuration_is_refused(tmp_path: Path) -> None:
     configs = tmp_path / "application" / "training" / "configs"
     configs.mkdir(parents=True)
     (configs / "churn_config.json").touch()
@@ -261,13 +261,13 @@ def test_a_configuration_takes_the_name_too(tmp_path: Path) -> None:
         check_name("churn", tmp_path)
 
 
-def test_a_path_in_the_clone_is_relative_to_it(tmp_path: Path) -> None:
+def test_a_path_in_the_clone_is_written_as_a_relative_path(tmp_path: Path) -> None:
     assert data_path(str(tmp_path / "data" / "x.csv"), tmp_path) == "data/x.csv"
     assert data_path("/elsewhere/x.csv", tmp_path) == "/elsewhere/x.csv"
     assert data_path("https://host/x.csv", tmp_path) == "https://host/x.csv"
 
 
-def test_all_files_are_written_or_none(tmp_path: Path) -> None:
+def test_either_all_files_are_written_or_none(tmp_path: Path) -> None:
     good, bad = tmp_path / "a.py", tmp_path / ("b" * 300)
     for files in ({good: "a", bad: "b"}, {bad: "b", good: "a"}):
         with pytest.raises(OSError):

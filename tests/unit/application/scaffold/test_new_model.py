@@ -65,7 +65,7 @@ def test_a_module_and_a_configuration_are_written(clone: Path) -> None:
     assert config["data"]["path"] == "churn.csv"
 
 
-def test_the_data_stay_where_they_are(clone: Path) -> None:
+def test_the_data_file_is_not_moved(clone: Path) -> None:
     before = (clone / "churn.csv").stat()
     new_model(clone)
     assert (clone / "churn.csv").stat().st_mtime_ns == before.st_mtime_ns
@@ -113,7 +113,7 @@ def test_an_error_names_the_problem_and_nothing_is_written(
     assert written(clone) == []
 
 
-def test_a_name_that_is_taken_leaves_its_files_as_they_are(
+def test_an_existing_name_is_refused_and_its_files_stay_unchanged(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = clone / "domain" / "models" / "churn.py"

@@ -48,7 +48,7 @@ def finding_of(values: Any, name: str = "x") -> Finding:
         (2**60 + np.arange(ROWS) % 3, 2**60, 2**60),  # one number in float64
     ],
 )
-def test_a_number_has_a_range_beyond_what_was_seen(values: Any, low: float, high: float) -> None:
+def test_a_number_has_a_range_wider_than_the_data(values: Any, low: float, high: float) -> None:
     item = item_of(values)
     assert isinstance(item, Number)
     assert (item.minimum, item.maximum) == pytest.approx((low, high))
@@ -56,7 +56,7 @@ def test_a_number_has_a_range_beyond_what_was_seen(values: Any, low: float, high
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1.0, 12345.6, 1e9, 1e30])
 @pytest.mark.parametrize("shift", [-2.0, 0.0, 1e6])
-def test_every_value_that_was_seen_is_in_the_range(scale: float, shift: float) -> None:
+def test_every_value_in_the_data_is_in_the_range(scale: float, shift: float) -> None:
     values = (NOISE + shift) * scale
     assert item_of(values).encode(values).shape == (ROWS, 1)
 
@@ -73,27 +73,27 @@ def test_words_and_booleans_are_categories_in_order(values: Any, categories: Any
     assert item_of(values) == Category("x", categories)
 
 
-def test_whole_numbers_stay_numbers_however_few_there_are() -> None:
+def test_integers_stay_numbers_even_with_few_distinct_values() -> None:
     assert isinstance(item_of(np.arange(ROWS) % 3), Number)
 
 
 @pytest.mark.parametrize(
     "values", [NOISE, np.where(NOISE > 0, "b", "a"), (NOISE > 0).astype(object)]
 )
-def test_only_what_is_missing_somewhere_may_be_missing(values: Any) -> None:
+def test_only_inputs_with_missing_values_are_nullable(values: Any) -> None:
     some = pd.Series(values, dtype=object).where(np.arange(ROWS) % 7 > 0, None).infer_objects()
     assert not item_of(values).nullable
     assert item_of(some).nullable
 
 
-def test_a_word_that_occurs_once_says_that_others_are_to_be_expected() -> None:
+def test_a_word_that_occurs_once_makes_unseen_words_acceptable() -> None:
     words = np.array(["a", "b"] * (ROWS // 2), dtype=object)
     assert item_of(words).unseen == "refuse"
     words[0] = "c"
     assert item_of(words).unseen == "missing"
 
 
-def test_of_many_categories_the_most_frequent_are_kept() -> None:
+def test_the_most_frequent_of_many_categories_are_kept() -> None:
     often, rare = [f"often{row % 50}" for row in range(300)], [
         f"rare{row % 60}" for row in range(100)
     ]
@@ -124,9 +124,7 @@ def test_of_many_categories_the_most_frequent_are_kept() -> None:
         ("x", [f"the parcel {row} came late again" for row in range(ROWS)], "free text"),
     ],
 )
-def test_what_no_model_can_learn_from_is_left_out_with_the_reason(
-    name: str, values: Any, reason: str
-) -> None:
+def test_useless_columns_are_dropped_with_the_reason(name: str, values: Any, reason: str) -> None:
     finding = finding_of(values, name)
     assert finding.left_out
     assert reason in finding.reason
@@ -135,23 +133,23 @@ def test_what_no_model_can_learn_from_is_left_out_with_the_reason(
 @pytest.mark.parametrize(
     "values", [RNG.integers(0, 10**6, ROWS), RNG.permutation(10**6)[:ROWS], NOISE]
 )
-def test_numbers_that_all_differ_are_no_identifier_by_that_alone(values: Any) -> None:
+def test_distinct_numbers_alone_do_not_make_an_identifier(values: Any) -> None:
     assert isinstance(item_of(values), Number)
 
 
 @pytest.mark.parametrize("name", ["width", "valid", "paid", "idle"])
-def test_a_name_that_only_contains_id_is_no_key(name: str) -> None:
+def test_a_name_that_only_contains_id_is_not_a_key(name: str) -> None:
     inspection = inspect({name: RNG.permutation(10**6)[:ROWS]})
     assert not inspection.findings
 
 
-def test_a_key_that_repeats_stays_and_is_pointed_out() -> None:
+def test_a_key_with_repeated_values_is_kept_with_a_note() -> None:
     finding = finding_of(RNG.integers(0, 30, ROWS), "store_id")
     assert not finding.left_out
     assert "Category" in finding.reason
 
 
-def test_numbers_spoiled_by_a_few_words_are_pointed_out() -> None:
+def test_numbers_mixed_with_a_few_words_are_reported() -> None:
     words = [f"{value:.1f}" for value in NOISE * 100]
     finding = finding_of([*words[:-8], *["n/k"] * 8])
     assert not finding.left_out
@@ -161,7 +159,7 @@ def test_numbers_spoiled_by_a_few_words_are_pointed_out() -> None:
 @pytest.mark.parametrize(
     "form", ["{:.2f}", "${:.2f}", "{:.1f}%", "{:.0f} %", "(12{:.0f})", "{:.2f} €", "1,{:03.0f}"]
 )
-def test_numbers_written_as_text_are_left_out_and_called_that(form: str) -> None:
+def test_numbers_written_as_text_are_dropped_with_that_reason(form: str) -> None:
     words = [form.format(abs(value) * 100).replace(".", ",") for value in NOISE]
     for values in (words, ["n/k"] * 8 + words[8:], ["12"] * 300 + words[300:]):
         finding = finding_of(values)
@@ -170,24 +168,24 @@ def test_numbers_written_as_text_are_left_out_and_called_that(form: str) -> None
 
 
 @pytest.mark.parametrize("words", [["1.2.3", "1.10.0"], ["8-16", "17-20"], ["3 rooms", "4 rooms"]])
-def test_words_that_begin_with_a_digit_are_no_numbers_written_as_text(words: list[str]) -> None:
+def test_words_that_begin_with_a_digit_are_not_numbers_written_as_text(words: list[str]) -> None:
     assert isinstance(item_of(np.where(NOISE > 0, *words)), Category)
 
 
-def test_codes_with_leading_zeros_are_categories_and_pointed_out() -> None:
+def test_codes_with_leading_zeros_are_categories_with_a_note() -> None:
     finding = finding_of([f"{row % 60:05d}" for row in range(ROWS)])
     assert not finding.left_out
     assert "leading zeros, such as '000" in finding.reason
     assert "60 categories: the 50 most frequent are kept" in finding.reason
 
 
-def test_words_that_may_stand_for_a_missing_value_are_pointed_out() -> None:
+def test_words_that_may_mean_a_missing_value_are_reported() -> None:
     finding = finding_of(np.where(NOISE > 0, "NA", "EU"))
     assert not finding.left_out
     assert "'NA' count as words" in finding.reason
 
 
-def test_numbers_that_are_words_all_of_them_are_pointed_out() -> None:
+def test_numbers_with_too_many_digits_are_reported() -> None:
     finding = finding_of([10**30 + row % 60 for row in range(ROWS)])
     assert not finding.left_out
     assert "too many digits, such as '1000" in finding.reason
@@ -202,31 +200,31 @@ def test_numbers_that_are_words_all_of_them_are_pointed_out() -> None:
         YES_NO == "yes",
     ],
 )
-def test_a_column_that_gives_the_class_away_is_left_out_loudly(leak: Any) -> None:
+def test_a_column_that_leaks_the_class_is_dropped_with_a_warning(leak: Any) -> None:
     finding = finding_of(leak)
     assert finding.left_out and "LEAK" in finding.reason
     assert finding.item is not None, "it can be put back"
 
 
-def test_a_column_that_gives_the_quantity_away_is_left_out() -> None:
+def test_a_column_that_leaks_the_quantity_is_dropped() -> None:
     price = np.exp(NOISE)
     inspection = inspect({"with_tax": price * 1.19, "noise": RNG.normal(size=ROWS)}, price)
     assert inspection.spec.input_names == ("noise",)
     assert "LEAK" in inspection.findings[0].reason
 
 
-def test_a_column_that_predicts_well_but_not_perfectly_stays() -> None:
+def test_a_column_that_predicts_well_but_not_perfectly_is_kept() -> None:
     good = np.where(YES_NO == "yes", 1.5, -1.5) + NOISE
     assert not inspect({"x": good}).findings
 
 
-def test_a_leak_stays_where_nothing_else_is_left() -> None:
+def test_a_leak_is_kept_if_it_is_the_only_column() -> None:
     inspection = inspect({"x": np.where(YES_NO == "yes", "gone", "here")})
     assert inspection.spec.input_names == ("x",)
     assert not inspection.findings[0].left_out
 
 
-def test_text_is_the_input_where_nothing_else_is() -> None:
+def test_text_is_the_input_if_there_is_no_other_column() -> None:
     texts = [f"the parcel {row} came late again" for row in range(ROWS)]
     inspection = inspect({"id": np.arange(ROWS), "message": texts, "answer": texts})
     assert [type(item) for item in inspection.spec.inputs] == [Text]
@@ -245,7 +243,7 @@ def test_text_is_the_input_where_nothing_else_is() -> None:
         (np.arange(ROWS) % 2 + 0.5, Quantity("y")),
     ],
 )
-def test_the_target_decides_between_classes_and_a_quantity(target: Any, output: Any) -> None:
+def test_the_target_determines_the_task(target: Any, output: Any) -> None:
     assert inspect({"x": RNG.normal(size=ROWS)}, target).spec.output == output
 
 
@@ -267,7 +265,7 @@ def test_the_baseline_is_the_share_of_the_most_frequent_class() -> None:
     assert inspect({"x": NOISE}).baseline == (YES_NO == "no").mean()
 
 
-def test_a_class_of_few_rows_is_pointed_out() -> None:
+def test_a_class_with_few_rows_is_reported() -> None:
     target = np.where(np.arange(ROWS) < 5, "rare", YES_NO)
     finding = inspect({"x": NOISE}, target).findings[0]
     assert (finding.column, finding.left_out) == ("y", False)
@@ -290,14 +288,14 @@ def test_a_class_of_few_rows_is_pointed_out() -> None:
         ({}, YES_NO, {}, "no column is left to predict y from: the table has no other column"),
     ],
 )
-def test_a_table_that_no_model_can_be_made_of_is_refused(
+def test_an_unusable_table_is_refused(
     columns: Any, target: Any, options: Any, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
         inspect(columns, target, **options)
 
 
-def test_a_target_that_is_not_there_is_refused_with_those_that_are() -> None:
+def test_an_unknown_target_is_refused_with_the_existing_columns() -> None:
     with pytest.raises(DataError, match="unknown column 'z': the columns are x, y"):
         inspect_table(pd.DataFrame({"x": NOISE, "y": YES_NO}), "z", "made")
 
@@ -307,7 +305,7 @@ def test_too_few_rows_are_refused() -> None:
         inspect_table(pd.DataFrame({"x": NOISE, "y": YES_NO})[:12], "y", "made")
 
 
-def test_columns_are_tracked() -> None:
+def test_progress_over_the_columns_is_tracked() -> None:
     seen: list[str] = []
     inspect({"a": NOISE, "b": NOISE}, track=lambda names: seen.extend(names) or names)
     assert seen == ["a", "b"]

@@ -152,7 +152,7 @@ def test_a_card_of_every_kind_has_use_quality_limits_data_and_provenance(
         ("text", ["longer texts"], ["ranges", "unlisted words"]),
     ],
 )
-def test_what_a_model_is_not_for_follows_from_its_inputs(
+def test_out_of_scope_uses_follow_from_the_inputs(
     kind: str, present: list[str], absent: list[str]
 ) -> None:
     sentence = card_of(kind).partition("It is not intended for ")[2].partition("\n\n")[0]
@@ -160,7 +160,7 @@ def test_what_a_model_is_not_for_follows_from_its_inputs(
     assert [words for words in absent if words in sentence] == []
 
 
-def test_limits_name_the_uncertainty_of_so_few_rows_and_what_was_not_measured() -> None:
+def test_limitations_name_the_uncertainty_and_what_was_not_measured() -> None:
     limits = card_of("categories").partition("## Limits")[2].partition("##")[0]
     assert "24 rows, so the accuracy is only known to be between 0.862 and 1.000 (95 %" in limits
     assert "Fairness was not measured" in limits
@@ -168,7 +168,7 @@ def test_limits_name_the_uncertainty_of_so_few_rows_and_what_was_not_measured() 
     assert "The intervals cover" in card_of("regression")
 
 
-def test_the_provenance_is_listed_and_missing_facts_are_unknown() -> None:
+def test_the_provenance_is_listed_with_missing_facts_as_unknown() -> None:
     lines = card_of("text").splitlines()
     for line in (
         "| commit | abc |",
@@ -212,7 +212,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_markdown_shows_text_as_it_was_written(text: str) -> None:
+def test_markdown_shows_text_literally(text: str) -> None:
     assert paragraphs(markdown_text(text)) == [text]
     assert paragraphs(f"above\n{markdown_text(text)}") == [f"above\n{text}"]
     classes = Classes((text, "other"), "kind")
@@ -227,12 +227,12 @@ def test_markdown_shows_text_as_it_was_written(text: str) -> None:
     assert text in paragraphs(validated_card(validation_of(validated)))
 
 
-def test_control_characters_are_shown_as_on_the_terminal() -> None:
+def test_control_characters_are_escaped_as_on_the_terminal() -> None:
     assert paragraphs(markdown_text("red\x1b[31m\u202eeder")) == [r"red\x1b[31m\u202eeder"]
 
 
 @pytest.mark.parametrize("text", ["petal_width", "0.1 to 30 cm", "größe", "-0.086 ≥ x", "R² (a)"])
-def test_usual_names_and_figures_stay_as_they_are(text: str) -> None:
+def test_ordinary_names_and_figures_stay_unchanged(text: str) -> None:
     assert markdown_text(text) == text
 
 

@@ -135,7 +135,7 @@ def test_a_configuration_without_validation_has_the_default_threshold(tmp_path: 
     assert (validation.threshold, validation.folds) == (0.85, 10)
 
 
-def test_a_threshold_of_its_own_is_taken(tmp_path: Path) -> None:
+def test_a_configured_threshold_is_used(tmp_path: Path) -> None:
     assert read(tmp_path, changed("validation.threshold", 0.7)).validation.threshold == 0.7
 
 
@@ -144,24 +144,24 @@ def test_a_regression_may_have_a_threshold_below_the_mean(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("folds", [0, 2, 10, 100])
-def test_cross_validation_has_two_folds_or_more_or_is_left_out(tmp_path: Path, folds: int) -> None:
+def test_cross_validation_has_at_least_two_folds_or_is_off(tmp_path: Path, folds: int) -> None:
     assert read(tmp_path, changed("validation.folds", folds)).validation.folds == folds
 
 
 @pytest.mark.parametrize("folds", [1, -1, 101, 2.0, "3", None, True])
-def test_another_number_of_folds_is_refused_by_its_key(tmp_path: Path, folds: Any) -> None:
+def test_an_invalid_number_of_folds_is_refused_by_key(tmp_path: Path, folds: Any) -> None:
     message = refusal(tmp_path, changed("validation.folds", folds))
     assert message.startswith("validation.folds")
     assert f"(got {folds!r})" in message
 
 
-def test_models_are_served_as_onnx_unless_the_configuration_says_otherwise(tmp_path: Path) -> None:
+def test_models_are_served_as_onnx_by_default(tmp_path: Path) -> None:
     assert read(tmp_path, TUTORIAL).serving.format == "onnx"
     assert read(tmp_path, changed("serving.format", "native")).serving.format == "native"
 
 
 @pytest.mark.parametrize("form", ["pickle", "ONNX", "", None, 1])
-def test_another_format_of_serving_is_refused_with_the_known_ones(
+def test_an_unknown_serving_format_is_refused_with_the_known_ones(
     tmp_path: Path, form: Any
 ) -> None:
     message = refusal(tmp_path, changed("serving.format", form))
@@ -173,14 +173,12 @@ def test_the_depth_of_the_trees_may_be_unlimited(tmp_path: Path) -> None:
     assert config.build_arguments(iris_model())["max_depth"] is None
 
 
-def test_the_split_is_the_share_that_is_held_out_and_a_seed(tmp_path: Path) -> None:
+def test_the_split_has_a_hold_out_share_and_a_seed(tmp_path: Path) -> None:
     assert read(tmp_path, TUTORIAL).data.split == (0.2, 42)
 
 
 @pytest.mark.parametrize("key", ["test_size", "random_state"])
-def test_a_model_that_is_not_trained_needs_no_split_and_any_other_does(
-    tmp_path: Path, key: str
-) -> None:
+def test_only_a_trained_model_needs_a_split(tmp_path: Path, key: str) -> None:
     data = read(tmp_path, changed(f"data.{key}", MISSING)).data
     with pytest.raises(ConfigError, match=rf"data\.{key}"):
         assert data.split
@@ -201,7 +199,7 @@ def test_a_parameter_with_a_default_may_be_left_out() -> None:
     assert (arguments["heating"], arguments["lift"], arguments["seed"]) == ("gas", False, 0)
 
 
-def test_a_list_becomes_a_tuple_where_the_model_wants_one() -> None:
+def test_a_list_becomes_a_tuple_if_the_parameter_is_one() -> None:
     arguments = with_blocks(FLAT).build_arguments(FLATS)
     assert arguments["styles"] == ("new", "old")
     assert arguments["sizes"] == [1, 2]
@@ -214,7 +212,7 @@ def test_a_whole_number_is_a_number() -> None:
 
 
 @pytest.mark.parametrize("key", FLAT)
-def test_a_missing_parameter_of_the_model_is_refused_by_its_place(key: str) -> None:
+def test_a_missing_parameter_of_the_model_is_refused_by_path(key: str) -> None:
     without = {name: value for name, value in FLAT.items() if name != key}
     assert block_refusal(with_blocks(without)).startswith(f"model.{key}: field required")
 
@@ -234,7 +232,7 @@ def test_a_missing_parameter_of_the_model_is_refused_by_its_place(key: str) -> N
         ("share", 1.0, "less than 1"),
     ],
 )
-def test_a_parameter_of_a_wrong_type_or_range_is_refused_by_its_place(
+def test_a_parameter_of_a_wrong_type_or_range_is_refused_by_path(
     key: str, value: Any, expected: str
 ) -> None:
     message = block_refusal(with_blocks(FLAT | {key: value}))
@@ -243,12 +241,12 @@ def test_a_parameter_of_a_wrong_type_or_range_is_refused_by_its_place(
     assert message.endswith(f"(got {value!r})")
 
 
-def test_a_wrong_item_of_a_list_is_refused_by_its_position() -> None:
+def test_a_wrong_list_item_is_refused_by_position() -> None:
     message = block_refusal(with_blocks(FLAT | {"styles": ["new", 7]}))
     assert message == "model.styles.1: input should be a valid string (got 7)"
 
 
-def test_everything_that_is_wrong_with_a_block_is_named_at_once() -> None:
+def test_all_errors_of_a_block_are_reported_together() -> None:
     message = block_refusal(
         with_blocks({"rooms": "3", "colour": "red", **dict(list(FLAT.items())[2:])})
     )
@@ -273,7 +271,7 @@ def test_the_remaining_keys_of_data_are_the_parameters_of_load() -> None:
         ({"table": "flats.csv", "shuffle": True}, "unknown key 'data.shuffle'"),
     ],
 )
-def test_keys_that_load_does_not_take_are_refused_by_their_place(
+def test_keys_that_load_does_not_accept_are_refused_by_path(
     data: dict[str, Any], message: str
 ) -> None:
     assert block_refusal(with_blocks(FLAT, data)).startswith(message)
@@ -296,7 +294,7 @@ def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_every_model_of_the_catalog_has_a_configuration_that_is_accepted(name: str) -> None:
+def test_every_model_of_the_catalog_has_a_valid_configuration(name: str) -> None:
     assert config_path(name).name == f"{name}_config.json"
     config, model = TrainingConfig.read(config_path(name)), model_of(name)
     assert set(config.build_arguments(model)) == set(inspect.signature(model.build).parameters)
@@ -304,25 +302,23 @@ def test_every_model_of_the_catalog_has_a_configuration_that_is_accepted(name: s
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_missing_key_is_refused_by_its_name(tmp_path: Path, key: str) -> None:
+def test_a_missing_key_is_refused_by_name(tmp_path: Path, key: str) -> None:
     assert refusal(tmp_path, changed(key, MISSING)).startswith(f"{key}: field required")
 
 
 @pytest.mark.parametrize("key", MODEL_KEYS)
-def test_a_missing_key_of_the_forest_is_refused_by_its_name(tmp_path: Path, key: str) -> None:
+def test_a_missing_key_of_the_forest_is_refused_by_name(tmp_path: Path, key: str) -> None:
     config = read(tmp_path, changed(key, MISSING))
     assert block_refusal(config, iris_model()).startswith(f"{key}: field required")
 
 
 @pytest.mark.parametrize("key", ["seed", "validation.minimum", "serving.port"])
-def test_an_unknown_key_is_refused_by_its_name(tmp_path: Path, key: str) -> None:
+def test_an_unknown_key_is_refused_by_name(tmp_path: Path, key: str) -> None:
     assert refusal(tmp_path, changed(key, 1)) == f"unknown key '{key}'"
 
 
 @pytest.mark.parametrize("key", ["model.depth", "data.shuffle"])
-def test_an_unknown_key_of_the_models_blocks_is_refused_by_its_name(
-    tmp_path: Path, key: str
-) -> None:
+def test_an_unknown_key_of_the_models_blocks_is_refused_by_name(tmp_path: Path, key: str) -> None:
     assert block_refusal(read(tmp_path, changed(key, 1)), iris_model()) == f"unknown key '{key}'"
 
 
@@ -337,7 +333,7 @@ def test_an_unknown_key_of_the_models_blocks_is_refused_by_its_name(
         ("validation", 0.9, "valid dictionary"),
     ],
 )
-def test_a_value_of_a_wrong_type_is_refused_by_its_key_and_shown(
+def test_a_value_of_a_wrong_type_is_refused_with_key_and_value(
     tmp_path: Path, key: str, value: Any, expected: str
 ) -> None:
     message = refusal(tmp_path, changed(key, value))
@@ -355,20 +351,20 @@ def test_a_value_of_a_wrong_type_is_refused_by_its_key_and_shown(
         ("model.random_state", None),
     ],
 )
-def test_a_parameter_of_the_forest_of_a_wrong_type_is_refused_by_its_key_and_shown(
+def test_a_forest_parameter_of_a_wrong_type_is_refused_with_key_and_value(
     tmp_path: Path, key: str, value: Any
 ) -> None:
     message = block_refusal(read(tmp_path, changed(key, value)), iris_model())
     assert message == f"{key}: input should be a valid integer (got {value!r})"
 
 
-def test_types_are_as_strict_where_a_configuration_is_read_from_a_package() -> None:
+def test_types_are_equally_strict_in_the_configuration_of_a_package() -> None:
     with pytest.raises(ValidationError, match="test_size"):
         TrainingConfig.model_validate(changed("data.test_size", "0.2"))
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_a_configuration_that_a_package_records_is_read_back_unchanged(name: str) -> None:
+def test_a_configuration_survives_being_recorded_in_a_package(name: str) -> None:
     config = TrainingConfig.read(config_path(name))
     recorded = json.loads(json.dumps(config.model_dump()))
     assert TrainingConfig.model_validate(recorded) == config
@@ -392,7 +388,7 @@ def test_a_configuration_that_a_package_records_is_read_back_unchanged(name: str
         ("validation.threshold", float("nan")),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused_by_its_key_and_shown(
+def test_an_invalid_value_is_refused_with_key_and_value(
     tmp_path: Path, key: str, value: Any
 ) -> None:
     message = refusal(tmp_path, changed(key, value))
@@ -400,7 +396,7 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_key_and_shown(
     assert message.endswith(f"(got {value!r})")
 
 
-def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     config = changed("serving.depth", 3) | {"version": "one"}
     config["data"]["test_size"] = 2
     message = refusal(tmp_path, config)
@@ -409,11 +405,11 @@ def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [[], "text", 3, None])
-def test_a_file_that_holds_no_object_is_refused(tmp_path: Path, value: Any) -> None:
+def test_a_file_without_a_json_object_is_refused(tmp_path: Path, value: Any) -> None:
     assert refusal(tmp_path, value).startswith("the whole file: ")
 
 
-def test_a_missing_file_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_by_path(tmp_path: Path) -> None:
     path = tmp_path / "nowhere_config.json"
     with pytest.raises(ConfigError) as refused:
         TrainingConfig.read(path)
@@ -427,14 +423,14 @@ def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     assert str(refused.value).endswith(f"Known models: {', '.join(catalog.names())}")
 
 
-def test_a_folder_in_place_of_a_file_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_reported_by_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         TrainingConfig.read(tmp_path)
     assert str(refused.value) == f"cannot read the configuration {tmp_path}: Is a directory"
 
 
 @pytest.mark.parametrize("text", ["", '{"model": ', "model: {}", "{'model': {}}", "{},"])
-def test_a_file_that_is_not_json_is_refused_with_the_place(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_json_is_refused_with_the_position(tmp_path: Path, text: str) -> None:
     path = tmp_path / "iris_config.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as refused:
@@ -443,7 +439,7 @@ def test_a_file_that_is_not_json_is_refused_with_the_place(tmp_path: Path, text:
     assert "line 1 column" in str(refused.value)
 
 
-def test_a_file_that_is_not_text_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported_by_path(tmp_path: Path) -> None:
     path = tmp_path / "iris_config.json"
     path.write_bytes(json.dumps(TUTORIAL).encode("utf-16"))
     with pytest.raises(ConfigError, match="iris_config.json"):
@@ -457,7 +453,7 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000], ids=["depth", "digits"])
-def test_a_file_with_more_depth_or_digits_than_python_reads_is_refused_by_its_path(
+def test_a_file_with_too_much_nesting_or_too_many_digits_is_reported_by_path(
     tmp_path: Path, text: str
 ) -> None:
     path = tmp_path / "iris_config.json"
@@ -495,14 +491,14 @@ def test_parameters_without_a_schema_are_refused_by_function_and_name(
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_that_scikit_learn_does_not_take_is_refused_by_its_key(
+def test_a_seed_that_scikit_learn_does_not_accept_is_refused_by_key(
     tmp_path: Path, seed: int
 ) -> None:
     with pytest.raises(ConfigError, match="data.random_state"):
         read(tmp_path, changed("data.random_state", seed))
 
 
-def test_parameters_have_dotted_names_and_hold_every_value_of_the_groups(tmp_path: Path) -> None:
+def test_parameters_have_dotted_names_and_include_every_value(tmp_path: Path) -> None:
     parameters = read(tmp_path, TUTORIAL).parameters()
     expected = {
         f"{group}.{key}": value
@@ -513,7 +509,7 @@ def test_parameters_have_dotted_names_and_hold_every_value_of_the_groups(tmp_pat
     assert parameters == expected | rules | {"serving.format": "onnx"}
 
 
-def test_gates_may_have_the_names_of_earlier_versions() -> None:
+def test_gates_may_have_their_names_from_earlier_versions() -> None:
     rules = ValidationConfig.model_validate({"skip": ["better_than_trivial", "size"]})
     assert rules.skip == ["beats_baseline", "size"]
 
@@ -534,9 +530,7 @@ def test_every_gate_that_can_be_skipped_is_on_by_default() -> None:
         *(("skip", ["parity"]), ("skip", "quality"), ("slices", {"north": ["district"]})),
     ],
 )
-def test_a_rule_of_validation_that_makes_no_sense_is_refused_by_its_key(
-    tmp_path: Path, key: str, value: Any
-) -> None:
+def test_an_invalid_validation_rule_is_refused_by_key(tmp_path: Path, key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"validation.{key}"):
         read(tmp_path, changed("validation", {key: value}))
 
@@ -546,7 +540,7 @@ def test_slices_are_conditions_on_inputs_by_name(tmp_path: Path) -> None:
     assert read(tmp_path, changed("validation", {"slices": slices})).validation.slices == slices
 
 
-def test_parameters_hold_what_load_is_given() -> None:
+def test_parameters_include_the_arguments_of_load() -> None:
     parameters = with_blocks(FLAT, {"table": "flats.csv"}).parameters()
     assert parameters["data.table"] == "flats.csv"
     assert parameters["data.test_size"] == 0.2

@@ -87,7 +87,7 @@ def test_an_interrupted_registration_keeps_the_package_of_a_version_that_is_regi
     assert record.package.exists() is bool(tracker.records) is (failure is None)
 
 
-def test_the_facts_of_a_data_set_have_its_identity_and_size() -> None:
+def test_the_facts_of_a_data_set_include_its_identity_and_size() -> None:
     dataset = iris.load()
     assert dataset_facts(dataset) == {
         "name": "iris",

@@ -64,7 +64,7 @@ def changed(rebuilt: Package, predict_both: Any = not_called) -> dict[str, str]:
     }
 
 
-def test_a_package_that_is_the_same_is_reproduced_in_every_line() -> None:
+def test_an_equal_package_is_reproduced_in_every_line() -> None:
     findings = compare_packages(Package(), Package(), not_called)
     assert is_reproduced(findings)
     assert {finding.word for finding in findings} == {"same"}
@@ -121,7 +121,7 @@ def test_a_package_that_is_the_same_is_reproduced_in_every_line() -> None:
         ("golden.json", ["rows", 0], [3.0], "golden predictions", "the golden rows differ"),
     ],
 )
-def test_what_differs_is_named(
+def test_differences_are_named(
     name: str, keys: list[Any], value: Any, what: str, detail: str
 ) -> None:
     rebuilt = Package()
@@ -134,7 +134,7 @@ def test_what_differs_is_named(
     assert detail in differing[what]
 
 
-def test_how_long_the_fit_took_is_no_difference() -> None:
+def test_the_duration_of_the_fit_is_not_a_difference() -> None:
     rebuilt = Package()
     rebuilt.files["metrics.json"]["fit_seconds"] = 7.0
     for name in ("provenance.json", "metrics.json", "card.md"):
@@ -142,7 +142,7 @@ def test_how_long_the_fit_took_is_no_difference() -> None:
     assert not changed(rebuilt)
 
 
-def test_files_that_differ_are_named() -> None:
+def test_differing_files_are_named() -> None:
     rebuilt = Package()
     rebuilt.digests |= {"model.joblib": "11", "profile.json": "11", "figures/new.png": "00"}
     assert changed(rebuilt) == {
@@ -151,13 +151,13 @@ def test_files_that_differ_are_named() -> None:
     }
 
 
-def test_another_native_model_with_the_same_predictions_is_reproduced() -> None:
+def test_a_different_native_model_with_equal_predictions_is_reproduced() -> None:
     rebuilt = Package()
     rebuilt.digests["model.joblib"] = "11"
     assert is_reproduced(compare_packages(Package(), rebuilt, not_called))
 
 
-def test_a_commit_with_uncommitted_changes_is_never_the_same() -> None:
+def test_a_commit_with_uncommitted_changes_is_never_equal() -> None:
     recorded = Package()
     recorded.files["provenance.json"]["git_commit"] += "-dirty"
     findings = found(recorded, Package())
@@ -173,7 +173,7 @@ def other_predictions() -> Package:
     return rebuilt
 
 
-def test_other_predictions_are_counted_and_measured() -> None:
+def test_differing_predictions_are_counted_and_measured() -> None:
     others = PREDICTIONS + np.array([[0, 0], [0.125, -0.125], [0, 0]], np.float32)
     findings = compare_packages(Package(), other_predictions(), lambda: (PREDICTIONS, others))
     assert not is_reproduced(findings)
@@ -182,12 +182,12 @@ def test_other_predictions_are_counted_and_measured() -> None:
     }
 
 
-def test_predictions_that_differ_on_rows_that_are_gone_are_not_the_same() -> None:
+def test_predictions_that_differ_on_removed_rows_are_not_reproduced() -> None:
     differing = changed(other_predictions(), lambda: (PREDICTIONS, PREDICTIONS))
     assert "the predictions for the current rows are the same" in differing["predictions"]
 
 
-def test_models_that_cannot_predict_are_not_the_same() -> None:
+def test_models_that_cannot_predict_are_not_reproduced() -> None:
     def fail() -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("other columns\nand more")
 
@@ -208,7 +208,7 @@ def test_a_package_without_a_digest_of_its_predictions_is_compared_row_by_row(sh
     ("words", "digest", "same"),
     [("hello", "00", True), ("goodbye", "00", False), ("hello", "11", False)],
 )
-def test_weights_are_judged_by_their_digest_and_the_golden_recording(
+def test_weights_are_compared_by_digest_and_golden_recording(
     words: str, digest: str, same: bool
 ) -> None:
     recorded, rebuilt = Package(), Package()

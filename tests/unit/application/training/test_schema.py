@@ -50,7 +50,7 @@ def refusal(dataset: Dataset, spec: ModelSpec = iris.SPEC) -> str:
     return message.removesuffix(f" (rows count from 0; fix the data, or SPEC in {place})")
 
 
-def test_a_refusal_says_where_to_fix_it() -> None:
+def test_a_refusal_names_the_place_to_fix() -> None:
     with pytest.raises(DataError, match=r"fix the data, or SPEC in domain/models/iris.py\)$"):
         check_data(with_value(7, "petal_width", -1.0), iris.SPEC)
 
@@ -78,11 +78,11 @@ def test_the_data_of_every_model_keep_its_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_data_of_every_kind_that_keep_their_contract_are_accepted(kind: str) -> None:
+def test_valid_data_of_every_kind_are_accepted(kind: str) -> None:
     check_data(KINDS[kind].load(), KINDS[kind].SPEC)
 
 
-def test_whole_numbers_are_numbers() -> None:
+def test_integers_are_numbers() -> None:
     check_data(with_inputs(DATA.inputs.round().clip(lower=1).astype(int)), iris.SPEC)
 
 
@@ -145,7 +145,7 @@ def test_a_bad_value_of_every_kind_of_input_is_refused(
     assert message == f"flowers breaks the contract of {model.SPEC.name}: row 7, {reason}"
 
 
-def test_a_missing_or_unseen_value_is_accepted_where_the_contract_says_so() -> None:
+def test_a_missing_or_unseen_value_is_accepted_if_the_contract_allows_it() -> None:
     model = KINDS["regression"]
     for column, value in (("area", None), ("district", None), ("district", "south")):
         check_data(with_value(7, column, value, model.load()), model.SPEC)
@@ -164,7 +164,7 @@ def test_a_class_that_is_not_a_number_is_refused_with_its_row() -> None:
     assert "row 77, species: nan is not one of the classes" in refusal(with_target(77, np.nan))
 
 
-def test_a_class_without_rows_is_refused_by_its_name() -> None:
+def test_a_class_without_rows_is_refused_by_name() -> None:
     without = DATA.take(np.flatnonzero(DATA.target != "versicolor"))
     assert refusal(without) == (
         "iris breaks the contract of iris: no row has the class 'versicolor'"
@@ -180,27 +180,27 @@ def test_a_quantity_that_is_not_finite_is_refused_with_its_row(value: Any) -> No
     )
 
 
-def test_whole_numbers_are_a_quantity() -> None:
+def test_integers_are_a_quantity() -> None:
     model, dataset = KINDS["regression"], KINDS["regression"].load()
     whole = Dataset("rents", "", dataset.inputs, dataset.target.round().astype(int))
     check_data(whole, model.SPEC)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
-def test_numpys_numbers_in_a_column_of_objects_are_a_quantity(kind: type) -> None:
+def test_numpy_numbers_in_an_object_column_are_a_quantity(kind: type) -> None:
     model, dataset = KINDS["regression"], KINDS["regression"].load()
     target = pd.Series([kind(round(value)) for value in dataset.target], dtype=object)
     check_data(Dataset("rents", "", dataset.inputs, target), model.SPEC)
 
 
 @pytest.mark.parametrize("value", [np.float32("nan"), np.float32("inf")])
-def test_numpys_own_number_that_is_not_finite_is_refused(value: np.float32) -> None:
+def test_a_numpy_number_that_is_not_finite_is_refused(value: np.float32) -> None:
     model = KINDS["regression"]
     message = refusal(with_target(7, value, model.load()), model.SPEC)
     assert f"row 7, rent: {value!r} is not a finite number" in message
 
 
-def test_inputs_and_target_are_refused_together() -> None:
+def test_problems_of_inputs_and_target_are_reported_together() -> None:
     both = Dataset(
         "flowers", "", with_value(4, "sepal_width", -1.0).inputs, with_target(9, "rose").target
     )
@@ -208,7 +208,7 @@ def test_inputs_and_target_are_refused_together() -> None:
     assert "row 4, sepal_width: -1 cm is outside [0.1, 30]; row 9, species: 'rose'" in message
 
 
-def test_rows_are_counted_from_the_start_whatever_their_index() -> None:
+def test_rows_are_counted_by_position_with_any_index() -> None:
     dataset = with_value(4, "sepal_width", -1.0).take(np.arange(3, 120))
     assert "row 1, sepal_width: " in refusal(dataset)
     target = with_target(4, "rose").take(np.arange(3, 120))
@@ -229,14 +229,14 @@ def test_the_first_three_problems_are_shown_and_the_rest_counted() -> None:
     [COLUMNS[:3], COLUMNS[::-1], [], ["sepal length", *COLUMNS[1:]], [*COLUMNS, COLUMNS[0]]],
     ids=["missing", "reordered", "none", "renamed", "twice"],
 )
-def test_other_columns_are_refused_with_both_lists(columns: list[str]) -> None:
+def test_wrong_columns_are_refused_with_both_lists(columns: list[str]) -> None:
     inputs = pd.DataFrame(np.ones((150, len(columns))), columns=columns)
     message = refusal(with_inputs(inputs))
     assert f"flowers has the columns {', '.join(columns)}; " in message
     assert message.endswith(f"the contract of iris has {', '.join(COLUMNS)}")
 
 
-def test_an_extra_column_is_refused_by_its_name() -> None:
+def test_an_extra_column_is_refused_by_name() -> None:
     assert ", petal_width, colour; " in refusal(with_inputs(DATA.inputs.assign(colour=1.0)))
 
 

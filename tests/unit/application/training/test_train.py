@@ -157,7 +157,7 @@ def bad_data() -> dict[str, Dataset]:
 
 
 @pytest.mark.parametrize("place", bad_data())
-def test_bad_data_are_refused_by_their_place_and_nothing_is_recorded_or_left(
+def test_bad_data_are_refused_by_place_and_nothing_is_recorded_or_left_behind(
     workshop: Workshop, place: str
 ) -> None:
     with pytest.raises(DataError) as refused:
@@ -180,7 +180,7 @@ def test_bad_data_are_refused_by_their_place_and_nothing_is_recorded_or_left(
         ({"random_state": -1}, "The 'random_state' parameter"),
     ],
 )
-def test_parameters_that_the_model_refuses_are_an_error_of_the_configuration(
+def test_parameters_that_the_model_refuses_are_a_configuration_error(
     workshop: Workshop, parameters: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -198,7 +198,7 @@ def test_a_configuration_without_a_split_trains_nothing(workshop: Workshop) -> N
     assert not workshop.left_behind()
 
 
-def test_a_parameter_that_a_pipeline_around_a_regression_refuses_names_the_estimator(
+def test_an_error_about_a_parameter_names_the_estimator_in_a_pipeline(
     workshop: Workshop,
 ) -> None:
     model = KINDS["regression"]
@@ -208,7 +208,7 @@ def test_a_parameter_that_a_pipeline_around_a_regression_refuses_names_the_estim
         workshop.train(config=config_of(model, alpha=-1.0), model=model)
 
 
-def test_a_package_is_whole_and_its_digests_are_right(workshop: Workshop) -> None:
+def test_a_package_is_complete_and_its_digests_are_correct(workshop: Workshop) -> None:
     candidate = workshop.train()
     assert candidate.package == workshop.folder / "iris_classifier_pipeline" / "1.0.0-a"
     assert ModelPackage(candidate.package).version == "1.0.0-a"
@@ -216,7 +216,7 @@ def test_a_package_is_whole_and_its_digests_are_right(workshop: Workshop) -> Non
     assert names == FILES
 
 
-def test_the_hold_out_is_recorded_and_was_not_learned_from(workshop: Workshop) -> None:
+def test_the_hold_out_is_recorded_and_not_trained_on(workshop: Workshop) -> None:
     record = read(workshop.train(), "holdout.json")
     training, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
     assert record["holdout"] == holdout.row_hashes.tolist()
@@ -276,7 +276,7 @@ def test_provenance_has_the_configuration_the_data_and_the_environment(
     assert provenance["git_commit"] == "abc123"
 
 
-def test_the_profile_is_that_of_the_training_rows(workshop: Workshop) -> None:
+def test_the_profile_covers_the_training_rows(workshop: Workshop) -> None:
     profile = read(workshop.train(), "profile.json")
     assert set(profile) == {*iris.SPEC.input_names, "prediction"}
     training, _ = hold_out(DATA, iris.SPEC, 0.2, 42)
@@ -287,7 +287,7 @@ def test_the_profile_is_that_of_the_training_rows(workshop: Workshop) -> None:
     assert len(profile["prediction"]["shares"]) == 3
 
 
-def test_the_card_says_what_the_model_predicts_and_how_well(workshop: Workshop) -> None:
+def test_the_card_describes_the_predictions_and_their_quality(workshop: Workshop) -> None:
     candidate = workshop.train()
     card = (candidate.package / "card.md").read_text(encoding="utf-8")
     for part in (
@@ -300,7 +300,7 @@ def test_the_card_says_what_the_model_predicts_and_how_well(workshop: Workshop) 
         assert part in card
 
 
-def test_the_tracker_records_the_run_when_its_package_is_in_its_place(
+def test_the_tracker_records_the_run_after_its_package_is_in_place(
     workshop: Workshop,
 ) -> None:
     candidate = workshop.train()
@@ -403,7 +403,7 @@ def test_the_same_configuration_and_data_give_the_same_golden_predictions(real: 
         assert read(first, name) == read(second, name)
 
 
-def test_another_seed_of_the_model_gives_other_predictions(workshop: Workshop) -> None:
+def test_another_seed_of_the_model_gives_different_predictions(workshop: Workshop) -> None:
     first = workshop.train(version="1.0.0-a")
     second = workshop.train(config=with_parameters(SMALL, random_state=7), version="1.0.0-b")
     assert read(first, "holdout.json") == read(second, "holdout.json")
@@ -414,7 +414,7 @@ def test_another_seed_of_the_model_gives_other_predictions(workshop: Workshop) -
 
 @pytest.mark.parametrize("form", ["onnx", "native"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_of_every_kind_is_packaged_and_served_as_it_was_trained(
+def test_a_served_model_of_every_kind_predicts_as_trained(
     real: Workshop, kind: str, form: str
 ) -> None:
     model = KINDS[kind]
@@ -438,7 +438,7 @@ def test_a_model_of_every_kind_is_packaged_and_served_as_it_was_trained(
     assert read(candidate, "provenance.json")["config"]["serving"] == {"format": form}
 
 
-def test_a_regression_comes_with_intervals_of_the_coverage_that_its_contract_wants() -> None:
+def test_a_regression_has_intervals_with_the_coverage_of_its_contract() -> None:
     model = KINDS["regression"]
     estimator = make_estimator(model, config_of(model, alpha=2.0))
     assert isinstance(estimator, ConformalRegressor)
@@ -446,7 +446,7 @@ def test_a_regression_comes_with_intervals_of_the_coverage_that_its_contract_wan
     assert estimator.estimator[-1].alpha == 2.0
 
 
-def test_a_classifier_is_built_as_it_is() -> None:
+def test_a_classifier_is_not_wrapped() -> None:
     assert type(make_estimator(fake_model(DATA), SMALL)) is type(iris.build(1, 1, 2, 1, 0))
 
 
@@ -469,7 +469,7 @@ def test_quality_of_a_regression_is_measured_on_the_hold_out(real: Workshop) -> 
     assert real.tracker.records[0].metrics["holdout_r2"] == candidate.report.score
 
 
-def test_the_golden_requests_of_a_quantity_are_its_smallest_middle_and_largest(
+def test_the_golden_requests_of_a_quantity_have_its_smallest_middle_and_largest_values(
     real: Workshop,
 ) -> None:
     model = KINDS["regression"]
@@ -484,7 +484,7 @@ def test_the_golden_requests_of_a_quantity_are_its_smallest_middle_and_largest(
     assert (lower < prediction).all() and (prediction < upper).all()
 
 
-def test_golden_requests_are_at_most_twenty_however_many_classes_there_are(
+def test_there_are_at_most_twenty_golden_requests_for_any_number_of_classes(
     workshop: Workshop,
 ) -> None:
     names = tuple(f"class_{number:02}" for number in range(25))
@@ -516,7 +516,7 @@ def doubled(rows: np.ndarray) -> np.ndarray:
     return 2 * rows
 
 
-def test_a_native_model_is_served_from_a_file_that_unpickles_nothing(real: Workshop) -> None:
+def test_a_native_model_is_served_from_a_file_without_pickles(real: Workshop) -> None:
     config = SMALL.model_copy(update={"serving": config_of(fake_model(DATA), "native").serving})
     candidate = real.train(config=config)
     package = on_record(candidate.package)
@@ -541,7 +541,7 @@ def test_a_model_with_a_foreign_type_is_not_served_natively(real: Workshop) -> N
     assert not real.left_behind()
 
 
-def test_a_model_that_cannot_be_exported_is_refused_as_onnx(real: Workshop) -> None:
+def test_exporting_a_model_without_an_onnx_form_is_refused(real: Workshop) -> None:
     foreign = make_pipeline(FunctionTransformer(doubled), LogisticRegression())
     model = fake_model(DATA, build=lambda: foreign)
     with pytest.raises(ExportError, match="skl2onnx cannot export Pipeline: "):
@@ -557,7 +557,7 @@ def test_the_fit_is_reported_with_the_name_of_the_estimator(real: Workshop) -> N
         assert dict(real.steps)["fit"].startswith(f"{name} in ")
 
 
-def test_importances_are_drawn_only_where_there_is_one_for_each_input(real: Workshop) -> None:
+def test_importances_are_drawn_only_if_every_input_has_one(real: Workshop) -> None:
     draw = FakeDrawFigures()
     real.draw = draw
     for kind in ("categories", "regression", "tensor", "text"):
@@ -565,7 +565,7 @@ def test_importances_are_drawn_only_where_there_is_one_for_each_input(real: Work
     assert [tuple(data.importances) for data in draw.drawn] == [("months", "plan"), (), (), ()]
 
 
-def test_files_that_were_read_are_listed_for_make_to_watch(workshop: Workshop) -> None:
+def test_data_files_are_listed_as_prerequisites_for_make(workshop: Workshop) -> None:
     data = Dataset("flowers", "a file", DATA.inputs, DATA.target, (Path("flowers.csv"),))
     assert workshop.train(data).data_files == (Path("flowers.csv"),)
     assert not workshop.train(version="1.0.0-b").data_files
@@ -579,7 +579,7 @@ def live(workshop: Workshop, epochs: int) -> list[str]:
     return journal
 
 
-def test_a_run_is_begun_before_the_fit_ends_and_shows_each_epoch_in_order(
+def test_a_run_starts_before_the_fit_ends_and_shows_each_epoch_in_order(
     workshop: Workshop,
 ) -> None:
     journal = live(workshop, epochs=3)
@@ -594,7 +594,7 @@ def test_a_run_is_begun_before_the_fit_ends_and_shows_each_epoch_in_order(
     assert journal[-1] == "begun-run recorded"
 
 
-def test_the_record_goes_into_the_run_that_was_begun(workshop: Workshop) -> None:
+def test_the_record_goes_into_the_run_that_was_started(workshop: Workshop) -> None:
     live(workshop, epochs=1)
     candidate = workshop.train()
     assert workshop.tracker.records[0].run_id == "begun-run" == candidate.registered.run_id
@@ -609,7 +609,7 @@ def test_the_epochs_are_counted_and_drawn(workshop: Workshop) -> None:
     assert dict(workshop.steps)["fit"].endswith(" and 3 epochs")
 
 
-def test_without_epochs_no_run_is_begun(workshop: Workshop) -> None:
+def test_without_epochs_no_run_is_started_early(workshop: Workshop) -> None:
     journal = live(workshop, epochs=0)
     workshop.train()
     assert journal == ["fit ended", "run-1 recorded"]
@@ -626,7 +626,7 @@ def test_without_epochs_no_run_is_begun(workshop: Workshop) -> None:
     ],
     ids=["export", "figures", "record"],
 )
-def test_a_run_that_was_begun_is_failed_when_training_fails_afterwards(
+def test_a_started_run_is_marked_as_failed_when_training_fails_later(
     workshop: Workshop, fail: Callable[[Workshop], None]
 ) -> None:
     journal = live(workshop, epochs=2)
@@ -647,7 +647,7 @@ class Diverging(FakeFramework):
         raise FloatingPointError("the loss is not a number")
 
 
-def test_a_run_whose_fit_fails_is_failed_with_the_epochs_that_it_had(workshop: Workshop) -> None:
+def test_a_run_whose_fit_fails_is_marked_as_failed_and_keeps_its_epochs(workshop: Workshop) -> None:
     workshop.framework = Diverging()
     with pytest.raises(FloatingPointError):
         workshop.train()

@@ -114,7 +114,7 @@ def read(candidate: SpeechCandidate, name: str) -> Any:
     return json.loads((candidate.package / name).read_text(encoding="utf-8"))
 
 
-def test_a_package_is_whole_and_holds_the_weights_as_they_were(workshop: Workshop) -> None:
+def test_a_package_is_complete_and_has_the_weights_unchanged(workshop: Workshop) -> None:
     candidate = workshop.run(workshop.config())
     package = ModelPackage(candidate.package)
     assert workshop.left_behind() == FILES
@@ -122,7 +122,7 @@ def test_a_package_is_whole_and_holds_the_weights_as_they_were(workshop: Worksho
     assert package.read_json("contract.json") == json.loads(json.dumps(SPEC.to_dict()))
 
 
-def test_what_was_measured_is_decoded_as_what_will_be_served(workshop: Workshop) -> None:
+def test_measuring_and_serving_use_the_same_decoding(workshop: Workshop) -> None:
     candidate = workshop.run(workshop.config(language="de", beam_size=2))
     decoding = read(candidate, "decoding.json")
     assert workshop.opened == {
@@ -134,7 +134,7 @@ def test_what_was_measured_is_decoded_as_what_will_be_served(workshop: Workshop)
     assert "weights" not in decoding
 
 
-def test_without_a_manifest_nothing_is_measured_and_everything_says_so(workshop: Workshop) -> None:
+def test_without_a_manifest_everything_is_reported_as_not_measured(workshop: Workshop) -> None:
     candidate = workshop.run(workshop.config())
     assert candidate.report is None
     assert "word_error_rate" not in read(candidate, "metrics.json")
@@ -143,7 +143,7 @@ def test_without_a_manifest_nothing_is_measured_and_everything_says_so(workshop:
     assert dict(workshop.steps)["quality"] == "not measured: data.manifest is null"
 
 
-def test_word_errors_are_counted_over_the_manifest_and_kept_by_utterance(
+def test_word_errors_are_counted_over_the_manifest_and_recorded_by_utterance(
     workshop: Workshop,
 ) -> None:
     candidate = workshop.run(workshop.config(workshop.manifest("1.0", "a b c")))
@@ -169,7 +169,7 @@ def test_word_errors_are_counted_over_the_manifest_and_kept_by_utterance(
     assert "word error rate 0.250" in (candidate.package / "card.md").read_text(encoding="utf-8")
 
 
-def test_a_language_in_the_manifest_reaches_the_model_and_the_count(
+def test_a_language_in_the_manifest_reaches_the_model_and_the_word_comparison(
     workshop: Workshop,
 ) -> None:
     candidate = workshop.run(workshop.config(workshop.manifest("1.0", language="de")))
@@ -194,7 +194,7 @@ def test_provenance_has_the_weights_the_configuration_and_the_data(workshop: Wor
     assert provenance["git_commit"] == "abc123"
 
 
-def test_the_tracker_records_the_run_when_the_package_is_in_its_place(workshop: Workshop) -> None:
+def test_the_tracker_records_the_run_after_the_package_is_in_place(workshop: Workshop) -> None:
     candidate = workshop.run(workshop.config(workshop.manifest("1.0")))
     (record,) = workshop.tracker.records
     assert record.package == candidate.package
@@ -211,7 +211,7 @@ def test_every_step_is_reported_in_order_and_none_is_called_training(workshop: W
     assert names == ["weights", "quality", "golden", "record"]
 
 
-def test_a_recording_that_cannot_be_decoded_is_named_and_nothing_is_left(
+def test_a_recording_that_cannot_be_decoded_is_named_and_nothing_is_left_behind(
     workshop: Workshop,
 ) -> None:
     manifest = workshop.manifest("1.0")

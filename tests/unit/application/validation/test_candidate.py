@@ -159,7 +159,7 @@ def _bench(tmp_path: Path) -> Bench:
     return Bench(folder, Report(tmp_path / "validation"))
 
 
-def test_what_every_gate_accepts_is_stored_recorded_and_promoted(bench: Bench) -> None:
+def test_an_accepted_candidate_is_stored_recorded_and_promoted(bench: Bench) -> None:
     accepted = bench.validate()
     assert (accepted.promoted, accepted.tag) == (True, f"{NAME}:{VERSION}")
     assert bench.champion() == VERSION
@@ -187,7 +187,7 @@ def test_one_refusal_keeps_the_champion_and_is_recorded_with_its_reason(bench: B
     assert not validation.judgement.accepted and validation.card == "# Iris\n"
 
 
-def test_a_package_that_was_changed_is_refused_before_anything_in_it_is_used(bench: Bench) -> None:
+def test_a_modified_package_is_refused_before_any_of_it_is_used(bench: Bench) -> None:
     with pytest.raises(GateRefusal, match="its digest is d2, not d1"):
         bench.validate(digest="d2")
     assert bench.report.verdicts == [("refused", ["digests_are_intact"])]
@@ -200,7 +200,7 @@ def test_a_version_without_a_recorded_digest_is_refused(bench: Bench) -> None:
         bench.validate()
 
 
-def test_approval_by_hand_leaves_the_champion_in_place(bench: Bench) -> None:
+def test_manual_approval_leaves_the_champion_in_place(bench: Bench) -> None:
     bench.validation = {"approval": "manual"}
     accepted = bench.validate()
     assert not accepted.promoted
@@ -209,7 +209,7 @@ def test_approval_by_hand_leaves_the_champion_in_place(bench: Bench) -> None:
     assert bench.steps[-1].endswith("not promoted yet")
 
 
-def test_the_champion_itself_is_judged_again_without_approval_or_comparison(bench: Bench) -> None:
+def test_the_champion_itself_is_judged_without_approval_or_comparison(bench: Bench) -> None:
     bench.validation = {"approval": "manual"}
     bench.registry.find(NAME, VERSION)
     bench.registry.record_verdict(bench.candidate, "accepted", Path())
@@ -225,7 +225,7 @@ def test_a_candidate_is_compared_with_the_champion_of_its_model(bench: Bench) ->
     assert bench.judged[0].package == "package of 1.0.0-a"
 
 
-def test_a_champion_whose_package_is_gone_is_reported_to_the_judge(bench: Bench) -> None:
+def test_a_champion_with_a_missing_package_is_reported_to_the_judge(bench: Bench) -> None:
     def gone(_: ModelVersion) -> Any:
         raise RegistryError("its package is gone")
 
@@ -234,7 +234,7 @@ def test_a_champion_whose_package_is_gone_is_reported_to_the_judge(bench: Bench)
     assert bench.judged == [ChampionPackage(unavailable="its package is gone")]
 
 
-def test_another_champion_in_the_meantime_stops_the_promotion(bench: Bench) -> None:
+def test_a_new_champion_in_the_meantime_stops_the_promotion(bench: Bench) -> None:
     def promote_another() -> None:
         bench.registry.add(NAME, "1.0.0-c", verdict="accepted")
         bench.registry.promote(NAME, "1.0.0-c")
@@ -245,11 +245,11 @@ def test_another_champion_in_the_meantime_stops_the_promotion(bench: Bench) -> N
     assert bench.champion() == "1.0.0-c"
 
 
-def test_the_threshold_of_the_call_replaces_that_of_the_configuration(bench: Bench) -> None:
+def test_a_threshold_argument_overrides_the_configuration(bench: Bench) -> None:
     assert bench.validate(threshold=0.25).rules.threshold == 0.25
 
 
-def test_verdicts_are_recorded_even_where_the_report_cannot_be_written(bench: Bench) -> None:
+def test_verdicts_are_recorded_even_if_the_report_cannot_be_written(bench: Bench) -> None:
     bench.report.failure = OSError("disk full")
     with pytest.raises(OSError, match="disk full"):
         bench.validate()

@@ -14,7 +14,7 @@ LOW = Verdict("quality", False, "accuracy 0.5 is too low")
 SEEN = Verdict("holdout_is_unseen", False, "3 of 30 hold-out rows were in training")
 
 
-def test_what_every_gate_accepts_is_accepted() -> None:
+def test_a_candidate_is_accepted_if_every_gate_accepts_it() -> None:
     judgement = Judgement(iris.SPEC, [FINE, FINE])
     assert judgement.accepted
     assert not judgement.refused
@@ -31,7 +31,7 @@ def test_one_refusal_is_enough_and_every_refusing_gate_is_named() -> None:
     )
 
 
-def test_what_no_gate_has_judged_is_not_accepted() -> None:
+def test_a_candidate_without_verdicts_is_not_accepted() -> None:
     judgement = Judgement(iris.SPEC, [])
     assert not judgement.accepted
     with pytest.raises(GateRefusal, match="m 1.0.0 is refused: no gate was run"):

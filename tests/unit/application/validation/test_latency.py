@@ -33,13 +33,13 @@ class Clock:
 ROWS = np.zeros((3, 4))
 
 
-def test_each_model_is_timed_by_its_own_calls() -> None:
+def test_each_model_is_timed_by_its_own_calls_only() -> None:
     clock = Clock()
     timed = time_predictions((clock.model(0.001), ROWS), (clock.model(0.01), ROWS), clock=clock)
     assert timed == pytest.approx([0.001, 0.01])
 
 
-def test_rounds_that_something_else_disturbed_do_not_count() -> None:
+def test_disturbed_rounds_do_not_count() -> None:
     clock = Clock()
     disturbed = clock.model(*[0.002] * 60, *[0.001] * 200)
     assert time_predictions((disturbed, ROWS), clock=clock) == pytest.approx([0.001])

@@ -32,14 +32,14 @@ def test_the_word_accuracy_must_reach_the_threshold(threshold: float, accepted: 
     assert "word error rate 0.250 (95 % interval 0.200 to 0.300)" in verdict.reason
 
 
-def test_weights_that_were_not_measured_are_refused_with_the_way_out() -> None:
+def test_unmeasured_weights_are_refused_with_a_solution() -> None:
     verdict = quality({}, 0.0)
     assert not verdict.accepted
     assert "data.manifest" in verdict.reason
     assert "validation.threshold null" in verdict.reason
 
 
-def test_without_a_threshold_everything_is_accepted_and_the_verdict_says_so() -> None:
+def test_without_a_threshold_everything_is_accepted_with_a_note() -> None:
     assert quality({}, None).accepted
     assert "not measured" in quality({}, None).reason
     assert "0.250" in quality(MEASURED, None).reason
@@ -93,7 +93,7 @@ def test_every_gate_is_run() -> None:
     ]
 
 
-def test_weights_that_are_worse_than_the_champion_are_refused() -> None:
+def test_weights_worse_than_the_champion_are_refused() -> None:
     worse = package(utterances=utterances(7))
     assert not refusing(package(), worse)
     assert refusing(worse, package()) == ["not_worse_than_champion"]
@@ -108,7 +108,7 @@ def test_weights_with_the_same_errors_are_accepted_with_the_comparison() -> None
 
 
 @pytest.mark.parametrize("common", [0, 1, 19])
-def test_too_few_common_recordings_are_a_refusal(common: int) -> None:
+def test_too_few_common_recordings_are_refused(common: int) -> None:
     assert refusing(package(), package(utterances=utterances(4, common))) == (
         ["not_worse_than_champion"] if common else []
     )
@@ -117,7 +117,7 @@ def test_too_few_common_recordings_are_a_refusal(common: int) -> None:
     assert refusing(package(), champion) == ["not_worse_than_champion"]
 
 
-def test_a_champion_that_was_not_measured_is_not_compared_and_the_verdict_says_so() -> None:
+def test_an_unmeasured_champion_is_reported_as_not_compared() -> None:
     judgement = judge(package(), ValidationConfig(), reproduces, package(utterances=[]))
     assert judgement.verdicts[-1].accepted
     assert judgement.verdicts[-1].reason == "cannot be compared: 1.0.0-fake was not measured"

@@ -103,7 +103,7 @@ def test_a_sound_package_is_accepted_by_every_gate() -> None:
     assert judgement.accepted, judgement.refused
 
 
-def test_the_gates_that_take_time_are_named_in_their_order_before_they_run() -> None:
+def test_slow_gates_are_announced_in_order_before_they_run() -> None:
     named: list[str] = []
     judgement = judge(Case(package(), served, DATA, RULES, bytes=1000), named.append)
     order = [verdict.gate for verdict in judgement.verdicts]
@@ -170,14 +170,14 @@ def test_the_order_of_the_data_does_not_matter() -> None:
     assert reasons[0][:5] == reasons[1][:5]
 
 
-def test_quality_is_that_of_the_served_model_on_the_hold_out_alone() -> None:
+def test_quality_is_measured_for_the_served_model_on_the_hold_out_only() -> None:
     rows = HOLDOUT.encoded(iris.SPEC)
     right = int((served(rows).argmax(axis=1) == HOLDOUT.encoded_target(iris.SPEC)).sum())
     (quality,) = (v for v in judged(package()).verdicts if v.gate == "quality")
     assert f"({right} of {len(HOLDOUT)}, " in quality.reason
 
 
-def test_one_hold_out_row_that_was_learned_from_is_refused() -> None:
+def test_one_hold_out_row_in_training_is_refused() -> None:
     seen = [*TRAINING.row_hashes.tolist(), HOLDOUT.row_hashes[0]]
     assert refusing(package(training=seen)) == ["holdout_is_unseen"]
 
@@ -188,7 +188,7 @@ def test_one_hold_out_row_that_is_missing_from_the_data_is_refused() -> None:
     assert refusing(package(), dataset=without) == ["holdout_is_complete"]
 
 
-def test_a_hold_out_none_of_which_is_in_the_data_is_refused_without_being_scored() -> None:
+def test_a_hold_out_with_no_row_in_the_data_is_refused_without_scoring() -> None:
     verdicts = judged(package(), dataset=TRAINING).verdicts
     assert [verdict.gate for verdict in verdicts] == GATES[:3]
     assert [verdict.accepted for verdict in verdicts] == [True, False, True]
@@ -199,7 +199,7 @@ def test_an_empty_hold_out_is_refused() -> None:
     assert refusing(package(holdout=[])) == GATES[:2]
 
 
-def test_only_a_transcriber_can_do_without_a_threshold() -> None:
+def test_only_a_transcriber_may_lack_a_threshold() -> None:
     with pytest.raises(ConfigError, match="validation.threshold is null"):
         judged(package(), rules=ValidationConfig(threshold=None))
 
@@ -238,7 +238,7 @@ def champion_with(
     return Champion(package(version, spec, **holdout), model, size)
 
 
-def test_a_challenger_that_predicts_as_the_champion_does_is_accepted() -> None:
+def test_a_challenger_that_predicts_like_the_champion_is_accepted() -> None:
     judgement = judged(package(), champion=champion_with())
     assert judgement.accepted, judgement.refused
     assert judgement.champion == "1.0.0-fake"
@@ -247,7 +247,7 @@ def test_a_challenger_that_predicts_as_the_champion_does_is_accepted() -> None:
     assert max(judgement.drift.values()) < 0.05
 
 
-def test_a_challenger_that_is_worse_than_the_champion_by_more_than_the_margin_is_refused() -> None:
+def test_a_challenger_worse_than_the_champion_by_more_than_the_margin_is_refused() -> None:
     truth = dict(zip(map(bytes, DATA.encoded(iris.SPEC)), CODES))
 
     def knows(rows: np.ndarray) -> np.ndarray:
@@ -267,7 +267,7 @@ def test_a_challenger_that_is_worse_than_the_champion_by_more_than_the_margin_is
     )
 
 
-def test_hold_out_rows_that_the_champion_learned_from_are_left_out() -> None:
+def test_hold_out_rows_that_the_champion_was_trained_on_are_left_out() -> None:
     learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[:4].tolist()]
     judgement = judged(package(), champion=champion_with(training=learned))
     assert judgement.comparison is not None
@@ -277,7 +277,7 @@ def test_hold_out_rows_that_the_champion_learned_from_are_left_out() -> None:
     assert verdict.figures["left_out"] == 4
 
 
-def test_rows_that_the_champion_learned_are_known_when_an_input_came_later() -> None:
+def test_training_rows_of_the_champion_are_recognised_without_a_newer_input() -> None:
     wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("age", "d", 0, 99)))
     data = replace(DATA, inputs=DATA.inputs.assign(age=np.arange(150) % 50 + 0.5))
     training, holdout = hold_out(data, wider, 0.2, 7)
@@ -299,7 +299,7 @@ def test_rows_that_the_champion_learned_are_known_when_an_input_came_later() -> 
 
 
 @pytest.mark.parametrize("left", [0, 1, 19])
-def test_too_few_rows_that_the_champion_has_not_seen_are_a_refusal(left: int) -> None:
+def test_too_few_rows_unseen_by_the_champion_are_refused(left: int) -> None:
     learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[left:].tolist()]
     judgement = judged(package(), champion=champion_with(training=learned))
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
@@ -314,7 +314,7 @@ def test_a_changed_contract_needs_a_new_version() -> None:
     assert not refusing(package("2.0.0", spec=narrower), champion=champion_with())
 
 
-def test_a_champion_with_another_output_is_not_compared_and_the_verdict_says_so() -> None:
+def test_a_champion_with_another_output_is_reported_as_not_compared() -> None:
     other = replace(iris.SPEC, output=replace(iris.SPEC.output, names=("a", "b", "c")))
     judgement = judged(package("2.0.0"), champion=champion_with(spec=other))
     assert judgement.accepted
@@ -328,7 +328,7 @@ def spec_up_to(longest: float) -> ModelSpec:
     return replace(iris.SPEC, inputs=(*iris.SPEC.inputs[:2], *lengths, *iris.SPEC.inputs[3:]))
 
 
-def test_rows_that_the_champion_does_not_take_are_left_out() -> None:
+def test_rows_that_the_champion_refuses_are_left_out() -> None:
     longest = HOLDOUT.inputs["petal_length"].sort_values().iloc[-6]
     judgement = judged(package("1.1.0"), champion=champion_with(spec=spec_up_to(longest)))
     assert judgement.comparison is not None
@@ -337,14 +337,14 @@ def test_rows_that_the_champion_does_not_take_are_left_out() -> None:
     assert "latency" in [verdict.gate for verdict in judgement.verdicts]
 
 
-def test_a_champion_that_takes_no_row_is_a_refusal_and_is_not_timed() -> None:
+def test_a_champion_that_accepts_no_row_is_a_refusal_and_is_not_timed() -> None:
     judgement = judged(package("1.1.0"), champion=champion_with(spec=spec_up_to(0.5)))
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     reasons = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
     assert reasons["latency"].endswith("no hold-out row fits its contract")
 
 
-def test_a_champion_with_an_input_that_was_removed_is_compared_by_its_size_alone() -> None:
+def test_a_champion_with_a_removed_input_is_compared_by_size_only() -> None:
     wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("colour", "nm", 400, 800)))
     previous = champion_with(spec=wider, size=300)
     judgement = judged(package("2.0.0"), champion=previous)
@@ -355,18 +355,18 @@ def test_a_champion_with_an_input_that_was_removed_is_compared_by_its_size_alone
     assert [verdict.gate for verdict in judgement.refused] == ["size"]
 
 
-def test_a_served_file_that_is_many_times_as_large_is_refused() -> None:
+def test_a_served_file_many_times_larger_is_refused() -> None:
     assert refusing(package(), champion=champion_with(size=300)) == ["size"]
 
 
-def test_a_model_that_takes_many_times_as_long_is_refused() -> None:
+def test_a_model_many_times_slower_is_refused() -> None:
     def slow(rows: np.ndarray) -> np.ndarray:
         return [served(rows) for _ in range(10)][0]
 
     assert refusing(package(), slow, champion=champion_with()) == ["latency"]
 
 
-def test_a_model_that_fails_on_rows_of_its_contract_is_refused_by_name() -> None:
+def test_a_model_that_fails_on_valid_rows_is_refused_by_name() -> None:
     def fails(rows: np.ndarray) -> np.ndarray:
         raise RuntimeError("no kernel\nand a long story")
 
@@ -404,7 +404,7 @@ def test_a_native_model_that_fails_is_refused() -> None:
     assert refusing(made) == ["parity", "parity_at_edges"]
 
 
-def test_an_input_of_another_unit_is_not_compared() -> None:
+def test_a_champion_with_another_unit_of_an_input_is_not_compared() -> None:
     inches = (replace(item, unit="in") for item in iris.SPEC.inputs)
     judgement = judged(
         package("2.0.0"), champion=champion_with(spec=replace(iris.SPEC, inputs=tuple(inches)))
@@ -416,7 +416,7 @@ def test_an_input_of_another_unit_is_not_compared() -> None:
     assert judgement.comparison is None
 
 
-def test_a_quantity_of_another_unit_is_not_compared() -> None:
+def test_a_champion_with_another_unit_of_its_quantity_is_not_compared() -> None:
     made, dataset, model = kind_package("regression")
     spec = KINDS["regression"].SPEC
     other, _, _ = kind_package("regression")
@@ -450,7 +450,7 @@ def test_predictions_that_depend_on_the_order_of_the_columns_are_refused() -> No
     assert refusing(package(), dataset=data) == ["column_order"]
 
 
-def test_a_judgement_of_the_same_package_is_always_the_same() -> None:
+def test_judging_the_same_package_is_repeatable() -> None:
     rules = ValidationConfig(threshold=0.5, noise=0.5)
     first, second = (judged(package(), uneven, rules=rules).verdicts for _ in range(2))
     assert [verdict.reason for verdict in first] == [verdict.reason for verdict in second]
@@ -495,7 +495,7 @@ def test_a_served_model_that_differs_only_next_to_a_split_point_is_refused_at_th
     assert refusing(package(), off_by_one_float) == ["parity_at_edges"]
 
 
-def test_a_served_model_that_differs_at_the_end_of_a_range_only_is_refused_at_the_edges() -> None:
+def test_a_served_model_that_differs_only_at_the_end_of_a_range_is_refused_at_the_edges() -> None:
     def clipped(rows: np.ndarray) -> np.ndarray:
         """Wrong at 30 cm, which no flower has."""
         right = served(rows)
@@ -505,7 +505,7 @@ def test_a_served_model_that_differs_at_the_end_of_a_range_only_is_refused_at_th
 
 
 @pytest.mark.parametrize(("tolerance", "refused"), [(1e-3, []), (1e-9, GATES[-5:-3])])
-def test_the_tolerance_of_parity_is_that_of_the_configuration(
+def test_the_configuration_sets_the_tolerance_of_parity(
     tolerance: float, refused: list[str]
 ) -> None:
     rules = ValidationConfig(threshold=0.5, parity_tolerance=tolerance)
@@ -584,7 +584,7 @@ def test_a_sound_package_of_every_kind_is_accepted_by_every_gate(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_package_of_every_kind_is_refused_if_the_served_model_is_another(kind: str) -> None:
+def test_a_package_of_every_kind_with_the_wrong_served_model_is_refused(kind: str) -> None:
     made, dataset, model = kind_package(kind)
 
     def wrong(rows: np.ndarray) -> np.ndarray:
@@ -604,7 +604,7 @@ def test_the_quality_of_a_regression_is_its_r2() -> None:
     assert refusing(made, model, dataset=dataset, rules=perfect) == ["quality"]
 
 
-def test_an_interval_that_is_served_wrongly_is_refused() -> None:
+def test_a_wrong_served_interval_is_refused() -> None:
     made, dataset, model = kind_package("regression")
 
     def swapped(rows: np.ndarray) -> np.ndarray:
@@ -614,7 +614,7 @@ def test_an_interval_that_is_served_wrongly_is_refused() -> None:
     assert refused == ["interval_coverage", "predictions_are_valid", "parity", "parity_at_edges"]
 
 
-def test_a_missing_value_that_is_served_as_zero_is_refused_at_the_edges() -> None:
+def test_a_served_model_that_treats_missing_as_zero_is_refused_at_the_edges() -> None:
     made, dataset, model = kind_package("regression")
     known = dataset.take(dataset.inputs["area"].notna().to_numpy())
     holdout = made.files["holdout.json"]["holdout"]
@@ -628,7 +628,7 @@ def test_a_missing_value_that_is_served_as_zero_is_refused_at_the_edges() -> Non
     assert refusing(made, zero_for_missing, dataset=known) == ["parity_at_edges"]
 
 
-def test_cross_validation_gives_a_sane_score_for_each_fold() -> None:
+def test_cross_validation_gives_a_plausible_score_for_each_fold() -> None:
     result = cross_validate(FOREST, DATA, iris.SPEC, folds=10, seed=1)
     assert result.measure == "accuracy"
     assert result.scores.shape == (10,)
@@ -636,7 +636,7 @@ def test_cross_validation_gives_a_sane_score_for_each_fold() -> None:
     assert 0.9 < result.scores.mean() < 1
 
 
-def test_cross_validation_of_labels_at_random_is_no_better_than_chance() -> None:
+def test_cross_validation_of_random_labels_is_no_better_than_chance() -> None:
     target = DATA.target.sample(frac=1, random_state=0).set_axis(DATA.target.index)
     random = Dataset("random", "", DATA.inputs, target)
     scores = cross_validate(FOREST, random, iris.SPEC, folds=10, seed=1).scores
@@ -659,20 +659,20 @@ def test_cross_validation_of_a_regression_gives_its_r2_for_each_fold() -> None:
     assert ((result.scores > 0.8) & (result.scores < 1)).all()
 
 
-def test_cross_validation_of_a_quantity_at_random_is_no_better_than_its_mean() -> None:
+def test_cross_validation_of_a_random_quantity_is_no_better_than_its_mean() -> None:
     target = KINDS["regression"].load().target
     shuffled = target.sample(frac=1, random_state=0).set_axis(target.index)
     assert regression(shuffled).scores.mean() < 0.1
 
 
 @pytest.mark.parametrize("kind", ["categories", "tensor", "text"])
-def test_cross_validation_takes_every_kind_of_input(kind: str) -> None:
+def test_cross_validation_accepts_every_kind_of_input(kind: str) -> None:
     model = KINDS[kind]
     result = cross_validate(model.build(), model.load(), model.SPEC, folds=3, seed=0)
     assert result.scores.min() > 0.6
 
 
-def test_cross_validation_leaves_the_estimator_as_it_was() -> None:
+def test_cross_validation_leaves_the_estimator_unchanged() -> None:
     rows = DATA.encoded(iris.SPEC)
     before = FOREST.predict_proba(rows)
     cross_validate(FOREST, DATA, iris.SPEC, folds=3, seed=1)
@@ -696,7 +696,7 @@ def test_the_same_seed_gives_the_same_folds_and_every_row_is_tested_once() -> No
     assert all((np.bincount(CODES[fold]) == 5).all() for fold in seen[0])
 
 
-def test_cross_validation_reads_as_mean_and_spread() -> None:
+def test_cross_validation_shows_mean_and_spread() -> None:
     assert str(CrossValidation("accuracy", np.array([0.9, 1.0]))) == (
         "accuracy 0.950 ± 0.071 (2 folds)"
     )

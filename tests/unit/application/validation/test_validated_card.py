@@ -9,7 +9,7 @@ from domain.gates import Verdict
 from tests.validations import classification, refused_early, regression, speech, validation_of
 
 
-def test_it_is_the_packages_card_with_the_results_of_validation() -> None:
+def test_the_validated_card_extends_the_card_of_the_package() -> None:
     card = validated_card(validation_of(classification()))
     assert card.startswith("# some_model 1.0.0\n\n## Verdicts\n\nAccepted as 1.0.0-2026")
     headings = [line for line in card.splitlines() if line.startswith("## ")]
@@ -25,7 +25,7 @@ def test_a_refusal_is_listed_with_its_gate() -> None:
     assert "| worst_slice | REFUSED | x is low: mean loss 0.40 of 31 rows |" in card
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_results_are_named() -> None:
     card = validated_card(validation_of(refused_early()))
     assert "There was no champion to compare it with." in card
     assert "No slice was measured." in card

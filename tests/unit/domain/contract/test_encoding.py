@@ -11,7 +11,7 @@ import pytest
 
 from domain.contract import Category, ModelSpec, Number, Text, as_word
 from domain.errors import InputError
-from tests.contracts import FLAT, REVIEW, SOLD, refused_alone
+from tests.contracts import FLAT, REVIEW, SOLD, input_refusal
 
 
 @pytest.mark.parametrize(
@@ -34,16 +34,16 @@ def test_every_plain_value_is_a_word(value: Any, word: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [pd.NA, pd.NaT])
-def test_what_is_missing_to_pandas_is_missing(missing: Any) -> None:
+def test_a_value_that_pandas_treats_as_missing_is_missing(missing: Any) -> None:
     values = [missing, None]
     assert np.isnan(Number("age", "", 0, 120, nullable=True).encode(values)).all()
     assert np.isnan(Category("side", ("east",), nullable=True).encode(values)).all()
     assert Text("note", nullable=True).encode(values)[:, 0].tolist() == ["", ""]
     for item in (FLAT.inputs[1], Category("side", ("<NA>", "NaT")), REVIEW.inputs[0]):
-        assert refused_alone(item, missing) == f"row 0, {item.name}: a value is missing"
+        assert input_refusal(item, missing) == f"row 0, {item.name}: a value is missing"
 
 
-def test_a_column_of_float32_is_measured_by_the_range_as_float32_has_it() -> None:
+def test_a_column_of_float32_is_compared_with_the_range_in_float32() -> None:
     spec = ModelSpec("share", (Number("x", "", 0, 0.1),), SOLD)
     assert float(np.float32(0.1)) > 0.1
     for value in (np.float32(0.1), np.float32(0)):

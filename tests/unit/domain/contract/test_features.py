@@ -11,19 +11,19 @@ import pytest
 
 from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text
 from domain.errors import ContractError
-from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal, refused_alone
+from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal, input_refusal
 
 # numbers
 
 
-def test_good_rows_come_back_as_the_model_takes_them() -> None:
+def test_valid_rows_are_encoded_for_the_model() -> None:
     encoded = FLAT.encode_rows([GOOD, [5, 1, -400], (500, 20, 9000)])
     assert encoded.tolist() == [GOOD, [5, 1, -400], [500, 20, 9000]]
     assert encoded.dtype == np.float32
     assert encoded.flags.c_contiguous
 
 
-def test_rows_in_range_pass_unchanged_but_for_their_precision() -> None:
+def test_rows_in_range_only_change_in_precision() -> None:
     low, high = np.array([[item.minimum, item.maximum] for item in numbers(FLAT)]).T
     rows = np.random.default_rng(0).uniform(low, high, size=(500, 3))
     assert (FLAT.encode_rows(rows.tolist()) == rows.astype(np.float32)).all()
@@ -42,20 +42,20 @@ def test_a_value_that_is_not_finite_is_refused_with_its_row_and_input(value: flo
 
 
 @pytest.mark.parametrize("value", [None, math.nan, np.float32("nan")])
-def test_a_missing_value_is_refused_where_none_may_be_missing(value: Any) -> None:
+def test_a_missing_value_is_refused_by_a_required_input(value: Any) -> None:
     assert refusal(GOOD, [80.0, value, 35.0]) == "row 1, rooms: a value is missing"
-    assert refused_alone(FLAT.inputs[1], 3.0, value) == "row 1, rooms: a value is missing"
+    assert input_refusal(FLAT.inputs[1], 3.0, value) == "row 1, rooms: a value is missing"
 
 
 @pytest.mark.parametrize("value", [None, math.nan, np.float64("nan")])
-def test_a_missing_value_is_nan_to_the_model_where_it_may_be_missing(value: Any) -> None:
+def test_a_missing_value_of_an_optional_input_is_nan_to_the_model(value: Any) -> None:
     number = Number("age", "years", 0, 120, nullable=True)
     assert np.isnan(number.encode([value, 30.0]))[:, 0].tolist() == [True, False]
 
 
 @pytest.mark.parametrize("value", [math.inf, -1.0, "30", True])
-def test_an_input_that_may_be_missing_must_be_right_where_it_is_there(value: Any) -> None:
-    assert refused_alone(Number("age", "years", 0, 120, nullable=True), None, value).startswith(
+def test_a_present_value_of_an_optional_input_must_be_valid(value: Any) -> None:
+    assert input_refusal(Number("age", "years", 0, 120, nullable=True), None, value).startswith(
         "row 1, age: "
     )
 
@@ -68,7 +68,7 @@ def test_a_value_out_of_range_is_refused_with_its_row_input_and_range(value: flo
 
 @pytest.mark.parametrize("spec", [FLAT, ModelSpec("one", FLAT.inputs[1:2], SOLD)])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_whole_number_beyond_every_float_is_refused_and_no_fault(
+def test_an_integer_beyond_the_float_range_is_refused_without_a_crash(
     spec: ModelSpec, sign: int
 ) -> None:
     row = [sign * 10**400 if item.name == "rooms" else 100.0 for item in spec.inputs]
@@ -76,23 +76,23 @@ def test_a_whole_number_beyond_every_float_is_refused_and_no_fault(
 
 
 @pytest.mark.parametrize("value", ["5", "five", True, np.True_, [5.0], [5.0, 6.0], {}, b"5"])
-def test_what_is_no_number_is_refused_whatever_numpy_would_make_of_it(value: Any) -> None:
+def test_a_value_that_is_not_a_number_is_refused_even_if_numpy_would_convert_it(value: Any) -> None:
     shown = "True" if value is np.True_ else repr(value)
     message = f"row 1, rooms: {shown} is not a number"
     assert refusal(GOOD, [80.0, value, 35.0]) == message
-    assert refused_alone(FLAT.inputs[1], 3.0, value) == message
-    assert refused_alone(FLAT.inputs[1], value).startswith("row 0, rooms: ")
+    assert input_refusal(FLAT.inputs[1], 3.0, value) == message
+    assert input_refusal(FLAT.inputs[1], value).startswith("row 0, rooms: ")
 
 
-def test_a_long_value_is_told_by_its_beginning() -> None:
+def test_a_long_value_is_shown_truncated() -> None:
     assert len(refusal([80.0, "x" * 10_000, 35.0])) < 100
 
 
-def test_the_range_is_told_with_its_unit() -> None:
+def test_the_range_is_shown_with_its_unit() -> None:
     assert refusal([4.0, 3.0, 35.0]) == "row 0, area: 4 m² is outside [5, 500]"
 
 
-def test_a_bad_value_is_named_wherever_it_stands() -> None:
+def test_a_bad_value_is_named_at_any_position() -> None:
     rng = np.random.default_rng(1)
     for bad in (math.nan, math.inf, -1e6, 1e6):
         rows = np.tile(GOOD, (20, 1))
@@ -101,7 +101,7 @@ def test_a_bad_value_is_named_wherever_it_stands() -> None:
         assert refusal(*rows.tolist()).startswith(f"row {row}, {FLAT.input_names[column]}: ")
 
 
-def test_the_first_bad_value_is_the_one_that_is_named() -> None:
+def test_the_first_bad_value_is_named() -> None:
     assert refusal(GOOD, [80.0, 99.0, 1e9], [0.0, 3.0, 35.0]).startswith("row 1, rooms: 99 ")
 
 
@@ -120,50 +120,48 @@ def test_a_category_is_the_position_of_its_word() -> None:
 
 
 @pytest.mark.parametrize("value", ["East", "", " east", "moon", 1, True, b"east"])
-def test_a_word_that_is_none_of_the_categories_is_refused_with_those_there_are(value: Any) -> None:
-    message = refused_alone(Category("side", ("east", "west")), "west", value)
+def test_an_unknown_category_is_refused_with_the_known_ones(value: Any) -> None:
+    message = input_refusal(Category("side", ("east", "west")), "west", value)
     assert message == f"row 1, side: {value!r} is not one of east, west"
 
 
 @pytest.mark.parametrize("value", [["east"], [], {}, {"east": 1}])
-def test_what_holds_several_values_is_no_word_not_even_an_unseen_one(value: Any) -> None:
+def test_a_list_is_not_a_word_not_even_an_unseen_one(value: Any) -> None:
     category = Category("side", ("east", "west"), nullable=True, unseen="missing")
-    assert refused_alone(category, "west", value) == f"row 1, side: {value!r} is not a word"
+    assert input_refusal(category, "west", value) == f"row 1, side: {value!r} is not a word"
 
 
-def test_of_many_categories_the_first_are_told() -> None:
+def test_the_first_of_many_categories_are_shown() -> None:
     many = Category("side", tuple(f"word_{number:03}" for number in range(500)))
-    message = refused_alone(many, "moon")
+    message = input_refusal(many, "moon")
     assert message.endswith("word_019 …")
     assert len(message) < 300
 
 
-def test_an_unseen_word_counts_as_missing_where_the_contract_says_so() -> None:
+def test_an_unseen_word_counts_as_missing_if_the_contract_allows_it() -> None:
     category = Category("side", ("east", "west"), nullable=True, unseen="missing")
     encoded = category.encode(["moon", None, math.nan, "west"])[:, 0]
     assert np.isnan(encoded).tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize("value", [None, math.nan])
-def test_a_missing_word_is_refused_where_none_may_be_missing(value: Any) -> None:
+def test_a_missing_word_is_refused_by_a_required_input(value: Any) -> None:
     unseens: tuple[Literal["refuse", "missing"], ...] = ("refuse", "missing")
     for unseen in unseens:
         category = Category("side", ("east", "west"), unseen=unseen)
-        assert refused_alone(category, value) == "row 0, side: a value is missing"
+        assert input_refusal(category, value) == "row 0, side: a value is missing"
 
 
-def test_a_word_that_may_be_missing_need_not_be_one_that_may_be_unseen() -> None:
+def test_a_word_may_be_optional_without_allowing_unseen_ones() -> None:
     category = Category("side", ("east", "west"), nullable=True)
     assert np.isnan(category.encode([None])).all()
-    assert "'moon' is not one of" in refused_alone(category, "moon")
+    assert "'moon' is not one of" in input_refusal(category, "moon")
 
 
 @pytest.mark.parametrize("item", [Category("side", ("a", "b"), unseen="missing"), Text("side")])
 @pytest.mark.parametrize("value", [10**5000, [-(10**5000)]], ids=["number", "list"])
-def test_a_whole_number_of_more_digits_than_python_writes_is_refused(
-    item: Input, value: Any
-) -> None:
-    message = refused_alone(item, "a", value)
+def test_an_integer_with_more_digits_than_python_prints_is_refused(item: Input, value: Any) -> None:
+    message = input_refusal(item, "a", value)
     assert message.startswith("row 1, side: an integer with too many digits is not ")
 
 
@@ -206,15 +204,17 @@ def test_a_column_of_tensors_may_be_an_array_of_them() -> None:
         ([[1, 2], [3, 10**400]], "values that are not numbers"),
     ],
 )
-def test_a_tensor_of_another_shape_or_of_no_numbers_is_refused(value: Any, got: str) -> None:
+def test_a_tensor_with_a_wrong_shape_or_values_that_are_not_numbers_is_refused(
+    value: Any, got: str
+) -> None:
     good = [[0, 0], [0, 0]]
     message = f"row 1, image: expected 2 × 2 numbers, got {got}"
-    assert refused_alone(IMAGE.inputs[0], good, value) == message
+    assert input_refusal(IMAGE.inputs[0], good, value) == message
 
 
 @pytest.mark.parametrize("value", [-0.5, 16.001, math.nan, math.inf, -math.inf, 1e300])
 def test_a_tensor_with_a_value_out_of_range_is_refused_with_that_value(value: float) -> None:
-    message = refused_alone(IMAGE.inputs[0], [[0, 0], [value, 0]])
+    message = input_refusal(IMAGE.inputs[0], [[0, 0], [value, 0]])
     assert message == f"row 0, image: {value:g} grey is outside [0, 16]"
 
 
@@ -224,7 +224,7 @@ def test_a_boolean_is_found_at_every_place_and_depth() -> None:
         for place in range(tensor.width):
             grid = np.full(tensor.width, 0.5, dtype=object)
             grid[place] = True
-            assert "values that are not numbers" in refused_alone(
+            assert "values that are not numbers" in input_refusal(
                 tensor, grid.reshape(shape).tolist()
             )
 
@@ -232,7 +232,7 @@ def test_a_boolean_is_found_at_every_place_and_depth() -> None:
 # text and recordings
 
 
-def test_text_comes_as_it_is_in_one_column_of_strings() -> None:
+def test_text_is_passed_unchanged_in_one_column_of_strings() -> None:
     texts = ["", "so-so", "große Stadt", "nul \0 \0", "twelve chars", "🙂" * 12]
     encoded = REVIEW.encode_rows([[text] for text in texts])
     assert encoded.shape == (6, 1) and encoded.dtype == object
@@ -256,14 +256,14 @@ def test_text_comes_as_it_is_in_one_column_of_strings() -> None:
         (math.nan, "a value is missing"),
     ],
 )
-def test_what_is_no_text_or_too_long_a_one_is_refused(value: Any, reason: str) -> None:
-    assert refused_alone(REVIEW.inputs[0], "fine", value) == f"row 1, what they said: {reason}"
+def test_a_value_that_is_not_a_text_or_is_too_long_is_refused(value: Any, reason: str) -> None:
+    assert input_refusal(REVIEW.inputs[0], "fine", value) == f"row 1, what they said: {reason}"
 
 
-def test_a_missing_text_is_an_empty_one_where_it_may_be_missing() -> None:
+def test_a_missing_optional_text_is_empty() -> None:
     assert Text("note", nullable=True).encode([None, math.nan, "x"])[:, 0].tolist() == ["", "", "x"]
 
 
-def test_a_recording_is_no_row() -> None:
+def test_a_recording_cannot_be_encoded_as_a_row() -> None:
     with pytest.raises(ContractError, match="recording is a recording, which cannot be encoded"):
         SPEECH.encode_rows([[b"RIFF"]])

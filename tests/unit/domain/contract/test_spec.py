@@ -48,18 +48,18 @@ def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> dict[str, list[An
 # rows of several kinds
 
 
-def test_no_rows_are_refused_with_what_to_send() -> None:
+def test_an_empty_request_is_refused_with_the_expected_format() -> None:
     assert refusal() == "there are no rows: send at least one"
     assert refusal(spec=RENT) == "there are no rows: send at least one"
 
 
 @pytest.mark.parametrize("row", [[], [80.0], [80.0, 3.0], [80.0, 3.0, 35.0, 1.0]])
-def test_a_row_of_another_width_is_refused_with_the_names_of_the_inputs(row: list[float]) -> None:
+def test_a_row_of_the_wrong_width_is_refused_with_the_names_of_the_inputs(row: list[float]) -> None:
     message = f"row 1 has {len(row)} values, expected 3: area, rooms, altitude"
     assert refusal(GOOD, row, GOOD) == message
 
 
-def test_every_kind_finds_its_place_among_others() -> None:
+def test_inputs_of_several_kinds_share_a_row() -> None:
     encoded = RENT.encode_rows(RENT_ROWS)
     assert encoded.shape == (4, RENT.width) == (4, 10)
     assert encoded.dtype == np.float32 and encoded.flags.c_contiguous
@@ -68,7 +68,7 @@ def test_every_kind_finds_its_place_among_others() -> None:
     assert encoded[:, 9].tolist() == [12, 0, 1e6, 3]
 
 
-def test_columns_are_encoded_as_rows_are_in_whatever_form_they_come() -> None:
+def test_columns_of_any_type_are_encoded_like_rows() -> None:
     expected = RENT.encode_rows(RENT_ROWS)
     by_name = columns(RENT, RENT_ROWS)
     for form in (
@@ -92,7 +92,7 @@ def test_the_words_of_a_column_do_not_depend_on_their_neighbours() -> None:
 
 
 @pytest.mark.parametrize("spec", [FLAT, RENT, REVIEW, IMAGE], ids=lambda spec: spec.name)
-def test_a_column_that_is_not_there_is_named_with_those_that_are_expected(spec: ModelSpec) -> None:
+def test_a_missing_column_is_named_with_the_expected_ones(spec: ModelSpec) -> None:
     with pytest.raises(InputError) as refused:
         spec.encode({name: [] for name in spec.input_names[1:]})
     expected = ", ".join(spec.input_names)
@@ -124,7 +124,7 @@ def test_a_bad_value_among_other_kinds_is_named(place: int, value: Any, reason: 
     assert refusal(*RENT_ROWS, bad, spec=RENT) == f"row 4, {reason}"
 
 
-def test_positions_of_a_kind_are_those_in_what_the_model_gets() -> None:
+def test_positions_of_a_kind_refer_to_the_encoded_row() -> None:
     assert RENT.columns_of(Number) == [0, 9]
     assert RENT.columns_of(Category) == [1, 8]
     assert RENT.columns_of(Tensor) == [2, 3, 4, 5, 6, 7]
@@ -135,7 +135,7 @@ def test_positions_of_a_kind_are_those_in_what_the_model_gets() -> None:
 # monitored variables
 
 
-def test_numbers_and_categories_are_watched_as_they_are_and_tensors_by_mean_and_spread() -> None:
+def test_numbers_and_categories_are_monitored_directly_and_tensors_by_mean_and_spread() -> None:
     names = ("floor area (m²)", "class", "plan_mean", "plan_spread", "is furnished?", "2nd price")
     assert RENT.monitored_names == names
     monitored = RENT.monitored(RENT.encode_rows(RENT_ROWS))
@@ -145,13 +145,13 @@ def test_numbers_and_categories_are_watched_as_they_are_and_tensors_by_mean_and_
     assert monitored[:, 3] == pytest.approx([np.std(PLAN)] * 4)
 
 
-def test_numbers_alone_are_watched_as_they_are() -> None:
+def test_numbers_are_monitored_directly() -> None:
     assert FLAT.monitored_names == FLAT.input_names
     monitored = FLAT.monitored(FLAT.encode_rows([GOOD]))
     assert monitored.tolist() == [GOOD] and monitored.dtype == np.float64
 
 
-def test_a_text_is_watched_by_its_length() -> None:
+def test_a_text_is_monitored_by_its_length() -> None:
     assert REVIEW.monitored_names == ("what they said",)
     assert REVIEW.monitored(REVIEW.encode_rows([["four"], [""]])).tolist() == [[4], [0]]
 
@@ -159,7 +159,7 @@ def test_a_text_is_watched_by_its_length() -> None:
 # the contract itself
 
 
-def test_the_inputs_of_a_contract_have_names_of_their_own() -> None:
+def test_the_inputs_of_a_contract_have_unique_names() -> None:
     with pytest.raises(ContractError, match="twice: the inputs contain 'area' twice"):
         ModelSpec("twice", (FLAT.inputs[0], FLAT.inputs[0]), SOLD)
     with pytest.raises(ContractError, match="none: a contract needs at least one input"):
@@ -176,7 +176,7 @@ def test_text_and_recordings_are_alone(item: Input) -> None:
     ("low", "high"),
     [(1, 0), (math.nan, 1), (0, math.nan), (-math.inf, 0), (0, math.inf), (0, 3.1e38), (-1e300, 0)],
 )
-def test_a_range_is_one_that_float32_holds(low: float, high: float) -> None:
+def test_a_range_must_fit_into_float32(low: float, high: float) -> None:
     for item in (Number("x", "", low, high), Tensor("x", (2, 2), low, high)):
         with pytest.raises(ContractError, match="bad: the range of x, .* is empty or exceeds"):
             ModelSpec("bad", (item,), SOLD)
@@ -187,7 +187,7 @@ def test_the_widest_and_the_narrowest_range_are_accepted() -> None:
     assert np.isfinite(spec.encode_rows([[3e38, 2], [-3e38, 2]])).all()
 
 
-def test_a_category_or_a_class_that_is_there_twice_is_refused_by_its_name() -> None:
+def test_a_duplicate_category_or_class_is_refused_by_name() -> None:
     with pytest.raises(ContractError, match="bad: the categories of side contain 'east' twice"):
         ModelSpec("bad", (Category("side", ("east", "west", "east")),), SOLD)
     with pytest.raises(ContractError, match="bad: the classes contain 'let' twice"):
@@ -195,13 +195,13 @@ def test_a_category_or_a_class_that_is_there_twice_is_refused_by_its_name() -> N
 
 
 @pytest.mark.parametrize("coverage", [0, 1, -0.1, 90, math.nan])
-def test_a_coverage_that_is_no_share_is_refused(coverage: float) -> None:
+def test_a_coverage_outside_0_and_1_is_refused(coverage: float) -> None:
     with pytest.raises(ContractError, match="bad: the coverage of rent .* between 0 and 1"):
         ModelSpec("bad", FLAT.inputs, Quantity("rent", "EUR", coverage))
 
 
 @pytest.mark.parametrize("name", ["image_mean", "image_spread"])
-def test_what_is_watched_has_names_of_its_own(name: str) -> None:
+def test_monitored_variables_have_unique_names(name: str) -> None:
     with pytest.raises(ContractError, match=f"the monitored variables contain '{name}' twice"):
         ModelSpec("bad", (IMAGE.inputs[0], Number(name, "", 0, 1)), SOLD)
 
@@ -213,7 +213,7 @@ def test_what_is_watched_has_names_of_its_own(name: str) -> None:
         (RENT, "regression", ("prediction", "lower", "upper")),
     ],
 )
-def test_the_output_says_the_task_and_the_names_of_the_answer(
+def test_the_output_determines_the_task_and_the_output_columns(
     spec: ModelSpec, task: str, names: tuple[str, ...]
 ) -> None:
     assert spec.task == task
@@ -229,12 +229,12 @@ def test_a_contract_survives_being_written_as_json(spec: ModelSpec) -> None:
     assert read.monitored_names == spec.monitored_names
 
 
-def test_a_contract_that_was_read_encodes_as_the_one_that_was_written() -> None:
+def test_a_contract_read_from_json_encodes_like_the_original() -> None:
     read = ModelSpec.from_dict(json.loads(json.dumps(RENT.to_dict())))
     np.testing.assert_array_equal(read.encode_rows(RENT_ROWS), RENT.encode_rows(RENT_ROWS))
 
 
-def test_further_keys_of_a_written_contract_are_passed_over() -> None:
+def test_unknown_keys_in_a_contract_file_are_ignored() -> None:
     written = FLAT.to_dict()
     written["inputs"][0]["added later"] = 1
     assert ModelSpec.from_dict({**written, "added later": 1}) == FLAT
@@ -277,13 +277,13 @@ def encoding_of(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[bytes] |
 @example([[0.1, 2**53 + 1, 1]])
 @example([[0, 1, 1], [0.1, 0.5]])
 @example([[True, 1, 1]])
-def test_a_few_numbers_are_taken_and_refused_as_many_are(rows: list[list[Any]]) -> None:
+def test_few_numbers_are_encoded_and_refused_like_many(rows: list[list[Any]]) -> None:
     few, many = encoding_of(MEASURED, rows), encoding_of(MEASURED, rows * 22)
     assert few == (many if isinstance(many, str) else many[: len(rows)])
 
 
 @given(st.data())
-def test_what_a_row_was_encoded_as_is_taken_again_as_a_column(data: st.DataObject) -> None:
+def test_encoded_values_are_valid_as_columns(data: st.DataObject) -> None:
     low = data.draw(st.floats(-1e30, 1e30))
     high = data.draw(st.floats(low, 1e31))
     spec = ModelSpec("any", (Number("x", "", low, high),), SOLD)

@@ -16,7 +16,7 @@ SPEC = ModelSpec(
 FLOWERS = read_classification(SPEC, "Fisher, 1936", "iris.csv")
 
 
-def test_the_values_are_those_that_scikit_learn_loads() -> None:
+def test_the_values_match_scikit_learn() -> None:
     reference = datasets.load_iris()
     assert FLOWERS.inputs.to_numpy() == pytest.approx(reference.data, rel=0, abs=1e-9)
     assert (FLOWERS.encoded_target(SPEC) == reference.target).all()
@@ -30,11 +30,11 @@ def test_columns_classes_and_target_are_named_as_the_contract_says() -> None:
     assert FLOWERS.name == "flowers"
 
 
-def test_no_file_of_the_user_was_read() -> None:
+def test_bundled_data_have_no_files() -> None:
     assert not FLOWERS.files
 
 
-def test_a_data_set_may_be_made_of_several_files() -> None:
+def test_a_data_set_may_have_several_files() -> None:
     table = read_csv("diabetes_data_raw.csv.gz", sep=r"\s+")[[0, 1, 2, 3]]
     target = read_csv("diabetes_target.csv.gz")[0]
     dataset = make_dataset(SPEC, "Efron et al., 2004", table, target)

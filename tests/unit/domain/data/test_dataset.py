@@ -92,12 +92,12 @@ def test_name_and_source_are_not_part_of_the_fingerprint() -> None:
     assert renamed.fingerprint == DATA.fingerprint
 
 
-def test_a_row_has_the_same_hash_wherever_it_stands() -> None:
+def test_a_row_has_the_same_hash_at_any_position() -> None:
     order = np.random.default_rng(2).permutation(len(DATA))
     assert (DATA.take(order).row_hashes == DATA.row_hashes[order]).all()
 
 
-def test_rows_with_the_same_inputs_have_the_same_hash_and_no_others_do() -> None:
+def test_only_rows_with_the_same_inputs_have_the_same_hash() -> None:
     _, counts = np.unique(DATA.row_hashes, return_counts=True)
     assert DATA.row_hashes[DUPLICATES[0]] == DATA.row_hashes[DUPLICATES[1]]
     assert sorted(counts) == [1] * 148 + [2]
@@ -112,25 +112,25 @@ def test_a_changed_value_changes_the_hash_of_its_row_only() -> None:
     assert np.flatnonzero(different).tolist() == [7]
 
 
-def test_rows_are_taken_by_position_in_the_order_given() -> None:
+def test_rows_are_selected_by_position_in_the_given_order() -> None:
     part = DATA.take(np.array([149, 0]))
     assert part.target.tolist() == ["virginica", "setosa"]
     assert part.inputs.iloc[1].tolist() == DATA.inputs.iloc[0].tolist()
     assert (part.name, part.source) == (DATA.name, DATA.source)
 
 
-def test_rows_are_taken_where_a_mask_is_true() -> None:
+def test_rows_are_selected_by_a_mask() -> None:
     part = DATA.take((DATA.target == "versicolor").to_numpy())
     assert len(part) == 50
     assert set(part.target) == {"versicolor"}
 
 
-def test_files_stay_with_the_rows_that_are_taken() -> None:
+def test_selected_rows_keep_the_files() -> None:
     dataset = Dataset("d", "", DATA.inputs, DATA.target, (Path("d.csv"),))
     assert dataset.take(np.arange(3)).files == (Path("d.csv"),)
 
 
-def test_the_encoded_target_has_the_positions_of_the_labels_among_the_classes() -> None:
+def test_the_encoded_target_has_the_index_of_each_label_in_the_classes() -> None:
     inputs, labels = pd.DataFrame({"x": [1.0, 2, 3, 4]}), pd.Series(["b", "a", "c", "a"])
     spec = ModelSpec("d", (Number("x", "", 0, 9),), Classes(("c", "b", "a")))
     codes = Dataset("d", "", inputs, labels).encoded_target(spec)
@@ -138,7 +138,7 @@ def test_the_encoded_target_has_the_positions_of_the_labels_among_the_classes() 
     assert codes.dtype == np.int64
 
 
-def test_the_encoded_target_of_a_regression_is_numbers() -> None:
+def test_the_encoded_target_of_a_regression_is_numeric() -> None:
     spec = ModelSpec("d", (Number("x", "", 0, 9),), Quantity("y"))
     dataset = Dataset("d", "", pd.DataFrame({"x": [1.0, 2]}), pd.Series([7, 8]))
     assert dataset.encoded_target(spec).tolist() == [7.0, 8.0]
@@ -176,7 +176,7 @@ def flats() -> Dataset:
     return Dataset("flats", "", inputs, pd.Series([500.0, 400.0, 900.0, 510.0]))
 
 
-def test_rows_are_as_requests_have_them() -> None:
+def test_rows_have_the_form_of_requests() -> None:
     assert flats().rows() == [
         (50.5, "east", True, 0, PLANS[0].tolist()),
         (None, None, False, 1, PLANS[1].tolist()),
@@ -191,7 +191,7 @@ def test_rows_are_unchanged_by_being_sent_as_json() -> None:
         assert list(map(tuple, sent)) == dataset.rows()
 
 
-def test_a_text_is_its_own_row() -> None:
+def test_a_text_alone_is_a_row() -> None:
     texts = pd.DataFrame({"review": ["good", "", "great \0"]})
     dataset = Dataset("reviews", "", texts, pd.Series(["+", "-", "+"]))
     spec = ModelSpec("reviews", (Text("review"),), Classes(("+", "-")))
@@ -199,7 +199,7 @@ def test_a_text_is_its_own_row() -> None:
     assert dataset.encoded(spec).tolist() == [["good"], [""], ["great \0"]]
 
 
-def test_training_and_requests_give_the_model_the_same() -> None:
+def test_training_data_and_requests_are_encoded_alike() -> None:
     dataset = flats()
     expected = FLATS.encode_rows(dataset.rows())
     assert expected.shape == (4, 8)
@@ -216,7 +216,7 @@ def test_a_value_that_breaks_the_contract_is_named() -> None:
         dataset.encoded(FLATS)
 
 
-def test_rows_of_every_kind_are_recognised_in_any_order() -> None:
+def test_hashes_of_rows_of_every_kind_do_not_depend_on_their_order() -> None:
     dataset, order = flats(), np.array([3, 1, 0, 2])
     assert len(set(dataset.row_hashes)) == 4
     assert (dataset.take(order).row_hashes == dataset.row_hashes[order]).all()
@@ -227,7 +227,7 @@ def test_rows_of_every_kind_are_recognised_in_any_order() -> None:
     ("column", "value"),
     [("floor area", 50.6), ("floor area", np.nan), ("side", "west"), ("side", None), ("floor", 1)],
 )
-def test_another_value_of_any_kind_is_another_row(column: str, value: Any) -> None:
+def test_a_changed_value_of_any_kind_changes_the_hash(column: str, value: Any) -> None:
     dataset = flats()
     dataset.inputs.loc[0, column] = value
     changed = Dataset("flats", "", dataset.inputs, dataset.target)
@@ -235,14 +235,14 @@ def test_another_value_of_any_kind_is_another_row(column: str, value: Any) -> No
     assert changed.fingerprint != flats().fingerprint
 
 
-def test_one_pixel_makes_another_row() -> None:
+def test_one_changed_pixel_changes_the_hash() -> None:
     dataset = flats()
     dataset.inputs["plan"] = list(np.where(PLANS == PLANS[1, 0, 0], 0.9, PLANS))
     changed = Dataset("flats", "", dataset.inputs, dataset.target)
     assert (changed.row_hashes != flats().row_hashes).tolist() == [False, True, False, False]
 
 
-def test_every_missing_value_is_the_same() -> None:
+def test_all_missing_values_have_the_same_hash() -> None:
     for missing in (None, np.nan, float("nan")):
         side = pd.Series(["east", missing, missing, "west"], dtype=object)
         dataset = Dataset("flats", "", flats().inputs.assign(side=side), flats().target)
@@ -264,7 +264,7 @@ def test_numpys_numbers_in_a_column_of_objects_are_plain_values() -> None:
     assert dataset.fingerprint == flats().fingerprint
 
 
-def test_a_row_is_the_same_whether_its_numbers_are_whole_or_not() -> None:
+def test_integers_and_floats_of_equal_value_have_the_same_hash() -> None:
     whole = pd.DataFrame({"a": [1, 2], "image": [np.array([1, 0]), np.array([0, 3])]})
     other = pd.DataFrame({"a": [1.0, 2.0], "image": [np.array([1.0, 0]), np.array([0, 3.0])]})
     hashes = [Dataset("d", "", each, pd.Series([0, 1])).row_hashes for each in (whole, other)]

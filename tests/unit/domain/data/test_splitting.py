@@ -22,13 +22,13 @@ AMOUNT = ModelSpec("amount", (Number("x", "", 0, 1e4),), Quantity("amount"))
 
 
 @pytest.mark.parametrize("test_size", [0.1, 0.2, 0.3, 0.5])
-def test_no_row_of_the_hold_out_has_its_inputs_in_training(test_size: float) -> None:
+def test_no_hold_out_row_has_the_inputs_of_a_training_row(test_size: float) -> None:
     for seed in SEEDS:
         training, holdout = hold_out(DATA, iris.SPEC, test_size, seed)
         assert not set(training.row_hashes) & set(holdout.row_hashes)
 
 
-def test_the_iris_duplicates_stay_on_one_side_and_both_sides_get_them() -> None:
+def test_the_iris_duplicates_stay_together_and_both_sides_get_some() -> None:
     sides = set()
     for seed in SEEDS:
         training, holdout = hold_out(DATA, iris.SPEC, 0.2, seed)
@@ -142,7 +142,7 @@ def test_the_same_seed_gives_the_same_split_of_a_quantity() -> None:
     ],
     ids=["many zeros", "one that is not zero", "one value", "two values", "few rows", "four rows"],
 )
-def test_equal_values_and_few_rows_of_a_quantity_are_no_hindrance(target: list[float]) -> None:
+def test_a_quantity_with_equal_values_or_few_rows_can_be_split(target: list[float]) -> None:
     for seed in SEEDS:
         training, holdout = hold_out(amounts(target), AMOUNT, 0.3, seed)
         assert len(training) + len(holdout) == len(target)
@@ -154,7 +154,7 @@ def test_one_row_of_a_quantity_cannot_be_split() -> None:
         hold_out(amounts([1.0]), AMOUNT, 0.3, 42)
 
 
-def test_many_equal_rows_are_shared_by_rows_and_stay_together() -> None:
+def test_many_equal_rows_are_split_by_row_count_and_stay_together() -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {"colour": rng.choice(["red", "blue"], 500), "size": rng.integers(9, size=500)}
@@ -172,7 +172,7 @@ def test_many_equal_rows_are_shared_by_rows_and_stay_together() -> None:
     assert 0.1 < len(holdout) / 500 < 0.3
 
 
-def test_rows_of_which_too_few_are_different_are_refused_with_that_reason() -> None:
+def test_too_few_distinct_rows_are_refused_with_the_reason() -> None:
     table = pd.DataFrame({"size": [1, 2] * 30})
     spec = ModelSpec("balls", (Number("size", "", 0, 9),), Classes(("heavy", "light")))
     target = pd.Series(["heavy", "light"] * 30)

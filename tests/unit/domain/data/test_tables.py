@@ -59,19 +59,19 @@ def test_rows_are_encoded_as_requests_are(table: Path) -> None:
     np.testing.assert_array_equal(dataset.encoded(SPEC), [[1.5, 0], [np.nan, 1], [3, np.nan]])
 
 
-def test_the_file_is_known_by_its_path_and_digest(table: Path) -> None:
+def test_the_source_has_the_path_and_digest_of_the_file(table: Path) -> None:
     dataset = read_table(str(table), SPEC)
     assert dataset.files == (table,)
     assert dataset.source == f"{table}, sha256 {hashlib.sha256(TABLE.encode()).hexdigest()}"
 
 
-def test_a_relative_path_counts_from_the_clone() -> None:
+def test_a_relative_path_is_resolved_from_the_clone() -> None:
     with pytest.raises(DataError, match=str(ROOT / "no" / "such.csv")):
         read_frame("no/such.csv")
 
 
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.parquet", "t.pq", "t.tsv", "t.txt"])
-def test_csv_and_parquet_say_the_same(table: Path, tmp_path: Path, name: str) -> None:
+def test_csv_and_parquet_give_the_same_data(table: Path, tmp_path: Path, name: str) -> None:
     path, frame = tmp_path / name, read_frame(str(table))
     if name.endswith(("parquet", "pq")):
         frame.to_parquet(path)
@@ -95,7 +95,7 @@ def test_csv_and_parquet_say_the_same(table: Path, tmp_path: Path, name: str) ->
         ([datetime.date(2020, 2, 1), None], [pd.Timestamp(2020, 2, 1), None]),
     ],
 )
-def test_columns_of_pandas_own_kinds_come_as_plain_values(
+def test_columns_of_pandas_extension_types_become_plain_values(
     tmp_path: Path, column: object, values: list[object]
 ) -> None:
     path = str(tmp_path / "t.parquet")
@@ -121,30 +121,30 @@ def test_a_table_is_read_by_its_url(table: Path, address: str) -> None:
     assert (dataset.files, dataset.source) == ((), f"{address}/table.csv")
 
 
-def test_a_signed_url_of_parquet_is_read_as_that(table: Path, address: str) -> None:
+def test_a_signed_url_of_a_parquet_file_is_read_as_parquet(table: Path, address: str) -> None:
     read_frame(str(table)).to_parquet(table.parent / "t.parquet")
     assert len(read_frame(f"{address}/t.parquet?signature=1")) == 3
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:x/t.csv", "http://127.0.0.1/a b.csv"])
-def test_a_url_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(DataError, match="cannot read"):
         read_frame(url)
 
 
-def test_a_url_that_has_no_table_is_refused(address: str) -> None:
+def test_a_url_without_a_table_is_refused(address: str) -> None:
     with pytest.raises(DataError, match="404"):
         read_frame(f"{address}/other.csv")
 
 
-def test_a_target_is_told_in_the_words_of_the_contract(tmp_path: Path) -> None:
+def test_a_numeric_target_becomes_the_classes_of_the_contract(tmp_path: Path) -> None:
     spec = ModelSpec("made", (Number("x", "", 0, 9),), Classes(("0", "1"), "y"))
     for truth in ("1.0\n2,0.0", "1\n2,0"):
         dataset = read_table(written(tmp_path, f"x,y\n1,{truth}\n"), spec)
         assert dataset.target.tolist() == ["1", "0"]
 
 
-def test_a_column_that_is_not_there_is_named(table: Path) -> None:
+def test_a_missing_column_is_named(table: Path) -> None:
     spec = ModelSpec("made", (Number("age", "", 0, 9),), Classes(("no", "yes"), "class"))
     message = "missing columns of the contract of made: age; it has größe"
     with pytest.raises(DataError, match=message):
@@ -179,14 +179,14 @@ def test_a_quantity_must_be_numbers(tmp_path: Path) -> None:
         (gzip.compress(b"a,b\n1,2\n", mtime=0), "compressed"),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(
+def test_a_file_that_is_not_a_table_is_refused(
     tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
         read_frame(written(tmp_path, text))
 
 
-def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(DataError, match="cannot read"):
@@ -244,7 +244,7 @@ def test_numbers_with_leading_zeros_stay_words(tmp_path: Path) -> None:
     assert (frame["n"].tolist(), frame["share"].tolist()) == ([10, 0], [0.5, 0.25])
 
 
-def test_a_named_index_of_parquet_is_a_column_and_a_nameless_one_is_none(tmp_path: Path) -> None:
+def test_a_named_index_of_parquet_is_a_column_and_an_unnamed_one_is_dropped(tmp_path: Path) -> None:
     path, frame = tmp_path / "t.parquet", pd.DataFrame({"x": [1, 2]}, index=[7, 8])
     frame.to_parquet(path)
     assert read_frame(str(path)).columns.tolist() == ["x"]
@@ -256,7 +256,7 @@ def test_a_named_index_of_parquet_is_a_column_and_a_nameless_one_is_none(tmp_pat
     assert read_frame(str(path)).columns.tolist() == ["a", "x"]
 
 
-def test_columns_with_names_of_several_levels_are_refused(tmp_path: Path) -> None:
+def test_multi_level_columns_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pd.DataFrame({("a", "b"): [1], ("a", "c"): [2]}).to_parquet(path)
     with pytest.raises(DataError, match="names of 2 levels: give each column one name"):

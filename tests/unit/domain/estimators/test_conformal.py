@@ -24,9 +24,7 @@ def sample(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.95])
 @pytest.mark.parametrize("rows", [40, 150])
-def test_the_intervals_hold_about_the_share_that_they_are_to_hold(
-    coverage: float, rows: int
-) -> None:
+def test_the_intervals_have_about_their_nominal_coverage(coverage: float, rows: int) -> None:
     rng = np.random.default_rng(0)
     covered = []
     for _ in range(40):
@@ -37,7 +35,7 @@ def test_the_intervals_hold_about_the_share_that_they_are_to_hold(
     assert np.mean(covered) == pytest.approx(coverage, abs=0.03)
 
 
-def test_an_estimator_that_learns_its_rows_by_heart_still_gets_honest_intervals() -> None:
+def test_an_overfitted_estimator_still_gets_honest_intervals() -> None:
     rng = np.random.default_rng(1)
     forest = RandomForestRegressor(20, min_samples_leaf=1, random_state=0)
     rows, target = sample(rng, 200)
@@ -50,7 +48,9 @@ def test_an_estimator_that_learns_its_rows_by_heart_still_gets_honest_intervals(
 
 
 @pytest.mark.parametrize(("rows", "rank"), [(99, 90), (100, 91), (19, 18), (9, 9)])
-def test_half_the_width_is_the_error_of_that_rank_among_rows_left_out(rows: int, rank: int) -> None:
+def test_half_the_width_is_an_order_statistic_of_the_cross_validated_errors(
+    rows: int, rank: int
+) -> None:
     inputs, target = sample(np.random.default_rng(2), rows)
     folds = KFold(5, shuffle=True, random_state=7)
     errors = np.abs(target - cross_val_predict(LinearRegression(), inputs, target, cv=folds))
@@ -58,7 +58,7 @@ def test_half_the_width_is_the_error_of_that_rank_among_rows_left_out(rows: int,
     assert fitted.half_width_ == np.sort(errors)[rank - 1]
 
 
-def test_the_regressor_inside_learns_from_every_row() -> None:
+def test_the_inner_regressor_is_fitted_on_every_row() -> None:
     rows, target = sample(np.random.default_rng(3), 50)
     fitted = ConformalRegressor(LinearRegression()).fit(rows, target)
     assert (fitted.predict(rows) == LinearRegression().fit(rows, target).predict(rows)).all()
@@ -74,7 +74,7 @@ def test_the_prediction_is_the_middle_of_its_interval() -> None:
     assert widths == pytest.approx(np.full(50, 2 * fitted.half_width_))
 
 
-def test_predictions_in_a_column_are_taken_as_those_in_a_row() -> None:
+def test_column_shaped_predictions_are_flattened() -> None:
     rows, target = sample(np.random.default_rng(3), 50)
     flat = ConformalRegressor(LinearRegression()).fit(rows, target)
     column = ConformalRegressor(LinearRegression()).fit(rows, target)
@@ -90,7 +90,7 @@ def test_too_few_rows_for_the_coverage_or_the_folds_are_refused(rows: int, cover
         few.fit(*sample(np.random.default_rng(0), rows))
 
 
-def test_the_seed_decides_the_folds() -> None:
+def test_the_seed_determines_the_folds() -> None:
     rows, target = sample(np.random.default_rng(4), 60)
     widths = [
         ConformalRegressor(LinearRegression(), random_state=seed).fit(rows, target).half_width_
@@ -99,7 +99,7 @@ def test_the_seed_decides_the_folds() -> None:
     assert widths[0] == widths[1] != widths[2]
 
 
-def test_a_clone_has_the_parameters_and_nothing_that_was_learned() -> None:
+def test_a_clone_has_the_parameters_but_is_not_fitted() -> None:
     fitted = ConformalRegressor(Ridge(alpha=3.0), 0.8, folds=4, random_state=5)
     fitted.fit(*sample(np.random.default_rng(0), 30))
     copy = clone(fitted)
@@ -111,7 +111,7 @@ def test_a_clone_has_the_parameters_and_nothing_that_was_learned() -> None:
     assert fitted.estimator.alpha == 3.0
 
 
-def test_it_answers_the_same_after_being_pickled() -> None:
+def test_it_predicts_the_same_after_pickling() -> None:
     rows, target = sample(np.random.default_rng(0), 30)
     fitted = ConformalRegressor(Ridge()).fit(rows, target)
     read = pickle.loads(pickle.dumps(fitted))

@@ -47,12 +47,12 @@ def regressor() -> KerasRegressor:
     )
 
 
-def test_the_same_seed_gives_the_same_answers() -> None:
+def test_the_same_seed_gives_the_same_predictions() -> None:
     first, second = (classifier().fit(ROWS, CLASSES).predict_proba(ROWS) for _ in range(2))
     assert (first == second).all()
 
 
-def test_another_seed_gives_other_answers() -> None:
+def test_another_seed_gives_different_predictions() -> None:
     first = classifier(random_state=1).fit(ROWS, CLASSES).predict_proba(ROWS)
     assert (first != classifier(random_state=2).fit(ROWS, CLASSES).predict_proba(ROWS)).any()
 
@@ -69,7 +69,7 @@ def test_fitting_leaves_the_parameters_as_they_were() -> None:
     assert classifier().fit(ROWS, CLASSES).fit_kwargs == {"epochs": 3}
 
 
-def test_training_stops_when_validation_rows_gain_nothing_more() -> None:
+def test_training_stops_when_the_validation_loss_stops_improving() -> None:
     estimator = regressor().set_params(fit_kwargs={"epochs": 300, "batch_size": 8}, patience=3)
     losses = estimator.fit(ROWS, VALUES).history_["val_loss"]
     assert 3 < len(losses) < 300
@@ -84,13 +84,13 @@ def test_a_callback_may_be_given_alone_or_not_at_all(callbacks: Any) -> None:
     assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
 
 
-def test_validation_rows_have_every_class_though_rows_come_in_order() -> None:
+def test_validation_rows_have_every_class_even_if_rows_are_sorted() -> None:
     order = np.argsort(CLASSES)
     estimator = classifier(epochs=20).fit(ROWS[order], CLASSES[order])
     assert (estimator.predict(ROWS) == CLASSES).mean() > 0.9
 
 
-def test_answers_are_named_by_the_labels_that_were_learned() -> None:
+def test_predictions_are_labels_of_the_training_data() -> None:
     labels = np.array([10, 20, 30])[CLASSES]
     estimator = classifier(epochs=20).fit(ROWS, labels)
     assert set(estimator.predict(ROWS)) == {10, 20, 30}
@@ -104,7 +104,7 @@ def test_probabilities_sum_to_one() -> None:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_a_pickled_network_answers_as_it_did() -> None:
+def test_a_pickled_network_predicts_the_same() -> None:
     estimator = classifier().fit(ROWS, CLASSES)
     again = pickle.loads(pickle.dumps(estimator))
     assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()

@@ -76,17 +76,17 @@ def fixture_terminal() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_the_same_seed_gives_the_same_answers() -> None:
+def test_the_same_seed_gives_the_same_predictions() -> None:
     first, second = (classifier().fit(ROWS, CLASSES).predict_proba(ROWS) for _ in range(2))
     assert (first == second).all()
 
 
-def test_another_seed_gives_other_answers() -> None:
+def test_another_seed_gives_different_predictions() -> None:
     first = classifier(random_state=1).fit(ROWS, CLASSES).predict_proba(ROWS)
     assert (first != classifier(random_state=2).fit(ROWS, CLASSES).predict_proba(ROWS)).any()
 
 
-def test_fitting_leaves_the_seed_of_the_process_alone() -> None:
+def test_fitting_does_not_change_the_global_seed() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -108,7 +108,7 @@ def test_probabilities_sum_to_one_and_the_classes_are_learned() -> None:
     assert (estimator.predict(ROWS) == CLASSES).mean() > 0.9
 
 
-def test_mixed_precision_changes_training_but_answers_are_float32() -> None:
+def test_mixed_precision_changes_training_but_predictions_are_float32() -> None:
     full = classifier().fit(ROWS, CLASSES)
     mixed = classifier(mixed_precision=True).fit(ROWS, CLASSES)
     probabilities = mixed.predict_proba(ROWS)
@@ -118,19 +118,19 @@ def test_mixed_precision_changes_training_but_answers_are_float32() -> None:
     assert (probabilities == in_float32).all()
 
 
-def test_a_pickled_network_answers_as_it_did() -> None:
+def test_a_pickled_network_predicts_the_same() -> None:
     estimator = classifier().fit(ROWS, CLASSES)
     again = pickle.loads(pickle.dumps(estimator))
     assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
 
 
-def test_a_regression_takes_and_gives_one_number_per_row() -> None:
+def test_a_regression_predicts_one_number_per_row() -> None:
     predicted = regressor().fit(ROWS, VALUES).predict(ROWS)
     assert predicted.shape == VALUES.shape
     assert np.corrcoef(predicted, VALUES)[0, 1] > 0.99
 
 
-def test_a_network_that_answers_a_plain_row_learns_as_one_that_answers_a_column() -> None:
+def test_a_network_with_a_flat_output_learns_like_one_with_a_column() -> None:
     column, plain = regressor().fit(ROWS, VALUES), regressor(torch.nn.Flatten(0)).fit(ROWS, VALUES)
     assert plain.module_(torch.from_numpy(ROWS)).shape == VALUES.shape
     np.testing.assert_allclose(plain.predict(ROWS), column.predict(ROWS), atol=1e-5)
@@ -156,7 +156,7 @@ def test_an_early_stop_ends_the_training_only() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_handler_of_ctrl_c_that_somebody_has_set_is_left_alone() -> None:
+def test_an_existing_ctrl_c_handler_is_left_alone() -> None:
     received: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
@@ -173,16 +173,16 @@ def test_a_regression_is_cross_validated_by_scikit_learn() -> None:
     assert np.corrcoef(predicted, VALUES)[0, 1] > 0.99
 
 
-def test_the_device_is_the_one_that_is_there() -> None:
+def test_the_device_is_a_gpu_if_there_is_one() -> None:
     assert found_device() == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_a_processor_gains_nothing_from_mixed_precision() -> None:
+def test_mixed_precision_changes_nothing_on_a_cpu() -> None:
     assert not gains_from_mixed_precision("cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_network_that_was_trained_on_a_gpu_answers_as_its_copy_on_a_processor() -> None:
+def test_a_network_trained_on_a_gpu_predicts_the_same_on_a_cpu() -> None:
     mixed = gains_from_mixed_precision("cuda")
     estimator = classifier(device="cuda", mixed_precision=mixed).fit(ROWS, CLASSES)
     assert (estimator.predict(ROWS) == CLASSES).mean() > 0.9

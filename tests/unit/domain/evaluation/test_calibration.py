@@ -41,7 +41,7 @@ def test_bins_have_15_rows_or_more_and_are_10_at_most(rows: int, bins: int) -> N
     assert (np.diff(found.confidence) > 0).all()
 
 
-def test_rows_that_are_equally_confident_share_a_bin_in_whatever_order_they_come() -> None:
+def test_equally_confident_rows_share_a_bin_in_any_order() -> None:
     predictions, actual = drawn(300, seed=0, confidences=4)  # only 0.5, 0.75 and 1
     found = calibration_of(predictions, actual)
     assert found.confidence == pytest.approx([0.5, 0.75, 1.0])
@@ -50,7 +50,7 @@ def test_rows_that_are_equally_confident_share_a_bin_in_whatever_order_they_come
 
 
 @pytest.mark.parametrize("rows", [40, 150, 1000])
-def test_a_calibrated_model_is_seldom_suspected(rows: int) -> None:
+def test_a_calibrated_model_is_rarely_flagged(rows: int) -> None:
     found = np.array([calibration_of(*drawn(rows, seed)).p for seed in range(100)])
     assert (found < 0.01).sum() <= 4
     assert (found < 0.1).sum() <= 20
@@ -58,27 +58,27 @@ def test_a_calibrated_model_is_seldom_suspected(rows: int) -> None:
 
 
 @pytest.mark.parametrize(("rows", "accuracy_of"), [(150, 0.65), (1000, 0.9)])
-def test_a_model_that_is_too_sure_is_found_out(rows: int, accuracy_of: float) -> None:
+def test_an_overconfident_model_is_detected(rows: int, accuracy_of: float) -> None:
     for seed in range(20):
         found = calibration_of(*drawn(rows, seed, accuracy_of))
         assert found.p < 0.01
         assert found.error > (1 - accuracy_of) * 0.4
 
 
-def test_a_model_that_is_not_sure_enough_is_found_out_too() -> None:
+def test_an_underconfident_model_is_detected() -> None:
     predictions, actual = np.tile([0.6, 0.4], (200, 1)), np.zeros(200, np.int64)
     found = calibration_of(predictions, actual)
     assert found.error == pytest.approx(0.4)
     assert found.p < 0.001
 
 
-def test_calibration_is_the_same_each_time() -> None:
+def test_calibration_is_repeatable() -> None:
     predictions, actual = drawn(150, seed=3)
     assert calibration_of(predictions, actual).p == calibration_of(predictions.copy(), actual).p
 
 
 @pytest.mark.parametrize("rows", [40, 1500])  # 1500 are drawn in batches, the last one is shorter
-def test_the_probability_is_that_of_outcomes_drawn_as_the_model_says(rows: int) -> None:
+def test_the_probability_comes_from_outcomes_drawn_from_the_predictions(rows: int) -> None:
     predictions, actual = drawn(rows, seed=5)
     found = calibration_of(predictions, actual)
     confidence = np.sort(predictions.max(axis=1))
@@ -97,7 +97,7 @@ def test_a_perfect_model_has_no_error() -> None:
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf])
-def test_answers_that_are_no_numbers_give_none(nothing: float) -> None:
+def test_nan_predictions_have_no_calibration(nothing: float) -> None:
     predictions, actual = drawn(60, seed=0)
     predictions[7] = nothing
     found = calibration_of(predictions, actual)

@@ -56,7 +56,7 @@ def no_warnings() -> Iterator[None]:
         (6, 16, 161, 1.959964, -0.1240, -0.0054),
     ],
 )
-def test_the_interval_of_classes_is_the_published_one(
+def test_the_interval_of_classes_matches_published_values(
     won: int, lost: int, rows: int, z: float, low: float, high: float | None
 ) -> None:
     found = tango_interval(won, lost, rows, z)
@@ -65,19 +65,19 @@ def test_the_interval_of_classes_is_the_published_one(
     assert high is None or found[1] == pytest.approx(high, abs=digits)
 
 
-def test_at_a_difference_of_none_the_interval_is_the_mcnemar_test() -> None:
+def test_at_a_difference_of_zero_the_interval_is_the_mcnemar_test() -> None:
     low, _ = tango_interval(16, 6, 161, (16 - 6) / np.sqrt(16 + 6))
     assert low == pytest.approx(0, abs=1e-9)
 
 
-def test_the_interval_of_classes_is_the_same_from_the_other_side() -> None:
+def test_the_interval_of_classes_is_symmetric() -> None:
     for won, lost, rows in ((7, 1, 21), (0, 0, 30), (30, 0, 30), (3, 27, 30), (1, 0, 1)):
         low, high = tango_interval(won, lost, rows)
         assert tango_interval(lost, won, rows) == pytest.approx((-high, -low), abs=1e-9)
         assert -1 <= low <= (won - lost) / rows <= high <= 1
 
 
-def test_without_a_row_that_differs_the_interval_shrinks_with_the_rows() -> None:
+def test_without_differing_rows_the_interval_shrinks_with_more_rows() -> None:
     z = 1.644854
     for rows in (1, 30, 1000):
         limit = z**2 / (rows + z**2)
@@ -87,7 +87,7 @@ def test_without_a_row_that_differs_the_interval_shrinks_with_the_rows() -> None
 @pytest.mark.parametrize("rows", [20, 30, 60])
 @pytest.mark.parametrize("margin", [0.05, 0.15])
 @pytest.mark.parametrize("more", [0.0, 0.05, 0.15])
-def test_classes_that_are_worse_by_the_margin_pass_in_one_of_twenty(
+def test_classes_that_are_worse_by_the_margin_pass_one_time_in_twenty(
     rows: int, margin: float, more: float
 ) -> None:
     lost, won = margin + more / 2, more / 2
@@ -113,7 +113,7 @@ def test_classes_are_compared_by_the_rows_that_only_one_has_right() -> None:
     assert not found.identical
 
 
-def test_a_comparison_reads_as_losses_difference_and_counts() -> None:
+def test_a_comparison_shows_losses_difference_and_counts() -> None:
     assert str(of_counts(both=130, won=6, lost=4, neither=3)) == (
         "mean loss 0.049, champion 0.063, 143 rows; loss reduction +0.014 (better), "
         "90 % interval −0.025 to +0.055; rows that only the challenger has right: 6, "
@@ -143,7 +143,7 @@ def test_a_comparison_says_whether_the_challenger_is_better_or_worse(
     assert text in str(found)
 
 
-def test_classes_that_are_right_together_differ_by_nothing_though_they_are_not_identical() -> None:
+def test_equally_accurate_classes_have_no_difference_even_if_not_identical() -> None:
     actual = np.zeros(40, np.int64)
     champion, challenger = np.tile([0.9, 0.1], (40, 1)), np.tile([0.8, 0.2], (40, 1))
     found = compare(CLASSES, champion, challenger, actual)
@@ -157,7 +157,7 @@ def test_classes_that_differ_everywhere_are_certainly_better_or_worse() -> None:
     assert of_counts(0, won=0, lost=30).high < -0.8
 
 
-def test_a_class_that_is_no_number_is_wrong() -> None:
+def test_a_nan_probability_is_a_wrong_class() -> None:
     right, nothing = np.tile([1.0, 0.0], (30, 1)), np.full((30, 2), nan)
     found = compare(CLASSES, right, nothing, np.zeros(30, np.int64))
     assert (found.won, found.lost) == (0, 30)
@@ -211,7 +211,7 @@ def skewed(rng: np.random.Generator, rows: int) -> np.ndarray:
 @pytest.mark.parametrize("draw", [few_differ, skewed])
 @pytest.mark.parametrize("rows", [2, 20, 300])  # 300 are drawn in batches, the last one is shorter
 @pytest.mark.parametrize("scale", [1.0, -1.0])
-def test_the_interval_of_a_quantity_is_that_of_a_plain_bootstrap(
+def test_the_interval_of_a_quantity_matches_a_plain_bootstrap(
     draw: Callable[[np.random.Generator, int], np.ndarray], rows: int, scale: float
 ) -> None:
     rng = np.random.default_rng(rows)
@@ -221,29 +221,29 @@ def test_the_interval_of_a_quantity_is_that_of_a_plain_bootstrap(
     assert (found.low, found.high) == pytest.approx(plain_interval(losses, np.full(rows, 100.0)))
 
 
-def test_a_quantity_that_is_answered_alike_is_identical() -> None:
+def test_equal_predictions_of_a_quantity_are_identical() -> None:
     errors = np.linspace(-1, 1, 30)
     assert of_errors(errors, errors.copy()).identical is True
 
 
-def test_losses_that_all_differ_by_the_same_leave_no_doubt() -> None:
+def test_losses_that_all_differ_equally_have_an_interval_of_width_zero() -> None:
     found = of_errors(np.zeros(4), np.full(4, 0.5))
     assert (found.low, found.high) == (-0.5, -0.5)
 
 
-def test_one_loss_that_differs_leaves_limits_that_are_finite() -> None:
+def test_one_differing_loss_has_finite_limits() -> None:
     challenger = np.zeros(20)
     challenger[3] = 1.0
     found = of_errors(np.zeros(20), challenger)
     assert -1 < found.low < -0.05 < found.high < 0.1
 
 
-def test_one_row_of_a_quantity_tells_nothing() -> None:
+def test_one_row_of_a_quantity_proves_nothing() -> None:
     found = of_errors(np.ones(1), np.zeros(1))
     assert (found.low, found.high) == (-inf, inf)
 
 
-def test_a_quantity_that_is_no_number_never_looks_better() -> None:
+def test_a_nan_quantity_is_never_better() -> None:
     errors, holed = np.linspace(-1, 1, 30), np.linspace(-1, 1, 30)
     holed[7] = nan
     found = of_errors(errors, holed)
@@ -276,7 +276,7 @@ def test_the_rows_that_a_quantity_needs_follow_from_its_spread() -> None:
 
 
 @pytest.mark.parametrize(("won", "lost", "room"), [(12, 18, 0.03), (18, 12, 0.05)])
-def test_the_rows_that_classes_need_count_what_is_seen_and_what_the_margin_allows(
+def test_the_rows_that_classes_need_follow_from_the_difference_and_the_margin(
     won: int, lost: int, room: float
 ) -> None:
     found = of_counts(both=270, won=won, lost=lost)  # worse, or better, by 0.02
@@ -305,7 +305,7 @@ def test_a_difference_beyond_the_margin_is_not_fixed_by_more_rows() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
-def test_over_many_challengers_the_gate_is_mistaken_as_rarely_as_stated(
+def test_the_gate_keeps_its_stated_error_rate_over_many_challengers(
     setting: Setting, nightly: bool
 ) -> None:
     runs = RUNS if nightly else RUNS // 5

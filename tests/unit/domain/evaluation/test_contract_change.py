@@ -45,7 +45,7 @@ def change(old: Any, new: Any) -> ContractChange:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_contract_that_stays_has_no_change(kind: str) -> None:
+def test_an_equal_contract_has_no_change(kind: str) -> None:
     spec = KINDS[kind].SPEC
     assert change_between(spec, ModelSpec.from_dict(spec.to_dict())) == ContractChange()
 
@@ -114,7 +114,7 @@ def test_a_contract_that_stays_has_no_change(kind: str) -> None:
         (RENT, replace(RENT, coverage=0.8), "the coverage of rent is now 0.8, was 0.9"),
     ],
 )
-def test_what_breaks_requests_is_reported_by_its_name(old: Any, new: Any, message: str) -> None:
+def test_breaking_changes_are_reported_by_name(old: Any, new: Any, message: str) -> None:
     assert change(old, new) == ContractChange(breaking=(message,))
 
 
@@ -147,13 +147,11 @@ def test_what_breaks_requests_is_reported_by_its_name(old: Any, new: Any, messag
         (SOUND, replace(SOUND, sample_rate=8000), "sound is now resampled to 8000 Hz"),
     ],
 )
-def test_what_leaves_requests_as_they_were_is_reported_too(
-    old: Any, new: Any, message: str
-) -> None:
+def test_compatible_changes_are_reported_too(old: Any, new: Any, message: str) -> None:
     assert change(old, new) == ContractChange(compatible=(message,))
 
 
-def test_a_renamed_class_is_one_that_is_gone_and_one_that_is_new() -> None:
+def test_a_renamed_class_is_one_removed_and_one_added() -> None:
     found = change(CLASSES, replace(CLASSES, names=("no", "yes", "soon")))
     assert found.breaking == (
         "leaves no longer has the classes later",
@@ -161,7 +159,7 @@ def test_a_renamed_class_is_one_that_is_gone_and_one_that_is_new() -> None:
     )
 
 
-def test_all_words_and_classes_that_come_and_go_are_told() -> None:
+def test_all_added_and_removed_words_and_classes_are_reported() -> None:
     found = change(DISTRICT, replace(DISTRICT, categories=("south", "west")))
     assert found.breaking == ("district no longer has the categories east, north",)
     assert found.compatible == ("district has the new categories south, west",)
@@ -171,7 +169,7 @@ def test_all_words_and_classes_that_come_and_go_are_told() -> None:
     )
 
 
-def test_a_coverage_is_told_in_few_digits() -> None:
+def test_a_coverage_is_shown_with_few_digits() -> None:
     breaking = change(RENT, replace(RENT, coverage=2 / 3)).breaking
     assert breaking == ("the coverage of rent is now 0.666667, was 0.9",)
 
@@ -183,17 +181,17 @@ def test_another_task_breaks_everything() -> None:
     )
 
 
-def test_one_input_can_change_in_both_ways() -> None:
+def test_one_input_can_have_breaking_and_compatible_changes() -> None:
     found = change(AREA, replace(AREA, minimum=0, maximum=100))
     assert found.breaking == ("area is now at most 100, was 500",)
     assert found.compatible == ("area is now at least 0, was 5",)
 
 
-def test_the_order_of_words_is_no_change() -> None:
+def test_the_order_of_words_is_not_a_change() -> None:
     assert change(DISTRICT, replace(DISTRICT, categories=("north", "east"))) == ContractChange()
 
 
-def test_a_description_is_wording() -> None:
+def test_a_changed_description_is_a_change_of_wording() -> None:
     assert change(AREA, replace(AREA, description="floor")) == ContractChange(
         wording=("the description of area has changed",)
     )

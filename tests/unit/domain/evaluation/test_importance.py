@@ -35,14 +35,14 @@ class CountingModel:
         return by_first_column(rows)
 
 
-def test_what_the_model_uses_matters_and_what_it_does_not_use_does_not() -> None:
+def test_only_an_input_that_the_model_uses_is_important() -> None:
     found = permutation_importances(by_first_column, ROWS, ACTUAL, SPEC)
     assert found["used"] == pytest.approx(0.5, abs=0.06)  # half of the classes are guessed
     assert found["idle"] == 0
     assert list(found) == ["used", "idle"]
 
 
-def test_of_a_quantity_it_is_in_standard_deviations() -> None:
+def test_the_importance_for_a_quantity_is_in_standard_deviations() -> None:
     spec = replace(SPEC, output=Quantity("q"))
     actual = ROWS[:, 0].astype(float)
     found = permutation_importances(lambda rows: rows[:, [0, 0, 0]], ROWS, actual, spec)
@@ -50,7 +50,7 @@ def test_of_a_quantity_it_is_in_standard_deviations() -> None:
     assert found["used"] == pytest.approx(np.sqrt(12) / 3, abs=0.1)
 
 
-def test_the_same_seed_gives_the_same_and_the_rows_are_left_as_they_were() -> None:
+def test_the_same_seed_gives_equal_importances_and_the_rows_stay_unchanged() -> None:
     rows = ROWS.copy()
     first = permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=3)
     assert first == permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=3)

@@ -18,64 +18,64 @@ CLASSES = np.arange(300) % 3
 VALUES = RNG.normal(size=300)
 
 
-def test_an_input_that_is_the_class_tells_all_of_it() -> None:
+def test_an_input_equal_to_the_class_has_full_skill() -> None:
     assert single_feature_skill(CLASSES * 10.0, CLASSES, "classification") == 1
 
 
 @pytest.mark.parametrize("copy", [VALUES, VALUES * 3 + 7, -VALUES, VALUES * 1e-3])
-def test_an_input_that_is_the_quantity_in_another_unit_tells_all_of_it(copy: np.ndarray) -> None:
+def test_an_input_that_is_the_target_in_another_unit_has_full_skill(copy: np.ndarray) -> None:
     assert single_feature_skill(copy, VALUES, "regression") >= LIMITS["regression"]
 
 
-def test_noise_tells_nothing() -> None:
+def test_noise_has_no_skill() -> None:
     assert single_feature_skill(RNG.normal(size=300), CLASSES, "classification") < 0.2
     assert single_feature_skill(RNG.normal(size=300), VALUES, "regression") < 0.2
 
 
-def test_a_good_input_is_no_leak() -> None:
+def test_a_good_input_is_not_a_leak() -> None:
     good = CLASSES + RNG.normal(0, 0.3, 300)
     skill = single_feature_skill(good, CLASSES, "classification")
     assert 0.7 < skill < LIMITS["classification"]
 
 
-def test_what_is_missing_can_tell_the_target_too() -> None:
+def test_missing_values_can_leak_the_target() -> None:
     column = np.where(CLASSES == 0, np.nan, 1.0)
     assert single_feature_skill(column, (CLASSES == 0).astype(np.int64), "classification") == 1
 
 
-def test_what_is_missing_is_another_value_than_0() -> None:
+def test_a_missing_value_differs_from_0() -> None:
     column = np.where(CLASSES == 0, np.nan, 0.0)
     assert single_feature_skill(column, (CLASSES == 0).astype(np.int64), "classification") == 1
 
 
-def test_rows_in_an_order_are_divided_at_random() -> None:
+def test_sorted_rows_are_divided_at_random() -> None:
     column = np.arange(300.0)
     assert single_feature_skill(column, np.arange(300) // 10 % 2, "classification") > 0.8
     assert single_feature_skill(column, (column - 150) ** 2, "regression") > 0.99
 
 
-def test_an_input_of_one_value_tells_nothing() -> None:
+def test_a_constant_input_has_no_skill() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert single_feature_skill(np.ones(300), VALUES, "regression") < 0.01
         assert single_feature_skill(np.ones(300), CLASSES, "classification") <= 0
 
 
-def test_what_is_told_of_a_quantity_is_always_the_same() -> None:
+def test_the_skill_for_a_quantity_is_repeatable() -> None:
     target = VALUES**2 + RNG.normal(size=300)
     assert single_feature_skill(VALUES, target, "regression") == single_feature_skill(
         VALUES, target, "regression"
     )
 
 
-def test_a_row_that_is_asked_about_is_not_among_those_that_were_learned() -> None:
+def test_no_row_is_predicted_by_a_model_that_was_fitted_on_it() -> None:
     noise = np.random.default_rng(0).normal(size=10_001)
     column = np.arange(10_001.0)
     column[0] = np.nan  # with a missing value, only the tree is used
     assert single_feature_skill(column, noise, "regression") < -0.2
 
 
-def test_a_class_of_three_rows_is_asked_for() -> None:
+def test_a_class_of_three_rows_is_predicted() -> None:
     classes = np.repeat([0, 1], 3)
     assert single_feature_skill(classes * 1.0, classes, "classification") == 1
 
@@ -89,13 +89,13 @@ def test_an_input_at_the_limit_is_a_leak() -> None:
     assert not no_target_leakage(spec, column[:, None] * 1.0, target).accepted
 
 
-def test_a_class_that_is_too_rare_for_a_fold_is_left_out() -> None:
+def test_a_class_too_rare_for_the_folds_is_left_out() -> None:
     classes = np.array([0, 1] * 20 + [2])
     assert single_feature_skill(classes.astype(float), classes, "classification") == 1
     assert single_feature_skill(np.arange(3.0), np.array([0, 1, 2]), "classification") == 0
 
 
-def test_many_rows_are_sampled_and_the_sample_is_always_the_same() -> None:
+def test_many_rows_are_sampled_repeatably() -> None:
     classes = np.arange(50_000) % 2
     column = classes + RNG.normal(0, 0.5, 50_000)
     first = single_feature_skill(column, classes, "classification")
@@ -126,7 +126,7 @@ def moved(column: int, change: float) -> int:
     ("column", "change", "expected"),
     [(0, 5e-4, 1), (1, -5e-4, 1), (0, 2e-3, 0), (0, 0.0, 0), (2, 1.0, 0), (0, np.nan, 0)],
 )
-def test_a_row_that_is_nearly_in_training_is_a_near_duplicate(
+def test_a_row_close_to_a_training_row_is_a_near_duplicate(
     column: int, change: float, expected: int
 ) -> None:
     assert moved(column, change) == expected
@@ -139,7 +139,7 @@ def test_equal_rows_are_not_near_duplicates_but_do_not_hide_them() -> None:
     assert near_duplicates(TABLE, ROWS, np.concatenate([ROWS, close])) == 200
 
 
-def test_near_duplicates_miss_the_same_values() -> None:
+def test_near_duplicates_have_the_same_missing_values() -> None:
     holdout, training = ROWS[:1].copy(), ROWS.copy()
     holdout[0, 0] = training[0, 0] = np.nan
     holdout[0, 1] += 3e-4
@@ -158,7 +158,7 @@ def test_the_unit_of_a_number_does_not_matter() -> None:
     )
 
 
-def test_every_column_may_differ_by_that_much() -> None:
+def test_every_column_may_differ_by_the_tolerance() -> None:
     close = ROWS + np.array([8e-4, 8e-4, 0], np.float32)
     assert near_duplicates(TABLE, close, ROWS) == 200
     scale = np.array([1e-6, 1e-6, 1], np.float32)
@@ -186,7 +186,7 @@ def test_texts_that_differ_in_case_and_spaces_are_near_duplicates(text: str, exp
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_kind_of_model_has_near_duplicates_of_its_own_rows(kind: str) -> None:
+def test_rows_of_any_kind_are_not_near_duplicates_of_themselves(kind: str) -> None:
     spec = KINDS[kind].SPEC
     rows = KINDS[kind].load().encoded(spec)
     assert near_duplicates(spec, rows[:40], rows[:40]) == 0
@@ -206,7 +206,7 @@ def test_no_row_of_the_sample_is_drawn_twice() -> None:
     assert near_duplicates(TABLE, close, rows) >= 9_999
 
 
-def test_of_wide_rows_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_rows_are_sampled_when_they_are_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leakage, "_VALUES", 100)
     close = ROWS + np.array([3e-4, 0, 0], np.float32)
     assert near_duplicates(TABLE, close, ROWS) == 33
@@ -214,5 +214,5 @@ def test_of_wide_rows_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("target", [[1, 0], [1, 1, 1, 1, 1, 1]])
-def test_where_there_is_nothing_to_tell_nothing_is_told(task: str, target: list[int]) -> None:
+def test_too_little_data_gives_no_skill(task: str, target: list[int]) -> None:
     assert single_feature_skill(np.arange(float(len(target))), np.array(target), task) == 0

@@ -27,7 +27,7 @@ def random_labels(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_figures_are_those_of_scikit_learn(seed: int) -> None:
+def test_metrics_match_scikit_learn(seed: int) -> None:
     actual, predicted, n_classes = random_labels(seed)
     precision, recall, f1_score, _ = metrics.precision_recall_fscore_support(
         actual, predicted, average="macro", zero_division=0
@@ -43,7 +43,7 @@ def test_the_figures_are_those_of_scikit_learn(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_confusion_matrix_is_that_of_scikit_learn(seed: int) -> None:
+def test_the_confusion_matrix_matches_scikit_learn(seed: int) -> None:
     actual, predicted, n_classes = random_labels(seed)
     report = ClassificationReport.of(actual, predicted, n_classes)
     reference = metrics.confusion_matrix(actual, predicted, labels=range(n_classes))
@@ -57,17 +57,17 @@ def test_rows_of_the_confusion_matrix_are_true_and_columns_predicted() -> None:
     assert report.confusion.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
 
 
-def test_a_perfect_model_has_one_in_every_figure() -> None:
+def test_every_metric_of_a_perfect_model_is_one() -> None:
     labels = np.array([0, 1, 2, 2])
     assert set(ClassificationReport.of(labels, labels, 3).to_dict().values()) == {1.0}
 
 
-def test_a_model_that_is_always_wrong_has_zero_in_every_figure() -> None:
+def test_every_metric_of_a_model_that_is_always_wrong_is_zero() -> None:
     report = ClassificationReport.of(np.array([0, 1]), np.array([1, 0]), 3)
     assert set(report.to_dict().values()) == {0.0}
 
 
-def test_a_class_that_never_occurs_does_not_lower_the_figures() -> None:
+def test_a_class_that_never_occurs_does_not_lower_the_metrics() -> None:
     labels = np.array([0, 1, 1])
     assert ClassificationReport.of(labels, labels, 9).f1_score == 1.0
 
@@ -82,13 +82,13 @@ def test_a_class_that_never_occurs_does_not_lower_the_figures() -> None:
         (29, 29, 0.8830, 1.0000),
     ],
 )
-def test_the_interval_is_the_published_one(
+def test_the_interval_matches_published_values(
     successes: int, trials: int, low: float, high: float
 ) -> None:
     assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_the_interval_holds_the_share_and_stays_within_0_and_1() -> None:
+def test_the_interval_contains_the_share_and_stays_within_0_and_1() -> None:
     for trials in (1, 2, 30, 1000):
         for successes in range(0, trials + 1, max(1, trials // 10)):
             low, high = wilson_interval(successes, trials)
@@ -126,7 +126,7 @@ def random_quantities(seed: int, rows: int = 80) -> tuple[np.ndarray, np.ndarray
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_figures_of_a_regression_are_those_of_scikit_learn(seed: int) -> None:
+def test_metrics_of_a_regression_match_scikit_learn(seed: int) -> None:
     actual, predictions = random_quantities(seed)
     report = RegressionReport(actual, predictions, 0.9)
     assert report.to_dict() == pytest.approx(
@@ -142,13 +142,13 @@ def test_the_figures_of_a_regression_are_those_of_scikit_learn(seed: int) -> Non
 
 
 @pytest.mark.parametrize("predicted", [[5.0, 5.0, 5.0], [5.0, 5.0, 6.0]])
-def test_r2_of_values_that_are_all_the_same_is_that_of_scikit_learn(predicted: list[float]) -> None:
+def test_r2_of_constant_values_matches_scikit_learn(predicted: list[float]) -> None:
     actual = np.full(3, 5.0)
     report = RegressionReport(actual, np.stack([predicted] * 3, axis=1), 0.9)
     assert report.score == metrics.r2_score(actual, predicted)
 
 
-def test_always_answering_the_mean_has_an_r2_of_zero() -> None:
+def test_always_predicting_the_mean_has_an_r2_of_zero() -> None:
     actual = np.array([1.0, 2.0, 6.0])
     assert RegressionReport(actual, np.full((3, 3), 3.0), 0.9).score == pytest.approx(0)
 
@@ -161,7 +161,7 @@ def test_a_value_on_the_limit_of_its_interval_is_covered() -> None:
     assert report.details() == {"interval_coverage_interval": wilson_interval(2, 4)}
 
 
-def test_the_bootstrap_interval_is_the_same_each_time_and_holds_the_score() -> None:
+def test_the_bootstrap_interval_is_repeatable_and_contains_the_score() -> None:
     actual, predictions = random_quantities(0)
     low, high = RegressionReport(actual, predictions, 0.9).interval
     assert (low, high) == RegressionReport(actual.copy(), predictions.copy(), 0.9).interval
@@ -177,7 +177,7 @@ def test_the_bootstrap_interval_shrinks_with_more_rows() -> None:
     assert widths[2] < widths[0] / 5
 
 
-def test_the_bootstrap_interval_holds_the_true_r2_about_as_often_as_it_says() -> None:
+def test_the_bootstrap_interval_has_about_its_nominal_coverage() -> None:
     true = 1 - 2**2 / 10**2  # errors have a standard deviation of 2, values one of 10
     held = 0
     for seed in range(100):
@@ -200,7 +200,7 @@ def test_a_regression_report_reads_as_r2_error_and_coverage() -> None:
     assert str(report).endswith(f"interval coverage {report.covered:.3f} (target 0.90)")
 
 
-def test_answers_are_evaluated_as_the_output_of_the_contract_says() -> None:
+def test_the_output_in_the_contract_decides_how_predictions_are_evaluated() -> None:
     inputs = (Number("x", "", 0, 1),)
     classes = ModelSpec("c", inputs, Classes(("a", "b")))
     report = evaluate(classes, np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
@@ -214,7 +214,7 @@ def test_answers_are_evaluated_as_the_output_of_the_contract_says() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_log_loss_is_that_of_scikit_learn(seed: int) -> None:
+def test_log_loss_matches_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet(np.ones(4), size=50)
     actual = rng.integers(4, size=50)
@@ -256,13 +256,13 @@ def test_the_loss_of_a_quantity_is_its_error_in_standard_deviations() -> None:
     )
 
 
-def test_the_loss_of_a_quantity_that_never_changes_is_in_its_unit() -> None:
+def test_the_loss_of_a_constant_quantity_is_in_its_unit() -> None:
     predictions = np.array([[4.0, 0, 9], [7, 0, 9]])
     assert losses(QUANTITY, predictions, np.array([5.0, 5.0])).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
-def test_an_answer_that_is_no_number_is_never_right(nothing: float) -> None:
+def test_a_nan_prediction_is_never_right(nothing: float) -> None:
     predictions = np.array([[nothing, 1.0], [nothing, nothing], [1.0, nothing]])
     for actual in (0, 1):
         assert losses(CLASSES, predictions, np.full(3, actual)).tolist() == [1, 1, 1]

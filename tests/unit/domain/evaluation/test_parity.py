@@ -33,7 +33,7 @@ PREDICTIONS = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]])
 
 
 @pytest.mark.parametrize("spec", [SPEC, VALUES])
-def test_the_same_answers_do_not_differ(spec: ModelSpec) -> None:
+def test_equal_predictions_have_no_difference(spec: ModelSpec) -> None:
     assert Parity.of(PREDICTIONS, PREDICTIONS.copy(), spec) == Parity(2, 0.0, 0)
 
 
@@ -73,9 +73,7 @@ def test_single_precision_differs_by_its_rounding_only() -> None:
 
 @pytest.mark.parametrize("spec", [SPEC, VALUES])
 @pytest.mark.parametrize("side", [0, 1, 2])
-def test_an_answer_that_is_no_number_is_never_taken_for_a_small_difference(
-    spec: ModelSpec, side: int
-) -> None:
+def test_a_nan_prediction_is_never_a_small_difference(spec: ModelSpec, side: int) -> None:
     native, other = PREDICTIONS.copy(), PREDICTIONS.copy()
     for changed in [(native,), (other,), (native, other)][side]:
         changed[0, 2] = np.nan
@@ -84,7 +82,7 @@ def test_an_answer_that_is_no_number_is_never_taken_for_a_small_difference(
     assert not gates.parity("parity", parity).accepted
 
 
-def test_a_quantity_differs_in_parts_of_its_row_or_of_the_median() -> None:
+def test_the_difference_of_a_quantity_is_relative_to_its_row_or_to_the_median() -> None:
     native = np.array([[100.0, 50.0, 150.0], [-400.0, -450.0, -350.0]])
     other = native.copy()
     other[0, 1] += 0.9
@@ -95,7 +93,7 @@ def test_a_quantity_differs_in_parts_of_its_row_or_of_the_median() -> None:
     assert scaled.largest_difference == pytest.approx(0.9 / 300)
 
 
-def test_one_huge_answer_does_not_hide_what_differs_elsewhere() -> None:
+def test_one_huge_prediction_does_not_hide_other_differences() -> None:
     native = np.tile([[3.0, 2.0, 4.0]], (100, 1))
     native[0] = 1e7
     other = native.copy()
@@ -103,7 +101,7 @@ def test_one_huge_answer_does_not_hide_what_differs_elsewhere() -> None:
     assert Parity.of(native, other, VALUES).largest_difference == pytest.approx(0.5)
 
 
-def test_answers_of_zero_can_be_compared() -> None:
+def test_predictions_of_zero_can_be_compared() -> None:
     zeros = np.zeros((2, 3))
     assert Parity.of(zeros, zeros, VALUES).largest_difference == 0
     assert Parity.of(zeros, zeros + 1e-9, VALUES).largest_difference > 1
@@ -190,7 +188,7 @@ def test_the_rows_are_close_pairs_around_jumps_and_the_ends_of_the_ranges() -> N
     assert ((largest == 1).sum(axis=1) == 1).all()
 
 
-def test_the_seed_decides_the_rows() -> None:
+def test_the_seed_determines_the_rows() -> None:
     native, rows = forest()
     first, repeated, other = (
         edge_rows(native.predict_proba, rows, SPEC, random_state=seed) for seed in (1, 1, 2)
@@ -199,7 +197,7 @@ def test_the_seed_decides_the_rows() -> None:
     assert (first != other).any()
 
 
-def test_a_model_that_always_answers_the_same_has_edges_too() -> None:
+def test_a_constant_model_has_edges_too() -> None:
     rows = np.random.default_rng(0).uniform(size=(20, 2)).astype(np.float32)
 
     def constant(encoded: np.ndarray) -> np.ndarray:
@@ -238,9 +236,7 @@ def test_missing_values_in_rows_are_kept_and_never_moved_between() -> None:
     assert {np.float32(0.5), np.nextafter(np.float32(0.5), np.float32(1))} <= set(edges[:, 0])
 
 
-def test_a_served_model_that_takes_missing_values_otherwise_is_refused_though_no_row_has_one() -> (
-    None
-):
+def test_missing_values_that_are_served_differently_are_found_even_if_no_row_has_one() -> None:
     rows = np.random.default_rng(0).uniform(size=(50, 1)).astype(np.float32)
 
     def served(encoded: np.ndarray) -> np.ndarray:
@@ -257,7 +253,7 @@ def test_a_number_that_is_always_missing_has_no_edges() -> None:
     assert edge_rows(value_of, rows, nullable(), random_state=0).shape == (0, 1)
 
 
-def test_categories_take_every_word_and_are_missing_and_nothing_between() -> None:
+def test_edge_rows_have_every_category_a_missing_one_and_no_other_code() -> None:
     rng = np.random.default_rng(0)
     rows = np.stack([rng.uniform(size=60), rng.integers(0, 3, 60)], axis=1).astype(np.float32)
     spec = nullable(Category("side", ("a", "b", "c"), nullable=True))
@@ -266,13 +262,13 @@ def test_categories_take_every_word_and_are_missing_and_nothing_between() -> Non
     assert np.isnan(edges[:, 1]).sum() == 1
 
 
-def test_a_word_that_no_row_has_is_asked_for() -> None:
+def test_edge_rows_have_words_that_occur_in_no_row() -> None:
     category = ModelSpec("c", (Category("side", ("a", "b")),), CLASSES)
     codes = np.array([[0], [0]], np.float32)
     assert edge_rows(value_of, codes, category, random_state=0).tolist() == [[0], [1]]
 
 
-def test_texts_get_letters_and_blanks_that_libraries_tell_apart() -> None:
+def test_texts_get_letters_and_blanks_that_libraries_treat_differently() -> None:
     text = ModelSpec("t", (Text("note", max_length=8),), CLASSES)
     rows = text.encode_rows([["good film"[:8]], ["bad"]])
     edges = edge_rows(value_of, rows, text, random_state=0)
@@ -297,14 +293,14 @@ EXTREMES = np.array(
 )
 
 
-def test_ordinals_are_in_the_order_of_the_floats_and_lead_back_to_them() -> None:
+def test_ordinals_have_the_order_of_the_floats_and_convert_back_to_them() -> None:
     ordinals = _ordinal(EXTREMES)
     assert (np.diff(ordinals) > 0).all()
     assert (_float(ordinals) == EXTREMES).all()
     assert _float(ordinals).dtype == np.float32
 
 
-def test_ordinals_have_no_gaps_also_across_zero() -> None:
+def test_ordinals_have_no_gaps_even_across_zero() -> None:
     neighbours = np.nextafter(EXTREMES, np.float32(np.inf))
     assert (_ordinal(neighbours) - _ordinal(EXTREMES) == 1).all()
     assert _ordinal(np.array([-0.0, 0.0], np.float32)).tolist() == [0, 0]

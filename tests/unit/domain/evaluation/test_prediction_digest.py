@@ -12,7 +12,7 @@ PREDICTIONS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
 HASHES = np.array(["c3", "a1", "b2"])
 
 
-def test_it_is_the_digest_of_the_bytes_in_the_order_of_the_hashes() -> None:
+def test_the_digest_covers_the_bytes_in_the_order_of_the_hashes() -> None:
     expected = hashlib.sha256(PREDICTIONS[[1, 2, 0]].tobytes()).hexdigest()
     assert digest_of(PREDICTIONS, HASHES) == expected
 
@@ -28,10 +28,10 @@ def test_a_difference_in_the_last_bit_matters() -> None:
     assert digest_of(changed, HASHES) != digest_of(PREDICTIONS, HASHES)
 
 
-def test_answers_that_change_their_rows_matter() -> None:
+def test_swapping_predictions_between_rows_matters() -> None:
     assert digest_of(PREDICTIONS[[1, 0, 2]], HASHES) != digest_of(PREDICTIONS, HASHES)
 
 
-def test_rows_that_occur_twice_may_change_places() -> None:
+def test_duplicate_rows_may_change_places() -> None:
     predictions, hashes = PREDICTIONS[[0, 1, 1]], HASHES[[0, 1, 1]]
     assert digest_of(predictions, hashes) == digest_of(predictions[[1, 0, 2]], hashes[[1, 0, 2]])

@@ -13,7 +13,7 @@ INPUTS = (Number("x", "", -10, 10),)
 ROWS = np.linspace(-5, 5, 40, dtype=np.float32)[:, None]
 
 
-def test_a_classifier_answers_with_the_probability_of_each_class() -> None:
+def test_a_classifier_predicts_the_probability_of_each_class() -> None:
     spec = ModelSpec("sign", INPUTS, Classes(("negative", "positive")))
     classifier = LogisticRegression().fit(ROWS, (ROWS[:, 0] > 0).astype(int))
     predictions = predict_function(classifier, spec)(ROWS)
@@ -22,7 +22,7 @@ def test_a_classifier_answers_with_the_probability_of_each_class() -> None:
     assert (predictions.argmax(axis=1) == (ROWS[:, 0] > 0)).all()
 
 
-def test_a_regression_answers_with_a_value_and_its_interval() -> None:
+def test_a_regression_predicts_a_value_and_its_interval() -> None:
     spec = ModelSpec("twice", INPUTS, Quantity("y"))
     noise = np.random.default_rng(0).normal(size=40)
     regressor = ConformalRegressor(LinearRegression()).fit(ROWS, 2 * ROWS[:, 0] + noise)

@@ -26,7 +26,7 @@ ROWS = np.column_stack(
 ROWS[::7, 0] = ROWS[::5, 5] = np.nan
 
 
-def test_the_spread_is_that_of_what_is_known() -> None:
+def test_the_spread_ignores_missing_values() -> None:
     found = spreads(SPEC, ROWS)
     assert found[0] == pytest.approx(np.nanstd(ROWS[:, 0].astype(float)))
     assert found[1:5] == pytest.approx(ROWS[:, 1:5].astype(float).std())
@@ -35,14 +35,14 @@ def test_the_spread_is_that_of_what_is_known() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.2])
-def test_noise_is_in_parts_of_the_spread_of_each_input(noise: float) -> None:
+def test_noise_is_proportional_to_the_spread_of_each_input(noise: float) -> None:
     change = perturbed(SPEC, ROWS, noise, 0).astype(float) - ROWS
     wanted = noise * spreads(SPEC, ROWS)
     assert np.nanstd(change[:, 0]) == pytest.approx(wanted[0], rel=0.1)
     assert change[:, 1:5].std() == pytest.approx(wanted[1], rel=0.1)
 
 
-def test_categories_and_what_is_missing_stay_and_the_rows_are_not_touched() -> None:
+def test_categories_missing_values_and_the_given_rows_stay_unchanged() -> None:
     before = ROWS.copy()
     after = perturbed(SPEC, ROWS, 0.5, 0)
     assert np.array_equal(ROWS, before, equal_nan=True)
@@ -51,7 +51,7 @@ def test_categories_and_what_is_missing_stay_and_the_rows_are_not_touched() -> N
     assert (after.shape, after.dtype) == (ROWS.shape, ROWS.dtype)
 
 
-def test_values_stay_in_their_range() -> None:
+def test_noisy_values_stay_in_their_range() -> None:
     after = perturbed(SPEC, ROWS, 10.0, 0)
     assert (np.nanmin(after[:, 0]), np.nanmax(after[:, 0])) == (0, 30)
     assert (after[:, 1:5].min(), after[:, 1:5].max()) == (0, 16)
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_noise() -> None:
     assert np.array_equal(perturbed(SPEC, ROWS, 0.0, 1), ROWS, equal_nan=True)
 
 
-def test_a_column_of_one_value_stays() -> None:
+def test_a_constant_column_gets_no_noise() -> None:
     rows = np.full((9, 6), 1, np.float32)
     assert np.array_equal(perturbed(SPEC, rows, 0.5, 0), rows)
 
@@ -80,7 +80,7 @@ def test_a_column_of_one_value_stays() -> None:
         ("a fine filmxx", {"a fine filmxx"}),
     ],
 )
-def test_a_text_gets_two_spaces_as_far_as_its_length_allows(text: str, expected: set[str]) -> None:
+def test_a_text_gets_up_to_two_spaces(text: str, expected: set[str]) -> None:
     spec = ModelSpec("reviews", (Text("review", 13),), Classes(("bad", "good")))
     found = perturbed(spec, np.array([[text]] * 50, object), 0.01, 0)
     assert found.shape == (50, 1)
@@ -88,21 +88,21 @@ def test_a_text_gets_two_spaces_as_far_as_its_length_allows(text: str, expected:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_changed_keeps_the_contract_of_every_kind(kind: str) -> None:
+def test_noisy_rows_of_every_kind_keep_the_contract(kind: str) -> None:
     spec = KINDS[kind].SPEC
     rows = KINDS[kind].load().encoded(spec)
     after = perturbed(spec, rows, 0.01, 0)
     assert (after.shape, after.dtype) == (rows.shape, rows.dtype)
 
 
-def test_the_instability_of_classes_is_the_share_of_those_that_change() -> None:
+def test_the_instability_of_classes_is_the_share_that_changes() -> None:
     before = np.eye(2)[[0, 0, 1, 1]]
     after = np.array([[0.6, 0.4], [0.4, 0.6], [0.1, 0.9], [0.2, 0.8]])
     assert instability(SPEC, before, after) == 0.25
     assert instability(SPEC, before, before) == 0
 
 
-def test_the_instability_of_a_quantity_is_in_spreads_of_the_answers() -> None:
+def test_the_instability_of_a_quantity_is_relative_to_the_spread_of_predictions() -> None:
     before = np.array([[0.0, -1, 1], [4, 3, 5]])  # a standard deviation of 2
     assert instability(QUANTITY, before, before + [[1.0], [-1.0]]) == 0.5
     assert instability(QUANTITY, before, before + [0, 9, 9]) == 0
@@ -110,7 +110,7 @@ def test_the_instability_of_a_quantity_is_in_spreads_of_the_answers() -> None:
     assert instability(QUANTITY, wide, wide + [[1.0], [-1.0]]) == 0.5
 
 
-def test_a_constant_answer_is_stable_until_it_changes() -> None:
+def test_a_constant_prediction_is_stable_until_it_changes() -> None:
     before = np.full((3, 3), 5.0)
     assert instability(QUANTITY, before, before) == 0
     assert instability(QUANTITY, before, before + 1e-3) == np.inf
@@ -118,7 +118,7 @@ def test_a_constant_answer_is_stable_until_it_changes() -> None:
 
 @pytest.mark.parametrize("spec", [SPEC, QUANTITY])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_answers_that_are_no_numbers_have_no_stability(spec: ModelSpec, bad: float) -> None:
+def test_the_stability_of_nan_predictions_is_undefined(spec: ModelSpec, bad: float) -> None:
     fine = np.full((2, 2), 0.5)
     broken = np.array([[0.5, 0.5], [bad, 0.5]])
     assert np.isnan(instability(spec, fine, broken))

@@ -40,7 +40,7 @@ def declared(*conditions: Any, smallest: int = 1, **others: Any) -> Slice:
     return slices_of(SPEC, ROWS, {"mine": declaration}, smallest)[0]
 
 
-def test_every_input_gives_slices_with_names_for_people() -> None:
+def test_every_input_gives_slices_with_readable_names() -> None:
     assert automatic(SPEC, ROWS) == {
         "worst area up to 23": 18,
         "worst area above 23, up to 41": 18,
@@ -53,7 +53,7 @@ def test_every_input_gives_slices_with_names_for_people() -> None:
     }
 
 
-def test_slices_of_too_few_rows_and_of_all_rows_are_left_out() -> None:
+def test_slices_with_too_few_rows_or_all_rows_are_left_out() -> None:
     assert "worst area missing" not in automatic(SPEC, ROWS, smallest=7)
     assert "worst area up to 23" in automatic(SPEC, ROWS, smallest=18)
     same = np.column_stack([np.full(30, 7.0), np.zeros(30)]).astype(np.float32)
@@ -70,9 +70,7 @@ def test_slices_of_too_few_rows_and_of_all_rows_are_left_out() -> None:
         ([None] * 3, {}),
     ],
 )
-def test_values_that_occur_often_are_not_divided(
-    values: list[Any], expected: dict[str, int]
-) -> None:
+def test_frequent_values_are_not_divided(values: list[Any], expected: dict[str, int]) -> None:
     rows = np.array([[value, 0] for value in values], np.float32)
     assert automatic(SPEC, rows) == expected
 
@@ -127,18 +125,18 @@ def test_the_order_of_the_conditions_does_not_matter() -> None:
     assert found.mask.sum() == 3
 
 
-def test_a_slice_that_nobody_declared_says_so() -> None:
+def test_only_declared_slices_are_marked_as_declared() -> None:
     found = slices_of(SPEC, ROWS, {"mine": {"worst_area": [20, 29]}}, 1)
     assert [each.declared for each in found] == [True] + [False] * 8
 
 
-def test_a_limit_beyond_every_float32_is_none() -> None:
+def test_a_limit_beyond_float32_range_excludes_no_row() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert declared([50, 1e300]).mask.sum() == 10
 
 
-def test_a_limit_is_compared_as_the_model_sees_it() -> None:
+def test_a_limit_is_compared_in_float32() -> None:
     rows = np.array([[0.1, 0], [0.2, 0]], np.float32)
     found = slices_of(SPEC, rows, {"mine": {"worst_area": [None, 0.1]}}, 1)[0]
     assert found.mask.tolist() == [True, False]
@@ -177,7 +175,7 @@ def test_a_malformed_condition_is_reported_by_slice_and_input(
         slices_of(SPEC, ROWS, {"mine": conditions}, 1)
 
 
-def test_a_text_takes_no_condition() -> None:
+def test_a_condition_on_a_text_is_refused() -> None:
     with pytest.raises(ConfigError, match="available: none"):
         slices_of(KINDS["text"].SPEC, np.array([["a"]], object), {"m": {"review": [1, 2]}}, 1)
 
@@ -191,7 +189,7 @@ def masks(rows: int, *starts: int, length: int = 30) -> list[Slice]:
     ]
 
 
-def test_the_interval_of_wrong_classes_is_wilsons_and_the_worst_comes_first() -> None:
+def test_the_error_of_classes_has_a_wilson_interval_and_the_worst_slice_comes_first() -> None:
     losses = np.zeros(120)
     losses[30:48] = losses[60:63] = 1
     first, second, third = measure_slices(masks(120, 0, 30, 60), losses, 0.1)
@@ -207,7 +205,7 @@ def test_the_probability_for_classes_is_exact() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_probability_for_a_quantity_is_that_of_drawing_rows(seed: int) -> None:
+def test_the_probability_for_a_quantity_comes_from_random_draws_of_rows(seed: int) -> None:
     rng = np.random.default_rng(seed)
     losses = rng.exponential(size=400)
     losses[:20] *= 1.9
@@ -216,7 +214,7 @@ def test_the_probability_for_a_quantity_is_that_of_drawing_rows(seed: int) -> No
     assert report.p == pytest.approx((drawn >= report.loss).mean(), abs=0.002, rel=0.2)
 
 
-def test_the_margin_is_granted_to_the_losses_of_a_quantity() -> None:
+def test_the_margin_applies_to_the_losses_of_a_quantity() -> None:
     rng = np.random.default_rng(0)
     losses = rng.exponential(size=400)
     losses[:20] *= 2.0
@@ -228,13 +226,13 @@ def test_the_margin_is_granted_to_the_losses_of_a_quantity() -> None:
     assert 0.002 < report.p < 0.1
 
 
-def test_a_margin_that_allows_every_row_to_be_wrong_refuses_none() -> None:
+def test_a_margin_that_allows_every_row_to_be_wrong_refuses_nothing() -> None:
     losses = np.array([1.0] * 30 + [0.0] * 30)
     assert measure_slices(masks(60, 0), losses, 0.9)[0].p == 1
 
 
 @pytest.mark.parametrize("rows", [2, 5])
-def test_the_interval_of_a_quantity_is_students(rows: int) -> None:
+def test_the_interval_of_a_quantity_uses_students_t(rows: int) -> None:
     losses = np.linspace(2, 3, 50)
     report = measure_slices(masks(50, 0, length=rows), losses, 0.0)[0]
     chosen = losses[:rows]
@@ -242,12 +240,12 @@ def test_the_interval_of_a_quantity_is_students(rows: int) -> None:
     assert (report.low, report.high) == pytest.approx(expected)
 
 
-def test_an_interval_of_losses_does_not_go_below_none() -> None:
+def test_the_interval_of_a_loss_does_not_go_below_zero() -> None:
     losses = np.array([0.1, 0.9, 0.1, 0.2])
     assert measure_slices([Slice("two", np.arange(4) < 2, False)], losses, 0.0)[0].low == 0
 
 
-def test_of_slices_as_improbable_the_one_with_the_larger_loss_comes_first() -> None:
+def test_equally_improbable_slices_are_ordered_by_loss() -> None:
     losses = np.array([0.4] * 30 + [0.6] * 30 + [2.0] * 60)
     assert [each.name for each in measure_slices(masks(120, 0, 30), losses, 0.0)] == [
         "from 30",
@@ -255,7 +253,7 @@ def test_of_slices_as_improbable_the_one_with_the_larger_loss_comes_first() -> N
     ]
 
 
-def test_a_slice_of_no_rows_has_no_loss_and_no_warning() -> None:
+def test_an_empty_slice_has_no_loss_and_causes_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         empty = Slice("empty", np.zeros(9, bool), declared=True, judged=False)
@@ -263,7 +261,7 @@ def test_a_slice_of_no_rows_has_no_loss_and_no_warning() -> None:
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2])
-def test_losses_that_are_all_the_same_are_no_refusal(margin: float) -> None:
+def test_equal_losses_are_not_refused(margin: float) -> None:
     losses = np.full(100, 0.7)
     report = measure_slices(masks(100, 0, length=30), losses, margin)[0]
     assert report.p == 1
@@ -276,13 +274,13 @@ def test_a_slice_with_all_of_the_loss_is_refused() -> None:
     assert measure_slices(masks(100, 0), losses, 0.15)[0].p < 1e-6
 
 
-def test_a_slice_a_trifle_above_all_rows_is_as_likely_as_not() -> None:
+def test_a_slice_slightly_worse_than_all_rows_has_a_probability_near_one_half() -> None:
     losses = np.tile([0.2, 0.8], 50)
     losses[0] += 1e-6
     assert measure_slices(masks(100, 0), losses, 0.0)[0].p == 0.5
 
 
-def test_a_slice_of_the_largest_losses_alone_has_the_chance_of_drawing_only_them() -> None:
+def test_a_slice_of_the_largest_losses_has_the_probability_of_drawing_only_those() -> None:
     losses = np.array([0.5] * 30 + [0.1] * 270)
     report = measure_slices(masks(300, 0), losses, 0.0)[0]
     supposed = 0.1**30  # they are a tenth of all rows, and scaling makes no larger ones
@@ -290,14 +288,14 @@ def test_a_slice_of_the_largest_losses_alone_has_the_chance_of_drawing_only_them
     assert np.log(report.p) == pytest.approx(np.log(0.1) * 30 / 0.9, rel=0.01)
 
 
-def test_a_loss_that_is_no_number_is_as_bad_as_can_be() -> None:
+def test_a_nan_loss_is_the_worst_possible() -> None:
     losses = np.full(100, 0.7)
     losses[3] = np.nan
     bad, good = measure_slices(masks(100, 40, 0), losses, 0.1)
     assert (bad.name, bad.p, good.p) == ("from 0", 0, 1)
 
 
-def test_one_row_has_no_interval_of_a_quantity() -> None:
+def test_a_quantity_with_one_row_has_no_interval() -> None:
     report = measure_slices(masks(50, 7, length=1), np.linspace(0, 2, 50), 0.0)[0]
     assert report.p == 1
     assert np.isnan([report.low, report.high]).all()

@@ -8,7 +8,7 @@ import pytest
 from domain.evaluation.word_error_rate import WordErrorReport, WordErrors, compare_errors
 
 
-def test_every_kind_of_error_counts_against_the_words_that_were_said() -> None:
+def test_every_kind_of_error_counts_relative_to_the_reference_words() -> None:
     report = WordErrorReport((WordErrors(10, 1, 2, 3), WordErrors(30, 0, 0, 0)))
     assert report.rate == 6 / 40
     assert report.score == pytest.approx(1 - 6 / 40)
@@ -16,18 +16,18 @@ def test_every_kind_of_error_counts_against_the_words_that_were_said() -> None:
     assert (report.to_dict()["deletions"], report.to_dict()["insertions"]) == (2, 3)
 
 
-def test_inventing_more_than_was_said_is_worse_than_hearing_nothing() -> None:
+def test_more_insertions_than_reference_words_are_worse_than_no_words() -> None:
     assert WordErrorReport((WordErrors(2, 0, 2, 0),)).rate == 1
     assert WordErrorReport((WordErrors(2, 2, 0, 4),)).rate == 3
 
 
-def test_an_utterance_of_silence_counts_with_what_was_invented_for_it() -> None:
+def test_words_invented_for_silence_are_errors() -> None:
     report = WordErrorReport((WordErrors(0, 0, 0, 2), WordErrors(8, 0, 0, 0)))
     assert report.rate == 0.25
     assert report.interval is not None and report.interval[0] == 0
 
 
-def test_the_interval_holds_the_rate_is_repeatable_and_shrinks_with_more_utterances() -> None:
+def test_the_interval_contains_the_rate_is_repeatable_and_shrinks_with_more_utterances() -> None:
     utterances = [WordErrors(10, 1, 0, 0), WordErrors(10, 0, 3, 0), WordErrors(20, 0, 0, 0)]
     few, many = WordErrorReport(utterances * 5), WordErrorReport(utterances * 50)
     assert few.interval is not None and many.interval is not None
@@ -36,7 +36,7 @@ def test_the_interval_holds_the_rate_is_repeatable_and_shrinks_with_more_utteran
     assert many.interval[1] - many.interval[0] < (few.interval[1] - few.interval[0]) / 2
 
 
-def test_the_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
+def test_the_interval_has_about_its_nominal_coverage() -> None:
     generator = np.random.default_rng(0)
     held = 0
     for _ in range(60):
@@ -48,7 +48,7 @@ def test_the_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
     assert 52 <= held <= 60
 
 
-def test_one_utterance_gives_no_interval_and_says_so() -> None:
+def test_one_utterance_gives_no_interval() -> None:
     report = WordErrorReport((WordErrors(4, 1, 0, 0),))
     assert report.interval is None
     assert str(report) == (
@@ -56,7 +56,7 @@ def test_one_utterance_gives_no_interval_and_says_so() -> None:
     )
 
 
-def test_the_report_reads_with_its_interval() -> None:
+def test_the_report_shows_its_interval() -> None:
     report = WordErrorReport((WordErrors(4, 1, 0, 0), WordErrors(4, 1, 0, 0)))
     assert "95 % interval 0.250 to 0.250" in str(report)
 
@@ -74,7 +74,7 @@ def test_rates_in_the_same_utterances_are_compared() -> None:
     assert found.won is found.lost is found.p is None
 
 
-def test_the_interval_of_a_difference_holds_it_as_often_as_it_says() -> None:
+def test_the_interval_of_a_difference_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(200):
@@ -84,7 +84,7 @@ def test_the_interval_of_a_difference_holds_it_as_often_as_it_says() -> None:
     assert 0.84 <= held / 200 <= 0.96
 
 
-def test_one_utterance_has_no_interval_and_is_therefore_no_proof() -> None:
+def test_one_utterance_proves_no_difference() -> None:
     found = compare_errors([utterance(3)], [utterance(1)])
     assert found.difference == pytest.approx(0.2)
     assert np.isnan(found.low)

@@ -17,13 +17,13 @@ TWO_OF_THREE = np.array([[0.5, 0.5], [1, 0], [0, 1]])
 SURE = np.eye(2)[[0, 1] * 10]
 
 
-def test_valid_answers_are_accepted() -> None:
+def test_valid_predictions_are_accepted() -> None:
     assert gates.predictions_are_valid(CLASSES, np.array([[0.25, 0.75], [1, 0]])).accepted
     assert gates.predictions_are_valid(REGRESSION, np.array([[5.0, 4, 6], [5, 5, 5]])).accepted
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.6], [-0.1, 1.1], [np.nan, 1], [np.inf, 0], [0.2, 0.2]])
-def test_a_row_of_no_probabilities_is_refused(row: list[float]) -> None:
+def test_a_row_that_is_not_probabilities_is_refused(row: list[float]) -> None:
     verdict = gates.predictions_are_valid(CLASSES, np.array([[0.5, 0.5], row]))
     assert not verdict.accepted
     assert verdict.reason == "1 of 2 predictions are invalid"
@@ -41,12 +41,12 @@ def test_a_probability_above_1_is_refused_though_its_sum_is_near_1() -> None:
     assert not gates.predictions_are_valid(CLASSES, np.array([[1.00005, 0.0]])).accepted
 
 
-def test_the_rows_of_no_quantity_are_counted_one_by_one() -> None:
+def test_every_row_with_an_invalid_quantity_is_counted() -> None:
     predictions = np.array([[5, 4, 6], [np.nan, 1, 2], [5, 4, 6]])
     assert gates.predictions_are_valid(REGRESSION, predictions).figures == {"wrong": 1}
 
 
-def test_answers_that_change_are_refused_and_so_are_answers_that_are_none() -> None:
+def test_unrepeatable_and_nan_predictions_are_refused() -> None:
     predictions = np.array([[0.5, 0.5], [1, 0]])
     assert gates.deterministic(predictions, predictions.copy()).accepted
     changed = predictions + [[0, 0], [-1e-9, 1e-9]]
@@ -57,7 +57,7 @@ def test_answers_that_change_are_refused_and_so_are_answers_that_are_none() -> N
     assert not gates.deterministic(nothing, nothing).accepted
 
 
-def test_answers_that_depend_on_the_order_of_columns_are_refused() -> None:
+def test_predictions_that_depend_on_the_order_of_columns_are_refused() -> None:
     predictions = np.array([[0.5, 0.5], [1, 0]])
     assert gates.column_order(predictions, predictions.copy()).accepted
     verdict = gates.column_order(predictions, predictions[:, ::-1])
@@ -71,7 +71,7 @@ def test_answers_that_depend_on_the_order_of_columns_are_refused() -> None:
     ("changed", "accepted"),
     [(0.0, True), (0.1, True), (0.101, False), (np.nan, False), (np.inf, False)],
 )
-def test_answers_that_change_with_the_noise_are_refused(changed: float, accepted: bool) -> None:
+def test_predictions_that_change_with_the_noise_are_refused(changed: float, accepted: bool) -> None:
     verdict = gates.robustness(changed, limit=0.1, noise=0.01)
     assert verdict.accepted is accepted
     assert verdict.reason == (
@@ -85,7 +85,7 @@ def test_a_difference_within_the_tolerance_is_accepted(difference: float) -> Non
 
 
 @pytest.mark.parametrize("difference", [1.01e-5, 0.5, np.inf, np.nan])
-def test_a_difference_above_the_tolerance_or_none_at_all_is_refused(difference: float) -> None:
+def test_a_difference_that_is_nan_or_above_the_tolerance_is_refused(difference: float) -> None:
     verdict = gates.parity("parity", Parity(150, difference, 0))
     assert not verdict.accepted
     assert f"differ by at most {difference:.1e} (tolerance 1e-05)" in verdict.reason
@@ -97,7 +97,7 @@ def test_one_changed_class_is_refused_however_small_the_difference() -> None:
     assert "the class differs in 1 of 150 rows" in verdict.reason
 
 
-def test_the_tolerance_of_parity_can_be_chosen() -> None:
+def test_the_tolerance_of_parity_can_be_configured() -> None:
     measured = Parity(150, 1e-3, 0)
     assert gates.parity("parity", measured, tolerance=1e-2).accepted
     assert not gates.parity("parity", measured, tolerance=1e-4).accepted
@@ -135,7 +135,7 @@ def test_the_tolerance_of_parity_can_be_chosen() -> None:
         ),
     ],
 )
-def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
+def test_every_verdict_has_the_name_and_figures_of_its_gate(
     call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
     verdict = call()

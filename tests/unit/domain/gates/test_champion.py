@@ -34,7 +34,7 @@ def judged(
     return gates.not_worse_than_champion(comparison, margin, fewest, left_out, "1.0")
 
 
-def test_the_first_model_has_no_champion_and_says_so() -> None:
+def test_the_first_model_is_accepted_without_a_champion() -> None:
     verdict = gates.not_worse_than_champion(None, 0.05, 20)
     assert verdict.accepted
     assert verdict.gate == "not_worse_than_champion"
@@ -67,21 +67,21 @@ def test_a_quantity_has_no_counts() -> None:
     assert {"won", "lost", "p"}.isdisjoint(judged(found).figures)
 
 
-def test_a_challenger_that_is_worse_by_more_than_the_margin_is_refused_as_that() -> None:
+def test_a_challenger_that_is_worse_by_more_than_the_margin_is_refused_as_worse() -> None:
     verdict = judged(comparison_of(won=10, lost=110, rows=1000))
     assert not verdict.accepted
     assert verdict.reason.startswith("worse by more than the margin: mean loss 0.200, champion 0.1")
     assert "loss reduction −0.100 (worse)" in verdict.reason
 
 
-def test_a_challenger_of_which_too_little_is_known_is_told_how_many_rows_it_needs() -> None:
+def test_a_challenger_with_too_few_rows_is_refused_with_the_number_it_needs() -> None:
     verdict = judged(comparison_of(won=10, lost=10, rows=143))
     assert not verdict.accepted
     assert verdict.reason.startswith("too few rows to decide, about 365 are needed (or ")
 
 
 @pytest.mark.parametrize("lost", range(0, 30, 3))
-def test_exactly_those_whose_interval_lies_above_the_margin_are_accepted(lost: int) -> None:
+def test_exactly_those_with_an_interval_above_the_margin_are_accepted(lost: int) -> None:
     found = comparison_of(won=5, lost=lost, rows=300)
     assert judged(found).accepted is (found.low > -0.05)
     assert not judged(found, margin=-found.low).accepted
@@ -90,7 +90,7 @@ def test_exactly_those_whose_interval_lies_above_the_margin_are_accepted(lost: i
 
 @pytest.mark.parametrize("margin", [0.05, 0.15])
 @pytest.mark.parametrize("rows", [20, 143, 500])
-def test_a_refusal_for_want_of_rows_asks_for_more_than_there_are(rows: int, margin: float) -> None:
+def test_a_refusal_for_too_few_rows_requires_more_than_there_are(rows: int, margin: float) -> None:
     for won in range(0, rows // 4, 2):
         for lost in range(0, rows // 4, 2):
             found = comparison_of(won, lost, rows)
@@ -98,7 +98,7 @@ def test_a_refusal_for_want_of_rows_asks_for_more_than_there_are(rows: int, marg
                 assert found.rows_needed(margin) > rows
 
 
-def test_rows_that_the_champion_has_learned_from_are_counted_in_a_refusal() -> None:
+def test_a_refusal_counts_the_rows_that_the_champion_was_trained_on() -> None:
     verdict = judged(comparison_of(won=3, lost=0, rows=19), margin=0.9, left_out=11)
     assert not verdict.accepted
     assert verdict.reason == (
@@ -109,14 +109,14 @@ def test_rows_that_the_champion_has_learned_from_are_counted_in_a_refusal() -> N
     assert judged(comparison_of(won=3, lost=0, rows=20), margin=0.9, left_out=10).accepted
 
 
-def test_a_champion_that_has_learned_from_every_row_leaves_nothing_to_compare() -> None:
+def test_a_champion_trained_on_every_row_leaves_no_rows_to_compare() -> None:
     verdict = judged(None, left_out=30)
     assert not verdict.accepted
     assert verdict.reason.startswith("only 0 of 30 hold-out rows can be compared")
     assert not judged(None, fewest=0, left_out=30).accepted
 
 
-def test_the_champion_trained_again_is_accepted_on_rows_that_prove_nothing() -> None:
+def test_a_retrained_champion_is_accepted_on_rows_that_prove_nothing() -> None:
     found = comparison_of(won=0, lost=0, rows=30)
     assert not judged(found).accepted
     verdict = judged(replace(found, identical=True))
@@ -126,7 +126,7 @@ def test_the_champion_trained_again_is_accepted_on_rows_that_prove_nothing() -> 
 
 
 @pytest.mark.parametrize(("low", "high"), [(nan, nan), (-inf, -inf), (nan, 1.0), (-inf, inf)])
-def test_a_comparison_that_is_no_number_is_refused(low: float, high: float) -> None:
+def test_a_nan_comparison_is_refused(low: float, high: float) -> None:
     found = Comparison(100, 0.5, inf, low, high, None, None, None, identical=False)
     assert not judged(found).accepted
     assert not judged(replace(found, challenger=nan)).accepted
@@ -150,13 +150,13 @@ def test_every_verdict_on_a_challenger_has_its_name_and_figures(
     assert verdict.figures["low"] == comparison.low
 
 
-def test_no_row_of_a_champion_is_left_out_unless_that_is_said() -> None:
+def test_no_row_of_a_champion_is_left_out_by_default() -> None:
     verdict = gates.not_worse_than_champion(None, 0.05, 20, champion="1.0")
     assert verdict.accepted is False
     assert verdict.reason.startswith("only 0 of 0 hold-out rows can be compared")
 
 
-def test_a_challenger_is_told_whether_it_is_worse_or_too_little_known() -> None:
+def test_a_refusal_distinguishes_a_worse_challenger_from_too_few_rows() -> None:
     assert judged(LOW_OF_COMPARISON).reason.startswith("too few rows")
     at_margin = replace(LOW_OF_COMPARISON, champion=0.0, challenger=0.05)
     assert judged(at_margin).reason.startswith("worse by more than the margin")
@@ -180,13 +180,13 @@ def test_a_challenger_is_told_whether_it_is_worse_or_too_little_known() -> None:
         (ContractChange(), "1.2.3", "1.0.0", False),
     ],
 )
-def test_the_version_must_say_that_the_contract_has_changed(
+def test_a_changed_contract_needs_a_higher_version(
     change: ContractChange, old: str, new: str, accepted: bool
 ) -> None:
     assert gates.contract_is_versioned(change, old, new).accepted is accepted
 
 
-def test_a_version_that_does_not_say_so_is_told_which_would() -> None:
+def test_a_version_that_is_too_low_is_refused_with_one_that_would_do() -> None:
     assert gates.contract_is_versioned(BREAKING, "1.2.3", "1.2.4").reason == (
         "breaking change since champion 1.2.3: area is a new input; "
         "raise the version to 2.0.0 (it is 1.2.4)"
@@ -207,7 +207,7 @@ def test_a_version_that_does_not_say_so_is_told_which_would() -> None:
     ("change", "lowest"),
     [(ContractChange(), "1.2.0"), (WORDING, "1.2.0"), (COMPATIBLE, "1.3.0"), (BREAKING, "2.0.0")],
 )
-def test_a_version_does_not_go_down(change: ContractChange, lowest: str) -> None:
+def test_a_lower_version_is_refused(change: ContractChange, lowest: str) -> None:
     verdict = gates.contract_is_versioned(change, "1.2.0", "1.1.9")
     assert not verdict.accepted
     assert verdict.reason == (
@@ -215,14 +215,14 @@ def test_a_version_does_not_go_down(change: ContractChange, lowest: str) -> None
     )
 
 
-def test_the_first_model_has_no_contract_to_keep() -> None:
+def test_the_first_model_has_no_contract_to_compare() -> None:
     verdict = gates.contract_is_versioned(None, None, "1.0.0")
     assert verdict.accepted
     assert verdict.reason == "no champion to compare with"
 
 
 @pytest.mark.parametrize(("change", "old"), [(BREAKING, None), (None, "1.0.0")])
-def test_half_a_champion_has_no_contract_to_keep(
+def test_an_incomplete_champion_has_no_contract_to_compare(
     change: ContractChange | None, old: str | None
 ) -> None:
     verdict = gates.contract_is_versioned(change, old, "1.0.0")
@@ -230,7 +230,7 @@ def test_half_a_champion_has_no_contract_to_keep(
     assert verdict.reason == "no champion to compare with"
 
 
-def test_every_change_is_told() -> None:
+def test_every_change_is_listed() -> None:
     change = ContractChange(breaking=("x is gone", "y is new"))
     assert "x is gone; y is new" in gates.contract_is_versioned(change, "1.0.0", "2.0.0").reason
 
@@ -253,7 +253,7 @@ def test_a_budget_is_a_ratio_to_the_champion(
     assert gates.budget("latency", challenger, champion, 3.0000001, "s").accepted is accepted
 
 
-def test_a_budget_is_told_in_units_that_read_well() -> None:
+def test_a_budget_is_shown_in_readable_units() -> None:
     slow = gates.budget("latency", 2.12e-4, 5.3e-5, 3.0, "s")
     assert slow.gate == "latency"
     assert slow.reason == "212 µs, champion 53 µs: ratio 4.00, limit 3.00"
@@ -293,7 +293,7 @@ def test_a_budget_that_is_just_met_is_accepted() -> None:
         (lambda: gates.budget("size", 10, None, 3.0, "B"), "size", {}),
     ],
 )
-def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
+def test_every_verdict_has_the_name_and_figures_of_its_gate(
     call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
     verdict = call()

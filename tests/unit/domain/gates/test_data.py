@@ -18,7 +18,7 @@ AMOUNT = Number("amount", "", -9, 9)
 CODES = np.array([0, 1] * 10)
 
 
-def test_a_hold_out_that_was_never_learned_from_is_accepted() -> None:
+def test_a_hold_out_that_was_not_trained_on_is_accepted() -> None:
     verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING)
     assert verdict.accepted
     assert verdict.reason == "0 of 30 hold-out rows were in training"
@@ -54,7 +54,7 @@ def test_an_empty_hold_out_is_refused_by_both_gates() -> None:
     assert not gates.holdout_is_complete(NONE, NONE).accepted
 
 
-def test_near_duplicates_are_reported_and_do_not_refuse() -> None:
+def test_near_duplicates_are_reported_but_not_refused() -> None:
     verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING, near_duplicates=2)
     assert verdict.accepted
     assert verdict.reason == "0 of 30 hold-out rows were in training; 2 near-duplicates"
@@ -67,12 +67,12 @@ def test_a_seen_row_is_refused_with_or_without_near_duplicates() -> None:
         assert not gates.holdout_is_unseen(HOLDOUT, HOLDOUT[:1], near).accepted
 
 
-def test_a_hold_out_of_one_row_is_one() -> None:
+def test_a_hold_out_of_one_row_is_accepted() -> None:
     assert gates.holdout_is_unseen(HOLDOUT[:1], TRAINING).accepted
     assert gates.holdout_is_complete(HOLDOUT[:1], HOLDOUT).accepted
 
 
-def test_an_input_that_is_the_target_is_refused_by_its_name() -> None:
+def test_an_input_that_is_the_target_is_refused_by_name() -> None:
     rng = np.random.default_rng(0)
     target = rng.integers(2, size=200)
     encoded = np.stack([rng.normal(size=200), target * 3.0], axis=1).astype(np.float32)
@@ -104,7 +104,7 @@ def test_a_leak_is_found_in_numbers_and_categories_of_either_task() -> None:
     assert not gates.no_target_leakage(rent, encoded, quantity).accepted
 
 
-def test_a_text_is_no_input_that_can_be_the_target() -> None:
+def test_text_inputs_are_not_checked_for_leaks() -> None:
     spec = ModelSpec("reviews", (Text("review", 9),), Classes(("bad", "good")))
     verdict = gates.no_target_leakage(spec, np.array([["a"], ["b"]], object), np.arange(2))
     assert verdict == gates.Verdict(
@@ -112,7 +112,7 @@ def test_a_text_is_no_input_that_can_be_the_target() -> None:
     )
 
 
-def test_an_input_that_is_worse_than_the_baseline_removes_nothing() -> None:
+def test_an_input_worse_than_the_baseline_is_not_a_leak() -> None:
     noise = np.random.default_rng(0).normal(size=(200, 1)).astype(np.float32)
     verdict = gates.no_target_leakage(table(AMOUNT), noise, np.arange(200) % 2)
     assert verdict.figures["amount"] < 0
@@ -139,7 +139,7 @@ def test_an_input_that_is_worse_than_the_baseline_removes_nothing() -> None:
         ),
     ],
 )
-def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
+def test_every_verdict_has_the_name_and_figures_of_its_gate(
     call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
     verdict = call()

@@ -54,12 +54,12 @@ def test_an_accuracy_just_below_the_threshold_is_refused_with_its_figures() -> N
 
 
 @pytest.mark.parametrize("correct", range(31))
-def test_quality_refuses_exactly_what_is_below_the_threshold(correct: int) -> None:
+def test_quality_refuses_exactly_the_scores_below_the_threshold(correct: int) -> None:
     accepted = gates.quality(report_with(correct, 30), 0.85).accepted
     assert accepted == (correct >= 26)
 
 
-def test_quality_tells_the_interval_of_the_accuracy() -> None:
+def test_quality_shows_the_interval_of_the_accuracy() -> None:
     assert "95 % interval 0.744 to 0.965" in gates.quality(report_with(27, 30), 0.9).reason
 
 
@@ -72,12 +72,12 @@ def test_a_regression_is_judged_by_its_r2(error: float, accepted: bool) -> None:
     assert f"R² {1 - error**2 / 32:.3f} (5 rows" in verdict.reason
 
 
-def test_a_quality_that_is_no_number_is_refused() -> None:
+def test_a_nan_quality_is_refused() -> None:
     report = RegressionReport(np.arange(3.0), np.full((3, 3), np.nan), 0.9)
     assert not gates.quality(report, -1e9).accepted
 
 
-def test_a_model_that_always_gives_the_most_frequent_class_is_refused() -> None:
+def test_a_model_that_always_predicts_the_most_frequent_class_is_refused() -> None:
     actual, learned = np.array([0] * 60 + [1] * 40), np.array([0] * 6 + [1] * 4)
     constant = probabilities(np.zeros(100, np.int64))
     verdict = baseline_verdict(CLASSES, constant, actual, learned)
@@ -86,7 +86,7 @@ def test_a_model_that_always_gives_the_most_frequent_class_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("won", "accepted"), [(4, False), (5, True)])
-def test_better_than_trivial_wants_more_than_chance(won: int, accepted: bool) -> None:
+def test_beats_baseline_requires_more_than_chance(won: int, accepted: bool) -> None:
     actual = np.array([0] * 20 + [1] * 10)
     predicted = actual.copy()
     predicted[20 + won :] = 0  # finds so many rows of the rarer class, and no row is lost
@@ -109,7 +109,7 @@ def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
     assert not baseline_verdict(REGRESSION, predictions(-1.0), actual, none).accepted
 
 
-def test_the_most_frequent_class_wins_rows_back() -> None:
+def test_rows_lost_to_the_baseline_count_too() -> None:
     actual = np.repeat([0, 1], 20)
     predicted = actual.copy()
     predicted[:4], predicted[27:] = 1, 0  # wins 7 rows of the rarer class, loses 4 of the other
@@ -119,12 +119,12 @@ def test_the_most_frequent_class_wins_rows_back() -> None:
     assert verdict.reason == "accuracy 0.575, baseline (most frequent class) 0.500 (p = 0.27)"
 
 
-def test_a_model_that_has_learned_from_no_row_is_compared_with_the_first_class() -> None:
+def test_a_model_without_training_rows_is_compared_with_the_first_class() -> None:
     nothing = np.zeros(0, np.int64)
     assert baseline_verdict(CLASSES, SURE, CODES, nothing).figures["trivial"] == 0.5
 
 
-def test_a_regression_tells_its_interval_beside_the_mean() -> None:
+def test_a_regression_shows_its_interval_and_the_mean() -> None:
     verdict = baseline_verdict(REGRESSION, QUANTITIES.predictions, QUANTITIES.actual, NONE)
     assert verdict.reason == "R² 1.000 (95 % interval 1.000 to 1.000), baseline (mean) 0"
 
@@ -176,7 +176,7 @@ def test_a_slice_of_too_few_rows_is_named_and_does_not_count() -> None:
     assert alone.reason == "no slice has enough rows; too few rows to judge rare (3)"
 
 
-def test_no_slices_are_accepted_and_said_to_be_none() -> None:
+def test_a_model_without_slices_is_accepted_with_a_note() -> None:
     verdict = gates.worst_slice(CLASSES, [], 0.05, 0.15)
     assert verdict.accepted
     assert verdict.reason == "no slice has enough rows"
@@ -214,7 +214,7 @@ def test_a_slice_at_the_level_is_refused() -> None:
         (lambda: gates.worst_slice(CLASSES, [], 0.05, 0.15), "worst_slice", {"slices": 0}),
     ],
 )
-def test_every_verdict_has_the_name_and_the_figures_of_its_gate(
+def test_every_verdict_has_the_name_and_figures_of_its_gate(
     call: Callable[[], gates.Verdict], gate: str, figures: dict[str, float]
 ) -> None:
     verdict = call()

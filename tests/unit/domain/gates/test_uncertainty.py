@@ -30,13 +30,13 @@ def calibration_with(error: float, p: float) -> Calibration:
         (inf, nan, False),
     ],
 )
-def test_calibration_is_refused_where_its_error_is_material_and_certain(
+def test_calibration_is_refused_if_its_error_is_large_and_significant(
     error: float, p: float, accepted: bool
 ) -> None:
     assert gates.calibration(calibration_with(error, p), 0.1).accepted is accepted
 
 
-def test_calibration_tells_its_figures() -> None:
+def test_calibration_shows_its_figures() -> None:
     verdict = gates.calibration(calibration_with(0.2, 0.001), 0.1)
     assert verdict.gate == "calibration"
     assert verdict.reason == (
@@ -46,7 +46,7 @@ def test_calibration_tells_its_figures() -> None:
     assert verdict.figures == {"error": 0.2, "tolerance": 0.1, "p": 0.001}
 
 
-def test_a_classifier_that_is_always_sure_and_often_wrong_is_refused() -> None:
+def test_an_overconfident_classifier_is_refused() -> None:
     predictions, actual = np.tile([0.99, 0.01], (60, 1)), np.repeat([0, 1], [45, 15])
     assert not gates.calibration(calibration_of(predictions, actual), 0.1).accepted
     predictions = np.tile([0.75, 0.25], (60, 1))
@@ -61,7 +61,7 @@ def test_a_classifier_that_is_always_sure_and_often_wrong_is_refused() -> None:
         *((850, 1000, True), (849, 1000, False), (950, 1000, True), (951, 1000, False)),
     ],
 )
-def test_intervals_that_certainly_hold_far_too_few_or_too_many_values_are_refused(
+def test_intervals_that_cover_significantly_too_few_or_too_many_values_are_refused(
     covered: int, rows: int, accepted: bool
 ) -> None:
     actual = np.array([0.0] * covered + [9.0] * (rows - covered))
@@ -72,7 +72,7 @@ def test_intervals_that_certainly_hold_far_too_few_or_too_many_values_are_refuse
     assert "target 0.900 ± 0.050" in verdict.reason
 
 
-def test_narrow_intervals_may_hold_every_value() -> None:
+def test_narrow_intervals_may_cover_every_value() -> None:
     actual = np.linspace(0, 1, 200)
     for width, accepted in ((0.01, True), (0.5, False)):
         limits = np.stack([actual, actual - width, actual + width], axis=1)
@@ -80,7 +80,7 @@ def test_narrow_intervals_may_hold_every_value() -> None:
         assert gates.interval_coverage(report, 0.05).accepted is accepted
 
 
-def test_coverage_tells_its_figures() -> None:
+def test_coverage_shows_its_figures() -> None:
     report = RegressionReport(np.arange(9.0), np.stack([np.arange(9.0)] * 3, axis=1), 0.9)
     verdict = gates.interval_coverage(report, 0.05)
     assert verdict.gate == "interval_coverage"

@@ -48,7 +48,7 @@ def test_a_verdict_can_be_written_as_json() -> None:
         }
 
 
-def test_a_refusal_stands_out_in_a_word() -> None:
+def test_a_refusal_is_marked_by_a_word() -> None:
     words = [gates.parity("parity", Parity(1, difference, 0)).word for difference in (0.0, 0.1)]
     assert words == ["accepted", "REFUSED"]
 
@@ -65,6 +65,6 @@ def test_the_verdicts_can_be_written_as_json() -> None:
         assert json.loads(json.dumps(verdict.to_dict()))["accepted"] is True
 
 
-def test_a_figure_that_is_no_number_is_written_as_none() -> None:
+def test_a_nan_figure_is_written_as_none() -> None:
     written = gates.robustness(nan, 0.1, 0.01).to_dict()["figures"]
     assert written == {"changed": None, "limit": 0.1, "noise": 0.01}

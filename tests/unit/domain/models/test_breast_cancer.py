@@ -22,7 +22,7 @@ SPEC, DATA = breast_cancer.SPEC, breast_cancer.load()
 ROWS, LABELS = DATA.encoded(SPEC), DATA.encoded_target(SPEC)
 
 
-def test_the_data_are_those_that_scikit_learn_loads() -> None:
+def test_the_data_match_scikit_learn() -> None:
     reference = load_breast_cancer()
     assert DATA.inputs.to_numpy() == pytest.approx(reference.data, rel=0, abs=1e-9)
     assert (LABELS == reference.target).all()
@@ -30,19 +30,19 @@ def test_the_data_are_those_that_scikit_learn_loads() -> None:
     assert not DATA.inputs.isna().to_numpy().any()
 
 
-def test_the_data_have_569_tumours_of_which_212_are_malignant() -> None:
+def test_the_data_have_569_tumours_212_of_them_malignant() -> None:
     assert ROWS.shape == (569, 30)
     assert np.bincount(LABELS).tolist() == [212, 357]
     assert SPEC.classes == ("malignant", "benign")
 
 
-def test_every_measure_comes_with_its_mean_its_error_and_its_worst_value() -> None:
+def test_every_measure_has_a_mean_an_error_and_a_worst_value() -> None:
     names = [name.partition("_")[::2] for name in SPEC.input_names]
     assert [statistic for statistic, _ in names] == ["mean"] * 10 + ["error"] * 10 + ["worst"] * 10
     assert [name for _, name in names[:10]] == [name for _, name in names[20:]]
 
 
-def test_columns_carry_the_measure_that_they_are_named_after() -> None:
+def test_columns_have_the_values_that_their_names_promise() -> None:
     # every worst value is at least the mean; an area is about π · radius²
     for number in range(10):
         assert (ROWS[:, 20 + number] >= ROWS[:, number]).all(), SPEC.input_names[number]

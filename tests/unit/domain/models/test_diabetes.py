@@ -13,7 +13,7 @@ SPEC, DATA = diabetes.SPEC, diabetes.load()
 ROWS, TARGET = DATA.encoded(SPEC), DATA.encoded_target(SPEC)
 
 
-def test_the_data_are_those_that_scikit_learn_loads() -> None:
+def test_the_data_match_scikit_learn() -> None:
     reference = load_diabetes(scaled=False)
     measures = DATA.inputs.to_numpy(float)
     assert measures == pytest.approx(reference.data, rel=0, abs=1e-9)
@@ -22,7 +22,7 @@ def test_the_data_are_those_that_scikit_learn_loads() -> None:
     assert not DATA.inputs.isna().to_numpy().any()
 
 
-def test_the_data_have_442_patients_with_their_measures_as_they_were_taken() -> None:
+def test_the_data_have_442_patients_with_unscaled_measures() -> None:
     assert ROWS.shape == (442, 10)
     assert TARGET.dtype == np.float64
     assert (TARGET.min(), TARGET.max()) == (25, 346)
@@ -41,7 +41,7 @@ def test_the_output_is_a_progression_with_an_interval_of_nine_tenths() -> None:
     assert getattr(SPEC.output, "coverage") == 0.9
 
 
-def test_the_ridge_learns_some_of_the_progression_and_less_when_it_is_held_back() -> None:
+def test_the_ridge_learns_less_with_more_regularization() -> None:
     def score(alpha: float) -> float:
         fitted = diabetes.build(alpha).fit(ROWS[::2], TARGET[::2])
         return float(fitted.score(ROWS[1::2], TARGET[1::2]))
@@ -50,7 +50,7 @@ def test_the_ridge_learns_some_of_the_progression_and_less_when_it_is_held_back(
     assert score(1e6) < 0.1
 
 
-def test_a_category_is_no_quantity_to_the_ridge() -> None:
+def test_the_ridge_ignores_the_order_of_categories() -> None:
     swapped = ROWS.copy()
     swapped[:, 1] = 1 - swapped[:, 1]
     one, other = (diabetes.build(1.0).fit(rows, TARGET).predict(rows) for rows in (ROWS, swapped))

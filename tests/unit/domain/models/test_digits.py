@@ -28,7 +28,7 @@ DATA = digits.load()
 ROWS, LABELS = DATA.encoded(digits.SPEC), DATA.encoded_target(digits.SPEC)
 
 
-def test_the_data_are_those_that_scikit_learn_loads() -> None:
+def test_the_data_match_scikit_learn() -> None:
     reference = load_digits()
     assert (ROWS == reference.data).all()
     assert (DATA.inputs["image"][0] == reference.images[0]).all()
@@ -48,7 +48,7 @@ def test_an_image_is_eight_rows_of_eight_pixels() -> None:
     assert (np.asarray(image, np.float32).reshape(-1) == ROWS[0]).all()
 
 
-def test_the_network_sees_pixels_where_they_are() -> None:
+def test_the_network_gets_pixels_in_their_places() -> None:
     network = digits.DigitNetwork(4, 8, 0.0).eval()
     seen = []
     network.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -74,5 +74,5 @@ def test_training_stops_early_and_keeps_the_best_epoch() -> None:
     assert -np.log(chosen).mean() == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_the_network_is_trained_on_a_gpu_where_there_is_one() -> None:
+def test_the_network_is_trained_on_a_gpu_if_there_is_one() -> None:
     assert digits.build(**PARAMETERS).device == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -28,7 +28,7 @@ def probabilities(**changes: int) -> np.ndarray:
     return np.asarray(forest.predict_proba(ROWS))
 
 
-def test_the_data_are_those_that_scikit_learn_loads() -> None:
+def test_the_data_match_scikit_learn() -> None:
     reference = load_iris()
     assert DATA.inputs.to_numpy() == pytest.approx(reference.data, rel=0, abs=1e-9)
     assert (LABELS == reference.target).all()
@@ -42,11 +42,11 @@ def test_the_data_have_150_rows_and_fifty_of_each_species() -> None:
     assert tuple(DATA.inputs.columns) == iris.SPEC.input_names
 
 
-def test_class_numbers_are_those_of_the_tutorial() -> None:
+def test_class_numbers_match_the_tutorial() -> None:
     assert iris.SPEC.classes == ("setosa", "versicolor", "virginica")
 
 
-def test_inputs_are_those_of_the_tutorial_in_cm() -> None:
+def test_inputs_match_the_tutorial_in_cm() -> None:
     names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
     assert iris.SPEC.input_names == names
     assert {item.unit for item in iris.SPEC.inputs if isinstance(item, Number)} == {"cm"}
@@ -68,11 +68,11 @@ def test_every_parameter_must_be_given(parameter: str) -> None:
         iris.build(**{name: value for name, value in PARAMETERS.items() if name != parameter})
 
 
-def test_the_same_seed_gives_the_same_answers() -> None:
+def test_the_same_seed_gives_the_same_predictions() -> None:
     assert (probabilities() == probabilities()).all()
 
 
-def test_another_seed_gives_other_answers() -> None:
+def test_another_seed_gives_different_predictions() -> None:
     assert (probabilities() != probabilities(random_state=43)).any()
 
 

@@ -37,7 +37,7 @@ def write(folder: Path, name: str, text: str) -> str:
     return str(folder / name)
 
 
-def test_a_csv_and_json_lines_say_the_same(folder: Path) -> None:
+def test_csv_and_json_lines_give_the_same_manifest(folder: Path) -> None:
     table = write(folder, "m.csv", 'audio,text,language\na.wav,"Hello, you",en\nb.flac,Moin,\n')
     lines = [
         {"audio": "a.wav", "text": "Hello, you", "language": "en"},
@@ -63,14 +63,14 @@ def test_a_text_keeps_the_line_breaks_in_it(folder: Path, break_: str) -> None:
     assert speech.load(listed).target.tolist() == [text, text]
 
 
-def test_another_recording_under_the_same_name_is_another_data_set(folder: Path) -> None:
+def test_a_changed_recording_changes_the_data_set(folder: Path) -> None:
     manifest = write(folder, "m.csv", "audio,text\na.wav,Hello\n")
     before = speech.load(manifest).fingerprint
     (folder / "a.wav").write_bytes(b"another")
     assert speech.load(manifest).fingerprint != before
 
 
-def test_without_a_manifest_there_are_no_recordings_and_the_data_say_so() -> None:
+def test_without_a_manifest_there_are_no_recordings() -> None:
     data = speech.load()
     assert len(data) == 0
     assert not data.files
@@ -89,19 +89,19 @@ def test_without_a_manifest_there_are_no_recordings_and_the_data_say_so() -> Non
         ("m.jsonl", '{"audio": "a.wav", "text": 3}', "text is 3, expected text"),
     ],
 )
-def test_a_malformed_manifest_is_refused_by_its_place(
+def test_a_malformed_manifest_is_refused_by_line(
     folder: Path, name: str, text: str, words: str
 ) -> None:
     with pytest.raises(DataError, match=words):
         speech.load(write(folder, name, text))
 
 
-def test_a_manifest_that_is_not_there_is_named() -> None:
+def test_a_missing_manifest_is_reported() -> None:
     with pytest.raises(DataError, match="cannot read the manifest .*nowhere.csv"):
         speech.load("nowhere.csv")
 
 
-def test_a_manifest_that_is_no_text_is_refused(folder: Path) -> None:
+def test_a_binary_manifest_is_refused(folder: Path) -> None:
     (folder / "m.csv").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(DataError, match="not UTF-8"):
         speech.load(str(folder / "m.csv"))

@@ -26,7 +26,7 @@ DATA = wine.load()
 ROWS, LABELS = DATA.encoded(wine.SPEC), DATA.encoded_target(wine.SPEC)
 
 
-def test_the_data_are_those_that_scikit_learn_loads() -> None:
+def test_the_data_match_scikit_learn() -> None:
     reference = load_wine()
     assert DATA.inputs.to_numpy() == pytest.approx(reference.data, rel=0, abs=1e-9)
     assert (LABELS == reference.target).all()

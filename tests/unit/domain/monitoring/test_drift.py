@@ -22,7 +22,7 @@ PREDICTIONS = np.stack([TRAINING > 1, TRAINING <= 1], axis=1).astype(float)
 PROFILES = {**profile_inputs(SPEC, ROWS), "prediction": profile_outputs(SPEC, PREDICTIONS)}
 
 
-def test_the_score_is_the_one_worked_out_by_hand() -> None:
+def test_the_score_matches_a_calculation_by_hand() -> None:
     halves = Profile(np.array([0.5]), np.array([0.5, 0.5]))
     # (3 + ½, 1 + ½) of 5: shares 0.7 and 0.3 against 0.5 and 0.5
     by_hand = 0.2 * np.log(0.7 / 0.5) - 0.2 * np.log(0.3 / 0.5)
@@ -30,11 +30,11 @@ def test_the_score_is_the_one_worked_out_by_hand() -> None:
     assert score == pytest.approx(by_hand)
 
 
-def test_the_training_rows_themselves_have_not_moved() -> None:
+def test_training_rows_have_no_drift() -> None:
     assert population_stability_index(PROFILE, TRAINING) < 0.001
 
 
-def test_other_rows_of_the_same_kind_are_stable() -> None:
+def test_other_rows_of_the_same_distribution_are_stable() -> None:
     scores = [population_stability_index(PROFILE, RNG.normal(size=1000)) for _ in range(50)]
     assert max(scores) < 0.1
 
@@ -47,19 +47,19 @@ def test_the_order_of_the_values_does_not_matter() -> None:
     )
 
 
-def test_the_further_the_values_move_the_higher_the_score() -> None:
+def test_the_score_grows_with_the_shift() -> None:
     scores = [population_stability_index(PROFILE, TRAINING + shift) for shift in np.arange(0, 4)]
     assert scores == sorted(scores)
     assert scores[1] > 0.25
 
 
 @pytest.mark.parametrize("scale", [0.2, 4.0])
-def test_values_that_spread_less_or_more_have_moved(scale: float) -> None:
+def test_a_change_of_spread_is_drift(scale: float) -> None:
     assert population_stability_index(PROFILE, TRAINING * scale) > 0.25
 
 
 @pytest.mark.parametrize("value", [-1e9, 0.0, 1e9])
-def test_values_that_all_fall_into_one_bin_give_a_high_but_finite_score(value: float) -> None:
+def test_values_in_one_bin_give_a_high_but_finite_score(value: float) -> None:
     score = population_stability_index(PROFILE, np.full(1000, value))
     assert np.isfinite(score)
     assert score > 1
@@ -72,31 +72,31 @@ def test_no_score_is_negative() -> None:
         assert population_stability_index(profile, values) >= 0
 
 
-def test_a_constant_input_that_stays_is_stable_and_one_that_moves_is_not() -> None:
+def test_a_constant_input_is_stable_until_it_changes() -> None:
     profile = Profile.of(np.full(200, 3.5))
     assert population_stability_index(profile, np.full(200, 3.5)) < 0.1
     assert population_stability_index(profile, np.full(200, 3.6)) > 0.25
 
 
-def test_bins_that_were_empty_and_stay_so_give_no_score() -> None:
+def test_bins_that_stay_empty_add_nothing_to_the_score() -> None:
     codes = np.repeat([0.0, 1.0], 100)
     profile = Profile.of_codes(codes, 50, with_missing=True)
     assert population_stability_index(profile, codes) < 0.001
 
 
-def test_values_that_go_missing_have_moved() -> None:
+def test_missing_values_are_drift() -> None:
     profile = Profile.of(TRAINING, with_missing=True)
     values = np.where(RNG.random(1000) < 0.4, np.nan, RNG.normal(size=1000))
     assert population_stability_index(profile, values) > 0.25
 
 
-def test_the_rows_that_a_profile_was_made_of_have_not_moved() -> None:
+def test_the_rows_of_a_profile_have_no_drift() -> None:
     scores = drift_between(PROFILES, SPEC, ROWS, PREDICTIONS)
     assert list(scores) == ["area", "plan", "prediction"]
     assert max(scores.values()) < 0.001
 
 
-def test_what_moves_is_what_scores_and_answers_count_by_their_class() -> None:
+def test_only_what_drifts_scores_and_predictions_count_by_class() -> None:
     moved = ROWS.copy()
     moved[:, 0] += 3
     scores = drift_between(PROFILES, SPEC, moved, PREDICTIONS[:, ::-1])
@@ -105,12 +105,12 @@ def test_what_moves_is_what_scores_and_answers_count_by_their_class() -> None:
     assert scores["prediction"] > 0.25
 
 
-def test_only_what_both_watch_is_compared() -> None:
+def test_only_variables_in_both_profiles_are_compared() -> None:
     theirs = {"area": PROFILES["area"], "age": PROFILES["area"]}
     assert list(drift_between(theirs, SPEC, ROWS, PREDICTIONS)) == ["area"]
 
 
-def test_words_are_not_compared_with_more_or_fewer_words() -> None:
+def test_a_different_number_of_categories_is_not_compared() -> None:
     more = Category("plan", ("basic", "plus", "pro"))
     spec = replace(SPEC, inputs=(SPEC.inputs[0], more), output=Classes(("no", "yes", "perhaps")))
     predictions = np.eye(3)[np.zeros(len(ROWS), int)]
@@ -125,7 +125,7 @@ def test_the_values_of_a_quantity_are_compared() -> None:
     assert drift_between(profiles, spec, ROWS, values + 3)["prediction"] > 0.25
 
 
-def test_an_input_that_is_called_as_the_answers_are_has_the_name() -> None:
+def test_an_input_named_like_the_predictions_takes_precedence() -> None:
     spec = ModelSpec("m", (Number("prediction", "", -9, 9),), Classes(("no", "yes")))
     rows = ROWS[:, :1]
     scores = drift_between(profile_inputs(spec, rows), spec, rows, PREDICTIONS)

@@ -34,7 +34,7 @@ def test_shares_sum_to_one_over_at_most_ten_bins_with_increasing_edges(kind: str
 
 
 @pytest.mark.parametrize("kind", samples())
-def test_every_value_is_counted_once_wherever_it_lies(kind: str) -> None:
+def test_every_value_is_counted_once(kind: str) -> None:
     profile = Profile.of(samples()[kind])
     values = np.array([-1e9, -1.0, 0.0, 0.5, 3.5, 1e9])
     assert profile.count(values).sum() == len(values)
@@ -75,7 +75,7 @@ def test_a_profile_survives_being_written_as_json(kind: str) -> None:
     assert read.shares.tolist() == profile.shares.tolist()
 
 
-def test_missing_values_have_a_bin_only_where_there_can_be_some() -> None:
+def test_missing_values_have_a_bin_only_if_they_are_allowed() -> None:
     values = np.array([1.0, 2.0, np.nan, np.nan])
     profile = Profile.of(values, bins=2, with_missing=True)
     assert profile.edges.tolist() == [1.5]
@@ -90,7 +90,7 @@ def test_a_variable_that_is_always_missing_has_a_profile() -> None:
     assert profile.count(np.array([3.0, np.nan])).tolist() == [1, 1]
 
 
-def test_each_code_has_a_bin_of_its_own_whether_it_occurs_or_not() -> None:
+def test_each_code_has_its_own_bin_even_if_it_does_not_occur() -> None:
     profile = Profile.of_codes(np.array([0.0, 2.0, 2.0, 2.0]), 4)
     assert profile.shares.tolist() == [0.25, 0, 0.75, 0]
     assert Profile.of_codes(np.zeros(3), 1).shares.tolist() == [1]

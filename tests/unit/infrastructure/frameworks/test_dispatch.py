@@ -46,17 +46,17 @@ class Alone:
 
 
 @pytest.mark.parametrize("estimator", [Ridge(), make_pipeline(Ridge()), Alone()])
-def test_what_is_of_no_other_library_is_scikit_learns(estimator: Any) -> None:
+def test_estimators_of_unknown_libraries_are_dispatched_to_scikit_learn(estimator: Any) -> None:
     assert framework_of(estimator) is scikit_learn
 
 
-def test_skorch_estimators_are_pytorchs() -> None:
+def test_skorch_estimators_are_dispatched_to_pytorch() -> None:
     pytest.importorskip("torch", reason="make install EXTRAS=torch")
     network = pytest.importorskip("domain.estimators.torch_network").TorchClassifier
     assert framework_of(network(None)).__name__ == "infrastructure.frameworks.pytorch"
 
 
-def test_keras_wrappers_are_kerass() -> None:
+def test_keras_wrappers_are_dispatched_to_keras() -> None:
     pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
     keras = pytest.importorskip("domain.estimators.keras_network").keras
     estimator = keras.wrappers.SKLearnClassifier(lambda X, y: None)
@@ -69,7 +69,7 @@ def test_a_classifier_is_fitted_by_its_framework() -> None:
     assert forest.score(ROWS, SPECIES) > 0.9
 
 
-def test_a_regression_is_fitted_with_its_interval_and_reports_nothing() -> None:
+def test_a_regression_is_fitted_with_its_interval_without_epochs() -> None:
     reported: list[Any] = []
     estimator = ConformalRegressor(RENTS.build(), 0.8)
     dataset = RENTS.load()
@@ -97,7 +97,7 @@ def test_the_outputs_of_a_regression_are_prediction_lower_and_upper(
         assert columns.dim_value == 1
 
 
-def test_the_interval_that_is_served_is_that_of_the_regression(
+def test_the_served_interval_matches_the_regression(
     fitted: Callable[[str], Any], tmp_path: Path
 ) -> None:
     estimator = fitted("regression")
@@ -105,12 +105,12 @@ def test_the_interval_that_is_served_is_that_of_the_regression(
     served = load_served(tmp_path / "model.onnx", RENTS.SPEC)
     everything = RENTS.load().encoded(RENTS.SPEC)
     for rows in (everything, everything[:1], RENTS.SPEC.encode_rows(UNLIKE["regression"])):
-        answers = served(rows)
-        assert answers.shape == (len(rows), 3)
-        assert answers.dtype == np.float32
-        np.testing.assert_allclose(answers, estimator.predict_interval(rows), rtol=1e-5)
+        predictions = served(rows)
+        assert predictions.shape == (len(rows), 3)
+        assert predictions.dtype == np.float32
+        np.testing.assert_allclose(predictions, estimator.predict_interval(rows), rtol=1e-5)
         half = np.float32(estimator.half_width_)
-        np.testing.assert_allclose(answers[:, 2] - answers[:, 1], 2 * half, rtol=1e-4)
+        np.testing.assert_allclose(predictions[:, 2] - predictions[:, 1], 2 * half, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,9 +120,9 @@ def test_a_model_of_every_kind_is_saved_and_read_back_without_unpickling(
     spec, estimator = KINDS[kind].SPEC, fitted(kind)
     Frameworks().save(estimator, spec, tmp_path / "model.skops")
     rows = spec.encode_rows(UNLIKE[kind])
-    answers = estimator.predict_proba if spec.classes else estimator.predict_interval
+    predict = estimator.predict_proba if spec.classes else estimator.predict_interval
     np.testing.assert_allclose(
-        load_served(tmp_path / "model.skops", spec)(rows), answers(rows), rtol=1e-6
+        load_served(tmp_path / "model.skops", spec)(rows), predict(rows), rtol=1e-6
     )
 
 
@@ -136,7 +136,7 @@ def test_a_model_of_every_kind_is_saved_and_read_back_without_unpickling(
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_estimators_that_keep_compiled_parts_are_served_natively_too(
+def test_estimators_with_compiled_parts_can_be_served_natively(
     estimator: Any, tmp_path: Path
 ) -> None:
     Frameworks().save(estimator.fit(ROWS, SPECIES), iris.SPEC, tmp_path / "model.skops")
@@ -148,7 +148,7 @@ def test_estimators_that_keep_compiled_parts_are_served_natively_too(
 
 
 @pytest.mark.parametrize("step", [unknown, lambda rows: rows, print])
-def test_what_holds_more_than_scikit_learns_types_is_not_saved_to_be_served(
+def test_an_estimator_with_foreign_types_is_not_saved_for_serving(
     step: Any, tmp_path: Path
 ) -> None:
     estimator = make_pipeline(FunctionTransformer(step), LogisticRegression())
@@ -156,7 +156,7 @@ def test_what_holds_more_than_scikit_learns_types_is_not_saved_to_be_served(
         Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
 
 
-def test_what_skops_cannot_write_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_an_estimator_that_skops_cannot_write_is_refused_with_the_reason(tmp_path: Path) -> None:
     endless: list[Any] = []
     endless.append(endless)
     estimator = FunctionTransformer(kw_args={"endless": endless})
@@ -164,7 +164,7 @@ def test_what_skops_cannot_write_is_refused_with_its_reason(tmp_path: Path) -> N
         Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
 
 
-def test_what_cannot_be_exported_inside_a_regression_is_refused(tmp_path: Path) -> None:
+def test_a_regression_around_an_estimator_without_export_is_refused(tmp_path: Path) -> None:
     dataset = RENTS.load()
     estimator = ConformalRegressor(make_pipeline(FunctionTransformer(unknown), RENTS.build()), 0.8)
     estimator.fit(dataset.encoded(RENTS.SPEC), dataset.encoded_target(RENTS.SPEC))

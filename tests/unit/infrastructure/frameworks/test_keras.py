@@ -22,7 +22,7 @@ from domain.errors import ExportError
 from domain.estimators.keras_network import KerasClassifier, KerasRegressor
 from domain.estimators.keras_network import keras as library
 from infrastructure.frameworks import keras
-from tests.exports import answers, ignore, shapes
+from tests.exports import run_onnx, ignore, shapes
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
 BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))
@@ -130,7 +130,7 @@ def test_each_epoch_is_reported_when_it_ends() -> None:
 
 
 @pytest.mark.parametrize("callbacks", [None, library.callbacks.History(), ()])
-def test_epochs_are_reported_beside_one_callback_or_none(callbacks: Any) -> None:
+def test_epochs_are_reported_with_or_without_another_callback(callbacks: Any) -> None:
     reported: list[int] = []
     estimator = classifier(callbacks=callbacks)
     keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: reported.append(epoch))
@@ -146,7 +146,7 @@ def test_the_report_leaves_no_trace_in_the_estimator() -> None:
     assert (again.predict_proba(ROWS) == estimator.predict_proba(ROWS)).all()
 
 
-def test_an_error_of_the_report_ends_the_training_and_leaves_no_trace() -> None:
+def test_an_error_in_the_report_ends_the_training_and_leaves_no_trace() -> None:
     def report(_figures: Mapping[str, float], _epoch: int) -> None:
         raise ConnectionError("no tracking server")
 
@@ -156,7 +156,7 @@ def test_an_error_of_the_report_ends_the_training_and_leaves_no_trace() -> None:
     assert estimator.fit_kwargs == {"epochs": 3}
 
 
-def test_keras_own_wrapper_reports_too() -> None:
+def test_the_wrapper_of_keras_reports_epochs_too() -> None:
     reported: list[int] = []
     estimator = library.wrappers.SKLearnClassifier(network, fit_kwargs={"epochs": 2, "verbose": 0})
     keras.fit(estimator, ROWS, ABOVE, lambda _figures, epoch: reported.append(epoch))
@@ -165,30 +165,30 @@ def test_keras_own_wrapper_reports_too() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, len(MEASURES), 1000])
-def test_the_exported_model_answers_as_the_network(
+def test_the_exported_model_predicts_like_the_network(
     estimator: KerasClassifier, exported: Path, rows: int
 ) -> None:
     inputs = np.resize(MEASURES, (rows, 13))
     np.testing.assert_allclose(
-        answers(exported, inputs), estimator.predict_proba(inputs), atol=1e-5
+        run_onnx(exported, inputs), estimator.predict_proba(inputs), atol=1e-5
     )
 
 
-def test_a_network_that_was_pickled_is_exported_alike(
+def test_a_pickled_network_has_the_same_export(
     estimator: KerasClassifier, exported: Path, tmp_path: Path
 ) -> None:
     keras.export(pickle.loads(pickle.dumps(estimator)), WINES, tmp_path / "model.onnx")
-    assert (answers(tmp_path / "model.onnx", MEASURES) == answers(exported, MEASURES)).all()
+    assert (run_onnx(tmp_path / "model.onnx", MEASURES) == run_onnx(exported, MEASURES)).all()
 
 
-def test_the_exported_model_is_one_file_with_named_ends(exported: Path) -> None:
+def test_the_exported_model_is_one_file_with_named_inputs_and_outputs(exported: Path) -> None:
     graph = onnx.load(exported).graph
     assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]
     assert shapes(graph.input) == {"inputs": [0, 13]}
     assert shapes(graph.output) == {"probabilities": [0, 3]}
 
 
-def test_scaling_in_a_network_within_a_network_is_exported_too(tmp_path: Path) -> None:
+def test_scaling_in_a_nested_network_is_exported_too(tmp_path: Path) -> None:
     def nested(X: np.ndarray, y: np.ndarray) -> Any:  # pylint: disable=invalid-name
         scaling = library.layers.Normalization()
         scaling.adapt(X)
@@ -197,7 +197,7 @@ def test_scaling_in_a_network_within_a_network_is_exported_too(tmp_path: Path) -
     estimator = classifier(nested).fit(ROWS, ABOVE)
     keras.export(estimator, BINARY, tmp_path / "model.onnx")
     np.testing.assert_allclose(
-        answers(tmp_path / "model.onnx", ROWS), estimator.predict_proba(ROWS), atol=1e-5
+        run_onnx(tmp_path / "model.onnx", ROWS), estimator.predict_proba(ROWS), atol=1e-5
     )
 
 
@@ -207,10 +207,10 @@ def test_a_regression_is_exported_as_a_prediction(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     keras.export(estimator, REGRESSION, path)
     assert shapes(onnx.load(path).graph.output) == {"prediction": [0, 1]}
-    np.testing.assert_allclose(answers(path, ROWS)[:, 0], estimator.predict(ROWS), atol=1e-5)
+    np.testing.assert_allclose(run_onnx(path, ROWS)[:, 0], estimator.predict(ROWS), atol=1e-5)
 
 
-def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
+def test_exporting_is_silent_and_leaves_the_estimator_unchanged(
     estimator: KerasClassifier, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = estimator.predict_proba(MEASURES)
@@ -220,13 +220,13 @@ def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
     assert (estimator.predict_proba(MEASURES) == before).all()
 
 
-def test_a_network_that_onnx_has_no_operators_for_is_refused_by_their_name(tmp_path: Path) -> None:
+def test_operators_that_onnx_lacks_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="Igammac") as refused:
         keras.export(behind(Unknown), BINARY, tmp_path / "model.onnx")
     assert "\n" not in str(refused.value)
 
 
-def test_a_network_that_holds_tensors_beside_its_weights_is_refused(tmp_path: Path) -> None:
+def test_a_network_with_tensors_that_are_not_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="tensors that are not weights: .*holding"):
         keras.export(behind(Holding), BINARY, tmp_path / "model.onnx")
 

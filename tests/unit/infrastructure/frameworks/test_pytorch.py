@@ -24,7 +24,7 @@ from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from domain.errors import ExportError
 from domain.estimators.torch_network import TorchClassifier, TorchRegressor
 from infrastructure.frameworks import pytorch
-from tests.exports import answers, ignore, shapes
+from tests.exports import run_onnx, ignore, shapes
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
 BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))
@@ -123,7 +123,7 @@ def test_the_report_leaves_no_trace_in_the_estimator() -> None:
 
 
 @pytest.mark.parametrize("callbacks", [None, "disable", []])
-def test_epochs_are_reported_where_there_are_no_callbacks(callbacks: Any) -> None:
+def test_epochs_are_reported_without_other_callbacks(callbacks: Any) -> None:
     reported: list[int] = []
     estimator = linear(callbacks=callbacks)
     pytorch.fit(
@@ -134,7 +134,7 @@ def test_epochs_are_reported_where_there_are_no_callbacks(callbacks: Any) -> Non
     assert "report" not in dict(estimator.callbacks_)
 
 
-def test_an_error_of_the_report_ends_the_training_and_leaves_no_trace() -> None:
+def test_an_error_in_the_report_ends_the_training_and_leaves_no_trace() -> None:
     def report(_figures: Mapping[str, float], _epoch: int) -> None:
         raise ConnectionError("no tracking server")
 
@@ -152,28 +152,28 @@ def test_reporting_does_not_change_what_is_learned() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 1000, len(IMAGES)])
-def test_the_exported_model_answers_as_the_network(
+def test_the_exported_model_predicts_like_the_network(
     estimator: TorchClassifier, exported: Path, rows: int
 ) -> None:
     np.testing.assert_allclose(
-        answers(exported, IMAGES[:rows]), estimator.predict_proba(IMAGES[:rows]), atol=1e-5
+        run_onnx(exported, IMAGES[:rows]), estimator.predict_proba(IMAGES[:rows]), atol=1e-5
     )
 
 
-def test_the_exported_model_is_one_file_with_named_ends(exported: Path) -> None:
+def test_the_exported_model_is_one_file_with_named_inputs_and_outputs(exported: Path) -> None:
     graph = onnx.load(exported).graph
     assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]
     assert shapes(graph.input) == {"inputs": [0, 64]}
     assert shapes(graph.output) == {"probabilities": [0, 10]}
 
 
-def test_a_network_of_probabilities_is_exported_as_it_is(tmp_path: Path) -> None:
+def test_a_network_that_outputs_probabilities_is_exported_unchanged(tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Softmax(dim=1))
     estimator = TorchClassifier(network, max_epochs=1, verbose=0)  # skorch's criterion: NLLLoss
     estimator.fit(ROWS, (SUMS > 1.5).astype(np.int64))
     pytorch.export(estimator, BINARY, tmp_path / "model.onnx")
     np.testing.assert_allclose(
-        answers(tmp_path / "model.onnx", ROWS), estimator.predict_proba(ROWS), atol=1e-5
+        run_onnx(tmp_path / "model.onnx", ROWS), estimator.predict_proba(ROWS), atol=1e-5
     )
 
 
@@ -186,10 +186,10 @@ def test_a_regression_is_exported_as_a_prediction(tmp_path: Path, behind: list[A
     pytorch.export(estimator, REGRESSION, path)
     assert shapes(onnx.load(path).graph.output) == {"prediction": [0, 1]}
     for rows in (ROWS, ROWS[:1]):
-        np.testing.assert_allclose(answers(path, rows)[:, 0], estimator.predict(rows), atol=1e-5)
+        np.testing.assert_allclose(run_onnx(path, rows)[:, 0], estimator.predict(rows), atol=1e-5)
 
 
-def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
+def test_exporting_is_silent_and_leaves_the_estimator_unchanged(
     estimator: TorchClassifier, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = estimator.predict_proba(IMAGES)
@@ -199,7 +199,7 @@ def test_exporting_is_silent_and_leaves_the_estimator_as_it_was(
     assert (estimator.predict_proba(IMAGES) == before).all()
 
 
-def test_a_network_that_no_graph_can_say_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_a_graph_is_refused_with_the_reason(tmp_path: Path) -> None:
     estimator = TorchClassifier(
         Branching, criterion=torch.nn.CrossEntropyLoss, max_epochs=1, verbose=0
     ).fit(ROWS, (SUMS > 1.5).astype(np.int64))

@@ -57,7 +57,9 @@ def test_fitting_learns_and_reports_no_epochs() -> None:
     assert not reported
 
 
-def test_random_rows_get_the_same_answers(forest: RandomForestClassifier, onnx_file: Path) -> None:
+def test_random_rows_get_the_same_predictions(
+    forest: RandomForestClassifier, onnx_file: Path
+) -> None:
     rows = np.random.default_rng(0).uniform(0.1, 30, (2000, 4)).astype(np.float32)
     rows[:1000] = rows[:1000] / 4  # the range of the flowers
     np.testing.assert_allclose(
@@ -65,7 +67,7 @@ def test_random_rows_get_the_same_answers(forest: RandomForestClassifier, onnx_f
     )
 
 
-def test_rows_beside_split_points_fall_on_the_same_side(
+def test_rows_next_to_split_points_fall_on_the_same_side(
     forest: RandomForestClassifier, onnx_file: Path
 ) -> None:
     rows = rows_beside_splits(forest, np.random.default_rng(0))
@@ -75,13 +77,15 @@ def test_rows_beside_split_points_fall_on_the_same_side(
     )
 
 
-def test_every_flower_gets_the_same_answer(forest: RandomForestClassifier, onnx_file: Path) -> None:
+def test_every_flower_gets_the_same_prediction(
+    forest: RandomForestClassifier, onnx_file: Path
+) -> None:
     np.testing.assert_allclose(
         load_onnx(onnx_file, iris.SPEC)(ROWS), forest.predict_proba(ROWS), atol=TOLERANCE
     )
 
 
-def test_the_model_takes_any_number_of_float_rows_of_the_contracts_width(onnx_file: Path) -> None:
+def test_the_model_accepts_any_number_of_float_rows_of_the_contract_width(onnx_file: Path) -> None:
     (graph_input,) = onnx.load(onnx_file).graph.input
     rows, inputs = graph_input.type.tensor_type.shape.dim
     assert graph_input.name == "inputs"
@@ -97,7 +101,7 @@ def test_probabilities_are_one_array_and_the_only_output(onnx_file: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["categories", "tensor", "text"])
-def test_a_classifier_of_every_kind_of_input_answers_the_same(
+def test_a_classifier_for_every_kind_of_input_predicts_the_same(
     fitted: Callable[[str], Any], kind: str, tmp_path: Path
 ) -> None:
     spec = KINDS[kind].SPEC
@@ -106,14 +110,14 @@ def test_a_classifier_of_every_kind_of_input_answers_the_same(
         np.testing.assert_allclose(served(rows), fitted(kind).predict_proba(rows), atol=TOLERANCE)
 
 
-def test_a_text_goes_in_as_a_string(fitted: Callable[[str], Any], tmp_path: Path) -> None:
+def test_a_text_is_passed_as_a_string(fitted: Callable[[str], Any], tmp_path: Path) -> None:
     exported(fitted("text"), KINDS["text"].SPEC, tmp_path)
     (graph_input,) = onnx.load(tmp_path / "model.onnx").graph.input
     assert graph_input.type.tensor_type.elem_type == onnx.TensorProto.STRING
     assert graph_input.type.tensor_type.shape.dim[1].dim_value == 1
 
 
-def test_a_regression_answers_its_prediction_only(tmp_path: Path) -> None:
+def test_a_regression_outputs_only_its_prediction(tmp_path: Path) -> None:
     spec = ModelSpec("m", tuple(Number(n, "", 0, 9, nullable=True) for n in "abc"), Quantity("y"))
     rows = np.random.default_rng(0).uniform(0, 9, (50, 3)).astype(np.float32)
     rows[::7, 1] = np.nan
@@ -122,9 +126,9 @@ def test_a_regression_answers_its_prediction_only(tmp_path: Path) -> None:
     scikit_learn.export(estimator, spec, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     assert [output.name for output in model.graph.output] == ["prediction"]
-    answers: Any = ReferenceEvaluator(model).run(None, {"inputs": rows})[0]
-    assert answers.shape == (50, 1)
-    np.testing.assert_allclose(answers[:, 0], estimator.predict(rows), rtol=1e-4)
+    predictions: Any = ReferenceEvaluator(model).run(None, {"inputs": rows})[0]
+    assert predictions.shape == (50, 1)
+    np.testing.assert_allclose(predictions[:, 0], estimator.predict(rows), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +153,9 @@ class Oracle(ClassifierMixin, BaseEstimator):
     """An estimator that skl2onnx does not support."""
 
 
-def test_an_estimator_without_converter_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
+def test_an_estimator_without_converter_is_refused_and_no_file_is_left_behind(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(ExportError, match="skl2onnx cannot export Oracle: "):
         scikit_learn.export(Oracle(), iris.SPEC, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

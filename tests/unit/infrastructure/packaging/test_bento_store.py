@@ -170,7 +170,7 @@ def _run(home: Path, work: str, *arguments: Path, code: int = 0) -> str:
     return done.stdout
 
 
-def test_the_tag_is_the_name_and_the_version_of_the_package(report: Report) -> None:
+def test_the_tag_has_the_name_and_version_of_the_package(report: Report) -> None:
     assert report.output["version"] == "1.0.0-a"
     assert set(report.output["tags"]) == {"iris_classifier_pipeline:1.0.0-a"}  # type: ignore[call-overload]
 
@@ -181,7 +181,7 @@ def test_a_package_is_added_once_and_keeps_its_first_labels(report: Report) -> N
     assert report.output["metadata"] == {"holdout_rows": 30}
 
 
-def test_every_file_is_stored_but_the_native_model(report: Report) -> None:
+def test_every_file_except_the_native_model_is_stored(report: Report) -> None:
     made = {
         path.relative_to(report.package).as_posix()
         for path in report.package.rglob("*")
@@ -191,22 +191,22 @@ def test_every_file_is_stored_but_the_native_model(report: Report) -> None:
     assert set(report.output["files"]) == made - {NATIVE} | {"model.yaml"}  # type: ignore[call-overload]
 
 
-def test_the_stored_manifest_is_that_of_the_package(report: Report) -> None:
+def test_the_stored_manifest_equals_that_of_the_package(report: Report) -> None:
     assert report.output["manifest"] == (report.package / MANIFEST).read_text("utf-8")
 
 
-def test_a_model_that_was_never_accepted_is_named_with_what_to_do(report: Report) -> None:
+def test_a_model_that_was_never_accepted_is_reported_with_a_solution(report: Report) -> None:
     assert str(report.output["unknown"]).startswith("BuildError: iris_classifier_pipeline:1.0.0-a")
     message = str(report.output["unknown"])
     assert str(report.home) in message and "make promote VERSION=1.0.0-a" in message
 
 
-def test_a_stored_file_that_was_changed_is_refused_and_named(report: Report) -> None:
+def test_a_modified_stored_file_is_refused_by_name(report: Report) -> None:
     assert str(report.output["tampered"]).startswith("PackageError: ")
     assert "model.onnx differs" in str(report.output["tampered"])
 
 
-def test_everything_lies_in_the_store_of_the_setting(report: Report) -> None:
+def test_everything_is_in_the_configured_store(report: Report) -> None:
     assert Path(str(report.output["folder"])).is_relative_to(report.home)
 
 
@@ -221,14 +221,14 @@ def _repaired(
     return json.loads(output.splitlines()[-1])
 
 
-def test_a_process_killed_while_it_writes_the_store_leaves_no_entry(
+def test_a_process_killed_while_writing_to_the_store_leaves_no_entry(
     repaired: dict[str, Any],
 ) -> None:
     assert repaired["after the kill"] == []
     assert {"model.onnx", "model.yaml", MANIFEST} <= set(repaired["whole"])
 
 
-def test_every_half_entry_and_latest_is_recognised_and_made_again(
+def test_every_incomplete_entry_and_latest_is_recognised_and_repaired(
     repaired: dict[str, Any],
 ) -> None:
     assert len(repaired["remade"]) == 10
@@ -237,13 +237,13 @@ def test_every_half_entry_and_latest_is_recognised_and_made_again(
     ]
 
 
-def test_half_bentos_stop_no_build_and_no_export(repaired: dict[str, Any]) -> None:
+def test_incomplete_bentos_do_not_block_builds_or_exports(repaired: dict[str, Any]) -> None:
     assert repaired["bento"] == ["iris_classifier_pipeline:1.0.0-a", "1.0.0-a"]
     exported = repaired["exported"]
     assert "bento.yaml" in exported and "src/left" not in exported
     assert "models/iris_classifier_pipeline/1.0.0-a/model.onnx" in exported
 
 
-def test_half_entries_can_be_removed(repaired: dict[str, Any]) -> None:
+def test_incomplete_entries_can_be_removed(repaired: dict[str, Any]) -> None:
     name = "models/iris_classifier_pipeline"
     assert sorted(repaired["left"]) == [f"{name}/1.0.0-a", f"{name}/latest"]

@@ -13,7 +13,7 @@ from infrastructure.cli.__main__ import main
 from infrastructure.packaging.containerize import ENGINES, find_engine
 
 
-def answering(*engines: str) -> Callable[[str], bool]:
+def installed_engines(*engines: str) -> Callable[[str], bool]:
     """A machine on which these engines work."""
     installed: Container[str] = engines
     return lambda engine: engine in installed
@@ -28,36 +28,36 @@ def answering(*engines: str) -> Callable[[str], bool]:
         (("docker",), "docker", "docker"),
     ],
 )
-def test_the_wanted_engine_is_used_else_the_first_that_answers(
+def test_the_requested_engine_is_used_or_else_the_first_that_works(
     installed: tuple[str, ...], wanted: str | None, found: str
 ) -> None:
-    assert find_engine(wanted, answering(*installed)) == found
+    assert find_engine(wanted, installed_engines(*installed)) == found
 
 
-def test_without_an_engine_the_reader_is_told_what_to_do() -> None:
+def test_without_an_engine_the_error_explains_what_to_do() -> None:
     with pytest.raises(BuildError, match="install and start Docker or Podman.*make deploy"):
-        find_engine(works=answering())
+        find_engine(works=installed_engines())
 
 
-def test_a_wanted_engine_that_does_not_answer_is_not_replaced_by_another() -> None:
+def test_a_requested_engine_that_does_not_work_is_not_replaced() -> None:
     with pytest.raises(BuildError, match="podman does not work"):
-        find_engine("podman", answering("docker"))
+        find_engine("podman", installed_engines("docker"))
 
 
-def test_a_program_that_is_no_container_engine_is_never_run() -> None:
+def test_a_program_that_is_not_a_container_engine_is_never_run() -> None:
     checked: list[str] = []
     with pytest.raises(BuildError, match="choose one of: docker, podman"):
         find_engine("sh", lambda engine: not checked.append(engine))
     assert not checked
 
 
-def test_engines_are_asked_in_order_and_only_until_one_answers() -> None:
+def test_engines_are_tried_in_order_until_one_works() -> None:
     checked: list[str] = []
     assert find_engine(works=lambda engine: not checked.append(engine)) == ENGINES[0]
     assert checked == [ENGINES[0]]
 
 
-def test_the_entry_point_ends_with_3_and_leaves_no_receipt_where_no_engine_answers(
+def test_the_entry_point_exits_with_3_and_leaves_no_receipt_if_no_engine_works(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receipt = tmp_path / "containerize.json"
@@ -70,7 +70,7 @@ def test_the_entry_point_ends_with_3_and_leaves_no_receipt_where_no_engine_answe
     assert not receipt.exists()
 
 
-def test_a_bento_that_the_store_has_lost_is_named_with_the_way_to_build_it_again(
+def test_a_missing_bento_is_reported_with_the_command_that_rebuilds_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = tmp_path / "bin/docker"

@@ -78,7 +78,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
-def test_these_tests_know_every_file_of_a_package(sealed: Path) -> None:
+def test_these_tests_cover_every_file_of_a_package(sealed: Path) -> None:
     assert files_in(sealed) == FILES
 
 
@@ -90,13 +90,13 @@ def test_a_draft_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
     assert not list((tmp_path / "iris").iterdir())
 
 
-def test_a_draft_that_was_not_sealed_leaves_no_file_behind(tmp_path: Path) -> None:
+def test_an_unsealed_draft_leaves_no_file_behind(tmp_path: Path) -> None:
     with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
         draft.write_json("metrics.json", {"accuracy": 0.9})
     assert not list((tmp_path / "iris").iterdir())
 
 
-def test_a_package_is_not_seen_before_it_is_sealed(tmp_path: Path) -> None:
+def test_a_package_is_invisible_until_it_is_sealed(tmp_path: Path) -> None:
     with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
         assert not (tmp_path / "iris/1.0.0-a").exists()
         assert draft.folder.name.startswith(".")
@@ -120,7 +120,7 @@ def test_a_draft_is_locked_until_its_package_is_registered(tmp_path: Path) -> No
     assert not lock.exists()
 
 
-def test_all_of_a_package_is_on_disk_before_it_has_its_name(
+def test_a_package_is_synced_to_disk_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, synced, fsync = tmp_path / "iris/1.0.0-a", set[int](), os.fsync
@@ -138,7 +138,7 @@ def test_all_of_a_package_is_on_disk_before_it_has_its_name(
     assert {path.name for path in target.iterdir()} == {"figures", "metrics.json", MANIFEST}
 
 
-def test_a_number_that_json_does_not_know_is_not_written(tmp_path: Path) -> None:
+def test_a_number_that_json_cannot_represent_is_not_written(tmp_path: Path) -> None:
     with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft, pytest.raises(ValueError):
         draft.write_json("metrics.json", {"accuracy": float("nan")})
 
@@ -211,42 +211,42 @@ def test_a_file_that_only_the_manifest_names_is_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_folder_without_manifest_is_no_package(copy: Path, stored: bool) -> None:
+def test_a_folder_without_manifest_is_not_a_package(copy: Path, stored: bool) -> None:
     (copy / MANIFEST).unlink()
     with pytest.raises(PackageError, match=f"not a model package: it has no {MANIFEST}"):
         ModelPackage(copy, stored=stored)
 
 
-def test_a_folder_that_does_not_exist_is_no_package(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_a_package(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="not a model package"):
         ModelPackage(tmp_path / "nowhere")
 
 
-def test_a_stored_copy_needs_no_native_model_and_may_have_bentomls_file(stored: Path) -> None:
+def test_a_stored_copy_may_lack_the_native_model_and_have_bentomls_file(stored: Path) -> None:
     assert ModelPackage(stored, stored=True).version == "1.0.0-a"
 
 
-def test_what_is_forgiven_in_the_store_is_refused_elsewhere(stored: Path) -> None:
+def test_differences_allowed_in_the_store_are_refused_elsewhere(stored: Path) -> None:
     with pytest.raises(PackageError):
         ModelPackage(stored)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != NATIVE])
-def test_the_store_forgives_no_flipped_bit(stored: Path, name: str) -> None:
+def test_a_flipped_bit_is_refused_in_the_store_too(stored: Path, name: str) -> None:
     flip_a_byte(stored / name)
     with pytest.raises(PackageError, match=re.escape(f"{name} differs from its digest")):
         ModelPackage(stored, stored=True)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != NATIVE])
-def test_the_store_forgives_no_other_missing_file(stored: Path, name: str) -> None:
+def test_another_missing_file_is_refused_in_the_store_too(stored: Path, name: str) -> None:
     (stored / name).unlink()
     with pytest.raises(PackageError, match=re.escape(f"{name} is missing")):
         ModelPackage(stored, stored=True)
 
 
 @pytest.mark.parametrize("name", ["extra.py", "figures/model.yaml", "figures/model.joblib"])
-def test_the_store_forgives_no_other_added_file(stored: Path, name: str) -> None:
+def test_another_added_file_is_refused_in_the_store_too(stored: Path, name: str) -> None:
     (stored / name).write_text("x", encoding="utf-8")
     with pytest.raises(PackageError, match=re.escape(f"{name} is not in {MANIFEST}")):
         ModelPackage(stored, stored=True)
@@ -254,7 +254,7 @@ def test_the_store_forgives_no_other_added_file(stored: Path, name: str) -> None
 
 @pytest.mark.parametrize("name", ["model.onnx", "figures", MANIFEST, "card.md"])
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_link_in_the_place_of_a_file_or_folder_is_refused_and_named(
+def test_a_link_in_place_of_a_file_or_folder_is_refused_and_named(
     copy: Path, tmp_path: Path, name: str, stored: bool
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -265,13 +265,13 @@ def test_a_link_in_the_place_of_a_file_or_folder_is_refused_and_named(
 
 
 @pytest.mark.parametrize("target", ["/etc", "card.md", "nowhere"])
-def test_an_added_link_is_refused_wherever_it_leads(copy: Path, target: str) -> None:
+def test_an_added_link_is_refused_for_any_target(copy: Path, target: str) -> None:
     (copy / "extra").symlink_to(target)
     with pytest.raises(PackageError, match="extra is not a regular file"):
         ModelPackage(copy)
 
 
-def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(copy: Path) -> None:
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting(copy: Path) -> None:
     (copy / "card.md").unlink()
     os.mkfifo(copy / "card.md")
     with pytest.raises(PackageError, match="card.md is not a regular file"):
@@ -292,13 +292,13 @@ def test_a_manifest_cannot_name_a_file_outside_the_package(
         ModelPackage(copy)
 
 
-def test_a_manifest_that_is_no_text_is_no_manifest(copy: Path) -> None:
+def test_a_binary_manifest_is_invalid(copy: Path) -> None:
     (copy / MANIFEST).write_bytes(b"\xff\xfe")
     with pytest.raises(PackageError, match="not a model package"):
         ModelPackage(copy)
 
 
-def test_the_digest_of_a_package_is_that_of_its_manifest(sealed: Path) -> None:
+def test_the_digest_of_a_package_is_the_digest_of_its_manifest(sealed: Path) -> None:
     expected = hashlib.sha256((sealed / MANIFEST).read_bytes()).hexdigest()
     assert ModelPackage(sealed).digest == expected
     assert ModelPackage(sealed, recorded=expected).digest == expected
@@ -310,7 +310,7 @@ def test_digests_are_read_from_the_manifest(sealed: Path) -> None:
     assert digests["card.md"] == hashlib.sha256((sealed / "card.md").read_bytes()).hexdigest()
 
 
-def test_a_package_whose_manifest_was_written_anew_is_not_the_one_on_record(copy: Path) -> None:
+def test_a_package_with_a_rewritten_manifest_is_not_on_record(copy: Path) -> None:
     recorded = ModelPackage(copy).digest
     (copy / "card.md").write_text("better\n", encoding="utf-8")
     lines = [f"{hashlib.sha256((copy / n).read_bytes()).hexdigest()}  {n}\n" for n in FILES]
@@ -320,7 +320,7 @@ def test_a_package_whose_manifest_was_written_anew_is_not_the_one_on_record(copy
         ModelPackage(copy, recorded=recorded)
 
 
-def test_the_native_model_of_a_package_that_is_not_on_record_is_not_loaded(sealed: Path) -> None:
+def test_a_native_model_is_not_loaded_from_a_package_that_is_not_on_record(sealed: Path) -> None:
     with pytest.raises(PackageError, match="its digest is not on record"):
         ModelPackage(sealed).load_native()
 
@@ -331,7 +331,7 @@ def test_a_copy_for_serving_has_no_native_model(stored: Path) -> None:
         ModelPackage(stored, stored=True, recorded=recorded).load_native()
 
 
-def test_a_native_model_that_was_changed_after_the_package_was_opened_is_not_loaded(
+def test_a_native_model_modified_after_opening_the_package_is_not_loaded(
     copy: Path,
 ) -> None:
     package = on_record(copy)
@@ -347,10 +347,10 @@ def test_versions_sort_by_time() -> None:
     assert versions[0].startswith("1.0.0-20260131-235958-")
 
 
-def test_versions_of_the_same_moment_differ() -> None:
+def test_versions_created_at_the_same_moment_differ() -> None:
     now = datetime(2026, 1, 31, tzinfo=UTC)
     assert len({new_version("1.0.0", now) for _ in range(20)}) == 20
 
 
-def test_a_version_is_a_plain_name_that_registry_store_and_folder_accept() -> None:
+def test_a_version_is_a_valid_name_for_registry_store_and_folder() -> None:
     assert re.fullmatch(r"1\.0\.0-\d{8}-\d{6}-[0-9a-f]{6}", new_version("1.0.0"))

@@ -7,7 +7,7 @@ import pytest
 from infrastructure.packaging.requirements import pinned_requirements, serving_requirements
 
 
-def test_a_package_brings_what_it_needs_at_the_versions_that_are_installed() -> None:
+def test_a_package_brings_its_dependencies_at_installed_versions() -> None:
     pins = pinned_requirements(["pandas"])
     assert f"pandas=={version('pandas')}" in pins
     assert f"numpy=={version('numpy')}" in pins
@@ -15,14 +15,14 @@ def test_a_package_brings_what_it_needs_at_the_versions_that_are_installed() -> 
     assert f"six=={version('six')}" in pins  # which python-dateutil needs
 
 
-def test_every_package_is_named_once_in_its_canonical_form() -> None:
+def test_every_package_is_listed_once_by_its_canonical_name() -> None:
     pins = pinned_requirements(["bentoml", "prometheus_client"])
     names = [pin.partition("==")[0] for pin in pins]
     assert len(names) == len(set(names))
     assert "prometheus-client" in names
 
 
-def test_what_only_an_extra_needs_comes_with_that_extra_only() -> None:
+def test_dependencies_of_an_extra_come_with_that_extra_only() -> None:
     assert not any(pin.startswith("pysocks==") for pin in pinned_requirements(["requests"]))
     with pytest.raises(PackageNotFoundError, match="pysocks"):
         pinned_requirements(["requests[socks]"])
@@ -58,7 +58,7 @@ def test_a_transcriber_needs_whisper() -> None:
     assert "onnxruntime" not in names
 
 
-def test_a_local_version_is_pinned_without_what_no_index_has() -> None:
+def test_a_local_version_is_pinned_without_its_local_part() -> None:
     pytest.importorskip("torch", reason="make install EXTRAS=torch")
     pins = pinned_requirements(["torch"], optional=["triton"])
     assert f"torch=={version('torch').partition('+')[0]}" in pins

@@ -40,7 +40,7 @@ def lines_of(ledger: FileLedger) -> list[str]:
     return ledger.path.read_text("utf-8").splitlines()
 
 
-def test_an_entry_says_who_did_what_and_when(
+def test_an_entry_records_who_did_what_and_when(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
@@ -54,42 +54,42 @@ def test_an_entry_says_who_did_what_and_when(
     assert ledger.entries() == [made]
 
 
-def test_outside_of_ci_it_is_the_user_and_one_without_a_name_is_unknown(
+def test_outside_of_ci_an_entry_names_the_user_or_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GITHUB_ACTOR", raising=False)
     ledger = FileLedger(tmp_path / "ledger.jsonl")
     assert ledger.append("train", "iris", "a").who == getpass.getuser()
 
-    def nobody() -> str:
+    def no_user() -> str:
         raise KeyError("getpwuid(): uid not found: 4711")
 
-    monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.setattr(getpass, "getuser", no_user)
     assert ledger.append("train", "iris", "b").who == "unknown"
 
 
-def test_every_entry_has_the_hash_of_the_one_before(ledger: FileLedger) -> None:
+def test_every_entry_has_the_hash_of_the_previous_one(ledger: FileLedger) -> None:
     entries = ledger.entries()
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5]
     assert [entry.previous for entry in entries[1:]] == [entry.hash for entry in entries[:-1]]
 
 
-def test_what_was_written_is_not_written_again(ledger: FileLedger) -> None:
+def test_existing_lines_are_not_rewritten(ledger: FileLedger) -> None:
     before = ledger.path.read_bytes()
     ledger.append("train", "iris", "1.1.0")
     assert ledger.path.read_bytes().startswith(before)
 
 
-def test_a_ledger_that_is_not_there_has_no_entries(tmp_path: Path) -> None:
+def test_a_missing_ledger_has_no_entries(tmp_path: Path) -> None:
     assert not FileLedger(tmp_path / "ledger.jsonl").entries()
 
 
-def test_figures_that_json_cannot_say_are_words(ledger: FileLedger) -> None:
+def test_non_finite_figures_are_written_as_words(ledger: FileLedger) -> None:
     ledger.append("verdict", "iris", "1.0.0", quality=float("nan"))
     assert ledger.entries()[-1].details == {"quality": "nan"}
 
 
-def test_many_processes_at_once_keep_the_chain_whole(tmp_path: Path) -> None:
+def test_concurrent_processes_keep_the_chain_intact(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     writers = [
         subprocess.Popen(  # pylint: disable=consider-using-with  # waited for below
@@ -126,7 +126,7 @@ def rehashed(line: str) -> str:
         (lambda lines: [*lines[:4], "[1]", lines[4]], "line 5: not a ledger entry"),
     ],
 )
-def test_what_was_done_to_the_ledger_is_found_and_its_place_told(
+def test_tampering_is_found_and_located(
     ledger: FileLedger, damage: Callable[[list[str]], list[str]], message: str
 ) -> None:
     damaged = damage(lines_of(ledger))
@@ -135,7 +135,7 @@ def test_what_was_done_to_the_ledger_is_found_and_its_place_told(
         ledger.entries()
 
 
-def test_nothing_is_added_to_a_last_entry_that_was_changed(ledger: FileLedger) -> None:
+def test_nothing_is_appended_after_a_modified_last_entry(ledger: FileLedger) -> None:
     changed = ledger.path.read_text("utf-8").replace("1.0.4", "9.9.9")
     ledger.path.write_text(changed, encoding="utf-8")
     with pytest.raises(RegistryError, match="line 5: entry 5 was changed"):
@@ -144,7 +144,7 @@ def test_nothing_is_added_to_a_last_entry_that_was_changed(ledger: FileLedger) -
 
 
 @pytest.mark.parametrize("kept", [1, 100])
-def test_a_last_line_that_a_crash_cut_short_is_no_entry_and_the_next_one_tells_of_it(
+def test_a_truncated_last_line_is_ignored_and_reported_by_the_next_append(
     ledger: FileLedger, kept: int
 ) -> None:
     whole = ledger.entries()

@@ -59,24 +59,24 @@ def judge(registry: MlflowRegistry, name: str, version: str, verdict: str) -> No
         registry.record_verdict(registry.find(name, version), verdict, Path(folder))
 
 
-def test_an_alias_leads_to_the_folder_of_its_package(model: Model) -> None:
+def test_an_alias_resolves_to_the_folder_of_its_package(model: Model) -> None:
     folder = model.registry.package_of(model.name, CANDIDATE)
     assert ModelPackage(folder).version == "1.0.0-b"
 
 
-def test_packages_may_lie_elsewhere_than_where_they_were_made(model: Model, tracking: Any) -> None:
+def test_packages_may_be_moved_to_another_folder(model: Model, tracking: Any) -> None:
     moved = tracking.folder / "moved"
     shutil.copytree(tracking.packages_dir / model.name, moved / model.name)
     registry = MlflowRegistry(tracking.uri, moved)
     assert ModelPackage(registry.package_of(model.name, CANDIDATE)).folder.parents[1] == moved
 
 
-def test_an_alias_that_points_nowhere_is_an_error_that_names_it(model: Model) -> None:
+def test_an_unset_alias_is_reported_by_name(model: Model) -> None:
     with pytest.raises(RegistryError, match=f"{model.name} has no {CHAMPION}"):
         model.registry.package_of(model.name, CHAMPION)
 
 
-def test_a_model_that_was_never_registered_is_an_error_that_names_it(model: Model) -> None:
+def test_an_unregistered_model_is_reported_by_name(model: Model) -> None:
     with pytest.raises(RegistryError, match="no_such_model has no candidate"):
         model.registry.package_of("no_such_model", CANDIDATE)
 
@@ -86,7 +86,7 @@ def test_the_first_champion_has_no_previous(model: Model) -> None:
     assert model.aliases() == {CANDIDATE: "1.0.0-b", CHAMPION: "1.0.0-a"}
 
 
-def test_a_new_champion_makes_the_former_the_previous(model: Model) -> None:
+def test_a_new_champion_makes_the_old_one_previous(model: Model) -> None:
     model.promote("1.0.0-a")
     assert model.promote("1.0.0-b") == "2"
     assert model.aliases() == {CANDIDATE: "1.0.0-b", CHAMPION: "1.0.0-b", PREVIOUS: "1.0.0-a"}
@@ -107,7 +107,7 @@ def test_the_previous_champion_can_be_promoted_again(model: Model) -> None:
     assert model.aliases()[PREVIOUS] == "1.0.0-b"
 
 
-def test_a_promotion_tells_the_champion_and_the_former_one(model: Model) -> None:
+def test_a_promotion_returns_the_new_and_the_previous_champion(model: Model) -> None:
     first = model.registry.promote(model.name, "1.0.0-a")
     assert (first.version.number, first.version.aliases, first.previous) == ("1", (CHAMPION,), None)
     second = model.registry.promote(model.name, "1.0.0-b")
@@ -117,7 +117,7 @@ def test_a_promotion_tells_the_champion_and_the_former_one(model: Model) -> None
     assert not again.moved and again.previous == again.version
 
 
-def test_a_version_that_nobody_has_judged_is_not_promoted(model: Model, tracking: Any) -> None:
+def test_an_unjudged_version_is_not_promoted(model: Model, tracking: Any) -> None:
     tracking.record(model.name, "1.0.0-c")
     with pytest.raises(
         RegistryError, match="version 3 .* has not been validated: run make validate"
@@ -126,7 +126,7 @@ def test_a_version_that_nobody_has_judged_is_not_promoted(model: Model, tracking
     assert CHAMPION not in model.aliases()
 
 
-def test_a_version_that_was_refused_is_not_promoted(model: Model) -> None:
+def test_a_refused_version_is_not_promoted(model: Model) -> None:
     model.promote("1.0.0-a")
     judge(model.registry, model.name, "1.0.0-b", "refused")
     with pytest.raises(RegistryError, match="version 2 .* was refused"):
@@ -134,7 +134,7 @@ def test_a_version_that_was_refused_is_not_promoted(model: Model) -> None:
     assert model.aliases() == {CANDIDATE: "1.0.0-b", CHAMPION: "1.0.0-a"}
 
 
-def test_a_version_whose_package_is_gone_is_not_promoted(model: Model, tracking: Any) -> None:
+def test_a_version_without_its_package_is_not_promoted(model: Model, tracking: Any) -> None:
     model.promote("1.0.0-a")
     shutil.rmtree(tracking.packages_dir / model.name / "1.0.0-b")
     with pytest.raises(RegistryError, match="the package of .* version 2 is missing"):
@@ -142,7 +142,7 @@ def test_a_version_whose_package_is_gone_is_not_promoted(model: Model, tracking:
     assert PREVIOUS not in model.aliases()
 
 
-def test_a_promotion_that_breaks_off_leaves_the_champion(
+def test_an_interrupted_promotion_keeps_the_champion(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.promote("1.0.0-a")
@@ -163,7 +163,7 @@ def test_a_promotion_that_breaks_off_leaves_the_champion(
     assert model.aliases()[PREVIOUS] == "1.0.0-a"
 
 
-def test_a_version_tells_all_that_the_registry_knows_of_it(model: Model) -> None:
+def test_a_version_has_all_facts_of_the_registry(model: Model) -> None:
     version = model.registry.find(model.name, "1.0.0-b")
     assert (version.model_name, version.number, version.aliases) == (model.name, "2", (CANDIDATE,))
     assert version.verdict == "accepted"
@@ -182,7 +182,7 @@ def test_a_version_is_found_by_number_alias_package_and_run(model: Model) -> Non
         model.registry.find("nobody", "3")
 
 
-def test_one_version_is_found_and_promoted_without_a_request_for_each_of_them(
+def test_finding_and_promoting_needs_no_request_per_version(
     model: Model, tracking: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3, 9):
@@ -201,9 +201,7 @@ def test_one_version_is_found_and_promoted_without_a_request_for_each_of_them(
     assert len(requested) == 4
 
 
-def test_versions_are_listed_newest_first_and_those_of_others_left_out(
-    model: Model, tracking: Any
-) -> None:
+def test_versions_are_listed_newest_first_without_other_models(model: Model, tracking: Any) -> None:
     for number in range(3, 12):
         tracking.record(model.name, f"1.0.0-{number}")
     open_client(tracking.uri).create_model_version(model.name, "somewhere/else")
@@ -223,7 +221,7 @@ def test_a_verdict_and_its_files_are_kept_with_the_run(model: Model, tmp_path: P
     assert (Path(kept) / "verdicts.json").read_text("utf-8") == '["refused"]'
 
 
-def test_the_head_of_the_ledger_and_a_removal_are_noted(model: Model, tracking: Any) -> None:
+def test_the_head_of_the_ledger_and_a_removal_are_recorded(model: Model, tracking: Any) -> None:
     assert model.registry.noted_ledger(model.name) is None
     model.registry.note_ledger(model.name, f"{'ab' * 32}:{'cd' * 32}")
     assert model.registry.noted_ledger(model.name) == f"{'ab' * 32}:{'cd' * 32}"
@@ -232,7 +230,7 @@ def test_the_head_of_the_ledger_and_a_removal_are_noted(model: Model, tracking: 
     assert datetime.fromisoformat(tags["package_removed"]).tzinfo
 
 
-def test_who_holds_the_lock_can_promote(model: Model) -> None:
+def test_the_holder_of_the_lock_can_promote(model: Model) -> None:
     with model.registry.alone():
         assert model.promote("1.0.0-a") == "1"
 

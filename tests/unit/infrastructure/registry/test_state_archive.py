@@ -105,12 +105,14 @@ def _there(tmp_path: Path) -> Clone:
     return clone
 
 
-def test_an_empty_clone_has_all_of_it_afterwards(here: Clone, there: Clone) -> None:
+def test_an_empty_clone_gets_the_whole_state(here: Clone, there: Clone) -> None:
     assert here.take_state_of(there) == "loaded"
     assert here.files() == there.files()
 
 
-def test_receipts_count_as_made_now_in_the_order_of_the_steps(here: Clone, there: Clone) -> None:
+def test_loaded_receipts_get_current_times_in_the_order_of_the_steps(
+    here: Clone, there: Clone
+) -> None:
     source = here.folder / "source.py"
     source.touch()
     here.take_state_of(there)
@@ -118,14 +120,14 @@ def test_receipts_count_as_made_now_in_the_order_of_the_steps(here: Clone, there
     assert [source.stat().st_mtime_ns, *times] == sorted({source.stat().st_mtime_ns, *times})
 
 
-def test_nobodys_predictions_are_saved(here: Clone, there: Clone) -> None:
+def test_the_prediction_log_is_not_saved(here: Clone, there: Clone) -> None:
     there.write("bentoml/predictions.db")
     there.write("bentoml/predictions.db-wal")
     here.take_state_of(there)
     assert [name for name in here.files() if "predictions" in name] == []
 
 
-def test_state_that_goes_on_from_the_clones_is_loaded(here: Clone, there: Clone) -> None:
+def test_state_that_continues_that_of_the_clone_is_loaded(here: Clone, there: Clone) -> None:
     here.take_state_of(there)
     there.train(2)
     assert here.take_state_of(there) == "loaded"
@@ -133,7 +135,7 @@ def test_state_that_goes_on_from_the_clones_is_loaded(here: Clone, there: Clone)
     assert len(here.ledger.entries()) == 2
 
 
-def test_a_clone_that_has_gone_on_keeps_its_state(here: Clone, there: Clone) -> None:
+def test_a_clone_that_is_ahead_keeps_its_state(here: Clone, there: Clone) -> None:
     here.take_state_of(there)
     here.train(2)
     before = here.files()
@@ -141,9 +143,7 @@ def test_a_clone_that_has_gone_on_keeps_its_state(here: Clone, there: Clone) -> 
     assert here.files() == before
 
 
-def test_receipts_that_a_clone_lacks_are_loaded_though_it_has_gone_on(
-    here: Clone, there: Clone
-) -> None:
+def test_missing_receipts_are_loaded_even_if_the_clone_is_ahead(here: Clone, there: Clone) -> None:
     here.take_state_of(there)
     here.ledger.append("deploy", "iris", "1")
     shutil.rmtree(here.folder / "build")
@@ -152,9 +152,7 @@ def test_receipts_that_a_clone_lacks_are_loaded_though_it_has_gone_on(
     assert len(here.ledger.entries()) == 2
 
 
-def test_state_that_lacks_what_the_clone_has_is_refused_and_nothing_changes(
-    here: Clone, there: Clone
-) -> None:
+def test_diverged_state_is_refused_and_nothing_changes(here: Clone, there: Clone) -> None:
     here.train(1)
     here.train(2)
     before = here.files()
@@ -167,7 +165,7 @@ def test_state_that_lacks_what_the_clone_has_is_refused_and_nothing_changes(
 
 
 @pytest.mark.parametrize("only", ["ledger.jsonl", "mlflow.db"])
-def test_either_a_ledger_or_versions_alone_are_reason_to_refuse(
+def test_a_diverged_ledger_or_diverged_versions_alone_are_refused(
     here: Clone, there: Clone, only: str
 ) -> None:
     here.train(1)
@@ -176,7 +174,7 @@ def test_either_a_ledger_or_versions_alone_are_reason_to_refuse(
         here.take_state_of(there)
 
 
-def test_what_was_set_aside_is_whole_and_the_rest_is_added(here: Clone, there: Clone) -> None:
+def test_the_backup_is_complete_and_the_rest_is_added(here: Clone, there: Clone) -> None:
     """As on a machine where each deployment loads the state of a different CI run."""
     here.train(1)
     here.ledger.append("deploy", "iris", "1")
@@ -196,7 +194,7 @@ def test_what_was_set_aside_is_whole_and_the_rest_is_added(here: Clone, there: C
     assert after["bentoml/models/iris/latest"] == b"there-1"
 
 
-def test_nothing_is_set_aside_where_nothing_would_be_lost(here: Clone, there: Clone) -> None:
+def test_no_backup_is_made_if_nothing_would_be_lost(here: Clone, there: Clone) -> None:
     here.take_state_of(there, here.folder / ".set-aside")
     there.train(2)
     here.take_state_of(there, here.folder / ".set-aside")
@@ -209,12 +207,12 @@ def test_a_broken_ledger_is_not_replaced(here: Clone, there: Clone) -> None:
         here.take_state_of(there)
 
 
-def test_without_an_archive_the_error_says_what_makes_one(here: Clone) -> None:
+def test_a_missing_archive_is_reported_with_the_command_that_creates_one(here: Clone) -> None:
     with pytest.raises(StateError, match="state.tar.gz does not exist: run make state-save"):
         load(here.places, here.archive)
 
 
-def test_an_archive_that_was_cut_short_changes_nothing(here: Clone, there: Clone) -> None:
+def test_a_truncated_archive_changes_nothing(here: Clone, there: Clone) -> None:
     there.write("packages/iris/large", os.urandom(100_000).hex())
     save(there.places, here.archive)
     content = here.archive.read_bytes()
@@ -229,7 +227,9 @@ def test_an_archive_that_was_cut_short_changes_nothing(here: Clone, there: Clone
     [b"no archive\n" * 99, gzip.compress(b"no archive\n" * 99, mtime=0)],
     ids=["text", "compressed"],
 )
-def test_a_file_that_is_no_archive_is_told_with_one_reason(here: Clone, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_reported_with_one_reason(
+    here: Clone, content: bytes
+) -> None:
     here.archive.write_bytes(content)
     with pytest.raises(StateError) as refusal:
         load(here.places, here.archive)
@@ -240,7 +240,7 @@ def test_a_file_that_is_no_archive_is_told_with_one_reason(here: Clone, content:
     assert here.files() == {}
 
 
-def test_a_damaged_database_is_not_saved_and_the_former_archive_stays(there: Clone) -> None:
+def test_a_damaged_database_is_not_saved_and_the_previous_archive_is_kept(there: Clone) -> None:
     path = there.folder / "mlflow.db"
     database = sqlite3.connect(path)
     with closing(database), database:
@@ -256,9 +256,7 @@ def test_a_damaged_database_is_not_saved_and_the_former_archive_stays(there: Clo
     assert not list(there.folder.glob(".state*"))
 
 
-def test_a_database_that_is_written_to_is_saved_as_it_was_at_one_moment(
-    here: Clone, there: Clone
-) -> None:
+def test_a_database_in_use_is_saved_as_a_consistent_snapshot(here: Clone, there: Clone) -> None:
     """Its latest rows are still in the file next to it, which is not part of the archive."""
     with closing(sqlite3.connect(there.folder / "mlflow.db")) as writer:
         writer.execute("PRAGMA journal_mode = WAL")
@@ -268,19 +266,19 @@ def test_a_database_that_is_written_to_is_saved_as_it_was_at_one_moment(
     assert here.versions() == ["there-1", "there-2"]
 
 
-def test_a_database_that_was_never_written_to_is_as_none(here: Clone, there: Clone) -> None:
+def test_an_empty_database_counts_as_missing(here: Clone, there: Clone) -> None:
     (there.folder / "mlflow.db").write_bytes(b"")
     assert here.take_state_of(there) == "loaded"
     assert "mlflow.db" not in here.files()
 
 
-def test_a_file_that_is_no_tracking_database_is_named(here: Clone, there: Clone) -> None:
+def test_a_file_that_is_not_a_tracking_database_is_reported(here: Clone, there: Clone) -> None:
     here.write("mlflow.db", "no database")
     with pytest.raises(StateError, match=r"mlflow\.db is not a tracking database"):
         here.take_state_of(there)
 
 
-def test_places_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_come_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////state/mlflow.db")
     monkeypatch.setenv("BENTOML_HOME", "/state/bentos")
     places = places_of(Settings())

@@ -44,11 +44,11 @@ def test_packages_drafts_models_and_bentos_are_found(folder: Path) -> None:
     assert all(item.size >= 5 for item in found)
 
 
-def test_nothing_is_found_where_nothing_was_made(tmp_path: Path) -> None:
+def test_an_empty_folder_has_no_items(tmp_path: Path) -> None:
     assert not list(stored_in(tmp_path / "packages", tmp_path / "bento"))
 
 
-def test_the_latest_change_of_any_file_counts(folder: Path) -> None:
+def test_the_age_is_that_of_the_latest_changed_file(folder: Path) -> None:
     newest = datetime(2126, 1, 1, tzinfo=UTC)
     file = folder / "packages/iris/.1.0.0-b.draft/model.onnx"
     os.utime(file, (newest.timestamp(), newest.timestamp()))
@@ -57,7 +57,7 @@ def test_the_latest_change_of_any_file_counts(folder: Path) -> None:
     assert changed["package"] < newest
 
 
-def test_files_and_folders_that_vanish_meanwhile_are_not_counted(
+def test_files_and_folders_that_vanish_meanwhile_are_ignored(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lstat = os.lstat
@@ -75,7 +75,7 @@ def test_files_and_folders_that_vanish_meanwhile_are_not_counted(
     assert after["draft"] == before["draft"]
 
 
-def test_what_a_killed_training_has_left_is_told_from_what_a_live_one_writes(
+def test_leftovers_of_a_killed_training_are_distinguished_from_a_running_one(
     folder: Path,
 ) -> None:
     def states() -> dict[str, bool | None]:
@@ -93,7 +93,7 @@ def test_what_a_killed_training_has_left_is_told_from_what_a_live_one_writes(
     assert not lock.exists()
 
 
-def test_packages_and_drafts_are_removed_and_nothing_else(folder: Path) -> None:
+def test_only_packages_and_drafts_are_removed(folder: Path) -> None:
     (folder / "packages/iris/1.0.0-a/figures/f.png").chmod(0o444)
     for item in list(stored_in(folder / "packages", folder / "nowhere")):
         remove(item)

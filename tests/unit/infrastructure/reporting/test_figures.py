@@ -40,9 +40,9 @@ def flowers(
     curves: Mapping[str, Sequence[float]] | None = None,
 ) -> FigureData:
     """Six hold-out rows that are all predicted as the class of their number modulo 3."""
-    answers = np.eye(3)[np.arange(6) % 3] * 0.7 + 0.1
-    report = evaluate(SPEC, answers, np.array(actual))
-    return FigureData(SPEC, report, importances or {}, answers, np.array(actual), curves or {})
+    predictions = np.eye(3)[np.arange(6) % 3] * 0.7 + 0.1
+    report = evaluate(SPEC, predictions, np.array(actual))
+    return FigureData(SPEC, report, importances or {}, predictions, np.array(actual), curves or {})
 
 
 def rents(
@@ -52,10 +52,10 @@ def rents(
 ) -> FigureData:
     """Thirty flats whose rents are predicted with an error that grows."""
     predicted = np.linspace(500, 2000, 30)
-    answers = np.stack([predicted, predicted - 100, predicted + 100], axis=1)
+    predictions = np.stack([predicted, predicted - 100, predicted + 100], axis=1)
     actual = predicted + error * np.cos(np.arange(30))
-    report = evaluate(RENTS, answers, actual)
-    return FigureData(RENTS, report, importances or {}, answers, actual, curves or {})
+    report = evaluate(RENTS, predictions, actual)
+    return FigureData(RENTS, report, importances or {}, predictions, actual, curves or {})
 
 
 def drawn(data: FigureData, folder: Path) -> dict[str, bytes]:
@@ -82,13 +82,13 @@ def drawn(data: FigureData, folder: Path) -> dict[str, bytes]:
         (rents(80, None, CURVES), ["learning_curves.png", *OF_QUANTITIES]),
     ],
 )
-def test_what_a_run_has_to_show_is_drawn_as_png_files(
+def test_the_figures_of_a_run_are_drawn_as_png_files(
     tmp_path: Path, data: FigureData, names: list[str]
 ) -> None:
     assert sorted(drawn(data, tmp_path)) == names
 
 
-def test_figures_of_other_results_differ(tmp_path: Path) -> None:
+def test_figures_of_different_results_differ(tmp_path: Path) -> None:
     for right, wrong, names in (
         (flowers([0, 1, 2, 0, 1, 2]), flowers([1, 2, 0, 1, 2, 0]), OF_CLASSES),
         (rents(10), rents(400), OF_QUANTITIES),
@@ -125,36 +125,34 @@ def test_many_importances_and_one_epoch_are_drawn(tmp_path: Path) -> None:
     assert len(files) == 4
 
 
-def test_a_curve_that_is_no_number_stops_nothing(tmp_path: Path) -> None:
+def test_a_nan_in_a_curve_does_not_fail(tmp_path: Path) -> None:
     files = drawn(flowers([0, 1, 2, 0, 1, 2], None, {"train_loss": [1.0, np.nan]}), tmp_path)
     assert "learning_curves.png" in files
 
 
-def test_values_that_are_all_the_same_are_drawn(tmp_path: Path) -> None:
+def test_constant_values_are_drawn(tmp_path: Path) -> None:
     spec = ModelSpec("m", (Number("x", "", 0, 1),), Quantity("y"))
-    answers, actual = np.full((5, 3), 7.0), np.full(5, 7.0)
-    report = evaluate(spec, answers, actual)
-    assert sorted(drawn(FigureData(spec, report, {}, answers, actual, {}), tmp_path)) == (
+    predictions, actual = np.full((5, 3), 7.0), np.full(5, 7.0)
+    report = evaluate(spec, predictions, actual)
+    assert sorted(drawn(FigureData(spec, report, {}, predictions, actual, {}), tmp_path)) == (
         OF_QUANTITIES
     )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("rows", [slice(3), slice(None)])
-def test_predictions_that_are_not_finite_stop_nothing(
-    tmp_path: Path, value: float, rows: slice
-) -> None:
-    answers = np.repeat(np.arange(30.0)[:, None], 3, axis=1)
-    answers[rows] = value
+def test_non_finite_predictions_do_not_fail(tmp_path: Path, value: float, rows: slice) -> None:
+    predictions = np.repeat(np.arange(30.0)[:, None], 3, axis=1)
+    predictions[rows] = value
     actual = np.arange(30.0)
-    data = FigureData(RENTS, evaluate(RENTS, answers, actual), {}, answers, actual, {})
+    data = FigureData(RENTS, evaluate(RENTS, predictions, actual), {}, predictions, actual, {})
     assert sorted(drawn(data, tmp_path)) == OF_QUANTITIES
 
 
 NAMES = ("$x^{2$", "n" * 54, "n" * 53 + "m", "a\nb\x1b[31m", "_hidden", "花弁")
 
 
-def test_names_of_any_length_and_signs_are_drawn_without_a_warning(tmp_path: Path) -> None:
+def test_names_of_any_length_and_characters_are_drawn_without_a_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         count = len(NAMES)
@@ -166,9 +164,9 @@ def test_names_of_any_length_and_signs_are_drawn_without_a_warning(tmp_path: Pat
         assert len(drawn(data, tmp_path / "classes")) == 3
         for name in NAMES:
             spec = ModelSpec("m", (Number("x", "", 0, 1),), Quantity(name))
-            answers, actual = np.full((5, 3), 7.0), np.arange(5.0)
-            report = evaluate(spec, answers, actual)
-            drawn(FigureData(spec, report, {}, answers, actual, {}), tmp_path / "quantity")
+            predictions, actual = np.full((5, 3), 7.0), np.arange(5.0)
+            report = evaluate(spec, predictions, actual)
+            drawn(FigureData(spec, report, {}, predictions, actual, {}), tmp_path / "quantity")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +183,7 @@ def test_a_label_is_one_short_line(name: str, label: str) -> None:
     assert short_label(name) == label
 
 
-def test_a_plot_is_one_element_with_ids_of_its_own_and_the_colours_of_the_page() -> None:
+def test_a_plot_is_one_element_with_unique_ids_and_the_colours_of_the_page() -> None:
     plot = figures.importances(FLOWERS.importances)
     assert plot.svg.startswith("<svg ")
     assert plot.svg.rstrip().endswith("</svg>")
@@ -197,13 +195,13 @@ def test_a_plot_is_one_element_with_ids_of_its_own_and_the_colours_of_the_page()
     assert plot.alt.startswith("Permutation importance: petal_length 0.300; petal_width 0.150")
 
 
-def test_names_stay_text_whatever_is_in_them() -> None:
+def test_names_are_always_drawn_as_text() -> None:
     svg = figures.drift({f'<b> id="x" {COLOURS["ink"]}': 0.3, "$x^{2$ & 花\n": 0.1}).svg
     assert f'&lt;b&gt; id="x" {COLOURS["ink"]}' in svg
     assert "$x^{2$ &amp; 花 " in svg
 
 
-def test_long_names_are_cut() -> None:
+def test_long_names_are_truncated() -> None:
     assert f">{'n' * 23}…<" in figures.importances({"n" * 40: 0.1}).svg
 
 
@@ -215,29 +213,29 @@ def test_only_the_largest_are_drawn() -> None:
     assert "20 most important of 60 inputs" in plot.caption
 
 
-def test_points_are_sampled_and_that_is_said() -> None:
+def test_sampled_points_are_marked_as_sampled() -> None:
     values = np.linspace(0, 1, 3 * MOST_POINTS)
-    answers = np.stack([values, values - 0.1, values + 0.1], axis=1)
-    plot = figures.residuals(RegressionReport(values, answers, 0.9), "rent")
+    predictions = np.stack([values, values - 0.1, values + 0.1], axis=1)
+    plot = figures.residuals(RegressionReport(values, predictions, 0.9), "rent")
     assert plot.svg.count("<use ") < MOST_POINTS + 100
     assert "2,000 of 6,000 rows are drawn." in plot.caption
     assert isinstance(HOMES.report, RegressionReport)
     assert "are drawn" not in figures.residuals(HOMES.report, "rent").caption
 
 
-def test_curves_of_many_rows_have_few_points_and_end_where_they_end() -> None:
+def test_curves_of_many_rows_are_thinned_but_keep_their_ends() -> None:
     rng = np.random.default_rng(0)
     actual = rng.integers(0, 2, 20_000)
-    answers = np.stack([1 - actual, actual], axis=1) + rng.normal(0, 2, (20_000, 2))
+    predictions = np.stack([1 - actual, actual], axis=1) + rng.normal(0, 2, (20_000, 2))
     for draw in (figures.roc, figures.precision_recall):
-        plot = draw(answers, actual, {"_yes": 1})
+        plot = draw(predictions, actual, {"_yes": 1})
         assert len(plot.svg) < 40_000
         assert "_yes 0." in plot.alt
         assert "  _yes</text>" in plot.svg
 
 
 @pytest.mark.parametrize("margin", [0.05, None])
-def test_the_difference_has_its_margin_where_there_is_one(margin: float | None) -> None:
+def test_the_difference_shows_its_margin_if_there_is_one(margin: float | None) -> None:
     assert FLOWERS.comparison is not None
     plot = figures.difference(FLOWERS.comparison, margin)
     assert ("var(--alarm)" in plot.svg) == (margin is not None)

@@ -94,7 +94,7 @@ def judged(judgement: Judgement, folder: Path) -> Page:
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_every_report_is_well_formed_and_needs_nothing_else(kind: str, tmp_path: Path) -> None:
+def test_every_report_is_well_formed_and_self_contained(kind: str, tmp_path: Path) -> None:
     page = page_of(EVERY[kind], tmp_path / "new" / "folder")
     assert not {"script", "img", "iframe", "b"} & set(page.elements)
     assert len(set(page.ids)) == len(page.ids)
@@ -123,7 +123,7 @@ def test_the_same_validation_gives_the_same_report(tmp_path: Path) -> None:
     assert first == write_report(EVERY["classification"], tmp_path / "b").read_bytes()
 
 
-def test_an_accepted_classifier_shows_all_it_has(tmp_path: Path) -> None:
+def test_the_report_of_an_accepted_classifier_shows_everything(tmp_path: Path) -> None:
     page = page_of(EVERY["classification"], tmp_path)
     assert page.titles[1] == "Accepted"
     assert page.figures == [
@@ -144,7 +144,7 @@ def test_an_accepted_classifier_shows_all_it_has(tmp_path: Path) -> None:
         assert text in page.text
 
 
-def test_a_refusal_is_on_top_with_its_gates(tmp_path: Path) -> None:
+def test_a_refusal_is_at_the_top_with_its_gates(tmp_path: Path) -> None:
     page = page_of(EVERY["regression"], tmp_path)
     assert page.titles[1] == "REFUSED by worst_slice"
     assert "worst_slice REFUSED x is low: mean loss 0.40 of 31 rows" in page.text
@@ -156,7 +156,7 @@ def test_a_refusal_is_on_top_with_its_gates(tmp_path: Path) -> None:
     assert "No gate was run." in unasked.text
 
 
-def test_what_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_missing_parts_are_explained_in_a_sentence(tmp_path: Path) -> None:
     page = page_of(EVERY["refused early"], tmp_path)
     assert not page.figures
     assert page.text.count("Not measured: a gate refused earlier") == 2
@@ -172,7 +172,7 @@ def test_what_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert "No slice has enough rows" in page.text
 
 
-def test_one_input_alone_has_no_importance(tmp_path: Path) -> None:
+def test_a_single_input_has_no_importance(tmp_path: Path) -> None:
     alone = replace(classification(inputs=("x",)), importances={})
     assert "There is only one input" in judged(alone, tmp_path).text
 
@@ -185,25 +185,25 @@ def test_a_transcriber_shows_what_its_package_measured(tmp_path: Path) -> None:
     assert "utterances" not in page.text
 
 
-def test_what_people_wrote_is_shown_as_text(tmp_path: Path) -> None:
+def test_user_text_is_escaped(tmp_path: Path) -> None:
     page = page_of(EVERY["hostile"], tmp_path)
     assert "<script>document.title='taken'</script> & 'more' {{ 7 * 7 }}" in page.text
     assert "a <b>bold</b> & name" in page.titles[0]
     assert "$\\frac{$" in page.text
 
 
-def test_many_classes_are_told_by_their_worst_pairs_and_some_curves(tmp_path: Path) -> None:
+def test_many_classes_are_shown_by_their_worst_pairs_and_some_curves(tmp_path: Path) -> None:
     page = page_of(EVERY["many classes"], tmp_path)
     assert "confusion" not in page.figures
     assert "A matrix of 30 classes would be unreadable" in page.text
     assert "Curves of 10 of 30 classes" in page.text
-    answers = np.eye(30)[many_classes().actual]
-    report = evaluate(many_classes().spec, answers, many_classes().actual)
-    perfect = judged(replace(many_classes(), predictions=answers, report=report), tmp_path)
+    predictions = np.eye(30)[many_classes().actual]
+    report = evaluate(many_classes().spec, predictions, many_classes().actual)
+    perfect = judged(replace(many_classes(), predictions=predictions, report=report), tmp_path)
     assert "Every row of the hold-out is predicted correctly." in perfect.text
 
 
-def test_two_classes_have_one_curve_and_one_class_alone_has_none(tmp_path: Path) -> None:
+def test_two_classes_have_one_curve_and_a_single_class_has_none(tmp_path: Path) -> None:
     page = page_of(EVERY["two classes"], tmp_path)
     assert "ROC curves; areas: yes 0." in page.source
     one = classification(("no", "yes"))
@@ -213,24 +213,24 @@ def test_two_classes_have_one_curve_and_one_class_alone_has_none(tmp_path: Path)
     assert "the hold-out has only one class" in text
 
 
-def test_a_class_that_the_holdout_lacks_has_no_curve(tmp_path: Path) -> None:
+def test_a_class_missing_from_the_holdout_has_no_curve(tmp_path: Path) -> None:
     whole = classification()
     rows = whole.actual != 2
-    answers, actual = whole.predictions[rows], whole.actual[rows]
-    report = evaluate(whole.spec, answers, actual)
-    page = judged(replace(whole, predictions=answers, actual=actual, report=report), tmp_path)
+    predictions, actual = whole.predictions[rows], whole.actual[rows]
+    report = evaluate(whole.spec, predictions, actual)
+    page = judged(replace(whole, predictions=predictions, actual=actual, report=report), tmp_path)
     assert "Curves of 2 of 3 classes" in page.text
 
 
-def test_answers_that_are_no_numbers_leave_a_report(tmp_path: Path) -> None:
+def test_a_report_is_written_for_nan_predictions(tmp_path: Path) -> None:
     for whole in (classification(), regression()):
-        answers = whole.predictions.copy()
-        answers[3] = np.nan
-        report = evaluate(whole.spec, answers, whole.actual)
-        calibration = calibration_of(answers, whole.actual) if whole.spec.classes else None
+        predictions = whole.predictions.copy()
+        predictions[3] = np.nan
+        report = evaluate(whole.spec, predictions, whole.actual)
+        calibration = calibration_of(predictions, whole.actual) if whole.spec.classes else None
         broken = replace(
             whole,
-            predictions=answers,
+            predictions=predictions,
             report=report,
             calibration=calibration,
             slices=[replace(whole.slices[0], loss=np.nan, low=np.nan, high=np.nan, p=np.nan)],
@@ -242,13 +242,13 @@ def test_answers_that_are_no_numbers_leave_a_report(tmp_path: Path) -> None:
         assert "too few rows" in page.text
 
 
-def test_many_rows_are_sampled_and_the_file_stays_small(tmp_path: Path) -> None:
+def test_many_rows_are_sampled_to_keep_the_file_small(tmp_path: Path) -> None:
     page = judged(regression(20_000), tmp_path)
     assert "2,000 of 20,000 rows are drawn." in page.text
     assert len(page.source) < 1_500_000
 
 
-def test_wide_contracts_are_cut(tmp_path: Path) -> None:
+def test_wide_contracts_are_truncated(tmp_path: Path) -> None:
     names = [f"input_{number}" for number in range(150)]
     wide = classification(inputs=names)
     wide = replace(wide, slices=[wide.slices[0]] * 130)
@@ -260,7 +260,7 @@ def test_wide_contracts_are_cut(tmp_path: Path) -> None:
     assert "The table shows the first 100." in page.text
 
 
-def test_an_older_configuration_has_no_margins(tmp_path: Path) -> None:
+def test_a_report_of_an_older_configuration_has_no_margins(tmp_path: Path) -> None:
     page = page_of(replace(EVERY["classification"], config={"validation": None}), tmp_path)
     assert "The dashed line is the margin" not in page.text
     assert "seed none" in page.text

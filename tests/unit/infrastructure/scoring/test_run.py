@@ -82,7 +82,7 @@ def score_flowers(source: Path, output: Path) -> Totals:
 @pytest.mark.parametrize("output", FORMATS)
 @pytest.mark.parametrize("source", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_answers_as_it_does_to_requests(
+def test_every_kind_of_model_scores_files_like_requests(
     kind: str, source: str, output: str, make_package: Callable[..., Path], tmp_path: Path
 ) -> None:
     package = ModelPackage(make_package(tmp_path / "packages", kind, "1.0.0-a", kind))
@@ -110,7 +110,7 @@ def test_every_kind_of_model_answers_as_it_does_to_requests(
 
 @pytest.mark.parametrize("output", FORMATS)
 @pytest.mark.parametrize("source", FORMATS)
-def test_rejected_rows_are_told_beside_the_output_and_the_others_keep_their_order(
+def test_rejected_rows_get_a_separate_file_and_the_others_keep_their_order(
     source: str, output: str, tmp_path: Path
 ) -> None:
     out = tmp_path / f"out{output}"
@@ -129,7 +129,7 @@ def test_rejected_rows_are_told_beside_the_output_and_the_others_keep_their_orde
     ]
 
 
-def test_rows_count_from_the_start_of_the_file(tmp_path: Path) -> None:
+def test_row_numbers_count_from_the_start_of_the_file(tmp_path: Path) -> None:
     rows = [SETOSA] * 70_000
     for bad in (3, 65_535, 65_536, 69_999):
         rows[bad] = (0.0, *SETOSA[1:])
@@ -140,19 +140,19 @@ def test_rows_count_from_the_start_of_the_file(tmp_path: Path) -> None:
     assert pq.read_table(out)["id"].to_pylist() == kept
 
 
-def test_parquet_says_what_it_was_scored_with(tmp_path: Path) -> None:
+def test_parquet_metadata_names_the_scoring_model(tmp_path: Path) -> None:
     score_flowers(flowers(tmp_path / "in.csv"), tmp_path / "out.parquet")
     assert pq.read_schema(tmp_path / "out.parquet").metadata[b"model_name"] == b"iris"
 
 
-def test_a_table_that_was_scored_can_be_scored_again(tmp_path: Path) -> None:
+def test_a_scored_table_can_be_scored_again(tmp_path: Path) -> None:
     score_flowers(flowers(tmp_path / "in.csv"), tmp_path / "once.parquet")
     score_flowers(tmp_path / "once.parquet", tmp_path / "twice.parquet")
     first, *_ = read(tmp_path / "twice.parquet")
     assert first["prediction"] == first["predicted_prediction"] == "setosa"
 
 
-def test_an_output_takes_the_place_of_the_former_one_and_of_its_rejected_rows(
+def test_an_output_replaces_the_previous_one_and_its_rejected_rows(
     tmp_path: Path,
 ) -> None:
     out, source = tmp_path / "out.csv", tmp_path / "in.csv"
@@ -162,7 +162,7 @@ def test_an_output_takes_the_place_of_the_former_one_and_of_its_rejected_rows(
     assert not totals.rejects.exists()
 
 
-def test_an_output_stays_as_it_was_where_every_row_is_rejected(tmp_path: Path) -> None:
+def test_an_output_is_not_replaced_if_every_row_is_rejected(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     out.write_text("previous")
     totals = score_flowers(flowers(tmp_path / "in.csv", [(0.0,) * 4] * 3), out)
@@ -172,7 +172,7 @@ def test_an_output_stays_as_it_was_where_every_row_is_rejected(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("output", FORMATS)
-def test_a_table_without_rows_gives_one(output: str, tmp_path: Path) -> None:
+def test_a_table_without_rows_gives_an_empty_output(output: str, tmp_path: Path) -> None:
     source = tmp_path / "in.parquet"
     pq.write_table(pq.read_table(flowers(source)).slice(0, 0), source)
     assert score_flowers(source, tmp_path / f"out{output}").scored == 0
@@ -189,7 +189,7 @@ class _Interrupted(FakeClassifier):
 
 
 @pytest.mark.parametrize("output", FORMATS)
-def test_a_run_that_is_broken_off_leaves_everything_as_it_was(output: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_changes_nothing(output: str, tmp_path: Path) -> None:
     source = flowers(tmp_path / "in.parquet", FLOWERS * 20_000)
     out, rejects = tmp_path / f"out{output}", tmp_path / "out.rejected.ndjson"
     for path in (out, rejects):

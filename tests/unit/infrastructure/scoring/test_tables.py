@@ -75,7 +75,7 @@ def test_numbers_of_every_type_of_parquet_are_numbers(column: pa.Array, tmp_path
 @pytest.mark.parametrize(
     "column", [pa.array(["1"]), pa.array([True]), pa.array([[1.0]]), pa.array([{"x": 1}])]
 )
-def test_what_is_no_number_in_parquet_is_refused(column: pa.Array, tmp_path: Path) -> None:
+def test_a_parquet_value_that_is_not_a_number_is_refused(column: pa.Array, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a number"):
         encoded(parquet(tmp_path, x=column), NUMBER)
 
@@ -119,15 +119,13 @@ def test_lists_of_every_type_of_parquet_are_tensors(column: pa.Array, tmp_path: 
 @pytest.mark.parametrize(
     "bad", [None, [[0.0]], [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], [[0.0, None, 1.0]] * 2]
 )
-def test_what_is_no_tensor_is_refused_and_others_of_the_batch_are_not(
-    bad: Any, tmp_path: Path
-) -> None:
+def test_only_the_invalid_tensors_of_a_batch_are_refused(bad: Any, tmp_path: Path) -> None:
     spec = ModelSpec("plan", FLAT.inputs[2:], CLASSES)
     batch = only_batch(parquet(tmp_path, plan=[PLAN, bad, PLAN]), spec)
     assert list(spec.reasons(batch.columns)) == [1]
 
 
-def test_columns_of_parquet_go_on_as_they_are(tmp_path: Path) -> None:
+def test_other_columns_of_parquet_are_copied_unchanged(tmp_path: Path) -> None:
     columns = {
         "id": pa.array([7, 8, 9], pa.uint16()),
         "x": pa.array([1, 2, 3]),
@@ -144,7 +142,7 @@ def test_columns_of_parquet_go_on_as_they_are(tmp_path: Path) -> None:
     assert batch.originals([1]) == pa.table(columns).slice(1, 1).to_pylist()
 
 
-def test_a_long_table_comes_in_batches_in_its_order(tmp_path: Path) -> None:
+def test_a_long_table_is_read_in_batches_in_order(tmp_path: Path) -> None:
     path = parquet(tmp_path, x=np.arange(150_000))
     batches = list(open_table(path, NUMBER).batches())
     assert max(map(len, batches)) <= 65_536
@@ -162,9 +160,7 @@ def test_fields_of_csv_are_numbers_words_and_tensors(separator: str, tmp_path: P
 
 
 @pytest.mark.parametrize("word", ["abc", "1_0", "0x10", "1,5", "--1", "1e", "."])
-def test_a_field_that_is_no_number_is_refused_and_others_of_its_column_are_not(
-    word: str, tmp_path: Path
-) -> None:
+def test_only_the_fields_that_are_not_numbers_are_refused(word: str, tmp_path: Path) -> None:
     good = ["1", " 2.5 ", "+3", ".5", "5.", "1e0", "2.5E-1"]
     batch = only_batch(
         text(tmp_path, "in.csv", "id,x", *(f'1,"{x}"' for x in [*good, word])), NUMBER
@@ -181,14 +177,14 @@ def test_a_field_that_is_not_finite_is_refused(word: str, tmp_path: Path) -> Non
     assert list(NUMBER.reasons(batch.columns)) == [0]
 
 
-def test_other_columns_of_csv_go_on_as_the_text_they_are(tmp_path: Path) -> None:
+def test_other_columns_of_csv_are_copied_as_text(tmp_path: Path) -> None:
     path = text(tmp_path, "in.csv", "code,x,note", '007,1,"two\nlines, one ""word"""', ",2,")
     rows = only_batch(path, NUMBER).rows(np.arange(2)).to_pydict()
     assert rows["code"] == ["007", None]
     assert rows["note"] == ['two\nlines, one "word"', None]
 
 
-def test_a_column_of_csv_may_change_its_kind_after_the_first_block(tmp_path: Path) -> None:
+def test_a_column_of_csv_may_change_its_type_after_the_first_block(tmp_path: Path) -> None:
     path = text(tmp_path, "in.csv", "x,note", *["1,1"] * 3_000_000, "one,one")
     bad = 0
     for batch in open_table(path, NUMBER).batches():
@@ -196,7 +192,7 @@ def test_a_column_of_csv_may_change_its_kind_after_the_first_block(tmp_path: Pat
     assert bad == 1
 
 
-def test_objects_become_columns_of_the_kind_of_all_their_values(tmp_path: Path) -> None:
+def test_objects_become_columns_of_a_type_for_all_their_values(tmp_path: Path) -> None:
     objects: list[dict[str, Any]] = [
         {
             "x": 1,
@@ -248,7 +244,7 @@ def test_objects_become_columns_of_the_kind_of_all_their_values(tmp_path: Path) 
         ("in.xlsx", "x", r"has an unknown format: its name must end in \.parquet, \.csv, "),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told(
+def test_an_unreadable_file_is_reported(
     name: str, content: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
@@ -256,25 +252,25 @@ def test_a_file_that_cannot_be_read_is_told(
         list(open_table(tmp_path / name, NUMBER).batches())
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the file .*in.csv does not exist"):
         open_table(tmp_path / "in.csv", NUMBER)
 
 
-def test_a_field_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+def test_a_field_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(b"said\n" + "süß\n".encode("latin-1"))
     with pytest.raises(DataError, match="cannot read .*in.csv: .*(utf-8|UTF8)"):
         list(open_table(tmp_path / "in.csv", REVIEW).batches())
 
 
-def test_an_output_of_no_known_format_or_in_no_folder_is_told(tmp_path: Path) -> None:
+def test_an_output_with_an_unknown_format_or_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="out.txt has an unknown format"):
         check_output(tmp_path / "out.txt")
     with pytest.raises(DataError, match="cannot write out.csv: the folder .*absent does not exist"):
         check_output(tmp_path / "absent/out.csv")
 
 
-def test_values_that_csv_has_no_form_for_are_written_as_json(tmp_path: Path) -> None:
+def test_values_that_csv_cannot_represent_are_written_as_json(tmp_path: Path) -> None:
     batch = pa.record_batch(
         {
             "list": pa.array([[1.5, None], None]),
@@ -293,7 +289,7 @@ def test_values_that_csv_has_no_form_for_are_written_as_json(tmp_path: Path) -> 
     ]
 
 
-def test_a_value_that_the_format_cannot_hold_is_told(tmp_path: Path) -> None:
+def test_a_value_that_the_format_cannot_hold_is_reported(tmp_path: Path) -> None:
     batch = pa.record_batch({"bytes": pa.array([b"\xff"])})
     with pytest.raises(DataError, match="cannot write .*out.csv: Invalid UTF8"):
         with open_sink(tmp_path / "out.csv", tmp_path / "out.csv", batch.schema) as sink:

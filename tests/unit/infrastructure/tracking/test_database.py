@@ -74,13 +74,13 @@ def _copy(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(made, tmp_path / "mlflow.db"))
 
 
-def test_a_new_database_is_whole_and_keeps_artifacts_beside_it(made: Path) -> None:
+def test_a_new_database_is_complete_and_keeps_artifacts_next_to_it(made: Path) -> None:
     (default,) = open_client(uri_of(made)).search_experiments()
     assert default.artifact_location == f"{made.parent.as_uri()}/mlartifacts/0"
     assert sorted(path.name for path in made.parent.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 
-def test_a_prepared_database_is_neither_locked_nor_written_to(made: Path) -> None:
+def test_preparing_a_prepared_database_neither_locks_nor_writes(made: Path) -> None:
     (made.parent / ".mlflow.db.lock").unlink(missing_ok=True)
     before = made.stat().st_mtime_ns
     prepare_database(uri_of(made))
@@ -89,12 +89,12 @@ def test_a_prepared_database_is_neither_locked_nor_written_to(made: Path) -> Non
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "sqlite://", "postgresql://host/name"])
-def test_what_is_no_file_is_left_to_mlflow(uri: str) -> None:
+def test_a_uri_that_is_not_a_file_is_left_to_mlflow(uri: str) -> None:
     assert database_file(uri) is None
     prepare_database(uri)
 
 
-def test_first_trainings_at_once_share_one_database(tmp_path: Path) -> None:
+def test_concurrent_first_trainings_share_one_database(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     done = subprocess.run(
         [sys.executable, "-c", AT_ONCE, uri_of(path)],
@@ -108,7 +108,7 @@ def test_first_trainings_at_once_share_one_database(tmp_path: Path) -> None:
     assert len(open_client(uri_of(path)).search_experiments()) == 1
 
 
-def test_a_process_that_is_killed_while_it_makes_a_database_leaves_none(tmp_path: Path) -> None:
+def test_a_process_killed_while_creating_a_database_leaves_none(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with subprocess.Popen([sys.executable, "-c", ALONE, uri_of(path)], cwd=ROOT) as process:
         while not any(part.stat().st_size for part in tmp_path.glob(".mlflow.db.*.part")):
@@ -121,7 +121,7 @@ def test_a_process_that_is_killed_while_it_makes_a_database_leaves_none(tmp_path
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_an_older_database_is_upgraded_also_for_who_has_it_open(tmp_path: Path) -> None:
+def test_an_older_database_is_upgraded_even_while_it_is_open(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     engine = create_engine(uri_of(path))
     Base.metadata.create_all(engine)
@@ -179,7 +179,7 @@ def damaged(path: Path) -> None:
         (damaged, "is damaged .*not a database"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_named_with_the_way_out_and_left_as_it_is(
+def test_an_unusable_database_is_reported_with_a_solution_and_left_unchanged(
     copy: Path, harm: Callable[[Path], None], message: str
 ) -> None:
     harm(copy)
@@ -192,7 +192,7 @@ def test_a_database_that_cannot_be_used_is_named_with_the_way_out_and_left_as_it
     assert not list(copy.parent.glob("*.part"))
 
 
-def test_a_locked_database_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_reported(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(copy)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
@@ -200,7 +200,7 @@ def test_a_locked_database_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch)
             open_client(uri_of(copy))
 
 
-def test_a_database_that_another_process_writes_to_is_not_prepared_but_locked(
+def test_a_database_in_use_by_a_writer_is_reported_as_locked(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
@@ -213,9 +213,7 @@ def test_a_database_that_another_process_writes_to_is_not_prepared_but_locked(
 
 
 @pytest.mark.parametrize("content", [b"no database" * 1000, None])
-def test_a_database_of_which_any_part_is_damaged_is_found(
-    copy: Path, content: bytes | None
-) -> None:
+def test_damage_in_any_part_of_a_database_is_found(copy: Path, content: bytes | None) -> None:
     whole = copy.read_bytes()
     third = len(whole) // 3
     copy.write_bytes(content or whole[:third] + bytes(third) + whole[2 * third :])
@@ -224,13 +222,13 @@ def test_a_database_of_which_any_part_is_damaged_is_found(
     assert "\n" not in str(raised.value)
 
 
-def test_only_mlflow_can_tell_of_servers_and_of_older_databases(copy: Path) -> None:
+def test_servers_and_older_databases_are_left_to_mlflow(copy: Path) -> None:
     assert not is_prepared("http://127.0.0.1:1")
     forget(copy)
     assert not is_prepared(uri_of(copy))
 
 
-def test_a_database_can_be_made_where_this_user_may_write(
+def test_a_database_can_be_created_in_a_writable_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert is_prepared(uri_of(tmp_path / "a/b/mlflow.db"))
@@ -268,7 +266,7 @@ def check_elsewhere(home: Any, folder: Path) -> None:
     assert home.folder.as_uri() not in dump
 
 
-def test_a_database_that_was_moved_with_its_artifacts_is_used_in_its_new_place(
+def test_a_database_moved_with_its_artifacts_works_in_its_new_place(
     home: Any, tmp_path: Path
 ) -> None:
     home.folder.rename(tmp_path / "moved")
@@ -276,13 +274,13 @@ def test_a_database_that_was_moved_with_its_artifacts_is_used_in_its_new_place(
     assert not home.folder.exists()
 
 
-def test_a_database_that_never_recorded_its_place_can_be_moved(home: Any, tmp_path: Path) -> None:
+def test_a_database_without_a_recorded_path_can_be_moved(home: Any, tmp_path: Path) -> None:
     forget(home.folder / "mlflow.db")
     home.folder.rename(tmp_path / "moved")
     check_elsewhere(home, tmp_path / "moved")
 
 
-def test_a_copy_and_its_original_are_apart(home: Any, tmp_path: Path) -> None:
+def test_a_copy_and_its_original_are_separate(home: Any, tmp_path: Path) -> None:
     shutil.copytree(home.folder, tmp_path / "copied")
     before = sorted(home.folder.rglob("*"))
     check_elsewhere(home, tmp_path / "copied")

@@ -13,7 +13,7 @@ from infrastructure.tracking.mlflow_import import import_mlflow
 from shared.paths import ROOT
 
 
-def test_mlflow_sends_no_telemetry_unless_somebody_asks_for_it(
+def test_mlflow_sends_no_telemetry_by_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
@@ -24,12 +24,12 @@ def test_mlflow_sends_no_telemetry_unless_somebody_asks_for_it(
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
 
 
-def test_the_steps_of_a_database_are_not_logged() -> None:
+def test_database_migrations_are_not_logged() -> None:
     import_mlflow()
     assert not logging.getLogger("alembic.runtime.migration").isEnabledFor(logging.INFO)
 
 
-def test_what_a_database_raises_is_not_logged_with_a_traceback_too(
+def test_a_database_error_is_not_also_logged_with_a_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     import_mlflow()
@@ -41,7 +41,7 @@ def test_what_a_database_raises_is_not_logged_with_a_traceback_too(
     assert [record.message for record in caplog.records] == ["Operation will be retried"]
 
 
-def test_a_server_that_goes_away_is_waited_for_as_long_as_the_environment_says(
+def test_the_environment_sets_the_retries_for_a_lost_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)

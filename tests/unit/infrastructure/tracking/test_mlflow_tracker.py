@@ -83,7 +83,7 @@ def test_the_run_is_finished_and_named_after_the_package(recorded: Recorded) -> 
     assert info.end_time >= info.start_time > 0
 
 
-def test_the_run_lies_in_the_experiment_of_the_configuration(recorded: Recorded) -> None:
+def test_the_run_is_in_the_experiment_of_the_configuration(recorded: Recorded) -> None:
     experiment = recorded.client.get_experiment(recorded.run.info.experiment_id)
     assert experiment.name == "iris_production_pipeline"
 
@@ -95,7 +95,7 @@ def test_the_run_has_parameters_metrics_and_tags(recorded: Recorded) -> None:
     assert data.tags["git_commit"] == "0123abc"
 
 
-def test_the_run_names_its_data_by_their_digest(recorded: Recorded) -> None:
+def test_the_run_records_its_data_by_digest(recorded: Recorded) -> None:
     (dataset_input,) = recorded.run.inputs.dataset_inputs
     assert (dataset_input.dataset.name, dataset_input.dataset.digest) == ("iris", "d1" * 16)
     assert "scikit-learn" in dataset_input.dataset.source
@@ -116,7 +116,7 @@ def test_the_run_keeps_every_file_of_the_package(recorded: Recorded, tmp_path: P
         assert (kept / name).read_bytes() == (package / name).read_bytes()
 
 
-def test_artifacts_lie_beside_the_database(recorded: Recorded, tracking: Any) -> None:
+def test_artifacts_are_next_to_the_database(recorded: Recorded, tracking: Any) -> None:
     assert recorded.run.info.artifact_uri.startswith((tracking.folder / "mlartifacts").as_uri())
 
 
@@ -133,7 +133,7 @@ def test_the_registered_version_names_the_package(recorded: Recorded) -> None:
     assert tags["package_digest"] == hashlib.sha256(manifest).hexdigest()
 
 
-def test_the_registered_model_says_what_it_predicts(recorded: Recorded) -> None:
+def test_the_registered_model_has_a_description(recorded: Recorded) -> None:
     assert recorded.client.get_registered_model(NAME).description == SPEC.description
 
 
@@ -147,15 +147,17 @@ def test_the_signature_follows_the_contract(recorded: Recorded) -> None:
     assert signature.outputs.input_types() == [DataType.string, *[DataType.float] * 3]
 
 
-def test_the_input_example_is_read_by_mlflow_and_answered_by_the_model(recorded: Recorded) -> None:
+def test_the_input_example_is_read_by_mlflow_and_accepted_by_the_model(recorded: Recorded) -> None:
     example = Model.load(str(recorded.model)).load_input_example(str(recorded.model))
     assert tuple(example.columns) == SPEC.input_names
     np.testing.assert_allclose(example.to_numpy(), recorded.record.example)
-    answers = mlflow.pyfunc.load_model(CANDIDATE).predict(example)
-    assert answers.shape == (2, 4)
+    predictions = mlflow.pyfunc.load_model(CANDIDATE).predict(example)
+    assert predictions.shape == (2, 4)
 
 
-def test_requirements_are_what_serving_needs_at_the_installed_versions(recorded: Recorded) -> None:
+def test_requirements_are_the_serving_packages_at_their_installed_versions(
+    recorded: Recorded,
+) -> None:
     expected = [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas")]
     assert (recorded.model / "requirements.txt").read_text("utf-8").splitlines() == expected
     conda = yaml.safe_load((recorded.model / "conda.yaml").read_text("utf-8"))
@@ -165,26 +167,26 @@ def test_requirements_are_what_serving_needs_at_the_installed_versions(recorded:
     assert conda["dependencies"][0] == f"python={python['python']}"
 
 
-def test_the_candidate_is_loaded_by_mlflow_and_gives_the_golden_answers(
+def test_the_candidate_loaded_by_mlflow_gives_the_golden_predictions(
     recorded: Recorded, golden: Golden
 ) -> None:
     rows, probabilities = golden(recorded.record.package)
     model = mlflow.pyfunc.load_model(CANDIDATE)
-    answers = model.predict(pd.DataFrame(rows, columns=list(SPEC.input_names)))
-    np.testing.assert_allclose(answers[list(SPEC.classes)], probabilities, atol=1e-6)
-    assert answers["prediction"].tolist() == list(SPEC.classes)
+    predictions = model.predict(pd.DataFrame(rows, columns=list(SPEC.input_names)))
+    np.testing.assert_allclose(predictions[list(SPEC.classes)], probabilities, atol=1e-6)
+    assert predictions["prediction"].tolist() == list(SPEC.classes)
 
 
-def test_columns_may_come_in_any_order_and_others_are_not_looked_at(
+def test_columns_may_come_in_any_order_and_others_are_ignored(
     recorded: Recorded, golden: Golden
 ) -> None:
     rows, probabilities = golden(recorded.record.package)
     frame = pd.DataFrame(rows, columns=list(SPEC.input_names)).iloc[:, ::-1].assign(colour="red")
-    answers = mlflow.pyfunc.load_model(CANDIDATE).predict(frame)
-    np.testing.assert_allclose(answers[list(SPEC.classes)], probabilities, atol=1e-6)
+    predictions = mlflow.pyfunc.load_model(CANDIDATE).predict(frame)
+    np.testing.assert_allclose(predictions[list(SPEC.classes)], probabilities, atol=1e-6)
 
 
-def test_what_breaks_the_contract_is_refused_through_mlflow_too(recorded: Recorded) -> None:
+def test_rows_that_break_the_contract_are_refused_through_mlflow_too(recorded: Recorded) -> None:
     model = mlflow.pyfunc.load_model(CANDIDATE)
     frame = pd.DataFrame([[5.1, 3.5, 1.4, -1.0]], columns=list(SPEC.input_names))
     assert recorded.registered.version
@@ -194,7 +196,7 @@ def test_what_breaks_the_contract_is_refused_through_mlflow_too(recorded: Record
         model.predict(frame.drop(columns="petal_width"))
 
 
-def test_the_registered_model_is_the_one_that_is_served_and_no_native_file(
+def test_the_registered_model_has_the_served_model_and_no_native_file(
     recorded: Recorded,
 ) -> None:
     for name in ("model.onnx", "contract.json"):
@@ -222,14 +224,12 @@ def test_recording_leaves_no_temporary_files(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tracker_and_its_record_reach_another_process_unchanged(
-    recorded: Recorded, tracking: Any
-) -> None:
+def test_a_tracker_and_its_record_can_be_pickled(recorded: Recorded, tracking: Any) -> None:
     sent = (MlflowTracker(tracking.uri), recorded.record)
     assert pickle.loads(pickle.dumps(sent)) == sent
 
 
-def test_a_run_that_was_begun_is_running_until_it_is_recorded(tracking: Any) -> None:
+def test_a_started_run_is_running_until_it_is_recorded(tracking: Any) -> None:
     tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
     run_id = tracker.begin("live", "1.0.0-live")
     begun = client.get_run(run_id).info
@@ -245,7 +245,7 @@ def test_a_run_that_was_begun_is_running_until_it_is_recorded(tracking: Any) -> 
     assert client.get_model_version_by_alias("iris_live", "candidate").run_id == run_id
 
 
-def test_epochs_are_the_steps_of_a_metrics_history(tracking: Any) -> None:
+def test_epochs_are_steps_in_the_metric_history(tracking: Any) -> None:
     tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
     run_id = tracker.begin("curves", "1.0.0-curves")
     for epoch in range(3):
@@ -259,7 +259,7 @@ def test_epochs_are_the_steps_of_a_metrics_history(tracking: Any) -> None:
     assert len(client.get_metric_history(run_id, "train_loss")) == 3
 
 
-def test_a_run_that_came_to_nothing_is_failed_and_registers_no_version(tracking: Any) -> None:
+def test_an_unfinished_run_is_marked_as_failed_and_registers_no_version(tracking: Any) -> None:
     tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
     run_id = tracker.begin("nothing", "1.0.0-nothing")
     tracker.log_epoch(run_id, {"train_loss": 1.0}, 0)
@@ -278,7 +278,7 @@ sys.stdin.read()
 """
 
 
-def test_the_run_of_a_process_that_is_gone_is_ended_and_that_of_a_live_one_goes_on(
+def test_the_run_of_a_dead_process_is_ended_and_that_of_a_live_one_continues(
     tracking: Any,
 ) -> None:
     tracker, client = MlflowTracker(tracking.uri), open_client(tracking.uri)
@@ -308,7 +308,7 @@ def test_the_run_of_a_process_that_is_gone_is_ended_and_that_of_a_live_one_goes_
 
 
 @pytest.fixture(name="socket_of_nobody")
-def _socket_of_nobody() -> Iterator[socket.socket]:
+def _reserved_socket() -> Iterator[socket.socket]:
     """A reserved port, which refuses connections until a server listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -316,7 +316,7 @@ def _socket_of_nobody() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("listens", [False, True])
-def test_a_tracking_server_that_does_not_respond_is_named_within_seconds(
+def test_an_unresponsive_tracking_server_is_reported_within_seconds(
     socket_of_nobody: socket.socket, listens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if listens:
@@ -335,7 +335,7 @@ def test_a_tracking_server_that_does_not_respond_is_named_within_seconds(
     assert ("Connection refused" in message) is not listens
 
 
-def test_a_database_server_that_is_down_is_named_within_seconds(
+def test_a_stopped_database_server_is_reported_within_seconds(
     socket_of_nobody: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
@@ -348,7 +348,7 @@ def test_a_database_server_that_is_down_is_named_within_seconds(
     assert str(raised.value).startswith(message)
 
 
-def test_a_fit_does_not_begin_where_the_server_would_not_record_it(
+def test_a_fit_does_not_start_if_the_server_could_not_record_it(
     socket_of_nobody: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
@@ -359,7 +359,7 @@ def test_a_fit_does_not_begin_where_the_server_would_not_record_it(
             check()
 
 
-def test_a_fit_does_not_wait_for_mlflow_where_the_database_can_be_used(tmp_path: Path) -> None:
+def test_a_fit_does_not_wait_for_mlflow_if_the_database_is_usable(tmp_path: Path) -> None:
     go_on = Event()
     with ThreadPoolExecutor(1) as background:
         background.submit(go_on.wait)
@@ -369,9 +369,7 @@ def test_a_fit_does_not_wait_for_mlflow_where_the_database_can_be_used(tmp_path:
         go_on.set()
 
 
-def test_what_has_failed_before_the_fit_is_raised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_before_the_fit_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: MlflowTracker) -> None:
         raise TrackingError("incomplete")
 
@@ -382,7 +380,7 @@ def test_what_has_failed_before_the_fit_is_raised(
         check()
 
 
-def test_a_database_that_is_locked_or_damaged_meanwhile_is_named(
+def test_a_database_locked_or_damaged_meanwhile_is_reported(
     tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = open_client(tracking.uri)
@@ -417,18 +415,18 @@ class Registered:
 
     spec: ModelSpec
     rows: list[Any]
-    answers: np.ndarray
+    predictions: np.ndarray
     uri: str
     folder: Path
 
-    def check(self, answers: pd.DataFrame) -> None:
+    def check(self, predictions: pd.DataFrame) -> None:
         """Compare with the golden predictions."""
         np.testing.assert_allclose(
-            answers[list(self.spec.output_columns)], self.answers, rtol=1e-5, atol=1e-6
+            predictions[list(self.spec.output_columns)], self.predictions, rtol=1e-5, atol=1e-6
         )
         if self.spec.classes:
-            best = [self.spec.classes[best] for best in self.answers.argmax(axis=1)]
-            assert answers["prediction"].tolist() == best
+            best = [self.spec.classes[best] for best in self.predictions.argmax(axis=1)]
+            assert predictions["prediction"].tolist() == best
 
 
 @pytest.fixture(scope="module", name="registered", params=["onnx", "native"])
@@ -443,8 +441,10 @@ def _registered(
             name = f"{kind}_{form}"
             record, _ = tracking.record(name, "1.0.0-a", "kinds", kind, form)
             uri = f"models:/{name}@candidate"
-            rows, answers = golden(record.package)
-            known[kind] = Registered(record.spec, rows, answers, uri, Path(download_artifacts(uri)))
+            rows, predictions = golden(record.package)
+            known[kind] = Registered(
+                record.spec, rows, predictions, uri, Path(download_artifacts(uri))
+            )
         mlflow.set_tracking_uri(tracking.uri)
         return known[kind]
 
@@ -477,7 +477,7 @@ def columns(registered: Registered) -> list[tuple[str, Any, bool]]:
     return [(c.name, c.type, c.required) for c in signature.inputs.inputs]
 
 
-def test_the_signature_names_the_inputs_and_says_which_may_be_missing(
+def test_the_signature_names_the_inputs_and_which_are_optional(
     registered: Register,
 ) -> None:
     assert columns(registered("regression")) == [
@@ -497,14 +497,14 @@ def test_the_signature_names_the_inputs_and_says_which_may_be_missing(
     assert columns(registered("text")) == [("review", DataType.string, True)]
 
 
-def test_the_signature_of_a_tensor_is_its_shape(registered: Register) -> None:
+def test_the_signature_of_a_tensor_has_its_shape(registered: Register) -> None:
     signature = Model.load(str(registered("tensor").folder)).signature
     assert signature is not None
     assert signature.inputs.inputs == [TensorSpec(np.dtype("float32"), (-1, 3, 4))]
     assert signature.outputs.input_names() == ["prediction", "dark", "bright"]
 
 
-def test_the_signature_of_a_regression_answers_a_value_and_its_interval(
+def test_the_signature_of_a_regression_has_a_value_and_its_interval(
     registered: Register,
 ) -> None:
     signature = Model.load(str(registered("regression").folder)).signature
@@ -514,30 +514,30 @@ def test_the_signature_of_a_regression_answers_a_value_and_its_interval(
 
 
 @pytest.mark.parametrize("kind", ["regression", "categories", "mixed", "text"])
-def test_a_registered_model_answers_a_data_frame_as_it_did_when_it_was_made(
+def test_a_registered_model_reproduces_its_predictions_for_a_data_frame(
     registered: Register, kind: str
 ) -> None:
     made = registered(kind)
     made.check(mlflow.pyfunc.load_model(made.uri).predict(table(made)))
 
 
-def test_a_registered_model_of_a_tensor_answers_an_array(registered: Register) -> None:
+def test_a_registered_model_of_a_tensor_predicts_for_an_array(registered: Register) -> None:
     made = registered("tensor")
     made.check(mlflow.pyfunc.load_model(made.uri).predict(images(made)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_input_example_of_every_kind_is_read_and_answered(
+def test_the_input_example_of_every_kind_is_read_and_accepted(
     registered: Register, kind: str
 ) -> None:
     made = registered(kind)
     example = Model.load(str(made.folder)).load_input_example(str(made.folder))
-    answers = mlflow.pyfunc.load_model(made.uri).predict(example)
-    assert len(answers) == 2
-    assert set(made.spec.output_columns) <= set(answers.columns)
+    predictions = mlflow.pyfunc.load_model(made.uri).predict(example)
+    assert len(predictions) == 2
+    assert set(made.spec.output_columns) <= set(predictions.columns)
 
 
-def test_missing_and_unseen_values_are_answered_as_the_contract_says(
+def test_missing_and_unseen_values_follow_the_contract(
     registered: Register, fitted: Callable[[str], Any]
 ) -> None:
     made = registered("regression")
@@ -548,23 +548,23 @@ def test_missing_and_unseen_values_are_answered_as_the_contract_says(
             "furnished": ["true", "false", "false"],
         }
     )
-    answers = mlflow.pyfunc.load_model(made.uri).predict(frame)
+    predictions = mlflow.pyfunc.load_model(made.uri).predict(frame)
     expected = fitted("regression").predict_interval(
         made.spec.encode_rows([[None, "east", True], [50, None, False], [50, None, False]])
     )
-    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    np.testing.assert_allclose(predictions, expected, rtol=1e-5)
 
 
-def test_a_column_that_may_be_missing_may_be_left_out_of_the_frame(
+def test_an_optional_column_may_be_left_out_of_the_frame(
     registered: Register, fitted: Callable[[str], Any]
 ) -> None:
     made = registered("regression")
-    answers = mlflow.pyfunc.load_model(made.uri).predict(pd.DataFrame({"furnished": ["true"]}))
+    predictions = mlflow.pyfunc.load_model(made.uri).predict(pd.DataFrame({"furnished": ["true"]}))
     expected = fitted("regression").predict_interval(made.spec.encode_rows([[None, None, True]]))
-    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    np.testing.assert_allclose(predictions, expected, rtol=1e-5)
 
 
-def test_a_word_that_the_contract_does_not_forgive_is_refused(registered: Register) -> None:
+def test_a_word_that_the_contract_does_not_allow_is_refused(registered: Register) -> None:
     made = registered("categories")
     model = mlflow.pyfunc.load_model(made.uri)
     with pytest.raises(InputError, match="row 0, plan: 'gold' is not one of basic, plus"):
@@ -584,14 +584,14 @@ except ImportError:
     pass
 model = mlflow.pyfunc.load_model(uri)
 data = json.loads(example)
-answers = model.predict(np.array(data, np.float32) if kind == "tensor" else pd.DataFrame(data))
+predictions = model.predict(np.array(data, np.float32) if kind == "tensor" else pd.DataFrame(data))
 module = sys.modules["infrastructure.tracking.served_model"].__file__
-print(json.dumps({"answers": answers.to_dict("list"), "module": module, "cwd": os.getcwd()}))
+print(json.dumps({"predictions": predictions.to_dict("list"), "module": module, "cwd": os.getcwd()}))
 """
 
 
 @pytest.mark.parametrize("kind", ["regression", "tensor"])
-def test_a_registered_model_is_loaded_by_a_process_that_has_no_clone(
+def test_a_registered_model_can_be_loaded_without_a_clone(
     registered: Register, tracking: Any, kind: str, tmp_path: Path
 ) -> None:
     made = registered(kind)
@@ -614,10 +614,10 @@ def test_a_registered_model_is_loaded_by_a_process_that_has_no_clone(
     output = json.loads(done.stdout.splitlines()[-1])
     assert Path(output["cwd"]) == tmp_path
     assert not Path(output["module"]).is_relative_to(ROOT)
-    made.check(pd.DataFrame(output["answers"]))
+    made.check(pd.DataFrame(output["predictions"]))
 
 
-def test_a_registered_model_takes_the_frame_that_it_learned_from(registered: Register) -> None:
+def test_a_registered_model_accepts_its_training_frame(registered: Register) -> None:
     made = registered("regression")
     dataset = KINDS["regression"].load()
     frame = dataset.inputs.assign(area=dataset.inputs["area"].fillna(50).astype(np.int64))

@@ -35,15 +35,15 @@ def add_up(encoded: np.ndarray) -> np.ndarray:
         ({"colour": ["blue", "red"], "self": [3.0, 4.0], "size": [1.0, 2.0]}, [5, 6]),
     ],
 )
-def test_a_column_of_any_name_that_may_be_missing_may_be_left_out(
+def test_an_optional_column_of_any_name_may_be_left_out(
     columns: dict[str, list[object]], expected: list[float]
 ) -> None:
     frame = pd.DataFrame(columns)
-    answers = ServedModel(SPEC, add_up).predict(frame)
-    assert answers["prediction"].tolist() == expected
+    predictions = ServedModel(SPEC, add_up).predict(frame)
+    assert predictions["prediction"].tolist() == expected
     assert frame.columns.tolist() == list(columns), "the caller's frame is unchanged"
 
 
-def test_a_column_that_is_none_of_the_inputs_may_come_twice() -> None:
+def test_a_column_that_is_not_an_input_may_be_duplicated() -> None:
     frame = pd.DataFrame([[1.0, "a", "b"]], columns=["size", "note", "note"])
     assert ServedModel(SPEC, add_up).predict(frame)["prediction"].tolist() == [201]
