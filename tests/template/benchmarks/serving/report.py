@@ -17,7 +17,7 @@ from tests.template.benchmarks.serving.turns import Record, Scenario
 BATCHES = tuple(Scenario(rows, 16) for rows in (1, 10, 100, 1_000, 10_000))
 CURVE = tuple(Scenario(1, connections) for connections in (1, 2, 4, 8, 16, 32, 64))
 
-_BUSY = 0.25  # cores that others have: more of them and it is not the contestants that are measured
+_BUSY = 0.25  # cores used by other processes; above it, the measurements are unreliable
 
 
 def render(records: Records, curves: Records, rounds: int, seconds: int) -> str:
@@ -102,7 +102,7 @@ def _ratio(ours: Record | None, other: Measured, kind: Scenario) -> str:
 
 
 def _notes(records: Records) -> list[str]:
-    """What else has to be known to believe the table."""
+    """Caveats of the table."""
     whole = [record for record in records.values() if record.whole]
     notes = []
     installed = [
@@ -138,12 +138,12 @@ def _notes(records: Records) -> list[str]:
 
 
 def _log_note(record: Record) -> str:
-    answered = sum(turn.answered for turn in record.turns)
+    n_rows = sum(turn.n_rows for turn in record.turns)
     logged = sum(turn.logged or 0 for turn in record.turns)
     overflows = sum(turn.overflows for turn in record.turns)
     return (
-        f"Prediction log of {record.contestant.title}: {100 * min(1.0, logged / answered):.1f} % "
-        f"of {answered:,} rows that wrk had answers for; log_overflow was counted {overflows:,} "
+        f"Prediction log of {record.contestant.title}: {100 * min(1.0, logged / n_rows):.1f} % "
+        f"of {n_rows:,} rows that wrk had answers for; log_overflow was counted {overflows:,} "
         "times."
     )
 

@@ -1,4 +1,4 @@
-"""What serving must reach, and whether it does."""
+"""Performance targets of serving, and whether they are met."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tests.template.benchmarks.serving.turns import Record, Scenario
 SINGLE = Scenario(rows=1, connections=16)
 HUNDRED = Scenario(rows=100, connections=16)
 MAIN = (SINGLE, HUNDRED)
-_BUSY = 0.9  # of the machine's cores: more of it and there is nothing left for another worker
+_BUSY = 0.9  # share of the machine's cores; above it, another worker has no core left
 
 Records = Mapping[str, Record]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what was measured.
+    """A target and its measurement.
 
     Attributes:
-        met: None where it was not measured.
+        met: None if it was not measured.
     """
 
     target: str
@@ -88,26 +88,26 @@ def _monitoring(records: Records) -> Verdict:
         for kind in MAIN
     ]
     costs = [100 * (1 - each) for each in kept]
-    told = f"single rows {costs[0]:.0f} %, 100 rows {costs[1]:.0f} %"
-    return Verdict(target, told, max(costs) <= 15)
+    measured = f"single rows {costs[0]:.0f} %, 100 rows {costs[1]:.0f} %"
+    return Verdict(target, measured, max(costs) <= 15)
 
 
 def _two_workers(records: Records, cores: int) -> Verdict:
-    """Where both workers and wrk fill the machine, what counts is the CPU time of a request: how
-    much more two workers would answer with a core each."""
+    """If the workers and wrk use all cores, the CPU time per request decides: an estimate of the
+    throughput of two workers with a core each."""
     target = "2 workers: ≥ 1.6 × one"
     if OURS not in records or TWO_WORKERS not in records:
         return Verdict(target, "—", None)
     two, one = records[TWO_WORKERS], records[OURS]
     ratio = two.throughput(SINGLE).times(one.throughput(SINGLE)).median
-    told = f"{two.throughput(SINGLE).ratio(one.throughput(SINGLE))} ×"
+    measured = f"{two.throughput(SINGLE).ratio(one.throughput(SINGLE))} ×"
     if ratio < 1.6 and two.cores(SINGLE).median >= _BUSY * cores:
         ratio = 2 * one.server_cpu(SINGLE).times(two.server_cpu(SINGLE)).median
-        told += (
+        measured += (
             f"; wrk takes {two.generator(SINGLE).median:.2f} of the {cores} cores, which are full: "
             f"with a core for each worker, by CPU seconds for a request, {ratio:.2f} ×"
         )
-    return Verdict(target, told, ratio >= 1.6)
+    return Verdict(target, measured, ratio >= 1.6)
 
 
 def _at_most(
