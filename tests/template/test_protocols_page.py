@@ -57,8 +57,8 @@ def test_every_test_in_the_table_exists_and_sends_the_stated_number_of_bodies() 
     assert f" {len(re.findall(r'^    [^ ]', bodies, re.MULTILINE))} bodies" in TABLE
 
 
-@pytest.mark.parametrize(("commands", "answer"), EXAMPLES)
-def test_an_example_gets_a_response_of_the_documented_form(commands: str, answer: str) -> None:
+@pytest.mark.parametrize(("commands", "documented"), EXAMPLES)
+def test_an_example_gets_a_response_of_the_documented_form(commands: str, documented: str) -> None:
     curl = shlex.split(commands.partition("curl ")[2].replace("\\\n", " "))
     options = dict(zip(curl[1::2], curl[2::2]))
     printed = "".join(re.findall(r"printf '(.*?)'", commands)).replace("\\n", "\n")
@@ -67,7 +67,7 @@ def test_an_example_gets_a_response_of_the_documented_form(commands: str, answer
     content = options.get("-d", printed)
     response = Client(ROUTES).post(path, content=content, headers={name: value})
     assert response.status_code == 200, response.text
-    assert forms(values(response.text)) == forms(values(answer))
+    assert forms(values(response.text)) == forms(values(documented))
 
 
 def test_each_protocol_has_an_example() -> None:

@@ -219,7 +219,7 @@ def _sound(each: Result) -> str:
 
 
 def _plain(verdict: Verdict) -> str:
-    """A reason without what differs from run to run: folders, digests and times."""
+    """A reason without details that vary between runs: folders, digests and times."""
     if verdict.gate == "latency":
         return f"more than {verdict.figures['limit']:g} times as long as the champion"
     reason = re.sub(r"(/[\w. -]+)+/(?=[\w.-]+)", "", verdict.reason)

@@ -74,12 +74,12 @@ class Tally:
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     request_ids: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
 
-    def count(self, name: str, kind: Kind, answer: Answer) -> None:
+    def count(self, name: str, kind: Kind, response: Answer) -> None:
         """Count one response; one that is not expected is wrong."""
-        self.statuses[answer.status] += 1
-        if answer.status not in (*kind.due, 503):
-            self.wrong[f"{name}: {answer.status}"] += 1
-        elif answer.status == 200 and not answer.body.startswith(kind.begins):
+        self.statuses[response.status] += 1
+        if response.status not in (*kind.due, 503):
+            self.wrong[f"{name}: {response.status}"] += 1
+        elif response.status == 200 and not response.body.startswith(kind.begins):
             self.wrong[f"{name}: another answer"] += 1
 
     @property
@@ -119,8 +119,8 @@ def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
         return request_of("/feedback", json.dumps(known | truth).encode(), JSON, keep=True)
 
     def begins(number: int) -> bytes:
-        answer = httpx.post(f"{url}/predict", content=rows(number)).content
-        return answer[: answer.index(b'"request_id"')]
+        response = httpx.post(f"{url}/predict", content=rows(number)).content
+        return response[: response.index(b'"request_id"')]
 
     deep = b"[" * 10_000
     large = [b"content-length: 99999999", JSON]
@@ -161,15 +161,15 @@ async def connection_of(
             start = time.monotonic()
             try:
                 writer.write(kinds[name].make())
-                answer = await asyncio.wait_for(read_answer(reader), 60)
+                response = await asyncio.wait_for(read_answer(reader), 60)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
                 tally.wrong[f"{name}: {type(error).__name__}"] += 1
                 break
-            tally.count(name, kinds[name], answer)
+            tally.count(name, kinds[name], response)
             if name == "one row":
                 tally.seconds.append(time.monotonic() - start)
-                tally.request_ids.append(answer.headers["x-request-id"])
-            if answer.headers.get("connection") == "close" or name == "too large" or due >= until:
+                tally.request_ids.append(response.headers["x-request-id"])
+            if response.headers.get("connection") == "close" or name == "too large" or due >= until:
                 break
         writer.close()
 

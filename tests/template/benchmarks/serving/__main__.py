@@ -91,7 +91,7 @@ def _run(peers: str, rounds: int, seconds: int) -> int:
     report = render(records, curves, rounds, seconds)
     print(report)
     if not full:
-        return 0 if records[OURS].whole else 1
+        return 0 if records[OURS].complete else 1
     failures = [each.failure for each in (*pair_of(records), *pair_of(curves)) if each.failure]
     if failures:
         print(f"error: nothing is written: {'; '.join(failures)}", file=sys.stderr)

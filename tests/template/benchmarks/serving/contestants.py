@@ -62,9 +62,9 @@ def bare_rows(rows: Rows) -> Any:
     return rows
 
 
-def codes_of(answer: Any) -> list[int]:
+def codes_of(response: Any) -> list[int]:
     """Class numbers in a response with objects."""
-    return [CLASSES.index(each["prediction"]) for each in answer["predictions"]]
+    return [CLASSES.index(each["prediction"]) for each in response["predictions"]]
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ MLFLOW = Contestant(
     path="/invocations",
     ready="/ping",
     body=lambda rows: {"inputs": rows},
-    codes=lambda answer: answer["predictions"],
+    codes=lambda response: response["predictions"],
 )
 
 CONTESTANTS = (
@@ -260,7 +260,7 @@ CONTESTANTS = (
         path="/v2/models/iris/infer",
         ready="/v2/models/iris/ready",
         body=_tensor,
-        codes=lambda answer: answer["outputs"][0]["data"],
+        codes=lambda response: response["outputs"][0]["data"],
     ),
     Contestant(
         "fastapi-sklearn",

@@ -56,12 +56,12 @@ def draw(records: Records, curves: Records, path: Path) -> None:
 
 
 def _draw_bars(axes, records: Records) -> None:  # type: ignore[no-untyped-def]
-    whole = [record for record in records.values() if record.whole]
-    whole.sort(key=lambda record: record.throughput(SINGLE).median)
+    complete = [record for record in records.values() if record.complete]
+    complete.sort(key=lambda record: record.throughput(SINGLE).median)
     ours = records[OURS].throughput(SINGLE)
-    shares = [record.throughput(SINGLE).times(ours).median for record in whole]
-    titles = [record.contestant.title.replace("`", "") for record in whole]
-    colours = [_COLOURS[record.contestant.is_ours] for record in whole]
+    shares = [record.throughput(SINGLE).times(ours).median for record in complete]
+    titles = [record.contestant.title.replace("`", "") for record in complete]
+    colours = [_COLOURS[record.contestant.is_ours] for record in complete]
     drawn = axes.barh(titles, shares, color=colours)
     axes.bar_label(drawn, [f"{share:.3g}" for share in shares], padding=3, fontsize=8)
     axes.set(

@@ -63,7 +63,7 @@ def render(records: Records, curves: Records, rounds: int, seconds: int) -> str:
 
 
 def _has(record: Record | None) -> bool:
-    return record is not None and record.whole
+    return record is not None and record.complete
 
 
 def _main_table(records: Records) -> str:
@@ -93,21 +93,21 @@ def _main_table(records: Records) -> str:
 
 
 def _fastest_last(records: Records) -> list[Record]:
-    whole = [record for record in records.values() if record.whole]
-    return sorted(whole, key=lambda record: record.throughput(SINGLE).median)
+    complete = [record for record in records.values() if record.complete]
+    return sorted(complete, key=lambda record: record.throughput(SINGLE).median)
 
 
 def _ratio(ours: Record | None, other: Measured, kind: Scenario) -> str:
-    return f"{ours.throughput(kind).ratio(other)} ×" if ours and ours.whole else "—"
+    return f"{ours.throughput(kind).ratio(other)} ×" if ours and ours.complete else "—"
 
 
 def _notes(records: Records) -> list[str]:
     """Caveats of the table."""
-    whole = [record for record in records.values() if record.whole]
+    complete = [record for record in records.values() if record.complete]
     notes = []
     installed = [
         f"- {record.contestant.title}: {', '.join(pinned(record.contestant.requirements))}"
-        for record in whole
+        for record in complete
         if record.contestant.requirements and not record.contestant.installed_as
     ]
     if installed:
@@ -115,7 +115,9 @@ def _notes(records: Records) -> list[str]:
             "Peers have environments of their own; what they share with this project has its "
             "version:\n\n" + "\n".join(installed)
         )
-    samples = [each for record in whole for turn in record.turns for each in turn.samples.values()]
+    samples = [
+        each for record in complete for turn in record.turns for each in turn.samples.values()
+    ]
     if samples:
         others = [each.others for each in samples]
         share = [each.load.generator / each.load.seconds for each in samples]
@@ -126,7 +128,7 @@ def _notes(records: Records) -> list[str]:
         )
         if statistics.median(others) > _BUSY:
             notes.append("**The machine was busy: these figures are not to be relied on.**")
-    notes += [_log_note(record) for record in whole if record.turns[0].logged is not None]
+    notes += [_log_note(record) for record in complete if record.turns[0].logged is not None]
     failed = [
         f"- {record.contestant.title}: {' '.join(record.failure.split())}"
         for record in records.values()

@@ -78,7 +78,7 @@ class Record:
     failure: str | None = None
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether it had a turn in every round."""
         return self.failure is None
 
@@ -179,13 +179,13 @@ def check(contestant: Contestant, server: Server, served: Served, rows: int) -> 
         ContestantError: the response is wrong.
     """
     body = json.dumps(contestant.body(served.request(rows))).encode()
-    answer = server.post(contestant.path, body)
+    response = server.post(contestant.path, body)
     if contestant.codes is None:
         return
     try:
-        codes = contestant.codes(answer)
+        codes = contestant.codes(response)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ContestantError(f"its answer has another form: {str(answer)[:200]}") from error
+        raise ContestantError(f"its answer has another form: {str(response)[:200]}") from error
     wrong = sum(found != code for found, code in zip(codes, served.expected(rows)))
     if wrong or len(codes) != rows:
         raise ContestantError(f"of {rows} rows it answers {len(codes)}, {wrong} of them wrong")
