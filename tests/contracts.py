@@ -37,7 +37,7 @@ def refusal(*rows: Sequence[Any], spec: ModelSpec = FLAT) -> str:
 
 def input_refusal(item: Input, *values: Any) -> str:
     """The message with which an input refuses values; asserts that rows and columns agree."""
-    spec = ModelSpec("one_input", (item,), SOLD)
+    spec = ModelSpec("alone", (item,), SOLD)
     in_rows = refusal(*([value] for value in values), spec=spec)
     with pytest.raises(InputError) as in_column:
         spec.encode({item.name: list(values)})

@@ -106,7 +106,7 @@ def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
     Args:
         half: whether to close the sending side afterwards.
     """
-    answer = b""
+    received = b""
     with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(ConnectionError):
@@ -116,8 +116,8 @@ def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
                 connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionError):
             while part := connection.recv(65536):
-                answer += part
-    return answer
+                received += part
+    return received
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
     return Answer(int(first.split()[1]), headers, body)
 
 
-def statuses(answer: bytes) -> list[int]:
+def statuses(received: bytes) -> list[int]:
     """The status of each response."""
-    return [int(status) for status in _STATUS.findall(answer)]
+    return [int(status) for status in _STATUS.findall(received)]
 
 
 def example_row(url: str) -> list[Any]:

@@ -26,7 +26,7 @@ TEMPLATE = "mlops-template"
 EXAMPLES = ("breast_cancer", "diabetes", "digits", "speech", "wine")
 FIXTURE = "iris"  # the tests train and serve it
 
-# what only describes or tests the template
+# files that only describe or test the template
 TEMPLATE_FILES = (
     *("README.*.md", "CHANGELOG.md", "docs/benchmarks", "docs/models.md", "docs/mutation.md"),
     *("docs/strength.md", "make/template.mk", "tests/template"),
@@ -122,13 +122,13 @@ def adopt(root: Path, name: str, planned: Plan) -> None:
 
 
 def tracked_files(root: Path) -> list[Path]:
-    """Files that git tracks and that are still there."""
+    """Existing files that git tracks."""
     listed = run_git(root, "ls-files", "-z").split("\0")
     return [root / file for file in listed if file and (root / file).is_file()]
 
 
 def without_template(root: Path, page: Path) -> str:
-    """The text of a page without what is about the template, and without links to removed files."""
+    """The text of a page without parts about the template and links to removed files."""
     text = page.read_text("utf-8").replace("Written by `make gates-report`. ", "")
     for title in TEMPLATE_SECTIONS.get(page.relative_to(root).as_posix(), ()):
         text = re.sub(rf"^## {title}\n(?:(?!## ).*\n)*", "", text, flags=re.MULTILINE)
@@ -173,7 +173,7 @@ def remove_extras(root: Path, extras: Iterable[str]) -> None:
     )
     pyproject.write_text(text, encoding="utf-8")
     lock.write_text(locked, encoding="utf-8")
-    os.utime(lock, ns=(times.st_atime_ns, times.st_mtime_ns))  # nothing is to be installed again
+    os.utime(lock, ns=(times.st_atime_ns, times.st_mtime_ns))  # nothing needs to be reinstalled
 
 
 def content_hash(pyproject: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`make adopt` leaves a project that is whole, and removing a part by hand breaks nothing."""
+"""`make adopt` leaves a working project, and removing a part by hand breaks nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GONE = [
     *(f"application/training/configs/{name}_config.json" for name in EXAMPLES),
     *(f"tests/unit/domain/models/test_{name}.py" for name in EXAMPLES),
 ]
-LOOKING = [  # tests that look at models, documents, extras or makefiles
+AFFECTED_TESTS = [  # tests that look at models, documents, extras or makefiles
     *("template/test_adopt.py", "template/test_docs.py", "template/test_makefile.py"),
     *("template/test_scripts.py", "unit/application/training", "unit/test_import_contracts.py"),
     *("unit/domain/test_catalog.py", "unit/application/scaffold", "unit/application/inference"),
@@ -49,7 +49,7 @@ LOOKING = [  # tests that look at models, documents, extras or makefiles
 
 
 def optional_requirements(root: Path) -> str:
-    """What `make install` would add to the core, by Poetry's export of every extra."""
+    """Packages that `make install` would add to the core, from Poetry's export of every extra."""
     exports = []
     for options in ([], ["-E", "all"]):
         done = subprocess.run(
@@ -70,27 +70,27 @@ def extras(root: Path) -> dict[str, list[str]]:
     return found
 
 
-NEEDS = [  # example, its extra, what that installs and what another one would
+NEEDS = [  # example, its extra, a package of it, and a package of another extra
     ("digits", "torch", " torch", "tensorflow"),
     ("wine", "tensorflow", " tensorflow", "torch"),
     ("speech", "whisper", " openai-whisper", "tensorflow"),
 ]
 
 
-def test_what_only_shows_or_tests_the_template_is_removed_and_the_rest_renamed(copy: Home) -> None:
+def test_template_only_files_are_removed_and_the_rest_is_renamed(copy: Home) -> None:
     assert [name for name in KEPT if not (copy.root / name).exists()] == []
     assert main(["--name", "my-project"], copy.root) == 0
     assert [name for name in KEPT if not (copy.root / name).exists()] == []
     assert [name for name in GONE if (copy.root / name).exists()] == []
     named = copy.run("git", "grep", "--files-with-matches", TEMPLATE).stdout.split()
-    assert named == ["README.md"]  # says what it was made from
+    assert named == ["README.md"]  # names its origin
     assert (
         tomllib.loads((copy.root / "pyproject.toml").read_text())["project"]["name"] == "my-project"
     )
     assert (copy.root / "README.md").read_text("utf-8").startswith("# my-project\n")
 
 
-def test_every_link_and_target_in_the_documents_of_the_project_exists(copy: Home) -> None:
+def test_links_and_targets_in_the_remaining_documents_exist(copy: Home) -> None:
     assert main(["--name", "my-project"], copy.root) == 0
     listed = copy.run("make", "help").stdout
     pages = [*copy.root.glob("*.md"), *(copy.root / "docs").rglob("*.md")]
@@ -101,7 +101,7 @@ def test_every_link_and_target_in_the_documents_of_the_project_exists(copy: Home
         assert [name for name in make_targets(text) if f"  {name} " not in listed] == [], page
 
 
-def test_no_package_is_installed_again_and_the_lock_belongs_to_pyproject(copy: Home) -> None:
+def test_no_package_is_reinstalled_and_the_lock_matches_pyproject(copy: Home) -> None:
     lock = copy.root / "poetry.lock"
     before, changed = tomllib.loads(lock.read_text("utf-8")), lock.stat().st_mtime_ns
     assert main(["--name", "my-project"], copy.root) == 0
@@ -115,7 +115,7 @@ def test_no_package_is_installed_again_and_the_lock_belongs_to_pyproject(copy: H
     assert after["metadata"]["content-hash"] == content_hash(pyproject)
 
 
-def test_the_digest_in_the_lock_is_computed_as_poetry_does() -> None:
+def test_the_digest_in_the_lock_is_computed_like_in_poetry() -> None:
     lock, pyproject = (
         tomllib.loads((ROOT / name).read_text("utf-8"))
         for name in ("poetry.lock", "pyproject.toml")
@@ -127,7 +127,7 @@ def test_the_digest_in_the_lock_is_computed_as_poetry_does() -> None:
     ("keep", "extra", "installed", "left_out"),
     [row for row in NEEDS if row[0] in catalog.names() and row[1] in extras(ROOT)],
 )
-def test_an_example_that_is_kept_keeps_its_files_and_its_extra(
+def test_a_kept_example_keeps_its_files_and_its_extra(
     copy: Home, keep: str, extra: str, installed: str, left_out: str
 ) -> None:
     assert main(["--name", "my-project", "--keep", keep], copy.root) == 0
@@ -141,7 +141,7 @@ def test_an_example_that_is_kept_keeps_its_files_and_its_extra(
     assert installed in requirements and left_out not in requirements
 
 
-def test_a_model_of_ones_own_stays_with_the_extra_that_it_needs(copy: Home) -> None:
+def test_a_user_model_is_kept_with_the_extra_that_it_needs(copy: Home) -> None:
     mine = copy.root / "domain/models/churn.py"
     mine.write_text("import torch\n", encoding="utf-8")
     planned = plan(copy.root, [])
@@ -166,7 +166,7 @@ def test_uncommitted_changes_are_refused_and_nothing_is_removed(
         (["--name", "x", "--keep", "tulip"], "KEEP=tulip: the examples are breast_cancer"),
     ],
 )
-def test_a_wrong_call_says_how_to_call_it(
+def test_a_wrong_call_shows_the_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -186,7 +186,7 @@ def test_an_adopted_project_passes_its_checks_at_once(copy: Home, keep: str) -> 
 
 
 def remove_model(name: str) -> Callable[[Path], None]:
-    """Removes an example model by hand, with the files that are named for it."""
+    """Remove an example model by hand, with the files that have its name."""
 
     def remove(root: Path) -> None:
         for pattern in MODEL_FILES:
@@ -208,12 +208,10 @@ def remove_model(name: str) -> Callable[[Path], None]:
         pytest.param(lambda root: shutil.rmtree(root / "tests/template"), id="tests/template"),
     ],
 )
-def test_a_part_that_is_removed_by_hand_turns_no_test_red(
-    copy: Home, remove: Callable[[Path], None]
-) -> None:
+def test_removing_a_part_by_hand_breaks_no_test(copy: Home, remove: Callable[[Path], None]) -> None:
     remove(copy.root)
     done = copy.python("-m", "pytest", "-q", "--collect-only")
     assert done.returncode == 0, done.stdout + done.stderr
-    tests = [f"tests/{file}" for file in LOOKING if (copy.root / "tests" / file).exists()]
+    tests = [f"tests/{file}" for file in AFFECTED_TESTS if (copy.root / "tests" / file).exists()]
     done = copy.python("-m", "pytest", "-q", "--numprocesses=2", *tests)
     assert done.returncode == 0, done.stdout + done.stderr

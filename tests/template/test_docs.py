@@ -1,4 +1,4 @@
-"""What documents name exists, and the code in them works; the lock and pyproject name no source."""
+"""References and code in documents are valid; the lock and pyproject name no package source."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ TABLE = re.compile(r"^\|(?:-+\|)+\n((?:\|.*\n)+)", re.MULTILINE)
 ENDPOINT = re.compile(r"(?:^\| (?:GET|POST)[^/|]*|127\.0\.0\.1:3000)(/[a-z_]+)", re.MULTILINE)
 PLAIN_PATH = re.compile(r"\.?[\w-][\w./-]*")
 IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
-# a reader's own model need not be in the READMEs, and may replace those that are shipped
+# models of users need not be in the READMEs, and may replace shipped ones
 SHIPPED = {FIXTURE, *EXAMPLES}
-EXPECTED = {  # what a reader writes or may remove
+EXPECTED = {  # files that users write or may remove
     "README.zh-TW.md",
     *(
         path.as_posix()
@@ -71,12 +71,12 @@ EXPECTED = {  # what a reader writes or may remove
 }
 INDEX = "docs/README.md"
 GUIDE = "docs/new-model.md"
-BENTOML_ANSWERS = {"/metrics", "/livez", "/readyz"}
+BENTOML_PATHS = {"/metrics", "/livez", "/readyz"}
 OTHER_PROTOCOLS = {"/invocations", "/v", "/vertex"}  # which test_protocols_page.py compares
 
 
 def read(name: str) -> str:
-    """The text of a document, which must be there and say something."""
+    """The text of a document, which must exist and not be empty."""
     path = ROOT / name
     assert path.is_file(), f"{name} is missing"
     text = path.read_text("utf-8")
@@ -110,7 +110,7 @@ def make_targets(text: str) -> set[str]:
 
 
 def is_path(word: str) -> bool:
-    """Whether code in backticks names a place in the repository."""
+    """Whether code in backticks is a path in the repository."""
     if not PLAIN_PATH.fullmatch(word) or word in IN_A_PACKAGE:
         return False
     if "/" in word:
@@ -119,19 +119,19 @@ def is_path(word: str) -> bool:
 
 
 def repository_paths(text: str) -> set[str]:
-    """Paths that the code and the links of a document name, as they stand there."""
+    """Paths in the code and the links of a document, as written."""
     words = {word.rstrip(",:;.") for line in code_lines(text) for word in line.split()}
     return {word for word in words if is_path(word)}
 
 
 def links(text: str) -> set[str]:
-    """Links to files, without the part of the page."""
+    """Links to files, without anchors."""
     targets = {target.partition("#")[0] for target in LINK.findall(FENCE.sub("", text))}
     return {target for target in targets if target and not re.match(r"\w+:", target)}
 
 
 def pages_without_link(name: str, text: str) -> set[str]:
-    """Paths of Markdown pages that the prose of a document names without a link."""
+    """Paths of Markdown pages that a document mentions without a link."""
     prose = re.sub(r"\[[^]]*\]\([^)\s]+\)", "", FENCE.sub("", text))
     folders = (ROOT, (ROOT / name).parent)
     paths = re.findall(r"(?<![\w./-])[\w./-]+\.md\b", prose)
@@ -139,12 +139,12 @@ def pages_without_link(name: str, text: str) -> set[str]:
 
 
 def is_generated(path: str) -> bool:
-    """Whether .gitignore lists it, or a folder that it lies in."""
+    """Whether .gitignore lists a path or one of its folders."""
     return any(path.strip("/") == name or path.startswith(f"{name}/") for name in GENERATED)
 
 
 def exists(path: str) -> bool:
-    """Whether a path, or a file of that name anywhere in the sources, is there or will be made."""
+    """Whether a path, or a source file of that name, exists or is generated."""
     if (ROOT / path).exists() or is_generated(path) or path in EXPECTED:
         return True
     folders = ("domain", "application", "infrastructure", "shared", "scripts", "tests", "docs")
@@ -152,14 +152,14 @@ def exists(path: str) -> bool:
 
 
 def first_cells(text: str) -> list[str]:
-    """The first cell of every row of every table, without the head."""
+    """The first cell of every table row, without headers."""
     rows = [row for table in TABLE.findall(text) for row in table.splitlines()]
     return [row.split("|")[1].strip() for row in rows]
 
 
 @cache
 def rest_paths() -> set[str]:
-    """The paths that a service of a classifier answers as the tutorial does."""
+    """The paths of the REST API of a classifier, as in the tutorial."""
     log, metrics = FakePredictionLog(), FakeMetrics()
     predictor = Predictor(iris.SPEC, FakeClassifier(), FakeRecorder())
     with closing(PredictionRecorder(iris.SPEC, metrics, log)) as recorder:
@@ -167,7 +167,7 @@ def rest_paths() -> set[str]:
     return {*rest, *PredictionLines(predictor, 1).routes()}
 
 
-def is_answered(path: str) -> bool:
+def is_endpoint(path: str) -> bool:
     """Whether a service has this endpoint."""
     transcriber = Transcriber(SPEC, FakeEngine(), fake_decode)
     spoken = TranscriptionApi("speech", "1", transcriber, lambda *_: "").routes()
@@ -175,24 +175,24 @@ def is_answered(path: str) -> bool:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_make_target_that_a_document_names_exists(name: str) -> None:
+def test_every_make_target_in_a_document_exists(name: str) -> None:
     assert make_targets(read(name)) - TARGETS == set()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_path_that_a_document_names_exists(name: str) -> None:
+def test_every_path_in_a_document_exists(name: str) -> None:
     assert sorted(path for path in repository_paths(read(name)) if not exists(path)) == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
+def test_every_link_in_a_document_has_a_target(name: str) -> None:
     folder = (ROOT / name).parent
     paths = {os.path.relpath(folder / link, ROOT) for link in links(read(name))}
     assert sorted(path for path in paths - EXPECTED if not (ROOT / path).exists()) == []
 
 
 @pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
-def test_a_page_is_named_by_a_link_and_not_by_its_path_alone(name: str) -> None:
+def test_pages_are_mentioned_as_links_and_not_as_bare_paths(name: str) -> None:
     assert pages_without_link(name, read(name)) == set()
 
 
@@ -203,23 +203,23 @@ def test_the_index_links_every_page() -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_variable_that_a_document_sets_is_read_somewhere(name: str) -> None:
+def test_every_variable_set_in_a_document_is_read_somewhere(name: str) -> None:
     readers = [*MAKEFILES, *(ROOT / "shared").glob("*.py")]
     read_here = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in readers)))
     prefix = ServingSettings.model_config["env_prefix"]
     read_here |= {f"{prefix}{field}".upper() for field in vars(ServingSettings())}
-    given = {variable for line in code_lines(read(name)) for variable in VARIABLE.findall(line)}
-    assert sorted(given - read_here - {"PATH"}) == []  # the shell reads PATH
+    variables = {variable for line in code_lines(read(name)) for variable in VARIABLE.findall(line)}
+    assert sorted(variables - read_here - {"PATH"}) == []  # the shell reads PATH
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_python_in_a_document_is_written_as_black_writes_it(name: str) -> None:
+def test_python_in_a_document_is_formatted_by_black(name: str) -> None:
     for block in blocks(read(name), "python"):
         compile(block, name, "exec")
         assert black.format_str(block, mode=black.Mode(line_length=100)) == block
 
 
-def test_the_model_of_the_guide_takes_its_configuration() -> None:
+def test_the_model_of_the_guide_accepts_its_configuration() -> None:
     (module,), (config,) = (blocks(read(GUIDE), language) for language in ("python", "json"))
     names: dict[str, Any] = {}
     exec(module, names)  # pylint: disable=exec-used  # of this clone
@@ -231,7 +231,7 @@ def test_the_model_of_the_guide_takes_its_configuration() -> None:
 
 
 @pytest.mark.parametrize("name", [*READMES, "docs/models.md"])
-def test_every_model_that_is_shipped_is_listed(name: str) -> None:
+def test_every_shipped_model_is_listed(name: str) -> None:
     cells = {cell.strip("`") for cell in first_cells(read(name))}
     assert SHIPPED & set(catalog.names()) <= cells
 
@@ -244,24 +244,24 @@ def test_every_model_that_is_shipped_is_listed(name: str) -> None:
         *(("docs/speech.md", "/transcribe") for page in DOCUMENTS if page == "docs/speech.md"),
     ],
 )
-def test_every_endpoint_that_a_document_names_is_answered(name: str, endpoint: str) -> None:
+def test_every_endpoint_in_a_document_exists(name: str, endpoint: str) -> None:
     named = set(ENDPOINT.findall(read(name)))
     assert endpoint in named
     assert (
-        sorted(path for path in named - BENTOML_ANSWERS - OTHER_PROTOCOLS if not is_answered(path))
+        sorted(path for path in named - BENTOML_PATHS - OTHER_PROTOCOLS if not is_endpoint(path))
         == []
     )
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_bento_is_served_as_the_integration_tests_serve_it(name: str) -> None:
+def test_documents_serve_a_bento_like_the_integration_tests(name: str) -> None:
     """BentoML finds a Bento that is its first argument by an absolute path only."""
     for arguments in re.findall(r"bentoml serve ([^`\n]*build/[^`\n]*)", read(name)):
         assert arguments.startswith(". --working-dir build/")
 
 
 @pytest.mark.parametrize("name", TRANSLATIONS)
-def test_a_translation_shows_the_same_code_and_tables(name: str) -> None:
+def test_a_translation_has_the_same_code_and_tables(name: str) -> None:
     english, translated = read("README.md"), read(name)
     for language in ("bash", "text"):
         assert blocks(english, language) == blocks(translated, language)
@@ -277,7 +277,7 @@ def test_every_readme_names_the_same_targets(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRANSLATIONS)
-def test_a_translation_and_the_readme_lead_to_each_other_and_to_the_same_pages(name: str) -> None:
+def test_a_translation_and_the_readme_link_each_other_and_the_same_pages(name: str) -> None:
     english, translated = links(read("README.md")), links(read(name))
     assert name in english and "README.md" in translated
     assert english - {*READMES} == translated - {*READMES}
@@ -300,7 +300,7 @@ def test_targets_are_read_from_code_and_not_from_prose_or_comments() -> None:
     assert make_targets(SAMPLE) == {"train", "validate", "no-such-target"}
 
 
-def test_paths_are_read_from_code_and_links_and_placeholders_are_left_alone() -> None:
+def test_paths_are_read_from_code_and_links_without_placeholders() -> None:
     found = repository_paths(SAMPLE)
     assert {path for path in found if not exists(path)} == {
         "docs/no_such_file.md",
@@ -311,7 +311,7 @@ def test_paths_are_read_from_code_and_links_and_placeholders_are_left_alone() ->
     assert links(SAMPLE) == {"no/such.md"}
 
 
-def test_pages_are_found_in_code_and_prose_but_not_where_they_are_linked() -> None:
+def test_bare_paths_of_pages_are_found_in_code_and_prose_but_links_are_ignored() -> None:
     text = "See `docs/gates.md`, [docs/new-model.md](new-model.md) and serving.md, or `a.md`."
     assert pages_without_link(GUIDE, text) == {"docs/gates.md", "serving.md"}
 
@@ -325,13 +325,13 @@ def test_variables_endpoints_and_tables_are_read() -> None:
         "/no_such_endpoint",
         "/livez",
     ]
-    assert not is_answered("/no_such_endpoint")
+    assert not is_endpoint("/no_such_endpoint")
     assert first_cells("| make | does |\n|---|---|\n| `a` | b |\n| c | d |\n") == ["`a`", "c"]
     assert blocks(SAMPLE, "bash")[0].startswith("make -B")
     assert blocks(SAMPLE, "python") == []
 
 
-def test_the_lock_names_no_place_to_download_from() -> None:
+def test_the_lock_names_no_package_source() -> None:
     text = (ROOT / "poetry.lock").read_text("utf-8")
     lines = [line for line in text.splitlines() if "://" in line]
     assert [line for line in lines if not line.startswith("description = ")] == []
@@ -344,14 +344,14 @@ def test_the_lock_names_no_place_to_download_from() -> None:
             assert file["hash"].startswith("sha256:"), package["name"]
 
 
-def test_pyproject_names_no_place_to_download_from() -> None:
+def test_pyproject_names_no_package_source() -> None:
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     project = tomllib.loads(text)
     assert "source" not in project["tool"]["poetry"]
     assert not re.search(r"\b(git|url|path)\s*=|index-url|@ *(https?|git)", text)
 
 
-def test_the_lock_belongs_to_pyproject() -> None:
+def test_the_lock_matches_pyproject() -> None:
     poetry = ROOT / ".poetry/bin/poetry"
     if not poetry.exists():
         pytest.skip("Poetry is not in .poetry: scripts/setup/setup_poetry.sh puts it there")

@@ -1,4 +1,4 @@
-"""The report of the gates says what was refused and what was not, the same each time."""
+"""The report of the gates shows refusals, and is repeatable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from application.training.config import Gate, ValidationConfig
 from domain.gates import Verdict, budget
 from tests.template.benchmarks.gates_report import GATES, Result, render
 from tests.equal_challengers import SETTINGS, Rates, broken
-from tests.template.zoo import MUTANTS, SOUND_ONES, Mutant
+from tests.template.zoo import MUTANTS, SOUND_MODELS, Mutant
 
 MUTANT = Mutant("a beast", "it bites", "quality")
 QUALITY = Verdict("quality", False, "accuracy 0.5")
@@ -23,37 +23,37 @@ def row_of(*refusals: Verdict, mutant: Mutant = MUTANT) -> str:
     return row
 
 
-def test_a_mutant_is_told_with_its_gate_the_reason_and_the_others_that_refuse() -> None:
-    told = "| a beast: it bites | `quality` | refused: accuracy 0.5 | `size` |"
-    assert row_of(SIZE, QUALITY) == told
+def test_a_row_has_the_mutant_its_gate_the_reason_and_other_refusals() -> None:
+    expected = "| a beast: it bites | `quality` | refused: accuracy 0.5 | `size` |"
+    assert row_of(SIZE, QUALITY) == expected
     assert row_of(QUALITY).endswith("| refused: accuracy 0.5 | — |")
 
 
-def test_a_mutant_that_its_gate_accepts_is_not_refused_whatever_others_say() -> None:
+def test_a_mutant_that_its_gate_accepts_is_not_refused_even_if_other_gates_refuse() -> None:
     assert row_of(SIZE).endswith("| **not refused** | `size`: far too large |")
-    assert not Result(MUTANT, [SIZE]).as_meant
-    assert Result(MUTANT, [SIZE, QUALITY]).as_meant
+    assert not Result(MUTANT, [SIZE]).as_expected
+    assert Result(MUTANT, [SIZE, QUALITY]).as_expected
 
 
-def test_a_sound_model_is_as_meant_where_nothing_refuses() -> None:
-    sound = SOUND_ONES[0]
-    assert Result(sound, []).as_meant
+def test_a_sound_model_is_as_expected_if_no_gate_refuses() -> None:
+    sound = SOUND_MODELS[0]
+    assert Result(sound, []).as_expected
     assert "the first model: accepted by every gate" in render([Result(sound, [])], [], [])
-    assert not Result(sound, [SIZE]).as_meant
+    assert not Result(sound, [SIZE]).as_expected
     assert "**refused** by `size`: far too large" in render([Result(sound, [SIZE])], [], [])
 
 
-def test_what_differs_from_run_to_run_is_left_out() -> None:
+def test_details_that_vary_between_runs_are_left_out() -> None:
     slow = Mutant("a sloth", "it sleeps", "latency")
     assert "| refused: more than 3 times as long as the champion |" in row_of(
         budget("latency", 1e-3, 1e-4, 3.0, "s"), mutant=slow
     )
     reason = "/tmp/a b/x1/1.0.0-a: MANIFEST.sha256 is not on record: its digest is 1f, recorded 2f"
-    told = row_of(Verdict("quality", False, reason))
-    assert "| refused: 1.0.0-a: MANIFEST.sha256 is not on record |" in told
+    row = row_of(Verdict("quality", False, reason))
+    assert "| refused: 1.0.0-a: MANIFEST.sha256 is not on record |" in row
 
 
-def test_a_rate_is_told_with_its_bound_and_breaks_it_beyond_chance() -> None:
+def test_a_rate_is_shown_with_its_bound_and_must_exceed_it_significantly() -> None:
     setting = SETTINGS[0]
     assert "| 6.0 % (5 %) | 0.0 % (5 %) | 15.4 % (15 %) |" in render(
         [], [], [(setting, Rates(0.154, 0.0, 0.06))]
@@ -65,13 +65,13 @@ def test_a_rate_is_told_with_its_bound_and_breaks_it_beyond_chance() -> None:
     assert len(broken(setting, Rates(0.3, 0.2, 0.2))) == 3
 
 
-def test_every_gate_and_key_of_the_configuration_is_told() -> None:
+def test_every_gate_and_configuration_key_is_listed() -> None:
     assert set(get_args(Gate)) < set(GATES)
-    told = {key for _, keys in GATES.values() for key in keys}
-    assert told == set(ValidationConfig.model_fields) - {"skip", "folds", "approval"}
+    listed = {key for _, keys in GATES.values() for key in keys}
+    assert listed == set(ValidationConfig.model_fields) - {"skip", "folds", "approval"}
     assert {mutant.gate for mutant in MUTANTS} == set(GATES) - {"loads"}
 
 
-def test_mutants_have_names_and_faults_of_their_own() -> None:
-    for told in ([mutant.name for mutant in MUTANTS], [mutant.fault for mutant in MUTANTS]):
-        assert len(set(told)) == len(told)
+def test_mutants_have_unique_names_and_faults() -> None:
+    for values in ([mutant.name for mutant in MUTANTS], [mutant.fault for mutant in MUTANTS]):
+        assert len(set(values)) == len(values)

@@ -1,6 +1,6 @@
 """Make is the engine: its targets, its receipts, and the one target that CI calls.
 
-The steps run in a copy of the clone, whose Python notes what it is asked to do and writes receipts.
+The steps run in a copy of the clone, whose Python logs its arguments and writes receipts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 from shared.paths import ROOT
 from tests.template.makefiles import HELP, MAKEFILES, TEXT
 
-# What the tutorial's reader types.
+# Targets of the tutorial.
 TUTORIAL = [
     *("help", "install", "install-dev", "checkgpu", "train", "validate", "bento-build"),
     *("containerize", "run", "deploy", "format", "lint", "refactor", "test", "all", "clean"),
@@ -31,7 +31,7 @@ STEPS = ["train", "validate", "bento-build", "containerize"]
 
 SERVICE = "application.inference.services.model_service:ModelService"
 PYTHON = f"""#!/usr/bin/env bash
-# Notes what it is asked to do, and writes the receipt; fails at the step that the file `fail` names.
+# Logs its arguments, and writes the receipt; fails at the step that is named in the file `fail`.
 [ "${{1-}}" != -c ] || exec {sys.executable} "$@"
 export BENTOML_HOME=$PWD/.bentoml MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow.db
 [[ "${{3-}}" != state-* ]] || exec {sys.executable} "$@"
@@ -56,7 +56,7 @@ touch .venv/.core
 
 
 def environment() -> dict[str, str]:
-    """An environment without what an outer make, or a user, has set for make."""
+    """An environment without settings of an outer make or of the user."""
     return {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
 
 
@@ -79,30 +79,30 @@ class Clone:
         )
 
     def ran(self, *arguments: str) -> list[str]:
-        """The steps that make runs when it is called so, in their order."""
+        """Run make, and return the steps that it ran, in order."""
         self._calls.unlink(missing_ok=True)
         done = self.make(*arguments)
         assert done.returncode == 0, done.stderr
         return self.steps()
 
     def steps(self) -> list[str]:
-        """The steps that were run since the last call of `ran`."""
+        """Steps since the last call of `ran`."""
         return [Path(call.split(" --receipt ")[1]).stem for call in self.calls()]
 
     def calls(self) -> list[str]:
-        """What Python was asked to do since the last call of `ran`."""
+        """Calls of Python since the last call of `ran`."""
         return self._calls.read_text("utf-8").splitlines() if self._calls.exists() else []
 
     def receipt(self, step: str) -> Path:
-        """Where the receipt of a step lies."""
+        """Path of the receipt of a step."""
         return self.folder / "build/iris" / f"{step}.json"
 
     def reads(self, data: Path) -> None:
-        """Training has read a data file, and says so as its entry point does."""
+        """Record that training has read a data file, as its entry point does."""
         self.receipt("train").with_suffix(".files").write_text(f"{data}\n", encoding="utf-8")
 
     def change(self, file: str) -> None:
-        """Change a file, which exists, now."""
+        """Give an existing file the newest time."""
         path = self.folder / file
         assert path.is_file()
         newest = max(path.stat().st_mtime_ns for path in self.folder.rglob("*"))
@@ -115,7 +115,7 @@ class Clone:
 
 @pytest.fixture(scope="session", name="copy_clone")
 def _copy_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Clone]:
-    """Copies what make looks at to another place; nothing has been made there yet."""
+    """Copies the files that make reads to another folder, where nothing has been made yet."""
     pristine = tmp_path_factory.mktemp("pristine")
     skipped = shutil.ignore_patterns("__pycache__", "registry", ".*")
     for package in ("domain", "application", "shared", "scripts"):
@@ -163,13 +163,13 @@ def _made(clone: Clone) -> Clone:
 
 
 @pytest.mark.parametrize("target", ["test", "deploy", "registry", "soak"])
-def test_a_file_of_the_name_of_a_target_does_not_stop_it(clone: Clone, target: str) -> None:
+def test_a_file_named_like_a_target_does_not_block_it(clone: Clone, target: str) -> None:
     (clone.folder / target).touch()
     assert clone.make("-n", target).stdout
 
 
 @pytest.mark.parametrize("target", sorted(HELP))
-def test_every_target_explains_itself(target: str) -> None:
+def test_every_target_has_help(target: str) -> None:
     assert len(HELP[target]) > 5
 
 
@@ -179,7 +179,7 @@ def test_the_targets_of_the_tutorial_exist(target: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("help",)])
-def test_help_lists_every_target_with_its_help(clone: Clone, arguments: tuple[str, ...]) -> None:
+def test_help_lists_every_target(clone: Clone, arguments: tuple[str, ...]) -> None:
     done = clone.make(*arguments)
     assert done.returncode == 0
     listed = re.findall(r"^  ([a-z-]+) +(.*)$", done.stdout, re.MULTILINE)
@@ -191,7 +191,7 @@ def test_make_runs_the_chain_step_by_step(clone: Clone) -> None:
     assert clone.ran("containerize") == STEPS
 
 
-def test_a_dry_run_shows_the_entry_point_of_training(clone: Clone) -> None:
+def test_a_dry_run_shows_the_training_command(clone: Clone) -> None:
     done = clone.make("-n", "train")
     assert f"infrastructure.cli train --model iris --config '{CONFIG}'" in done.stdout
     assert clone.calls() == []
@@ -202,7 +202,7 @@ def test_with_fresh_receipts_nothing_is_run(made: Clone, step: str) -> None:
     assert made.ran(step) == []
 
 
-def test_with_fresh_receipts_a_dry_run_shows_that_there_is_nothing_to_do(made: Clone) -> None:
+def test_with_fresh_receipts_a_dry_run_shows_nothing_to_do(made: Clone) -> None:
     assert made.make("-q", "containerize").returncode == 0
     assert "infrastructure.cli train" not in made.make("-n", "train").stdout
 
@@ -271,7 +271,7 @@ def test_a_threshold_reaches_validation(made: Clone) -> None:
         ('export WHISPER_MODEL = "it\'s mine.pt"', STEPS),
         ("BENTOML_HOME=/elsewhere", STEPS[1:]),
         ("SERVING_QUEUE=3", []),
-        ("THRESHOLD=0.9", []),  # a choice, which is given to make
+        ("THRESHOLD=0.9", []),  # a choice, which is passed to make
     ],
 )
 def test_a_setting_in_the_env_file_runs_the_steps_that_use_it(
@@ -283,7 +283,7 @@ def test_a_setting_in_the_env_file_runs_the_steps_that_use_it(
 
 
 @pytest.mark.parametrize("place", ["", "elsewhere/"])
-def test_a_setting_counts_from_the_clone(made: Clone, place: str) -> None:
+def test_a_relative_setting_is_resolved_from_the_clone(made: Clone, place: str) -> None:
     made.ran("containerize", f"MLFLOW_TRACKING_URI=sqlite:///{place}mlflow.db")
     uri = f"sqlite:///{made.folder}/{place}mlflow.db"
     assert made.ran("containerize", f"MLFLOW_TRACKING_URI={uri}") == []
@@ -303,11 +303,11 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("target", ["train", "validate", "deploy", "rollback", "gc", "help"])
-def test_what_the_shells_environment_chooses_does_not_count(clone: Clone, target: str) -> None:
+def test_choices_in_the_shell_environment_are_ignored(clone: Clone, target: str) -> None:
     assert clone.make("-n", target, **CHOICES).stdout == clone.make("-n", target).stdout
 
 
-def test_a_key_is_for_who_is_named_to_make(clone: Clone) -> None:
+def test_a_key_is_created_for_the_client_passed_to_make(clone: Clone) -> None:
     clone.make("api-key", **CHOICES)
     clone.make("api-key", "NAME=grafana", **CHOICES)
     api_key = "-m infrastructure.cli api-key"
@@ -321,7 +321,7 @@ def test_a_key_is_for_who_is_named_to_make(clone: Clone) -> None:
         *(f"MODEL={name}" for name in ("../iris", "it's")),
     ],
 )
-def test_what_cannot_be_part_of_a_path_is_refused_in_one_line_before_anything_runs(
+def test_a_value_that_is_invalid_in_a_path_is_refused_before_anything_runs(
     clone: Clone, given: str
 ) -> None:
     done = clone.make("deploy", given)
@@ -332,18 +332,18 @@ def test_what_cannot_be_part_of_a_path_is_refused_in_one_line_before_anything_ru
 
 
 @pytest.mark.parametrize("value", ["3001", "99999", "x; id", "$$(id)", "it's", "`id`"])
-def test_a_value_reaches_its_command_as_it_was_given(made: Clone, value: str) -> None:
+def test_a_value_reaches_its_command_unchanged(made: Clone, value: str) -> None:
     last = made.make("-n", "deploy", f"PORT={value}").stdout.splitlines()[-1]
     assert shlex.split(last)[-2:] == ["--port", value.replace("$$", "$")]
 
 
 @pytest.mark.parametrize("target", ["run", "deploy", "mlflow-ui"])
-def test_nothing_listens_to_others_by_default(target: str) -> None:
+def test_nothing_listens_on_other_interfaces_by_default(target: str) -> None:
     (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", TEXT, re.MULTILINE)
     assert "0.0.0.0" not in recipe
 
 
-def test_a_data_file_that_changed_makes_training_stale(made: Clone) -> None:
+def test_a_changed_data_file_makes_training_stale(made: Clone) -> None:
     data = made.folder / "flowers.csv"
     data.touch()
     os.utime(data, (1_700_000_000, 1_700_000_000))
@@ -357,7 +357,7 @@ def test_a_data_file_that_changed_makes_training_stale(made: Clone) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone.csv", "its data; 100 % =|$HOME#.csv", " "])
-def test_a_data_file_that_is_gone_changes_nothing(made: Clone, name: str) -> None:
+def test_a_missing_data_file_changes_nothing(made: Clone, name: str) -> None:
     made.reads(made.folder / name)
     assert made.ran("containerize") == []
     assert made.make("status").returncode == 0
@@ -373,7 +373,7 @@ def test_a_data_file_may_have_any_name(made: Clone) -> None:
     assert made.ran("containerize") == STEPS
 
 
-def test_a_data_file_of_one_model_is_nothing_to_another(made: Clone) -> None:
+def test_a_data_file_of_one_model_does_not_affect_another(made: Clone) -> None:
     shutil.copy2(made.folder / CONFIG, made.folder / CONFIG.replace("iris", "wine"))
     assert made.ran("train", "MODEL=wine") == ["train"]
     made.reads(made.folder / CONFIG)
@@ -381,7 +381,7 @@ def test_a_data_file_of_one_model_is_nothing_to_another(made: Clone) -> None:
     assert made.ran("train", "MODEL=wine") == []
 
 
-def test_each_step_starts_from_the_receipt_of_the_one_before(made: Clone) -> None:
+def test_each_step_starts_from_the_receipt_of_the_previous_one(made: Clone) -> None:
     assert made.ran("-B", "containerize") == STEPS
     _, validate, _, containerize = made.calls()
     assert f"--train-receipt {made.receipt('train')}" in validate
@@ -408,14 +408,14 @@ def test_two_models_and_two_places_do_not_share_receipts(made: Clone) -> None:
     assert made.ran("containerize") == []
 
 
-def test_a_model_without_configuration_is_an_error_that_names_the_file(clone: Clone) -> None:
+def test_a_missing_configuration_is_reported_by_file(clone: Clone) -> None:
     done = clone.make("train", "MODEL=tulip")
     assert done.returncode != 0
     assert "configs/tulip_config.json" in done.stderr
     assert clone.calls() == []
 
 
-def test_run_serves_the_champion_on_the_port_that_is_given(made: Clone) -> None:
+def test_run_serves_the_champion_on_the_given_port(made: Clone) -> None:
     assert made.make("run", "PORT=3001").returncode == 0
     champion = made.receipt("champion")
     served = f"-m infrastructure.cli run --champion {champion}"
@@ -425,7 +425,7 @@ def test_run_serves_the_champion_on_the_port_that_is_given(made: Clone) -> None:
 
 
 @pytest.mark.parametrize("target", ["deploy", "rollback-release", "smoke", "demo", "run"])
-def test_a_port_is_named_only_where_one_is_given(clone: Clone, target: str) -> None:
+def test_a_port_is_passed_only_if_one_is_given(clone: Clone, target: str) -> None:
     assert "--port" not in clone.make("-n", target, PORT="3001").stdout
     assert "--port '3002'" in clone.make("-n", target, "PORT=3002").stdout
 
@@ -433,17 +433,19 @@ def test_a_port_is_named_only_where_one_is_given(clone: Clone, target: str) -> N
 NEW_MODEL = {"NAME": "churn", "DATA": "a table.csv", "TARGET": "customer's choice"}
 
 
-def test_a_new_model_is_written_from_values_as_they_were_given(clone: Clone) -> None:
-    given = [f"{name}={value}" for name, value in NEW_MODEL.items()]
-    said = clone.make("-n", "new-model", *given, "TASK=regression", "LEAVE_OUT=id, $$price").stdout
-    assert shlex.split(said)[1:] == [
+def test_arguments_of_new_model_are_passed_unchanged(clone: Clone) -> None:
+    arguments = [f"{name}={value}" for name, value in NEW_MODEL.items()]
+    output = clone.make(
+        "-n", "new-model", *arguments, "TASK=regression", "LEAVE_OUT=id, $$price"
+    ).stdout
+    assert shlex.split(output)[1:] == [
         *("-m", "infrastructure.cli", "new-model", "--name", "churn", "--data", "a table.csv"),
         *("--target", "customer's choice", "--task", "regression", "--leave-out", "id, $price"),
     ]
 
 
 def command_of(clone: Clone, *arguments: str) -> list[str]:
-    """What make would ask the registry's entry point to do."""
+    """Arguments with which make would call the command-line interface."""
     last = clone.make("-n", *arguments).stdout.splitlines()[-1]
     words = shlex.split(last)
     assert words[1:3] == ["-m", "infrastructure.cli"]
@@ -451,46 +453,44 @@ def command_of(clone: Clone, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("target", ["promote", "rollback"])
-def test_a_version_reaches_the_registry_as_it_was_given(clone: Clone, target: str) -> None:
-    *asked, receipt = command_of(clone, target)
-    assert asked == [target, "--model", "iris", "--receipt"]
+def test_a_version_reaches_the_registry_unchanged(clone: Clone, target: str) -> None:
+    *arguments, receipt = command_of(clone, target)
+    assert arguments == [target, "--model", "iris", "--receipt"]
     assert receipt.endswith("build/iris/champion.json")
-    asked = command_of(clone, target, "MODEL=wine", "VERSION=it's 3")[:-2]
-    assert asked == [target, "--model", "wine", "--version", "it's 3"]
+    arguments = command_of(clone, target, "MODEL=wine", "VERSION=it's 3")[:-2]
+    assert arguments == [target, "--model", "wine", "--version", "it's 3"]
 
 
 @pytest.mark.parametrize("target", ["promote", "rollback"])
-def test_another_champion_makes_bento_and_image_stale_and_nothing_else(
-    made: Clone, target: str
-) -> None:
+def test_a_new_champion_makes_only_bento_and_image_stale(made: Clone, target: str) -> None:
     assert made.make(target).returncode == 0
     assert made.ran("containerize") == STEPS[2:]
 
 
 @pytest.mark.parametrize("target", ["promote", "rollback"])
-def test_who_was_chosen_is_built_without_training_or_judging_anything_again(
+def test_a_chosen_champion_is_built_without_training_or_validating_again(
     made: Clone, target: str
 ) -> None:
-    made.change(CONFIG)  # mended since, say
+    made.change(CONFIG)  # fixed since, say
     assert made.make(target).returncode == 0
     made.change("domain/models/iris.py")
     assert made.ran("bento-build", "THRESHOLD=0.9") == ["bento-build"]
     assert made.ran("bento-build") == []
-    assert made.ran("validate") == STEPS[:2]  # a new candidate, because it was asked for
+    assert made.ran("validate") == STEPS[:2]  # a new candidate, by explicit request
     assert made.ran("containerize") == STEPS[2:]
 
 
-def test_who_was_chosen_is_built_where_nothing_was_trained(clone: Clone) -> None:
+def test_a_chosen_champion_is_built_even_if_nothing_was_trained(clone: Clone) -> None:
     assert clone.make("rollback").returncode == 0
     assert clone.ran("bento-build") == ["bento-build"]
     assert clone.ran("validate") == STEPS[:2]
 
 
-def test_a_choice_and_its_bento_can_be_asked_for_at_once(clone: Clone) -> None:
+def test_a_champion_can_be_chosen_and_built_in_one_call(clone: Clone) -> None:
     assert clone.ran("rollback", "bento-build") == ["champion", "bento-build"]
 
 
-def test_goals_run_in_the_order_given_however_many_jobs_the_environment_allows(
+def test_goals_run_in_the_given_order_with_any_number_of_jobs(
     made: Clone,
 ) -> None:
     (made.folder / "calls.log").unlink()
@@ -499,7 +499,7 @@ def test_goals_run_in_the_order_given_however_many_jobs_the_environment_allows(
     assert commands == ["rollback", "bento-build", "deploy"]
 
 
-def test_a_refusal_after_a_choice_leaves_nothing_that_counts_as_judged(made: Clone) -> None:
+def test_a_refusal_after_a_choice_leaves_no_validation_receipt(made: Clone) -> None:
     made.change(CONFIG)
     (made.folder / "fail").write_text("validate", encoding="utf-8")
     assert made.make("validate").returncode != 0
@@ -509,17 +509,17 @@ def test_a_refusal_after_a_choice_leaves_nothing_that_counts_as_judged(made: Clo
 
 
 @pytest.mark.parametrize("target", ["registry", "which-model"])
-def test_every_model_is_shown_unless_one_is_given(clone: Clone, target: str) -> None:
+def test_every_model_is_shown_by_default(clone: Clone, target: str) -> None:
     assert command_of(clone, target) == [target]
     assert command_of(clone, target, "MODEL=iris") == [target, "--model", "iris"]
 
 
-def test_a_time_reaches_the_ledger_as_it_was_given(clone: Clone) -> None:
+def test_a_time_reaches_the_ledger_unchanged(clone: Clone) -> None:
     given = command_of(clone, "which-model", "AT=2026-11-20 14:00")
     assert given == ["which-model", "--at", "2026-11-20 14:00"]
 
 
-def test_what_to_keep_reaches_the_collection(clone: Clone) -> None:
+def test_the_number_to_keep_reaches_the_garbage_collection(clone: Clone) -> None:
     assert command_of(clone, "gc") == ["gc"]
     assert command_of(clone, "gc", "KEEP=3", "DRY_RUN=1") == ["gc", "--keep", "3", "--dry-run"]
 
@@ -535,7 +535,7 @@ def test_forcing_a_step_does_not_install_again(made: Clone) -> None:
     ("target", "installed"),
     [("train", "install core"), ("lint", "install dev"), ("models-report", "install all")],
 )
-def test_what_is_missing_is_installed_before_a_target_runs(
+def test_a_missing_environment_is_installed_before_a_target_runs(
     clone: Clone, target: str, installed: str
 ) -> None:
     for name in (".core", ".dev"):
@@ -552,13 +552,13 @@ def test_a_changed_lock_is_installed_before_a_target_runs(made: Clone) -> None:
     assert made.calls() == ["install core", "-m infrastructure.cli checkgpu"]
 
 
-def test_an_accelerator_reaches_the_installation(clone: Clone) -> None:
+def test_an_accelerator_is_passed_to_the_installation(clone: Clone) -> None:
     clone.make("install", "ACCELERATOR=cpu")
     clone.make("install", ACCELERATOR="cuda")
     assert clone.calls() == ["install all for cpu", "install all for cuda"]
 
 
-def test_clean_removes_what_can_be_made_again_and_nothing_else(made: Clone) -> None:
+def test_clean_removes_only_what_can_be_rebuilt(made: Clone) -> None:
     kept = [
         *(
             "mlflow.db",
@@ -580,7 +580,7 @@ def test_clean_removes_what_can_be_made_again_and_nothing_else(made: Clone) -> N
     assert not (made.folder / "build").exists()
 
 
-def test_state_that_is_loaded_in_another_clone_needs_no_step_again(
+def test_state_loaded_in_another_clone_needs_no_step_again(
     made: Clone, copy_clone: Callable[[Path], Clone], tmp_path: Path
 ) -> None:
     assert made.make("state-save").returncode == 0
@@ -592,7 +592,7 @@ def test_state_that_is_loaded_in_another_clone_needs_no_step_again(
     assert other.ran("containerize") == []
 
 
-def test_state_may_be_moved_away_for_state_that_is_loaded(clone: Clone) -> None:
+def test_set_aside_is_passed_to_state_load(clone: Clone) -> None:
     assert "--set-aside" in clone.make("-n", "state-load", "SET_ASIDE=1").stdout
     assert "--set-aside" not in clone.make("-n", "state-load").stdout
 
@@ -612,7 +612,7 @@ def test_ci_is_one_target(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("missing", [{".all"}, {".core", ".dev", ".all"}])
-def test_ci_installs_everything_once_and_only_where_something_is_missing(
+def test_ci_installs_everything_once_and_only_if_something_is_missing(
     clone: Clone, missing: set[str]
 ) -> None:
     for name in {".core", ".dev"} & missing:
@@ -627,14 +627,14 @@ def test_ci_installs_everything_once_and_only_where_something_is_missing(
     assert clone.calls()[2 * len(first) - 1] == "install all"
 
 
-def test_an_installation_that_fails_fails_ci(clone: Clone) -> None:
+def test_a_failed_installation_fails_ci(clone: Clone) -> None:
     installer = clone.folder / "scripts/setup/install.sh"
     installer.write_text("#!/bin/false\nexit 1\n", encoding="utf-8")
     assert clone.make("ci").returncode != 0
     assert clone.calls() == []
 
 
-def test_a_check_that_fails_fails_ci(clone: Clone) -> None:
+def test_a_failed_check_fails_ci(clone: Clone) -> None:
     python = clone.folder / ".venv/bin/python"
     for tool in ("pylint", "black", "mypy", "bandit", "pytest"):
         python.write_text(f'#!/usr/bin/env bash\n[ "$2" != {tool} ]\n', encoding="utf-8")
@@ -652,7 +652,7 @@ def test_tests_measure_the_coverage_of_the_four_packages(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("installed", [{".core", ".dev"}, set()])
-def test_the_steps_of_all_run_in_their_order(clone: Clone, installed: set[str]) -> None:
+def test_the_steps_of_all_run_in_order(clone: Clone, installed: set[str]) -> None:
     for name in {".core", ".dev"} - installed:
         (clone.folder / ".venv" / name).unlink()
     assert clone.make("all").returncode == 0

@@ -1,7 +1,7 @@
-"""What a new model costs: data that nobody here knows, added as docs/new-model.md says.
+"""What a new model needs: models for unknown data, added as in docs/new-model.md.
 
-Each is added to a copy of the repository, trained, judged, served and asked. More than one file
-and one configuration, or any other file that had to be touched, fails the test.
+Each is added to a copy of the repository, trained, validated and served. The test fails if more
+than one module and one configuration had to be written.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from shared.paths import ROOT
 from tests.served import Home, serve
 
 GUIDE = ROOT / "docs/new-model.md"
-ASKED = 100
+N_REQUESTED = 100
 
 
-def touched(place: Home) -> set[str]:
+def changed_files(place: Home) -> set[str]:
     """Files of the copy that are new or changed."""
     status = place.run("git", "status", "--porcelain", "--untracked-files=all").stdout
     return {line[3:] for line in status.splitlines()}
 
 
 def make(place: Home, *arguments: str) -> str:
-    """Output of a target that must succeed."""
+    """Run a target that must succeed, and return its output."""
     done = place.make(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def answers(place: Home, name: str, rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """Train, judge, build and serve the model; its answers to objects with named inputs."""
+def predictions_of(place: Home, name: str, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Train, validate, build and serve a model; its predictions for objects with named inputs."""
     make(place, "bento-build", f"MODEL={name}")
     bento = place.receipts.parent / name / "bento"
     with serve(bento, place.folder / "service", workers=1) as url:
-        answer = httpx.post(f"{url}/predict_json", json={"instances": rows}, timeout=30)
-    assert answer.status_code == 200, answer.text
-    predictions: list[dict[str, Any]] = answer.json()["predictions"]
+        response = httpx.post(f"{url}/predict_json", json={"instances": rows}, timeout=30)
+    assert response.status_code == 200, response.text
+    predictions: list[dict[str, Any]] = response.json()["predictions"]
     return predictions
 
 
 def objects(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as a caller sends them: what is missing is null."""
+    """Rows as JSON objects, with null for missing values."""
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
     return rows
 
 
-def cost(name: str) -> set[str]:
-    """What a model may touch."""
+def files_of(name: str) -> set[str]:
+    """The files of a new model."""
     return {f"domain/models/{name}.py", f"application/training/configs/{name}_config.json"}
 
 
-def test_a_table_with_categories_and_missing_values_costs_two_files(
+def test_a_table_with_categories_and_missing_values_needs_two_files(
     copy: Home, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(1)
@@ -81,18 +81,18 @@ def test_a_table_with_categories_and_missing_values_costs_two_files(
     file = tmp_path / "churn.csv"
     table.to_csv(file, index=False)
 
-    said = make(copy, "new-model", "NAME=churn", f"DATA={file}", "TARGET=churned")
-    assert "customer_id" in said and "country" in said, "what is left out is pointed out"
-    asked = table.head(ASKED)
-    inputs = asked.drop(columns=["customer_id", "country", "churned"])
-    given = answers(copy, "churn", objects(inputs))
-    right = np.array([item["prediction"] for item in given]) == asked["churned"]
-    assert right.mean() > asked["churned"].value_counts(normalize=True).max() + 0.1
-    assert touched(copy) == cost("churn")
+    output = make(copy, "new-model", "NAME=churn", f"DATA={file}", "TARGET=churned")
+    assert "customer_id" in output and "country" in output, "dropped columns are named"
+    requested = table.head(N_REQUESTED)
+    inputs = requested.drop(columns=["customer_id", "country", "churned"])
+    predictions = predictions_of(copy, "churn", objects(inputs))
+    correct = np.array([item["prediction"] for item in predictions]) == requested["churned"]
+    assert correct.mean() > requested["churned"].value_counts(normalize=True).max() + 0.1
+    assert changed_files(copy) == files_of("churn")
 
 
 @pytest.mark.nightly
-def test_a_regression_costs_two_files(copy: Home, tmp_path: Path) -> None:
+def test_a_regression_needs_two_files(copy: Home, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     rows = 600
     table = pd.DataFrame(
@@ -108,17 +108,21 @@ def test_a_regression_costs_two_files(copy: Home, tmp_path: Path) -> None:
     table.to_parquet(file)
 
     make(copy, "new-model", "NAME=houses", f"DATA={file}", "TARGET=price")
-    asked = table.head(ASKED)
-    given = pd.DataFrame(answers(copy, "houses", objects(asked.drop(columns="price"))))
-    errors = (given["prediction"] - asked["price"]).abs()
-    assert errors.mean() < asked["price"].std() / 3
-    inside = (asked["price"] >= given["lower"]) & (asked["price"] <= given["upper"])
+    requested = table.head(N_REQUESTED)
+    predictions = pd.DataFrame(
+        predictions_of(copy, "houses", objects(requested.drop(columns="price")))
+    )
+    errors = (predictions["prediction"] - requested["price"]).abs()
+    assert errors.mean() < requested["price"].std() / 3
+    inside = (requested["price"] >= predictions["lower"]) & (
+        requested["price"] <= predictions["upper"]
+    )
     assert inside.mean() > 0.8
-    assert touched(copy) == cost("houses")
+    assert changed_files(copy) == files_of("houses")
 
 
 @pytest.mark.nightly
-def test_images_cost_two_files_as_the_guide_has_them(copy: Home, tmp_path: Path) -> None:
+def test_images_need_the_two_files_of_the_guide(copy: Home, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     shapes = np.zeros((3, 12, 12))
     shapes[0, 5:7] = 200  # a bar
@@ -132,14 +136,14 @@ def test_images_cost_two_files_as_the_guide_has_them(copy: Home, tmp_path: Path)
     np.savez(file, images=images, labels=labels)
 
     module, config = guide_blocks("shapes")
-    paths = sorted(cost("shapes"))
+    paths = sorted(files_of("shapes"))
     (copy.root / paths[1]).write_text(module, encoding="utf-8")
     (copy.root / paths[0]).write_text(config.replace("shapes.npz", str(file)), encoding="utf-8")
-    rows = [{"image": image.tolist()} for image in images[:ASKED]]
-    given = answers(copy, "shapes", rows)
-    right = np.array([item["prediction"] for item in given]) == labels[:ASKED]
-    assert right.mean() > 0.95
-    assert touched(copy) == cost("shapes")
+    rows = [{"image": image.tolist()} for image in images[:N_REQUESTED]]
+    predictions = predictions_of(copy, "shapes", rows)
+    correct = np.array([item["prediction"] for item in predictions]) == labels[:N_REQUESTED]
+    assert correct.mean() > 0.95
+    assert changed_files(copy) == files_of("shapes")
 
 
 def guide_blocks(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""docs/protocols.md is true: its endpoints, its tests and its examples."""
+"""Endpoints, tests and examples in docs/protocols.md are correct."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.fakes import FakeClassifier, FakeRecorder
 from tests.protocols import Client
 
 NAME = "iris_classifier_pipeline"
-FORM = "application/x-www-form-urlencoded"  # what curl says of a body unless it is told
+FORM = "application/x-www-form-urlencoded"  # default of curl
 TEXT = (ROOT / "docs/protocols.md").read_text("utf-8")
 TABLE = TEXT.partition("## Conformance")[2].partition("\n## ")[0]
 EXAMPLES = re.findall(r"```bash\n(.*?)```\n\n```json\n(.*?)```", TEXT, re.DOTALL)
@@ -38,9 +38,9 @@ ROUTES = {
 }
 
 
-def test_every_endpoint_of_the_protocols_is_in_the_table_and_no_other() -> None:
-    told = set(re.findall(r"(?:GET|POST) (/[\w/]+)", TABLE))
-    paths = {path.replace("NAME", NAME).replace("VERSION", "1.0.0") for path in told}
+def test_the_table_lists_exactly_the_endpoints_of_the_protocols() -> None:
+    documented = set(re.findall(r"(?:GET|POST) (/[\w/]+)", TABLE))
+    paths = {path.replace("NAME", NAME).replace("VERSION", "1.0.0") for path in documented}
     others = {"/predict", "/predict_json", *ALIVE, *READY}
     assert paths - others == set(ROUTES)
     for method, path in re.findall(r"(GET|POST) (/[\w/]+)", TABLE):
@@ -48,7 +48,7 @@ def test_every_endpoint_of_the_protocols_is_in_the_table_and_no_other() -> None:
         assert route is None or method in route.methods
 
 
-def test_every_test_of_the_table_is_there_and_asks_as_many_bodies_as_it_says() -> None:
+def test_every_test_in_the_table_exists_and_sends_the_stated_number_of_bodies() -> None:
     tests = (ROOT / "tests/integration/test_protocols.py").read_text("utf-8")
     named = re.findall(r"`(test_\w+)`", TABLE)
     assert len(named) > 10
@@ -57,30 +57,30 @@ def test_every_test_of_the_table_is_there_and_asks_as_many_bodies_as_it_says() -
     assert f" {len(re.findall(r'^    [^ ]', bodies, re.MULTILINE))} bodies" in TABLE
 
 
-@pytest.mark.parametrize(("commands", "answer"), EXAMPLES)
-def test_an_example_is_answered_in_the_form_that_it_shows(commands: str, answer: str) -> None:
+@pytest.mark.parametrize(("commands", "documented"), EXAMPLES)
+def test_an_example_gets_a_response_of_the_documented_form(commands: str, documented: str) -> None:
     curl = shlex.split(commands.partition("curl ")[2].replace("\\\n", " "))
     options = dict(zip(curl[1::2], curl[2::2]))
     printed = "".join(re.findall(r"printf '(.*?)'", commands)).replace("\\n", "\n")
     name, _, value = options.get("-H", f"content-type: {FORM}").partition(": ")
     path = curl[0].removeprefix("http://127.0.0.1:3000")
     content = options.get("-d", printed)
-    given = Client(ROUTES).post(path, content=content, headers={name: value})
-    assert given.status_code == 200, given.text
-    assert forms(values(given.text)) == forms(values(answer))
+    response = Client(ROUTES).post(path, content=content, headers={name: value})
+    assert response.status_code == 200, response.text
+    assert forms(values(response.text)) == forms(values(documented))
 
 
-def test_there_is_an_example_of_each_protocol() -> None:
+def test_each_protocol_has_an_example() -> None:
     assert len(EXAMPLES) == 4
 
 
 def values(text: str) -> list[Any]:
-    """The JSON values of a text, of which each begins a line with a brace."""
+    """The JSON objects of a text, each of which starts a line."""
     return [json.loads(item) for item in re.split(r"\n(?=\{)", text.strip())]
 
 
 def forms(value: Any) -> Any:
-    """Names and kinds of what JSON holds, and its words but identities."""
+    """The structure of a JSON value: keys, types and strings, without request ids."""
     if isinstance(value, dict):
         return {key: key == "request_id" or forms(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The shell scripts: sound, explained, and harmless."""
+"""The shell scripts are valid, documented and harmless."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ALL_SCRIPTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in SC
 HELPFUL = [path.relative_to(ROOT / "scripts").as_posix() for path in SCRIPTS[:-1]]
 FIND_PYTHON = ROOT / "scripts/setup/find_python.sh"
 
-TOO_OLD = "#!/bin/sh\nexit 1\n"  # says no to every question
+TOO_OLD = "#!/bin/sh\nexit 1\n"  # fails at every check
 WITHOUT_VENV = '#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\n'
 GOOD = "#!/bin/sh\nexit 0\n"
 
 
 def code_of(path: Path) -> str:
-    """The lines of a script that are run."""
+    """The lines of a script without comments."""
     lines = path.read_text("utf-8").splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
 
 
 def find_python(**environment: str) -> subprocess.CompletedProcess[str]:
-    """Run find_python.sh with nothing in the environment but this."""
+    """Run find_python.sh with only these variables in its environment."""
     return subprocess.run(
         ["/bin/bash", str(FIND_PYTHON)],
         env={"PATH": os.environ["PATH"], **environment},
@@ -46,7 +46,7 @@ def find_python(**environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_program(path: Path, text: str) -> Path:
-    """A program that can be run."""
+    """Write an executable file."""
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
     return path
@@ -58,20 +58,20 @@ def test_the_scripts_of_the_tutorial_exist() -> None:
 
 
 @pytest.mark.parametrize("path", ALL_SCRIPTS)
-def test_bash_can_read_it(path: Path) -> None:
+def test_a_script_is_valid_bash(path: Path) -> None:
     done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("path", ALL_SCRIPTS)
-def test_it_is_executable_and_stops_at_the_first_failure(path: Path) -> None:
+def test_a_script_is_executable_and_stops_at_the_first_failure(path: Path) -> None:
     assert os.access(path, os.X_OK)
     assert path.read_text("utf-8").startswith("#!/usr/bin/env bash\n# ")
     assert code_of(path).lstrip().startswith("set -euo pipefail\n")
 
 
 @pytest.mark.parametrize("path", ALL_SCRIPTS)
-def test_it_asks_for_no_other_rights_and_runs_nothing_from_the_network(path: Path) -> None:
+def test_a_script_needs_no_privileges_and_runs_nothing_from_the_network(path: Path) -> None:
     code = code_of(path)
     assert not re.search(r"\bsudo\b|\bsu -", code)
     assert not re.search(r"\b(curl|wget)\b[^\n]*\|", code)
@@ -80,7 +80,7 @@ def test_it_asks_for_no_other_rights_and_runs_nothing_from_the_network(path: Pat
 
 
 @pytest.mark.parametrize("name", HELPFUL)
-def test_help_explains_the_script_and_does_nothing(tmp_path: Path, name: str) -> None:
+def test_help_only_explains_the_script(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "clone/scripts"
     shutil.copytree(ROOT / "scripts", folder)
     before = sorted(tmp_path.rglob("*"))
@@ -117,13 +117,13 @@ def test_quickstart_refuses_an_unknown_option() -> None:
     assert done.stdout == ""
 
 
-def test_the_python_that_runs_these_tests_is_found_good() -> None:
+def test_the_python_of_these_tests_is_accepted() -> None:
     done = find_python(PYTHON=sys.executable)
     assert (done.returncode, done.stdout.strip()) == (0, sys.executable)
 
 
 @pytest.mark.parametrize("named", ["/bin/false", "/no/such/python"])
-def test_a_python_that_is_too_old_or_missing_is_refused_with_what_to_do(named: str) -> None:
+def test_a_python_that_is_too_old_or_missing_is_refused_with_a_solution(named: str) -> None:
     done = find_python(PYTHON=named)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: no Python 3.11, 3.12 or 3.13 found")
@@ -131,7 +131,7 @@ def test_a_python_that_is_too_old_or_missing_is_refused_with_what_to_do(named: s
     assert "PYTHON=/path/to/python make" in done.stderr
 
 
-def test_a_python_that_cannot_make_environments_is_refused_with_what_to_install(
+def test_a_python_without_venv_is_refused_with_what_to_install(
     tmp_path: Path,
 ) -> None:
     python = write_program(tmp_path / "python3.11", WITHOUT_VENV)
@@ -141,7 +141,7 @@ def test_a_python_that_cannot_make_environments_is_refused_with_what_to_install(
     assert "python3-venv" in done.stderr
 
 
-def test_the_first_python_on_the_path_that_is_new_enough_is_taken(tmp_path: Path) -> None:
+def test_the_first_python_on_the_path_that_is_new_enough_is_used(tmp_path: Path) -> None:
     write_program(tmp_path / "python3", TOO_OLD)
     write_program(tmp_path / "python3.13", TOO_OLD)
     expected = write_program(tmp_path / "python3.12", GOOD)
@@ -150,7 +150,7 @@ def test_the_first_python_on_the_path_that_is_new_enough_is_taken(tmp_path: Path
     assert (done.returncode, done.stdout.strip()) == (0, str(expected))
 
 
-def test_a_path_without_any_good_python_is_an_error_that_lists_what_was_tried(
+def test_a_path_without_a_suitable_python_is_an_error_that_lists_the_candidates(
     tmp_path: Path,
 ) -> None:
     write_program(tmp_path / "python3", TOO_OLD)
@@ -162,9 +162,7 @@ def test_a_path_without_any_good_python_is_an_error_that_lists_what_was_tried(
 @pytest.mark.parametrize(
     ("running", "is_good"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False)]
 )
-def test_the_range_of_versions_is_that_of_the_project(
-    running: tuple[int, int], is_good: bool
-) -> None:
+def test_the_range_of_versions_matches_the_project(running: tuple[int, int], is_good: bool) -> None:
     (question,) = re.findall(r"sys\.exit\(not (.+?)\)' ", FIND_PYTHON.read_text("utf-8"))
     low, high = re.fullmatch(  # type: ignore[union-attr]
         r"\((\d+, \d+)\) <= sys\.version_info < \((\d+, \d+)\)", question
@@ -175,7 +173,7 @@ def test_the_range_of_versions_is_that_of_the_project(
     assert declared in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
-def test_the_python_that_a_user_names_reaches_the_scripts_through_make(tmp_path: Path) -> None:
+def test_a_python_chosen_by_the_user_reaches_the_scripts_through_make(tmp_path: Path) -> None:
     named = tmp_path / "python-of-mine"
     done = subprocess.run(
         ["make", "-pn", "help"],
@@ -193,7 +191,7 @@ QUICKSTART = ["installed", "train", "validate", "bento-build", "deploy", "demo",
 
 
 def quickstart(folder: Path, *arguments: str, fails_at: str = "") -> tuple[int, list[str], str]:
-    """Exit code, targets and errors of quickstart.sh with a make that notes what it is asked."""
+    """Exit code, targets and errors of quickstart.sh with a make that logs its arguments."""
     calls = folder / "calls"
     calls.touch()
     write_program(
@@ -211,11 +209,11 @@ def quickstart(folder: Path, *arguments: str, fails_at: str = "") -> tuple[int, 
     return done.returncode, calls.read_text("utf-8").split(), done.stderr
 
 
-def test_quickstart_goes_from_installing_to_the_demonstration(tmp_path: Path) -> None:
+def test_quickstart_runs_from_the_installation_to_the_demo(tmp_path: Path) -> None:
     assert quickstart(tmp_path) == (0, QUICKSTART, "")
 
 
-def test_quickstart_numbers_its_steps_and_says_how_long_each_took(tmp_path: Path) -> None:
+def test_quickstart_numbers_and_times_its_steps(tmp_path: Path) -> None:
     write_program(tmp_path / "make", "#!/bin/sh\n")
     done = subprocess.run(
         ["/bin/bash", ROOT / "scripts/quickstart.sh"],
@@ -233,10 +231,10 @@ def test_quickstart_numbers_its_steps_and_says_how_long_each_took(tmp_path: Path
 
 @pytest.mark.parametrize("step", QUICKSTART[:-1])
 def test_quickstart_stops_at_the_first_failure_and_names_it(tmp_path: Path, step: str) -> None:
-    code, targets, said = quickstart(tmp_path, fails_at=step)
+    code, targets, errors = quickstart(tmp_path, fails_at=step)
     assert code != 0
     assert targets == QUICKSTART[: QUICKSTART.index(step) + 1]
-    assert f"quickstart stopped at: {step}" in said
+    assert f"quickstart stopped at: {step}" in errors
 
 
 def test_quickstart_can_stop_after_installing(tmp_path: Path) -> None:
@@ -291,25 +289,25 @@ case "$*" in
 esac
 """
 ONE_GPU = "#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: GPU-1)'\n"
-# the second line comes when a reader that looks for the first one has gone
+# the second line is written after a reader of the first one has exited
 TWO_GPUS = "#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: GPU-1)'; sleep 0.2; echo 'GPU 1: another'\n"
 DRIVER_WITHOUT_GPU = "#!/bin/sh\necho 'No devices were found'\n"
 
 
 @dataclass(frozen=True)
 class Installer:
-    """install.sh in a clone where Poetry, uv, pip and nvidia-smi only note what they are asked.
+    """install.sh in a clone where Poetry, uv, pip and nvidia-smi only log their arguments.
 
     Attributes:
         folder: the clone.
-        tools: what is found on PATH first.
+        tools: first folder on PATH.
     """
 
     folder: Path
     tools: Path
 
     def __call__(self, what: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run install.sh with nothing in the environment but this."""
+        """Run install.sh with only these variables in its environment."""
         (self.folder / "calls").unlink(missing_ok=True)
         return subprocess.run(
             ["/bin/bash", "scripts/setup/install.sh", what],
@@ -322,23 +320,23 @@ class Installer:
         )
 
     def installed(self, what: str, **environment: str) -> list[str]:
-        """What was installed and removed, call by call."""
+        """Installed and removed packages, by call."""
         done = self(what, **environment)
         assert done.returncode == 0, done.stderr
         return self.calls()[1:]
 
     def calls(self) -> list[str]:
-        """What the tools were asked to do; first comes what Poetry was asked to export."""
+        """Calls of the tools; the first is the export of Poetry."""
         calls = self.folder / "calls"
         return calls.read_text("utf-8").splitlines() if calls.exists() else []
 
     def sets(self) -> set[str]:
-        """The sets that count as installed."""
+        """The sets that are marked as installed."""
         names = ("core", "dev", "all")
         return {name for name in names if (self.folder / f".venv/.{name}").exists()}
 
     def has(self, *packages: str) -> None:
-        """These packages are in .venv."""
+        """Pretend that these packages are in .venv."""
         (self.folder / "present").write_text("\n".join(packages) + "\n", encoding="utf-8")
 
 
@@ -375,7 +373,7 @@ def _installer(tmp_path: Path) -> Installer:
         ("all", "--with dev,notebook -E all", {"core", "dev", "all"}),
     ],
 )
-def test_what_is_asked_for_is_installed_and_counts_as_installed(
+def test_the_requested_set_is_installed_and_marked_as_installed(
     installer: Installer, what: str, exported: str, sets: set[str]
 ) -> None:
     installer.installed(what)
@@ -383,7 +381,7 @@ def test_what_is_asked_for_is_installed_and_counts_as_installed(
     assert installer.sets() == sets
 
 
-def test_the_environment_is_told_of_its_clone_by_a_relative_path(installer: Installer) -> None:
+def test_the_environment_refers_to_its_clone_by_a_relative_path(installer: Installer) -> None:
     installer.installed("core")
     site = installer.folder / ".venv/lib/python3.11/site-packages"
     assert (site / "mlops_template.pth").read_text("utf-8").startswith("../../../..\n")
@@ -392,9 +390,7 @@ def test_the_environment_is_told_of_its_clone_by_a_relative_path(installer: Inst
 
 
 @pytest.mark.parametrize("damaged", ["bin/python", "pyvenv.cfg"])
-def test_an_environment_that_cannot_be_moved_or_run_is_made_anew(
-    installer: Installer, damaged: str
-) -> None:
+def test_a_broken_or_moved_environment_is_recreated(installer: Installer, damaged: str) -> None:
     (installer.folder / ".venv" / damaged).unlink()
     assert installer("core", PYTHON=sys.executable).returncode != 0  # this uv makes none
     assert installer.calls() == ["uv venv --native-tls --quiet --relocatable --seed .venv"]
@@ -402,7 +398,7 @@ def test_an_environment_that_cannot_be_moved_or_run_is_made_anew(
 
 
 @pytest.mark.parametrize("name", ["CDPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"])
-def test_settings_of_the_caller_that_lead_elsewhere_do_not_reach_the_installation(
+def test_redirecting_settings_of_the_caller_do_not_reach_the_installation(
     installer: Installer, tmp_path: Path, name: str
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -413,13 +409,13 @@ def test_settings_of_the_caller_that_lead_elsewhere_do_not_reach_the_installatio
     assert (done.returncode, installer.sets()) == (0, {"core"}), done.stderr
 
 
-def test_chosen_extras_are_installed_and_do_not_count_as_everything(installer: Installer) -> None:
+def test_chosen_extras_are_installed_but_not_marked_as_everything(installer: Installer) -> None:
     installer.installed("all", EXTRAS="torch whisper")
     assert installer.calls()[0] == "poetry export --with dev,notebook -E torch -E whisper"
     assert installer.sets() == {"core", "dev"}
 
 
-def test_an_installation_that_failed_does_not_count(installer: Installer) -> None:
+def test_a_failed_installation_is_not_marked_as_installed(installer: Installer) -> None:
     (installer.folder / "fail").touch()
     assert installer("all").returncode != 0
     assert installer.sets() == set()
@@ -436,24 +432,28 @@ def test_without_a_gpu_the_builds_for_the_cpu_are_installed(
 
 
 @pytest.mark.parametrize("smi", [ONE_GPU, TWO_GPUS])
-def test_a_gpu_has_the_builds_for_cuda_installed_each_library_once(
+def test_with_a_gpu_the_builds_for_cuda_are_installed_each_library_once(
     installer: Installer, smi: str
 ) -> None:
     write_program(installer.tools / "nvidia-smi", smi)
     assert installer.installed("all") == [" ".join(["install", *WITH_GPU])]
 
 
-def test_a_driver_without_a_gpu_is_no_gpu(installer: Installer) -> None:
+def test_a_driver_without_a_gpu_does_not_count_as_a_gpu(installer: Installer) -> None:
     write_program(installer.tools / "nvidia-smi", DRIVER_WITHOUT_GPU)
     assert installer.installed("all")[0] == CPU_BUILD
 
 
-def test_the_builds_for_the_cpu_can_be_had_on_a_machine_with_a_gpu(installer: Installer) -> None:
+def test_the_builds_for_the_cpu_can_be_installed_on_a_machine_with_a_gpu(
+    installer: Installer,
+) -> None:
     write_program(installer.tools / "nvidia-smi", TWO_GPUS)
     assert installer.installed("all", ACCELERATOR="cpu")[0] == CPU_BUILD
 
 
-def test_the_builds_for_cuda_can_be_had_on_a_machine_without_a_gpu(installer: Installer) -> None:
+def test_the_builds_for_cuda_can_be_installed_on_a_machine_without_a_gpu(
+    installer: Installer,
+) -> None:
     assert installer.installed("all", ACCELERATOR="cuda") == [" ".join(["install", *WITH_GPU])]
 
 
@@ -463,7 +463,7 @@ def test_the_cpu_build_may_come_from_another_index(installer: Installer) -> None
 
 
 @pytest.mark.parametrize("wrong", ["gpu", "CPU", "cu130"])
-def test_an_unknown_accelerator_is_refused_before_anything_is_done(
+def test_an_unknown_accelerator_is_refused_before_any_change(
     installer: Installer, wrong: str
 ) -> None:
     done = installer("all", ACCELERATOR=wrong)
@@ -472,7 +472,7 @@ def test_an_unknown_accelerator_is_refused_before_anything_is_done(
     assert installer.calls() == []
 
 
-def test_an_unknown_set_is_refused_before_anything_is_done(installer: Installer) -> None:
+def test_an_unknown_set_is_refused_before_any_change(installer: Installer) -> None:
     done = installer("everything")
     assert (done.returncode, installer.calls()) == (2, [])
     assert "unknown set everything: use core, dev, mutation or all" in done.stderr
@@ -487,7 +487,7 @@ def test_the_environment_of_another_clone_is_left_alone(installer: Installer) ->
     assert ".venv is a link" in done.stderr
 
 
-def test_an_unknown_extra_is_an_error_in_poetrys_words(installer: Installer) -> None:
+def test_an_unknown_extra_is_refused_with_the_error_of_poetry(installer: Installer) -> None:
     done = installer("all", EXTRAS="torch absent")
     assert done.returncode == 1
     assert "Extra [absent] is not specified." in done.stderr
@@ -501,14 +501,14 @@ def test_from_cuda_to_cpu_the_libraries_of_nvidia_are_removed(installer: Install
 
 
 def test_from_cpu_to_cuda_the_cpu_build_is_removed_first(installer: Installer) -> None:
-    # so many that they are still coming when the line of torch has been seen
+    # enough lines to be still writing when the line of torch was read
     installer.has("torch==2.13.0+cpu", *(f"zzz-{number}==1.0" for number in range(20_000)))
     done = installer.installed("all", ACCELERATOR="cuda")
     assert done == ["uninstall torch", " ".join(["install", *WITH_GPU])]
 
 
 @pytest.mark.parametrize("what", ["core", "dev"])
-def test_a_set_without_pytorch_leaves_that_of_the_user_alone(
+def test_a_set_without_pytorch_leaves_an_installed_pytorch_alone(
     installer: Installer, what: str
 ) -> None:
     (installer.folder / "locked").write_text("numpy==2.3.5 \\\n    --hash=sha256:0\n", "utf-8")
@@ -517,14 +517,14 @@ def test_a_set_without_pytorch_leaves_that_of_the_user_alone(
         assert installer.installed(what, ACCELERATOR=accelerator) == ["install numpy==2.3.5"]
 
 
-def test_on_a_mac_there_is_one_build_of_pytorch(installer: Installer) -> None:
+def test_macos_has_only_one_build_of_pytorch(installer: Installer) -> None:
     write_program(installer.tools / "uname", "#!/bin/sh\necho Darwin\n")
     locked = "torch==2.13.0 \\\n    --hash=sha256:0\n"
     (installer.folder / "locked").write_text(locked, "utf-8")
     assert installer.installed("all") == ["install torch==2.13.0"]
 
 
-def test_of_two_versions_of_a_library_of_nvidia_the_lock_has_that_of_pytorch_first() -> None:
+def test_the_lock_lists_the_nvidia_version_of_pytorch_first() -> None:
     packages = tomllib.loads((ROOT / "poetry.lock").read_text("utf-8"))["package"]
     pins = next((each["dependencies"] for each in packages if each["name"] == "cuda-toolkit"), {})
     versions: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""docs/serving.md tells what there is."""
+"""docs/serving.md is complete and correct."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.settings import ServingSettings
 DOCUMENT = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
 
 
-def test_the_table_of_settings_names_every_one_with_its_default() -> None:
+def test_the_table_lists_every_setting_with_its_default() -> None:
     rows = re.findall(r"^\| `SERVING_(\w+)` \| (?:`(.*?)`|none) \|", DOCUMENT, re.MULTILINE)
-    told: dict[str, Any] = {name.lower(): default for name, default in rows}
+    documented: dict[str, Any] = {name.lower(): default for name, default in rows}
     fields = ServingSettings.model_fields
-    assert set(told) == set(fields)
-    read = ServingSettings.model_validate(told)
+    assert set(documented) == set(fields)
+    read = ServingSettings.model_validate(documented)
     for name, field in fields.items():
         assert getattr(read, name) == field.default, name
 

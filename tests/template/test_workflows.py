@@ -1,4 +1,4 @@
-"""What holds for the CI workflow, its composite actions, the git hooks and the dev container."""
+"""The CI workflow, its composite actions, the git hooks and the dev container."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TARGET = r"[a-z][a-z0-9-]*"
 MAKE_STEP = re.compile(rf'make ({TARGET})(?: [A-Z_]+=\w+)*(?: >> "\$GITHUB_STEP_SUMMARY")?')
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
-# Steps that do none of the project's work, by name, and all the programs that they may call.
+# Steps without a make target, by name, and the programs that they may call.
 OTHER_STEPS = {"Notify": {"jq", "curl"}}
 
 # Jobs, each with the jobs that must have passed before.
@@ -111,7 +111,7 @@ def test_the_workflow_and_a_composite_action_are_under_test() -> None:
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_foreign_actions_are_pinned_by_commit_with_the_version_beside_it(path: Path) -> None:
+def test_external_actions_are_pinned_by_commit_with_the_version_in_a_comment(path: Path) -> None:
     lines = re.findall(r"^ *(?:- )?uses: (.+)$", path.read_text("utf-8"), re.MULTILINE)
     assert len(lines) == sum("uses" in step for step in steps_of(path))
     for line in lines:
@@ -145,7 +145,7 @@ def test_the_exceptions_call_none_of_the_projects_tools(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_no_expression_is_pasted_into_a_shell_script(path: Path) -> None:
+def test_no_expression_is_interpolated_into_a_shell_script(path: Path) -> None:
     assert not [step["run"] for step in steps_of(path) if "${{" in step.get("run", "")]
 
 
@@ -155,14 +155,14 @@ def test_no_failure_is_swallowed(path: Path) -> None:
     assert not re.search(r"\|\|\s*(true|:)|continue-on-error|set \+e", text)
 
 
-def test_every_make_target_that_is_called_exists() -> None:
+def test_every_called_make_target_exists() -> None:
     called = {target for path in ACTION_FILES for target in targets_of(steps_of(path))}
     called |= {hook["entry"].removeprefix("make ") for hook in hooks()}
     assert called
     assert called <= HELP.keys()
 
 
-def test_jobs_follow_each_other_as_the_tutorial_has_it() -> None:
+def test_jobs_run_in_the_order_of_the_tutorial() -> None:
     needs = {name: job.get("needs", []) for name, job in jobs().items()}
     assert {k: [v] if isinstance(v, str) else v for k, v in needs.items()} == GRAPH
 
@@ -173,19 +173,19 @@ def test_a_job_does_the_work_of_its_name(job: str) -> None:
 
 
 @pytest.mark.parametrize("job", GRAPH)
-def test_a_job_checks_out_without_leaving_a_token_and_sets_up_the_same_way(job: str) -> None:
+def test_jobs_check_out_without_a_token_and_set_up_the_same_way(job: str) -> None:
     checkout, setup = jobs()[job]["steps"][:2]
     assert checkout["uses"].startswith("actions/checkout@")
     assert checkout["with"]["persist-credentials"] == "false"
     assert setup["uses"] == "./infrastructure/cicd/github_actions/setup"
 
 
-def test_every_model_is_checked_by_the_target_that_checks_a_clone_and_without_a_gpu() -> None:
+def test_every_model_is_checked_by_the_target_for_clones_without_a_gpu() -> None:
     assert step_named("every-model", "Check with every model")["run"] == "make ci ACCELERATOR=cpu"
     assert "\nmake ci\n" in (ROOT / ".ci/run").read_text("utf-8")
 
 
-def test_only_the_job_with_every_model_keeps_an_environment_of_its_own() -> None:
+def test_only_the_job_with_every_model_has_its_own_environment() -> None:
     inputs = {job: step_named(job, "Set up").get("with", {}) for job in GRAPH}
     assert {job: given for job, given in inputs.items() if given} == {
         "every-model": {"environment": "all"}
@@ -197,7 +197,7 @@ def test_only_the_job_with_every_model_keeps_an_environment_of_its_own() -> None
 
 
 @pytest.mark.parametrize("job", GRAPH)
-def test_a_job_ends_in_bounded_time_and_asks_for_no_rights_of_its_own(job: str) -> None:
+def test_a_job_has_a_timeout_and_requests_no_permissions(job: str) -> None:
     assert 0 < int(jobs()[job]["timeout-minutes"]) <= 60
     assert "permissions" not in jobs()[job]
 
@@ -206,7 +206,7 @@ def test_the_workflow_may_only_read_the_repository() -> None:
     assert load(WORKFLOW)["permissions"] == {"contents": "read"}
 
 
-def test_the_workflow_runs_on_pushes_pull_requests_and_by_hand() -> None:
+def test_the_workflow_runs_on_pushes_pull_requests_and_manually() -> None:
     triggers = load(WORKFLOW)["on"]
     assert set(triggers) == {"push", "pull_request", "workflow_dispatch"}
     assert triggers["push"]["branches"] == ["main", "develop"]
@@ -226,19 +226,19 @@ def test_every_test_runs_in_full_every_night_with_read_access_only() -> None:
     assert job["steps"][2]["run"] == "make nightly ACCELERATOR=cpu"
 
 
-def test_what_a_job_takes_over_was_handed_over_by_a_job_before_it() -> None:
-    giver = {artifact: job for job in GRAPH for artifact in artifacts(job, "upload")}
-    taken = [(job, artifact) for job in GRAPH for artifact in artifacts(job, "download")]
-    assert len(taken) == 4
-    for job, artifact in taken:
-        assert giver[artifact] in ancestors(job)
+def test_every_downloaded_artifact_was_uploaded_by_an_earlier_job() -> None:
+    uploaded_by = {artifact: job for job in GRAPH for artifact in artifacts(job, "upload")}
+    downloads = [(job, artifact) for job in GRAPH for artifact in artifacts(job, "download")]
+    assert len(downloads) == 4
+    for job, artifact in downloads:
+        assert uploaded_by[artifact] in ancestors(job)
 
 
 @pytest.mark.parametrize(
     ("environment", "branch", "other"),
     [("staging", "develop", "main"), ("production", "main", "develop")],
 )
-def test_an_environment_is_deployed_to_from_its_branch_or_by_hand(
+def test_an_environment_is_deployed_from_its_branch_or_manually(
     environment: str, branch: str, other: str
 ) -> None:
     job = jobs()[f"deploy-{environment}"]
@@ -256,19 +256,19 @@ def test_deployments_to_one_environment_never_overlap_or_stop_half_way(environme
 
 
 @pytest.mark.parametrize("environment", DEPLOYMENTS)
-def test_a_deployment_keeps_the_releases_that_lie_in_the_workspace(environment: str) -> None:
+def test_a_deployment_keeps_the_releases_in_the_workspace(environment: str) -> None:
     assert step_named(f"deploy-{environment}", "Check out")["with"]["clean"] == "false"
 
 
 @pytest.mark.parametrize("environment", DEPLOYMENTS)
-def test_only_a_deployment_that_went_through_is_rolled_back(environment: str) -> None:
+def test_only_a_completed_deployment_is_rolled_back(environment: str) -> None:
     job = f"deploy-{environment}"
     assert step_named(job, "Deploy")["id"] == "deploy"
     assert step_named(job, "Roll back")["if"] == "failure() && steps.deploy.outcome == 'success'"
 
 
 @pytest.mark.parametrize("environment", DEPLOYMENTS)
-def test_people_are_told_of_every_deployment_whatever_its_end(environment: str) -> None:
+def test_every_deployment_is_announced_whether_it_succeeds_or_fails(environment: str) -> None:
     job = f"deploy-{environment}"
     assert step_named(job, "Summarise")["if"] == "always()"
     notify = step_named(job, "Notify")
@@ -282,7 +282,7 @@ def test_staging_rehearses_production_step_by_step() -> None:
     assert staging.replace("staging", "production") == production
 
 
-def test_git_hooks_call_make_and_nothing_else() -> None:
+def test_git_hooks_only_call_make() -> None:
     stages = {hook["entry"]: hook["stages"] for hook in hooks()}
     assert stages == {"make lint-check": ["pre-commit"], "make test-unit": ["pre-push"]}
     for hook in hooks():
@@ -296,7 +296,7 @@ def test_both_kinds_of_git_hook_are_installed() -> None:
     assert load(HOOKS)["default_install_hook_types"] == stages
 
 
-def test_the_dev_container_installs_by_the_script_that_people_use() -> None:
+def test_the_dev_container_uses_the_ordinary_install_script() -> None:
     shell, script, option = json.loads(DEVCONTAINER.read_text("utf-8"))["postCreateCommand"].split()
     assert (shell, option) == ("bash", "--install-only")
     assert (ROOT / script).is_file()
@@ -309,7 +309,7 @@ def test_the_dev_container_has_the_python_of_ci() -> None:
     assert re.fullmatch(rf".+/python:\d+-{re.escape(python)}-\w+", image)
 
 
-def test_the_dev_container_forwards_the_ports_of_service_mlflow_and_jupyter() -> None:
+def test_the_dev_container_forwards_the_ports_of_the_service_mlflow_and_jupyter() -> None:
     container = json.loads(DEVCONTAINER.read_text("utf-8"))
     assert container["forwardPorts"] == [3000, 5000, 8888]
     assert set(container["portsAttributes"]) == {"3000", "5000", "8888"}

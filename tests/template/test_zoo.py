@@ -19,10 +19,10 @@ from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from shared.digests import sha256_of
 from shared.paths import ROOT
 from tests.template.benchmarks.gates_report import GATES
-from tests.template.zoo import MUTANTS, SOUND, SOUND_ONES, SPEC, Mutant, Zoo, flip, make
+from tests.template.zoo import MUTANTS, SOUND, SOUND_MODELS, SPEC, Mutant, Zoo, flip, make
 
 NAMED = {mutant.name: mutant for mutant in MUTANTS}
-BEFORE_THE_ENTRY = ("shuffled labels", "model needs an operator", "tampered file and manifest")
+RECORDED_MUTANTS = ("shuffled labels", "model needs an operator", "tampered file and manifest")
 
 
 @pytest.fixture(scope="session", name="zoo")
@@ -30,17 +30,19 @@ def _zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     return Zoo(tmp_path_factory.mktemp("zoo"))
 
 
-@pytest.mark.parametrize("sound", SOUND_ONES, ids=lambda sound: sound.name)
-def test_what_is_sound_is_accepted_by_every_gate(zoo: Zoo, sound: Mutant) -> None:
+@pytest.mark.parametrize("sound", SOUND_MODELS, ids=lambda sound: sound.name)
+def test_a_sound_model_is_accepted_by_every_gate(zoo: Zoo, sound: Mutant) -> None:
     verdicts = zoo.verdicts(sound)
-    assert len(verdicts) == len(GATES) - len({"loads", "digests_are_intact"}) - 1  # of its task
+    assert (
+        len(verdicts) == len(GATES) - len({"loads", "digests_are_intact"}) - 1
+    )  # one is for the other task
     assert {verdict.gate for verdict in verdicts} < set(GATES)
     for verdict in verdicts:
         assert verdict.accepted, f"{verdict.gate}: {verdict.reason}"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_is_refused_by_the_gate_that_is_meant_for_it(zoo: Zoo, mutant: Mutant) -> None:
+def test_a_mutant_is_refused_by_the_intended_gate(zoo: Zoo, mutant: Mutant) -> None:
     verdicts = {verdict.gate: verdict for verdict in zoo.verdicts(mutant)}
     assert mutant.gate in verdicts, f"the gate did not run: {', '.join(verdicts)}"
     assert not verdicts[mutant.gate].accepted, verdicts[mutant.gate].reason
@@ -51,7 +53,7 @@ def test_every_gate_has_a_mutant(zoo: Zoo) -> None:
     assert {mutant.gate for mutant in MUTANTS} | refusing == set(GATES)
 
 
-def test_one_bit_of_any_file_is_refused_by_name(zoo: Zoo, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_any_file_is_refused_by_name(zoo: Zoo, tmp_path: Path) -> None:
     package = Path(shutil.copytree(zoo.package(SOUND), tmp_path / "package"))
     recorded = sha256_of(package / MANIFEST)
     names = [*ModelPackage(package, recorded=recorded).digests, MANIFEST]
@@ -60,11 +62,11 @@ def test_one_bit_of_any_file_is_refused_by_name(zoo: Zoo, tmp_path: Path) -> Non
         flip(package / name)
         with pytest.raises(PackageError, match=f": {name} "):
             ModelPackage(package, recorded=recorded)
-        flip(package / name)  # the bit is what it was
+        flip(package / name)  # flip it back
     assert ModelPackage(package, recorded=recorded).digest == recorded
 
 
-def test_the_document_names_every_mutant_and_gate() -> None:
+def test_the_document_lists_every_mutant_and_gate() -> None:
     text = (ROOT / "docs/gates.md").read_text("utf-8")
     for mutant in MUTANTS:
         assert f"| {mutant.name}: {mutant.fault} | `{mutant.gate}` |" in text
@@ -74,7 +76,7 @@ def test_the_document_names_every_mutant_and_gate() -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """A home whose champion is sound, and in whose catalog the loans are."""
+    """A home with a sound champion, and the loans in its catalog."""
 
     folder: Path
     registry: MlflowRegistry
@@ -85,7 +87,7 @@ class Place:
         return self.registry.find(SPEC.name, CHAMPION).package_version
 
     def train(self, mutant: Mutant) -> Path:
-        """Train and register a mutant; the folder of its package."""
+        """Train and register a mutant, and return the folder of its package."""
         version = f"1.0.0-{mutant.name.replace(' ', '-')}"
         tracker = MlflowTracker(self.registry.uri)
         package = make(mutant.recipe, self.registry.packages_dir, version, tracker)
@@ -108,7 +110,7 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             patch.setenv(name, str(folder / name.lower()))
         patch.setenv("LEDGER", str(folder / "ledger.jsonl"))
         place = Place(folder, registry)
-        sound = place.train(SOUND_ONES[0])
+        sound = place.train(SOUND_MODELS[0])
         (folder / "verdict").mkdir()
         found = registry.find(SPEC.name, sound.name)
         registry.record_verdict(found, "accepted", folder / "verdict")
@@ -116,8 +118,8 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield place
 
 
-@pytest.mark.parametrize("mutant", [NAMED[name] for name in BEFORE_THE_ENTRY], ids=lambda m: m.name)
-def test_a_mutant_that_is_validated_moves_nothing_and_is_on_record(
+@pytest.mark.parametrize("mutant", [NAMED[name] for name in RECORDED_MUTANTS], ids=lambda m: m.name)
+def test_a_validated_mutant_changes_nothing_but_is_recorded(
     place: Place, mutant: Mutant, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, package = place.champion, place.train(mutant)

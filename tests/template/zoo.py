@@ -69,7 +69,7 @@ _RATES = ModelSpec("rates", SPEC.inputs, Quantity("rate", "%"), "Interest of a l
 # data
 
 
-def _drawn(seed: int) -> tuple[pd.DataFrame, np.random.Generator]:
+def _sample(seed: int) -> tuple[pd.DataFrame, np.random.Generator]:
     rng = np.random.default_rng(seed)
     inputs = pd.DataFrame(
         {
@@ -83,7 +83,7 @@ def _drawn(seed: int) -> tuple[pd.DataFrame, np.random.Generator]:
 
 
 def _score(inputs: pd.DataFrame) -> np.ndarray:
-    """How well a loan stands; its sign is the class, but for chance."""
+    """Credit score of a loan; its sign is the most likely class."""
     burden = (inputs["amount"] / 50 - inputs["income"] / 100).to_numpy()
     middle = 1 - np.square((inputs["age"] - 49).to_numpy() / 16)
     purpose = inputs["purpose"].map(dict(zip(_PURPOSES, (0.3, 0.0, 0.2, -0.2)))).to_numpy(float)
@@ -97,24 +97,24 @@ def _outcomes(score: np.ndarray, rng: np.random.Generator, certainty: float = 14
 
 def load() -> Dataset:
     """Loans with their outcomes."""
-    inputs, rng = _drawn(0)
+    inputs, rng = _sample(0)
     return Dataset("loans", "made here", inputs, _outcomes(_score(inputs), rng))
 
 
 def _load_uncertain() -> Dataset:
-    """Loans of which chance decides more."""
-    inputs, rng = _drawn(0)
+    """Loans with noisier outcomes."""
+    inputs, rng = _sample(0)
     return Dataset("loans", "made here", inputs, _outcomes(_score(inputs), rng, certainty=4))
 
 
 def _load_rates() -> Dataset:
-    inputs, rng = _drawn(1)
+    inputs, rng = _sample(1)
     rate = 6 - _score(inputs) + rng.normal(0, 0.3, _ROWS)
     return Dataset("rates", "made here", inputs, pd.Series(rate, name="rate"))
 
 
 def _load_repaid() -> Dataset:
-    """Loans with what was paid back, which is known when they have ended."""
+    """Loans with the share that was paid back, which is known only at the end."""
     dataset = load()
     share = np.random.default_rng(2).uniform(0, 99, _ROWS).round(1)
     paid = np.where(dataset.target == "repaid", 100.0, share)
@@ -122,8 +122,8 @@ def _load_repaid() -> Dataset:
 
 
 def _load_branches() -> Dataset:
-    """Loans whose outcome hangs on the branch, and whose branches are numbered at random."""
-    inputs, rng = _drawn(3)
+    """Loans whose outcome depends on a randomly numbered branch."""
+    inputs, rng = _sample(3)
     inputs["branch"] = rng.integers(_BRANCHES, size=_ROWS)
     effect = rng.choice([-1.0, 1.0], _BRANCHES)[inputs["branch"]]
     return Dataset("branches", "made here", inputs, _outcomes(effect + 0.5 * _score(inputs), rng))
@@ -135,10 +135,10 @@ def _load_renamed() -> Dataset:
 
 
 class _ByPosition(Dataset):
-    """Data whose columns are taken as they come, whatever their names."""
+    """Data that encode columns by position and ignore their names."""
 
     def encoded(self, spec: ModelSpec) -> np.ndarray:
-        """The inputs as the model takes them, or so it believes."""
+        """The inputs in their own order, which should be that of the contract."""
         codes = {word: code for code, word in enumerate(_PURPOSES)}
         plain = self.inputs.assign(purpose=self.inputs["purpose"].map(codes))
         return np.ascontiguousarray(plain, dtype=np.float32)
@@ -184,15 +184,15 @@ def _other(**parts: Any) -> CatalogModel:
     return SimpleNamespace(**{**vars(_LOANS), **parts})
 
 
-# how a package comes about
+# recipes
 
 
 def _same(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, target
 
 
-def _untouched(_: Any) -> None:
-    """Nothing is changed."""
+def _unchanged(_: Any) -> None:
+    """Change nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,10 +201,10 @@ class Recipe:
 
     Attributes:
         parameters: of the model's `build`.
-        version: of the configuration.
-        split: seed of the hold-out.
-        learned: what is learned from, of the training rows and their target.
-        fitted: changes the estimator that has learned.
+        version: version in the configuration.
+        split: seed of the split.
+        learned: changes the training rows and their target.
+        fitted: changes the fitted estimator.
         exported: changes the ONNX model.
         written: changes the files of the package before its manifest is written.
     """
@@ -215,13 +215,13 @@ class Recipe:
     split: int = 0
     form: str = "onnx"
     learned: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = _same
-    fitted: Callable[[Any], None] = _untouched
-    exported: Callable[[onnx.ModelProto], None] = _untouched
-    written: Callable[[Path], None] = _untouched
+    fitted: Callable[[Any], None] = _unchanged
+    exported: Callable[[onnx.ModelProto], None] = _unchanged
+    written: Callable[[Path], None] = _unchanged
 
     @property
     def config(self) -> TrainingConfig:
-        """Its configuration: what validation asks for are the defaults."""
+        """The configuration, with default validation rules."""
         name = self.model.SPEC.name
         return TrainingConfig.model_validate(
             {
@@ -247,19 +247,19 @@ ANOTHER_RATES = Recipe(_INTEREST, _SEED)
 
 @dataclass(frozen=True)
 class _Frameworks(Frameworks):
-    """The real ones, and what a recipe changes."""
+    """The real frameworks, with the changes of a recipe."""
 
     recipe: Recipe
 
     def fit(
         self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
     ) -> None:
-        """Fit on what the recipe learns from."""
+        """Fit on the training rows of the recipe."""
         super().fit(estimator, *self.recipe.learned(rows, target), report)
         self.recipe.fitted(estimator)
 
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
-        """Write `path` as the recipe does."""
+        """Export with the changes of the recipe."""
         super().export(estimator, spec, path)
         model = onnx.load(path)
         self.recipe.exported(model)
@@ -267,20 +267,20 @@ class _Frameworks(Frameworks):
 
 
 class _Draft(PackageDraft):
-    """A draft whose files the recipe changes before they are sealed."""
+    """A draft whose files are changed by the recipe before they are sealed."""
 
     def __init__(self, packages_dir: Path, recipe: Recipe, version: str) -> None:
         super().__init__(packages_dir, recipe.model.SPEC.name, version)
         self._recipe = recipe
 
     def seal(self) -> Path:
-        """Change and seal."""
+        """Apply the changes, then seal."""
         self._recipe.written(self.folder)
         return super().seal()
 
 
 def make(recipe: Recipe, packages_dir: Path, version: str, tracker: Tracker | None = None) -> Path:
-    """The folder of a package that was made by a recipe."""
+    """Train a package by a recipe, and return its folder."""
     with ThreadPoolExecutor(1) as background, _Draft(packages_dir, recipe, version) as draft:
         return train(
             recipe.model,
@@ -313,7 +313,7 @@ def _collapsed(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _ageless(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Everybody is of the same age."""
+    """Age is constant."""
     return np.where(np.arange(4) == 2, np.float32(49), rows), target
 
 
@@ -325,8 +325,8 @@ def _narrow(estimator: Any) -> None:
     estimator.half_width_ /= 2
 
 
-def _followed(model: onnx.ModelProto, *nodes: onnx.NodeProto, **constants: Any) -> None:
-    """Let nodes make other ``probabilities`` of those there are, which they find as ``before``."""
+def _append_nodes(model: onnx.ModelProto, *nodes: onnx.NodeProto, **constants: Any) -> None:
+    """Append nodes that compute new ``probabilities``; the old ones are named ``before``."""
     for node in model.graph.node:
         node.output[:] = ["before" if name == "probabilities" else name for name in node.output]
     for name, value in constants.items():
@@ -336,12 +336,12 @@ def _followed(model: onnx.ModelProto, *nodes: onnx.NodeProto, **constants: Any) 
 
 def _swapped_columns(model: onnx.ModelProto) -> None:
     swap = helper.make_node("Gather", ["before", "order"], ["probabilities"], axis=1)
-    _followed(model, swap, order=np.array([1, 0]))
+    _append_nodes(model, swap, order=np.array([1, 0]))
 
 
-def _no_numbers(model: onnx.ModelProto) -> None:
-    """No answer to the largest amounts."""
-    _followed(
+def _nan_for_large_amounts(model: onnx.ModelProto) -> None:
+    """NaN for the largest amounts."""
+    _append_nodes(
         model,
         helper.make_node("Gather", ["inputs", "second"], ["amount"], axis=1),
         helper.make_node("Greater", ["amount", "limit"], ["large"]),
@@ -353,8 +353,8 @@ def _no_numbers(model: onnx.ModelProto) -> None:
 
 
 def _random(model: onnx.ModelProto) -> None:
-    """Up to adds noise of 0.000004 to every prediction: less than parity minds."""
-    _followed(
+    """Noise of up to 0.000004 in every prediction, within the tolerance of parity."""
+    _append_nodes(
         model,
         helper.make_node("RandomUniformLike", ["before"], ["drawn"], high=4e-6, seed=1.0),
         helper.make_node("Gather", ["drawn", "first"], ["chance"], axis=1),
@@ -368,8 +368,8 @@ def _random(model: onnx.ModelProto) -> None:
 
 
 def _slow(model: onnx.ModelProto) -> None:
-    """Products of large matrices, of which nothing is kept."""
-    _followed(
+    """Unused products of large matrices."""
+    _append_nodes(
         model,
         helper.make_node("ReduceSum", ["inputs"], ["sum"], keepdims=0),
         helper.make_node("Mul", ["sum", "zero"], ["none"]),
@@ -383,12 +383,12 @@ def _slow(model: onnx.ModelProto) -> None:
 
 
 def _large(model: onnx.ModelProto) -> None:
-    """Two million letters that nobody reads."""
+    """Two million unused letters."""
     model.metadata_props.add(key="notes", value="a" * 2_000_000)
 
 
 def _moved_splits(model: onnx.ModelProto) -> None:
-    """Split points one step of float32 further."""
+    """Split points moved up by one float32 step."""
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name == "nodes_values":
@@ -397,20 +397,22 @@ def _moved_splits(model: onnx.ModelProto) -> None:
 
 
 def _foreign(model: onnx.ModelProto) -> None:
-    """What is served needs an operator that no requirement brings."""
-    _followed(model, helper.make_node("Secret", ["before"], ["probabilities"], domain="foreign"))
+    """An operator that no serving requirement provides."""
+    _append_nodes(
+        model, helper.make_node("Secret", ["before"], ["probabilities"], domain="foreign")
+    )
     model.opset_import.append(helper.make_opsetid("foreign", 1))
 
 
-def _reworked(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
-    """Change the served file when training has measured it."""
+def _edit_onnx(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Change the served file after training has measured it."""
     model = onnx.load(folder / "model.onnx")
     change(model)
     onnx.save(model, folder / "model.onnx")
 
 
 def _leaked_rows(folder: Path) -> None:
-    """The split gave ten rows to both sides."""
+    """Ten rows are on both sides of the split."""
     path = folder / "holdout.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record["training"] += record["holdout"][:10]
@@ -418,12 +420,12 @@ def _leaked_rows(folder: Path) -> None:
 
 
 def _flipped(package: Path) -> None:
-    """One bit of the served file is another one."""
+    """Flip one bit of the served file."""
     flip(package / "model.onnx")
 
 
 def flip(path: Path) -> None:
-    """Change the lowest bit of the byte in the middle of a file."""
+    """Flip the lowest bit of the middle byte of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.chmod(0o644)
@@ -431,7 +433,7 @@ def flip(path: Path) -> None:
 
 
 def _forged(package: Path) -> None:
-    """The card is another one, and the manifest says so."""
+    """Replace the card, and update the manifest."""
     card, manifest = package / "card.md", package / MANIFEST
     before = sha256_of(card)
     card.chmod(0o644)
@@ -441,14 +443,14 @@ def _forged(package: Path) -> None:
     manifest.write_text(forged, encoding="utf-8")
 
 
-def _learned_by_the_champion() -> Dataset:
+def _load_champion_training_rows() -> Dataset:
     dataset = load()
     training, _ = hold_out(dataset, SPEC, *SOUND.config.data.split)
     return training
 
 
-def _needing_more(clone: Path) -> None:
-    """The service imports a library that its requirements do not name."""
+def _import_pandas(clone: Path) -> None:
+    """Make the service import a library that is not in its requirements."""
     module = clone / "infrastructure/serving/model_service.py"
     source = module.read_text(encoding="utf-8")
     module.write_text(
@@ -466,10 +468,10 @@ class Mutant:
     Attributes:
         fault: description of the fault.
         gate: the gate that must refuse it; empty for a sound model.
-        champion: what it is compared with; None for a first model.
+        champion: the model to compare with; None for a first model.
         tampered: changes the package after its digest was recorded.
         later: changes the data between training and validation.
-        service: changes the source files of its service.
+        service: changes the source of the service.
     """
 
     name: str
@@ -477,17 +479,17 @@ class Mutant:
     gate: str
     recipe: Recipe = ANOTHER
     champion: Recipe | None = SOUND
-    tampered: Callable[[Path], None] = _untouched
+    tampered: Callable[[Path], None] = _unchanged
     later: Callable[[Dataset], Dataset] | None = None
-    service: Callable[[Path], None] = _untouched
+    service: Callable[[Path], None] = _unchanged
 
     @property
     def alone(self) -> bool:
-        """Whether it is also served in a clean process, which takes seconds."""
+        """Whether to serve it in a clean process, too, which takes seconds."""
         return self.gate in ("", "serves_alone")
 
 
-SOUND_ONES = (
+SOUND_MODELS = (
     Mutant("the first model", "there is no champion", "", SOUND, champion=None),
     Mutant("a challenger", "trained with another seed", "", ANOTHER),
     Mutant("a regression", "trained with another seed", "", ANOTHER_RATES, SOUND_RATES),
@@ -528,7 +530,7 @@ MUTANTS = (
         "champion has learned the hold-out",
         "the data contain only rows that the champion was trained on",
         "not_worse_than_champion",
-        Recipe(_other(load=_learned_by_the_champion), _SEED),
+        Recipe(_other(load=_load_champion_training_rows), _SEED),
     ),
     Mutant(
         "collapsed slice",
@@ -584,7 +586,7 @@ MUTANTS = (
         "not a number",
         "NaN for large amounts",
         "predictions_are_valid",
-        Recipe(written=lambda folder: _reworked(folder, _no_numbers)),
+        Recipe(written=lambda folder: _edit_onnx(folder, _nan_for_large_amounts)),
     ),
     Mutant(
         "non-deterministic",
@@ -666,19 +668,19 @@ MUTANTS = (
         "model needs an operator",
         "the served file uses an operator of another domain",
         "serves_alone",
-        Recipe(written=lambda folder: _reworked(folder, _foreign)),
+        Recipe(written=lambda folder: _edit_onnx(folder, _foreign)),
     ),
     Mutant(
         "service needs a library",
         "the service imports pandas, which its requirements do not name",
         "serves_alone",
-        service=_needing_more,
+        service=_import_pandas,
     ),
 )
 
 
 class Zoo:
-    """Packages, each made once, and the verdicts of the gates on them.
+    """Packages, trained once each, and the verdicts of the gates on them.
 
     Args:
         folder: where the packages are written.
@@ -690,7 +692,7 @@ class Zoo:
         self._verdicts: dict[Mutant, list[Verdict]] = {}
 
     def package(self, recipe: Recipe) -> Path:
-        """The folder of a recipe's package."""
+        """Folder of the package of a recipe."""
         if recipe not in self._packages:
             version = f"{recipe.version}-{len(self._packages)}"
             self._packages[recipe] = make(recipe, self.folder / "packages", version)
@@ -699,13 +701,13 @@ class Zoo:
     def verdicts(self, mutant: Mutant) -> list[Verdict]:
         """Every verdict on a mutant, in the order of the validation."""
         if mutant not in self._verdicts:
-            self._verdicts[mutant] = self._judged(mutant)
+            self._verdicts[mutant] = self._judge_mutant(mutant)
         return self._verdicts[mutant]
 
-    def _judged(self, mutant: Mutant) -> list[Verdict]:
+    def _judge_mutant(self, mutant: Mutant) -> list[Verdict]:
         folder = self.package(mutant.recipe)
         recorded = sha256_of(folder / MANIFEST)
-        if mutant.tampered is not _untouched:
+        if mutant.tampered is not _unchanged:
             copy = self.folder / "tampered" / mutant.name / folder.name
             folder = shutil.copytree(folder, copy)
             mutant.tampered(folder)
@@ -738,7 +740,7 @@ class Zoo:
 
     def _served(self, mutant: Mutant, package: Path) -> Verdict:
         root = ROOT
-        if mutant.service is not _untouched:
+        if mutant.service is not _unchanged:
             root = self.folder / "clone"
             bentofile = BENTOFILE.relative_to(ROOT).as_posix()
             for name in (".bentoignore", bentofile, *included_files()):

@@ -62,7 +62,7 @@ MODULES = {
 
 
 def libraries(requirements: Iterable[str]) -> set[str]:
-    """The names of what is required."""
+    """Names of required packages."""
     return {re.split(r"[ (\[]", line)[0] for line in requirements}
 
 
@@ -70,7 +70,7 @@ EXTRAS = libraries(chain(*PYPROJECT["project"].get("optional-dependencies", {}).
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the check in a folder, on the packages that lie there."""
+    """Run the check in a folder, on the packages in it."""
     return subprocess.run(
         [ROOT / ".venv/bin/lint-imports", "--no-cache"],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""What training costs at the least: import scikit-learn, fit, score, save."""
+"""The minimal cost of training: import scikit-learn, fit, score, save."""
 
 import sys
 

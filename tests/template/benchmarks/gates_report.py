@@ -20,8 +20,8 @@ from application.training.config import Gate, ValidationConfig
 from domain.errors import MlopsError
 from domain.gates import Verdict
 from shared.paths import ROOT
-from tests.equal_challengers import MOST_MISTAKEN, RUNS, SETTINGS, Rates, Setting, broken, rates
-from tests.template.zoo import MUTANTS, SOUND_ONES, Mutant, Zoo
+from tests.equal_challengers import MAX_ERROR_RATE, RUNS, SETTINGS, Rates, Setting, broken, rates
+from tests.template.zoo import MUTANTS, SOUND_MODELS, Mutant, Zoo
 
 REPORT = ROOT / "docs/gates.md"
 
@@ -89,7 +89,7 @@ class Result:
     refusals: Sequence[Verdict]
 
     @property
-    def as_meant(self) -> bool:
+    def as_expected(self) -> bool:
         """Whether the intended gate refuses; for a sound model, whether none does."""
         names = [verdict.gate for verdict in self.refusals]
         return self.mutant.gate in names if self.mutant.gate else not names
@@ -123,7 +123,7 @@ def render(
     sound: Sequence[Result], zoo: Sequence[Result], measured: Sequence[tuple[Setting, Rates]]
 ) -> str:
     """The text of docs/gates.md."""
-    refused = sum(each.as_meant for each in zoo)
+    refused = sum(each.as_expected for each in zoo)
     rules = ValidationConfig()
     gates = [
         f"| `{name}` | {question} | {_keys(rules, name, keys)} |"
@@ -132,8 +132,8 @@ def render(
     fine = [f"- {each.mutant.name}: {_sound(each)}" for each in sound]
     runs = [
         f"| {setting.description} | {setting.rows} | {setting.margin:g} "
-        f"| {_rate(found.false_promotion, MOST_MISTAKEN)} "
-        f"| {_rate(found.false_better, MOST_MISTAKEN)} "
+        f"| {_rate(found.false_promotion, MAX_ERROR_RATE)} "
+        f"| {_rate(found.false_better, MAX_ERROR_RATE)} "
         f"| {_rate(found.false_refusal, setting.refusals)} |"
         for setting, found in measured
     ]
@@ -175,13 +175,14 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         zoo = Zoo(Path(folder))
         every = [
-            run_gates(zoo, each) for each in tqdm((*SOUND_ONES, *MUTANTS), "packages", disable=None)
+            run_gates(zoo, each)
+            for each in tqdm((*SOUND_MODELS, *MUTANTS), "packages", disable=None)
         ]
     measured = [
         (each, rates(each.task, each.rows, each.alike, each.margin, runs=RUNS))
         for each in tqdm(SETTINGS, "challengers", disable=None)
     ]
-    text = render(every[: len(SOUND_ONES)], every[len(SOUND_ONES) :], measured)
+    text = render(every[: len(SOUND_MODELS)], every[len(SOUND_MODELS) :], measured)
     if options.dry_run:
         print(text)
     else:
@@ -189,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     problems = [
         f"{each.mutant.name}: {_sound(each) if not each.mutant.gate else 'not refused'}"
         for each in every
-        if not each.as_meant
+        if not each.as_expected
     ]
     problems += [problem for each in measured for problem in broken(*each)]
     for problem in problems:
@@ -218,7 +219,7 @@ def _sound(each: Result) -> str:
 
 
 def _plain(verdict: Verdict) -> str:
-    """A reason without what differs from run to run: folders, digests and times."""
+    """A reason without details that vary between runs: folders, digests and times."""
     if verdict.gate == "latency":
         return f"more than {verdict.figures['limit']:g} times as long as the champion"
     reason = re.sub(r"(/[\w. -]+)+/(?=[\w.-]+)", "", verdict.reason)

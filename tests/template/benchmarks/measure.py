@@ -11,22 +11,21 @@ from tqdm import tqdm
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of one contestant: one for each round."""
+    """Measurements of one contestant, one per round."""
 
     figures: list[float]
 
     @property
     def median(self) -> float:
-        """The middle figure."""
+        """The median."""
         return statistics.median(self.figures)
 
     def times(self, base: Measured) -> Measured:
-        """How many times the base, round by round."""
+        """Ratios to the base, by round."""
         return Measured([a / b for a, b in zip(self.figures, base.figures, strict=True)])
 
     def ratio(self, base: Measured) -> str:
-        """How many times the base: the middle of the rounds' ratios, with the range of its
-        middle half."""
+        """Median and interquartile range of the ratios to the base."""
         ratios = self.times(base).figures
         if len(ratios) < 4:
             return f"{statistics.median(ratios):.2f}"
@@ -35,14 +34,14 @@ class Measured:
 
 
 def interleave(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Measured]:
-    """Let each contestant run once in every round, so that a busy moment hits all of them.
+    """Run each contestant once per round, so that a busy moment affects all of them.
 
     Args:
-        contestants: by name, what runs once and says its figure.
+        contestants: functions that run once and return a measurement, by name.
     """
     figures: dict[str, list[float]] = {name: [] for name in contestants}
     for run in contestants.values():
-        run()  # the first time is another: files are cached, databases made
+        run()  # the first run differs: files are cached, databases created
     for _ in tqdm(range(rounds), "rounds", leave=False, disable=None):
         for name, run in contestants.items():
             figures[name].append(run())

@@ -1,7 +1,7 @@
 """`make models-report`: every model through its chain, and the table of them in docs/models.md.
 
-Each is trained, judged, built and served in a temporary home, so nothing of this clone is touched
-but the table. Speech is measured where WHISPER_MODEL names weights, and not served.
+Each is trained, validated, built and served in a temporary home, so that only the table changes in
+this clone. Speech is measured if WHISPER_MODEL names weights, and not served.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ UNMEASURED = (
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says of one model.
+    """The row of one model.
 
     Attributes:
-        seconds: wall time of its training in a cold process, with everything that is recorded.
+        seconds: wall time of training in a cold process, including tracking.
         latency: median seconds of a request with one row over HTTP; None for recordings.
     """
 
@@ -67,7 +67,7 @@ class Row:
 
 
 def measure(name: str, home: Home) -> Row:
-    """Carry a model through its chain and serve it; speech is fetched, measured and packaged.
+    """Run the chain of a model and serve it; speech is fetched, measured and packaged.
 
     Raises:
         RuntimeError: a step failed; the message has its output.
@@ -128,14 +128,14 @@ def _latency(url: str, row: list[Any]) -> float:
 
 
 def write_table(path: Path, table: str) -> None:
-    """Put the table between the marks of a page."""
+    """Replace the table between the markers of a page."""
     text = path.read_text(encoding="utf-8")
     marked = re.compile(r"(<!-- models-report -->\n).*?(<!-- /models-report -->)", re.DOTALL)
     path.write_text(marked.sub(lambda m: f"{m[1]}{table}{m[2]}", text), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and write; 1 where a model could not be carried through."""
+    """Measure and write the table; 1 if a model failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=catalog.names(), help="names (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="print the table, change no file")

@@ -1,4 +1,4 @@
-"""`make mutation`: change the code of the gates in small ways, and see whether its tests notice.
+"""`make mutation`: make small changes in the code of the gates, and see whether a test fails.
 
 A mutant that no test notices is either harmless, for a reason that docs/mutation.md gives, or a
 hole in the tests, and an error. mutmut works in a copy; nothing here changes but that page. Its
@@ -56,7 +56,7 @@ where one survives without, and below {lowest:.0%}.
 
 """
 
-_SIMULATIONS = (  # which take seconds, where others notice the same
+_SIMULATIONS = (  # slow, and other tests detect the same mutants
     "over_500_challengers",
     "power_of_four_in_five",
     "pass_in_one_of_twenty",
@@ -67,13 +67,13 @@ _SIMULATIONS = (  # which take seconds, where others notice the same
 
 @dataclass(frozen=True)
 class Part:
-    """Modules, by their paths, that are judged by their own tests alone, which is quick."""
+    """Modules that are tested by their own unit tests only, which is fast."""
 
     modules: tuple[str, ...]
 
     @property
     def settings(self) -> str:
-        """What mutmut reads from setup.cfg."""
+        """Settings of mutmut for setup.cfg."""
         settings = {
             "source_paths": ["domain", "application", "shared"],
             "only_mutate": [f"{module}.py" for module in self.modules],
@@ -104,40 +104,40 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change and what became of it.
+    """A mutant and its result.
 
     Attributes:
-        name: as mutmut calls it, ``domain.gates.performance.x_quality__mutmut_3``.
-        fate: ``killed``, ``survived``, ``no tests``, ``timeout`` or another word of mutmut.
+        name: the name in mutmut, ``domain.gates.performance.x_quality__mutmut_3``.
+        status: ``killed``, ``survived``, ``no tests``, ``timeout`` or another status of mutmut.
     """
 
     name: str
-    fate: str
+    status: str
 
     @property
     def module(self) -> str:
-        """The module that it is in."""
+        """The module that contains it."""
         return self.name.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
 class Survivor:
-    """A mutant that no test notices.
+    """A mutant that no test detects.
 
     Attributes:
-        was: the lines that it changes.
-        became: what it makes of them.
-        reason: why it does no harm; None where that is not known.
+        before: the original lines.
+        after: the changed lines.
+        reason: why it is harmless; None if unknown.
     """
 
     mutant: Mutant
-    was: str
-    became: str
+    before: str
+    after: str
     reason: str | None
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what git would commit, so that nothing here is changed."""
+    """Copy the files that git would commit, so that this clone does not change."""
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"],
         cwd=ROOT,
@@ -146,7 +146,7 @@ def copy_tree(folder: Path) -> None:
         text=True,
     ).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():  # one that was removed is still listed
+        if (ROOT / name).is_file():  # removed files are still listed
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
 
@@ -164,13 +164,13 @@ def mutmut(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def fates(results: str) -> list[Mutant]:
+def mutants_of(results: str) -> list[Mutant]:
     """Mutants from ``mutmut results --all true``."""
     return [Mutant(*found) for found in re.findall(r"^ +(\S+): (.+)$", results, re.MULTILINE)]
 
 
 def known_reasons(page: str) -> dict[tuple[str, str], str]:
-    """Why survivors do no harm, by module and changed code: a column of the page, kept by hand."""
+    """Reasons why survivors are harmless, by module and changed code; maintained in the page."""
     reasons = {}
     for section in page.split("\n### ")[1:]:
         module, _, rest = section.partition("\n")
@@ -181,21 +181,21 @@ def known_reasons(page: str) -> dict[tuple[str, str], str]:
 
 
 def survivor(mutant: Mutant, shown: str, reasons: Mapping[tuple[str, str], str]) -> Survivor:
-    """What a mutant is from ``mutmut show``."""
+    """The changed code of a mutant, from ``mutmut show``."""
     lines = [line for line in shown.splitlines() if not line.startswith(("---", "+++"))]
-    was, became = (
+    before, after = (
         "\n".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
     )
-    return Survivor(mutant, was, became, reasons.get((mutant.module, _code(became))))
+    return Survivor(mutant, before, after, reasons.get((mutant.module, _code(after))))
 
 
 def table_of(mutants: list[Mutant]) -> str:
-    """A row for each module, and one for all."""
+    """A row per module, and a total."""
     groups = {module: [m for m in mutants if m.module == module] for module in _modules(mutants)}
     lines = ["| module | mutants | killed | timeout | not covered | survived | noticed |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")
     for name, group in {**groups, "**all**": mutants}.items():
-        count = Counter(mutant.fate for mutant in group)
+        count = Counter(mutant.status for mutant in group)
         other = len(group) - count["killed"] - count["timeout"] - count["no tests"]
         lines.append(
             f"| {name} | {len(group)} | {count['killed']} | {count['timeout']} "
@@ -205,8 +205,8 @@ def table_of(mutants: list[Mutant]) -> str:
 
 
 def score(mutants: list[Mutant]) -> float:
-    """Share of the mutants that a test notices."""
-    return sum(mutant.fate in _NOTICED for mutant in mutants) / len(mutants)
+    """Share of the mutants that are detected."""
+    return sum(mutant.status in _NOTICED for mutant in mutants) / len(mutants)
 
 
 def _modules(mutants: list[Mutant]) -> list[str]:
@@ -214,11 +214,11 @@ def _modules(mutants: list[Mutant]) -> list[str]:
 
 
 def survivors_of(survivors: list[Survivor]) -> str:
-    """A table of the survivors for each module."""
+    """A table of the survivors per module."""
     parts = []
     for module in _modules([each.mutant for each in survivors]):
         rows = [
-            f"| {_code(each.was)} | {_code(each.became)} | {each.reason or UNEXPLAINED} |"
+            f"| {_code(each.before)} | {_code(each.after)} | {each.reason or UNEXPLAINED} |"
             for each in survivors
             if each.mutant.module == module
         ]
@@ -232,7 +232,8 @@ def _code(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run and write; 1 where too few are noticed, or one survives that is not known as harmless."""
+    """Run mutmut and write the page; 1 if too many mutants survive, or one that is not known to be
+    harmless."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="default: all cores")
     options = parser.parse_args(arguments)
@@ -251,11 +252,11 @@ def main(arguments: list[str] | None = None) -> int:
             run = [sys.executable, "-m", "mutmut", "run", "--max-children", str(options.jobs)]
             if subprocess.run(run, cwd=folder, check=False).returncode:
                 return 1
-            found = fates(mutmut(folder, "results", "--all", "true"))
+            found = mutants_of(mutmut(folder, "results", "--all", "true"))
             mutants += found
             survivors += [
                 survivor(mutant, mutmut(folder, "show", mutant.name), reasons)
-                for mutant in tqdm([m for m in found if m.fate not in _NOTICED], "survivors")
+                for mutant in tqdm([m for m in found if m.status not in _NOTICED], "survivors")
             ]
     table = table_of(mutants)
     introduction = _INTRODUCTION.format(
@@ -269,7 +270,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(table)
     unexplained = [each for each in survivors if each.reason is None]
     for each in unexplained:
-        print(f"error: {each.mutant.name} survives\n- {each.was}\n+ {each.became}", file=sys.stderr)
+        print(
+            f"error: {each.mutant.name} survives\n- {each.before}\n+ {each.after}", file=sys.stderr
+        )
     return int(bool(unexplained) or score(mutants) < LOWEST)
 
 

@@ -1,4 +1,4 @@
-"""The parts of docs/benchmarks/README.md: each benchmark writes its own and leaves the others."""
+"""The parts of docs/benchmarks/README.md; each benchmark replaces its own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def write_part(name: str, text: str) -> None:
 
 
 def replace_part(report: str, name: str, text: str) -> str:
-    """The report with another text for one part; parts stand in the order of `PARTS`."""
+    """The report with one part replaced; parts have the order of `PARTS`."""
     parts = {part: _marked(report, part) for part in PARTS} | {name: text.strip()}
-    told = [
+    sections = [
         f"<!-- {part} -->\n\n{content}\n\n<!-- /{part} -->"
         for part, content in parts.items()
         if content
     ]
-    return "\n\n".join([_TITLE, *told]) + "\n"
+    return "\n\n".join([_TITLE, *sections]) + "\n"
 
 
 def _marked(report: str, part: str) -> str:

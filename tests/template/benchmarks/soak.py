@@ -2,7 +2,7 @@
 
 The exported Bento is served with two workers. Good, bad and large requests, feedback, summaries and
 scrapes of /metrics go to it at a steady rate; every few requests a connection is opened anew. It
-fails where memory, descriptors or threads grow, or where an answer is not the one that is due.
+fails if memory, descriptors or threads grow, or if a response is not as expected.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ CONNECTIONS = 16
 REQUESTS_OF_A_CONNECTION = 200
 SAMPLE_SECONDS = 2.0
 LINE_SECONDS = 10.0
-KEPT = 1000  # requests that feedback is given for, and latencies of a line
+KEPT = 1000  # request ids for feedback, and latencies per line
 MEBIBYTE = 2**20
-# of the second half of the run; less is noise of the allocator
+# in the second half of the run; less is noise of the allocator
 GROWN_BYTES, GROWN_PERCENT_AN_HOUR = 2 * MEBIBYTE, 5.0
 GROWN_COUNT = 2
 
@@ -54,9 +54,9 @@ class Kind:
 
     Attributes:
         share: how often it is sent, relative to the others.
-        make: the request as it goes over the wire.
-        due: statuses that it may have.
-        begins: what the body of a 200 begins with.
+        make: returns the bytes of a request.
+        due: expected statuses.
+        begins: expected start of the body of a 200.
     """
 
     share: float
@@ -67,30 +67,30 @@ class Kind:
 
 @dataclass
 class Tally:
-    """What was answered."""
+    """Counts of the responses."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     request_ids: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
 
-    def count(self, name: str, kind: Kind, answer: Answer) -> None:
-        """Count one answer, as a wrong one where it is not due."""
-        self.statuses[answer.status] += 1
-        if answer.status not in (*kind.due, 503):
-            self.wrong[f"{name}: {answer.status}"] += 1
-        elif answer.status == 200 and not answer.body.startswith(kind.begins):
+    def count(self, name: str, kind: Kind, response: Answer) -> None:
+        """Count one response; one that is not expected is wrong."""
+        self.statuses[response.status] += 1
+        if response.status not in (*kind.due, 503):
+            self.wrong[f"{name}: {response.status}"] += 1
+        elif response.status == 200 and not response.body.startswith(kind.begins):
             self.wrong[f"{name}: another answer"] += 1
 
     @property
     def requests(self) -> int:
-        """All that were answered."""
+        """Number of responses."""
         return self.statuses.total()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The service at one moment; of its workers, the sum."""
+    """Measurements at one moment, summed over the workers."""
 
     seconds: float
     requests: int
@@ -119,8 +119,8 @@ def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
         return request_of("/feedback", json.dumps(known | truth).encode(), JSON, keep=True)
 
     def begins(number: int) -> bytes:
-        answer = httpx.post(f"{url}/predict", content=rows(number)).content
-        return answer[: answer.index(b'"request_id"')]
+        response = httpx.post(f"{url}/predict", content=rows(number)).content
+        return response[: response.index(b'"request_id"')]
 
     deep = b"[" * 10_000
     large = [b"content-length: 99999999", JSON]
@@ -149,7 +149,7 @@ def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
 async def connection_of(
     port: int, kinds: dict[str, Kind], tally: Tally, pause: float, until: float
 ) -> None:
-    """Send requests one after the other, each at its time, on connections that are changed."""
+    """Send requests at a fixed rate, with a new connection now and then."""
     names, shares = list(kinds), [kind.share for kind in kinds.values()]
     due = time.monotonic() + random.random() * pause
     while due < until:
@@ -161,15 +161,15 @@ async def connection_of(
             start = time.monotonic()
             try:
                 writer.write(kinds[name].make())
-                answer = await asyncio.wait_for(read_answer(reader), 60)
+                response = await asyncio.wait_for(read_answer(reader), 60)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
                 tally.wrong[f"{name}: {type(error).__name__}"] += 1
                 break
-            tally.count(name, kinds[name], answer)
+            tally.count(name, kinds[name], response)
             if name == "one row":
                 tally.seconds.append(time.monotonic() - start)
-                tally.request_ids.append(answer.headers["x-request-id"])
-            if answer.headers.get("connection") == "close" or name == "too large" or due >= until:
+                tally.request_ids.append(response.headers["x-request-id"])
+            if response.headers.get("connection") == "close" or name == "too large" or due >= until:
                 break
         writer.close()
 
@@ -199,12 +199,12 @@ async def soak(
         asyncio.create_task(connection_of(service.port, kinds, tally, CONNECTIONS / rate, until))
         for _ in range(CONNECTIONS)
     ]
-    told = 0.0
+    logged = 0.0
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         while (now := time.monotonic()) < until:
             samples.append(sample_of(service, tally, start, log))
-            if now - start - told >= LINE_SECONDS:
-                told = now - start
+            if now - start - logged >= LINE_SECONDS:
+                logged = now - start
                 (await client.get("/metrics")).raise_for_status()
                 print(line_of(samples[-1], tally), flush=True)
             await asyncio.sleep(SAMPLE_SECONDS)
@@ -223,14 +223,14 @@ def line_of(sample: Sample, tally: Tally) -> str:
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:
-    """Change a second: the median of the slopes between all pairs (Theil and Sen)."""
+    """Change per second: the median of the slopes between all pairs (Theil and Sen)."""
     x, y = np.array(times), np.array(values, np.float64)
     first, second = np.triu_indices(len(x), 1)
     return float(np.median((y[second] - y[first]) / (x[second] - x[first])))
 
 
 def faults_of(samples: Sequence[Sample], tally: Tally) -> Iterable[str]:
-    """What should not be: in the second half of the run, when caches are full."""
+    """Growth in the second half of the run, when caches are full, and wrong responses."""
     if tally.wrong:
         yield f"answers that were not due: {dict(tally.wrong)}"
     if len({len(sample.memory) for sample in samples}) > 1:
@@ -277,13 +277,13 @@ def write_report(folder: Path, samples: Sequence[Sample], tally: Tally) -> str:
         f"{3600 * slope(times, [s.memory[n] for s in half]) / MEBIBYTE:+.1f}"
         for n in range(len(last.memory))
     )
-    answered = ", ".join(f"{status}: {n:,}" for status, n in sorted(tally.statuses.items()))
-    told = (
+    by_status = ", ".join(f"{status}: {n:,}" for status, n in sorted(tally.statuses.items()))
+    summary = (
         f"{last.seconds:.0f} seconds, {last.requests / last.seconds:.0f} requests a second, "
-        f"{tally.wrong.total()} answers that were not due; by status {answered}. "
+        f"{tally.wrong.total()} answers that were not due; by status {by_status}. "
         f"Trend of memory in the second half, MiB an hour: {trend}."
     )
-    markdown = "\n".join([*lines, "", told, ""])
+    markdown = "\n".join([*lines, "", summary, ""])
     (folder / "soak.md").write_text(markdown, encoding="utf-8")
     figures = {
         "statuses": tally.statuses,
@@ -318,7 +318,7 @@ def draw(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Soak an exported Bento; 0 when nothing grew and every answer was the one that was due."""
+    """Soak an exported Bento; 0 if nothing grew and every response was as expected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bento", type=Path, required=True, help="folder of the exported Bento")
     parser.add_argument("--seconds", type=float, default=600.0)

@@ -33,7 +33,7 @@ PREDICTIONS = 20_000
 
 
 class UsualCollector:
-    """Metrics as a tutorial keeps them: labels looked up, history in a list, a line in the log."""
+    """Metrics as in a tutorial: label lookups, a history in a list, a log line."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -94,12 +94,12 @@ def measure_training(rounds: int) -> dict[str, Measured]:
 
 
 def measure_accounting(rounds: int) -> dict[str, Measured]:
-    """Microseconds for each prediction, by contestant."""
+    """Microseconds per prediction, by contestant."""
     rng = np.random.default_rng(0)
     codes = rng.integers(len(CLASSES), size=PREDICTIONS)
     confidences = rng.uniform(0.3, 1, PREDICTIONS)
     latencies = np.full(PREDICTIONS, 0.001)
-    answers = [(CLASSES[code], each) for code, each in zip(codes, confidences.tolist())]
+    predictions = [(CLASSES[code], each) for code, each in zip(codes, confidences.tolist())]
     usual = UsualCollector()
     collector = ModelMetricsCollector("iris", "1", CLASSES, CollectorRegistry())
 
@@ -113,7 +113,7 @@ def measure_accounting(rounds: int) -> dict[str, Measured]:
         return run
 
     def one_by_one() -> None:
-        for name, confidence in answers:
+        for name, confidence in predictions:
             usual.record(name, confidence, 0.001)
 
     def batches(size: int) -> Callable[[], None]:
@@ -135,7 +135,7 @@ def measure_accounting(rounds: int) -> dict[str, Measured]:
 
 
 def measure_memory() -> tuple[float, float]:
-    """Bytes that a prediction leaves behind: usual collector, ours."""
+    """Bytes that stay allocated per prediction: usual collector, ours."""
 
     def growth(record: Callable[[int], None]) -> float:
         record(100)

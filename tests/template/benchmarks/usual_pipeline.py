@@ -1,4 +1,4 @@
-"""How a tutorial trains with MLflow: the fluent API, a value at a time, requirements inferred."""
+"""Training with MLflow as in tutorials: the fluent API, value by value, inferred requirements."""
 
 import os
 import sys

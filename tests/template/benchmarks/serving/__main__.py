@@ -1,7 +1,7 @@
 """`make benchmark`: serving against its alternatives, side by side in one run.
 
-With all peers it takes about half an hour and writes its part of docs/benchmarks/README.md and
-serving.png; with others it prints only, so that the figures of a full run stay. Peers are installed
+With all peers, it takes about half an hour and writes its part of docs/benchmarks/README.md and
+serving.png; with fewer, it only prints. Peers are installed
 into .benchmarks/ and kept there.
 """
 
@@ -28,10 +28,10 @@ FIGURE = REPORT.parent / "serving.png"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure; 1 where ours cannot be measured, 2 where nothing can."""
+    """Run the benchmark; 1 if our service cannot be measured, 2 if nothing can."""
     options = _parse(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda told, _: sys.exit(128 + told))
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         return _run(options.peers, options.rounds, options.seconds)
     except BenchmarkError as error:
@@ -69,7 +69,7 @@ def positive_number(text: str) -> int:
 
 
 def pair_of(records: Records) -> list[Record]:
-    """Ours and its bound, which are measured under all loads."""
+    """Our service and its bound, which are measured under all loads."""
     return [records[name] for name in (OURS, BOUND) if name in records]
 
 
@@ -91,7 +91,7 @@ def _run(peers: str, rounds: int, seconds: int) -> int:
     report = render(records, curves, rounds, seconds)
     print(report)
     if not full:
-        return 0 if records[OURS].whole else 1
+        return 0 if records[OURS].complete else 1
     failures = [each.failure for each in (*pair_of(records), *pair_of(curves)) if each.failure]
     if failures:
         print(f"error: nothing is written: {'; '.join(failures)}", file=sys.stderr)

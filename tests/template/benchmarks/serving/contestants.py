@@ -1,7 +1,7 @@
-"""Who is compared: how each is started, asked and understood.
+"""The contestants: how each is started, and its requests and responses.
 
-Peers are started as their documentation says, with one worker, one thread for a call of ONNX
-Runtime, and no line in a log for each request where a setting leaves it out.
+Peers are started as in their documentation, with one worker, one thread per call of ONNX Runtime,
+and without access logs if a setting can turn them off.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from shared.paths import ROOT
 from tests.template.benchmarks.serving.environments import environment_python
 from tests.template.benchmarks.serving.errors import BenchmarkError, ContestantError
 from tests.template.benchmarks.serving.model import Served
-from tests.template.benchmarks.serving.peers.answers import CLASSES
+from tests.template.benchmarks.serving.peers.common import CLASSES
 from tests.served import free_port
 
 PEERS = "tests.template.benchmarks.serving.peers"
-BASE = "fastapi-onnx"  # of the peers, the one that targets name
+BASE = "fastapi-onnx"  # the peer in most targets
 TYPED = "fastapi-onnx-typed"
 BOUND = "raw"
 OURS = "ours"
@@ -39,12 +39,11 @@ Rows = list[list[float]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a contestant is started.
+    """Interpreter, folder and port of a contestant.
 
     Attributes:
-        python: the interpreter of its environment.
-        folder: its own.
-        port: its own.
+        python: interpreter of its environment.
+        folder: working directory.
     """
 
     python: Path
@@ -53,8 +52,8 @@ class Place:
     served: Served
 
 
-def rows_by_name(rows: Rows) -> Any:
-    """The body of the peers that are written by hand."""
+def named_rows(rows: Rows) -> Any:
+    """The body for hand-written peers."""
     return {"rows": rows}
 
 
@@ -63,9 +62,9 @@ def bare_rows(rows: Rows) -> Any:
     return rows
 
 
-def names_of(answer: Any) -> list[int]:
-    """Classes in an answer of objects."""
-    return [CLASSES.index(each["prediction"]) for each in answer["predictions"]]
+def codes_of(response: Any) -> list[int]:
+    """Class numbers in a response with objects."""
+    return [CLASSES.index(each["prediction"]) for each in response["predictions"]]
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,14 @@ class Contestant:
     """A server to compare.
 
     Attributes:
-        command: what starts it.
-        variables: those of the environment that only it needs.
-        prepare: writes what it needs into its folder.
-        requirements: of its environment; none for that of this project.
-        installed_as: the peer whose environment it has, if not its own.
-        path, ready: where it predicts, and where it says that it can.
+        command: starts it.
+        variables: extra environment variables.
+        prepare: writes files into its folder.
+        requirements: packages of its environment; empty for the environment of this project.
+        installed_as: the peer whose environment it shares.
+        path, ready: paths of predictions and of readiness.
         body: a request for these rows.
-        codes: the classes that an answer gives; None where it always gives the same.
+        codes: class numbers in a response; None for a constant response.
     """
 
     name: str
@@ -92,8 +91,8 @@ class Contestant:
     installed_as: str = ""
     path: str = "/predict"
     ready: str = "/health"
-    body: Callable[[Rows], Any] = rows_by_name
-    codes: Callable[[Any], list[int]] | None = names_of
+    body: Callable[[Rows], Any] = named_rows
+    codes: Callable[[Any], list[int]] | None = codes_of
     workers: int = 1
 
     @property
@@ -102,10 +101,10 @@ class Contestant:
         return self.name.split("-", maxsplit=1)[0] == OURS
 
     def place(self, folder: Path, served: Served) -> Place:
-        """Where it is started next; its environment is made where it is not there.
+        """A place for a new start; creates the environment if it is missing.
 
         Raises:
-            ContestantError: it cannot be made.
+            ContestantError: the environment cannot be created.
         """
         python = Path(sys.executable)
         if self.requirements:
@@ -131,14 +130,14 @@ class Contestant:
 
 
 def choose(peers: str) -> list[Contestant]:
-    """Contestants, those that the targets compare beside each other.
+    """Selected contestants, with those that are compared in targets next to each other.
 
     Args:
         peers: "all", "none" (FastAPI + ONNX stays: the targets name it), or names or first parts
             of names with spaces between them.
 
     Raises:
-        BenchmarkError: a name is nobody's.
+        BenchmarkError: a name is unknown.
     """
     wanted = {"all": [], "none": [BASE]}.get(peers, peers.split())
     known = [each.name for each in CONTESTANTS if each.requirements]
@@ -234,7 +233,7 @@ MLFLOW = Contestant(
     path="/invocations",
     ready="/ping",
     body=lambda rows: {"inputs": rows},
-    codes=lambda answer: answer["predictions"],
+    codes=lambda response: response["predictions"],
 )
 
 CONTESTANTS = (
@@ -261,7 +260,7 @@ CONTESTANTS = (
         path="/v2/models/iris/infer",
         ready="/v2/models/iris/ready",
         body=_tensor,
-        codes=lambda answer: answer["outputs"][0]["data"],
+        codes=lambda response: response["outputs"][0]["data"],
     ),
     Contestant(
         "fastapi-sklearn",

@@ -1,4 +1,4 @@
-"""An environment of its own for each peer, kept between runs."""
+"""A separate environment per peer, kept between runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FOLDER = ROOT / ".benchmarks"
 
 
 def pinned(requirements: Sequence[str]) -> list[str]:
-    """Requirements with versions: where none is told, the one that this project has installed, so
-    that it is no other library that makes the difference."""
+    """Requirements with versions; by default, the version in this project, so that different
+    versions do not affect the comparison."""
     return [
         requirement if "==" in requirement else f"{requirement}=={version(_bare(requirement))}"
         for requirement in requirements
@@ -25,10 +25,10 @@ def pinned(requirements: Sequence[str]) -> list[str]:
 
 
 def environment_python(name: str, requirements: Sequence[str]) -> Path:
-    """The interpreter of a peer's environment, which is made unless it has these requirements.
+    """The interpreter of a peer's environment, which is recreated if its requirements changed.
 
     Raises:
-        ContestantError: it cannot be made.
+        ContestantError: it cannot be created.
     """
     folder = FOLDER / name
     python = folder / "bin/python"
@@ -48,12 +48,12 @@ def find_uv() -> str:
     """The uv that installs this project, as in scripts/setup/install.sh.
 
     Raises:
-        ContestantError: there is none.
+        ContestantError: uv is missing.
     """
     poetry = ROOT / ".poetry/bin/poetry"
     found = shutil.which("poetry")
-    background = [Path(each).resolve().parent / "uv" for each in (found, poetry) if each]
-    for uv in (*background, shutil.which("uv"), ROOT / ".venv/bin/uv"):
+    next_to_poetry = [Path(each).resolve().parent / "uv" for each in (found, poetry) if each]
+    for uv in (*next_to_poetry, shutil.which("uv"), ROOT / ".venv/bin/uv"):
         if uv and Path(uv).is_file():
             return str(uv)
     raise ContestantError("uv is not here: `make install-dev` brings it")

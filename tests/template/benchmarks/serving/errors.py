@@ -1,10 +1,10 @@
-"""What stops a benchmark, and what ends one contestant only."""
+"""Errors that stop the benchmark or exclude one contestant."""
 
 from __future__ import annotations
 
 
 class ContestantError(Exception):
-    """A contestant cannot be installed, started or believed: it is told with this reason."""
+    """A contestant cannot be installed or started, or gives wrong predictions."""
 
 
 class BenchmarkError(Exception):

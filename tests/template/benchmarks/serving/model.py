@@ -1,4 +1,4 @@
-"""The model that everybody serves: 150 trees on iris, carried through the chain."""
+"""The model of all contestants: 150 trees on iris, from the real chain."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TREES = 150
 
 @dataclass(frozen=True)
 class Served:
-    """What contestants serve.
+    """The model that contestants serve.
 
     Attributes:
         package: folder with model.joblib and model.onnx.
         bento: the exported Bento of the same package.
-        rows: rows of all classes, in turn.
-        codes: the class of each by the native model.
+        rows: rows of all classes.
+        codes: their classes, as predicted by the native model.
     """
 
     package: Path
@@ -34,7 +34,7 @@ class Served:
     codes: list[int]
 
     def request(self, number: int) -> list[list[float]]:
-        """So many rows."""
+        """A number of rows."""
         return list(islice(cycle(self.rows), number))
 
     def expected(self, number: int) -> list[int]:
@@ -43,7 +43,7 @@ class Served:
 
 
 def make_model(folder: Path) -> Served:
-    """Train, judge, package and build in a home of its own.
+    """Train, validate and build in a separate home.
 
     Raises:
         BenchmarkError: the chain fails.

@@ -1,4 +1,4 @@
-"""The figure of the report: who answers how much, and how ours does under other loads."""
+"""The figure of the report: throughput of all contestants, and ours under other loads."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def draw(records: Records, curves: Records, path: Path) -> None:
         record = curves[name]
         title = record.contestant.title.partition(",")[0]
         rate = [record.throughput(kind).median for kind in CURVE]
-        for told, style in (("p50", "-"), ("p99", "--")):
-            late = [1e3 * getattr(record, told)(kind).median for kind in CURVE]
-            curve.plot(rate, late, style, marker="o", color=colour, label=f"{title}, {told}")
-        for x, y, kind in zip(rate, late, CURVE):  # beside the p99, which is last
+        for percentile, style in (("p50", "-"), ("p99", "--")):
+            late = [1e3 * getattr(record, percentile)(kind).median for kind in CURVE]
+            curve.plot(rate, late, style, marker="o", color=colour, label=f"{title}, {percentile}")
+        for x, y, kind in zip(rate, late, CURVE):  # next to the p99, which is last
             curve.annotate(
                 str(kind.connections), (x, y), (4, 4), textcoords="offset points", fontsize=8
             )
         rows = [kind.rows for kind in BATCHES]
-        answered = [kind.rows * record.throughput(kind).median for kind in BATCHES]
-        sweep.plot(rows, answered, marker="o", color=colour, label=title)
+        rows_per_second = [kind.rows * record.throughput(kind).median for kind in BATCHES]
+        sweep.plot(rows, rows_per_second, marker="o", color=colour, label=title)
     curve.set(
         title="Single rows, by number of connections",
         xlabel="requests/s",
@@ -56,12 +56,12 @@ def draw(records: Records, curves: Records, path: Path) -> None:
 
 
 def _draw_bars(axes, records: Records) -> None:  # type: ignore[no-untyped-def]
-    whole = [record for record in records.values() if record.whole]
-    whole.sort(key=lambda record: record.throughput(SINGLE).median)
+    complete = [record for record in records.values() if record.complete]
+    complete.sort(key=lambda record: record.throughput(SINGLE).median)
     ours = records[OURS].throughput(SINGLE)
-    shares = [record.throughput(SINGLE).times(ours).median for record in whole]
-    titles = [record.contestant.title.replace("`", "") for record in whole]
-    colours = [_COLOURS[record.contestant.is_ours] for record in whole]
+    shares = [record.throughput(SINGLE).times(ours).median for record in complete]
+    titles = [record.contestant.title.replace("`", "") for record in complete]
+    colours = [_COLOURS[record.contestant.is_ours] for record in complete]
     drawn = axes.barh(titles, shares, color=colours)
     axes.bar_label(drawn, [f"{share:.3g}" for share in shares], padding=3, fontsize=8)
     axes.set(

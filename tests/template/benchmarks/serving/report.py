@@ -17,7 +17,7 @@ from tests.template.benchmarks.serving.turns import Record, Scenario
 BATCHES = tuple(Scenario(rows, 16) for rows in (1, 10, 100, 1_000, 10_000))
 CURVE = tuple(Scenario(1, connections) for connections in (1, 2, 4, 8, 16, 32, 64))
 
-_BUSY = 0.25  # cores that others have: more of them and it is not the contestants that are measured
+_BUSY = 0.25  # cores used by other processes; above it, the measurements are unreliable
 
 
 def render(records: Records, curves: Records, rounds: int, seconds: int) -> str:
@@ -63,7 +63,7 @@ def render(records: Records, curves: Records, rounds: int, seconds: int) -> str:
 
 
 def _has(record: Record | None) -> bool:
-    return record is not None and record.whole
+    return record is not None and record.complete
 
 
 def _main_table(records: Records) -> str:
@@ -93,21 +93,21 @@ def _main_table(records: Records) -> str:
 
 
 def _fastest_last(records: Records) -> list[Record]:
-    whole = [record for record in records.values() if record.whole]
-    return sorted(whole, key=lambda record: record.throughput(SINGLE).median)
+    complete = [record for record in records.values() if record.complete]
+    return sorted(complete, key=lambda record: record.throughput(SINGLE).median)
 
 
 def _ratio(ours: Record | None, other: Measured, kind: Scenario) -> str:
-    return f"{ours.throughput(kind).ratio(other)} ×" if ours and ours.whole else "—"
+    return f"{ours.throughput(kind).ratio(other)} ×" if ours and ours.complete else "—"
 
 
 def _notes(records: Records) -> list[str]:
-    """What else has to be known to believe the table."""
-    whole = [record for record in records.values() if record.whole]
+    """Caveats of the table."""
+    complete = [record for record in records.values() if record.complete]
     notes = []
     installed = [
         f"- {record.contestant.title}: {', '.join(pinned(record.contestant.requirements))}"
-        for record in whole
+        for record in complete
         if record.contestant.requirements and not record.contestant.installed_as
     ]
     if installed:
@@ -115,7 +115,9 @@ def _notes(records: Records) -> list[str]:
             "Peers have environments of their own; what they share with this project has its "
             "version:\n\n" + "\n".join(installed)
         )
-    samples = [each for record in whole for turn in record.turns for each in turn.samples.values()]
+    samples = [
+        each for record in complete for turn in record.turns for each in turn.samples.values()
+    ]
     if samples:
         others = [each.others for each in samples]
         share = [each.load.generator / each.load.seconds for each in samples]
@@ -126,7 +128,7 @@ def _notes(records: Records) -> list[str]:
         )
         if statistics.median(others) > _BUSY:
             notes.append("**The machine was busy: these figures are not to be relied on.**")
-    notes += [_log_note(record) for record in whole if record.turns[0].logged is not None]
+    notes += [_log_note(record) for record in complete if record.turns[0].logged is not None]
     failed = [
         f"- {record.contestant.title}: {' '.join(record.failure.split())}"
         for record in records.values()
@@ -138,12 +140,12 @@ def _notes(records: Records) -> list[str]:
 
 
 def _log_note(record: Record) -> str:
-    answered = sum(turn.answered for turn in record.turns)
+    n_rows = sum(turn.n_rows for turn in record.turns)
     logged = sum(turn.logged or 0 for turn in record.turns)
     overflows = sum(turn.overflows for turn in record.turns)
     return (
-        f"Prediction log of {record.contestant.title}: {100 * min(1.0, logged / answered):.1f} % "
-        f"of {answered:,} rows that wrk had answers for; log_overflow was counted {overflows:,} "
+        f"Prediction log of {record.contestant.title}: {100 * min(1.0, logged / n_rows):.1f} % "
+        f"of {n_rows:,} rows that wrk had answers for; log_overflow was counted {overflows:,} "
         "times."
     )
 

@@ -1,4 +1,4 @@
-"""A server as a process: from its start to the end of every process that it has started."""
+"""A server process, from its start to the end of all its child processes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.template.benchmarks.serving.errors import BenchmarkError, ContestantE
 READY_SECONDS = 90.0
 END_SECONDS = 15.0
 SETTLE_SECONDS = 20.0
-_IDLE = 0.05  # of a core
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # not while processes are ended
+_IDLE = 0.05  # share of a core
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # ignored while processes are stopped
 _SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -32,7 +32,7 @@ class Server:
     """A running server.
 
     Attributes:
-        ready_seconds: from its start to its first 200.
+        ready_seconds: time from its start to the first 200.
     """
 
     process: psutil.Popen
@@ -40,27 +40,27 @@ class Server:
     ready_seconds: float
 
     def get(self, path: str) -> str:
-        """The body of an answer.
+        """The body of a response.
 
         Raises:
             ContestantError: the status is not 200.
         """
-        return _answer(self.port, "GET", path).decode()
+        return _request(self.port, "GET", path).decode()
 
     def post(self, path: str, body: bytes) -> Any:
-        """The JSON of an answer.
+        """The JSON of a response.
 
         Raises:
             ContestantError: the status is not 200.
         """
-        return json.loads(_answer(self.port, "POST", path, body))
+        return json.loads(_request(self.port, "POST", path, body))
 
     def cpu_seconds(self) -> float:
         """CPU seconds of all its processes since their start."""
         return sum(_cpu_seconds(process) for process in _tree(self.process))
 
     def settle(self) -> float:
-        """Wait until it is idle, as work may have been put off; its CPU seconds then."""
+        """Wait until it is idle, since work may be deferred; returns its CPU seconds."""
         deadline = time.monotonic() + SETTLE_SECONDS
         used = self.cpu_seconds()
         while time.monotonic() < deadline:
@@ -71,14 +71,14 @@ class Server:
         return used
 
     def resident_bytes(self, workers: int) -> tuple[float, int]:
-        """Resident memory: the mean of its workers, which are its busiest processes; all of it."""
+        """Resident memory: mean of its workers, which are its busiest processes, and total."""
         tree = sorted(_tree(self.process), key=_cpu_seconds, reverse=True)
         sizes = [_resident(process) for process in tree]
         return sum(sizes[:workers]) / workers, sum(sizes)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what servers leave behind, where the system can do that."""
+    """Become the parent of orphaned server processes, on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -91,11 +91,11 @@ def run_server(
 
     Args:
         folder: its working directory, where its log is.
-        ready: the path that answers 200 once it can be asked.
+        ready: path that returns 200 once the server is ready.
 
     Raises:
-        ContestantError: it ends, or is not ready in time.
-        BenchmarkError: another one is still running.
+        ContestantError: the server ends, or is not ready in time.
+        BenchmarkError: another server is still running.
     """
     if left := psutil.Process().children(recursive=True):
         raise BenchmarkError(f"processes of another server are still running: {left}")
@@ -122,30 +122,30 @@ def _wait_until_ready(process: psutil.Popen, port: int, path: str, log: Path) ->
     deadline = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError, http.client.HTTPException, ContestantError):
-            _answer(port, "GET", path)
+            _request(port, "GET", path)
             return
         time.sleep(0.01)
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     ended = "ended before it was ready" if process.poll() is not None else "did not become ready"
-    raise ContestantError(f"{ended}: {' / '.join(said[-3:])[-500:]}")
+    raise ContestantError(f"{ended}: {' / '.join(lines[-3:])[-500:]}")
 
 
-def _answer(port: int, method: str, path: str, body: bytes | None = None) -> bytes:
+def _request(port: int, method: str, path: str, body: bytes | None = None) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        told = answer.read()
+        response = connection.getresponse()
+        content = response.read()
     finally:
         connection.close()
-    if answer.status != 200:
-        said = told[:200].decode(errors="replace")
-        raise ContestantError(f"{path} answers {answer.status}: {said}")
-    return told
+    if response.status != 200:
+        text = content[:200].decode(errors="replace")
+        raise ContestantError(f"{path} answers {response.status}: {text}")
+    return content
 
 
 def _end(process: psutil.Popen) -> None:
-    """End it and all that it has started, asked first and killed then."""
+    """Terminate a process and its descendants, and kill those that remain."""
     patient = {each: signal.signal(each, signal.SIG_IGN) for each in _SIGNALS}
     try:
         tree = _tree(process)

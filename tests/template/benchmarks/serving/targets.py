@@ -1,4 +1,4 @@
-"""What serving must reach, and whether it does."""
+"""Performance targets of serving, and whether they are met."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tests.template.benchmarks.serving.turns import Record, Scenario
 SINGLE = Scenario(rows=1, connections=16)
 HUNDRED = Scenario(rows=100, connections=16)
 MAIN = (SINGLE, HUNDRED)
-_BUSY = 0.9  # of the machine's cores: more of it and there is nothing left for another worker
+_BUSY = 0.9  # share of the machine's cores; above it, another worker has no core left
 
 Records = Mapping[str, Record]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what was measured.
+    """A target and its measurement.
 
     Attributes:
-        met: None where it was not measured.
+        met: None if it was not measured.
     """
 
     target: str
@@ -48,19 +48,19 @@ class Verdict:
 def verdicts(records: Records) -> list[Verdict]:
     """Every target."""
     typed = "FastAPI + ONNX with a response model"
-    whole = {name: record for name, record in records.items() if record.whole}
+    complete = {name: record for name, record in records.items() if record.complete}
     return [
-        _at_least("single rows: ≥ 2 × FastAPI + ONNX", 2, whole, BASE, SINGLE),
-        _at_least(f"single rows: ≥ 2 × {typed}", 2, whole, TYPED, SINGLE),
-        _at_least("single rows: ≥ 0.6 × raw ASGI + ONNX", 0.6, whole, BOUND, SINGLE),
-        _at_least("single rows: ≥ 100 × the tutorial's", 100, whole, TUTORIAL, SINGLE),
-        _at_least("100 rows: ≥ 4 × FastAPI + ONNX", 4, whole, BASE, HUNDRED),
-        _at_least(f"100 rows: ≥ 4 × {typed}", 4, whole, TYPED, HUNDRED),
-        _tail(whole),
-        _monitoring(whole),
-        _two_workers(whole, os.cpu_count() or 1),
-        _at_most("resident memory of a worker: ≤ 120 MB", 120, whole, _megabytes, "MB"),
-        _at_most("ready after: ≤ 3 s", 3, whole, _ready, "s"),
+        _at_least("single rows: ≥ 2 × FastAPI + ONNX", 2, complete, BASE, SINGLE),
+        _at_least(f"single rows: ≥ 2 × {typed}", 2, complete, TYPED, SINGLE),
+        _at_least("single rows: ≥ 0.6 × raw ASGI + ONNX", 0.6, complete, BOUND, SINGLE),
+        _at_least("single rows: ≥ 100 × the tutorial's", 100, complete, TUTORIAL, SINGLE),
+        _at_least("100 rows: ≥ 4 × FastAPI + ONNX", 4, complete, BASE, HUNDRED),
+        _at_least(f"100 rows: ≥ 4 × {typed}", 4, complete, TYPED, HUNDRED),
+        _tail(complete),
+        _monitoring(complete),
+        _two_workers(complete, os.cpu_count() or 1),
+        _at_most("resident memory of a worker: ≤ 120 MB", 120, complete, _megabytes, "MB"),
+        _at_most("ready after: ≤ 3 s", 3, complete, _ready, "s"),
     ]
 
 
@@ -88,26 +88,26 @@ def _monitoring(records: Records) -> Verdict:
         for kind in MAIN
     ]
     costs = [100 * (1 - each) for each in kept]
-    told = f"single rows {costs[0]:.0f} %, 100 rows {costs[1]:.0f} %"
-    return Verdict(target, told, max(costs) <= 15)
+    measured = f"single rows {costs[0]:.0f} %, 100 rows {costs[1]:.0f} %"
+    return Verdict(target, measured, max(costs) <= 15)
 
 
 def _two_workers(records: Records, cores: int) -> Verdict:
-    """Where both workers and wrk fill the machine, what counts is the CPU time of a request: how
-    much more two workers would answer with a core each."""
+    """If the workers and wrk use all cores, the CPU time per request decides: an estimate of the
+    throughput of two workers with a core each."""
     target = "2 workers: ≥ 1.6 × one"
     if OURS not in records or TWO_WORKERS not in records:
         return Verdict(target, "—", None)
     two, one = records[TWO_WORKERS], records[OURS]
     ratio = two.throughput(SINGLE).times(one.throughput(SINGLE)).median
-    told = f"{two.throughput(SINGLE).ratio(one.throughput(SINGLE))} ×"
+    measured = f"{two.throughput(SINGLE).ratio(one.throughput(SINGLE))} ×"
     if ratio < 1.6 and two.cores(SINGLE).median >= _BUSY * cores:
         ratio = 2 * one.server_cpu(SINGLE).times(two.server_cpu(SINGLE)).median
-        told += (
+        measured += (
             f"; wrk takes {two.generator(SINGLE).median:.2f} of the {cores} cores, which are full: "
             f"with a core for each worker, by CPU seconds for a request, {ratio:.2f} ×"
         )
-    return Verdict(target, told, ratio >= 1.6)
+    return Verdict(target, measured, ratio >= 1.6)
 
 
 def _at_most(

@@ -1,4 +1,4 @@
-"""Turns: each contestant is started, asked, loaded and ended again, round after round."""
+"""Turns: each contestant is started, checked, put under load and stopped, in every round."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Sample:
     """One load on one contestant.
 
     Attributes:
-        server: CPU seconds of the server for it, with the work that it had put off.
-        cores: those that server and wrk had together meanwhile.
-        others: those that other processes of the machine had.
+        server: CPU seconds of the server, including deferred work.
+        cores: cores used by server and wrk together.
+        others: cores used by other processes.
     """
 
     load: wrk.Load
@@ -54,17 +54,17 @@ class Turn:
 
     Attributes:
         worker_bytes: mean resident memory of its workers after the loads.
-        all_bytes: that of all its processes.
-        answered: rows.
+        all_bytes: resident memory of all its processes.
+        n_rows: number of predicted rows.
         logged: rows in the prediction log; None of a contestant without one.
-        overflows: requests that the log did not take.
+        overflows: requests that were not logged.
     """
 
     samples: dict[Scenario, Sample]
     ready_seconds: int
     worker_bytes: float
     all_bytes: int
-    answered: int
+    n_rows: int
     logged: int | None
     overflows: int
 
@@ -78,12 +78,12 @@ class Record:
     failure: str | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether it had its turn in every round."""
+    def complete(self) -> bool:
+        """Whether it had a turn in every round."""
         return self.failure is None
 
     def throughput(self, scenario: Scenario) -> Measured:
-        """Requests a second, by round."""
+        """Requests per second, by round."""
         return Measured([turn.samples[scenario].load.per_second for turn in self.turns])
 
     def p50(self, scenario: Scenario) -> Measured:
@@ -95,16 +95,16 @@ class Record:
         return Measured([turn.samples[scenario].load.p99 for turn in self.turns])
 
     def server_cpu(self, scenario: Scenario) -> Measured:
-        """CPU seconds of the server for a request, by round."""
+        """CPU seconds of the server per request, by round."""
         samples = [turn.samples[scenario] for turn in self.turns]
         return Measured([sample.server / sample.load.requests for sample in samples])
 
     def cores(self, scenario: Scenario) -> Measured:
-        """Cores that server and wrk had together, by round."""
+        """Cores used by server and wrk together, by round."""
         return Measured([turn.samples[scenario].cores for turn in self.turns])
 
     def generator(self, scenario: Scenario) -> Measured:
-        """Cores that wrk had, by round."""
+        """Cores used by wrk, by round."""
         loads = [turn.samples[scenario].load for turn in self.turns]
         return Measured([load.generator / load.seconds for load in loads])
 
@@ -116,10 +116,10 @@ def measure(
     rounds: int,
     seconds: int,
 ) -> dict[str, Record]:
-    """Let each have a turn in every round, in another direction each time; one that fails is out.
+    """Give each contestant a turn per round, in alternating order; failed ones are excluded.
 
     Args:
-        seconds: of each load.
+        seconds: duration of each load.
     """
     records = {each.name: Record(each) for each in contestants}
     with tqdm(total=rounds * len(contestants), desc="turns", disable=None) as bar:
@@ -127,8 +127,8 @@ def measure(
             for contestant in contestants if number % 2 == 0 else reversed(contestants):
                 record = records[contestant.name]
                 if record.failure is None:
-                    told = _take_turn(record, served, scenarios, seconds)
-                    line = f"round {number + 1} of {rounds}, {contestant.title}: {told}"
+                    result = _take_turn(record, served, scenarios, seconds)
+                    line = f"round {number + 1} of {rounds}, {contestant.title}: {result}"
                     tqdm.write(line, file=sys.stderr)
                 bar.update()
     return records
@@ -154,45 +154,45 @@ def _turn(
         command, environment = contestant.command(place), contestant.environment(place)
         with run_server(command, environment, folder, place.port, contestant.ready) as server:
             check(contestant, server, served, len(served.rows))
-            answered = len(served.rows)
+            n_rows = len(served.rows)
             samples = {}
             for scenario in scenarios:
                 check(contestant, server, served, scenario.rows)
                 warm = _load(contestant, server, served, scenario, WARM_UP_SECONDS, folder)
                 samples[scenario] = _load(contestant, server, served, scenario, seconds, folder)
                 requests = 1 + warm.load.requests + samples[scenario].load.requests
-                answered += scenario.rows * requests
+                n_rows += scenario.rows * requests
             check(contestant, server, served, len(served.rows))
-            answered += len(served.rows)
+            n_rows += len(served.rows)
             worker_bytes, all_bytes = server.resident_bytes(contestant.workers)
             monitored = contestant.is_ours and contestant.name != UNMONITORED
             logged = logged_rows(server) if monitored else None
             overflows = count_overflows(server.get("/metrics")) if monitored else 0
             ready = server.ready_seconds
-    return Turn(samples, ready, worker_bytes, all_bytes, answered, logged, overflows)
+    return Turn(samples, ready, worker_bytes, all_bytes, n_rows, logged, overflows)
 
 
 def check(contestant: Contestant, server: Server, served: Served, rows: int) -> None:
-    """Ask for rows whose classes are known.
+    """Request predictions for rows of known class.
 
     Raises:
-        ContestantError: the answer is not right.
+        ContestantError: the response is wrong.
     """
     body = json.dumps(contestant.body(served.request(rows))).encode()
-    answer = server.post(contestant.path, body)
+    response = server.post(contestant.path, body)
     if contestant.codes is None:
         return
     try:
-        codes = contestant.codes(answer)
+        codes = contestant.codes(response)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ContestantError(f"its answer has another form: {str(answer)[:200]}") from error
-    wrong = sum(told != code for told, code in zip(codes, served.expected(rows)))
+        raise ContestantError(f"its answer has another form: {str(response)[:200]}") from error
+    wrong = sum(found != code for found, code in zip(codes, served.expected(rows)))
     if wrong or len(codes) != rows:
         raise ContestantError(f"of {rows} rows it answers {len(codes)}, {wrong} of them wrong")
 
 
 def logged_rows(server: Server) -> int:
-    """Predictions in the log, once it grows no more."""
+    """Predictions in the log, once it stops growing."""
     deadline = time.monotonic() + LOGGED_SECONDS
     before, logged = -1, 0
     while before != logged and time.monotonic() < deadline:

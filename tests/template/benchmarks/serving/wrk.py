@@ -1,4 +1,4 @@
-"""Load from wrk: as many requests as so many connections can have answered."""
+"""Load from wrk: as many requests as a number of connections can handle."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw.
+    """Results of wrk.
 
     Attributes:
-        requests: answered ones.
+        requests: number of completed requests.
         seconds: wall time.
-        p50, p99: seconds from a request to its answer.
+        p50, p99: latency in seconds.
         generator: CPU seconds of wrk itself.
     """
 
@@ -50,15 +50,15 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """PredictionResult requests for each second."""
+        """Completed requests per second."""
         return self.requests / self.seconds
 
 
 def find_wrk() -> str:
-    """The command.
+    """Path of wrk.
 
     Raises:
-        BenchmarkError: it is not installed.
+        BenchmarkError: wrk is not installed.
     """
     found = shutil.which("wrk")
     if not found:
@@ -76,7 +76,7 @@ def send(url: str, body: bytes, connections: int, seconds: int, folder: Path) ->
         folder: where the script is written.
 
     Raises:
-        ContestantError: a request was not answered, or with an error.
+        ContestantError: a request failed.
     """
     (folder / "body.json").write_bytes(body)
     script = folder / "post.lua"
@@ -101,23 +101,23 @@ def parse(output: str, generator: float) -> Load:
     """The figures in the last line of wrk's output.
 
     Raises:
-        ContestantError: there are none, or there were errors.
+        ContestantError: no figures were found, or requests failed.
     """
     lines = output.strip().splitlines()
     if not lines or not lines[-1].startswith("{"):
         raise ContestantError(f"wrk told no figures: {output.strip()[-300:]}")
-    told = json.loads(lines[-1])
+    figures = json.loads(lines[-1])
     kinds = ("status", "connect", "read", "write", "timeout")
-    failed = [f"{told[kind]} × {kind}" for kind in kinds if told[kind]]
+    failed = [f"{figures[kind]} × {kind}" for kind in kinds if figures[kind]]
     if failed:
-        raise ContestantError(f"errors in {told['requests']} requests: {', '.join(failed)}")
-    if not told["requests"]:
+        raise ContestantError(f"errors in {figures['requests']} requests: {', '.join(failed)}")
+    if not figures["requests"]:
         raise ContestantError("no request was answered")
     return Load(
-        told["requests"],
-        told["microseconds"] / 1e6,
-        told["p50"] / 1e6,
-        told["p99"] / 1e6,
+        figures["requests"],
+        figures["microseconds"] / 1e6,
+        figures["p50"] / 1e6,
+        figures["p99"] / 1e6,
         generator,
     )
 

@@ -1,4 +1,4 @@
-"""What can be removed: never anything that is needed, in any state."""
+"""Garbage collection never removes an item that is in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of input accepts, and the messages with which it refuses other values."""
+"""Valid and invalid values of each kind of input, and the error messages."""
 
 from __future__ import annotations
 

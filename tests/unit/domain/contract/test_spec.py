@@ -1,4 +1,4 @@
-"""What a contract accepts, how it encodes it for the model, and what it refuses."""
+"""A contract encodes valid rows for the model, and refuses others."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ CLASSES = ModelSpec("c", (Number("x", "", 0, 1),), Classes(("a", "b")))
 QUANTITY = ModelSpec("q", (Number("x", "", 0, 1),), Quantity("y"))
 
 
-def test_the_loss_of_a_class_is_one_where_it_is_wrong() -> None:
+def test_the_loss_of_a_wrong_class_is_one() -> None:
     predictions = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5]], np.float32)
     found = losses(CLASSES, predictions, np.array([0, 1, 0]))
     assert found.tolist() == [0, 1, 0]

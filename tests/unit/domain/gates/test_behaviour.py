@@ -1,4 +1,4 @@
-"""What the gates on the model's behaviour refuse and accept."""
+"""Gates on the behaviour of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which challengers the gates refuse in comparison with a champion, and which they accept."""
+"""Gates that compare a challenger with the champion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gates on the data refuse and accept."""
+"""Gates on the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gates on the performance refuse and accept."""
+"""Gates on the performance of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gates on uncertainty refuse and accept."""
+"""Gates on the uncertainty of a model."""
 
 from __future__ import annotations
 

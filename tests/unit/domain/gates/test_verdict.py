@@ -1,4 +1,4 @@
-"""What the verdicts of all gates have in common."""
+"""Verdicts of all gates."""
 
 from __future__ import annotations
 

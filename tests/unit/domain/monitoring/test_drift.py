@@ -96,7 +96,7 @@ def test_the_rows_of_a_profile_have_no_drift() -> None:
     assert max(scores.values()) < 0.001
 
 
-def test_only_what_drifts_scores_and_predictions_count_by_class() -> None:
+def test_only_drifting_inputs_score_and_predictions_count_by_class() -> None:
     moved = ROWS.copy()
     moved[:, 0] += 3
     scores = drift_between(PROFILES, SPEC, moved, PREDICTIONS[:, ::-1])

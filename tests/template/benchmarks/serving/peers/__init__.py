@@ -1,5 +1,5 @@
-"""What ours is compared with: one server a file, each run by an environment of its own.
+"""The peers: one server per file, each run in its own environment.
 
-All read the model from the folder that MODEL_PACKAGE names, and answer with objects of the same
-form where they are free to.
+All read the model from the folder in MODEL_PACKAGE, and respond with objects of the same form if
+their framework permits.
 """

@@ -1,4 +1,4 @@
-"""The model and the answers of the peers that are written by hand."""
+"""The model and the responses of hand-written peers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CLASSES = ("setosa", "versicolor", "virginica")
 
 
 def package_file(name: str) -> str:
-    """A file of the package that is served."""
+    """Path of a file in the served package."""
     return os.path.join(os.environ["MODEL_PACKAGE"], name)
 
 
 def load_onnx() -> Callable[[list[list[float]]], np.ndarray]:
-    """The ONNX model: rows of (n_rows, 4) → float32 (n_rows, 3), with one thread for a call."""
+    """The ONNX model: rows of (n_rows, 4) → float32 (n_rows, 3), with one thread per call."""
     import onnxruntime  # pylint: disable=import-outside-toplevel  # not with scikit-learn's peers
 
     options = onnxruntime.SessionOptions()
@@ -28,16 +28,16 @@ def load_onnx() -> Callable[[list[list[float]]], np.ndarray]:
     name = session.get_inputs()[0].name
 
     def probabilities(rows: list[list[float]]) -> np.ndarray:
-        answer: np.ndarray = session.run(
+        outputs: np.ndarray = session.run(
             ["probabilities"], {name: np.asarray(rows, dtype=np.float32)}
         )[0]
-        return answer
+        return outputs
 
     return probabilities
 
 
 def objects(probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """What is answered for each row of (n_rows, 3)."""
+    """The response object of each row of (n_rows, 3)."""
     best = probabilities.argmax(axis=1).tolist()
     return [
         {

@@ -1,4 +1,4 @@
-"""What the FastAPI peers take and give."""
+"""Request and response models of the FastAPI peers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rows(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What is answered for a row."""
+    """The prediction for a row."""
 
     prediction: str
     confidence: float
@@ -25,6 +25,6 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """An answer."""
+    """A response."""
 
     predictions: list[Prediction]

@@ -4,7 +4,7 @@ import joblib
 import numpy as np
 from fastapi import FastAPI
 
-from tests.template.benchmarks.serving.peers.answers import objects, package_file
+from tests.template.benchmarks.serving.peers.common import objects, package_file
 from tests.template.benchmarks.serving.peers.fastapi_form import Predictions, Rows
 
 app = FastAPI()

@@ -7,7 +7,7 @@ from typing import Any
 
 import litserve  # pylint: disable=import-error  # it is in the peer's own environment
 
-from tests.template.benchmarks.serving.peers.answers import load_onnx, objects
+from tests.template.benchmarks.serving.peers.common import load_onnx, objects
 
 
 class Iris(litserve.LitAPI):
@@ -18,7 +18,7 @@ class Iris(litserve.LitAPI):
         self.probabilities = load_onnx()  # pylint: disable=attribute-defined-outside-init
 
     def decode_request(self, request):  # type: ignore[no-untyped-def]
-        """The rows of a body; LitServe would take an annotation for its form."""
+        """The rows of a body; LitServe would interpret an annotation."""
         return request["rows"]
 
     def predict(self, x: Any) -> Any:
@@ -26,7 +26,7 @@ class Iris(litserve.LitAPI):
         return self.probabilities(x)
 
     def encode_response(self, output: Any) -> Any:
-        """The answer."""
+        """The response."""
         return {"predictions": objects(output)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import ray  # pylint: disable=import-error  # it is in the peer's own environment
 from ray import serve  # pylint: disable=import-error
 
-from tests.template.benchmarks.serving.peers.answers import load_onnx, objects
+from tests.template.benchmarks.serving.peers.common import load_onnx, objects
 
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=100)

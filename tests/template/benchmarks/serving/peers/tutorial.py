@@ -1,4 +1,4 @@
-"""How tutorials serve with BentoML: the joblib model, asked twice; labels looked up each time."""
+"""BentoML as in tutorials: the joblib model, called twice; label lookups for every row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
-from tests.template.benchmarks.serving.peers.answers import CLASSES, package_file
+from tests.template.benchmarks.serving.peers.common import CLASSES, package_file
 
 NAMES = ["model_name", "version"]
 PREDICTIONS = Counter("ml_predictions_total", "Predictions", [*NAMES, "class_name"])
