@@ -109,7 +109,8 @@ def broken(setting: Setting, found: Rates, runs: int = RUNS) -> list[str]:
         "equal and refused": (found.false_refusal, setting.refusals),
     }
     return [
-        f"{setting.description}, {setting.rows} rows: {name} in {100 * rate:.1f} % ({100 * bound:g} %)"
+        f"{setting.description}, {setting.rows} rows: "
+        f"{name} in {100 * rate:.1f} % ({100 * bound:g} %)"
         for name, (rate, bound) in bounds.items()
         if binomtest(round(rate * runs), runs, bound, alternative="greater").pvalue <= 0.01
     ]

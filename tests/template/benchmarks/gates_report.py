@@ -68,7 +68,7 @@ GATES: Mapping[str, tuple[str, Sequence[str]]] = {
         ("parity_tolerance",),
     ),
     "not_worse_than_champion": (
-        "Is it not worse than the champion by more than the margin, on rows that neither was trained on?",
+        "Is it not worse than the champion by more than the margin, on rows that are new to both?",
         ("margin", "fewest_rows"),
     ),
     "latency": ("Is the latency of one prediction close to the champion's?", ("latency_ratio",)),
