@@ -354,7 +354,18 @@ def test_what_a_killed_command_did_not_enter_is_entered_by_the_next_one(
     assert entry.details == {"env": "blue", "port": port, "bento_tag": "iris:1.0.0-a"}
 
 
-@pytest.mark.parametrize("action", ["deploy", "rollback-release", "stop"])
+def test_a_damaged_ledger_does_not_keep_a_service_running(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.deploy("1")
+    (machine.folder / "ledger.jsonl").write_text("garbage\n", encoding="utf-8")
+    assert main(["stop"]) == 1
+    error = capsys.readouterr().err
+    assert "staging is stopped, but not recorded: " in error and "move it away" in error
+    assert machine.environment.current_if_known() is None
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback-release"])
 @pytest.mark.parametrize("fault", ["damaged", "not writable"])
 def test_without_a_ledger_for_it_nothing_is_changed(
     machine: Machine,
