@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
 # pylint: disable=wrong-import-position
 from application.inference.protocols.app import Started
-from domain.models import speech
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from infrastructure.serving.speech_service import SpeechService
+from tests.speech_fakes import SPEC
 
 
 class Unstored(SpeechService):
@@ -28,7 +28,7 @@ def test_a_service_whose_model_cannot_be_loaded_lives_and_says_why_it_is_not_rea
     tmp_path: Path,
 ) -> None:
     with PackageDraft(tmp_path, "speech", "1") as draft:
-        draft.write_json("contract.json", speech.SPEC.to_dict())
+        draft.write_json("contract.json", SPEC.to_dict())
         service = Unstored(draft.seal())
     service.bento_class()()  # BentoML never ends a server whose class cannot be built
     assert "decoding.json" in str(service.started.exception(0))
