@@ -136,5 +136,5 @@ class Route:
     any_content_type: bool = False
 
     def __post_init__(self) -> None:
-        if "GET" in self.methods:
+        if "GET" in self.methods and "HEAD" not in self.methods:  # a copy of a route has it
             object.__setattr__(self, "methods", (*self.methods, "HEAD"))

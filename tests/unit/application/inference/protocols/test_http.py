@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from application.inference.protocols.http import (
@@ -52,6 +54,11 @@ def test_replies_do_not_share_their_headers() -> None:
 )
 def test_a_route_for_get_answers_head(methods: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert Route(methods, lambda _: b"").methods == expected
+
+
+def test_a_copy_of_a_route_names_head_once() -> None:
+    route = Route(("GET", "POST"), lambda _: b"")
+    assert replace(route, slow=True).methods == ("GET", "POST", "HEAD")
 
 
 def test_a_refusal_says_why_and_is_one_of_the_input_by_default() -> None:
