@@ -74,8 +74,11 @@ def _env_file(path: str) -> dict[str, str]:
         values = dotenv_values(path)
     except (ImportError, OSError, UnicodeDecodeError):
         return {}
-    found = {name: value for name, value in values.items() if value is not None}
-    return {name: value for name, value in found.items() if "\0" not in name + value}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and "\0" not in name + value
+    }
 
 
 def _bypass_proxies(environ: MutableMapping[str, str]) -> None:

@@ -28,7 +28,7 @@ Gate = Literal[
     "latency",
     "size",
 ]
-_FORMER_GATES = {  # names that recorded configurations may have
+_RENAMED_GATES = {  # names that recorded configurations may have
     "better_than_trivial": "beats_baseline",
     "no_input_is_the_target": "no_target_leakage",
 }
@@ -38,7 +38,7 @@ _NAME = r"^[a-z][a-z0-9_]{0,62}$"  # valid in MLflow, in the Bento store and as 
 
 
 def _current_gate(name: object) -> object:
-    return _FORMER_GATES.get(name, name) if isinstance(name, str) else name
+    return _RENAMED_GATES.get(name, name) if isinstance(name, str) else name
 
 
 class _Strict(BaseModel):

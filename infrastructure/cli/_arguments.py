@@ -49,6 +49,11 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def choose_environment(name: str) -> str:
+    """`` ENV=name``, for a make command; empty for make's default."""
+    return "" if name == "staging" else f" ENV={name}"
+
+
 def add_port(parser: argparse.ArgumentParser, default: int | None, default_text: str = "") -> None:
     """Add ``--port``.
 

@@ -6,7 +6,6 @@ import argparse
 
 from domain.errors import RegistryError
 from infrastructure.cli._releases import add_environment_and_port, open_environment, record_change
-from infrastructure.registry.ledger import open_ledger
 from shared.console import show_step
 from shared.settings import Settings
 
@@ -20,13 +19,13 @@ def run(args: argparse.Namespace) -> None:
     """Stop the front and the release."""
     settings = Settings.load()
     environment = open_environment(args, settings)
+    stopped = False
     try:
-        open_ledger(settings.ledger)
+        with record_change("stop", args, settings, environment):
+            stopped = environment.stop()
     except RegistryError as error:  # a service must be stopped whatever the ledger's state
         with environment.alone():
-            stopped = environment.stop()
+            stopped = environment.stop() or stopped
         state = "is stopped" if stopped else "was not running"
         raise RegistryError(f"{args.env} {state}, but not recorded: {error}") from error
-    with record_change("stop", args, settings, environment):
-        stopped = environment.stop()
     show_step("stopped", args.env if stopped else f"nothing: {args.env} was not running")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from infrastructure.cli import status
-from infrastructure.cli._arguments import add_environment, add_model
+from infrastructure.cli._arguments import add_environment, add_model, choose_environment
 from shared.console import show_step
 from shared.settings import Settings
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Show what is deployed, where models are stored, and the next commands."""
     model = f" MODEL={args.model}" if args.model != "iris" else ""
-    environment = f" ENV={args.env}" if args.env != "staging" else ""
+    environment = choose_environment(args.env)
     print("Deployed (open an address for the service's page; metrics are at /metrics):")
     status.run(args)
     print("More:")

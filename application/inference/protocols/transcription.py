@@ -79,8 +79,8 @@ class TranscriptionApi:
 
         Raises:
             InputError: an option or the recording is invalid.
-            Refusal: 415 if there is no recording, 400 if the form is malformed or has
-                too many parts.
+            Refusal: 415 if the request has no recording, 400 if the form is malformed or has too
+                many parts.
         """
         try:
             recording, options = _recording_and_options(request)
