@@ -30,7 +30,7 @@ install: ## Everything: PyTorch (CUDA where there is a GPU), TensorFlow, openai-
 	@bash scripts/setup/install.sh all
 install-dev: ## Core and development tools without the large ML packages, as in CI
 	@bash scripts/setup/install.sh dev
-install-core: ## Only what the iris chain needs to run
+install-core: ## Only what make quickstart needs
 	@bash scripts/setup/install.sh core
 installed: $(CORE) ## Install the core if it is missing or poetry.lock has changed
 checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON=1; REQUIRE_GPU=1 fails without a GPU)

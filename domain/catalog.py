@@ -43,6 +43,11 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(domain.models.__path__))
 
 
+def list_names() -> str:
+    """Names of all models for a message."""
+    return ", ".join(names()) or "none yet (make new-model writes one)"
+
+
 def get(name: str) -> CatalogModel:
     """Import a model by its name.
 
@@ -53,7 +58,7 @@ def get(name: str) -> CatalogModel:
     """
     if name not in names():
         raise UnknownModelError(
-            f"unknown model {name!r}; the models in domain/models are: {', '.join(names())}"
+            f"unknown model {name!r}; the models in domain/models are: {list_names()}"
         )
     with needing_extras(name):
         model = cast(CatalogModel, importlib.import_module(f"domain.models.{name}"))

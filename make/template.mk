@@ -3,7 +3,7 @@
 BENCHMARK := $(PY) -m tests.template.benchmarks
 
 ##@ The template itself
-adopt: $(CORE) ## Turn this clone into your project: NAME (KEEP="wine digits" keeps these examples)
+adopt: $(CORE) ## Turn this clone into your project: NAME (KEEP="iris wine" keeps these examples)
 	@$(PY) -m tests.template.adopt $(call args,NAME KEEP)
 benchmark: $(DEV) ## Measure against the alternatives, into docs/benchmarks/ (PEERS=none is quick and only prints)
 	@$(if $(filter-out all,$(call typed,PEERS)),,$(BENCHMARK).training)

@@ -35,8 +35,10 @@ from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import RegistryError
 from domain.evaluation.predictions import predict_function
-from domain.models import iris
+from shared.paths import ROOT
+from tests import petals
 
+PETALS_CONFIG = ROOT / "tests/petals_config.json"
 SETOSA = (5.1, 3.5, 1.4, 0.2)
 VERSICOLOR = (6.4, 3.2, 4.5, 1.5)
 VIRGINICA = (6.3, 3.3, 6.0, 2.5)
@@ -44,7 +46,7 @@ MORNING = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
 
 class FakeClassifier:
-    """Predicts iris species by the length of the petal, and keeps the rows of each call.
+    """Predicts petals species by the length of the petal, and keeps the rows of each call.
 
     Args:
         failure: raised instead of predicting.
@@ -489,9 +491,9 @@ class FakePackage:
 
 
 def fake_model(
-    dataset: Dataset, spec: ModelSpec = iris.SPEC, build: Callable[..., Any] = iris.build
+    dataset: Dataset, spec: ModelSpec = petals.SPEC, build: Callable[..., Any] = petals.build
 ) -> CatalogModel:
-    """The iris model of the catalog, or another model, with other data."""
+    """The petals model of the catalog, or another model, with other data."""
     return SimpleNamespace(SPEC=spec, load=lambda: dataset, build=build)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,8 @@ import pytest
 from application.training.config import config_path
 from shared.files import locked
 from shared.paths import ROOT
+from tests import petals
+from tests.fakes import PETALS_CONFIG
 from tests.warm import OFFLINE, warm_python
 
 READY_SECONDS = 60.0
@@ -35,10 +38,12 @@ class Home:
 
     Attributes:
         root: the clone in which commands run.
+        warm: whether commands run in processes that have imported everything already.
     """
 
     folder: Path
     root: Path = ROOT
+    warm: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -58,8 +63,8 @@ class Home:
 
     @property
     def receipts(self) -> Path:
-        """Folder of the receipts of iris."""
-        return self.receipts_of("iris")
+        """Folder of the receipts of petals."""
+        return self.receipts_of(petals.SPEC.name)
 
     def receipts_of(self, model: str) -> Path:
         """Folder of the receipts of a model."""
@@ -73,7 +78,7 @@ class Home:
                 text, times = path.read_text(encoding="utf-8"), path.stat()
                 path.write_text(text.replace(str(self.folder), str(folder)), encoding="utf-8")
                 os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        return Home(folder, self.root)
+        return Home(folder, self.root, self.warm)
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command from the root of the clone."""
@@ -87,20 +92,23 @@ class Home:
         )
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run make; commands of this clone run in warm processes."""
+        """Run make."""
         return self.run("make", f"PY={self._python}", *arguments)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Python; commands of this clone run in warm processes."""
+        """Run Python."""
         return self.run(self._python, *arguments)
 
     @property
     def _python(self) -> str:
-        return warm_python() if self.root == ROOT else sys.executable
+        return warm_python(self.root) if self.warm else sys.executable
+
+
+MakeHome = Callable[[Path], Home]
 
 
 def copy_clone(clone: Path) -> None:
-    """Copy this clone without ignored files, with links to its environment."""
+    """Copy this clone and commit it: without ignored files, with links to its environment."""
     listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -113,6 +121,29 @@ def copy_clone(clone: Path) -> None:
     for installed in (".core", ".dev"):  # or make would install into the shared environment
         (clone / ".venv" / installed).unlink(missing_ok=True)
         (clone / ".venv" / installed).touch()
+    subprocess.run(("git", "init", "-q"), cwd=clone, check=True)
+    commit_all(clone, "copy")
+
+
+def commit_all(clone: Path, message: str) -> str:
+    """Commit every change; returns the commit."""
+    user = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    subprocess.run(("git", "add", "-A"), cwd=clone, check=True)
+    subprocess.run(("git", *user, "commit", "-qm", message), cwd=clone, check=True)
+    found = subprocess.run(
+        ("git", "rev-parse", "HEAD"), cwd=clone, check=True, capture_output=True, text=True
+    )
+    return found.stdout.strip()
+
+
+def add_petals(clone: Path) -> None:
+    """Add the model of the tests to a clone, as its default."""
+    shutil.copy(petals.__file__, clone / "domain/models")
+    shutil.copy(PETALS_CONFIG, clone / "application/training/configs")
+    makefile = clone / "Makefile"
+    text = makefile.read_text(encoding="utf-8")
+    changed = re.sub("^MODEL := .*", "MODEL := petals", text, flags=re.MULTILINE)
+    makefile.write_text(changed, encoding="utf-8")
 
 
 _MAKE_STATE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"}
@@ -226,50 +257,62 @@ def fixture_make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     return make_once
 
 
+@pytest.fixture(scope="session", name="make_home")
+def fixture_make_home(make_once: MakeOnce) -> MakeHome:
+    """Makes a home of a clone in which the model is petals by default."""
+
+    def make(clone: Path) -> None:
+        copy_clone(clone)
+        add_petals(clone)
+        commit_all(clone, "petals")
+
+    return lambda folder: Home(folder, make_once("clone", make), warm=True)
+
+
 @pytest.fixture(scope="session", name="get_home")
-def fixture_get_home(make_once: MakeOnce) -> Callable[[str], Home]:
-    """Homes in which a model has a Bento; tests must not change them. Only iris is cross-validated:
-    it takes long, and changes no verdict."""
+def fixture_get_home(make_once: MakeOnce, make_home: MakeHome) -> Callable[[str], Home]:
+    """Homes in which a model has a Bento; tests must not change them. Only petals is
+    cross-validated: it takes long, and changes no verdict."""
 
     def make(folder: Path) -> None:
         model, chosen = folder.name, ()
-        if model != "iris":
+        if model != "petals":
             config = json.loads(config_path(model).read_text(encoding="utf-8"))
             config["validation"]["folds"] = 0
             (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
             chosen = (f"CONFIG={folder / 'config.json'}",)
-        done = Home(folder).make("bento-build", f"MODEL={model}", *chosen)
+        done = make_home(folder).make("bento-build", f"MODEL={model}", *chosen)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    return lambda model: Home(make_once(model, make))
+    return lambda model: make_home(make_once(model, make))
 
 
 @pytest.fixture(scope="session", name="home")
 def fixture_home(get_home: Callable[[str], Home]) -> Home:
-    """The home of iris; tests must not change it."""
-    return get_home("iris")
+    """The home of petals; tests must not change it."""
+    return get_home("petals")
 
 
 @pytest.fixture(scope="session", name="candidate_home")
 def fixture_candidate_home(home: Home, make_once: MakeOnce) -> Home:
-    """The home of iris with a second, unvalidated version; tests must not change it."""
+    """The home of petals with a second, unvalidated version; tests must not change it."""
 
     def make(folder: Path) -> None:
         done = home.copy(folder).make("-B", "train")
         assert done.returncode == 0, done.stdout + done.stderr
 
-    return Home(make_once("candidate", make))
+    return replace(home, folder=make_once("candidate", make))
 
 
 @pytest.fixture(scope="session", name="second_home")
 def fixture_second_home(candidate_home: Home, make_once: MakeOnce) -> Home:
-    """The home of iris with its second version as champion and Bento; tests must not change it."""
+    """The home of petals with its second version as champion and Bento; tests must not change it."""
 
     def make(folder: Path) -> None:
         done = candidate_home.copy(folder).make("bento-build")
         assert done.returncode == 0, done.stdout + done.stderr
 
-    return Home(make_once("second", make))
+    return replace(candidate_home, folder=make_once("second", make))
 
 
 @pytest.fixture(scope="session", name="exported_bento")

@@ -59,14 +59,14 @@ MODULES = (
 
 
 @cache
-def warm_python() -> str:
-    """The path of a client; its server ends with this process."""
+def warm_python(root: Path) -> str:
+    """The path of a client; its server runs in a clone, and ends with this process."""
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     address = folder / "socket"
     server = subprocess.Popen(  # pylint: disable=consider-using-with  # ended at exit
         [sys.executable, "-m", "tests.warm", address],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(OFFLINE)},
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(OFFLINE), str(root)))},
         stdin=subprocess.DEVNULL,
     )
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -98,7 +98,7 @@ def promote(
                 version.model_name,
                 version.package_version,
                 number=version.number,
-                former=previous,
+                previous=previous,
             )
             first, *_ = entries or ledger.entries()
             registry.note_ledger(version.model_name, f"{first.hash}:{entry.hash}")

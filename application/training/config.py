@@ -197,8 +197,8 @@ def config_path(model: str) -> Path:
     path = Path(__file__).parent / "configs" / f"{model}_config.json"
     if not path.exists():
         raise UnknownModelError(
-            f"unknown model {model}: {path} does not exist; make new-model writes one. "
-            f"Known models: {', '.join(catalog.names())}"
+            f"unknown model {model}: {path} does not exist. "
+            f"Known models: {catalog.list_names()}"
         )
     return path
 

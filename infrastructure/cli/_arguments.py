@@ -6,13 +6,30 @@ import argparse
 import re
 from pathlib import Path
 
+from domain.errors import ConfigError
+from shared.paths import ROOT
 
-def add_model(parser: argparse.ArgumentParser, default: str | None = "iris") -> None:
+
+def read_default(variable: str) -> str:
+    """The default of a variable that the Makefile sets, such as ``MODEL``.
+
+    Raises:
+        ConfigError: the Makefile does not set it.
+    """
+    path = ROOT / "Makefile"
+    line = re.search(rf"^{variable} *[:?]?= *(\S+)", path.read_text("utf-8"), re.MULTILINE)
+    if not line:
+        raise ConfigError(f"{path} does not set {variable}")
+    return line[1]
+
+
+def add_model(parser: argparse.ArgumentParser, all_models: bool = False) -> None:
     """Add ``--model``.
 
     Args:
-        default: None if leaving it out means all models.
+        all_models: whether leaving it out means all models; otherwise it means the Makefile's.
     """
+    default = None if all_models else read_default("MODEL")
     parser.add_argument(
         "--model",
         type=valid_model_name,
@@ -44,14 +61,14 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--env",
         type=valid_environment,
-        default="staging",
+        default=read_default("ENV"),
         help="staging, production or any other name (default: %(default)s)",
     )
 
 
 def choose_environment(name: str) -> str:
     """`` ENV=name``, for a make command; empty for make's default."""
-    return "" if name == "staging" else f" ENV={name}"
+    return "" if name == read_default("ENV") else f" ENV={name}"
 
 
 def add_port(parser: argparse.ArgumentParser, default: int | None, default_text: str = "") -> None:

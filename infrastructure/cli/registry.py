@@ -18,7 +18,7 @@ from shared.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model."""
-    add_model(parser, default=None)
+    add_model(parser, all_models=True)
 
 
 def run(args: argparse.Namespace) -> None:

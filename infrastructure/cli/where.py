@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 
 from infrastructure.cli import status
-from infrastructure.cli._arguments import add_environment, add_model, choose_environment
+from infrastructure.cli._arguments import (
+    add_environment,
+    add_model,
+    choose_environment,
+    read_default,
+)
 from shared.console import show_step
 from shared.settings import Settings
 
@@ -18,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Show what is deployed, where models are stored, and the next commands."""
-    model = f" MODEL={args.model}" if args.model != "iris" else ""
+    model = f" MODEL={args.model}" if args.model != read_default("MODEL") else ""
     environment = choose_environment(args.env)
     print("Deployed (open an address for the service's page; metrics are at /metrics):")
     status.run(args)

@@ -19,7 +19,7 @@ from shared.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model and the time."""
-    add_model(parser, default=None)
+    add_model(parser, all_models=True)
     parser.add_argument(
         "--at",
         type=_time,

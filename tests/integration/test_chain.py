@@ -21,13 +21,13 @@ from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOUS
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
+from tests.fakes import PETALS_CONFIG
 from tests.packages import on_record
-from tests.served import Home, copy_clone
+from tests.served import Home, MakeHome, add_petals, copy_clone
 
-NAME = "iris_classifier_pipeline"
+NAME = "petals_pipeline"
 PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
 VALIDATE = "application/validation/model_validation/validate_model.py"
-CONFIG = ROOT / "application/training/configs/iris_config.json"
 
 
 def receipt(home: Home, step: str) -> Any:
@@ -72,7 +72,7 @@ def test_training_records_the_run_with_everything_that_it_needs_to_be_judged(hom
     trained = receipt(home, "train")
     client = open_client(home.environment["MLFLOW_TRACKING_URI"])
     run = client.get_run(trained["run_id"])
-    assert client.get_experiment(run.info.experiment_id).name == "iris_production_pipeline"
+    assert client.get_experiment(run.info.experiment_id).name == "petals_experiment"
     assert run.data.params["model.n_estimators"] == "100"
     assert run.data.metrics["holdout_accuracy"] == pytest.approx(trained["accuracy"])
     assert run.inputs.dataset_inputs[0].dataset.digest
@@ -93,8 +93,8 @@ def test_the_package_holds_what_the_design_promises(home: Home) -> None:
     assert (
         provenance["lock_sha256"] == hashlib.sha256((ROOT / "poetry.lock").read_bytes()).hexdigest()
     )
-    written = json.loads(CONFIG.read_text(encoding="utf-8"))
-    assert TrainingConfig.model_validate(provenance["config"]) == TrainingConfig.read(CONFIG)
+    written = json.loads(PETALS_CONFIG.read_text(encoding="utf-8"))
+    assert TrainingConfig.model_validate(provenance["config"]) == TrainingConfig.read(PETALS_CONFIG)
     assert {key: provenance["config"][key] for key in ("model", "data", "version")} == {
         key: written[key] for key in ("model", "data", "version")
     }
@@ -128,7 +128,7 @@ def test_the_bento_is_the_champions_and_has_no_training_library(
     assert required >= {"bentoml", "msgspec", "numpy", "onnxruntime", "sqlalchemy", "starlette"}
     assert not required & {"scikit-learn", "pandas", "mlflow", "skl2onnx", "onnx", "matplotlib"}
     assert not list(exported_bento.rglob("*.joblib"))
-    assert not (exported_bento / "src/domain/models/iris.py").exists()
+    assert not (exported_bento / "src/domain/models/petals.py").exists()
 
 
 def test_an_unchanged_step_is_not_run_again(home: Home) -> None:
@@ -245,14 +245,14 @@ def test_a_verdict_is_kept_with_its_report_and_its_card(judged: Judged) -> None:
 
 
 def test_what_is_accepted_can_wait_for_somebodys_approval(own: Home, tmp_path: Path) -> None:
-    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    config = json.loads(PETALS_CONFIG.read_text(encoding="utf-8"))
     config["validation"]["approval"] = "manual"
     (tmp_path / "manual.json").write_text(json.dumps(config), encoding="utf-8")
     before = aliases(own)[CHAMPION]
     judged = own.make("validate", f"CONFIG={tmp_path / 'manual.json'}")
     assert judged.returncode == 0, judged.stderr
     assert "not promoted yet" in judged.stdout
-    assert "make promote MODEL=iris" in judged.stdout
+    assert "make promote MODEL=petals" in judged.stdout
     assert aliases(own)[CHAMPION] == before
     waiting = receipt(own, "validate")["registry_version"]
     assert waiting != before
@@ -271,7 +271,7 @@ def test_after_a_rollback_the_former_champion_is_built_and_not_judged_again(
     assert own.make("rollback").returncode == 0
     built = own.make("bento-build")
     assert built.returncode == 0, built.stderr
-    assert "validate iris" not in built.stdout
+    assert "validate petals" not in built.stdout
     assert receipt(own, "bento-build")["version"] == first
     again = own.make("rollback")
     assert again.returncode == 0
@@ -300,9 +300,9 @@ def test_a_changed_file_in_the_package_is_refused_by_name(own: Home) -> None:
     ],
 )
 def test_a_broken_configuration_stops_training_before_anything_is_recorded(
-    tmp_path: Path, text: str, words: str
+    make_home: MakeHome, tmp_path: Path, text: str, words: str
 ) -> None:
-    place = Home(tmp_path)
+    place = make_home(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(text, encoding="utf-8")
     refused = place.python(PIPELINE, "--config", str(config))
@@ -323,10 +323,10 @@ def test_a_broken_configuration_stops_training_before_anything_is_recorded(
     ],
 )
 def test_parameters_that_the_model_refuses_stop_training_before_anything_is_recorded(
-    tmp_path: Path, parameters: dict[str, Any], words: str
+    make_home: MakeHome, tmp_path: Path, parameters: dict[str, Any], words: str
 ) -> None:
-    place = Home(tmp_path)
-    written = json.loads(CONFIG.read_text(encoding="utf-8"))
+    place = make_home(tmp_path)
+    written = json.loads(PETALS_CONFIG.read_text(encoding="utf-8"))
     written["model"] |= parameters
     config = tmp_path / "config.json"
     config.write_text(json.dumps(written), encoding="utf-8")
@@ -336,22 +336,24 @@ def test_parameters_that_the_model_refuses_stop_training_before_anything_is_reco
     assert str(config) in refused.stderr
     assert "Traceback" not in refused.stderr
     client = open_client(place.environment["MLFLOW_TRACKING_URI"])
-    assert not client.get_experiment_by_name("iris_production_pipeline")
+    assert not client.get_experiment_by_name("petals_experiment")
     assert not [path for path in (tmp_path / "packages").rglob("*") if path.is_file()]
 
 
-def test_a_configuration_that_is_not_there_never_trains_the_defaults(tmp_path: Path) -> None:
-    refused = Home(tmp_path).python(PIPELINE, "--config", "nowhere.json")
+def test_a_configuration_that_is_not_there_never_trains_the_defaults(
+    make_home: MakeHome, tmp_path: Path
+) -> None:
+    refused = make_home(tmp_path).python(PIPELINE, "--config", "nowhere.json")
     assert refused.returncode == 1
     assert "nowhere.json" in refused.stderr
     assert not (tmp_path / "packages").exists()
-    by_make = Home(tmp_path).make("train", "CONFIG=nowhere.json")
+    by_make = make_home(tmp_path).make("train", "CONFIG=nowhere.json")
     assert by_make.returncode != 0
     assert "nowhere.json" in by_make.stderr
 
 
-def test_a_bento_is_never_built_without_a_champion(tmp_path: Path) -> None:
-    refused = Home(tmp_path).python("-m", "infrastructure.cli", "bento-build")
+def test_a_bento_is_never_built_without_a_champion(make_home: MakeHome, tmp_path: Path) -> None:
+    refused = make_home(tmp_path).python("-m", "infrastructure.cli", "bento-build")
     assert refused.returncode == 1
     assert "has no champion in the registry" in refused.stderr
 
@@ -371,6 +373,7 @@ def test_the_registered_model_loads_and_predicts_through_mlflow(home: Home) -> N
 def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
     other = tmp_path / "clone"
     copy_clone(other)
+    add_petals(other)
     in_other = Home(own.folder, other)
     environment = {k: v for k, v in in_other.environment.items() if k not in _PLACES}
     for source, target in (
@@ -388,8 +391,8 @@ def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
         else:
             path.unlink()
     subprocess.run(["make", "state-load"], cwd=other, env=environment, check=True)
-    assert (other / "build/iris/bento/bento.yaml").exists()
-    order = [(other / f"build/iris/{s}.json").stat().st_mtime_ns for s in _STEPS]
+    assert (other / "build/petals/bento/bento.yaml").exists()
+    order = [(other / f"build/petals/{s}.json").stat().st_mtime_ns for s in _STEPS]
     assert order == sorted(order)
 
 

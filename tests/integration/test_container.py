@@ -116,7 +116,7 @@ def _get_built(
 
 @pytest.fixture(scope="module", name="built")
 def _built(get_built: GetBuilt) -> Built:
-    return get_built("iris")
+    return get_built("petals")
 
 
 @pytest.fixture(scope="module", name="image")
@@ -255,7 +255,7 @@ def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     done = built.make("--always-make", "containerize", "ENGINE=podman", PATH=path)
     assert done.returncode == 2
-    assert "podman could not build the image of iris_classifier_pipeline:" in done.stderr
+    assert "podman could not build the image of petals_pipeline:" in done.stderr
     assert "containerize.json] Error 1" in done.stderr
     assert not built.image_receipt.exists()
 

@@ -110,7 +110,7 @@ def test_a_release_serves_on_the_public_port_and_is_shown_and_stopped(machine: M
     )
     code, said = machine("status")
     assert code == 0
-    assert f"running, iris_classifier_pipeline {version}, {machine.url}, no API keys" in said
+    assert f"running, petals_pipeline {version}, {machine.url}, no API keys" in said
     process = psutil.Process(machine.current().pid)
     assert machine("stop")[0] == 0
     assert not process.is_running()

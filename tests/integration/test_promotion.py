@@ -15,12 +15,11 @@ import pytest
 
 from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import CHAMPION, PREVIOUS, MlflowRegistry
-from shared.paths import ROOT
-from tests.served import Home, MakeOnce
+from tests.fakes import PETALS_CONFIG
+from tests.served import Home, MakeHome, MakeOnce
 
-NAME = "iris_classifier_pipeline"
+NAME = "petals_pipeline"
 PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
-CONFIG = ROOT / "application/training/configs/iris_config.json"
 TREES = (20, 30, 40)
 ROUNDS, PROCESSES = 12, 3
 
@@ -41,7 +40,7 @@ for _ in range({ROUNDS}):
 
 @dataclass(frozen=True)
 class Place:
-    """A home with three accepted versions of iris, none of which is the champion."""
+    """A home with three accepted versions of petals, none of which is the champion."""
 
     home: Home
 
@@ -74,9 +73,9 @@ class Place:
         return done.stdout
 
     def moves(self) -> list[tuple[str, str | float | None, str]]:
-        """Event, former and new champion of the entries of promotions."""
+        """Event, previous and new champion of the entries of promotions."""
         return [
-            (entry.event, entry.details["former"], entry.version)
+            (entry.event, entry.details["previous"], entry.version)
             for entry in self.ledger.entries()
             if entry.event in ("promote", "rollback")
         ]
@@ -91,11 +90,11 @@ def _uri_is_put_back() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", name="trained")
-def _trained(make_once: MakeOnce) -> Path:
+def _trained(make_once: MakeOnce, make_home: MakeHome) -> Path:
     """The folder of a home in which three versions were trained and accepted."""
 
     def make(folder: Path) -> None:
-        place, config = Place(Home(folder)), json.loads(CONFIG.read_text("utf-8"))
+        place, config = Place(make_home(folder)), json.loads(PETALS_CONFIG.read_text("utf-8"))
         verdict = folder / "verdict"
         verdict.mkdir()
         for number, trees in enumerate(TREES, 1):
@@ -110,9 +109,9 @@ def _trained(make_once: MakeOnce) -> Path:
 
 
 @pytest.fixture(name="place")
-def _place(trained: Path, tmp_path: Path) -> Place:
+def _place(trained: Path, make_home: MakeHome, tmp_path: Path) -> Place:
     """A copy of it."""
-    return Place(Home(shutil.copytree(trained, tmp_path / "home")))
+    return Place(make_home(shutil.copytree(trained, tmp_path / "home")))
 
 
 def test_an_accepted_version_is_promoted_and_brought_back(place: Place) -> None:
@@ -164,15 +163,15 @@ def test_a_package_that_nothing_needs_leaves_disk_and_store_and_stays_on_record(
     assert [version.number for version in place.registry.versions(NAME)] == ["3", "2", "1"]
     done = place.home.make("rollback", "VERSION=1")
     assert done.returncode != 0
-    assert "the package of iris_classifier_pipeline version 1 is missing" in done.stderr
+    assert "the package of petals_pipeline version 1 is missing" in done.stderr
     assert place.aliases()[CHAMPION] == "3"
 
 
 def test_many_promotions_at_once_leave_one_champion_and_one_history(place: Place) -> None:
-    environment = {**place.home.environment, "PYTHONPATH": str(ROOT)}
+    environment = {**place.home.environment, "PYTHONPATH": str(place.home.root)}
     promoters = [
         subprocess.Popen(  # pylint: disable=consider-using-with  # waited for below
-            [sys.executable, "-c", PROMOTER, str(seed)], cwd=ROOT, env=environment
+            [sys.executable, "-c", PROMOTER, str(seed)], cwd=place.home.root, env=environment
         )
         for seed in range(PROCESSES)
     ]

@@ -23,12 +23,12 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from tritonclient.utils import InferenceServerException
 
 from domain.evaluation.predictions import predict_function
-from domain.models import iris
+from tests import petals
 from tests.served import Home, free_port
 
-SPEC = iris.SPEC
+SPEC = petals.SPEC
 NAMES = list(SPEC.input_names)
-NAME = "iris_classifier_pipeline"
+NAME = "petals_pipeline"
 TOLERANCE = 1e-5
 
 Answers = tuple[Sequence[str], Any]  # a label and the probabilities of each row
@@ -37,7 +37,7 @@ Answers = tuple[Sequence[str], Any]  # a label and the probabilities of each row
 @pytest.fixture(scope="module", name="flowers")
 def fixture_flowers() -> np.ndarray:
     """Every row of the data set, shape (150, 4)."""
-    return np.asarray(iris.load().inputs[NAMES], np.float64)
+    return np.asarray(petals.load().inputs[NAMES], np.float64)
 
 
 @pytest.fixture(scope="module", name="native")

@@ -6,35 +6,26 @@ import json
 
 import pytest
 
-from tests.served import Home, copy_clone
+from tests.served import Home, add_petals, commit_all, copy_clone
 
-ESTIMATOR = "domain/models/iris.py"
+ESTIMATOR = "domain/models/petals.py"
 
 
 @pytest.fixture(scope="module", name="place")
 def _place(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A clone whose environment is this one, in which iris was trained from a commit."""
+    """A clone whose environment is this one, in which petals was trained from a commit."""
     folder = tmp_path_factory.mktemp("reproduce")
     clone = folder / "clone"
     copy_clone(clone)
+    add_petals(clone)
+    commit_all(clone, "petals")
     place = Home(folder / "home", clone)
-    assert place.run("git", "init", "-q").returncode == 0
-    commit(place, "all")
     train(place)
     return place
 
 
-def commit(place: Home, message: str) -> str:
-    """Commit everything; the commit."""
-    somebody = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-    assert place.run("git", "add", "-A").returncode == 0
-    done = place.run("git", *somebody, "commit", "-qm", message)
-    assert done.returncode == 0, done.stderr
-    return place.run("git", "rev-parse", "HEAD").stdout.strip()
-
-
 def train(place: Home) -> str:
-    """Train iris; its run."""
+    """Train petals; its run."""
     done = place.make("-B", "train")
     assert done.returncode == 0, done.stdout + done.stderr
     run: str = json.loads((place.receipts / "train.json").read_text("utf-8"))["run_id"]
@@ -53,10 +44,10 @@ def test_a_version_of_a_commit_is_reproduced_when_the_clone_has_moved_on(place: 
     path = place.root / ESTIMATOR
     source = path.read_text("utf-8")
     path.write_text(f"{source}\nraise RuntimeError('another commit')\n", "utf-8")
-    commit(place, "break iris")
+    commit_all(place.root, "break petals")
     code, said = reproduce(place, "1")
     path.write_text(source, "utf-8")
-    commit(place, "mend iris")
+    commit_all(place.root, "fix petals")
     assert code == 0, said
     assert f"same      commit: {recorded}" in said
     assert "same      predictions: digest" in said

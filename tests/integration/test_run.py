@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 
-from shared.paths import ROOT
 from tests.served import Home, free_port, wait_until_ready
 
 
@@ -21,13 +20,13 @@ def test_make_run_serves_the_champion_and_reloads_for_source_files_only(
     with log.open("wb") as output:
         process = subprocess.Popen(  # pylint: disable=consider-using-with
             ["make", "run", f"PORT={port}"],
-            cwd=ROOT,
+            cwd=home.root,
             env=home.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    unwatched = ROOT / ".bentoml/reload-test"
+    unwatched = home.root / ".bentoml/reload-test"
     unwatched.parent.mkdir(exist_ok=True)
     try:
         wait_until_ready(url, process, log)

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from domain.models import iris
-from shared.paths import ROOT
+from tests import petals
 from tests.packages import on_record
 from tests.served import READY_SECONDS, Home
 
@@ -25,7 +24,7 @@ ROWS = 1_500_000  # seconds of work, most of which an interruption finds undone
 
 def write_flowers(path: Path, rows: int) -> pd.DataFrame:
     """All flowers, again and again, with a number for each row."""
-    inputs = iris.load().inputs
+    inputs = petals.load().inputs
     frame = inputs.iloc[np.arange(rows) % len(inputs)].reset_index(drop=True)
     frame.insert(0, "id", np.arange(rows))
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
@@ -44,7 +43,7 @@ def begin(home: Home, folder: Path) -> subprocess.Popen[bytes]:
         *("--input", str(folder / "in.parquet"), "--output", str(folder / "out.parquet")),
     )
     process = subprocess.Popen(  # pylint: disable=consider-using-with  # waited for by the caller
-        command, cwd=ROOT, env=home.environment, stdout=subprocess.DEVNULL
+        command, cwd=home.root, env=home.environment, stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + READY_SECONDS
     while not any(path.stat().st_size > 10_000 for path in folder.glob(".out.parquet.*.part")):
@@ -65,9 +64,9 @@ def test_every_flower_is_answered_as_the_native_model_does(home: Home, tmp_path:
     receipt = json.loads((home.receipts / "validate.json").read_text(encoding="utf-8"))
     (folder,) = (home.folder / "packages").glob(f"*/{receipt['version']}")
     native = on_record(folder).load_native()
-    rows = iris.SPEC.encode(frame)
-    probabilities = [f"probability_{name}" for name in iris.SPEC.classes]
-    assert scored["prediction"].tolist() == [iris.SPEC.classes[c] for c in native.predict(rows)]
+    rows = petals.SPEC.encode(frame)
+    probabilities = [f"probability_{name}" for name in petals.SPEC.classes]
+    assert scored["prediction"].tolist() == [petals.SPEC.classes[c] for c in native.predict(rows)]
     assert np.allclose(scored[probabilities], native.predict_proba(rows), rtol=0, atol=1e-6)
     assert scored[frame.columns].equals(frame)
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from infrastructure.inference.audio import decode
 from infrastructure.inference.whisper_engine import open_package
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.tracking.mlflow_tracker import open_client
-from tests.served import Home, free_port, serve
+from tests.served import Home, MakeHome, free_port, serve
 from tests.whisper_checkpoint import RATE, sound, write_checkpoint
 
 TOKENS = 12
@@ -62,7 +62,7 @@ class Packaged:
     @property
     def receipts(self) -> Path:
         """Where the receipts lie."""
-        return self.home.receipts.parent / "speech"
+        return self.home.receipts_of("speech")
 
     @property
     def package(self) -> Path:
@@ -85,7 +85,7 @@ def recording(samples: np.ndarray, kind: str, rate: int = RATE) -> bytes:
 
 
 @pytest.fixture(scope="module", name="packaged")
-def fixture_packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
+def fixture_packaged(make_home: MakeHome, tmp_path_factory: pytest.TempPathFactory) -> Packaged:
     """The checkpoint as the champion, in a Bento."""
     folder = tmp_path_factory.mktemp("speech")
     checkpoint = write_checkpoint(folder / "small.pt")
@@ -102,7 +102,7 @@ def fixture_packaged(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
     plain["validation"]["threshold"] = -100  # random words are all wrong, and more than were said
     config = folder / "config.json"
     config.write_text(json.dumps(plain), encoding="utf-8")
-    made = Packaged(Home(folder / "home"), checkpoint, manifest, config)
+    made = Packaged(make_home(folder / "home"), checkpoint, manifest, config)
     done = made.make("bento-build")
     assert done.returncode == 0, done.stdout + done.stderr
     return made
@@ -355,15 +355,17 @@ def test_too_many_word_errors_and_none_that_were_counted_are_refused(packaged: P
     uncounted["data"]["manifest"] = None
     other = packaged.config.with_name("uncounted.json")
     other.write_text(json.dumps(uncounted), encoding="utf-8")
-    place = Home(packaged.home.folder.with_name("uncounted"))
+    place = replace(packaged.home, folder=packaged.home.folder.with_name("uncounted"))
     weights = f"WHISPER_MODEL={packaged.checkpoint}"
     silent = place.make("validate", "MODEL=speech", f"CONFIG={other}", weights)
     assert silent.returncode != 0
     assert "name a manifest of recordings" in silent.stderr
 
 
-def test_weights_that_are_not_there_are_never_downloaded_unasked(tmp_path: Path) -> None:
-    place = Home(tmp_path / "home")
+def test_weights_that_are_not_there_are_never_downloaded_unasked(
+    make_home: MakeHome, tmp_path: Path
+) -> None:
+    place = make_home(tmp_path / "home")
     done = place.make("train", "MODEL=speech", "WHISPER_MODEL=base", f"XDG_CACHE_HOME={tmp_path}")
     assert done.returncode != 0
     assert "WHISPER_DOWNLOAD=1" in done.stderr

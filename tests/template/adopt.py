@@ -23,8 +23,7 @@ from typing import Any
 from shared.paths import ROOT
 
 TEMPLATE = "mlops-template"
-EXAMPLES = ("breast_cancer", "diabetes", "digits", "speech", "wine")
-FIXTURE = "iris"  # the tests train and serve it
+EXAMPLES = ("breast_cancer", "diabetes", "digits", "iris", "speech", "wine")
 
 # files that only describe or test the template
 TEMPLATE_FILES = (
@@ -62,8 +61,8 @@ make check                                                # lint and test, befor
 ```
 
 Yours are `domain/models/`, `application/training/configs/`, `domain/experiments/notebooks/` and
-`.env`. The rest is the engine, with its own tests, which train the model `iris`. Name the model that
-make works on at the top of the `Makefile`.
+`.env`. The rest is the engine, with its own tests, which train a small model of their own. Name the
+model that make works on at the top of the `Makefile`.
 
 [Documentation](docs/README.md) · [Contributing](CONTRIBUTING.md) · made from mlops-template, Apache-2.0
 """
@@ -86,12 +85,15 @@ def plan(root: Path, keep: Iterable[str]) -> Plan:
     """What to remove from a clone if these example models are kept; nothing is changed."""
     removed = [name for name in EXAMPLES if name not in keep]
     patterns = [*TEMPLATE_FILES, *(file.format(name) for name in removed for file in MODEL_FILES)]
-    files = sorted({path for pattern in patterns for path in root.glob(pattern)})
-    models = set((root / "domain/models").glob("*.py")) - set(files)
+    files = {path for pattern in patterns for path in root.glob(pattern)}
+    models = set((root / "domain/models").glob("*.py")) - files
     sources = "".join(path.read_text("utf-8") for path in models)
+    if "domain.data.bundled" not in sources:
+        files |= set(root.glob("domain/data/bundled.py"))
+        files |= set(root.glob("tests/unit/domain/data/test_bundled.py"))
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     return Plan(
-        [path.relative_to(root).as_posix() for path in files],
+        sorted(path.relative_to(root).as_posix() for path in files),
         [
             extra
             for extra in project.get("optional-dependencies", {})
@@ -111,6 +113,12 @@ def adopt(root: Path, name: str, planned: Plan) -> None:
         page.write_text(without_template(root, page), encoding="utf-8")
     if planned.extras:
         remove_extras(root, planned.extras)
+    models = sorted(path.stem for path in (root / "domain/models").glob("[a-z]*.py"))
+    makefile = root / "Makefile"
+    text = makefile.read_text("utf-8")
+    if models and not re.search(rf"^MODEL := ({'|'.join(models)})$", text, re.MULTILINE):
+        text = re.sub("^MODEL := .*", f"MODEL := {models[0]}", text, flags=re.MULTILINE)
+        makefile.write_text(text, encoding="utf-8")
     for file in tracked_files(root):
         text = file.read_bytes()
         if file.name != "LICENSE" and TEMPLATE.encode() in text:
@@ -200,7 +208,7 @@ def run_git(root: Path, *arguments: str) -> str:
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Entry point of `make adopt`."""
     parser = argparse.ArgumentParser(
-        prog="make adopt", usage='make adopt NAME=my-project [KEEP="wine digits"]'
+        prog="make adopt", usage='make adopt NAME=my-project [KEEP="iris wine"]'
     )
     parser.add_argument("--name")
     parser.add_argument("--keep", default="")
@@ -210,7 +218,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         parser.error("NAME is missing")
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", args.name):
         parser.error(f"NAME={args.name}: use letters, digits, . _ and -, at most 63")
-    if unknown := sorted({*keep} - {FIXTURE, *EXAMPLES}):
+    if unknown := sorted({*keep} - {*EXAMPLES}):
         parser.error(f"KEEP={' '.join(unknown)}: the examples are {', '.join(EXAMPLES)}")
     if run_git(root, "status", "--porcelain"):
         print("error: git has uncommitted changes; commit them first", file=sys.stderr)

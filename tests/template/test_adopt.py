@@ -27,19 +27,17 @@ from tests.template.test_docs import links, make_targets
 POETRY = ROOT / ".poetry/bin/poetry"
 KEPT = [
     *("LICENSE", "CONTRIBUTING.md", "Makefile", "make/chain.mk", "docs/README.md", "docs/gates.md"),
-    *("domain/models/iris.py", "application/training/configs/iris_config.json"),
-    *(
-        "domain/experiments/notebooks/iris_experiment.ipynb",
-        "tests/unit/domain/models/test_iris.py",
-    ),
+    *("application/inference/services/iris_service.py", "tests/petals.py"),
     "application/inference/services/speech_service.py",
 ]
 GONE = [
     *("CHANGELOG.md", "README.zh-TW.md", "docs/benchmarks", "docs/models.md", "docs/speech.md"),
-    *("make/template.mk", "tests/template", "tests/integration/test_speech.py"),
+    *("make/template.mk", "tests/template", "domain/data/bundled.py"),
     *(f"domain/models/{name}.py" for name in EXAMPLES),
     *(f"application/training/configs/{name}_config.json" for name in EXAMPLES),
     *(f"tests/unit/domain/models/test_{name}.py" for name in EXAMPLES),
+    *(f"tests/integration/test_{name}.py" for name in ("iris", "speech")),
+    "domain/experiments/notebooks/iris_experiment.ipynb",
 ]
 AFFECTED_TESTS = [  # tests that look at models, documents, extras or makefiles
     *("template/test_adopt.py", "template/test_docs.py", "template/test_makefile.py"),
@@ -134,6 +132,7 @@ def test_a_kept_example_keeps_its_files_and_its_extra(
     for pattern in MODEL_FILES:
         before, after = (sorted(root.glob(pattern.format(keep))) for root in (ROOT, copy.root))
         assert [path.name for path in before] == [path.name for path in after]
+    assert f"\nMODEL := {keep}\n" in (copy.root / "Makefile").read_text("utf-8")
     assert extras(copy.root) == {extra: extras(ROOT)[extra], "all": extras(ROOT)[extra]}
     if not POETRY.exists():
         pytest.skip("Poetry is not in .poetry: scripts/setup/setup_poetry.sh puts it there")

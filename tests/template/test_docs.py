@@ -26,9 +26,9 @@ from application.scaffold.model_file import model_paths
 from application.training.config import TrainingConfig
 from domain import catalog
 from domain.catalog import CatalogModel
-from domain.models import iris
 from shared.paths import ROOT
 from shared.settings import ServingSettings
+from tests import petals
 from tests.fakes import FakeClassifier, FakeMetrics, FakePredictionLog, FakeRecorder
 from tests.speech_fakes import SPEC, FakeEngine, fake_decode
 from tests.template.adopt import EXAMPLES, FIXTURE
@@ -161,9 +161,9 @@ def first_cells(text: str) -> list[str]:
 def rest_paths() -> set[str]:
     """The paths of the REST API of a classifier, as in the tutorial."""
     log, metrics = FakePredictionLog(), FakeMetrics()
-    predictor = Predictor(iris.SPEC, FakeClassifier(), FakeRecorder())
-    with closing(PredictionRecorder(iris.SPEC, metrics, log)) as recorder:
-        rest = RestApi("iris", "1", predictor, recorder, log, metrics, dict).routes()
+    predictor = Predictor(petals.SPEC, FakeClassifier(), FakeRecorder())
+    with closing(PredictionRecorder(petals.SPEC, metrics, log)) as recorder:
+        rest = RestApi("petals", "1", predictor, recorder, log, metrics, dict).routes()
     return {*rest, *PredictionLines(predictor, 1).routes()}
 
 
@@ -286,10 +286,10 @@ def test_a_translation_and_the_readme_link_each_other_and_the_same_pages(name: s
 SAMPLE = """
 Run `make train`, make sure that it works, and read `docs/no_such_file.md` or [this](no/such.md#part).
 ```bash
-make -B train MODEL=iris THRESHOLD=0.9 validate   # then make coffee STRONG=1
+make -B train MODEL=petals THRESHOLD=0.9 validate   # then make coffee STRONG=1
 curl http://127.0.0.1:3000/no_such_endpoint
 cd somewhere && make no-such-target | tee log
-poetry run python application/no_such_file.py --model-path build/iris
+poetry run python application/no_such_file.py --model-path build/petals
 ```
 See `GET /classify`, `a/b`, `domain/models/<name>.py`, `mlflow.db`, `nowhere.py` and `settings.py`,
 [a page](https://example.org/a.md), `pip install make`.
@@ -307,7 +307,7 @@ def test_paths_are_read_from_code_and_links_without_placeholders() -> None:
         "application/no_such_file.py",
         "nowhere.py",
     }
-    assert {"build/iris", "settings.py"} <= found
+    assert {"build/petals", "settings.py"} <= found
     assert links(SAMPLE) == {"no/such.md"}
 
 

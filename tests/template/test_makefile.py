@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from shared.paths import ROOT
+from tests.served import add_petals
 from tests.template.makefiles import HELP, MAKEFILES, TEXT
 
 # Targets of the tutorial.
@@ -26,7 +27,7 @@ TUTORIAL = [
     *("containerize", "run", "deploy", "format", "lint", "refactor", "test", "all", "clean"),
 ]
 
-CONFIG = "application/training/configs/iris_config.json"
+CONFIG = "application/training/configs/petals_config.json"
 STEPS = ["train", "validate", "bento-build", "containerize"]
 
 SERVICE = "application.inference.services.model_service:ModelService"
@@ -40,7 +41,7 @@ echo "$*" >>calls.log
 while [ $# -gt 0 ]; do
     if [ "$1" = --receipt ]; then
         mkdir -p "${{2%/*}}"
-        receipt='{{"model_tag": "iris:1", "service": "{SERVICE}"}}'
+        receipt='{{"model_tag": "petals:1", "service": "{SERVICE}"}}'
         [ "${{2##*/}}" != validate.json ] || echo "$receipt" >"${{2%/*}}/champion.json"
         echo "$receipt" >"$2"
     fi
@@ -95,7 +96,7 @@ class Clone:
 
     def receipt(self, step: str) -> Path:
         """Path of the receipt of a step."""
-        return self.folder / "build/iris" / f"{step}.json"
+        return self.folder / "build/petals" / f"{step}.json"
 
     def reads(self, data: Path) -> None:
         """Record that training has read a data file, as its entry point does."""
@@ -130,7 +131,8 @@ def _copy_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Cl
         shutil.copy2(path, pristine / path.relative_to(ROOT))
     (pristine / ".ci").mkdir()
     shutil.copy2(ROOT / ".ci/run", pristine / ".ci")
-    shutil.copy2(ROOT / "domain/models/iris.py", pristine / "domain/models/tulip.py")
+    add_petals(pristine)
+    shutil.copy2(ROOT / "tests/petals.py", pristine / "domain/models/tulip.py")
     (pristine / "tests").mkdir()
     (pristine / ".venv/bin").mkdir(parents=True)
     for name in ("python", "lint-imports"):
@@ -193,7 +195,7 @@ def test_make_runs_the_chain_step_by_step(clone: Clone) -> None:
 
 def test_a_dry_run_shows_the_training_command(clone: Clone) -> None:
     done = clone.make("-n", "train")
-    assert f"infrastructure.cli train --model iris --config '{CONFIG}'" in done.stdout
+    assert f"infrastructure.cli train --model petals --config '{CONFIG}'" in done.stdout
     assert clone.calls() == []
 
 
@@ -211,7 +213,7 @@ def test_with_fresh_receipts_a_dry_run_shows_nothing_to_do(made: Clone) -> None:
     ("changed", "steps"),
     [
         (CONFIG, STEPS),
-        ("domain/models/iris.py", STEPS),
+        ("domain/models/petals.py", STEPS),
         ("domain/models/tulip.py", []),
         ("domain/catalog.py", STEPS),
         ("domain/contract/spec.py", STEPS),
@@ -318,7 +320,7 @@ def test_a_key_is_created_for_the_client_passed_to_make(clone: Clone) -> None:
     "given",
     [
         *(f"ENV={name}" for name in ("../../x", "a b", "-x", "$$(id)", "a;b", "")),
-        *(f"MODEL={name}" for name in ("../iris", "it's")),
+        *(f"MODEL={name}" for name in ("../petals", "it's")),
     ],
 )
 def test_a_value_that_is_invalid_in_a_path_is_refused_before_anything_runs(
@@ -374,7 +376,7 @@ def test_a_data_file_may_have_any_name(made: Clone) -> None:
 
 
 def test_a_data_file_of_one_model_does_not_affect_another(made: Clone) -> None:
-    shutil.copy2(made.folder / CONFIG, made.folder / CONFIG.replace("iris", "wine"))
+    shutil.copy2(made.folder / CONFIG, made.folder / CONFIG.replace("petals", "wine"))
     assert made.ran("train", "MODEL=wine") == ["train"]
     made.reads(made.folder / CONFIG)
     made.change(CONFIG)
@@ -399,12 +401,12 @@ def test_a_failed_step_leaves_no_receipt_and_stops_the_chain(made: Clone, index:
 
 
 def test_two_models_and_two_places_do_not_share_receipts(made: Clone) -> None:
-    shutil.copy2(made.folder / CONFIG, made.folder / CONFIG.replace("iris", "wine"))
+    shutil.copy2(made.folder / CONFIG, made.folder / CONFIG.replace("petals", "wine"))
     assert made.ran("validate", "MODEL=wine") == STEPS[:2]
     assert "--model wine" in made.calls()[0]
     elsewhere = made.folder / "elsewhere"
     assert made.ran("validate", f"RECEIPTS_DIR={elsewhere}") == STEPS[:2]
-    assert (elsewhere / "iris/validate.json").exists()
+    assert (elsewhere / "petals/validate.json").exists()
     assert made.ran("containerize") == []
 
 
@@ -455,8 +457,8 @@ def command_of(clone: Clone, *arguments: str) -> list[str]:
 @pytest.mark.parametrize("target", ["promote", "rollback"])
 def test_a_version_reaches_the_registry_unchanged(clone: Clone, target: str) -> None:
     *arguments, receipt = command_of(clone, target)
-    assert arguments == [target, "--model", "iris", "--receipt"]
-    assert receipt.endswith("build/iris/champion.json")
+    assert arguments == [target, "--model", "petals", "--receipt"]
+    assert receipt.endswith("build/petals/champion.json")
     arguments = command_of(clone, target, "MODEL=wine", "VERSION=it's 3")[:-2]
     assert arguments == [target, "--model", "wine", "--version", "it's 3"]
 
@@ -473,7 +475,7 @@ def test_a_chosen_champion_is_built_without_training_or_validating_again(
 ) -> None:
     made.change(CONFIG)  # fixed since, say
     assert made.make(target).returncode == 0
-    made.change("domain/models/iris.py")
+    made.change("domain/models/petals.py")
     assert made.ran("bento-build", "THRESHOLD=0.9") == ["bento-build"]
     assert made.ran("bento-build") == []
     assert made.ran("validate") == STEPS[:2]  # a new candidate, by explicit request
@@ -511,7 +513,7 @@ def test_a_refusal_after_a_choice_leaves_no_validation_receipt(made: Clone) -> N
 @pytest.mark.parametrize("target", ["registry", "which-model"])
 def test_every_model_is_shown_by_default(clone: Clone, target: str) -> None:
     assert command_of(clone, target) == [target]
-    assert command_of(clone, target, "MODEL=iris") == [target, "--model", "iris"]
+    assert command_of(clone, target, "MODEL=petals") == [target, "--model", "petals"]
 
 
 def test_a_time_reaches_the_ledger_unchanged(clone: Clone) -> None:
@@ -567,7 +569,7 @@ def test_clean_removes_only_what_can_be_rebuilt(made: Clone) -> None:
             ".bentoml/models/a",
             ".releases/staging/current.json",
         ),
-        *("application/registry/model_registry/iris/1/model.onnx", ".env", "domain/errors.py"),
+        *("application/registry/model_registry/petals/1/model.onnx", ".env", "domain/errors.py"),
         *(".venv/.core", "state.tar.gz"),
     ]
     removed = ["dist/a.whl", "htmlcov/index.html", "coverage.xml", "domain/__pycache__/a.pyc"]

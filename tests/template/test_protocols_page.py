@@ -15,8 +15,8 @@ from application.inference.protocols.lines import PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.vertex import VertexPrediction
-from domain.models import iris
 from shared.paths import ROOT
+from tests import petals
 from tests.fakes import FakeClassifier, FakeRecorder
 from tests.protocols import Client
 
@@ -25,7 +25,7 @@ FORM = "application/x-www-form-urlencoded"  # default of curl
 TEXT = (ROOT / "docs/protocols.md").read_text("utf-8")
 TABLE = TEXT.partition("## Conformance")[2].partition("\n## ")[0]
 EXAMPLES = re.findall(r"```bash\n(.*?)```\n\n```json\n(.*?)```", TEXT, re.DOTALL)
-PREDICTOR = Predictor(iris.SPEC, FakeClassifier(), FakeRecorder())
+PREDICTOR = Predictor(petals.SPEC, FakeClassifier(), FakeRecorder())
 ROUTES = {
     path: route
     for protocol in (

@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from application.training.config import TrainingConfig, config_path
 from domain.data.dataset import Dataset
 from domain.errors import DataError, PackageError
-from tests import model_checks
+from tests import model_checks, petals
+from tests.fakes import PETALS_CONFIG
 from tests.kinds import KINDS
 from tests.model_checks import RULES, TABULAR, FittedModel, cheap, fit_and_package, model_of
 
@@ -36,6 +37,8 @@ def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetFitted]:
     @cache
     def get(name: str) -> FittedModel:
         folder = tmp_path_factory.mktemp(name)
+        if name == "petals":
+            return fit_and_package(petals, TrainingConfig.read(PETALS_CONFIG), folder)
         if name in KINDS:
             config = TrainingConfig.model_validate({**KIND_CONFIG, "model_name": name})
             return fit_and_package(KINDS[name], config, folder)
@@ -174,6 +177,6 @@ def test_a_model_that_breaks_a_rule_is_caught(
     rule: str, broken: Callable[[FittedModel], FittedModel], fitted: GetFitted
 ) -> None:
     check = getattr(model_checks, f"check_{rule}")
-    check(fitted("iris"))
+    check(fitted("petals"))
     with pytest.raises((AssertionError, DataError, PackageError)):
-        check(broken(fitted("iris")))
+        check(broken(fitted("petals")))

@@ -1,4 +1,4 @@
-"""Tests of a running iris service.
+"""Tests of a running service of iris, or of another model with its contract.
 
 `SERVICE_URL=http://127.0.0.1:3000 pytest application/inference/services/test_service.py` tests a
 running service; without SERVICE_URL the tests serve the exported Bento with two workers. Requests
@@ -84,7 +84,7 @@ def test_a_row_is_answered_alone_as_it_is_in_a_batch(client: httpx.Client) -> No
 def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> None:
     response = client.request(method, "/health_check").json()
     assert response["status"] == "healthy"
-    assert response["model_name"] == "iris_classifier_pipeline"
+    assert response["model_name"] in ("iris_classifier_pipeline", "petals_pipeline")
     assert response["version"].startswith("1.0.0-")
     assert response["task"] == "classification"
     assert response["classes"] == ["setosa", "versicolor", "virginica"]

@@ -75,7 +75,7 @@ def measure(name: str, home: Home) -> Row:
     start = time.perf_counter()
     trained = _make(home, "train", name)
     seconds = time.perf_counter() - start
-    receipts = home.receipts.parent / name
+    receipts = home.receipts_of(name)
     package = Path(json.loads((receipts / "train.json").read_text(encoding="utf-8"))["package"])
     figures = json.loads((package / "metrics.json").read_text(encoding="utf-8"))
     spec = ModelSpec.from_dict(json.loads((package / "contract.json").read_text(encoding="utf-8")))

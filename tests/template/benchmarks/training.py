@@ -23,9 +23,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from shared.paths import ROOT
+from tests.served import Home
 from tests.template.benchmarks.measure import Measured, interleave
 from tests.template.benchmarks.parts import write_part
-from tests.served import Home
 
 FOLDER = Path(__file__).parent
 CLASSES = ("setosa", "versicolor", "virginica")
@@ -79,7 +79,7 @@ def measure_training(rounds: int) -> dict[str, Measured]:
             return lambda: seconds(command, environment)
 
         train = ["make", "train"]
-        receipt = home.receipts / "train.json"
+        receipt = home.receipts_of("iris") / "train.json"
 
         def ours() -> float:
             receipt.unlink(missing_ok=True)

@@ -17,17 +17,17 @@ from application.ports.tracker import RegisteredVersion, TrainingRecord
 from domain.catalog import CatalogModel
 from domain.contract import Quantity
 from domain.estimators.conformal import ConformalRegressor
-from domain.models import iris
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import PackageDraft
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
+from tests import petals
 from tests.fakes import fake_model
 from tests.kinds import KINDS
 
 MakePackage = Callable[..., Path]
 MODELS: dict[str, CatalogModel] = {
-    "iris": fake_model(iris.load(), build=lambda: iris.build(10, 5, 2, 1, 0)),
+    "petals": fake_model(petals.load(), build=lambda: petals.build(10, 5, 2, 1, 0)),
     **KINDS,
 }
 
@@ -45,21 +45,21 @@ def fit(kind: str) -> Any:
 
 @pytest.fixture(scope="session", name="fitted")
 def _fitted() -> Callable[[str], Any]:
-    """A fitted estimator of a kind, or of ``iris``."""
+    """A fitted estimator of a kind, or of ``petals``."""
     return fit
 
 
 @pytest.fixture(scope="session", name="forest")
 def _forest() -> RandomForestClassifier:
     """A forest fitted on all 150 flowers."""
-    return fit("iris")
+    return fit("petals")
 
 
 @pytest.fixture(scope="session", name="onnx_file")
 def _onnx_file(forest: RandomForestClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The forest as it is served."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    Frameworks().export(forest, iris.SPEC, path)
+    Frameworks().export(forest, petals.SPEC, path)
     return path
 
 
@@ -68,7 +68,7 @@ def _make_package() -> MakePackage:
     """Writes a package of the forest: `make_package(packages_dir, model_name, version)`."""
 
     def make(
-        packages_dir: Path, model_name: str, version: str, kind: str = "iris", form: str = "onnx"
+        packages_dir: Path, model_name: str, version: str, kind: str = "petals", form: str = "onnx"
     ) -> Path:
         model, estimator = MODELS[kind], fit(kind)
         spec = model.SPEC
@@ -124,7 +124,7 @@ class Tracking:
         model_name: str,
         version: str,
         experiment: str = "iris_production_pipeline",
-        kind: str = "iris",
+        kind: str = "petals",
         form: str = "onnx",
         run_id: str | None = None,
     ) -> tuple[TrainingRecord, RegisteredVersion]:
@@ -139,7 +139,12 @@ class Tracking:
             parameters={"model.n_estimators": 10, "model.max_depth": 5},
             metrics={"holdout_accuracy": 0.9, "fit_seconds": 0.01},
             tags={"git_commit": "0123abc"},
-            dataset={"name": "iris", "digest": "d1" * 16, "source": "scikit-learn", "rows": "150"},
+            dataset={
+                "name": "petals",
+                "digest": "d1" * 16,
+                "source": "scikit-learn",
+                "rows": "150",
+            },
             example=model.load().rows()[:2],
             run_id=run_id,
         )

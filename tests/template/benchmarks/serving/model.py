@@ -11,8 +11,8 @@ import joblib
 from sklearn.datasets import load_iris
 
 from shared.paths import ROOT
-from tests.template.benchmarks.serving.errors import BenchmarkError
 from tests.served import Home
+from tests.template.benchmarks.serving.errors import BenchmarkError
 
 TREES = 150
 
@@ -58,8 +58,8 @@ def make_model(folder: Path) -> Served:
     done = home.make("bento-build", f"CONFIG={path}")
     if done.returncode:
         raise BenchmarkError(f"the model cannot be made:\n{(done.stdout + done.stderr)[-3000:]}")
-    receipt = json.loads((home.receipts / "train.json").read_text(encoding="utf-8"))
+    receipt = json.loads((home.receipts_of("iris") / "train.json").read_text(encoding="utf-8"))
     package = Path(receipt["package"])
     rows = load_iris().data[::10].tolist()
     codes = joblib.load(package / "model.joblib").predict(rows).tolist()
-    return Served(package, home.receipts / "bento", rows, codes)
+    return Served(package, home.receipts_of("iris") / "bento", rows, codes)

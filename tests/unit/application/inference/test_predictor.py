@@ -10,16 +10,16 @@ import pytest
 
 from application.inference.predictor import (
     MAX_ROWS,
+    NullRecorder,
     PredictionResult,
     Predictor,
-    NullRecorder,
     check_golden,
     replay_golden,
 )
 from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from domain.errors import InputError, PackageError, TooManyRowsError
-from domain.models import iris
-from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeRecorder, FakeClassifier
+from tests import petals
+from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeClassifier, FakeRecorder
 
 ROWS = [list(VIRGINICA), list(SETOSA), list(VERSICOLOR)]
 RENT = ModelSpec("rent", (Number("area", "m²", 5, 500, nullable=True),), Quantity("rent", "EUR"))
@@ -31,7 +31,7 @@ class Setup:
     def __init__(self, model: FakeClassifier | None = None, max_rows: int = MAX_ROWS) -> None:
         self.model = model or FakeClassifier()
         self.recorder = FakeRecorder()
-        self.predictor = Predictor(iris.SPEC, self.model, self.recorder, max_rows)
+        self.predictor = Predictor(petals.SPEC, self.model, self.recorder, max_rows)
 
 
 def test_each_row_gets_the_probability_of_every_class() -> None:
@@ -120,7 +120,7 @@ def test_a_request_that_the_model_fails_on_is_not_recorded() -> None:
     assert not setup.recorder.results
 
 
-COLUMNS = dict(zip(iris.SPEC.input_names, zip(*ROWS)))
+COLUMNS = dict(zip(petals.SPEC.input_names, zip(*ROWS)))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_too_many_values_of_an_input_are_too_many_rows_whatever_they_are() -> No
 
 
 def test_without_recording_predictions_are_the_same() -> None:
-    result = Predictor(iris.SPEC, FakeClassifier(), NullRecorder()).predict("a", ROWS)
+    result = Predictor(petals.SPEC, FakeClassifier(), NullRecorder()).predict("a", ROWS)
     assert isinstance(result, PredictionResult) and len(result.predictions) == 3
 
 
@@ -211,7 +211,7 @@ def golden(**changes: object) -> dict[str, object]:
 
 def test_a_model_that_predicts_as_in_training_may_serve() -> None:
     model = FakeClassifier()
-    replay_golden(iris.SPEC, model, golden())
+    replay_golden(petals.SPEC, model, golden())
     assert len(model.calls) == 1
 
 
@@ -231,20 +231,20 @@ def test_a_model_with_another_prediction_for_one_golden_request_must_not_serve(
     recorded = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float)
     recorded[row, 1] += change
     with pytest.raises(PackageError) as refused:
-        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=recorded.tolist()))
+        replay_golden(petals.SPEC, FakeClassifier(), golden(answers=recorded.tolist()))
     assert f"differ by {abs(change):.1e}" in str(refused.value)
     assert "tolerance 1e-05" in str(refused.value)
 
 
 def test_a_difference_of_rounding_does_not_keep_a_model_from_serving() -> None:
     recorded = FakeClassifier()(np.array(ROWS, dtype=np.float32)).astype(float) + 5e-6
-    replay_golden(iris.SPEC, FakeClassifier(), golden(answers=recorded.tolist()))
+    replay_golden(petals.SPEC, FakeClassifier(), golden(answers=recorded.tolist()))
 
 
 @pytest.mark.parametrize("recorded", [[[0.5, 0.5]] * 3, [[0.1, 0.1, 0.8]], [], [[0.1], [0.2]]])
 def test_predictions_of_another_shape_must_not_serve(recorded: list[list[float]]) -> None:
     with pytest.raises(PackageError, match="recorded in training was"):
-        replay_golden(iris.SPEC, FakeClassifier(), golden(answers=recorded))
+        replay_golden(petals.SPEC, FakeClassifier(), golden(answers=recorded))
 
 
 def test_values_may_differ_by_rounding_of_their_own_row() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from application.inference.scoring import (
     BATCH_ROWS,
+    check_columns,
     prediction_columns,
     prediction_values,
-    check_columns,
     rows_at_once,
     score,
 )
@@ -27,7 +27,7 @@ from domain.contract import (
     Transcript,
 )
 from domain.errors import ContractError, DataError, InputError
-from domain.models import iris
+from tests import petals
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeClassifier
 
 SPECIES = Classes(("let", "sold"))
@@ -45,8 +45,8 @@ PLAN = [[0, 1], [2, 3]]
 
 
 def flowers(*rows: tuple[float, ...]) -> dict[str, Any]:
-    """Rows of iris as columns."""
-    return dict(zip(iris.SPEC.input_names, np.array(rows).T, strict=True))
+    """Rows of petals as columns."""
+    return dict(zip(petals.SPEC.input_names, np.array(rows).T, strict=True))
 
 
 def mean_of(rows: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def mean_of(rows: np.ndarray) -> np.ndarray:
 
 def test_a_batch_is_predicted_with_one_call() -> None:
     model = FakeClassifier()
-    scored = score(iris.SPEC, model, flowers(SETOSA, VERSICOLOR, VIRGINICA), 3)
+    scored = score(petals.SPEC, model, flowers(SETOSA, VERSICOLOR, VIRGINICA), 3)
     assert scored.kept.tolist() == [0, 1, 2]
     assert scored.predictions.argmax(axis=1).tolist() == [0, 1, 2]
     assert not scored.reasons
@@ -67,7 +67,7 @@ def test_bad_rows_get_every_reason_and_the_others_are_predicted() -> None:
     columns = flowers(VIRGINICA, SETOSA, VERSICOLOR, SETOSA)
     columns["sepal_length"][1], columns["petal_width"][1] = 99, np.nan
     columns["petal_width"][3] = np.inf
-    scored = score(iris.SPEC, FakeClassifier(), columns, 4)
+    scored = score(petals.SPEC, FakeClassifier(), columns, 4)
     assert scored.kept.tolist() == [0, 2]
     assert scored.predictions.argmax(axis=1).tolist() == [2, 1]
     assert scored.reasons == {
@@ -78,7 +78,7 @@ def test_bad_rows_get_every_reason_and_the_others_are_predicted() -> None:
 
 def test_a_model_is_not_called_if_every_row_is_bad() -> None:
     model = FakeClassifier()
-    scored = score(iris.SPEC, model, flowers((0.0,) * 4, (99.0,) * 4), 2)
+    scored = score(petals.SPEC, model, flowers((0.0,) * 4, (99.0,) * 4), 2)
     assert (scored.kept.size, scored.predictions.shape, len(scored.reasons)) == (0, (0, 3), 2)
     assert not model.calls
 

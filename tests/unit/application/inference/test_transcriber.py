@@ -16,7 +16,7 @@ from application.inference.transcriber import (
     replay_golden,
 )
 from domain.errors import InputError, PackageError
-from domain.models import iris
+from tests import petals
 from tests.speech_fakes import SPEC, FakeEngine, FakeTranscriptionMetrics, fake_decode
 
 LOUD = np.full(32_000, 0.5, np.float32)
@@ -71,8 +71,8 @@ def test_the_engine_is_called_by_one_thread_at_a_time() -> None:
 
 
 def test_a_model_of_another_kind_is_refused() -> None:
-    with pytest.raises(PackageError, match="iris is not a transcriber: its input is a number"):
-        input_of(iris.SPEC)
+    with pytest.raises(PackageError, match="petals is not a transcriber: its input is a number"):
+        input_of(petals.SPEC)
 
 
 def test_a_golden_recording_must_be_reproduced() -> None:

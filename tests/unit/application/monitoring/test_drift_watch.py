@@ -9,8 +9,8 @@ import numpy as np
 
 from application.monitoring.drift_watch import FEWEST, WINDOW, DriftWatch
 from domain.contract import Category, ModelSpec, Quantity
-from domain.models import iris
 from domain.monitoring.profile import profile_inputs, profile_outputs
+from tests import petals
 from tests.fakes import (
     FakeClassifier,
     FakeMetrics,
@@ -19,14 +19,14 @@ from tests.fakes import (
     logged_prediction,
 )
 
-NAMES = (*iris.SPEC.input_names, "prediction")
-ENCODED = iris.load().encoded(iris.SPEC)
+NAMES = (*petals.SPEC.input_names, "prediction")
+ENCODED = petals.load().encoded(petals.SPEC)
 FLOWERS = ENCODED.astype(float)  # the precision of the log
 PROFILES = json.loads(
     json.dumps(
         {
-            **profile_inputs(iris.SPEC, ENCODED),
-            "prediction": profile_outputs(iris.SPEC, FakeClassifier()(ENCODED)),
+            **profile_inputs(petals.SPEC, ENCODED),
+            "prediction": profile_outputs(petals.SPEC, FakeClassifier()(ENCODED)),
         }
     )
 )
@@ -44,7 +44,7 @@ def scores(*batches: np.ndarray) -> dict[str, float]:
     log, metrics = FakePredictionLog(), FakeMetrics()
     for batch in batches:
         log.add(batch_of(*[logged_prediction("a", row) for row in batch.tolist()]))
-    DriftWatch(iris.SPEC, PROFILES, log, metrics).check()
+    DriftWatch(petals.SPEC, PROFILES, log, metrics).check()
     return metrics.drift
 
 
@@ -73,7 +73,7 @@ def test_one_row_below_the_minimum_gives_no_scores() -> None:
 
 def test_too_few_rows_leave_the_score_unchanged() -> None:
     metrics = FakeMetrics(drift={"petal_length": 0.3})
-    DriftWatch(iris.SPEC, PROFILES, FakePredictionLog(), metrics).check()
+    DriftWatch(petals.SPEC, PROFILES, FakePredictionLog(), metrics).check()
     assert metrics.drift == {"petal_length": 0.3}
 
 
@@ -92,7 +92,7 @@ def test_a_variable_without_a_profile_is_not_monitored() -> None:
     log, metrics = FakePredictionLog(), FakeMetrics()
     log.add(batch_of(*[logged_prediction("a", row) for row in flowers(WINDOW).tolist()]))
     only = {"petal_width": PROFILES["petal_width"]}
-    DriftWatch(iris.SPEC, only, log, metrics).check()
+    DriftWatch(petals.SPEC, only, log, metrics).check()
     assert tuple(metrics.drift) == ("petal_width",)
 
 

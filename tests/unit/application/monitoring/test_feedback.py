@@ -7,7 +7,6 @@ from collections.abc import Generator, Sequence
 
 import pytest
 
-from application.monitoring.recorder import identities
 from application.monitoring.feedback import (
     Feedback,
     FeedbackResult,
@@ -15,10 +14,11 @@ from application.monitoring.feedback import (
     are_numbered,
     live_quality,
 )
+from application.monitoring.recorder import identities
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import InputError, UnknownPredictionError
-from domain.models import iris
+from tests import petals
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,
@@ -83,7 +83,7 @@ class Setup:
         self.log = log or FakePredictionLog()
         self.metrics = FakeMetrics()
         self.pauses: list[float] = []
-        self.feedback = Feedback(iris.SPEC, self.log, self.metrics)
+        self.feedback = Feedback(petals.SPEC, self.log, self.metrics)
         if log is None:
             self.log.add(batch_of(logged_prediction("a", SETOSA)))
             several = [logged_prediction("b", row, row=i) for i, row in enumerate(FLOWERS)]
@@ -127,7 +127,7 @@ def test_a_class_can_be_named_by_its_number(number: int, name: str) -> None:
 
 def test_numeric_class_names_take_precedence_over_class_numbers() -> None:
     setup = Setup()
-    wines = ModelSpec("wine", iris.SPEC.inputs, Classes(("2", "3", "4", "5", "6")))
+    wines = ModelSpec("wine", petals.SPEC.inputs, Classes(("2", "3", "4", "5", "6")))
     feedback = Feedback(wines, setup.log, setup.metrics)
     for actual, name in ((4, "4"), ("4", "4"), (6, "6"), (2, "2")):
         assert finished(feedback.for_prediction("a", 0, actual)).actual == name
@@ -339,7 +339,7 @@ def test_live_quality_comes_from_the_labelled_pairs() -> None:
     setup = Setup()
     for row, actual in enumerate(("setosa", "virginica", "virginica")):
         setup.for_prediction("b", row, actual)
-    report = live_quality(setup.log, iris.SPEC, since=0)
+    report = live_quality(setup.log, petals.SPEC, since=0)
     assert report is not None
     # rows are true, columns predicted
     assert report.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
@@ -347,6 +347,6 @@ def test_live_quality_comes_from_the_labelled_pairs() -> None:
 
 def test_without_labels_there_is_no_live_quality() -> None:
     setup = Setup()
-    assert live_quality(setup.log, iris.SPEC, since=0) is None
+    assert live_quality(setup.log, petals.SPEC, since=0) is None
     setup.log.label(LabelledPrediction("old", 0, 0, 1), at=10)
-    assert live_quality(setup.log, iris.SPEC, since=11) is None
+    assert live_quality(setup.log, petals.SPEC, since=11) is None

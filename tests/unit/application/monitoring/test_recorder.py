@@ -21,7 +21,7 @@ from application.monitoring.recorder import (
 )
 from application.ports.prediction_log import PredictionBatch
 from domain.contract import ModelSpec, Number, Quantity, Tensor
-from domain.models import iris
+from tests import petals
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,
@@ -69,7 +69,7 @@ def _open_recorder(metrics: FakeMetrics, log: FakePredictionLog) -> Iterator[Ope
 
     def open_recorder(**options: Any) -> PredictionRecorder:
         used_log, options = options.pop("log", log), {"interval": NEVER} | options
-        opened.append(PredictionRecorder(iris.SPEC, metrics, used_log, **options))
+        opened.append(PredictionRecorder(petals.SPEC, metrics, used_log, **options))
         return opened[-1]
 
     yield open_recorder

@@ -55,8 +55,8 @@ def test_the_entry_names_the_number_and_the_previous_champion(setup: Setup) -> N
     setup.promote("a")
     setup.promote("b")
     first, second = setup.ledger.entries()
-    assert first.details == {"number": "1", "former": None}
-    assert second.details == {"number": "2", "former": "a"}
+    assert first.details == {"number": "1", "previous": None}
+    assert second.details == {"number": "2", "previous": "a"}
 
 
 def test_the_registry_records_the_ledger_and_its_head(setup: Setup) -> None:
@@ -83,7 +83,7 @@ def test_the_next_promotion_adds_the_ledger_entry_that_a_crash_prevented(
     assert not setup.promote("b")
     last = setup.ledger.entries()[-1]
     assert (last.event, last.version) == ("promote", "b")
-    assert last.details == {"number": "2", "former": "a"}
+    assert last.details == {"number": "2", "previous": "a"}
     assert setup.registry.heads == {"iris": "1:4"}
     assert not setup.promote("b")
     assert len(setup.ledger.entries()) == 4
@@ -92,7 +92,7 @@ def test_the_next_promotion_adds_the_ledger_entry_that_a_crash_prevented(
 def test_the_first_champion_is_added_to_an_empty_ledger(setup: Setup) -> None:
     setup.registry.promote("iris", "a")
     assert not setup.promote("a")
-    assert setup.ledger.entries()[-1].details == {"number": "1", "former": None}
+    assert setup.ledger.entries()[-1].details == {"number": "1", "previous": None}
     assert setup.registry.heads == {"iris": "1:1"}
 
 

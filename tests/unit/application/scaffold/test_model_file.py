@@ -32,6 +32,7 @@ from domain.data.tables import read_frame
 from domain.errors import ConfigError
 from infrastructure.frameworks import scikit_learn
 from shared.paths import ROOT
+from tests.fakes import PETALS_CONFIG
 
 ROWS = 300
 ODD_NAMES = (
@@ -220,7 +221,7 @@ def test_the_margin_is_one_that_the_hold_out_can_detect(rows: int, margin: float
 
 def test_the_configuration_is_like_the_existing_ones() -> None:
     config = render_config(inspect_table(table("regression"), "y", "made"), "data/made.csv")
-    known = json.loads((ROOT / "application/training/configs/iris_config.json").read_text("utf-8"))
+    known = json.loads(PETALS_CONFIG.read_text("utf-8"))
     assert list(config) == list(known)
     assert config["data"] == {"path": "data/made.csv", "test_size": 0.2, "random_state": 42}
     assert (config["model_name"], config["experiment_name"]) == ("made_regressor", "made_pipeline")

@@ -24,7 +24,7 @@ from domain import catalog
 from domain.catalog import CatalogModel
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, UnknownModelError
-from domain.models import iris
+from tests import petals
 from tests.model_checks import model_of
 
 TUTORIAL: dict[str, Any] = {
@@ -97,7 +97,7 @@ def load_flats(table: str, rows: int | None = None) -> Dataset:
 
 FLAT = {"rooms": 3, "price": 9.5, "styles": ["new", "old"], "sizes": [1, 2]}
 FLATS = cast(
-    CatalogModel, SimpleNamespace(SPEC=iris.SPEC, build=build_flat, load=load_flats)
+    CatalogModel, SimpleNamespace(SPEC=petals.SPEC, build=build_flat, load=load_flats)
 )  # a model with parameters of every type
 
 
@@ -121,13 +121,8 @@ def block_refusal(config: TrainingConfig, model: CatalogModel = FLATS) -> str:
 def test_the_tutorials_configuration_is_accepted(tmp_path: Path) -> None:
     config = read(tmp_path, TUTORIAL)
     assert config.model_dump(include=set(TUTORIAL)) == TUTORIAL
-    assert config.build_arguments(iris_model()) == TUTORIAL["model"]
-    assert not config.load_arguments(iris_model())
-
-
-def iris_model() -> CatalogModel:
-    """The tutorial's model."""
-    return catalog.get("iris")
+    assert config.build_arguments(petals) == TUTORIAL["model"]
+    assert not config.load_arguments(petals)
 
 
 def test_a_configuration_without_validation_has_the_default_threshold(tmp_path: Path) -> None:
@@ -170,7 +165,7 @@ def test_an_unknown_serving_format_is_refused_with_the_known_ones(
 
 def test_the_depth_of_the_trees_may_be_unlimited(tmp_path: Path) -> None:
     config = read(tmp_path, changed("model.max_depth", None))
-    assert config.build_arguments(iris_model())["max_depth"] is None
+    assert config.build_arguments(petals)["max_depth"] is None
 
 
 def test_the_split_has_a_hold_out_share_and_a_seed(tmp_path: Path) -> None:
@@ -309,7 +304,7 @@ def test_a_missing_key_is_refused_by_name(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize("key", MODEL_KEYS)
 def test_a_missing_key_of_the_forest_is_refused_by_name(tmp_path: Path, key: str) -> None:
     config = read(tmp_path, changed(key, MISSING))
-    assert block_refusal(config, iris_model()).startswith(f"{key}: field required")
+    assert block_refusal(config, petals).startswith(f"{key}: field required")
 
 
 @pytest.mark.parametrize("key", ["seed", "validation.minimum", "serving.port"])
@@ -319,7 +314,7 @@ def test_an_unknown_key_is_refused_by_name(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize("key", ["model.depth", "data.shuffle"])
 def test_an_unknown_key_of_the_models_blocks_is_refused_by_name(tmp_path: Path, key: str) -> None:
-    assert block_refusal(read(tmp_path, changed(key, 1)), iris_model()) == f"unknown key '{key}'"
+    assert block_refusal(read(tmp_path, changed(key, 1)), petals) == f"unknown key '{key}'"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +349,7 @@ def test_a_value_of_a_wrong_type_is_refused_with_key_and_value(
 def test_a_forest_parameter_of_a_wrong_type_is_refused_with_key_and_value(
     tmp_path: Path, key: str, value: Any
 ) -> None:
-    message = block_refusal(read(tmp_path, changed(key, value)), iris_model())
+    message = block_refusal(read(tmp_path, changed(key, value)), petals)
     assert message == f"{key}: input should be a valid integer (got {value!r})"
 
 
@@ -378,9 +373,9 @@ def test_a_configuration_survives_being_recorded_in_a_package(name: str) -> None
         ("data.test_size", 1.5),
         ("data.test_size", float("nan")),
         ("experiment_name", ""),
-        ("model_name", "iris-classifier"),
+        ("model_name", "petals-classifier"),
         ("model_name", "Iris"),
-        ("model_name", "../iris"),
+        ("model_name", "../petals"),
         ("model_name", "i" * 64),
         ("version", "1.0"),
         ("version", "v1.0.0"),
@@ -420,7 +415,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownModelError) as refused:
         registered_name("nosuch")
     assert str(refused.value).startswith("unknown model nosuch: ")
-    assert str(refused.value).endswith(f"Known models: {', '.join(catalog.names())}")
+    assert str(refused.value).endswith(f"Known models: {catalog.list_names()}")
 
 
 def test_a_folder_in_place_of_a_file_is_reported_by_path(tmp_path: Path) -> None:
@@ -483,7 +478,7 @@ def build_reserved(model_config: int = 3) -> None:
 def test_parameters_without_a_schema_are_refused_by_function_and_name(
     function: Callable[..., Any], reason: str
 ) -> None:
-    model = cast(CatalogModel, SimpleNamespace(SPEC=iris.SPEC, build=function, load=function))
+    model = cast(CatalogModel, SimpleNamespace(SPEC=petals.SPEC, build=function, load=function))
     for arguments in (TrainingConfig.build_arguments, TrainingConfig.load_arguments):
         with pytest.raises(ConfigError) as refused:
             arguments(with_blocks({}), model)

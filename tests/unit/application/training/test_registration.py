@@ -10,7 +10,7 @@ import pytest
 
 from application.ports.tracker import RegisteredVersion, TrainingRecord
 from application.training.registration import dataset_facts, register
-from domain.models import iris
+from tests import petals
 from tests.fakes import FakeTracker
 
 
@@ -22,7 +22,7 @@ def record_of(package: Path) -> TrainingRecord:
         model_name="iris_classifier",
         package=package,
         package_version="1.0.0-a",
-        spec=iris.SPEC,
+        spec=petals.SPEC,
         parameters={},
         metrics={},
         tags={},
@@ -88,9 +88,9 @@ def test_an_interrupted_registration_keeps_the_package_of_a_version_that_is_regi
 
 
 def test_the_facts_of_a_data_set_include_its_identity_and_size() -> None:
-    dataset = iris.load()
+    dataset = petals.load()
     assert dataset_facts(dataset) == {
-        "name": "iris",
+        "name": "petals",
         "digest": dataset.fingerprint,
         "source": dataset.source,
         "rows": "150",

@@ -14,12 +14,12 @@ from application.training.schema import check_data
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import DataError
-from domain.models import iris
+from tests import petals
 from tests.kinds import KINDS
 from tests.model_checks import TABULAR, load_data, model_of
 
-DATA = iris.load()
-COLUMNS = list(iris.SPEC.input_names)
+DATA = petals.load()
+COLUMNS = list(petals.SPEC.input_names)
 
 
 def with_value(row: int, column: str, value: Any, dataset: Dataset = DATA) -> Dataset:
@@ -37,11 +37,11 @@ def with_target(row: int, value: Any, dataset: Dataset = DATA) -> Dataset:
 
 
 def with_inputs(inputs: pd.DataFrame) -> Dataset:
-    """The iris data with other inputs."""
+    """The petals data with other inputs."""
     return Dataset("flowers", "", inputs, DATA.target)
 
 
-def refusal(dataset: Dataset, spec: ModelSpec = iris.SPEC) -> str:
+def refusal(dataset: Dataset, spec: ModelSpec = petals.SPEC) -> str:
     """The message with which the data are refused, without the advice at its end."""
     with pytest.raises(DataError) as refused:
         check_data(dataset, spec)
@@ -51,8 +51,8 @@ def refusal(dataset: Dataset, spec: ModelSpec = iris.SPEC) -> str:
 
 
 def test_a_refusal_names_the_place_to_fix() -> None:
-    with pytest.raises(DataError, match=r"fix the data, or SPEC in domain/models/iris.py\)$"):
-        check_data(with_value(7, "petal_width", -1.0), iris.SPEC)
+    with pytest.raises(DataError, match=r"fix the data, or SPEC in domain/models/petals.py\)$"):
+        check_data(with_value(7, "petal_width", -1.0), petals.SPEC)
 
 
 @pytest.mark.parametrize("value", [pd.NA, None, 7, ["setosa"]])
@@ -83,12 +83,12 @@ def test_valid_data_of_every_kind_are_accepted(kind: str) -> None:
 
 
 def test_integers_are_numbers() -> None:
-    check_data(with_inputs(DATA.inputs.round().clip(lower=1).astype(int)), iris.SPEC)
+    check_data(with_inputs(DATA.inputs.round().clip(lower=1).astype(int)), petals.SPEC)
 
 
 def test_values_on_the_edge_of_the_range_are_accepted() -> None:
-    check_data(with_value(3, "petal_width", 0.1), iris.SPEC)
-    check_data(with_value(3, "petal_width", 30.0), iris.SPEC)
+    check_data(with_value(3, "petal_width", 0.1), petals.SPEC)
+    check_data(with_value(3, "petal_width", 30.0), petals.SPEC)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_bad_value_is_refused_with_its_row_and_column(
     row: int, column: str, value: Any, reason: str
 ) -> None:
     message = refusal(with_value(row, column, value))
-    assert message == f"flowers breaks the contract of iris: row {row}, {column}: {reason}"
+    assert message == f"flowers breaks the contract of petals: row {row}, {column}: {reason}"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_missing_or_unseen_value_is_accepted_if_the_contract_allows_it() -> No
 def test_an_unknown_class_is_refused_with_its_row(label: Any) -> None:
     message = refusal(with_target(77, label))
     assert message == (
-        f"flowers breaks the contract of iris: "
+        f"flowers breaks the contract of petals: "
         f"row 77, species: {label!r} is not one of the classes"
     )
 
@@ -167,7 +167,7 @@ def test_a_class_that_is_not_a_number_is_refused_with_its_row() -> None:
 def test_a_class_without_rows_is_refused_by_name() -> None:
     without = DATA.take(np.flatnonzero(DATA.target != "versicolor"))
     assert refusal(without) == (
-        "iris breaks the contract of iris: no row has the class 'versicolor'"
+        "petals breaks the contract of petals: no row has the class 'versicolor'"
     )
 
 
@@ -233,7 +233,7 @@ def test_wrong_columns_are_refused_with_both_lists(columns: list[str]) -> None:
     inputs = pd.DataFrame(np.ones((150, len(columns))), columns=columns)
     message = refusal(with_inputs(inputs))
     assert f"flowers has the columns {', '.join(columns)}; " in message
-    assert message.endswith(f"the contract of iris has {', '.join(COLUMNS)}")
+    assert message.endswith(f"the contract of petals has {', '.join(COLUMNS)}")
 
 
 def test_an_extra_column_is_refused_by_name() -> None:
@@ -241,4 +241,4 @@ def test_an_extra_column_is_refused_by_name() -> None:
 
 
 def test_data_without_rows_are_refused() -> None:
-    assert refusal(DATA.take(np.arange(0))) == "iris has no rows"
+    assert refusal(DATA.take(np.arange(0))) == "petals has no rows"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 from application.ports.figures import DrawFigures
 from application.ports.framework import Framework
 from application.ports.model import Loader
-from application.training.config import TrainingConfig, config_path
+from application.training.config import TrainingConfig
 from application.training.train import Candidate, make_estimator, train
 from domain import gates
 from domain.catalog import CatalogModel
@@ -31,16 +31,23 @@ from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.prediction_digest import digest_of
 from domain.evaluation.predictions import predict_function
-from domain.models import iris
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
-from tests.fakes import FakeDrawFigures, FakeFramework, FakeLoader, FakeTracker, fake_model
+from tests import petals
+from tests.fakes import (
+    PETALS_CONFIG,
+    FakeDrawFigures,
+    FakeFramework,
+    FakeLoader,
+    FakeTracker,
+    fake_model,
+)
 from tests.kinds import KINDS, UNLIKE
 from tests.packages import on_record
 
-DATA = iris.load()
-CONFIG = TrainingConfig.read(config_path("iris"))
+DATA = petals.load()
+CONFIG = TrainingConfig.read(PETALS_CONFIG)
 
 
 def with_parameters(config: TrainingConfig, **parameters: Any) -> TrainingConfig:
@@ -83,7 +90,7 @@ class Workshop:
         version: str = "1.0.0-a",
         model: CatalogModel | None = None,
     ) -> Candidate:
-        """Train iris, or another model."""
+        """Train petals, or another model."""
         with PackageDraft(self.folder, config.model_name, version) as draft:
             return train(
                 model or fake_model(dataset),
@@ -210,7 +217,7 @@ def test_an_error_about_a_parameter_names_the_estimator_in_a_pipeline(
 
 def test_a_package_is_complete_and_its_digests_are_correct(workshop: Workshop) -> None:
     candidate = workshop.train()
-    assert candidate.package == workshop.folder / "iris_classifier_pipeline" / "1.0.0-a"
+    assert candidate.package == workshop.folder / "petals_pipeline" / "1.0.0-a"
     assert ModelPackage(candidate.package).version == "1.0.0-a"
     names = {p.relative_to(candidate.package).as_posix() for p in workshop.left_behind()}
     assert names == FILES
@@ -218,7 +225,7 @@ def test_a_package_is_complete_and_its_digests_are_correct(workshop: Workshop) -
 
 def test_the_hold_out_is_recorded_and_not_trained_on(workshop: Workshop) -> None:
     record = read(workshop.train(), "holdout.json")
-    training, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
+    training, holdout = hold_out(DATA, petals.SPEC, 0.2, 42)
     assert record["holdout"] == holdout.row_hashes.tolist()
     assert record["training"] == training.row_hashes.tolist()
     assert gates.holdout_is_unseen(
@@ -228,16 +235,16 @@ def test_the_hold_out_is_recorded_and_not_trained_on(workshop: Workshop) -> None
 
 def test_the_digest_of_the_predictions_on_all_rows_is_recorded(real: Workshop) -> None:
     candidate = real.train()
-    served = load_served(candidate.package / "model.onnx", iris.SPEC)
-    expected = digest_of(served(DATA.encoded(iris.SPEC)), DATA.row_hashes)
+    served = load_served(candidate.package / "model.onnx", petals.SPEC)
+    expected = digest_of(served(DATA.encoded(petals.SPEC)), DATA.row_hashes)
     assert read(candidate, "provenance.json")["predictions"] == expected
 
 
 def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     candidate = workshop.train()
     native = on_record(candidate.package).load_native()
-    _, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
-    right = native.predict(holdout.encoded(iris.SPEC)) == holdout.encoded_target(iris.SPEC)
+    _, holdout = hold_out(DATA, petals.SPEC, 0.2, 42)
+    right = native.predict(holdout.encoded(petals.SPEC)) == holdout.encoded_target(petals.SPEC)
     metrics = read(candidate, "metrics.json")
     assert isinstance(candidate.report, ClassificationReport)
     assert candidate.report.accuracy == right.mean() == metrics["holdout_accuracy"]
@@ -254,11 +261,11 @@ def test_the_golden_requests_are_one_hold_out_row_of_each_class_with_its_predict
     candidate = workshop.train()
     golden = read(candidate, "golden.json")
     rows = np.array(golden["rows"], dtype=np.float32)
-    _, holdout = hold_out(DATA, iris.SPEC, 0.2, 42)
+    _, holdout = hold_out(DATA, petals.SPEC, 0.2, 42)
     known = {tuple(row): label for row, label in zip(_float32(holdout.inputs), holdout.target)}
-    assert [known[tuple(row)] for row in rows.tolist()] == list(iris.SPEC.classes)
-    assert golden["actual"] == list(iris.SPEC.classes)
-    predictions = FakeLoader()(candidate.package / "model.onnx", iris.SPEC)(rows)
+    assert [known[tuple(row)] for row in rows.tolist()] == list(petals.SPEC.classes)
+    assert golden["actual"] == list(petals.SPEC.classes)
+    predictions = FakeLoader()(candidate.package / "model.onnx", petals.SPEC)(rows)
     assert np.allclose(predictions, golden["answers"], atol=1e-7)
 
 
@@ -278,8 +285,8 @@ def test_provenance_has_the_configuration_the_data_and_the_environment(
 
 def test_the_profile_covers_the_training_rows(workshop: Workshop) -> None:
     profile = read(workshop.train(), "profile.json")
-    assert set(profile) == {*iris.SPEC.input_names, "prediction"}
-    training, _ = hold_out(DATA, iris.SPEC, 0.2, 42)
+    assert set(profile) == {*petals.SPEC.input_names, "prediction"}
+    training, _ = hold_out(DATA, petals.SPEC, 0.2, 42)
     for name in ("petal_length", "prediction"):
         shares = np.array(profile[name]["shares"])
         assert shares.sum() == pytest.approx(1)
@@ -291,7 +298,7 @@ def test_the_card_describes_the_predictions_and_their_quality(workshop: Workshop
     candidate = workshop.train()
     card = (candidate.package / "card.md").read_text(encoding="utf-8")
     for part in (
-        "# iris_classifier_pipeline 1.0.0\n",
+        "# petals_pipeline 1.0.0\n",
         "Predicts species, one of setosa, versicolor, virginica, with probabilities.",
         "| petal_width | number | 0.1 to 30 cm | width of the petal |",
         f"accuracy {candidate.report.score:.3f}",
@@ -308,15 +315,15 @@ def test_the_tracker_records_the_run_after_its_package_is_in_place(
     record = workshop.tracker.records[0]
     assert record.package == candidate.package
     assert record.package_version == "1.0.0-a"
-    assert record.experiment_name == "iris_production_pipeline"
-    assert record.model_name == candidate.registered.model_name == "iris_classifier_pipeline"
+    assert record.experiment_name == "petals_experiment"
+    assert record.model_name == candidate.registered.model_name == "petals_pipeline"
     assert record.parameters == SMALL.parameters()
     assert record.metrics["holdout_accuracy"] == candidate.report.score
     assert record.metrics["parity_largest_difference"] == candidate.parity.largest_difference
     assert record.tags == {"git_commit": "abc123"}
     assert record.dataset["digest"] == DATA.fingerprint
     assert record.dataset["rows"] == "150"
-    assert record.spec == iris.SPEC
+    assert record.spec == petals.SPEC
     assert record.example == [tuple(row) for row in read(candidate, "golden.json")["rows"]]
     assert record.run_id is None
 
@@ -330,10 +337,10 @@ def test_the_figures_show_the_hold_out_and_the_importance_of_each_input(
     data = draw.drawn[0]
     assert len(draw.drawn) == 1
     assert data.report is candidate.report
-    assert data.spec == iris.SPEC
+    assert data.spec == petals.SPEC
     assert data.predictions.shape == (candidate.report.rows, 3)
     assert not data.curves
-    assert tuple(data.importances) == iris.SPEC.input_names
+    assert tuple(data.importances) == petals.SPEC.input_names
     assert sum(data.importances.values()) == pytest.approx(1)
     assert len(data.actual) == candidate.report.rows
 
@@ -395,8 +402,8 @@ def test_the_same_configuration_and_data_give_the_same_golden_predictions(real: 
     first = real.train(config=CONFIG, version="1.0.0-a")
     second = real.train(config=CONFIG, version="1.0.0-b")
     assert read(first, "golden.json") == read(second, "golden.json")
-    all_rows = DATA.encoded(iris.SPEC)
-    served = [load_served(made.package / "model.onnx", iris.SPEC) for made in (first, second)]
+    all_rows = DATA.encoded(petals.SPEC)
+    served = [load_served(made.package / "model.onnx", petals.SPEC) for made in (first, second)]
     assert (served[0](all_rows) == served[1](all_rows)).all()
     assert gates.parity("parity", first.parity).accepted
     for name in ("contract.json", "holdout.json", "profile.json"):
@@ -407,7 +414,7 @@ def test_another_seed_of_the_model_gives_different_predictions(workshop: Worksho
     first = workshop.train(version="1.0.0-a")
     second = workshop.train(config=with_parameters(SMALL, random_state=7), version="1.0.0-b")
     assert read(first, "holdout.json") == read(second, "holdout.json")
-    all_rows = DATA.encoded(iris.SPEC)
+    all_rows = DATA.encoded(petals.SPEC)
     native = [on_record(candidate.package).load_native() for candidate in (first, second)]
     assert (native[0].predict_proba(all_rows) != native[1].predict_proba(all_rows)).any()
 
@@ -447,7 +454,7 @@ def test_a_regression_has_intervals_with_the_coverage_of_its_contract() -> None:
 
 
 def test_a_classifier_is_not_wrapped() -> None:
-    assert type(make_estimator(fake_model(DATA), SMALL)) is type(iris.build(1, 1, 2, 1, 0))
+    assert type(make_estimator(fake_model(DATA), SMALL)) is type(petals.build(1, 1, 2, 1, 0))
 
 
 def test_quality_of_a_regression_is_measured_on_the_hold_out(real: Workshop) -> None:
@@ -488,8 +495,8 @@ def test_there_are_at_most_twenty_golden_requests_for_any_number_of_classes(
     workshop: Workshop,
 ) -> None:
     names = tuple(f"class_{number:02}" for number in range(25))
-    spec = ModelSpec("many", iris.SPEC.inputs, Classes(names))
-    inputs = pd.DataFrame(np.linspace(1, 20, 1000).reshape(250, 4), columns=iris.SPEC.input_names)
+    spec = ModelSpec("many", petals.SPEC.inputs, Classes(names))
+    inputs = pd.DataFrame(np.linspace(1, 20, 1000).reshape(250, 4), columns=petals.SPEC.input_names)
     dataset = Dataset("many", "", inputs, pd.Series([names[row // 10] for row in range(250)]))
     model = fake_model(dataset, spec)
     candidate = workshop.train(config=with_parameters(CONFIG, n_estimators=2), model=model)
@@ -523,9 +530,9 @@ def test_a_native_model_is_served_from_a_file_without_pickles(real: Workshop) ->
     names = {path.name for path in candidate.package.iterdir()}
     assert "model.skops" in names and "model.onnx" not in names
     assert package.served == candidate.package / "model.skops"
-    all_rows = DATA.encoded(iris.SPEC)
+    all_rows = DATA.encoded(petals.SPEC)
     np.testing.assert_allclose(
-        load_served(package.served, iris.SPEC)(all_rows),
+        load_served(package.served, petals.SPEC)(all_rows),
         package.load_native().predict_proba(all_rows),
         atol=1e-7,
     )
@@ -584,7 +591,7 @@ def test_a_run_starts_before_the_fit_ends_and_shows_each_epoch_in_order(
 ) -> None:
     journal = live(workshop, epochs=3)
     workshop.train()
-    assert journal[0] == "begun iris_production_pipeline 1.0.0-a"
+    assert journal[0] == "begun petals_experiment 1.0.0-a"
     assert journal.index("fit ended") > 0
     assert [line for line in journal if "epoch" in line] == [
         "begun-run epoch 0: train_loss 1, valid_loss 2",
@@ -652,7 +659,7 @@ def test_a_run_whose_fit_fails_is_marked_as_failed_and_keeps_its_epochs(workshop
     with pytest.raises(FloatingPointError):
         workshop.train()
     assert workshop.tracker.journal == [
-        "begun iris_production_pipeline 1.0.0-a",
+        "begun petals_experiment 1.0.0-a",
         "begun-run epoch 0: train_loss 1",
         "begun-run failed",
     ]

@@ -22,9 +22,8 @@ from application.validation.candidate import (
 from application.validation.judgement import Judgement, Validation
 from domain.errors import GateRefusal, PackageError, RegistryError
 from domain.gates import Verdict
-from domain.models import iris
-from shared.paths import ROOT
-from tests.fakes import FakeLedger, FakeRegistry
+from tests import petals
+from tests.fakes import PETALS_CONFIG, FakeLedger, FakeRegistry
 
 NAME, VERSION = "iris_classifier_pipeline", "1.0.0-b"
 GOOD = Verdict("quality", True, "accuracy 0.97")
@@ -34,10 +33,10 @@ ALONE = Verdict("serves_alone", True, "it serves")
 
 @dataclass
 class Package:
-    """A package in a folder, with the configuration of iris."""
+    """A package in a folder, with the configuration of petals."""
 
     folder: Path
-    spec: Any = iris.SPEC
+    spec: Any = petals.SPEC
     validation: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,8 +53,7 @@ class Package:
         """A provenance with a configuration; every other file is empty."""
         if name != "provenance.json":
             return {}
-        path = ROOT / "application/training/configs/iris_config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(PETALS_CONFIG.read_text(encoding="utf-8"))
         return {"config": {**config, "validation": {**config["validation"], **self.validation}}}
 
     def load_native(self) -> Any:

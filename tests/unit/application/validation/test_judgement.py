@@ -7,7 +7,7 @@ import pytest
 from application.validation.judgement import Judgement
 from domain.errors import GateRefusal
 from domain.gates import Verdict
-from domain.models import iris
+from tests import petals
 
 FINE = Verdict("quality", True, "good enough")
 LOW = Verdict("quality", False, "accuracy 0.5 is too low")
@@ -15,14 +15,14 @@ SEEN = Verdict("holdout_is_unseen", False, "3 of 30 hold-out rows were in traini
 
 
 def test_a_candidate_is_accepted_if_every_gate_accepts_it() -> None:
-    judgement = Judgement(iris.SPEC, [FINE, FINE])
+    judgement = Judgement(petals.SPEC, [FINE, FINE])
     assert judgement.accepted
     assert not judgement.refused
     judgement.check_accepted("m 1.0.0")
 
 
 def test_one_refusal_is_enough_and_every_refusing_gate_is_named() -> None:
-    judgement = Judgement(iris.SPEC, [SEEN, FINE, LOW])
+    judgement = Judgement(petals.SPEC, [SEEN, FINE, LOW])
     assert not judgement.accepted
     with pytest.raises(GateRefusal) as refused:
         judgement.check_accepted("m 1.0.0")
@@ -32,7 +32,7 @@ def test_one_refusal_is_enough_and_every_refusing_gate_is_named() -> None:
 
 
 def test_a_candidate_without_verdicts_is_not_accepted() -> None:
-    judgement = Judgement(iris.SPEC, [])
+    judgement = Judgement(petals.SPEC, [])
     assert not judgement.accepted
     with pytest.raises(GateRefusal, match="m 1.0.0 is refused: no gate was run"):
         judgement.check_accepted("m 1.0.0")

@@ -30,16 +30,16 @@ from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.predictions import predict_function
 from domain.gates import Verdict
-from domain.models import iris
 from domain.monitoring.profile import profile_inputs
+from tests import petals
 from tests.fakes import FakePackage
 from tests.kinds import KINDS
 
-DATA = iris.load()
-CODES = DATA.encoded_target(iris.SPEC)
-TRAINING, HOLDOUT = hold_out(DATA, iris.SPEC, 0.2, 42)
-FOREST = iris.build(10, 3, 2, 1, 0).fit(
-    TRAINING.encoded(iris.SPEC), TRAINING.encoded_target(iris.SPEC)
+DATA = petals.load()
+CODES = DATA.encoded_target(petals.SPEC)
+TRAINING, HOLDOUT = hold_out(DATA, petals.SPEC, 0.2, 42)
+FOREST = petals.build(10, 3, 2, 1, 0).fit(
+    TRAINING.encoded(petals.SPEC), TRAINING.encoded_target(petals.SPEC)
 )
 GATES = [
     *("holdout_is_unseen", "holdout_is_complete", "contract_is_versioned"),
@@ -55,14 +55,14 @@ LOW = Verdict("quality", False, "accuracy 0.5 is too low")
 SEEN = Verdict("holdout_is_unseen", False, "3 of 30 hold-out rows were in training")
 
 
-def package(version: str = "1.0.0", spec: ModelSpec = iris.SPEC, **holdout: Any) -> FakePackage:
+def package(version: str = "1.0.0", spec: ModelSpec = petals.SPEC, **holdout: Any) -> FakePackage:
     """A package of the forest; parts of its ``holdout.json`` may be replaced."""
     record = {"holdout": HOLDOUT.row_hashes.tolist(), "training": TRAINING.row_hashes.tolist()}
     files = {
         "contract.json": spec.to_dict(),
         "holdout.json": record | holdout,
         "provenance.json": {"config": {"version": version}},
-        "profile.json": profile_inputs(iris.SPEC, TRAINING.encoded(iris.SPEC)),
+        "profile.json": profile_inputs(petals.SPEC, TRAINING.encoded(petals.SPEC)),
     }
     return FakePackage(files, FOREST, f"{version}-fake")
 
@@ -155,9 +155,9 @@ def test_a_judgement_has_the_measurements_behind_its_verdicts() -> None:
     assert judgement.report is not None
     assert judgement.report.rows == len(HOLDOUT)
     assert judgement.predictions.shape == (len(HOLDOUT), 3)
-    assert judgement.actual.tolist() == HOLDOUT.encoded_target(iris.SPEC).tolist()
+    assert judgement.actual.tolist() == HOLDOUT.encoded_target(petals.SPEC).tolist()
     assert judgement.calibration is not None
-    assert judgement.importances.keys() == set(iris.SPEC.input_names)
+    assert judgement.importances.keys() == set(petals.SPEC.input_names)
     assert max(judgement.importances.values()) > 0.1
     assert judgement.champion is None
     assert judgement.comparison is None
@@ -171,8 +171,8 @@ def test_the_order_of_the_data_does_not_matter() -> None:
 
 
 def test_quality_is_measured_for_the_served_model_on_the_hold_out_only() -> None:
-    rows = HOLDOUT.encoded(iris.SPEC)
-    right = int((served(rows).argmax(axis=1) == HOLDOUT.encoded_target(iris.SPEC)).sum())
+    rows = HOLDOUT.encoded(petals.SPEC)
+    right = int((served(rows).argmax(axis=1) == HOLDOUT.encoded_target(petals.SPEC)).sum())
     (quality,) = (v for v in judged(package()).verdicts if v.gate == "quality")
     assert f"({right} of {len(HOLDOUT)}, " in quality.reason
 
@@ -192,7 +192,7 @@ def test_a_hold_out_with_no_row_in_the_data_is_refused_without_scoring() -> None
     verdicts = judged(package(), dataset=TRAINING).verdicts
     assert [verdict.gate for verdict in verdicts] == GATES[:3]
     assert [verdict.accepted for verdict in verdicts] == [True, False, True]
-    assert judged(package(), dataset=TRAINING).spec == iris.SPEC
+    assert judged(package(), dataset=TRAINING).spec == petals.SPEC
 
 
 def test_an_empty_hold_out_is_refused() -> None:
@@ -209,7 +209,7 @@ def test_a_package_below_the_threshold_is_refused() -> None:
 
 
 def test_a_package_at_the_threshold_is_accepted() -> None:
-    rows, codes = HOLDOUT.encoded(iris.SPEC), HOLDOUT.encoded_target(iris.SPEC)
+    rows, codes = HOLDOUT.encoded(petals.SPEC), HOLDOUT.encoded_target(petals.SPEC)
     accuracy = float((served(rows).argmax(axis=1) == codes).mean())
     assert not refusing(package(), rules=ValidationConfig(threshold=accuracy))
     above = ValidationConfig(threshold=float(np.nextafter(accuracy, 1.0)))
@@ -229,7 +229,7 @@ def test_every_rule_of_the_configuration_can_be_skipped(gate: str) -> None:
 
 def champion_with(
     version: str = "1.0.0",
-    spec: ModelSpec = iris.SPEC,
+    spec: ModelSpec = petals.SPEC,
     model: Model = served,
     size: int = 1000,
     **holdout: Any,
@@ -248,7 +248,7 @@ def test_a_challenger_that_predicts_like_the_champion_is_accepted() -> None:
 
 
 def test_a_challenger_worse_than_the_champion_by_more_than_the_margin_is_refused() -> None:
-    truth = dict(zip(map(bytes, DATA.encoded(iris.SPEC)), CODES))
+    truth = dict(zip(map(bytes, DATA.encoded(petals.SPEC)), CODES))
 
     def knows(rows: np.ndarray) -> np.ndarray:
         return np.eye(3, dtype=np.float32)[[truth.get(bytes(row), 0) for row in rows]]
@@ -278,7 +278,7 @@ def test_hold_out_rows_that_the_champion_was_trained_on_are_left_out() -> None:
 
 
 def test_training_rows_of_the_champion_are_recognised_without_a_newer_input() -> None:
-    wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("age", "d", 0, 99)))
+    wider = replace(petals.SPEC, inputs=(*petals.SPEC.inputs, Number("age", "d", 0, 99)))
     data = replace(DATA, inputs=DATA.inputs.assign(age=np.arange(150) % 50 + 0.5))
     training, holdout = hold_out(data, wider, 0.2, 7)
     made = package("2.0.0", wider)
@@ -286,7 +286,7 @@ def test_training_rows_of_the_champion_are_recognised_without_a_newer_input() ->
         "holdout": holdout.row_hashes.tolist(),
         "training": training.row_hashes.tolist(),
     }
-    made.native = iris.build(10, 3, 2, 1, 0).fit(
+    made.native = petals.build(10, 3, 2, 1, 0).fit(
         training.encoded(wider), training.encoded_target(wider)
     )
     known = np.isin(DATA.row_hashes, TRAINING.row_hashes)
@@ -308,14 +308,14 @@ def test_too_few_rows_unseen_by_the_champion_are_refused(left: int) -> None:
 
 def test_a_changed_contract_needs_a_new_version() -> None:
     narrower = replace(
-        iris.SPEC, inputs=(replace(iris.SPEC.inputs[0], maximum=10), *iris.SPEC.inputs[1:])
+        petals.SPEC, inputs=(replace(petals.SPEC.inputs[0], maximum=10), *petals.SPEC.inputs[1:])
     )
     assert refusing(package(spec=narrower), champion=champion_with()) == ["contract_is_versioned"]
     assert not refusing(package("2.0.0", spec=narrower), champion=champion_with())
 
 
 def test_a_champion_with_another_output_is_reported_as_not_compared() -> None:
-    other = replace(iris.SPEC, output=replace(iris.SPEC.output, names=("a", "b", "c")))
+    other = replace(petals.SPEC, output=replace(petals.SPEC.output, names=("a", "b", "c")))
     judgement = judged(package("2.0.0"), champion=champion_with(spec=other))
     assert judgement.accepted
     (reason,) = (v.reason for v in judgement.verdicts if v.gate == "not_worse_than_champion")
@@ -323,9 +323,9 @@ def test_a_champion_with_another_output_is_reported_as_not_compared() -> None:
 
 
 def spec_up_to(longest: float) -> ModelSpec:
-    """The contract of iris, with another longest petal."""
-    lengths = (replace(item, maximum=longest) for item in iris.SPEC.inputs[2:3])
-    return replace(iris.SPEC, inputs=(*iris.SPEC.inputs[:2], *lengths, *iris.SPEC.inputs[3:]))
+    """The contract of petals, with another longest petal."""
+    lengths = (replace(item, maximum=longest) for item in petals.SPEC.inputs[2:3])
+    return replace(petals.SPEC, inputs=(*petals.SPEC.inputs[:2], *lengths, *petals.SPEC.inputs[3:]))
 
 
 def test_rows_that_the_champion_refuses_are_left_out() -> None:
@@ -345,7 +345,7 @@ def test_a_champion_that_accepts_no_row_is_a_refusal_and_is_not_timed() -> None:
 
 
 def test_a_champion_with_a_removed_input_is_compared_by_size_only() -> None:
-    wider = replace(iris.SPEC, inputs=(*iris.SPEC.inputs, Number("colour", "nm", 400, 800)))
+    wider = replace(petals.SPEC, inputs=(*petals.SPEC.inputs, Number("colour", "nm", 400, 800)))
     previous = champion_with(spec=wider, size=300)
     judgement = judged(package("2.0.0"), champion=previous)
     reasons = {v.gate: v.reason for v in judgement.verdicts}
@@ -405,9 +405,9 @@ def test_a_native_model_that_fails_is_refused() -> None:
 
 
 def test_a_champion_with_another_unit_of_an_input_is_not_compared() -> None:
-    inches = (replace(item, unit="in") for item in iris.SPEC.inputs)
+    inches = (replace(item, unit="in") for item in petals.SPEC.inputs)
     judgement = judged(
-        package("2.0.0"), champion=champion_with(spec=replace(iris.SPEC, inputs=tuple(inches)))
+        package("2.0.0"), champion=champion_with(spec=replace(petals.SPEC, inputs=tuple(inches)))
     )
     reasons = {verdict.gate: verdict.reason for verdict in judgement.verdicts}
     change = "the type, unit or shape of the input sepal_length changed"
@@ -482,7 +482,7 @@ def test_a_served_model_that_differs_slightly_from_the_native_one_is_refused() -
 def test_a_served_model_that_differs_only_next_to_a_split_point_is_refused_at_the_edges() -> None:
     split = np.float32(FOREST.estimators_[0].tree_.threshold[0])
     column = FOREST.estimators_[0].tree_.feature[0]
-    known = DATA.encoded(iris.SPEC)[:, column]
+    known = DATA.encoded(petals.SPEC)[:, column]
 
     def off_by_one_float(rows: np.ndarray) -> np.ndarray:
         """Moves the float32 next to the split to its other side."""
@@ -629,7 +629,7 @@ def test_a_served_model_that_treats_missing_as_zero_is_refused_at_the_edges() ->
 
 
 def test_cross_validation_gives_a_plausible_score_for_each_fold() -> None:
-    result = cross_validate(FOREST, DATA, iris.SPEC, folds=10, seed=1)
+    result = cross_validate(FOREST, DATA, petals.SPEC, folds=10, seed=1)
     assert result.measure == "accuracy"
     assert result.scores.shape == (10,)
     assert ((result.scores >= 0) & (result.scores <= 1)).all()
@@ -639,7 +639,7 @@ def test_cross_validation_gives_a_plausible_score_for_each_fold() -> None:
 def test_cross_validation_of_random_labels_is_no_better_than_chance() -> None:
     target = DATA.target.sample(frac=1, random_state=0).set_axis(DATA.target.index)
     random = Dataset("random", "", DATA.inputs, target)
-    scores = cross_validate(FOREST, random, iris.SPEC, folds=10, seed=1).scores
+    scores = cross_validate(FOREST, random, petals.SPEC, folds=10, seed=1).scores
     assert 0.15 < scores.mean() < 0.5
 
 
@@ -673,9 +673,9 @@ def test_cross_validation_accepts_every_kind_of_input(kind: str) -> None:
 
 
 def test_cross_validation_leaves_the_estimator_unchanged() -> None:
-    rows = DATA.encoded(iris.SPEC)
+    rows = DATA.encoded(petals.SPEC)
     before = FOREST.predict_proba(rows)
-    cross_validate(FOREST, DATA, iris.SPEC, folds=3, seed=1)
+    cross_validate(FOREST, DATA, petals.SPEC, folds=3, seed=1)
     assert (FOREST.predict_proba(rows) == before).all()
 
 
@@ -688,7 +688,7 @@ def test_the_same_seed_gives_the_same_folds_and_every_row_is_tested_once() -> No
         return folds
 
     scores = [
-        cross_validate(FOREST, DATA, iris.SPEC, 10, 3, watch).scores.tolist() for _ in range(2)
+        cross_validate(FOREST, DATA, petals.SPEC, 10, 3, watch).scores.tolist() for _ in range(2)
     ]
     assert scores[0] == scores[1]
     assert [fold.tolist() for fold in seen[0]] == [fold.tolist() for fold in seen[1]]

@@ -13,21 +13,21 @@ import pytest
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.data.dataset import Dataset
 from domain.errors import InputError
-from domain.models import iris
+from tests import petals
 
 DUPLICATES = [101, 142]
-DATA = iris.load()
+DATA = petals.load()
 
 
 def with_value(row: int, column: int, value: float) -> Dataset:
-    """The iris data with one value changed."""
+    """The petals data with one value changed."""
     inputs = DATA.inputs.copy()
     inputs.iloc[row, column] = value
     return Dataset(DATA.name, DATA.source, inputs, DATA.target)
 
 
 def with_label(row: int, label: str) -> Dataset:
-    """The iris data with one label changed."""
+    """The petals data with one label changed."""
     target = DATA.target.copy()
     target.iloc[row] = label
     return Dataset(DATA.name, DATA.source, DATA.inputs, target)
@@ -72,14 +72,14 @@ def test_two_swapped_labels_change_the_fingerprint() -> None:
 
 def test_a_renamed_column_changes_the_fingerprint() -> None:
     inputs = DATA.inputs.rename(columns={"sepal_width": "width"})
-    assert Dataset("iris", "", inputs, DATA.target).fingerprint != DATA.fingerprint
+    assert Dataset("petals", "", inputs, DATA.target).fingerprint != DATA.fingerprint
 
 
 def test_two_swapped_columns_change_the_fingerprint() -> None:
     inputs = DATA.inputs.rename(
         columns={"sepal_width": "sepal_length", "sepal_length": "sepal_width"}
     )
-    assert Dataset("iris", "", inputs, DATA.target).fingerprint != DATA.fingerprint
+    assert Dataset("petals", "", inputs, DATA.target).fingerprint != DATA.fingerprint
 
 
 def test_a_missing_or_repeated_row_changes_the_fingerprint() -> None:

@@ -12,9 +12,9 @@ from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import DataError
-from domain.models import iris
+from tests import petals
 
-DATA = iris.load()
+DATA = petals.load()
 DUPLICATE = DATA.row_hashes[101]
 SEEDS = range(40)
 PARITY = ModelSpec("parity", (Number("x", "", 0, 99),), Classes(("odd", "even")))
@@ -24,14 +24,14 @@ AMOUNT = ModelSpec("amount", (Number("x", "", 0, 1e4),), Quantity("amount"))
 @pytest.mark.parametrize("test_size", [0.1, 0.2, 0.3, 0.5])
 def test_no_hold_out_row_has_the_inputs_of_a_training_row(test_size: float) -> None:
     for seed in SEEDS:
-        training, holdout = hold_out(DATA, iris.SPEC, test_size, seed)
+        training, holdout = hold_out(DATA, petals.SPEC, test_size, seed)
         assert not set(training.row_hashes) & set(holdout.row_hashes)
 
 
 def test_the_iris_duplicates_stay_together_and_both_sides_get_some() -> None:
     sides = set()
     for seed in SEEDS:
-        training, holdout = hold_out(DATA, iris.SPEC, 0.2, seed)
+        training, holdout = hold_out(DATA, petals.SPEC, 0.2, seed)
         counts = [int((side.row_hashes == DUPLICATE).sum()) for side in (training, holdout)]
         sides.add(tuple(counts))
     assert sides == {(2, 0), (0, 2)}
@@ -39,7 +39,7 @@ def test_the_iris_duplicates_stay_together_and_both_sides_get_some() -> None:
 
 def test_every_row_is_on_one_side() -> None:
     for seed in SEEDS:
-        training, holdout = hold_out(DATA, iris.SPEC, 0.2, seed)
+        training, holdout = hold_out(DATA, petals.SPEC, 0.2, seed)
         rows = [*training.inputs.index, *holdout.inputs.index]
         assert sorted(rows) == list(range(150))
 
@@ -47,7 +47,7 @@ def test_every_row_is_on_one_side() -> None:
 @pytest.mark.parametrize("test_size", [0.1, 0.2, 0.4])
 def test_every_class_has_its_share_of_the_hold_out(test_size: float) -> None:
     for seed in SEEDS:
-        _, holdout = hold_out(DATA, iris.SPEC, test_size, seed)
+        _, holdout = hold_out(DATA, petals.SPEC, test_size, seed)
         shares = holdout.target.value_counts() / (50 * test_size)
         assert len(shares) == 3
         # one row for rounding, one for the duplicates
@@ -55,17 +55,19 @@ def test_every_class_has_its_share_of_the_hold_out(test_size: float) -> None:
 
 
 def test_labels_stay_with_their_rows() -> None:
-    for part in hold_out(DATA, iris.SPEC, 0.2, 42):
+    for part in hold_out(DATA, petals.SPEC, 0.2, 42):
         assert part.target.tolist() == DATA.target.loc[part.inputs.index].tolist()
 
 
 def test_the_same_seed_gives_the_same_split() -> None:
-    first, second = hold_out(DATA, iris.SPEC, 0.2, 42), hold_out(iris.load(), iris.SPEC, 0.2, 42)
+    first, second = hold_out(DATA, petals.SPEC, 0.2, 42), hold_out(
+        petals.load(), petals.SPEC, 0.2, 42
+    )
     assert [part.fingerprint for part in first] == [part.fingerprint for part in second]
 
 
 def test_another_seed_gives_another_split() -> None:
-    assert len({hold_out(DATA, iris.SPEC, 0.2, seed)[1].fingerprint for seed in SEEDS}) == len(
+    assert len({hold_out(DATA, petals.SPEC, 0.2, seed)[1].fingerprint for seed in SEEDS}) == len(
         SEEDS
     )
 
@@ -93,8 +95,8 @@ def test_many_rows_with_the_same_inputs_stay_together() -> None:
 def test_data_that_cannot_be_split_are_refused_by_name_with_the_reason(
     dataset: Dataset, test_size: float, reason: str
 ) -> None:
-    with pytest.raises(DataError, match="iris cannot be split") as refused:
-        hold_out(dataset, iris.SPEC, test_size, 42)
+    with pytest.raises(DataError, match="petals cannot be split") as refused:
+        hold_out(dataset, petals.SPEC, test_size, 42)
     assert reason in str(refused.value)
 
 

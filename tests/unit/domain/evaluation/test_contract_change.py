@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from domain.catalog import get
 from domain.contract import (
     Audio,
     Category,
@@ -21,6 +20,7 @@ from domain.contract import (
     Text,
 )
 from domain.evaluation.contract_change import ContractChange, change_between
+from tests import petals
 from tests.kinds import KINDS
 
 AREA = Number("area", "m²", 5, 500, "living area")
@@ -195,6 +195,6 @@ def test_a_changed_description_is_a_change_of_wording() -> None:
     assert change(AREA, replace(AREA, description="floor")) == ContractChange(
         wording=("the description of area has changed",)
     )
-    spec = get("iris").SPEC
+    spec = petals.SPEC
     wording = change_between(spec, replace(spec, description="flowers")).wording
     assert wording == ("the description of the model has changed",)

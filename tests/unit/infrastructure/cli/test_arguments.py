@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from domain.errors import ConfigError
+from infrastructure.cli import _arguments
 from infrastructure.cli._arguments import (
+    read_default,
     valid_environment,
     valid_model_name,
     valid_port,
     valid_workers,
 )
+
+
+@pytest.mark.parametrize("line", ["MODEL := churn", "MODEL=churn  # ours", "MODEL ?= churn"])
+def test_the_makefile_sets_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr(_arguments, "ROOT", tmp_path)
+    (tmp_path / "Makefile").write_text(f"# MODEL := none\n{line}\nENV := staging\n", "utf-8")
+    assert (read_default("MODEL"), read_default("ENV")) == ("churn", "staging")
+    with pytest.raises(ConfigError, match="Makefile does not set PORT"):
+        read_default("PORT")
 
 
 @pytest.mark.parametrize("text", ["iris", "breast_cancer", "price_2", "x" * 64])

@@ -21,15 +21,15 @@ from sklearn.preprocessing import FunctionTransformer
 
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
-from domain.models import iris
 from infrastructure.frameworks import scikit_learn
 from infrastructure.frameworks.dispatch import Frameworks, framework_of
 from infrastructure.inference.loading import load_served
+from tests import petals
 from tests.kinds import KINDS, UNLIKE
 
 RENTS = KINDS["regression"]
-FLOWERS = iris.load()
-ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.encoded_target(iris.SPEC)
+FLOWERS = petals.load()
+ROWS, SPECIES = FLOWERS.encoded(petals.SPEC), FLOWERS.encoded_target(petals.SPEC)
 
 
 def ignored(*_: Any) -> None:
@@ -64,7 +64,7 @@ def test_keras_wrappers_are_dispatched_to_keras() -> None:
 
 
 def test_a_classifier_is_fitted_by_its_framework() -> None:
-    forest = iris.build(5, 3, 2, 1, 0)
+    forest = petals.build(5, 3, 2, 1, 0)
     Frameworks().fit(forest, ROWS, SPECIES, ignored)
     assert forest.score(ROWS, SPECIES) > 0.9
 
@@ -139,9 +139,9 @@ def test_a_model_of_every_kind_is_saved_and_read_back_without_unpickling(
 def test_estimators_with_compiled_parts_can_be_served_natively(
     estimator: Any, tmp_path: Path
 ) -> None:
-    Frameworks().save(estimator.fit(ROWS, SPECIES), iris.SPEC, tmp_path / "model.skops")
+    Frameworks().save(estimator.fit(ROWS, SPECIES), petals.SPEC, tmp_path / "model.skops")
     np.testing.assert_allclose(
-        load_served(tmp_path / "model.skops", iris.SPEC)(ROWS),
+        load_served(tmp_path / "model.skops", petals.SPEC)(ROWS),
         estimator.predict_proba(ROWS),
         atol=1e-6,
     )
@@ -153,7 +153,7 @@ def test_an_estimator_with_foreign_types_is_not_saved_for_serving(
 ) -> None:
     estimator = make_pipeline(FunctionTransformer(step), LogisticRegression())
     with pytest.raises(ExportError, match="only scikit-learn's estimators are allowed"):
-        Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
+        Frameworks().save(estimator, petals.SPEC, tmp_path / "model.skops")
 
 
 def test_an_estimator_that_skops_cannot_write_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_an_estimator_that_skops_cannot_write_is_refused_with_the_reason(tmp_pat
     endless.append(endless)
     estimator = FunctionTransformer(kw_args={"endless": endless})
     with pytest.raises(ExportError, match="skops cannot save FunctionTransformer"):
-        Frameworks().save(estimator, iris.SPEC, tmp_path / "model.skops")
+        Frameworks().save(estimator, petals.SPEC, tmp_path / "model.skops")
 
 
 def test_a_regression_around_an_estimator_without_export_is_refused(tmp_path: Path) -> None:

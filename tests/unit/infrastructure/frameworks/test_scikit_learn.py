@@ -19,14 +19,14 @@ from sklearn.preprocessing import StandardScaler
 
 from domain.contract import ModelSpec, Number, Quantity
 from domain.errors import ExportError
-from domain.models import iris
 from infrastructure.frameworks import scikit_learn
 from infrastructure.inference.onnx_runtime import load_onnx
+from tests import petals
 from tests.kinds import KINDS, UNLIKE
 
 TOLERANCE = 1e-5
-FLOWERS = iris.load()
-ROWS, SPECIES = FLOWERS.encoded(iris.SPEC), FLOWERS.encoded_target(iris.SPEC)
+FLOWERS = petals.load()
+ROWS, SPECIES = FLOWERS.encoded(petals.SPEC), FLOWERS.encoded_target(petals.SPEC)
 
 
 def exported(estimator: Any, spec: ModelSpec, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -51,7 +51,7 @@ def rows_beside_splits(forest: RandomForestClassifier, rng: np.random.Generator)
 
 def test_fitting_learns_and_reports_no_epochs() -> None:
     reported: list[Any] = []
-    estimator = iris.build(10, 5, 2, 1, 0)
+    estimator = petals.build(10, 5, 2, 1, 0)
     scikit_learn.fit(estimator, ROWS, SPECIES, lambda *figures: reported.append(figures))
     assert estimator.score(ROWS, SPECIES) > 0.95
     assert not reported
@@ -63,7 +63,7 @@ def test_random_rows_get_the_same_predictions(
     rows = np.random.default_rng(0).uniform(0.1, 30, (2000, 4)).astype(np.float32)
     rows[:1000] = rows[:1000] / 4  # the range of the flowers
     np.testing.assert_allclose(
-        load_onnx(onnx_file, iris.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
+        load_onnx(onnx_file, petals.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
     )
 
 
@@ -73,7 +73,7 @@ def test_rows_next_to_split_points_fall_on_the_same_side(
     rows = rows_beside_splits(forest, np.random.default_rng(0))
     assert len(rows) > 200
     np.testing.assert_allclose(
-        load_onnx(onnx_file, iris.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
+        load_onnx(onnx_file, petals.SPEC)(rows), forest.predict_proba(rows), atol=TOLERANCE
     )
 
 
@@ -81,7 +81,7 @@ def test_every_flower_gets_the_same_prediction(
     forest: RandomForestClassifier, onnx_file: Path
 ) -> None:
     np.testing.assert_allclose(
-        load_onnx(onnx_file, iris.SPEC)(ROWS), forest.predict_proba(ROWS), atol=TOLERANCE
+        load_onnx(onnx_file, petals.SPEC)(ROWS), forest.predict_proba(ROWS), atol=TOLERANCE
     )
 
 
@@ -91,7 +91,7 @@ def test_the_model_accepts_any_number_of_float_rows_of_the_contract_width(onnx_f
     assert graph_input.name == "inputs"
     assert graph_input.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert not rows.HasField("dim_value")
-    assert inputs.dim_value == iris.SPEC.width
+    assert inputs.dim_value == petals.SPEC.width
 
 
 def test_probabilities_are_one_array_and_the_only_output(onnx_file: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_regression_outputs_only_its_prediction(tmp_path: Path) -> None:
 def test_other_kinds_of_estimators_are_exported_too(estimator: Any, tmp_path: Path) -> None:
     estimator.fit(ROWS, SPECIES)
     np.testing.assert_allclose(
-        exported(estimator, iris.SPEC, tmp_path)(ROWS),
+        exported(estimator, petals.SPEC, tmp_path)(ROWS),
         estimator.predict_proba(ROWS),
         atol=TOLERANCE,
     )
@@ -157,5 +157,5 @@ def test_an_estimator_without_converter_is_refused_and_no_file_is_left_behind(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ExportError, match="skl2onnx cannot export Oracle: "):
-        scikit_learn.export(Oracle(), iris.SPEC, tmp_path / "model.onnx")
+        scikit_learn.export(Oracle(), petals.SPEC, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

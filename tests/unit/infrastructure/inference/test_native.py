@@ -16,11 +16,11 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import gen_batches
 
 from domain.errors import PackageError
-from domain.models import iris
 from infrastructure.inference.native import foreign_types, load_native
+from tests import petals
 from tests.kinds import KINDS, UNLIKE
 
-ROWS = iris.load().encoded(iris.SPEC)
+ROWS = petals.load().encoded(petals.SPEC)
 
 
 def saved(estimator: Any, folder: Path) -> Path:
@@ -33,10 +33,10 @@ def saved(estimator: Any, folder: Path) -> Path:
 def test_a_classifier_gives_float32_probabilities(
     fitted: Callable[[str], Any], count: int, tmp_path: Path
 ) -> None:
-    answers = load_native(saved(fitted("iris"), tmp_path), iris.SPEC)(ROWS[:count])
+    answers = load_native(saved(fitted("petals"), tmp_path), petals.SPEC)(ROWS[:count])
     assert answers.shape == (count, 3)
     assert answers.dtype == np.float32
-    np.testing.assert_allclose(answers, fitted("iris").predict_proba(ROWS[:count]), atol=1e-7)
+    np.testing.assert_allclose(answers, fitted("petals").predict_proba(ROWS[:count]), atol=1e-7)
 
 
 def test_a_regression_gives_its_prediction_and_its_interval(
@@ -70,7 +70,7 @@ def test_a_file_that_holds_anything_else_is_refused_by_its_name(
     (name,) = foreign_types(file)
     assert name.endswith(f".{function.__name__}")
     with pytest.raises(PackageError, match=f"contains {name}, and only scikit-learn's"):
-        load_native(file, iris.SPEC)
+        load_native(file, petals.SPEC)
 
 
 def test_everything_foreign_is_named_in_order(tmp_path: Path) -> None:
@@ -87,11 +87,11 @@ def test_a_function_is_foreign_even_where_it_is_scikit_learns(tmp_path: Path) ->
 def test_what_is_made_of_scikit_learn_holds_nothing_foreign(
     fitted: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    for kind in ("iris", *KINDS):
+    for kind in ("petals", *KINDS):
         assert not foreign_types(saved(fitted(kind), tmp_path))
 
 
 def test_a_pickle_in_place_of_the_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "model.skops").write_bytes(pickle.dumps(LogisticRegression()))
     with pytest.raises(Exception, match="not a zip file"):
-        load_native(tmp_path / "model.skops", iris.SPEC)
+        load_native(tmp_path / "model.skops", petals.SPEC)

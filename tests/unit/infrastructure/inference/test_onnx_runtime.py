@@ -10,32 +10,32 @@ from onnx import TensorProto, helper, save
 
 from domain.contract import Classes, ModelSpec, Number, Quantity, Text
 from domain.errors import PackageError
-from domain.models import iris
 from infrastructure.inference.onnx_runtime import load_onnx
+from tests import petals
 
-ROWS = iris.load().encoded(iris.SPEC)
+ROWS = petals.load().encoded(petals.SPEC)
 RENT = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
 REVIEW = ModelSpec("review", (Text("review"),), Classes(("good", "bad")))
 
 
 @pytest.mark.parametrize("count", [1, 2, 150])
 def test_each_row_gets_one_float32_probability_for_each_class(onnx_file: Path, count: int) -> None:
-    probabilities = load_onnx(onnx_file, iris.SPEC)(ROWS[:count])
+    probabilities = load_onnx(onnx_file, petals.SPEC)(ROWS[:count])
     assert probabilities.shape == (count, 3)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_a_row_gets_the_same_answer_alone_and_among_others(onnx_file: Path) -> None:
-    model = load_onnx(onnx_file, iris.SPEC)
+    model = load_onnx(onnx_file, petals.SPEC)
     alone = np.concatenate([model(ROWS[row : row + 1]) for row in range(len(ROWS))])
     np.testing.assert_array_equal(alone, model(ROWS))
 
 
 def test_the_number_of_threads_does_not_change_the_answers(onnx_file: Path) -> None:
     np.testing.assert_allclose(
-        load_onnx(onnx_file, iris.SPEC, threads=2)(ROWS),
-        load_onnx(onnx_file, iris.SPEC)(ROWS),
+        load_onnx(onnx_file, petals.SPEC, threads=2)(ROWS),
+        load_onnx(onnx_file, petals.SPEC)(ROWS),
         atol=1e-6,
     )
 
@@ -43,13 +43,13 @@ def test_the_number_of_threads_does_not_change_the_answers(onnx_file: Path) -> N
 @pytest.mark.parametrize("rows", [ROWS.astype(np.float64), ROWS[:, :3]])
 def test_rows_of_another_type_or_width_are_refused(onnx_file: Path, rows: np.ndarray) -> None:
     with pytest.raises(Exception, match="INVALID_ARGUMENT"):
-        load_onnx(onnx_file, iris.SPEC)(rows)
+        load_onnx(onnx_file, petals.SPEC)(rows)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(Exception, match="INVALID_PROTOBUF"):
-        load_onnx(tmp_path / "model.onnx", iris.SPEC)
+        load_onnx(tmp_path / "model.onnx", petals.SPEC)
 
 
 def write_model(path: Path, outputs: dict[str, float], kind: int = TensorProto.FLOAT) -> Path:
@@ -84,7 +84,7 @@ def test_a_model_without_the_outputs_of_its_task_is_refused_with_what_it_gives(
         load_onnx(onnx_file, RENT)
     only = write_model(tmp_path / "model.onnx", {"prediction": 0.0})
     with pytest.raises(PackageError, match="has the outputs prediction, expected probabilities"):
-        load_onnx(only, iris.SPEC)
+        load_onnx(only, petals.SPEC)
 
 
 def test_texts_are_taken_as_an_array_of_str(tmp_path: Path) -> None:

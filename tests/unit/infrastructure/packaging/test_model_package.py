@@ -15,7 +15,6 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from domain.errors import PackageError
-from domain.models.iris import SPEC
 from infrastructure.packaging.model_package import (
     MANIFEST,
     NATIVE,
@@ -26,6 +25,7 @@ from infrastructure.packaging.model_package import (
 )
 from shared.files import locked
 from tests.packages import on_record
+from tests.petals import SPEC
 
 FILES = [
     "card.md",
@@ -84,34 +84,34 @@ def test_these_tests_cover_every_file_of_a_package(sealed: Path) -> None:
 
 def test_a_draft_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no memory"):
-        with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+        with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft:
             draft.write_json("metrics.json", {"accuracy": 0.9})
             raise RuntimeError("no memory")
-    assert not list((tmp_path / "iris").iterdir())
+    assert not list((tmp_path / "petals").iterdir())
 
 
 def test_an_unsealed_draft_leaves_no_file_behind(tmp_path: Path) -> None:
-    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+    with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft:
         draft.write_json("metrics.json", {"accuracy": 0.9})
-    assert not list((tmp_path / "iris").iterdir())
+    assert not list((tmp_path / "petals").iterdir())
 
 
 def test_a_package_is_invisible_until_it_is_sealed(tmp_path: Path) -> None:
-    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
-        assert not (tmp_path / "iris/1.0.0-a").exists()
+    with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft:
+        assert not (tmp_path / "petals/1.0.0-a").exists()
         assert draft.folder.name.startswith(".")
-        assert draft.seal() == tmp_path / "iris/1.0.0-a"
-    assert [path.name for path in (tmp_path / "iris").iterdir()] == ["1.0.0-a"]
+        assert draft.seal() == tmp_path / "petals/1.0.0-a"
+    assert [path.name for path in (tmp_path / "petals").iterdir()] == ["1.0.0-a"]
 
 
 def test_a_draft_is_locked_until_its_package_is_registered(tmp_path: Path) -> None:
-    lock = training_lock(tmp_path / "iris/1.0.0-a")
+    lock = training_lock(tmp_path / "petals/1.0.0-a")
 
     def try_to_lock() -> None:
         with locked(lock, 0):
             pass
 
-    with ThreadPoolExecutor(1) as other, PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+    with ThreadPoolExecutor(1) as other, PackageDraft(tmp_path, "petals", "1.0.0-a") as draft:
         for _ in range(2):
             with pytest.raises(TimeoutError):
                 other.submit(try_to_lock).result()
@@ -123,7 +123,7 @@ def test_a_draft_is_locked_until_its_package_is_registered(tmp_path: Path) -> No
 def test_a_package_is_synced_to_disk_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, synced, fsync = tmp_path / "iris/1.0.0-a", set[int](), os.fsync
+    target, synced, fsync = tmp_path / "petals/1.0.0-a", set[int](), os.fsync
 
     def note(handle: int) -> None:
         if not target.exists():
@@ -131,7 +131,7 @@ def test_a_package_is_synced_to_disk_before_it_is_renamed(
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", note)
-    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft:
+    with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft:
         draft.write_json("metrics.json", {"accuracy": 0.9})
         draft.seal()
     assert synced == {path.stat().st_ino for path in (target, *target.rglob("*"))}
@@ -139,7 +139,7 @@ def test_a_package_is_synced_to_disk_before_it_is_renamed(
 
 
 def test_a_number_that_json_cannot_represent_is_not_written(tmp_path: Path) -> None:
-    with PackageDraft(tmp_path, "iris", "1.0.0-a") as draft, pytest.raises(ValueError):
+    with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft, pytest.raises(ValueError):
         draft.write_json("metrics.json", {"accuracy": float("nan")})
 
 

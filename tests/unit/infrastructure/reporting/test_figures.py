@@ -13,7 +13,6 @@ import pytest
 from application.ports.figures import FigureData
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.metrics import RegressionReport, evaluate
-from domain.models.iris import SPEC
 from infrastructure.reporting import figures
 from infrastructure.reporting.figures import (
     COLOURS,
@@ -24,6 +23,7 @@ from infrastructure.reporting.figures import (
     short_label,
 )
 from tests.kinds import KINDS
+from tests.petals import SPEC
 from tests.validations import classification, regression
 
 FLOWERS, HOMES = classification(), regression()

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from domain.errors import DataError
-from domain.models import iris
 from infrastructure.inference.onnx_runtime import load_onnx
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.scoring.run import Totals, score_file
+from tests import petals
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeClassifier
 from tests.kinds import KINDS
 
@@ -68,7 +68,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def flowers(path: Path, rows: Sequence[Sequence[float]] = FLOWERS) -> Path:
     """Write numbered flowers."""
-    names = iris.SPEC.input_names
+    names = petals.SPEC.input_names
     return write(
         path, [{"id": id_, **dict(zip(names, row, strict=True))} for id_, row in enumerate(rows)]
     )
@@ -76,7 +76,7 @@ def flowers(path: Path, rows: Sequence[Sequence[float]] = FLOWERS) -> Path:
 
 def score_flowers(source: Path, output: Path) -> Totals:
     """Score flowers by the length of their petal."""
-    return score_file(iris.SPEC, FakeClassifier(), source, output, {"model_name": "iris"})
+    return score_file(petals.SPEC, FakeClassifier(), source, output, {"model_name": "petals"})
 
 
 @pytest.mark.parametrize("output", FORMATS)
@@ -142,7 +142,7 @@ def test_row_numbers_count_from_the_start_of_the_file(tmp_path: Path) -> None:
 
 def test_parquet_metadata_names_the_scoring_model(tmp_path: Path) -> None:
     score_flowers(flowers(tmp_path / "in.csv"), tmp_path / "out.parquet")
-    assert pq.read_schema(tmp_path / "out.parquet").metadata[b"model_name"] == b"iris"
+    assert pq.read_schema(tmp_path / "out.parquet").metadata[b"model_name"] == b"petals"
 
 
 def test_a_scored_table_can_be_scored_again(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_an_interrupted_run_changes_nothing(output: str, tmp_path: Path) -> None
     for path in (out, rejects):
         path.write_text("previous")
     with pytest.raises(KeyboardInterrupt):
-        score_file(iris.SPEC, _Interrupted(), source, out, {})
+        score_file(petals.SPEC, _Interrupted(), source, out, {})
     assert sorted(tmp_path.iterdir()) == sorted([source, out, rejects])
     assert out.read_text() == rejects.read_text() == "previous"
 
@@ -208,6 +208,6 @@ def test_a_file_cannot_be_scored_into_itself(tmp_path: Path) -> None:
 
 def test_a_file_that_lacks_an_input_is_not_scored(tmp_path: Path) -> None:
     source = write(tmp_path / "in.csv", [{"sepal_length": 5.1, "sepal_width": 3.5}])
-    with pytest.raises(DataError, match="lacks petal_length, petal_width, which iris needs"):
+    with pytest.raises(DataError, match="lacks petal_length, petal_width, which petals needs"):
         score_flowers(source, tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]

@@ -20,13 +20,13 @@ from sklearn.ensemble import RandomForestClassifier
 
 from application.inference.services import __file__ as services
 from domain.gates import Verdict
-from domain.models import iris
 from infrastructure.packaging.bento_store import BENTOFILE
-from infrastructure.serving import serving_check
 from infrastructure.packaging.model_package import MANIFEST, PackageDraft
+from infrastructure.serving import serving_check
 from infrastructure.serving.serving_check import included_files, start_serving_check
 from shared.digests import sha256_of
 from shared.paths import ROOT
+from tests import petals
 from tests.speech_fakes import SPEC
 
 SERVICE = "application.inference.services.model_service:ModelService"
@@ -170,8 +170,8 @@ def test_a_type_that_is_not_scikit_learns_is_refused(
     make_package: Callable[..., Path], tmp_path: Path
 ) -> None:
     package = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
-    data = iris.load()
-    rows, target = data.encoded(iris.SPEC), data.encoded_target(iris.SPEC)
+    data = petals.load()
+    rows, target = data.encoded(petals.SPEC), data.encoded_target(petals.SPEC)
     (package / "model.skops").unlink()
     skops.io.dump(Foreign(2).fit(np.asarray(rows), target), package / "model.skops")
     manifest = package / MANIFEST

@@ -37,12 +37,12 @@ from mlflow.types.schema import AnyType, Array
 from application.ports.tracker import RegisteredVersion, TrainingRecord
 from domain.contract import Category, ModelSpec, Number, as_word
 from domain.errors import InputError, TrackingError
-from domain.models.iris import SPEC
 from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking import mlflow_tracker
 from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
 from shared.paths import ROOT
 from tests.kinds import KINDS
+from tests.petals import SPEC
 
 Golden = Callable[[Path], tuple[list[Any], np.ndarray]]
 NAME = "iris_classifier_pipeline"
@@ -97,7 +97,7 @@ def test_the_run_has_parameters_metrics_and_tags(recorded: Recorded) -> None:
 
 def test_the_run_records_its_data_by_digest(recorded: Recorded) -> None:
     (dataset_input,) = recorded.run.inputs.dataset_inputs
-    assert (dataset_input.dataset.name, dataset_input.dataset.digest) == ("iris", "d1" * 16)
+    assert (dataset_input.dataset.name, dataset_input.dataset.digest) == ("petals", "d1" * 16)
     assert "scikit-learn" in dataset_input.dataset.source
     assert "150" in dataset_input.dataset.profile
     assert {tag.key: tag.value for tag in dataset_input.tags} == {"mlflow.data.context": "training"}

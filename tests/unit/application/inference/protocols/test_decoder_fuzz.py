@@ -25,13 +25,13 @@ from application.monitoring.recorder import PredictionRecorder
 from application.ports.prediction_log import LoggedPrediction
 from domain.contract import Category, Input, ModelSpec, Tensor, Text
 from domain.errors import InputError, UnknownPredictionError
-from domain.models import iris
+from tests import petals
 from tests.fakes import FakeMetrics, FakePredictionLog
 from tests.kinds import KINDS
 from tests.protocols import predictor_of, rows_of
 from tests.strength import examples
 
-SPECS: dict[str, ModelSpec] = {"iris": iris.SPEC} | {name: k.SPEC for name, k in KINDS.items()}
+SPECS: dict[str, ModelSpec] = {"petals": petals.SPEC} | {name: k.SPEC for name, k in KINDS.items()}
 DOCUMENTED = (
     *(Refusal, InputError, UnknownPredictionError, msgspec.ValidationError),
     *(msgspec.DecodeError, UnicodeDecodeError, RecursionError),
@@ -108,7 +108,7 @@ def routes_of(kind: str) -> Mapping[str, Route]:
 @cache
 def good_bodies(kind: str) -> list[Any]:
     """A valid body for each form of every protocol."""
-    spec, rows = SPECS[kind], [[5.1, 3.5, 1.4, 0.2]] if kind == "iris" else rows_of(kind, 2)
+    spec, rows = SPECS[kind], [[5.1, 3.5, 1.4, 0.2]] if kind == "petals" else rows_of(kind, 2)
     rows = [list(row) for row in rows]
     objects = [dict(zip(spec.input_names, row)) for row in rows]
     columns = {name: [row[at] for row in rows] for at, name in enumerate(spec.input_names)}

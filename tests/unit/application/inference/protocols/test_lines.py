@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from application.inference.protocols.http import Reply, Request
 from application.inference.protocols.lines import PredictionLines
 from domain.contract import ModelSpec
-from domain.models import iris
+from tests import petals
 from tests.fakes import FakeRecorder
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of
 
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5], [6.4, 3.2, 4.5, 1.5]]
-NAMED = [dict(zip(iris.SPEC.input_names, row)) for row in ROWS]
+NAMED = [dict(zip(petals.SPEC.input_names, row)) for row in ROWS]
 HEADERS = {"content-type": "application/x-ndjson", "x-request-id": "a"}
 
 
 class Setup:
     """The protocol, with its recorder and a client."""
 
-    def __init__(self, spec: ModelSpec = iris.SPEC, at_once: int = 1000) -> None:
+    def __init__(self, spec: ModelSpec = petals.SPEC, at_once: int = 1000) -> None:
         self.recorder = FakeRecorder()
         self.protocol = PredictionLines(predictor_of(spec, self.recorder), 10_000, at_once)
         self.client = Client(self.protocol.routes())
@@ -48,9 +48,9 @@ def body(*values: Any) -> bytes:
 def test_objects_and_lists_are_answered_line_by_line() -> None:
     found = Setup().responses(body(NAMED[0], ROWS[1], NAMED[2]))
     assert [line["line"] for line in found] == [0, 1, 2]
-    assert [line["prediction"] for line in found] == labels(iris.SPEC, ROWS)
+    assert [line["prediction"] for line in found] == labels(petals.SPEC, ROWS)
     assert found[1]["probabilities"] == dict(
-        zip(iris.SPEC.classes, expected(iris.SPEC, ROWS)[1].tolist())
+        zip(petals.SPEC.classes, expected(petals.SPEC, ROWS)[1].tolist())
     )
 
 
@@ -87,7 +87,7 @@ def test_bad_lines_get_an_error_in_their_place_and_stop_nothing() -> None:
     errors = {line["line"]: line["error"] for line in found if "error" in line}
     assert all(line.keys() == {"line", "error"} for line in found if "error" in line)
     good = {line["line"]: line["prediction"] for line in found if "error" not in line}
-    assert good == dict(zip((1, 4, 13), labels(iris.SPEC, ROWS)))
+    assert good == dict(zip((1, 4, 13), labels(petals.SPEC, ROWS)))
     assert errors[0].startswith("sepal_length: a value is missing")
     assert "malformed" in errors[2] and "truncated" in errors[3]
     assert "has an unknown input 'note'" in errors[5]
@@ -131,7 +131,7 @@ def test_parts_are_made_one_by_one_while_they_are_sent() -> None:
 
 def test_a_body_may_have_more_lines_than_a_request_has_rows() -> None:
     setup = Setup()
-    protocol = PredictionLines(predictor_of(iris.SPEC), 10**7)
+    protocol = PredictionLines(predictor_of(petals.SPEC), 10**7)
     request = Request("a", {b"content-type": b"application/x-ndjson"}, body(*ROWS) * 5000)
     sizes = [part.count(b"\n") for part in protocol.predict(request).body]  # type: ignore[union-attr]
     assert sizes == [1000] * 15

@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from domain.contract import ModelSpec
-from domain.models import iris
+from tests import petals
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of
 
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
-NAMES = list(iris.SPEC.input_names)
+NAMES = list(petals.SPEC.input_names)
 RENTS = KINDS["regression"].SPEC
 
 
-def service(spec: ModelSpec = iris.SPEC) -> Client:
+def service(spec: ModelSpec = petals.SPEC) -> Client:
     """A client of one model."""
     return Client(MlflowScoring(predictor_of(spec), "3.17.2").routes())
 
 
-IRIS = service()
+PETALS = service()
 
 
 def wanted(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> dict[str, list[An
     return {name: list(values) for name, values in zip(spec.input_names, zip(*rows))}
 
 
-def predictions(body: Any, client: Client = IRIS) -> Any:
+def predictions(body: Any, client: Client = PETALS) -> Any:
     """The predictions for a body."""
     response = client.post("/invocations", json=body)
     assert response.status_code == 200, response.text
@@ -55,7 +55,7 @@ def predictions(body: Any, client: Client = IRIS) -> Any:
     return response.json()["predictions"]
 
 
-def refused(content: bytes, kind: str = "application/json", client: Client = IRIS) -> str:
+def refused(content: bytes, kind: str = "application/json", client: Client = PETALS) -> str:
     """Why a body is refused with 400."""
     response = client.post("/invocations", content=content, headers={"content-type": kind})
     assert response.status_code == 400, response.text
@@ -80,7 +80,7 @@ def forms(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Mapping[str, Any]:
     }
 
 
-@pytest.mark.parametrize("form", list(forms(iris.SPEC, ROWS)))
+@pytest.mark.parametrize("form", list(forms(petals.SPEC, ROWS)))
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_every_contract_is_answered_in_every_form(kind: str, form: str) -> None:
     spec, rows = KINDS[kind].SPEC, [list(row) for row in rows_of(kind)]
@@ -104,15 +104,15 @@ def test_an_object_of_single_values_is_one_row(kind: str, form: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"dataframe_records": [{"note": 1, **row} for row in records(iris.SPEC, ROWS)]},
-        {"inputs": {"note": 1, **columns(iris.SPEC, ROWS)}},
+        {"dataframe_records": [{"note": 1, **row} for row in records(petals.SPEC, ROWS)]},
+        {"inputs": {"note": 1, **columns(petals.SPEC, ROWS)}},
         {"dataframe_split": {"columns": ["note", *NAMES], "data": [[1, *row] for row in ROWS]}},
         {"dataframe_split": {"columns": [*NAMES, 0], "data": [[*row, None] for row in ROWS]}},
-        {"inputs": columns(iris.SPEC, ROWS), "params": {"warm": True}, "note": 1},
+        {"inputs": columns(petals.SPEC, ROWS), "params": {"warm": True}, "note": 1},
     ],
 )
 def test_other_columns_parameters_and_keys_are_ignored(body: Any) -> None:
-    assert predictions(body) == wanted(iris.SPEC, ROWS)
+    assert predictions(body) == wanted(petals.SPEC, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_csv_holds_texts_with_line_breaks_and_commas_and_empty_ones() -> None:
 
 
 def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
-    response = IRIS.get("/version")
+    response = PETALS.get("/version")
     assert (response.text, response.headers["content-type"]) == ("3.17.2", "application/json")
 
 
@@ -191,8 +191,11 @@ def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
         ({"instances": [ROWS[0], {}]}, "row 1, sepal_length: a value is missing"),
         ({"instances": 1}, "Expected `object | array | null`"),
         ({"inputs": {}}, "the input sepal_length is missing"),
-        ({"inputs": {**columns(iris.SPEC, ROWS), NAMES[3]: 1}}, "sepal_length: [5.1, 6.3] is not"),
-        ({"inputs": {**columns(iris.SPEC, ROWS), NAMES[3]: [1]}}, "differ in length"),
+        (
+            {"inputs": {**columns(petals.SPEC, ROWS), NAMES[3]: 1}},
+            "sepal_length: [5.1, 6.3] is not",
+        ),
+        ({"inputs": {**columns(petals.SPEC, ROWS), NAMES[3]: [1]}}, "differ in length"),
         ({"inputs": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 cm is outside"),
         ({"inputs": [[5, 3, 1, "x"]]}, "row 0, petal_width: 'x' is not a number"),
         ({"inputs": [[5, 3, 1, None]]}, "row 0, petal_width: a value is missing"),
@@ -254,7 +257,7 @@ def test_what_is_no_csv_is_refused(content: bytes, message: str) -> None:
     ],
 )
 def test_another_content_type_is_refused_with_415(kind: str, message: str) -> None:
-    response = IRIS.post("/invocations", content=b"{}", headers={"content-type": kind})
+    response = PETALS.post("/invocations", content=b"{}", headers={"content-type": kind})
     assert response.status_code == 415
     assert message in response.json()["message"]
 
@@ -274,7 +277,7 @@ def test_csv_of_tensors_is_refused_with_415() -> None:
     + [(500, "INTERNAL_ERROR"), (504, "DEADLINE_EXCEEDED"), (422, "BAD_REQUEST")],
 )
 def test_every_refusal_has_mlflows_code(status: int, code: str) -> None:
-    route = MlflowScoring(predictor_of(iris.SPEC), "3").routes()["/invocations"]
+    route = MlflowScoring(predictor_of(petals.SPEC), "3").routes()["/invocations"]
     reply = route.refuse(status, "why", "id")
     assert json.loads(bytes(reply.body)) == {"error_code": code, "message": "why"}  # type: ignore[arg-type]
     assert reply.status == (400 if status == 422 else status)
@@ -293,5 +296,5 @@ def test_every_refusal_has_mlflows_code(status: int, code: str) -> None:
 def test_no_json_makes_the_service_fail(value: Any, form: str) -> None:
     content = json.dumps({form: value})
     headers = {"content-type": "application/json"}
-    response = IRIS.post("/invocations", content=content, headers=headers)
+    response = PETALS.post("/invocations", content=content, headers=headers)
     assert response.status_code in (200, 400), response.text

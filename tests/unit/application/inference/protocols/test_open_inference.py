@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from application.inference.protocols.open_inference import OpenInference
 from domain.contract import Classes, ModelSpec, Number, Quantity
-from domain.models import iris
+from tests import petals
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, labels, predictor_of, rows_of
 from tests.strength import examples
 
-MODEL = "/v2/models/iris"
+MODEL = "/v2/models/petals"
 INFER = f"{MODEL}/infer"
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
-NAMES = iris.SPEC.input_names
+NAMES = petals.SPEC.input_names
 RENTS = KINDS["regression"].SPEC
 TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT8": "i1", "INT16": "<i2"} | {
     **{"INT32": "<i4", "INT64": "<i8", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4"},
@@ -30,12 +30,12 @@ TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT8": "i1", "INT16": "<i
 }
 
 
-def service(spec: ModelSpec = iris.SPEC) -> Client:
+def service(spec: ModelSpec = petals.SPEC) -> Client:
     """A client of one model."""
     return Client(OpenInference(spec.name, "7", predictor_of(spec)).routes())
 
 
-IRIS = service()
+PETALS = service()
 
 
 def tensor(values: Any, name: str = "inputs", datatype: str = "FP32", **more: Any) -> Any:
@@ -44,14 +44,16 @@ def tensor(values: Any, name: str = "inputs", datatype: str = "FP32", **more: An
     return {"name": name, "shape": shape, "datatype": datatype, "data": values, **more}
 
 
-def infer(*tensors: Any, client: Client = IRIS, path: str = INFER, **more: Any) -> Any:
+def infer(*tensors: Any, client: Client = PETALS, path: str = INFER, **more: Any) -> Any:
     """The outputs for tensors in JSON, by name."""
     response = client.post(path, json={"inputs": tensors, **more})
     assert response.status_code == 200, response.text
     return {output["name"]: output for output in response.json()["outputs"]}
 
 
-def refused(body: Any, client: Client = IRIS, path: str = INFER, length: str | None = None) -> str:
+def refused(
+    body: Any, client: Client = PETALS, path: str = INFER, length: str | None = None
+) -> str:
     """Why a body is refused with 400; `length` is the header with the length of its JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {} if length is None else {"Inference-Header-Content-Length": length}
@@ -98,14 +100,14 @@ def columns(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> list[Any]:
 
 
 def test_the_server_has_a_name_and_an_extension() -> None:
-    response = IRIS.get("/v2").json()
-    assert response == {"name": "iris", "version": "7", "extensions": ["binary_tensor_data"]}
+    response = PETALS.get("/v2").json()
+    assert response == {"name": "petals", "version": "7", "extensions": ["binary_tensor_data"]}
 
 
 @pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/7"])
 def test_a_model_of_numbers_has_one_tensor_of_all_inputs_and_its_outputs(path: str) -> None:
-    response = IRIS.get(path).json()
-    assert response["name"] == "iris" and response["versions"] == ["7"]
+    response = PETALS.get(path).json()
+    assert response["name"] == "petals" and response["versions"] == ["7"]
     assert response["platform"] == "onnxruntime_onnx"
     (item,) = response["inputs"]
     assert (item["name"], item["datatype"], item["shape"]) == ("inputs", "FP32", [-1, 4])
@@ -144,24 +146,24 @@ def test_units_categories_and_the_interval_are_in_the_metadata() -> None:
 
 @pytest.mark.parametrize("path", [f"{MODEL}/ready", f"{MODEL}/versions/7/ready"])
 def test_a_model_that_is_reached_is_ready(path: str) -> None:
-    assert IRIS.get(path).json() == {"name": "iris", "ready": True}
+    assert PETALS.get(path).json() == {"name": "petals", "ready": True}
 
 
 @pytest.mark.parametrize(
     "path", ["/v2/models/rents", f"{MODEL}/versions/8/infer", "/v2/models/", f"{MODEL}/tune"]
 )
 def test_an_unknown_model_or_version_gets_404(path: str) -> None:
-    protocol = OpenInference("iris", "7", predictor_of(iris.SPEC))
+    protocol = OpenInference("petals", "7", predictor_of(petals.SPEC))
     route = protocol.fallback(path)
     assert route and path not in protocol.routes()
     client = Client({path: route})
     for response in client.get(path), client.post(path):
         assert response.status_code == 404
-        assert path in response.json()["error"] and "/v2/models/iris/versions/7" in response.text
+        assert path in response.json()["error"] and "/v2/models/petals/versions/7" in response.text
 
 
 def test_other_paths_are_not_the_protocols() -> None:
-    protocol = OpenInference("iris", "7", predictor_of(iris.SPEC))
+    protocol = OpenInference("petals", "7", predictor_of(petals.SPEC))
     assert [protocol.fallback(path) for path in ("/v2", "/v2/repository", "/", "/predict")] == (
         [None] * 4
     )
@@ -177,9 +179,9 @@ def test_rows_of_numbers_are_one_tensor_flat_or_nested(
     path: str, datatype: str, data: list[Any]
 ) -> None:
     outputs = infer(tensor(ROWS, datatype=datatype) | {"data": data}, path=path)
-    assert outputs["prediction"]["data"] == labels(iris.SPEC, ROWS)
+    assert outputs["prediction"]["data"] == labels(petals.SPEC, ROWS)
     assert outputs["probabilities"]["shape"] == [2, 3]
-    assert outputs["probabilities"]["data"] == expected(iris.SPEC, ROWS).ravel().tolist()
+    assert outputs["probabilities"]["data"] == expected(petals.SPEC, ROWS).ravel().tolist()
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -199,16 +201,16 @@ def test_every_contract_takes_a_tensor_for_each_input(kind: str) -> None:
 def test_numbers_may_come_one_by_one_in_any_order_and_as_columns() -> None:
     tensors = [tensor([[row[i]] for row in ROWS], name) for i, name in enumerate(NAMES)]
     outputs = infer(*reversed(tensors))
-    assert outputs["prediction"]["data"] == labels(iris.SPEC, ROWS)
+    assert outputs["prediction"]["data"] == labels(petals.SPEC, ROWS)
 
 
 @pytest.mark.parametrize("datatype", TYPES)
 def test_numbers_are_taken_in_every_datatype(datatype: str) -> None:
     values = np.array([[5, 3, 1, 1], [6, 3, 6, 2]], TYPES[datatype])
-    classes = labels(iris.SPEC, values.tolist())
+    classes = labels(petals.SPEC, values.tolist())
     assert infer(tensor(values.tolist(), datatype=datatype))["prediction"]["data"] == classes
     request = binary(("inputs", datatype, (2, 4), values.tobytes()))
-    response = IRIS.post(INFER, **request).json()
+    response = PETALS.post(INFER, **request).json()
     assert response["outputs"][0]["data"] == classes
 
 
@@ -230,16 +232,16 @@ def test_single_precision_is_not_refused_at_the_end_of_a_range() -> None:
 def test_binary_tensors_are_taken_and_given() -> None:
     data = np.array(ROWS, "<f4").tobytes()
     parameters = {"binary_data_output": True}
-    response = IRIS.post(INFER, **binary(("inputs", "FP32", (2, 4), data), parameters=parameters))
+    response = PETALS.post(INFER, **binary(("inputs", "FP32", (2, 4), data), parameters=parameters))
     assert response.headers["content-type"] == "application/octet-stream"
     length = int(response.headers["inference-header-content-length"])
     prediction, probabilities = json.loads(response.content[:length])["outputs"]
     rest = response.content[length:]
     size = prediction["parameters"]["binary_data_size"]
-    assert rest[:size] == strings(*labels(iris.SPEC, ROWS))
+    assert rest[:size] == strings(*labels(petals.SPEC, ROWS))
     assert probabilities["parameters"]["binary_data_size"] == len(rest) - size == 24
     found = np.frombuffer(rest[size:], "<f4").reshape(probabilities["shape"])
-    assert (found == expected(iris.SPEC, ROWS)).all()
+    assert (found == expected(petals.SPEC, ROWS)).all()
 
 
 def test_words_and_what_is_missing_are_taken_in_bytes() -> None:
@@ -265,12 +267,12 @@ def test_what_may_be_missing_may_be_left_out_or_null() -> None:
 
 def test_only_the_requested_outputs_are_returned_each_in_its_format() -> None:
     outputs = [{"name": "probabilities", "parameters": {"binary_data": True}}]
-    response = IRIS.post(INFER, json={"inputs": [tensor(ROWS)], "outputs": outputs})
+    response = PETALS.post(INFER, json={"inputs": [tensor(ROWS)], "outputs": outputs})
     length = int(response.headers["inference-header-content-length"])
     assert [item["name"] for item in json.loads(response.content[:length])["outputs"]] == (
         ["probabilities"]
     )
-    assert response.content[length:] == expected(iris.SPEC, ROWS).tobytes()
+    assert response.content[length:] == expected(petals.SPEC, ROWS).tobytes()
     plain = infer(tensor(ROWS), outputs=[{"name": "prediction"}])
     assert list(plain) == ["prediction"]
 
@@ -279,22 +281,22 @@ def test_an_output_may_be_plain_where_the_others_are_binary() -> None:
     outputs = [{"name": "prediction", "parameters": {"binary_data": False}}]
     parameters = {"binary_data_output": True}
     found = infer(tensor(ROWS), outputs=outputs, parameters=parameters)
-    assert found["prediction"]["data"] == labels(iris.SPEC, ROWS)
+    assert found["prediction"]["data"] == labels(petals.SPEC, ROWS)
 
 
 def test_what_is_null_is_as_good_as_not_there() -> None:
     body = {"inputs": [tensor(ROWS, parameters=None)], "outputs": None, "parameters": None}
-    assert IRIS.post(INFER, json=body).json()["outputs"][0]["data"] == labels(iris.SPEC, ROWS)
+    assert PETALS.post(INFER, json=body).json()["outputs"][0]["data"] == labels(petals.SPEC, ROWS)
 
 
 def test_a_response_has_model_version_and_request_id() -> None:
-    response = IRIS.post(INFER, json={"id": "mine", "inputs": [tensor(ROWS)]}).json()
+    response = PETALS.post(INFER, json={"id": "mine", "inputs": [tensor(ROWS)]}).json()
     assert (response["id"], response["model_name"], response["model_version"]) == (
         "mine",
-        "iris",
+        "petals",
         "7",
     )
-    assert "id" not in IRIS.post(INFER, json={"inputs": [tensor(ROWS)]}).json()
+    assert "id" not in PETALS.post(INFER, json={"inputs": [tensor(ROWS)]}).json()
 
 
 # refusals
@@ -421,7 +423,7 @@ def test_bytes_that_are_not_strings_are_refused(
 
 def test_too_many_rows_get_413() -> None:
     rows = [ROWS[0]] * 10_001
-    response = IRIS.post(INFER, json={"inputs": [tensor(rows)]})
+    response = PETALS.post(INFER, json={"inputs": [tensor(rows)]})
     assert response.status_code == 413
     assert "10001 rows are too many" in response.json()["error"]
 
@@ -430,10 +432,10 @@ def test_too_many_rows_get_413() -> None:
 @given(st.lists(st.lists(st.floats(0, 8, width=32), min_size=4, max_size=4), min_size=1))
 def test_json_and_bytes_give_the_same_predictions(rows: list[list[float]]) -> None:
     array = np.array(rows, np.float32)
-    plain = IRIS.post(INFER, json={"inputs": [tensor(array.tolist())]})
-    packed = IRIS.post(INFER, **binary(("inputs", "FP32", array.shape, array.tobytes())))
+    plain = PETALS.post(INFER, json={"inputs": [tensor(array.tolist())]})
+    packed = PETALS.post(INFER, **binary(("inputs", "FP32", array.shape, array.tobytes())))
     low, high = (
-        np.array([getattr(item, end) for item in iris.SPEC.inputs], np.float32)
+        np.array([getattr(item, end) for item in petals.SPEC.inputs], np.float32)
         for end in ("minimum", "maximum")
     )
     in_range = ((array >= low) & (array <= high)).all()

@@ -29,8 +29,8 @@ from application.monitoring.recorder import PredictionRecorder
 from application.ports.prediction_log import FeedbackLog
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.errors import PredictionLogError
-from domain.models import iris
 from infrastructure.storage.prediction_log import SqlPredictionLog
+from tests import petals
 from tests.fakes import (
     SETOSA,
     VERSICOLOR,
@@ -40,7 +40,7 @@ from tests.fakes import (
     FakePredictionLog,
 )
 
-NAMES = iris.SPEC.input_names
+NAMES = petals.SPEC.input_names
 FLOWER = dict(zip(NAMES, SETOSA))
 IDENTITY = {"model_name": "iris_classifier_pipeline", "version": "1.0.0-a"}
 POST_ONLY = [
@@ -204,9 +204,9 @@ def _open_service() -> Iterator[Open]:
         failure: Exception | None = None,
         log: FeedbackLog | None = None,
         max_rows: int = 5,
-        spec: ModelSpec = iris.SPEC,
+        spec: ModelSpec = petals.SPEC,
     ) -> Service:
-        model: FakeModel = FakeClassifier(failure) if spec == iris.SPEC else Echo(spec)
+        model: FakeModel = FakeClassifier(failure) if spec == petals.SPEC else Echo(spec)
         metrics, fake_log = FakeMetrics(), FakePredictionLog()
         used_log = log or fake_log
         # the thread never flushes: endpoints that need the log do
@@ -654,7 +654,7 @@ def test_feedback_of_a_wrong_form_is_answered_with_422_and_its_place(
 def test_feedback_for_a_row_that_no_database_can_hold_is_the_callers_fault(
     open_service: Open, tmp_path: Path
 ) -> None:
-    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "iris")
+    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "petals")
     service = open_service(log=log)
     for row, status in ((2**31 - 1, 404), (2**31, 422), (2**70, 422), (-1, 422)):
         label = {"request_id": f"{'0' * 12}7{'a' * 19}", "row": row, "actual_class": 0}
@@ -666,7 +666,7 @@ def test_feedback_for_a_row_that_no_database_can_hold_is_the_callers_fault(
 def test_feedback_with_what_is_no_id_is_refused_before_a_database_gets_it(
     open_service: Open, tmp_path: Path, request_id: str
 ) -> None:
-    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "iris")
+    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "petals")
     label = {"request_id": request_id, "actual_class": 0}
     service = open_service(log=log)
     response = service.post("/feedback", label)
@@ -709,7 +709,7 @@ CLIENTS = 80
 def test_good_feedback_is_taken_at_once_while_many_clients_label_what_was_never_predicted(
     open_service: Open, tmp_path: Path, unknown: dict[str, Any]
 ) -> None:
-    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "iris")
+    log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "petals")
     service = open_service(log=log)
     good = {"request_id": service.post("/predict", VIRGINICA).json["request_id"]}
     measured = asyncio.Event()

@@ -9,18 +9,18 @@ import pytest
 from application.inference.protocols.rows import RowReader
 from domain.contract import Classes, ModelSpec, Number
 from domain.errors import InputError
-from domain.models import iris
+from tests import petals
 from tests.kinds import KINDS
 
-IRIS = RowReader(iris.SPEC)
+PETALS = RowReader(petals.SPEC)
 ROW = [5.1, 3.5, 1.4, 0.2]
-NAMED = dict(zip(iris.SPEC.input_names, ROW))
+NAMED = dict(zip(petals.SPEC.input_names, ROW))
 IMAGE = [[0, 1, 2, 3]] * 3
 
 
 def test_lists_and_objects_in_any_order_are_rows_in_the_contracts_order() -> None:
     turned = dict(reversed(NAMED.items()))
-    assert IRIS.read([ROW, NAMED, turned]) == [ROW] * 3
+    assert PETALS.read([ROW, NAMED, turned]) == [ROW] * 3
 
 
 def test_what_an_object_leaves_out_is_missing() -> None:
@@ -29,7 +29,7 @@ def test_what_an_object_leaves_out_is_missing() -> None:
 
 
 def test_names_that_the_contract_does_not_know_are_ignored_where_they_may_be_there() -> None:
-    assert RowReader(iris.SPEC, ignore_unknown=True).row({**NAMED, "note": 1}) == ROW
+    assert RowReader(petals.SPEC, ignore_unknown=True).row({**NAMED, "note": 1}) == ROW
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_a_number_that_is_the_only_input_is_a_row() -> None:
 )
 def test_what_is_no_row_is_refused_with_its_position(item: Any, words: str) -> None:
     with pytest.raises(InputError) as refused:
-        IRIS.read([ROW, item])
+        PETALS.read([ROW, item])
     assert str(refused.value).startswith(words)

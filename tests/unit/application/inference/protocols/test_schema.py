@@ -18,7 +18,7 @@ from domain.contract import (
     Tensor,
     Text,
 )
-from domain.models import iris
+from tests import petals
 
 RENT = ModelSpec(
     "rent",
@@ -116,7 +116,7 @@ def test_a_text_has_its_greatest_length() -> None:
 
 
 def test_rows_are_as_long_as_there_are_inputs_and_numbers_where_all_are() -> None:
-    many, row = schema.rows_schema(iris.SPEC, [[1, 2, 3, 4]])["oneOf"]
+    many, row = schema.rows_schema(petals.SPEC, [[1, 2, 3, 4]])["oneOf"]
     assert many["items"] == row
     assert (row["minItems"], row["maxItems"], row["items"]) == (4, 4, {"type": "number"})
     assert "sepal_width: width of the sepal (0.1 to 30 cm)" in row["description"]
@@ -140,9 +140,9 @@ def test_the_first_rows_are_the_examples() -> None:
 
 
 def test_feedback_is_given_by_identity_or_by_inputs() -> None:
-    by_identity, by_inputs = schema.feedback_schema(iris.SPEC)["oneOf"]
+    by_identity, by_inputs = schema.feedback_schema(petals.SPEC)["oneOf"]
     assert by_identity["required"] == ["request_id", "actual_class"]
-    assert by_inputs["required"] == [*iris.SPEC.input_names, "predicted_class", "actual_class"]
+    assert by_inputs["required"] == [*petals.SPEC.input_names, "predicted_class", "actual_class"]
     by_identity, by_inputs = schema.feedback_schema(RENT)["oneOf"]
     assert by_identity["properties"]["actual"] == {"type": "number"}
     assert by_inputs["required"] == ["furnished", "plan", "predicted", "actual"]
@@ -150,7 +150,7 @@ def test_feedback_is_given_by_identity_or_by_inputs() -> None:
 
 def test_a_class_has_a_number_of_its_own_only_where_its_name_is_none() -> None:
     def forms(*names: str) -> list[Schema]:
-        spec = ModelSpec("m", iris.SPEC.inputs, Classes(names))
+        spec = ModelSpec("m", petals.SPEC.inputs, Classes(names))
         properties = schema.feedback_schema(spec)["oneOf"][0]["properties"]
         found: list[Schema] = properties["actual_class"]["oneOf"]
         return found
@@ -173,9 +173,9 @@ def test_what_inputs_with_reserved_names_rule_out_is_not_promised() -> None:
 
 
 def test_predictions_are_classes_with_probabilities_or_values_with_limits() -> None:
-    row = schema.response_schema(iris.SPEC)["properties"]["predictions"]["items"]["properties"]
-    assert row["prediction"]["enum"] == list(iris.SPEC.classes)
-    assert list(row["probabilities"]["properties"]) == list(iris.SPEC.classes)
+    row = schema.response_schema(petals.SPEC)["properties"]["predictions"]["items"]["properties"]
+    assert row["prediction"]["enum"] == list(petals.SPEC.classes)
+    assert list(row["probabilities"]["properties"]) == list(petals.SPEC.classes)
     response = schema.response_schema(RENT)["properties"]
     row = response["predictions"]["items"]["properties"]
     assert set(row) == {"row", "prediction", "lower", "upper"}
@@ -183,7 +183,7 @@ def test_predictions_are_classes_with_probabilities_or_values_with_limits() -> N
     assert {"coverage", "unit", "request_id"} <= set(response)
 
 
-@pytest.mark.parametrize("spec", [iris.SPEC, RENT], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [petals.SPEC, RENT], ids=lambda spec: spec.name)
 def test_a_schema_is_plain_json_without_empty_lists_of_names(spec: ModelSpec) -> None:
     schemas = [
         schema.objects_schema(spec, [ROW]),
@@ -198,5 +198,5 @@ def test_the_description_has_inputs_and_output() -> None:
     description = schema.describe(RENT)
     assert description.startswith("# rent\n\nMonthly rent.\n")
     assert "Output: rent in EUR, with an interval covering 80% of cases." in description
-    two = ModelSpec("m", iris.SPEC.inputs, Classes(("yes", "no"), "verdict"))
+    two = ModelSpec("m", petals.SPEC.inputs, Classes(("yes", "no"), "verdict"))
     assert "Output: verdict: one of yes, no." in schema.describe(two)

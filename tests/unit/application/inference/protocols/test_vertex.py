@@ -9,14 +9,14 @@ import pytest
 
 from application.inference.protocols.vertex import VertexPrediction
 from domain.contract import ModelSpec
-from domain.models import iris
+from tests import petals
 from tests.kinds import KINDS
 from tests.protocols import Client, expected, predictor_of, rows_of
 
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
 
 
-def service(spec: ModelSpec = iris.SPEC) -> Client:
+def service(spec: ModelSpec = petals.SPEC) -> Client:
     """A client of one model."""
     return Client(VertexPrediction(predictor_of(spec)).routes())
 
@@ -56,7 +56,7 @@ def test_no_parameters_are_as_good_as_none(parameters: Any) -> None:
 
 
 def test_the_path_may_be_another() -> None:
-    protocol = VertexPrediction(predictor_of(iris.SPEC), "/v1/endpoints/1:predict")
+    protocol = VertexPrediction(predictor_of(petals.SPEC), "/v1/endpoints/1:predict")
     assert list(protocol.routes()) == ["/v1/endpoints/1:predict"]
 
 
