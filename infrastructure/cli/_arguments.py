@@ -10,16 +10,15 @@ from domain.errors import ConfigError
 from shared.paths import ROOT
 
 
-def read_default(variable: str) -> str:
+def read_default(variable: str, makefile: Path = ROOT / "Makefile") -> str:
     """The default of a variable that the Makefile sets, such as ``MODEL``.
 
     Raises:
         ConfigError: the Makefile does not set it.
     """
-    path = ROOT / "Makefile"
-    line = re.search(rf"^{variable} *[:?]?= *(\S+)", path.read_text("utf-8"), re.MULTILINE)
+    line = re.search(rf"^{variable} *[:?]?= *(\S+)", makefile.read_text("utf-8"), re.MULTILINE)
     if not line:
-        raise ConfigError(f"{path} does not set {variable}")
+        raise ConfigError(f"{makefile} does not set {variable}")
     return line[1]
 
 

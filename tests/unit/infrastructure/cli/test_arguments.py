@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from domain.errors import ConfigError
-from infrastructure.cli import _arguments
 from infrastructure.cli._arguments import (
     read_default,
     valid_environment,
@@ -19,14 +18,13 @@ from infrastructure.cli._arguments import (
 
 
 @pytest.mark.parametrize("line", ["MODEL := churn", "MODEL=churn  # ours", "MODEL ?= churn"])
-def test_the_makefile_sets_the_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
-) -> None:
-    monkeypatch.setattr(_arguments, "ROOT", tmp_path)
-    (tmp_path / "Makefile").write_text(f"# MODEL := none\n{line}\nENV := staging\n", "utf-8")
-    assert (read_default("MODEL"), read_default("ENV")) == ("churn", "staging")
+def test_the_makefile_sets_the_default(tmp_path: Path, line: str) -> None:
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f"# MODEL := none\n{line}\nENV := staging\n", "utf-8")
+    assert read_default("MODEL", makefile) == "churn"
+    assert read_default("ENV", makefile) == "staging"
     with pytest.raises(ConfigError, match="Makefile does not set PORT"):
-        read_default("PORT")
+        read_default("PORT", makefile)
 
 
 @pytest.mark.parametrize("text", ["iris", "breast_cancer", "price_2", "x" * 64])
