@@ -14,6 +14,7 @@ from domain import catalog
 from domain.catalog import CatalogModel
 from domain.errors import ConfigError, UnknownModelError
 
+CONFIGS = Path(__file__).parent / "configs"
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Gate = Literal[
     "quality",
@@ -194,7 +195,7 @@ def config_path(model: str) -> Path:
     Raises:
         UnknownModelError: it does not exist; the message lists the known models.
     """
-    path = Path(__file__).parent / "configs" / f"{model}_config.json"
+    path = CONFIGS / f"{model}_config.json"
     if not path.exists():
         raise UnknownModelError(
             f"unknown model {model}: {path} does not exist. "

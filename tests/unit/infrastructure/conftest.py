@@ -14,6 +14,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from application.ports.tracker import RegisteredVersion, TrainingRecord
+from application.training import config
+from domain import catalog
 from domain.catalog import CatalogModel
 from domain.contract import Quantity
 from domain.estimators.conformal import ConformalRegressor
@@ -22,7 +24,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import PackageDraft
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from tests import petals
-from tests.fakes import fake_model
+from tests.fakes import PETALS_CONFIG, fake_model
 from tests.kinds import KINDS
 
 MakePackage = Callable[..., Path]
@@ -41,6 +43,13 @@ def fit(kind: str) -> Any:
         estimator = ConformalRegressor(estimator, spec.output.coverage)
     dataset = model.load()
     return estimator.fit(dataset.encoded(spec), dataset.encoded_target(spec))
+
+
+@pytest.fixture(name="petals_in_catalog")
+def _petals_in_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find the model petals and its configuration."""
+    monkeypatch.setattr(config, "CONFIGS", PETALS_CONFIG.parent)
+    monkeypatch.setattr(catalog, "get", {"petals": petals}.__getitem__)
 
 
 @pytest.fixture(scope="session", name="fitted")

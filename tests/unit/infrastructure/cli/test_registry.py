@@ -22,12 +22,13 @@ from infrastructure.registry.ledger import FileLedger
 from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.tracking.mlflow_tracker import MlflowTracker, open_client
 
-IRIS, WINE = "iris_classifier_pipeline", "wine_classifier"
+pytestmark = pytest.mark.usefixtures("petals_in_catalog")
+PETALS, WINE = "petals_pipeline", "wine_classifier"
 
 
 @dataclass(frozen=True)
 class Place:
-    """A registry with three versions of iris, the second the champion, and a ledger."""
+    """A registry with three versions of petals, the second the champion, and a ledger."""
 
     folder: Path
     registry: MlflowRegistry
@@ -41,9 +42,9 @@ def _recorded(tracking: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = type(tracking)(folder, tracking.make_package)
     registry = MlflowRegistry(own.uri, own.packages_dir)
     for version in ("1.0.0-a", "1.0.0-b", "1.0.0-c"):
-        own.record(IRIS, version)
-        registry.record_verdict(registry.find(IRIS, version), "accepted", _empty(folder))
-    registry.promote(IRIS, "1.0.0-b")
+        own.record(PETALS, version)
+        registry.record_verdict(registry.find(PETALS, version), "accepted", _empty(folder))
+    registry.promote(PETALS, "1.0.0-b")
     return folder
 
 
@@ -65,9 +66,9 @@ def _place(recorded: Path, tracking: Any, tmp_path: Path, monkeypatch: pytest.Mo
 
 def enter_promotion(place: Place) -> None:
     """Enter the training and promotion of the champion into the ledger and the registry."""
-    first = place.ledger.append("train", IRIS, "1.0.0-b")
-    entry = place.ledger.append("promote", IRIS, "1.0.0-b")
-    place.registry.note_ledger(IRIS, f"{first.hash}:{entry.hash}")
+    first = place.ledger.append("train", PETALS, "1.0.0-b")
+    entry = place.ledger.append("promote", PETALS, "1.0.0-b")
+    place.registry.note_ledger(PETALS, f"{first.hash}:{entry.hash}")
 
 
 def _empty(folder: Path) -> Path:
@@ -79,10 +80,10 @@ def _empty(folder: Path) -> Path:
 def test_the_list_has_every_version_with_what_is_known_of_it(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place.registry.folder_of(place.registry.find(IRIS, "1"))).rename(place.folder / "away")
+    (place.registry.folder_of(place.registry.find(PETALS, "1"))).rename(place.folder / "away")
     assert main(["registry"]) == 0
     title, header, *rows = capsys.readouterr().out.splitlines()
-    assert title == f"  model     {IRIS}"
+    assert title == f"  model     {PETALS}"
     assert header.split() == "version aliases verdict quality age package deployed".split()
     assert [re.split(r"\s{2,}", row.strip())[:3] for row in rows] == [
         ["3", "candidate", "accepted"],
@@ -97,12 +98,12 @@ def test_a_model_that_was_given_is_listed_alone(
 ) -> None:
     client = open_client(place.registry.uri)
     client.create_registered_model(WINE)
-    assert place.registry.model_names() == [IRIS, WINE]
-    assert main(["registry", "--model", "iris"]) == 0
+    assert place.registry.model_names() == [PETALS, WINE]
+    assert main(["registry", "--model", "petals"]) == 0
     assert WINE not in capsys.readouterr().out
-    client.delete_registered_model(IRIS)
-    assert main(["registry", "--model", "iris"]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"  model     {IRIS} has no versions"]
+    client.delete_registered_model(PETALS)
+    assert main(["registry", "--model", "petals"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"  model     {PETALS} has no versions"]
 
 
 def test_a_champion_that_the_ledger_does_not_have_is_told(
@@ -111,7 +112,7 @@ def test_a_champion_that_the_ledger_does_not_have_is_told(
     enter_promotion(place)
     assert main(["registry"]) == 0
     assert "WARNING" not in capsys.readouterr().out
-    place.registry.promote(IRIS, "1.0.0-c")  # without make promote
+    place.registry.promote(PETALS, "1.0.0-c")  # without make promote
     assert main(["registry"]) == 0
     assert "is 1.0.0-c in the registry, but 1.0.0-b in the ledger" in capsys.readouterr().out
 
@@ -133,23 +134,23 @@ def test_the_ledger_of_another_clone_is_no_alarm(
     enter_promotion(place)
     place.ledger.path.unlink()
     if begun:
-        place.ledger.append("promote", IRIS, "1.0.0-a")
+        place.ledger.append("promote", PETALS, "1.0.0-a")
     assert main(["registry"]) == 0
     output = capsys.readouterr().out
-    assert f"the last promotion of {IRIS} was recorded in another ledger" in output
+    assert f"the last promotion of {PETALS} was recorded in another ledger" in output
     assert "WARNING" not in output
 
 
 def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["which-model"]) == 0
     assert "the ledger is empty" in capsys.readouterr().out
-    place.ledger.append("promote", IRIS, "1.0.0-b")
+    place.ledger.append("promote", PETALS, "1.0.0-b")
     place.ledger.append("deploy", WINE, "2.0.0-a", env="staging")
     assert main(["which-model"]) == 0
     _, champion, staging = capsys.readouterr().out.splitlines()
-    assert f"champion  {IRIS} 1.0.0-b, since " in champion
+    assert f"champion  {PETALS} 1.0.0-b, since " in champion
     assert f"staging   {WINE} 2.0.0-a, since " in staging
-    assert main(["which-model", "--model", "iris"]) == 0
+    assert main(["which-model", "--model", "petals"]) == 0
     assert WINE not in capsys.readouterr().out
     assert main(["which-model", "--at", "2020-01-01 12:00"]) == 0
     assert (
@@ -175,33 +176,33 @@ def test_nothing_is_judged_or_promoted_that_the_ledger_cannot_record(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place.registry.promote(IRIS, "1.0.0-a")
-    place.registry.promote(IRIS, "1.0.0-b")
+    place.registry.promote(PETALS, "1.0.0-a")
+    place.registry.promote(PETALS, "1.0.0-b")
     monkeypatch.setenv("LEDGER", "/proc/x/ledger.jsonl")
     monkeypatch.setenv("RECEIPTS_DIR", str(place.folder / "build"))
-    assert main([action]) == 1
+    assert main([action, "--model", "petals"]) == 1
     assert "the ledger /proc/x/ledger.jsonl is not writable" in capsys.readouterr().err
-    assert "champion" in place.registry.find(IRIS, "1.0.0-b").aliases
+    assert "champion" in place.registry.find(PETALS, "1.0.0-b").aliases
     assert not (place.folder / "build").exists()
 
 
 def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draft = place.registry.packages_dir / IRIS / ".1.0.0-d.draft"
+    draft = place.registry.packages_dir / PETALS / ".1.0.0-d.draft"
     draft.mkdir()
     os.utime(draft, (1, 1))
     assert main(["gc", "--keep", "1", "--dry-run"]) == 0
     output = capsys.readouterr().out
-    assert "draft     iris_classifier_pipeline 1.0.0-d" in output
-    assert "package   iris_classifier_pipeline 1.0.0-a" in output
+    assert "draft     petals_pipeline 1.0.0-d" in output
+    assert "package   petals_pipeline 1.0.0-a" in output
     assert "would be freed" in output and len(output.splitlines()) == 3
     assert draft.exists()
     assert main(["gc", "--keep", "1"]) == 0
     assert "MB freed; for MLflow's artifacts, see mlflow gc" in capsys.readouterr().out
-    left = {path.name for path in (place.registry.packages_dir / IRIS).iterdir()}
+    left = {path.name for path in (place.registry.packages_dir / PETALS).iterdir()}
     assert left == {"1.0.0-b", "1.0.0-c"}
-    assert [v.number for v in place.registry.versions(IRIS)] == ["3", "2", "1"]
+    assert [v.number for v in place.registry.versions(PETALS)] == ["3", "2", "1"]
     assert main(["gc", "--keep", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("  space     0.0 MB freed")
 
@@ -259,11 +260,11 @@ def test_an_empty_registry_says_what_registers_a_model(
 def test_nothing_to_go_back_to_is_an_error(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["rollback"]) == 1
-    assert f"error: {IRIS} has no previous champion" in capsys.readouterr().err
-    assert main(["promote", "--version", "4"]) == 1
+    assert main(["rollback", "--model", "petals"]) == 1
+    assert f"error: {PETALS} has no previous champion" in capsys.readouterr().err
+    assert main(["promote", "--model", "petals", "--version", "4"]) == 1
     assert (
-        f"error: {IRIS} has no 4 in the registry; its versions: 3, 2, 1\n"
+        f"error: {PETALS} has no 4 in the registry; its versions: 3, 2, 1\n"
         in capsys.readouterr().err
     )
     assert not place.ledger.path.exists()
@@ -290,10 +291,10 @@ def test_a_promotion_names_the_previous_champion(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter_promotion(place)
-    assert main(["promote", "--version", "1.0.0-c"]) == 0
+    assert main(["promote", "--model", "petals", "--version", "1.0.0-c"]) == 0
     output = capsys.readouterr().out
     assert "  previous  version 2, 1.0.0-b, " in output
-    assert "  next      make deploy MODEL=iris builds " in output
+    assert "  next      make deploy MODEL=petals builds " in output
 
 
 def test_a_promotion_names_the_environments_that_serve_the_model(
@@ -301,8 +302,8 @@ def test_a_promotion_names_the_environments_that_serve_the_model(
 ) -> None:
     enter_promotion(place)
     for environment in ("production", "trial"):
-        place.ledger.append("deploy", IRIS, "1.0.0-b", env=environment)
-    assert main(["promote", "--version", "1.0.0-c"]) == 0
+        place.ledger.append("deploy", PETALS, "1.0.0-b", env=environment)
+    assert main(["promote", "--model", "petals", "--version", "1.0.0-c"]) == 0
     output = capsys.readouterr().out
-    assert "make deploy MODEL=iris ENV=production builds" in output
-    assert "make deploy MODEL=iris ENV=trial builds" in output
+    assert "make deploy MODEL=petals ENV=production builds" in output
+    assert "make deploy MODEL=petals ENV=trial builds" in output

@@ -13,7 +13,8 @@ from infrastructure.cli.__main__ import main
 from infrastructure.registry.mlflow_registry import MlflowRegistry
 from tests.fakes import SETOSA, VIRGINICA
 
-NAME = "iris_classifier_pipeline"
+pytestmark = pytest.mark.usefixtures("petals_in_catalog")
+NAME = "petals_pipeline"
 HEADER = "sepal_length,sepal_width,petal_length,petal_width"
 
 
@@ -44,11 +45,13 @@ def _place(recorded: Path, tracking: Any, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def run(place: Path, *rows: tuple[float, ...], version: str | None = None) -> int:
-    """Score rows of iris."""
+    """Score rows of petals."""
     lines = [HEADER, *(",".join(map(str, row)) for row in rows)]
     (place / "in.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     arguments = ["--input", str(place / "in.csv"), "--output", str(place / "out.parquet")]
-    return main(["score", *arguments, *(["--version", version] if version else [])])
+    return main(
+        ["score", "--model", "petals", *arguments, *(["--version", version] if version else [])]
+    )
 
 
 def test_rows_are_scored_with_the_champion(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,5 +108,5 @@ def test_an_input_that_cannot_be_read_is_told(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = ["--output", str(place / "out.parquet")]
-    assert main(["score", "--input", str(place / "absent.csv"), *output]) == 2
+    assert main(["score", "--model", "petals", "--input", str(place / "absent.csv"), *output]) == 2
     assert capsys.readouterr().err == f"error: the file {place / 'absent.csv'} does not exist\n"

@@ -14,6 +14,8 @@ import pytest
 from infrastructure.cli import _training, train
 from infrastructure.cli.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("petals_in_catalog")
+
 
 @pytest.fixture(name="damaged")
 def _damaged(tmp_path: Path) -> str:
@@ -51,7 +53,7 @@ def test_nothing_is_fitted_that_could_not_be_recorded(
     monkeypatch.setattr(train, "Background", partial(ThreadPoolExecutor, 1))
     monkeypatch.setattr(_training, "_train_estimator", lambda *args: fitted.append(args))
     try:
-        assert main(["train"]) == 1
+        assert main(["train", "--model", "petals"]) == 1
     finally:
         gc.enable()
     assert not fitted
