@@ -126,10 +126,10 @@ class Wrong(BaseHTTPRequestHandler):
             (self.path, body, self.headers["X-Synthetic"])
         )
         prediction = {"row": 0, "prediction": "setosa", "confidence": 0.9}
-        answer: dict[str, Any] = {"predictions": [prediction], "request_id": "1"}
+        response: dict[str, Any] = {"predictions": [prediction], "request_id": "1"}
         if self.path == "/feedback":
-            answer = {"status": "feedback_recorded", "actual_class": body["actual_class"]}
-        self.reply(json.dumps(answer).encode())
+            response = {"status": "feedback_recorded", "actual_class": body["actual_class"]}
+        self.reply(json.dumps(response).encode())
 
     def do_GET(self) -> None:  # pylint: disable=invalid-name
         """Respond with the number of synthetic requests so far."""

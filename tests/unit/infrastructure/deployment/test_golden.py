@@ -25,13 +25,13 @@ RENT = ModelSpec("rent", (Number("area", "m²", 5, 500),), Quantity("rent", "EUR
 RENTS = Golden(RENT, [[30], [200]], [[300, 250, 350], [2000, 1950, 2050]])
 
 
-def answer(probabilities: list[list[float]], version: str = "1.0.0-a") -> bytes:
+def response_body(probabilities: list[list[float]], version: str = "1.0.0-a") -> bytes:
     """The body of a service's response."""
     predictions = [{"probabilities": dict(zip(CLASSES, row))} for row in probabilities]
     return json.dumps({"predictions": predictions, "version": version}).encode()
 
 
-RIGHT = answer([[0.9, 0.1], [0.2, 0.8]])
+RIGHT = response_body([[0.9, 0.1], [0.2, 0.8]])
 
 Serve = Callable[..., HTTPServer]
 
@@ -78,7 +78,7 @@ def test_right_answers_are_accepted(serve: Serve) -> None:
 
 
 def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
-    almost = answer([[0.9 - GOLDEN_TOLERANCE / 2, 0.1 + GOLDEN_TOLERANCE / 2], [0.2, 0.8]])
+    almost = response_body([[0.9 - GOLDEN_TOLERANCE / 2, 0.1 + GOLDEN_TOLERANCE / 2], [0.2, 0.8]])
     check_golden_predictions(serve(almost).server_port, GOLDEN, "1.0.0-a")
 
 
@@ -93,7 +93,7 @@ def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
 )
 def test_a_wrong_probability_is_refused(serve: Serve, wrong: list[list[float]]) -> None:
     with pytest.raises(DeploymentError, match="differ"):
-        check_golden_predictions(serve(answer(wrong)).server_port, GOLDEN, "1.0.0-a")
+        check_golden_predictions(serve(response_body(wrong)).server_port, GOLDEN, "1.0.0-a")
 
 
 def rents(*rows: Sequence[float]) -> bytes:
@@ -115,7 +115,7 @@ def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
 
 
 def test_the_answers_of_another_version_are_refused(serve: Serve) -> None:
-    body = answer([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
+    body = response_body([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
     with pytest.raises(DeploymentError, match="serves version 1.0.0-b, not 1.0.0-a"):
         check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
 
@@ -138,7 +138,7 @@ def test_a_port_on_which_nobody_listens_is_refused() -> None:
         b"<html>It works!</html>",
         b"[]",
         b'{"version": "1.0.0-a"}',
-        answer([[0.9, 0.1]]),
+        response_body([[0.9, 0.1]]),
         b'{"version": "1.0.0-a", "predictions": [{}, {}]}',
     ],
 )

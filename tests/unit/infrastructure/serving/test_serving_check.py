@@ -157,9 +157,9 @@ def test_a_file_that_was_changed_is_refused(package: Path) -> None:
 def test_an_operator_that_no_runtime_knows_is_refused(alter: Alter) -> None:
     node = helper.make_node("Secret", ["inputs"], ["probabilities"], domain="foreign")
     rows = helper.make_tensor_value_info("inputs", TensorProto.FLOAT, [None, 4])
-    answers = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])
+    output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("foreign", 1)]
-    graph = helper.make_graph([node], "foreign", [rows], [answers])
+    graph = helper.make_graph([node], "foreign", [rows], [output])
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     verdict = verdict_on(alter("model.onnx", onnx.ModelProto.SerializeToString(model)))
     assert not verdict.accepted

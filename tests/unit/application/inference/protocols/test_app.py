@@ -147,7 +147,7 @@ class Service:
         await self.app(scope, receive, send)
         return Response(sent, read)
 
-    async def ask(
+    async def send(
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Response:
         """One request whose body comes at once."""
@@ -160,11 +160,11 @@ class Service:
 
     def post(self, path: str, body: bytes = b"", headers: Headers = ()) -> Response:
         """One request whose body comes at once, on an event loop of its own."""
-        return asyncio.run(self.ask(path, body, headers=headers))
+        return asyncio.run(self.send(path, body, headers=headers))
 
     def get(self, path: str, method: str = "GET", headers: Headers = ()) -> Response:
         """One request without a body."""
-        return asyncio.run(self.ask(path, method=method, headers=headers))
+        return asyncio.run(self.send(path, method=method, headers=headers))
 
 
 def http(path: str, method: str = "POST", headers: Headers = ()) -> Scope:
@@ -750,10 +750,10 @@ def test_small_requests_are_answered_while_a_large_one_is_worked_on(gate: Gate) 
     service = Service({"/gate": route(gate), "/echo": route(echo)})
 
     async def work() -> Response:
-        large = asyncio.create_task(service.ask("/gate", LARGE))
+        large = asyncio.create_task(service.send("/gate", LARGE))
         await gate.wait()
         for _ in range(3):
-            assert (await service.ask("/echo", b"{}")).status == 200
+            assert (await service.send("/echo", b"{}")).status == 200
         assert not large.done()
         gate.let_go.set()
         return await large
@@ -765,9 +765,9 @@ def test_the_model_does_not_wait_for_the_database(gate: Gate) -> None:
     service = Service({"/feedback": route(gate, waits=True), "/echo": route(echo)}, queue=0)
 
     async def work() -> Response:
-        waiting = asyncio.create_task(service.ask("/feedback"))
+        waiting = asyncio.create_task(service.send("/feedback"))
         await gate.wait()
-        assert (await service.ask("/echo", LARGE)).status == 200
+        assert (await service.send("/echo", LARGE)).status == 200
         gate.let_go.set()
         return await waiting
 
@@ -793,10 +793,10 @@ def test_steps_that_wait_hold_no_thread_and_only_so_many_of_them_wait() -> None:
     service = Service({"/find": route(handle, waits=True)}, queue=9)
 
     async def work() -> tuple[Response, Response, list[Response]]:
-        waiting = [asyncio.create_task(service.ask("/find", b"unknown")) for _ in range(10)]
+        waiting = [asyncio.create_task(service.send("/find", b"unknown")) for _ in range(10)]
         await until(lambda: len(begun) == 10)
-        known = await service.ask("/find")
-        refused = await service.ask("/find", b"unknown")
+        known = await service.send("/find")
+        refused = await service.send("/find", b"unknown")
         let_go.set()
         return known, refused, await asyncio.gather(*waiting)
 
@@ -829,9 +829,9 @@ def test_a_search_does_not_keep_what_is_found_at_once_waiting(gate: Gate) -> Non
     service = Service(routes)
 
     async def work() -> list[Response]:
-        searches = [asyncio.create_task(service.ask("/search")) for _ in range(8)]
+        searches = [asyncio.create_task(service.send("/search")) for _ in range(8)]
         await gate.wait()
-        assert (await service.ask("/find")).status == 200
+        assert (await service.send("/find")).status == 200
         gate.let_go.set()
         return await asyncio.gather(*searches)
 
@@ -842,11 +842,11 @@ def test_more_than_may_wait_must_retry_later(gate: Gate) -> None:
     service = Service({"/gate": route(gate)}, queue=2)
 
     async def work() -> list[Response]:
-        waiting = [asyncio.create_task(service.ask("/gate", LARGE)) for _ in range(3)]
+        waiting = [asyncio.create_task(service.send("/gate", LARGE)) for _ in range(3)]
         await gate.wait()
-        refused = await service.ask("/gate", LARGE)
+        refused = await service.send("/gate", LARGE)
         gate.let_go.set()
-        return [refused, *await asyncio.gather(*waiting), await service.ask("/gate", LARGE)]
+        return [refused, *await asyncio.gather(*waiting), await service.send("/gate", LARGE)]
 
     refused, *accepted = asyncio.run(work())
     assert refused.status == 503
@@ -860,8 +860,8 @@ def test_what_takes_too_long_is_answered_with_504(gate: Gate) -> None:
     service = Service({"/gate": route(gate), "/echo": route(echo)}, deadline=0.01, queue=0)
 
     async def work() -> tuple[Response, Response]:
-        late = await service.ask("/gate", LARGE)
-        meanwhile = await service.ask("/echo", LARGE)
+        late = await service.send("/gate", LARGE)
+        meanwhile = await service.send("/echo", LARGE)
         gate.let_go.set()
         return late, meanwhile
 
@@ -925,9 +925,9 @@ def test_other_requests_are_answered_between_the_parts(gate: Gate) -> None:
     service = Service({"/lines": route(lambda _: Reply(parts())), "/echo": route(echo)})
 
     async def work() -> Response:
-        lines = asyncio.create_task(service.ask("/lines"))
+        lines = asyncio.create_task(service.send("/lines"))
         await gate.wait()
-        assert (await service.ask("/echo", b"{}")).status == 200
+        assert (await service.send("/echo", b"{}")).status == 200
         gate.let_go.set()
         return await lines
 
@@ -972,10 +972,10 @@ def test_an_answer_that_is_begun_goes_on_though_too_many_wait(gate: Gate) -> Non
     )
 
     async def work() -> Response:
-        large = asyncio.create_task(service.ask("/gate", LARGE))
+        large = asyncio.create_task(service.send("/gate", LARGE))
         await gate.wait()
-        lines = asyncio.create_task(service.ask("/lines"))
-        assert (await service.ask("/gate", LARGE)).status == 503
+        lines = asyncio.create_task(service.send("/lines"))
+        assert (await service.send("/gate", LARGE)).status == 503
         gate.let_go.set()
         await large
         return await lines

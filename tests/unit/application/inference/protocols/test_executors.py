@@ -62,12 +62,12 @@ def test_what_waited_too_long_is_not_begun_and_leaves_its_place() -> None:
 
 def test_one_thread_does_its_jobs_in_order_and_one_at_a_time() -> None:
     executor = BoundedExecutor("test", queue=9, deadline=PATIENCE)
-    running, most, done = 0, 0, []
+    running, max_running, done = 0, 0, []
 
     def work(number: int) -> None:
-        nonlocal running, most
+        nonlocal running, max_running
         running += 1
-        most = max(most, running)
+        max_running = max(max_running, running)
         done.append(number)
         running -= 1
 
@@ -75,4 +75,4 @@ def test_one_thread_does_its_jobs_in_order_and_one_at_a_time() -> None:
         await asyncio.gather(*[executor.run(lambda n=n: work(n)) for n in range(10)])  # type: ignore[misc]
 
     asyncio.run(run())
-    assert (most, done) == (1, list(range(10)))
+    assert (max_running, done) == (1, list(range(10)))

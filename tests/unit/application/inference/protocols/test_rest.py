@@ -162,9 +162,9 @@ class Service:
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Response:
         """Send one request on an event loop of its own."""
-        return asyncio.run(self.ask(path, body, method=method, headers=headers))
+        return asyncio.run(self.send(path, body, method=method, headers=headers))
 
-    async def ask(
+    async def send(
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Response:
         """Send one request whose body comes at once."""
@@ -715,7 +715,7 @@ def test_good_feedback_is_taken_at_once_while_many_clients_label_what_was_never_
     measured = asyncio.Event()
 
     async def send(label: dict[str, Any]) -> Response:
-        return await service.ask("/feedback", json.dumps(label | {"actual_class": 0}).encode())
+        return await service.send("/feedback", json.dumps(label | {"actual_class": 0}).encode())
 
     async def keep_sending(statuses: set[int]) -> None:
         while not measured.is_set():

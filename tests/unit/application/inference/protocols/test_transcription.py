@@ -301,7 +301,7 @@ def test_a_fault_gets_500_and_leaks_nothing(
 
 def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -> None:
     service = Service(waiting=2)
-    service.engine.go_on.clear()
+    service.engine.release.clear()
 
     async def crowd() -> list[httpx.Response]:
         async with service.client() as client:
@@ -313,7 +313,7 @@ def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -
             await asyncio.to_thread(service.engine.entered.wait, 10)
             await asyncio.sleep(0)
             refused = await post()
-            service.engine.go_on.set()
+            service.engine.release.set()
             return [refused, *await asyncio.gather(*tasks), await post()]
 
     refused, *accepted = asyncio.run(crowd())
@@ -321,7 +321,7 @@ def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -
     assert int(refused.headers["retry-after"]) >= 1
     assert "retry later" in refused.json()["error"]
     assert [response.status_code for response in accepted] == [200] * 4
-    assert service.engine.most == 1
+    assert service.engine.max_concurrent == 1
     assert service.metrics.errors == {"busy": 1}
 
 
