@@ -427,7 +427,7 @@ def test_run_serves_the_champion_on_the_given_port(made: Clone) -> None:
 
 
 @pytest.mark.parametrize("target", ["deploy", "rollback-release", "smoke", "demo", "run"])
-def test_a_port_is_passed_only_if_one_is_given(clone: Clone, target: str) -> None:
+def test_a_port_is_passed_only_if_it_is_set(clone: Clone, target: str) -> None:
     assert "--port" not in clone.make("-n", target, PORT="3001").stdout
     assert "--port '3002'" in clone.make("-n", target, "PORT=3002").stdout
 

@@ -47,11 +47,11 @@ def test_nothing_is_reported_to_vendors() -> None:
         ("BENTOML_DO_NOT_TRACK", "False"),
     ],
 )
-def test_what_the_environment_says_stays(name: str, value: str) -> None:
+def test_variables_of_the_environment_are_not_overridden(name: str, value: str) -> None:
     assert prepared(**{name: value})[name] == value
 
 
-def test_relative_places_are_taken_from_the_clone() -> None:
+def test_relative_paths_are_relative_to_the_clone() -> None:
     environ = prepared(BENTOML_HOME="bentos", MLFLOW_TRACKING_URI="sqlite:///runs.db")
     assert environ["BENTOML_HOME"] == "/clone/bentos"
     assert environ["MLFLOW_TRACKING_URI"] == "sqlite:////clone/runs.db"

@@ -92,9 +92,7 @@ def test_the_list_has_every_version_with_what_is_known_of_it(
     assert "1.0.0-b" in rows[1] and rows[2].endswith("gone")
 
 
-def test_a_model_that_was_given_is_listed_alone(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_named_model_is_listed_alone(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     client = open_client(place.registry.uri)
     client.create_registered_model(WINE)
     assert place.registry.model_names() == [IRIS, WINE]
@@ -105,7 +103,7 @@ def test_a_model_that_was_given_is_listed_alone(
     assert capsys.readouterr().out.splitlines() == [f"  model     {IRIS} has no versions"]
 
 
-def test_a_champion_that_the_ledger_does_not_have_is_told(
+def test_a_champion_missing_in_the_ledger_is_reported(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter_promotion(place)
@@ -116,9 +114,7 @@ def test_a_champion_that_the_ledger_does_not_have_is_told(
     assert "is 1.0.0-c in the registry, but 1.0.0-b in the ledger" in capsys.readouterr().out
 
 
-def test_a_ledger_whose_tail_was_cut_off_is_told(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_ledger_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     enter_promotion(place)
     first, _ = place.ledger.path.read_text("utf-8").splitlines(keepends=True)
     place.ledger.path.write_text(first, encoding="utf-8")
@@ -127,7 +123,7 @@ def test_a_ledger_whose_tail_was_cut_off_is_told(
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_the_ledger_of_another_clone_is_no_alarm(
+def test_the_ledger_of_another_clone_causes_no_warning(
     place: Place, begun: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter_promotion(place)
@@ -140,7 +136,7 @@ def test_the_ledger_of_another_clone_is_no_alarm(
     assert "WARNING" not in output
 
 
-def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_which_model_reads_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["which-model"]) == 0
     assert "the ledger is empty" in capsys.readouterr().out
     place.ledger.append("promote", IRIS, "1.0.0-b")
@@ -158,9 +154,7 @@ def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFi
     )
 
 
-def test_a_broken_ledger_answers_no_question(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_ledger_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.ledger.path.write_text("{}\n", encoding="utf-8")
     assert main(["which-model"]) == 1
     assert "line 1: not a ledger entry" in capsys.readouterr().err
@@ -223,7 +217,7 @@ def test_what_a_killed_training_has_left_is_collected(
     assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_collection_removes_while_no_promotion_can_go_on(
+def test_a_collection_prevents_concurrent_promotions(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed = []
@@ -245,7 +239,7 @@ def _take(registry: MlflowRegistry) -> None:
         pass
 
 
-def test_an_empty_registry_says_what_registers_a_model(
+def test_an_empty_registry_says_how_to_register_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(MlflowRegistry, "model_names", lambda self: [])
@@ -277,7 +271,7 @@ def test_nothing_to_go_back_to_is_an_error(
         (["gc", "--keep", "all"], "'all' is not a number of versions"),
     ],
 )
-def test_a_wrong_call_says_what_is_wrong(
+def test_a_wrong_call_is_reported(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

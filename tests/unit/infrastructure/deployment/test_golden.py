@@ -69,7 +69,7 @@ def _serve() -> Iterator[Serve]:
         yield serve
 
 
-def test_right_answers_are_accepted(serve: Serve) -> None:
+def test_right_predictions_are_accepted(serve: Serve) -> None:
     server = serve(RIGHT)
     check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a")
     check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a", source="smoke")
@@ -114,7 +114,7 @@ def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
         check_golden_predictions(serve(wrong).server_port, RENTS, "1.0.0-a")
 
 
-def test_the_answers_of_another_version_are_refused(serve: Serve) -> None:
+def test_predictions_of_another_version_are_refused(serve: Serve) -> None:
     body = response_body([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
     with pytest.raises(DeploymentError, match="serves version 1.0.0-b, not 1.0.0-a"):
         check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
@@ -126,7 +126,7 @@ def test_an_error_is_refused_even_where_its_body_is_right(serve: Serve, status: 
         check_golden_predictions(serve(RIGHT, status).server_port, GOLDEN, "1.0.0-a")
 
 
-def test_a_port_on_which_nobody_listens_is_refused() -> None:
+def test_a_port_without_a_listener_is_refused() -> None:
     port = free_port()
     with pytest.raises(DeploymentError, match=f"port {port} does not respond"):
         check_golden_predictions(port, GOLDEN, "1.0.0-a")
@@ -142,7 +142,7 @@ def test_a_port_on_which_nobody_listens_is_refused() -> None:
         b'{"version": "1.0.0-a", "predictions": [{}, {}]}',
     ],
 )
-def test_an_answer_of_another_form_is_refused(serve: Serve, body: bytes) -> None:
+def test_a_response_of_another_form_is_refused(serve: Serve, body: bytes) -> None:
     with pytest.raises(DeploymentError):
         check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
 

@@ -50,7 +50,7 @@ def test_a_regression_gives_its_prediction_and_its_interval(
     assert (np.diff(answers[:, [1, 0, 2]], axis=1) > 0).all()
 
 
-def test_text_is_answered_too(fitted: Callable[[str], Any], tmp_path: Path) -> None:
+def test_text_is_predicted_too(fitted: Callable[[str], Any], tmp_path: Path) -> None:
     spec = KINDS["text"].SPEC
     model = load_native(saved(fitted("text"), tmp_path), spec)
     answers = model(spec.encode_rows([["lovely fine"], ["awful dull"]]))

@@ -46,14 +46,14 @@ def responses_of(*paths: str, keys: str = "") -> list[httpx.Response]:
     return asyncio.run(send_requests(app, *(("GET", path, None) for path in paths)))
 
 
-def test_routes_and_probes_are_answered_around_the_service_and_others_by_it() -> None:
+def test_routes_and_probes_are_handled_before_the_service() -> None:
     ours, inner, probe, nowhere = responses_of("/ours", "/hello", "/readyz", "/nowhere")
     assert (ours.status_code, ours.json()) == (200, "ours")
     assert (inner.status_code, inner.text) == (200, "hello")
     assert (probe.status_code, nowhere.status_code) == (200, 404)
 
 
-def test_with_keys_nothing_of_it_is_answered_without_one() -> None:
+def test_with_api_keys_every_path_requires_one() -> None:
     paths = ("/ours", "/hello", "/readyz", "/nowhere", OPEN)
     responses = responses_of(*paths, keys=entry_of("a", new_key()))
     statuses = [response.status_code for response in responses]

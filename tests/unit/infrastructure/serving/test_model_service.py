@@ -109,7 +109,7 @@ def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
     ],
     ids=["the model", "the prediction log"],
 )
-def test_a_service_whose_parts_cannot_be_opened_lives_and_says_why_it_is_not_ready(
+def test_a_service_that_cannot_start_is_live_and_says_why_it_is_not_ready(
     tmp_path: Path, variables: dict[str, str], reason: str
 ) -> None:
     package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})

@@ -71,14 +71,14 @@ def application(notes: list[str], **noted: Any) -> Starlette:
     )
 
 
-def test_from_the_start_requests_come_to_what_was_put_around() -> None:
+def test_after_startup_the_wrapping_application_gets_all_requests() -> None:
     notes: list[str] = []
     (response,) = asyncio.run(send_requests(application(notes), ("GET", "/ours", None)))
     assert response.text == "ours True False", CHANGED
     assert not notes
 
 
-def test_what_that_passes_on_is_answered_as_before() -> None:
+def test_forwarded_requests_get_the_same_response_as_before() -> None:
     notes: list[str] = []
     responses = asyncio.run(
         send_requests(application(notes), ("GET", "/hello", None), ("GET", "/nowhere", None))
@@ -162,7 +162,7 @@ print(json.dumps([response.text for response in responses]))
 """
 
 
-def test_bentoml_still_tells_a_middleware_that_the_application_starts(tmp_path: Path) -> None:
+def test_bentoml_sends_a_middleware_the_startup_event(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SERVICE],
         cwd=ROOT,
@@ -223,7 +223,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_process_that_is_to_end_tells_so_and_answers_for_a_while() -> None:
+def test_a_stopping_process_keeps_responding_for_a_while() -> None:
     done = run(STOPPED)
     assert done.returncode == 0, done.stderr
     events = json.loads(done.stdout)
@@ -234,7 +234,7 @@ def test_a_process_that_is_to_end_tells_so_and_answers_for_a_while() -> None:
 
 
 @pytest.mark.parametrize("previous", ["SIG_DFL", "SIG_IGN"])
-def test_where_nobody_waits_for_the_signal_it_is_left_alone(previous: str) -> None:
+def test_a_signal_without_a_handler_is_left_unchanged(previous: str) -> None:
     done = run(f"""
 import asyncio, signal
 from infrastructure.serving.outer_middleware import stop_later

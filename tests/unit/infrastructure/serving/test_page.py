@@ -28,7 +28,7 @@ def text(path: str) -> str:
     return body.decode()
 
 
-def test_the_page_says_who_answers_and_links_to_card_metrics_and_document() -> None:
+def test_the_page_shows_the_model_and_links_card_metrics_and_document() -> None:
     page = text("/")
     assert "<title>iris 1.0.0-a</title>" in page
     assert ">iris<" in page and ">1.0.0-a<" in page and ">accepted<" in page

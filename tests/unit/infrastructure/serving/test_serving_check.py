@@ -140,7 +140,7 @@ def test_what_is_not_reached_does_not_count_as_installed(package: Path, clone: P
     assert "pandas" in verdict_on(package, clone).reason
 
 
-def test_a_wrong_golden_answer_is_refused(package: Path, alter: Alter) -> None:
+def test_a_wrong_golden_prediction_is_refused(package: Path, alter: Alter) -> None:
     golden = json.loads((package / "golden.json").read_text(encoding="utf-8"))
     golden["answers"][0] = golden["answers"][0][::-1]
     verdict = verdict_on(alter("golden.json", json.dumps(golden).encode()))
@@ -190,7 +190,7 @@ def test_a_process_that_dies_is_refused(package: Path, clone: Path) -> None:
     assert "it ended with code 7" in verdict_on(package, clone).reason
 
 
-def test_a_process_that_does_not_answer_is_refused(
+def test_a_process_that_does_not_respond_is_refused(
     package: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving_check, "SECONDS", 0.0)

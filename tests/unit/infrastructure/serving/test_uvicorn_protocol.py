@@ -93,7 +93,7 @@ def writes_of_response(body: bool) -> list[bytes]:
     return asyncio.run(send_request())
 
 
-def test_head_and_body_of_an_answer_are_one_piece() -> None:
+def test_head_and_body_of_a_response_are_sent_together() -> None:
     (data,) = writes_of_response(body=True)
     assert data.startswith(b"HTTP/1.1 200 OK\r\n")
     assert data.endswith(b"\r\n\r\nbody")
@@ -139,6 +139,6 @@ def test_clients_that_connect_at_once_do_not_wait_for_each_others_next_requests(
     assert responses_until_each_client_has_one() < 8 * CLIENTS
 
 
-def test_of_several_workers_none_takes_what_is_for_all() -> None:
+def test_several_workers_accept_one_connection_at_a_time() -> None:
     install(head_seconds=10.0, body_seconds=30.0, workers=2)
     assert responses_until_each_client_has_one() > 16 * CLIENTS  # one connection in a turn: n²/2

@@ -110,7 +110,7 @@ def test_a_prediction_is_found_among_many_whoever_named_it(
 
 
 @pytest.mark.parametrize("late", [-5.0, 0.0, HOUR - 1, HOUR + 1, 2 * DAY])
-def test_it_is_found_whatever_lies_between_its_identity_and_its_answer(
+def test_a_prediction_is_found_despite_a_late_or_early_clock(
     log: SqlPredictionLog, late: float
 ) -> None:
     """A clock may be set back, and a client may reuse a request ID of a service."""
@@ -142,7 +142,7 @@ def test_only_the_whole_identity_in_its_own_letters_is_the_one(
 
 
 @pytest.mark.parametrize("kept", ["a_b", "a%b", "a\\b", "a/b", "' OR 1=1 --", "AbC"])
-def test_an_identity_is_no_pattern_and_no_sql(log: SqlPredictionLog, kept: str) -> None:
+def test_an_identity_is_neither_a_pattern_nor_sql(log: SqlPredictionLog, kept: str) -> None:
     add(log, prediction("axb"), prediction("abc"))
     assert log.find(kept, 0) is None
     add(log, prediction(kept))
@@ -167,7 +167,7 @@ def test_a_row_of_an_earlier_request_of_that_name_is_found_where_the_latest_has_
     assert found is not None and found.predicted == 2
 
 
-def test_only_what_was_answered_since_a_time_is_looked_at(log: SqlPredictionLog) -> None:
+def test_only_predictions_since_a_time_are_searched(log: SqlPredictionLog) -> None:
     for request_id in ("r1", identity_of(NOW)):
         add(log, prediction(request_id, at=NOW))
         assert log.find(request_id, 0, NOW) is not None
@@ -229,7 +229,7 @@ def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictio
     assert log.find_unlabelled(IDENTITY, 0) is not None
 
 
-def test_a_value_is_found_as_it_was_answered_and_rounded(log: SqlPredictionLog) -> None:
+def test_a_value_is_found_as_it_was_returned_and_rounded(log: SqlPredictionLog) -> None:
     value = float(np.float32(151.23456))
     add(log, prediction(predicted=value, confidence=None))
     for rounded in (value, 151.2346, np.float32(151.23456).item()):
@@ -334,7 +334,7 @@ def test_an_empty_log_has_no_recent_rows(log: SqlPredictionLog) -> None:
     assert [len(part) for part in log.recent(10)] == [0, 0]
 
 
-def test_inputs_of_a_former_version_with_other_ones_are_not_recent(log: SqlPredictionLog) -> None:
+def test_inputs_of_a_previous_version_with_other_ones_are_not_recent(log: SqlPredictionLog) -> None:
     add(log, prediction(inputs=[8.0, 9.0]))
     for _ in range(3):
         add(log, prediction(inputs=[1.0], predicted=5))
@@ -556,7 +556,7 @@ def requests(draw: st.DrawFn) -> list[LoggedPrediction]:
     st.lists(st.lists(requests(), min_size=1, max_size=4), max_size=5),
     st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 2)), max_size=6),
 )
-def test_it_answers_as_a_list_in_memory_does(
+def test_it_returns_the_same_as_a_log_in_memory(
     batches: list[list[list[LoggedPrediction]]], labelled: list[tuple[str, int]]
 ) -> None:
     fake = FakePredictionLog()

@@ -13,7 +13,7 @@ from application.inference.protocols.http import Refusal
 PATIENCE = 10.0
 
 
-def test_a_place_is_given_back_when_what_took_too_long_has_ended() -> None:
+def test_a_slot_is_free_again_once_a_late_job_has_ended() -> None:
     executor, let_go, done = BoundedExecutor("test", queue=0, deadline=0.01), threading.Event(), []
 
     def work() -> None:

@@ -205,7 +205,7 @@ def test_numbers_may_come_one_by_one_in_any_order_and_as_columns() -> None:
 
 
 @pytest.mark.parametrize("datatype", TYPES)
-def test_numbers_are_taken_in_every_datatype(datatype: str) -> None:
+def test_numbers_are_accepted_in_every_datatype(datatype: str) -> None:
     values = np.array([[5, 3, 1, 1], [6, 3, 6, 2]], TYPES[datatype])
     classes = labels(petals.SPEC, values.tolist())
     assert infer(tensor(values.tolist(), datatype=datatype))["prediction"]["data"] == classes
@@ -229,7 +229,7 @@ def test_single_precision_is_not_refused_at_the_end_of_a_range() -> None:
     assert "is outside" in refused(doubles, client, path)
 
 
-def test_binary_tensors_are_taken_and_given() -> None:
+def test_binary_tensors_are_accepted_and_returned() -> None:
     data = np.array(ROWS, "<f4").tobytes()
     parameters = {"binary_data_output": True}
     response = PETALS.post(INFER, **binary(("inputs", "FP32", (2, 4), data), parameters=parameters))
@@ -244,7 +244,7 @@ def test_binary_tensors_are_taken_and_given() -> None:
     assert (found == expected(petals.SPEC, ROWS)).all()
 
 
-def test_words_and_what_is_missing_are_taken_in_bytes() -> None:
+def test_categories_and_missing_values_are_accepted_as_bytes() -> None:
     rows: list[list[Any]] = [[50.5, "west", "true"], [None, None, "false"]]
     areas = np.array([50.5, np.nan], "<f8").tobytes()
     request = binary(

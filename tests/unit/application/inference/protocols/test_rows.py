@@ -57,7 +57,7 @@ def test_a_number_that_is_the_only_input_is_a_row() -> None:
         ({**NAMED, "note": 1}, "row 1 has an unknown input 'note', expected 4: sepal_length"),
     ],
 )
-def test_what_is_no_row_is_refused_with_its_position(item: Any, words: str) -> None:
+def test_an_invalid_row_is_refused_with_its_position(item: Any, words: str) -> None:
     with pytest.raises(InputError) as refused:
         PETALS.read([ROW, item])
     assert str(refused.value).startswith(words)

@@ -139,7 +139,7 @@ def test_the_first_rows_are_the_examples() -> None:
     assert example == dict(zip(RENT.input_names, ROW))
 
 
-def test_feedback_is_given_by_identity_or_by_inputs() -> None:
+def test_feedback_identifies_a_prediction_by_request_id_or_inputs() -> None:
     by_identity, by_inputs = schema.feedback_schema(petals.SPEC)["oneOf"]
     assert by_identity["required"] == ["request_id", "actual_class"]
     assert by_inputs["required"] == [*petals.SPEC.input_names, "predicted_class", "actual_class"]
@@ -148,7 +148,7 @@ def test_feedback_is_given_by_identity_or_by_inputs() -> None:
     assert by_inputs["required"] == ["furnished", "plan", "predicted", "actual"]
 
 
-def test_a_class_has_a_number_of_its_own_only_where_its_name_is_none() -> None:
+def test_a_class_has_a_number_only_if_its_name_is_not_a_number() -> None:
     def forms(*names: str) -> list[Schema]:
         spec = ModelSpec("m", petals.SPEC.inputs, Classes(names))
         properties = schema.feedback_schema(spec)["oneOf"][0]["properties"]
