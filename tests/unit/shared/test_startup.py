@@ -81,7 +81,7 @@ def test_defaults_of_one_clone_are_not_inherited_by_another(tmp_path: Path) -> N
     assert child["BENTOML_DO_NOT_TRACK"] == "False"
 
 
-def test_what_a_process_gives_its_child_stays(tmp_path: Path) -> None:
+def test_variables_set_for_a_child_are_kept(tmp_path: Path) -> None:
     child = {**prepared(tmp_path), "BENTOML_HOME": "/of/a/release"}
     assert prepared(tmp_path, **child)["BENTOML_HOME"] == "/of/a/release"
 

@@ -200,7 +200,7 @@ def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
     assert capsys.readouterr().out.splitlines()[0].startswith("  space     0.0 MB freed")
 
 
-def test_what_a_killed_training_has_left_is_collected(
+def test_files_of_a_killed_training_are_collected(
     place: Place, tracking: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packages = place.registry.packages_dir

@@ -175,7 +175,7 @@ def test_a_state_file_that_is_gone_costs_the_connection_and_not_the_front(
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"port": null}'])
-def test_the_last_release_serves_on_where_the_state_file_is_damaged(
+def test_the_last_release_keeps_serving_if_the_state_file_is_damaged(
     front: Front, releases: tuple[Release, Release], content: str
 ) -> None:
     with closing(front.connect()) as connection:

@@ -121,7 +121,7 @@ def test_predictions_of_another_version_are_refused(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
-def test_an_error_is_refused_even_where_its_body_is_right(serve: Serve, status: int) -> None:
+def test_an_error_status_is_refused_even_with_a_right_body(serve: Serve, status: int) -> None:
     with pytest.raises(DeploymentError, match=f"returned status {status}"):
         check_golden_predictions(serve(RIGHT, status).server_port, GOLDEN, "1.0.0-a")
 

@@ -21,7 +21,7 @@ def _shell(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_what_the_shell_names_is_read_as_the_service_will_read_it(
+def test_variables_of_the_shell_are_parsed_as_by_the_service(
     shell: pytest.MonkeyPatch,
 ) -> None:
     assert not explicit_variables()

@@ -67,7 +67,7 @@ def test_channels_are_mixed() -> None:
     np.testing.assert_allclose(samples, tone(1) / 2, atol=1e-6)
 
 
-def test_what_is_louder_than_full_scale_is_cut() -> None:
+def test_samples_above_full_scale_are_clipped() -> None:
     samples = decode(encoded(tone(1) * 8, subtype="FLOAT"), RATE, 10)
     assert np.abs(samples).max() == 1
 

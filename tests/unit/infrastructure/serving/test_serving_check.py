@@ -135,7 +135,7 @@ def test_an_import_that_a_library_can_do_without_is_not_missed(package: Path, cl
     assert verdict.accepted, verdict.reason
 
 
-def test_what_is_not_reached_does_not_count_as_installed(package: Path, clone: Path) -> None:
+def test_packages_that_are_not_required_count_as_missing(package: Path, clone: Path) -> None:
     add_line(clone / MODULE, "from importlib.metadata import version; version('pandas')")
     assert "pandas" in verdict_on(package, clone).reason
 

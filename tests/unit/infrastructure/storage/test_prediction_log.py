@@ -158,7 +158,7 @@ def test_of_predictions_with_one_identity_the_latest_is_found(log: SqlPrediction
     assert found is not None and found.predicted == 3
 
 
-def test_a_row_of_an_earlier_request_of_that_name_is_found_where_the_latest_has_none(
+def test_a_row_missing_in_the_latest_request_of_an_id_is_found_in_an_earlier_one(
     log: SqlPredictionLog,
 ) -> None:
     add(log, prediction("r1", 0), prediction("r1", 1, predicted=2.0))
@@ -287,7 +287,7 @@ def test_traffic_totals_predictions_since_a_time(log: SqlPredictionLog) -> None:
     assert log.traffic(0).predictions == 4
 
 
-def test_totals_are_exact_where_a_time_lies_within_a_batch(log: SqlPredictionLog) -> None:
+def test_totals_are_exact_for_a_time_within_a_batch(log: SqlPredictionLog) -> None:
     entries = [
         prediction(f"r{number}", row, at=NOW + number, predicted=number % 4)
         for number in range(60)
@@ -318,7 +318,7 @@ def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
 # recent predictions
 
 
-def test_what_is_recent_starts_with_the_latest(log: SqlPredictionLog) -> None:
+def test_recent_rows_start_with_the_latest(log: SqlPredictionLog) -> None:
     entries = [prediction(row=row, inputs=[row, 0.0], predicted=2.0 * row) for row in range(5)]
     add(log, *entries[:3])
     add(log, *[replace(entry, row=entry.row - 3) for entry in entries[3:]])
@@ -361,7 +361,7 @@ def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
     assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label belongs to iris
 
 
-def test_what_was_written_is_there_when_the_log_is_opened_again(open_log: Open) -> None:
+def test_written_predictions_are_found_after_reopening(open_log: Open) -> None:
     first = open_log()
     add(first, prediction("r1"))
     first.label(LabelledPrediction("r1", 0, 0, 1), NOW)

@@ -293,14 +293,14 @@ def test_a_whole_reply_keeps_its_status_type_and_headers() -> None:
     assert (response.headers[b"content-type"], response.headers[b"etag"]) == (b"text/csv", b"7")
 
 
-def test_what_the_caller_has_already_has_no_length() -> None:
+def test_a_304_has_no_length() -> None:
     reply = Reply(b"", 304, b"text/csv", [(b"etag", b"7")])
     response = Service({"/csv": Route(("GET",), lambda _: reply)}).get("/csv")
     assert (response.status, response.body) == (304, b"")
     assert b"content-length" not in response.headers  # that would be the length of the content
 
 
-def test_a_route_for_get_answers_head_as_get() -> None:
+def test_a_get_route_handles_head_like_get() -> None:
     heads = [Service().get("/both", method) for method in ("GET", "HEAD")]
     assert [head.status for head in heads] == [200, 200]
     assert heads[0].headers[b"content-length"] == heads[1].headers[b"content-length"]
@@ -355,7 +355,7 @@ def test_other_paths_are_forwarded_unchanged(path: str, method: str, ready: bool
 
 
 @pytest.mark.parametrize("more", [(), ((b"x-request-id", b"not plain"),)])
-def test_what_is_passed_on_has_an_identity(more: Headers) -> None:
+def test_forwarded_requests_have_a_request_id(more: Headers) -> None:
     service = Service()
     service.get("/metrics", headers=((b"accept", b"*/*"), *more))
     ((passed, _, _),) = service.inner.reached
@@ -809,7 +809,7 @@ def test_steps_that_wait_hold_no_thread_and_only_so_many_of_them_wait() -> None:
     assert service.post("/find", b"unknown").status == 200  # the capacity is free again
 
 
-def test_what_a_later_step_refuses_is_refused() -> None:
+def test_a_refusal_of_a_later_step_is_returned() -> None:
     def handle(_request: Request) -> Steps:
         yield 0.0
         raise UnknownPredictionError("no such prediction")
@@ -935,7 +935,7 @@ def test_other_requests_are_handled_between_the_parts(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"slow": True}], ids=str)
-def test_what_is_wrong_before_the_first_part_sets_the_status(more: dict[str, bool]) -> None:
+def test_an_error_before_the_first_part_sets_the_status(more: dict[str, bool]) -> None:
     def parts() -> Iterator[bytes]:
         raise InputError("line 1 is not an object")
         yield b""  # pylint: disable=unreachable

@@ -38,7 +38,7 @@ def test_a_slot_is_free_again_once_a_late_job_has_ended() -> None:
     assert done == [1]
 
 
-def test_what_waited_too_long_is_not_begun_and_leaves_its_place() -> None:
+def test_a_job_that_waited_too_long_is_dropped_from_the_queue() -> None:
     executor, begun = BoundedExecutor("test", queue=1, deadline=0.01), []
     running, let_go = threading.Event(), threading.Event()
 

@@ -52,7 +52,7 @@ def test_replies_do_not_share_their_headers() -> None:
         (("POST",), ("POST",)),
     ],
 )
-def test_a_route_for_get_answers_head(methods: tuple[str, ...], expected: tuple[str, ...]) -> None:
+def test_a_get_route_also_handles_head(methods: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert Route(methods, lambda _: b"").methods == expected
 
 

@@ -256,7 +256,7 @@ def test_categories_and_missing_values_are_accepted_as_bytes() -> None:
     assert response["outputs"][0]["data"] == expected(RENTS, rows)[:, 0].tolist()
 
 
-def test_what_may_be_missing_may_be_left_out_or_null() -> None:
+def test_nullable_inputs_may_be_left_out_or_null() -> None:
     client, path = service(RENTS), "/v2/models/rents/infer"
     furnished = tensor([True, False], "furnished", "BOOL")
     values = expected(RENTS, [[None, None, "true"], [None, None, "false"]])[:, 0].tolist()
@@ -277,14 +277,14 @@ def test_only_the_requested_outputs_are_returned_each_in_its_format() -> None:
     assert list(plain) == ["prediction"]
 
 
-def test_an_output_may_be_plain_where_the_others_are_binary() -> None:
+def test_one_output_may_be_json_and_the_others_binary() -> None:
     outputs = [{"name": "prediction", "parameters": {"binary_data": False}}]
     parameters = {"binary_data_output": True}
     found = infer(tensor(ROWS), outputs=outputs, parameters=parameters)
     assert found["prediction"]["data"] == labels(petals.SPEC, ROWS)
 
 
-def test_what_is_null_is_as_good_as_not_there() -> None:
+def test_null_is_the_same_as_absent() -> None:
     body = {"inputs": [tensor(ROWS, parameters=None)], "outputs": None, "parameters": None}
     assert PETALS.post(INFER, json=body).json()["outputs"][0]["data"] == labels(petals.SPEC, ROWS)
 

@@ -91,7 +91,7 @@ def test_a_refusal_has_the_documented_form(described: Described) -> None:
                 assert path == "/predict_lines"
 
 
-def test_what_the_document_forbids_is_refused(described: Described) -> None:
+def test_forbidden_requests_are_refused(described: Described) -> None:
     client, paths = described
     bodies: list[Any] = [[], "x", {}, {"instances": []}, {"inputs": []}, {"inputs": [{}]}]
     for path, item in paths.items():

@@ -864,7 +864,7 @@ def test_mixed_inputs_that_break_the_contract_are_refused_with_their_place(
 
 
 @pytest.mark.parametrize("data", [[[None, 1]], [None, 1], {"c": 1}, {"a b": None, "c": 1.0}])
-def test_numbers_may_be_missing_where_the_contract_says_so(open_service: Open, data: Any) -> None:
+def test_nullable_numbers_may_be_missing(open_service: Open, data: Any) -> None:
     service = open_service(spec=SIZES)
     path = "/predict_json" if isinstance(data, dict) else "/predict"
     assert service.post(path, data).json["predictions"][0]["prediction"] == -1

@@ -115,7 +115,7 @@ def test_a_text_has_its_greatest_length() -> None:
     assert properties["review"] == {"type": "string", "maxLength": 9, "description": "review"}
 
 
-def test_rows_are_as_long_as_there_are_inputs_and_numbers_where_all_are() -> None:
+def test_rows_have_one_item_per_input_and_are_numbers_if_all_are() -> None:
     many, row = schema.rows_schema(petals.SPEC, [[1, 2, 3, 4]])["oneOf"]
     assert many["items"] == row
     assert (row["minItems"], row["maxItems"], row["items"]) == (4, 4, {"type": "number"})

@@ -76,7 +76,7 @@ def test_the_path_may_be_another() -> None:
         (ROWS, "Expected `object`, got `array`"),
     ],
 )
-def test_what_breaks_the_contract_is_refused_with_the_reason(body: Any, message: str) -> None:
+def test_an_invalid_instance_is_refused_with_the_reason(body: Any, message: str) -> None:
     response = service().post("/vertex/predict", content=json.dumps(body))
     assert response.status_code == 422
     assert message in response.json()["error"]
