@@ -57,10 +57,10 @@ fails if a survivor has no reason, or if fewer than {lowest:.0%} of the mutants 
 """
 
 _SIMULATIONS = (  # slow, and other tests detect the same mutants
-    "over_500_challengers",
+    "error_rate_over_many_challengers",
     "power_of_four_in_five",
-    "pass_in_one_of_twenty",
-    "seldom_suspected",
+    "pass_one_time_in_twenty",
+    "rarely_flagged",
     "five_of_a_hundred_cases",
 )
 
