@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 
-async def ask(app: Any, *requests: tuple[str, str, Any]) -> list[httpx.Response]:
+async def send_requests(app: Any, *requests: tuple[str, str, Any]) -> list[httpx.Response]:
     """Start an application, send requests (method, path, JSON) in order, and stop it."""
     messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     started = asyncio.Event()
@@ -24,13 +24,13 @@ async def ask(app: Any, *requests: tuple[str, str, Any]) -> list[httpx.Response]
     if running.done():
         await running
     try:
-        return [await ask_once(app, *request) for request in requests]
+        return [await send_request(app, *request) for request in requests]
     finally:
         messages.put_nowait({"type": "lifespan.shutdown"})
         await running
 
 
-async def ask_once(app: Any, method: str, path: str, data: Any = None) -> httpx.Response:
+async def send_request(app: Any, method: str, path: str, data: Any = None) -> httpx.Response:
     """Send one request, whether the application was started or not."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:

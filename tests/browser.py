@@ -1,4 +1,4 @@
-"""A real browser, if one is installed."""
+"""An installed Chromium or Chrome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ needs_browser = pytest.mark.skipif(not BROWSER, reason="no chromium or google-ch
 @pytest.fixture(name="browser", scope="module")
 def fixture_browser() -> Iterator[Browser]:
     """A headless browser."""
-    # pylint: disable-next=import-outside-toplevel  # most tests need none
+    # pylint: disable-next=import-outside-toplevel  # most tests need no browser
     from playwright.sync_api import sync_playwright
 
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []

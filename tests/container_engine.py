@@ -1,7 +1,7 @@
 """A container engine for the tests: Docker or Podman if installed, else a temporary Podman.
 
-`make_engine` is for a Debian machine without an engine, and without systemd, an image registry or
-the capability to raise limits, which an engine usually expects.
+`make_engine` is for a Debian machine without systemd, an image registry or the capability to raise
+limits, which an engine usually expects.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BASE = f"docker.io/library/python:{PYTHON}-slim"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_SETTINGS = Path("/etc/pip.conf")
 UV_SETTINGS = Path("/etc/uv/uv.toml")
-MOST_FILES_OR_PROCESSES = 8192
+MAX_FILES_OR_PROCESSES = 8192
 
 
 class EngineError(RuntimeError):
@@ -35,7 +35,7 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True)
 class Engine:
-    """A container engine that works.
+    """A working container engine.
 
     Args:
         name: docker or podman.
@@ -107,7 +107,7 @@ def make_engine() -> Iterator[Engine]:
 
 
 def _run(command: Sequence[str], seconds: float, environment: Mapping[str, str]) -> str:
-    what = " ".join(command[:2])
+    name = " ".join(command[:2])
     try:
         done = subprocess.run(
             command,
@@ -119,9 +119,9 @@ def _run(command: Sequence[str], seconds: float, environment: Mapping[str, str])
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{what} took more than {seconds:.0f} s") from error
+        raise EngineError(f"{name} took more than {seconds:.0f} s") from error
     if done.returncode:
-        raise EngineError(f"{what} failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise EngineError(f"{name} failed: {(done.stderr or done.stdout).strip()[-500:]}")
     return done.stdout
 
 
@@ -180,8 +180,8 @@ def _configure(folder: Path) -> Engine:
 def _limit(kind: int) -> int:
     hard = resource.getrlimit(kind)[1]
     if hard == resource.RLIM_INFINITY:
-        return MOST_FILES_OR_PROCESSES
-    return min(hard, MOST_FILES_OR_PROCESSES)
+        return MAX_FILES_OR_PROCESSES
+    return min(hard, MAX_FILES_OR_PROCESSES)
 
 
 def _mounts(folder: Path) -> list[str]:
@@ -211,7 +211,7 @@ def _make_base(engine: Engine, folder: Path) -> None:
     targets = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
     sites = _run([*targets, f"Codename: {release}", "Origin: Debian"], 60, {}).split()
     if not sites:
-        raise EngineError(f"no package source of Debian {release} for a stand-in of {BASE}")
+        raise EngineError(f"no package source of Debian {release} to replace {BASE}")
     archive = folder / "base.tar"
     packages = (f"python{PYTHON}", "python3-venv", "python3-pip", "ca-certificates")
     hooks = (
@@ -234,7 +234,7 @@ def _make_base(engine: Engine, folder: Path) -> None:
 
 
 def _with_network(engine: Engine) -> Engine:
-    """The engine with user-mode networking if possible, else with the network of this machine."""
+    """The engine with user-mode networking if possible, else with the host network."""
     for network in ("slirp4netns", "host"):
         try:
             engine.run("run", "--rm", "--network", network, BASE, "python", "--version")

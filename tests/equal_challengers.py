@@ -19,7 +19,7 @@ _SPECS = {
 }
 RUNS = 500
 MAX_ERROR_RATE = 0.05  # bound for false promotions, and for equal challengers called better
-_BOTH_RIGHT = 0.85
+_BOTH_CORRECT = 0.85
 _ERROR = 0.7  # standard deviation of the champion's error; R² is about 0.5
 _MEAN_OF_NORMAL = sqrt(2 / pi)  # mean of |x|
 
@@ -29,9 +29,9 @@ class Rates:
     """Error rates of the gate, as shares of the runs.
 
     Attributes:
-        false_refusal: challengers as good as the champion that were refused.
-        false_better: challengers as good as the champion that were called better.
-        false_promotion: challengers worse by the margin that were accepted.
+        false_refusal: refused challengers among those as good as the champion.
+        false_better: challengers called better among those as good as the champion.
+        false_promotion: accepted challengers among those worse by the margin.
     """
 
     false_refusal: float
@@ -44,21 +44,23 @@ class Setting:
     """Simulated challengers, and the bound of their false refusals.
 
     Attributes:
-        alike: share of rows that only one of the two gets right; or the correlation of errors.
+        similarity: for classes, the share of rows that only one model classifies correctly; for
+            quantities, the correlation of the errors.
+        refusals: bound of false refusals.
     """
 
     task: str
     rows: int
-    alike: float
+    similarity: float
     margin: float
     refusals: float
 
     @property
     def description(self) -> str:
-        """`alike` in words."""
+        """`similarity` in words."""
         if self.task == "classification":
-            return f"classes, of which {100 * self.alike:g} % disagree"
-        return f"quantities, errors correlate by {self.alike:g}"
+            return f"classes, of which {100 * self.similarity:g} % disagree"
+        return f"quantities, errors correlate by {self.similarity:g}"
 
 
 SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
@@ -77,31 +79,31 @@ SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
 def rates(
     task: str,
     rows: int,
-    alike: float,
+    similarity: float,
     margin: float,
     fewest: int = 20,
     runs: int = RUNS,
     seed: int = 0,
 ) -> Rates:
-    """Judge `runs` challengers that are as good as the champion, and as many worse by the margin.
+    """Compare `runs` challengers as good as the champion, and as many worse by the margin.
 
     Args:
         task: ``classification`` or ``regression``.
-        alike: as in `Setting`.
+        similarity: as in `Setting`.
     """
     spec, rng = _SPECS[task], np.random.default_rng(seed)
     draw = _classes if spec.classes else _quantities
     refused = better = promoted = 0
     for _ in range(runs):
-        equal = compare(spec, *draw(rng, rows, alike, 0.0))
+        equal = compare(spec, *draw(rng, rows, similarity, 0.0))
         refused += not not_worse_than_champion(equal, margin, fewest).accepted
         better += equal.low > 0
-        worse = compare(spec, *draw(rng, rows, alike, margin))
+        worse = compare(spec, *draw(rng, rows, similarity, margin))
         promoted += not_worse_than_champion(worse, margin, fewest).accepted
     return Rates(refused / runs, better / runs, promoted / runs)
 
 
-def broken(setting: Setting, found: Rates, runs: int = RUNS) -> list[str]:
+def exceeded_bounds(setting: Setting, found: Rates, runs: int = RUNS) -> list[str]:
     """The bounds that the rates exceed significantly, at 1 %."""
     bounds = {
         "worse and accepted": (found.false_promotion, MAX_ERROR_RATE),
@@ -122,7 +124,7 @@ def _classes(
     """Predictions of champion and challenger, shape (n_rows, 2) each, and the truth."""
     lost = max((disagreement + worse) / 2, worse)
     won = lost - worse
-    shares = [_BOTH_RIGHT, lost, won, 1 - _BOTH_RIGHT - lost - won]
+    shares = [_BOTH_CORRECT, lost, won, 1 - _BOTH_CORRECT - lost - won]
     case, actual = rng.choice(4, size=rows, p=shares), rng.integers(2, size=rows)
     champion, challenger = case <= 1, case % 2 == 0
     return np.eye(2)[actual ^ ~champion], np.eye(2)[actual ^ ~challenger], actual

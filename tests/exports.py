@@ -11,7 +11,7 @@ import onnxruntime
 
 
 def ignore(_figures: Mapping[str, float], _epoch: int) -> None:
-    """Ignores the metrics of epochs."""
+    """Ignore the metrics of an epoch."""
 
 
 def run_onnx(path: Path, rows: np.ndarray) -> np.ndarray:
@@ -21,5 +21,5 @@ def run_onnx(path: Path, rows: np.ndarray) -> np.ndarray:
 
 
 def shapes(values: Any) -> dict[str, list[int]]:
-    """Name and shape of inputs or outputs of a graph; 0 for an axis of any length."""
+    """Names and shapes of the inputs or outputs of a graph; a dynamic axis is 0."""
     return {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in values}

@@ -39,7 +39,7 @@ from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from shared.paths import ROOT
-from tests.packages import on_record
+from tests.packages import open_recorded
 
 MOST_EPOCHS = 8
 _WORD = "a word that no contract has"
@@ -380,7 +380,7 @@ def check_the_served_model_has_the_signature_of_the_contract(model: FittedModel)
 
 def check_the_package_round_trips(model: FittedModel) -> None:
     """The native and the served model predict the same after being written and read."""
-    package, some = on_record(model.package), model.encoded[:50]
+    package, some = open_recorded(model.package), model.encoded[:50]
     native = predict_function(package.load_native(), model.spec)
     served = load_served(package.served, model.spec)
     np.testing.assert_array_equal(native(some), model.native(some))

@@ -1,4 +1,4 @@
-"""Packages with a digest on record."""
+"""Packages whose digest is known from the registry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from shared.digests import sha256_of
 
 
-def on_record(folder: Path) -> ModelPackage:
-    """Open a package as if its digest came from the registry."""
+def open_recorded(folder: Path) -> ModelPackage:
+    """Open a package with the digest of its manifest, as if the registry had recorded it."""
     return ModelPackage(folder, recorded=sha256_of(folder / MANIFEST))

@@ -69,9 +69,9 @@ async def _nothing(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def rows_of(kind: str, most: int = 20) -> list[Sequence[Any]]:
+def rows_of(kind: str, limit: int = 20) -> list[Sequence[Any]]:
     """Rows of a kind's data, and unusual ones, as JSON values."""
-    frame = KINDS[kind].load().inputs.head(most).astype(object)
+    frame = KINDS[kind].load().inputs.head(limit).astype(object)
     rows = [[_json_value(value) for value in row] for row in frame.to_numpy()]
     return [*rows, *UNLIKE[kind]]
 

@@ -22,7 +22,7 @@ from domain.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """Weights, and how to decode with them."""
+    """Weights and decoding options."""
 
     weights: str
     language: str | None
@@ -38,7 +38,7 @@ def build(
     beam_size: int | None = None,
     temperatures: Sequence[float] = (0.0,),
 ) -> Recipe:
-    """A recipe."""
+    """Return the arguments as a recipe."""
     return Recipe(weights, language, task, beam_size, tuple(temperatures))
 
 
@@ -61,48 +61,54 @@ SPEECH: CatalogModel = SimpleNamespace(SPEC=SPEC, load=load, build=build)
 
 @dataclass
 class FakeEngine:
-    """Transcribes the loudness of the first sample; counts calls, and calls at the same time."""
+    """Transcribes the loudness of the first sample, and counts calls.
 
-    most: int = 0
+    Attributes:
+        max_concurrent: largest number of calls at the same time.
+        entered: set by each call.
+        release: calls wait for it before they return; set by default.
+    """
+
+    max_concurrent: int = 0
     calls: int = 0
     error: Exception | None = None
     entered: threading.Event = field(default_factory=threading.Event)
-    go_on: threading.Event = field(default_factory=threading.Event)
-    _inside: int = 0
+    release: threading.Event = field(default_factory=threading.Event)
+    _running: int = 0
 
     def __post_init__(self) -> None:
-        self.go_on.set()
+        self.release.set()
 
     def __call__(self, samples: np.ndarray, language: str | None = None) -> Transcription:
-        """One segment."""
-        self._inside += 1
+        """Return one segment."""
+        self._running += 1
         self.calls += 1
-        self.most = max(self.most, self._inside)
+        self.max_concurrent = max(self.max_concurrent, self._running)
         self.entered.set()
         if self.error:
             raise self.error
-        assert self.go_on.wait(10)
+        assert self.release.wait(10)
         text, seconds = f"{samples[0]:.1f}", len(samples) / 16_000
-        self._inside -= 1
+        self._running -= 1
         return Transcription(text, language or "en", seconds, (Segment(0.0, seconds, text),))
 
     def first_words(self, samples: np.ndarray) -> str:
-        """The loudness of the first sample."""
+        """Return the loudness of the first sample."""
         return f"{samples[0]:.1f}"
 
     def check_language(self, language: str | None) -> None:
-        """Support two languages."""
+        """Accept two languages."""
         if language not in (None, "en", "de"):
             raise InputError(f"unknown language {language}")
 
     def describe(self) -> dict[str, Any]:
-        """Facts about the engine."""
+        """Return a description of the engine."""
         return {"device": "fake", "parameters": 3}
 
 
 @dataclass
 class FakeTranscriptionMetrics:
-    """Counts in memory."""
+    """Keeps metrics in memory."""
 
     transcriptions: list[tuple[str | None, float, float]] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
@@ -111,7 +117,7 @@ class FakeTranscriptionMetrics:
     def record_transcription(
         self, language: str | None, audio_seconds: float, seconds: float
     ) -> None:
-        """Keep one transcription."""
+        """Keep a transcription."""
         self.transcriptions.append((language, audio_seconds, seconds))
 
     def record_error(self, error_type: str) -> None:
@@ -124,7 +130,7 @@ class FakeTranscriptionMetrics:
 
 
 def fake_decode(recording: bytes, sample_rate: int, max_seconds: float) -> np.ndarray:
-    """A second for each byte, whose value is the loudness; nothing is decoded."""
+    """Return one second per byte, with its value as loudness."""
     if recording == b"noise":
         raise NotAudioError("not a recording")
     if len(recording) > max_seconds:

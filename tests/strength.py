@@ -1,4 +1,4 @@
-"""Processes of a service, and requests that no client library would send."""
+"""Processes of a service, and raw requests that client libraries do not send."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import psutil
 from hypothesis import settings
 
 JSON = b"content-type: application/json"
-LONGEST = 30.0  # seconds until a test gives up
+TIMEOUT = 30.0  # seconds
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service started by this process.
+    """A service that this process has started.
 
     Attributes:
         supervisor: the process whose children are the workers.
@@ -56,7 +56,7 @@ class Service:
 
 
 def examples(full: int) -> int:
-    """Number of examples of a property: all with `--nightly`, else a fifth."""
+    """Number of examples for a property test: all with `--nightly`, else a fifth."""
     return full if settings.get_current_profile_name() == "nightly" else full // 5
 
 
@@ -107,7 +107,7 @@ def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
         half: whether to close the sending side afterwards.
     """
     received = b""
-    with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(ConnectionError):
             for part in parts:
@@ -121,7 +121,7 @@ def send_raw(port: int, parts: Iterable[bytes], half: bool = False) -> bytes:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One HTTP response."""
 
     status: int
@@ -129,13 +129,13 @@ class Answer:
     body: bytes
 
 
-async def read_answer(reader: asyncio.StreamReader) -> Answer:
+async def read_response(reader: asyncio.StreamReader) -> Response:
     """The next response on a connection; it must have a content length."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")[:-2]
     headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Answer(int(first.split()[1]), headers, body)
+    return Response(int(first.split()[1]), headers, body)
 
 
 def statuses(received: bytes) -> list[int]:
@@ -156,9 +156,9 @@ def metric(url: str, name: str, **labels: str) -> float:
     return sum(
         float(line.rsplit(" ", 1)[1])
         for line in httpx.get(f"{url}/metrics").text.splitlines()
-        if line.startswith(f"{name}{{") and _carries(line, labels)
+        if line.startswith(f"{name}{{") and _has_labels(line, labels)
     )
 
 
-def _carries(line: str, labels: Mapping[str, str]) -> bool:
+def _has_labels(line: str, labels: Mapping[str, str]) -> bool:
     return all(f'{label}="{value}"' in line for label, value in labels.items())

@@ -1,4 +1,4 @@
-"""Validations of every kind, for tests of the report."""
+"""Validations of every kind of model, for tests of the report."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def numbers(names: Sequence[str]) -> tuple[Number, ...]:
 
 
 def probabilities(actual: np.ndarray, n_classes: int, seed: int = 0) -> np.ndarray:
-    """Predictions that are mostly right, shape (n_rows, n_classes)."""
+    """Mostly correct probabilities, shape (n_rows, n_classes)."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(len(actual), n_classes))
     logits[np.arange(len(actual)), actual] += 3
@@ -75,7 +75,7 @@ def classification(
     inputs: Sequence[str] = ("petal_length", "petal_width", "sepal_length", "sepal_width"),
     rows: int = 200,
 ) -> Judgement:
-    """A classifier that is compared with its champion."""
+    """A classifier with a champion."""
     spec = ModelSpec("flowers", numbers(inputs), Classes(tuple(classes), "species"), "Flowers.")
     actual = np.arange(rows) % len(classes)
     predictions = probabilities(actual, len(classes))
@@ -98,7 +98,7 @@ def classification(
 
 
 def regression(rows: int = 200) -> Judgement:
-    """A regression that is refused and has a champion."""
+    """A refused regression with a champion."""
     rng = np.random.default_rng(0)
     spec = ModelSpec("rents", numbers(("area", "age")), Quantity("rent", "EUR"), "Rents of flats.")
     actual = rng.normal(1000, 300, rows)
@@ -120,7 +120,7 @@ def regression(rows: int = 200) -> Judgement:
 
 
 def speech() -> Validation:
-    """A transcriber, which has no predictions for rows."""
+    """A transcriber, which has no predictions of rows."""
     spec = ModelSpec("speech", (Audio("audio", 16_000, 1800),), Transcript(), "What is said.")
     verdicts = (Verdict("quality", True, "word error rate 0.050, threshold 0.850"),)
     validation = validation_of(Judgement(spec, verdicts), "speech_model")
@@ -144,7 +144,7 @@ def hostile() -> Validation:
 
 
 def many_classes() -> Judgement:
-    """More classes than a matrix or curves can show."""
+    """A classifier with more classes than a matrix or curves can show."""
     return classification([f"class number {number}" for number in range(30)], rows=900)
 
 

@@ -1,4 +1,4 @@
-"""A small Whisper checkpoint with random weights: loaded and decoded like a real one."""
+"""A small Whisper checkpoint with random weights, loaded and decoded like a real one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MULTILINGUAL = ModelDimensions(
 
 
 def write_checkpoint(path: Path, seed: int = 2, n_vocab: int = MULTILINGUAL.n_vocab) -> Path:
-    """Write a checkpoint in OpenAI's format; with 51,864 tokens, an English-only one.
+    """Write a checkpoint in OpenAI's format; with 51,864 tokens it is English-only.
 
-    Weights of positions, tokens and cross-attention are larger than in a fresh model, so that the
-    transcript depends on the sound.
+    Weights of positions, tokens and cross-attention are larger than by default, so that the
+    transcript depends on the audio.
     """
     torch.manual_seed(seed)
     dims = ModelDimensions(**{**asdict(MULTILINGUAL), "n_vocab": n_vocab})
@@ -44,7 +44,7 @@ def write_checkpoint(path: Path, seed: int = 2, n_vocab: int = MULTILINGUAL.n_vo
 
 
 def sound(seconds: float, rate: int = RATE, hertz: float = 220.0) -> np.ndarray:
-    """A tone that swells and fades, float32 of shape (seconds · rate,)."""
+    """A tone of varying loudness, float32 of shape (seconds · rate,)."""
     time = np.arange(int(seconds * rate)) / rate
-    swell = 0.6 + 0.4 * np.sin(2 * np.pi * 0.7 * time)
-    return (0.5 * swell * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+    loudness = 0.6 + 0.4 * np.sin(2 * np.pi * 0.7 * time)
+    return (0.5 * loudness * np.sin(2 * np.pi * hertz * time)).astype(np.float32)

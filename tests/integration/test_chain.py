@@ -1,4 +1,4 @@
-"""The real chain in a home of its own: MLflow on SQLite, BentoML's store, make's receipts."""
+"""The whole chain of make in a temporary home: MLflow on SQLite, BentoML's store, receipts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, PREVIOU
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
 from tests.fakes import PETALS_CONFIG
-from tests.packages import on_record
+from tests.packages import open_recorded
 from tests.served import Home, MakeHome, add_petals, copy_clone
 
 NAME = "petals_pipeline"
@@ -31,7 +31,7 @@ VALIDATE = "application/validation/model_validation/validate_model.py"
 
 
 def receipt(home: Home, step: str) -> Any:
-    """What a step wrote."""
+    """The receipt of a step."""
     return json.loads((home.receipts / f"{step}.json").read_text(encoding="utf-8"))
 
 
@@ -48,7 +48,7 @@ def stored(home: Home) -> list[str]:
 
 
 def forge(package: Path, target: Path, name: str, data: Any) -> Path:
-    """A copy of a package with another file, its manifest in order: what only a gate can refuse."""
+    """Copy a package with one changed file and a matching manifest: only a gate can refuse it."""
     shutil.copytree(package, target)
     changed = target / name
     changed.chmod(0o644)
@@ -68,7 +68,7 @@ def fixture_own(home: Home, tmp_path: Path) -> Home:
     return home.copy(tmp_path / "own")
 
 
-def test_training_records_the_run_with_everything_that_it_needs_to_be_judged(home: Home) -> None:
+def test_training_records_everything_that_validation_needs(home: Home) -> None:
     trained = receipt(home, "train")
     client = open_client(home.environment["MLFLOW_TRACKING_URI"])
     run = client.get_run(trained["run_id"])
@@ -82,7 +82,7 @@ def test_training_records_the_run_with_everything_that_it_needs_to_be_judged(hom
     assert version.tags["package_version"] == trained["version"]
 
 
-def test_the_package_holds_what_the_design_promises(home: Home) -> None:
+def test_the_package_has_the_documented_files(home: Home) -> None:
     package = ModelPackage(Path(receipt(home, "train")["package"]))
     names = {path.name for path in package.folder.iterdir()}
     assert names >= {
@@ -103,7 +103,7 @@ def test_the_package_holds_what_the_design_promises(home: Home) -> None:
     assert measured["holdout_rows"] == 30
 
 
-def test_an_accepted_candidate_is_the_champion_and_lies_in_the_bento_store(home: Home) -> None:
+def test_an_accepted_candidate_becomes_champion_and_is_added_to_the_bento_store(home: Home) -> None:
     judged = receipt(home, "validate")
     assert aliases(home)[CHAMPION] == str(judged["registry_version"])
     assert all(verdict["accepted"] for verdict in judged["verdicts"])
@@ -114,7 +114,7 @@ def test_an_accepted_candidate_is_the_champion_and_lies_in_the_bento_store(home:
     assert model["metadata"]["package_version"] == judged["version"]
 
 
-def test_the_bento_is_the_champions_and_has_no_training_library(
+def test_the_bento_contains_the_champion_and_no_training_library(
     home: Home, exported_bento: Path
 ) -> None:
     built = receipt(home, "bento-build")
@@ -131,7 +131,7 @@ def test_the_bento_is_the_champions_and_has_no_training_library(
     assert not (exported_bento / "src/domain/models/petals.py").exists()
 
 
-def test_an_unchanged_step_is_not_run_again(home: Home) -> None:
+def test_an_unchanged_step_is_skipped(home: Home) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in home.receipts.glob("*.json")}
     again = home.make("bento-build")
     assert again.returncode == 0, again.stderr
@@ -146,16 +146,16 @@ def test_a_second_champion_makes_the_first_one_previous(home: Home, second_home:
 
 def test_the_same_data_and_seed_give_the_same_predictions(home: Home, candidate_home: Home) -> None:
     homes = (home, candidate_home)
-    first, second = (on_record(Path(receipt(place, "train")["package"])) for place in homes)
+    first, second = (open_recorded(Path(receipt(each, "train")["package"])) for each in homes)
     assert first.folder.name != second.folder.name
     rows = np.random.default_rng(0).uniform(0.1, 8, (500, 4)).astype(np.float32)
-    answers = [package.load_native().predict_proba(rows) for package in (first, second)]
-    np.testing.assert_array_equal(*answers)
+    predictions = [package.load_native().predict_proba(rows) for package in (first, second)]
+    np.testing.assert_array_equal(*predictions)
     assert first.served.read_bytes() == second.served.read_bytes()
     assert first.read_json("holdout.json") == second.read_json("holdout.json")
 
 
-def test_a_threshold_that_is_not_reached_refuses_and_moves_nothing(
+def test_quality_below_the_threshold_is_refused_and_changes_no_alias(
     candidate_home: Home, tmp_path: Path
 ) -> None:
     own = candidate_home.copy(tmp_path / "own")
@@ -172,7 +172,7 @@ def test_a_threshold_that_is_not_reached_refuses_and_moves_nothing(
 
 @dataclass(frozen=True)
 class Judged:
-    """A home whose package was judged again: accepted, then refused by a threshold."""
+    """A home whose package was validated twice more: accepted, then refused by a threshold."""
 
     home: Home
     accepted: subprocess.CompletedProcess[str]
@@ -186,7 +186,7 @@ def _judged(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     return Judged(own, own.python(*judge), own.python(*judge, "--threshold", "0.99"))
 
 
-def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(
+def test_validation_exits_with_0_if_it_accepts_and_3_if_it_refuses(
     judged: Judged, tmp_path: Path
 ) -> None:
     assert judged.accepted.returncode == 0, judged.accepted.stderr
@@ -202,20 +202,20 @@ def test_validation_ends_with_3_when_it_refuses_and_0_when_it_accepts(
     assert "is not registered: only packages" in unknown.stderr
 
 
-def test_without_a_path_validation_judges_the_registrys_candidate(own: Home) -> None:
+def test_without_a_path_the_candidate_in_the_registry_is_validated(own: Home) -> None:
     judged = own.python(VALIDATE)
     assert judged.returncode == 0, judged.stderr
     assert receipt(own, "train")["version"] in judged.stdout
 
 
-def test_a_package_whose_manifest_was_forged_too_is_refused(own: Home, tmp_path: Path) -> None:
+def test_a_package_with_a_forged_manifest_is_refused(own: Home, tmp_path: Path) -> None:
     package = Path(receipt(own, "train")["package"])
     recorded = ModelPackage(package).read_json("holdout.json")
     recorded["training"] = recorded["training"][1:]
     forged = forge(package, tmp_path / "forged", "holdout.json", recorded)
     shutil.rmtree(package)
     forged.rename(package)
-    ModelPackage(package)  # by itself it is in order
+    ModelPackage(package)  # consistent in itself
     before, in_store = aliases(own), stored(own)
     refused = own.python(VALIDATE, "--model-path", str(package))
     assert refused.returncode == 3
@@ -224,7 +224,7 @@ def test_a_package_whose_manifest_was_forged_too_is_refused(own: Home, tmp_path:
     assert (aliases(own), stored(own)) == (before, in_store)
 
 
-def test_a_verdict_is_kept_with_its_report_and_its_card(judged: Judged) -> None:
+def test_the_verdict_the_report_and_the_card_are_recorded(judged: Judged) -> None:
     own = judged.home
     tag = f"{NAME} {receipt(own, 'train')['version']}"
     shown = own.receipts.parent / NAME / "validation"
@@ -244,7 +244,7 @@ def test_a_verdict_is_kept_with_its_report_and_its_card(judged: Judged) -> None:
     assert [entry.details.get("refused_by") for entry in events[-2:]] == [None, "quality"]
 
 
-def test_what_is_accepted_can_wait_for_somebodys_approval(own: Home, tmp_path: Path) -> None:
+def test_an_accepted_candidate_can_wait_for_manual_approval(own: Home, tmp_path: Path) -> None:
     config = json.loads(PETALS_CONFIG.read_text(encoding="utf-8"))
     config["validation"]["approval"] = "manual"
     (tmp_path / "manual.json").write_text(json.dumps(config), encoding="utf-8")
@@ -264,7 +264,7 @@ def test_what_is_accepted_can_wait_for_somebodys_approval(own: Home, tmp_path: P
     assert receipt(own, "bento-build")["version"] == receipt(own, "train")["version"]
 
 
-def test_after_a_rollback_the_former_champion_is_built_and_not_judged_again(
+def test_after_a_rollback_the_previous_champion_is_built_without_another_validation(
     home: Home, second_home: Home, tmp_path: Path
 ) -> None:
     first, own = receipt(home, "train")["version"], second_home.copy(tmp_path / "own")
@@ -279,7 +279,7 @@ def test_after_a_rollback_the_former_champion_is_built_and_not_judged_again(
     assert receipt(own, "bento-build")["version"] == receipt(own, "train")["version"] != first
 
 
-def test_a_changed_file_in_the_package_is_refused_by_name(own: Home) -> None:
+def test_a_changed_file_in_the_package_is_refused_and_named(own: Home) -> None:
     package = Path(receipt(own, "train")["package"])
     onnx = package / "model.onnx"
     onnx.chmod(0o644)
@@ -292,22 +292,22 @@ def test_a_changed_file_in_the_package_is_refused_by_name(own: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("{", "is not JSON"),
         ('{"surprise": 1}', "unknown key 'surprise'"),
         ('{"data": {"test_size": "much"}}', "data.test_size"),
     ],
 )
-def test_a_broken_configuration_stops_training_before_anything_is_recorded(
-    make_home: MakeHome, tmp_path: Path, text: str, words: str
+def test_an_invalid_configuration_stops_training_before_anything_is_recorded(
+    make_home: MakeHome, tmp_path: Path, text: str, message: str
 ) -> None:
-    place = make_home(tmp_path)
+    home = make_home(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(text, encoding="utf-8")
-    refused = place.python(PIPELINE, "--config", str(config))
+    refused = home.python(PIPELINE, "--config", str(config))
     assert refused.returncode == 1
-    assert words in refused.stderr
+    assert message in refused.stderr
     assert str(config) in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "mlflow.db").exists()
@@ -315,32 +315,32 @@ def test_a_broken_configuration_stops_training_before_anything_is_recorded(
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"),
+    ("parameters", "message"),
     [
         ({"n_estimators": "many"}, "model.n_estimators: input should be a valid integer"),
         ({"n_estimators": -1}, "RandomForestClassifier cannot be trained"),
         ({"trees": 3}, "unknown key 'model.trees'"),
     ],
 )
-def test_parameters_that_the_model_refuses_stop_training_before_anything_is_recorded(
-    make_home: MakeHome, tmp_path: Path, parameters: dict[str, Any], words: str
+def test_invalid_model_parameters_stop_training_before_anything_is_recorded(
+    make_home: MakeHome, tmp_path: Path, parameters: dict[str, Any], message: str
 ) -> None:
-    place = make_home(tmp_path)
+    home = make_home(tmp_path)
     written = json.loads(PETALS_CONFIG.read_text(encoding="utf-8"))
     written["model"] |= parameters
     config = tmp_path / "config.json"
     config.write_text(json.dumps(written), encoding="utf-8")
-    refused = place.python(PIPELINE, "--config", str(config))
+    refused = home.python(PIPELINE, "--config", str(config))
     assert refused.returncode == 1
-    assert words in refused.stderr
+    assert message in refused.stderr
     assert str(config) in refused.stderr
     assert "Traceback" not in refused.stderr
-    client = open_client(place.environment["MLFLOW_TRACKING_URI"])
+    client = open_client(home.environment["MLFLOW_TRACKING_URI"])
     assert not client.get_experiment_by_name("petals_experiment")
     assert not [path for path in (tmp_path / "packages").rglob("*") if path.is_file()]
 
 
-def test_a_configuration_that_is_not_there_never_trains_the_defaults(
+def test_a_missing_configuration_is_an_error_and_trains_nothing(
     make_home: MakeHome, tmp_path: Path
 ) -> None:
     refused = make_home(tmp_path).python(PIPELINE, "--config", "nowhere.json")
@@ -352,13 +352,13 @@ def test_a_configuration_that_is_not_there_never_trains_the_defaults(
     assert "nowhere.json" in by_make.stderr
 
 
-def test_a_bento_is_never_built_without_a_champion(make_home: MakeHome, tmp_path: Path) -> None:
+def test_no_bento_is_built_without_a_champion(make_home: MakeHome, tmp_path: Path) -> None:
     refused = make_home(tmp_path).python("-m", "infrastructure.cli", "bento-build")
     assert refused.returncode == 1
     assert "has no champion in the registry" in refused.stderr
 
 
-def test_the_registered_model_loads_and_predicts_through_mlflow(home: Home) -> None:
+def test_the_registered_model_can_be_loaded_with_mlflow(home: Home) -> None:
     code = (
         "import mlflow, numpy as np; "
         f"model = mlflow.pyfunc.load_model('models:/{NAME}@champion'); "
@@ -370,7 +370,7 @@ def test_the_registered_model_loads_and_predicts_through_mlflow(home: Home) -> N
     assert done.stdout.strip() == "['prediction', 'setosa', 'versicolor', 'virginica'] True"
 
 
-def test_state_moves_to_another_clone(own: Home, tmp_path: Path) -> None:
+def test_state_can_be_moved_to_another_clone(own: Home, tmp_path: Path) -> None:
     other = tmp_path / "clone"
     copy_clone(other)
     add_petals(other)

@@ -1,4 +1,4 @@
-"""The image of a champion's Bento: it is built, answers right and holds no more than it needs."""
+"""The container image of the champion's Bento: its contents, its predictions and its settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TRAINING = (
 
 @dataclass(frozen=True)
 class Built:
-    """A Bento with the home that it was built in."""
+    """A Bento and the home in which it was built."""
 
     home: Path
     model: str
@@ -46,7 +46,7 @@ class Built:
 
     @property
     def receipts(self) -> Path:
-        """Where the receipts of its model lie."""
+        """Folder of the receipts of its model."""
         return self.home / "build" / self.model
 
     @property
@@ -55,14 +55,14 @@ class Built:
         return self.receipts / "containerize.json"
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run make in this home, where the Bento is not built again if a source has changed."""
+        """Run make in this home; the Bento is not rebuilt even if a source has changed."""
         built = self.receipts / "bento-build.json"
         return _make(self.home, self.model, f"--assume-old={built}", *arguments, **environment)
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image in an engine."""
+    """An image, and the engine that has it."""
 
     engine: Engine
     name: str
@@ -71,14 +71,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Container:
-    """A container that is ready, on a port of this machine."""
+    """A ready container, and its port on this machine."""
 
     engine: Engine
     name: str
     port: int
 
     def run(self, *command: str, user: str = "") -> str:
-        """Run a command inside; its output."""
+        """Run a command in the container; returns its output."""
         options = ("--user", user) if user else ()
         return self.engine.run("exec", *options, self.name, *command)
 
@@ -140,7 +140,7 @@ def test_the_receipt_names_the_image_and_its_engine(image: Image, built: Built) 
 
 
 @pytest.mark.nightly
-def test_the_container_reproduces_golden_predictions_and_counts_traffic_only(
+def test_the_container_reproduces_golden_predictions_and_counts_only_traffic(
     served: Container, built: Built
 ) -> None:
     version, rows = built.receipt["version"], built.golden.rows
@@ -157,7 +157,7 @@ def test_the_container_reproduces_golden_predictions_and_counts_traffic_only(
 
 
 @pytest.mark.nightly
-def test_the_image_holds_no_training_library(served: Container) -> None:
+def test_the_image_has_no_training_library(served: Container) -> None:
     script = (
         "import sys; from importlib.util import find_spec; print(*filter(find_spec, sys.argv[1:]))"
     )
@@ -166,26 +166,26 @@ def test_the_image_holds_no_training_library(served: Container) -> None:
 
 
 @pytest.mark.nightly
-def test_the_image_holds_the_model_to_serve_and_not_the_native_one(served: Container) -> None:
+def test_the_image_has_the_served_model_and_not_the_native_one(served: Container) -> None:
     wanted = ("-name", "model.onnx", "-o", "-name", "*.joblib")
     found = served.run("find", "/", "-xdev", *wanted, user="0").split()
     assert [Path(path).name for path in found] == ["model.onnx"]
 
 
 @pytest.mark.nightly
-def test_the_image_sends_nobody_usage_data(served: Container) -> None:
+def test_the_image_sends_no_usage_data(served: Container) -> None:
     assert served.run("printenv", "BENTOML_DO_NOT_TRACK").strip() == "True"
 
 
 @pytest.mark.nightly
-def test_the_server_runs_as_an_ordinary_user(served: Container) -> None:
+def test_the_server_does_not_run_as_root(served: Container) -> None:
     assert int(served.run("stat", "--format=%u", "/proc/1")) != 0
     assert served.run("id", "--user").strip() != "0"
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", REGRESSIONS)
-def test_a_regression_answers_golden_requests_right_too(
+def test_a_regression_reproduces_golden_predictions(
     image: Image, get_built: GetBuilt, name: str
 ) -> None:
     other = get_built(name)
@@ -203,20 +203,20 @@ def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: 
 
 
 @pytest.mark.nightly
-def test_the_container_listens_on_the_port_that_vertex_ai_names(image: Image, built: Built) -> None:
-    with _run(image, listens=8080, told="AIP_HTTP_PORT") as container:
+def test_the_container_listens_on_the_port_that_vertex_ai_sets(image: Image, built: Built) -> None:
+    with _run(image, listens=8080, port_variable="AIP_HTTP_PORT") as container:
         check_golden_predictions(container.port, built.golden, built.receipt["version"])
 
 
 @pytest.mark.nightly
-def test_a_container_told_to_stop_ends_by_itself_and_without_an_error(image: Image) -> None:
+def test_a_stopped_container_exits_by_itself_with_0(image: Image) -> None:
     with _run(image) as container:
         image.engine.run("stop", "-t", "30", container.name)
         state = image.engine.run("inspect", "--format={{.State.ExitCode}}", container.name)
-        assert state.strip() == "0"  # 137 had it been killed
+        assert state.strip() == "0"  # 137 if it was killed
 
 
-def test_without_an_engine_the_build_says_what_to_do_and_ends_with_3(tmp_path: Path) -> None:
+def test_without_an_engine_the_build_fails_with_3_and_says_what_to_do(tmp_path: Path) -> None:
     receipt = tmp_path / "containerize.json"
     module = (sys.executable, "-m", "infrastructure.cli", "containerize")
     done = subprocess.run(
@@ -233,8 +233,8 @@ def test_without_an_engine_the_build_says_what_to_do_and_ends_with_3(tmp_path: P
     assert not receipt.exists()
 
 
-def test_make_without_the_engine_asked_for_fails_and_leaves_no_receipt(built: Built) -> None:
-    built.image_receipt.write_text("{}", encoding="utf-8")  # of an earlier run
+def test_make_with_a_missing_engine_fails_and_leaves_no_receipt(built: Built) -> None:
+    built.image_receipt.write_text("{}", encoding="utf-8")  # from an earlier run
     done = built.make("containerize", "ENGINE=nothing")
     assert done.returncode == 2
     assert (
@@ -249,7 +249,7 @@ def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
     built: Built, tmp_path: Path
 ) -> None:
     engine = tmp_path / "podman"
-    engine.write_text('#!/bin/sh\n[ "$1" = info ]\n', encoding="utf-8")  # answers, cannot build
+    engine.write_text('#!/bin/sh\n[ "$1" = info ]\n', encoding="utf-8")  # cannot build
     engine.chmod(0o755)
     built.image_receipt.write_text("{}", encoding="utf-8")
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
@@ -274,8 +274,8 @@ def _containerize(engine: Engine, built: Built) -> Iterator[Image]:
 def _make(
     home: Path, model: str, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    # On the command line, since there they win over what a .env says
-    place = {
+    # on the command line, where they override a .env file
+    variables = {
         "MODEL": model,
         "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
         "MODEL_REGISTRY_DIR": str(home / "packages"),
@@ -283,9 +283,9 @@ def _make(
         "RECEIPTS_DIR": str(home / "build"),
         "RELEASES_DIR": str(home / "releases"),
     }
-    outer = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs the tests
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs tests
     return subprocess.run(
-        ["make", *arguments, *(f"{name}={value}" for name, value in place.items())],
+        ["make", *arguments, *(f"{name}={value}" for name, value in variables.items())],
         cwd=ROOT,
         env={**{k: v for k, v in os.environ.items() if k not in outer}, **environment},
         capture_output=True,
@@ -297,13 +297,13 @@ def _make(
 
 @contextmanager
 def _run(
-    image: Image, *options: str, listens: int = PORT, told: str | None = None
+    image: Image, *options: str, listens: int = PORT, port_variable: str | None = None
 ) -> Iterator[Container]:
     """Run a container until the block ends.
 
     Args:
-        listens: the port inside, on a network of its own.
-        told: the variable that tells it this port; None where it is the default.
+        listens: the port in the container, if it has its own network.
+        port_variable: environment variable that sets this port; None if it is the default.
     """
     engine = image.engine
     shared = engine.network == "host"
@@ -311,8 +311,8 @@ def _run(
     network = [f"--network={engine.network}"] if engine.network else []
     if not shared:
         network.append(f"--publish=127.0.0.1::{inside}")
-    if told or shared:
-        network.append(f"--env={told or 'PORT'}={inside}")
+    if port_variable or shared:
+        network.append(f"--env={port_variable or 'PORT'}={inside}")
     name = engine.run("run", "--detach", *network, *options, image.name).strip()
     try:
         port = inside if shared else int(engine.run("port", name, str(inside)).split(":")[-1])
@@ -330,8 +330,8 @@ def _get(container: Container, path: str) -> str | None:
     try:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{container.port}{path}", timeout=5
-        ) as answer:
-            text: str = answer.read().decode()
+        ) as response:
+            text: str = response.read().decode()
             return text
     except (urllib.error.URLError, OSError):
         return None
@@ -347,8 +347,9 @@ def _total(container: Container, name: str, version: str) -> float:
     )
 
 
-def _wait_until(holds: Callable[[], bool], what: str) -> None:
+def _wait_until(condition: Callable[[], bool], description: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"not in {READY_SECONDS:.0f} s: {what}"
+    while not condition():
+        message = f"not true within {READY_SECONDS:.0f} s: {description}"
+        assert time.monotonic() < deadline, message
         time.sleep(0.1)

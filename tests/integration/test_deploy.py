@@ -1,4 +1,4 @@
-"""Releases on this machine: switched unnoticed, and only when the new one answers right."""
+"""Releases on this machine: a new one takes over without downtime, if its predictions are right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETOSA = [5.1, 3.5, 1.4, 0.2]
 
 
 class Machine:
-    """An environment on this machine, with a build that tests may change."""
+    """An environment on this machine, and a build that tests may change."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -30,7 +30,7 @@ class Machine:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __call__(self, action: str, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of one action."""
+        """Exit code and output of a command."""
         done = self.home.python(
             *("-m", "infrastructure.cli", action),
             *(() if action == "status" else ("--port", str(self.port))),
@@ -39,50 +39,50 @@ class Machine:
         return done.returncode, done.stdout + done.stderr
 
     def deploy(self, build: Home | None = None) -> tuple[int, str]:
-        """Roll the build out, or that of another home."""
+        """Deploy the build, or that of another home."""
         receipt = str((build or self.home).receipts / "bento-build.json")
         return self("deploy", "--patience", "60", "--bento", receipt)
 
-    def ask(self) -> str:
-        """The version that answers."""
-        answer = httpx.post(f"{self.url}/classify", json=SETOSA)
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["version"])
+    def served_version(self) -> str:
+        """The version in a response of the service."""
+        response = httpx.post(f"{self.url}/classify", json=SETOSA)
+        assert response.status_code == 200, response.text
+        return str(response.json()["version"])
 
     def current(self) -> Release:
-        """What takes the traffic."""
+        """The release that gets the traffic."""
         state = self.home.folder / "releases/staging/current.json"
         return Release(**json.loads(state.read_text(encoding="utf-8")))
 
-    def spoil(self, change: Callable[[Path], None]) -> None:
-        """Change the built Bento, as a bad build would."""
+    def break_build(self, change: Callable[[Path], None]) -> None:
+        """Break the exported Bento."""
         change(self.home.receipts / "bento")
         info = self.home.receipts / "bento/bento.yaml"
         info.write_text(info.read_text(encoding="utf-8") + "# another build\n", encoding="utf-8")
 
 
 def built_version(home: Home) -> str:
-    """The version of a home's build."""
+    """The version that was built in a home."""
     built = json.loads((home.receipts / "bento-build.json").read_text(encoding="utf-8"))
     return str(built["version"])
 
 
 @pytest.fixture(name="machine")
 def fixture_machine(home: Home, tmp_path: Path) -> Iterator[Machine]:
-    """An environment with a home of its own; what was deployed is stopped at the end."""
+    """An environment in a temporary home, which is stopped afterwards."""
     made = Machine(home.copy(tmp_path / "own"))
     yield made
     made("stop")
 
 
 def break_service(bento: Path) -> None:
-    """The service cannot start."""
+    """Prevent the service from starting."""
     service = bento / "src/application/inference/services/model_service.py"
     service.write_text("raise RuntimeError('broken build')\n", encoding="utf-8")
 
 
-def break_answers(bento: Path) -> None:
-    """The service starts, answers, and is wrong: classes are given the other way round."""
+def break_predictions(bento: Path) -> None:
+    """Reverse the order of the classes: the service starts, and its predictions are wrong."""
     predictor = bento / "src/application/inference/predictor.py"
     text = predictor.read_text(encoding="utf-8")
     right = "predictions = self._model(encoded)"
@@ -92,7 +92,7 @@ def break_answers(bento: Path) -> None:
 
 
 def break_model(bento: Path) -> None:
-    """One byte of the model has flipped."""
+    """Flip a bit of the model."""
     (onnx,) = bento.glob("models/*/*/model.onnx")
     onnx.chmod(0o644)
     data = bytearray(onnx.read_bytes())
@@ -100,17 +100,17 @@ def break_model(bento: Path) -> None:
     onnx.write_bytes(data)
 
 
-def test_a_release_serves_on_the_public_port_and_is_shown_and_stopped(machine: Machine) -> None:
-    code, said = machine.deploy()
-    assert code == 0, said
-    version = machine.ask()
+def test_a_release_serves_on_the_public_port_until_it_is_stopped(machine: Machine) -> None:
+    code, output = machine.deploy()
+    assert code == 0, output
+    version = machine.served_version()
     assert machine("smoke") == (
         0,
         f"  smoke     staging reproduces its golden predictions, version {version}\n",
     )
-    code, said = machine("status")
+    code, output = machine("status")
     assert code == 0
-    assert f"running, petals_pipeline {version}, {machine.url}, no API keys" in said
+    assert f"running, petals_pipeline {version}, {machine.url}, no API keys" in output
     process = psutil.Process(machine.current().pid)
     assert machine("stop")[0] == 0
     assert not process.is_running()
@@ -120,13 +120,13 @@ def test_a_release_serves_on_the_public_port_and_is_shown_and_stopped(machine: M
     assert machine("smoke")[0] == 1
 
 
-def test_a_service_that_asks_for_keys_is_rolled_out_and_asked_with_one_of_its_own(
+def test_a_service_that_requires_api_keys_is_deployed_and_checked(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = new_key()
     monkeypatch.setenv("SERVING_API_KEYS", entry_of("me", key, ["predict"]))
-    code, said = machine.deploy()
-    assert code == 0, said
+    code, output = machine.deploy()
+    assert code == 0, output
     assert machine("smoke")[0] == 0
     demo = ("-m", "infrastructure.cli", "demo", "--port", str(machine.port))
     shown = machine.home.python(*demo)
@@ -140,100 +140,100 @@ def test_a_service_that_asks_for_keys_is_rolled_out_and_asked_with_one_of_its_ow
     assert state.stat().st_mode & 0o077 == 0
     monkeypatch.delenv("SERVING_API_KEYS")
     monkeypatch.setenv("SERVING_MAX_ROWS", "5")
-    code, said = machine.deploy()  # other settings are another release
-    assert code == 0 and "switched" in said, said
-    assert "SERVING_API_KEYS, as before" in said
+    code, output = machine.deploy()  # different settings make a new release
+    assert code == 0 and "switched" in output, output
+    assert "SERVING_API_KEYS, as before" in output
     assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
     assert httpx.post(f"{machine.url}/classify", json=[SETOSA] * 6, headers=mine).status_code == 413
     monkeypatch.delenv("SERVING_MAX_ROWS")
-    code, said = machine("rollback-release")
-    assert code == 0, said
+    code, output = machine("rollback-release")
+    assert code == 0, output
     assert httpx.post(f"{machine.url}/classify", json=SETOSA).status_code == 401
     assert httpx.post(f"{machine.url}/classify", json=[SETOSA] * 6, headers=mine).status_code == 200
 
 
-def test_a_new_version_takes_over_without_a_failed_request_and_can_be_rolled_back(
+def test_a_new_version_takes_over_without_failed_requests_and_can_be_rolled_back(
     machine: Machine, second_home: Home
 ) -> None:
     assert machine.deploy()[0] == 0
-    first, old = machine.ask(), psutil.Process(machine.current().pid)
+    first, old = machine.served_version(), psutil.Process(machine.current().pid)
     versions: list[str] = []
     done = threading.Event()
 
-    def keep_asking() -> None:
+    def send_requests() -> None:
         while not done.is_set():
-            versions.append(machine.ask())
+            versions.append(machine.served_version())
 
-    asking = threading.Thread(target=keep_asking)
-    asking.start()
-    code, said = machine.deploy(second_home)
+    client = threading.Thread(target=send_requests)
+    client.start()
+    code, output = machine.deploy(second_home)
     done.set()
-    asking.join()
-    assert code == 0, said
+    client.join()
+    assert code == 0, output
     assert len(versions) > 20
-    assert versions == sorted(versions), "the old version answered after the new one"
-    assert versions[0] == first != machine.ask() == built_version(second_home)
+    assert versions == sorted(versions), "the old version responded after the new one"
+    assert versions[0] == first != machine.served_version() == built_version(second_home)
     assert not old.is_running()
-    code, said = machine("rollback-release")
-    assert code == 0, said
-    assert machine.ask() == first
+    code, output = machine("rollback-release")
+    assert code == 0, output
+    assert machine.served_version() == first
 
 
-def test_the_same_build_is_not_rolled_out_twice(machine: Machine) -> None:
+def test_a_build_that_is_already_serving_is_not_deployed_again(machine: Machine) -> None:
     assert machine.deploy()[0] == 0
     pid = machine.current().pid
-    code, said = machine.deploy()
-    assert (code, "serves already" in said) == (0, True)
+    code, output = machine.deploy()
+    assert (code, "serves already" in output) == (0, True)
     assert machine.current().pid == pid
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("change", "message"),
     [
         (break_service, "ended while starting"),
-        (break_answers, "the predictions for the golden requests differ"),
+        (break_predictions, "the predictions for the golden requests differ"),
         (break_model, "ended while starting"),
     ],
 )
-def test_a_failing_new_version_leaves_the_old_one_serving(
-    machine: Machine, spoil: Callable[[Path], None], words: str
+def test_the_old_version_keeps_serving_if_the_new_one_fails(
+    machine: Machine, change: Callable[[Path], None], message: str
 ) -> None:
     assert machine.deploy()[0] == 0
-    version, release = machine.ask(), machine.current()
-    machine.spoil(spoil)
-    code, said = machine.deploy()
+    version, release = machine.served_version(), machine.current()
+    machine.break_build(change)
+    code, output = machine.deploy()
     assert code == 1
-    assert words in said
-    assert "Traceback" not in said
-    assert (machine.ask(), machine.current()) == (version, release)
+    assert message in output
+    assert "Traceback" not in output
+    assert (machine.served_version(), machine.current()) == (version, release)
     assert machine("smoke")[0] == 0
 
 
-def test_a_failing_first_version_leaves_nothing_behind(machine: Machine) -> None:
-    machine.spoil(break_answers)
-    code, said = machine.deploy()
-    assert code == 1, said
+def test_a_first_version_that_fails_leaves_nothing_behind(machine: Machine) -> None:
+    machine.break_build(break_predictions)
+    code, output = machine.deploy()
+    assert code == 1, output
     assert "nothing" in machine("status")[1]
     with pytest.raises(httpx.ConnectError):
-        machine.ask()
+        machine.served_version()
 
 
-def test_a_port_that_is_taken_is_refused_and_named(machine: Machine) -> None:
+def test_a_port_in_use_is_refused_with_its_holder(machine: Machine) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", machine.port))
         other.listen()
-        code, said = machine.deploy()
+        code, output = machine.deploy()
     assert code == 1
-    assert f"port {machine.port} is in use by " in said and f"pid {os.getpid()}" in said
+    assert f"port {machine.port} is in use by " in output and f"pid {os.getpid()}" in output
 
 
-def test_without_a_previous_release_there_is_nothing_to_roll_back_to(machine: Machine) -> None:
-    code, said = machine("rollback-release")
+def test_without_a_previous_release_a_rollback_fails(machine: Machine) -> None:
+    code, output = machine("rollback-release")
     assert code == 1
-    assert "no previous release" in said
+    assert "no previous release" in output
 
 
-def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> None:
+def test_the_demo_shows_the_metrics_that_changed(machine: Machine) -> None:
     assert machine.deploy()[0] == 0
     done = machine.home.python("-m", "infrastructure.cli", "demo", "--port", str(machine.port))
     assert done.returncode == 0, done.stderr
@@ -253,7 +253,7 @@ def test_the_demonstration_shows_the_metrics_that_changed(machine: Machine) -> N
     assert summary["metrics"]["total_predictions"] == 0
 
 
-def test_the_demonstration_says_when_nothing_is_deployed(machine: Machine) -> None:
+def test_the_demo_fails_if_nothing_is_deployed(machine: Machine) -> None:
     done = machine.home.python("-m", "infrastructure.cli", "demo")
     assert done.returncode == 1
     assert "nothing is deployed" in done.stderr

@@ -1,4 +1,4 @@
-"""Every model of the catalog goes through make's chain, and its Bento answers over HTTP."""
+"""Every model of the catalog is trained, built and served, and predicts over HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from domain.data.dataset import Dataset
 from domain.evaluation.parity import Parity
 from domain.evaluation.predictions import predict_function
 from tests.model_checks import TABULAR, as_json, load_data, model_of
-from tests.packages import on_record
+from tests.packages import open_recorded
 from tests.served import Home, serve
 
 TRAINING_LIBRARIES = ("torch", "skorch", "tensorflow", "keras", "scikit-learn", "joblib", "mlflow")
@@ -30,10 +30,10 @@ TRAINING_LIBRARIES = ("torch", "skorch", "tensorflow", "keras", "scikit-learn", 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that make has trained, judged and built, served by one worker.
+    """A model from the whole chain of make, served by one worker.
 
     Attributes:
-        holdout: the rows that its package says it has never seen.
+        holdout: the hold-out rows that are recorded in its package.
         native: the native model of its package.
     """
 
@@ -47,11 +47,11 @@ class ServedModel:
         """Send one request."""
         return self.client.post(path, json=data)
 
-    def answers(self, path: str, data: Any) -> np.ndarray:
-        """Answers of shape (n_rows, n_answers), by the contract's `output_columns`."""
-        answer = self.post(path, data)
-        assert answer.status_code == 200, answer.text
-        rows = answer.json()["predictions"]
+    def predictions(self, path: str, data: Any) -> np.ndarray:
+        """Predictions of shape (n_rows, n_outputs), ordered as the contract's `output_columns`."""
+        response = self.post(path, data)
+        assert response.status_code == 200, response.text
+        rows = response.json()["predictions"]
         names, classes = self.spec.output_columns, self.spec.classes
         return np.array([[(r["probabilities"] if classes else r)[n] for n in names] for r in rows])
 
@@ -60,7 +60,7 @@ class ServedModel:
 def _get_served(
     get_home: Callable[[str], Home], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], ServedModel]]:
-    """A served model by its name, made once."""
+    """Serves a model by its name, once."""
     with ExitStack() as stack:
 
         @cache
@@ -69,10 +69,10 @@ def _get_served(
             dataset = load_data(model, config)
             receipts = get_home(name).receipts_of(name)
             trained = json.loads((receipts / "train.json").read_text(encoding="utf-8"))
-            package = on_record(Path(trained["package"]))
+            package = open_recorded(Path(trained["package"]))
             unseen = np.isin(dataset.row_hashes, package.read_json("holdout.json")["holdout"])
-            bento, place = receipts / "bento", tmp_path_factory.mktemp(f"serve_{name}")
-            url = stack.enter_context(serve(bento, place, workers=1))
+            bento, home = receipts / "bento", tmp_path_factory.mktemp(f"serve_{name}")
+            url = stack.enter_context(serve(bento, home, workers=1))
             return ServedModel(
                 model.SPEC,
                 dataset.take(unseen),
@@ -91,17 +91,17 @@ def _served(
     return get_served(request.param)
 
 
-def test_http_answers_as_the_native_model_does_on_the_whole_hold_out(served: ServedModel) -> None:
+def test_holdout_predictions_equal_those_of_the_native_model(served: ServedModel) -> None:
     native = served.native(served.holdout.encoded(served.spec))
-    parity = Parity.of(native, served.answers("/predict", served.holdout.rows()), served.spec)
+    parity = Parity.of(native, served.predictions("/predict", served.holdout.rows()), served.spec)
     assert parity.rows == len(served.holdout) > 20
     assert parity.largest_difference <= 1e-5
     assert parity.different_classes == 0
 
 
-def test_a_row_is_answered_alone_and_by_names_as_in_a_batch(served: ServedModel) -> None:
+def test_a_row_gets_the_same_prediction_alone_by_names_and_in_a_batch(served: ServedModel) -> None:
     rows = as_json(served.holdout.rows()[:5])
-    batch = served.answers("/predict", rows)
+    batch = served.predictions("/predict", rows)
     for row, expected in zip(rows, batch, strict=True):
         named = dict(zip(served.spec.input_names, row, strict=True))
         for path, data in (
@@ -111,7 +111,7 @@ def test_a_row_is_answered_alone_and_by_names_as_in_a_batch(served: ServedModel)
             ("/predict_json", {"instances": [named]}),
         ):
             np.testing.assert_allclose(
-                served.answers(path, data)[0], expected, rtol=1e-5, atol=1e-6
+                served.predictions(path, data)[0], expected, rtol=1e-5, atol=1e-6
             )
 
 
@@ -120,12 +120,12 @@ def test_the_examples_of_the_openapi_document_are_accepted(served: ServedModel) 
     assert served.spec.description in document["info"]["description"]
     for path in ("/predict", "/predict_json"):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
-        answers = served.answers(path, body["schema"]["example"])
-        assert answers.shape[1] == len(served.spec.output_columns)
-        assert np.isfinite(answers).all()
+        predictions = served.predictions(path, body["schema"]["example"])
+        assert predictions.shape[1] == len(served.spec.output_columns)
+        assert np.isfinite(predictions).all()
 
 
-def test_a_value_that_breaks_the_contract_is_refused_by_name(served: ServedModel) -> None:
+def test_a_value_that_breaks_the_contract_is_refused(served: ServedModel) -> None:
     row = as_json(served.holdout.rows()[0])
     for place, item in enumerate(served.spec.inputs):
         wrong: list[Any] = [{}, [[[[1]]]], "nothing of the kind"]
@@ -137,18 +137,18 @@ def test_a_value_that_breaks_the_contract_is_refused_by_name(served: ServedModel
             assert refused.json()["error"]
 
 
-def test_a_missing_value_is_answered_as_the_native_model_does(served: ServedModel) -> None:
+def test_missing_values_are_predicted_like_the_native_model(served: ServedModel) -> None:
     row = as_json(served.holdout.rows()[0])
     for place, item in enumerate(served.spec.inputs):
         if item.nullable:
             without = [*row[:place], None, *row[place + 1 :]]
             native = served.native(served.spec.encode_rows([without]))
-            answers = served.answers("/predict", [without])
-            np.testing.assert_allclose(answers, native, rtol=1e-4, atol=1e-5)
-            assert math.isfinite(answers.sum())
+            predictions = served.predictions("/predict", [without])
+            np.testing.assert_allclose(predictions, native, rtol=1e-4, atol=1e-5)
+            assert math.isfinite(predictions.sum())
 
 
-def test_the_bento_holds_onnx_runtime_and_nothing_that_trains(served: ServedModel) -> None:
+def test_the_bento_requires_onnxruntime_and_no_training_library(served: ServedModel) -> None:
     requirements = (
         (served.bento / "env/python/requirements.txt").read_text(encoding="utf-8").lower()
     )

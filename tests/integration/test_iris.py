@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last, and MLflow then holds what it promises."""
+"""The notebook runs without errors, and its runs and its model are in MLflow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parse(source: bytes) -> NotebookNode:
 
 @dataclass(frozen=True)
 class Executed:
-    """What a run of the notebook left behind."""
+    """The executed notebook, its folder and its tracking database."""
 
     notebook: NotebookNode
     folder: Path
@@ -55,7 +55,7 @@ def _executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
     """Execute the notebook, with a tracking database and a working directory of its own."""
     folder = tmp_path_factory.mktemp("notebook")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    place = {
+    variables = {
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "IPYTHONDIR": str(folder / "ipython"),
@@ -68,7 +68,7 @@ def _executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
         kernel_name="python3",
         resources={"metadata": {"path": str(folder / "work")}},
     )
-    client.execute(env={**os.environ, **place})
+    client.execute(env={**os.environ, **variables})
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     yield Executed(notebook, folder, MlflowClient(uri))
@@ -81,7 +81,7 @@ def test_every_cell_runs_without_an_error(executed: Executed) -> None:
     assert not [output for output in outputs if output.output_type == "error"]
 
 
-def test_the_data_and_the_judgement_are_shown_as_figures(executed: Executed) -> None:
+def test_data_and_results_are_shown_as_figures(executed: Executed) -> None:
     drawn = [
         cell.id
         for cell in executed.code_cells()
@@ -90,7 +90,7 @@ def test_the_data_and_the_judgement_are_shown_as_figures(executed: Executed) -> 
     assert drawn == ["distributions", "pairs", "table", "judgement"]
 
 
-def test_three_models_are_recorded_with_a_sane_accuracy(executed: Executed) -> None:
+def test_three_models_are_recorded_with_a_plausible_accuracy(executed: Executed) -> None:
     runs = executed.runs()
     assert {run.info.run_name for run in runs} == {
         "random_forest",
@@ -106,7 +106,7 @@ def test_three_models_are_recorded_with_a_sane_accuracy(executed: Executed) -> N
         assert "confusion_matrix.png" in [artifact.path for artifact in artifacts]
 
 
-def test_only_the_registered_model_has_seen_the_holdout(executed: Executed) -> None:
+def test_only_the_registered_model_was_evaluated_on_the_holdout(executed: Executed) -> None:
     (version,) = executed.client.search_model_versions("name = 'iris_classifier'")
     runs = executed.runs()
     (judged,) = (run for run in runs if "holdout_accuracy" in run.data.metrics)
@@ -124,7 +124,7 @@ def test_the_registered_model_can_be_loaded_and_predicts(executed: Executed) -> 
     assert np.mean(predicted == flowers.encoded_target(SPEC)) > 0.9
 
 
-def test_nothing_lands_in_the_working_directory(executed: Executed) -> None:
+def test_nothing_is_written_to_the_working_directory(executed: Executed) -> None:
     assert not list((executed.folder / "work").iterdir())
     assert (executed.folder / "mlartifacts").is_dir()
 
@@ -137,7 +137,7 @@ def test_the_notebook_imports_the_domain() -> None:
 
 
 def test_the_notebook_in_git_has_no_outputs() -> None:
-    # The index and not the file: whoever has run the notebook and saved it may still run the tests.
+    # from the index, not the file, so that the tests pass after the notebook was run and saved
     staged = subprocess.run(
         ["git", "show", f":./{NOTEBOOK.as_posix()}"], cwd=ROOT, capture_output=True, check=False
     )

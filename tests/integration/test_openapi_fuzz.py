@@ -1,4 +1,4 @@
-"""A running service keeps what its OpenAPI document says, whatever is sent to it."""
+"""A running service conforms to its OpenAPI document, whatever is sent to it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.strength import examples
 
-# What stands at which place of a row, and how large a tensor's data are, cannot be said in OpenAPI
-# 3.0, so rows and tensors that the document allows may be refused.
+# OpenAPI 3.0 cannot describe the value at each position of a row, or the size of a tensor's data:
+# rows and tensors that the document allows may be refused.
 CONFIG = """
 [phases.stateful]
 enabled = false
@@ -20,7 +20,7 @@ include-path-regex = "^/(predict|classify|invocations|vertex/predict|v2/.*/infer
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-include-path = "/predict_lines"  # a line that is refused is answered 200 as well
+include-path = "/predict_lines"  # the status is 200 even if lines are invalid
 checks.negative_data_rejection.enabled = false
 """
 HOOKS = """
@@ -30,8 +30,8 @@ schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 """
 
 
-def test_the_service_keeps_its_openapi_document(service_url: str, tmp_path: Path) -> None:
-    """No 5xx; answers have the documented status, type and form; what it forbids is refused."""
+def test_the_service_conforms_to_its_openapi_document(service_url: str, tmp_path: Path) -> None:
+    """No 5xx; documented statuses, types and formats; forbidden requests are refused."""
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG, encoding="utf-8")
     (tmp_path / "hooks.py").write_text(HOOKS, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What an operator sets: keys, origins of browsers, and lines of the log."""
+"""Settings of an operator: API keys, CORS origins, access log and tracing."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _url(exported_bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield url
 
 
-def ask(url: str, key: str = "", **headers: str) -> httpx.Response:
-    """A prediction, with a key or without."""
+def predict(url: str, key: str = "", **headers: str) -> httpx.Response:
+    """Send a prediction request, with a key if there is one."""
     if key:
         headers["Authorization"] = f"Bearer {key}"
     return httpx.post(f"{url}/classify", json=SETOSA, headers=headers)
@@ -48,10 +48,10 @@ def ask(url: str, key: str = "", **headers: str) -> httpx.Response:
     [("", 401), (SCRAPES, 403), (PREDICTS, 200), (ALL, 200)],
     ids=["none", "metrics", "predict", "all"],
 )
-def test_a_prediction_needs_a_key_that_may_predict(url: str, key: str, status: int) -> None:
-    answer = ask(url, key)
-    assert answer.status_code == status
-    assert ("www-authenticate" in answer.headers) == (status == 401)
+def test_a_prediction_needs_a_key_with_the_scope_predict(url: str, key: str, status: int) -> None:
+    response = predict(url, key)
+    assert response.status_code == status
+    assert ("www-authenticate" in response.headers) == (status == 401)
 
 
 @pytest.mark.parametrize(
@@ -59,51 +59,55 @@ def test_a_prediction_needs_a_key_that_may_predict(url: str, key: str, status: i
     [("", 401), (PREDICTS, 403), (SCRAPES, 200)],
     ids=["none", "predict", "metrics"],
 )
-def test_metrics_need_a_key_where_they_are_not_open(url: str, key: str, status: int) -> None:
+def test_metrics_need_a_key_if_their_path_is_not_open(url: str, key: str, status: int) -> None:
     headers = {"X-API-Key": key} if key else {}
     assert httpx.get(f"{url}/metrics", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("path", ["/", "/docs.json", "/v2", "/nowhere"])
-def test_nothing_but_the_open_paths_is_answered_without_a_key(url: str, path: str) -> None:
+def test_only_open_paths_can_be_reached_without_a_key(url: str, path: str) -> None:
     assert httpx.get(f"{url}{path}").status_code == 401
     assert httpx.get(f"{url}/livez").status_code == 200
 
 
-def test_a_browser_may_ask_from_the_origins_that_are_set_and_from_no_other(url: str) -> None:
-    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
-    allowed = httpx.options(f"{url}/classify", headers={"Origin": OURS, **asks})
+def test_only_configured_origins_are_allowed(url: str) -> None:
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    allowed = httpx.options(f"{url}/classify", headers={"Origin": OURS, **preflight})
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == OURS
-    refused = httpx.options(f"{url}/classify", headers={"Origin": OTHERS, **asks})
+    refused = httpx.options(f"{url}/classify", headers={"Origin": OTHERS, **preflight})
     assert refused.status_code == 400
-    assert ask(url, PREDICTS, Origin=OURS).headers["access-control-allow-origin"] == OURS
-    assert "access-control-allow-origin" not in ask(url, PREDICTS, Origin=OTHERS).headers
+    assert predict(url, PREDICTS, Origin=OURS).headers["access-control-allow-origin"] == OURS
+    assert "access-control-allow-origin" not in predict(url, PREDICTS, Origin=OTHERS).headers
 
 
-def test_without_origins_no_browser_is_told_that_it_may_ask(service_url: str) -> None:
-    answer = httpx.post(f"{service_url}/classify", json=SETOSA, headers={"Origin": OURS})
-    assert answer.status_code == 200
-    assert "access-control-allow-origin" not in answer.headers
+def test_no_origin_is_allowed_by_default(service_url: str) -> None:
+    response = httpx.post(f"{service_url}/classify", json=SETOSA, headers={"Origin": OURS})
+    assert response.status_code == 200
+    assert "access-control-allow-origin" not in response.headers
 
 
-def test_each_request_is_a_line_of_the_log_with_its_identity_and_its_trace(
+def test_the_access_log_has_a_line_per_request_with_request_id_and_trace(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     trace = f"00-{TRACE}-00f067aa0ba902b7-01"
     with serve(exported_bento, tmp_path, 1, SERVING_ACCESS_LOG="true") as url:
-        answer = httpx.post(
+        response = httpx.post(
             f"{url}/classify", json=SETOSA, headers={"X-Request-ID": "mine", "traceparent": trace}
         )
-        assert answer.headers["traceparent"] == trace
-        assert answer.headers["x-request-id"] == "mine"
+        assert response.headers["traceparent"] == trace
+        assert response.headers["x-request-id"] == "mine"
         assert httpx.post(f"{url}/classify", json=[[]]).status_code == 422
     lines = [json.loads(line) for line in (tmp_path / "service.log").read_text().splitlines()]
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
-    asked: list[dict[str, Any]] = [line for line in lines if line.get("path") == "/classify"]
-    assert [(line["status"], line.get("trace_id")) for line in asked] == [(200, TRACE), (422, None)]
-    assert asked[0]["request_id"] == "mine"
-    assert 0 < asked[0]["seconds"] < 60
+    requests: list[dict[str, Any]] = [line for line in lines if line.get("path") == "/classify"]
+    traces = [(line["status"], line.get("trace_id")) for line in requests]
+    assert traces == [(200, TRACE), (422, None)]
+    assert requests[0]["request_id"] == "mine"
+    assert 0 < requests[0]["seconds"] < 60
 
 
 def service_name(bento: Path) -> str:
@@ -112,7 +116,7 @@ def service_name(bento: Path) -> str:
     return name
 
 
-def test_where_bentoml_traces_predictions_are_answered_within_its_spans(
+def test_if_bentoml_traces_requests_predictions_pass_its_middleware(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     name = service_name(exported_bento)
@@ -123,7 +127,6 @@ def test_where_bentoml_traces_predictions_are_answered_within_its_spans(
         encoding="utf-8",
     )
     with serve(exported_bento, tmp_path / "home", 1, BENTOML_CONFIG=str(config)) as url:
-        answer = httpx.post(f"{url}/classify", json=SETOSA)
-        assert answer.status_code == 200
-        measured = httpx.get(f"{url}/metrics").text
-    assert 'endpoint="/classify"' in measured, "the request did not pass BentoML's middleware"
+        assert httpx.post(f"{url}/classify", json=SETOSA).status_code == 200
+        metrics = httpx.get(f"{url}/metrics").text
+    assert 'endpoint="/classify"' in metrics, "the request did not pass BentoML's middleware"

@@ -1,4 +1,4 @@
-"""Promotion, rollback and collection as their users run them, and many promotions at once."""
+"""Promotion, rollback and garbage collection with make, and concurrent promotions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ for _ in range({ROUNDS}):
 
 @dataclass(frozen=True)
 class Place:
-    """A home with three accepted versions of petals, none of which is the champion."""
+    """A home with three accepted versions of petals and no champion."""
 
     home: Home
 
@@ -57,23 +57,23 @@ class Place:
         return FileLedger(self.home.folder / "ledger.jsonl")
 
     def receipt(self) -> tuple[str, str]:
-        """Version and tag of the model that is built and run next."""
+        """Version and tag in the champion's receipt, from which a Bento is built."""
         receipt = json.loads((self.home.receipts / "champion.json").read_text("utf-8"))
         return receipt["version"], receipt["model_tag"]
 
     def aliases(self) -> dict[str, str]:
-        """The number of the version that each alias points to."""
+        """Version numbers by alias."""
         versions = self.registry.versions(NAME)
         return {alias: version.number for version in versions for alias in version.aliases}
 
     def make(self, *arguments: str) -> str:
-        """What make says."""
+        """Run make; returns its output."""
         done = self.home.make(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def moves(self) -> list[tuple[str, str | float | None, str]]:
-        """Event, previous and new champion of the entries of promotions."""
+        """Event, previous and new champion of each promotion in the ledger."""
         return [
             (entry.event, entry.details["previous"], entry.version)
             for entry in self.ledger.entries()
@@ -82,8 +82,8 @@ class Place:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _uri_is_put_back() -> Iterator[None]:
-    """MLflow sets its address in the environment."""
+def _restore_uri() -> Iterator[None]:
+    """Restore the environment, in which MLflow sets its address."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", "")
         yield
@@ -91,7 +91,7 @@ def _uri_is_put_back() -> Iterator[None]:
 
 @pytest.fixture(scope="module", name="trained")
 def _trained(make_once: MakeOnce, make_home: MakeHome) -> Path:
-    """The folder of a home in which three versions were trained and accepted."""
+    """Folder of a home with three trained and accepted versions."""
 
     def make(folder: Path) -> None:
         place, config = Place(make_home(folder)), json.loads(PETALS_CONFIG.read_text("utf-8"))
@@ -110,23 +110,23 @@ def _trained(make_once: MakeOnce, make_home: MakeHome) -> Path:
 
 @pytest.fixture(name="place")
 def _place(trained: Path, make_home: MakeHome, tmp_path: Path) -> Place:
-    """A copy of it."""
+    """A copy of it that a test may change."""
     return Place(make_home(shutil.copytree(trained, tmp_path / "home")))
 
 
-def test_an_accepted_version_is_promoted_and_brought_back(place: Place) -> None:
+def test_an_accepted_version_can_be_promoted_and_rolled_back(place: Place) -> None:
     packages = {v.number: v.package_version for v in place.registry.versions(NAME)}
     place.make("promote", "VERSION=1")
-    said = place.make("promote")  # the newest
-    assert "model.n_estimators 20 → 40" in said
+    output = place.make("promote")  # the newest
+    assert "model.n_estimators 20 → 40" in output
     assert (place.aliases()[CHAMPION], place.aliases()[PREVIOUS]) == ("3", "1")
     assert place.receipt() == (packages["3"], f"{NAME}:{packages['3']}")
 
-    said = place.make("rollback")
-    assert f"champion  {NAME} version 1, {packages['1']}, " in said
-    assert "model.n_estimators 40 → 20" in said
-    assert "data      the same, " in said
-    assert "contract  the same" in said
+    output = place.make("rollback")
+    assert f"champion  {NAME} version 1, {packages['1']}, " in output
+    assert "model.n_estimators 40 → 20" in output
+    assert "data      the same, " in output
+    assert "contract  the same" in output
     assert place.receipt() == (packages["1"], f"{NAME}:{packages['1']}")
     assert (place.aliases()[CHAMPION], place.aliases()[PREVIOUS]) == ("1", "3")
     place.make("rollback")
@@ -147,7 +147,7 @@ def test_an_accepted_version_is_promoted_and_brought_back(place: Place) -> None:
     assert f"champion  {NAME} {packages['3']}" in place.make("which-model")
 
 
-def test_a_package_that_nothing_needs_leaves_disk_and_store_and_stays_on_record(
+def test_an_unused_package_is_removed_from_disk_and_store_and_stays_registered(
     place: Place,
 ) -> None:
     packages = {v.number: v.package_version for v in place.registry.versions(NAME)}
@@ -167,20 +167,20 @@ def test_a_package_that_nothing_needs_leaves_disk_and_store_and_stays_on_record(
     assert place.aliases()[CHAMPION] == "3"
 
 
-def test_many_promotions_at_once_leave_one_champion_and_one_history(place: Place) -> None:
+def test_concurrent_promotions_leave_one_champion_and_one_history(place: Place) -> None:
     environment = {**place.home.environment, "PYTHONPATH": str(place.home.root)}
-    promoters = [
+    processes = [
         subprocess.Popen(  # pylint: disable=consider-using-with  # waited for below
             [sys.executable, "-c", PROMOTER, str(seed)], cwd=place.home.root, env=environment
         )
         for seed in range(PROCESSES)
     ]
     seen = 0
-    while any(promoter.poll() is None for promoter in promoters):
+    while any(process.poll() is None for process in processes):
         champions = [v for v in place.registry.versions(NAME) if CHAMPION in v.aliases]
         assert len(champions) == 1 or not seen
         seen += len(champions)
-    assert [promoter.wait() for promoter in promoters] == [0] * PROCESSES
+    assert [process.wait() for process in processes] == [0] * PROCESSES
     assert seen
 
     moves = place.moves()

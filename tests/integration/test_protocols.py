@@ -1,4 +1,4 @@
-"""Every protocol of a served model: asked by public clients, and beside MLflow's own server."""
+"""Every protocol of a served model, with public clients and compared with MLflow's server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = list(SPEC.input_names)
 NAME = "petals_pipeline"
 TOLERANCE = 1e-5
 
-Answers = tuple[Sequence[str], Any]  # a label and the probabilities of each row
+Predictions = tuple[Sequence[str], Any]  # a label and the probabilities of each row
 
 
 @pytest.fixture(scope="module", name="flowers")
@@ -42,7 +42,7 @@ def fixture_flowers() -> np.ndarray:
 
 @pytest.fixture(scope="module", name="native")
 def fixture_native(home: Home, flowers: np.ndarray) -> np.ndarray:
-    """What the native model of the package answers to them, shape (150, 3)."""
+    """Probabilities from the native model of the package, shape (150, 3)."""
     receipt = json.loads((home.receipts / "train.json").read_text("utf-8"))
     model = predict_function(joblib.load(Path(receipt["package"]) / "model.joblib"), SPEC)
     return np.asarray(model(SPEC.encode_rows(flowers.tolist())))
@@ -50,21 +50,21 @@ def fixture_native(home: Home, flowers: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(name="oip")
 def fixture_oip(service_url: str) -> Iterator[triton.InferenceServerClient]:
-    """Triton's client of the service."""
+    """Triton's client for the service."""
     with triton.InferenceServerClient(urlsplit(service_url).netloc) as made:
         yield made
 
 
 @pytest.fixture(name="scoring")
 def fixture_scoring(service_url: str) -> ScoringServerClient:
-    """MLflow's client of the service."""
-    place = urlsplit(service_url)
-    return ScoringServerClient(place.hostname, place.port)
+    """MLflow's client for the service."""
+    address = urlsplit(service_url)
+    return ScoringServerClient(address.hostname, address.port)
 
 
 @pytest.fixture(scope="module", name="mlflow_url")
 def fixture_mlflow_url(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """MLflow's own server of the logged model."""
+    """MLflow's own server with the registered model."""
     port = free_port()
     model = ("-m", f"models:/{NAME}@champion", "--env-manager", "local", "-p", str(port))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -85,63 +85,63 @@ def fixture_mlflow_url(home: Home, tmp_path_factory: pytest.TempPathFactory) -> 
             os.killpg(process.pid, signal.SIGTERM)
 
 
-# every protocol answers every row as the native model does
+# every protocol returns the predictions of the native model
 
 
-def rest_rows(url: str, rows: np.ndarray) -> Answers:
-    """The tutorial's endpoint of rows."""
-    return shown(httpx.post(f"{url}/predict", json=rows.tolist()).json()["predictions"])
+def rest_rows(url: str, rows: np.ndarray) -> Predictions:
+    """The tutorial's endpoint for rows."""
+    return from_json(httpx.post(f"{url}/predict", json=rows.tolist()).json()["predictions"])
 
 
-def rest_objects(url: str, rows: np.ndarray) -> Answers:
-    """The tutorial's endpoint of objects."""
+def rest_objects(url: str, rows: np.ndarray) -> Predictions:
+    """The tutorial's endpoint for objects."""
     body = {"instances": named(rows)}
-    return shown(httpx.post(f"{url}/predict_json", json=body).json()["predictions"])
+    return from_json(httpx.post(f"{url}/predict_json", json=body).json()["predictions"])
 
 
-def oip_json(url: str, rows: np.ndarray) -> Answers:
-    """One tensor in JSON."""
-    return inferred(url, rows, binary=False)
+def oip_json(url: str, rows: np.ndarray) -> Predictions:
+    """One tensor as JSON."""
+    return infer(url, rows, binary=False)
 
 
-def oip_binary(url: str, rows: np.ndarray) -> Answers:
-    """One tensor of single precision in bytes."""
-    return inferred(url, rows.astype(np.float32), binary=True)
+def oip_binary(url: str, rows: np.ndarray) -> Predictions:
+    """One binary tensor in single precision."""
+    return infer(url, rows.astype(np.float32), binary=True)
 
 
-def oip_columns(url: str, rows: np.ndarray) -> Answers:
-    """A tensor of bytes for each input."""
+def oip_columns(url: str, rows: np.ndarray) -> Predictions:
+    """One binary tensor per input."""
     tensors = [tensor(name, column) for name, column in zip(NAMES, rows.T)]
     with triton.InferenceServerClient(urlsplit(url).netloc) as client:
         return outputs(client.infer(NAME, tensors))
 
 
-def mlflow_frame(url: str, rows: np.ndarray) -> Answers:
+def mlflow_frame(url: str, rows: np.ndarray) -> Predictions:
     """A data frame, as MLflow's client sends it."""
-    place = urlsplit(url)
-    client = ScoringServerClient(place.hostname, place.port)
+    address = urlsplit(url)
+    client = ScoringServerClient(address.hostname, address.port)
     found = client.invoke(pd.DataFrame(rows, columns=NAMES)).get_predictions()
     return found["prediction"].tolist(), found[list(SPEC.classes)].to_numpy()
 
 
-def vertex_lists(url: str, rows: np.ndarray) -> Answers:
-    """Vertex AI's instances as lists."""
+def vertex_lists(url: str, rows: np.ndarray) -> Predictions:
+    """Instances of Vertex AI as lists."""
     body = {"instances": rows.tolist()}
-    return shown(httpx.post(f"{url}/vertex/predict", json=body).json()["predictions"])
+    return from_json(httpx.post(f"{url}/vertex/predict", json=body).json()["predictions"])
 
 
-def vertex_objects(url: str, rows: np.ndarray) -> Answers:
-    """Vertex AI's instances as objects."""
+def vertex_objects(url: str, rows: np.ndarray) -> Predictions:
+    """Instances of Vertex AI as objects."""
     body = {"instances": named(rows)}
-    return shown(httpx.post(f"{url}/vertex/predict", json=body).json()["predictions"])
+    return from_json(httpx.post(f"{url}/vertex/predict", json=body).json()["predictions"])
 
 
-def lines(url: str, rows: np.ndarray) -> Answers:
-    """A JSON object a line."""
+def lines(url: str, rows: np.ndarray) -> Predictions:
+    """One JSON object per line."""
     body = "\n".join(map(json.dumps, named(rows)))
     headers = {"content-type": "application/x-ndjson"}
-    answer = httpx.post(f"{url}/predict_lines", content=body, headers=headers)
-    return shown([json.loads(line) for line in answer.text.splitlines()])
+    response = httpx.post(f"{url}/predict_lines", content=body, headers=headers)
+    return from_json([json.loads(line) for line in response.text.splitlines()])
 
 
 def named(rows: np.ndarray) -> list[dict[str, float]]:
@@ -149,57 +149,57 @@ def named(rows: np.ndarray) -> list[dict[str, float]]:
     return [dict(zip(NAMES, row)) for row in rows.tolist()]
 
 
-def shown(predictions: Sequence[Mapping[str, Any]]) -> Answers:
-    """Labels and probabilities of answers in JSON."""
+def from_json(predictions: Sequence[Mapping[str, Any]]) -> Predictions:
+    """Labels and probabilities of predictions in JSON."""
     probabilities = [[row["probabilities"][name] for name in SPEC.classes] for row in predictions]
     return [row["prediction"] for row in predictions], probabilities
 
 
 def tensor(name: str, values: np.ndarray, binary: bool = True) -> triton.InferInput:
-    """A tensor of Triton's client."""
+    """A tensor for Triton's client."""
     made = triton.InferInput(name, values.shape, "FP64" if values.dtype == np.float64 else "FP32")
     return made.set_data_from_numpy(values, binary_data=binary)
 
 
-def inferred(url: str, rows: np.ndarray, binary: bool) -> Answers:
-    """What Triton's client is answered to rows, asking in the form that it gets."""
-    wanted = [
+def infer(url: str, rows: np.ndarray, binary: bool) -> Predictions:
+    """Predictions over Triton's client; request and response have the same form."""
+    requested = [
         triton.InferRequestedOutput(name, binary_data=binary)
         for name in ("prediction", "probabilities")
     ]
     with triton.InferenceServerClient(urlsplit(url).netloc) as client:
-        return outputs(client.infer(NAME, [tensor("inputs", rows, binary)], outputs=wanted))
+        return outputs(client.infer(NAME, [tensor("inputs", rows, binary)], outputs=requested))
 
 
-def outputs(result: triton.InferResult) -> Answers:
-    """Labels and probabilities as Triton's client gives them."""
+def outputs(result: triton.InferResult) -> Predictions:
+    """Labels and probabilities in a result of Triton's client."""
     found = result.as_numpy("prediction").tolist()
     labels = [label.decode() if isinstance(label, bytes) else label for label in found]
     return labels, result.as_numpy("probabilities")
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "predict",
     [
         *(rest_rows, rest_objects, oip_json, oip_binary, oip_columns),
         *(mlflow_frame, vertex_lists, vertex_objects, lines),
     ],
 )
-def test_every_row_is_answered_as_the_native_model_does(
+def test_every_row_gets_the_prediction_of_the_native_model(
     service_url: str,
     flowers: np.ndarray,
     native: np.ndarray,
-    ask: Callable[[str, np.ndarray], Answers],
+    predict: Callable[[str, np.ndarray], Predictions],
 ) -> None:
-    labels, probabilities = ask(service_url, flowers)
+    labels, probabilities = predict(service_url, flowers)
     assert list(labels) == [SPEC.classes[code] for code in native.argmax(axis=1)]
     np.testing.assert_allclose(probabilities, native, rtol=0, atol=TOLERANCE)
 
 
-# the Open Inference Protocol, by Triton's client
+# the Open Inference Protocol, with Triton's client
 
 
-def test_tritons_client_finds_the_server_and_the_model_live_and_ready(
+def test_triton_client_finds_server_and_model_live_and_ready(
     oip: triton.InferenceServerClient,
 ) -> None:
     assert oip.is_server_live() and oip.is_server_ready()
@@ -215,43 +215,44 @@ def test_tritons_client_finds_the_server_and_the_model_live_and_ready(
     assert [item["name"] for item in model["outputs"]] == ["prediction", "probabilities"]
 
 
-def test_tritons_client_is_answered_by_version_with_its_identity_and_what_it_asks_for(
+def test_triton_client_can_select_version_request_id_and_outputs(
     oip: triton.InferenceServerClient, flowers: np.ndarray
 ) -> None:
     (version,) = oip.get_model_metadata(NAME)["versions"]
-    asked = tensor("inputs", flowers[:1])
-    wanted = [triton.InferRequestedOutput("probabilities")]
-    result = oip.infer(NAME, [asked], version, wanted, request_id="mine")
-    told = result.get_response()
-    assert (told["id"], told["model_name"], told["model_version"]) == ("mine", NAME, version)
+    inputs = [tensor("inputs", flowers[:1])]
+    requested = [triton.InferRequestedOutput("probabilities")]
+    result = oip.infer(NAME, inputs, version, requested, request_id="mine")
+    response = result.get_response()
+    assert response["id"] == "mine"
+    assert (response["model_name"], response["model_version"]) == (NAME, version)
     assert result.get_output("prediction") is None
     assert result.as_numpy("probabilities").shape == (1, 3)
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "told"),
+    ("name", "values", "message"),
     [
         ("inputs", np.array([[5.1, 3.5, 99, 0.2]]), "petal_length: 99 cm is outside"),
         ("inputs", np.array([[5.1, 3.5]]), "expected [-1, 4]"),
         ("colours", np.array([[5.1, 3.5]]), "unknown input 'colours'"),
     ],
 )
-def test_tritons_client_is_told_what_is_wrong(
-    oip: triton.InferenceServerClient, name: str, values: np.ndarray, told: str
+def test_triton_client_reports_invalid_inputs(
+    oip: triton.InferenceServerClient, name: str, values: np.ndarray, message: str
 ) -> None:
     with pytest.raises(InferenceServerException) as refused:
         oip.infer(NAME, [tensor(name, values)])
     assert refused.value.status() == "400"
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_tritons_client_is_told_that_there_is_no_such_model_or_version(
+def test_triton_client_reports_an_unknown_model_or_version(
     oip: triton.InferenceServerClient, flowers: np.ndarray
 ) -> None:
-    asked = [tensor("inputs", flowers)]
+    inputs = [tensor("inputs", flowers)]
     for name, version in (("tulips", ""), (NAME, "0")):
         with pytest.raises(InferenceServerException) as refused:
-            oip.infer(name, asked, version)
+            oip.infer(name, inputs, version)
         assert refused.value.status() == "404"
         with pytest.raises(InferenceServerException, match="nothing at /v2/models/"):
             oip.get_model_metadata(name, version)
@@ -260,7 +261,7 @@ def test_tritons_client_is_told_that_there_is_no_such_model_or_version(
 # MLflow's scoring protocol
 
 
-def test_mlflows_client_finds_the_service_and_its_version(scoring: ScoringServerClient) -> None:
+def test_mlflow_client_finds_the_service_and_its_version(scoring: ScoringServerClient) -> None:
     scoring.wait_server_ready()
     scoring.ping()
     assert scoring.get_version() == mlflow.__version__
@@ -269,7 +270,7 @@ def test_mlflows_client_finds_the_service_and_its_version(scoring: ScoringServer
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
 NAMED = [dict(zip(NAMES, row)) for row in ROWS]
 COLUMNS = {name: list(column) for name, column in zip(NAMES, zip(*ROWS))}
-SAME: list[Any] = [  # MLflow's server answers, or refuses, each of these, and so does the service
+SAME: list[Any] = [  # MLflow's server and the service accept or refuse the same ones
     {"dataframe_split": {"columns": NAMES, "data": ROWS}},
     {"dataframe_split": {"columns": NAMES, "data": ROWS, "index": [7, 8]}},
     {"dataframe_split": {"columns": NAMES[::-1], "data": [row[::-1] for row in ROWS]}},
@@ -307,7 +308,7 @@ SAME: list[Any] = [  # MLflow's server answers, or refuses, each of these, and s
 
 
 @pytest.mark.parametrize("body", SAME, ids=lambda body: json.dumps(body)[:60])
-def test_a_body_is_answered_or_refused_as_mlflows_own_server_does(
+def test_each_body_gets_the_same_response_as_from_mlflow_server(
     service_url: str, mlflow_url: str, body: Any
 ) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
@@ -327,7 +328,7 @@ def test_a_body_is_answered_or_refused_as_mlflows_own_server_does(
         assert {"error_code", "message"} == ours.json().keys() <= theirs.json().keys()
 
 
-def test_ping_version_and_other_content_types_are_as_mlflows_own(
+def test_ping_version_and_content_types_match_mlflow_server(
     service_url: str, mlflow_url: str
 ) -> None:
     for path in ("/ping", "/version"):
@@ -335,31 +336,32 @@ def test_ping_version_and_other_content_types_are_as_mlflows_own(
         assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text)
     for url in (service_url, mlflow_url):
         headers = {"content-type": "text/plain"}
-        answer = httpx.post(f"{url}/invocations", content="x", headers=headers)
-        assert answer.status_code == 415
+        response = httpx.post(f"{url}/invocations", content="x", headers=headers)
+        assert response.status_code == 415
 
 
 # Vertex AI, and many rows in one body
 
 
-def test_vertex_is_told_what_is_wrong(service_url: str) -> None:
-    answer = httpx.post(f"{service_url}/vertex/predict", json={"instances": [[5.1, 3.5, 99, 0.2]]})
-    assert answer.status_code == 422
-    assert "petal_length: 99 cm is outside" in answer.json()["error"]
+def test_vertex_reports_an_invalid_instance(service_url: str) -> None:
+    body = {"instances": [[5.1, 3.5, 99, 0.2]]}
+    response = httpx.post(f"{service_url}/vertex/predict", json=body)
+    assert response.status_code == 422
+    assert "petal_length: 99 cm is outside" in response.json()["error"]
 
 
-def test_lines_of_many_parts_are_answered_each_in_its_place_with_what_feedback_needs(
+def test_each_line_gets_a_response_that_identifies_it_for_feedback(
     service_url: str, flowers: np.ndarray
 ) -> None:
     rows = np.tile(flowers, (20, 1)).tolist()
     rows[1500] = [5.1, 3.5, 99, 0.2]
     body = "\n".join(map(json.dumps, rows))
     headers = {"content-type": "application/x-ndjson"}
-    answer = httpx.post(f"{service_url}/predict_lines", content=body, headers=headers)
-    found = [json.loads(line) for line in answer.text.splitlines()]
+    response = httpx.post(f"{service_url}/predict_lines", content=body, headers=headers)
+    found = [json.loads(line) for line in response.text.splitlines()]
     assert [line["line"] for line in found] == list(range(3000))
     assert [line["line"] for line in found if "error" in line] == [1500]
     last = found[-1]
-    report = {"request_id": last["request_id"], "row": last["row"], "actual_class": "setosa"}
-    told = httpx.post(f"{service_url}/feedback", json=report).json()
-    assert told["predicted_class"] == last["prediction"] and told["joined"]
+    label = {"request_id": last["request_id"], "row": last["row"], "actual_class": "setosa"}
+    feedback = httpx.post(f"{service_url}/feedback", json=label).json()
+    assert feedback["predicted_class"] == last["prediction"] and feedback["joined"]

@@ -1,4 +1,4 @@
-"""Reports of validations, opened in a real browser."""
+"""Validation reports in a real browser."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PHONE, DESK = 390, 1280
 @pytest.fixture(name="reports", scope="module")
 def _reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
-    return {name: write_report(told, folder / name) for name, told in REPORTS.items()}
+    return {name: write_report(validation, folder / name) for name, validation in REPORTS.items()}
 
 
 @pytest.fixture(name="page", params=[PHONE, DESK])
@@ -44,14 +44,14 @@ def _page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 def test_a_report_opens_without_errors_requests_or_overflow(
     page: Page, reports: dict[str, Path], name: str
 ) -> None:
-    complaints: list[str] = []
+    messages: list[str] = []
     requests: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(reports[name].as_uri())
-    assert not complaints
+    assert not messages
     assert [url for url in requests if not url.startswith("data:")] == [reports[name].as_uri()]
     headings = page.locator("h1, h2").all()
     assert len(headings) > 8
@@ -64,16 +64,16 @@ def test_a_report_opens_without_errors_requests_or_overflow(
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_labels_of_a_plot_stay_inside_it_and_apart(
+def test_labels_of_a_plot_stay_inside_and_do_not_overlap(
     page: Page, reports: dict[str, Path], name: str
 ) -> None:
     page.goto(reports[name].as_uri())
-    assert page.evaluate(LABELS_IN_TROUBLE) == []
+    assert page.evaluate(MISPLACED_LABELS) == []
 
 
-LABELS_IN_TROUBLE = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
+MISPLACED_LABELS = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
   const [outer, found] = [svg.getBoundingClientRect(), []];
-  // slanted labels lie side by side, though the boxes around them overlap
+  // slanted labels do not overlap, though their boxes do
   const labels = [...svg.querySelectorAll('text')].filter(
     each => !/rotate\\(-45/.test(each.getAttribute('transform')));
   const boxes = labels.map(each => [each.textContent, each.getBoundingClientRect()]);
@@ -83,14 +83,14 @@ LABELS_IN_TROUBLE = """() => [...document.querySelectorAll('figure svg')].flatMa
     for (const [other, second] of boxes.slice(place + 1))
       if (box.left < second.right - 1 && second.left < box.right - 1 &&
           box.top < second.bottom - 3 && second.top < box.bottom - 3)
-        found.push(text + ' lies on ' + other);
+        found.push(text + ' overlaps ' + other);
   });
   return found;
 })"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_colour_schemes_can_be_read(
+def test_text_has_enough_contrast_in_both_colour_schemes(
     browser: Browser, reports: dict[str, Path], scheme: str
 ) -> None:
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
@@ -113,7 +113,7 @@ def test_both_colour_schemes_can_be_read(
     page.close()
 
 
-def test_what_people_wrote_is_shown_as_text(browser: Browser, reports: dict[str, Path]) -> None:
+def test_html_in_names_is_shown_as_text(browser: Browser, reports: dict[str, Path]) -> None:
     page = browser.new_page()
     page.goto(reports["hostile"].as_uri())
     assert page.title() == "a <b>bold</b> & name 1.0.0-20260102-030405-abcdef: REFUSED"
@@ -126,7 +126,7 @@ def test_what_people_wrote_is_shown_as_text(browser: Browser, reports: dict[str,
     page.close()
 
 
-def test_a_printed_report_has_its_tables_whole(browser: Browser, reports: dict[str, Path]) -> None:
+def test_a_printed_report_has_complete_tables(browser: Browser, reports: dict[str, Path]) -> None:
     page = browser.new_page(color_scheme="dark")
     page.emulate_media(media="print")
     page.goto(reports["classification"].as_uri())
@@ -141,9 +141,10 @@ def test_a_printed_report_has_its_tables_whole(browser: Browser, reports: dict[s
 
 def _colour_of(page: Page, selector: str, name: str) -> tuple[float, ...]:
     """Red, green and blue of a computed colour, 0 to 1."""
-    told = page.locator(selector).first.evaluate("(one, name) => getComputedStyle(one)[name]", name)
-    found = re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", told)
-    assert found, told
+    script = "(element, name) => getComputedStyle(element)[name]"
+    colour = page.locator(selector).first.evaluate(script, name)
+    found = re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour)
+    assert found, colour
     return tuple(int(part) / 255 for part in found.groups())
 
 

@@ -1,4 +1,4 @@
-"""A recorded version is trained again from its commit, and what differs is said."""
+"""A recorded version is trained again from its commit, and differences are reported."""
 
 from __future__ import annotations
 
@@ -11,75 +11,75 @@ from tests.served import Home, add_petals, commit_all, copy_clone
 ESTIMATOR = "domain/models/petals.py"
 
 
-@pytest.fixture(scope="module", name="place")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A clone whose environment is this one, in which petals was trained from a commit."""
+@pytest.fixture(scope="module", name="petals_home")
+def _petals_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose clone shares this environment, with petals trained from a commit."""
     folder = tmp_path_factory.mktemp("reproduce")
     clone = folder / "clone"
     copy_clone(clone)
     add_petals(clone)
     commit_all(clone, "petals")
-    place = Home(folder / "home", clone)
-    train(place)
-    return place
+    home = Home(folder / "home", clone)
+    train(home)
+    return home
 
 
-def train(place: Home) -> str:
-    """Train petals; its run."""
-    done = place.make("-B", "train")
+def train(home: Home) -> str:
+    """Train petals; returns the run."""
+    done = home.make("-B", "train")
     assert done.returncode == 0, done.stdout + done.stderr
-    run: str = json.loads((place.receipts / "train.json").read_text("utf-8"))["run_id"]
+    run: str = json.loads((home.receipts / "train.json").read_text("utf-8"))["run_id"]
     return run
 
 
-def reproduce(place: Home, run: str) -> tuple[int, str]:
-    """Exit code of the command, and what it said; no worktree is left."""
-    done = place.python("-m", "infrastructure.cli", "reproduce", "--run", run)
-    assert len(place.run("git", "worktree", "list").stdout.splitlines()) == 1
+def reproduce(home: Home, run: str) -> tuple[int, str]:
+    """Exit code and output of the command, which leaves no worktree."""
+    done = home.python("-m", "infrastructure.cli", "reproduce", "--run", run)
+    assert len(home.run("git", "worktree", "list").stdout.splitlines()) == 1
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_version_of_a_commit_is_reproduced_when_the_clone_has_moved_on(place: Home) -> None:
-    recorded = place.run("git", "rev-parse", "HEAD").stdout.strip()
-    path = place.root / ESTIMATOR
+def test_a_version_is_reproduced_from_an_earlier_commit(petals_home: Home) -> None:
+    recorded = petals_home.run("git", "rev-parse", "HEAD").stdout.strip()
+    path = petals_home.root / ESTIMATOR
     source = path.read_text("utf-8")
     path.write_text(f"{source}\nraise RuntimeError('another commit')\n", "utf-8")
-    commit_all(place.root, "break petals")
-    code, said = reproduce(place, "1")
+    commit_all(petals_home.root, "break petals")
+    code, output = reproduce(petals_home, "1")
     path.write_text(source, "utf-8")
-    commit_all(place.root, "fix petals")
-    assert code == 0, said
-    assert f"same      commit: {recorded}" in said
-    assert "same      predictions: digest" in said
-    assert "same      served model: model.onnx" in said
-    assert "DIFFERS" not in said
-    assert "result    the predictions are the same\n" in said
+    commit_all(petals_home.root, "fix petals")
+    assert code == 0, output
+    assert f"same      commit: {recorded}" in output
+    assert "same      predictions: digest" in output
+    assert "same      served model: model.onnx" in output
+    assert "DIFFERS" not in output
+    assert "result    the predictions are the same\n" in output
 
 
-def test_what_was_trained_with_uncommitted_changes_differs_and_that_is_said(place: Home) -> None:
-    path = place.root / ESTIMATOR
+def test_differences_due_to_uncommitted_changes_are_reported(petals_home: Home) -> None:
+    path = petals_home.root / ESTIMATOR
     source = path.read_text("utf-8")
     assert "random_state=random_state" in source
     path.write_text(source.replace("random_state=random_state", "random_state=7"), "utf-8")
     try:
-        run = train(place)
+        run = train(petals_home)
     finally:
         path.write_text(source, "utf-8")
-    code, said = reproduce(place, run)
-    assert code == 3, said
-    assert "WARNING   trained with uncommitted changes" in said
-    assert "DIFFERS   commit:" in said
-    assert "of 150 rows, by at most" in said
-    assert "DIFFERS   served model: model.onnx" in said
-    assert "same      training rows: 120 rows" in said
-    assert "the predictions differ; the recorded version had uncommitted changes" in said
+    code, output = reproduce(petals_home, run)
+    assert code == 3, output
+    assert "WARNING   trained with uncommitted changes" in output
+    assert "DIFFERS   commit:" in output
+    assert "of 150 rows, by at most" in output
+    assert "DIFFERS   served model: model.onnx" in output
+    assert "same      training rows: 120 rows" in output
+    assert "the predictions differ; the recorded version had uncommitted changes" in output
 
 
-def test_make_wants_a_run_and_the_registry_must_know_it(place: Home) -> None:
-    done = place.make("reproduce")
+def test_a_missing_or_unknown_run_is_an_error(petals_home: Home) -> None:
+    done = petals_home.make("reproduce")
     assert done.returncode != 0
     assert "make reproduce RUN=" in done.stderr
-    done = place.make("reproduce", "RUN=nobody")
+    done = petals_home.make("reproduce", "RUN=nobody")
     assert done.returncode != 0
     assert "nobody" in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,17 +12,17 @@ import httpx
 from tests.served import Home, free_port, wait_until_ready
 
 
-def test_make_run_serves_the_champion_and_reloads_for_source_files_only(
+def test_make_run_serves_the_champion_and_reloads_only_for_source_files(
     home: Home, tmp_path: Path
 ) -> None:
     port, log = free_port(), tmp_path / "run.log"
     url = f"http://127.0.0.1:{port}"
-    with log.open("wb") as output:
+    with log.open("wb") as log_file:
         process = subprocess.Popen(  # pylint: disable=consider-using-with
             ["make", "run", f"PORT={port}"],
             cwd=home.root,
             env=home.environment,
-            stdout=output,
+            stdout=log_file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -30,15 +30,15 @@ def test_make_run_serves_the_champion_and_reloads_for_source_files_only(
     unwatched.parent.mkdir(exist_ok=True)
     try:
         wait_until_ready(url, process, log)
-        unwatched.write_text("what a server writes is no source file", encoding="utf-8")
+        unwatched.write_text("not a source file", encoding="utf-8")
         for _ in range(20):
-            answer = httpx.post(f"{url}/classify", json=[5.1, 3.5, 1.4, 0.2])
-            assert answer.json()["predictions"][0]["prediction"] == "setosa"
+            response = httpx.post(f"{url}/classify", json=[5.1, 3.5, 1.4, 0.2])
+            assert response.json()["predictions"][0]["prediction"] == "setosa"
     finally:
         unwatched.unlink(missing_ok=True)
-        os.killpg(process.pid, signal.SIGTERM)  # make hands no signal on to what it runs
+        os.killpg(process.pid, signal.SIGTERM)  # make does not forward signals
         process.wait(30)
-    said = log.read_text(encoding="utf-8", errors="replace")
-    assert "Watching directories" in said
-    assert "Detected changes" not in said
-    assert "/classify" not in said, "a line for each prediction"
+    output = log.read_text(encoding="utf-8", errors="replace")
+    assert "Watching directories" in output
+    assert "Detected changes" not in output
+    assert "/classify" not in output, "predictions must not be logged"

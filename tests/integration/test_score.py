@@ -1,4 +1,4 @@
-"""A table that is scored with the champion of the real chain."""
+"""Scoring a table with the champion."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import petals
-from tests.packages import on_record
+from tests.packages import open_recorded
 from tests.served import READY_SECONDS, Home
 
-ROWS = 1_500_000  # seconds of work, most of which an interruption finds undone
+ROWS = 1_500_000  # takes seconds, so that it can be interrupted
 
 
 def write_flowers(path: Path, rows: int) -> pd.DataFrame:
-    """All flowers, again and again, with a number for each row."""
+    """Write the data set, repeated, with an id for each row."""
     inputs = petals.load().inputs
     frame = inputs.iloc[np.arange(rows) % len(inputs)].reset_index(drop=True)
     frame.insert(0, "id", np.arange(rows))
@@ -36,8 +36,8 @@ def score(home: Home, folder: Path) -> subprocess.CompletedProcess[str]:
     return home.make("score", f"INPUT={folder / 'in.parquet'}", f"OUTPUT={folder / 'out.parquet'}")
 
 
-def begin(home: Home, folder: Path) -> subprocess.Popen[bytes]:
-    """Begin to score in.parquet; the first rows are written."""
+def start_scoring(home: Home, folder: Path) -> subprocess.Popen[bytes]:
+    """Start to score in.parquet; returns once the first rows are written."""
     command = (
         *(sys.executable, "-m", "infrastructure.cli", "score"),
         *("--input", str(folder / "in.parquet"), "--output", str(folder / "out.parquet")),
@@ -54,7 +54,7 @@ def begin(home: Home, folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_every_flower_is_answered_as_the_native_model_does(home: Home, tmp_path: Path) -> None:
+def test_scores_equal_the_predictions_of_the_native_model(home: Home, tmp_path: Path) -> None:
     frame = write_flowers(tmp_path / "in.parquet", 150)
     done = score(home, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def test_every_flower_is_answered_as_the_native_model_does(home: Home, tmp_path:
 
     receipt = json.loads((home.receipts / "validate.json").read_text(encoding="utf-8"))
     (folder,) = (home.folder / "packages").glob(f"*/{receipt['version']}")
-    native = on_record(folder).load_native()
+    native = open_recorded(folder).load_native()
     rows = petals.SPEC.encode(frame)
     probabilities = [f"probability_{name}" for name in petals.SPEC.classes]
     assert scored["prediction"].tolist() == [petals.SPEC.classes[c] for c in native.predict(rows)]
@@ -71,7 +71,7 @@ def test_every_flower_is_answered_as_the_native_model_does(home: Home, tmp_path:
     assert scored[frame.columns].equals(frame)
 
 
-def test_rows_that_break_the_contract_are_told(home: Home, tmp_path: Path) -> None:
+def test_rows_that_break_the_contract_are_reported(home: Home, tmp_path: Path) -> None:
     frame = write_flowers(tmp_path / "in.parquet", 150)
     frame.loc[7, "petal_width"] = 99.0
     frame.loc[70, "sepal_width"] = np.nan
@@ -79,27 +79,25 @@ def test_rows_that_break_the_contract_are_told(home: Home, tmp_path: Path) -> No
     done = score(home, tmp_path)
     rejects = tmp_path / "out.rejected.ndjson"
     assert f"result    148 rows scored, 2 rejected: see {rejects}\n" in done.stdout
-    told = [json.loads(line) for line in rejects.read_text(encoding="utf-8").splitlines()]
-    assert [(row["row"], row["reason"]) for row in told] == [
+    rejected = [json.loads(line) for line in rejects.read_text(encoding="utf-8").splitlines()]
+    assert [(row["row"], row["reason"]) for row in rejected] == [
         (7, "petal_width: 99 cm is outside [0.1, 30]"),
         (70, "sepal_width: a value is missing"),
     ]
-    assert told[1]["values"] == frame.loc[70].replace({np.nan: None}).to_dict()
+    assert rejected[1]["values"] == frame.loc[70].replace({np.nan: None}).to_dict()
 
 
-def test_a_run_that_is_stopped_leaves_nothing(home: Home, tmp_path: Path) -> None:
+def test_a_stopped_run_leaves_no_file(home: Home, tmp_path: Path) -> None:
     write_flowers(tmp_path / "in.parquet", ROWS)
-    process = begin(home, tmp_path)
+    process = start_scoring(home, tmp_path)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
-def test_what_a_killed_run_has_left_the_next_one_removes_and_is_whole(
-    home: Home, tmp_path: Path
-) -> None:
+def test_files_left_by_a_killed_run_are_removed_by_the_next_one(home: Home, tmp_path: Path) -> None:
     write_flowers(tmp_path / "in.parquet", ROWS)
-    process = begin(home, tmp_path)
+    process = start_scoring(home, tmp_path)
     process.kill()
     process.wait(30)
     assert not (tmp_path / "out.parquet").exists()
@@ -112,7 +110,7 @@ def test_what_a_killed_run_has_left_the_next_one_removes_and_is_whole(
     assert np.array_equal(ids, np.arange(ROWS))
 
 
-def test_make_says_what_is_missing(home: Home) -> None:
+def test_make_reports_a_missing_argument(home: Home) -> None:
     done = home.make("score", "INPUT=in.parquet")
     assert done.returncode == 2
     assert "make score INPUT=in.parquet OUTPUT=out.parquet" in done.stderr

@@ -1,7 +1,7 @@
-"""A small Whisper checkpoint through make's whole chain, served: all real but its weights.
+"""A small Whisper checkpoint through the whole chain of make, and served.
 
-They are random, so that the words mean nothing; what is heard must be what Whisper hears when it is
-called directly on the same samples.
+Its weights are random, so its transcripts are meaningless; they must equal those of Whisper called
+directly on the same samples.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "V
 
 @dataclass(frozen=True)
 class Packaged:
-    """What the chain made, and the checkpoint and recordings that it started from."""
+    """A home with a packaged transcriber, its checkpoint, recordings and configuration."""
 
     home: Home
     checkpoint: Path
@@ -51,26 +51,26 @@ class Packaged:
     config: Path
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run make for this checkpoint."""
+        """Run make with this checkpoint."""
         weights = f"WHISPER_MODEL={self.checkpoint}"
         return self.home.make(*arguments, "MODEL=speech", f"CONFIG={self.config}", weights)
 
     def receipt(self, step: str) -> Any:
-        """What a step wrote."""
+        """The receipt of a step."""
         return json.loads((self.receipts / f"{step}.json").read_text(encoding="utf-8"))
 
     @property
     def receipts(self) -> Path:
-        """Where the receipts lie."""
+        """Folder of the receipts."""
         return self.home.receipts_of("speech")
 
     @property
     def package(self) -> Path:
-        """The package."""
+        """Folder of the package."""
         return Path(self.receipt("train")["package"])
 
-    def whisper_hears(self, samples: np.ndarray, language: str | None = None) -> Any:
-        """What Whisper answers when it is called directly."""
+    def whisper_transcribes(self, samples: np.ndarray, language: str | None = None) -> Any:
+        """The result of Whisper called directly."""
         model = whisper.load_model(str(self.checkpoint), "cpu")
         return whisper.transcribe(
             model, samples, language=language, temperature=0.0, sample_len=TOKENS, fp16=False
@@ -78,7 +78,7 @@ class Packaged:
 
 
 def recording(samples: np.ndarray, kind: str, rate: int = RATE) -> bytes:
-    """A file of these samples."""
+    """The bytes of an audio file."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=kind.upper(), subtype=FORMATS[kind])
     return file.getvalue()
@@ -86,22 +86,22 @@ def recording(samples: np.ndarray, kind: str, rate: int = RATE) -> bytes:
 
 @pytest.fixture(scope="module", name="packaged")
 def fixture_packaged(make_home: MakeHome, tmp_path_factory: pytest.TempPathFactory) -> Packaged:
-    """The checkpoint as the champion, in a Bento."""
+    """The checkpoint as champion, with a Bento."""
     folder = tmp_path_factory.mktemp("speech")
     checkpoint = write_checkpoint(folder / "small.pt")
     manifest = folder / "manifest.jsonl"
     lines = []
-    for number, (kind, said) in enumerate([("flac", "hello there"), ("mp3", "good bye")]):
+    for number, (kind, text) in enumerate([("flac", "hello there"), ("mp3", "good bye")]):
         file = folder / f"{number}.{kind}"
         file.write_bytes(recording(sound(2 + number), kind))
-        lines.append(json.dumps({"audio": file.name, "text": said, "language": "en"}))
+        lines.append(json.dumps({"audio": file.name, "text": text, "language": "en"}))
     manifest.write_text("\n".join(lines), encoding="utf-8")
-    plain = json.loads(config_path("speech").read_text(encoding="utf-8"))
-    plain["model"] |= {"max_tokens": TOKENS, "beam_size": None, "temperatures": [0.0]}
-    plain["data"]["manifest"] = str(manifest)
-    plain["validation"]["threshold"] = -100  # random words are all wrong, and more than were said
+    settings = json.loads(config_path("speech").read_text(encoding="utf-8"))
+    settings["model"] |= {"max_tokens": TOKENS, "beam_size": None, "temperatures": [0.0]}
+    settings["data"]["manifest"] = str(manifest)
+    settings["validation"]["threshold"] = -100  # random transcripts have more errors than words
     config = folder / "config.json"
-    config.write_text(json.dumps(plain), encoding="utf-8")
+    config.write_text(json.dumps(settings), encoding="utf-8")
     made = Packaged(make_home(folder / "home"), checkpoint, manifest, config)
     done = made.make("bento-build")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -118,7 +118,7 @@ def fixture_bento(packaged: Packaged) -> Path:
 def fixture_service(
     bento: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A client of the served Bento."""
+    """A client for the served Bento."""
     home = tmp_path_factory.mktemp("service")
     with serve(bento, home, workers=1, OMP_NUM_THREADS="1") as url:
         with httpx.Client(base_url=url, timeout=120) as client:
@@ -126,13 +126,13 @@ def fixture_service(
 
 
 def send(client: httpx.Client, content: Any, kind: str = "wav", **options: str) -> httpx.Response:
-    """Post a recording as the body."""
+    """Send a recording as the body."""
     headers = {"content-type": f"audio/{kind}"}
     return client.post("/transcribe", params=options, content=content, headers=headers)
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:
-    """Sum of the samples of that name that carry these labels."""
+    """Sum of the samples of a metric with these labels."""
     total = 0.0
     for line in client.get("/metrics").text.splitlines():
         if line.startswith(f"{name}{{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
@@ -140,7 +140,7 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
     return total
 
 
-def test_the_package_is_whole_and_its_word_errors_are_counted(packaged: Packaged) -> None:
+def test_the_package_has_the_weights_and_the_word_errors(packaged: Packaged) -> None:
     package = ModelPackage(packaged.package)
     metrics = package.read_json("metrics.json")
     assert metrics["word_error_rate"] > 0
@@ -148,12 +148,12 @@ def test_the_package_is_whole_and_its_word_errors_are_counted(packaged: Packaged
     assert [row["said"] for row in metrics["utterances"]] == ["hello there", "good bye"]
     assert [row["language"] for row in metrics["utterances"]] == ["en", "en"]
     samples = decode(packaged.manifest.with_name("0.flac").read_bytes(), RATE, 60)
-    heard = packaged.whisper_hears(samples, "en")["text"].strip()
-    assert metrics["utterances"][0]["heard"] == heard
+    transcript = packaged.whisper_transcribes(samples, "en")["text"].strip()
+    assert metrics["utterances"][0]["heard"] == transcript
     assert (package.folder / "model.pt").read_bytes() == packaged.checkpoint.read_bytes()
 
 
-def test_the_bento_holds_what_it_needs_and_no_tool_of_training(bento: Path) -> None:
+def test_the_bento_requires_whisper_and_no_training_library(bento: Path) -> None:
     text = (bento / "env/python/requirements.txt").read_text(encoding="utf-8")
     required = {line.partition("==")[0] for line in text.split()}
     assert required >= {"bentoml", "numpy", "openai-whisper", "torch", "soundfile", "soxr"}
@@ -164,62 +164,62 @@ def test_the_bento_holds_what_it_needs_and_no_tool_of_training(bento: Path) -> N
 
 @pytest.mark.parametrize("rate", [RATE, 44_100])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_format_is_heard_as_whisper_hears_its_samples(
+def test_every_format_is_transcribed_as_by_whisper(
     service: httpx.Client, packaged: Packaged, kind: str, rate: int
 ) -> None:
     file = recording(sound(SECONDS, rate), kind, rate)
-    answer = send(service, file, kind)
-    assert answer.status_code == 200, answer.text
-    own = packaged.whisper_hears(decode(file, RATE, 60))
-    heard = answer.json()
-    assert heard["text"] == own["text"].strip()
-    assert heard["language"] == own["language"]
-    assert heard["duration_seconds"] == pytest.approx(SECONDS, abs=0.1)
-    kept = [segment for segment in own["segments"] if segment["text"].strip()]
-    assert [s["text"] for s in heard["segments"]] == [s["text"].strip() for s in kept]
-    for mine, whispers in zip(heard["segments"], kept):
-        assert mine["start"] == min(whispers["start"], heard["duration_seconds"])
-        assert mine["end"] == min(whispers["end"], heard["duration_seconds"])
+    response = send(service, file, kind)
+    assert response.status_code == 200, response.text
+    expected = packaged.whisper_transcribes(decode(file, RATE, 60))
+    actual = response.json()
+    assert actual["text"] == expected["text"].strip()
+    assert actual["language"] == expected["language"]
+    assert actual["duration_seconds"] == pytest.approx(SECONDS, abs=0.1)
+    segments = [segment for segment in expected["segments"] if segment["text"].strip()]
+    assert [s["text"] for s in actual["segments"]] == [s["text"].strip() for s in segments]
+    for found, segment in zip(actual["segments"], segments):
+        assert found["start"] == min(segment["start"], actual["duration_seconds"])
+        assert found["end"] == min(segment["end"], actual["duration_seconds"])
 
 
-def test_a_form_and_a_body_are_answered_alike_and_again(
+def test_a_form_and_a_body_give_the_same_transcript_every_time(
     service: httpx.Client, packaged: Packaged
 ) -> None:
     file = recording(sound(SECONDS), "flac")
     form = service.post("/transcribe", files={"file": ("a.flac", file, "audio/flac")}).json()
     body, again = send(service, file, "flac").json(), send(service, file, "flac").json()
-    for answer in (body, again):
-        assert answer["segments"] == form["segments"]
-        assert answer["text"] == form["text"] != ""
+    for transcript in (body, again):
+        assert transcript["segments"] == form["segments"]
+        assert transcript["text"] == form["text"] != ""
     assert form["model_name"] == "speech_transcriber"
     assert form["version"] == packaged.receipt("validate")["version"]
 
 
-def test_a_recording_of_70_seconds_is_heard_in_windows(
+def test_a_recording_of_70_seconds_is_transcribed_in_windows(
     service: httpx.Client, packaged: Packaged
 ) -> None:
     file = recording(sound(70), "flac")
-    heard = send(service, file, "flac").json()
-    own = packaged.whisper_hears(decode(file, RATE, 100))
-    assert heard["text"] == own["text"].strip()
-    assert heard["duration_seconds"] == 70
-    starts = [segment["start"] for segment in heard["segments"]]
+    transcript = send(service, file, "flac").json()
+    expected = packaged.whisper_transcribes(decode(file, RATE, 100))
+    assert transcript["text"] == expected["text"].strip()
+    assert transcript["duration_seconds"] == 70
+    starts = [segment["start"] for segment in transcript["segments"]]
     assert starts == sorted(starts)
     assert max(starts) > 30
-    assert max(segment["end"] for segment in heard["segments"]) <= 70
+    assert max(segment["end"] for segment in transcript["segments"]) <= 70
 
 
-def test_silence_is_an_empty_text_without_segments(service: httpx.Client) -> None:
-    answer = send(service, recording(np.zeros(RATE * 3, np.float32), "ogg"), "ogg").json()
-    assert (answer["text"], answer["segments"], answer["language"]) == ("", [], None)
-    assert answer["duration_seconds"] == pytest.approx(3, abs=0.1)
+def test_silence_gives_an_empty_transcript(service: httpx.Client) -> None:
+    result = send(service, recording(np.zeros(RATE * 3, np.float32), "ogg"), "ogg").json()
+    assert (result["text"], result["segments"], result["language"]) == ("", [], None)
+    assert result["duration_seconds"] == pytest.approx(3, abs=0.1)
 
 
-def test_a_language_that_is_told_is_not_guessed(service: httpx.Client, packaged: Packaged) -> None:
+def test_a_requested_language_is_used(service: httpx.Client, packaged: Packaged) -> None:
     file = recording(sound(SECONDS), "flac")
-    answer = send(service, file, "flac", language="de").json()
-    own = packaged.whisper_hears(decode(file, RATE, 60), "de")
-    assert (answer["language"], answer["text"]) == ("de", own["text"].strip())
+    result = send(service, file, "flac", language="de").json()
+    expected = packaged.whisper_transcribes(decode(file, RATE, 60), "de")
+    assert (result["language"], result["text"]) == ("de", expected["text"].strip())
 
 
 def test_subtitles_have_the_times_of_the_segments(service: httpx.Client) -> None:
@@ -239,22 +239,22 @@ def test_subtitles_have_the_times_of_the_segments(service: httpx.Client) -> None
     assert text.headers["content-type"].startswith("text/plain")
 
 
-def test_what_is_no_recording_is_refused_and_counted(service: httpx.Client) -> None:
+def test_a_body_that_is_not_audio_is_refused_and_counted(service: httpx.Client) -> None:
     before = metric(service, "ml_prediction_errors_total", error_type="not_audio")
-    answer = send(service, os.urandom(20_000))
-    assert answer.status_code == 415
-    assert "send WAV, FLAC, MP3 or OGG" in answer.json()["error"]
+    response = send(service, os.urandom(20_000))
+    assert response.status_code == 415
+    assert "send WAV, FLAC, MP3 or OGG" in response.json()["error"]
     assert metric(service, "ml_prediction_errors_total", error_type="not_audio") == before + 1
 
 
-def test_half_an_hour_is_the_most_however_small_the_file(service: httpx.Client) -> None:
+def test_a_recording_longer_than_half_an_hour_is_refused(service: httpx.Client) -> None:
     file = recording(np.zeros(RATE * 1801, np.float32), "flac")
-    answer = send(service, file, "flac")
-    assert answer.status_code == 422
-    assert "longer than 1800 seconds" in answer.json()["error"]
+    response = send(service, file, "flac")
+    assert response.status_code == 422
+    assert "longer than 1800 seconds" in response.json()["error"]
 
 
-def test_a_body_that_is_too_large_is_refused(service: httpx.Client) -> None:
+def test_a_too_large_body_gets_a_413(service: httpx.Client) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(65):
             yield bytes(2**20)
@@ -263,7 +263,7 @@ def test_a_body_that_is_too_large_is_refused(service: httpx.Client) -> None:
     assert send(service, bytes(65 * 2**20)).status_code == 413
 
 
-def test_what_was_heard_is_counted(service: httpx.Client) -> None:
+def test_transcriptions_are_counted(service: httpx.Client) -> None:
     before = metric(service, "ml_audio_seconds_total")
     counted = metric(service, "ml_transcriptions_total")
     send(service, recording(sound(SECONDS), "wav"))
@@ -272,7 +272,7 @@ def test_what_was_heard_is_counted(service: httpx.Client) -> None:
     assert metric(service, "ml_real_time_factor_count") == counted + 1
 
 
-def test_recordings_that_come_together_are_all_answered_in_turn(service: httpx.Client) -> None:
+def test_concurrent_recordings_are_all_transcribed(service: httpx.Client) -> None:
     files = [recording(sound(3, hertz=200 + 50 * number), "flac") for number in range(6)]
     alone = [send(service, file, "flac").json()["text"] for file in files]
     with ThreadPoolExecutor(6) as pool:
@@ -280,7 +280,7 @@ def test_recordings_that_come_together_are_all_answered_in_turn(service: httpx.C
     assert together == alone
 
 
-def test_health_page_and_probes_are_there(service: httpx.Client) -> None:
+def test_health_check_probes_and_page_are_served(service: httpx.Client) -> None:
     health = service.get("/health_check").json()
     assert health == service.post("/health_check").json()
     assert health["status"] == "healthy"
@@ -293,7 +293,7 @@ def test_health_page_and_probes_are_there(service: httpx.Client) -> None:
     assert service.get("/card").text.startswith("# speech_transcriber ")
 
 
-def test_keys_identities_and_access_log_are_those_of_every_service(
+def test_api_keys_request_ids_and_the_access_log_work_as_in_other_services(
     bento: Path, tmp_path: Path
 ) -> None:
     key = new_key()
@@ -309,15 +309,16 @@ def test_keys_identities_and_access_log_are_those_of_every_service(
             client.headers["x-api-key"] = key
             assert client.get("/docs.json").status_code == 403
             assert client.post("/nowhere").status_code == 404
-            heard = send(client, file, "flac")
-    assert heard.status_code == 200, heard.text
+            response = send(client, file, "flac")
+    assert response.status_code == 200, response.text
     lines = [json.loads(line) for line in (tmp_path / "service.log").read_text().splitlines()]
-    asked = [line for line in lines if line.get("path") == "/transcribe"]
-    assert [line["status"] for line in asked] == [401, 200]
-    assert asked[1]["request_id"] == heard.json()["request_id"] == heard.headers["x-request-id"]
+    requests = [line for line in lines if line.get("path") == "/transcribe"]
+    assert [line["status"] for line in requests] == [401, 200]
+    request_id = response.headers["x-request-id"]
+    assert requests[1]["request_id"] == response.json()["request_id"] == request_id
 
 
-def test_a_package_with_other_weights_is_refused_even_where_its_manifest_was_forged(
+def test_a_package_with_other_weights_is_refused_even_with_a_forged_manifest(
     packaged: Packaged, tmp_path: Path
 ) -> None:
     forged = tmp_path / packaged.package.name
@@ -336,7 +337,7 @@ def test_a_package_with_other_weights_is_refused_even_where_its_manifest_was_for
     assert open_package(ModelPackage(packaged.package)).describe()["n_mels"] == 80
 
 
-def test_the_run_and_the_version_are_in_mlflow(packaged: Packaged) -> None:
+def test_run_and_version_are_recorded_in_mlflow(packaged: Packaged) -> None:
     trained = packaged.receipt("train")
     client = open_client(packaged.home.environment["MLFLOW_TRACKING_URI"])
     run = client.get_run(trained["run_id"])
@@ -346,33 +347,31 @@ def test_the_run_and_the_version_are_in_mlflow(packaged: Packaged) -> None:
     assert champion.tags["package_version"] == trained["version"]
 
 
-def test_too_many_word_errors_and_none_that_were_counted_are_refused(packaged: Packaged) -> None:
+def test_too_many_or_unmeasured_word_errors_are_refused(packaged: Packaged) -> None:
     refused = packaged.make("validate", "THRESHOLD=0.7")
     assert refused.returncode != 0
     assert "quality: word error rate" in refused.stderr
     packaged.make("validate")
-    uncounted = json.loads(packaged.config.read_text(encoding="utf-8"))
-    uncounted["data"]["manifest"] = None
-    other = packaged.config.with_name("uncounted.json")
-    other.write_text(json.dumps(uncounted), encoding="utf-8")
-    place = replace(packaged.home, folder=packaged.home.folder.with_name("uncounted"))
+    unmeasured = json.loads(packaged.config.read_text(encoding="utf-8"))
+    unmeasured["data"]["manifest"] = None
+    other = packaged.config.with_name("unmeasured.json")
+    other.write_text(json.dumps(unmeasured), encoding="utf-8")
+    home = replace(packaged.home, folder=packaged.home.folder.with_name("unmeasured"))
     weights = f"WHISPER_MODEL={packaged.checkpoint}"
-    silent = place.make("validate", "MODEL=speech", f"CONFIG={other}", weights)
-    assert silent.returncode != 0
-    assert "name a manifest of recordings" in silent.stderr
+    refused = home.make("validate", "MODEL=speech", f"CONFIG={other}", weights)
+    assert refused.returncode != 0
+    assert "name a manifest of recordings" in refused.stderr
 
 
-def test_weights_that_are_not_there_are_never_downloaded_unasked(
-    make_home: MakeHome, tmp_path: Path
-) -> None:
-    place = make_home(tmp_path / "home")
-    done = place.make("train", "MODEL=speech", "WHISPER_MODEL=base", f"XDG_CACHE_HOME={tmp_path}")
+def test_missing_weights_are_not_downloaded_by_default(make_home: MakeHome, tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    done = home.make("train", "MODEL=speech", "WHISPER_MODEL=base", f"XDG_CACHE_HOME={tmp_path}")
     assert done.returncode != 0
     assert "WHISPER_DOWNLOAD=1" in done.stderr
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_a_transcriber_is_deployed_and_demonstrated(packaged: Packaged) -> None:
+def test_a_transcriber_can_be_deployed_with_a_demo(packaged: Packaged) -> None:
     port = f"PORT={free_port()}"
     try:
         deployed = packaged.make("deploy", port)

@@ -1,4 +1,4 @@
-"""A service that starts, and one that is told to stop, as its balancer and its clients see it."""
+"""Start and shutdown of a service, as seen by load balancer and clients."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.served import free_port, serve
 from tests.strength import (
     JSON,
-    LONGEST,
-    Answer,
+    TIMEOUT,
+    Response,
     Service,
     example_row,
-    read_answer,
+    read_response,
     request_of,
     service_at,
 )
@@ -39,97 +39,95 @@ LARGE = 500  # rows
 
 @dataclass
 class Load:
-    """What clients send until their balancer tells them to go elsewhere.
+    """Clients that send requests until the load balancer finds the service not ready.
 
     Attributes:
-        answers: with the rows that each was asked for.
-        lost: requests that were sent and not answered.
-        elsewhere: set when the service has said that it is not ready.
+        responses: number of rows in the request, and the response.
+        lost: requests without a response.
+        not_ready: set once the service is not ready.
     """
 
     port: int
     row: list[Any]
-    answers: list[tuple[int, Answer]] = field(default_factory=list)
+    responses: list[tuple[int, Response]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    elsewhere: asyncio.Event = field(default_factory=asyncio.Event)
+    not_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     def request(self, rows: int, keep: bool) -> bytes:
-        """A request for some rows."""
+        """A request with a number of rows."""
         return request_of("/predict", json.dumps([self.row] * rows).encode(), JSON, keep=keep)
 
     async def client(self, rows: int, keep: bool) -> None:
-        """Ask again and again, on a kept connection as long as the service keeps it."""
+        """Send requests one after another, over one connection if the service keeps it open."""
         request = self.request(rows, keep)
-        while not self.elsewhere.is_set():
+        while not self.not_ready.is_set():
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            while not self.elsewhere.is_set():
-                answer = await self.ask(reader, writer, request, rows)
-                if answer is None or answer.headers.get("connection") == "close":
+            while not self.not_ready.is_set():
+                response = await self.send(reader, writer, request, rows)
+                if response is None or response.headers.get("connection") == "close":
                     break
             writer.close()
 
-    async def ask(
+    async def send(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, rows: int
-    ) -> Answer | None:
-        """The answer to one request; None where it was lost."""
+    ) -> Response | None:
+        """Send a request; returns the response, or None if there was none."""
         writer.write(request)
         try:
-            answer = await asyncio.wait_for(read_answer(reader), LONGEST)
+            response = await asyncio.wait_for(read_response(reader), TIMEOUT)
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             self.lost.append(f"{rows} rows: {error!r}")
             return None
-        self.answers.append((rows, answer))
-        return answer
+        self.responses.append((rows, response))
+        return response
 
     async def balancer(self) -> None:
-        """Ask whether the service is ready, and tell the clients when it is not."""
+        """Poll the readiness probe, and tell the clients once it fails."""
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as client:
             while (await client.get("/readyz")).status_code == 200:
                 await asyncio.sleep(0.02)
-        self.elsewhere.set()
+        self.not_ready.set()
 
 
 async def _stop_under_load(service: Service, row: list[Any]) -> Load:
-    """All that was answered while a service was told to stop and ended."""
+    """Send requests while a service shuts down; returns all responses."""
     load = Load(service.port, row)
     late = load.request(1, keep=True)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-    writer.write(late[:-5])  # a body whose end comes when the service does not listen any more
+    writer.write(late[:-5])  # the rest is sent once the service has stopped listening
     async with asyncio.TaskGroup() as tasks:
         for _ in range(CLIENTS):
             tasks.create_task(load.client(1, keep=True))
             tasks.create_task(load.client(1, keep=False))
             tasks.create_task(load.client(LARGE, keep=True))
-        while len(load.answers) < 50:
+        while len(load.responses) < 50:
             await asyncio.sleep(0.01)
         service.supervisor.terminate()
         tasks.create_task(load.balancer())
-    while len(service.workers()) > 1:  # the one that waits for the end of the body stays
+    while len(service.workers()) > 1:  # the worker that waits for the body stays
         await asyncio.sleep(0.05)
-    await load.ask(reader, writer, late[-5:], 1)
+    await load.send(reader, writer, late[-5:], 1)
     writer.close()
     return load
 
 
-def test_no_request_is_lost_when_a_service_is_told_to_stop(
-    exported_bento: Path, tmp_path: Path
-) -> None:
+def test_no_request_is_lost_when_a_service_shuts_down(exported_bento: Path, tmp_path: Path) -> None:
     with serve(exported_bento, tmp_path, 2, SERVING_DRAIN_SECONDS=str(DRAIN)) as url:
         service, row = service_at(url), example_row(url)
         name = httpx.get(f"{url}/health_check").json()["model_name"]
         assert service
         load = asyncio.run(_stop_under_load(service, row))
-        service.supervisor.wait(LONGEST)  # ends by itself
+        service.supervisor.wait(TIMEOUT)  # ends by itself
     assert not load.lost
-    assert not [answer for _, answer in load.answers if answer.status != 200]
+    assert not [response for _, response in load.responses if response.status != 200]
     log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", name)
-    assert log.traffic(0.0).predictions == sum(rows for rows, _ in load.answers)
+    assert log.traffic(0.0).predictions == sum(rows for rows, _ in load.responses)
     log.close()
 
 
 @contextlib.contextmanager
 def _starting(bento: Path, home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A service that has just been started; its URL and its process."""
+    """Start a service; yields its URL and process at once."""
     port = free_port()
     environment = {
         **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
@@ -149,20 +147,20 @@ def _starting(bento: Path, home: Path) -> Iterator[tuple[str, subprocess.Popen[b
             yield f"http://127.0.0.1:{port}", process
         finally:
             process.terminate()
-            process.wait(LONGEST)
+            process.wait(TIMEOUT)
 
 
 def _wait_for_ready(url: str, process: subprocess.Popen[bytes], *statuses: str) -> httpx.Response:
-    """The first answer of /readyz that is 200 or tells one of these; others say 503 before."""
-    deadline = time.monotonic() + LONGEST
+    """The first response of /readyz that is a 200 or has one of these statuses in its body."""
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(httpx.TransportError):
-            answer = httpx.get(f"{url}/readyz")
-            if answer.status_code == 200 or answer.json()["status"] in statuses:
-                return answer
-            assert answer.status_code == 503
+            response = httpx.get(f"{url}/readyz")
+            if response.status_code == 200 or response.json()["status"] in statuses:
+                return response
+            assert response.status_code == 503
         time.sleep(0.005)
-    return pytest.fail("the service did not say anything")
+    return pytest.fail("the service did not become ready or fail")
 
 
 def _golden_of(bento: Path) -> Path:
@@ -170,21 +168,21 @@ def _golden_of(bento: Path) -> Path:
     return golden
 
 
-def test_a_service_that_says_ready_answers_right_at_once(
+def test_a_ready_service_makes_right_predictions_at_once(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     golden = json.loads(_golden_of(exported_bento).read_text("utf-8"))
     with _starting(exported_bento, tmp_path) as (url, process):
         assert _wait_for_ready(url, process).status_code == 200
-        answers = [httpx.post(f"{url}/predict", json=golden["rows"]) for _ in range(20)]
-    assert {answer.status_code for answer in answers} == {200}
-    for answer in answers:
-        for found, expected in zip(answer.json()["predictions"], golden["answers"], strict=True):
-            answered = list(found["probabilities"].values())
-            assert answered == pytest.approx(expected, abs=1e-5)
+        responses = [httpx.post(f"{url}/predict", json=golden["rows"]) for _ in range(20)]
+    assert {response.status_code for response in responses} == {200}
+    for response in responses:
+        for found, expected in zip(response.json()["predictions"], golden["answers"], strict=True):
+            probabilities = list(found["probabilities"].values())
+            assert probabilities == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_service_whose_model_answers_otherwise_than_in_training_is_never_ready(
+def test_a_service_that_does_not_reproduce_its_golden_predictions_is_never_ready(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     bento = tmp_path / "bento"
@@ -198,8 +196,8 @@ def test_a_service_whose_model_answers_otherwise_than_in_training_is_never_ready
     after = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest.write_text(manifest.read_text("utf-8").replace(before, after), encoding="utf-8")
     with _starting(bento, tmp_path) as (url, process):
-        answer = _wait_for_ready(url, process, "failed")
-        assert answer.status_code == 503
-        assert "predictions for the golden requests differ" in answer.json()["error"]
+        response = _wait_for_ready(url, process, "failed")
+        assert response.status_code == 503
+        assert "predictions for the golden requests differ" in response.json()["error"]
         assert httpx.post(f"{url}/predict", json=golden["rows"]).status_code == 503
         assert httpx.get(f"{url}/livez").status_code == 200

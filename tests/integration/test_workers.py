@@ -1,4 +1,4 @@
-"""A worker that is killed, and more requests than the workers can answer."""
+"""A killed worker, and more requests than the workers can handle."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from shared.request_id import time_of
 from tests.served import serve
 from tests.strength import (
     JSON,
-    LONGEST,
-    Answer,
+    TIMEOUT,
+    Response,
     Service,
     example_row,
     metric,
-    read_answer,
+    read_response,
     request_of,
     service_at,
 )
 
 CONNECTIONS = 8
-REQUESTS = 20  # of a connection, then there is a new one
-PAUSE = 0.02  # seconds between two requests of a connection
+REQUESTS = 20  # per connection
+PAUSE = 0.02  # seconds between two requests on a connection
 CROWD = 200
-LARGE = 2000  # rows; such a request waits for its turn
-HERD, ASKED = 128, 64  # clients that connect at once, requests of each
+LARGE = 2000  # rows; such a request is queued
+HERD, BURST = 128, 64  # clients that connect at once, requests of each
 
 
 async def _eventually(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LONGEST):
+    async with asyncio.timeout(TIMEOUT):
         while not check():
             await asyncio.sleep(PAUSE)
 
 
-async def _ask_steadily(
+async def _send_steadily(
     port: int, request: bytes, found: Counter[int], done: asyncio.Event
 ) -> None:
-    """Count the status of each answer, and as 0 a connection that ended without one."""
+    """Count responses by status; 0 is a connection that ended without a response."""
     while not done.is_set():
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             for _ in range(REQUESTS):
                 writer.write(request)
-                found[(await asyncio.wait_for(read_answer(reader), LONGEST)).status] += 1
+                found[(await asyncio.wait_for(read_response(reader), TIMEOUT)).status] += 1
                 await asyncio.sleep(PAUSE)
         except (ConnectionError, asyncio.IncompleteReadError):
             found[0] += 1
@@ -59,21 +59,21 @@ async def _ask_steadily(
 
 
 async def _kill_one(service: Service, request: bytes) -> tuple[Counter[int], int]:
-    """What was answered while a worker was killed and another came; how many asked the first."""
+    """Kill a worker under load; returns responses by status and the connections it had."""
     found: Counter[int] = Counter()
     done = asyncio.Event()
     load = [
-        asyncio.create_task(_ask_steadily(service.port, request, found, done))
+        asyncio.create_task(_send_steadily(service.port, request, found, done))
         for _ in range(CONNECTIONS)
     ]
     await _eventually(lambda: found[200] > 2 * CONNECTIONS)
     victim = max(service.workers(), key=service.connections)
-    victim.suspend()  # so that nobody comes or goes while they are counted
+    victim.suspend()  # so that connections do not change while they are counted
     held = service.connections(victim)
     victim.kill()
     await _eventually(lambda: victim not in service.workers())
     before = found[200]
-    await _eventually(lambda: found[200] > before + 10 * CONNECTIONS)  # the others go on
+    await _eventually(lambda: found[200] > before + 10 * CONNECTIONS)  # the other one continues
     assert len(service.workers()) == 1
     await _eventually(lambda: any(map(service.connections, service.workers()[1:])))
     before = found[200]
@@ -83,7 +83,7 @@ async def _kill_one(service: Service, request: bytes) -> tuple[Counter[int], int
     return found, held
 
 
-def test_a_killed_worker_comes_back_and_the_other_goes_on(
+def test_a_killed_worker_is_replaced_while_the_other_continues(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     with serve(exported_bento, tmp_path, workers=2) as url:
@@ -105,7 +105,7 @@ def test_a_killed_worker_comes_back_and_the_other_goes_on(
             finally:
                 log.close()
 
-        # what the killed worker had answered last was in no batch yet
+        # the last predictions of the killed worker were not yet written
         asyncio.run(_eventually(lambda: found[200] * 0.9 < logged() <= counted()))
         assert counted() <= found[200] + held
         before = counted(), logged()
@@ -114,20 +114,20 @@ def test_a_killed_worker_comes_back_and_the_other_goes_on(
         asyncio.run(_eventually(lambda: (counted(), logged()) == (before[0] + 50, before[1] + 50)))
 
 
-async def _crowd(port: int, request: bytes) -> list[Answer]:
-    """The answers to as many requests at once, each on its connection."""
+async def _crowd(port: int, request: bytes) -> list[Response]:
+    """Responses to many concurrent requests, each on its own connection."""
 
-    async def one() -> Answer:
+    async def send_request() -> Response:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)
-        answer = await asyncio.wait_for(read_answer(reader), LONGEST)
+        response = await asyncio.wait_for(read_response(reader), TIMEOUT)
         writer.close()
-        return answer
+        return response
 
-    return list(await asyncio.gather(*(one() for _ in range(CROWD))))
+    return list(await asyncio.gather(*(send_request() for _ in range(CROWD))))
 
 
-def test_too_many_requests_are_sent_away_and_the_next_ones_are_answered(
+def test_too_many_requests_get_a_503_and_later_ones_succeed(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     environment = {"SERVING_QUEUE": "2", "SERVING_DEADLINE_SECONDS": "5"}
@@ -135,41 +135,41 @@ def test_too_many_requests_are_sent_away_and_the_next_ones_are_answered(
         port, row = httpx.URL(url).port or 80, example_row(url)
         large = request_of("/predict", json.dumps([row] * LARGE).encode(), JSON)
         small = request_of("/predict", json.dumps([row]).encode(), JSON)
-        answers = asyncio.run(_crowd(port, large))
-        statuses = Counter(answer.status for answer in answers)
+        responses = asyncio.run(_crowd(port, large))
+        statuses = Counter(response.status for response in responses)
         assert set(statuses) <= {200, 503, 504}
         assert statuses[200] >= 3 and statuses[503] > 0
-        for answer in answers:
-            if answer.status == 503:
-                assert int(answer.headers["retry-after"]) >= 1
-            elif answer.status == 200:
-                assert len(json.loads(answer.body)["predictions"]) == LARGE
+        for response in responses:
+            if response.status == 503:
+                assert int(response.headers["retry-after"]) >= 1
+            elif response.status == 200:
+                assert len(json.loads(response.body)["predictions"]) == LARGE
         for request in (small, large):
             with httpx.Client(base_url=url) as client:
                 body = request.partition(b"\r\n\r\n")[2]
                 assert client.post("/predict", content=body).status_code == 200
-        assert {answer.status for answer in asyncio.run(_crowd(port, small))} == {200}
+        assert {response.status for response in asyncio.run(_crowd(port, small))} == {200}
 
 
 async def _herd(service: Service, request: bytes) -> list[list[float | None]]:
-    """When each request of each client was made, all of whom are there before the worker looks."""
+    """Times at which each request of each client was accepted; all clients connect beforehand."""
     (worker,) = service.workers()
     worker.suspend()
     clients = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(HERD)]
     for _, writer in clients:
-        writer.write(request * ASKED)
+        writer.write(request * BURST)
         await writer.drain()
     worker.resume()
     made = []
     for reader, writer in clients:
-        answers = [await asyncio.wait_for(read_answer(reader), LONGEST) for _ in range(ASKED)]
-        made.append([time_of(answer.headers["x-request-id"]) for answer in answers])
+        responses = [await asyncio.wait_for(read_response(reader), TIMEOUT) for _ in range(BURST)]
+        made.append([time_of(response.headers["x-request-id"]) for response in responses])
         writer.close()
     return made
 
 
 @pytest.mark.alone
-def test_clients_that_connect_at_once_are_all_answered_soon(
+def test_clients_that_connect_at_once_all_get_a_response_soon(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     with serve(exported_bento, tmp_path, workers=1) as url:
@@ -178,4 +178,4 @@ def test_clients_that_connect_at_once_are_all_answered_soon(
         body = json.dumps([example_row(url)]).encode()
         made = np.array(asyncio.run(_herd(service, request_of("/predict", body, JSON, keep=True))))
     before = np.count_nonzero(made < made[:, 0].max())
-    assert before < HERD * ASKED / 4, f"{before} answers before the last client had its first"
+    assert before < HERD * BURST / 4, f"{before} responses before the last client had its first"

@@ -127,7 +127,7 @@ def test_the_report_names_unmeasured_contestants_with_the_reason() -> None:
     measured["ray"] = Record(TITLES["ray"], failure="cannot be installed:\n no such version")
     text = render(measured, {}, 5, 3)
     assert "- Ray Serve + ONNX: cannot be installed: no such version" in text
-    assert "99.0 % of 500 rows" in text
+    assert "99.0 % of 500 predicted rows" in text
     assert "### Connections" not in text
 
 
@@ -162,7 +162,7 @@ def test_peers_are_chosen_by_name_or_prefix() -> None:
     chosen = {each.name for each in choose("mlserver fastapi")} - set(quick)
     assert chosen == {"mlserver", "fastapi-sklearn"}
     assert choose("all") == list(CONTESTANTS)
-    with pytest.raises(BenchmarkError, match="no peer fast; there are: tutorial"):
+    with pytest.raises(BenchmarkError, match="unknown peer fast: use tutorial"):
         choose("fast")
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 from application.training.config import Gate, ValidationConfig
 from domain.gates import Verdict, budget
 from tests.template.benchmarks.gates_report import GATES, Result, render
-from tests.equal_challengers import SETTINGS, Rates, broken
+from tests.equal_challengers import SETTINGS, Rates, exceeded_bounds
 from tests.template.zoo import MUTANTS, SOUND_MODELS, Mutant
 
 MUTANT = Mutant("a beast", "it bites", "quality")
@@ -58,11 +58,11 @@ def test_a_rate_is_shown_with_its_bound_and_must_exceed_it_significantly() -> No
     assert "| 6.0 % (5 %) | 0.0 % (5 %) | 15.4 % (15 %) |" in render(
         [], [], [(setting, Rates(0.154, 0.0, 0.06))]
     )
-    assert not broken(setting, FINE)
-    assert not broken(setting, Rates(0.154, 0.0, 0.06))
-    (problem,) = broken(setting, Rates(0.3, 0.0, 0.0))
+    assert not exceeded_bounds(setting, FINE)
+    assert not exceeded_bounds(setting, Rates(0.154, 0.0, 0.06))
+    (problem,) = exceeded_bounds(setting, Rates(0.3, 0.0, 0.0))
     assert "equal and refused in 30.0 % (15 %)" in problem
-    assert len(broken(setting, Rates(0.3, 0.2, 0.2))) == 3
+    assert len(exceeded_bounds(setting, Rates(0.3, 0.2, 0.2))) == 3
 
 
 def test_every_gate_and_configuration_key_is_listed() -> None:

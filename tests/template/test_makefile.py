@@ -317,18 +317,18 @@ def test_a_key_is_created_for_the_client_passed_to_make(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "variable",
     [
         *(f"ENV={name}" for name in ("../../x", "a b", "-x", "$$(id)", "a;b", "")),
         *(f"MODEL={name}" for name in ("../petals", "it's")),
     ],
 )
 def test_a_value_that_is_invalid_in_a_path_is_refused_before_anything_runs(
-    clone: Clone, given: str
+    clone: Clone, variable: str
 ) -> None:
-    done = clone.make("deploy", given)
+    done = clone.make("deploy", variable)
     assert (done.returncode, done.stdout, clone.calls()) == (2, "", [])
-    assert given.replace("$$", "$") in done.stderr
+    assert variable.replace("$$", "$") in done.stderr
     assert "use letters, digits, . _ and -" in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -427,7 +427,7 @@ def test_run_serves_the_champion_on_the_given_port(made: Clone) -> None:
 
 
 @pytest.mark.parametrize("target", ["deploy", "rollback-release", "smoke", "demo", "run"])
-def test_a_port_is_passed_only_if_one_is_given(clone: Clone, target: str) -> None:
+def test_a_port_is_passed_only_if_it_is_set(clone: Clone, target: str) -> None:
     assert "--port" not in clone.make("-n", target, PORT="3001").stdout
     assert "--port '3002'" in clone.make("-n", target, "PORT=3002").stdout
 
@@ -517,8 +517,8 @@ def test_every_model_is_shown_by_default(clone: Clone, target: str) -> None:
 
 
 def test_a_time_reaches_the_ledger_unchanged(clone: Clone) -> None:
-    given = command_of(clone, "which-model", "AT=2026-11-20 14:00")
-    assert given == ["which-model", "--at", "2026-11-20 14:00"]
+    command = command_of(clone, "which-model", "AT=2026-11-20 14:00")
+    assert command == ["which-model", "--at", "2026-11-20 14:00"]
 
 
 def test_the_number_to_keep_reaches_the_garbage_collection(clone: Clone) -> None:

@@ -1,9 +1,9 @@
 """Tests of a running service of iris, or of another model with its contract.
 
 `SERVICE_URL=http://127.0.0.1:3000 pytest application/inference/services/test_service.py` tests a
-running service; without SERVICE_URL the tests serve the exported Bento with two workers. Requests
-are marked as synthetic, except in tests of what is counted: these cause traffic, feedback and drift
-in the service.
+running service; without SERVICE_URL, the exported Bento is served with two workers. Requests are
+marked as synthetic, except in tests of metrics and feedback: these cause traffic, feedback and
+drift in the service.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMED = dict(zip(NAMES, SETOSA))
 
 
 def eventually(check: Callable[[], bool]) -> bool:
-    """Whether the check passes within five seconds: metrics are written in batches."""
+    """Whether the check passes within five seconds; metrics are written in batches."""
     deadline = time.monotonic() + 5
     while not (done := check()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -31,7 +31,7 @@ def eventually(check: Callable[[], bool]) -> bool:
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:
-    """Sum of the samples with this name and these labels."""
+    """Sum of the samples of a metric with these labels."""
     total = 0.0
     for line in client.get("/metrics").text.splitlines():
         if line.startswith(f"{name}{{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
@@ -40,14 +40,14 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
 
 
 def summary(client: httpx.Client, hours: float = 1) -> Any:
-    """The summary's figures."""
+    """The figures of the metrics summary."""
     response = client.post("/get_metrics_summary", json={"hours": hours})
     assert response.status_code == 200, response.text
     assert response.json()["status"] == "success"
     return response.json()["metrics"]
 
 
-def test_rows_are_classified_with_their_probabilities(client: httpx.Client) -> None:
+def test_predictions_have_class_and_probabilities(client: httpx.Client) -> None:
     response = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
     assert [item["prediction"] for item in response["predictions"]] == ["setosa", "virginica"]
     assert [item["prediction_id"] for item in response["predictions"]] == [0, 2]
@@ -58,7 +58,7 @@ def test_rows_are_classified_with_their_probabilities(client: httpx.Client) -> N
         assert set(item["probabilities"]) == {"setosa", "versicolor", "virginica"}
 
 
-def test_a_flat_row_and_named_inputs_give_the_same_answer(client: httpx.Client) -> None:
+def test_flat_rows_and_named_inputs_get_the_same_predictions(client: httpx.Client) -> None:
     responses = [
         client.post("/classify", json=[SETOSA]),
         client.post("/classify", json=SETOSA),
@@ -71,17 +71,17 @@ def test_a_flat_row_and_named_inputs_give_the_same_answer(client: httpx.Client) 
         client.post("/classify_json", json=dict(reversed(NAMED.items()))),
     ]
     assert {response.status_code for response in responses} == {200}
-    assert all(a.json()["predictions"] == responses[0].json()["predictions"] for a in responses)
+    assert all(r.json()["predictions"] == responses[0].json()["predictions"] for r in responses)
 
 
-def test_a_row_is_answered_alone_as_it_is_in_a_batch(client: httpx.Client) -> None:
+def test_a_row_gets_the_same_prediction_alone_and_in_a_batch(client: httpx.Client) -> None:
     alone = client.post("/classify", json=VIRGINICA).json()["predictions"][0]
     batch = client.post("/classify", json=[SETOSA] * 50 + [VIRGINICA]).json()["predictions"][-1]
     assert batch["probabilities"] == alone["probabilities"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> None:
+def test_the_health_check_names_model_and_version(client: httpx.Client, method: str) -> None:
     response = client.request(method, "/health_check").json()
     assert response["status"] == "healthy"
     assert response["model_name"] in ("iris_classifier_pipeline", "petals_pipeline")
@@ -92,7 +92,7 @@ def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "words"),
+    ("path", "body", "status", "message"),
     [
         ("/classify", "[[1, 2, 3]]", 422, "row 0 has 3 values, expected 4"),
         ("/classify", "[[1, 2, 3, 4], [1]]", 422, "row 1 has 1 values"),
@@ -118,25 +118,25 @@ def test_the_health_check_says_who_serves(client: httpx.Client, method: str) -> 
         ("/feedback", '{"actual_class": "setosa"}', 422, "missing required field"),
     ],
 )
-def test_bad_input_is_refused_with_what_is_wrong_and_where(
-    client: httpx.Client, path: str, body: str, status: int, words: str
+def test_an_invalid_request_is_refused_with_the_reason(
+    client: httpx.Client, path: str, body: str, status: int, message: str
 ) -> None:
     response = client.post(path, content=body)
     assert response.status_code == status, response.text
-    assert words in response.json()["error"]
+    assert message in response.json()["error"]
 
 
-def test_feedback_on_a_prediction_that_was_never_made_is_refused(traffic: httpx.Client) -> None:
+def test_feedback_on_an_unknown_prediction_gets_a_404(traffic: httpx.Client) -> None:
     response = traffic.post("/feedback", json={"request_id": "unknown", "actual_class": "setosa"})
     assert response.status_code == 404
     assert "no prediction 'unknown', row 0, in the log" in response.json()["error"]
 
 
-def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
+def test_a_too_large_body_gets_a_413(client: httpx.Client) -> None:
     assert client.post("/classify", content=b"[" + b" " * 9_000_000 + b"]").status_code == 413
 
 
-def test_another_method_is_refused_and_the_right_one_is_named(client: httpx.Client) -> None:
+def test_another_method_gets_a_405_with_the_allowed_one(client: httpx.Client) -> None:
     response = client.get("/classify")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
@@ -155,13 +155,13 @@ def test_refused_requests_are_counted_as_errors_and_not_as_predictions(
     assert metric(traffic, "ml_predictions_total") == predictions
 
 
-def test_every_prediction_is_counted_once_whichever_worker_answers(service_url: str) -> None:
+def test_every_prediction_is_counted_once_with_several_workers(service_url: str) -> None:
     with httpx.Client(base_url=service_url) as client:
         before = metric(client, "ml_predictions_total", **{"class": "setosa"})
         requests = metric(client, "ml_prediction_duration_seconds_count")
         confidence = metric(client, "ml_prediction_confidence_count", **{"class": "setosa"})
         logged = summary(client)["total_predictions"]
-        for _ in range(40):  # a new connection each time, so that both workers get some
+        for _ in range(40):  # with new connections, so that both workers get some
             httpx.post(f"{service_url}/classify", json=[SETOSA, SETOSA])
         assert eventually(
             lambda: metric(client, "ml_predictions_total", **{"class": "setosa"}) == before + 80
@@ -174,7 +174,7 @@ def test_every_prediction_is_counted_once_whichever_worker_answers(service_url: 
         assert eventually(lambda: summary(client)["total_predictions"] == logged + 80)
 
 
-def test_the_summary_has_the_figures_that_it_promises(traffic: httpx.Client) -> None:
+def test_the_summary_has_the_documented_figures(traffic: httpx.Client) -> None:
     traffic.post("/classify", json=[SETOSA, VIRGINICA])
     assert eventually(lambda: summary(traffic)["total_predictions"] > 0)
     figures = summary(traffic)
@@ -185,11 +185,11 @@ def test_the_summary_has_the_figures_that_it_promises(traffic: httpx.Client) -> 
     assert figures["predictions_per_hour"] == figures["total_predictions"]
 
 
-def test_feedback_joins_its_own_prediction_and_counts_as_none(service_url: str) -> None:
+def test_feedback_labels_its_prediction_and_is_not_a_prediction(service_url: str) -> None:
     with httpx.Client(base_url=service_url) as client:
         response = client.post("/classify", json=[SETOSA, VIRGINICA]).json()
         logged = summary(client)
-        for _ in range(10):  # repeatedly, to either worker: it stays one label
+        for _ in range(10):  # repeated feedback stays one label
             result = httpx.post(
                 f"{service_url}/feedback",
                 json={"request_id": response["request_id"], "row": 1, "actual_class": "versicolor"},
@@ -203,7 +203,7 @@ def test_feedback_joins_its_own_prediction_and_counts_as_none(service_url: str) 
     assert after["labeled_predictions"] == logged.get("labeled_predictions", 0) + 1
 
 
-def test_feedback_by_inputs_joins_the_latest_prediction_of_them(traffic: httpx.Client) -> None:
+def test_feedback_by_inputs_labels_the_latest_prediction_for_them(traffic: httpx.Client) -> None:
     flower = [5.0 + (uuid.uuid4().int % 1000) / 1000, 3.4, 1.5, 0.2]
     response = traffic.post("/classify", json=flower).json()
     result = traffic.post(
@@ -220,7 +220,7 @@ def test_feedback_by_inputs_joins_the_latest_prediction_of_them(traffic: httpx.C
     assert result["correct"] is True
 
 
-def test_labels_give_a_live_accuracy_that_agrees_with_the_summary(traffic: httpx.Client) -> None:
+def test_live_accuracy_equals_that_of_the_summary(traffic: httpx.Client) -> None:
     request_id = traffic.post("/classify", json=SETOSA).json()["request_id"]
     feedback = {"request_id": request_id, "actual_class": "setosa"}
     assert traffic.post("/feedback", json=feedback).status_code == 200
@@ -229,9 +229,9 @@ def test_labels_give_a_live_accuracy_that_agrees_with_the_summary(traffic: httpx
     assert {"precision", "recall", "f1_score"} <= set(figures)
 
 
-def test_drift_shows_for_each_input_when_enough_rows_have_come(traffic: httpx.Client) -> None:
+def test_drift_is_detected_for_each_input(traffic: httpx.Client) -> None:
     traffic.post("/classify", json=[[25.0, 25.0, 25.0, 25.0]] * 1000)
-    # drift is checked every ten seconds at most: predict until it was
+    # drift is checked at most every ten seconds: predict until then
     deadline = time.monotonic() + 30
     while metric(traffic, "ml_data_drift_score", feature="petal_width") <= 0.25:
         assert time.monotonic() < deadline, "the drift score did not rise"
@@ -241,7 +241,7 @@ def test_drift_shows_for_each_input_when_enough_rows_have_come(traffic: httpx.Cl
         assert metric(traffic, "ml_data_drift_score", feature=name) > 0.25
 
 
-def test_synthetic_requests_are_answered_as_others_and_counted_by_their_source_only(
+def test_synthetic_requests_get_ordinary_responses_and_count_only_by_source(
     client: httpx.Client, traffic: httpx.Client
 ) -> None:
     logged = summary(traffic)["total_predictions"]
@@ -272,18 +272,18 @@ def test_synthetic_requests_are_answered_as_others_and_counted_by_their_source_o
     assert [metric(client, name) for name in names] == counted
 
 
-def test_a_request_keeps_the_identity_that_it_comes_with(client: httpx.Client) -> None:
+def test_a_request_keeps_its_request_id(client: httpx.Client) -> None:
     name = f"mine-{uuid.uuid4().hex}"
     response = client.post("/classify", json=SETOSA, headers={"x-request-id": name})
     assert response.json()["request_id"] == response.headers["x-request-id"] == name
 
 
-def test_bentos_own_endpoints_are_still_there(client: httpx.Client) -> None:
+def test_endpoints_of_bentoml_are_available(client: httpx.Client) -> None:
     for path in ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"):
         assert client.get(path).status_code == 200, path
 
 
-def test_the_openapi_examples_are_accepted_and_name_every_input(client: httpx.Client) -> None:
+def test_openapi_examples_are_valid_and_name_every_input(client: httpx.Client) -> None:
     paths = client.get("/docs.json").json()["paths"]
     for path in ("/predict", "/predict_json", "/classify", "/classify_json"):
         body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -41,7 +41,7 @@ def interleave(contestants: Mapping[str, Callable[[], float]], rounds: int) -> d
     """
     figures: dict[str, list[float]] = {name: [] for name in contestants}
     for run in contestants.values():
-        run()  # the first run differs: files are cached, databases created
+        run()  # the first run fills caches and creates databases
     for _ in tqdm(range(rounds), "rounds", leave=False, disable=None):
         for name, run in contestants.items():
             figures[name].append(run())

@@ -1,7 +1,7 @@
-"""`make models-report`: every model through its chain, and the table of them in docs/models.md.
+"""`make models-report`: run the chain of every model and write the table in docs/models.md.
 
-Each is trained, validated, built and served in a temporary home, so that only the table changes in
-this clone. Speech is measured if WHISPER_MODEL names weights, and not served.
+Each model is trained, validated, built and served in a temporary home, so that only the table in
+this clone changes. Speech is measured if WHISPER_MODEL names weights, and is not served.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Row:
 
 
 def measure(name: str, home: Home) -> Row:
-    """Run the chain of a model and serve it; speech is fetched, measured and packaged.
+    """Run the chain of a model and serve it; speech is only measured and packaged.
 
     Raises:
         RuntimeError: a step failed; the message has its output.
@@ -135,12 +135,12 @@ def write_table(path: Path, table: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and write the table; 1 if a model failed."""
+    """Measure and write the table; returns 1 if a model failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=catalog.names(), help="names (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="print the table, change no file")
     options = parser.parse_args(arguments)
-    rows, missing = [], []
+    rows, problems = [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in tqdm(options.models, "models", disable=None):
             try:
@@ -150,14 +150,14 @@ def main(arguments: list[str] | None = None) -> int:
                     continue
                 rows.append(str(measure(name, Home(Path(folder)))))
             except (MissingExtraError, RuntimeError) as error:
-                missing.append(f"{name}: {error}")
+                problems.append(f"{name}: {error}")
     table = _HEAD + "\n".join(rows) + "\n"
     print(table)
-    if not options.dry_run and not missing:
+    if not options.dry_run and not problems:
         write_table(PAGE, table)
-    for problem in missing:
+    for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    return 1 if missing else 0
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

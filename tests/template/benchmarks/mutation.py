@@ -1,8 +1,8 @@
-"""`make mutation`: make small changes in the code of the gates, and see whether a test fails.
+"""`make mutation`: small changes in the code of the gates, each of which must make a test fail.
 
-A mutant that no test notices is either harmless, for a reason that docs/mutation.md gives, or a
-hole in the tests, and an error. mutmut works in a copy; nothing here changes but that page. Its
-figures are made anew, its reasons are kept: they are written by hand.
+A mutant that no test detects is either harmless, for a reason in docs/mutation.md, or an error: a
+gap in the tests. mutmut works in a copy; only that page is changed. Its figures are replaced, its
+reasons are kept, since they are written by hand.
 
 References:
     R. A. DeMillo, R. J. Lipton and F. G. Sayward, "Hints on test data selection: help for the
@@ -38,29 +38,29 @@ _NOTICED = ("killed", "timeout", "segfault")
 _INTRODUCTION = """\
 # Mutation testing of the gates
 
-Made by `make mutation` with mutmut. Each mutant is one small change of a gate's code: `<` for `<=`, 2 for 1, `and` for `or`, an
-argument left out. The tests of that code must fail for it. {mutants:,} mutants took {minutes} on
-{cores} cores.
+Written by `make mutation` with mutmut. Each mutant is one small change in the code of a gate: `<`
+for `<=`, 2 for 1, `and` for `or`, an argument left out. A test of that code must fail for it.
+{mutants:,} mutants took {minutes} on {cores} cores.
 
 {table}
 
-Noticed are mutants for which a test fails, or does not end in time. mutmut changes what functions
-do; the levels and limits that modules name as constants are held by the tests of each gate at its
-limit, by the simulations of equal challengers, and by the zoo of broken models.
+A mutant is noticed if a test fails or times out. mutmut changes functions only; constants at module
+level are covered by tests of each gate at its limit, by the simulations of equal challengers, and
+by the mutant zoo.
 
-## Those that survive
+## Survivors
 
-None of them lets a gate accept what it must refuse. Each does what the code does, or differs in
-what is no promise. `make mutation` keeps the reasons, which are written here by hand, and fails
-where one survives without, and below {lowest:.0%}.
+No survivor makes a gate accept what it must refuse: each is equivalent to the code, or differs in
+undocumented behaviour. The reasons are written here by hand and kept by `make mutation`, which
+fails if a survivor has no reason, or if fewer than {lowest:.0%} of the mutants are noticed.
 
 """
 
 _SIMULATIONS = (  # slow, and other tests detect the same mutants
-    "over_500_challengers",
+    "error_rate_over_many_challengers",
     "power_of_four_in_five",
-    "pass_in_one_of_twenty",
-    "seldom_suspected",
+    "pass_one_time_in_twenty",
+    "rarely_flagged",
     "five_of_a_hundred_cases",
 )
 
@@ -232,8 +232,8 @@ def _code(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run mutmut and write the page; 1 if too many mutants survive, or one that is not known to be
-    harmless."""
+    """Run mutmut and write the page; returns 1 if too many mutants survive, or one without a known
+    reason."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="default: all cores")
     options = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""`make soak SECONDS=600`: a service under steady load of every kind, whose memory must stay flat.
+"""`make soak SECONDS=600`: a service under steady load of every kind, whose memory must not grow.
 
-The exported Bento is served with two workers. Good, bad and large requests, feedback, summaries and
-scrapes of /metrics go to it at a steady rate; every few requests a connection is opened anew. It
-fails if memory, descriptors or threads grow, or if a response is not as expected.
+The exported Bento is served with two workers. Valid, invalid and large requests, feedback,
+summaries and scrapes of /metrics are sent at a steady rate, over connections that are renewed now
+and then. It fails if memory, descriptors or threads grow, or if a response is unexpected.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from shared.console import fail, show_step
 from tests.served import serve
 from tests.strength import (
     JSON,
-    Answer,
+    Response,
     Service,
     example_row,
-    read_answer,
+    read_response,
     request_of,
     service_at,
 )
 
 WORKERS = 2
 CONNECTIONS = 16
-REQUESTS_OF_A_CONNECTION = 200
+REQUESTS_PER_CONNECTION = 200
 SAMPLE_SECONDS = 2.0
 LINE_SECONDS = 10.0
 KEPT = 1000  # request ids for feedback, and latencies per line
 MEBIBYTE = 2**20
-# in the second half of the run; less is noise of the allocator
-GROWN_BYTES, GROWN_PERCENT_AN_HOUR = 2 * MEBIBYTE, 5.0
+# limits for the second half of the run; smaller growth is noise of the allocator
+GROWN_BYTES, GROWN_PERCENT_PER_HOUR = 2 * MEBIBYTE, 5.0
 GROWN_COUNT = 2
 
 
@@ -55,14 +55,14 @@ class Kind:
     Attributes:
         share: how often it is sent, relative to the others.
         make: returns the bytes of a request.
-        due: expected statuses.
-        begins: expected start of the body of a 200.
+        statuses: expected statuses.
+        prefix: expected start of the body of a 200.
     """
 
     share: float
     make: Callable[[], bytes]
-    due: tuple[int, ...]
-    begins: bytes = b""
+    statuses: tuple[int, ...]
+    prefix: bytes = b""
 
 
 @dataclass
@@ -74,13 +74,13 @@ class Tally:
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     request_ids: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
 
-    def count(self, name: str, kind: Kind, response: Answer) -> None:
-        """Count one response; one that is not expected is wrong."""
+    def count(self, name: str, kind: Kind, response: Response) -> None:
+        """Count a response, as wrong if it is unexpected."""
         self.statuses[response.status] += 1
-        if response.status not in (*kind.due, 503):
+        if response.status not in (*kind.statuses, 503):
             self.wrong[f"{name}: {response.status}"] += 1
-        elif response.status == 200 and not response.body.startswith(kind.begins):
-            self.wrong[f"{name}: another answer"] += 1
+        elif response.status == 200 and not response.body.startswith(kind.prefix):
+            self.wrong[f"{name}: unexpected body"] += 1
 
     @property
     def requests(self) -> int:
@@ -102,7 +102,7 @@ class Sample:
 
 
 def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
-    """Every kind of request, for the model of a service."""
+    """Every kind of request, for the model of this service."""
     row = example_row(url)
     classes = httpx.get(f"{url}/health_check").json().get("classes", [])
     truth = {"actual_class": classes[0]} if classes else {"actual": 0.0}
@@ -110,7 +110,7 @@ def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
     def rows(number: int) -> bytes:
         return json.dumps([row] * number).encode()
 
-    def sent(path: str, body: bytes, *lines: bytes) -> Callable[[], bytes]:
+    def fixed(path: str, body: bytes, *lines: bytes) -> Callable[[], bytes]:
         request = request_of(path, body, *(lines or [JSON]), keep=True)
         return lambda: request
 
@@ -118,28 +118,28 @@ def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
         known = {"request_id": random.choice(tally.request_ids)} if tally.request_ids else {}
         return request_of("/feedback", json.dumps(known | truth).encode(), JSON, keep=True)
 
-    def begins(number: int) -> bytes:
+    def prefix(number: int) -> bytes:
         response = httpx.post(f"{url}/predict", content=rows(number)).content
         return response[: response.index(b'"request_id"')]
 
     deep = b"[" * 10_000
     large = [b"content-length: 99999999", JSON]
     return {
-        "one row": Kind(700, sent("/predict", rows(1)), (200,), begins(1)),
-        "100 rows": Kind(80, sent("/predict", rows(100)), (200,), begins(100)),
-        "2000 rows": Kind(8, sent("/predict", rows(2000)), (200,), begins(2000)),
+        "one row": Kind(700, fixed("/predict", rows(1)), (200,), prefix(1)),
+        "100 rows": Kind(80, fixed("/predict", rows(100)), (200,), prefix(100)),
+        "2000 rows": Kind(8, fixed("/predict", rows(2000)), (200,), prefix(2000)),
         "feedback": Kind(40, feedback, (200, 404, 422)),
-        "summary": Kind(2, sent("/get_metrics_summary", b"{}"), (200,)),
+        "summary": Kind(2, fixed("/get_metrics_summary", b"{}"), (200,)),
         "metrics": Kind(2, lambda: request_of("/metrics", b"", method=b"GET", keep=True), (200,)),
-        "no JSON": Kind(40, sent("/predict", b"[[1, 2"), (400,)),
-        "not the contract": Kind(40, sent("/predict", b"[[]]"), (422,)),
-        "deep JSON": Kind(10, sent("/predict", deep), (400, 422)),
-        "another type": Kind(20, sent("/predict", rows(1), b"content-type: text/html"), (415,)),
-        "too many rows": Kind(1, sent("/predict", b"[" + b"[1]," * 10_000 + b"[1]]"), (413, 422)),
+        "not JSON": Kind(40, fixed("/predict", b"[[1, 2"), (400,)),
+        "breaks the contract": Kind(40, fixed("/predict", b"[[]]"), (422,)),
+        "deep JSON": Kind(10, fixed("/predict", deep), (400, 422)),
+        "another type": Kind(20, fixed("/predict", rows(1), b"content-type: text/html"), (415,)),
+        "too many rows": Kind(1, fixed("/predict", b"[" + b"[1]," * 10_000 + b"[1]]"), (413, 422)),
         "unknown path": Kind(
             20, lambda: request_of(f"/{random.random()}", b"", method=b"GET", keep=True), (404,)
         ),
-        "no HTTP": Kind(10, lambda: b"no HTTP\r\n\r\n", (400,)),
+        "not HTTP": Kind(10, lambda: b"not HTTP\r\n\r\n", (400,)),
         "too large": Kind(
             10, lambda: request_of("/predict", b"", *large, length=False, keep=True), (413,)
         ),
@@ -149,19 +149,19 @@ def kinds_of(url: str, tally: Tally) -> dict[str, Kind]:
 async def connection_of(
     port: int, kinds: dict[str, Kind], tally: Tally, pause: float, until: float
 ) -> None:
-    """Send requests at a fixed rate, with a new connection now and then."""
+    """Send requests at a fixed rate, and reconnect now and then."""
     names, shares = list(kinds), [kind.share for kind in kinds.values()]
     due = time.monotonic() + random.random() * pause
     while due < until:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(REQUESTS_OF_A_CONNECTION):
+        for _ in range(REQUESTS_PER_CONNECTION):
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due += pause
             (name,) = random.choices(names, shares)
             start = time.monotonic()
             try:
                 writer.write(kinds[name].make())
-                response = await asyncio.wait_for(read_answer(reader), 60)
+                response = await asyncio.wait_for(read_response(reader), 60)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
                 tally.wrong[f"{name}: {type(error).__name__}"] += 1
                 break
@@ -175,7 +175,7 @@ async def connection_of(
 
 
 def sample_of(service: Service, tally: Tally, start: float, log: Path) -> Sample:
-    """Look at the service."""
+    """Measure the service."""
     workers = service.workers()
     return Sample(
         time.monotonic() - start,
@@ -191,7 +191,7 @@ def sample_of(service: Service, tally: Tally, start: float, log: Path) -> Sample
 async def soak(
     service: Service, seconds: float, rate: float, log: Path
 ) -> tuple[Tally, list[Sample]]:
-    """The load, with a sample every few seconds and a line every ten."""
+    """Run the load; takes samples and prints lines in between."""
     tally, start = Tally(), time.monotonic()
     until, samples = start + seconds, []
     kinds = kinds_of(service.url, tally)
@@ -213,7 +213,7 @@ async def soak(
 
 
 def line_of(sample: Sample, tally: Tally) -> str:
-    """What is shown of a sample."""
+    """The line that is printed for a sample."""
     memory = " + ".join(f"{rss / MEBIBYTE:.1f}" for rss in sample.memory)
     return (
         f"{sample.seconds:5.0f} s  {sample.requests:8d} requests  {tally.wrong.total()} wrong  "
@@ -232,9 +232,9 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
 def faults_of(samples: Sequence[Sample], tally: Tally) -> Iterable[str]:
     """Growth in the second half of the run, when caches are full, and wrong responses."""
     if tally.wrong:
-        yield f"answers that were not due: {dict(tally.wrong)}"
+        yield f"unexpected responses: {dict(tally.wrong)}"
     if len({len(sample.memory) for sample in samples}) > 1:
-        yield "a worker has ended"
+        yield "a worker has exited"
         return
     half = samples[len(samples) // 2 :]
     times = [sample.seconds for sample in half]
@@ -243,8 +243,8 @@ def faults_of(samples: Sequence[Sample], tally: Tally) -> Iterable[str]:
         memory = [sample.memory[worker] for sample in half]
         grown = slope(times, memory)
         percent = 100 * 3600 * grown / memory[0]
-        if grown * span > GROWN_BYTES and percent > GROWN_PERCENT_AN_HOUR:
-            yield f"memory of worker {worker} grows by {percent:.0f} % an hour"
+        if grown * span > GROWN_BYTES and percent > GROWN_PERCENT_PER_HOUR:
+            yield f"memory of worker {worker} grows by {percent:.0f} % per hour"
     quarter = len(samples) // 4
     for name in ("descriptors", "threads"):
         counts = [getattr(sample, name) for sample in samples]
@@ -254,7 +254,7 @@ def faults_of(samples: Sequence[Sample], tally: Tally) -> Iterable[str]:
 
 
 def write_report(folder: Path, samples: Sequence[Sample], tally: Tally) -> str:
-    """Write the figures as JSON, Markdown and a plot; the Markdown."""
+    """Write the results as JSON, Markdown and a plot; returns the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     half, last = samples[len(samples) // 2 :], samples[-1]
     first = next(sample for sample in samples if sample.seconds >= last.seconds / 10)
@@ -279,9 +279,9 @@ def write_report(folder: Path, samples: Sequence[Sample], tally: Tally) -> str:
     )
     by_status = ", ".join(f"{status}: {n:,}" for status, n in sorted(tally.statuses.items()))
     summary = (
-        f"{last.seconds:.0f} seconds, {last.requests / last.seconds:.0f} requests a second, "
-        f"{tally.wrong.total()} answers that were not due; by status {by_status}. "
-        f"Trend of memory in the second half, MiB an hour: {trend}."
+        f"{last.seconds:.0f} seconds, {last.requests / last.seconds:.0f} requests per second, "
+        f"{tally.wrong.total()} unexpected responses; by status {by_status}. "
+        f"Trend of memory in the second half, MiB per hour: {trend}."
     )
     markdown = "\n".join([*lines, "", summary, ""])
     (folder / "soak.md").write_text(markdown, encoding="utf-8")
@@ -296,7 +296,7 @@ def write_report(folder: Path, samples: Sequence[Sample], tally: Tally) -> str:
 
 
 def draw(path: Path, samples: Sequence[Sample]) -> None:
-    """Memory of each worker and the requests a second, over time."""
+    """Plot the memory of each worker and the latency over time."""
     matplotlib.use("Agg")
     from matplotlib import pyplot  # pylint: disable=import-outside-toplevel  # after the backend
 
@@ -318,12 +318,12 @@ def draw(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Soak an exported Bento; 0 if nothing grew and every response was as expected."""
+    """Soak an exported Bento; returns 0 if nothing grew and no response was unexpected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bento", type=Path, required=True, help="folder of the exported Bento")
     parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--rate", type=float, default=400.0, help="requests a second")
-    parser.add_argument("--report", type=Path, required=True, help="folder for what was found")
+    parser.add_argument("--rate", type=float, default=400.0, help="requests per second")
+    parser.add_argument("--report", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as home:
         with serve(options.bento.resolve(), Path(home), WORKERS) as url:

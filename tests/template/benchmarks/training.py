@@ -1,6 +1,6 @@
-"""`make benchmark`: what training and accounting cost, against the obvious ways to do them.
+"""`make benchmark`: cost of training and of recording predictions, against the usual ways.
 
-Writes its part of docs/benchmarks/README.md. Figures are ratios measured side by side in one run.
+Writes its part of docs/benchmarks/README.md. Figures are ratios of measurements in one run.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def measure_training(rounds: int) -> dict[str, Measured]:
         return interleave(contestants, rounds)
 
 
-def measure_accounting(rounds: int) -> dict[str, Measured]:
+def measure_recording(rounds: int) -> dict[str, Measured]:
     """Microseconds per prediction, by contestant."""
     rng = np.random.default_rng(0)
     codes = rng.integers(len(CLASSES), size=PREDICTIONS)
@@ -174,32 +174,31 @@ def table(measured: dict[str, Measured], base: str, unit: str, digits: int) -> s
 
 def main() -> None:
     """Measure and write the report."""
-    parser = argparse.ArgumentParser(description="Compare training and accounting; write a report.")
+    parser = argparse.ArgumentParser(description="Compare training and recording; write a report.")
     parser.add_argument("--rounds", type=int, default=9, help="rounds (%(default)s)")
     rounds = parser.parse_args().rounds
     training = table(measure_training(rounds), "bare script", "s", 2)
-    accounting = table(measure_accounting(rounds), "usual collector, single rows", "µs", 2)
+    recording = table(measure_recording(rounds), "usual collector, single rows", "µs", 2)
     usual, ours = measure_memory()
     report = f"""## Training, cold process
 
-{rounds} rounds, on {os.cpu_count()} cores, Python {platform.python_version()}. Ratios are medians over
-the rounds, with their middle half.
+{rounds} rounds, on {os.cpu_count()} cores, Python {platform.python_version()}. Ratios are medians
+over the rounds, with the interquartile range in brackets.
 
 {training}
 
-The bare script imports scikit-learn, fits 100 trees, scores and saves. The usual pipeline logs value
-by value through MLflow's fluent API and lets it infer the requirements. `make train` checks the
-data, exports and compares ONNX, writes the package with its manifest, draws three figures, and
-records run, lineage, model and version. MLflow's database exists in all rounds: making it costs the
-very first run about a second more.
+The bare script imports scikit-learn, fits 100 trees, scores and saves. The usual pipeline logs
+value by value through MLflow's fluent API and lets it infer the requirements. `make train` checks
+the data, exports and compares ONNX, writes the package with its manifest, draws three figures, and
+records run, lineage, model and version. MLflow's database exists in all rounds: creating it takes
+the very first run about a second more.
 
-## Accounting, for each prediction
+## Recording, per prediction
 
-{accounting}
+{recording}
 
-The service recorder in batches: what was answered in 0.1 s.
-A prediction leaves {usual:.0f} bytes behind in the usual collector, which keeps its history in a list,
-and {ours:.1f} bytes in ours.
+A service records the predictions of 0.1 s in one batch. The usual collector keeps {usual:.0f} bytes
+of memory per prediction, since its history is a list; ours keeps {ours:.1f} bytes.
 """
     write_part("training", report)
     print(report)

@@ -27,7 +27,7 @@ def test_the_longest_step_is_set_off_from_its_result(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.split() == ["production", "running"]
 
 
-def test_a_failure_is_told_on_standard_error_and_ends_with_1(
+def test_a_failure_is_reported_on_standard_error_and_exits_with_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert fail(ValueError("no such model")) == 1
@@ -44,7 +44,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_what_goes_on_is_written_over_on_a_terminal() -> None:
+def test_progress_is_overwritten_on_a_terminal() -> None:
     with contextlib.redirect_stdout(Terminal()) as terminal:
         show_progress("epoch", "1: loss 0.5")
         show_step("fit", "done")
@@ -53,7 +53,7 @@ def test_what_goes_on_is_written_over_on_a_terminal() -> None:
     assert done.endswith("\033[K\n"), "the rest of a longer line is cleared"
 
 
-def test_what_goes_on_is_not_written_to_a_file() -> None:
+def test_progress_is_not_written_to_a_file() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as file:
         show_progress("epoch", "1: loss 0.5")
         show_step("fit", "done")
@@ -106,7 +106,7 @@ def test_an_error_of_the_operating_system_names_the_file_and_the_way_out(
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
-def test_what_goes_on_is_shown_with_the_time_that_passes_and_leaves_no_trace() -> None:
+def test_progress_is_shown_with_the_elapsed_time_and_erased() -> None:
     class Watched(Terminal):
         """Sets an event when a line has been written for the third time."""
 
@@ -129,7 +129,7 @@ def test_what_goes_on_is_shown_with_the_time_that_passes_and_leaves_no_trace() -
     assert cleared == "\033[K"
 
 
-def test_what_goes_on_leaves_a_file_as_it_is() -> None:
+def test_timed_progress_is_not_written_to_a_file() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as file, progress("gate", 0.001) as update:
         update("quality (1 of 2)")
     assert file.getvalue() == ""

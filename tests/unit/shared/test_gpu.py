@@ -125,7 +125,7 @@ def test_one_device_is_read_with_name_memory_and_compute_capability() -> None:
     assert "0: NVIDIA H200, 140 GiB, compute 9.0" in table_of(WITH_GPU)
 
 
-def test_two_devices_take_a_line_each_and_what_the_driver_does_not_tell_is_left_out() -> None:
+def test_each_device_has_a_line_without_unknown_values() -> None:
     machine = FakeMachine((0, TWO_DEVICES, ""))
     assert check_driver(machine.run).devices[1] == Device(1, "NVIDIA GB10", None, "12.1")
     first, second = (line for line in table_of(machine).splitlines() if ": NVIDIA " in line)
@@ -143,7 +143,7 @@ def test_two_devices_take_a_line_each_and_what_the_driver_does_not_tell_is_left_
         (subprocess.TimeoutExpired("nvidia-smi", 180), None),
     ],
 )
-def test_the_newest_cuda_of_the_driver_is_told_where_it_is_known(
+def test_the_newest_cuda_version_of_the_driver_is_shown_if_known(
     head: Output | Exception, cuda: str | None
 ) -> None:
     machine = FakeMachine((0, ONE_DEVICE, ""), head=head)
@@ -185,7 +185,7 @@ def test_a_framework_that_uses_the_gpu_needs_no_advice() -> None:
     assert "PyTorch is" not in table
 
 
-def test_a_cpu_build_is_in_order_where_there_is_no_gpu() -> None:
+def test_a_cpu_build_is_no_problem_without_a_gpu() -> None:
     assert "PyTorch is" not in table_of(FakeMachine(modules={"torch": output_of(CPU_TORCH)}))
 
 
@@ -199,9 +199,7 @@ def test_a_cpu_build_is_in_order_where_there_is_no_gpu() -> None:
         ("onnxruntime", "CUDA", "CUDA-ExecutionProvider.html#requirements"),
     ],
 )
-def test_a_framework_that_misses_the_gpu_is_told_how_to_find_it(
-    module: str, build: str, fix: str
-) -> None:
+def test_a_framework_that_misses_the_gpu_gets_advice(module: str, build: str, fix: str) -> None:
     facts = Facts("2.0", build, products=ON_CPU)
     table = table_of(FakeMachine((0, ONE_DEVICE, ""), {module: output_of(facts)}))
     assert f"is built for {'the CPU only' if build == 'CPU only' else build}" in table
@@ -222,7 +220,7 @@ def test_a_framework_that_misses_the_gpu_is_told_how_to_find_it(
         (subprocess.TimeoutExpired("python", 180), "timed out after 180 seconds"),
     ],
 )
-def test_a_broken_framework_is_reported_and_the_others_still_answer(
+def test_a_broken_framework_is_reported_and_the_others_are_still_probed(
     output: Output | Exception, problem: str
 ) -> None:
     table = table_of(FakeMachine(modules={"torch": output, "onnxruntime": output_of(ONNX)}))
@@ -231,7 +229,7 @@ def test_a_broken_framework_is_reported_and_the_others_still_answer(
     assert "CPUExecutionProvider" in table
 
 
-def test_onnxruntime_for_the_cpu_is_in_order_beside_a_gpu() -> None:
+def test_onnxruntime_for_the_cpu_is_no_problem_with_a_gpu() -> None:
     machine = FakeMachine((0, ONE_DEVICE, ""), {"onnxruntime": output_of(ONNX)})
     assert "ONNX Runtime is" not in table_of(machine)
 
@@ -480,7 +478,7 @@ def test_a_real_framework_multiplies_in_its_own_process(probe: Probe) -> None:
         assert operations == pytest.approx(2 * 1024**3, rel=0.01)
 
 
-def test_facts_are_told_before_the_product_and_again_with_it() -> None:
+def test_facts_are_printed_before_the_product_and_again_with_it() -> None:
     done = run_command([sys.executable, "-m", "shared.gpu", "onnxruntime"])
     assert done.returncode == 0, done.stderr
     before, after = map(json.loads, done.stdout.split("\n\n"))

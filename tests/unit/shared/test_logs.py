@@ -64,7 +64,7 @@ def test_each_record_is_one_line_whichever_library_it_comes_from(
     assert lines[2]["message"] == "ünicode"
 
 
-def test_a_record_tells_its_time_in_utc_and_its_further_fields(
+def test_a_record_has_its_time_in_utc_and_extra_fields(
     lines: list[dict[str, Any]],
 ) -> None:
     failed = lines[3]

@@ -17,7 +17,7 @@ def test_nothing_that_is_written_inside_is_seen(capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().err == ""
 
 
-def test_what_is_written_before_and_after_is_seen(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_before_and_after_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     os.write(2, b"before ")
     with silenced():
         os.write(2, b"inside ")

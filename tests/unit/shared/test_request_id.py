@@ -79,7 +79,7 @@ def test_the_time_of_an_identity_is_read_from_it() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 9_999])
-def test_a_part_of_a_request_tells_its_time_too(place: int) -> None:
+def test_the_id_of_a_part_contains_its_time_too(place: int) -> None:
     assert time_of(GENERATED) is not None
     assert time_of(f"{GENERATED}-{place}") == time_of(GENERATED)
 
@@ -96,5 +96,5 @@ def test_a_part_of_a_request_tells_its_time_too(place: int) -> None:
         f"{GENERATED[:16]}c{GENERATED[17:]}",
     ],
 )
-def test_other_identities_tell_no_time(request_id: str) -> None:
+def test_other_ids_contain_no_time(request_id: str) -> None:
     assert time_of(request_id) is None

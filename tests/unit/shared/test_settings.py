@@ -60,7 +60,7 @@ def test_the_environment_moves_a_folder(
 
 
 @pytest.mark.parametrize(("variable", "field"), FOLDERS.items())
-def test_a_relative_folder_is_taken_from_the_clone_whatever_the_working_directory(
+def test_a_relative_folder_is_relative_to_the_clone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, field: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,7 +83,7 @@ TRACKING, LOG = DATABASES.items()
         (*LOG, "", None),
     ],
 )
-def test_a_relative_sqlite_file_is_taken_from_the_clone_and_other_addresses_stay(
+def test_a_relative_sqlite_file_is_relative_to_the_clone(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     variable: str,
@@ -159,7 +159,7 @@ def test_settings_do_not_change() -> None:
         settings().receipts_dir = Path("elsewhere")  # type: ignore[misc]
 
 
-def test_whisper_downloads_nothing_unless_that_is_asked_for(
+def test_whisper_downloads_nothing_by_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert (settings().whisper_model, settings().whisper_download) == (None, False)

@@ -47,11 +47,11 @@ def test_nothing_is_reported_to_vendors() -> None:
         ("BENTOML_DO_NOT_TRACK", "False"),
     ],
 )
-def test_what_the_environment_says_stays(name: str, value: str) -> None:
+def test_variables_of_the_environment_are_not_overridden(name: str, value: str) -> None:
     assert prepared(**{name: value})[name] == value
 
 
-def test_relative_places_are_taken_from_the_clone() -> None:
+def test_relative_paths_are_relative_to_the_clone() -> None:
     environ = prepared(BENTOML_HOME="bentos", MLFLOW_TRACKING_URI="sqlite:///runs.db")
     assert environ["BENTOML_HOME"] == "/clone/bentos"
     assert environ["MLFLOW_TRACKING_URI"] == "sqlite:////clone/runs.db"
@@ -81,7 +81,7 @@ def test_defaults_of_one_clone_are_not_inherited_by_another(tmp_path: Path) -> N
     assert child["BENTOML_DO_NOT_TRACK"] == "False"
 
 
-def test_what_a_process_gives_its_child_stays(tmp_path: Path) -> None:
+def test_variables_set_for_a_child_are_kept(tmp_path: Path) -> None:
     child = {**prepared(tmp_path), "BENTOML_HOME": "/of/a/release"}
     assert prepared(tmp_path, **child)["BENTOML_HOME"] == "/of/a/release"
 

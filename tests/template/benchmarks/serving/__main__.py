@@ -1,8 +1,7 @@
 """`make benchmark`: serving against its alternatives, side by side in one run.
 
 With all peers, it takes about half an hour and writes its part of docs/benchmarks/README.md and
-serving.png; with fewer, it only prints. Peers are installed
-into .benchmarks/ and kept there.
+serving.png; with fewer, it only prints. Peers are installed into .benchmarks/ and kept there.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ FIGURE = REPORT.parent / "serving.png"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark; 1 if our service cannot be measured, 2 if nothing can."""
+    """Run the benchmark; returns 1 if our service cannot be measured, 2 if nothing can."""
     options = _parse(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
@@ -51,7 +50,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=positive_number, help="rounds (5; with --peers none 3)")
     parser.add_argument(
-        "--seconds", type=positive_number, help="of each load (3; with --peers none 2)"
+        "--seconds", type=positive_number, help="duration of each load (3; with --peers none 2)"
     )
     options = parser.parse_args(arguments)
     quick = options.peers == "none"
@@ -80,11 +79,11 @@ def _run(peers: str, rounds: int, seconds: int) -> int:
     full = peers == "all"
     curves: Records = {}
     with tempfile.TemporaryDirectory() as folder:
-        print("training and building what is served ...", file=sys.stderr)
+        print("training and building the model ...", file=sys.stderr)
         served = make_model(Path(folder))
         records = measure(contestants, served, MAIN, rounds, seconds)
         if full and not any(each.failure for each in pair_of(records)):
-            print("rows in a request, and connections ...", file=sys.stderr)
+            print("measuring batch sizes and numbers of connections ...", file=sys.stderr)
             pair = [each.contestant for each in pair_of(records)]
             scenarios = tuple(dict.fromkeys((*BATCHES, *CURVE)))
             curves = measure(pair, served, scenarios, rounds, seconds)
@@ -94,7 +93,7 @@ def _run(peers: str, rounds: int, seconds: int) -> int:
         return 0 if records[OURS].complete else 1
     failures = [each.failure for each in (*pair_of(records), *pair_of(curves)) if each.failure]
     if failures:
-        print(f"error: nothing is written: {'; '.join(failures)}", file=sys.stderr)
+        print(f"error: no report was written: {'; '.join(failures)}", file=sys.stderr)
         return 1
     write_part("serving", report)
     draw(records, curves, FIGURE)

@@ -143,7 +143,7 @@ def choose(peers: str) -> list[Contestant]:
     known = [each.name for each in CONTESTANTS if each.requirements]
     for name in wanted:
         if not any(_is_named(each, name) for each in known):
-            raise BenchmarkError(f"no peer {name}; there are: {', '.join(known)}, all, none")
+            raise BenchmarkError(f"unknown peer {name}: use {', '.join(known)}, all or none")
     return [
         each
         for each in CONTESTANTS
@@ -199,7 +199,7 @@ def _write_mlflow_model(place: Place) -> None:
         check=False,
     )
     if done.returncode:
-        raise ContestantError(f"its model cannot be written: {done.stderr.strip()[-300:]}")
+        raise ContestantError(f"the model cannot be written: {done.stderr.strip()[-300:]}")
 
 
 def _write_mlserver_settings(place: Place) -> None:
@@ -239,7 +239,7 @@ MLFLOW = Contestant(
 CONTESTANTS = (
     Contestant(
         TUTORIAL,
-        "the tutorial's form: BentoML + scikit-learn",
+        "as in tutorials: BentoML + scikit-learn",
         _bentoml(lambda place: f"{PEERS}.tutorial:IrisClassifier"),
         requirements=("bentoml", "scikit-learn", "numpy", "joblib", "prometheus-client"),
         path="/classify",
@@ -309,7 +309,7 @@ CONTESTANTS = (
     _ours(TWO_WORKERS, "ours, 2 workers", workers=2),
     Contestant(
         "constant",
-        "raw ASGI, a constant answer",
+        "raw ASGI, a constant response",
         _uvicorn("raw_asgi:constant", "--factory"),
         body=bare_rows,
         codes=None,

@@ -33,14 +33,14 @@ def environment_python(name: str, requirements: Sequence[str]) -> Path:
     folder = FOLDER / name
     python = folder / "bin/python"
     wanted = "\n".join([sys.version, *pinned(requirements)])
-    made = folder / "made-of.txt"
-    if not made.is_file() or made.read_text(encoding="utf-8") != wanted:
+    stamp = folder / "requirements.txt"
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
         uv = find_uv()
         shutil.rmtree(folder, ignore_errors=True)
         _run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
         install = ("pip", "install", "--native-tls", "--compile-bytecode", "--quiet")
         _run(uv, *install, "--python", str(python), *pinned(requirements))
-        made.write_text(wanted, encoding="utf-8")
+        stamp.write_text(wanted, encoding="utf-8")
     return python
 
 
@@ -56,7 +56,7 @@ def find_uv() -> str:
     for uv in (*next_to_poetry, shutil.which("uv"), ROOT / ".venv/bin/uv"):
         if uv and Path(uv).is_file():
             return str(uv)
-    raise ContestantError("uv is not here: `make install-dev` brings it")
+    raise ContestantError("uv is missing: run `make install-dev`")
 
 
 def _bare(requirement: str) -> str:

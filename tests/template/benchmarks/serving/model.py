@@ -57,7 +57,7 @@ def make_model(folder: Path) -> Served:
     home = Home(folder)
     done = home.make("bento-build", f"CONFIG={path}")
     if done.returncode:
-        raise BenchmarkError(f"the model cannot be made:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise BenchmarkError(f"the model cannot be built:\n{(done.stdout + done.stderr)[-3000:]}")
     receipt = json.loads((home.receipts_of("iris") / "train.json").read_text(encoding="utf-8"))
     package = Path(receipt["package"])
     rows = load_iris().data[::10].tolist()

@@ -21,27 +21,27 @@ _BUSY = 0.25  # cores used by other processes; above it, the measurements are un
 
 
 def render(records: Records, curves: Records, rounds: int, seconds: int) -> str:
-    """The part of docs/benchmarks/README.md.
+    """The serving part of docs/benchmarks/README.md.
 
     Args:
-        curves: records of `BATCHES` and `CURVE`; empty where these were not measured.
+        curves: records of `BATCHES` and `CURVE`; empty if these were not measured.
     """
     parts = [
         "## Serving",
-        f"The same forest of {TREES} trees on iris, served by each in turn on {os.cpu_count()} "
-        f"cores, Python {platform.python_version()}: {rounds} rounds, in each of which it is "
-        "started alone, asked for classes that are known, warmed up, and loaded for "
-        f"{seconds} s by wrk with 16 connections, single rows first, then 100 rows a request. "
-        "Any answer but 200 ends it. wrk runs beside it on the same cores, with one thread. "
-        "Figures are medians over the rounds; *ours is* is the median of the rounds' ratios of "
-        "requests a second, with their middle half. "
-        "Ours answers with validation, metrics, prediction log and request ids on.",
+        f"Each server has the same forest of {TREES} trees on iris, on {os.cpu_count()} cores and "
+        f"Python {platform.python_version()}. In each of {rounds} rounds, every server is "
+        "started alone, checked with rows of known class, warmed up, and put under load by wrk for "
+        f"{seconds} s with 16 connections: single rows first, then 100 rows per request. A status "
+        "other than 200 excludes it. wrk runs on the same cores, with one thread. Figures are "
+        "medians over the rounds; *ours is* is the median ratio of requests per second, with the "
+        "interquartile range in brackets. Ours has validation, metrics, prediction log and "
+        "request ids switched on.",
         _main_table(records),
-        "CPU is the server's, for a request with one row, what it puts off included. "
-        "A worker's memory is resident after the loads; *all* adds up its processes, which share "
-        "pages. Ready is from start to the first 200 of its ready path. FastAPI + ONNX is there "
-        "twice: without a response model FastAPI finds out how to encode each answer, with one "
-        "Pydantic encodes it.",
+        "CPU is the time of the server per request with one row, including deferred work. Memory "
+        "is resident after the loads: *worker* is one worker, *all* the sum of all processes, "
+        "which share pages. *ready* is the time from the start to the first 200 of the readiness "
+        "path. FastAPI + ONNX is measured twice: without a response model, FastAPI finds out how "
+        "to encode each response; with one, Pydantic encodes it.",
         *_notes(records),
         "### Targets",
         "| target | measured | |\n|---|---|---|\n"
@@ -112,8 +112,8 @@ def _notes(records: Records) -> list[str]:
     ]
     if installed:
         notes.append(
-            "Peers have environments of their own; what they share with this project has its "
-            "version:\n\n" + "\n".join(installed)
+            "Each peer has its own environment, with the versions of this project where both use a "
+            "package:\n\n" + "\n".join(installed)
         )
     samples = [
         each for record in complete for turn in record.turns for each in turn.samples.values()
@@ -122,12 +122,12 @@ def _notes(records: Records) -> list[str]:
         others = [each.others for each in samples]
         share = [each.load.generator / each.load.seconds for each in samples]
         notes.append(
-            f"wrk took {statistics.median(share):.2f} of a core on the median and {max(share):.2f} "
-            f"at most; other processes of the machine {statistics.median(others):.2f} and "
-            f"{max(others):.2f}."
+            f"wrk used {statistics.median(share):.2f} cores (median; at most {max(share):.2f}), "
+            f"other processes of the machine {statistics.median(others):.2f} "
+            f"(at most {max(others):.2f})."
         )
         if statistics.median(others) > _BUSY:
-            notes.append("**The machine was busy: these figures are not to be relied on.**")
+            notes.append("**The machine was busy: these figures are unreliable.**")
     notes += [_log_note(record) for record in complete if record.turns[0].logged is not None]
     failed = [
         f"- {record.contestant.title}: {' '.join(record.failure.split())}"
@@ -145,8 +145,7 @@ def _log_note(record: Record) -> str:
     overflows = sum(turn.overflows for turn in record.turns)
     return (
         f"Prediction log of {record.contestant.title}: {100 * min(1.0, logged / n_rows):.1f} % "
-        f"of {n_rows:,} rows that wrk had answers for; log_overflow was counted {overflows:,} "
-        "times."
+        f"of {n_rows:,} predicted rows; log_overflow was counted {overflows:,} times."
     )
 
 

@@ -126,7 +126,7 @@ def _wait_until_ready(process: psutil.Popen, port: int, path: str, log: Path) ->
             return
         time.sleep(0.01)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    ended = "ended before it was ready" if process.poll() is not None else "did not become ready"
+    ended = "exited before it was ready" if process.poll() is not None else "did not become ready"
     raise ContestantError(f"{ended}: {' / '.join(lines[-3:])[-500:]}")
 
 
@@ -140,13 +140,13 @@ def _request(port: int, method: str, path: str, body: bytes | None = None) -> by
         connection.close()
     if response.status != 200:
         text = content[:200].decode(errors="replace")
-        raise ContestantError(f"{path} answers {response.status}: {text}")
+        raise ContestantError(f"{path} returned {response.status}: {text}")
     return content
 
 
 def _end(process: psutil.Popen) -> None:
     """Terminate a process and its descendants, and kill those that remain."""
-    patient = {each: signal.signal(each, signal.SIG_IGN) for each in _SIGNALS}
+    handlers = {each: signal.signal(each, signal.SIG_IGN) for each in _SIGNALS}
     try:
         tree = _tree(process)
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -158,9 +158,9 @@ def _end(process: psutil.Popen) -> None:
                 each.kill()
         _, alive = psutil.wait_procs(left, END_SECONDS)
         if alive:
-            raise BenchmarkError(f"processes cannot be ended: {alive}")
+            raise BenchmarkError(f"processes cannot be killed: {alive}")
     finally:
-        for each, handler in patient.items():
+        for each, handler in handlers.items():
             signal.signal(each, handler)
 
 

@@ -104,8 +104,8 @@ def _two_workers(records: Records, cores: int) -> Verdict:
     if ratio < 1.6 and two.cores(SINGLE).median >= _BUSY * cores:
         ratio = 2 * one.server_cpu(SINGLE).times(two.server_cpu(SINGLE)).median
         measured += (
-            f"; wrk takes {two.generator(SINGLE).median:.2f} of the {cores} cores, which are full: "
-            f"with a core for each worker, by CPU seconds for a request, {ratio:.2f} ×"
+            f"; all {cores} cores are busy, of which wrk uses {two.generator(SINGLE).median:.2f}: "
+            f"estimated with one core per worker, by CPU seconds for a request, {ratio:.2f} ×"
         )
     return Verdict(target, measured, ratio >= 1.6)
 

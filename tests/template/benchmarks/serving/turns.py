@@ -71,7 +71,7 @@ class Turn:
 
 @dataclass
 class Record:
-    """All turns of one contestant, and why there are no more."""
+    """All turns of one contestant, and the error that excluded it, if any."""
 
     contestant: Contestant
     turns: list[Turn] = field(default_factory=list)
@@ -139,7 +139,7 @@ def _take_turn(record: Record, served: Served, scenarios: Sequence[Scenario], se
         turn = _turn(record.contestant, served, scenarios, seconds)
     except ContestantError as error:
         record.failure = str(error)
-        return f"out: {error}"
+        return f"excluded: {error}"
     record.turns.append(turn)
     return f"{turn.samples[scenarios[0]].load.per_second:,.0f} requests/s"
 
@@ -185,10 +185,10 @@ def check(contestant: Contestant, server: Server, served: Served, rows: int) -> 
     try:
         codes = contestant.codes(response)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ContestantError(f"its answer has another form: {str(response)[:200]}") from error
+        raise ContestantError(f"unexpected response: {str(response)[:200]}") from error
     wrong = sum(found != code for found, code in zip(codes, served.expected(rows)))
     if wrong or len(codes) != rows:
-        raise ContestantError(f"of {rows} rows it answers {len(codes)}, {wrong} of them wrong")
+        raise ContestantError(f"{len(codes)} predictions for {rows} rows, {wrong} of them wrong")
 
 
 def logged_rows(server: Server) -> int:

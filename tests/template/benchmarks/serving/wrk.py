@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.template.benchmarks.serving.errors import BenchmarkError, ContestantError
 
-ANSWER_SECONDS = 30
+RESPONSE_SECONDS = 30
 
 _SCRIPT = """\
 wrk.method = "POST"
@@ -63,7 +63,7 @@ def find_wrk() -> str:
     found = shutil.which("wrk")
     if not found:
         raise BenchmarkError(
-            "wrk makes the load and is not installed: `apt-get install wrk` (Debian, Ubuntu), "
+            "wrk, the load generator, is not installed: `apt-get install wrk` (Debian, Ubuntu), "
             "`brew install wrk` (macOS), or build it from https://github.com/wg/wrk"
         )
     return found
@@ -85,7 +85,7 @@ def send(url: str, body: bytes, connections: int, seconds: int, folder: Path) ->
     done = subprocess.run(
         [
             *(find_wrk(), "--threads", "1", "--connections", str(connections)),
-            *("--duration", f"{seconds}s", "--timeout", f"{ANSWER_SECONDS}s"),
+            *("--duration", f"{seconds}s", "--timeout", f"{RESPONSE_SECONDS}s"),
             *("--script", str(script), url),
         ],
         capture_output=True,
@@ -98,21 +98,21 @@ def send(url: str, body: bytes, connections: int, seconds: int, folder: Path) ->
 
 
 def parse(output: str, generator: float) -> Load:
-    """The figures in the last line of wrk's output.
+    """Figures from the last line of wrk's output.
 
     Raises:
         ContestantError: no figures were found, or requests failed.
     """
     lines = output.strip().splitlines()
     if not lines or not lines[-1].startswith("{"):
-        raise ContestantError(f"wrk told no figures: {output.strip()[-300:]}")
+        raise ContestantError(f"wrk printed no figures: {output.strip()[-300:]}")
     figures = json.loads(lines[-1])
     kinds = ("status", "connect", "read", "write", "timeout")
     failed = [f"{figures[kind]} × {kind}" for kind in kinds if figures[kind]]
     if failed:
         raise ContestantError(f"errors in {figures['requests']} requests: {', '.join(failed)}")
     if not figures["requests"]:
-        raise ContestantError("no request was answered")
+        raise ContestantError("no request was completed")
     return Load(
         figures["requests"],
         figures["microseconds"] / 1e6,

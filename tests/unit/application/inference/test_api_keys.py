@@ -192,7 +192,7 @@ def test_only_a_key_of_that_scope_may_mark_requests_as_synthetic() -> None:
 
 
 @pytest.mark.parametrize(("open_paths", "status"), [("/livez", 401), ("/livez /", None)])
-def test_scripts_and_styles_of_the_page_are_open_where_the_page_is(
+def test_scripts_and_styles_of_the_page_are_open_if_the_page_is(
     open_paths: str, status: int | None
 ) -> None:
     authorise = authoriser(ApiKeys.parse(entry_of("shop", new_key())), open_paths)

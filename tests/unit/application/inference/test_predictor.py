@@ -56,7 +56,7 @@ def test_what_is_recorded_is_what_was_returned() -> None:
     assert setup.recorder.results == [result]
 
 
-def test_the_model_is_given_single_precision_in_c_order() -> None:
+def test_the_model_gets_single_precision_in_c_order() -> None:
     setup = Setup()
     setup.predictor.predict("a", ROWS)
     (rows,) = setup.model.calls

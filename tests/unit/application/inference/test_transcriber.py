@@ -59,15 +59,15 @@ def test_a_recording_too_long_or_in_an_unknown_language_never_reaches_the_engine
 
 def test_the_engine_is_called_by_one_thread_at_a_time() -> None:
     engine = FakeEngine()
-    engine.go_on.clear()
+    engine.release.clear()
     metrics = FakeTranscriptionMetrics()
     transcriber = Transcriber(SPEC, engine, fake_decode, metrics)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(transcriber.transcribe, LOUD) for _ in range(4)]
         assert engine.entered.wait(10)
-        engine.go_on.set()
+        engine.release.set()
         assert {future.result().text for future in futures} == {"0.5"}
-    assert (engine.calls, engine.most) == (4, 1)
+    assert (engine.calls, engine.max_concurrent) == (4, 1)
 
 
 def test_a_model_of_another_kind_is_refused() -> None:

@@ -44,7 +44,7 @@ from tests.fakes import (
     fake_model,
 )
 from tests.kinds import KINDS, UNLIKE
-from tests.packages import on_record
+from tests.packages import open_recorded
 
 DATA = petals.load()
 CONFIG = TrainingConfig.read(PETALS_CONFIG)
@@ -242,7 +242,7 @@ def test_the_digest_of_the_predictions_on_all_rows_is_recorded(real: Workshop) -
 
 def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     candidate = workshop.train()
-    native = on_record(candidate.package).load_native()
+    native = open_recorded(candidate.package).load_native()
     _, holdout = hold_out(DATA, petals.SPEC, 0.2, 42)
     right = native.predict(holdout.encoded(petals.SPEC)) == holdout.encoded_target(petals.SPEC)
     metrics = read(candidate, "metrics.json")
@@ -415,7 +415,7 @@ def test_another_seed_of_the_model_gives_different_predictions(workshop: Worksho
     second = workshop.train(config=with_parameters(SMALL, random_state=7), version="1.0.0-b")
     assert read(first, "holdout.json") == read(second, "holdout.json")
     all_rows = DATA.encoded(petals.SPEC)
-    native = [on_record(candidate.package).load_native() for candidate in (first, second)]
+    native = [open_recorded(candidate.package).load_native() for candidate in (first, second)]
     assert (native[0].predict_proba(all_rows) != native[1].predict_proba(all_rows)).any()
 
 
@@ -427,7 +427,7 @@ def test_a_served_model_of_every_kind_predicts_as_trained(
     model = KINDS[kind]
     spec, dataset = model.SPEC, model.load()
     candidate = real.train(config=config_of(model, form), model=model)
-    package = on_record(candidate.package)
+    package = open_recorded(candidate.package)
     assert gates.parity("parity", candidate.parity).accepted
     assert ModelSpec.from_dict(read(candidate, "contract.json")) == spec
     assert candidate.report.score > 0.6
@@ -461,7 +461,7 @@ def test_quality_of_a_regression_is_measured_on_the_hold_out(real: Workshop) -> 
     model = KINDS["regression"]
     candidate = real.train(config=config_of(model), model=model)
     _, holdout = hold_out(model.load(), model.SPEC, 0.25, 3)
-    native = on_record(candidate.package).load_native()
+    native = open_recorded(candidate.package).load_native()
     errors = native.predict(holdout.encoded(model.SPEC)) - holdout.target.to_numpy()
     metrics = read(candidate, "metrics.json")
     assert isinstance(candidate.report, RegressionReport)
@@ -526,7 +526,7 @@ def doubled(rows: np.ndarray) -> np.ndarray:
 def test_a_native_model_is_served_from_a_file_without_pickles(real: Workshop) -> None:
     config = SMALL.model_copy(update={"serving": config_of(fake_model(DATA), "native").serving})
     candidate = real.train(config=config)
-    package = on_record(candidate.package)
+    package = open_recorded(candidate.package)
     names = {path.name for path in candidate.package.iterdir()}
     assert "model.skops" in names and "model.onnx" not in names
     assert package.served == candidate.package / "model.skops"

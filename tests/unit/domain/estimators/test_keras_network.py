@@ -77,7 +77,7 @@ def test_training_stops_when_the_validation_loss_stops_improving() -> None:
 
 
 @pytest.mark.parametrize("callbacks", [None, keras.callbacks.TerminateOnNaN(), []])
-def test_a_callback_may_be_given_alone_or_not_at_all(callbacks: Any) -> None:
+def test_callbacks_may_be_a_single_one_or_missing(callbacks: Any) -> None:
     estimator = classifier().set_params(fit_kwargs={"epochs": 2, "callbacks": callbacks})
     assert len(estimator.fit(ROWS, CLASSES).history_["loss"]) == 2
     again = classifier(epochs=2).fit(ROWS, CLASSES, callbacks=callbacks)

@@ -12,7 +12,7 @@ from scipy.stats import binomtest, multinomial, t
 
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.comparison import Comparison, compare, tango_interval
-from tests.equal_challengers import RUNS, SETTINGS, Setting, broken, rates
+from tests.equal_challengers import RUNS, SETTINGS, Setting, exceeded_bounds, rates
 
 INPUTS = (Number("x", "", 0, 1),)
 CLASSES = ModelSpec("classes", INPUTS, Classes(("a", "b")))
@@ -309,5 +309,5 @@ def test_the_gate_keeps_its_stated_error_rate_over_many_challengers(
     setting: Setting, nightly: bool
 ) -> None:
     runs = RUNS if nightly else RUNS // 5
-    found = rates(setting.task, setting.rows, setting.alike, setting.margin, runs=runs)
-    assert not broken(setting, found, runs)
+    found = rates(setting.task, setting.rows, setting.similarity, setting.margin, runs=runs)
+    assert not exceeded_bounds(setting, found, runs)

@@ -42,7 +42,7 @@ def test_noise_is_proportional_to_the_spread_of_each_input(noise: float) -> None
     assert change[:, 1:5].std() == pytest.approx(wanted[1], rel=0.1)
 
 
-def test_categories_missing_values_and_the_given_rows_stay_unchanged() -> None:
+def test_categories_missing_values_and_the_original_rows_stay_unchanged() -> None:
     before = ROWS.copy()
     after = perturbed(SPEC, ROWS, 0.5, 0)
     assert np.array_equal(ROWS, before, equal_nan=True)

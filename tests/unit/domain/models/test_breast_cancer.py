@@ -63,6 +63,6 @@ def test_the_pipeline_learns_the_diagnosis() -> None:
     assert pipeline.score(ROWS[1::2], LABELS[1::2]) > 0.9
 
 
-def test_the_estimator_has_the_parameters_it_was_given() -> None:
+def test_the_estimator_has_the_configured_parameters() -> None:
     boosting = breast_cancer.build(**PARAMETERS)[-1]
     assert boosting.get_params().items() >= PARAMETERS.items()

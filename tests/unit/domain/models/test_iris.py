@@ -52,7 +52,7 @@ def test_inputs_match_the_tutorial_in_cm() -> None:
     assert {item.unit for item in iris.SPEC.inputs if isinstance(item, Number)} == {"cm"}
 
 
-def test_the_estimator_has_the_parameters_it_was_given() -> None:
+def test_the_estimator_has_the_configured_parameters() -> None:
     assert iris.build(**PARAMETERS).get_params().items() >= PARAMETERS.items()
 
 
@@ -63,7 +63,7 @@ def test_an_unknown_parameter_is_refused(parameter: str) -> None:
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
-def test_every_parameter_must_be_given(parameter: str) -> None:
+def test_every_parameter_is_required(parameter: str) -> None:
     with pytest.raises(TypeError, match=parameter):
         iris.build(**{name: value for name, value in PARAMETERS.items() if name != parameter})
 

@@ -30,7 +30,7 @@ def test_without_scopes_the_key_may_do_everything(capsys: pytest.CaptureFixture[
         (["--name", "grafana", "--scopes", "everything"], "the scopes are predict, feedback"),
     ],
 )
-def test_what_would_be_no_entry_is_an_error_and_shows_no_key(
+def test_an_invalid_entry_is_an_error_and_shows_no_key(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert main(["api-key", *arguments]) == 1

@@ -33,7 +33,7 @@ def test_a_name_of_a_model_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "../iris", "Iris", "2nd", "a b", "a\n", "x" * 300, "é"])
-def test_what_cannot_name_a_model_is_refused_with_what_can(text: str) -> None:
+def test_an_invalid_model_name_is_refused_with_the_valid_characters(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as refusal:
         valid_model_name(text)
     assert "such as iris" in str(refusal.value)
@@ -48,13 +48,13 @@ def test_a_port_is_a_number(text: str, port: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "0", "65536", "99999", "-1", "3e3", " 80", "²", "9" * 5000, "\x1b[31m"]
 )
-def test_what_is_no_port_is_refused_with_what_is(text: str) -> None:
+def test_an_invalid_port_is_refused_with_the_valid_ones(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="from 1 to 65535"):
         valid_port(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "abc", "1.5", "²", "9" * 5000])
-def test_what_is_no_number_of_workers_is_refused_with_what_is(text: str) -> None:
+def test_an_invalid_number_of_workers_is_refused_with_the_valid_ones(text: str) -> None:
     assert valid_workers("16") == 16
     with pytest.raises(argparse.ArgumentTypeError, match="use 1 or more, such as 2"):
         valid_workers(text)
@@ -66,7 +66,7 @@ def test_a_name_of_an_environment_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "../../x", "a/b", ".hidden", "a b", "x" * 65, "\x1b[31m"])
-def test_what_cannot_name_an_environment_is_refused_with_what_can(text: str) -> None:
+def test_an_invalid_environment_name_is_refused_with_the_valid_characters(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="such as staging") as refusal:
         valid_environment(text)
     assert str(refusal.value).isprintable()

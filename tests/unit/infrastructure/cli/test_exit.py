@@ -92,7 +92,7 @@ def test_a_reader_that_has_left_ends_a_command_in_silence() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is full")
-def test_standard_output_on_a_full_disk_is_told_in_one_line() -> None:
+def test_standard_output_on_a_full_disk_is_reported_in_one_line() -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-c", COMMAND],

@@ -13,7 +13,7 @@ import pytest
 from infrastructure.cli.__main__ import main
 
 
-def test_a_port_that_is_taken_is_one_line_that_names_it_and_who_has_it(
+def test_a_port_in_use_is_reported_in_one_line_with_its_holder(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////no/such.db")
@@ -64,7 +64,7 @@ def test_each_experiment_has_a_link_to_its_runs(
     ]
 
 
-def test_a_server_that_does_not_answer_has_a_link_to_all_experiments(
+def test_if_the_server_does_not_respond_all_experiments_are_linked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as free:

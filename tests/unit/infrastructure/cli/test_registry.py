@@ -93,9 +93,7 @@ def test_the_list_has_every_version_with_what_is_known_of_it(
     assert "1.0.0-b" in rows[1] and rows[2].endswith("gone")
 
 
-def test_a_model_that_was_given_is_listed_alone(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_named_model_is_listed_alone(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     client = open_client(place.registry.uri)
     client.create_registered_model(WINE)
     assert place.registry.model_names() == [PETALS, WINE]
@@ -106,7 +104,7 @@ def test_a_model_that_was_given_is_listed_alone(
     assert capsys.readouterr().out.splitlines() == [f"  model     {PETALS} has no versions"]
 
 
-def test_a_champion_that_the_ledger_does_not_have_is_told(
+def test_a_champion_missing_in_the_ledger_is_reported(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter_promotion(place)
@@ -117,9 +115,7 @@ def test_a_champion_that_the_ledger_does_not_have_is_told(
     assert "is 1.0.0-c in the registry, but 1.0.0-b in the ledger" in capsys.readouterr().out
 
 
-def test_a_ledger_whose_tail_was_cut_off_is_told(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_ledger_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     enter_promotion(place)
     first, _ = place.ledger.path.read_text("utf-8").splitlines(keepends=True)
     place.ledger.path.write_text(first, encoding="utf-8")
@@ -128,7 +124,7 @@ def test_a_ledger_whose_tail_was_cut_off_is_told(
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_the_ledger_of_another_clone_is_no_alarm(
+def test_the_ledger_of_another_clone_causes_no_warning(
     place: Place, begun: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter_promotion(place)
@@ -141,7 +137,7 @@ def test_the_ledger_of_another_clone_is_no_alarm(
     assert "WARNING" not in output
 
 
-def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_which_model_reads_the_ledger(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["which-model"]) == 0
     assert "the ledger is empty" in capsys.readouterr().out
     place.ledger.append("promote", PETALS, "1.0.0-b")
@@ -159,9 +155,7 @@ def test_the_past_is_told_from_the_ledger(place: Place, capsys: pytest.CaptureFi
     )
 
 
-def test_a_broken_ledger_answers_no_question(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_ledger_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.ledger.path.write_text("{}\n", encoding="utf-8")
     assert main(["which-model"]) == 1
     assert "line 1: not a ledger entry" in capsys.readouterr().err
@@ -207,7 +201,7 @@ def test_a_dry_run_removes_nothing_and_a_collection_what_nothing_needs(
     assert capsys.readouterr().out.splitlines()[0].startswith("  space     0.0 MB freed")
 
 
-def test_what_a_killed_training_has_left_is_collected(
+def test_files_of_a_killed_training_are_collected(
     place: Place, tracking: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packages = place.registry.packages_dir
@@ -224,7 +218,7 @@ def test_what_a_killed_training_has_left_is_collected(
     assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_collection_removes_while_no_promotion_can_go_on(
+def test_a_collection_prevents_concurrent_promotions(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed = []
@@ -246,7 +240,7 @@ def _take(registry: MlflowRegistry) -> None:
         pass
 
 
-def test_an_empty_registry_says_what_registers_a_model(
+def test_an_empty_registry_says_how_to_register_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(MlflowRegistry, "model_names", lambda self: [])
@@ -278,7 +272,7 @@ def test_nothing_to_go_back_to_is_an_error(
         (["gc", "--keep", "all"], "'all' is not a number of versions"),
     ],
 )
-def test_a_wrong_call_says_what_is_wrong(
+def test_a_wrong_call_is_reported(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -38,7 +38,7 @@ def test_the_champion_is_served_by_the_service_of_its_kind(
     ]
 
 
-def test_a_port_that_is_taken_is_one_line_that_names_its_holder(
+def test_a_port_in_use_is_reported_in_one_line_with_its_holder(
     champion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -51,7 +51,7 @@ def test_a_port_that_is_taken_is_one_line_that_names_its_holder(
     assert message.count("\n") == 1
 
 
-def test_without_a_champion_the_reader_is_told_to_promote(
+def test_without_a_champion_the_error_says_to_promote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "--champion", str(tmp_path / "champion.json")]) == 1

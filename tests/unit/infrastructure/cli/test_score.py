@@ -71,7 +71,7 @@ def test_rows_are_scored_with_the_champion(place: Path, capsys: pytest.CaptureFi
     }
 
 
-def test_no_rejected_rows_are_no_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_rejects_file_without_rejects(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(place, SETOSA) == 0
     assert "result    1 rows scored, 0 rejected\n" in capsys.readouterr().out
 
@@ -104,9 +104,7 @@ def test_all_rows_rejected_is_a_failure(place: Path, capsys: pytest.CaptureFixtu
     assert "error: all 2 rows were rejected: see " in capsys.readouterr().err
 
 
-def test_an_input_that_cannot_be_read_is_told(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unreadable_input_is_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = ["--output", str(place / "out.parquet")]
     assert main(["score", "--model", "petals", "--input", str(place / "absent.csv"), *output]) == 2
     assert capsys.readouterr().err == f"error: the file {place / 'absent.csv'} does not exist\n"

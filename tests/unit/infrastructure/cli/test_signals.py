@@ -25,7 +25,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_told_to_end_twice_tidies_up_nevertheless(ending: signal.Signals) -> None:
+def test_a_command_cleans_up_even_after_a_second_signal(ending: signal.Signals) -> None:
     # as if the tests did not run under nohup
     usual = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     command = [sys.executable, "-c", usual + COMMAND]
@@ -39,7 +39,7 @@ def test_a_command_that_is_told_to_end_twice_tidies_up_nevertheless(ending: sign
     assert process.returncode == 0
 
 
-def test_what_ignores_the_end_of_its_terminal_goes_on_doing_so() -> None:
+def test_an_ignored_hangup_signal_stays_ignored() -> None:
     ignored = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + COMMAND
     code = ignored.replace("time.sleep(60)", "time.sleep(0.5); print('done', flush=True)")
     with subprocess.Popen(

@@ -26,7 +26,7 @@ def _handlers_are_put_back() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_what_was_begun_is_tidied_up_whatever_ends_it_and_however_often(
+def test_cleanup_runs_however_a_command_ends(
     ending: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tidied = []

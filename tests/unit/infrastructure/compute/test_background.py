@@ -79,7 +79,7 @@ def make_in_two_parts(folder: Path) -> None:
     (folder / "second").touch()
 
 
-def test_what_is_being_made_when_the_block_fails_is_made_to_its_end(tmp_path: Path) -> None:
+def test_a_running_job_is_finished_when_the_block_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyError), Background() as background:
         background.submit(make_in_two_parts, tmp_path)
         while not (tmp_path / "first").exists():

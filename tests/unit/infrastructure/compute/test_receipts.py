@@ -11,7 +11,7 @@ import pytest
 from infrastructure.compute.receipts import write_receipt
 
 
-def test_a_receipt_holds_what_it_was_given_and_makes_its_folder(tmp_path: Path) -> None:
+def test_a_receipt_has_its_content_and_creates_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "build/iris/train.json"
     write_receipt(path, version="1.0.0-a", accuracy=0.9, scores=[0.8, 1.0])
     assert json.loads(path.read_text("utf-8")) == {
@@ -22,14 +22,14 @@ def test_a_receipt_holds_what_it_was_given_and_makes_its_folder(tmp_path: Path) 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_later_receipt_replaces_the_former(tmp_path: Path) -> None:
+def test_a_later_receipt_replaces_the_previous_one(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     write_receipt(path, version="a", more=1)
     write_receipt(path, version="b")
     assert json.loads(path.read_text("utf-8")) == {"version": "b"}
 
 
-def test_a_receipt_that_cannot_be_written_leaves_the_former(tmp_path: Path) -> None:
+def test_a_receipt_that_cannot_be_written_keeps_the_previous_one(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     write_receipt(path, version="a")
     with pytest.raises(TypeError):

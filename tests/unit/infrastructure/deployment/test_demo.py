@@ -60,12 +60,12 @@ def test_buckets_and_creation_times_are_left_out(url: str) -> None:
     }
 
 
-def test_a_service_that_does_not_answer_is_named() -> None:
+def test_a_service_that_does_not_respond_is_named() -> None:
     with pytest.raises(DeploymentError, match="http://127.0.0.1:1/metrics does not respond"):
         Service("http://127.0.0.1:1").metrics()
 
 
-def test_without_a_deployment_the_reader_is_told_to_make_one(
+def test_without_a_deployment_the_error_says_to_deploy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
@@ -104,7 +104,7 @@ class Another(BaseHTTPRequestHandler):
         ("", ""),
     ],
 )
-def test_a_refusal_is_an_answer_and_another_model_is_named(model: str, more: str) -> None:
+def test_an_error_response_is_reported_with_the_model_that_is_served(model: str, more: str) -> None:
     with HTTPServer(("127.0.0.1", 0), Another) as server:
         url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -126,10 +126,10 @@ class Wrong(BaseHTTPRequestHandler):
             (self.path, body, self.headers["X-Synthetic"])
         )
         prediction = {"row": 0, "prediction": "setosa", "confidence": 0.9}
-        answer: dict[str, Any] = {"predictions": [prediction], "request_id": "1"}
+        response: dict[str, Any] = {"predictions": [prediction], "request_id": "1"}
         if self.path == "/feedback":
-            answer = {"status": "feedback_recorded", "actual_class": body["actual_class"]}
-        self.reply(json.dumps(answer).encode())
+            response = {"status": "feedback_recorded", "actual_class": body["actual_class"]}
+        self.reply(json.dumps(response).encode())
 
     def do_GET(self) -> None:  # pylint: disable=invalid-name
         """Respond with the number of synthetic requests so far."""
@@ -149,7 +149,7 @@ class Wrong(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("actual", [["versicolor"], []])
-def test_the_feedback_is_what_the_hold_out_says_and_not_the_prediction(
+def test_the_feedback_is_the_actual_class_from_the_holdout(
     capsys: pytest.CaptureFixture[str], actual: list[str]
 ) -> None:
     inputs = (Number("petal_length", "cm", 0, 30),)

@@ -123,7 +123,7 @@ def test_bytes_pass_both_ways_unchanged(front: Front) -> None:
         sender.join(SECONDS)
 
 
-def test_a_client_that_has_no_more_to_send_still_gets_its_answer(front: Front) -> None:
+def test_a_client_that_closed_its_sending_side_gets_a_response(front: Front) -> None:
     with closing(front.connect()) as connection:
         connection.sendall(b"question")
         connection.shutdown(socket.SHUT_WR)
@@ -175,7 +175,7 @@ def test_a_state_file_that_is_gone_costs_the_connection_and_not_the_front(
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"port": null}'])
-def test_the_last_release_serves_on_where_the_state_file_is_damaged(
+def test_the_last_release_keeps_serving_if_the_state_file_is_damaged(
     front: Front, releases: tuple[Release, Release], content: str
 ) -> None:
     with closing(front.connect()) as connection:
@@ -204,7 +204,7 @@ def test_a_front_that_starts_with_a_damaged_state_file_waits_for_a_right_one(
     assert release.port() == releases[0].port
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(front: Front) -> None:
+def test_a_port_in_use_is_reported_in_one_line(front: Front) -> None:
     command = [sys.executable, "-m", "infrastructure.deployment.front", "--port", str(front.port)]
     done = subprocess.run(
         [*command, "--state", str(front.state)],

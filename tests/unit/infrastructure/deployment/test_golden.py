@@ -25,13 +25,13 @@ RENT = ModelSpec("rent", (Number("area", "m²", 5, 500),), Quantity("rent", "EUR
 RENTS = Golden(RENT, [[30], [200]], [[300, 250, 350], [2000, 1950, 2050]])
 
 
-def answer(probabilities: list[list[float]], version: str = "1.0.0-a") -> bytes:
+def response_body(probabilities: list[list[float]], version: str = "1.0.0-a") -> bytes:
     """The body of a service's response."""
     predictions = [{"probabilities": dict(zip(CLASSES, row))} for row in probabilities]
     return json.dumps({"predictions": predictions, "version": version}).encode()
 
 
-RIGHT = answer([[0.9, 0.1], [0.2, 0.8]])
+RIGHT = response_body([[0.9, 0.1], [0.2, 0.8]])
 
 Serve = Callable[..., HTTPServer]
 
@@ -69,7 +69,7 @@ def _serve() -> Iterator[Serve]:
         yield serve
 
 
-def test_right_answers_are_accepted(serve: Serve) -> None:
+def test_right_predictions_are_accepted(serve: Serve) -> None:
     server = serve(RIGHT)
     check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a")
     check_golden_predictions(server.server_port, GOLDEN, "1.0.0-a", source="smoke")
@@ -78,7 +78,7 @@ def test_right_answers_are_accepted(serve: Serve) -> None:
 
 
 def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
-    almost = answer([[0.9 - GOLDEN_TOLERANCE / 2, 0.1 + GOLDEN_TOLERANCE / 2], [0.2, 0.8]])
+    almost = response_body([[0.9 - GOLDEN_TOLERANCE / 2, 0.1 + GOLDEN_TOLERANCE / 2], [0.2, 0.8]])
     check_golden_predictions(serve(almost).server_port, GOLDEN, "1.0.0-a")
 
 
@@ -93,7 +93,7 @@ def test_a_difference_within_the_tolerance_is_accepted(serve: Serve) -> None:
 )
 def test_a_wrong_probability_is_refused(serve: Serve, wrong: list[list[float]]) -> None:
     with pytest.raises(DeploymentError, match="differ"):
-        check_golden_predictions(serve(answer(wrong)).server_port, GOLDEN, "1.0.0-a")
+        check_golden_predictions(serve(response_body(wrong)).server_port, GOLDEN, "1.0.0-a")
 
 
 def rents(*rows: Sequence[float]) -> bytes:
@@ -114,19 +114,19 @@ def test_a_wrong_value_or_limit_is_refused(serve: Serve, upper: float) -> None:
         check_golden_predictions(serve(wrong).server_port, RENTS, "1.0.0-a")
 
 
-def test_the_answers_of_another_version_are_refused(serve: Serve) -> None:
-    body = answer([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
+def test_predictions_of_another_version_are_refused(serve: Serve) -> None:
+    body = response_body([[0.9, 0.1], [0.2, 0.8]], version="1.0.0-b")
     with pytest.raises(DeploymentError, match="serves version 1.0.0-b, not 1.0.0-a"):
         check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
-def test_an_error_is_refused_even_where_its_body_is_right(serve: Serve, status: int) -> None:
+def test_an_error_status_is_refused_even_with_a_right_body(serve: Serve, status: int) -> None:
     with pytest.raises(DeploymentError, match=f"returned status {status}"):
         check_golden_predictions(serve(RIGHT, status).server_port, GOLDEN, "1.0.0-a")
 
 
-def test_a_port_on_which_nobody_listens_is_refused() -> None:
+def test_a_port_without_a_listener_is_refused() -> None:
     port = free_port()
     with pytest.raises(DeploymentError, match=f"port {port} does not respond"):
         check_golden_predictions(port, GOLDEN, "1.0.0-a")
@@ -138,11 +138,11 @@ def test_a_port_on_which_nobody_listens_is_refused() -> None:
         b"<html>It works!</html>",
         b"[]",
         b'{"version": "1.0.0-a"}',
-        answer([[0.9, 0.1]]),
+        response_body([[0.9, 0.1]]),
         b'{"version": "1.0.0-a", "predictions": [{}, {}]}',
     ],
 )
-def test_an_answer_of_another_form_is_refused(serve: Serve, body: bytes) -> None:
+def test_a_response_of_another_form_is_refused(serve: Serve, body: bytes) -> None:
     with pytest.raises(DeploymentError):
         check_golden_predictions(serve(body).server_port, GOLDEN, "1.0.0-a")
 

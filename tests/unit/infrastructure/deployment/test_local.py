@@ -1,6 +1,6 @@
 """Releases on this machine: golden predictions, processes and state files.
 
-A small service stands in for BentoML.
+A small service replaces BentoML.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from shared.paths import ROOT
 from tests.served import free_port
 
 SPEC = ModelSpec("iris", (Number("petal_length", "cm", 0, 30),), Classes(("setosa", "virginica")))
-ROWS, ANSWERS = [[1.4], [5.2]], [[0.9, 0.1], [0.2, 0.8]]
+ROWS, PREDICTIONS = [[1.4], [5.2]], [[0.9, 0.1], [0.2, 0.8]]
 
 
 def release_of(process: psutil.Process | subprocess.Popen[bytes], **more: Any) -> Release:
@@ -64,20 +64,20 @@ def release_of(process: psutil.Process | subprocess.Popen[bytes], **more: Any) -
 def write_state(folder: Path, release: Release, name: str = "current.json") -> Release:
     """Write an environment's state file, and return the release that it names."""
     folder.mkdir(parents=True, exist_ok=True)
-    there = replace(release, folder=str(folder / "releases/1"))
-    (folder / name).write_text(json.dumps(asdict(there)), encoding="utf-8")
-    return there
+    written = replace(release, folder=str(folder / "releases/1"))
+    (folder / name).write_text(json.dumps(asdict(written)), encoding="utf-8")
+    return written
 
 
 def write_front(folder: Path, process: Release, port: int) -> None:
-    """Write the state file of an environment's front, which is this process."""
+    """Write the state file of a front, which is this process."""
     front = Front(process.pid, process.started, port, str(folder))
     (folder / "front.json").write_text(json.dumps(asdict(front)), encoding="utf-8")
 
 
 @pytest.fixture(name="sleeper")
 def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that stands for a release."""
+    """A process in the place of a release."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
@@ -92,13 +92,13 @@ from application.inference.api_keys import authoriser, ApiKeys
 from application.inference.protocols.http import Refusal
 
 authorise = authoriser(ApiKeys.parse(os.environ.get("SERVING_API_KEYS", "")), "")
-answer = (Path(sys.argv[sys.argv.index("serve") + 1]) / "answer.json").read_bytes()
-failed = b'"status":"failed"' in answer
+response = (Path(sys.argv[sys.argv.index("serve") + 1]) / "response.json").read_bytes()
+failed = b'"status":"failed"' in response
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.reply(*((503, answer) if failed else (200, b"")))
+        self.reply(*((503, response) if failed else (200, b"")))
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
             if authorise:
                 headers = {k.lower().encode(): v.encode() for k, v in self.headers.items()}
                 authorise(headers, "POST", self.path)
-            self.reply(200, answer)
+            self.reply(200, response)
         except Refusal as refusal:
             self.reply(refusal.status, b"")
 
@@ -127,14 +127,14 @@ ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 @dataclass
 class Machine:
-    """An environment whose releases run `SERVICE`, with builds for it."""
+    """An environment whose releases run `SERVICE`, and builds for it."""
 
     folder: Path
     port: int
 
     @property
     def environment(self) -> LocalEnvironment:
-        """The environment as another command finds it."""
+        """The environment, as another command would open it."""
         return LocalEnvironment(self.folder / "staging", self.port, 20)
 
     @property
@@ -142,37 +142,38 @@ class Machine:
         """The state file of the current release."""
         return self.folder / "staging/current.json"
 
-    def build(self, version: str, model: str = "iris", says: str = "") -> Build:
+    def build(self, version: str, model: str = "iris", served: str = "") -> Build:
         """An exported Bento.
 
         Args:
-            says: the version that its service answers with, where that is another.
+            served: the version in responses, if it differs.
         """
-        bento = self.folder / "builds" / f"{model}-{version}-{says}" / "bento"
+        bento = self.folder / "builds" / f"{model}-{version}-{served}" / "bento"
         package = bento / f"models/{model}/{version}"
         package.mkdir(parents=True)
-        recorded = {"rows": ROWS, "answers": ANSWERS}
+        recorded = {"rows": ROWS, "answers": PREDICTIONS}
         (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
         (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
-        (bento / "bento.yaml").write_text(f"{model} {version} {says}", encoding="utf-8")
-        predictions = [{"probabilities": dict(zip(SPEC.classes, row))} for row in ANSWERS]
-        answer = {"predictions": predictions, "version": says or version}
-        (bento / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+        (bento / "bento.yaml").write_text(f"{model} {version} {served}", encoding="utf-8")
+        predictions = [{"probabilities": dict(zip(SPEC.classes, row))} for row in PREDICTIONS]
+        response = {"predictions": predictions, "version": served or version}
+        (bento / "response.json").write_text(json.dumps(response), encoding="utf-8")
         build = Build(bento, version, f"{model}:{version}")
         receipt = {"version": version, "bento_tag": build.bento_tag}
         (bento.parent / "bento-build.json").write_text(json.dumps(receipt), encoding="utf-8")
         return build
 
-    def deploy(self, version: str, named: Mapping[str, str] | None = None) -> Release:
+    def deploy(self, version: str, variables: Mapping[str, str] | None = None) -> Release:
         """Deploy a new build."""
-        return self.environment.deploy(self.build(version), 1, named or {})
+        return self.environment.deploy(self.build(version), 1, variables or {})
 
-    def ask(self, key: str = "") -> int:
-        """The status of a response on the public port."""
+    def response_status(self, key: str = "") -> int:
+        """Send a request to the public port; returns the status of the response."""
         url, headers = f"http://127.0.0.1:{self.port}/predict", {"X-API-Key": key}
+        request = urllib.request.Request(url, b"[[1]]", headers)
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, b"[[1]]", headers)) as got:
-                return int(got.status)
+            with urllib.request.urlopen(request) as response:
+                return int(response.status)
         except urllib.error.HTTPError as error:
             return error.code
 
@@ -200,7 +201,7 @@ def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_nothing_is_current_smoked_or_rolled_back_where_nothing_was_deployed(
+def test_without_a_deployment_there_is_nothing_to_smoke_or_roll_back(
     tmp_path: Path,
 ) -> None:
     environment = LocalEnvironment(tmp_path / "staging", free_port())
@@ -214,7 +215,7 @@ def test_nothing_is_current_smoked_or_rolled_back_where_nothing_was_deployed(
     assert not (tmp_path / "staging").exists()
 
 
-def test_a_public_port_that_is_taken_is_refused_before_anything_is_started(
+def test_a_public_port_in_use_is_refused_before_anything_is_started(
     tmp_path: Path,
 ) -> None:
     folder, server = tmp_path / "staging", socket.create_server(("127.0.0.1", 0))
@@ -226,7 +227,7 @@ def test_a_public_port_that_is_taken_is_refused_before_anything_is_started(
 
 
 @pytest.mark.parametrize("fault", ["port", "build", "keys", "setting"])
-def test_a_first_deployment_that_cannot_begin_leaves_no_folder(
+def test_a_first_deployment_that_cannot_start_leaves_no_folder(
     machine: Machine,
     fault: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -248,7 +249,7 @@ def test_a_first_deployment_that_cannot_begin_leaves_no_folder(
     assert not (machine.folder / "prod").exists()
 
 
-def test_an_environment_that_serves_on_another_port_is_not_moved(
+def test_an_environment_does_not_change_its_port(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     release, port = write_state(tmp_path, release_of(sleeper)), free_port()
@@ -260,7 +261,7 @@ def test_an_environment_that_serves_on_another_port_is_not_moved(
     assert sleeper.poll() is None
 
 
-def test_stopping_ends_release_and_front_and_keeps_the_release_to_go_back_to(
+def test_stopping_ends_the_release_and_keeps_it_for_a_rollback(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     release = write_state(tmp_path, release_of(sleeper))
@@ -273,13 +274,13 @@ def test_stopping_ends_release_and_front_and_keeps_the_release_to_go_back_to(
     assert environment.stop() is False
 
 
-def test_stopping_leaves_a_foreign_process_with_the_same_pid_alone(tmp_path: Path) -> None:
+def test_stopping_does_not_end_another_process_with_the_same_pid(tmp_path: Path) -> None:
     release = release_of(psutil.Process(os.getpid()), started=1.0)
     write_front(tmp_path, write_state(tmp_path, release), 1)
-    assert LocalEnvironment(tmp_path, free_port()).stop() is False  # and this test goes on
+    assert LocalEnvironment(tmp_path, free_port()).stop() is False  # or this test would end
 
 
-def test_the_status_names_what_runs_and_what_is_dead(
+def test_the_status_shows_running_and_dead_releases(
     places: Path, sleeper: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status"]) == 0
@@ -308,7 +309,7 @@ def test_the_status_names_what_runs_and_what_is_dead(
         (["rollback-release"], "there is no previous release"),
     ],
 )
-def test_what_cannot_be_done_ends_with_1_and_its_reason(
+def test_a_command_without_a_release_exits_with_1_and_the_reason(
     places: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert main([*arguments, "--port", str(free_port())]) == 1
@@ -316,13 +317,13 @@ def test_what_cannot_be_done_ends_with_1_and_its_reason(
     assert not list(places.iterdir())
 
 
-def test_stopping_nothing_is_no_error(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopping_nothing_is_not_an_error(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stop", "--env", "staging"]) == 0
     assert "nothing" in capsys.readouterr().out
     assert not list(places.iterdir())
 
 
-def test_stopping_is_entered_into_the_ledger_and_stopping_nothing_is_not(
+def test_only_a_stopped_release_is_recorded_in_the_ledger(
     places: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     write_state(places / "blue", release_of(sleeper))
@@ -337,7 +338,7 @@ def test_stopping_is_entered_into_the_ledger_and_stopping_nothing_is_not(
 
 
 @pytest.mark.parametrize("event", ["deploy", "stop"])
-def test_what_a_killed_command_did_not_enter_is_entered_by_the_next_one(
+def test_an_event_that_a_killed_command_did_not_record_is_recorded_by_the_next_one(
     places: Path, sleeper: subprocess.Popen[bytes], event: str
 ) -> None:
     ledger = FileLedger(places / "ledger.jsonl")
@@ -354,7 +355,7 @@ def test_what_a_killed_command_did_not_enter_is_entered_by_the_next_one(
     assert entry.details == {"env": "blue", "port": port, "bento_tag": "iris:1.0.0-a"}
 
 
-def test_a_damaged_ledger_does_not_keep_a_service_running(
+def test_a_service_can_be_stopped_with_a_damaged_ledger(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.deploy("1")
@@ -367,7 +368,7 @@ def test_a_damaged_ledger_does_not_keep_a_service_running(
 
 @pytest.mark.parametrize("action", ["deploy", "rollback-release"])
 @pytest.mark.parametrize("fault", ["damaged", "not writable"])
-def test_without_a_ledger_for_it_nothing_is_changed(
+def test_without_a_usable_ledger_nothing_is_deployed_or_rolled_back(
     machine: Machine,
     action: str,
     fault: str,
@@ -385,19 +386,19 @@ def test_without_a_ledger_for_it_nothing_is_changed(
     for environment in ("staging", "new"):
         assert main([action, "--env", environment, *arguments]) == 1
     captured = capsys.readouterr()
-    way_out = "move it away" if fault == "damaged" else "set LEDGER to another path"
-    assert captured.err.count(way_out) == 2
+    remedy = "move it away" if fault == "damaged" else "set LEDGER to another path"
+    assert captured.err.count(remedy) == 2
     assert "now serves 3" not in captured.out
     assert machine.environment.current() == state and state.process()
     assert not (machine.folder / "new").exists()
 
 
-def test_a_rollback_that_fails_and_changes_nothing_is_not_entered(places: Path) -> None:
+def test_a_failed_rollback_is_not_recorded(places: Path) -> None:
     assert main(["rollback-release", "--env", "blue"]) == 1
     assert not (places / "ledger.jsonl").exists()
 
 
-def test_what_is_deployed_is_told_with_what_would_be_gone_back_to(
+def test_current_and_previous_releases_are_listed(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     now, before = release_of(sleeper), release_of(sleeper, version="1.0.0-z")
@@ -410,7 +411,7 @@ def test_what_is_deployed_is_told_with_what_would_be_gone_back_to(
     assert not list(deployed_in(tmp_path / "nowhere"))
 
 
-def test_in_a_copied_clone_nothing_is_deployed_and_the_original_serves_on(
+def test_a_copied_clone_has_no_deployment_and_the_original_keeps_serving(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.deploy("0")
@@ -438,11 +439,11 @@ def test_in_a_copied_clone_nothing_is_deployed_and_the_original_serves_on(
     shutil.copytree(machine.folder / "staging", clone / "staging", dirs_exist_ok=True)
     assert main(["stop"]) == 0 and "nothing" in capsys.readouterr().out.splitlines()[-1]
     assert main(["status"]) == 0 and "copied" not in capsys.readouterr().out
-    assert original.process() is not None and machine.ask() == 200
+    assert original.process() is not None and machine.response_status() == 200
 
 
 @pytest.mark.parametrize("action", ["deploy", "rollback-release", "stop", "lost"])
-def test_what_runs_from_where_a_clone_lay_before_it_was_moved_is_replaced_or_stopped(
+def test_a_release_of_a_moved_clone_is_replaced_or_stopped(
     machine: Machine,
     action: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -478,15 +479,15 @@ def test_what_runs_from_where_a_clone_lay_before_it_was_moved_is_replaced_or_sto
         if action == "stop":
             assert "nothing" in capsys.readouterr().out
             moved.deploy("3")
-        assert moved.ask() == 401
+        assert moved.response_status() == 401
         assert main(["status"]) == 0 and "running, iris" in capsys.readouterr().out
     finally:
         moved.environment.stop()
-        for left in (old, front):
-            stop_process(left.process())
+        for each in (old, front):
+            stop_process(each.process())
 
 
-def test_without_a_port_it_is_that_of_what_is_deployed(
+def test_the_default_port_is_that_of_the_deployment(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build = machine.build("1")
@@ -500,12 +501,12 @@ def test_without_a_port_it_is_that_of_what_is_deployed(
     front = find_front(machine.folder / "staging")
     assert front is not None and stop_process(front.process())
     assert main(["deploy", "--bento", built]) == 0  # as after a restart of the machine
-    assert machine.ask() == 200
+    assert machine.response_status() == 200
     machine.environment.stop()
     assert LocalEnvironment(machine.folder / "staging").port == 3000
 
 
-def test_a_port_of_another_environment_is_refused_with_its_name(
+def test_a_port_of_another_environment_is_refused_and_named(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -519,7 +520,7 @@ def test_a_port_of_another_environment_is_refused_with_its_name(
     )
 
 
-def test_a_deployment_says_what_it_replaces_and_what_serves(
+def test_a_deployment_shows_the_old_and_the_new_release(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.deploy("1")
@@ -531,71 +532,71 @@ def test_a_deployment_says_what_it_replaces_and_what_serves(
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("response", "reason"),
     [
-        (None, "iris:1 ended while starting: FileNotFoundError: .*answer.json'"),
+        (None, "iris:1 ended while starting: FileNotFoundError: .*response.json'"),
         ('{"status":"failed","error":"cannot open the log"}', "iris:1: cannot open the log"),
     ],
 )
-def test_a_release_that_cannot_become_ready_is_stopped_at_once_with_its_reason(
-    machine: Machine, answer: str | None, reason: str
+def test_a_release_that_fails_to_start_is_stopped_at_once_with_the_reason(
+    machine: Machine, response: str | None, reason: str
 ) -> None:
     build = machine.build("1")
-    (build.bento / "answer.json").unlink()
-    if answer:
-        (build.bento / "answer.json").write_text(answer, encoding="utf-8")
+    (build.bento / "response.json").unlink()
+    if response:
+        (build.bento / "response.json").write_text(response, encoding="utf-8")
     with pytest.raises(DeploymentError, match=f"^{reason}: see .*service.log$"):
         machine.environment.deploy(build, 1, {})
     assert not machine.state.exists()
 
 
-def test_keys_stay_where_the_shell_does_not_name_them(
+def test_api_keys_are_kept_if_the_shell_does_not_set_them(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = new_key()
     keys = {"SERVING_API_KEYS": entry_of("me", key)}
     machine.deploy("1", keys)
-    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert (machine.response_status(), machine.response_status(key)) == (401, 200)
     second = machine.deploy("2")
-    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert (machine.response_status(), machine.response_status(key)) == (401, 200)
     assert second.variables == keys
     assert "SERVING_API_KEYS, as before" in capsys.readouterr().out
     assert machine.environment.rollback({}).version == "1"
-    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert (machine.response_status(), machine.response_status(key)) == (401, 200)
     assert machine.environment.stop()
     machine.deploy("3")
-    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert (machine.response_status(), machine.response_status(key)) == (401, 200)
     machine.deploy("4", {"SERVING_API_KEYS": "none"})
-    assert machine.ask() == 200
+    assert machine.response_status() == 200
     assert machine.environment.rollback({}).version == "3"
-    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert (machine.response_status(), machine.response_status(key)) == (401, 200)
 
 
-def test_going_back_to_a_release_without_keys_keeps_those_that_there_are(
+def test_a_rollback_to_a_release_without_keys_keeps_the_current_keys(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = new_key()
     machine.deploy("1")
     machine.deploy("2", {"SERVING_API_KEYS": entry_of("me", key)})
     machine.environment.rollback({})
-    assert (machine.ask(), machine.ask(key)) == (401, 200)
+    assert (machine.response_status(), machine.response_status(key)) == (401, 200)
     assert "the previous release would allow more access" in capsys.readouterr().out
 
 
-def test_a_release_goes_back_with_its_own_variables_and_workers(machine: Machine) -> None:
+def test_a_rollback_restores_variables_and_workers(machine: Machine) -> None:
     first = {"SERVING_MAX_ROWS": "5", "PREDICTION_LOG_URL": "sqlite:///elsewhere.db"}
     build = machine.build("1")
     machine.environment.deploy(build, 3, first)
     machine.deploy("2", {"SERVING_MAX_ROWS": "7"})
-    again = machine.environment.rollback({"SERVING_MAX_ROWS": "9"})
-    assert (again.version, again.variables, again.workers) == ("1", first, 3)
-    started_with = psutil.Process(again.pid).environ()
+    restored = machine.environment.rollback({"SERVING_MAX_ROWS": "9"})
+    assert (restored.version, restored.variables, restored.workers) == ("1", first, 3)
+    started_with = psutil.Process(restored.pid).environ()
     assert started_with["SERVING_MAX_ROWS"] == "5"
     assert started_with["PREDICTION_LOG_URL"] == "sqlite:///elsewhere.db"
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"version": "1"', "null", '"' + 64 * "a" + '"'])
-def test_a_damaged_state_is_told_in_a_line_and_stop_ends_what_runs(
+def test_a_damaged_state_is_reported_and_the_release_can_be_stopped(
     machine: Machine, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = machine.deploy("1")
@@ -608,27 +609,27 @@ def test_a_damaged_state_is_told_in_a_line_and_stop_ends_what_runs(
     assert message in capsys.readouterr().out
     assert main(["smoke", "--port", str(machine.port)]) == 1
     assert message in capsys.readouterr().err
-    assert machine.ask() == 200
+    assert machine.response_status() == 200
     assert main(["stop"]) == 0
     assert release.process() is None and front.process() is None
     assert main(["status"]) == 0
     assert "nothing" in capsys.readouterr().out
 
 
-def test_a_deployment_replaces_a_damaged_state_and_ends_what_ran(machine: Machine) -> None:
+def test_a_deployment_replaces_a_damaged_state_and_its_release(machine: Machine) -> None:
     key = new_key()
     old = machine.deploy("1", {"SERVING_API_KEYS": entry_of("me", key)})
     machine.state.write_text("", encoding="utf-8")
     with pytest.raises(DeploymentError, match="not on record: set SERVING_API_KEYS, or"):
         machine.deploy("2")
-    assert old.process() is not None and machine.ask(key) == 200
+    assert old.process() is not None and machine.response_status(key) == 200
     new = machine.deploy("3", {"SERVING_API_KEYS": "none"})
     assert machine.environment.current() == new
     assert old.process() is None
-    assert machine.ask() == 200
+    assert machine.response_status() == 200
 
 
-def test_stopping_a_damaged_state_loses_no_keys(machine: Machine) -> None:
+def test_stopping_with_a_damaged_state_does_not_drop_api_keys(machine: Machine) -> None:
     machine.deploy("1")
     machine.deploy("2", {"SERVING_API_KEYS": entry_of("me", new_key())})
     machine.state.write_text("", encoding="utf-8")
@@ -640,34 +641,34 @@ def test_stopping_a_damaged_state_loses_no_keys(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("state", ["release", "damaged", "none"])
-def test_a_front_that_cannot_start_leaves_the_state_and_the_keys(
+def test_a_front_that_cannot_start_does_not_change_state_and_keys(
     machine: Machine, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = {"SERVING_API_KEYS": entry_of("me", new_key())}
+    keys = {"SERVING_API_KEYS": entry_of("me", new_key())}
     if state != "none":
         machine.deploy("1")
-        old = machine.deploy("2", named)
+        old = machine.deploy("2", keys)
         front = find_front(machine.folder / "staging")
         assert front and stop_process(front.process()) and stop_process(old.process())
         if state == "damaged":
             machine.state.write_text("", encoding="utf-8")
     before = machine.state.read_text("utf-8") if state != "none" else None
-    monkeypatch.setattr(local, "check_free", lambda *_: None)  # the port is lost after the check
+    monkeypatch.setattr(local, "check_free", lambda *_: None)  # lost after the check
     with socket.socket() as silent:
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections linger
         silent.bind(("127.0.0.1", machine.port))
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         with pytest.raises(DeploymentError, match="the front did not start"):
-            machine.deploy("3", named)
+            machine.deploy("3", keys)
     after = machine.state.read_text("utf-8") if machine.state.exists() else None
     assert after == before
     assert (public_port(machine.folder / "staging") is None) == (state == "none")
     if state == "release":
         machine.deploy("4")
-        assert machine.ask() == 401
+        assert machine.response_status() == 401
 
 
-def test_an_interrupted_deployment_leaves_the_state_of_a_release_that_has_ended(
+def test_an_interrupted_deployment_keeps_the_state_of_an_ended_release(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = machine.deploy("1")
@@ -684,7 +685,7 @@ def test_an_interrupted_deployment_leaves_the_state_of_a_release_that_has_ended(
     assert machine.environment.current() == old
 
 
-def test_a_port_that_is_bound_and_silent_is_taken(tmp_path: Path) -> None:
+def test_a_bound_port_that_does_not_listen_is_in_use(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
@@ -693,19 +694,19 @@ def test_a_port_that_is_bound_and_silent_is_taken(tmp_path: Path) -> None:
     check_free(port, tmp_path)
 
 
-def test_a_deployment_that_fails_leaves_a_damaged_state_and_what_runs_alone(
+def test_a_failed_deployment_does_not_change_a_damaged_state_and_its_release(
     machine: Machine,
 ) -> None:
     machine.deploy("1")
     machine.state.write_text("", encoding="utf-8")
     with pytest.raises(DeploymentError, match="serves version other, not 2"):
         machine.environment.deploy(
-            machine.build("2", says="other"), 1, {"SERVING_API_KEYS": "none"}
+            machine.build("2", served="other"), 1, {"SERVING_API_KEYS": "none"}
         )
-    assert machine.ask() == 200
+    assert machine.response_status() == 200
 
 
-def test_a_damaged_previous_release_is_told_and_the_next_deployment_mends_it(
+def test_a_damaged_previous_release_is_reported_and_replaced_by_the_next_deployment(
     machine: Machine,
 ) -> None:
     machine.deploy("1")
@@ -717,7 +718,7 @@ def test_a_damaged_previous_release_is_told_and_the_next_deployment_mends_it(
     assert machine.environment.rollback({}).version == "2"
 
 
-def test_a_state_that_names_a_folder_that_is_gone_is_told_and_replaced(machine: Machine) -> None:
+def test_a_missing_release_folder_is_reported_and_replaced(machine: Machine) -> None:
     first = machine.deploy("1")
     shutil.rmtree(first.folder)
     with pytest.raises(DeploymentError, match="bento is missing: run make bento-build deploy"):
@@ -730,7 +731,7 @@ def test_a_state_that_names_a_folder_that_is_gone_is_told_and_replaced(machine: 
     assert machine.deploy("3").version == "3"
 
 
-def test_the_same_build_is_started_anew_where_it_no_longer_answers_right(
+def test_the_same_build_is_restarted_if_its_service_fails(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build = machine.build("1")
@@ -741,10 +742,10 @@ def test_the_same_build_is_started_anew_where_it_no_longer_answers_right(
     machine.state.write_text(json.dumps(state), encoding="utf-8")
     second = machine.environment.deploy(build, 1, {})
     assert second.pid != first.pid and first.process() is None
-    assert machine.ask() == 200
+    assert machine.response_status() == 200
 
 
-def test_two_deployments_at_once_come_one_after_the_other(machine: Machine) -> None:
+def test_concurrent_deployments_run_one_after_the_other(machine: Machine) -> None:
     versions = ("1", "2")
     commands = [
         [
@@ -772,7 +773,7 @@ def test_two_deployments_at_once_come_one_after_the_other(machine: Machine) -> N
 
 
 @pytest.mark.parametrize("action", ["deploy", "rollback-release"])
-def test_an_environment_that_another_process_changes_is_left_alone(
+def test_an_environment_locked_by_another_process_is_not_changed(
     machine: Machine, action: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = machine.folder / "staging"
@@ -788,7 +789,7 @@ def test_an_environment_that_another_process_changes_is_left_alone(
     assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
-def test_what_a_killed_deployment_has_started_is_ended_by_the_next_one(machine: Machine) -> None:
+def test_processes_of_a_killed_deployment_are_ended_by_the_next_one(machine: Machine) -> None:
     first = machine.deploy("1")
     orphan = machine.deploy("2")
     machine.state.write_text(json.dumps(asdict(first)), encoding="utf-8")  # before the switch
@@ -802,15 +803,15 @@ def _worker(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
     """A worker whose supervisor has been killed."""
     bento = machine.folder / "staging/releases/0/bento"
     bento.mkdir(parents=True)
-    words = ["-m", "_bentoml_impl.worker.service", str(bento)]
+    arguments = ["-m", "_bentoml_impl.worker.service", str(bento)]
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE
+        [sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE
     ) as process:
         yield process
         process.kill()
 
 
-def test_a_worker_that_outlives_its_release_is_shown_and_stopped(
+def test_an_orphaned_worker_is_shown_and_stopped(
     machine: Machine, worker: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_state(machine.folder / "staging", release_of(worker, started=1.0))
@@ -833,18 +834,19 @@ def test_a_worker_that_outlives_its_release_is_shown_and_stopped(
 
 
 @pytest.mark.parametrize("action", ["deploy", "rollback", "unchanged"])
-def test_strays_and_a_damaged_previous_release_do_not_outlast_a_deployment(
+def test_a_deployment_removes_stray_processes_and_a_damaged_previous_release(
     machine: Machine, worker: subprocess.Popen[bytes], action: str
 ) -> None:
     build = machine.build("1")
     release = machine.environment.deploy(build, 1, {})
     assert worker.poll() is not None
-    previous, place = machine.folder / "staging/previous.json", machine.folder / "staging/releases"
+    folder = machine.folder / "staging"
+    previous, releases = folder / "previous.json", folder / "releases"
     if action == "rollback":
         machine.deploy("2")
     else:
         previous.write_text("", encoding="utf-8")
-    stray = place / "9/bento"
+    stray = releases / "9/bento"
     shutil.copytree(build.bento, stray)
     command = [sys.executable, "-c", "input()", "-m", "bentoml", "serve", str(stray)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
@@ -859,13 +861,12 @@ def test_strays_and_a_damaged_previous_release_do_not_outlast_a_deployment(
         finally:
             process.kill()
     assert not stray.parent.exists()
-    assert {Path(found.folder) for _, found, _ in deployed_in(machine.folder, strict=True)} == set(
-        place.iterdir()
-    )
-    assert machine.ask() == 200
+    listed = {Path(found.folder) for _, found, _ in deployed_in(machine.folder, strict=True)}
+    assert listed == set(releases.iterdir())
+    assert machine.response_status() == 200
 
 
-def test_damaged_states_are_named_beside_what_is_deployed(
+def test_damaged_states_are_reported_with_the_listed_releases(
     tmp_path: Path, sleeper: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = write_state(tmp_path / "green", release_of(sleeper))
@@ -878,7 +879,7 @@ def test_damaged_states_are_named_beside_what_is_deployed(
         list(deployed_in(tmp_path, strict=True))
 
 
-def test_another_model_takes_the_place_of_one_only_when_asked_to(machine: Machine) -> None:
+def test_another_model_is_deployed_only_with_replace(machine: Machine) -> None:
     first = machine.deploy("1")
     other = machine.build("9", model="wine")
     with pytest.raises(
@@ -893,7 +894,7 @@ def test_another_model_takes_the_place_of_one_only_when_asked_to(machine: Machin
 
 @pytest.mark.parametrize("name", ["../../x", "", ".", "..", "a/b", "-x", "a b", "x" * 65])
 @pytest.mark.parametrize("action", ["deploy", "stop", "smoke"])
-def test_an_environment_has_a_plain_name(
+def test_an_invalid_environment_name_is_refused(
     places: Path, action: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -902,14 +903,14 @@ def test_an_environment_has_a_plain_name(
     assert not list(places.iterdir())
 
 
-def test_the_keys_of_a_release_are_for_its_owner_only(machine: Machine) -> None:
+def test_the_state_with_api_keys_is_readable_only_by_its_owner(machine: Machine) -> None:
     machine.environment.deploy(
         machine.build("1"), 1, {"SERVING_API_KEYS": entry_of("me", new_key())}
     )
     assert machine.state.stat().st_mode & 0o077 == 0
 
 
-def test_a_receipt_that_is_none_is_told(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_receipt_is_reported(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     receipt = places / "bento-build.json"
     assert main(["deploy", "--bento", str(receipt)]) == 1
     assert capsys.readouterr().err == f"error: {receipt} does not exist: run make bento-build\n"

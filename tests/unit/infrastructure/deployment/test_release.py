@@ -48,13 +48,13 @@ def test_a_release_knows_its_running_process(sleeper: subprocess.Popen[bytes]) -
     assert found is not None and found.pid == sleeper.pid
 
 
-def test_a_reused_pid_is_not_taken_for_the_release(sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_reused_pid_is_not_mistaken_for_the_release(sleeper: subprocess.Popen[bytes]) -> None:
     release = release_of(sleeper)
     earlier = Release(**{**asdict(release), "started": release.started - 60})
     assert earlier.process() is None
 
 
-def test_an_ended_process_is_none_whether_it_was_waited_for_or_not(
+def test_an_ended_process_is_not_found_even_as_a_zombie(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
     release = release_of(sleeper)
@@ -79,7 +79,7 @@ def test_a_state_file_keeps_a_release_for_its_owner_only(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"pid": "x"}', "\x00", "\udcff"])
-def test_a_damaged_state_file_is_told_with_the_ways_out(tmp_path: Path, content: str) -> None:
+def test_a_damaged_state_file_is_reported_with_the_remedies(tmp_path: Path, content: str) -> None:
     path = tmp_path / "blue/current.json"
     path.parent.mkdir()
     path.write_text(content, encoding="utf-8", errors="surrogateescape")

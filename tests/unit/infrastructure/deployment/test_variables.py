@@ -21,7 +21,7 @@ def _shell(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_what_the_shell_names_is_read_as_the_service_will_read_it(
+def test_variables_of_the_shell_are_parsed_as_by_the_service(
     shell: pytest.MonkeyPatch,
 ) -> None:
     assert not explicit_variables()
@@ -49,7 +49,7 @@ def test_a_value_that_cannot_be_right_is_named(shell: pytest.MonkeyPatch) -> Non
         explicit_variables()
 
 
-def test_a_deployment_keeps_what_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deployment_keeps_unset_variables(capsys: pytest.CaptureFixture[str]) -> None:
     before = {KEYS: MINE, "SERVING_MAX_ROWS": "5", PATHS: "/metrics"}
     named = {"SERVING_MAX_ROWS": "7", ORIGINS: "https://a.example"}
     kept = {KEYS: MINE, PATHS: "/metrics"}
@@ -60,7 +60,7 @@ def test_a_deployment_keeps_what_is_not_named(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("word", ["none", "None"])
-def test_keys_are_taken_away_by_name_only(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_none_removes_api_keys(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert for_deployment({KEYS: word}, {KEYS: MINE, PATHS: ""}) == {PATHS: ""}
     assert "accepts requests without a key" in capsys.readouterr().out
     assert not for_deployment({KEYS: word}, None)
@@ -115,6 +115,6 @@ def test_a_rollback_never_lets_more_pass_than_now(
     assert for_rollback({}, there, here) == expected
 
 
-def test_a_rollback_lets_more_pass_where_the_shell_says_so() -> None:
+def test_a_rollback_may_allow_more_access_if_the_shell_sets_it() -> None:
     now, named = {KEYS: MINE, ORIGINS: ""}, {KEYS: OTHER, ORIGINS: "https://a.example"}
     assert for_rollback(named, {}, now) == named

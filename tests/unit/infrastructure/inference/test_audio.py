@@ -67,7 +67,7 @@ def test_channels_are_mixed() -> None:
     np.testing.assert_allclose(samples, tone(1) / 2, atol=1e-6)
 
 
-def test_what_is_louder_than_full_scale_is_cut() -> None:
+def test_samples_above_full_scale_are_clipped() -> None:
     samples = decode(encoded(tone(1) * 8, subtype="FLOAT"), RATE, 10)
     assert np.abs(samples).max() == 1
 
@@ -88,7 +88,7 @@ def test_what_is_louder_than_full_scale_is_cut() -> None:
     ],
     ids=lambda data: repr(data[:8]),
 )
-def test_bytes_that_are_no_recording_are_refused(garbage: bytes) -> None:
+def test_bytes_that_are_not_audio_are_refused(garbage: bytes) -> None:
     with pytest.raises(NotAudioError, match="send WAV, FLAC, MP3 or OGG"):
         decode(garbage, RATE, 10)
 
@@ -117,7 +117,7 @@ def test_a_recording_that_is_too_long_is_refused_however_small_its_file_is() -> 
         decode(hour, RATE, 10)
 
 
-def test_a_recording_of_exactly_the_longest_length_is_taken() -> None:
+def test_a_recording_of_exactly_the_maximum_length_is_accepted() -> None:
     assert len(decode(encoded(tone(10)), RATE, 10)) == 10 * RATE
 
 
@@ -131,7 +131,7 @@ def test_a_cut_file_gives_what_there_is_or_is_refused(kind: str) -> None:
     assert 0 < len(samples) < 3 * RATE
 
 
-def test_samples_that_are_no_numbers_are_refused() -> None:
+def test_samples_that_are_not_finite_are_refused() -> None:
     broken = tone(1)
     broken[5] = np.nan
     with pytest.raises(InputError, match="not finite numbers"):

@@ -16,7 +16,7 @@ from tests.kinds import KINDS, UNLIKE
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_forms_of_a_model_of_every_kind_answer_the_same(
+def test_both_forms_of_every_kind_of_model_predict_the_same(
     fitted: Callable[[str], Any], kind: str, tmp_path: Path
 ) -> None:
     spec = KINDS[kind].SPEC
@@ -37,7 +37,7 @@ def test_a_model_without_the_outputs_of_its_contract_is_refused(onnx_file: Path)
 
 
 @pytest.mark.parametrize("end", ["onnx", "skops"])
-def test_the_number_of_threads_changes_no_answer(
+def test_the_number_of_threads_does_not_change_predictions(
     fitted: Callable[[str], Any], end: str, tmp_path: Path
 ) -> None:
     path, spec = tmp_path / f"model.{end}", KINDS["regression"].SPEC

@@ -50,7 +50,7 @@ def test_a_regression_gives_its_prediction_and_its_interval(
     assert (np.diff(answers[:, [1, 0, 2]], axis=1) > 0).all()
 
 
-def test_text_is_answered_too(fitted: Callable[[str], Any], tmp_path: Path) -> None:
+def test_text_is_predicted_too(fitted: Callable[[str], Any], tmp_path: Path) -> None:
     spec = KINDS["text"].SPEC
     model = load_native(saved(fitted("text"), tmp_path), spec)
     answers = model(spec.encode_rows([["lovely fine"], ["awful dull"]]))
@@ -79,12 +79,12 @@ def test_everything_foreign_is_named_in_order(tmp_path: Path) -> None:
     assert names == ["builtins.eval", "builtins.print", f"{tell.__module__}.tell"]
 
 
-def test_a_function_is_foreign_even_where_it_is_scikit_learns(tmp_path: Path) -> None:
+def test_a_function_is_foreign_even_if_it_is_scikit_learns(tmp_path: Path) -> None:
     file = saved(FunctionTransformer(gen_batches), tmp_path)
     assert [name.rpartition(".")[2] for name in foreign_types(file)] == ["gen_batches"]
 
 
-def test_what_is_made_of_scikit_learn_holds_nothing_foreign(
+def test_a_scikit_learn_model_contains_nothing_foreign(
     fitted: Callable[[str], Any], tmp_path: Path
 ) -> None:
     for kind in ("petals", *KINDS):

@@ -26,13 +26,13 @@ def test_each_row_gets_one_float32_probability_for_each_class(onnx_file: Path, c
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_row_gets_the_same_answer_alone_and_among_others(onnx_file: Path) -> None:
+def test_a_row_gets_the_same_prediction_alone_and_in_a_batch(onnx_file: Path) -> None:
     model = load_onnx(onnx_file, petals.SPEC)
     alone = np.concatenate([model(ROWS[row : row + 1]) for row in range(len(ROWS))])
     np.testing.assert_array_equal(alone, model(ROWS))
 
 
-def test_the_number_of_threads_does_not_change_the_answers(onnx_file: Path) -> None:
+def test_the_number_of_threads_does_not_change_predictions(onnx_file: Path) -> None:
     np.testing.assert_allclose(
         load_onnx(onnx_file, petals.SPEC, threads=2)(ROWS),
         load_onnx(onnx_file, petals.SPEC)(ROWS),
@@ -46,7 +46,7 @@ def test_rows_of_another_type_or_width_are_refused(onnx_file: Path, rows: np.nda
         load_onnx(onnx_file, petals.SPEC)(rows)
 
 
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(Exception, match="INVALID_PROTOBUF"):
         load_onnx(tmp_path / "model.onnx", petals.SPEC)
@@ -69,7 +69,7 @@ def write_model(path: Path, outputs: dict[str, float], kind: int = TensorProto.F
     return path
 
 
-def test_value_and_limits_are_taken_by_name_into_one_array(tmp_path: Path) -> None:
+def test_value_and_limits_are_combined_by_name_into_one_array(tmp_path: Path) -> None:
     outputs = {"upper": 10.0, "other": 99.0, "lower": -10.0, "prediction": 0.0}
     answer = load_onnx(write_model(tmp_path / "model.onnx", outputs), RENT)
     answers = answer(np.array([[1], [300]], dtype=np.float32))
@@ -87,7 +87,7 @@ def test_a_model_without_the_outputs_of_its_task_is_refused_with_what_it_gives(
         load_onnx(only, petals.SPEC)
 
 
-def test_texts_are_taken_as_an_array_of_str(tmp_path: Path) -> None:
+def test_texts_are_accepted_as_an_array_of_str(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [
             helper.make_node(

@@ -16,7 +16,7 @@ INSTALLED = all(find_spec(library) for library in LIBRARIES)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_without_the_extra_the_command_that_installs_it_is_told(
+def test_without_the_extra_the_error_names_the_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str
 ) -> None:
     for name in ("audio", "whisper_engine", "word_errors"):

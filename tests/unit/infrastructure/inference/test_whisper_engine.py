@@ -43,7 +43,7 @@ def fixture_english(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("seconds", [0.1, 5, 70])
-def test_the_answer_is_whispers_own(checkpoint: Path, seconds: float) -> None:
+def test_the_transcript_equals_that_of_whisper(checkpoint: Path, seconds: float) -> None:
     samples = sound(seconds)
     transcript = WhisperEngine(checkpoint, max_tokens=TOKENS)(samples)
     model = whisper.load_model(str(checkpoint), "cpu")
@@ -66,7 +66,7 @@ def test_times_are_in_order_and_inside_the_recording(checkpoint: Path) -> None:
     assert starts == sorted(starts)
 
 
-def test_sampled_answers_repeat_and_follow_the_seed(checkpoint: Path) -> None:
+def test_sampled_transcripts_are_reproducible_by_seed(checkpoint: Path) -> None:
     sampling = {"temperatures": (0.9,), "max_tokens": TOKENS}
     engine = WhisperEngine(checkpoint, random_state=1, **sampling)  # type: ignore[arg-type]
     first = engine(sound(5))
@@ -76,12 +76,12 @@ def test_sampled_answers_repeat_and_follow_the_seed(checkpoint: Path) -> None:
     assert other(sound(5)) != first
 
 
-def test_a_beam_search_answers(checkpoint: Path) -> None:
+def test_beam_search_is_supported(checkpoint: Path) -> None:
     engine = WhisperEngine(checkpoint, beam_size=3, max_tokens=TOKENS)
     assert engine(sound(3)) == engine(sound(3))
 
 
-def test_another_sound_is_heard_as_something_else(checkpoint: Path) -> None:
+def test_different_audio_gets_a_different_transcript(checkpoint: Path) -> None:
     engine = WhisperEngine(checkpoint, max_tokens=TOKENS)
     assert engine(sound(5, hertz=220)).text != engine(sound(5, hertz=800)).text
 
@@ -94,7 +94,7 @@ def test_the_first_words_do_not_depend_on_how_the_rest_is_decoded(checkpoint: Pa
     assert words != sampled.first_words(sound(5, hertz=800))
 
 
-def test_a_language_that_is_told_is_not_guessed(checkpoint: Path) -> None:
+def test_a_requested_language_is_not_detected(checkpoint: Path) -> None:
     engine = WhisperEngine(checkpoint, max_tokens=TOKENS, language="de")
     assert engine(sound(2)).language == "de"
     assert engine(sound(2), "fr").language == "fr"
@@ -135,7 +135,7 @@ class _Evil:
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "other", "evil"])
-def test_a_file_that_is_no_checkpoint_is_refused_and_none_of_its_code_is_run(
+def test_an_invalid_checkpoint_is_refused_without_running_its_code(
     tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "bad.pt"
@@ -161,7 +161,7 @@ def test_a_name_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path
     assert {"tiny", "base", "small", "medium", "turbo", "large-v3"} <= PUBLISHED.keys()
 
 
-def test_published_weights_are_not_downloaded_unless_that_is_asked_for(tmp_path: Path) -> None:
+def test_published_weights_are_not_downloaded_by_default(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="make train MODEL=speech WHISPER_DOWNLOAD=1"):
         find_weights("tiny", tmp_path, cache=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -233,6 +233,6 @@ def test_silence_has_no_subtitles() -> None:
     assert write_subtitles(silence, "vtt") == "WEBVTT\n\n"
 
 
-def test_a_recording_of_one_sample_is_answered(checkpoint: Path) -> None:
+def test_a_recording_of_one_sample_is_transcribed(checkpoint: Path) -> None:
     engine = WhisperEngine(checkpoint, max_tokens=TOKENS)
     assert engine(np.full(1, 0.5, np.float32)).duration == 1 / 16_000

@@ -24,7 +24,7 @@ from infrastructure.packaging.model_package import (
     training_lock,
 )
 from shared.files import locked
-from tests.packages import on_record
+from tests.packages import open_recorded
 from tests.petals import SPEC
 
 FILES = [
@@ -161,7 +161,7 @@ def test_the_manifest_has_the_digest_of_every_file(sealed: Path) -> None:
 
 
 def test_a_sealed_package_is_read_back(sealed: Path, forest: RandomForestClassifier) -> None:
-    package = on_record(sealed)
+    package = open_recorded(sealed)
     assert package.version == "1.0.0-a"
     assert package.served == sealed / "model.onnx"
     assert package.read_json("contract.json")["name"] == SPEC.name
@@ -334,7 +334,7 @@ def test_a_copy_for_serving_has_no_native_model(stored: Path) -> None:
 def test_a_native_model_modified_after_opening_the_package_is_not_loaded(
     copy: Path,
 ) -> None:
-    package = on_record(copy)
+    package = open_recorded(copy)
     flip_a_byte(copy / NATIVE)
     with pytest.raises(PackageError, match=f"{NATIVE} differs from its digest"):
         package.load_native()

@@ -159,7 +159,7 @@ def test_a_truncated_last_line_is_ignored_and_reported_by_the_next_append(
 
 
 @pytest.mark.parametrize("content", [b'{"at"', b"\xff\x00", b"\xff\n", b"\n"])
-def test_a_file_without_an_entry_is_no_ledger(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_an_entry_is_not_a_ledger(tmp_path: Path, content: bytes) -> None:
     ledger = FileLedger(tmp_path / "ledger.jsonl")
     ledger.path.write_bytes(content)
     for use in (ledger.entries, ledger.check, lambda: ledger.append("train", "iris", "1.0.0")):

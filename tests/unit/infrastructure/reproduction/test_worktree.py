@@ -104,7 +104,7 @@ def call_of(package: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("recorded", ["unknown", "abc123", "--help", "unknown-dirty"])
-def test_what_is_no_commit_is_refused(root: Path, recorded: str) -> None:
+def test_an_unknown_commit_is_refused(root: Path, recorded: str) -> None:
     with pytest.raises(BuildError, match="its commit is recorded as"):
         commit_of({"git_commit": recorded}, root)
 
@@ -165,7 +165,7 @@ def test_data_that_git_does_not_track_are_brought(root: Path, tmp_path: Path) ->
     assert (root / "data/churn.csv").exists()
 
 
-def test_training_runs_in_the_worktree_and_writes_beside_it(
+def test_training_runs_in_the_worktree_and_writes_outside_of_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(root)
@@ -217,7 +217,7 @@ def test_an_extra_that_the_model_needs_is_installed_too(root: Path) -> None:
     assert "and the extra torch" in steps[1][1]
 
 
-def test_a_training_that_fails_is_told(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_training_is_reported(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     install(root)
     with pytest.raises(BuildError, match="training iris at that commit failed"):
         with open_worktree("HEAD", root) as worktree:
@@ -226,7 +226,7 @@ def test_a_training_that_fails_is_told(root: Path, capfd: pytest.CaptureFixture[
     assert len(git(root, "worktree", "list").splitlines()) == 1
 
 
-def test_an_environment_that_cannot_be_installed_is_told(root: Path) -> None:
+def test_a_failed_installation_is_reported(root: Path) -> None:
     (root / "scripts/setup/install.sh").write_text("exit 1\n", encoding="utf-8")
     commit(root)
     with pytest.raises(BuildError, match="could not be installed"):

@@ -20,7 +20,7 @@ from application.inference.protocols.app import Started
 from infrastructure.serving.bento_service import outer_app
 from infrastructure.serving.outer_middleware import OuterMiddleware
 from shared.settings import ServingSettings
-from tests.asgi import ask
+from tests.asgi import send_requests
 from tests.fakes import FakeMetrics
 
 OPEN = "/livez"
@@ -31,7 +31,7 @@ async def hello(_request: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
-def answers(*paths: str, keys: str = "") -> list[httpx.Response]:
+def responses_of(*paths: str, keys: str = "") -> list[httpx.Response]:
     """Responses of a ready service that has ``/hello``."""
     started = Future[Started]()
     started.set_result(Started({"/ours": http.Route(("GET",), lambda _: b'"ours"')}, FakeMetrics()))
@@ -43,23 +43,24 @@ def answers(*paths: str, keys: str = "") -> list[httpx.Response]:
     )
     outer = Middleware(OuterMiddleware, wrap=wrap)
     app = Starlette(routes=[Route("/hello", hello)], middleware=[outer])
-    return asyncio.run(ask(app, *(("GET", path, None) for path in paths)))
+    return asyncio.run(send_requests(app, *(("GET", path, None) for path in paths)))
 
 
-def test_routes_and_probes_are_answered_around_the_service_and_others_by_it() -> None:
-    ours, inner, probe, nowhere = answers("/ours", "/hello", "/readyz", "/nowhere")
+def test_routes_and_probes_are_handled_before_the_service() -> None:
+    ours, inner, probe, nowhere = responses_of("/ours", "/hello", "/readyz", "/nowhere")
     assert (ours.status_code, ours.json()) == (200, "ours")
     assert (inner.status_code, inner.text) == (200, "hello")
     assert (probe.status_code, nowhere.status_code) == (200, 404)
 
 
-def test_with_keys_nothing_of_it_is_answered_without_one() -> None:
+def test_with_api_keys_every_path_requires_one() -> None:
     paths = ("/ours", "/hello", "/readyz", "/nowhere", OPEN)
-    statuses = [answer.status_code for answer in answers(*paths, keys=entry_of("a", new_key()))]
+    responses = responses_of(*paths, keys=entry_of("a", new_key()))
+    statuses = [response.status_code for response in responses]
     assert statuses == [401, 401, 401, 401, 200]
 
 
 def test_a_platform_may_name_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIP_HEALTH_ROUTE", "/platform/health")
-    (probe,) = answers("/platform/health")
+    (probe,) = responses_of("/platform/health")
     assert probe.status_code == 200

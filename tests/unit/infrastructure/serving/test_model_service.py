@@ -19,14 +19,15 @@ from shared.paths import ROOT
 GOLDEN = {"rows": [[0.5], [0.6]], "answers": [[250.0, 0.0, 500.0], [150.0, 0.0, 500.0]]}
 REQUESTS = """
 import asyncio, json
-from tests.asgi import ask, ask_once
+from tests.asgi import send_request, send_requests
 
 async def work():
     app = model_service.ModelService.to_asgi()
-    await ask(app)
+    await send_requests(app)
     assert model_service._service.started.exception(30)
     gets = [("GET", path) for path in ("/livez", "/readyz", "/", "/docs.json", "/nowhere")]
-    responses = [await ask_once(app, *each) for each in [("POST", "/predict", [[0.5]]), *gets]]
+    requests = [("POST", "/predict", [[0.5]]), *gets]
+    responses = [await send_request(app, *each) for each in requests]
     print(json.dumps([[response.status_code, response.text] for response in responses]))
 
 asyncio.run(work())
@@ -108,7 +109,7 @@ def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
     ],
     ids=["the model", "the prediction log"],
 )
-def test_a_service_whose_parts_cannot_be_opened_lives_and_says_why_it_is_not_ready(
+def test_a_service_that_cannot_start_is_live_and_says_why_it_is_not_ready(
     tmp_path: Path, variables: dict[str, str], reason: str
 ) -> None:
     package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})

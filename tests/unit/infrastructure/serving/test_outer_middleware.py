@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from infrastructure.serving.outer_middleware import App, OuterMiddleware, Scope, Serves, serves
 from shared.paths import ROOT
-from tests.asgi import ask, ask_once
+from tests.asgi import send_request, send_requests
 
 CHANGED = "BentoML or Starlette has changed: see infrastructure/serving/outer_middleware.py"
 
@@ -40,7 +40,7 @@ class Noted:
         await self._app(scope, receive, send)
 
 
-class OwnAnswer:
+class OwnResponse:
     """Responds on one path with the methods of another, and forwards the other paths."""
 
     def __init__(self, app: App, methods_of: Serves) -> None:
@@ -48,8 +48,9 @@ class OwnAnswer:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] == "/ours":
-            answer = f"ours {bool(self._methods_of('/hello'))} {bool(self._methods_of('/nowhere'))}"
-            await PlainTextResponse(answer)(scope, receive, send)
+            hello_path, nowhere = (bool(self._methods_of(path)) for path in ("/hello", "/nowhere"))
+            text = f"ours {hello_path} {nowhere}"
+            await PlainTextResponse(text)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -65,24 +66,24 @@ def application(notes: list[str], **noted: Any) -> Starlette:
         routes=[Route("/hello", hello), Route("/ours", hello)],
         middleware=[
             Middleware(Noted, notes=notes, **noted),
-            Middleware(OuterMiddleware, wrap=OwnAnswer),
+            Middleware(OuterMiddleware, wrap=OwnResponse),
         ],
     )
 
 
-def test_from_the_start_requests_come_to_what_was_put_around() -> None:
+def test_after_startup_the_wrapping_application_gets_all_requests() -> None:
     notes: list[str] = []
-    (answer,) = asyncio.run(ask(application(notes), ("GET", "/ours", None)))
-    assert answer.text == "ours True False", CHANGED
+    (response,) = asyncio.run(send_requests(application(notes), ("GET", "/ours", None)))
+    assert response.text == "ours True False", CHANGED
     assert not notes
 
 
-def test_what_that_passes_on_is_answered_as_before() -> None:
+def test_forwarded_requests_get_the_same_response_as_before() -> None:
     notes: list[str] = []
-    answers = asyncio.run(
-        ask(application(notes), ("GET", "/hello", None), ("GET", "/nowhere", None))
+    responses = asyncio.run(
+        send_requests(application(notes), ("GET", "/hello", None), ("GET", "/nowhere", None))
     )
-    assert [answer.text for answer in answers] == ["hello", "Not Found"]
+    assert [response.text for response in responses] == ["hello", "Not Found"]
     assert notes == ["/hello", "/nowhere"]
 
 
@@ -92,15 +93,15 @@ def test_the_whole_of_the_application_is_within(built: bool) -> None:
     if built:
         starlette.middleware_stack = starlette.build_middleware_stack()
     before = starlette.middleware_stack
-    asyncio.run(ask(starlette))
+    asyncio.run(send_requests(starlette))
     around = starlette.middleware_stack
-    assert isinstance(around, OwnAnswer)
+    assert isinstance(around, OwnResponse)
     assert around.app is before or not built
 
 
 def test_an_application_that_was_not_started_is_left_as_it_is() -> None:
     notes: list[str] = []
-    assert asyncio.run(ask_once(application(notes), "GET", "/ours")).text == "hello"
+    assert asyncio.run(send_request(application(notes), "GET", "/ours")).text == "hello"
     assert notes == ["/ours"]
 
 
@@ -110,8 +111,8 @@ def test_where_requests_are_traced_the_tracing_sees_each_of_them(
 ) -> None:
     notes: list[str] = []
     app = application(notes, tracer_provider=TracerProvider(sampler=sampler))
-    (answer,) = asyncio.run(ask(app, ("GET", "/ours", None)))
-    assert answer.text == "ours True False"
+    (response,) = asyncio.run(send_requests(app, ("GET", "/ours", None)))
+    assert response.text == "ours True False"
     assert notes == seen
 
 
@@ -145,8 +146,8 @@ SERVICE = """
 import asyncio, json
 import bentoml
 from infrastructure.serving.outer_middleware import OuterMiddleware
-from tests.asgi import ask
-from tests.unit.infrastructure.serving.test_outer_middleware import OwnAnswer
+from tests.asgi import send_requests
+from tests.unit.infrastructure.serving.test_outer_middleware import OwnResponse
 
 @bentoml.service(metrics={"enabled": True})
 class Small:
@@ -154,13 +155,14 @@ class Small:
     def hello(self, name: str) -> str:
         return f"hello {name}"
 
-Small.add_asgi_middleware(OuterMiddleware, wrap=OwnAnswer)
+Small.add_asgi_middleware(OuterMiddleware, wrap=OwnResponse)
 requests = [("POST", "/ours", {}), ("POST", "/hello", {"name": "you"}), ("GET", "/metrics", None)]
-print(json.dumps([answer.text for answer in asyncio.run(ask(Small.to_asgi(), *requests))]))
+responses = asyncio.run(send_requests(Small.to_asgi(), *requests))
+print(json.dumps([response.text for response in responses]))
 """
 
 
-def test_bentoml_still_tells_a_middleware_that_the_application_starts(tmp_path: Path) -> None:
+def test_bentoml_sends_a_middleware_the_startup_event(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SERVICE],
         cwd=ROOT,
@@ -221,7 +223,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_process_that_is_to_end_tells_so_and_answers_for_a_while() -> None:
+def test_a_stopping_process_keeps_responding_for_a_while() -> None:
     done = run(STOPPED)
     assert done.returncode == 0, done.stderr
     events = json.loads(done.stdout)
@@ -232,7 +234,7 @@ def test_a_process_that_is_to_end_tells_so_and_answers_for_a_while() -> None:
 
 
 @pytest.mark.parametrize("previous", ["SIG_DFL", "SIG_IGN"])
-def test_where_nobody_waits_for_the_signal_it_is_left_alone(previous: str) -> None:
+def test_a_signal_without_a_handler_is_left_unchanged(previous: str) -> None:
     done = run(f"""
 import asyncio, signal
 from infrastructure.serving.outer_middleware import stop_later

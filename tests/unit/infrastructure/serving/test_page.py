@@ -28,7 +28,7 @@ def text(path: str) -> str:
     return body.decode()
 
 
-def test_the_page_says_who_answers_and_links_to_card_metrics_and_document() -> None:
+def test_the_page_shows_the_model_and_links_card_metrics_and_document() -> None:
     page = text("/")
     assert "<title>iris 1.0.0-a</title>" in page
     assert ">iris<" in page and ">1.0.0-a<" in page and ">accepted<" in page
@@ -72,7 +72,7 @@ def test_each_has_its_type_a_policy_and_a_tag_by_which_it_is_not_sent_again(
     assert ROUTES[path].methods == ("GET", "HEAD")
 
 
-def test_what_people_wrote_is_shown_as_text() -> None:
+def test_html_in_names_is_shown_as_text() -> None:
     reply = page_routes(HOSTILE, HOSTILE, HOSTILE, HOSTILE)["/"].handle(Request("a", {}, b""))
     assert isinstance(reply, Reply) and isinstance(reply.body, bytes)
     assert b"<script>" not in reply.body

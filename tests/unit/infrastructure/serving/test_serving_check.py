@@ -135,12 +135,12 @@ def test_an_import_that_a_library_can_do_without_is_not_missed(package: Path, cl
     assert verdict.accepted, verdict.reason
 
 
-def test_what_is_not_reached_does_not_count_as_installed(package: Path, clone: Path) -> None:
+def test_packages_that_are_not_required_count_as_missing(package: Path, clone: Path) -> None:
     add_line(clone / MODULE, "from importlib.metadata import version; version('pandas')")
     assert "pandas" in verdict_on(package, clone).reason
 
 
-def test_a_wrong_golden_answer_is_refused(package: Path, alter: Alter) -> None:
+def test_a_wrong_golden_prediction_is_refused(package: Path, alter: Alter) -> None:
     golden = json.loads((package / "golden.json").read_text(encoding="utf-8"))
     golden["answers"][0] = golden["answers"][0][::-1]
     verdict = verdict_on(alter("golden.json", json.dumps(golden).encode()))
@@ -157,9 +157,9 @@ def test_a_file_that_was_changed_is_refused(package: Path) -> None:
 def test_an_operator_that_no_runtime_knows_is_refused(alter: Alter) -> None:
     node = helper.make_node("Secret", ["inputs"], ["probabilities"], domain="foreign")
     rows = helper.make_tensor_value_info("inputs", TensorProto.FLOAT, [None, 4])
-    answers = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])
+    output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("foreign", 1)]
-    graph = helper.make_graph([node], "foreign", [rows], [answers])
+    graph = helper.make_graph([node], "foreign", [rows], [output])
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     verdict = verdict_on(alter("model.onnx", onnx.ModelProto.SerializeToString(model)))
     assert not verdict.accepted
@@ -190,7 +190,7 @@ def test_a_process_that_dies_is_refused(package: Path, clone: Path) -> None:
     assert "it ended with code 7" in verdict_on(package, clone).reason
 
 
-def test_a_process_that_does_not_answer_is_refused(
+def test_a_process_that_does_not_respond_is_refused(
     package: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving_check, "SECONDS", 0.0)

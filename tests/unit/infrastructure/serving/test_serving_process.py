@@ -23,13 +23,13 @@ def _finder() -> ReachedOnly:
 
 
 @pytest.mark.parametrize("name", ["numpy", "numpy.linalg", "numpy._core._multiarray_umath"])
-def test_what_is_reached_is_found(finder: ReachedOnly, name: str) -> None:
+def test_required_packages_are_found(finder: ReachedOnly, name: str) -> None:
     parent = name.rpartition(".")[0].replace(".", "/")
     assert finder.find_spec(name, [f"{SITE}/{parent}"] if parent else None)
 
 
 @pytest.mark.parametrize("name", ["pandas", "matplotlib", "no_such_module"])
-def test_what_is_not_reached_is_not_found(finder: ReachedOnly, name: str) -> None:
+def test_other_packages_are_not_found(finder: ReachedOnly, name: str) -> None:
     assert finder.find_spec(name) is None
 
 

@@ -24,7 +24,7 @@ class Unstored(SpeechService):
         self.started: Future[Started] = Future()
 
 
-def test_a_service_whose_model_cannot_be_loaded_lives_and_says_why_it_is_not_ready(
+def test_a_service_without_its_model_is_live_and_says_why_it_is_not_ready(
     tmp_path: Path,
 ) -> None:
     with PackageDraft(tmp_path, "speech", "1") as draft:

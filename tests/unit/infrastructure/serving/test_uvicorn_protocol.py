@@ -56,7 +56,7 @@ class FakeTransport:
         self._connection = socket.socket()
 
     def write(self, data: bytes) -> None:
-        """Keep a piece."""
+        """Keep what is written."""
         self.written.append(data)
 
     def get_extra_info(self, name: str) -> socket.socket | None:
@@ -68,7 +68,7 @@ class FakeTransport:
         self._connection.close()
 
 
-def answer(body: bool) -> list[bytes]:
+def writes_of_response(body: bool) -> list[bytes]:
     """The writes for a response, with its body or before the body is sent."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -79,7 +79,7 @@ def answer(body: bool) -> list[bytes]:
             await asyncio.sleep(3600)
         await send({"type": "http.response.body", "body": b"body"})
 
-    async def ask() -> list[bytes]:
+    async def send_request() -> list[bytes]:
         config = uvicorn.Config(app, log_config=None)
         protocol, transport = LimitedProtocol(config, ServerState(), {}), FakeTransport()
         protocol.connection_made(transport)  # type: ignore[arg-type]
@@ -90,35 +90,35 @@ def answer(body: bool) -> list[bytes]:
         transport.close()
         return transport.written
 
-    return asyncio.run(ask())
+    return asyncio.run(send_request())
 
 
-def test_head_and_body_of_an_answer_are_one_piece() -> None:
-    (piece,) = answer(body=True)
-    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert piece.endswith(b"\r\n\r\nbody")
+def test_head_and_body_of_a_response_are_sent_together() -> None:
+    (data,) = writes_of_response(body=True)
+    assert data.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert data.endswith(b"\r\n\r\nbody")
 
 
 def test_a_head_does_not_wait_for_a_body_that_takes_long() -> None:
-    (piece,) = answer(body=False)
-    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert piece.endswith(b"\r\n\r\n")
+    (data,) = writes_of_response(body=False)
+    assert data.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert data.endswith(b"\r\n\r\n")
 
 
 CLIENTS = 64
 
 
-def answers_until_each_client_has_one() -> int:
+def responses_until_each_client_has_one() -> int:
     """The number of responses that are sent before the last of many clients is connected."""
     clients: set[tuple[str, int]] = set()
-    answers = 0
+    responses = 0
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal answers
+        nonlocal responses
         del receive
         if len(clients) < CLIENTS:
             clients.add(scope["client"])
-            answers += 1
+            responses += 1
         server.should_exit = len(clients) == CLIENTS
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -131,14 +131,14 @@ def answers_until_each_client_has_one() -> int:
             client = opened.enter_context(socket.create_connection(listener.getsockname()))
             client.sendall(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n" * CLIENTS)
         server.run([listener])
-    return answers
+    return responses
 
 
 def test_clients_that_connect_at_once_do_not_wait_for_each_others_next_requests() -> None:
     install(head_seconds=10.0, body_seconds=30.0, workers=1)
-    assert answers_until_each_client_has_one() < 8 * CLIENTS
+    assert responses_until_each_client_has_one() < 8 * CLIENTS
 
 
-def test_of_several_workers_none_takes_what_is_for_all() -> None:
+def test_several_workers_accept_one_connection_at_a_time() -> None:
     install(head_seconds=10.0, body_seconds=30.0, workers=2)
-    assert answers_until_each_client_has_one() > 16 * CLIENTS  # one connection in a turn: n²/2
+    assert responses_until_each_client_has_one() > 16 * CLIENTS  # one connection in a turn: n²/2

@@ -110,7 +110,7 @@ def test_a_prediction_is_found_among_many_whoever_named_it(
 
 
 @pytest.mark.parametrize("late", [-5.0, 0.0, HOUR - 1, HOUR + 1, 2 * DAY])
-def test_it_is_found_whatever_lies_between_its_identity_and_its_answer(
+def test_a_prediction_is_found_despite_a_late_or_early_clock(
     log: SqlPredictionLog, late: float
 ) -> None:
     """A clock may be set back, and a client may reuse a request ID of a service."""
@@ -142,7 +142,7 @@ def test_only_the_whole_identity_in_its_own_letters_is_the_one(
 
 
 @pytest.mark.parametrize("kept", ["a_b", "a%b", "a\\b", "a/b", "' OR 1=1 --", "AbC"])
-def test_an_identity_is_no_pattern_and_no_sql(log: SqlPredictionLog, kept: str) -> None:
+def test_an_identity_is_neither_a_pattern_nor_sql(log: SqlPredictionLog, kept: str) -> None:
     add(log, prediction("axb"), prediction("abc"))
     assert log.find(kept, 0) is None
     add(log, prediction(kept))
@@ -158,7 +158,7 @@ def test_of_predictions_with_one_identity_the_latest_is_found(log: SqlPrediction
     assert found is not None and found.predicted == 3
 
 
-def test_a_row_of_an_earlier_request_of_that_name_is_found_where_the_latest_has_none(
+def test_a_row_missing_in_the_latest_request_of_an_id_is_found_in_an_earlier_one(
     log: SqlPredictionLog,
 ) -> None:
     add(log, prediction("r1", 0), prediction("r1", 1, predicted=2.0))
@@ -167,7 +167,7 @@ def test_a_row_of_an_earlier_request_of_that_name_is_found_where_the_latest_has_
     assert found is not None and found.predicted == 2
 
 
-def test_only_what_was_answered_since_a_time_is_looked_at(log: SqlPredictionLog) -> None:
+def test_only_predictions_since_a_time_are_searched(log: SqlPredictionLog) -> None:
     for request_id in ("r1", identity_of(NOW)):
         add(log, prediction(request_id, at=NOW))
         assert log.find(request_id, 0, NOW) is not None
@@ -229,7 +229,7 @@ def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictio
     assert log.find_unlabelled(IDENTITY, 0) is not None
 
 
-def test_a_value_is_found_as_it_was_answered_and_rounded(log: SqlPredictionLog) -> None:
+def test_a_value_is_found_as_it_was_returned_and_rounded(log: SqlPredictionLog) -> None:
     value = float(np.float32(151.23456))
     add(log, prediction(predicted=value, confidence=None))
     for rounded in (value, 151.2346, np.float32(151.23456).item()):
@@ -287,7 +287,7 @@ def test_traffic_totals_predictions_since_a_time(log: SqlPredictionLog) -> None:
     assert log.traffic(0).predictions == 4
 
 
-def test_totals_are_exact_where_a_time_lies_within_a_batch(log: SqlPredictionLog) -> None:
+def test_totals_are_exact_for_a_time_within_a_batch(log: SqlPredictionLog) -> None:
     entries = [
         prediction(f"r{number}", row, at=NOW + number, predicted=number % 4)
         for number in range(60)
@@ -318,7 +318,7 @@ def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
 # recent predictions
 
 
-def test_what_is_recent_starts_with_the_latest(log: SqlPredictionLog) -> None:
+def test_recent_rows_start_with_the_latest(log: SqlPredictionLog) -> None:
     entries = [prediction(row=row, inputs=[row, 0.0], predicted=2.0 * row) for row in range(5)]
     add(log, *entries[:3])
     add(log, *[replace(entry, row=entry.row - 3) for entry in entries[3:]])
@@ -334,7 +334,7 @@ def test_an_empty_log_has_no_recent_rows(log: SqlPredictionLog) -> None:
     assert [len(part) for part in log.recent(10)] == [0, 0]
 
 
-def test_inputs_of_a_former_version_with_other_ones_are_not_recent(log: SqlPredictionLog) -> None:
+def test_inputs_of_a_previous_version_with_other_ones_are_not_recent(log: SqlPredictionLog) -> None:
     add(log, prediction(inputs=[8.0, 9.0]))
     for _ in range(3):
         add(log, prediction(inputs=[1.0], predicted=5))
@@ -361,7 +361,7 @@ def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
     assert wine.find_unlabelled(IDENTITY, 0) is not None  # the label belongs to iris
 
 
-def test_what_was_written_is_there_when_the_log_is_opened_again(open_log: Open) -> None:
+def test_written_predictions_are_found_after_reopening(open_log: Open) -> None:
     first = open_log()
     add(first, prediction("r1"))
     first.label(LabelledPrediction("r1", 0, 0, 1), NOW)
@@ -556,7 +556,7 @@ def requests(draw: st.DrawFn) -> list[LoggedPrediction]:
     st.lists(st.lists(requests(), min_size=1, max_size=4), max_size=5),
     st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 2)), max_size=6),
 )
-def test_it_answers_as_a_list_in_memory_does(
+def test_it_returns_the_same_as_a_log_in_memory(
     batches: list[list[list[LoggedPrediction]]], labelled: list[tuple[str, int]]
 ) -> None:
     fake = FakePredictionLog()

@@ -360,13 +360,13 @@ def test_a_fit_does_not_start_if_the_server_could_not_record_it(
 
 
 def test_a_fit_does_not_wait_for_mlflow_if_the_database_is_usable(tmp_path: Path) -> None:
-    go_on = Event()
+    release = Event()
     with ThreadPoolExecutor(1) as background:
-        background.submit(go_on.wait)
+        background.submit(release.wait)
         check = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db").warm_up_in(background)
         check()
         background.shutdown(wait=False, cancel_futures=True)
-        go_on.set()
+        release.set()
 
 
 def test_an_error_before_the_fit_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

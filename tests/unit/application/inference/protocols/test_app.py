@@ -147,7 +147,7 @@ class Service:
         await self.app(scope, receive, send)
         return Response(sent, read)
 
-    async def ask(
+    async def send(
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Response:
         """One request whose body comes at once."""
@@ -160,11 +160,11 @@ class Service:
 
     def post(self, path: str, body: bytes = b"", headers: Headers = ()) -> Response:
         """One request whose body comes at once, on an event loop of its own."""
-        return asyncio.run(self.ask(path, body, headers=headers))
+        return asyncio.run(self.send(path, body, headers=headers))
 
     def get(self, path: str, method: str = "GET", headers: Headers = ()) -> Response:
         """One request without a body."""
-        return asyncio.run(self.ask(path, method=method, headers=headers))
+        return asyncio.run(self.send(path, method=method, headers=headers))
 
 
 def http(path: str, method: str = "POST", headers: Headers = ()) -> Scope:
@@ -236,7 +236,7 @@ LARGE = b" " * (SMALL_BYTES + 1)
 # responses
 
 
-def test_what_a_handler_makes_is_answered_as_json_with_its_length_and_identity() -> None:
+def test_a_response_is_json_with_length_and_request_id() -> None:
     response = Service().post("/echo", b"12345", [(b"x-request-id", b"order-7")])
     assert response.status == 200
     assert response.json == {"id": "order-7", "bytes": 5, "type": ""}
@@ -270,7 +270,7 @@ def test_a_synthetic_request_has_routes_of_its_own_and_counts_by_its_source_only
     assert not service.metrics.errors
 
 
-def test_synthetic_requests_are_answered_as_others_where_a_service_makes_no_difference() -> None:
+def test_synthetic_requests_get_ordinary_responses_by_default() -> None:
     service = Service({"/own": route(lambda _: b'"the same"')})
     assert service.post("/own", headers=[(b"x-synthetic", b"x")]).json == "the same"
     assert service.metrics.synthetic == {"other": 1}
@@ -293,14 +293,14 @@ def test_a_whole_reply_keeps_its_status_type_and_headers() -> None:
     assert (response.headers[b"content-type"], response.headers[b"etag"]) == (b"text/csv", b"7")
 
 
-def test_what_the_caller_has_already_has_no_length() -> None:
+def test_a_304_has_no_length() -> None:
     reply = Reply(b"", 304, b"text/csv", [(b"etag", b"7")])
     response = Service({"/csv": Route(("GET",), lambda _: reply)}).get("/csv")
     assert (response.status, response.body) == (304, b"")
     assert b"content-length" not in response.headers  # that would be the length of the content
 
 
-def test_a_route_for_get_answers_head_as_get() -> None:
+def test_a_get_route_handles_head_like_get() -> None:
     heads = [Service().get("/both", method) for method in ("GET", "HEAD")]
     assert [head.status for head in heads] == [200, 200]
     assert heads[0].headers[b"content-length"] == heads[1].headers[b"content-length"]
@@ -320,7 +320,7 @@ def test_a_body_that_comes_in_parts_is_put_together() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"])
-def test_another_method_is_answered_with_405_in_the_form_of_the_route(method: str) -> None:
+def test_another_method_gets_a_405_in_the_form_of_the_route(method: str) -> None:
     service = Service()
     response = service.get("/own", method, [(b"x-request-id", b"a")])
     assert (response.status, response.headers[b"allow"]) == (405, b"POST")
@@ -344,7 +344,7 @@ def test_a_trace_of_the_caller_is_returned_and_a_malformed_one_is_not() -> None:
 
 @pytest.mark.parametrize("ready", [True, False])
 @pytest.mark.parametrize(("path", "method"), [("/", "GET"), ("/metrics", "GET"), ("/docs", "HEAD")])
-def test_what_is_not_known_here_is_passed_on(path: str, method: str, ready: bool) -> None:
+def test_other_paths_are_forwarded_unchanged(path: str, method: str, ready: bool) -> None:
     service = Service(ready=ready)
     headers = ((b"accept", b"*/*"), (b"x-request-id", b"a"))
     response = service.get(path, method, headers)
@@ -355,7 +355,7 @@ def test_what_is_not_known_here_is_passed_on(path: str, method: str, ready: bool
 
 
 @pytest.mark.parametrize("more", [(), ((b"x-request-id", b"not plain"),)])
-def test_what_is_passed_on_has_an_identity(more: Headers) -> None:
+def test_forwarded_requests_have_a_request_id(more: Headers) -> None:
     service = Service()
     service.get("/metrics", headers=((b"accept", b"*/*"), *more))
     ((passed, _, _),) = service.inner.reached
@@ -383,7 +383,7 @@ def test_a_post_to_what_the_inner_application_has_is_passed_on_with_its_body_unr
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT"])
 @pytest.mark.parametrize("path", ["/echo/", "/Echo", "/nowhere", ""])
-def test_a_path_that_nobody_has_is_answered_here(path: str, method: str) -> None:
+def test_an_unknown_path_gets_a_404(path: str, method: str) -> None:
     service = Service()
     response = service.get(path, method, [(b"x-request-id", b"a")])
     assert (response.status, response.read) == (404, 0)
@@ -492,7 +492,7 @@ def test_before_it_is_ready_predictions_must_be_retried(failed: bool) -> None:
     assert not service.inner.reached
 
 
-def test_while_it_stops_requests_are_answered_and_connections_closed() -> None:
+def test_requests_during_shutdown_are_handled_and_connections_closed() -> None:
     service = Service()
     assert b"connection" not in service.post("/echo").headers
     service.app.stop()
@@ -523,7 +523,7 @@ def test_a_body_that_turns_out_too_large_is_refused_before_all_of_it_is_read() -
 @pytest.mark.parametrize(
     "messages", [[part(b"1234567890", False)], [part(b"12345"), part(b"67890", False)]]
 )
-def test_a_body_of_the_largest_size_is_taken(messages: list[Message]) -> None:
+def test_a_body_of_the_largest_size_is_accepted(messages: list[Message]) -> None:
     response = Service(max_bytes=10).call("/echo", *messages, headers=[(b"content-length", b"10")])
     assert response.json["bytes"] == 10
 
@@ -537,7 +537,7 @@ def test_a_route_may_have_a_limit_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("length", [b"", b"0", b"000"])
-def test_a_length_of_nothing_is_no_fault(length: bytes) -> None:
+def test_an_unusual_content_length_is_accepted(length: bytes) -> None:
     assert Service().post("/echo", headers=[(b"content-length", length)]).status == 200
 
 
@@ -551,7 +551,7 @@ def test_a_length_of_nothing_is_no_fault(length: bytes) -> None:
         *(b"text/csv; charset=us-ascii", b"application/json ; charset = utf8; more=1"),
     ],
 )
-def test_bodies_of_these_kinds_are_taken(kind: bytes) -> None:
+def test_supported_content_types_are_accepted(kind: bytes) -> None:
     assert Service().post("/echo", b"{}", [(b"content-type", kind)]).status == 200
 
 
@@ -622,7 +622,7 @@ def test_a_caller_that_hangs_up_gets_no_response(parts: list[Message]) -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 @pytest.mark.parametrize("more", [{}, {"waits": True}, {"slow": True}], ids=str)
-def test_what_a_handler_raises_is_answered_and_counted_by_its_kind(
+def test_an_error_of_a_handler_is_returned_and_counted_by_type(
     error: Exception, status: int, error_type: str, more: dict[str, Any]
 ) -> None:
     service = Service({"/": replace(raising(error), refuse=own_format, **more)})
@@ -635,7 +635,7 @@ def test_what_a_handler_raises_is_answered_and_counted_by_its_kind(
 
 
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), AssertionError(SECRET)])
-def test_an_unexpected_fault_is_logged_and_counted_and_its_answer_leaks_nothing(
+def test_an_unexpected_error_is_logged_counted_and_not_shown_to_the_caller(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Service({"/": raising(error)})
@@ -652,13 +652,13 @@ def test_an_unexpected_fault_is_logged_and_counted_and_its_answer_leaks_nothing(
     assert "hunter2" in caplog.text
 
 
-def test_a_service_answers_again_after_a_fault() -> None:
+def test_a_service_works_again_after_an_error() -> None:
     service = Service(ROUTES | {"/fault": raising(ZeroDivisionError())})
     assert service.post("/fault").status == 500
     assert service.post("/echo").status == 200
 
 
-def test_what_the_callers_do_wrong_is_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_of_callers_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     Service({"/": raising(InputError("no"))}).post("/")
     assert not caplog.records
 
@@ -746,14 +746,14 @@ def test_only_quick_work_is_done_on_the_event_loop(
     assert [thread == threading.get_ident() for thread in where.threads] == [on_the_loop]
 
 
-def test_small_requests_are_answered_while_a_large_one_is_worked_on(gate: Gate) -> None:
+def test_small_requests_are_handled_during_a_large_one(gate: Gate) -> None:
     service = Service({"/gate": route(gate), "/echo": route(echo)})
 
     async def work() -> Response:
-        large = asyncio.create_task(service.ask("/gate", LARGE))
+        large = asyncio.create_task(service.send("/gate", LARGE))
         await gate.wait()
         for _ in range(3):
-            assert (await service.ask("/echo", b"{}")).status == 200
+            assert (await service.send("/echo", b"{}")).status == 200
         assert not large.done()
         gate.let_go.set()
         return await large
@@ -765,9 +765,9 @@ def test_the_model_does_not_wait_for_the_database(gate: Gate) -> None:
     service = Service({"/feedback": route(gate, waits=True), "/echo": route(echo)}, queue=0)
 
     async def work() -> Response:
-        waiting = asyncio.create_task(service.ask("/feedback"))
+        waiting = asyncio.create_task(service.send("/feedback"))
         await gate.wait()
-        assert (await service.ask("/echo", LARGE)).status == 200
+        assert (await service.send("/echo", LARGE)).status == 200
         gate.let_go.set()
         return await waiting
 
@@ -793,10 +793,10 @@ def test_steps_that_wait_hold_no_thread_and_only_so_many_of_them_wait() -> None:
     service = Service({"/find": route(handle, waits=True)}, queue=9)
 
     async def work() -> tuple[Response, Response, list[Response]]:
-        waiting = [asyncio.create_task(service.ask("/find", b"unknown")) for _ in range(10)]
+        waiting = [asyncio.create_task(service.send("/find", b"unknown")) for _ in range(10)]
         await until(lambda: len(begun) == 10)
-        known = await service.ask("/find")
-        refused = await service.ask("/find", b"unknown")
+        known = await service.send("/find")
+        refused = await service.send("/find", b"unknown")
         let_go.set()
         return known, refused, await asyncio.gather(*waiting)
 
@@ -809,7 +809,7 @@ def test_steps_that_wait_hold_no_thread_and_only_so_many_of_them_wait() -> None:
     assert service.post("/find", b"unknown").status == 200  # the capacity is free again
 
 
-def test_what_a_later_step_refuses_is_refused() -> None:
+def test_a_refusal_of_a_later_step_is_returned() -> None:
     def handle(_request: Request) -> Steps:
         yield 0.0
         raise UnknownPredictionError("no such prediction")
@@ -829,9 +829,9 @@ def test_a_search_does_not_keep_what_is_found_at_once_waiting(gate: Gate) -> Non
     service = Service(routes)
 
     async def work() -> list[Response]:
-        searches = [asyncio.create_task(service.ask("/search")) for _ in range(8)]
+        searches = [asyncio.create_task(service.send("/search")) for _ in range(8)]
         await gate.wait()
-        assert (await service.ask("/find")).status == 200
+        assert (await service.send("/find")).status == 200
         gate.let_go.set()
         return await asyncio.gather(*searches)
 
@@ -842,11 +842,11 @@ def test_more_than_may_wait_must_retry_later(gate: Gate) -> None:
     service = Service({"/gate": route(gate)}, queue=2)
 
     async def work() -> list[Response]:
-        waiting = [asyncio.create_task(service.ask("/gate", LARGE)) for _ in range(3)]
+        waiting = [asyncio.create_task(service.send("/gate", LARGE)) for _ in range(3)]
         await gate.wait()
-        refused = await service.ask("/gate", LARGE)
+        refused = await service.send("/gate", LARGE)
         gate.let_go.set()
-        return [refused, *await asyncio.gather(*waiting), await service.ask("/gate", LARGE)]
+        return [refused, *await asyncio.gather(*waiting), await service.send("/gate", LARGE)]
 
     refused, *accepted = asyncio.run(work())
     assert refused.status == 503
@@ -856,12 +856,12 @@ def test_more_than_may_wait_must_retry_later(gate: Gate) -> None:
     assert service.metrics.errors == {"busy": 1}
 
 
-def test_what_takes_too_long_is_answered_with_504(gate: Gate) -> None:
+def test_a_handler_past_its_deadline_gets_a_504(gate: Gate) -> None:
     service = Service({"/gate": route(gate), "/echo": route(echo)}, deadline=0.01, queue=0)
 
     async def work() -> tuple[Response, Response]:
-        late = await service.ask("/gate", LARGE)
-        meanwhile = await service.ask("/echo", LARGE)
+        late = await service.send("/gate", LARGE)
+        meanwhile = await service.send("/echo", LARGE)
         gate.let_go.set()
         return late, meanwhile
 
@@ -875,7 +875,7 @@ def test_what_takes_too_long_is_answered_with_504(gate: Gate) -> None:
 # responses in parts
 
 
-def test_an_answer_in_parts_is_sent_as_it_is_made_and_not_on_the_event_loop() -> None:
+def test_a_response_in_parts_is_streamed_from_a_thread() -> None:
     made: list[int] = []
 
     def parts() -> Iterator[bytes]:
@@ -916,7 +916,7 @@ def test_a_part_is_made_only_when_the_previous_one_was_sent() -> None:
     assert seen == [1, 2, 3]
 
 
-def test_other_requests_are_answered_between_the_parts(gate: Gate) -> None:
+def test_other_requests_are_handled_between_the_parts(gate: Gate) -> None:
     def parts() -> Iterator[bytes]:
         yield b"x"
         gate(Request("a", {}, b""))
@@ -925,9 +925,9 @@ def test_other_requests_are_answered_between_the_parts(gate: Gate) -> None:
     service = Service({"/lines": route(lambda _: Reply(parts())), "/echo": route(echo)})
 
     async def work() -> Response:
-        lines = asyncio.create_task(service.ask("/lines"))
+        lines = asyncio.create_task(service.send("/lines"))
         await gate.wait()
-        assert (await service.ask("/echo", b"{}")).status == 200
+        assert (await service.send("/echo", b"{}")).status == 200
         gate.let_go.set()
         return await lines
 
@@ -935,7 +935,7 @@ def test_other_requests_are_answered_between_the_parts(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"slow": True}], ids=str)
-def test_what_is_wrong_before_the_first_part_sets_the_status(more: dict[str, bool]) -> None:
+def test_an_error_before_the_first_part_sets_the_status(more: dict[str, bool]) -> None:
     def parts() -> Iterator[bytes]:
         raise InputError("line 1 is not an object")
         yield b""  # pylint: disable=unreachable
@@ -946,7 +946,7 @@ def test_what_is_wrong_before_the_first_part_sets_the_status(more: dict[str, boo
     assert service.metrics.errors == {"invalid_input": 1}
 
 
-def test_what_goes_wrong_later_breaks_the_answer_off() -> None:
+def test_an_error_in_a_later_part_aborts_the_response() -> None:
     def parts() -> Iterator[bytes]:
         yield b"x"
         raise ZeroDivisionError
@@ -966,16 +966,16 @@ def test_what_goes_wrong_later_breaks_the_answer_off() -> None:
     assert sent[-1]["more_body"]
 
 
-def test_an_answer_that_is_begun_goes_on_though_too_many_wait(gate: Gate) -> None:
+def test_a_started_response_continues_while_the_queue_is_full(gate: Gate) -> None:
     service = Service(
         {"/lines": route(lambda _: Reply(iter([b"1", b"2", b"3"]))), "/gate": route(gate)}, queue=0
     )
 
     async def work() -> Response:
-        large = asyncio.create_task(service.ask("/gate", LARGE))
+        large = asyncio.create_task(service.send("/gate", LARGE))
         await gate.wait()
-        lines = asyncio.create_task(service.ask("/lines"))
-        assert (await service.ask("/gate", LARGE)).status == 503
+        lines = asyncio.create_task(service.send("/lines"))
+        assert (await service.send("/gate", LARGE)).status == 503
         gate.let_go.set()
         await large
         return await lines
@@ -983,6 +983,6 @@ def test_an_answer_that_is_begun_goes_on_though_too_many_wait(gate: Gate) -> Non
     assert asyncio.run(work()).body == b"123"
 
 
-def test_an_answer_of_no_parts_is_an_empty_one() -> None:
+def test_a_response_without_parts_is_empty() -> None:
     response = Service({"/lines": route(lambda _: Reply(iter(())))}).post("/lines")
     assert (response.status, response.body) == (200, b"")

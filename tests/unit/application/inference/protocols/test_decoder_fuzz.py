@@ -219,9 +219,7 @@ def check_finite(reply: bytes | Reply | Steps) -> None:
 @pytest.mark.parametrize("kind", list(SPECS))
 @settings(max_examples=examples(300), deadline=None)
 @given(data=st.data())
-def test_whatever_is_sent_is_answered_or_refused_as_documented(
-    kind: str, data: st.DataObject
-) -> None:
+def test_any_body_is_accepted_or_refused_as_documented(kind: str, data: st.DataObject) -> None:
     body, drawn = data.draw(bodies(kind)), data.draw(headers)
     for route in routes_of(kind).values():
         for sent_headers in ({}, drawn):
@@ -233,7 +231,7 @@ def test_whatever_is_sent_is_answered_or_refused_as_documented(
 
 
 @pytest.mark.parametrize("kind", list(SPECS))
-def test_every_good_body_is_answered_somewhere(kind: str) -> None:
+def test_every_valid_body_is_accepted_by_some_endpoint(kind: str) -> None:
     for body in good_bodies(kind):
         encoded, accepted = json.dumps(body).encode(), []
         for path, route in routes_of(kind).items():

@@ -13,7 +13,7 @@ from application.inference.protocols.http import Refusal
 PATIENCE = 10.0
 
 
-def test_a_place_is_given_back_when_what_took_too_long_has_ended() -> None:
+def test_a_slot_is_free_again_once_a_late_job_has_ended() -> None:
     executor, let_go, done = BoundedExecutor("test", queue=0, deadline=0.01), threading.Event(), []
 
     def work() -> None:
@@ -38,7 +38,7 @@ def test_a_place_is_given_back_when_what_took_too_long_has_ended() -> None:
     assert done == [1]
 
 
-def test_what_waited_too_long_is_not_begun_and_leaves_its_place() -> None:
+def test_a_job_that_waited_too_long_is_dropped_from_the_queue() -> None:
     executor, begun = BoundedExecutor("test", queue=1, deadline=0.01), []
     running, let_go = threading.Event(), threading.Event()
 
@@ -62,12 +62,12 @@ def test_what_waited_too_long_is_not_begun_and_leaves_its_place() -> None:
 
 def test_one_thread_does_its_jobs_in_order_and_one_at_a_time() -> None:
     executor = BoundedExecutor("test", queue=9, deadline=PATIENCE)
-    running, most, done = 0, 0, []
+    running, max_running, done = 0, 0, []
 
     def work(number: int) -> None:
-        nonlocal running, most
+        nonlocal running, max_running
         running += 1
-        most = max(most, running)
+        max_running = max(max_running, running)
         done.append(number)
         running -= 1
 
@@ -75,4 +75,4 @@ def test_one_thread_does_its_jobs_in_order_and_one_at_a_time() -> None:
         await asyncio.gather(*[executor.run(lambda n=n: work(n)) for n in range(10)])  # type: ignore[misc]
 
     asyncio.run(run())
-    assert (most, done) == (1, list(range(10)))
+    assert (max_running, done) == (1, list(range(10)))

@@ -52,7 +52,7 @@ def test_replies_do_not_share_their_headers() -> None:
         (("POST",), ("POST",)),
     ],
 )
-def test_a_route_for_get_answers_head(methods: tuple[str, ...], expected: tuple[str, ...]) -> None:
+def test_a_get_route_also_handles_head(methods: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert Route(methods, lambda _: b"").methods == expected
 
 
@@ -61,7 +61,7 @@ def test_a_copy_of_a_route_names_head_once() -> None:
     assert replace(route, slow=True).methods == ("GET", "POST", "HEAD")
 
 
-def test_a_refusal_says_why_and_is_one_of_the_input_by_default() -> None:
+def test_a_refusal_has_a_reason_and_is_invalid_input_by_default() -> None:
     refusal = Refusal(401, "no key", "unauthorised", [(b"www-authenticate", b"Bearer")])
     assert str(refusal) == "no key"
     assert (refusal.status, refusal.error_type) == (401, "unauthorised")

@@ -45,7 +45,7 @@ def body(*values: Any) -> bytes:
     return b"".join(json.dumps(value).encode() + b"\n" for value in values)
 
 
-def test_objects_and_lists_are_answered_line_by_line() -> None:
+def test_objects_and_lists_are_predicted_line_by_line() -> None:
     found = Setup().responses(body(NAMED[0], ROWS[1], NAMED[2]))
     assert [line["line"] for line in found] == [0, 1, 2]
     assert [line["prediction"] for line in found] == labels(petals.SPEC, ROWS)
@@ -55,7 +55,7 @@ def test_objects_and_lists_are_answered_line_by_line() -> None:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_every_contract_is_answered(kind: str) -> None:
+def test_rows_of_every_contract_are_predicted(kind: str) -> None:
     spec, rows = KINDS[kind].SPEC, rows_of(kind)
     named = [dict(zip(spec.input_names, row)) for row in rows]
     for lines in (rows, named):
@@ -97,14 +97,14 @@ def test_bad_lines_get_an_error_in_their_place_and_stop_nothing() -> None:
     assert "recursion" in errors[9] and "out of range" in errors[12]
 
 
-def test_only_bad_lines_are_answered_without_the_model() -> None:
+def test_if_all_lines_are_invalid_the_model_is_not_called() -> None:
     setup = Setup()
     assert [line["line"] for line in setup.responses(body([5, 3, 1, 99], [1]))] == [0, 1]
     assert not setup.recorder.results
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n \n"])
-def test_empty_lines_at_the_end_are_none(end: bytes) -> None:
+def test_empty_lines_at_the_end_are_ignored(end: bytes) -> None:
     assert len(Setup().responses(body(ROWS[0]).strip() + end)) == 1
 
 

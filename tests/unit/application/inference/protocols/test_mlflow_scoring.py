@@ -82,7 +82,7 @@ def forms(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Mapping[str, Any]:
 
 @pytest.mark.parametrize("form", list(forms(petals.SPEC, ROWS)))
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_every_contract_is_answered_in_every_form(kind: str, form: str) -> None:
+def test_rows_of_every_contract_are_predicted_in_every_form(kind: str, form: str) -> None:
     spec, rows = KINDS[kind].SPEC, [list(row) for row in rows_of(kind)]
     assert predictions(forms(spec, rows)[form], service(spec)) == wanted(spec, rows)
 
@@ -129,7 +129,7 @@ def test_columns_that_may_be_missing_may_be_left_out(body: Any) -> None:
     assert predictions(body, service(RENTS)) == wanted(RENTS, rows)
 
 
-def test_what_mlflows_client_writes_for_missing_values_is_taken() -> None:
+def test_missing_values_as_written_by_mlflows_client_are_accepted() -> None:
     table = {"columns": list(RENTS.input_names), "data": [[float("nan"), float("nan"), "true"]]}
     content = json.dumps({"dataframe_split": table})
     assert "NaN" in content
@@ -202,7 +202,7 @@ def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
         ({"inputs": [[5, 3, 1, float("nan")]]}, "row 0, petal_width: a value is missing"),
     ],
 )
-def test_what_is_no_table_is_refused_in_mlflows_form(body: Any, message: str) -> None:
+def test_an_invalid_table_gets_an_error_in_mlflows_format(body: Any, message: str) -> None:
     assert message in refused(json.dumps(body).encode())
 
 
@@ -221,7 +221,7 @@ def test_what_is_no_table_is_refused_in_mlflows_form(body: Any, message: str) ->
         (b'{"inputs": ' + b"[" * 5000, "nested too deeply"),
     ],
 )
-def test_what_is_no_json_is_refused(content: bytes, message: str) -> None:
+def test_invalid_json_is_refused(content: bytes, message: str) -> None:
     assert message in refused(content)
 
 
@@ -242,7 +242,7 @@ def test_what_is_no_json_is_refused(content: bytes, message: str) -> None:
         (b"area,furnished\n4,true\n", "row 0, area: 4 m² is outside"),
     ],
 )
-def test_what_is_no_csv_is_refused(content: bytes, message: str) -> None:
+def test_invalid_csv_is_refused(content: bytes, message: str) -> None:
     assert message in refused(content, "text/csv", service(RENTS))
 
 

@@ -205,7 +205,7 @@ def test_numbers_may_come_one_by_one_in_any_order_and_as_columns() -> None:
 
 
 @pytest.mark.parametrize("datatype", TYPES)
-def test_numbers_are_taken_in_every_datatype(datatype: str) -> None:
+def test_numbers_are_accepted_in_every_datatype(datatype: str) -> None:
     values = np.array([[5, 3, 1, 1], [6, 3, 6, 2]], TYPES[datatype])
     classes = labels(petals.SPEC, values.tolist())
     assert infer(tensor(values.tolist(), datatype=datatype))["prediction"]["data"] == classes
@@ -229,7 +229,7 @@ def test_single_precision_is_not_refused_at_the_end_of_a_range() -> None:
     assert "is outside" in refused(doubles, client, path)
 
 
-def test_binary_tensors_are_taken_and_given() -> None:
+def test_binary_tensors_are_accepted_and_returned() -> None:
     data = np.array(ROWS, "<f4").tobytes()
     parameters = {"binary_data_output": True}
     response = PETALS.post(INFER, **binary(("inputs", "FP32", (2, 4), data), parameters=parameters))
@@ -244,7 +244,7 @@ def test_binary_tensors_are_taken_and_given() -> None:
     assert (found == expected(petals.SPEC, ROWS)).all()
 
 
-def test_words_and_what_is_missing_are_taken_in_bytes() -> None:
+def test_categories_and_missing_values_are_accepted_as_bytes() -> None:
     rows: list[list[Any]] = [[50.5, "west", "true"], [None, None, "false"]]
     areas = np.array([50.5, np.nan], "<f8").tobytes()
     request = binary(
@@ -256,7 +256,7 @@ def test_words_and_what_is_missing_are_taken_in_bytes() -> None:
     assert response["outputs"][0]["data"] == expected(RENTS, rows)[:, 0].tolist()
 
 
-def test_what_may_be_missing_may_be_left_out_or_null() -> None:
+def test_nullable_inputs_may_be_left_out_or_null() -> None:
     client, path = service(RENTS), "/v2/models/rents/infer"
     furnished = tensor([True, False], "furnished", "BOOL")
     values = expected(RENTS, [[None, None, "true"], [None, None, "false"]])[:, 0].tolist()
@@ -277,14 +277,14 @@ def test_only_the_requested_outputs_are_returned_each_in_its_format() -> None:
     assert list(plain) == ["prediction"]
 
 
-def test_an_output_may_be_plain_where_the_others_are_binary() -> None:
+def test_one_output_may_be_json_and_the_others_binary() -> None:
     outputs = [{"name": "prediction", "parameters": {"binary_data": False}}]
     parameters = {"binary_data_output": True}
     found = infer(tensor(ROWS), outputs=outputs, parameters=parameters)
     assert found["prediction"]["data"] == labels(petals.SPEC, ROWS)
 
 
-def test_what_is_null_is_as_good_as_not_there() -> None:
+def test_null_is_the_same_as_absent() -> None:
     body = {"inputs": [tensor(ROWS, parameters=None)], "outputs": None, "parameters": None}
     assert PETALS.post(INFER, json=body).json()["outputs"][0]["data"] == labels(petals.SPEC, ROWS)
 

@@ -58,7 +58,7 @@ def _described(request: pytest.FixtureRequest) -> Described:
     return Client(routes), json.loads(json.dumps(paths, allow_nan=False))
 
 
-def test_every_example_is_accepted_and_answered_as_the_document_says(described: Described) -> None:
+def test_every_example_is_accepted_with_the_documented_response(described: Described) -> None:
     client, paths = described
     tried = 0
     for path, item in paths.items():
@@ -78,7 +78,7 @@ def test_every_example_is_accepted_and_answered_as_the_document_says(described: 
     assert tried == 4
 
 
-def test_a_refusal_is_as_the_document_says(described: Described) -> None:
+def test_a_refusal_has_the_documented_form(described: Described) -> None:
     client, paths = described
     posts = {path: item["post"] for path, item in paths.items() if "post" in item}
     for path, post in posts.items():
@@ -91,7 +91,7 @@ def test_a_refusal_is_as_the_document_says(described: Described) -> None:
                 assert path == "/predict_lines"
 
 
-def test_what_the_document_forbids_is_refused(described: Described) -> None:
+def test_forbidden_requests_are_refused(described: Described) -> None:
     client, paths = described
     bodies: list[Any] = [[], "x", {}, {"instances": []}, {"inputs": []}, {"inputs": [{}]}]
     for path, item in paths.items():

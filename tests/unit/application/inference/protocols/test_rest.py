@@ -162,9 +162,9 @@ class Service:
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Response:
         """Send one request on an event loop of its own."""
-        return asyncio.run(self.ask(path, body, method=method, headers=headers))
+        return asyncio.run(self.send(path, body, method=method, headers=headers))
 
-    async def ask(
+    async def send(
         self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
     ) -> Response:
         """Send one request whose body comes at once."""
@@ -244,7 +244,7 @@ def assert_refused(service: Service, response: Response, status: int, text: str)
     assert not service.log.predictions and not service.log.labels
 
 
-def test_rows_are_answered_with_class_number_confidence_and_probabilities(service: Service) -> None:
+def test_a_prediction_has_class_number_confidence_and_probabilities(service: Service) -> None:
     response = service.post("/classify", [VIRGINICA, SETOSA])
     first, second = response.json["predictions"]
     assert first == {
@@ -286,14 +286,14 @@ def test_rows_are_answered_with_class_number_confidence_and_probabilities(servic
         "instances",
     ],
 )
-def test_every_form_of_one_flower_gets_the_same_answer(
+def test_every_form_of_one_flower_gets_the_same_prediction(
     service: Service, path: str, data: Any
 ) -> None:
     assert classes(service.post(path, data)) == ["setosa"]
     assert len(service.model.calls) == 1
 
 
-def test_several_objects_are_answered_in_their_order_with_one_call_of_the_model(
+def test_several_objects_are_predicted_in_order_with_one_call_of_the_model(
     service: Service,
 ) -> None:
     flowers = [dict(zip(NAMES, row)) for row in (VERSICOLOR, SETOSA, VIRGINICA)]
@@ -328,7 +328,7 @@ def test_blanks_around_the_json_do_not_matter(service: Service) -> None:
         ("/feedback", b"request_id=a", "JSON is malformed"),
     ],
 )
-def test_a_body_that_is_no_json_is_answered_with_400(
+def test_a_body_that_is_not_json_gets_a_400(
     service: Service, path: str, body: bytes, text: str
 ) -> None:
     assert_refused(service, service.call(path, body), 400, text)
@@ -358,7 +358,7 @@ def test_a_body_that_is_no_json_is_answered_with_400(
         ("[5.1, 3.5, 1.4, 31]", "row 0, petal_width: 31 cm is outside [0.1, 30]"),
     ],
 )
-def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
+def test_rows_of_a_wrong_form_get_a_422_with_the_position(
     service: Service, body: str, text: str
 ) -> None:
     assert_refused(service, service.call("/classify", body.encode()), 422, text)
@@ -391,7 +391,7 @@ def test_rows_of_a_wrong_form_are_answered_with_422_and_their_place(
         ({"instances": [FLOWER, FLOWER | {"sepal_width": 99}]}, "row 1, sepal_width: 99 cm is out"),
     ],
 )
-def test_objects_of_a_wrong_form_are_answered_with_422_and_their_place(
+def test_objects_of_a_wrong_form_get_a_422_with_the_position(
     service: Service, data: Any, text: str
 ) -> None:
     assert_refused(service, service.post("/classify_json", data), 422, text)
@@ -400,9 +400,7 @@ def test_objects_of_a_wrong_form_are_answered_with_422_and_their_place(
 @pytest.mark.parametrize(
     ("path", "data"), [("/classify", [SETOSA] * 6), ("/classify_json", {"instances": [FLOWER] * 6})]
 )
-def test_too_many_rows_are_answered_with_413_and_how_many_may_be_sent(
-    service: Service, path: str, data: Any
-) -> None:
+def test_too_many_rows_get_a_413_with_the_limit(service: Service, path: str, data: Any) -> None:
     assert_refused(service, service.post(path, data), 413, "6 rows are too many: send at most 5")
 
 
@@ -415,7 +413,7 @@ def test_json_that_is_nested_too_deeply_is_the_callers_fault(service: Service, p
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("path", POST_ONLY)
-def test_another_method_is_answered_with_405_and_the_one_that_is_allowed(
+def test_another_method_gets_a_405_with_the_allowed_one(
     service: Service, path: str, method: str
 ) -> None:
     response = service.call(path, method=method)
@@ -426,7 +424,7 @@ def test_another_method_is_answered_with_405_and_the_one_that_is_allowed(
     assert not service.inner.reached
 
 
-def test_the_health_check_answers_three_methods_and_no_other(service: Service) -> None:
+def test_the_health_check_supports_three_methods_and_no_other(service: Service) -> None:
     response = service.call("/health_check", method="DELETE")
     assert response.status == 405
     assert response.headers[b"allow"] == b"GET, POST, HEAD"
@@ -465,7 +463,7 @@ def test_a_model_that_explodes_is_counted_and_the_response_leaks_nothing(
     assert response.json["request_id"] in caplog.text
 
 
-def test_a_service_answers_again_after_a_fault(service: Service) -> None:
+def test_a_service_works_again_after_an_error(service: Service) -> None:
     service.log.failures.append(OSError("database is locked"))
     service.post("/classify", [SETOSA])
     broken = service.post("/get_metrics_summary", {})
@@ -531,7 +529,7 @@ def test_a_summary_covers_one_hour_by_default(service: Service, body: bytes) -> 
         ("[1]", "Expected `object`, got `array`"),
     ],
 )
-def test_a_summary_of_no_time_is_answered_with_422(service: Service, body: str, text: str) -> None:
+def test_a_summary_of_an_invalid_period_gets_a_422(service: Service, body: str, text: str) -> None:
     assert_refused(service, service.call("/get_metrics_summary", body.encode()), 422, text)
 
 
@@ -568,7 +566,7 @@ def test_feedback_by_inputs_joins_the_prediction_for_them(
     assert (response.json["request_id"], response.json["joined"]) == (request_id, True)
 
 
-def test_feedback_shows_in_the_summary_and_is_no_prediction(service: Service) -> None:
+def test_feedback_counts_in_the_summary_but_not_as_a_prediction(service: Service) -> None:
     request_id = service.post("/classify", [SETOSA, VIRGINICA]).json["request_id"]
     for row, actual in enumerate(("setosa", "setosa")):
         label = {"request_id": request_id, "row": row, "actual_class": actual}
@@ -607,7 +605,7 @@ def test_synthetic_feedback_is_accepted_and_recorded_nowhere(
     assert not service.metrics.errors
 
 
-def test_feedback_for_a_prediction_that_was_never_made_is_answered_with_404(
+def test_feedback_for_an_unknown_prediction_gets_a_404(
     service: Service,
 ) -> None:
     response = service.post("/feedback", {"request_id": "nobody", "row": 2, "actual_class": 0})
@@ -645,7 +643,7 @@ def test_feedback_for_a_prediction_that_was_never_made_is_answered_with_404(
         ([], "Expected `object`, got `array`"),
     ],
 )
-def test_feedback_of_a_wrong_form_is_answered_with_422_and_its_place(
+def test_feedback_of_a_wrong_form_gets_a_422_with_the_position(
     service: Service, data: Any, text: str
 ) -> None:
     assert_refused(service, service.post("/feedback", data), 422, text)
@@ -663,7 +661,7 @@ def test_feedback_for_a_row_that_no_database_can_hold_is_the_callers_fault(
 
 
 @pytest.mark.parametrize("request_id", ["a" * 50_000, "a\0b", "\0", "a\nb", "", "\x1b[2J"])
-def test_feedback_with_what_is_no_id_is_refused_before_a_database_gets_it(
+def test_feedback_with_an_invalid_id_is_refused_before_the_database_is_queried(
     open_service: Open, tmp_path: Path, request_id: str
 ) -> None:
     log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "petals")
@@ -706,7 +704,7 @@ CLIENTS = 80
     ],
     ids=["by name", "by an old identity", "by inputs"],
 )
-def test_good_feedback_is_taken_at_once_while_many_clients_label_what_was_never_predicted(
+def test_valid_feedback_is_accepted_at_once_during_many_unknown_ones(
     open_service: Open, tmp_path: Path, unknown: dict[str, Any]
 ) -> None:
     log = SqlPredictionLog(f"sqlite:///{tmp_path / 'predictions.db'}", "petals")
@@ -715,7 +713,7 @@ def test_good_feedback_is_taken_at_once_while_many_clients_label_what_was_never_
     measured = asyncio.Event()
 
     async def send(label: dict[str, Any]) -> Response:
-        return await service.ask("/feedback", json.dumps(label | {"actual_class": 0}).encode())
+        return await service.send("/feedback", json.dumps(label | {"actual_class": 0}).encode())
 
     async def keep_sending(statuses: set[int]) -> None:
         while not measured.is_set():
@@ -747,12 +745,12 @@ def test_good_feedback_is_taken_at_once_while_many_clients_label_what_was_never_
 
 
 @pytest.mark.parametrize("path", ["/transcribe", "/classify/", "/Classify", "/predict/json"])
-def test_any_other_path_is_answered_with_404(service: Service, path: str) -> None:
+def test_any_other_path_gets_a_404(service: Service, path: str) -> None:
     assert service.call(path).status == 404
     assert not service.inner.reached
 
 
-def test_what_is_answered_never_reaches_the_inner_application(service: Service) -> None:
+def test_handled_requests_do_not_reach_the_inner_application(service: Service) -> None:
     service.post("/classify", [SETOSA])
     service.call("/classify", b"")
     service.call("/health_check", method="GET")
@@ -769,7 +767,7 @@ def test_the_document_has_the_refusals(service: Service) -> None:
         assert set(item["post"]["responses"]) == wanted
 
 
-def test_only_what_asks_the_log_leaves_the_event_loop_whatever_its_size(service: Service) -> None:
+def test_only_routes_that_query_the_log_always_run_in_a_thread(service: Service) -> None:
     routes = service.api.routes()
     waiting = {path for path, route in routes.items() if route.waits}
     assert waiting == {"/feedback", "/get_metrics_summary"}
@@ -782,7 +780,7 @@ def test_a_handler_is_called_without_an_application_too(service: Service) -> Non
     assert found["predictions"] == service.post("/predict", [SETOSA]).json["predictions"]
 
 
-def test_a_value_is_answered_with_its_interval_coverage_and_unit(open_service: Open) -> None:
+def test_a_predicted_value_has_interval_coverage_and_unit(open_service: Open) -> None:
     service = open_service(spec=RENT)
     response = service.post("/predict", [[50, "east", True], [None, None, "false"]])
     assert response.status == 200
@@ -866,7 +864,7 @@ def test_mixed_inputs_that_break_the_contract_are_refused_with_their_place(
 
 
 @pytest.mark.parametrize("data", [[[None, 1]], [None, 1], {"c": 1}, {"a b": None, "c": 1.0}])
-def test_numbers_may_be_missing_where_the_contract_says_so(open_service: Open, data: Any) -> None:
+def test_nullable_numbers_may_be_missing(open_service: Open, data: Any) -> None:
     service = open_service(spec=SIZES)
     path = "/predict_json" if isinstance(data, dict) else "/predict"
     assert service.post(path, data).json["predictions"][0]["prediction"] == -1
@@ -892,7 +890,7 @@ PIXELS = [[0, 0.5, 1], [1, 1, 0]]
         ("/predict_json", {"instances": [{"pixels": PIXELS}]}),
     ],
 )
-def test_an_image_is_answered_in_every_form(open_service: Open, path: str, data: Any) -> None:
+def test_an_image_is_accepted_in_every_form(open_service: Open, path: str, data: Any) -> None:
     service = open_service(spec=IMAGE)
     assert classes(service.post(path, data)) == ["light"]
     np.testing.assert_array_equal(service.model.calls[0], [np.ravel(PIXELS)])
@@ -909,14 +907,14 @@ def test_an_image_is_answered_in_every_form(open_service: Open, path: str, data:
         ("/predict_json", {"pixels": 1}, "Expected `array`, got `int` - at `$.pixels`"),
     ],
 )
-def test_what_is_no_such_image_is_refused_with_its_shape(
+def test_an_image_of_another_shape_is_refused_with_its_shape(
     open_service: Open, path: str, data: Any, text: str
 ) -> None:
     service = open_service(spec=IMAGE)
     assert_refused(service, service.post(path, data), 422, text)
 
 
-def test_a_text_is_answered_in_every_form_and_refused_when_too_long(open_service: Open) -> None:
+def test_a_text_is_accepted_in_every_form_and_refused_if_too_long(open_service: Open) -> None:
     service = open_service(spec=REVIEW)
     forms = [("/predict", [["grüße"]]), ("/predict", ["grüße"])]
     for path, data in [*forms, ("/predict_json", {"words": "grüße"})]:

@@ -23,12 +23,12 @@ def test_lists_and_objects_in_any_order_are_rows_in_the_contracts_order() -> Non
     assert PETALS.read([ROW, NAMED, turned]) == [ROW] * 3
 
 
-def test_what_an_object_leaves_out_is_missing() -> None:
+def test_absent_keys_of_an_object_are_missing_values() -> None:
     reader = RowReader(KINDS["regression"].SPEC)
     assert reader.row({"furnished": True}) == [None, None, True]
 
 
-def test_names_that_the_contract_does_not_know_are_ignored_where_they_may_be_there() -> None:
+def test_unknown_names_are_ignored_if_allowed() -> None:
     assert RowReader(petals.SPEC, ignore_unknown=True).row({**NAMED, "note": 1}) == ROW
 
 
@@ -57,7 +57,7 @@ def test_a_number_that_is_the_only_input_is_a_row() -> None:
         ({**NAMED, "note": 1}, "row 1 has an unknown input 'note', expected 4: sepal_length"),
     ],
 )
-def test_what_is_no_row_is_refused_with_its_position(item: Any, words: str) -> None:
+def test_an_invalid_row_is_refused_with_its_position(item: Any, words: str) -> None:
     with pytest.raises(InputError) as refused:
         PETALS.read([ROW, item])
     assert str(refused.value).startswith(words)

@@ -115,7 +115,7 @@ def test_a_text_has_its_greatest_length() -> None:
     assert properties["review"] == {"type": "string", "maxLength": 9, "description": "review"}
 
 
-def test_rows_are_as_long_as_there_are_inputs_and_numbers_where_all_are() -> None:
+def test_rows_have_one_item_per_input_and_are_numbers_if_all_are() -> None:
     many, row = schema.rows_schema(petals.SPEC, [[1, 2, 3, 4]])["oneOf"]
     assert many["items"] == row
     assert (row["minItems"], row["maxItems"], row["items"]) == (4, 4, {"type": "number"})
@@ -139,7 +139,7 @@ def test_the_first_rows_are_the_examples() -> None:
     assert example == dict(zip(RENT.input_names, ROW))
 
 
-def test_feedback_is_given_by_identity_or_by_inputs() -> None:
+def test_feedback_identifies_a_prediction_by_request_id_or_inputs() -> None:
     by_identity, by_inputs = schema.feedback_schema(petals.SPEC)["oneOf"]
     assert by_identity["required"] == ["request_id", "actual_class"]
     assert by_inputs["required"] == [*petals.SPEC.input_names, "predicted_class", "actual_class"]
@@ -148,7 +148,7 @@ def test_feedback_is_given_by_identity_or_by_inputs() -> None:
     assert by_inputs["required"] == ["furnished", "plan", "predicted", "actual"]
 
 
-def test_a_class_has_a_number_of_its_own_only_where_its_name_is_none() -> None:
+def test_a_class_has_a_number_only_if_its_name_is_not_a_number() -> None:
     def forms(*names: str) -> list[Schema]:
         spec = ModelSpec("m", petals.SPEC.inputs, Classes(names))
         properties = schema.feedback_schema(spec)["oneOf"][0]["properties"]

@@ -74,7 +74,7 @@ def fixture_service() -> Service:
     return Service()
 
 
-def test_a_recording_is_answered_with_text_language_and_segments(service: Service) -> None:
+def test_a_transcript_has_text_language_and_segments(service: Service) -> None:
     response = service.post(headers={**WAV, "x-request-id": "mine-1"})
     assert response.status_code == 200
     assert response.headers["x-request-id"] == "mine-1"
@@ -89,7 +89,7 @@ def test_a_recording_is_answered_with_text_language_and_segments(service: Servic
     }
 
 
-def test_a_file_in_a_form_is_answered_as_the_body_is(service: Service) -> None:
+def test_a_file_in_a_form_gets_the_same_response_as_a_body(service: Service) -> None:
     for name in ("file", "recording"):
         response = service.send("POST", "/transcribe", files={name: ("a.wav", LOUD, "audio/wav")})
         assert response.json()["text"] == "1.0"
@@ -115,7 +115,7 @@ def test_a_response_has_the_requested_format(
         assert response.text == text
 
 
-def test_a_language_is_taken_from_query_and_form(service: Service) -> None:
+def test_a_language_is_read_from_query_and_form(service: Service) -> None:
     assert service.post(query="?language=de").json()["language"] == "de"
     files, data = {"file": LOUD}, {"language": "de"}
     assert service.send("POST", "/transcribe", files=files, data=data).json()["language"] == "de"
@@ -253,7 +253,7 @@ def test_a_form_that_is_cut_is_refused(service: Service) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\nepilogue"])
-def test_a_whole_form_is_taken(service: Service, end: bytes) -> None:
+def test_a_complete_form_is_accepted(service: Service, end: bytes) -> None:
     assert service.post(FORM + end, headers=MULTIPART).text == "srt of 1.0"
 
 
@@ -299,9 +299,9 @@ def test_a_fault_gets_500_and_leaks_nothing(
     assert service.metrics.errors == {"internal": 1}
 
 
-def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -> None:
+def test_one_recording_is_transcribed_at_a_time_and_too_many_get_a_503() -> None:
     service = Service(waiting=2)
-    service.engine.go_on.clear()
+    service.engine.release.clear()
 
     async def crowd() -> list[httpx.Response]:
         async with service.client() as client:
@@ -313,7 +313,7 @@ def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -
             await asyncio.to_thread(service.engine.entered.wait, 10)
             await asyncio.sleep(0)
             refused = await post()
-            service.engine.go_on.set()
+            service.engine.release.set()
             return [refused, *await asyncio.gather(*tasks), await post()]
 
     refused, *accepted = asyncio.run(crowd())
@@ -321,7 +321,7 @@ def test_one_is_heard_at_a_time_some_wait_and_more_are_sent_away_with_a_time() -
     assert int(refused.headers["retry-after"]) >= 1
     assert "retry later" in refused.json()["error"]
     assert [response.status_code for response in accepted] == [200] * 4
-    assert service.engine.most == 1
+    assert service.engine.max_concurrent == 1
     assert service.metrics.errors == {"busy": 1}
 
 
@@ -349,7 +349,7 @@ def test_everything_else_is_passed_on(service: Service) -> None:
     assert service.send("GET", "/metrics").text == "passed on"
 
 
-def test_a_synthetic_recording_is_answered_and_counted_by_its_source_only(service: Service) -> None:
+def test_a_synthetic_recording_is_transcribed_and_counted_only_by_source(service: Service) -> None:
     mark = {**WAV, "x-synthetic": "golden"}
     ordinary = service.post(headers={**WAV, "x-request-id": "1"})
     response = service.post(headers={**mark, "x-request-id": "1"})

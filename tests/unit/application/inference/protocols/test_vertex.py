@@ -30,7 +30,7 @@ def predictions(instances: Any, client: Client, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_lists_and_objects_of_every_contract_are_answered_in_their_order(kind: str) -> None:
+def test_lists_and_objects_of_every_contract_are_predicted_in_order(kind: str) -> None:
     spec, rows = KINDS[kind].SPEC, rows_of(kind)
     named = [dict(zip(spec.input_names, row)) for row in rows]
     for instances in ([list(row) for row in rows], named):
@@ -51,7 +51,7 @@ def test_values_of_an_only_input_may_come_alone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("parameters", [None, {}])
-def test_no_parameters_are_as_good_as_none(parameters: Any) -> None:
+def test_empty_parameters_are_accepted(parameters: Any) -> None:
     assert len(predictions(ROWS, service(), parameters=parameters)) == 2
 
 
@@ -76,14 +76,14 @@ def test_the_path_may_be_another() -> None:
         (ROWS, "Expected `object`, got `array`"),
     ],
 )
-def test_what_breaks_the_contract_is_refused_with_the_reason(body: Any, message: str) -> None:
+def test_an_invalid_instance_is_refused_with_the_reason(body: Any, message: str) -> None:
     response = service().post("/vertex/predict", content=json.dumps(body))
     assert response.status_code == 422
     assert message in response.json()["error"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"instances": [[NaN, 1, 1, 1]]}', b"\xff"])
-def test_what_is_no_json_is_refused(content: bytes) -> None:
+def test_invalid_json_is_refused(content: bytes) -> None:
     response = service().post("/vertex/predict", content=content)
     assert response.status_code == 400
     assert response.json()["error"]

@@ -83,7 +83,7 @@ def test_single_precision_is_observed_as_the_numbers_that_it_holds(values: np.nd
     assert at_once == pytest.approx(alone)
 
 
-def test_what_is_no_number_does_not_keep_the_others_from_being_counted() -> None:
+def test_nan_does_not_prevent_other_values_from_being_counted() -> None:
     alone, at_once = both_ways(CONFIDENCE_BUCKETS, [np.array(NOT_A_NUMBER)])
     assert at_once == pytest.approx(alone, nan_ok=True)
 

@@ -131,7 +131,7 @@ def test_errors_are_counted_by_reason_and_not_as_predictions(
     assert value(registry, "ml_prediction_duration_seconds_count") == 0
 
 
-def test_a_port_that_is_taken_is_named_with_who_holds_it(registry: CollectorRegistry) -> None:
+def test_a_port_in_use_is_reported_with_its_holder(registry: CollectorRegistry) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with pytest.raises(DeploymentError, match=f"port {port} is in use by .*pid {os.getpid()}"):
