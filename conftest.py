@@ -6,7 +6,8 @@ import fcntl
 import os
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ MARKS = {
     "nightly": "exhaustive, slow or in need of a container engine: `make nightly` runs it",
     "alone": "measures time or memory: no other test runs at the same time",
 }
+LIBRARIES = (
+    *("alembic", "bentoml", "hypothesis", "matplotlib.pyplot", "mlflow.pyfunc", "mlflow.sklearn"),
+    *("mlflow.store.tracking.sqlalchemy_store", "nbclient", "onnxruntime", "playwright.sync_api"),
+    *("pyarrow.parquet", "schemathesis", "skl2onnx", "sklearn.ensemble", "tensorflow", "torch"),
+    "whisper",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,16 +43,30 @@ def pytest_configure(config: pytest.Config) -> None:
     if processes > 1:
         threads = max(1, (os.cpu_count() or 1) // processes)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if "PYTEST_XDIST_WORKER" in os.environ and getattr(config.option, "cov_source", None):
+        for library in LIBRARIES:  # now, since they import more slowly once coverage is measured
+            with suppress(ImportError):
+                import_module(library)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked nightly, unless `--nightly` asks for it."""
+    """Leave out what is marked nightly, unless `--nightly` asks for it; measure no coverage in tests
+    that run the same code many times or in other processes, which would take twice the time."""
+    for item in items:
+        if _repeats(item) or item.path.is_relative_to(config.rootpath / "tests/integration"):
+            item.add_marker("no_cover")
     if config.getoption("nightly"):
         return
     nightly = [item for item in items if item.get_closest_marker("nightly")]
     if nightly:
         config.hook.pytest_deselected(items=nightly)
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+
+
+def _repeats(item: pytest.Item) -> bool:
+    """Whether it is statistical or draws examples."""
+    property_test = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return property_test or "nightly" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session", name="nightly")
