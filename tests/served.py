@@ -306,7 +306,7 @@ def fixture_candidate_home(home: Home, make_once: MakeOnce) -> Home:
 
 @pytest.fixture(scope="session", name="second_home")
 def fixture_second_home(candidate_home: Home, make_once: MakeOnce) -> Home:
-    """The home of petals with its second version as champion and Bento; tests must not change it."""
+    """The home of petals whose second version is champion and Bento; tests must not change it."""
 
     def make(folder: Path) -> None:
         done = candidate_home.copy(folder).make("bento-build")

@@ -31,7 +31,7 @@ from shared.settings import ServingSettings
 from tests import petals
 from tests.fakes import FakeClassifier, FakeMetrics, FakePredictionLog, FakeRecorder
 from tests.speech_fakes import SPEC, FakeEngine, fake_decode
-from tests.template.adopt import EXAMPLES, FIXTURE
+from tests.template.adopt import EXAMPLES
 from tests.template.makefiles import HELP, MAKEFILES
 
 TRANSLATIONS = sorted(path.name for path in ROOT.glob("README.*.md"))
@@ -60,12 +60,11 @@ ENDPOINT = re.compile(r"(?:^\| (?:GET|POST)[^/|]*|127\.0\.0\.1:3000)(/[a-z_]+)",
 PLAIN_PATH = re.compile(r"\.?[\w-][\w./-]*")
 IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
 # models of users need not be in the READMEs, and may replace shipped ones
-SHIPPED = {FIXTURE, *EXAMPLES}
 EXPECTED = {  # files that users write or may remove
     "README.zh-TW.md",
     *(
         path.as_posix()
-        for name in ("churn", "shapes", *SHIPPED)
+        for name in ("churn", "shapes", *EXAMPLES)
         for path in (*model_paths(name, Path()), Path(f"docs/{name}.md"))
     ),
 }
@@ -233,7 +232,7 @@ def test_the_model_of_the_guide_accepts_its_configuration() -> None:
 @pytest.mark.parametrize("name", [*READMES, "docs/models.md"])
 def test_every_shipped_model_is_listed(name: str) -> None:
     cells = {cell.strip("`") for cell in first_cells(read(name))}
-    assert SHIPPED & set(catalog.names()) <= cells
+    assert {*EXAMPLES} & set(catalog.names()) <= cells
 
 
 @pytest.mark.parametrize(
