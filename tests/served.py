@@ -138,8 +138,10 @@ def commit_all(clone: Path, message: str) -> str:
 
 def add_petals(clone: Path) -> None:
     """Add the model of the tests to a clone, as its default."""
+    configs = clone / "application/training/configs"
+    configs.mkdir(exist_ok=True)  # git keeps no empty folder
     shutil.copy(petals.__file__, clone / "domain/models")
-    shutil.copy(PETALS_CONFIG, clone / "application/training/configs")
+    shutil.copy(PETALS_CONFIG, configs)
     makefile = clone / "Makefile"
     text = makefile.read_text(encoding="utf-8")
     changed = re.sub("^MODEL := .*", "MODEL := petals", text, flags=re.MULTILINE)
