@@ -16,7 +16,7 @@ from hypothesis import settings
 pytest_plugins = ["tests.browser", "tests.served"]
 
 MARKS = {
-    "nightly": "exhaustive, slow or in need of a container engine: `make nightly` runs it",
+    "nightly": "exhaustive, slow, or needs a container engine: `make nightly` runs it",
     "alone": "measures time or memory: no other test runs at the same time",
 }
 LIBRARIES = (
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _repeats(item: pytest.Item) -> bool:
-    """Whether it is statistical or draws examples."""
+    """Whether a test runs the same code many times: it is statistical or draws examples."""
     property_test = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
     return property_test or "nightly" in getattr(item, "fixturenames", ())
 
@@ -101,7 +101,7 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Forget a module that could not be imported, since an extra is not installed.
 
-    pytest leaves it half made in sys.modules, where the tests of the catalog would find it.
+    pytest leaves it half initialised in sys.modules, where the tests of the catalog would find it.
     """
     report = yield
     if not report.passed:

@@ -43,7 +43,7 @@ remember = echo $(call quoted,$($(1)_inputs)) >$(RECEIPTS)/$(1).inputs
 newer_data = $(shell { while IFS= read -r file; do if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi; done <$(RECEIPTS)/train.files; } 2>/dev/null)
 
 application/training/configs/%_config.json:
-	@[ -f $@ ] || { echo 'error: unknown model $*: $@ does not exist; write it with make new-model, or use one of: $(patsubst %_config.json,%,$(notdir $(wildcard application/training/configs/*_config.json)))' >&2; exit 2; }
+	@[ -f $@ ] || { echo 'error: unknown model $*: $@ does not exist; write it with make new-model, or use one of: $(or $(patsubst %_config.json,%,$(notdir $(wildcard application/training/configs/*_config.json))),none yet)' >&2; exit 2; }
 
 $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(trained_by) $$(call changed,train) $$(newer_data) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"

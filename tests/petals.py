@@ -1,4 +1,4 @@
-"""The model of the tests: the species of a flower, whatever models the project has.
+"""The model that most tests use, the species of a flower; the project's models do not matter.
 
 Integration tests add it to a clone as `domain/models/petals.py`, with the configuration next to
 this file.

@@ -27,6 +27,8 @@ from tests.fakes import PETALS_CONFIG
 from tests.warm import OFFLINE, warm_python
 
 READY_SECONDS = 60.0
+MODEL_HOME = "home-of-"
+_MAKE_STATE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"}
 MAKING_SECONDS = 600.0  # wait for another test process
 
 MakeOnce = Callable[[str, Callable[[Path], None]], Path]
@@ -37,6 +39,7 @@ class Home:
     """A separate place for everything that the chain writes.
 
     Attributes:
+        folder: where the chain writes.
         root: the clone in which commands run.
         warm: whether commands run in processes that have imported everything already.
     """
@@ -51,7 +54,7 @@ class Home:
         inherited = {key: value for key, value in os.environ.items() if key not in _MAKE_STATE}
         return {
             **inherited,
-            # installed packages are read from this clone
+            # the project's packages come from `root`
             "PYTHONPATH": os.pathsep.join((str(OFFLINE), str(self.root))),
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
             "MODEL_REGISTRY_DIR": str(self.folder / "packages"),
@@ -108,7 +111,7 @@ MakeHome = Callable[[Path], Home]
 
 
 def copy_clone(clone: Path) -> None:
-    """Copy this clone and commit it: without ignored files, with links to its environment."""
+    """Copy this repository without ignored files, link its .venv, and commit."""
     listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -137,7 +140,7 @@ def commit_all(clone: Path, message: str) -> str:
 
 
 def add_petals(clone: Path) -> None:
-    """Add the model of the tests to a clone, as its default."""
+    """Add the model of the tests to a clone, and make it the default."""
     configs = clone / "application/training/configs"
     configs.mkdir(exist_ok=True)  # git keeps no empty folder
     shutil.copy(petals.__file__, clone / "domain/models")
@@ -146,9 +149,6 @@ def add_petals(clone: Path) -> None:
     text = makefile.read_text(encoding="utf-8")
     changed = re.sub("^MODEL := .*", "MODEL := petals", text, flags=re.MULTILINE)
     makefile.write_text(changed, encoding="utf-8")
-
-
-_MAKE_STATE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"}
 
 
 def free_port() -> int:
@@ -261,7 +261,7 @@ def fixture_make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 @pytest.fixture(scope="session", name="make_home")
 def fixture_make_home(make_once: MakeOnce) -> MakeHome:
-    """Makes a home of a clone in which the model is petals by default."""
+    """Makes homes for a clone whose default model is petals."""
 
     def make(clone: Path) -> None:
         copy_clone(clone)
@@ -273,11 +273,11 @@ def fixture_make_home(make_once: MakeOnce) -> MakeHome:
 
 @pytest.fixture(scope="session", name="get_home")
 def fixture_get_home(make_once: MakeOnce, make_home: MakeHome) -> Callable[[str], Home]:
-    """Homes in which a model has a Bento; tests must not change them. Only petals is
-    cross-validated: it takes long, and changes no verdict."""
+    """Homes in which a model has a Bento; tests must not change them. Other models than petals skip
+    cross-validation, which is slow and changes no verdict."""
 
     def make(folder: Path) -> None:
-        model, chosen = folder.name, ()
+        model, chosen = folder.name.removeprefix(MODEL_HOME), ()
         if model != "petals":
             config = json.loads(config_path(model).read_text(encoding="utf-8"))
             config["validation"]["folds"] = 0
@@ -286,7 +286,7 @@ def fixture_get_home(make_once: MakeOnce, make_home: MakeHome) -> Callable[[str]
         done = make_home(folder).make("bento-build", f"MODEL={model}", *chosen)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    return lambda model: make_home(make_once(model, make))
+    return lambda model: make_home(make_once(f"{MODEL_HOME}{model}", make))
 
 
 @pytest.fixture(scope="session", name="home")
@@ -319,7 +319,7 @@ def fixture_second_home(candidate_home: Home, make_once: MakeOnce) -> Home:
 
 @pytest.fixture(scope="session", name="exported_bento")
 def fixture_exported_bento(request: pytest.FixtureRequest) -> Path:
-    """The exported Bento: that in BENTO, or a new one."""
+    """The exported Bento: the one that BENTO names, or that of petals."""
     if named := os.environ.get("BENTO"):
         return Path(named).resolve()
     made: Home = request.getfixturevalue("home")

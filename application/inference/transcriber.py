@@ -1,4 +1,4 @@
-"""Transcribe: decode the recording, run the engine on one at a time, count the requests."""
+"""Transcribe recordings: decode each, run the engine on one at a time, count the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry of versions and their aliases."""
+"""The port of the model registry: versions and their aliases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads from the ledger which version was champion, and what was deployed where, at a time."""
+"""Reads from the ledger which version was champion at a given time, and what was deployed where."""
 
 from __future__ import annotations
 

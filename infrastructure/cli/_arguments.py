@@ -65,7 +65,7 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choose_environment(name: str) -> str:
+def environment_option(name: str) -> str:
     """`` ENV=name``, for a make command; empty for make's default."""
     return "" if name == read_default("ENV") else f" ENV={name}"
 
@@ -89,7 +89,7 @@ def valid_model_name(text: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
         raise argparse.ArgumentTypeError(
             f"{text[:80]!r} is not a valid model name: use up to 64 lower-case letters, digits "
-            "and '_', starting with a letter, such as iris"
+            "and '_', starting with a letter, such as churn"
         )
     return text
 
@@ -107,7 +107,7 @@ def valid_workers(text: str) -> int:
     """A number of processes."""
     if not (re.fullmatch("[0-9]{1,4}", text) and int(text) > 0):
         raise argparse.ArgumentTypeError(
-            f"{text[:80]!r} is not a number of processes: use 1 or more, such as 2"
+            f"{text[:80]!r} is not a number of processes: use a number from 1 to 9999, such as 2"
         )
     return int(text)
 

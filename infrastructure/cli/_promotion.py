@@ -11,7 +11,7 @@ from application.registry.history import environments_of
 from application.registry.listing import age_of
 from application.registry.promotion import differences, promote
 from domain.errors import MlopsError
-from infrastructure.cli._arguments import choose_environment, read_default
+from infrastructure.cli._arguments import environment_option, read_default
 from infrastructure.cli._registry import open_registry
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.packaging.bento_store import add_accepted, service_of
@@ -71,5 +71,5 @@ def make_champion(
                 show_step(name, change)
     serving = environments_of(ledger.entries(), version.model_name)
     for environment in serving or [read_default("ENV")]:
-        command = f"make deploy MODEL={model}{choose_environment(environment)}"
+        command = f"make deploy MODEL={model}{environment_option(environment)}"
         show_step("next", f"{command} builds its Bento and deploys it")

@@ -8,7 +8,7 @@ from infrastructure.cli import status
 from infrastructure.cli._arguments import (
     add_environment,
     add_model,
-    choose_environment,
+    environment_option,
     read_default,
 )
 from shared.console import show_step
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Show what is deployed, where models are stored, and the next commands."""
     model = f" MODEL={args.model}" if args.model != read_default("MODEL") else ""
-    environment = choose_environment(args.env)
+    environment = environment_option(args.env)
     print("Deployed (open an address for the service's page; metrics are at /metrics):")
     status.run(args)
     print("More:")

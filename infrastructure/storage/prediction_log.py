@@ -337,8 +337,9 @@ class SqlPredictionLog:
 
 def _open(address: sa.URL) -> sa.Engine:
     """Connect to a database and create what it lacks."""
-    if address.get_backend_name() == "sqlite" and address.database:
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    path = address.database or ""
+    if address.get_backend_name() == "sqlite" and path and not path.startswith("file:"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(address)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)

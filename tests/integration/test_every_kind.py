@@ -211,7 +211,7 @@ def _services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Se
     folder = tmp_path_factory.mktemp("kinds")
     made = [(kind, *write_package(kind, folder)) for kind in kinds()]
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
-    for _, package, _ in made:  # a process can build one: it imports its service
+    for _, package, _ in made:  # one process per Bento: building imports the service
         subprocess.run(
             [sys.executable, "-c", BUILD, str(package)],
             cwd=ROOT,

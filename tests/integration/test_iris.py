@@ -1,4 +1,4 @@
-"""The notebook runs without errors, and its runs and its model are in MLflow."""
+"""The notebook of iris runs without errors, and its runs and its model are in MLflow."""
 
 from __future__ import annotations
 

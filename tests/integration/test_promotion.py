@@ -83,7 +83,7 @@ class Place:
 
 @pytest.fixture(scope="module", autouse=True)
 def _restore_uri() -> Iterator[None]:
-    """Restore the environment, in which MLflow sets its address."""
+    """Restore MLFLOW_TRACKING_URI, which MLflow overwrites."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", "")
         yield
@@ -110,7 +110,7 @@ def _trained(make_once: MakeOnce, make_home: MakeHome) -> Path:
 
 @pytest.fixture(name="place")
 def _place(trained: Path, make_home: MakeHome, tmp_path: Path) -> Place:
-    """A copy of it that a test may change."""
+    """A copy of that home, which a test may change."""
     return Place(make_home(shutil.copytree(trained, tmp_path / "home")))
 
 

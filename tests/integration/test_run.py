@@ -12,7 +12,7 @@ import httpx
 from tests.served import Home, free_port, wait_until_ready
 
 
-def test_make_run_serves_the_champion_and_reloads_only_for_source_files(
+def test_make_run_serves_the_champion_and_ignores_files_that_are_not_source(
     home: Home, tmp_path: Path
 ) -> None:
     port, log = free_port(), tmp_path / "run.log"

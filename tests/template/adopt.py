@@ -1,6 +1,7 @@
 """`make adopt`: turn a clone of the template into your project.
 
-Removes what shows or tests the template, renames the rest and writes a short README.md. Nothing is
+Removes what shows or tests the template, replaces its name everywhere else and writes a short
+README.md. Nothing is
 committed: `git diff` shows what changed, and git can take it back.
 """
 
@@ -55,14 +56,14 @@ README = """\
 # {name}
 
 ```bash
-make quickstart                                           # train, validate, deploy, predict
 make new-model NAME=churn DATA=churn.csv TARGET=churned   # write a model for a table
+make quickstart MODEL=churn                               # train, validate, deploy, predict
 make check                                                # lint and test, before a commit
 ```
 
 Yours are `domain/models/`, `application/training/configs/`, `domain/experiments/notebooks/` and
-`.env`. The rest is the engine, with its own tests, which train a small model of their own. Name the
-model that make works on at the top of the `Makefile`.
+`.env`. The rest is the engine, with its tests, which use a small model of their own. Set `MODEL`,
+make's default model, at the top of the `Makefile`.
 
 [Documentation](docs/README.md) · [Contributing](CONTRIBUTING.md) · made from mlops-template, Apache-2.0
 """
@@ -103,7 +104,7 @@ def plan(root: Path, keep: Iterable[str]) -> Plan:
 
 
 def adopt(root: Path, name: str, planned: Plan) -> None:
-    """Remove what is planned, rename the rest, and write README.md."""
+    """Remove what is planned, replace the template's name everywhere else, and write README.md."""
     for file in planned.files:
         if (root / file).is_dir():
             shutil.rmtree(root / file)
@@ -113,12 +114,12 @@ def adopt(root: Path, name: str, planned: Plan) -> None:
         page.write_text(without_template(root, page), encoding="utf-8")
     if planned.extras:
         remove_extras(root, planned.extras)
-    models = sorted(path.stem for path in (root / "domain/models").glob("[a-z]*.py"))
-    makefile = root / "Makefile"
-    text = makefile.read_text("utf-8")
-    if models and not re.search(rf"^MODEL := ({'|'.join(models)})$", text, re.MULTILINE):
-        text = re.sub("^MODEL := .*", f"MODEL := {models[0]}", text, flags=re.MULTILINE)
-        makefile.write_text(text, encoding="utf-8")
+    if models := model_names(root):
+        makefile = root / "Makefile"
+        text = makefile.read_text("utf-8")
+        if not re.search(rf"^MODEL := ({'|'.join(models)})$", text, re.MULTILINE):
+            text = re.sub("^MODEL := .*", f"MODEL := {models[0]}", text, flags=re.MULTILINE)
+            makefile.write_text(text, encoding="utf-8")
     for file in tracked_files(root):
         text = file.read_bytes()
         if file.name != "LICENSE" and TEMPLATE.encode() in text:
@@ -127,6 +128,11 @@ def adopt(root: Path, name: str, planned: Plan) -> None:
     described = re.sub(r'^description = ".*"', 'description = ""', pyproject, flags=re.MULTILINE)
     (root / "pyproject.toml").write_text(described, encoding="utf-8")
     (root / "README.md").write_text(README.format(name=name), encoding="utf-8")
+
+
+def model_names(root: Path) -> list[str]:
+    """Names of the models in a clone, sorted."""
+    return sorted(path.stem for path in (root / "domain/models").glob("[a-z]*.py"))
 
 
 def tracked_files(root: Path) -> list[Path]:
@@ -217,20 +223,25 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if not args.name:
         parser.error("NAME is missing")
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", args.name):
-        parser.error(f"NAME={args.name}: use letters, digits, . _ and -, at most 63")
+        parser.error(
+            f"NAME={args.name}: use at most 63 letters, digits, '.', '_' and '-', starting and ending "
+            "with a letter or digit"
+        )
     if unknown := sorted({*keep} - {*EXAMPLES}):
         parser.error(f"KEEP={' '.join(unknown)}: the examples are {', '.join(EXAMPLES)}")
     if run_git(root, "status", "--porcelain"):
         print("error: git has uncommitted changes; commit them first", file=sys.stderr)
         return 1
     planned = plan(root, keep)
-    print(f"renaming {TEMPLATE} to {args.name}, with a new README.md; removing")
+    print(f"Renames {TEMPLATE} to {args.name}, writes a new README.md and removes:")
     for file in planned.files:
         print(f"  {file}")
     for extra in planned.extras:
         print(f"  the extra {extra}")
     adopt(root, args.name, planned)
     print("done; next: make check, then git add --all && git commit")
+    if not model_names(root):
+        print("no model is left: write one with make new-model, then set MODEL in the Makefile")
     return 0
 
 

@@ -75,7 +75,9 @@ NEEDS = [  # example, its extra, a package of it, and a package of another extra
 ]
 
 
-def test_template_only_files_are_removed_and_the_rest_is_renamed(copy: Home) -> None:
+def test_template_only_files_are_removed_and_the_rest_is_renamed(
+    copy: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert [name for name in KEPT if not (copy.root / name).exists()] == []
     assert main(["--name", "my-project"], copy.root) == 0
     assert [name for name in KEPT if not (copy.root / name).exists()] == []
@@ -86,6 +88,7 @@ def test_template_only_files_are_removed_and_the_rest_is_renamed(copy: Home) -> 
         tomllib.loads((copy.root / "pyproject.toml").read_text())["project"]["name"] == "my-project"
     )
     assert (copy.root / "README.md").read_text("utf-8").startswith("# my-project\n")
+    assert "no model is left: write one with make new-model" in capsys.readouterr().out
 
 
 def test_links_and_targets_in_the_remaining_documents_exist(copy: Home) -> None:
@@ -161,7 +164,7 @@ def test_uncommitted_changes_are_refused_and_nothing_is_removed(
     ("arguments", "words"),
     [
         ([], "NAME is missing"),
-        (["--name", "my project"], "NAME=my project: use letters"),
+        (["--name", "my project"], "NAME=my project: use at most 63 letters"),
         (["--name", "x", "--keep", "tulip"], "KEEP=tulip: the examples are breast_cancer"),
     ],
 )

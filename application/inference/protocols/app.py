@@ -1,4 +1,4 @@
-"""The ASGI application that serves predictions; it passes on every request without a route.
+"""The ASGI application that serves predictions; requests without a route here go on to BentoML.
 
 It wraps BentoML's own application, so that none of BentoML's code runs for a prediction. A small
 request is handled on the event loop; one that takes longer, or waits for the database, is handled

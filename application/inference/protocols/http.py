@@ -1,4 +1,4 @@
-"""What the protocols share: requests, replies and routes."""
+"""HTTP requests, responses and routes, as every protocol uses them."""
 
 from __future__ import annotations
 

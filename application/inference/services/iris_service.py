@@ -1,4 +1,4 @@
-"""The iris classifier as a BentoML service: the service of every model, by the tutorial's name."""
+"""The tutorial's name for the service of every model, kept as an alias."""
 
 from application.inference.services.model_service import ModelService as IrisClassifier
 

@@ -1,1 +1,1 @@
-"""Entry points of training."""
+"""The tutorial's script for training, an alias of `mlops train`."""

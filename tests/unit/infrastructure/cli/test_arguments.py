@@ -36,7 +36,7 @@ def test_a_name_of_a_model_stays_as_it_is(text: str) -> None:
 def test_an_invalid_model_name_is_refused_with_the_valid_characters(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as refusal:
         valid_model_name(text)
-    assert "such as iris" in str(refusal.value)
+    assert "such as churn" in str(refusal.value)
     assert len(str(refusal.value)) < 250
 
 
@@ -56,7 +56,7 @@ def test_an_invalid_port_is_refused_with_the_valid_ones(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "0", "-1", "abc", "1.5", "²", "9" * 5000])
 def test_an_invalid_number_of_workers_is_refused_with_the_valid_ones(text: str) -> None:
     assert valid_workers("16") == 16
-    with pytest.raises(argparse.ArgumentTypeError, match="use 1 or more, such as 2"):
+    with pytest.raises(argparse.ArgumentTypeError, match="use a number from 1 to 9999, such as 2"):
         valid_workers(text)
 
 

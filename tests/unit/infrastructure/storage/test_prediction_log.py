@@ -418,6 +418,13 @@ def test_a_new_database_that_another_process_writes_to_is_waited_for(tmp_path: P
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+def test_a_database_is_opened_by_its_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    SqlPredictionLog(f"sqlite:///file:{tmp_path / 'log.db'}?uri=true", "iris").close()
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".db"] == ["log.db"]
+    assert not (tmp_path / "file:").exists()
+
+
 @pytest.mark.parametrize("file", ["", "text", "text/log.db", "read_only.db"])
 def test_a_database_that_cannot_be_opened_is_named_with_the_reason(
     tmp_path: Path, file: str
