@@ -54,12 +54,6 @@ class Machine:
         state = self.home.folder / "releases/staging/current.json"
         return Release(**json.loads(state.read_text(encoding="utf-8")))
 
-    def break_build(self, change: Callable[[Path], None]) -> None:
-        """Break the exported Bento."""
-        change(self.home.receipts / "bento")
-        info = self.home.receipts / "bento/bento.yaml"
-        info.write_text(info.read_text(encoding="utf-8") + "# another build\n", encoding="utf-8")
-
 
 def built_version(home: Home) -> str:
     """The version that was built in a home."""
@@ -73,6 +67,23 @@ def fixture_machine(home: Home, tmp_path: Path) -> Iterator[Machine]:
     made = Machine(home.copy(tmp_path / "own"))
     yield made
     made("stop")
+
+
+@pytest.fixture(scope="module", name="serving")
+def fixture_serving(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """An environment with a release; tests must leave it as it is."""
+    made = Machine(home.copy(tmp_path_factory.mktemp("serving") / "own"))
+    code, output = made.deploy()
+    assert code == 0, output
+    yield made
+    made("stop")
+
+
+def break_build(home: Home, change: Callable[[Path], None]) -> None:
+    """Change a home's Bento, as a bad build would."""
+    change(home.receipts / "bento")
+    info = home.receipts / "bento/bento.yaml"
+    info.write_text(info.read_text(encoding="utf-8") + "# another build\n", encoding="utf-8")
 
 
 def break_service(bento: Path) -> None:
@@ -179,12 +190,11 @@ def test_a_new_version_takes_over_without_failed_requests_and_can_be_rolled_back
     assert machine.served_version() == first
 
 
-def test_a_build_that_is_already_serving_is_not_deployed_again(machine: Machine) -> None:
-    assert machine.deploy()[0] == 0
-    pid = machine.current().pid
-    code, output = machine.deploy()
+def test_a_build_that_is_already_serving_is_not_deployed_again(serving: Machine) -> None:
+    pid = serving.current().pid
+    code, output = serving.deploy()
     assert (code, "serves already" in output) == (0, True)
-    assert machine.current().pid == pid
+    assert serving.current().pid == pid
 
 
 @pytest.mark.parametrize(
@@ -196,21 +206,25 @@ def test_a_build_that_is_already_serving_is_not_deployed_again(machine: Machine)
     ],
 )
 def test_the_old_version_keeps_serving_if_the_new_one_fails(
-    machine: Machine, change: Callable[[Path], None], message: str
+    serving: Machine,
+    tmp_path: Path,
+    home: Home,
+    change: Callable[[Path], None],
+    message: str,
 ) -> None:
-    assert machine.deploy()[0] == 0
-    version, release = machine.served_version(), machine.current()
-    machine.break_build(change)
-    code, output = machine.deploy()
+    version, release = serving.served_version(), serving.current()
+    broken = home.copy(tmp_path / "broken")
+    break_build(broken, change)
+    code, output = serving.deploy(broken)
     assert code == 1
     assert message in output
     assert "Traceback" not in output
-    assert (machine.served_version(), machine.current()) == (version, release)
-    assert machine("smoke")[0] == 0
+    assert (serving.served_version(), serving.current()) == (version, release)
+    assert serving("smoke")[0] == 0
 
 
 def test_a_first_version_that_fails_leaves_nothing_behind(machine: Machine) -> None:
-    machine.break_build(break_predictions)
+    break_build(machine.home, break_predictions)
     code, output = machine.deploy()
     assert code == 1, output
     assert "nothing" in machine("status")[1]
