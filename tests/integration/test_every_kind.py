@@ -167,12 +167,16 @@ class Served:
 
 
 BUILD = """
-import sys
+import os, sys
 from pathlib import Path
 from infrastructure.packaging.bento_store import add_package, build_bento
-package = Path(sys.argv[1])
-tag = add_package(package, package.parent.name, {}, {})
-build_bento(tag).export(str(package.parent / "bento"), output_format="folder")
+for package in map(Path, sys.argv[1:]):
+    if (process := os.fork()) == 0:  # one process per Bento: building imports the service
+        tag = add_package(package, package.parent.name, {}, {})
+        build_bento(tag).export(str(package.parent / "bento"), output_format="folder")
+        os._exit(0)
+    if os.waitpid(process, 0)[1] != 0:
+        sys.exit(f"{package} could not be built")
 """
 
 
@@ -211,14 +215,15 @@ def _services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Se
     folder = tmp_path_factory.mktemp("kinds")
     made = [(kind, *write_package(kind, folder)) for kind in kinds()]
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
-    for _, package, _ in made:  # one process per Bento: building imports the service
-        subprocess.run(
-            [sys.executable, "-c", BUILD, str(package)],
-            cwd=ROOT,
-            env={**environment, "BENTOML_HOME": str(folder / "bentoml")},
-            check=True,
-            capture_output=True,
-        )
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, *(str(package) for _, package, _ in made)],
+        cwd=ROOT,
+        env={**environment, "BENTOML_HOME": str(folder / "bentoml")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
     with ExitStack() as stack:
         services = {}
         for kind, package, native in made:
