@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
@@ -61,7 +62,7 @@ class Recorded:
     model: Path
 
 
-@pytest.fixture(scope="module", name="recorded")
+@pytest.fixture(scope="session", name="recorded")
 def _recorded(tracking: Any) -> Recorded:
     MlflowTracker(tracking.uri).warm_up()
     record, registered = tracking.record(NAME, "1.0.0-20260131-120000-3fa9c1")
@@ -429,26 +430,30 @@ class Registered:
             assert predictions["prediction"].tolist() == best
 
 
-@pytest.fixture(scope="module", name="registered", params=["onnx", "native"])
-def _registered(
-    request: pytest.FixtureRequest, tracking: Any, golden: Golden
-) -> Callable[[str], Registered]:
-    """Registers a model of a kind, once, in both forms of serving."""
-    form, known = request.param, dict[str, Registered]()
+@pytest.fixture(scope="session", name="register")
+def _register(tracking: Any, golden: Golden) -> Callable[[str, str], Registered]:
+    """Registers a model in a form of serving and of a kind, once."""
+    known: dict[tuple[str, str], Registered] = {}
 
-    def register(kind: str) -> Registered:
-        if kind not in known:
+    def register(form: str, kind: str) -> Registered:
+        if (form, kind) not in known:
             name = f"{kind}_{form}"
             record, _ = tracking.record(name, "1.0.0-a", "kinds", kind, form)
             uri = f"models:/{name}@candidate"
             rows, predictions = golden(record.package)
-            known[kind] = Registered(
+            known[form, kind] = Registered(
                 record.spec, rows, predictions, uri, Path(download_artifacts(uri))
             )
         mlflow.set_tracking_uri(tracking.uri)
-        return known[kind]
+        return known[form, kind]
 
     return register
+
+
+@pytest.fixture(name="registered", params=["onnx", "native"])
+def _registered(request: pytest.FixtureRequest, register: Callable[[str, str], Registered]) -> Any:
+    """Registers a model of a kind, in each form of serving."""
+    return partial(register, request.param)
 
 
 Register = Callable[[str], Registered]
