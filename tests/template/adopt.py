@@ -224,8 +224,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         parser.error("NAME is missing")
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", args.name):
         parser.error(
-            f"NAME={args.name}: use at most 63 letters, digits, '.', '_' and '-', starting and ending "
-            "with a letter or digit"
+            f"NAME={args.name}: use at most 63 letters, digits, '.', '_' and '-', starting and "
+            "ending with a letter or digit"
         )
     if unknown := sorted({*keep} - {*EXAMPLES}):
         parser.error(f"KEEP={' '.join(unknown)}: the examples are {', '.join(EXAMPLES)}")
