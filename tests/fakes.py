@@ -46,7 +46,7 @@ MORNING = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
 
 class FakeClassifier:
-    """Predicts petals species by the length of the petal, and keeps the rows of each call.
+    """Predicts the species of petals by the length of the petal, and keeps the rows of each call.
 
     Args:
         failure: raised instead of predicting.
@@ -493,7 +493,7 @@ class FakePackage:
 def fake_model(
     dataset: Dataset, spec: ModelSpec = petals.SPEC, build: Callable[..., Any] = petals.build
 ) -> CatalogModel:
-    """The petals model of the catalog, or another model, with other data."""
+    """The model petals, or another one, with other data."""
     return SimpleNamespace(SPEC=spec, load=lambda: dataset, build=build)
 
 

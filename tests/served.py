@@ -139,6 +139,13 @@ def commit_all(clone: Path, message: str) -> str:
     return found.stdout.strip()
 
 
+def copy_with_petals(clone: Path) -> None:
+    """Copy this repository, add the model of the tests, and commit."""
+    copy_clone(clone)
+    add_petals(clone)
+    commit_all(clone, "petals")
+
+
 def add_petals(clone: Path) -> None:
     """Add the model of the tests to a clone, and make it the default."""
     configs = clone / "application/training/configs"
@@ -262,13 +269,7 @@ def fixture_make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 @pytest.fixture(scope="session", name="make_home")
 def fixture_make_home(make_once: MakeOnce) -> MakeHome:
     """Makes homes for a clone whose default model is petals."""
-
-    def make(clone: Path) -> None:
-        copy_clone(clone)
-        add_petals(clone)
-        commit_all(clone, "petals")
-
-    return lambda folder: Home(folder, make_once("clone", make), warm=True)
+    return lambda folder: Home(folder, make_once("clone", copy_with_petals), warm=True)
 
 
 @pytest.fixture(scope="session", name="get_home")

@@ -23,7 +23,7 @@ from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
 from tests.fakes import PETALS_CONFIG
 from tests.packages import open_recorded
-from tests.served import Home, MakeHome, add_petals, copy_clone
+from tests.served import Home, MakeHome, copy_with_petals
 
 NAME = "petals_pipeline"
 PIPELINE = "application/training/pipelines/iris_training_pipeline.py"
@@ -372,8 +372,7 @@ def test_the_registered_model_can_be_loaded_with_mlflow(home: Home) -> None:
 
 def test_state_can_be_moved_to_another_clone(own: Home, tmp_path: Path) -> None:
     other = tmp_path / "clone"
-    copy_clone(other)
-    add_petals(other)
+    copy_with_petals(other)
     in_other = Home(own.folder, other)
     environment = {k: v for k, v in in_other.environment.items() if k not in _PLACES}
     for source, target in (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.served import Home, add_petals, commit_all, copy_clone
+from tests.served import Home, commit_all, copy_with_petals
 
 ESTIMATOR = "domain/models/petals.py"
 
@@ -16,9 +16,7 @@ def _petals_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose clone shares this environment, with petals trained from a commit."""
     folder = tmp_path_factory.mktemp("reproduce")
     clone = folder / "clone"
-    copy_clone(clone)
-    add_petals(clone)
-    commit_all(clone, "petals")
+    copy_with_petals(clone)
     home = Home(folder / "home", clone)
     train(home)
     return home

@@ -1,8 +1,7 @@
 """`make adopt`: turn a clone of the template into your project.
 
 Removes what shows or tests the template, replaces its name everywhere else and writes a short
-README.md. Nothing is
-committed: `git diff` shows what changed, and git can take it back.
+README.md. Nothing is committed: `git diff` shows what changed, and git can take it back.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infrastructure.cli._arguments import read_default
 from shared.paths import ROOT
 
 TEMPLATE = "mlops-template"
@@ -114,12 +114,11 @@ def adopt(root: Path, name: str, planned: Plan) -> None:
         page.write_text(without_template(root, page), encoding="utf-8")
     if planned.extras:
         remove_extras(root, planned.extras)
-    if models := model_names(root):
-        makefile = root / "Makefile"
+    models, makefile = model_names(root), root / "Makefile"
+    if models and read_default("MODEL", makefile) not in models:
         text = makefile.read_text("utf-8")
-        if not re.search(rf"^MODEL := ({'|'.join(models)})$", text, re.MULTILINE):
-            text = re.sub("^MODEL := .*", f"MODEL := {models[0]}", text, flags=re.MULTILINE)
-            makefile.write_text(text, encoding="utf-8")
+        text = re.sub("^MODEL := .*", f"MODEL := {models[0]}", text, flags=re.MULTILINE)
+        makefile.write_text(text, encoding="utf-8")
     for file in tracked_files(root):
         text = file.read_bytes()
         if file.name != "LICENSE" and TEMPLATE.encode() in text:
