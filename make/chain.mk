@@ -33,7 +33,8 @@ trained_by := $(filter-out $(other_models),$(call python_files,domain applicatio
 
 # Settings from make's command line, or the lines that set them in the environment or .env. Paths are
 # relative to the clone, so that state can move to another clone.
-settings = $(foreach name,$(1),$(call typed,$(name)) $(shell { env; cat .env; } 2>/dev/null | grep -E '^ *(export +)?$(name) *='))
+settings = $(foreach name,$(1),$(call typed,$(name))) $(shell { env; cat .env; } 2>/dev/null | \
+	grep -E $(foreach name,$(1),-e '^ *(export +)?$(name) *='))
 train_inputs = $(subst $(CURDIR)/,,$(CONFIG) $(call settings,WHISPER_MODEL MODEL_REGISTRY_DIR MLFLOW_TRACKING_URI))
 validate_inputs = $(subst $(CURDIR)/,,$(call typed,THRESHOLD) $(call settings,BENTOML_HOME))
 containerize_inputs = $(call typed,ENGINE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ from shared.settings import Settings
 
 
 def train_candidate(
-    name: str, config: TrainingConfig, source: Path, receipt: Path | None, background: Background
+    name: str,
+    config: TrainingConfig,
+    source: Path,
+    receipt: Path | None,
+    *,
+    tracker: MlflowTracker,
+    check_tracking: Callable[[], None],
+    background: Background,
 ) -> None:
     """Train, package and register.
 
@@ -36,13 +43,10 @@ def train_candidate(
         name: the model's name in the catalog.
         source: file that the configuration was read from, for error messages.
         receipt: where to write a receipt.
+        check_tracking: called before fitting; raises if the run could not be recorded.
     """
     settings = Settings.load()
     ledger = open_ledger(settings.ledger)
-    tracker = MlflowTracker(settings.tracking_uri)
-    check_tracking = tracker.warm_up_in(background)
-    background.submit(import_module, "matplotlib.backends.backend_agg")
-    import_module("skl2onnx")  # most models are exported by it
     model = catalog.get(name)
     check_tracking()
     version = new_version(config.version)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import gc
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from pathlib import Path
 
 from domain.errors import MlopsError
 from infrastructure.cli._arguments import add_model, add_receipt
 from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
+
+_FIGURES = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,13 +37,26 @@ def run(args: argparse.Namespace) -> None:
         with Background() as background:
             background.submit(import_mlflow)
             from application.training.config import TrainingConfig, config_path
+            from infrastructure.tracking.mlflow_tracker import MlflowTracker
+            from shared.settings import Settings
 
             path = args.config or config_path(args.model)
             config = TrainingConfig.read(path)
+            tracker = MlflowTracker(Settings.load().tracking_uri)
+            check_tracking = tracker.warm_up_in(background)
+            for module in _FIGURES:
+                background.submit(import_module, module)
             from infrastructure.cli._training import train_candidate
 
+            import_module("skl2onnx")  # most models are exported by it
+            gc.freeze()
             gc.enable()
-            train_candidate(args.model, config, path, args.receipt, background)
+            train_candidate(
+                *(args.model, config, path, args.receipt),
+                tracker=tracker,
+                check_tracking=check_tracking,
+                background=background,
+            )
     except BrokenProcessPool as error:
         raise MlopsError(
             f"the background process that records the run in MLflow has died: {error}: run make "

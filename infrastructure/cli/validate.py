@@ -38,10 +38,10 @@ from infrastructure.compute.receipts import write_receipt
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.bento_store import add_accepted, service_of
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
-from infrastructure.serving.serving_check import start_serving_check
 from infrastructure.registry.ledger import open_ledger
 from infrastructure.registry.mlflow_registry import CANDIDATE, MlflowRegistry
 from infrastructure.reporting.validation_folder import ValidationFolder
+from infrastructure.serving.serving_check import start_serving_check
 from shared.console import progress, show_step
 from shared.settings import Settings
 

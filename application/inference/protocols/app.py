@@ -387,9 +387,11 @@ def _steps(route: Route, request: Request) -> Steps:
 def _first_part(route: Route, request: Request) -> bytes | Reply:
     """A reply whose first part is made, so that an error in it can still set the status."""
     reply = route.handle(request)
+    if isinstance(reply, bytes):
+        return reply
     if isinstance(reply, Generator):
         raise TypeError("only a route that waits replies in steps")
-    if isinstance(reply, Reply) and not isinstance(reply.body, bytes):
+    if not isinstance(reply.body, bytes):
         reply.body = chain([next(reply.body, b"")], reply.body)
     return reply
 

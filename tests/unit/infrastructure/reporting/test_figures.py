@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from infrastructure.reporting.figures import (
     draw_figures,
     short_label,
 )
+from shared.paths import ROOT
 from tests.kinds import KINDS
 from tests.petals import SPEC
 from tests.validations import classification, regression
@@ -240,3 +243,12 @@ def test_the_difference_shows_its_margin_if_there_is_one(margin: float | None) -
     plot = figures.difference(FLOWERS.comparison, margin)
     assert ("var(--alarm)" in plot.svg) == (margin is not None)
     assert ("−0.05" in plot.caption) == (margin is not None)
+
+
+def test_importing_the_module_imports_no_slow_library() -> None:
+    module = "infrastructure.reporting.figures"
+    code = f"import sys, {module}; print({{'scipy', 'matplotlib'}} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
