@@ -13,7 +13,7 @@ from domain.contract import ModelSpec
 def summarise(log: PredictionStatistics, spec: ModelSpec, hours: float) -> dict[str, Any]:
     """Totals over all workers from the prediction log, with the quality if there are labels.
 
-    Averages and extremes are None without predictions.
+    Averages and extremes are None without predictions. Precision, recall and F1 are macro averages.
     """
     since = time.time() - hours * 3600
     traffic = log.traffic(since)
@@ -31,7 +31,13 @@ def summarise(log: PredictionStatistics, spec: ModelSpec, hours: float) -> dict[
         }
         report = live_quality(log, spec, since)
         if report:
-            summary |= {**report.to_dict(), "labeled_predictions": report.rows}
+            summary |= {
+                "accuracy": report.accuracy,
+                "precision": report.macro("precision"),
+                "recall": report.macro("recall"),
+                "f1_score": report.macro("f1"),
+                "labeled_predictions": report.rows,
+            }
         return summary
     summary["average_prediction"] = traffic.mean_predicted
     summary["smallest_prediction"] = traffic.smallest_predicted

@@ -24,6 +24,7 @@ class ModelVersion:
         package_digest: digest of the package's manifest, 64 hex digits; None if not recorded.
         verdict: ``accepted`` or ``refused``; None if not validated yet.
         figures: quality on the hold-out, by name: the run's metrics ``holdout_*``.
+        measure: name of the measure that the gates use; None if the run has none.
     """
 
     model_name: str
@@ -35,6 +36,7 @@ class ModelVersion:
     package_digest: str | None = None
     verdict: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    measure: str | None = None
 
     def check_accepted(self) -> None:
         """Check that validation accepted this version, so that it may become champion.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from application.ports.registry import ModelVersion
 
 HEADER = ("version", "aliases", "verdict", "quality", "age", "package", "deployed")
-_MEASURES = ("accuracy", "r2", "word_accuracy")
+_MEASURES = ("accuracy", "r2", "word_accuracy")  # of versions whose run names none
 
 
 def rows_of(
@@ -50,7 +50,7 @@ def as_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def quality_of(version: ModelVersion) -> str:
     """The score on the hold-out; empty if not measured."""
-    for measure in _MEASURES:
+    for measure in (version.measure, *_MEASURES):
         if f"holdout_{measure}" in version.figures:
             return f"{measure} {version.figures[f'holdout_{measure}']:.3f}"
     return ""

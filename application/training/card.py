@@ -27,6 +27,7 @@ from shared.console import printable
 
 # characters with a meaning in Markdown anywhere, except _ within a word; and at the start of a line
 _MARKDOWN = re.compile(r"[\\`*~$|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(\[]")
+_MOST_CLASSES = 25  # of a table that people read
 _BLOCK = re.compile(r"^(\d*)([#+=.)-])(?=\s|[-=]*$)")
 
 
@@ -37,6 +38,7 @@ def write_card(
     dataset: Dataset,
     parity: float,
     provenance: Mapping[str, Any],
+    chosen: Mapping[str, Any],
 ) -> str:
     """The card in Markdown, with the sections that M. Mitchell et al. propose.
 
@@ -45,6 +47,7 @@ def write_card(
         dataset: all rows.
         parity: largest difference between the served and the native model.
         provenance: the environment, as in `provenance.json`.
+        chosen: parameters that the training chose by a search, by name.
 
     References:
         M. Mitchell et al., "Model cards for model reporting", 2019.
@@ -67,10 +70,10 @@ It is not intended for {_unsuitable_uses(spec)}.
 Measured on {report.rows} rows that the model never saw: {report}.
 
 {_quality_table(report)}
-
+{_class_table(report, spec)}
 ![Quality](figures/{'confusion_matrix' if spec.classes else 'predictions'}.png)
 
-The served model differs from the native one by at most {parity:.1e}.
+The served model differs from the native one by at most {parity:.1e}.{_found(chosen)}
 
 ## Limits
 
@@ -170,11 +173,29 @@ def _quality_table(report: Report) -> str:
     return markdown_table(("measure", "value", "95 % interval"), rows)
 
 
+def _class_table(report: Report, spec: ModelSpec) -> str:
+    """Figures of each class on the hold-out; empty for a regression and for many classes."""
+    if isinstance(report, RegressionReport) or len(spec.classes) > _MOST_CLASSES:
+        return ""
+    actual, figures = report.confusion.sum(axis=1), report.of_each_class
+    rows = (
+        (name, str(actual[code]), *(f"{each[code]:.3f}" for each in figures.values()))
+        for code, name in enumerate(spec.classes)
+    )
+    return "\n" + markdown_table(("class", "rows", *figures), rows) + "\n"
+
+
+def _found(chosen: Mapping[str, Any]) -> str:
+    if not chosen:
+        return ""
+    values = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    return f"\n\nParameters found by a search: {markdown_text(values)}."
+
+
 def _limits(spec: ModelSpec, report: Report) -> str:
     low, high = report.interval
-    measure = "accuracy" if spec.classes else "R²"
     limits = [
-        f"The hold-out has {report.rows} rows, so the {measure} is only known to be between "
+        f"The hold-out has {report.rows} rows, so {report.measure} is only known to be between "
         f"{low:.3f} and {high:.3f} (95 % interval).",
         "Quality on later data, or on data that were collected elsewhere or in another way, was "
         "not measured.",

@@ -12,7 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from domain import catalog
 from domain.catalog import CatalogModel
+from domain.contract import ModelSpec
 from domain.errors import ConfigError, UnknownModelError
+from domain.evaluation.measures import Measure, default_measure
 
 CONFIGS = Path(__file__).parent / "configs"
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -34,12 +36,17 @@ _RENAMED_GATES = {  # names that recorded configurations may have
     "no_input_is_the_target": "no_target_leakage",
 }
 Share = Annotated[float, Field(ge=0, le=1)]
+Margin = Annotated[float, Field(ge=0)]
 Ratio = Annotated[float, Field(ge=1)]
 _NAME = r"^[a-z][a-z0-9_]{0,62}$"  # valid in MLflow, in the Bento store and as a folder
 
 
 def _current_gate(name: object) -> object:
     return _RENAMED_GATES.get(name, name) if isinstance(name, str) else name
+
+
+def _with_name(measure: object) -> object:
+    return {"name": measure} if isinstance(measure, str) else measure
 
 
 class _Strict(BaseModel):
@@ -72,19 +79,35 @@ class DataConfig(_Strict):
         return self.test_size, self.random_state
 
 
+class MeasureConfig(_Strict):
+    """A measure of quality with its options: `domain.evaluation.measures.Measure` explains them."""
+
+    name: str
+    precision: float = Field(0.9, gt=0, le=1)
+    top: int = Field(100, ge=1)
+    quantile: float = Field(0.5, gt=0, lt=1)
+    costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
+
+
 class ValidationConfig(_Strict):
-    """Limits of the gates. A loss is 1 for a wrong class, or the absolute error of a regression in
-    standard deviations of the true values.
+    """Limits of the gates.
 
     Attributes:
-        threshold: minimum accuracy, or R² of a regression, on the hold-out. The default suits about
-            30 rows of a classification: docs/decisions/0004 has the arithmetic. For a transcriber
-            it is the minimum of 1 − word error rate; only there it may be null, which accepts
-            weights that were not measured.
+        measure: how quality is measured, by the name of scikit-learn's scorer, such as
+            ``average_precision``, or with options, such as ``{"name": "recall_at_precision",
+            "precision": 0.8}``; by default accuracy, or R² of a regression. Higher is better.
+            Every gate on quality uses it: docs/measures.md.
+        threshold: minimum score on the hold-out. The default suits the accuracy of about 30 rows:
+            docs/decisions/0004 has the arithmetic. For a transcriber it is the minimum of 1 − word
+            error rate; only there it may be null, which accepts weights that were not measured.
         skip: gates whose refusal is accepted; their verdicts are still reported.
         folds: folds of the cross-validation that is reported with the verdicts; 0 for none.
+        seconds: budget of the cross-validation; folds that would exceed it are left out.
+        repeat_search: whether each fold searches for the best parameters again, if the estimator
+            does so; otherwise it uses those that the training found.
         approval: whether an accepted version becomes champion at once, or by `make promote`.
-        margin: by how much the mean loss may exceed the champion's; docs/decisions/0011.
+        margin: by how much the score may be below the champion's, at most half of what the champion
+            gains over a constant prediction; null for a quarter of it; docs/decisions/0011.
         fewest_rows: minimum number of rows to compare on that neither champion nor challenger was
             trained on.
         calibration_error: maximum expected calibration error of a classifier.
@@ -92,7 +115,8 @@ class ValidationConfig(_Strict):
             intervals and the target share.
         slices: slices to judge separately, by name: conditions on inputs, all of which must hold;
             ``[low, high]`` for a number, null for no limit, or a list of words.
-        slice_margin: by how much the mean loss of a slice may exceed that of all rows.
+        slice_margin: by how much the score of a slice may be below that of all rows; null for half
+            of what the model gains over a constant prediction.
         slice_rows: minimum number of rows of a slice.
         noise: standard deviation of the noise added to numbers, as a fraction of each input's own.
         sensitivity: maximum share of predictions that noise may change; for a regression the
@@ -102,22 +126,35 @@ class ValidationConfig(_Strict):
         size_ratio: maximum size of the served file as a multiple of the champion's.
     """
 
+    measure: Annotated[MeasureConfig | None, BeforeValidator(_with_name)] = None
     threshold: float | None = Field(0.85, le=1)
     skip: list[Annotated[Gate, BeforeValidator(_current_gate)]] = []
     folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
+    seconds: float = Field(120.0, gt=0)
+    repeat_search: bool = False
     approval: Literal["automatic", "manual"] = "automatic"
-    margin: Share = 0.05
+    margin: Margin | None = None
     fewest_rows: int = Field(20, ge=1)
     calibration_error: Share = 0.1
     coverage_error: Share = 0.05
     slices: dict[str, dict[str, list[float | str | None]]] = {}
-    slice_margin: Share = 0.15
+    slice_margin: Margin | None = None
     slice_rows: int = Field(20, ge=1)
     noise: Share = 0.01
     sensitivity: Share = 0.1
     parity_tolerance: Annotated[float, Field(gt=0)] = 1e-5
     latency_ratio: Ratio = 3.0
     size_ratio: Ratio = 3.0
+
+    def measure_of(self, spec: ModelSpec) -> Measure:
+        """The measure for a contract.
+
+        Raises:
+            ConfigError: it does not fit the contract.
+        """
+        if self.measure is None:
+            return default_measure(spec)
+        return Measure(spec, **self.measure.model_dump())
 
 
 class ServingConfig(_Strict):

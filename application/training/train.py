@@ -29,7 +29,9 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
-from domain.evaluation.metrics import Report, evaluate, log_loss
+from domain.estimators.search import chosen_parameters
+from domain.evaluation.measures import Measure
+from domain.evaluation.metrics import Report, evaluate
 from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
 from domain.evaluation.predictions import predict_function
@@ -59,13 +61,18 @@ class Fitted:
         seconds: how long the fit took.
     """
 
-    spec: ModelSpec
+    measure: Measure
     dataset: Dataset
     training: Dataset
     holdout: Dataset
     estimator: Any
     predictions: np.ndarray
     seconds: float
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The contract."""
+        return self.measure.spec
 
     @cached_property
     def actual(self) -> np.ndarray:
@@ -75,7 +82,7 @@ class Fitted:
     @cached_property
     def report(self) -> Report:
         """Quality on the hold-out."""
-        return evaluate(self.spec, self.predictions, self.actual)
+        return evaluate(self.measure, self.predictions, self.actual)
 
     @cached_property
     def golden(self) -> np.ndarray:
@@ -192,7 +199,7 @@ def train(
             f"by at most {parity.largest_difference:.0e}",
         )
         metrics = {
-            **_holdout_metrics(fitted),
+            **{f"holdout_{name}": value for name, value in report.to_dict().items()},
             "parity_largest_difference": parity.largest_difference,
             "fit_seconds": fitted.seconds,
         }
@@ -232,6 +239,7 @@ def _fit(
     progress: Progress,
 ) -> Fitted:
     spec, estimator = model.SPEC, make_estimator(model, config)
+    measure = config.validation.measure_of(spec)
     dataset = model.load(**config.load_arguments(model))
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, spec, *config.data.split)
@@ -256,7 +264,7 @@ def _fit(
     in_epochs = f" and {epochs} epochs" if epochs else ""
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{in_epochs}")
     predictions = predict_function(estimator, spec)(holdout.encoded(spec))
-    return Fitted(spec, dataset, training, holdout, estimator, predictions, seconds)
+    return Fitted(measure, dataset, training, holdout, estimator, predictions, seconds)
 
 
 def _figure_data(fitted: Fitted, curves: Mapping[str, list[float]]) -> FigureData:
@@ -268,14 +276,6 @@ def _figure_data(fitted: Fitted, curves: Mapping[str, list[float]]) -> FigureDat
         fitted.actual,
         curves,
     )
-
-
-def _holdout_metrics(fitted: Fitted) -> dict[str, float]:
-    """Quality on the hold-out, as metrics of the run."""
-    metrics = fitted.report.to_dict()
-    if fitted.spec.classes:
-        metrics["log_loss"] = log_loss(fitted.actual, fitted.predictions)
-    return {f"holdout_{name}": value for name, value in metrics.items()}
 
 
 def _write_served(
@@ -330,9 +330,10 @@ def _record(
         package=package,
         package_version=package.name,
         spec=fitted.spec,
-        parameters=config.parameters(),
+        parameters=config.parameters()
+        | {f"chosen.{k}": v for k, v in chosen_parameters(fitted.estimator).items()},
         metrics=metrics,
-        tags={"git_commit": str(provenance["git_commit"])},
+        tags={"git_commit": str(provenance["git_commit"]), "measure": fitted.measure.name},
         dataset=dataset_facts(fitted.dataset),
         example=fitted.golden_rows,
         run_id=run_id,
@@ -375,6 +376,7 @@ def _write_package(
             **metrics,
             **report.details(),
             "measure": report.measure,
+            "chosen_parameters": chosen_parameters(fitted.estimator),
             "holdout_rows": report.rows,
             f"holdout_{report.measure}_interval": report.interval,
         },
@@ -388,7 +390,8 @@ def _write_package(
         },
     )
     parity = metrics["parity_largest_difference"]
-    card = write_card(config, spec, report, dataset, parity, provenance)
+    chosen = chosen_parameters(fitted.estimator)
+    card = write_card(config, spec, report, dataset, parity, provenance, chosen)
     (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
 

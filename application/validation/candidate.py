@@ -29,10 +29,12 @@ from domain import catalog
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
+from domain.estimators.search import chosen_parameters, without_search
 from domain.gates import Verdict
 
 DIGESTS, ALONE = "digests_are_intact", "serves_alone"
 CHAMPION = "champion"
+_LONG_SECONDS = 10.0
 
 
 class Package(JudgedPackage, Protocol):
@@ -245,7 +247,7 @@ def judge_estimator(
     show_verdicts(judgement.verdicts, progress)
     if not rules.folds:
         return judgement, None
-    return judgement, _cross_validate(model, config, rules.folds, dataset, on_folds, progress)
+    return judgement, _cross_validate(package, rules, dataset, on_folds, progress)
 
 
 def recorded_config(package: JudgedPackage) -> TrainingConfig:
@@ -254,16 +256,41 @@ def recorded_config(package: JudgedPackage) -> TrainingConfig:
 
 
 def _cross_validate(
-    model: catalog.CatalogModel,
-    config: TrainingConfig,
-    folds: int,
+    package: Package,
+    rules: ValidationConfig,
     dataset: Dataset,
     on_folds: Callable[[Iterable[Any]], Iterable[Any]],
     progress: Progress,
-) -> CrossValidation:
-    recipe, seed = make_estimator(model, config), config.data.split[1]
+) -> CrossValidation | None:
+    config, folds = recorded_config(package), rules.folds
+    fit_seconds = package.read_json("metrics.json").get("fit_seconds", 0.0)
+    recipe = make_estimator(catalog.get(package.spec.name), config)
+    if not rules.repeat_search:
+        native = package.load_native()
+        recipe = without_search(native) if chosen_parameters(native) else recipe
+    if fit_seconds > rules.seconds:
+        progress(
+            "context",
+            f"no cross-validation: one fit takes {fit_seconds:.0f} s, more than "
+            f"validation.seconds, {rules.seconds:g}",
+        )
+        return None
+    if folds * fit_seconds > _LONG_SECONDS:
+        progress(
+            "context",
+            f"{folds} folds of cross-validation take about {folds * fit_seconds:.0f} s, at most "
+            f"{rules.seconds:g} s (validation.seconds)",
+        )
     try:
-        crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, on_folds)
+        crossed = cross_validate(
+            recipe,
+            dataset,
+            rules.measure_of(package.spec),
+            folds,
+            config.data.split[1],
+            on_folds,
+            rules.seconds,
+        )
     except ValueError as error:
         raise ConfigError(
             f"validation.folds: {folds} folds do not fit the data: {error}"

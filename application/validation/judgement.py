@@ -45,7 +45,9 @@ class Judgement:
         slices: slices of the hold-out, worst first.
         champion: package version of the champion that it was compared with; None without one.
         comparison: comparison with the champion, on rows that neither was trained on.
-        importances: increase of the mean loss when an input is shuffled, by input.
+        margin: as configured, of this comparison; None for the default.
+        slice_margin: with which the slices were judged.
+        importances: decrease of the score when an input is shuffled, by input.
         drift: population stability index of the training rows against the champion's, by monitored
             input, and for the predictions.
     """
@@ -61,6 +63,8 @@ class Judgement:
     comparison: Comparison | None = None
     importances: Mapping[str, float] = field(default_factory=dict)
     drift: Mapping[str, float] = field(default_factory=dict)
+    margin: float | None = None
+    slice_margin: float = 0.0
 
     @property
     def refused(self) -> list[Verdict]:

@@ -14,6 +14,8 @@ from domain.evaluation.comparison import Comparison
 from domain.evaluation.word_error_rate import WordErrors, compare_errors
 from domain.gates import Verdict
 
+_MARGIN = 0.05  # of the word error rate, by default
+
 
 def judge(
     package: JudgedPackage,
@@ -44,6 +46,7 @@ def judge(
         skip(verdicts, rules.skip),
         champion=champion.version if champion else None,
         comparison=comparison,
+        margin=_margin(rules),
     )
 
 
@@ -51,7 +54,8 @@ def _against_champion(
     metrics: Mapping[str, Any], rules: ValidationConfig, champion: JudgedPackage | None
 ) -> tuple[Comparison | None, Verdict]:
     """Compare word errors on the recordings that both were measured on."""
-    gate, margin, fewest = gates.not_worse_than_champion, rules.margin, rules.fewest_rows
+    gate, fewest = gates.not_worse_than_champion, rules.fewest_rows
+    margin = _margin(rules)
     if champion is None:
         return None, gate(None, margin, fewest)
     old, new = _errors(champion.read_json("metrics.json")), _errors(metrics)
@@ -63,6 +67,10 @@ def _against_champion(
     if common:
         comparison = compare_errors([old[key] for key in common], [new[key] for key in common])
     return comparison, gate(comparison, margin, fewest, 0, champion.version)
+
+
+def _margin(rules: ValidationConfig) -> float:
+    return _MARGIN if rules.margin is None else rules.margin
 
 
 def _errors(metrics: Mapping[str, Any]) -> dict[tuple[str, str], WordErrors]:

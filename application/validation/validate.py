@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
 from domain.evaluation.importance import permutation_importances
 from domain.evaluation.leakage import near_duplicates
-from domain.evaluation.metrics import RegressionReport, evaluate, losses
+from domain.evaluation.measures import Measure, repeat
+from domain.evaluation.metrics import RegressionReport, evaluate
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.predictions import predict_function
 from domain.evaluation.robustness import instability, perturbed
@@ -40,6 +43,7 @@ GATES = (
 )
 _NOISY_ROWS = 1000
 _TIMED_ROWS = 20
+_SLICE_SHARE = 0.5  # of what the model gains over the baseline: the default margin of a slice
 
 
 @dataclass(frozen=True)
@@ -47,40 +51,50 @@ class CrossValidation:
     """Quality of the same recipe, trained on other parts of the data.
 
     Attributes:
-        measure: name of the score, ``accuracy`` or ``r2``.
-        scores: score of each fold, shape (n_folds,).
+        measure: name of the measure.
+        scores: score of each fold that was run, shape (n_run,).
+        folds: number of folds that were planned.
     """
 
     measure: str
     scores: np.ndarray
+    folds: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.measure} {self.scores.mean():.3f} ± {self.scores.std(ddof=1):.3f} "
-            f"({len(self.scores)} folds)"
-        )
+        run = len(self.scores)
+        counted = f"{run} folds" if run == self.folds else f"{run} of {self.folds} folds in time"
+        spread = f" ± {self.scores.std(ddof=1):.3f}" if run > 1 else ""
+        return f"{self.measure} {self.scores.mean():.3f}{spread} ({counted})"
 
 
 def cross_validate(
     estimator: Any,
     dataset: Dataset,
-    spec: ModelSpec,
+    measure: Measure,
     folds: int,
     seed: int,
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    seconds: float = inf,
+    clock: Callable[[], float] = perf_counter,
 ) -> CrossValidation:
-    """Cross-validation, stratified for classes; `watch` wraps the folds, to show progress."""
+    """Cross-validation, stratified for classes.
+
+    Args:
+        watch: wraps the folds, to show progress.
+        seconds: budget: a fold is left out if it would exceed it, going by those before; the first
+            one is always run.
+    """
+    spec = measure.spec
     rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
     splitter = (StratifiedKFold if spec.classes else KFold)(folds, shuffle=True, random_state=seed)
-    reports = [
-        evaluate(
-            spec,
-            predict_function(clone(estimator).fit(rows[fit], target[fit]), spec)(rows[test]),
-            target[test],
-        )
-        for fit, test in watch(list(splitter.split(rows, target)))
-    ]
-    return CrossValidation(reports[0].measure, np.array([report.score for report in reports]))
+    scores: list[float] = []
+    start = clock()
+    for fit, test in watch(list(splitter.split(rows, target))):
+        if scores and (clock() - start) * (1 + 1 / len(scores)) > seconds:
+            break
+        model = predict_function(clone(estimator).fit(rows[fit], target[fit]), spec)
+        scores.append(measure.score(target[test], model(rows[test])))
+    return CrossValidation(measure.name, np.array(scores), folds)
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,16 @@ class Case:
     def spec(self) -> ModelSpec:
         """The package's contract."""
         return spec_of(self.package)
+
+    @cached_property
+    def measure(self) -> Measure:
+        """The measure of quality."""
+        return self.rules.measure_of(self.spec)
+
+    @cached_property
+    def baseline(self) -> np.ndarray:
+        """The constant prediction that is best for the training rows, shape (n_outputs,)."""
+        return self.measure.constant(self.training.encoded_target(self.spec))
 
     @cached_property
     def holdout(self) -> Dataset:
@@ -207,23 +231,26 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     if len(case.holdout) == 0:
         return Judgement(spec, verdicts)
     on_gate("quality")
-    report = evaluate(spec, case.predictions, case.actual)
-    training_target = case.training.encoded_target(spec)
+    measure, predictions, actual = case.measure, case.predictions, case.actual
+    report = evaluate(measure, predictions, actual)
+    constant = repeat(case.baseline, len(actual))
+    against_constant = compare(measure, constant, predictions, actual, case.baseline)
     calibration = None
     if isinstance(report, RegressionReport):
         uncertainty = gates.interval_coverage(report, rules.coverage_error)
     else:
-        calibration = calibration_of(case.predictions, case.actual)
+        calibration = calibration_of(predictions, actual)
         uncertainty = gates.calibration(calibration, rules.calibration_error)
-    row_losses = losses(spec, case.predictions, case.actual)
     on_gate("worst_slice")
     parts = slices_of(spec, case.rows, rules.slices, rules.slice_rows)
-    slices = measure_slices(parts, row_losses, rules.slice_margin)
+    gain = max(0.0, report.score - against_constant.champion)
+    slice_margin = _SLICE_SHARE * gain if rules.slice_margin is None else rules.slice_margin
+    slices = measure_slices(parts, measure, actual, predictions, slice_margin)
     verdicts += [
-        gates.quality(report, threshold),
-        gates.beats_baseline(report, case.predictions, case.actual, training_target),
+        gates.quality(report, threshold, against_constant.champion, measure.best),
+        gates.beats_baseline(against_constant),
         uncertainty,
-        gates.worst_slice(spec, slices, float(row_losses.mean()), rules.slice_margin),
+        gates.worst_slice(slices, measure.name, report.score, slice_margin),
         *_behaviour(case, on_gate),
     ]
     on_gate("no_target_leakage")
@@ -245,8 +272,10 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
         slices,
         champion.package.version if champion else None,
         comparison,
-        permutation_importances(case.served, case.rows, case.actual, spec),
+        permutation_importances(case.served, case.rows, case.actual, measure),
         _drift(case),
+        rules.margin,
+        slice_margin,
     )
 
 
@@ -361,7 +390,11 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
         except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
             return None, champion_unavailable(f"{version} fails: {reason_of(error)}")
         comparison = compare(
-            spec, champion_predictions, case.predictions[common], case.actual[common]
+            case.measure,
+            champion_predictions,
+            case.predictions[common],
+            case.actual[common],
+            case.baseline,
         )
     verdict = gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version

@@ -47,7 +47,11 @@ def _slices(judgement: Judgement) -> str:
     if not judgement.slices:
         return "No slice was measured."
     rows = (
-        (found.name, str(found.rows), f"{found.loss:.3f}", f"{found.low:.3f} to {found.high:.3f}")
+        (found.name, str(found.rows), f"{found.score:.3f}", f"{found.low:.3f} to {found.high:.3f}")
         for found in judgement.slices[:_SLICES]
     )
-    return markdown_table(("slice", "rows", "mean loss", "95 % interval"), rows)
+    return markdown_table(("slice", "rows", _measure_of(judgement), "95 % interval"), rows)
+
+
+def _measure_of(judgement: Judgement) -> str:
+    return judgement.report.measure if judgement.report else "score"

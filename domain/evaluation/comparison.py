@@ -3,53 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import inf, sqrt
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 
-from domain.contract import ModelSpec
-from domain.evaluation.metrics import losses
+from domain.evaluation.intervals import is_auc, resamples, variance_of
+from domain.evaluation.measures import Measure, placements, repeat
 
 _Z_LEVEL = 1.644854  # 5 %, one-sided
 _Z_POWER = 0.841621  # 80 %
 _RESAMPLES = 2000
 _CELLS = 100_000  # of resamples that are drawn at once, so that they fit the CPU cache
 _LEAST_SPREAD = 0.25  # of a resample, as a fraction of the sample's
+MARGIN_SHARE = 0.25  # of the champion's gain over the baseline: the default margin
+_LARGEST_SHARE = 0.5  # of this gain: the largest margin
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Losses of two models on the same rows.
+    """Scores of two models on the same rows, by a measure of which higher is better.
 
     Attributes:
+        measure: name of the measure.
         rows: number of rows.
-        champion: mean loss of the champion.
-        challenger: mean loss of the challenger.
+        champion: score of the champion.
+        challenger: score of the challenger.
+        baseline: score of the best constant prediction.
         low: lower limit of the 90 % interval of `difference`, which is a one-sided 95 % limit.
         high: its upper limit.
-        won: rows that only the challenger predicts correctly; None for a quantity.
-        lost: rows that only the champion predicts correctly; None for a quantity.
-        p: of the exact two-sided McNemar test; None for a quantity.
+        won: rows that only the challenger predicts correctly; None unless accuracy is the measure.
+        lost: rows that only the champion predicts correctly; None unless accuracy is the measure.
+        p: of the exact two-sided McNemar test; None unless accuracy is the measure.
         identical: whether all predictions are the same.
     """
 
+    measure: str
     rows: int
     champion: float
     challenger: float
+    baseline: float
     low: float
     high: float
-    won: int | None
-    lost: int | None
-    p: float | None
-    identical: bool
+    won: int | None = None
+    lost: int | None = None
+    p: float | None = None
+    identical: bool = False
 
     def __str__(self) -> str:
         text = (
-            f"mean loss {self.challenger:.3f}, champion {self.champion:.3f}, {self.rows} rows; "
-            f"loss reduction {_signed(self.difference)} ({self.outcome}), "
-            f"90 % interval {_signed(self.low)} to {_signed(self.high)}"
+            f"{self.measure} {self.challenger:.3f}, champion {self.champion:.3f}, {self.rows} "
+            f"rows; difference {signed(self.difference)} ({self.outcome}), "
+            f"90 % interval {signed(self.low)} to {signed(self.high)}"
         )
         if self.p is None:
             return text
@@ -60,8 +67,8 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Loss reduction, champion − challenger: positive if the challenger is better."""
-        return self.champion - self.challenger
+        """Challenger − champion: positive if the challenger is better."""
+        return self.challenger - self.champion
 
     @property
     def outcome(self) -> str:
@@ -71,10 +78,29 @@ class Comparison:
             return "unknown"
         return "better" if rounded > 0 else "worse" if rounded < 0 else "equal"
 
+    @property
+    def gain(self) -> float:
+        """What the champion gains over the baseline; 0 if it gains nothing."""
+        gain = self.champion - self.baseline
+        return gain if gain > 0 else 0.0
+
+    def margin(self, configured: float | None) -> float:
+        """By how much the challenger may be worse.
+
+        By default a quarter of what the champion gains over the baseline. A configured margin
+        counts up to half of this gain, so that a constant prediction never is good enough.
+
+        Args:
+            configured: in the unit of the measure; None for the default.
+        """
+        if configured is None:
+            return MARGIN_SHARE * self.gain
+        return min(configured, _LARGEST_SHARE * self.gain)
+
     def rows_needed(self, margin: float) -> float:
         """Number of rows with which `low` would lie above −margin with a probability of 80 %.
 
-        Assumes that the models disagree as often, or their losses vary as much, as here, and that
+        Assumes that the models disagree as often, or their scores vary as much, as here, and that
         the challenger is as good as the champion, or worse by the difference measured here.
         Infinite if no number of rows is enough.
 
@@ -94,25 +120,90 @@ class Comparison:
 
 
 def compare(
-    spec: ModelSpec, champion: np.ndarray, challenger: np.ndarray, actual: np.ndarray
+    measure: Measure,
+    champion: np.ndarray,
+    challenger: np.ndarray,
+    actual: np.ndarray,
+    baseline: np.ndarray,
 ) -> Comparison:
     """Compare two sets of predictions for the same rows.
 
-    Classes: Tango's score interval, which extends McNemar's test to a margin, and the exact McNemar
-    test. A quantity: a bootstrap over rows of the mean difference of `losses`.
+    Accuracy has Tango's score interval, which extends McNemar's test to a margin, and the exact
+    McNemar test. Measures with a loss of each row have a bootstrap-t of the mean difference, the
+    area under the ROC curve of two classes has DeLong's paired test with Student's quantiles, and
+    others a bootstrap of the difference, stratified by class, which is never narrower than
+    Student's interval with its standard error.
 
     Args:
         champion, challenger: predictions, shape (n_rows, n_columns) each, at least one row.
         actual: class numbers or values, shape (n_rows,).
+        baseline: the best constant prediction, shape (n_columns,).
+
+    References:
+        E. R. DeLong et al., "Comparing the areas under two or more correlated receiver operating
+        characteristic curves: a nonparametric approach", 1988.
     """
-    previous, new = losses(spec, champion, actual), losses(spec, challenger, actual)
-    rows, means = len(actual), (float(previous.mean()), float(new.mean()))
+    rows = len(actual)
+    old, new = measure.score(actual, champion), measure.score(actual, challenger)
+    constant = measure.score(actual, repeat(baseline, rows))
     identical = bool((champion == challenger).all())
-    if not spec.classes:
-        return Comparison(rows, *means, *_interval(previous, new), None, None, None, identical)
-    won, lost = int((previous > new).sum()), int((new > previous).sum())
-    p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-    return Comparison(rows, *means, *tango_interval(won, lost, rows), won, lost, p, identical)
+    found = partial(Comparison, measure.name, rows, old, new, constant, identical=identical)
+    if measure.has_losses:
+        before = measure.losses(actual, champion)
+        after = measure.losses(actual, challenger)
+        if measure.name != "accuracy":
+            return found(*_interval(before, after))
+        won, lost = int((before > after).sum()), int((after > before).sum())
+        p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+        return found(*tango_interval(won, lost, rows), won=won, lost=lost, p=p)
+    if np.isnan(new - old):
+        return found(np.nan, np.nan)
+    if is_auc(measure):
+        return found(*_auc_interval(measure, champion, challenger, actual))
+    return found(*_resampled_interval(measure, champion, challenger, actual))
+
+
+def _auc_interval(
+    measure: Measure, champion: np.ndarray, challenger: np.ndarray, actual: np.ndarray
+) -> tuple[float, float]:
+    """90 % interval of the difference of two areas under ROC curves."""
+    before, after = (
+        placements(*measure.of_interest(actual, each)[0]) for each in (champion, challenger)
+    )
+    differences = [new - old for old, new in zip(before, after)]
+    error = sqrt(sum(map(variance_of, differences)))
+    return _student_interval(float(differences[0].mean()), error, min(map(len, differences)))
+
+
+def _resampled_interval(
+    measure: Measure, champion: np.ndarray, challenger: np.ndarray, actual: np.ndarray
+) -> tuple[float, float]:
+    """90 % interval of the difference of two scores."""
+    drawn = resamples(measure, actual, np.random.default_rng(0))
+    differences = np.array(
+        [
+            measure.score(actual[rows], challenger[rows])
+            - measure.score(actual[rows], champion[rows])
+            for rows in drawn
+        ]
+    )
+    fewest = (
+        int(np.unique(actual, return_counts=True)[1].min()) if measure.spec.classes else len(actual)
+    )
+    seen = measure.score(actual, challenger) - measure.score(actual, champion)
+    low, high = _student_interval(seen, float(np.nanstd(differences)), fewest)
+    below, above = np.nanquantile(differences, [0.05, 0.95])
+    return min(low, float(below)), max(high, float(above))
+
+
+def _student_interval(mean: float, error: float, rows: int) -> tuple[float, float]:
+    """90 % interval from a standard error; infinite for a single row."""
+    if error == 0:
+        return mean, mean
+    if rows == 1:
+        return -inf, inf
+    half = float(t.ppf(0.95, rows - 1)) * error
+    return mean - half, mean + half
 
 
 def tango_interval(won: int, lost: int, rows: int, z: float = _Z_LEVEL) -> tuple[float, float]:
@@ -185,6 +276,6 @@ def _interval(champion: np.ndarray, challenger: np.ndarray) -> tuple[float, floa
     )
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """A number with its sign and three decimals; with a minus sign, not a hyphen."""
     return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")  # + 0.0: no negative zero

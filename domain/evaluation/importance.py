@@ -1,4 +1,4 @@
-"""Permutation importance: how much the loss grows when the values of an input are shuffled."""
+"""Permutation importance: how much the score falls when the values of an input are shuffled."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from domain.contract import Category, ModelSpec, Number
-from domain.evaluation.metrics import losses
+from domain.contract import Category, Number
+from domain.evaluation.measures import Measure
 
 _ROWS = 1_000
 _CALLS = 500
@@ -17,11 +17,11 @@ def permutation_importances(
     model: Callable[[np.ndarray], np.ndarray],
     encoded: np.ndarray,
     actual: np.ndarray,
-    spec: ModelSpec,
+    measure: Measure,
     repeats: int = 5,
     random_state: int = 0,
 ) -> dict[str, float]:
-    """Increase of the mean loss when one input is shuffled, by input; about 0 if it is not needed.
+    """Decrease of the score when one input is shuffled, by input; about 0 if it is not needed.
 
     All columns of an input are shuffled together. At most 1,000 rows are drawn, and the model is
     called at most 501 times: wide contracts get fewer repeats, and of more than 500 inputs 500 are
@@ -38,6 +38,7 @@ def permutation_importances(
     References:
         L. Breiman, "Random forests", 2001, section 10.
     """
+    spec = measure.spec
     if len(spec.inputs) == 1 and not isinstance(spec.inputs[0], Number | Category):
         return {}
     rng = np.random.default_rng(random_state)
@@ -50,10 +51,10 @@ def permutation_importances(
     times = max(1, min(repeats, _CALLS // len(measured)))
     ends = np.cumsum([item.width for item in spec.inputs])
 
-    def mean_loss(rows: np.ndarray) -> float:
-        return float(losses(spec, model(rows), actual).mean())
+    def score(rows: np.ndarray) -> float:
+        return measure.score(actual, model(rows))
 
-    whole, grown = mean_loss(encoded), {}
+    whole, fallen = score(encoded), {}
     for position in measured:
         item = spec.inputs[position]
         columns = slice(ends[position] - item.width, ends[position])
@@ -61,6 +62,6 @@ def permutation_importances(
         for _ in range(times):
             shuffled = encoded.copy()
             shuffled[:, columns] = rng.permutation(encoded[:, columns])
-            after.append(mean_loss(shuffled))
-        grown[item.name] = float(np.mean(after)) - whole
-    return grown
+            after.append(score(shuffled))
+        fallen[item.name] = whole - float(np.mean(after))
+    return fallen

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from domain.contract import ModelSpec
+from domain.evaluation.intervals import score_interval, wilson_interval
+from domain.evaluation.measures import Measure, decided, positive_code
 
-_RESAMPLES = 1000
+_OF_PROBABILITIES = ("roc_auc", "average_precision", "neg_log_loss", "neg_brier_score")
+_OF_VALUES = (
+    *("r2", "neg_mean_absolute_error", "neg_root_mean_squared_error"),
+    "neg_median_absolute_error",
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of the measure that the configuration chooses.
+
+    Attributes:
+        measure: its name.
+        interval: 95 % confidence interval.
+    """
+
+    measure: str
+    value: float
+    interval: tuple[float, float]
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.measure} {self.value:.3f} (95 % interval {low:.3f} to {high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -19,11 +43,15 @@ class ClassificationReport:
 
     Attributes:
         confusion: int64 array of shape (n_classes, n_classes); row: true, column: predicted class.
+        chosen: the score of the chosen measure; None for accuracy.
+        positive: number of the positive class of a binary classifier.
+        others: other measures that need probabilities, by name; losses without ``neg_``.
     """
 
-    measure: ClassVar[str] = "accuracy"
-
     confusion: np.ndarray
+    chosen: Score | None = None
+    positive: int | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> ClassificationReport:
@@ -33,11 +61,11 @@ class ClassificationReport:
         return cls(counts.reshape(n_classes, n_classes))
 
     def __str__(self) -> str:
-        low, high = self.interval
-        return (
-            f"accuracy {self.accuracy:.3f} ({self.correct} of {self.rows}, "
-            f"95 % interval {low:.3f} to {high:.3f})"
-        )
+        low, high = wilson_interval(self.correct, self.rows)
+        accuracy = f"accuracy {self.accuracy:.3f} ({self.correct} of {self.rows}"
+        if self.measure == "accuracy":
+            return f"{accuracy}, 95 % interval {low:.3f} to {high:.3f})"
+        return f"{self.chosen}, {accuracy})"
 
     @property
     def rows(self) -> int:
@@ -55,47 +83,58 @@ class ClassificationReport:
         return self.correct / self.rows
 
     @property
+    def measure(self) -> str:
+        """Name of the chosen measure."""
+        return self.chosen.measure if self.chosen else "accuracy"
+
+    @property
     def score(self) -> float:
-        """The accuracy, which is compared with the threshold."""
-        return self.accuracy
+        """The score of the chosen measure, which is compared with the threshold."""
+        return self.chosen.value if self.chosen else self.accuracy
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of the accuracy (Wilson)."""
-        return wilson_interval(self.correct, self.rows)
+        """95 % confidence interval of the score."""
+        return self.chosen.interval if self.chosen else wilson_interval(self.correct, self.rows)
+
+    @cached_property
+    def of_each_class(self) -> dict[str, np.ndarray]:
+        """Precision, recall and F1 of each class, shape (n_classes,); 0 ÷ 0 counts as 0."""
+        correct, actual = np.diag(self.confusion), self.confusion.sum(axis=1)
+        predicted = self.confusion.sum(axis=0)
+        wholes = {"precision": predicted, "recall": actual, "f1": (actual + predicted) / 2}
+        return {name: correct / np.maximum(whole, 0.5) for name, whole in wholes.items()}
 
     @property
-    def precision(self) -> float:
-        """Mean over classes of correct ÷ predicted."""
-        return self._mean(self.confusion.sum(axis=0))
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that occur."""
+        return float(self.of_each_class["recall"][self.confusion.sum(axis=1) > 0].mean())
 
-    @property
-    def recall(self) -> float:
-        """Mean over classes of correct ÷ actual."""
-        return self._mean(self.confusion.sum(axis=1))
-
-    @property
-    def f1_score(self) -> float:
-        """Mean over classes of 2 · correct ÷ (actual + predicted)."""
-        return self._mean((self.confusion.sum(axis=0) + self.confusion.sum(axis=1)) / 2)
-
-    def _mean(self, whole: np.ndarray) -> float:
-        """Mean of correct ÷ whole over classes that occur or are predicted; 0 ÷ 0 counts as 0."""
+    def macro(self, name: str) -> float:
+        """Mean of a figure of `of_each_class` over the classes that occur or are predicted."""
         used = self.confusion.sum(axis=0) + self.confusion.sum(axis=1) > 0
-        return float((np.diag(self.confusion) / np.maximum(whole, 0.5))[used].mean())
+        return float(self.of_each_class[name][used].mean())
 
     def to_dict(self) -> dict[str, float]:
-        """The four figures by name."""
-        return {
+        """All scores by name, that of the chosen measure first."""
+        scores = {
+            self.measure: self.score,
             "accuracy": self.accuracy,
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1_score": self.f1_score,
+            "balanced_accuracy": self.balanced_accuracy,
+            **self.others,
         }
+        if self.positive is not None:
+            scores |= {
+                name: float(each[self.positive]) for name, each in self.of_each_class.items()
+            }
+        return scores | {f"{name}_macro": self.macro(name) for name in self.of_each_class}
 
     def details(self) -> dict[str, Any]:
         """What `to_dict` leaves out, as plain data."""
-        return {"confusion_matrix": self.confusion.tolist()}
+        return {
+            "confusion_matrix": self.confusion.tolist(),
+            "of_each_class": {name: each.tolist() for name, each in self.of_each_class.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -106,18 +145,19 @@ class RegressionReport:
         actual: true values, shape (n_rows,).
         predictions: prediction, lower and upper limit of each row, shape (n_rows, 3).
         coverage: share of the true values that the intervals should contain.
+        chosen: the score of the chosen measure.
+        others: other measures, by name; losses without ``neg_``.
     """
-
-    measure: ClassVar[str] = "r2"
 
     actual: np.ndarray
     predictions: np.ndarray
     coverage: float
+    chosen: Score
+    others: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        low, high = self.interval
         return (
-            f"R² {self.score:.3f} ({self.rows} rows, 95 % interval {low:.3f} to {high:.3f}), "
+            f"{self.chosen}, {self.rows} rows, "
             f"mean absolute error {self.mean_absolute_error:.3g}, "
             f"interval coverage {self.covered:.3f} (target {self.coverage:.2f})"
         )
@@ -127,39 +167,30 @@ class RegressionReport:
         """Number of rows."""
         return len(self.actual)
 
+    @property
+    def measure(self) -> str:
+        """Name of the chosen measure."""
+        return self.chosen.measure
+
+    @property
+    def score(self) -> float:
+        """The score of the chosen measure, which is compared with the threshold."""
+        return self.chosen.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval of the score."""
+        return self.chosen.interval
+
     @cached_property
     def residuals(self) -> np.ndarray:
         """True minus predicted, shape (n_rows,)."""
         return np.asarray(self.actual, np.float64) - self.predictions[:, 0]
 
     @property
-    def score(self) -> float:
-        """R²: 1 is perfect, 0 is as good as always predicting the mean."""
-        return _r2(np.asarray(self.actual, np.float64), self.residuals)
-
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of R² (percentile bootstrap over rows, with a fixed seed).
-
-        References:
-            B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
-        """
-        rng = np.random.default_rng(0)
-        actual, residuals = np.asarray(self.actual, np.float64), self.residuals
-        drawn = (rng.integers(self.rows, size=self.rows) for _ in range(_RESAMPLES))
-        scores = [_r2(actual[rows], residuals[rows]) for rows in drawn]
-        low, high = np.quantile(scores, [0.025, 0.975])
-        return float(low), float(high)
-
-    @property
     def mean_absolute_error(self) -> float:
         """Mean of |true − predicted|, in the unit of the quantity."""
         return float(np.abs(self.residuals).mean())
-
-    @property
-    def root_mean_squared_error(self) -> float:
-        """Root of the mean of (true − predicted)², in the unit of the quantity."""
-        return float(np.sqrt(np.square(self.residuals).mean()))
 
     @property
     def covered(self) -> float:
@@ -178,11 +209,10 @@ class RegressionReport:
         return float((self.predictions[:, 2] - self.predictions[:, 1]).mean())
 
     def to_dict(self) -> dict[str, float]:
-        """The figures by name."""
+        """All scores by name, that of the chosen measure first, and what the intervals cover."""
         return {
-            "r2": self.score,
-            "mean_absolute_error": self.mean_absolute_error,
-            "root_mean_squared_error": self.root_mean_squared_error,
+            self.measure: self.score,
+            **self.others,
             "interval_coverage": self.covered,
             "interval_width": self.mean_width,
         }
@@ -195,60 +225,28 @@ class RegressionReport:
 Report = ClassificationReport | RegressionReport
 
 
-def evaluate(spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray) -> Report:
-    """Quality of predictions, shape (n_rows, n_columns), given class numbers or values."""
-    if spec.classes:
-        return ClassificationReport.of(actual, predictions.argmax(axis=1), len(spec.classes))
-    return RegressionReport(actual, predictions, getattr(spec.output, "coverage"))
-
-
-def losses(spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Loss of each row, float64 of shape (n_rows,).
-
-    Classes: 1 where the most probable class is wrong, otherwise 0. A quantity: |true − predicted|
-    in standard deviations of the true values, or in the quantity's unit if those are all equal. A
-    prediction that is not finite counts as a wrong class, or has an infinite loss.
+def evaluate(measure: Measure, predictions: np.ndarray, actual: np.ndarray) -> Report:
+    """Quality of predictions by the chosen measure, with the other measures that need no options.
 
     Args:
         predictions: shape (n_rows, n_columns).
         actual: class numbers or values, shape (n_rows,).
     """
-    if spec.classes:
-        right = (predictions.argmax(axis=1) == actual) & np.isfinite(predictions).all(axis=1)
-        return 1.0 - right
-    true = np.asarray(actual, np.float64)
-    errors = np.abs(true - predictions[:, 0]) / (true.std() or 1.0)
-    return np.where(np.isfinite(errors), errors, np.inf)
-
-
-def _r2(actual: np.ndarray, residuals: np.ndarray) -> float:
-    total, remaining = np.square(actual - actual.mean()).sum(), np.square(residuals).sum()
-    if total == 0:  # scikit-learn's convention for values that are all equal
-        return float(remaining == 0)
-    return float(1 - remaining / total)
-
-
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Confidence interval of a proportion; `z` = 1.96 gives 95 %.
-
-    References:
-        E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-
-    >>> [round(limit, 3) for limit in wilson_interval(27, 30)]
-    [0.744, 0.965]
-    """
-    share, spread = successes / trials, z * z / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * np.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
-
-
-def log_loss(actual: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean negative log-likelihood, in nats.
-
-    Args:
-        actual: int array of shape (n_rows,), class numbers.
-        probabilities: array of shape (n_rows, n_classes).
-    """
-    likelihood = probabilities[np.arange(len(actual)), actual]
-    return float(-np.log(np.clip(likelihood, 1e-15, 1)).mean())
+    spec = measure.spec
+    value, interval = measure.score(actual, predictions), score_interval(
+        measure, actual, predictions
+    )
+    chosen = Score(measure.name, value, interval)
+    others = {}
+    for name in _OF_PROBABILITIES if spec.classes else _OF_VALUES:
+        if name != measure.name:
+            other = Measure(spec, name).score(actual, predictions)
+            if not np.isnan(other):  # rows of one class have no curve
+                others[name.removeprefix("neg_")] = -other if name.startswith("neg_") else other
+    if not spec.classes:
+        coverage = getattr(spec.output, "coverage")
+        return RegressionReport(actual, predictions, coverage, chosen, others)
+    codes, n_classes = decided(spec, predictions), len(spec.classes)
+    report = ClassificationReport.of(actual, np.where(codes < 0, 0, codes), n_classes)
+    binary = positive_code(spec) if n_classes == 2 else None
+    return replace(report, chosen=chosen, positive=binary, others=others)

@@ -14,11 +14,14 @@ from scipy.stats import binomtest, norm, t
 
 from domain.contract import Category, Input, ModelSpec, Number, Text, as_word
 from domain.errors import ConfigError
-from domain.evaluation.metrics import wilson_interval
+from domain.evaluation.intervals import wilson_interval
+from domain.evaluation.measures import Measure
 
 _FEW = 5  # up to so many distinct values of a number, each is a slice
 _STEEPEST = 500.0  # tilt at which the tilted mean is practically the largest value
 _ROUNDING = 1e-9  # relative, of a mean
+_GROUPS = 20  # of the jackknife
+_ROWS_OF_CLASS = 20  # of each class, in a slice that is judged
 _FLAT = 1e-3  # near the mean the saddlepoint formula is 0 ÷ 0
 
 
@@ -40,19 +43,19 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceReport:
-    """The loss on a slice.
+    """The score on a slice.
 
     Attributes:
-        loss: mean over the slice; NaN if it has no rows.
-        low, high: 95 % confidence interval of the mean: Wilson's for classes, Student's for a
-            quantity; NaN with fewer rows than it needs (one, or two).
-        p: probability of a loss at least this high if the slice's true loss were that of all rows
-            plus the margin; NaN if the slice has too few rows to be judged.
+        score: by the chosen measure; NaN if it is not defined for the rows.
+        low, high: 95 % confidence interval of the score: Wilson's for accuracy, Student's for
+            others; NaN with fewer rows than it needs (one, or two).
+        p: probability of a score this low if the slice's true score were that of all rows minus
+            the margin; NaN if the slice has too few rows to be judged.
     """
 
     name: str
     rows: int
-    loss: float
+    score: float
     low: float
     high: float
     p: float
@@ -97,33 +100,88 @@ def slices_of(
     return found
 
 
-def measure_slices(slices: Sequence[Slice], losses: np.ndarray, margin: float) -> list[SliceReport]:
-    """The loss of each slice, ordered by p; slices that are not judged come last.
+def measure_slices(
+    slices: Sequence[Slice],
+    measure: Measure,
+    actual: np.ndarray,
+    predictions: np.ndarray,
+    margin: float,
+) -> list[SliceReport]:
+    """The score of each slice, ordered by p; slices that are not judged come last.
 
-    A slice is compared with as many rows drawn at random from all rows, whose losses are scaled so
-    that their mean is that of all rows plus the margin. For losses of 0 and 1 that is an exact
-    binomial test; otherwise a saddlepoint approximation. Student's test would hardly ever refuse: a
-    few large losses widen its spread as much as they raise its mean.
+    If the measure has a loss of each row, a slice is compared with as many rows drawn at random
+    from all rows, whose losses are scaled so that their mean is that of all rows plus the margin.
+    For losses of 0 and 1 that is an exact binomial test; otherwise a saddlepoint approximation.
+    Student's test would hardly ever refuse: a few large losses widen its spread as much as they
+    raise its mean.
+
+    For other measures the score is compared by Student's test with the standard error of a grouped
+    jackknife. The rows of a slice are weighted so that its classes have the shares that they have
+    in all rows: a rare class would lower the precision of a sound model, too. An automatic slice in
+    which a class has too few rows is left out.
 
     Args:
-        losses: of every row, shape (n_rows,): 0 or 1, or any that are not negative. A slice with a
-            loss that is not finite gets p = 0.
-        margin: by how much the mean of a slice may exceed that of all rows.
+        actual, predictions: of every row, as for `Measure.score`. A slice with a loss that is not
+            finite gets p = 0.
+        margin: by how much the score of a slice may be below that of all rows.
 
     References:
         R. Lugannani and S. Rice, "Saddle point approximation for the distribution of the sum of
         independent random variables", 1980.
+        B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993, chapter 11.
     """
+    if measure.has_losses:
+        losses = measure.losses(actual, predictions)
+        reports = [_of_losses(part, losses, measure.best, margin) for part in slices]
+    else:
+        least = measure.score(actual, predictions) - margin
+        reports = [_of_scores(part, measure, actual, predictions, least) for part in slices]
+        reports = [each for each in reports if each.declared or not np.isnan(each.p)]
+    return sorted(reports, key=lambda report: (np.isnan(report.p), report.p, report.score))
+
+
+def _of_losses(part: Slice, losses: np.ndarray, best: float, margin: float) -> SliceReport:
     counted = bool(np.isin(losses, (0, 1)).all())
+    chosen = losses[part.mask]
+    score = best - float(chosen.mean()) if len(chosen) else np.nan
+    low, high = _interval(chosen, counted)
     pool = losses[np.isfinite(losses)]
-    reports = []
-    for part in slices:
-        chosen = losses[part.mask]
-        loss = float(chosen.mean()) if len(chosen) else np.nan
-        low, high = _interval(chosen, counted)
-        chance = _chance(chosen, pool, margin, counted) if part.judged else np.nan
-        reports.append(SliceReport(part.name, len(chosen), loss, low, high, chance, part.declared))
-    return sorted(reports, key=lambda report: (np.isnan(report.p), report.p, -report.loss))
+    chance = _chance(chosen, pool, margin, counted) if part.judged else np.nan
+    interval = (best - high, best - low)
+    return SliceReport(part.name, len(chosen), score, *interval, chance, part.declared)
+
+
+def _of_scores(
+    part: Slice, measure: Measure, actual: np.ndarray, predictions: np.ndarray, least: float
+) -> SliceReport:
+    rows, weights = np.flatnonzero(part.mask), np.ones(len(actual))
+    enough = len(rows) >= _GROUPS
+    if measure.spec.classes:
+        whole = np.bincount(actual)
+        inside = np.bincount(actual[rows], minlength=len(whole))
+        enough = bool((inside[whole > 0] >= _ROWS_OF_CLASS).all())
+        weights = (whole / np.maximum(inside, 1))[actual]
+        rows = rows[np.argsort(actual[rows], kind="stable")]  # each group has rows of each class
+
+    def score(kept: np.ndarray) -> float:
+        return measure.score(actual[kept], predictions[kept], weights[kept])
+
+    if not enough:
+        value = score(rows) if len(rows) and not measure.spec.classes else np.nan
+        return SliceReport(part.name, len(rows), value, np.nan, np.nan, np.nan, part.declared)
+    group, value = np.arange(len(rows)) % _GROUPS, score(rows)
+    left = np.array([score(rows[group != number]) for number in range(_GROUPS)])
+    error = sqrt((_GROUPS - 1) / _GROUPS * float(np.square(left - left.mean()).sum()))
+    half = float(t.ppf(0.975, _GROUPS - 1)) * error
+    if error > 0:
+        chance = float(t.cdf((value - least) / error, _GROUPS - 1))
+    else:
+        chance = float(value >= least)
+    if not part.judged:
+        chance = np.nan
+    return SliceReport(
+        part.name, len(rows), value, value - half, value + half, chance, part.declared
+    )
 
 
 def _interval(losses: np.ndarray, counted: bool) -> tuple[float, float]:

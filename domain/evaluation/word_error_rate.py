@@ -113,7 +113,7 @@ class WordErrorReport:
 
 
 def compare_errors(champion: Sequence[WordErrors], challenger: Sequence[WordErrors]) -> Comparison:
-    """Compare word error rates on the same utterances, with a paired bootstrap of the difference.
+    """Compare word accuracies, 1 − word error rate, on the same utterances, with a paired bootstrap of the difference.
 
     Args:
         champion, challenger: errors in each utterance, in the same order.
@@ -134,13 +134,12 @@ def compare_errors(champion: Sequence[WordErrors], challenger: Sequence[WordErro
         low, high = np.quantile((drawn @ fewer)[spoken] / total_words[spoken], [0.05, 0.95])
     total = max(int(words.sum()), 1)
     return Comparison(
+        "word_accuracy",
         count,
-        before / total,
-        after / total,
-        float(low),
-        float(high),
-        won=None,
-        lost=None,
-        p=None,
+        1 - before / total,
+        1 - after / total,
+        baseline=0.0,  # of an empty text
+        low=float(low),
+        high=float(high),
         identical=list(champion) == list(challenger),
     )

@@ -51,7 +51,7 @@ def contract_is_versioned(change: ContractChange | None, old: str | None, new: s
 
 def not_worse_than_champion(
     comparison: Comparison | None,
-    margin: float,
+    configured: float | None,
     fewest: int,
     left_out: int = 0,
     champion: str | None = None,
@@ -63,7 +63,8 @@ def not_worse_than_champion(
 
     Args:
         comparison: on the rows that can be compared; None without a champion or without such rows.
-        margin: in mean loss: share of wrong classes, or standard deviations of a quantity.
+        configured: margin in the unit of the measure; None for a quarter of what the champion gains
+            over the baseline. Half of this gain is the most that counts.
         fewest: minimum number of rows of a comparison.
         left_out: hold-out rows that the champion was trained on, or that its contract refuses.
         champion: its version; None without a champion.
@@ -79,12 +80,14 @@ def not_worse_than_champion(
             "data.random_state, hold out more rows, or skip this gate once with validation.skip"
         )
         return Verdict(gate, False, reason, {"rows": rows, "left_out": left_out, "fewest": fewest})
+    margin = comparison.margin(configured)
     counts = {"won": comparison.won, "lost": comparison.lost, "p": comparison.p}
     figures = {
         "rows": rows,
         "left_out": left_out,
         "champion": comparison.champion,
         "challenger": comparison.challenger,
+        "baseline": comparison.baseline,
         "difference": comparison.difference,
         "low": comparison.low,
         "high": comparison.high,
@@ -94,7 +97,10 @@ def not_worse_than_champion(
     if comparison.identical:
         reason = f"the predictions for all {rows} rows are the same as the champion's"
         return Verdict(gate, True, reason, figures)
-    reason = f"{comparison}, margin {margin:g}"
+    reason = f"{comparison}, margin {margin:.3g}"
+    if configured is None or margin < configured:
+        share = "a quarter" if configured is None else "limited to half"
+        reason += f" ({share} of what the champion gains over the baseline)"
     if comparison.low > -margin:
         return Verdict(gate, True, reason, figures)
     if comparison.difference <= -margin or comparison.high < -margin:

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=_at_most_one,
-        help="minimum accuracy or R² on the hold-out (default: from the configuration)",
+        help="minimum score on the hold-out (default: from the configuration)",
     )
     parser.add_argument(
         "--train-receipt", type=Path, help="receipt of a training, whose package to judge"

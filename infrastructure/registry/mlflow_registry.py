@@ -210,13 +210,13 @@ def _with_metrics(client: MlflowClient, version: ModelVersion) -> ModelVersion:
     If `mlflow gc` has removed the run, the version has no metrics.
     """
     try:
-        metrics = client.get_run(version.run_id).data.metrics
+        run = client.get_run(version.run_id).data
     except TrackingError as error:
         if error.code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return version
-    figures = {name: value for name, value in metrics.items() if name.startswith("holdout_")}
-    return replace(version, figures=figures)
+    figures = {name: value for name, value in run.metrics.items() if name.startswith("holdout_")}
+    return replace(version, figures=figures, measure=run.tags.get("measure"))
 
 
 def _tag(client: MlflowClient, version: ModelVersion, name: str, value: str) -> None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from application.ports.figures import FigureData
-from domain.evaluation.metrics import ClassificationReport, RegressionReport, wilson_interval
+from domain.evaluation.intervals import wilson_interval
+from domain.evaluation.metrics import ClassificationReport, RegressionReport
 
 if TYPE_CHECKING:  # SciPy, too, is slow to import: half a second of each training
     from matplotlib.axes import Axes
@@ -116,12 +117,15 @@ def draw_figures(data: FigureData, folder: Path) -> None:
     report = data.report
     drawn: dict[str, tuple[str, Figure]] = {}
     if isinstance(report, ClassificationReport):
-        title = f"Hold-out accuracy {report.accuracy:.3f} ({report.rows} rows)"
+        title = f"Hold-out {report.measure} {report.score:.3f} ({report.rows} rows)"
         drawn["confusion_matrix"] = title, _confusion_figure(report, data.spec.classes)
         drawn["confidence"] = "Confidence of the predictions", _confidence_figure(data)
     else:
         name, rows = data.spec.output.name, np.arange(report.rows)
-        title = f"R² {report.score:.3f}, {report.covered:.0%} in the interval ({report.rows} rows)"
+        title = (
+            f"{report.measure} {report.score:.3f}, {report.covered:.0%} in the interval "
+            f"({report.rows} rows)"
+        )
         drawn["predictions"] = title, _errors_figure(report, name, rows, "actual_vs_predicted")
         drawn["residuals"] = "Residuals", _errors_figure(
             report, name, rows, "residual_vs_predicted"
@@ -235,67 +239,62 @@ def residuals(report: RegressionReport, name: str) -> Plot:
 
 
 @_style()
-def difference(comparison: Comparison, margin: float | None) -> Plot:
-    """The loss reduction against the champion, with its interval."""
+def difference(comparison: Comparison, margin: float) -> Plot:
+    """The difference from the champion's score, with its interval."""
     figure, axes = _canvas(4.4, 0.65)
     axes.axvline(0, color=_MUTED, linewidth=1)
-    if margin is not None:
-        axes.axvline(-margin, color=_ALARM, linestyle="--", linewidth=1.5)
+    axes.axvline(-margin, color=_ALARM, linestyle="--", linewidth=1.5)
     axes.hlines(0, comparison.low, comparison.high, color=_MAIN, linewidth=2)
     axes.plot(comparison.difference, 0, "o", color=_MAIN, markersize=7)
-    axes.set(ylim=(-1, 1), xlabel="loss reduction (champion's mean loss − challenger's)")
+    axes.set(ylim=(-1, 1), xlabel=f"difference of {comparison.measure} (challenger − champion)")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    limit = "" if margin is None else f" The dashed line is the margin, −{margin:g}."
+    limit = f" The dashed line is the margin, −{margin:.3g}."
     return _plot(
         "difference",
         figure,
-        f"Loss reduction {comparison.difference:.3f}, 90 % interval {comparison.low:.3f} to "
+        f"Difference {comparison.difference:.3f}, 90 % interval {comparison.low:.3f} to "
         f"{comparison.high:.3f}.{limit}",
-        "Loss reduction with its 90 % interval: right of 0 the challenger is better, left of 0 it "
-        f"is worse.{limit}",
+        f"Difference of {comparison.measure} with its 90 % interval: right of 0 the challenger is "
+        f"better, left of 0 it is worse.{limit}",
     )
 
 
 @_style()
-def slices(reports: Sequence[SliceReport], overall: float | None, margin: float | None) -> Plot:
-    """Mean loss of the worst slices, with intervals."""
+def slices(reports: Sequence[SliceReport], measure: str, overall: float, margin: float) -> Plot:
+    """Score of the worst slices, with intervals."""
     shown = reports[:MOST_ROWS]
     labels = [f"{short_label(each.name, LONGEST_LABEL + 8)} ({each.rows})" for each in shown]
     figure, axes = _rows_canvas(labels)
-    lines = ""
-    if overall is not None:
-        axes.axvline(overall, color=_MUTED, linewidth=1)
-        lines = " The line is the mean loss of all rows."
-        if margin is not None:
-            axes.axvline(overall + margin, color=_ALARM, linestyle="--", linewidth=1)
-            lines += f" The dashed line is {margin:g} above it."
+    axes.axvline(overall, color=_MUTED, linewidth=1)
+    axes.axvline(overall - margin, color=_ALARM, linestyle="--", linewidth=1)
+    lines = f" The line is the score of all rows; the dashed line is {margin:.3g} below it."
     places = np.arange(len(shown))
     axes.hlines(places, [s.low for s in shown], [s.high for s in shown], color=_MAIN, linewidth=2)
-    axes.plot([each.loss for each in shown], places, "o", color=_MAIN)
-    axes.set_xlabel("mean loss")
-    worst = _listed({each.name: each.loss for each in shown[:3]})
+    axes.plot([each.score for each in shown], places, "o", color=_MAIN)
+    axes.set_xlabel(measure)
+    worst = _listed({each.name: each.score for each in shown[:3]})
     return _plot(
         "slices",
         figure,
-        f"Mean loss of {len(shown)} slices. The worst: {worst}.{lines}",
-        f"Mean loss with 95 % intervals; the number of rows is in brackets.{lines}",
+        f"{measure} of {len(shown)} slices. The worst: {worst}.{lines}",
+        f"{measure} with 95 % intervals; the number of rows is in brackets.{lines}",
     )
 
 
 @_style()
-def importances(increases: Mapping[str, float]) -> Plot:
+def importances(decreases: Mapping[str, float], measure: str) -> Plot:
     """The inputs with the largest permutation importance."""
-    shown = _largest(increases)
+    shown = _largest(decreases)
     figure, axes = _bars_figure(shown)
     axes.axvline(0, color=_MUTED, linewidth=1)
-    axes.set_xlabel("increase in mean loss")
+    axes.set_xlabel(f"decrease of {measure}")
     return _plot(
         "importance",
         figure,
         f"Permutation importance: {_listed(shown)}.",
-        f"The {len(shown)} most important of {len(increases)} inputs: by how much the mean loss "
-        "increases when an input is shuffled.",
+        f"The {len(shown)} most important of {len(decreases)} inputs: by how much {measure} "
+        "decreases when an input is shuffled.",
     )
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from application.training.card import describe_output, describe_values
 from application.validation.judgement import Judgement, Validation
-from domain.evaluation.metrics import ClassificationReport, RegressionReport, losses
+from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from infrastructure.reporting import figures
 from infrastructure.reporting.figures import Plot
 from shared.files import write_atomically
@@ -122,8 +122,21 @@ def _quality_section(validation: Validation) -> Section:
             "no gate uses it."
         )
     rows = [(name.replace("_", " "), _format(value)) for name, value in metrics.items()]
-    table = Table("Quality metrics", ("measure", "value"), rows)
-    return Section("Quality", paragraphs, [table] if rows else [])
+    tables = [Table("Quality metrics", ("measure", "value"), rows)] if rows else []
+    if isinstance(report, ClassificationReport):
+        tables.append(_class_table(report, validation.judgement.spec.classes))
+    return Section("Quality", paragraphs, tables)
+
+
+def _class_table(report: ClassificationReport, classes: Sequence[str]) -> Table:
+    """Figures of each class; of many, those with the most rows."""
+    actual, figures_of = report.confusion.sum(axis=1), report.of_each_class
+    shown = np.sort(np.argsort(-actual, kind="stable")[:_MOST_ROWS])
+    rows = [
+        (classes[code], str(actual[code]), *(f"{each[code]:.3f}" for each in figures_of.values()))
+        for code in shown
+    ]
+    return Table("Each class", ("class", "rows", *figures_of), rows)
 
 
 def _champion_section(validation: Validation) -> Section:
@@ -134,21 +147,22 @@ def _champion_section(validation: Validation) -> Section:
     if comparison is None:
         text = f"Not compared with the champion, {judgement.champion}: the gates give the reason."
         return Section(title, [text])
-    low, high = comparison.low, comparison.high
-    direction = " (worse)" if comparison.difference < 0 else ""
+    low, high, margin = comparison.low, comparison.high, comparison.margin(judgement.margin)
+    direction, measure = " (worse)" if comparison.difference < 0 else "", comparison.measure
     rows = [
         ("rows that neither was trained on", f"{comparison.rows}"),
-        (f"mean loss of the champion, {judgement.champion}", _format(comparison.champion)),
-        ("mean loss of the challenger", _format(comparison.challenger)),
-        ("loss reduction", f"{_format(comparison.difference)}{direction}"),
-        ("90 % interval of the loss reduction", f"{_format(low)} to {_format(high)}"),
+        (f"{measure} of the champion, {judgement.champion}", _format(comparison.champion)),
+        (f"{measure} of the challenger", _format(comparison.challenger)),
+        (f"{measure} of the best constant prediction", _format(comparison.baseline)),
+        ("difference", f"{_format(comparison.difference)}{direction}"),
+        ("90 % interval of the difference", f"{_format(low)} to {_format(high)}"),
+        ("margin", _format(margin)),
         ("only the challenger is right", _row_count(comparison.won)),
         ("only the champion is right", _row_count(comparison.lost)),
         ("p (exact McNemar test)", _NO_VALUE if comparison.p is None else _format(comparison.p)),
         ("all predictions are identical", "yes" if comparison.identical else "no"),
     ]
     drawable = np.isfinite([comparison.champion, comparison.challenger, low, high]).all()
-    margin = _validation_setting(validation, "margin")
     return Section(
         title,
         [f"The challenger has {comparison}."],
@@ -232,49 +246,39 @@ def _residuals_section(judgement: Judgement, report: RegressionReport) -> Sectio
 
 
 def _slices_section(validation: Validation) -> Section:
-    judgement = validation.judgement
-    if not judgement.slices:
+    judgement, report = validation.judgement, validation.judgement.report
+    if report is None or not judgement.slices:
         too_small = "No slice has enough rows (validation.slice_rows)."
-        return Section("Slices", [_NOT_MEASURED if judgement.report is None else too_small])
+        return Section("Slices", [_NOT_MEASURED if report is None else too_small])
     shown = judgement.slices[:_MOST_ROWS]
     rows = [
         (
             each.name,
             "declared" if each.declared else "automatic",
             str(each.rows),
-            _format(each.loss),
+            _format(each.score),
             f"{_format(each.low)} to {_format(each.high)}",
             _format(each.p) if np.isfinite(each.p) else "too few rows",
         )
         for each in shown
     ]
-    unit = (
-        "The loss is 1 for a wrong class and 0 for the right one."
-        if judgement.spec.classes
-        else "The loss is the absolute error in standard deviations of the actual values."
-    )
-    paragraphs = [f"Slices: {len(judgement.slices)}, the most significant losses first. {unit}"]
+    paragraphs = [f"Slices: {len(judgement.slices)}, those with the most significant losses first."]
     if len(shown) < len(judgement.slices):
         paragraphs.append(f"The table shows the first {len(shown)}.")
-    head = ("slice", "kind", "rows", "mean loss", "95 % interval", "p")
-    drawable = [each for each in shown if np.isfinite([each.loss, each.low, each.high]).all()]
-    margin = _validation_setting(validation, "slice_margin")
-    drawn = [figures.slices(drawable, _overall_loss(judgement), margin)] if drawable else []
-    return Section("Slices", paragraphs, [Table("Mean loss by slice", head, rows)], drawn)
-
-
-def _overall_loss(judgement: Judgement) -> float | None:
-    """Mean loss of the hold-out; None if it is not a finite number."""
-    if judgement.actual.size == 0:
-        return None
-    mean = float(losses(judgement.spec, judgement.predictions, judgement.actual).mean())
-    return mean if np.isfinite(mean) else None
+    head = ("slice", "kind", "rows", report.measure, "95 % interval", "p")
+    drawable = [each for each in shown if np.isfinite([each.score, each.low, each.high]).all()]
+    drawn = []
+    if drawable and np.isfinite(report.score):
+        drawn = [figures.slices(drawable, report.measure, report.score, judgement.slice_margin)]
+    table = Table(f"{report.measure} by slice", head, rows)
+    return Section("Slices", paragraphs, [table], drawn)
 
 
 def _importance_section(judgement: Judgement) -> Section:
-    increases = {name: value for name, value in judgement.importances.items() if np.isfinite(value)}
-    if increases:
-        return Section("Importance of inputs", plots=[figures.importances(increases)])
+    decreases = {name: value for name, value in judgement.importances.items() if np.isfinite(value)}
+    if decreases and judgement.report:
+        drawn = figures.importances(decreases, judgement.report.measure)
+        return Section("Importance of inputs", plots=[drawn])
     single = "There is only one input, so there is nothing to rank."
     return Section(
         "Importance of inputs", [single if len(judgement.spec.inputs) == 1 else _NOT_MEASURED]
@@ -320,13 +324,6 @@ def _origin_sections(validation: Validation) -> Iterator[Section]:
         ("Provenance", [*_flatten(provenance), ("seed", _format(seed))]),
     ):
         yield Section(title, tables=[Table(title, head, rows)])
-
-
-def _validation_setting(validation: Validation, name: str) -> float | None:
-    """A number from ``validation`` in the configuration; None if it has none of that name."""
-    block = validation.config.get("validation")
-    value = block.get(name) if isinstance(block, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _flatten(data: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

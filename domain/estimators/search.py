@@ -1,0 +1,43 @@
+"""Estimators that search for their parameters while they are fitted, such as GridSearchCV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from domain.estimators.conformal import ConformalRegressor
+
+
+def chosen_parameters(fitted: Any) -> dict[str, Any]:
+    """The parameters that searches in a fitted estimator chose, by name; empty without a search.
+
+    Finds a search that is the estimator itself, a step of a pipeline, or inside a
+    `ConformalRegressor`.
+    """
+    if hasattr(fitted, "best_params_"):
+        return dict(fitted.best_params_)
+    if isinstance(fitted, ConformalRegressor):
+        return chosen_parameters(fitted.estimator_)
+    if isinstance(fitted, Pipeline):
+        found: dict[str, Any] = {}
+        for _, step in fitted.steps:
+            found |= chosen_parameters(step)
+        return found
+    return {}
+
+
+def without_search(fitted: Any) -> Any:
+    """An unfitted copy of a fitted estimator with the chosen parameters in place of the searches."""
+    if hasattr(fitted, "best_estimator_"):
+        return clone(fitted.best_estimator_)
+    copy = clone(fitted)
+    if isinstance(fitted, ConformalRegressor):
+        return copy.set_params(estimator=without_search(fitted.estimator_))
+    if isinstance(fitted, Pipeline):
+        steps = {
+            name: without_search(step) for name, step in fitted.steps if chosen_parameters(step)
+        }
+        return copy.set_params(**steps)
+    return copy

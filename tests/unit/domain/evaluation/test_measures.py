@@ -1,0 +1,225 @@
+"""Measures: scikit-learn's values, constants, and rows for which they are not defined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from domain.contract import Classes, ModelSpec, Number, Quantity
+from domain.errors import ConfigError
+from domain.evaluation.measures import Measure, default_measure, names_of, repeat
+
+INPUTS = (Number("x", "", 0, 1),)
+BINARY = ModelSpec("churn", INPUTS, Classes(("no", "yes"), "churned"))
+SPECIES = ModelSpec("species", INPUTS, Classes(("a", "b", "c"), "species"))
+PRICES = ModelSpec("prices", INPUTS, Quantity("price", "EUR"))
+COSTS = {"yes": {"no": 5.0}, "no": {"yes": 1.0}}
+
+
+def binary(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Classes, of which 15 % are positive, and probabilities with ties."""
+    rng = np.random.default_rng(seed)
+    actual = (rng.random(rows) < 0.15).astype(int)
+    positive = (0.3 * actual + 0.7 * rng.random(rows)).round(2)
+    return actual, np.stack([1 - positive, positive], axis=1)
+
+
+def species(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes with probabilities."""
+    rng = np.random.default_rng(1)
+    actual = rng.choice(3, rows, p=(0.6, 0.3, 0.1))
+    odds = rng.random((rows, 3)) + np.eye(3)[actual]
+    return actual, odds / odds.sum(axis=1, keepdims=True)
+
+
+def prices(rows: int = 301) -> tuple[np.ndarray, np.ndarray]:
+    """Values and predictions with an interval."""
+    rng = np.random.default_rng(2)
+    actual = rng.gamma(2, 50, rows)
+    predicted = actual + rng.normal(0, 20, rows)
+    return actual, np.stack([predicted, predicted - 30, predicted + 30], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("accuracy", lambda y, p: metrics.accuracy_score(y, p.argmax(axis=1))),
+        ("balanced_accuracy", lambda y, p: metrics.balanced_accuracy_score(y, p.argmax(axis=1))),
+        ("f1", lambda y, p: metrics.f1_score(y, p.argmax(axis=1))),
+        ("f1_macro", lambda y, p: metrics.f1_score(y, p.argmax(axis=1), average="macro")),
+        ("roc_auc", lambda y, p: metrics.roc_auc_score(y, p[:, 1])),
+        ("average_precision", lambda y, p: metrics.average_precision_score(y, p[:, 1])),
+        ("neg_log_loss", lambda y, p: -metrics.log_loss(y, p)),
+        ("neg_brier_score", lambda y, p: -metrics.brier_score_loss(y, p[:, 1])),
+    ],
+)
+def test_measures_of_two_classes_equal_those_of_scikit_learn(
+    name: str, expected: Callable[[Any, Any], float]
+) -> None:
+    actual, predictions = binary()
+    assert Measure(BINARY, name).score(actual, predictions) == pytest.approx(
+        expected(actual, predictions)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("balanced_accuracy", lambda y, p: metrics.balanced_accuracy_score(y, p.argmax(axis=1))),
+        ("f1_macro", lambda y, p: metrics.f1_score(y, p.argmax(axis=1), average="macro")),
+        ("roc_auc", lambda y, p: metrics.roc_auc_score(y, p, multi_class="ovr")),
+        ("average_precision", lambda y, p: metrics.average_precision_score(np.eye(3)[y], p)),
+        ("neg_log_loss", lambda y, p: -metrics.log_loss(y, p)),
+        ("neg_brier_score", lambda y, p: -np.square(p - np.eye(3)[y]).sum(axis=1).mean()),
+    ],
+)
+def test_measures_of_three_classes_equal_those_of_scikit_learn(
+    name: str, expected: Callable[[Any, Any], float]
+) -> None:
+    actual, predictions = species()
+    assert Measure(SPECIES, name).score(actual, predictions) == pytest.approx(
+        expected(actual, predictions)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("r2", metrics.r2_score),
+        ("neg_mean_absolute_error", lambda y, p: -metrics.mean_absolute_error(y, p)),
+        ("neg_root_mean_squared_error", lambda y, p: -metrics.root_mean_squared_error(y, p)),
+        ("neg_median_absolute_error", lambda y, p: -metrics.median_absolute_error(y, p)),
+        (
+            "neg_mean_absolute_percentage_error",
+            lambda y, p: -metrics.mean_absolute_percentage_error(y, p),
+        ),
+        ("neg_mean_pinball_loss", lambda y, p: -metrics.mean_pinball_loss(y, p, alpha=0.8)),
+    ],
+)
+@pytest.mark.parametrize("rows", [301, 300])
+def test_measures_of_a_quantity_equal_those_of_scikit_learn(
+    name: str, expected: Callable[[Any, Any], float], rows: int
+) -> None:
+    actual, predictions = prices(rows)
+    measure = Measure(PRICES, name, quantile=0.8)
+    assert measure.score(actual, predictions) == pytest.approx(expected(actual, predictions[:, 0]))
+
+
+def test_weights_count_rows_several_times() -> None:
+    rng = np.random.default_rng(0)
+    for spec, (actual, predictions) in ((BINARY, binary(60)), (PRICES, prices(60))):
+        # the area under the ROC curve has no weights: those of a class are equal
+        for name in set(names_of(spec)) - {"roc_auc", "neg_expected_cost", "r2"}:
+            measure = Measure(spec, name, top=1000)
+            times = rng.integers(1, 4, len(actual))
+            repeated = np.repeat(np.arange(len(actual)), times)
+            assert measure.score(actual, predictions, times) == pytest.approx(
+                measure.score(actual[repeated], predictions[repeated])
+            ), name
+
+
+def test_recall_is_the_largest_at_which_the_precision_is_reached() -> None:
+    positive = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    actual = np.array([1, 1, 0, 1, 0, 1])
+    predictions = np.stack([1 - positive, positive], axis=1)
+    recalls = {p: Measure(BINARY, "recall_at_precision", precision=p) for p in (1, 0.75, 0.5)}
+    assert {p: each.score(actual, predictions) for p, each in recalls.items()} == {
+        1: 0.5,  # the first two rows
+        0.75: 0.75,  # the first four
+        0.5: 1.0,  # all six have 4 ÷ 6
+    }
+    assert Measure(BINARY, "recall_at_precision", precision=1).score(
+        1 - actual, predictions
+    ) == pytest.approx(0)
+
+
+def test_precision_at_the_top_shares_rows_with_equal_probability() -> None:
+    positive = np.array([0.9, 0.5, 0.5, 0.5, 0.1])
+    actual = np.array([1, 1, 0, 0, 0])
+    predictions = np.stack([1 - positive, positive], axis=1)
+    scores = [
+        Measure(BINARY, "precision_at_top", top=n).score(actual, predictions) for n in (1, 2, 9)
+    ]
+    assert scores == pytest.approx([1, (1 + 1 / 3) / 2, 2 / 5])
+
+
+def test_the_expected_cost_is_the_mean_cost_of_a_row() -> None:
+    measure = Measure(BINARY, "neg_expected_cost", costs=COSTS)
+    predictions = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])
+    assert measure.score(np.array([0, 1, 0, 1]), predictions) == pytest.approx(-(5 + 1) / 4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "constant", "score"),
+    [
+        (BINARY, "accuracy", [0.9, 0.1], 0.9),
+        (BINARY, "balanced_accuracy", [0.9, 0.1], 0.5),
+        (BINARY, "f1", [0, 1], 2 * 0.1 / 1.1),
+        (BINARY, "roc_auc", [0.9, 0.1], 0.5),
+        (BINARY, "average_precision", [0.9, 0.1], 0.1),
+        (BINARY, "neg_brier_score", [0.9, 0.1], -0.09),
+        (BINARY, "neg_log_loss", [0.9, 0.1], 0.1 * np.log(0.1) + 0.9 * np.log(0.9)),
+        (BINARY, "neg_expected_cost", [0.9, 0.1], -0.5),
+        (BINARY, "recall_at_precision", [0.9, 0.1], 0.0),
+        (BINARY, "precision_at_top", [0.9, 0.1], 0.1),
+        (PRICES, "r2", [4, 4, 4], 0.0),
+        (PRICES, "neg_mean_absolute_error", [2, 2, 2], -8 / 3),
+        (PRICES, "neg_median_absolute_error", [2, 2, 2], -1),
+        (PRICES, "neg_mean_absolute_percentage_error", [1, 1, 1], -(0.5 + 8 / 9) / 3),
+        (PRICES, "neg_mean_pinball_loss", [9, 9, 9], -(7 + 8) * 0.05 / 3),
+    ],
+)
+def test_the_best_constant_prediction_suits_the_measure(
+    spec: ModelSpec, name: str, constant: list[float], score: float
+) -> None:
+    actual = np.array([0] * 9 + [1]) if spec is BINARY else np.array([1.0, 2.0, 9.0])
+    measure = Measure(spec, name, costs=COSTS if "cost" in name else {}, quantile=0.95)
+    found = measure.constant(actual)
+    assert measure.score(actual, repeat(found, len(actual))) == pytest.approx(score)
+    assert found == pytest.approx(constant)
+
+
+def test_rows_of_one_class_have_no_area_under_the_curve() -> None:
+    actual, predictions = binary()
+    one = actual == 0
+    for name in ("roc_auc", "average_precision", "recall_at_precision"):
+        assert np.isnan(Measure(BINARY, name).score(actual[one], predictions[one]))
+
+
+@pytest.mark.parametrize("name", names_of(BINARY))
+def test_a_prediction_that_is_not_finite_never_improves_a_measure(name: str) -> None:
+    actual, predictions = binary()
+    measure = Measure(BINARY, name, costs=COSTS)
+    broken = predictions.copy()
+    broken[:50] = np.nan
+    assert not measure.score(actual, broken) > measure.score(actual, predictions)
+
+
+def test_losses_give_the_score() -> None:
+    for spec, (actual, predictions) in ((BINARY, binary()), (PRICES, prices())):
+        for name in names_of(spec):
+            measure = Measure(spec, name, costs=COSTS if spec is BINARY else {})
+            if measure.has_losses:
+                losses = measure.losses(actual, predictions)
+                assert (losses >= 0).all()
+                assert measure.best - losses.mean() == measure.score(actual, predictions)
+
+
+def test_a_measure_that_does_not_fit_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ConfigError, match="'r2' does not fit churn: choose one of accuracy, "):
+        Measure(BINARY, "r2")
+    with pytest.raises(ConfigError, match="'f1' does not fit species: choose one of accuracy, "):
+        Measure(SPECIES, "f1")
+    with pytest.raises(ConfigError, match="costs name 'maybe', which is not a class of churn"):
+        Measure(BINARY, "neg_expected_cost", costs={"yes": {"maybe": 1.0}})
+    with pytest.raises(ConfigError, match="neg_expected_cost needs costs"):
+        Measure(BINARY, "neg_expected_cost")
+
+
+def test_accuracy_and_r2_are_the_defaults() -> None:
+    assert default_measure(SPECIES).name == "accuracy"
+    assert default_measure(PRICES).name == "r2"
