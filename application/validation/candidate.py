@@ -245,7 +245,8 @@ def judge_estimator(
     show_verdicts(judgement.verdicts, progress)
     if not rules.folds:
         return judgement, None
-    return judgement, _cross_validate(model, config, rules.folds, dataset, on_folds, progress)
+    crossed = _cross_validate(model, judgement.spec, config, dataset, on_folds, progress)
+    return judgement, crossed
 
 
 def recorded_config(package: JudgedPackage) -> TrainingConfig:
@@ -255,15 +256,20 @@ def recorded_config(package: JudgedPackage) -> TrainingConfig:
 
 def _cross_validate(
     model: catalog.CatalogModel,
+    spec: ModelSpec,
     config: TrainingConfig,
-    folds: int,
     dataset: Dataset,
     on_folds: Callable[[Iterable[Any]], Iterable[Any]],
     progress: Progress,
 ) -> CrossValidation:
-    recipe, seed = make_estimator(model, config), config.data.split[1]
+    """Cross-validation of the recipe that the package has; `spec` is the package's contract."""
+    recipe, seed, folds = (
+        make_estimator(model, config),
+        config.data.split[1],
+        config.validation.folds,
+    )
     try:
-        crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, on_folds)
+        crossed = cross_validate(recipe, dataset, spec, folds, seed, on_folds)
     except ValueError as error:
         raise ConfigError(
             f"validation.folds: {folds} folds do not fit the data: {error}"

@@ -221,7 +221,7 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     slices = measure_slices(parts, row_losses, rules.slice_margin)
     verdicts += [
         gates.quality(report, threshold),
-        gates.beats_baseline(report, case.predictions, case.actual, training_target),
+        gates.beats_baseline(spec, report, case.predictions, case.actual, training_target),
         uncertainty,
         gates.worst_slice(spec, slices, float(row_losses.mean()), rules.slice_margin),
         *_behaviour(case, on_gate),
@@ -361,7 +361,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
         except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
             return None, champion_unavailable(f"{version} fails: {reason_of(error)}")
         comparison = compare(
-            spec, champion_predictions, case.predictions[common], case.actual[common]
+            spec, champion_predictions, case.predictions[common], case.actual[common], champion.spec
         )
     verdict = gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version

@@ -32,7 +32,7 @@ class Comparison:
         won: rows that only the challenger predicts correctly; None for a quantity.
         lost: rows that only the champion predicts correctly; None for a quantity.
         p: of the exact two-sided McNemar test; None for a quantity.
-        identical: whether all predictions are the same.
+        identical: whether all predictions and all losses are the same.
     """
 
     rows: int
@@ -94,7 +94,11 @@ class Comparison:
 
 
 def compare(
-    spec: ModelSpec, champion: np.ndarray, challenger: np.ndarray, actual: np.ndarray
+    spec: ModelSpec,
+    champion: np.ndarray,
+    challenger: np.ndarray,
+    actual: np.ndarray,
+    champion_spec: ModelSpec | None = None,
 ) -> Comparison:
     """Compare two sets of predictions for the same rows.
 
@@ -104,10 +108,14 @@ def compare(
     Args:
         champion, challenger: predictions, shape (n_rows, n_columns) each, at least one row.
         actual: class numbers or values, shape (n_rows,).
+        champion_spec: the champion's contract, if it decides by another threshold than `spec`.
     """
-    previous, new = losses(spec, champion, actual), losses(spec, challenger, actual)
+    previous, new = losses(champion_spec or spec, champion, actual), losses(
+        spec, challenger, actual
+    )
     rows, means = len(actual), (float(previous.mean()), float(new.mean()))
-    identical = bool((champion == challenger).all())
+    same_losses = bool((previous == new).all())
+    identical = same_losses and bool((champion == challenger).all())
     if not spec.classes:
         return Comparison(rows, *means, *_interval(previous, new), None, None, None, identical)
     won, lost = int((previous > new).sum()), int((new > previous).sum())

@@ -198,14 +198,14 @@ Report = ClassificationReport | RegressionReport
 def evaluate(spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray) -> Report:
     """Quality of predictions, shape (n_rows, n_columns), given class numbers or values."""
     if spec.classes:
-        return ClassificationReport.of(actual, predictions.argmax(axis=1), len(spec.classes))
+        return ClassificationReport.of(actual, spec.decide(predictions), len(spec.classes))
     return RegressionReport(actual, predictions, getattr(spec.output, "coverage"))
 
 
 def losses(spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray) -> np.ndarray:
     """Loss of each row, float64 of shape (n_rows,).
 
-    Classes: 1 where the most probable class is wrong, otherwise 0. A quantity: |true − predicted|
+    Classes: 1 where the predicted class is wrong, otherwise 0. A quantity: |true − predicted|
     in standard deviations of the true values, or in the quantity's unit if those are all equal. A
     prediction that is not finite counts as a wrong class, or has an infinite loss.
 
@@ -214,7 +214,7 @@ def losses(spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray) -> np.n
         actual: class numbers or values, shape (n_rows,).
     """
     if spec.classes:
-        right = (predictions.argmax(axis=1) == actual) & np.isfinite(predictions).all(axis=1)
+        right = (spec.decide(predictions) == actual) & np.isfinite(predictions).all(axis=1)
         return 1.0 - right
     true = np.asarray(actual, np.float64)
     errors = np.abs(true - predictions[:, 0]) / (true.std() or 1.0)

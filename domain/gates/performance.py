@@ -23,7 +23,11 @@ def quality(report: Report, threshold: float) -> Verdict:
 
 
 def beats_baseline(
-    report: Report, predictions: np.ndarray, actual: np.ndarray, training_target: np.ndarray
+    spec: ModelSpec,
+    report: Report,
+    predictions: np.ndarray,
+    actual: np.ndarray,
+    training_target: np.ndarray,
 ) -> Verdict:
     """Refuse a model that is not significantly better than a constant prediction.
 
@@ -45,7 +49,7 @@ def beats_baseline(
         reason = f"R² {report.score:.3f} (95 % interval {low:.3f} to {high:.3f}), baseline (mean) 0"
         return Verdict("beats_baseline", low > 0, reason, {"low": low, "high": high})
     baseline = actual == np.bincount(training_target, minlength=1).argmax()
-    right = predictions.argmax(axis=1) == actual
+    right = spec.decide(predictions) == actual
     won, lost = int((right & ~baseline).sum()), int((baseline & ~right).sum())
     p_value = float(binom.sf(won - 1, won + lost, 0.5))
     reason = (

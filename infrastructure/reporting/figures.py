@@ -152,7 +152,7 @@ def confusion(report: ClassificationReport, classes: Sequence[str]) -> Plot:
 
 @_style()
 def reliability(calibration: Calibration) -> Plot:
-    """Accuracy by confidence, the probability of the predicted class."""
+    """Accuracy by confidence, the probability of the most probable class."""
     figure, axes = _canvas(4, 3)
     correct = np.rint(calibration.accuracy * calibration.rows).astype(int)
     limits = np.array(
@@ -345,11 +345,13 @@ def _confusion_figure(report: ClassificationReport, classes: Sequence[str]) -> F
 def _confidence_figure(data: FigureData) -> Figure:
     """A histogram of the probability of the predicted class, of correct and of wrong rows."""
     figure, axes = _canvas(4, 2.4)
-    correct = data.predictions.argmax(axis=1) == data.actual
-    confidence = data.predictions.max(axis=1)
+    predicted = data.spec.decide(data.predictions)
+    correct = predicted == data.actual
+    confidence = data.predictions[np.arange(len(predicted)), predicted]
+    lowest = min(1 / len(data.spec.classes), float(confidence.min()))
     axes.hist(
         [confidence[correct], confidence[~correct]],
-        bins=np.linspace(1 / len(data.spec.classes), 1, 15).tolist(),
+        bins=np.linspace(lowest, 1, 15).tolist(),
         stacked=True,
         color=[_MAIN, _ALARM],
         label=["correct", "wrong"],
