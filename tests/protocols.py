@@ -14,8 +14,8 @@ from application.inference.predictor import Predictor
 from application.inference.protocols.app import PredictionApp, Receive, Scope, Send, Started
 from application.inference.protocols.http import Route
 from application.ports.model import Model
-from domain.contract import ModelSpec
-from tests.fakes import FakeRecorder, FakeMetrics
+from domain.contract import Classes, ModelSpec, Number
+from tests.fakes import FakeMetrics, FakeRecorder
 from tests.kinds import KINDS, UNLIKE
 
 
@@ -39,6 +39,24 @@ def model_of(spec: ModelSpec) -> Model:
 def predictor_of(spec: ModelSpec, recorder: FakeRecorder | None = None) -> Predictor:
     """A predictor with `model_of` a contract."""
     return Predictor(spec, model_of(spec), recorder or FakeRecorder())
+
+
+# a classifier with a decision threshold: its input is the probability of the positive class
+RISK = ModelSpec(
+    "risk", (Number("risk", "", 0, 1),), Classes(("no", "yes"), "leaves", threshold=0.2)
+)
+RISKS = [[0.1], [0.2], [0.45], [0.9]]
+DECISIONS = ["no", "yes", "yes", "yes"]
+
+
+def risk_of(encoded: np.ndarray) -> np.ndarray:
+    """Probabilities of both classes, shape (n_rows, 2)."""
+    return np.column_stack([1 - encoded, encoded])
+
+
+def risk_predictor() -> Predictor:
+    """A predictor with a decision threshold."""
+    return Predictor(RISK, risk_of, FakeRecorder())
 
 
 class Client:

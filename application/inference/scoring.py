@@ -104,7 +104,7 @@ def prediction_values(spec: ModelSpec, predictions: np.ndarray) -> list[np.ndarr
     """The values of `prediction_columns`: class names as words, everything else as float32."""
     values = list(predictions.T)
     if spec.classes:
-        values.insert(0, np.array(spec.classes, dtype=object)[predictions.argmax(axis=1)])
+        values.insert(0, np.array(spec.classes, dtype=object)[spec.decide(predictions)])
     return values
 
 

@@ -131,9 +131,8 @@ class PredictionRecorder:
         outputs = np.concatenate([result.predictions for result in requests])
         encoded = np.concatenate([result.rows for result in requests])
         latency = np.array([result.latency for result in requests])
-        predicted, confidence = outputs[:, 0], None
+        predicted, confidence = self._spec.decide(outputs), None
         if self._spec.classes:
-            predicted = outputs.argmax(axis=1)
             confidence = outputs[np.arange(len(predicted)), predicted]
             self._metrics.record_predictions(predicted, confidence, latency)
         else:

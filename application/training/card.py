@@ -135,7 +135,7 @@ def describe_output(output: Output) -> str:
     """The output in one sentence."""
     match output:
         case Classes():
-            return f"Predicts {output.name}, one of {', '.join(output.names)}, with probabilities."
+            return f"Predicts {output.description}, with probabilities."
         case Quantity():
             unit = f" in {output.unit}" if output.unit else ""
             return (

@@ -45,8 +45,6 @@ class Judgement:
         slices: slices of the hold-out, worst first.
         champion: package version of the champion that it was compared with; None without one.
         comparison: comparison with the champion, on rows that neither was trained on.
-        margin: as configured, of this comparison; None for the default.
-        slice_margin: with which the slices were judged.
         importances: decrease of the score when an input is shuffled, by input.
         drift: population stability index of the training rows against the champion's, by monitored
             input, and for the predictions.
@@ -63,8 +61,6 @@ class Judgement:
     comparison: Comparison | None = None
     importances: Mapping[str, float] = field(default_factory=dict)
     drift: Mapping[str, float] = field(default_factory=dict)
-    margin: float | None = None
-    slice_margin: float = 0.0
 
     @property
     def refused(self) -> list[Verdict]:
@@ -75,6 +71,11 @@ class Judgement:
     def accepted(self) -> bool:
         """Whether gates were run, and none refuses."""
         return bool(self.verdicts) and not self.refused
+
+    def figure(self, gate: str, name: str) -> float | None:
+        """A figure of the verdict of a gate, such as its margin; None if it has none."""
+        found = (verdict.figures.get(name) for verdict in self.verdicts if verdict.gate == gate)
+        return next(found, None)
 
     def check_accepted(self, name: str) -> None:
         """Check that every gate accepts.

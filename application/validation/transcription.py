@@ -46,7 +46,6 @@ def judge(
         skip(verdicts, rules.skip),
         champion=champion.version if champion else None,
         comparison=comparison,
-        margin=_margin(rules),
     )
 
 
@@ -55,7 +54,7 @@ def _against_champion(
 ) -> tuple[Comparison | None, Verdict]:
     """Compare word errors on the recordings that both were measured on."""
     gate, fewest = gates.not_worse_than_champion, rules.fewest_rows
-    margin = _margin(rules)
+    margin = _MARGIN if rules.margin is None else rules.margin
     if champion is None:
         return None, gate(None, margin, fewest)
     old, new = _errors(champion.read_json("metrics.json")), _errors(metrics)
@@ -67,10 +66,6 @@ def _against_champion(
     if common:
         comparison = compare_errors([old[key] for key in common], [new[key] for key in common])
     return comparison, gate(comparison, margin, fewest, 0, champion.version)
-
-
-def _margin(rules: ValidationConfig) -> float:
-    return _MARGIN if rules.margin is None else rules.margin
 
 
 def _errors(metrics: Mapping[str, Any]) -> dict[tuple[str, str], WordErrors]:

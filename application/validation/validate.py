@@ -274,8 +274,6 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
         comparison,
         permutation_importances(case.served, case.rows, case.actual, measure),
         _drift(case),
-        rules.margin,
-        slice_margin,
     )
 
 
@@ -395,6 +393,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
             case.predictions[common],
             case.actual[common],
             case.baseline,
+            champion.spec,
         )
     verdict = gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Classes:
@@ -13,12 +15,46 @@ class Classes:
     Attributes:
         names: of the classes; the number of a class is its position.
         name: of the variable that is predicted, such as ``species``.
+        positive: of two classes, the one to find, such as ``malignant``; empty for the second.
+        threshold: of two classes, the probability from which `positive` is predicted, between 0 and
+            1; None to predict the most probable class.
     """
 
     task: ClassVar[str] = "classification"
 
     names: tuple[str, ...]
     name: str = "class"
+    positive: str = ""
+    threshold: float | None = None
+
+    @property
+    def positive_code(self) -> int:
+        """Number of the positive class, of two classes."""
+        return self.names.index(self.positive) if self.positive else 1
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """The number of the predicted class of each row, shape (n_rows,).
+
+        Without a threshold, the first of equally probable classes. A threshold is compared in
+        float32, as probabilities are served, so that native and served models decide alike.
+
+        Args:
+            probabilities: shape (n_rows, n_classes).
+        """
+        if self.threshold is None:
+            return probabilities.argmax(axis=1)
+        code = self.positive_code
+        is_positive = probabilities[:, code].astype(np.float32, copy=False) >= self.threshold
+        return (is_positive if code else ~is_positive).astype(np.intp)
+
+    @property
+    def description(self) -> str:
+        """Name, classes and threshold, for people."""
+        text = f"{self.name}, one of {', '.join(self.names)}"
+        if self.threshold is None:
+            return text
+        positive = self.names[self.positive_code]
+        return f"{text}: {positive} where its probability is at least {self.threshold:g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ class ModelSpec:
     Raises:
         ContractError: there is no input; two inputs, categories, classes or monitored variables
             have the same name; text or audio is not the only input; a range is empty or exceeds
-            float32; or the coverage is not between 0 and 1.
+            float32; the coverage or the decision threshold is not between 0 and 1; or there is a
+            threshold or a positive class, but not two classes, of which it is one.
     """
 
     name: str
@@ -61,6 +62,8 @@ class ModelSpec:
         for item in self.inputs:
             self._check(item)
         _check_unique(f"{self.name}: the classes", self.classes)
+        if isinstance(self.output, Classes):
+            self._check_decision(self.output)
         if isinstance(self.output, Quantity) and not 0 < self.output.coverage < 1:
             raise ContractError(
                 f"{self.name}: the coverage of {self.output.name} is {self.output.coverage:g}; "
@@ -79,6 +82,25 @@ class ModelSpec:
                     f"{self.name}: the range of {item.name}, [{low:g}, {high:g}], is empty or "
                     "exceeds float32"
                 )
+
+    def _check_decision(self, output: Classes) -> None:
+        """Raise ContractError if the positive class or the threshold cannot be."""
+        decides = output.positive or output.threshold is not None
+        if decides and len(output.names) != 2:
+            raise ContractError(
+                f"{self.name}: {output.name} has {len(output.names)} classes; only two classes can "
+                "have a positive class or a threshold"
+            )
+        if output.positive and output.positive not in output.names:
+            raise ContractError(
+                f"{self.name}: the positive class {output.positive!r} of {output.name} is not one "
+                f"of {join_names(output.names)}"
+            )
+        if output.threshold is not None and not 0 < output.threshold < 1:
+            raise ContractError(
+                f"{self.name}: the threshold of {output.name} is {output.threshold:g}; it must be "
+                "between 0 and 1"
+            )
 
     @property
     def task(self) -> str:
@@ -104,6 +126,16 @@ class ModelSpec:
     def output_columns(self) -> tuple[str, ...]:
         """Names of the columns of a prediction: the classes, or a value and its interval."""
         return self.classes or ("prediction", "lower", "upper")
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """The number of the predicted class, or the predicted value, of each row, shape (n_rows,).
+
+        Args:
+            predictions: shape (n_rows, n_columns).
+        """
+        if isinstance(self.output, Classes):
+            return self.output.decide(predictions)
+        return predictions[:, 0]
 
     @cached_property
     def is_numeric(self) -> bool:

@@ -29,7 +29,7 @@ def chosen_parameters(fitted: Any) -> dict[str, Any]:
 
 
 def without_search(fitted: Any) -> Any:
-    """An unfitted copy of a fitted estimator with the chosen parameters in place of the searches."""
+    """An unfitted copy of a fitted estimator, with the chosen parameters instead of searches."""
     if hasattr(fitted, "best_estimator_"):
         return clone(fitted.best_estimator_)
     copy = clone(fitted)

@@ -16,6 +16,8 @@ _CELLS = 1_000_000  # of resamples that are in memory at once
 class Calibration:
     """Confidence, the probability of the most probable class, compared with accuracy.
 
+    It is about the probabilities: a decision threshold does not change it.
+
     Attributes:
         error: expected calibration error: mean over rows of |confidence − accuracy| of their bin.
         p: probability of an error at least this large if the model were calibrated; NaN if `error`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, sqrt
 
@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 
+from domain.contract import ModelSpec
 from domain.evaluation.intervals import is_auc, resamples, variance_of
 from domain.evaluation.measures import Measure, placements, repeat
 
@@ -125,6 +126,7 @@ def compare(
     challenger: np.ndarray,
     actual: np.ndarray,
     baseline: np.ndarray,
+    champion_spec: ModelSpec | None = None,
 ) -> Comparison:
     """Compare two sets of predictions for the same rows.
 
@@ -138,19 +140,22 @@ def compare(
         champion, challenger: predictions, shape (n_rows, n_columns) each, at least one row.
         actual: class numbers or values, shape (n_rows,).
         baseline: the best constant prediction, shape (n_columns,).
+        champion_spec: the champion's contract, which may decide by another threshold; None if it
+            does not.
 
     References:
         E. R. DeLong et al., "Comparing the areas under two or more correlated receiver operating
         characteristic curves: a nonparametric approach", 1988.
     """
-    rows = len(actual)
-    old, new = measure.score(actual, champion), measure.score(actual, challenger)
+    rows, measures = len(actual), (replace(measure, spec=champion_spec or measure.spec), measure)
+    both = champion, challenger
+    old, new = (each.score(actual, given) for each, given in zip(measures, both))
     constant = measure.score(actual, repeat(baseline, rows))
-    identical = bool((champion == challenger).all())
+    old_codes, new_codes = (each.spec.decide(given) for each, given in zip(measures, both))
+    identical = bool((old_codes == new_codes).all() and (champion == challenger).all())
     found = partial(Comparison, measure.name, rows, old, new, constant, identical=identical)
     if measure.has_losses:
-        before = measure.losses(actual, champion)
-        after = measure.losses(actual, challenger)
+        before, after = (each.losses(actual, given) for each, given in zip(measures, both))
         if measure.name != "accuracy":
             return found(*_interval(before, after))
         won, lost = int((before > after).sum()), int((after > before).sum())
@@ -160,7 +165,7 @@ def compare(
         return found(np.nan, np.nan)
     if is_auc(measure):
         return found(*_auc_interval(measure, champion, challenger, actual))
-    return found(*_resampled_interval(measure, champion, challenger, actual))
+    return found(*_resampled_interval(measures, both, actual))
 
 
 def _auc_interval(
@@ -176,21 +181,20 @@ def _auc_interval(
 
 
 def _resampled_interval(
-    measure: Measure, champion: np.ndarray, challenger: np.ndarray, actual: np.ndarray
+    measures: tuple[Measure, Measure], both: tuple[np.ndarray, np.ndarray], actual: np.ndarray
 ) -> tuple[float, float]:
-    """90 % interval of the difference of two scores."""
-    drawn = resamples(measure, actual, np.random.default_rng(0))
-    differences = np.array(
-        [
-            measure.score(actual[rows], challenger[rows])
-            - measure.score(actual[rows], champion[rows])
-            for rows in drawn
-        ]
-    )
-    fewest = (
-        int(np.unique(actual, return_counts=True)[1].min()) if measure.spec.classes else len(actual)
-    )
-    seen = measure.score(actual, challenger) - measure.score(actual, champion)
+    """90 % interval of the difference of two scores, champion first."""
+
+    def difference(rows: np.ndarray) -> float:
+        old, new = (each.score(actual[rows], given[rows]) for each, given in zip(measures, both))
+        return new - old
+
+    drawn = resamples(measures[0], actual, np.random.default_rng(0))
+    differences = np.array([difference(rows) for rows in drawn])
+    fewest = len(actual)
+    if measures[0].spec.classes:
+        fewest = int(np.unique(actual, return_counts=True)[1].min())
+    seen = difference(np.arange(len(actual)))
     low, high = _student_interval(seen, float(np.nanstd(differences)), fewest)
     below, above = np.nanquantile(differences, [0.05, 0.95])
     return min(low, float(below)), max(high, float(above))

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.contract import Audio, Category, Input, ModelSpec, Number, Tensor, Text, format_shape
+from domain.contract import (
+    Audio,
+    Category,
+    Classes,
+    Input,
+    ModelSpec,
+    Number,
+    Tensor,
+    Text,
+    format_shape,
+)
 
 
 @dataclass(frozen=True)
@@ -15,7 +25,8 @@ class ContractChange:
     Attributes:
         breaking: a valid request becomes invalid, or its prediction means something else.
         compatible: valid requests stay valid, and their predictions mean the same.
-        wording: descriptions that differ.
+        wording: descriptions that differ, and by which threshold a class is predicted: it is chosen
+            in each training, as the weights are.
     """
 
     breaking: tuple[str, ...] = ()
@@ -127,12 +138,29 @@ def _compare_outputs(found: _Changes, old: ModelSpec, new: ModelSpec) -> None:
         found.breaking.append(f"{name} has the new classes {', '.join(added)}")
     if not removed and not added and old.classes != new.classes:
         found.breaking.append(f"the classes of {name} are reordered")
+    if (
+        isinstance(old.output, Classes)
+        and isinstance(new.output, Classes)
+        and len(old.output.names) == len(new.output.names) == 2
+    ):
+        _compare_decisions(found, old.output, new.output)
     for what in ("unit", "coverage"):
         found.compare_value(
             f"the {what} of {name}",
             getattr(old.output, what, None),
             getattr(new.output, what, None),
         )
+
+
+def _compare_decisions(found: _Changes, old: Classes, new: Classes) -> None:
+    before, after = (output.names[output.positive_code] for output in (old, new))
+    if before != after:
+        found.wording.append(f"the positive class of {new.name} is now {after}, was {before}")
+    if old.threshold != new.threshold:
+        limit, previous = (
+            "none" if output.threshold is None else f"{output.threshold:g}" for output in (new, old)
+        )
+        found.wording.append(f"the threshold of {new.name} is now {limit}, was {previous}")
 
 
 def _format(value: Any) -> str:

@@ -1,10 +1,11 @@
-"""Measures of quality, by the names of scikit-learn's scorers. NumPy only: the server uses them too.
+"""Measures of quality, by the names of scikit-learn's scorers. NumPy only, as the server uses them.
 
 Of every measure higher is better, so the names of losses start with ``neg_``.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -70,6 +71,11 @@ class Measure:
                 for a in self.spec.classes
             ]
         )
+
+    @property
+    def positive(self) -> int:
+        """Number of the positive class of a binary classifier."""
+        return getattr(self.spec.output, "positive_code")
 
     @property
     def has_losses(self) -> bool:
@@ -144,7 +150,7 @@ class Measure:
         """
         finite = np.where(np.isfinite(predictions), predictions, -1.0)
         if len(self.spec.classes) == 2:
-            codes = [positive_code(self.spec)]
+            codes = [self.positive]
         else:
             codes = np.unique(actual).tolist()
         return [(actual == code, finite[:, code]) for code in codes]
@@ -162,14 +168,9 @@ def default_measure(spec: ModelSpec) -> Measure:
     return Measure(spec, _DEFAULTS[spec.task])
 
 
-def positive_code(spec: ModelSpec) -> int:
-    """Number of the positive class of a binary classifier."""
-    return 1
-
-
 def decided(spec: ModelSpec, predictions: np.ndarray) -> np.ndarray:
-    """Number of the predicted class of each row, shape (n_rows,); −1 if a probability is not finite."""
-    return np.where(np.isfinite(predictions).all(axis=1), predictions.argmax(axis=1), -1)
+    """Number of the predicted class of each row, shape (n_rows,); −1 if it is not finite."""
+    return np.where(np.isfinite(predictions).all(axis=1), spec.decide(predictions), -1)
 
 
 def repeat(prediction: np.ndarray, rows: int) -> np.ndarray:
@@ -218,7 +219,7 @@ def _absolute_losses(_: Measure, actual: np.ndarray, predictions: np.ndarray) ->
 
 
 def _percentage_losses(_: Measure, actual: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    size = np.maximum(np.abs(actual), np.finfo(np.float64).eps)
+    size = np.maximum(np.abs(actual), sys.float_info.epsilon)  # as scikit-learn
     return _infinite_if_invalid(np.abs(_errors(actual, predictions)) / size)
 
 
@@ -270,7 +271,7 @@ def _f1_macro(
 def _f1(
     measure: Measure, actual: np.ndarray, predictions: np.ndarray, weights: np.ndarray
 ) -> float:
-    return float(_f1_of_each(measure, actual, predictions, weights)[positive_code(measure.spec)])
+    return float(_f1_of_each(measure, actual, predictions, weights)[measure.positive])
 
 
 def _roc_auc(

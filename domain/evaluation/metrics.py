@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from domain.evaluation.intervals import score_interval, wilson_interval
-from domain.evaluation.measures import Measure, decided, positive_code
+from domain.evaluation.measures import Measure, decided
 
 _OF_PROBABILITIES = ("roc_auc", "average_precision", "neg_log_loss", "neg_brier_score")
 _OF_VALUES = (
@@ -248,5 +248,5 @@ def evaluate(measure: Measure, predictions: np.ndarray, actual: np.ndarray) -> R
         return RegressionReport(actual, predictions, coverage, chosen, others)
     codes, n_classes = decided(spec, predictions), len(spec.classes)
     report = ClassificationReport.of(actual, np.where(codes < 0, 0, codes), n_classes)
-    binary = positive_code(spec) if n_classes == 2 else None
+    binary = measure.positive if n_classes == 2 else None
     return replace(report, chosen=chosen, positive=binary, others=others)

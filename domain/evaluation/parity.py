@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.contract import Category, ModelSpec, Number, Tensor, Text
+from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
 
 Predict = Callable[[np.ndarray], np.ndarray]
 _BITS = 32  # bisections that make any two float32 neighbours
@@ -24,7 +24,7 @@ class Parity:
         rows: number of rows compared.
         largest_difference: largest absolute difference of a probability; for a quantity, relative
             to the row's prediction, or to the median prediction if that is larger.
-        different_classes: rows whose most probable class differs; 0 for a quantity.
+        different_classes: rows whose predicted class differs; 0 for a quantity.
     """
 
     rows: int
@@ -35,16 +35,20 @@ class Parity:
     def of(cls, native: np.ndarray, exported: np.ndarray, spec: ModelSpec) -> Parity:
         """Compare predictions of shape (n_rows, n_columns).
 
-        Classes that are equally probable up to float32 rounding count as the same class.
+        Classes that are equally probable, or that a threshold decides, up to float32 rounding count
+        as the same class.
         """
-        difference = np.abs(native - exported)
-        if not spec.classes:
+        difference, output = np.abs(native - exported), spec.output
+        if not isinstance(output, Classes):
             size = np.abs(native).max(axis=1, keepdims=True)
             scale = np.maximum(np.maximum(size, np.median(size)), 1e-30)
             return cls(len(native), float((difference / scale).max()), 0)
-        best, other = native.argmax(axis=1), exported.argmax(axis=1)
+        best, other = output.decide(native), output.decide(exported)
         each = np.arange(len(native))
-        different = native[each, best] - native[each, other] > _TIE
+        distance = native[each, best] - native[each, other]
+        if output.threshold is not None:
+            distance = np.abs(native[:, output.positive_code] - output.threshold)
+        different = (best != other) & (distance > _TIE)
         return cls(len(native), float(difference.max()), int(different.sum()))
 
 

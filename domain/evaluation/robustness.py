@@ -53,7 +53,7 @@ def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: 
 def instability(spec: ModelSpec, before: np.ndarray, after: np.ndarray) -> float:
     """How much the predictions for the same rows have changed.
 
-    The share of rows whose most probable class differs; for a quantity the mean absolute change, in
+    The share of rows whose predicted class differs; for a quantity the mean absolute change, in
     standard deviations of the predictions before. NaN if a prediction is not finite; infinite if
     predictions that were all equal have changed.
 
@@ -63,7 +63,7 @@ def instability(spec: ModelSpec, before: np.ndarray, after: np.ndarray) -> float
     if not (len(before) and np.isfinite(before).all() and np.isfinite(after).all()):
         return float("nan")
     if spec.classes:
-        return float((before.argmax(axis=1) != after.argmax(axis=1)).mean())
+        return float((spec.decide(before) != spec.decide(after)).mean())
     change, spread = float(np.abs(after - before)[:, 0].mean()), float(before[:, 0].std())
     if change == 0:
         return 0.0

@@ -71,8 +71,7 @@ def drift_between(
     words = {item.name: len(item.categories) for item in spec.inputs if isinstance(item, Category)}
     if spec.classes and PREDICTION not in spec.monitored_names:
         words[PREDICTION] = len(spec.classes)
-    predicted = predictions.argmax(axis=1) if spec.classes else predictions[:, 0]
-    columns = np.column_stack([spec.monitored(encoded), predicted])
+    columns = np.column_stack([spec.monitored(encoded), spec.decide(predictions)])
     return {
         name: population_stability_index(profile, columns[:, column])
         for name, (column, profile) in watched_profiles(spec, profiles).items()

@@ -87,9 +87,10 @@ def profile_outputs(spec: ModelSpec, predictions: np.ndarray) -> dict[str, Any]:
     Args:
         predictions: shape (n_rows, n_columns).
     """
+    predicted = spec.decide(predictions)
     if spec.classes:
-        return Profile.of_codes(predictions.argmax(axis=1), len(spec.classes)).to_dict()
-    return Profile.of(predictions[:, 0].astype(np.float64)).to_dict()
+        return Profile.of_codes(predicted, len(spec.classes)).to_dict()
+    return Profile.of(predicted.astype(np.float64)).to_dict()
 
 
 def _profile(item: Input, values: np.ndarray) -> Profile:

@@ -156,7 +156,7 @@ def confusion(report: ClassificationReport, classes: Sequence[str]) -> Plot:
 
 @_style()
 def reliability(calibration: Calibration) -> Plot:
-    """Accuracy by confidence, the probability of the predicted class."""
+    """Accuracy by confidence, the probability of the most probable class."""
     figure, axes = _canvas(4, 3)
     correct = np.rint(calibration.accuracy * calibration.rows).astype(int)
     limits = np.array(
@@ -239,17 +239,18 @@ def residuals(report: RegressionReport, name: str) -> Plot:
 
 
 @_style()
-def difference(comparison: Comparison, margin: float) -> Plot:
+def difference(comparison: Comparison, margin: float | None) -> Plot:
     """The difference from the champion's score, with its interval."""
     figure, axes = _canvas(4.4, 0.65)
     axes.axvline(0, color=_MUTED, linewidth=1)
-    axes.axvline(-margin, color=_ALARM, linestyle="--", linewidth=1.5)
+    if margin is not None:
+        axes.axvline(-margin, color=_ALARM, linestyle="--", linewidth=1.5)
     axes.hlines(0, comparison.low, comparison.high, color=_MAIN, linewidth=2)
     axes.plot(comparison.difference, 0, "o", color=_MAIN, markersize=7)
     axes.set(ylim=(-1, 1), xlabel=f"difference of {comparison.measure} (challenger − champion)")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    limit = f" The dashed line is the margin, −{margin:.3g}."
+    limit = "" if margin is None else f" The dashed line is the margin, −{margin:.3g}."
     return _plot(
         "difference",
         figure,
@@ -261,14 +262,18 @@ def difference(comparison: Comparison, margin: float) -> Plot:
 
 
 @_style()
-def slices(reports: Sequence[SliceReport], measure: str, overall: float, margin: float) -> Plot:
+def slices(
+    reports: Sequence[SliceReport], measure: str, overall: float, margin: float | None
+) -> Plot:
     """Score of the worst slices, with intervals."""
     shown = reports[:MOST_ROWS]
     labels = [f"{short_label(each.name, LONGEST_LABEL + 8)} ({each.rows})" for each in shown]
     figure, axes = _rows_canvas(labels)
     axes.axvline(overall, color=_MUTED, linewidth=1)
-    axes.axvline(overall - margin, color=_ALARM, linestyle="--", linewidth=1)
-    lines = f" The line is the score of all rows; the dashed line is {margin:.3g} below it."
+    lines = " The line is the score of all rows."
+    if margin is not None:
+        axes.axvline(overall - margin, color=_ALARM, linestyle="--", linewidth=1)
+        lines += f" The dashed line is {margin:.3g} below it."
     places = np.arange(len(shown))
     axes.hlines(places, [s.low for s in shown], [s.high for s in shown], color=_MAIN, linewidth=2)
     axes.plot([each.score for each in shown], places, "o", color=_MAIN)
@@ -344,11 +349,13 @@ def _confusion_figure(report: ClassificationReport, classes: Sequence[str]) -> F
 def _confidence_figure(data: FigureData) -> Figure:
     """A histogram of the probability of the predicted class, of correct and of wrong rows."""
     figure, axes = _canvas(4, 2.4)
-    correct = data.predictions.argmax(axis=1) == data.actual
-    confidence = data.predictions.max(axis=1)
+    predicted = data.spec.decide(data.predictions)
+    correct = predicted == data.actual
+    confidence = data.predictions[np.arange(len(predicted)), predicted]
+    lowest = min(1 / len(data.spec.classes), float(confidence.min()))
     axes.hist(
         [confidence[correct], confidence[~correct]],
-        bins=np.linspace(1 / len(data.spec.classes), 1, 15).tolist(),
+        bins=np.linspace(lowest, 1, 15).tolist(),
         stacked=True,
         color=[_MAIN, _ALARM],
         label=["correct", "wrong"],

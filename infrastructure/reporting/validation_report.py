@@ -147,7 +147,8 @@ def _champion_section(validation: Validation) -> Section:
     if comparison is None:
         text = f"Not compared with the champion, {judgement.champion}: the gates give the reason."
         return Section(title, [text])
-    low, high, margin = comparison.low, comparison.high, comparison.margin(judgement.margin)
+    low, high = comparison.low, comparison.high
+    margin = judgement.figure("not_worse_than_champion", "margin")
     direction, measure = " (worse)" if comparison.difference < 0 else "", comparison.measure
     rows = [
         ("rows that neither was trained on", f"{comparison.rows}"),
@@ -156,7 +157,7 @@ def _champion_section(validation: Validation) -> Section:
         (f"{measure} of the best constant prediction", _format(comparison.baseline)),
         ("difference", f"{_format(comparison.difference)}{direction}"),
         ("90 % interval of the difference", f"{_format(low)} to {_format(high)}"),
-        ("margin", _format(margin)),
+        ("margin", _NO_VALUE if margin is None else _format(margin)),
         ("only the challenger is right", _row_count(comparison.won)),
         ("only the champion is right", _row_count(comparison.lost)),
         ("p (exact McNemar test)", _NO_VALUE if comparison.p is None else _format(comparison.p)),
@@ -269,7 +270,8 @@ def _slices_section(validation: Validation) -> Section:
     drawable = [each for each in shown if np.isfinite([each.score, each.low, each.high]).all()]
     drawn = []
     if drawable and np.isfinite(report.score):
-        drawn = [figures.slices(drawable, report.measure, report.score, judgement.slice_margin)]
+        margin = judgement.figure("worst_slice", "margin")
+        drawn = [figures.slices(drawable, report.measure, report.score, margin)]
     table = Table(f"{report.measure} by slice", head, rows)
     return Section("Slices", paragraphs, [table], drawn)
 

@@ -45,7 +45,7 @@ class ServedModel:
         predictions = self._model(spec.encode(data))
         frame = pd.DataFrame(predictions, columns=list(spec.output_columns))
         if spec.classes:
-            labels = np.array(spec.classes)[predictions.argmax(axis=1)]
+            labels = np.array(spec.classes)[spec.decide(predictions)]
             frame.insert(0, "prediction", labels)
         return frame
 

@@ -201,7 +201,7 @@ class MlflowScoring:
         names, rows = self._spec.output_columns, result.predictions.tolist()
         if not self._spec.classes:
             return [dict(zip(names, outputs)) for outputs in rows]
-        codes = result.predictions.argmax(axis=1).tolist()
+        codes = self._spec.decide(result.predictions).tolist()
         return [
             {"prediction": names[code], **dict(zip(names, outputs))}
             for code, outputs in zip(codes, rows)

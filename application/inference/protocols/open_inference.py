@@ -296,7 +296,7 @@ class OpenInference:
         """
         if name == "prediction" and self._spec.classes:
             labels: Sequence[Any] = self._labels if binary else self._spec.classes
-            found = [labels[code] for code in predictions.argmax(axis=1).tolist()]
+            found = [labels[code] for code in self._spec.decide(predictions).tolist()]
             shape = [len(predictions)]
             return _tensor(name, "BYTES", shape), b"".join(found) if binary else found
         values = predictions

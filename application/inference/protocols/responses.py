@@ -7,20 +7,25 @@ from itertools import repeat, starmap
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from application.ports.recorder import PredictionResult
-from domain.contract import ModelSpec
+from domain.contract import Classes, ModelSpec
 
 
 class ResponseBuilder:  # pylint: disable=too-few-public-methods
     """Turns the predictions of one model into objects.
 
     A classifier has ``{"prediction", "prediction_id", "confidence", "probabilities": {…}, "row"}``,
-    a regressor ``{"prediction", "lower", "upper", "row"}``.
+    where ``confidence`` is the probability of the predicted class; a regressor has
+    ``{"prediction", "lower", "upper", "row"}``.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
         self._classes = spec.classes
+        self._decide: Callable[[np.ndarray], np.ndarray] | None = None
+        if isinstance(spec.output, Classes) and spec.output.threshold is not None:
+            self._decide = spec.output.decide
         if spec.classes:
             names = ("prediction", "prediction_id", "confidence", "probabilities", "row")
             self._prediction = _struct("Prediction", names)
@@ -34,8 +39,12 @@ class ResponseBuilder:  # pylint: disable=too-few-public-methods
         rows = range(len(values))
         if not self._classes:
             return [self._prediction(*outputs, row) for outputs, row in zip(values, rows)]
-        confidences = list(map(max, values))
-        codes = list(map(list.index, values, confidences))
+        if self._decide is None:  # for few rows, lists are faster than NumPy
+            confidences = list(map(max, values))
+            codes = list(map(list.index, values, confidences))
+        else:
+            codes = self._decide(result.predictions).tolist()
+            confidences = list(map(list.__getitem__, values, codes))
         return list(
             map(
                 self._prediction,

@@ -155,7 +155,7 @@ def describe(spec: ModelSpec) -> str:
     """The contract in Markdown, for the page of the service."""
     output = spec.output
     if isinstance(output, Classes):
-        result = f"{output.name}: one of {', '.join(output.names)}."
+        result = f"{output.description}."
     else:
         result = f"{output.name}."
     if isinstance(output, Quantity):

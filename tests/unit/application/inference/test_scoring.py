@@ -174,3 +174,11 @@ SPECIES_SPEC = ModelSpec("flats", (Number("area", "m²", 5, 500),), SPECIES)
 )
 def test_wide_rows_make_small_batches(item: Any, rows: int) -> None:
     assert rows_at_once(ModelSpec("any", (item,), SPECIES)) == rows
+
+
+def test_a_class_follows_the_decision_threshold() -> None:
+    spec = ModelSpec("flats", SPECIES_SPEC.inputs, Classes(("let", "sold"), threshold=0.2))
+    predictions = np.array([[0.75, 0.25], [0.85, 0.15]], np.float32)
+    words, *probabilities = prediction_values(spec, predictions)
+    assert words.tolist() == ["sold", "let"]
+    assert np.array_equal(np.transpose(probabilities), predictions)

@@ -20,6 +20,7 @@ from application.monitoring.recorder import (
     identities,
 )
 from application.ports.prediction_log import PredictionBatch
+from application.ports.recorder import PredictionResult
 from domain.contract import ModelSpec, Number, Quantity, Tensor
 from tests import petals
 from tests.fakes import (
@@ -31,6 +32,7 @@ from tests.fakes import (
     classification_result,
     regression_result,
 )
+from tests.protocols import DECISIONS, RISK, RISKS, risk_of
 
 NEVER = 3600.0  # the thread sleeps; the test flushes
 PATIENCE = 10.0
@@ -100,6 +102,18 @@ def test_every_row_is_logged_with_its_identity_and_its_prediction(
     assert second.inputs == pytest.approx(VIRGINICA)
     assert (second.at, second.latency) == (12.5, 0.002)
     assert second.confidence == pytest.approx(0.8)
+
+
+def test_classes_are_counted_and_logged_by_the_decision_threshold(
+    metrics: FakeMetrics, log: FakePredictionLog
+) -> None:
+    recorder = PredictionRecorder(RISK, metrics, log, interval=NEVER)
+    rows = np.array(RISKS, np.float32)
+    recorder.record(PredictionResult("a", 0.0, rows, risk_of(rows), 0.001))
+    recorder.close()
+    assert metrics.predictions == {0: 1, 1: 3}
+    assert metrics.confidences == pytest.approx([0.9, 0.2, 0.45, 0.9])
+    assert [RISK.classes[int(entry.predicted)] for entry in log.predictions] == DECISIONS
 
 
 def test_values_are_counted_and_logged_without_a_confidence(

@@ -289,3 +289,47 @@ def test_encoded_values_are_valid_as_columns(data: st.DataObject) -> None:
     spec = ModelSpec("any", (Number("x", "", low, high),), SOLD)
     encoded = spec.encode_rows([[value] for value in (low, high, data.draw(st.floats(low, high)))])
     assert spec.encode({"x": encoded[:, 0]}).tobytes() == encoded.tobytes()
+
+
+# the decision of a classifier
+
+
+def decided_by(names: tuple[str, ...], positive: str, threshold: float | None) -> ModelSpec:
+    """A contract with this decision."""
+    return ModelSpec("m", FLAT.inputs, Classes(names, "outcome", positive, threshold))
+
+
+@pytest.mark.parametrize(
+    ("names", "positive", "threshold", "message"),
+    [
+        (("a", "b"), "c", None, "m: the positive class 'c' of outcome is not one of a, b"),
+        (("a", "b"), "", 0.0, "m: the threshold of outcome is 0; it must be between 0 and 1"),
+        (("a", "b"), "", 1.0, "m: the threshold of outcome is 1; it must be between 0 and 1"),
+        (("a", "b"), "a", math.nan, "m: the threshold of outcome is nan; it must be between"),
+        (("a", "b", "c"), "", 0.5, "m: outcome has 3 classes; only two classes can have"),
+        (("a", "b", "c"), "c", None, "m: outcome has 3 classes; only two classes can have"),
+    ],
+)
+def test_a_decision_that_cannot_be_is_refused(
+    names: tuple[str, ...], positive: str, threshold: float | None, message: str
+) -> None:
+    with pytest.raises(ContractError, match=message):
+        decided_by(names, positive, threshold)
+
+
+def test_the_decision_survives_being_written_as_json() -> None:
+    spec = decided_by(("a", "b"), "a", 0.3)
+    assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_contract_written_without_a_decision_predicts_the_most_probable_class() -> None:
+    data = FLAT.to_dict()
+    for key in ("positive", "threshold"):
+        del data["output"][key]
+    assert ModelSpec.from_dict(data) == FLAT
+
+
+def test_a_contract_decides_classes_and_takes_values_as_they_are() -> None:
+    spec = decided_by(("a", "b"), "", 0.3)
+    assert spec.decide(np.array([[0.7, 0.3], [0.8, 0.2]])).tolist() == [1, 0]
+    assert RENT.decide(np.array([[700.0, 600.0, 800.0]])).tolist() == [700.0]

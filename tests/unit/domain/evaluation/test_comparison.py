@@ -311,3 +311,11 @@ def test_the_gate_keeps_its_stated_error_rate_over_many_challengers(
     runs = RUNS if nightly else RUNS // 5
     found = rates(setting.task, setting.rows, setting.similarity, setting.margin, runs=runs)
     assert not exceeded_bounds(setting, found, runs)
+
+
+def test_champion_and_challenger_are_each_decided_by_their_own_threshold() -> None:
+    decided = ModelSpec("m", CLASSES.inputs, Classes(("a", "b"), threshold=0.2))
+    probabilities, actual = np.tile([0.7, 0.3], (40, 1)), np.ones(40, np.int64)
+    found = compare(decided, probabilities, probabilities, actual, CLASSES)
+    assert (found.won, found.lost, found.identical) == (40, 0, False)
+    assert compare(decided, probabilities, probabilities, actual).identical

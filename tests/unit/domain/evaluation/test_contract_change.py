@@ -198,3 +198,31 @@ def test_a_changed_description_is_a_change_of_wording() -> None:
     spec = petals.SPEC
     wording = change_between(spec, replace(spec, description="flowers")).wording
     assert wording == ("the description of the model has changed",)
+
+
+@pytest.mark.parametrize(
+    ("positive", "threshold", "wording"),
+    [
+        ("", 0.3, ("the threshold of leaves is now 0.3, was none",)),
+        ("yes", None, ()),
+        ("no", None, ("the positive class of leaves is now no, was yes",)),
+        (
+            "no",
+            0.7,
+            (
+                "the positive class of leaves is now no, was yes",
+                "the threshold of leaves is now 0.7, was none",
+            ),
+        ),
+    ],
+)
+def test_a_decision_is_chosen_in_training_and_needs_no_new_version(
+    positive: str, threshold: float | None, wording: tuple[str, ...]
+) -> None:
+    new = Classes(("no", "yes"), "leaves", positive, threshold)
+    assert change(Classes(("no", "yes"), "leaves"), new) == ContractChange(wording=wording)
+
+
+def test_a_threshold_that_is_dropped_is_reported() -> None:
+    old, new = Classes(("no", "yes"), "leaves", threshold=0.3), Classes(("no", "yes"), "leaves")
+    assert change(old, new).wording == ("the threshold of leaves is now none, was 0.3",)

@@ -268,3 +268,12 @@ def test_a_nan_prediction_is_never_right(nothing: float) -> None:
         assert losses(CLASSES, predictions, np.full(3, actual)).tolist() == [1, 1, 1]
     predictions = np.array([[nothing, 0, 1], [1, 0, 2]])
     assert losses(QUANTITY, predictions, np.array([0.0, 2.0])).tolist() == [np.inf, 1]
+
+
+def test_quality_and_losses_follow_the_decision_threshold() -> None:
+    spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(("no", "yes"), threshold=0.2))
+    predictions, actual = np.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]]), np.array([0, 1, 0])
+    report = evaluate(spec, predictions, actual)
+    assert isinstance(report, ClassificationReport)
+    assert report.confusion.tolist() == [[1, 1], [0, 1]]
+    assert losses(spec, predictions, actual).tolist() == [0, 0, 1]

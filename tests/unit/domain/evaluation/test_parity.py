@@ -64,6 +64,19 @@ def test_classes_that_differ_by_more_than_rounding_may_not() -> None:
     assert Parity.of(native, native[:, [1, 0, 2]], SPEC).different_classes == 1
 
 
+@pytest.mark.parametrize(
+    ("difference", "different"), [(1e-7, 0), (-1e-7, 0), (1e-5, 0), (-1e-5, 1)]
+)
+def test_rows_at_a_threshold_are_the_same_class_up_to_rounding(
+    difference: float, different: int
+) -> None:
+    spec = ModelSpec("ab", SPEC.inputs, Classes(("a", "b"), threshold=0.2))
+    exported, native = np.array([[0.8, 0.2]]), np.array([[0.8 - difference, 0.2 + difference]])
+    assert Parity.of(native, exported, spec).different_classes == different
+    half = np.array([[0.5 + 1e-3, 0.5 - 1e-3]])
+    assert Parity.of(half, 1 - half, spec).different_classes == 0
+
+
 def test_single_precision_differs_by_its_rounding_only() -> None:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), size=500)
     parity = Parity.of(probabilities, probabilities.astype(np.float32), SPEC)

@@ -124,3 +124,10 @@ def test_the_stability_of_nan_predictions_is_undefined(spec: ModelSpec, bad: flo
     assert np.isnan(instability(spec, fine, broken))
     assert np.isnan(instability(spec, broken, fine))
     assert np.isnan(instability(spec, fine[:0], fine[:0]))
+
+
+def test_a_class_changes_where_its_probability_crosses_the_threshold() -> None:
+    spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(("no", "yes"), threshold=0.2))
+    before = np.array([[0.81, 0.19], [0.55, 0.45]])
+    after = np.array([[0.79, 0.21], [0.45, 0.55]])
+    assert instability(spec, before, after) == 0.5

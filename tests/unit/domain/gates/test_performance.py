@@ -34,7 +34,8 @@ def baseline_verdict(
     spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray, learned: np.ndarray
 ) -> gates.Verdict:
     """The gate's verdict on these predictions."""
-    return gates.beats_baseline(evaluate(spec, predictions, actual), predictions, actual, learned)
+    report = evaluate(spec, predictions, actual)
+    return gates.beats_baseline(spec, report, predictions, actual, learned)
 
 
 def slice_report(p: float, name: str = "north", rows: int = 30, loss: float = 0.4) -> SliceReport:
@@ -137,7 +138,8 @@ class AtTheMean(RegressionReport):
 
 def test_a_regression_whose_interval_begins_at_the_mean_is_refused() -> None:
     report = AtTheMean(QUANTITIES.actual, QUANTITIES.predictions, 0.9)
-    assert not gates.beats_baseline(report, report.predictions, report.actual, NONE).accepted
+    verdict = gates.beats_baseline(REGRESSION, report, report.predictions, report.actual, NONE)
+    assert not verdict.accepted
 
 
 @pytest.mark.parametrize(("p", "accepted"), [(0.011, False), (0.0126, True), (1.0, True)])
@@ -201,13 +203,15 @@ def test_a_slice_at_the_level_is_refused() -> None:
         ),
         (
             lambda: gates.beats_baseline(
-                QUANTITIES, QUANTITIES.predictions, QUANTITIES.actual, NONE
+                REGRESSION, QUANTITIES, QUANTITIES.predictions, QUANTITIES.actual, NONE
             ),
             "beats_baseline",
             {"low": 1.0, "high": 1.0},
         ),
         (
-            lambda: gates.beats_baseline(evaluate(CLASSES, SURE, CODES), SURE, CODES, CODES),
+            lambda: gates.beats_baseline(
+                CLASSES, evaluate(CLASSES, SURE, CODES), SURE, CODES, CODES
+            ),
             "beats_baseline",
             {"accuracy": 1.0, "trivial": 0.5, "p": pytest.approx(0.5**10)},
         ),
@@ -220,3 +224,11 @@ def test_every_verdict_has_the_name_and_figures_of_its_gate(
     verdict = call()
     assert (verdict.gate, verdict.figures) == (gate, figures)
     assert isinstance(verdict.accepted, bool | np.bool)
+
+
+def test_the_classes_that_a_threshold_decides_are_compared_with_the_baseline() -> None:
+    spec = ModelSpec("flowers", CLASSES.inputs, Classes(("small", "large"), threshold=0.2))
+    predictions, actual = np.tile([[0.9, 0.1], [0.7, 0.3]], (10, 1)), np.array([0, 1] * 10)
+    learned = np.zeros(3, np.int64)
+    assert baseline_verdict(spec, predictions, actual, learned).accepted
+    assert not baseline_verdict(CLASSES, predictions, actual, learned).accepted

@@ -131,3 +131,12 @@ def test_an_input_named_like_the_predictions_takes_precedence() -> None:
     scores = drift_between(profile_inputs(spec, rows), spec, rows, PREDICTIONS)
     assert list(scores) == ["prediction"]
     assert scores["prediction"] < 0.001
+
+
+def test_the_drift_of_predictions_follows_the_decision_threshold() -> None:
+    spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(("no", "yes"), threshold=0.2))
+    predictions = np.tile([[0.9, 0.1], [0.7, 0.3]], (50, 1))
+    profiles = {"prediction": profile_outputs(spec, predictions)}
+    rows = np.zeros((100, 1), np.float32)
+    found = drift_between(profiles, spec, rows, predictions)
+    assert found["prediction"] == pytest.approx(0, abs=1e-3)

@@ -145,3 +145,9 @@ def test_values_are_profiled_by_their_quantiles() -> None:
     values = np.arange(100.0)
     predictions = np.stack([values, values - 1, values + 1], axis=1)
     assert profile_outputs(SPEC, predictions) == Profile.of(values).to_dict()
+
+
+def test_the_profile_of_a_classifier_has_the_classes_that_its_threshold_decides() -> None:
+    spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(("no", "yes"), threshold=0.2))
+    predictions = np.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.1, 0.9]])
+    assert profile_outputs(spec, predictions)["shares"] == [0.25, 0.75]

@@ -21,6 +21,7 @@ from infrastructure.scoring.run import Totals, score_file
 from tests import petals
 from tests.fakes import SETOSA, VERSICOLOR, VIRGINICA, FakeClassifier
 from tests.kinds import KINDS
+from tests.protocols import DECISIONS, RISK, RISKS, risk_of
 
 FORMATS = (".parquet", ".csv", ".ndjson")
 FLOWERS = (SETOSA, VIRGINICA, (99.0, 3.0, 1.0, 0.2), VERSICOLOR)
@@ -211,3 +212,15 @@ def test_a_file_that_lacks_an_input_is_not_scored(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lacks petal_length, petal_width, which petals needs"):
         score_flowers(source, tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_predictions_follow_the_decision_threshold_and_probabilities_stay(
+    output: str, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in.csv", [{"risk": risk} for (risk,) in RISKS])
+    score_file(RISK, risk_of, source, tmp_path / f"out{output}", {})
+    found = read(tmp_path / f"out{output}")
+    assert [row["prediction"] for row in found] == DECISIONS
+    shares = [float(row["probability_yes"]) for row in found]
+    assert shares == pytest.approx([0.1, 0.2, 0.45, 0.9])

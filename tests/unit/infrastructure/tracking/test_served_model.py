@@ -8,6 +8,7 @@ import pytest
 
 from domain.contract import Category, ModelSpec, Number, Quantity
 from infrastructure.tracking.served_model import ServedModel
+from tests.protocols import DECISIONS, RISK, RISKS, risk_of
 
 SPEC = ModelSpec(
     "made",
@@ -47,3 +48,9 @@ def test_an_optional_column_of_any_name_may_be_left_out(
 def test_a_column_that_is_not_an_input_may_be_duplicated() -> None:
     frame = pd.DataFrame([[1.0, "a", "b"]], columns=["size", "note", "note"])
     assert ServedModel(SPEC, add_up).predict(frame)["prediction"].tolist() == [201]
+
+
+def test_predictions_follow_the_decision_threshold_and_probabilities_stay() -> None:
+    found = ServedModel(RISK, risk_of).predict(pd.DataFrame(RISKS, columns=["risk"]))
+    assert found["prediction"].tolist() == DECISIONS
+    assert found["yes"].tolist() == pytest.approx([0.1, 0.2, 0.45, 0.9])

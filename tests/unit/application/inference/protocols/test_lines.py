@@ -16,7 +16,16 @@ from domain.contract import ModelSpec
 from tests import petals
 from tests.fakes import FakeRecorder
 from tests.kinds import KINDS
-from tests.protocols import Client, expected, labels, predictor_of, rows_of
+from tests.protocols import (
+    DECISIONS,
+    RISKS,
+    Client,
+    expected,
+    labels,
+    predictor_of,
+    risk_predictor,
+    rows_of,
+)
 
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5], [6.4, 3.2, 4.5, 1.5]]
 NAMED = [dict(zip(petals.SPEC.input_names, row)) for row in ROWS]
@@ -177,3 +186,11 @@ def test_every_line_has_a_response_and_good_ones_a_prediction(
     assert [line["line"] for line in found] == list(range(len(lines)))
     for line, response in zip(lines, found):
         assert ("prediction" in response) == (line in map(str.encode, map(json.dumps, ROWS)))
+
+
+def test_predictions_follow_the_decision_threshold() -> None:
+    client = Client(PredictionLines(risk_predictor(), 10_000).routes())
+    response = client.post("/predict_lines", content=body(*RISKS), headers=HEADERS)
+    found = [json.loads(line) for line in response.text.splitlines()]
+    assert [line["prediction"] for line in found] == DECISIONS
+    assert [line["confidence"] for line in found] == pytest.approx([0.9, 0.2, 0.45, 0.9])

@@ -14,7 +14,16 @@ from application.inference.protocols.mlflow_scoring import MlflowScoring
 from domain.contract import ModelSpec
 from tests import petals
 from tests.kinds import KINDS
-from tests.protocols import Client, expected, labels, predictor_of, rows_of
+from tests.protocols import (
+    DECISIONS,
+    RISKS,
+    Client,
+    expected,
+    labels,
+    predictor_of,
+    risk_predictor,
+    rows_of,
+)
 
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
 NAMES = list(petals.SPEC.input_names)
@@ -298,3 +307,10 @@ def test_no_json_makes_the_service_fail(value: Any, form: str) -> None:
     headers = {"content-type": "application/json"}
     response = PETALS.post("/invocations", content=content, headers=headers)
     assert response.status_code in (200, 400), response.text
+
+
+def test_predictions_follow_the_decision_threshold_and_probabilities_stay() -> None:
+    client = Client(MlflowScoring(risk_predictor(), "3.17.2").routes())
+    found = predictions({"inputs": RISKS}, client)
+    assert [row["prediction"] for row in found] == DECISIONS
+    assert [row["yes"] for row in found] == pytest.approx([0.1, 0.2, 0.45, 0.9])

@@ -16,7 +16,16 @@ from application.inference.protocols.open_inference import OpenInference
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from tests import petals
 from tests.kinds import KINDS
-from tests.protocols import Client, expected, labels, predictor_of, rows_of
+from tests.protocols import (
+    DECISIONS,
+    RISKS,
+    Client,
+    expected,
+    labels,
+    predictor_of,
+    risk_predictor,
+    rows_of,
+)
 from tests.strength import examples
 
 MODEL = "/v2/models/petals"
@@ -462,3 +471,15 @@ def test_an_interval_is_three_tensors() -> None:
     assert {name: item["data"] for name, item in outputs.items()} == (
         {"prediction": [30, -1], "lower": [29, -2], "upper": [31, 0]}
     )
+
+
+def test_predictions_follow_the_decision_threshold_and_probabilities_stay() -> None:
+    client = Client(OpenInference("risk", "7", risk_predictor()).routes())
+    path = "/v2/models/risk/infer"
+    found = infer(tensor(RISKS), client=client, path=path)
+    assert found["prediction"]["data"] == DECISIONS
+    assert found["probabilities"]["data"][1::2] == pytest.approx([0.1, 0.2, 0.45, 0.9])
+    outputs = [{"name": "prediction", "parameters": {"binary_data": True}}]
+    request = {"inputs": [tensor(RISKS)], "outputs": outputs}
+    content = client.post(path, json=request).content
+    assert content.endswith(strings(*DECISIONS))

@@ -80,3 +80,21 @@ def test_of_equal_probabilities_the_first_class_is_predicted_as_in_the_log() -> 
     spec = ModelSpec("m", INPUTS, Classes(("a", "b", "c")))
     (found,) = objects_of(spec, np.array([[0.2, 0.4, 0.4]], np.float32))
     assert (found["prediction"], found["prediction_id"]) == ("b", 1)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.9])
+@pytest.mark.parametrize("positive", ["a", "b"])
+def test_a_threshold_decides_as_the_contract_does_and_confidence_is_of_the_predicted_class(
+    positive: str, threshold: float
+) -> None:
+    output = Classes(("a", "b"), positive=positive, threshold=threshold)
+    shares = np.linspace(0, 1, 11, dtype=np.float32)
+    predictions = np.column_stack([1 - shares, shares])
+    objects = objects_of(ModelSpec("m", INPUTS, output), predictions)
+    codes = output.decide(predictions).tolist()
+    assert 0 < sum(codes) < len(codes)
+    assert [item["prediction_id"] for item in objects] == codes
+    assert [item["prediction"] for item in objects] == ["ab"[code] for code in codes]
+    assert [item["confidence"] for item in objects] == [
+        float(row[code]) for row, code in zip(predictions, codes)
+    ]

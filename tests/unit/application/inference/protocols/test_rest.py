@@ -971,3 +971,23 @@ def test_inputs_may_have_the_names_of_fields_of_requests(open_service: Open) -> 
     assert response.json["predictions"][0]["prediction"] == 1
     label = {"request_id": response.json["request_id"], "actual": 2}
     assert service.post("/feedback", label).json["joined"] is True
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict_json", "/classify_json"])
+def test_predictions_and_the_log_follow_the_decision_threshold(
+    open_service: Open, path: str
+) -> None:
+    output = Classes(("yes", "no"), "leaves", positive="yes", threshold=0.2)
+    spec = ModelSpec("risk", (Number("risk", "", 0, 1),), output)
+    service = open_service(spec=spec)
+    rows = [[0.1], [0.2], [0.45], [0.9]]
+    by_name = {"instances": [{"risk": risk} for (risk,) in rows]}
+    response = service.post(path, rows if path == "/predict" else by_name).json
+    found = response["predictions"]
+    assert [row["prediction"] for row in found] == ["no", "yes", "yes", "yes"]
+    assert [row["probabilities"]["yes"] for row in found] == pytest.approx([0.1, 0.2, 0.45, 0.9])
+    assert [row["confidence"] for row in found] == pytest.approx([0.9, 0.2, 0.45, 0.9])
+    label = {"request_id": response["request_id"], "row": 1, "actual_class": "yes"}
+    assert service.post("/feedback", label).json["correct"]
+    summary = service.post("/get_metrics_summary", {}).json["metrics"]
+    assert summary["class_distribution"] == {"yes": 3, "no": 1}

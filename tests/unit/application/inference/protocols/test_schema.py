@@ -199,4 +199,4 @@ def test_the_description_has_inputs_and_output() -> None:
     assert description.startswith("# rent\n\nMonthly rent.\n")
     assert "Output: rent in EUR, with an interval covering 80% of cases." in description
     two = ModelSpec("m", petals.SPEC.inputs, Classes(("yes", "no"), "verdict"))
-    assert "Output: verdict: one of yes, no." in schema.describe(two)
+    assert "Output: verdict, one of yes, no." in schema.describe(two)

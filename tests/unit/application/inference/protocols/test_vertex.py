@@ -11,7 +11,15 @@ from application.inference.protocols.vertex import VertexPrediction
 from domain.contract import ModelSpec
 from tests import petals
 from tests.kinds import KINDS
-from tests.protocols import Client, expected, predictor_of, rows_of
+from tests.protocols import (
+    DECISIONS,
+    RISKS,
+    Client,
+    expected,
+    predictor_of,
+    risk_predictor,
+    rows_of,
+)
 
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
 
@@ -87,3 +95,10 @@ def test_invalid_json_is_refused(content: bytes) -> None:
     response = service().post("/vertex/predict", content=content)
     assert response.status_code == 400
     assert response.json()["error"]
+
+
+def test_predictions_follow_the_decision_threshold_and_probabilities_stay() -> None:
+    found = predictions(RISKS, Client(VertexPrediction(risk_predictor()).routes()))
+    assert [row["prediction"] for row in found] == DECISIONS
+    assert [row["probabilities"]["yes"] for row in found] == pytest.approx([0.1, 0.2, 0.45, 0.9])
+    assert [row["confidence"] for row in found] == pytest.approx([0.9, 0.2, 0.45, 0.9])
