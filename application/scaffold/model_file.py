@@ -13,9 +13,10 @@ from typing import Any
 import black
 from jinja2 import StrictUndefined, Template
 
-from application.scaffold.table_inspection import Inspection
+from application.scaffold.table_inspection import HOLDOUT_SHARE, Inspection
 from domain.contract import Input, Text
 from domain.errors import ConfigError
+from domain.evaluation.measures import default_measure
 from shared.files import write_atomically
 
 LONGEST_NAME = 52  # BentoML allows 63 characters, including what `render_config` appends
@@ -23,7 +24,6 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIDTH = 100
 _LINT = "# pylint: disable=duplicate-code"
 _SEED = 42
-_TEST_SIZE = 0.2
 _TREES = {
     "n_estimators": 200,
     "learning_rate": 0.1,
@@ -79,26 +79,22 @@ def data_path(data: str, root: Path) -> str:
 
 def render_config(inspection: Inspection, path: str) -> dict[str, Any]:
     """The configuration; its threshold is just above the score of a constant prediction."""
-    spec, baseline = inspection.spec, inspection.baseline
+    spec, baseline, measure = inspection.spec, inspection.baseline, inspection.measure
+    named = {} if measure == default_measure(spec).name else {"measure": measure}
     kind = "classifier" if spec.classes else "regressor"
     model = _WORDS[spec.task] if isinstance(spec.inputs[0], Text) else _TREES
     above_baseline = math.floor(round(baseline * 1000, 6) + 1) / 1000
     return {
         "model": model,
-        "data": {"path": path, "test_size": _TEST_SIZE, "random_state": _SEED},
+        "data": {"path": path, "test_size": HOLDOUT_SHARE, "random_state": _SEED},
         "experiment_name": f"{spec.name}_pipeline",
         "model_name": f"{spec.name}_{kind}",
         "version": "1.0.0",
         "validation": {
+            **named,
             "threshold": min(0.999, above_baseline) if spec.classes else 0.0,
-            "margin": _margin(round(_TEST_SIZE * inspection.rows)),
         },
     }
-
-
-def _margin(rows: int) -> float:
-    """A margin that so many hold-out rows can detect: docs/decisions/0011."""
-    return 0.05 if rows >= 150 else 0.1 if rows >= 60 else 0.15
 
 
 def render_module(inspection: Inspection, source: str) -> str:

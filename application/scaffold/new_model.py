@@ -21,6 +21,7 @@ from domain.contract import Category, Classes, Input, ModelSpec, Number
 from domain.data.splitting import hold_out
 from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
+from domain.evaluation.measures import default_measure
 from shared.console import show_step
 
 
@@ -87,12 +88,14 @@ def _show(inspection: Inspection) -> None:
     output, inputs = inspection.spec.output, inspection.spec.inputs
     if isinstance(output, Classes):
         description = f"classes of {output.name}: {', '.join(output.names)}; " + (
-            f"the most frequent has {inspection.baseline:.1%} of the rows"
+            f"the most frequent has {inspection.frequent:.1%} of the rows"
         )
     else:
         description = f"quantity {output.name}"
     other = "regression" if isinstance(output, Classes) else "classification"
     show_step("target", f"{description} (for {other}: TASK={other}, or --task {other})")
+    if inspection.measure != default_measure(inspection.spec).name:
+        show_step("measure", _why_measure(inspection))
     show_step("inputs", "a request with a value outside these ranges and words is refused")
     width = max(len(item.name) for item in inputs)
     for item in inputs:
@@ -101,6 +104,13 @@ def _show(inspection: Inspection) -> None:
         show_step(
             "LEFT OUT" if finding.left_out else "look at", f"{finding.column}: {finding.reason}"
         )
+
+
+def _why_measure(inspection: Inspection) -> str:
+    output, text = inspection.spec.output, f"{inspection.measure} (validation.measure)"
+    if isinstance(output, Classes) and output.positive:
+        text += f", of the positive class {output.positive}"
+    return f"{text}: always predicting one class has an accuracy of {inspection.frequent:.3f}"
 
 
 def _describe(item: Input) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,11 +15,15 @@ from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 from domain.data.tables import MISSING_WORDS, as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import LIMITS, single_feature_skill
+from domain.evaluation.measures import Measure, default_measure, repeat
 
 Task = Literal["classification", "regression"]
 Track = Callable[[list[str]], Iterable[str]]
 """Iterates over the columns and shows the progress."""
 
+RARE = 0.2  # share of a class below which accuracy says little
+HOLDOUT_SHARE = 0.2
+_FEWEST_RARE = 100  # rows of a hold-out, for an average precision that is not mostly noise
 MOST_CATEGORIES = 50
 MOST_CLASSES = 20
 _FEWEST_ROWS = 20
@@ -65,14 +69,17 @@ class Inspection:
         spec: the contract that the table suggests.
         findings: columns that are left out or need attention, in the order of the table.
         rows: number of rows.
-        baseline: accuracy of always predicting the most frequent class; 0 for a regression, the R²
-            of always predicting the mean.
+        measure: name of the measure to judge the model by.
+        baseline: score of the best constant prediction.
+        frequent: share of the most frequent class; 0 for a regression.
     """
 
     spec: ModelSpec
     findings: tuple[Finding, ...]
     rows: int
+    measure: str
     baseline: float
+    frequent: float
 
 
 def inspect_table(
@@ -125,8 +132,36 @@ def inspect_table(
         why = "; ".join(reasons) or "the table has no other column"
         raise DataError(f"no column is left to predict {target} from: {why}")
     spec = ModelSpec(name, tuple(inputs), output, f"Predicts {target}.")
-    baseline = np.bincount(actual).max() / len(actual) if spec.classes else 0.0
-    return Inspection(spec, tuple(findings), len(frame), float(baseline))
+    if isinstance(output, Classes):
+        spec = replace(spec, output=_with_positive(output, actual))
+    measure = Measure(spec, _measure_for(spec, actual))
+    baseline = measure.score(actual, repeat(measure.constant(actual), len(actual)))
+    frequent = float(_shares(actual).max()) if spec.classes else 0.0
+    return Inspection(spec, tuple(findings), len(frame), measure.name, baseline, frequent)
+
+
+def _shares(codes: np.ndarray) -> np.ndarray:
+    return np.bincount(codes) / len(codes)
+
+
+def _with_positive(output: Classes, actual: np.ndarray) -> Classes:
+    """Of two classes, a rare one is the positive class."""
+    shares = _shares(actual)
+    if len(output.names) != 2 or shares.min() >= RARE:
+        return output
+    return replace(output, positive=output.names[int(shares.argmin())])
+
+
+def _measure_for(spec: ModelSpec, actual: np.ndarray) -> str:
+    """Accuracy or R²; if one class has nearly all rows, average precision, or the area under the
+    ROC curve if the hold-out has too few rows of another class for that.
+
+    Always predicting the frequent class would have a high accuracy.
+    """
+    if not spec.classes or _shares(actual).max() <= 1 - RARE:
+        return default_measure(spec).name
+    rare_rows = HOLDOUT_SHARE * np.bincount(actual).min()
+    return "average_precision" if rare_rows >= _FEWEST_RARE else "roc_auc"
 
 
 def _select_inputs(

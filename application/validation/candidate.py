@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -190,10 +192,14 @@ def validate_candidate(
     outcome = f"{refusals} refused" if refusals else "all accepted"
     seconds = time.monotonic() - start
     ports.progress("judged", f"{len(judgement.verdicts)} gates in {seconds:.1f} s: {outcome}")
+    holdout = _holdout_of(package)
+    looks = _looks_at(holdout, version.model_name, ports.ledger)
+    if looks:
+        ports.progress("context", f"the hold-out has judged this model {_times(looks)} before")
     try:
-        ports.report.write_report(_validation_of(package, version, judgement, crossed))
+        ports.report.write_report(_validation_of(package, version, judgement, crossed, looks))
     finally:
-        _record(judgement.verdicts, version, ports)
+        _record(judgement.verdicts, version, ports, holdout)
     judgement.check_accepted(f"{version.model_name} {package.version}")
     tag = ports.store(package, version.model_name)
     stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
@@ -342,6 +348,7 @@ def _validation_of(
     version: ModelVersion,
     judgement: Judgement,
     crossed: CrossValidation | None,
+    looks: int,
 ) -> Validation:
     provenance = package.read_json("provenance.json")
     return Validation(
@@ -353,11 +360,44 @@ def _validation_of(
         package.read_json("metrics.json"),
         (package.folder / "card.md").read_text(encoding="utf-8"),
         str(crossed) if crossed else None,
+        looks,
     )
 
 
-def _record(verdicts: Sequence[Verdict], version: ModelVersion, ports: Ports) -> None:
-    """Record the verdicts in the report folder, in the registry and in the ledger."""
+def _holdout_of(package: Package) -> str:
+    """Identifies the rule that chooses the hold-out rows: it is the same after rows were added."""
+    split = recorded_config(package).data.model_dump(mode="json")
+    return sha256(json.dumps(split, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _looks_at(holdout: str, model_name: str, ledger: Ledger) -> int:
+    """How often this hold-out has judged the model. Each time, what is learned from the verdict
+    makes it a little less unseen.
+
+    References:
+        A. Blum and M. Hardt, "The Ladder: a reliable leaderboard for machine learning
+        competitions", 2015 (arXiv 1502.04585).
+    """
+    return sum(
+        entry.event == "verdict"
+        and entry.model_name == model_name
+        and entry.details.get("holdout") == holdout
+        for entry in ledger.entries()
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _record(
+    verdicts: Sequence[Verdict], version: ModelVersion, ports: Ports, holdout: str | None = None
+) -> None:
+    """Record the verdicts in the report folder, in the registry and in the ledger.
+
+    Args:
+        holdout: the hold-out that judged; None if the gates were not run.
+    """
     refused_by = ", ".join(verdict.gate for verdict in verdicts if not verdict.accepted)
     verdict = "refused" if refused_by else "accepted"
     ports.report.write_verdicts(verdict, verdicts)
@@ -368,6 +408,7 @@ def _record(verdicts: Sequence[Verdict], version: ModelVersion, ports: Ports) ->
         version.package_version,
         verdict=verdict,
         refused_by=refused_by or None,
+        holdout=holdout,
     )
 
 

@@ -101,6 +101,7 @@ class Validation:
         metrics: ``metrics.json`` of the package.
         cross_validation: the scores of the cross-validation as text; None without one.
         card: ``card.md`` of the package.
+        looks: how often the hold-out has judged this model before.
     """
 
     model_name: str
@@ -111,3 +112,4 @@ class Validation:
     metrics: Mapping[str, object]
     card: str
     cross_validation: str | None = None
+    looks: int = 0

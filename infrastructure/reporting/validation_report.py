@@ -121,6 +121,12 @@ def _quality_section(validation: Validation) -> Section:
             f"Cross-validation of the same recipe: {validation.cross_validation}. This is context; "
             "no gate uses it."
         )
+    if validation.looks:
+        paragraphs.append(
+            f"Verdicts of this model on this hold-out before: {validation.looks}. With every choice "
+            "that follows a verdict, the hold-out is a little less unseen; after many, add new rows "
+            "or change data.random_state."
+        )
     rows = [(name.replace("_", " "), _format(value)) for name, value in metrics.items()]
     tables = [Table("Quality metrics", ("measure", "value"), rows)] if rows else []
     if isinstance(report, ClassificationReport):

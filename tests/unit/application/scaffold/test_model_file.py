@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -213,10 +214,19 @@ def test_the_threshold_is_just_above_a_constant_prediction() -> None:
     assert threshold(table("regression")) == 0.0
 
 
-@pytest.mark.parametrize(("rows", "margin"), [(100, 0.15), (300, 0.1), (750, 0.05)])
-def test_the_margin_is_one_that_the_hold_out_can_detect(rows: int, margin: float) -> None:
-    inspection = replace(inspect_table(table("binary"), "y", "made"), rows=rows)
-    assert render_config(inspection, "made.csv")["validation"]["margin"] == margin
+@pytest.mark.parametrize(("rows", "measure"), [(2000, "roc_auc"), (4000, "average_precision")])
+def test_a_rare_class_is_positive_and_not_judged_by_accuracy(rows: int, measure: str) -> None:
+    rng = np.random.default_rng(0)
+    target = np.where(np.arange(rows) % 7 == 0, "churned", "stays")
+    frame = pd.DataFrame({"x": rng.normal(size=rows), "y": target})
+    inspection = inspect_table(frame, "y", "made")
+    validation = render_config(inspection, "made.csv")["validation"]
+    baseline = {"roc_auc": 0.5, "average_precision": (target == "churned").mean()}[measure]
+    assert inspection.baseline == pytest.approx(baseline)
+    assert validation == {"measure": measure, "threshold": math.floor(baseline * 1000 + 1) / 1000}
+    assert "Classes(('churned', 'stays'), 'y', positive='churned')" in render_module(
+        inspection, "made.csv"
+    ).replace('"', "'")
 
 
 def test_the_configuration_is_like_the_existing_ones() -> None:

@@ -262,7 +262,9 @@ def test_the_task_can_be_chosen() -> None:
 
 
 def test_the_baseline_is_the_share_of_the_most_frequent_class() -> None:
-    assert inspect({"x": NOISE}).baseline == (YES_NO == "no").mean()
+    inspection = inspect({"x": NOISE})
+    assert inspection.baseline == pytest.approx((YES_NO == "no").mean())
+    assert inspection.frequent == pytest.approx(inspection.baseline)
 
 
 def test_a_class_with_few_rows_is_reported() -> None:

@@ -185,6 +185,20 @@ def test_one_refusal_keeps_the_champion_and_is_recorded_with_its_reason(bench: B
     assert not validation.judgement.accepted and validation.card == "# Iris\n"
 
 
+def test_verdicts_on_the_same_holdout_are_counted(bench: Bench) -> None:
+    bench.verdicts = [BAD]
+    for _ in range(3):
+        with pytest.raises(GateRefusal):
+            bench.validate()
+    with pytest.raises(GateRefusal):
+        bench.validate(digest="d2")  # a modified package is not judged
+    assert [validation.looks for validation in bench.report.validations] == [0, 1, 2]
+    steps = [step for step in bench.steps if step.startswith("context")]
+    assert steps == [
+        f"context the hold-out has judged this model {n} before" for n in ("once", "2 times")
+    ]
+
+
 def test_a_modified_package_is_refused_before_any_of_it_is_used(bench: Bench) -> None:
     with pytest.raises(GateRefusal, match="its digest is d2, not d1"):
         bench.validate(digest="d2")
