@@ -326,6 +326,7 @@ class FakeMetrics:
     dropped: int = 0
     accuracy: float | None = None
     mean_absolute_error: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
 
     def record_predictions(
@@ -360,6 +361,10 @@ class FakeMetrics:
     def set_mean_absolute_error(self, error: float) -> None:
         """Keep the live mean absolute error."""
         self.mean_absolute_error = error
+
+    def set_score(self, measure: str, score: float) -> None:
+        """Keep the live score."""
+        self.scores[measure] = score
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Keep the drift scores."""
@@ -445,6 +450,12 @@ class FakePredictionLog:
             return None
         squared = float(np.square(errors).mean())
         return LiveErrors(len(errors), float(np.abs(errors).mean()), squared**0.5)
+
+    def labelled(self, since: float, rows: int) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled since a time, latest first."""
+        found = self._labelled(since)[::-1][:rows]
+        columns = [(p.predicted, p.actual, p.confidence) for p in found]
+        return np.array(columns, np.float64).reshape(-1, 3)
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and predicted classes or values of the latest predictions."""

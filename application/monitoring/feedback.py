@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from application.monitoring.recorder import identities
+from application.monitoring.recorder import every, identities
 from application.ports.metrics import QualityMetrics
 from application.ports.prediction_log import (
     FeedbackLog,
@@ -23,10 +23,13 @@ from application.ports.prediction_log import (
 )
 from domain.contract import ModelSpec, as_word
 from domain.errors import InputError, UnknownPredictionError
+from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
 from shared.request_id import time_of
 
 QUALITY_HOURS = 24
+SCORE_SECONDS = 10.0
+_SCORED_ROWS = 10_000
 NEW_SECONDS = 60.0  # an older prediction is in the log by now, or never will be
 PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes to the log every 0.1 s
 LONGEST_ID = 80  # 64 characters of the caller's ID, and the position of a part of the request
@@ -61,6 +64,7 @@ class Feedback:
     another worker to write to it. Invalid feedback is refused before the log is used.
 
     Args:
+        measure: the chosen measure, whose live score is updated at most every 10 seconds.
         flush: writes to the log what waits in this process; called before each search.
 
     Raises:
@@ -69,15 +73,16 @@ class Feedback:
 
     def __init__(
         self,
-        spec: ModelSpec,
+        measure: Measure,
         log: FeedbackLog,
         metrics: QualityMetrics,
         flush: Callable[[], None] = lambda: None,
     ) -> None:
-        self._spec = spec
+        self._measure, self._spec = measure, measure.spec
         self._log = log
         self._metrics = metrics
         self._flush = flush
+        self._update_score = every(SCORE_SECONDS, self._set_score)
 
     def for_prediction(
         self, request_id: str, row: int, actual: Truth
@@ -152,7 +157,11 @@ class Feedback:
     def _record(self, prediction: LoggedPrediction, actual: float, joined: bool) -> FeedbackResult:
         now = time.time()
         labelled = LabelledPrediction(
-            prediction.request_id, prediction.row, prediction.predicted, actual
+            prediction.request_id,
+            prediction.row,
+            prediction.predicted,
+            actual,
+            prediction.confidence,
         )
         self._log.label(labelled, now)
         self._update_metrics(now - QUALITY_HOURS * 3600)
@@ -173,6 +182,12 @@ class Feedback:
             errors = self._log.errors(since)
             if errors:
                 self._metrics.set_mean_absolute_error(errors.mean_absolute_error)
+        self._update_score()
+
+    def _set_score(self) -> None:
+        score = live_score(self._log, self._measure, time.time() - QUALITY_HOURS * 3600)
+        if score is not None:
+            self._metrics.set_score(self._measure.name, score)
 
     def _name_or_value(self, number: float) -> str | float:
         return self._spec.classes[int(number)] if self._spec.classes else number
@@ -208,6 +223,30 @@ def live_quality(
     for (predicted, actual), count in counts.items():
         confusion[actual, predicted] = count
     return ClassificationReport(confusion)
+
+
+def live_score(log: PredictionStatistics, measure: Measure, since: float) -> float | None:
+    """Score of the chosen measure on the latest 10,000 predictions labelled since a time.
+
+    None without labels, and if the measure is not defined for them: an area under a curve needs
+    labels of both classes, and the log has only the probability of the predicted class, so that a
+    measure of probabilities needs a binary classifier.
+    """
+    spec = measure.spec
+    predicted, actual, confidence = log.labelled(since, _SCORED_ROWS).T
+    predictions = np.stack([predicted] * 3, axis=1)
+    if spec.classes:
+        n_classes, known = len(spec.classes), np.isfinite(confidence)
+        predictions = np.eye(n_classes)[predicted.astype(np.int64)]
+        if measure.needs_probabilities:
+            if n_classes != 2:
+                return None
+            predictions, actual = predictions[known], actual[known]
+            sure = confidence[known, None]
+            predictions = predictions * sure + (1 - predictions) * (1 - sure)
+        actual = actual.astype(np.int64)
+    score = measure.score(actual, predictions) if len(actual) else np.nan
+    return None if np.isnan(score) else score
 
 
 def _is_number(name: str) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from application.monitoring.feedback import live_quality
+from application.monitoring.feedback import live_quality, live_score
 from application.ports.prediction_log import PredictionStatistics
-from domain.contract import ModelSpec
+from domain.evaluation.measures import Measure
 
 
-def summarise(log: PredictionStatistics, spec: ModelSpec, hours: float) -> dict[str, Any]:
+def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict[str, Any]:
     """Totals over all workers from the prediction log, with the quality if there are labels.
 
     Averages and extremes are None without predictions. Precision, recall and F1 are macro averages.
     """
-    since = time.time() - hours * 3600
+    spec, since = measure.spec, time.time() - hours * 3600
     traffic = log.traffic(since)
     summary: dict[str, Any] = {
         "time_period_hours": hours,
@@ -38,7 +38,7 @@ def summarise(log: PredictionStatistics, spec: ModelSpec, hours: float) -> dict[
                 "f1_score": report.macro("f1"),
                 "labeled_predictions": report.rows,
             }
-        return summary
+        return summary | _score(log, measure, since)
     summary["average_prediction"] = traffic.mean_predicted
     summary["smallest_prediction"] = traffic.smallest_predicted
     summary["largest_prediction"] = traffic.largest_predicted
@@ -47,4 +47,10 @@ def summarise(log: PredictionStatistics, spec: ModelSpec, hours: float) -> dict[
         summary["mean_absolute_error"] = errors.mean_absolute_error
         summary["root_mean_squared_error"] = errors.root_mean_squared_error
         summary["labeled_predictions"] = errors.labelled
-    return summary
+    return summary | _score(log, measure, since)
+
+
+def _score(log: PredictionStatistics, measure: Measure, since: float) -> dict[str, str | float]:
+    """The score of the chosen measure, if there are enough labels."""
+    score = live_score(log, measure, since)
+    return {} if score is None else {"measure": measure.name, "score": score}

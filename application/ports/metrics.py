@@ -41,6 +41,9 @@ class QualityMetrics(Protocol):
     def set_mean_absolute_error(self, error: float) -> None:
         """Set the live mean absolute error on labelled predictions."""
 
+    def set_score(self, measure: str, score: float) -> None:
+        """Set the live score of the chosen measure on labelled predictions."""
+
 
 class DriftMetrics(Protocol):
     """Exposes how far inputs and predictions have drifted."""

@@ -88,12 +88,17 @@ class PredictionBatch:
 
 @dataclass(frozen=True)
 class LabelledPrediction:
-    """A prediction with its label; both are numbers of classes, or values."""
+    """A prediction with its label; both are numbers of classes, or values.
+
+    Attributes:
+        confidence: probability of the predicted class; None if unknown, and for a regressor.
+    """
 
     request_id: str
     row: int
     predicted: float
     actual: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,13 @@ class PredictionStatistics(Protocol):
 
     def errors(self, since: float) -> LiveErrors | None:
         """Errors of the values labelled since a time; None without labels."""
+
+    def labelled(self, since: float, rows: int) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled since a time, latest first.
+
+        Returns:
+            float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
+        """
 
 
 class RecentPredictions(Protocol):

@@ -376,6 +376,7 @@ def _write_package(
             **metrics,
             **report.details(),
             "measure": report.measure,
+            "measure_options": fitted.measure.options,
             "chosen_parameters": chosen_parameters(fitted.estimator),
             "holdout_rows": report.rows,
             f"holdout_{report.measure}_interval": report.interval,

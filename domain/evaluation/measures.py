@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,11 @@ class Measure:
             )
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Name and options as plain data."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "spec"}
+
+    @property
     def cost_matrix(self) -> np.ndarray:
         """Costs, float64 of shape (n_classes, n_classes); row: actual, column: predicted class."""
         return np.array(
@@ -81,6 +87,11 @@ class Measure:
     def has_losses(self) -> bool:
         """Whether the score is a constant minus the mean of a loss of each row."""
         return self.name in _LOSSES
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether the predicted classes alone do not decide the score."""
+        return self.name in _OF_PROBABILITIES
 
     @property
     def best(self) -> float:
@@ -415,6 +426,10 @@ _SCORES: dict[str, Callable[[Measure, np.ndarray, np.ndarray, np.ndarray], float
 _CLASSES = (
     *("accuracy", "balanced_accuracy", "f1_macro", "roc_auc", "average_precision"),
     *("neg_log_loss", "neg_brier_score", "neg_expected_cost"),
+)
+_OF_PROBABILITIES = (
+    *("roc_auc", "average_precision", "neg_log_loss", "neg_brier_score"),
+    *("recall_at_precision", "precision_at_top"),
 )
 _BINARY = ("f1", "recall_at_precision", "precision_at_top")
 _QUANTITY = (

@@ -78,6 +78,7 @@ _labels = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("predicted", sa.Double, nullable=False),
     sa.Column("actual", sa.Double, nullable=False),
+    sa.Column("confidence", sa.Double),
     sa.Index("labelled_rows_by_time", "model", "at"),
 )
 
@@ -192,7 +193,11 @@ class SqlPredictionLog:
             )
             connection.execute(
                 _labels.insert().values(
-                    **identity, at=at, predicted=labelled.predicted, actual=labelled.actual
+                    **identity,
+                    at=at,
+                    predicted=labelled.predicted,
+                    actual=labelled.actual,
+                    confidence=labelled.confidence,
                 )
             )
 
@@ -263,6 +268,23 @@ class SqlPredictionLog:
         with self._engine.connect() as connection:
             labelled, absolute, squared = connection.execute(query).one()
         return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
+
+    def labelled(self, since: float, rows: int) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled since a time, latest first.
+
+        Returns:
+            float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
+        """
+        columns = _labels.c
+        query = (
+            sa.select(columns.predicted, columns.actual, columns.confidence)
+            .where(columns.model == self._model, columns.at >= since)
+            .order_by(columns.at.desc())
+            .limit(rows)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query).all()
+        return np.array([tuple(row) for row in found], np.float64).reshape(-1, 3)
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and predicted values of the latest predictions, latest first.
@@ -348,7 +370,26 @@ def _open(address: sa.URL) -> sa.Engine:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+    _add_confidence(engine)
     return engine
+
+
+def _add_confidence(engine: sa.Engine) -> None:
+    """Add the column that labels had not before version 0.5; another worker may do it, too."""
+
+    def is_missing() -> bool:
+        return "confidence" not in {
+            each["name"] for each in sa.inspect(engine).get_columns(_labels.name)
+        }
+
+    if not is_missing():
+        return
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"ALTER TABLE {_labels.name} ADD COLUMN confidence FLOAT"))
+    except sa.exc.DBAPIError:
+        if is_missing():
+            raise
 
 
 def _raise_if_unavailable(context: sa.engine.ExceptionContext) -> None:

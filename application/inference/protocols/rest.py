@@ -33,14 +33,15 @@ from application.inference.protocols.schema import (
     truth_names,
 )
 from application.inference.protocols.synthetic import SYNTHETIC
-from application.monitoring.recorder import PredictionRecorder
 from application.monitoring.feedback import Feedback, FeedbackResult
+from application.monitoring.recorder import PredictionRecorder
 from application.monitoring.summary import summarise
 from application.ports.metrics import QualityMetrics
 from application.ports.prediction_log import FeedbackLog
 from application.ports.recorder import PredictionResult
 from domain.contract import Input, ModelSpec, Number, Quantity, Tensor, Text
 from domain.errors import InputError
+from domain.evaluation.measures import Measure, default_measure
 
 _encode = msgspec.json.Encoder().encode
 
@@ -114,6 +115,7 @@ class RestApi:
     Args:
         name, version: of the model, as in responses and the health check.
         document: gives the OpenAPI document, to which ``/docs.json`` adds error responses.
+        measure: of the live quality; None for accuracy or R².
     """
 
     def __init__(
@@ -125,15 +127,17 @@ class RestApi:
         log: FeedbackLog,
         metrics: QualityMetrics,
         document: Callable[[], Schema],
+        measure: Measure | None = None,
     ) -> None:
         spec = predictor.spec
+        self._measure = measure or default_measure(spec)
         self._identity = {"model_name": name, "version": version}
         self._predictor = predictor
         self._recorder = recorder
         self._log = log
         self._spec = spec
         self._document = document
-        self._feedback = Feedback(spec, log, metrics, recorder.flush)
+        self._feedback = Feedback(self._measure, log, metrics, recorder.flush)
         self._decode = _Decoders(spec)
         reader = RowReader(spec)
         self._to_rows: Callable[[list[Any]], list[Any]] = reader.read
@@ -211,7 +215,7 @@ class RestApi:
         if not 0 < hours <= MOST_HOURS:
             raise InputError(f"hours: {hours:g} is not between 0 and {MOST_HOURS}")
         self._recorder.flush()
-        metrics = summarise(self._log, self._spec, hours)
+        metrics = summarise(self._log, self._measure, hours)
         return _encode({"status": "success", "metrics": metrics})
 
     def feedback(self, request: Request) -> Steps:

@@ -78,6 +78,12 @@ class ModelMetricsCollector(RequestCounters):
             names,
             registry=registry,
         ).labels(*self._labels)
+        self._score = self._gauge(
+            "ml_model_score",
+            "Score of the chosen measure, higher is better, of the latest predictions that were "
+            "labelled in the last 24 hours.",
+            (*names, "measure"),
+        )
         # a gauge's child is created when it is first set: earlier, it would show 0
         if value_buckets is None:
             confidence = self._histogram(
@@ -157,6 +163,10 @@ class ModelMetricsCollector(RequestCounters):
     def set_mean_absolute_error(self, error: float) -> None:
         """Set the live mean absolute error on labelled predictions, in the quantity's unit."""
         self._quality.labels(*self._labels).set(error)
+
+    def set_score(self, measure: str, score: float) -> None:
+        """Set the live score of the chosen measure on labelled predictions; higher is better."""
+        self._score.labels(*self._labels, measure).set(score)
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Set drift scores by monitored variable."""

@@ -13,11 +13,13 @@ from application.monitoring.feedback import (
     Truth,
     are_numbered,
     live_quality,
+    live_score,
 )
 from application.monitoring.recorder import identities
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import InputError, UnknownPredictionError
+from domain.evaluation.measures import Measure, default_measure
 from tests import petals
 from tests.fakes import (
     SETOSA,
@@ -83,7 +85,7 @@ class Setup:
         self.log = log or FakePredictionLog()
         self.metrics = FakeMetrics()
         self.pauses: list[float] = []
-        self.feedback = Feedback(petals.SPEC, self.log, self.metrics)
+        self.feedback = Feedback(default_measure(petals.SPEC), self.log, self.metrics)
         if log is None:
             self.log.add(batch_of(logged_prediction("a", SETOSA)))
             several = [logged_prediction("b", row, row=i) for i, row in enumerate(FLOWERS)]
@@ -128,7 +130,7 @@ def test_a_class_can_be_named_by_its_number(number: int, name: str) -> None:
 def test_numeric_class_names_take_precedence_over_class_numbers() -> None:
     setup = Setup()
     wines = ModelSpec("wine", petals.SPEC.inputs, Classes(("2", "3", "4", "5", "6")))
-    feedback = Feedback(wines, setup.log, setup.metrics)
+    feedback = Feedback(default_measure(wines), setup.log, setup.metrics)
     for actual, name in ((4, "4"), ("4", "4"), (6, "6"), (2, "2")):
         assert finished(feedback.for_prediction("a", 0, actual)).actual == name
     for actual in (0, 1, 7):
@@ -303,7 +305,7 @@ class RentSetup(Setup):
 
     def __init__(self) -> None:
         super().__init__(FakePredictionLog())
-        self.feedback = Feedback(RENT, self.log, self.metrics)
+        self.feedback = Feedback(default_measure(RENT), self.log, self.metrics)
         identity = int(identities(RENT.encode_rows([[30]]))[0])
         for request_id in "ab":
             entry = LoggedPrediction(request_id, 0, 0.0, identity, [30.0], 300.0, None, 0.002)
@@ -350,3 +352,45 @@ def test_without_labels_there_is_no_live_quality() -> None:
     assert live_quality(setup.log, petals.SPEC, since=0) is None
     setup.log.label(LabelledPrediction("old", 0, 0, 1), at=10)
     assert live_quality(setup.log, petals.SPEC, since=11) is None
+
+
+def labelled_log(pairs: Sequence[tuple[int, float, int]]) -> FakePredictionLog:
+    """A log of labels: predicted class, its probability, actual class."""
+    log = FakePredictionLog()
+    for row, (predicted, confidence, actual) in enumerate(pairs):
+        log.label(LabelledPrediction("a", row, predicted, actual, confidence), 10.0 + row)
+    return log
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("accuracy", 3 / 4),
+        ("f1", 2 / 3),
+        # probabilities of yes: 0.9 and 0.4 of the actual ones, 0.2 and 0.3 of the others
+        ("roc_auc", 1.0),
+        ("average_precision", 1.0),
+        ("neg_brier_score", -(0.1**2 + 0.6**2 + 0.2**2 + 0.3**2) / 4),
+    ],
+)
+def test_the_live_score_of_two_classes_is_that_of_their_probabilities(
+    name: str, expected: float
+) -> None:
+    spec = ModelSpec("churn", (Number("x", "", 0, 1),), Classes(("no", "yes"), "churned"))
+    log = labelled_log([(1, 0.9, 1), (0, 0.6, 1), (0, 0.8, 0), (0, 0.7, 0)])
+    assert live_score(log, Measure(spec, name), since=0) == pytest.approx(expected)
+    no_positive = live_score(log, Measure(spec, name), since=12.0)
+    assert (no_positive is None) == (name in ("f1", "roc_auc", "average_precision"))
+    assert live_score(log, Measure(spec, name), since=100.0) is None
+
+
+def test_the_log_has_too_little_for_the_probabilities_of_three_classes() -> None:
+    log = labelled_log([(0, 0.9, 0), (1, 0.6, 2)])
+    assert live_score(log, Measure(petals.SPEC, "roc_auc"), since=0) is None
+    assert live_score(log, Measure(petals.SPEC, "balanced_accuracy"), since=0) == 0.5
+
+
+def test_feedback_sets_the_score_of_the_chosen_measure() -> None:
+    setup = Setup()
+    setup.for_prediction("a", 0, "virginica")
+    assert setup.metrics.scores == {"accuracy": 0.0}

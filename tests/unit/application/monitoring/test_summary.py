@@ -10,6 +10,7 @@ import pytest
 from application.monitoring.summary import summarise
 from application.ports.prediction_log import LabelledPrediction
 from domain.contract import ModelSpec, Number, Quantity
+from domain.evaluation.measures import default_measure
 from tests import petals
 from tests.fakes import (
     SETOSA,
@@ -36,7 +37,7 @@ def busy_log() -> FakePredictionLog:
 
 
 def test_totals_and_averages_cover_the_last_hours() -> None:
-    assert summarise(busy_log(), petals.SPEC, 1) == {
+    assert summarise(busy_log(), default_measure(petals.SPEC), 1) == {
         "time_period_hours": 1,
         "total_predictions": 3,
         "average_confidence": pytest.approx(0.7),
@@ -47,18 +48,18 @@ def test_totals_and_averages_cover_the_last_hours() -> None:
 
 
 def test_more_hours_include_older_predictions() -> None:
-    summary = summarise(busy_log(), petals.SPEC, 4)
+    summary = summarise(busy_log(), default_measure(petals.SPEC), 4)
     assert summary["total_predictions"] == 4
     assert summary["class_distribution"]["versicolor"] == 1
     assert summary["predictions_per_hour"] == 1
 
 
 def test_half_an_hour_is_a_valid_period() -> None:
-    assert summarise(busy_log(), petals.SPEC, 0.5)["predictions_per_hour"] == 6
+    assert summarise(busy_log(), default_measure(petals.SPEC), 0.5)["predictions_per_hour"] == 6
 
 
 def test_without_predictions_totals_are_zero_and_averages_none() -> None:
-    assert summarise(FakePredictionLog(), petals.SPEC, 1) == {
+    assert summarise(FakePredictionLog(), default_measure(petals.SPEC), 1) == {
         "time_period_hours": 1,
         "total_predictions": 0,
         "average_confidence": None,
@@ -72,7 +73,7 @@ def test_with_labels_the_summary_has_the_quality_and_the_number_of_labels() -> N
     log = busy_log()
     log.label(LabelledPrediction("a", 0, 0, 0), time.time())
     log.label(LabelledPrediction("c", 0, 2, 0), time.time())
-    summary = summarise(log, petals.SPEC, 1)
+    summary = summarise(log, default_measure(petals.SPEC), 1)
     assert summary["labeled_predictions"] == 2
     assert summary["accuracy"] == 0.5
     assert summary["precision"] == 0.5
@@ -84,8 +85,8 @@ def test_with_labels_the_summary_has_the_quality_and_the_number_of_labels() -> N
 def test_labels_older_than_the_hours_are_left_out() -> None:
     log = busy_log()
     log.label(LabelledPrediction("old", 0, 1, 1), time.time() - 7200)
-    assert "accuracy" not in summarise(log, petals.SPEC, 1)
-    assert summarise(log, petals.SPEC, 3)["labeled_predictions"] == 1
+    assert "accuracy" not in summarise(log, default_measure(petals.SPEC), 1)
+    assert summarise(log, default_measure(petals.SPEC), 3)["labeled_predictions"] == 1
 
 
 def test_a_regression_has_mean_and_extremes_and_with_labels_errors() -> None:
@@ -103,20 +104,22 @@ def test_a_regression_has_mean_and_extremes_and_with_labels_errors() -> None:
         "largest_prediction": 600,
         "predictions_per_hour": 3,
     }
-    assert summarise(log, spec, 1) == figures
+    assert summarise(log, default_measure(spec), 1) == figures
     log.label(LabelledPrediction("a", 0, 100, 130), now)
     log.label(LabelledPrediction("a", 1, 200, 190), now)
-    assert summarise(log, spec, 1) == {
+    assert summarise(log, default_measure(spec), 1) == {
         **figures,
         "labeled_predictions": 2,
         "mean_absolute_error": 20,
         "root_mean_squared_error": pytest.approx(500**0.5),
+        "measure": "r2",
+        "score": pytest.approx(1 - 1000 / 1800),
     }
 
 
 def test_a_regression_without_predictions_has_no_means() -> None:
     spec = ModelSpec("rent", (Number("area", "m²", 0, 500),), Quantity("rent", "EUR"))
-    summary = summarise(FakePredictionLog(), spec, 1)
+    summary = summarise(FakePredictionLog(), default_measure(spec), 1)
     assert summary["total_predictions"] == 0
     assert summary["average_prediction"] is None
     assert summary["smallest_prediction"] is summary["largest_prediction"] is None

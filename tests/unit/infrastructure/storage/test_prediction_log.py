@@ -256,6 +256,27 @@ def test_confusion_counts_pairs_labelled_since_a_time(log: SqlPredictionLog) -> 
     assert log.confusion(NOW + 1) == {}
 
 
+def test_labels_are_returned_latest_first_with_the_confidence(log: SqlPredictionLog) -> None:
+    for row, (confidence, at) in enumerate([(0.9, 30.0), (None, 10.0), (0.7, 20.0)]):
+        log.label(LabelledPrediction("a", row, 1, row, confidence), at)
+    assert log.labelled(15.0, 5).tolist() == [[1, 0, 0.9], [1, 2, 0.7]]
+    assert log.labelled(0.0, 1).tolist() == [[1, 0, 0.9]]
+    assert np.isnan(log.labelled(0.0, 5)[2, 2])
+    assert log.labelled(40.0, 5).shape == (0, 3)
+
+
+def test_labels_of_an_older_layout_are_kept(tmp_path: Path, open_log: Open) -> None:
+    log = open_log()
+    log.label(LabelledPrediction("a", 0, 1, 0, 0.9), NOW)
+    log.close()
+    with closing(sqlite3.connect(tmp_path / "new" / "log.db")) as database:
+        database.execute("ALTER TABLE labelled_rows DROP COLUMN confidence")
+    again = open_log()
+    again.label(LabelledPrediction("b", 0, 1, 1, 0.8), NOW + 1)
+    assert again.labelled(0.0, 5).tolist()[0] == [1, 1, 0.8]
+    assert again.confusion(0.0) == {(1, 0): 1, (1, 1): 1}
+
+
 def test_errors_are_those_of_the_values_labelled_since_a_time(log: SqlPredictionLog) -> None:
     for row, (predicted, actual, at) in enumerate(
         [(300.0, 310.0, NOW), (200.0, 170.0, NOW), (5.0, 500.0, NOW - 100)]

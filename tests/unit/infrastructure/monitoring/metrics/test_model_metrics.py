@@ -31,6 +31,7 @@ LABELS = {"model_name": "iris", "version": "1.0.0-a"}
 NAMES = {
     "ml_predictions_total": {"model_name", "version", "class"},
     "ml_prediction_duration_seconds": {"model_name", "version"},
+    "ml_model_score": {"model_name", "version", "measure"},
     "ml_model_accuracy": {"model_name", "version"},
     "ml_prediction_confidence": {"model_name", "version", "class"},
     "ml_data_drift_score": {"model_name", "feature"},
@@ -81,6 +82,7 @@ def test_metrics_have_the_promised_names_and_labels(
     metrics.record_error("invalid_input")
     metrics.record_synthetic("demo")
     metrics.set_accuracy(0.9)
+    metrics.set_score("f1_macro", 0.8)
     metrics.set_drift({"petal_width": 0.1})
     found: dict[str, set[str]] = {}
     for family in registry.collect():
