@@ -219,10 +219,11 @@ def _errors(actual: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 def _squared_losses(_: Measure, actual: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    squares, variance = np.square(_errors(actual, predictions)), np.var(actual, dtype=np.float64)
+    squares = _infinite_if_invalid(np.square(_errors(actual, predictions)))
+    variance = np.var(actual, dtype=np.float64)
     if variance == 0:  # scikit-learn's convention for values that are all equal
-        return _infinite_if_invalid((squares > 0).astype(np.float64))
-    return _infinite_if_invalid(squares / variance)
+        return np.where(np.isfinite(squares), float(squares.any()), np.inf)
+    return squares / variance
 
 
 def _absolute_losses(_: Measure, actual: np.ndarray, predictions: np.ndarray) -> np.ndarray:

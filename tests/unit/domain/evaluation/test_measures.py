@@ -209,6 +209,46 @@ def test_losses_give_the_score() -> None:
                 assert measure.best - losses.mean() == measure.score(actual, predictions)
 
 
+def test_the_loss_of_a_wrong_class_is_one() -> None:
+    predictions = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5]], np.float32)
+    found = Measure(BINARY, "accuracy").losses(np.array([0, 1, 0]), predictions)
+    assert found.tolist() == [0, 1, 0]
+    assert found.dtype == np.float64
+
+
+def test_the_loss_of_r2_is_the_squared_error_as_a_multiple_of_the_variance() -> None:
+    predictions = np.array([[4.0, 0, 9], [4, 0, 9], [9, 0, 9], [8, 0, 9]])
+    found = Measure(PRICES, "r2").losses(np.array([2, 4, 4, 6]), predictions)
+    assert found == pytest.approx(np.array([4, 0, 25, 4]) / 2)
+
+
+def test_a_certain_prediction_has_no_log_loss_if_right_and_a_large_finite_one_if_wrong() -> None:
+    losses = Measure(BINARY, "neg_log_loss").losses(np.array([0, 0]), np.eye(2))
+    assert losses[0] == 0
+    assert 30 < losses[1] < 40
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_a_prediction_that_is_not_finite_is_a_wrong_class_or_has_an_infinite_loss(
+    nothing: float,
+) -> None:
+    predictions = np.array([[nothing, 1.0], [nothing, nothing], [1.0, nothing]])
+    for actual in (0, 1):
+        wrong = Measure(BINARY, "accuracy").losses(np.full(3, actual), predictions)
+        assert wrong.tolist() == [1, 1, 1]
+    costs = Measure(BINARY, "neg_expected_cost", costs=COSTS)
+    assert costs.losses(np.zeros(3, int), predictions).tolist() == [5, 5, 5]
+    values = np.array([[nothing, 0, 1], [1, 0, 2]])
+    for name in names_of(PRICES):
+        measure = Measure(PRICES, name)
+        assert measure.score(np.array([0.0, 2.0]), values) == -np.inf
+        if measure.has_losses:
+            for actual in (np.array([0.0, 2.0]), np.array([1.0, 1.0])):
+                losses = measure.losses(actual, values)
+                assert losses[0] == np.inf
+                assert losses[1] < np.inf
+
+
 def test_a_measure_that_does_not_fit_is_refused_with_those_that_do() -> None:
     with pytest.raises(ConfigError, match="'r2' does not fit churn: choose one of accuracy, "):
         Measure(BINARY, "r2")
