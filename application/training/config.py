@@ -6,9 +6,18 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from domain import catalog
 from domain.catalog import CatalogModel
@@ -157,6 +166,30 @@ class ValidationConfig(_Strict):
         return Measure(spec, **self.measure.model_dump())
 
 
+class DecisionConfig(_Strict):
+    """How a classifier of two classes decides; at most one key, by default the most probable class.
+
+    A threshold is chosen on cross-validated predictions of the training rows, and only if it is
+    certainly better than the most probable class.
+
+    Attributes:
+        by: the measure of the contract's positive class that the threshold is to make largest.
+        costs: of an actual and a predicted class, ``{"yes": {"no": 5.0}, "no": {"yes": 1.0}}``; of
+            pairs that are left out 0. The threshold is to make their mean smallest.
+        threshold: probability from which the positive class is predicted.
+    """
+
+    by: Literal["accuracy", "balanced_accuracy", "f1", "matthews_corrcoef"] | None = None
+    costs: dict[str, dict[str, Annotated[float, Field(allow_inf_nan=False)]]] = {}
+    threshold: float | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if (self.by is not None) + bool(self.costs) + (self.threshold is not None) > 1:
+            raise PydanticCustomError("keys", "set only one of by, costs and threshold")
+        return self
+
+
 class ServingConfig(_Strict):
     """The format to serve: ONNX, or native if the model cannot be exported."""
 
@@ -171,6 +204,7 @@ class TrainingConfig(_Strict):
     experiment_name: str = Field(min_length=1)
     model_name: str = Field(pattern=_NAME)
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    decision: DecisionConfig = DecisionConfig()
     validation: ValidationConfig = ValidationConfig()
     serving: ServingConfig = ServingConfig()
 
@@ -218,7 +252,7 @@ class TrainingConfig(_Strict):
 
     def parameters(self) -> dict[str, Any]:
         """Every value by its dotted name, such as ``model.max_depth``, for tracking."""
-        groups = self.model_dump(include={"model", "data", "validation", "serving"})
+        groups = self.model_dump(include={"model", "data", "decision", "validation", "serving"})
         return {
             f"{group}.{key}": value
             for group, values in groups.items()

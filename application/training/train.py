@@ -20,11 +20,12 @@ from application.ports.package_draft import PackageDraft
 from application.ports.progress import Progress
 from application.ports.tracker import RegisteredVersion, Tracker, TrainingRecord
 from application.training.card import write_card
-from application.training.config import TrainingConfig
+from application.training.config import DecisionConfig, TrainingConfig
 from application.training.registration import dataset_facts, register
 from application.training.schema import check_data
+from application.training.threshold import check_decision, decide, describe, facts
 from domain.catalog import CatalogModel
-from domain.contract import ModelSpec, Quantity
+from domain.contract import Classes, ModelSpec, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, ExportError, reason_of
@@ -59,6 +60,7 @@ class Fitted:
     Attributes:
         predictions: predictions on the hold-out, shape (n_holdout, n_outputs).
         seconds: how long the fit took.
+        decision: how the decision threshold was chosen, for ``metrics.json``.
     """
 
     measure: Measure
@@ -68,6 +70,7 @@ class Fitted:
     estimator: Any
     predictions: np.ndarray
     seconds: float
+    decision: Mapping[str, Any]
 
     @property
     def spec(self) -> ModelSpec:
@@ -239,7 +242,8 @@ def _fit(
     progress: Progress,
 ) -> Fitted:
     spec, estimator = model.SPEC, make_estimator(model, config)
-    measure = config.validation.measure_of(spec)
+    config.validation.measure_of(spec)  # refuse an invalid measure now, not after the fit
+    check_decision(spec, config.decision)
     dataset = model.load(**config.load_arguments(model))
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, spec, *config.data.split)
@@ -263,8 +267,27 @@ def _fit(
     epochs = max(map(len, tasks.curves.values()), default=0)
     in_epochs = f" and {epochs} epochs" if epochs else ""
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{in_epochs}")
+    spec, decision = _decide(spec, config, estimator, training, progress)
     predictions = predict_function(estimator, spec)(holdout.encoded(spec))
-    return Fitted(measure, dataset, training, holdout, estimator, predictions, seconds)
+    measure = config.validation.measure_of(spec)
+    return Fitted(measure, dataset, training, holdout, estimator, predictions, seconds, decision)
+
+
+def _decide(
+    spec: ModelSpec,
+    config: TrainingConfig,
+    estimator: Any,
+    training: Dataset,
+    progress: Progress,
+) -> tuple[ModelSpec, Mapping[str, Any]]:
+    """The contract with its decision threshold, and facts of the decision."""
+    rows, target = training.encoded(spec), training.encoded_target(spec)
+    spec, choice = decide(spec, config.decision, estimator, rows, target, config.data.split[1])
+    output = spec.output
+    if not isinstance(output, Classes) or config.decision == DecisionConfig():
+        return spec, {}
+    progress("decision", describe(output, config.decision, choice))
+    return spec, {"decision": facts(output, config.decision, choice)}
 
 
 def _figure_data(fitted: Fitted, curves: Mapping[str, list[float]]) -> FigureData:
@@ -375,6 +398,7 @@ def _write_package(
         {
             **metrics,
             **report.details(),
+            **fitted.decision,
             "measure": report.measure,
             "measure_options": fitted.measure.options,
             "chosen_parameters": chosen_parameters(fitted.estimator),

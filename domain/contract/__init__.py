@@ -8,7 +8,7 @@ in the contract, tensors flattened in C order and missing values as NaN; or, for
 Training data, batches and requests are all encoded by `ModelSpec`, so they cannot differ.
 """
 
-from domain.contract.encoding import as_word, format_shape
+from domain.contract.encoding import as_word, format_shape, join_names
 from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.contract.spec import ModelSpec
@@ -27,4 +27,5 @@ __all__ = [
     "Transcript",
     "as_word",
     "format_shape",
+    "join_names",
 ]

@@ -501,7 +501,41 @@ def test_parameters_have_dotted_names_and_include_every_value(tmp_path: Path) ->
         for key, value in TUTORIAL[group].items()
     }
     rules = {f"validation.{key}": value for key, value in ValidationConfig().model_dump().items()}
-    assert parameters == expected | rules | {"serving.format": "onnx"}
+    decision: dict[str, Any] = {
+        "decision.by": None,
+        "decision.costs": {},
+        "decision.threshold": None,
+    }
+    assert parameters == expected | decision | rules | {"serving.format": "onnx"}
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [{"by": "f1"}, {"threshold": 0.3}, {"costs": {"yes": {"no": 5}, "no": {"yes": 1.5}}}, {}],
+)
+def test_a_decision_has_a_measure_costs_or_a_threshold(
+    tmp_path: Path, decision: dict[str, Any]
+) -> None:
+    config = read(tmp_path, TUTORIAL | {"decision": decision}).decision
+    assert config.model_dump(exclude_defaults=True) == decision
+
+
+@pytest.mark.parametrize(
+    ("decision", "message"),
+    [
+        ({"by": "f1", "threshold": 0.3}, "decision: set only one of by, costs and threshold"),
+        ({"by": "f1", "costs": {"a": {"b": 1}}}, "decision: set only one of by, costs and"),
+        ({"threshold": 1}, "decision.threshold: input should be less than 1"),
+        ({"threshold": 0.0}, "decision.threshold: input should be greater than 0"),
+        ({"by": "recall"}, "decision.by: input should be 'accuracy', 'balanced_accuracy', 'f1'"),
+        ({"measure": "f1"}, "unknown key 'decision.measure'"),
+        ({"costs": {"a": {"b": "1"}}}, "decision.costs.a.b: input should be a valid number"),
+    ],
+)
+def test_an_invalid_decision_is_refused_by_key(
+    tmp_path: Path, decision: dict[str, Any], message: str
+) -> None:
+    assert message in refusal(tmp_path, TUTORIAL | {"decision": decision})
 
 
 def test_gates_may_have_their_names_from_earlier_versions() -> None:

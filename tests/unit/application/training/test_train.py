@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 from application.ports.figures import DrawFigures
 from application.ports.framework import Framework
 from application.ports.model import Loader
-from application.training.config import TrainingConfig
+from application.training.config import DecisionConfig, TrainingConfig
 from application.training.train import Candidate, make_estimator, train
 from domain import gates
 from domain.catalog import CatalogModel
@@ -686,3 +687,77 @@ def test_a_model_whose_predictions_are_not_finite_is_not_packaged(workshop: Work
     with pytest.raises(ExportError, match="are not finite for 150 of 150 rows"):
         workshop.train()
     assert not workshop.tracker.records
+
+
+# the decision threshold
+
+
+def rare() -> Dataset:
+    """1,000 rows, of which a tenth is of the second class."""
+    rng = np.random.default_rng(0)
+    leaves = rng.random(1_000) < 0.1
+    inputs = pd.DataFrame({"x": rng.normal(size=1_000) + 1.5 * leaves})
+    return Dataset("leaves", "made here", inputs, pd.Series(np.where(leaves, "yes", "no")))
+
+
+RARE = SimpleNamespace(
+    SPEC=ModelSpec("leaves", (Number("x", "", -10, 10),), Classes(("no", "yes"), "leaves")),
+    load=rare,
+    build=lambda: LogisticRegression(),  # pylint: disable=unnecessary-lambda  # its parameters
+)
+
+
+def decision_config(**decision: Any) -> TrainingConfig:
+    """A configuration of the rare class with a decision."""
+    config = config_of(RARE)
+    return config.model_copy(update={"decision": DecisionConfig(**decision)})
+
+
+def test_a_chosen_threshold_is_in_the_contract_the_metrics_and_the_steps(real: Workshop) -> None:
+    candidate = real.train(model=RARE, config=decision_config(by="f1"))
+    metrics = read(candidate, "metrics.json")
+    threshold = read(candidate, "contract.json")["output"]["threshold"]
+    assert 0.1 < threshold < 0.4
+    decision = metrics["decision"]
+    assert (decision["threshold"], decision["by"], decision["positive"]) == (threshold, "f1", "yes")
+    assert decision["score"] > decision["default"]
+    (step,) = [result for name, result in real.steps if name == "decision"]
+    assert step.startswith(f"threshold {threshold:g} for yes, by f1: ")
+    card = (candidate.package / "card.md").read_text(encoding="utf-8")
+    assert f"yes where its probability is at least {threshold:g}" in card
+
+
+def test_quality_and_profile_follow_the_chosen_threshold(real: Workshop) -> None:
+    candidate = real.train(model=RARE, config=decision_config(by="f1"))
+    package = open_recorded(candidate.package)
+    dataset = rare()
+    training, holdout = hold_out(dataset, RARE.SPEC, 0.25, 3)
+    threshold = package.spec.to_dict()["output"]["threshold"]
+    native = package.load_native()
+
+    def decided(part: Dataset) -> np.ndarray:
+        return native.predict_proba(part.encoded(RARE.SPEC))[:, 1] >= threshold
+
+    right = decided(holdout) == holdout.encoded_target(RARE.SPEC)
+    metrics = read(candidate, "metrics.json")
+    assert metrics["holdout_accuracy"] == pytest.approx(right.mean())
+    share = decided(training).mean()
+    assert read(candidate, "profile.json")["prediction"]["shares"] == pytest.approx(
+        [1 - share, share]
+    )
+
+
+def test_without_a_decision_nothing_is_chosen(real: Workshop) -> None:
+    candidate = real.train(model=RARE, config=decision_config())
+    assert "decision" not in read(candidate, "metrics.json")
+    assert read(candidate, "contract.json")["output"]["threshold"] is None
+    assert "decision" not in [name for name, _ in real.steps]
+
+
+def test_a_decision_that_does_not_suit_the_model_is_refused_before_anything_is_fitted(
+    workshop: Workshop,
+) -> None:
+    config = SMALL.model_copy(update={"decision": DecisionConfig(by="f1")})
+    with pytest.raises(ConfigError, match="petals does not predict one of two classes"):
+        workshop.train(config=config)
+    assert not workshop.steps
