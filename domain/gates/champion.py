@@ -65,7 +65,8 @@ def not_worse_than_champion(
         comparison: on the rows that can be compared; None without a champion or without such rows.
         margin: in mean loss: share of wrong classes, or standard deviations of a quantity.
         fewest: minimum number of rows of a comparison.
-        left_out: hold-out rows that the champion was trained on, or that its contract refuses.
+        left_out: hold-out rows that the champion was trained on, that its contract refuses, or
+            that would change the class shares.
         champion: its version; None without a champion.
     """
     gate = "not_worse_than_champion"
@@ -75,8 +76,9 @@ def not_worse_than_champion(
     if comparison is None or rows < fewest:
         reason = (
             f"only {rows} of {left_out + rows} hold-out rows can be compared, {fewest} are needed: "
-            f"the champion was trained on the other {left_out}, or its contract refuses them; keep "
-            "data.random_state, hold out more rows, or skip this gate once with validation.skip"
+            f"the champion was trained on the other {left_out}, its contract refuses them, or they "
+            "would change the class shares; keep data.random_state, hold out more rows, or skip "
+            "this gate once with validation.skip"
         )
         return Verdict(gate, False, reason, {"rows": rows, "left_out": left_out, "fewest": fewest})
     counts = {"won": comparison.won, "lost": comparison.lost, "p": comparison.p}
