@@ -20,6 +20,7 @@ from application.validation.latency import time_predictions
 from domain import gates
 from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
+from domain.data.splitting import with_equal_shares
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
@@ -378,7 +379,10 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     training_hashes = np.array(champion.package.read_json("holdout.json")["training"])
     inputs = case.holdout.inputs[list(champion.spec.input_names)]  # inputs may have been added
     hashes = replace(case.holdout, inputs=inputs).row_hashes
-    common = ~np.isin(hashes, training_hashes) & case.comparable
+    fits, unseen = case.comparable, ~np.isin(hashes, training_hashes)
+    common = fits & unseen
+    if spec.classes:  # another split of the champion's may have left few rows of one class
+        common[fits] = with_equal_shares(unseen[fits], case.actual[fits])
     dropped_rows = int((~common).sum())
     comparison = None
     if common.any():

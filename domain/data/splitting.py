@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
-import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import DataError
+from shared.digests import unit_interval
 
-_STRATA = 5
-_MANY_DUPLICATES = 0.9  # if the share of distinct rows is below
+_TOLERANCE = 0.05  # of a stratum's share, relative to `test_size`
+_FIRST_ROWS = 50  # of a table: their fifths of a quantity are the strata of all later rows
+_MOST_BIAS = 0.015  # difference of class shares that a comparison may have
 
 
 def hold_out(
@@ -19,58 +22,101 @@ def hold_out(
 ) -> tuple[Dataset, Dataset]:
     """Split into training and hold-out rows, stratified by class, or by fifths of a quantity.
 
-    Rows with the same inputs stay on one side (the iris data have such a pair): a hold-out row with
-    a duplicate in training would not be unseen.
+    A hash of a row's inputs and the seed decides its side, so rows with the same inputs stay on one
+    side (the iris data have such a pair), and rows that are appended move no earlier row. The
+    earlier rows correct the hash where a stratum's share would be off: docs/decisions/0014.
 
     Args:
         test_size: share of the rows that are held out, between 0 and 1.
-        random_state: seed of the shuffle.
+        random_state: seed of the hash.
 
     Returns:
         (training, hold-out)
 
     Raises:
-        DataError: the data, or one class, have too few distinct rows for both sides.
+        DataError: one side would have no row, or no row of a class.
     """
-    _, first, group = np.unique(dataset.row_hashes, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # groups in row order, so that a seed always gives the same split
-    target = (
-        dataset.target
-        if len(order) < _MANY_DUPLICATES * len(dataset)
-        else dataset.target.iloc[first[order]]
-    )
-    strata = np.asarray(target if spec.classes else _fifths(target, test_size))
-    try:
-        if len(target) == len(order):
-            _, held = train_test_split(
-                order, test_size=test_size, random_state=random_state, stratify=strata
-            )
-            mask = np.isin(group, held)
-        else:  # groups differ in size, so a share of the groups is not that share of the rows
-            parts = max(2, round(1 / test_size))
-            folds = StratifiedGroupKFold(parts, shuffle=True, random_state=random_state)
-            mask = np.zeros(len(dataset), bool)
-            mask[next(folds.split(strata, strata, group))[1]] = True
-    except ValueError as error:
-        raise DataError(
-            f"{dataset.name} cannot be split: {error} (equal rows stay on one side, and "
-            f"{len(order)} of {len(dataset)} rows are distinct)"
-        ) from error
+    strata = dataset.target.tolist() if spec.classes else _fifths(dataset.encoded_target(spec))
+    mask = stable_sides(dataset.row_hashes.tolist(), strata, test_size, random_state)
     training, holdout = dataset.take(~mask), dataset.take(mask)
+    distinct = len(set(dataset.row_hashes.tolist()))
     for side in (training, holdout):
-        absent = set(spec.classes).difference(side.target)
+        absent = sorted(set(spec.classes).difference(side.target))
         if absent or len(side) == 0:
+            of_the_class = f" of the class {absent[0]!r}" if absent else ""
             raise DataError(
-                f"{dataset.name} cannot be split: one side would have no row"
-                + f" of the class {sorted(absent)[0]!r}" * bool(absent)
+                f"{dataset.name} cannot be split: one side would have no row{of_the_class} (equal "
+                f"rows stay on one side, and {distinct} of {len(dataset)} rows are distinct)"
             )
     return training, holdout
 
 
-def _fifths(target: pd.Series, test_size: float) -> np.ndarray:
-    """The fifth of the values that each belongs to, shape (n_rows,); fewer parts for few rows.
+def stable_sides(
+    units: Sequence[str], strata: Sequence[object], test_size: float, random_state: int
+) -> np.ndarray:
+    """Which rows are held out, bool of shape (n_rows,); no later row changes an earlier one.
 
-    Values are ranked, so that many equal ones, such as zeros, leave no part with too few rows.
+    Args:
+        units: of each row, what stays on one side: rows with the same unit do.
+        strata: of each row, its class. Where a stratum has several units, both sides have one.
     """
-    parts = min(_STRATA, int(len(target) * min(test_size, 1 - test_size)))
-    return np.asarray(target.rank(method="first") - 1) * max(parts, 1) // len(target)
+    sides: dict[str, bool] = {}
+    rows: Counter[object] = Counter()
+    held: Counter[object] = Counter()
+    mask = np.empty(len(units), bool)
+    for row, (unit, stratum) in enumerate(zip(units, strata, strict=True)):
+        if unit not in sides:
+            chance = unit_interval(f"{random_state} {unit}")
+            sides[unit] = _is_held(chance, rows[stratum], held[stratum], test_size)
+        mask[row] = sides[unit]
+        rows[stratum] += 1
+        held[stratum] += sides[unit]
+    return mask
+
+
+def _is_held(chance: float, rows: int, held: int, test_size: float) -> bool:
+    """The side of a new unit, after `rows` rows of its stratum of which `held` are held out."""
+    if rows and held in (0, rows):
+        return held == 0
+    expected = test_size * (rows + 1)
+    tolerance = max(1.0, _TOLERANCE * min(test_size, 1 - test_size) * rows)
+    if held + 1 - expected >= tolerance:
+        return False
+    return expected - held >= tolerance or chance < test_size
+
+
+def _fifths(target: np.ndarray) -> list[int]:
+    """The stratum of each row: 0 for the first rows, then a fifth of their values, 1 to 5."""
+    edges = np.quantile(target[:_FIRST_ROWS], [0.2, 0.4, 0.6, 0.8])
+    strata = np.searchsorted(edges, target) + 1
+    strata[:_FIRST_ROWS] = 0
+    return strata.tolist()
+
+
+def with_equal_shares(chosen: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The chosen rows, without as many as it takes to have the class shares of all rows.
+
+    Unchanged if no share differs by more than 1.5 points, or by more than one standard error, which
+    is larger for few rows. Otherwise the scarcest class stays whole, and of the others rows are
+    left out at even distances.
+
+    Args:
+        chosen: bool of shape (n_rows,).
+        classes: class number of each row, shape (n_rows,).
+    """
+    everywhere = np.bincount(classes)
+    here = np.bincount(classes[chosen], minlength=len(everywhere))
+    shares = everywhere / len(classes)
+    if not here.any():
+        return chosen
+    tolerance = np.maximum(_MOST_BIAS, np.sqrt(shares * (1 - shares) / here.sum()))
+    if (abs(here / here.sum() - shares) <= tolerance).all():
+        return chosen
+    present = everywhere > 0
+    scale = (here[present] / everywhere[present]).min()
+    kept = np.zeros(len(chosen), bool)
+    for number in np.flatnonzero(present):
+        rows = np.flatnonzero(chosen & (classes == number))
+        count = round(scale * everywhere[number])
+        kept[rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]] = True
+    return kept

@@ -66,7 +66,8 @@ def not_worse_than_champion(
         configured: margin in the unit of the measure; None for a quarter of what the champion gains
             over the baseline. Half of this gain is the most that counts.
         fewest: minimum number of rows of a comparison.
-        left_out: hold-out rows that the champion was trained on, or that its contract refuses.
+        left_out: hold-out rows that the champion was trained on, that its contract refuses, or
+            that would change the class shares.
         champion: its version; None without a champion.
     """
     gate = "not_worse_than_champion"
@@ -76,8 +77,9 @@ def not_worse_than_champion(
     if comparison is None or rows < fewest:
         reason = (
             f"only {rows} of {left_out + rows} hold-out rows can be compared, {fewest} are needed: "
-            f"the champion was trained on the other {left_out}, or its contract refuses them; keep "
-            "data.random_state, hold out more rows, or skip this gate once with validation.skip"
+            f"the champion was trained on the other {left_out}, its contract refuses them, or they "
+            "would change the class shares; keep data.random_state, hold out more rows, or skip "
+            "this gate once with validation.skip"
         )
         return Verdict(gate, False, reason, {"rows": rows, "left_out": left_out, "fewest": fewest})
     margin = comparison.margin(configured)

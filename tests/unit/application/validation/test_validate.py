@@ -136,14 +136,14 @@ def test_a_declared_slice_that_is_predicted_wrongly_is_refused() -> None:
         return np.where((rows[:, 2] >= 4.9)[:, None], right[:, [2, 0, 1]], right)
 
     slices: dict[str, dict[str, list[float | str | None]]] = {"long": {"petal_length": [4.9, None]}}
-    rules = ValidationConfig(threshold=0.5, slices=slices, slice_rows=8)
+    rules = ValidationConfig(threshold=0.5, slices=slices, slice_rows=8, slice_margin=0.05)
     judgement = judged(package(), collapsed, rules=rules)
     (verdict,) = (v for v in judgement.verdicts if v.gate == "worst_slice")
     assert not verdict.accepted
-    assert judgement.slices[0].loss > 0.8
+    assert judgement.slices[0].loss > 0.75
     assert judgement.report is not None
     assert verdict.figures["overall"] == pytest.approx(1 - judgement.report.score)
-    assert verdict.figures["margin"] == 0.15
+    assert verdict.figures["margin"] == 0.05
     assert "accuracy" in verdict.reason
     sound = judged(package(), rules=rules)
     assert "long" in [each.name for each in sound.slices]
@@ -268,7 +268,7 @@ def test_a_challenger_worse_than_the_champion_by_more_than_the_margin_is_refused
 
 
 def test_hold_out_rows_that_the_champion_was_trained_on_are_left_out() -> None:
-    learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[:4].tolist()]
+    learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[[0, 10, 20, 21]].tolist()]
     judgement = judged(package(), champion=champion_with(training=learned))
     assert judgement.comparison is not None
     assert judgement.comparison.rows == len(HOLDOUT) - 4
@@ -277,10 +277,20 @@ def test_hold_out_rows_that_the_champion_was_trained_on_are_left_out() -> None:
     assert verdict.figures["left_out"] == 4
 
 
+def test_a_champion_with_another_split_is_compared_on_rows_with_the_class_shares() -> None:
+    classes = HOLDOUT.encoded_target(petals.SPEC)
+    few = np.r_[np.flatnonzero(classes == 1), np.flatnonzero(classes == 2)[:5]]
+    learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[np.setdiff1d(few, few[5:10])]]
+    rules = ValidationConfig(threshold=0.5, fewest_rows=15)
+    judgement = judged(package(), rules=rules, champion=champion_with(training=learned))
+    assert judgement.comparison is not None
+    assert judgement.comparison.rows == 15  # 5 of each class; 10, 5 and 5 are unseen by both
+
+
 def test_training_rows_of_the_champion_are_recognised_without_a_newer_input() -> None:
     wider = replace(petals.SPEC, inputs=(*petals.SPEC.inputs, Number("age", "d", 0, 99)))
     data = replace(DATA, inputs=DATA.inputs.assign(age=np.arange(150) % 50 + 0.5))
-    training, holdout = hold_out(data, wider, 0.2, 7)
+    training, holdout = hold_out(data, wider, 0.2, 2)
     made = package("2.0.0", wider)
     made.files["holdout.json"] = {
         "holdout": holdout.row_hashes.tolist(),
@@ -298,9 +308,10 @@ def test_training_rows_of_the_champion_are_recognised_without_a_newer_input() ->
     assert verdict.figures["left_out"] == seen
 
 
-@pytest.mark.parametrize("left", [0, 1, 19])
+@pytest.mark.parametrize("left", [0, 3, 19])
 def test_too_few_rows_unseen_by_the_champion_are_refused(left: int) -> None:
-    learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[left:].tolist()]
+    mixed = HOLDOUT.row_hashes.reshape(3, 10).T.ravel()  # its classes are in order
+    learned = [*TRAINING.row_hashes.tolist(), *mixed[left:].tolist()]
     judgement = judged(package(), champion=champion_with(training=learned))
     assert [verdict.gate for verdict in judgement.refused] == ["not_worse_than_champion"]
     assert str(left) in judgement.refused[0].reason
@@ -598,7 +609,7 @@ def test_the_quality_of_a_regression_is_its_r2() -> None:
     (quality,) = (v for v in judged(made, model, dataset=dataset).verdicts if v.gate == "quality")
     _, holdout = hold_out(dataset, KINDS["regression"].SPEC, 0.25, 0)
     expected = made.native.score(holdout.encoded(KINDS["regression"].SPEC), holdout.target)
-    assert quality.reason.startswith(f"hold-out R² {expected:.3f} (32 rows, ")
+    assert quality.reason.startswith(f"hold-out R² {expected:.3f} ({len(holdout)} rows, ")
     assert "interval coverage " in quality.reason
     perfect = ValidationConfig(threshold=1.0)
     assert refusing(made, model, dataset=dataset, rules=perfect) == ["quality"]
@@ -625,7 +636,8 @@ def test_a_served_model_that_treats_missing_as_zero_is_refused_at_the_edges() ->
         rows[np.isnan(rows[:, 0]), 0] = 0
         return model(rows)
 
-    assert refusing(made, zero_for_missing, dataset=known) == ["parity_at_edges"]
+    rules = ValidationConfig(threshold=0.5, coverage_error=0.2)
+    assert refusing(made, zero_for_missing, dataset=known, rules=rules) == ["parity_at_edges"]
 
 
 def test_cross_validation_gives_a_plausible_score_for_each_fold() -> None:

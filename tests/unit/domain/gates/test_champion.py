@@ -103,8 +103,8 @@ def test_a_refusal_counts_the_rows_that_the_champion_was_trained_on() -> None:
     assert not verdict.accepted
     assert verdict.reason == (
         "only 19 of 30 hold-out rows can be compared, 20 are needed: the champion was trained on "
-        "the other 11, or its contract refuses them; keep data.random_state, hold out more rows, "
-        "or skip this gate once with validation.skip"
+        "the other 11, its contract refuses them, or they would change the class shares; keep "
+        "data.random_state, hold out more rows, or skip this gate once with validation.skip"
     )
     assert judged(comparison_of(won=3, lost=0, rows=20), margin=0.9, left_out=10).accepted
 
