@@ -19,6 +19,7 @@ from domain.evaluation.threshold import (
     Score,
     ThresholdChoice,
     choose_threshold,
+    cost_matrix,
     cost_score,
 )
 
@@ -122,7 +123,11 @@ def facts(
     output: Classes, config: DecisionConfig, choice: ThresholdChoice | None
 ) -> Mapping[str, Any]:
     """The decision for ``metrics.json``."""
-    found = {"positive": output.names[output.positive_code], "threshold": output.threshold}
+    found = {
+        "positive": output.names[output.positive_code],
+        "threshold": output.threshold,
+        "reason": describe(output, config, choice),
+    }
     if choice is None:
         return found
     by = "costs" if config.costs else config.by
@@ -133,8 +138,4 @@ def facts(
 def _score_of(output: Classes, config: DecisionConfig) -> Score:
     if not config.costs:
         return SCORES[str(config.by)]
-    costs = [
-        [config.costs.get(actual, {}).get(predicted, 0.0) for predicted in output.names]
-        for actual in output.names
-    ]
-    return cost_score(np.array(costs), output.positive_code)
+    return cost_score(cost_matrix(output.names, config.costs), output.positive_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,6 +64,11 @@ SCORES: Mapping[str, Score] = {
     "matthews_corrcoef": matthews_corrcoef,
 }
 """By scikit-learn's names of the same measures."""
+
+
+def cost_matrix(names: Sequence[str], costs: Mapping[str, Mapping[str, float]]) -> np.ndarray:
+    """Costs of each actual (row) and predicted class (column), shape (2, 2); 0 if not given."""
+    return np.array([[costs.get(actual, {}).get(name, 0.0) for name in names] for actual in names])
 
 
 def cost_score(costs: np.ndarray, positive_code: int) -> Score:
@@ -130,15 +135,11 @@ def best_threshold(
         positive: whether a row is of that class, bool of shape (n_rows,).
         default: whether that class is predicted without a threshold, bool of shape (n_rows,).
     """
-    values, place = np.unique(shares.astype(np.float32), return_inverse=True)
-    ones = np.bincount(place[positive], minlength=len(values))
-    rows = np.bincount(place, minlength=len(values))
-    # with the i-th limit, rows from the i-th value on are predicted positive; none with the last
-    tp, predicted = (np.append(np.cumsum(each[::-1])[::-1], 0) for each in (ones, rows))
-    fp, fn = predicted - tp, ones.sum() - tp
-    scores = score(tp, fp, fn, len(shares) - predicted - fn)
+    shares = shares.astype(np.float32)
+    values = np.unique(shares).astype(np.float64)
+    # with a threshold in (low, high], the rows with a probability of at least high are positive
     low, high = np.append(0.0, values), np.append(values, _BELOW_1)
-    scores = np.where(low < high, scores, -np.inf)
+    scores = np.where(low < high, score(*counts_at(shares, positive, high)), -np.inf)
     best = float(scores.max())
     rounding = _ROUNDING * max(1.0, abs(best))
     if best <= _score_of(score, positive, default) + rounding:
@@ -146,6 +147,21 @@ def best_threshold(
     equal = np.flatnonzero(scores >= best - rounding)
     nearest = equal[np.argmin(np.abs(np.clip(0.5, low[equal], high[equal]) - 0.5))]
     return _shortest(float(low[nearest]), float(high[nearest]))
+
+
+def counts_at(
+    shares: np.ndarray, positive: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """True positives, false positives, false negatives and true negatives at thresholds.
+
+    Args:
+        shares: probability of the positive class, shape (n_rows,).
+        positive: whether a row is of that class, bool of shape (n_rows,).
+        thresholds: shape (n_thresholds,), as that of each result.
+    """
+    ones, others = (np.sort(shares[positive == side]) for side in (True, False))
+    tp, fp = (len(each) - np.searchsorted(each, thresholds) for each in (ones, others))
+    return tp, fp, len(ones) - tp, len(others) - fp
 
 
 def _shortest(low: float, high: float) -> float:

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from application.ports.figures import FigureData
+from domain.contract import Classes
 from domain.evaluation.intervals import wilson_interval
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
+from domain.evaluation.threshold import cost_score, counts_at
 
 if TYPE_CHECKING:  # SciPy, too, is slow to import: half a second of each training
     from matplotlib.axes import Axes
@@ -210,6 +212,50 @@ def precision_recall(
         figure,
         f"Precision-recall curves; average precision: {_listed(means)}.",
         "Precision-recall curves, with the average precision of each.",
+    )
+
+
+@_style()
+def thresholds(
+    probabilities: np.ndarray, actual: np.ndarray, output: Classes, costs: np.ndarray
+) -> Plot:
+    """Precision, recall and cost by decision threshold, of two classes.
+
+    Args:
+        costs: of each actual (row) and predicted class (column), shape (2, 2).
+    """
+    code, chosen = output.positive_code, output.threshold or 0.5
+    # in float32, in which a threshold decides
+    grid = np.unique(np.append(np.linspace(0, 1, 401)[1:-1], chosen).astype(np.float32))
+    counts = counts_at(probabilities[:, code].astype(np.float32), actual == code, grid)
+    tp, fp, fn, _ = counts
+    with np.errstate(invalid="ignore"):  # no precision where no row is predicted positive
+        shown = {"precision": tp / (tp + fp), "recall": tp / (tp + fn)}
+    cost = -cost_score(costs, code)(*counts)
+    figure, axes = _canvas(4.4, 2.2)
+    below = figure.add_axes((0, -0.6, 1, 0.45))
+    for (name, values), colour in zip(shown.items(), _CURVES):
+        axes.plot(grid, values, color=colour, label=name)
+    below.plot(grid, cost, color=_MAIN)
+    for each in (axes, below):
+        each.axvline(chosen, color=_INK, linestyle="--" if output.threshold else ":", linewidth=1)
+        each.set_xlim(0, 1)
+        each.grid()
+    axes.set_ylim(-0.02, 1.02)
+    axes.tick_params(labelbottom=False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    below.set(xlabel=f"threshold of the probability of {short_label(output.names[code])}")
+    below.set(ylabel="cost per row", ylim=(min(0.0, cost.min()), None))
+    at = int(np.searchsorted(grid, np.float32(chosen)))
+    found = {name: float(values[at]) for name, values in {**shown, "cost per row": cost}.items()}
+    values = _listed({name: value for name, value in found.items() if np.isfinite(value)})
+    line = "The dashed line is the threshold." if output.threshold else "The dotted line is at 0.5."
+    return _plot(
+        "thresholds",
+        figure,
+        f"Precision, recall and cost per row by threshold; at {chosen:g}: {values}.",
+        f"Precision, recall and cost per row on the hold-out by decision threshold. {line} At "
+        f"{chosen:g}: {values}.",
     )
 
 

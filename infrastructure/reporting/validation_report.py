@@ -12,7 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from application.training.card import describe_output, describe_values
 from application.validation.judgement import Judgement, Validation
+from domain.contract import Classes
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
+from domain.evaluation.threshold import cost_matrix
 from infrastructure.reporting import figures
 from infrastructure.reporting.figures import Plot
 from shared.files import write_atomically
@@ -79,6 +81,9 @@ def _sections(validation: Validation) -> Iterator[Section]:
         case ClassificationReport():
             yield _confusion_section(judgement, judgement.report)
             yield _probabilities_section(judgement, judgement.report)
+            output = judgement.spec.output
+            if isinstance(output, Classes) and len(output.names) == 2:
+                yield _decision_section(validation, output)
         case RegressionReport():
             yield _residuals_section(judgement, judgement.report)
     if judgement.spec.task == "transcription":
@@ -241,6 +246,32 @@ def _probabilities_section(judgement: Judgement, report: ClassificationReport) -
         curves = (figures.roc, figures.precision_recall)
         drawn += [draw(probabilities, actual, chosen) for draw in curves]
     return Section("Probabilities", paragraphs, plots=drawn)
+
+
+def _decision_section(validation: Validation, output: Classes) -> Section:
+    """Which of two classes is predicted, and what another threshold would give."""
+    rule = "The most probable class is predicted."
+    if output.threshold is not None:
+        positive = output.names[output.positive_code]
+        rule = f"{positive} is predicted where its probability is at least {output.threshold:g}."
+    paragraphs = [rule]
+    training = validation.metrics.get("decision")
+    if isinstance(training, Mapping):
+        paragraphs.append(f"Chosen in training: {training['reason']}.")
+    probabilities, actual = validation.judgement.predictions, validation.judgement.actual
+    shown = probabilities.shape == (len(actual), 2) and np.isfinite(probabilities).all()
+    if not shown or len(np.unique(actual)) < 2:
+        return Section("Decision", [*paragraphs, "Other thresholds cannot be measured."])
+    decision = validation.config.get("decision")
+    costs = decision.get("costs") if isinstance(decision, Mapping) else None
+    paragraphs.append(
+        "The costs are those of the configuration (decision.costs)."
+        if costs
+        else "Each error costs 1: the configuration has no costs (decision.costs)."
+    )
+    matrix = cost_matrix(output.names, costs) if costs else 1.0 - np.eye(2)
+    plot = figures.thresholds(probabilities, actual, output, matrix)
+    return Section("Decision", paragraphs, plots=[plot])
 
 
 def _residuals_section(judgement: Judgement, report: RegressionReport) -> Section:

@@ -152,3 +152,38 @@ def guide_blocks(name: str) -> tuple[str, str]:
     (module,) = (text for kind, text in blocks if kind == "python" and f'name="{name}"' in text)
     (config,) = (text for kind, text in blocks if kind == "json" and f'"{name}_' in text)
     return module, config
+
+
+def rare_churn(rows: int, seed: int) -> pd.DataFrame:
+    """Customers, of whom about 8 % left, by a rule with much noise."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "months": rng.integers(1, 72, rows),
+            "charge": rng.gamma(4, 20, rows).round(2),
+            "calls": rng.poisson(1.2, rows),
+            "plan": rng.choice(["basic", "plus", "pro"], rows, p=(0.5, 0.3, 0.2)),
+        }
+    )
+    score = 0.8 * table["calls"] - table["months"] / 20 + (table["plan"] == "basic") - 3.4
+    table["churned"] = np.where(rng.random(rows) < 1 / (1 + np.exp(-score)), "yes", "no")
+    return table
+
+
+@pytest.mark.nightly
+def test_a_rare_class_is_judged_by_its_measure_before_and_after_rows_are_appended(
+    copy: Home, tmp_path: Path
+) -> None:
+    file, table = tmp_path / "rare.csv", rare_churn(12_000, 0)
+    assert 0.05 < (table["churned"] == "yes").mean() < 0.11
+    table.head(10_000).to_csv(file, index=False)
+    output = make(copy, "new-model", "NAME=rare", f"DATA={file}", "TARGET=churned")
+    assert "average_precision (validation.measure), of the positive class yes" in output
+    first = make(copy, "train", "validate", "MODEL=rare")
+    assert "skipped" not in first and "accepted  beats_baseline: average_precision" in first
+    table.to_csv(file, index=False)
+    second = make(copy, "train", "validate", "MODEL=rare")
+    assert "skipped" not in second
+    comparison = re.search(r"accepted  not_worse_than_champion: .*?, (\d+) rows;", second)
+    held = re.search(r"12000 rows × 4 inputs, (\d+) held out", second)
+    assert comparison and held and comparison[1] == held[1], second

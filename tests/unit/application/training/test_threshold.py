@@ -89,13 +89,14 @@ def test_the_most_probable_class_is_predicted_if_no_threshold_is_certainly_bette
 def test_the_line_and_the_facts_of_a_decision_have_its_scores() -> None:
     output, choice = decided(by="f1")
     config = DecisionConfig(by="f1")
-    assert describe(output, config, choice) == (
+    reason = (
         f"threshold {output.threshold:g} for yes, by f1: {choice.default:.3f} for the most "
         f"probable class, {choice.score:.3f} with the threshold (cross-validated)"
     )
+    assert describe(output, config, choice) == reason
     assert facts(output, config, choice) == {
-        **{"positive": "yes", "threshold": output.threshold, "by": "f1", "score": choice.score},
-        **{"default": choice.default, "certainty": choice.certainty},
+        **{"positive": "yes", "threshold": output.threshold, "reason": reason, "by": "f1"},
+        **{"score": choice.score, "default": choice.default, "certainty": choice.certainty},
     }
 
 
@@ -106,8 +107,9 @@ def test_the_line_of_costs_has_costs_and_that_of_a_number_the_number() -> None:
     assert facts(output, config, choice)["by"] == "costs"
     config = DecisionConfig(threshold=0.25)
     output, _ = decided(threshold=0.25)
-    assert describe(output, config, None) == "threshold 0.25 for yes, as configured"
-    assert facts(output, config, None) == {"positive": "yes", "threshold": 0.25}
+    reason = "threshold 0.25 for yes, as configured"
+    assert describe(output, config, None) == reason
+    assert facts(output, config, None) == {"positive": "yes", "threshold": 0.25, "reason": reason}
 
 
 @pytest.mark.parametrize("spec", [petals.SPEC, RENT], ids=["three classes", "a value"])

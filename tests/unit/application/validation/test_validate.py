@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 
 from application.ports.model import Model
 from application.training.config import Gate, ValidationConfig
@@ -23,7 +24,7 @@ from application.validation.validate import (
     judge,
     skip,
 )
-from domain.contract import ModelSpec, Number
+from domain.contract import Classes, ModelSpec, Number
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.errors import ConfigError, GateRefusal
@@ -646,6 +647,26 @@ def test_cross_validation_gives_a_plausible_score_for_each_fold() -> None:
     assert result.scores.shape == (10,)
     assert ((result.scores >= 0) & (result.scores <= 1)).all()
     assert 0.9 < result.scores.mean() < 1
+
+
+def test_cross_validation_decides_by_the_threshold_of_the_contract() -> None:
+    model = KINDS["categories"]
+    spec, dataset = model.SPEC, model.load()
+    output = Classes(spec.classes, spec.output.name, threshold=1e-9)  # all but sure noes are yes
+    decided = replace(spec, output=output)
+    rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
+    found = cross_validate(model.build(), dataset, decided, folds=4, seed=1)
+    plain = cross_validate(model.build(), dataset, spec, folds=4, seed=1)
+    splitter = StratifiedKFold(4, shuffle=True, random_state=1)
+    expected = [
+        (
+            (model.build().fit(rows[fit], target[fit]).predict_proba(rows[test])[:, 1] > 0)
+            == target[test]
+        ).mean()
+        for fit, test in splitter.split(rows, target)
+    ]
+    assert found.scores.tolist() == pytest.approx(expected)
+    assert found.scores.mean() < plain.scores.mean()
 
 
 def test_cross_validation_of_random_labels_is_no_better_than_chance() -> None:

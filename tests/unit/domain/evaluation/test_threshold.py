@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from domain.contract import Classes
-from domain.evaluation.threshold import SCORES, best_threshold, choose_threshold, cost_score
+from domain.evaluation.threshold import (
+    SCORES,
+    best_threshold,
+    choose_threshold,
+    cost_matrix,
+    cost_score,
+    counts_at,
+)
 
 OUTPUT = Classes(("no", "yes"))
 COSTS = np.array([[0.0, 1.0], [5.0, 0.0]])  # a missed yes costs as much as five false alarms
@@ -182,3 +189,13 @@ def test_many_rows_take_seconds() -> None:
     start = time.perf_counter()
     choose_threshold(OUTPUT, probabilities, actual, folds, SCORES["f1"])
     assert time.perf_counter() - start < 10
+
+
+def test_counts_are_those_of_every_threshold() -> None:
+    shares, positive = np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True])
+    found = np.array(counts_at(shares, positive, np.array([0.05, 0.4, 0.5, 0.9])))
+    assert found.tolist() == [[2, 2, 1, 0], [2, 1, 0, 0], [0, 0, 1, 2], [0, 1, 2, 2]]
+
+
+def test_costs_that_are_not_given_are_0() -> None:
+    assert cost_matrix(("no", "yes"), {"yes": {"no": 5.0}}).tolist() == [[0, 0], [5, 0]]

@@ -252,3 +252,37 @@ def test_importing_the_module_imports_no_slow_library() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "values", "line"),
+    [
+        (0.2, "At 0.2: precision 0.750; recall 1.000; cost per row 0.200.", "dashed line is the"),
+        (None, "At 0.5: precision 1.000; recall 0.333; cost per row 2.000.", "dotted line is at"),
+        (0.95, "At 0.95: recall 0.000; cost per row 3.000.", "dashed line is the"),
+    ],
+)
+def test_precision_recall_and_cost_are_those_of_the_threshold(
+    threshold: float | None, values: str, line: str
+) -> None:
+    shares = np.array([0.1, 0.2, 0.2, 0.4, 0.9], np.float32)
+    actual, costs = np.array([0, 0, 1, 1, 1]), np.array([[0.0, 1.0], [5.0, 0.0]])
+    output = Classes(("no", "yes"), threshold=threshold)
+    plot = figures.thresholds(np.column_stack([1 - shares, shares]), actual, output, costs)
+    assert values in plot.caption and line in plot.caption
+    assert "threshold of the probability of yes" in plot.svg
+    first = Classes(("yes", "no"), positive="yes", threshold=threshold)
+    turned = figures.thresholds(
+        np.column_stack([shares, 1 - shares]), 1 - actual, first, costs[::-1, ::-1]
+    )
+    assert turned.caption == plot.caption
+
+
+def test_the_confidence_of_a_threshold_is_that_of_the_predicted_class(tmp_path: Path) -> None:
+    spec = ModelSpec("m", SPEC.inputs, Classes(("no", "yes"), threshold=0.2))
+    predictions, actual = np.array([[0.75, 0.25], [0.9, 0.1]]), np.array([1, 0])
+    report = evaluate(spec, predictions, actual)
+    decided = drawn(FigureData(spec, report, {}, predictions, actual, {}), tmp_path)
+    plain = ModelSpec("m", SPEC.inputs, Classes(("no", "yes")))
+    other = drawn(FigureData(plain, report, {}, predictions, actual, {}), tmp_path)
+    assert decided["confidence.png"] != other["confidence.png"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from application.validation.judgement import Judgement, Validation
+from domain.contract import Classes
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.metrics import evaluate
 from infrastructure.reporting.figures import COLOURS
@@ -264,3 +265,48 @@ def test_a_report_of_an_older_configuration_has_no_margins(tmp_path: Path) -> No
     page = page_of(replace(EVERY["classification"], config={"validation": None}), tmp_path)
     assert "The dashed line is the margin" not in page.text
     assert "seed none" in page.text
+
+
+# the decision of two classes
+
+
+def decided(threshold: float | None) -> Judgement:
+    """A classifier of two classes with this threshold."""
+    plain = classification(("no", "yes"))
+    spec = replace(plain.spec, output=Classes(("no", "yes"), "species", threshold=threshold))
+    return replace(plain, spec=spec, report=evaluate(spec, plain.predictions, plain.actual))
+
+
+def test_the_decision_of_two_classes_is_shown_with_other_thresholds(tmp_path: Path) -> None:
+    page = judged(decided(0.2), tmp_path)
+    assert "yes is predicted where its probability is at least 0.2." in page.text
+    assert "Each error costs 1" in page.text and "At 0.2: precision" in page.text
+    assert "thresholds" in page.figures
+    assert "The most probable class is predicted." in judged(decided(None), tmp_path).text
+    assert "thresholds" not in page_of(EVERY["classification"], tmp_path).figures
+
+
+def test_the_decision_is_shown_with_how_it_was_chosen_and_its_costs(tmp_path: Path) -> None:
+    whole = validation_of(decided(0.2))
+    reason = "threshold 0.2 for yes, by cost per row: 0.254 for the most probable class"
+    whole = replace(
+        whole,
+        config={**whole.config, "decision": {"costs": {"yes": {"no": 5.0}}}},
+        metrics={"decision": {"reason": reason}},
+    )
+    text = page_of(whole, tmp_path).text
+    assert f"Chosen in training: {reason}." in text
+    assert "The costs are those of the configuration" in text
+
+
+def test_other_thresholds_are_not_drawn_without_probabilities_or_of_a_single_class(
+    tmp_path: Path,
+) -> None:
+    whole = decided(0.2)
+    nothing = replace(whole, predictions=np.full_like(whole.predictions, np.nan))
+    zeros = np.zeros(len(whole.actual), int)
+    alone = replace(whole, actual=zeros, report=evaluate(whole.spec, whole.predictions, zeros))
+    for judgement in (nothing, alone):
+        page = judged(judgement, tmp_path)
+        assert "Other thresholds cannot be measured." in page.text
+        assert "thresholds" not in page.figures
