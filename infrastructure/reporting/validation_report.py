@@ -128,9 +128,9 @@ def _quality_section(validation: Validation) -> Section:
         )
     if validation.looks:
         paragraphs.append(
-            f"Verdicts of this model on this hold-out before: {validation.looks}. With every choice "
-            "that follows a verdict, the hold-out is a little less unseen; after many, add new rows "
-            "or change data.random_state."
+            f"Verdicts of this model on this hold-out before: {validation.looks}. With every "
+            "choice that follows a verdict, the hold-out is a little less unseen; after many, add "
+            "new rows or change data.random_state."
         )
     rows = [(name.replace("_", " "), _format(value)) for name, value in metrics.items()]
     tables = [Table("Quality metrics", ("measure", "value"), rows)] if rows else []

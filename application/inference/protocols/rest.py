@@ -135,7 +135,6 @@ class RestApi:
         self._predictor = predictor
         self._recorder = recorder
         self._log = log
-        self._spec = spec
         self._document = document
         self._feedback = Feedback(self._measure, log, metrics, recorder.flush)
         self._decode = _Decoders(spec)
@@ -159,7 +158,7 @@ class RestApi:
             "/get_metrics_summary": Route(post, self.get_metrics_summary, waits=True),
             "/feedback": Route(post, self.feedback, waits=True),
         }
-        if self._spec.classes:
+        if self._measure.spec.classes:
             routes["/classify"] = routes["/predict"]
             routes["/classify_json"] = routes["/predict_json"]
         refusals = dict.fromkeys(routes, REFUSALS)
@@ -175,10 +174,10 @@ class RestApi:
     def predict(self, request: Request) -> bytes:
         """Predict for ``[[…], …]`` or one flat row."""
         rows = self._decode.rows.decode(request.body)
-        value = "number" if self._spec.is_numeric else "value"
+        value = "number" if self._measure.spec.is_numeric else "value"
         if rows and self._is_value(rows[0]):  # a flat row
             rows = [rows]
-            for column, item in enumerate(rows[0] if self._spec.is_numeric else ()):
+            for column, item in enumerate(rows[0] if self._measure.spec.is_numeric else ()):
                 if isinstance(item, list):
                     raise InputError(f"row 0, value {column} is a list, expected a number")
         for index, row in enumerate(rows):
@@ -189,7 +188,7 @@ class RestApi:
     def predict_json(self, request: Request) -> bytes:
         """Predict for one object, or for the objects under ``instances``."""
         body = request.body
-        if takes_instances(self._spec) and "instances" in self._decode.keys.decode(body):
+        if takes_instances(self._measure.spec) and "instances" in self._decode.keys.decode(body):
             objects = self._decode.instances.decode(body).instances
         else:
             objects = [self._decode.row.decode(body)]
@@ -198,12 +197,12 @@ class RestApi:
 
     def health_check(self, _request: Request) -> bytes:
         """Name the model. A service has no routes before it reproduced its golden requests."""
-        classes = {"classes": self._spec.classes} if self._spec.classes else {}
+        classes = {"classes": self._measure.spec.classes} if self._measure.spec.classes else {}
         return _encode(
             {
                 "status": "healthy",
                 **self._identity,
-                "task": self._spec.task,
+                "task": self._measure.spec.task,
                 **classes,
                 "metrics_endpoint": "/metrics",
             }
@@ -227,7 +226,7 @@ class RestApi:
             item = decode.inputs_feedback.decode(body)
             if synthetic:
                 return self._synthetic_response(request.request_id, item)
-            inputs = msgspec.structs.astuple(item)[: len(self._spec.inputs)]
+            inputs = msgspec.structs.astuple(item)[: len(self._measure.spec.inputs)]
             confidence = getattr(item, "confidence", None)
             result = yield from self._feedback.for_inputs(
                 inputs, item.predicted, item.actual, confidence
@@ -243,7 +242,7 @@ class RestApi:
 
     def _synthetic_response(self, request_id: str, feedback: Any) -> bytes:
         """Accept feedback on a synthetic prediction without recording it: it is in no log."""
-        _, actual = truth_names(self._spec)
+        _, actual = truth_names(self._measure.spec)
         response = {
             "status": "feedback_recorded",
             "request_id": request_id,
@@ -255,9 +254,9 @@ class RestApi:
         return _encode(response)
 
     def _feedback_response(self, result: FeedbackResult) -> bytes:
-        predicted, actual = truth_names(self._spec)
+        predicted, actual = truth_names(self._measure.spec)
         comparison: dict[str, Any] = {"correct": result.predicted == result.actual}
-        if not self._spec.classes:
+        if not self._measure.spec.classes:
             comparison = {"absolute_error": abs(float(result.predicted) - float(result.actual))}
         response = {
             "status": "feedback_recorded",
