@@ -45,8 +45,8 @@ def rare(rows: int, seed: int = 0, share: float = 0.1) -> tuple[np.ndarray, np.n
 
 def counts(actual: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:
     """True positives, false positives, false negatives, true negatives."""
-    (tn, fp), (fn, tp) = metrics.confusion_matrix(actual, decided, labels=[0, 1])
-    return tuple(map(np.asarray, (tp, fp, fn, tn)))
+    pairs = ((1, 1), (0, 1), (1, 0), (0, 0))
+    return tuple(((actual == true) & (decided == yes)).sum() for true, yes in pairs)
 
 
 @pytest.mark.parametrize("name", SCORES)
