@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi, sqrt
+from functools import cache
+from math import log, pi, sqrt
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm
 
 from domain.contract import Classes, ModelSpec, Number, Quantity
-from domain.evaluation.comparison import compare
+from domain.evaluation.comparison import MARGIN_SHARE, compare
+from domain.evaluation.measures import Measure, repeat
 from domain.gates import not_worse_than_champion
 
 _INPUTS = (Number("x", "", 0, 1),)
-_SPECS = {
-    "classification": ModelSpec("classes", _INPUTS, Classes(("no", "yes"))),
-    "regression": ModelSpec("quantity", _INPUTS, Quantity("y")),
-}
+_CLASSES = ModelSpec("classes", _INPUTS, Classes(("no", "yes")))
+_QUANTITY = ModelSpec("quantity", _INPUTS, Quantity("y"))
 RUNS = 500
 MAX_ERROR_RATE = 0.05  # bound for false promotions, and for equal challengers called better
-_BOTH_CORRECT = 0.85
-_ERROR = 0.7  # standard deviation of the champion's error; R² is about 0.5
+_ACCURACY = 0.9  # of the champion; the classes are equally frequent
+_ERROR = 0.7  # standard deviation of the champion's error, of values with 1; R² is about 0.5
 _MEAN_OF_NORMAL = sqrt(2 / pi)  # mean of |x|
+_POSITIVE = 0.1  # share of rows whose probability is measured
+_SEPARATION = 1.5  # of the champion's scores of both classes, in standard deviations: AUC 0.86
+_GRID = 20_000  # quantiles of each class that stand for all possible rows
+_OF_ERRORS: dict[str, Callable[[float], float]] = {  # scores by the error's standard deviation
+    "r2": lambda deviation: 1 - deviation**2,
+    "neg_mean_absolute_error": lambda deviation: -deviation * _MEAN_OF_NORMAL,
+    "neg_root_mean_squared_error": lambda deviation: -deviation,
+}
+_BASELINES = {"r2": 0.0, "neg_mean_absolute_error": -_MEAN_OF_NORMAL}  # others: -1
+
+Draw = tuple[np.ndarray, np.ndarray, np.ndarray]  # predictions of both models, and the truth
 
 
 @dataclass(frozen=True)
@@ -44,62 +57,70 @@ class Setting:
     """Simulated challengers, and the bound of their false refusals.
 
     Attributes:
-        similarity: for classes, the share of rows that only one model classifies correctly; for
-            quantities, the correlation of the errors.
+        similarity: for accuracy, the share of rows that only one model classifies correctly; for
+            quantities, the correlation of the errors; for probabilities, that of the scores of
+            rows of the same class.
+        margin: in the unit of the measure; None for the default.
         refusals: bound of false refusals.
     """
 
-    task: str
+    measure: str
     rows: int
     similarity: float
-    margin: float
+    margin: float | None
     refusals: float
 
     @property
     def description(self) -> str:
-        """`similarity` in words."""
-        if self.task == "classification":
-            return f"classes, of which {100 * self.similarity:g} % disagree"
-        return f"quantities, errors correlate by {self.similarity:g}"
+        """Measure and `similarity` in words."""
+        if self.measure == "accuracy":
+            return f"`accuracy`, {100 * self.similarity:g} % of rows disagree"
+        what = "errors" if self.measure in _OF_ERRORS else "scores"
+        return f"`{self.measure}`, {what} correlate by {self.similarity:g}"
 
 
 SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
-    Setting("classification", 30, 0.04, 0.15, 0.15),
-    Setting("classification", 143, 0.1, 0.05, 0.45),
-    Setting("classification", 143, 0.04, 0.05, 0.2),
-    Setting("classification", 360, 0.1, 0.05, 0.15),
-    Setting("classification", 1000, 0.1, 0.05, 0.01),
-    Setting("regression", 30, 0.9, 0.15, 0.15),
-    Setting("regression", 111, 0.9, 0.05, 0.45),
-    Setting("regression", 111, 0.98, 0.05, 0.05),
-    Setting("regression", 1000, 0.9, 0.05, 0.01),
+    Setting("accuracy", 30, 0.04, 0.15, 0.15),
+    Setting("accuracy", 143, 0.1, 0.05, 0.45),
+    Setting("accuracy", 143, 0.04, 0.05, 0.2),
+    Setting("accuracy", 360, 0.1, 0.05, 0.15),
+    Setting("accuracy", 1000, 0.1, 0.05, 0.01),
+    Setting("accuracy", 360, 0.1, None, 0.01),
+    Setting("neg_mean_absolute_error", 30, 0.9, 0.1, 0.45),
+    Setting("neg_mean_absolute_error", 111, 0.9, 0.05, 0.45),
+    Setting("neg_mean_absolute_error", 111, 0.98, 0.05, 0.05),
+    Setting("neg_mean_absolute_error", 1000, 0.9, 0.05, 0.01),
+    Setting("r2", 360, 0.9, None, 0.05),
+    Setting("neg_root_mean_squared_error", 360, 0.9, None, 0.05),
+    Setting("roc_auc", 1000, 0.9, None, 0.05),
+    Setting("roc_auc", 1000, 0.9, 0.02, 0.45),
+    Setting("average_precision", 1000, 0.9, None, 0.45),
+    Setting("neg_log_loss", 1000, 0.9, None, 0.45),
+    Setting("balanced_accuracy", 1000, 0.9, None, 0.75),
+    Setting("f1", 1000, 0.9, None, 0.45),
 )
 
 
-def rates(
-    task: str,
-    rows: int,
-    similarity: float,
-    margin: float,
-    fewest: int = 20,
-    runs: int = RUNS,
-    seed: int = 0,
-) -> Rates:
-    """Compare `runs` challengers as good as the champion, and as many worse by the margin.
-
-    Args:
-        task: ``classification`` or ``regression``.
-        similarity: as in `Setting`.
-    """
-    spec, rng = _SPECS[task], np.random.default_rng(seed)
-    draw = _classes if spec.classes else _quantities
+def rates(setting: Setting, fewest: int = 20, runs: int = RUNS, seed: int = 0) -> Rates:
+    """Compare `runs` challengers as good as the champion, and as many worse by the margin."""
+    rng = np.random.default_rng(seed)
+    spec = _QUANTITY if setting.measure in _OF_ERRORS else _CLASSES
+    measure = Measure(spec, setting.measure)
+    baseline = np.zeros(3)
+    draw, worse_by = _quantities, _margin_of_errors
+    if setting.measure == "accuracy":
+        draw, worse_by, baseline = _classes, _margin_of_classes, np.array([1.0, 0.0])
+    elif spec.classes:
+        draw, worse_by = _probabilities, _margin_of_probabilities
+        baseline = measure.constant(_actual(setting.rows))
+    margin = setting.margin or worse_by(setting)
     refused = better = promoted = 0
     for _ in range(runs):
-        equal = compare(spec, *draw(rng, rows, similarity, 0.0))
-        refused += not not_worse_than_champion(equal, margin, fewest).accepted
+        equal = compare(measure, *draw(rng, setting, 0.0), baseline)
+        refused += not not_worse_than_champion(equal, setting.margin, fewest).accepted
         better += equal.low > 0
-        worse = compare(spec, *draw(rng, rows, similarity, margin))
-        promoted += not_worse_than_champion(worse, margin, fewest).accepted
+        worse = compare(measure, *draw(rng, setting, margin), baseline)
+        promoted += not_worse_than_champion(worse, setting.margin, fewest).accepted
     return Rates(refused / runs, better / runs, promoted / runs)
 
 
@@ -118,26 +139,90 @@ def exceeded_bounds(setting: Setting, found: Rates, runs: int = RUNS) -> list[st
     ]
 
 
-def _classes(
-    rng: np.random.Generator, rows: int, disagreement: float, worse: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions of champion and challenger, shape (n_rows, 2) each, and the truth."""
-    lost = max((disagreement + worse) / 2, worse)
+# classes
+
+
+def _margin_of_classes(_: Setting) -> float:
+    return MARGIN_SHARE * (_ACCURACY - 0.5)
+
+
+def _classes(rng: np.random.Generator, setting: Setting, worse: float) -> Draw:
+    """Certain predictions of champion and challenger, shape (n_rows, 2) each."""
+    lost = max((setting.similarity + worse) / 2, worse)
     won = lost - worse
-    shares = [_BOTH_CORRECT, lost, won, 1 - _BOTH_CORRECT - lost - won]
-    case, actual = rng.choice(4, size=rows, p=shares), rng.integers(2, size=rows)
+    shares = [_ACCURACY - lost, lost, won, 1 - _ACCURACY - won]
+    case, actual = rng.choice(4, size=setting.rows, p=shares), rng.integers(2, size=setting.rows)
     champion, challenger = case <= 1, case % 2 == 0
     return np.eye(2)[actual ^ ~champion], np.eye(2)[actual ^ ~challenger], actual
 
 
-def _quantities(
-    rng: np.random.Generator, rows: int, correlation: float, worse: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions of champion and challenger, shape (n_rows, 3) each, and the truth."""
-    actual = rng.normal(size=rows)
-    actual /= actual.std()
-    common, *own = rng.normal(size=(3, rows))
-    errors = sqrt(correlation) * common + sqrt(1 - correlation) * np.array(own)
-    errors *= np.array([[_ERROR], [_ERROR + worse / _MEAN_OF_NORMAL]])
+# quantities
+
+
+def _margin_of_errors(setting: Setting) -> float:
+    gain = _OF_ERRORS[setting.measure](_ERROR) - _BASELINES.get(setting.measure, -1.0)
+    return MARGIN_SHARE * gain
+
+
+def _quantities(rng: np.random.Generator, setting: Setting, worse: float) -> Draw:
+    """Predictions of champion and challenger, shape (n_rows, 3) each."""
+    score = _OF_ERRORS[setting.measure]
+    deviation = brentq(lambda each: score(each) - score(_ERROR) + worse, _ERROR, 10)
+    actual = rng.normal(size=setting.rows)
+    actual = (actual - actual.mean()) / actual.std()
+    common, *own = rng.normal(size=(3, setting.rows))
+    errors = sqrt(setting.similarity) * common + sqrt(1 - setting.similarity) * np.array(own)
+    errors *= np.array([[_ERROR], [deviation]])
     champion, challenger = (actual[:, None] + error[:, None] + [0, -1, 1] for error in errors)
+    return champion, challenger, actual
+
+
+# probabilities
+
+
+def _actual(rows: int) -> np.ndarray:
+    """Classes with a fixed share of positive ones, shape (rows,)."""
+    return (np.arange(rows) < _POSITIVE * rows).astype(int)
+
+
+def _calibrated(scores: np.ndarray, separation: float) -> np.ndarray:
+    """Probabilities of normal scores whose means differ by `separation`, shape (n_rows, 2)."""
+    logits = separation * scores - separation**2 / 2 + log(_POSITIVE / (1 - _POSITIVE))
+    positive = 1 / (1 + np.exp(-logits))
+    return np.stack([1 - positive, positive], axis=1)
+
+
+def _expected(measure: Measure, separation: float) -> float:
+    """The score on all possible rows."""
+    normal = norm.ppf((np.arange(_GRID) + 0.5) / _GRID)
+    actual = np.repeat([0, 1], _GRID)
+    scores = np.concatenate([normal, normal + separation])
+    weights = np.repeat([1 - _POSITIVE, _POSITIVE], _GRID)
+    return measure.score(actual, _calibrated(scores, separation), weights)
+
+
+def _margin_of_probabilities(setting: Setting) -> float:
+    measure, actual = Measure(_CLASSES, setting.measure), _actual(setting.rows)
+    baseline = measure.score(actual, repeat(measure.constant(actual), setting.rows))
+    return MARGIN_SHARE * (_expected(measure, _SEPARATION) - baseline)
+
+
+@cache
+def _separation_of_worse(name: str, worse: float) -> float:
+    """The separation with which the expected score is worse than the champion's."""
+    measure = Measure(_CLASSES, name)
+    wanted = _expected(measure, _SEPARATION) - worse
+    return float(brentq(lambda each: _expected(measure, each) - wanted, 0.01, _SEPARATION + 0.1))
+
+
+def _probabilities(rng: np.random.Generator, setting: Setting, worse: float) -> Draw:
+    """Calibrated probabilities of champion and challenger, shape (n_rows, 2) each."""
+    separation = _separation_of_worse(setting.measure, worse) if worse else _SEPARATION
+    common, *own = rng.normal(size=(3, setting.rows))
+    noise = sqrt(setting.similarity) * common + sqrt(1 - setting.similarity) * np.array(own)
+    actual = _actual(setting.rows)
+    champion, challenger = (
+        _calibrated(each + apart * actual, apart)
+        for each, apart in zip(noise, (_SEPARATION, separation))
+    )
     return champion, challenger, actual

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf, sqrt
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 
 from domain.contract import ModelSpec
-from domain.evaluation.intervals import is_auc, resamples, variance_of
+from domain.evaluation.intervals import auc_interval, is_auc, resamples, variance_of
 from domain.evaluation.measures import Measure, placements, repeat
 
 _Z_LEVEL = 1.644854  # 5 %, one-sided
 _Z_POWER = 0.841621  # 80 %
-_RESAMPLES = 2000
+_RESAMPLES, _RESAMPLES_OF_SCORES = 2000, 400
 _CELLS = 100_000  # of resamples that are drawn at once, so that they fit the CPU cache
 _LEAST_SPREAD = 0.25  # of a resample, as a fraction of the sample's
 MARGIN_SHARE = 0.25  # of the champion's gain over the baseline: the default margin
@@ -39,6 +40,8 @@ class Comparison:
         lost: rows that only the champion predicts correctly; None unless accuracy is the measure.
         p: of the exact two-sided McNemar test; None unless accuracy is the measure.
         identical: whether all predictions are the same.
+        relative_variance: variance of `difference` + a quarter of `gain`, as a multiple of that of
+            `difference`.
     """
 
     measure: str
@@ -52,6 +55,7 @@ class Comparison:
     lost: int | None = None
     p: float | None = None
     identical: bool = False
+    relative_variance: float = 1.0
 
     def __str__(self) -> str:
         text = (
@@ -88,15 +92,24 @@ class Comparison:
     def margin(self, configured: float | None) -> float:
         """By how much the challenger may be worse.
 
-        By default a quarter of what the champion gains over the baseline. A configured margin
-        counts up to half of this gain, so that a constant prediction never is good enough.
+        By default a quarter of what the champion gains over the baseline, less its uncertainty: by
+        how much the interval of `difference` + a quarter of `gain` is wider than that of
+        `difference`, as both are measured on the same rows. A configured margin counts up to half
+        of the gain, so that a constant prediction never is good enough.
 
         Args:
             configured: in the unit of the measure; None for the default.
+
+        References:
+            M. Rothmann et al., "Design and analysis of non-inferiority mortality trials in
+            oncology", 2003: tests that a share of an effect is retained.
         """
-        if configured is None:
-            return MARGIN_SHARE * self.gain
-        return min(configured, _LARGEST_SHARE * self.gain)
+        if configured is not None:
+            return min(configured, _LARGEST_SHARE * self.gain)
+        margin, width = MARGIN_SHARE * self.gain, self.difference - self.low
+        if not np.isfinite(width) or self.relative_variance <= 1:
+            return margin
+        return max(0.0, margin - (sqrt(self.relative_variance) - 1) * width)
 
     def rows_needed(self, margin: float) -> float:
         """Number of rows with which `low` would lie above −margin with a probability of 80 %.
@@ -132,9 +145,10 @@ def compare(
 
     Accuracy has Tango's score interval, which extends McNemar's test to a margin, and the exact
     McNemar test. Measures with a loss of each row have a bootstrap-t of the mean difference, the
-    area under the ROC curve of two classes has DeLong's paired test with Student's quantiles, and
-    others a bootstrap of the difference, stratified by class, which is never narrower than
-    Student's interval with its standard error.
+    area under the ROC curve of two classes has the interval of Zou and Yue, with DeLong's variances
+    and Student's quantiles: with DeLong's own, up to 7 % of the challengers that are worse by the
+    margin passed. Others have a bootstrap of the difference, stratified by class, which is never
+    narrower than Student's interval with its standard error.
 
     Args:
         champion, challenger: predictions, shape (n_rows, n_columns) each, at least one row.
@@ -146,57 +160,119 @@ def compare(
     References:
         E. R. DeLong et al., "Comparing the areas under two or more correlated receiver operating
         characteristic curves: a nonparametric approach", 1988.
+        G. Y. Zou and L. Yue, "Using confidence intervals to compare several correlated areas under
+        the receiver operating characteristic curves", 2013.
     """
-    rows, measures = len(actual), (replace(measure, spec=champion_spec or measure.spec), measure)
-    both = champion, challenger
-    old, new = (each.score(actual, given) for each, given in zip(measures, both))
-    constant = measure.score(actual, repeat(baseline, rows))
-    old_codes, new_codes = (each.spec.decide(given) for each, given in zip(measures, both))
-    identical = bool((old_codes == new_codes).all() and (champion == challenger).all())
-    found = partial(Comparison, measure.name, rows, old, new, constant, identical=identical)
+    constant = repeat(baseline, len(actual))
+    own = replace(measure, spec=champion_spec or measure.spec)
+    sides = [(own, champion), (measure, challenger), (measure, constant)]
+    scores = tuple(side.score(actual, given) for side, given in sides)
+    old_codes, new_codes = own.spec.decide(champion), measure.spec.decide(challenger)
+    return Comparison(
+        *(measure.name, len(actual), scores[0], scores[1], scores[2]),
+        **_measured(sides, actual, scores[1] - scores[0]),
+        identical=bool((old_codes == new_codes).all() and (champion == challenger).all()),
+    )
+
+
+def _measured(
+    sides: Sequence[tuple[Measure, np.ndarray]], actual: np.ndarray, seen: float
+) -> dict[str, Any]:
+    """What a comparison measures of the difference of two scores, by the name of its attribute.
+
+    Args:
+        sides: measure and predictions of champion, challenger and constant.
+        seen: the difference.
+    """
+    measure = sides[1][0]
     if measure.has_losses:
-        before, after = (each.losses(actual, given) for each, given in zip(measures, both))
+        before, after, constants = (side.losses(actual, given) for side, given in sides)
+        with np.errstate(invalid="ignore"):  # ∞ − ∞
+            relative = _relative_variance([(before - after, constants - before)])
         if measure.name != "accuracy":
-            return found(*_interval(before, after))
+            return _limits(_interval(before, after), relative)
         won, lost = int((before > after).sum()), int((after > before).sum())
         p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-        return found(*tango_interval(won, lost, rows), won=won, lost=lost, p=p)
-    if np.isnan(new - old):
-        return found(np.nan, np.nan)
+        interval = tango_interval(won, lost, len(actual))
+        return {**_limits(interval, relative), "won": won, "lost": lost, "p": p}
+    if np.isnan(seen):
+        return _limits((np.nan, np.nan), 1.0)
     if is_auc(measure):
-        return found(*_auc_interval(measure, champion, challenger, actual))
-    return found(*_resampled_interval(measures, both, actual))
+        placed = [placements(*measure.of_interest(actual, each)[0]) for _, each in sides[:2]]
+        differences = [after - before for before, after in zip(*placed)]
+        relative = _relative_variance(zip(differences, placed[0]))
+        return _limits(_auc_interval(placed[0], placed[1]), relative)
+    before, after, constants = _resampled_scores(sides, actual).T
+    relative = _relative_variance([(after - before, before - constants)])
+    interval = _resampled_interval(seen, after - before, _fewest(measure, actual))
+    return _limits(interval, relative)
+
+
+def _limits(interval: tuple[float, float], relative_variance: float) -> dict[str, Any]:
+    return {"low": interval[0], "high": interval[1], "relative_variance": relative_variance}
+
+
+def _resampled_scores(
+    sides: Sequence[tuple[Measure, np.ndarray]], actual: np.ndarray
+) -> np.ndarray:
+    """Scores of each side in resamples of the rows, shape (n_resamples, n_sides)."""
+    rng = np.random.default_rng(0)
+    drawn = [
+        [side.score(actual[rows], given[rows]) for side, given in sides]
+        for rows in resamples(sides[0][0], actual, rng, _RESAMPLES_OF_SCORES)
+    ]
+    return np.array(drawn)[~np.isnan(drawn).any(axis=1)]
+
+
+def _relative_variance(groups: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Variance of the difference + a quarter of the gain, as a multiple of that of the difference:
+    from the parts of both in each row, by independent groups of rows."""
+    alone = together = 0.0
+    for difference, gain in groups:
+        if len(gain) > 1 and np.isfinite(difference).all() and np.isfinite(gain).all():
+            alone += variance_of(difference)
+            together += variance_of(difference + MARGIN_SHARE * gain)
+    return together / alone if alone > 0 else 1.0
 
 
 def _auc_interval(
-    measure: Measure, champion: np.ndarray, challenger: np.ndarray, actual: np.ndarray
+    old: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.ndarray]
 ) -> tuple[float, float]:
-    """90 % interval of the difference of two areas under ROC curves."""
-    before, after = (
-        placements(*measure.of_interest(actual, each)[0]) for each in (champion, challenger)
-    )
-    differences = [new - old for old, new in zip(before, after)]
-    error = sqrt(sum(map(variance_of, differences)))
-    return _student_interval(float(differences[0].mean()), error, min(map(len, differences)))
+    """90 % interval of the difference of two areas under ROC curves.
+
+    Args:
+        old, new: `placements` of the positive rows and of the negative ones.
+    """
+    fewest, seen = min(map(len, old)), float(new[0].mean() - old[0].mean())
+    error = sqrt(sum(variance_of(after - before) for before, after in zip(old, new)))
+    if error == 0:
+        return seen, seen
+    if fewest == 1:
+        return -inf, inf
+    z = float(t.ppf(0.95, fewest - 1))
+    limits = [np.abs(np.subtract(auc_interval(*each, z), each[0].mean())) for each in (old, new)]
+    variances = [sum(map(variance_of, each)) for each in (old, new)]
+    scale = 2 * sqrt(variances[0] * variances[1])
+    correlation = (sum(variances) - error**2) / scale if scale else 0.0
+    (below_old, above_old), (below_new, above_new) = limits
+
+    def distance(one: float, other: float) -> float:
+        return sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other))
+
+    return seen - distance(below_new, above_old), seen + distance(above_new, below_old)
 
 
-def _resampled_interval(
-    measures: tuple[Measure, Measure], both: tuple[np.ndarray, np.ndarray], actual: np.ndarray
-) -> tuple[float, float]:
-    """90 % interval of the difference of two scores, champion first."""
+def _fewest(measure: Measure, actual: np.ndarray) -> int:
+    """Rows of the smallest class; of a quantity, all."""
+    if not measure.spec.classes:
+        return len(actual)
+    return int(np.unique(actual, return_counts=True)[1].min())
 
-    def difference(rows: np.ndarray) -> float:
-        old, new = (each.score(actual[rows], given[rows]) for each, given in zip(measures, both))
-        return new - old
 
-    drawn = resamples(measures[0], actual, np.random.default_rng(0))
-    differences = np.array([difference(rows) for rows in drawn])
-    fewest = len(actual)
-    if measures[0].spec.classes:
-        fewest = int(np.unique(actual, return_counts=True)[1].min())
-    seen = difference(np.arange(len(actual)))
-    low, high = _student_interval(seen, float(np.nanstd(differences)), fewest)
-    below, above = np.nanquantile(differences, [0.05, 0.95])
+def _resampled_interval(seen: float, resampled: np.ndarray, fewest: int) -> tuple[float, float]:
+    """90 % interval of the difference of two scores, from their differences in resamples."""
+    low, high = _student_interval(seen, float(resampled.std()), fewest)
+    below, above = np.quantile(resampled, [0.05, 0.95])
     return min(low, float(below)), max(high, float(above))
 
 

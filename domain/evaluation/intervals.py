@@ -51,7 +51,7 @@ def score_interval(
     if np.isnan(measure.score(actual, predictions)):
         return np.nan, np.nan
     if is_auc(measure):
-        return _auc_interval(*measure.of_interest(actual, predictions)[0])
+        return auc_interval(*placements(*measure.of_interest(actual, predictions)[0]))
     rng = np.random.default_rng(0)
     scores = [
         measure.score(actual[rows], predictions[rows]) for rows in resamples(measure, actual, rng)
@@ -66,10 +66,11 @@ def is_auc(measure: Measure) -> bool:
 
 
 def resamples(
-    measure: Measure, actual: np.ndarray, rng: np.random.Generator
+    measure: Measure, actual: np.ndarray, rng: np.random.Generator, most: int = _RESAMPLES
 ) -> Iterator[np.ndarray]:
-    """Positions of rows drawn with replacement; of classes, each keeps its number of rows."""
-    times = int(np.clip(_ROWS // len(actual), _FEWEST_RESAMPLES, _RESAMPLES))
+    """Positions of rows drawn with replacement, up to `most` times; of classes, each keeps its
+    number of rows."""
+    times = int(np.clip(_ROWS // len(actual), _FEWEST_RESAMPLES, most))
     strata = [np.arange(len(actual))]
     if measure.spec.classes:
         strata = [np.flatnonzero(actual == code) for code in np.unique(actual)]
@@ -78,13 +79,25 @@ def resamples(
         yield np.concatenate(drawn)
 
 
-def _auc_interval(positive: np.ndarray, ranks: np.ndarray) -> tuple[float, float]:
-    of_positive, of_negative = placements(positive, ranks)
+def auc_interval(
+    of_positive: np.ndarray, of_negative: np.ndarray, z: float = _Z
+) -> tuple[float, float]:
+    """Confidence interval of an area under the ROC curve, on the scale of its logit.
+
+    That of an area of 0 or 1, or of a single row, is Wilson's, as if each row of the smaller class
+    were a success or a failure. Constant predictions have an area of exactly 0.5.
+
+    Args:
+        of_positive, of_negative: the `placements` of the rows of each class.
+        z: 1.96 gives 95 %.
+    """
     area, fewest = float(of_positive.mean()), min(len(of_positive), len(of_negative))
     error = np.sqrt(variance_of(of_positive) + variance_of(of_negative))
-    if not 0 < area < 1 or error == 0:  # as if each row of the smaller class were a success
-        return wilson_interval(round(area * fewest), fewest)
-    logit, half = np.log(area / (1 - area)), _Z * error / (area * (1 - area))
+    if not 0 < area < 1 or fewest == 1:
+        return wilson_interval(round(area * fewest), fewest, z)
+    if error == 0:
+        return area, area
+    logit, half = np.log(area / (1 - area)), z * error / (area * (1 - area))
     low, high = 1 / (1 + np.exp(-np.array([logit - half, logit + half])))
     return float(low), float(high)
 

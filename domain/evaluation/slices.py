@@ -188,7 +188,7 @@ def _interval(losses: np.ndarray, counted: bool) -> tuple[float, float]:
     rows = len(losses)
     if counted and rows:
         return wilson_interval(int(losses.sum()), rows)
-    if rows < 2:
+    if rows < 2 or not np.isfinite(losses).all():
         return np.nan, np.nan
     mean = float(losses.mean())
     half = float(t.ppf(0.975, rows - 1)) * float(losses.std(ddof=1)) / sqrt(rows)

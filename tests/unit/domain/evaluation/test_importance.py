@@ -9,10 +9,12 @@ import pytest
 
 from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.evaluation.importance import permutation_importances
+from domain.evaluation.measures import Measure, default_measure
 
 RNG = np.random.default_rng(0)
 NUMBERS = (Number("used", "", 0, 1), Number("idle", "", 0, 1))
 SPEC = ModelSpec("m", NUMBERS, Classes(("low", "high")))
+ACCURACY = default_measure(SPEC)
 ROWS = RNG.random((400, 2), dtype=np.float32)
 ACTUAL = (ROWS[:, 0] > 0.5).astype(int)
 
@@ -36,25 +38,39 @@ class CountingModel:
 
 
 def test_only_an_input_that_the_model_uses_is_important() -> None:
-    found = permutation_importances(by_first_column, ROWS, ACTUAL, SPEC)
+    found = permutation_importances(by_first_column, ROWS, ACTUAL, ACCURACY)
     assert found["used"] == pytest.approx(0.5, abs=0.06)  # half of the classes are guessed
     assert found["idle"] == 0
     assert list(found) == ["used", "idle"]
 
 
-def test_the_importance_for_a_quantity_is_in_standard_deviations() -> None:
-    spec = replace(SPEC, output=Quantity("q"))
+@pytest.mark.parametrize(
+    ("name", "decrease"),
+    [
+        ("r2", 2.0),  # the variance of the difference of two draws is twice that of one
+        ("neg_mean_absolute_error", 1 / 3),  # the mean difference of two uniform draws
+    ],
+)
+def test_the_importance_for_a_quantity_is_in_the_unit_of_the_measure(
+    name: str, decrease: float
+) -> None:
+    measure = Measure(replace(SPEC, output=Quantity("q")), name)
     actual = ROWS[:, 0].astype(float)
-    found = permutation_importances(lambda rows: rows[:, [0, 0, 0]], ROWS, actual, spec)
-    # two draws from a uniform distribution differ by 1/3 in the mean, of √12 standard deviations
-    assert found["used"] == pytest.approx(np.sqrt(12) / 3, abs=0.1)
+    found = permutation_importances(lambda rows: rows[:, [0, 0, 0]], ROWS, actual, measure)
+    assert found["used"] == pytest.approx(decrease, rel=0.1)
+    assert found["idle"] == 0
+
+
+def test_the_importance_by_the_area_under_the_curve_is_its_fall_to_one_half() -> None:
+    found = permutation_importances(by_first_column, ROWS, ACTUAL, Measure(SPEC, "roc_auc"))
+    assert found == {"used": pytest.approx(0.5, abs=0.06), "idle": 0}
 
 
 def test_the_same_seed_gives_equal_importances_and_the_rows_stay_unchanged() -> None:
     rows = ROWS.copy()
-    first = permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=3)
-    assert first == permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=3)
-    assert first != permutation_importances(by_first_column, rows, ACTUAL, SPEC, random_state=4)
+    first = permutation_importances(by_first_column, rows, ACTUAL, ACCURACY, random_state=3)
+    assert first == permutation_importances(by_first_column, rows, ACTUAL, ACCURACY, random_state=3)
+    assert first != permutation_importances(by_first_column, rows, ACTUAL, ACCURACY, random_state=5)
     assert (rows == ROWS).all()
 
 
@@ -67,7 +83,7 @@ def test_the_columns_of_a_tensor_are_shuffled_together() -> None:
         yes = (encoded[:, 0] + encoded[:, 1] == 1).astype(float)
         return np.stack([1 - yes, yes], axis=1)
 
-    found = permutation_importances(sum_is_one, rows, np.ones(300, int), spec)
+    found = permutation_importances(sum_is_one, rows, np.ones(300, int), default_measure(spec))
     assert found == {"image": 0, "idle": 0}  # shuffled separately, the sum would change
 
 
@@ -75,18 +91,21 @@ def test_the_columns_of_a_tensor_are_shuffled_together() -> None:
 def test_a_tensor_or_a_text_alone_is_not_measured(alone: Tensor | Text) -> None:
     model = CountingModel()
     spec = replace(SPEC, inputs=(alone,))
-    assert not permutation_importances(model, ROWS, ACTUAL, spec)
+    assert not permutation_importances(model, ROWS, ACTUAL, default_measure(spec))
     assert model.calls == 0
 
 
 def test_a_number_alone_is_measured() -> None:
     spec = replace(SPEC, inputs=NUMBERS[:1])
-    assert permutation_importances(by_first_column, ROWS[:, :1], ACTUAL, spec)["used"] > 0.4
+    assert (
+        permutation_importances(by_first_column, ROWS[:, :1], ACTUAL, default_measure(spec))["used"]
+        > 0.4
+    )
 
 
 def test_many_rows_are_sampled() -> None:
     model, rows = CountingModel(), RNG.random((1500, 2), dtype=np.float32)
-    found = permutation_importances(model, rows, (rows[:, 0] > 0.5).astype(int), SPEC)
+    found = permutation_importances(model, rows, (rows[:, 0] > 0.5).astype(int), ACCURACY)
     assert (model.calls, model.rows) == (1 + 2 * 5, 1000)
     assert found["used"] > 0.4
 
@@ -98,6 +117,6 @@ def test_wide_contracts_call_the_model_a_bounded_number_of_times(
     model = CountingModel()
     spec = replace(SPEC, inputs=tuple(Number(f"n{place}", "", 0, 1) for place in range(inputs)))
     rows = RNG.random((30, inputs), dtype=np.float32)
-    found = permutation_importances(model, rows, np.zeros(30, int), spec)
+    found = permutation_importances(model, rows, np.zeros(30, int), default_measure(spec))
     assert model.calls == calls
     assert len(found) == measured

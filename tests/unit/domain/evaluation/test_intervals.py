@@ -106,7 +106,12 @@ def test_the_interval_of_a_perfect_or_a_useless_auc_is_as_wide_as_the_smaller_cl
     perfect, constant = of_ranks(actual * 1.0), np.tile([0.9, 0.1], (100, 1))
     assert score_interval(AUC, actual, perfect) == wilson_interval(10, 10)
     assert score_interval(AUC, actual, perfect[:, ::-1]) == wilson_interval(0, 10)
-    assert score_interval(AUC, actual, constant) == wilson_interval(5, 10)
+    assert score_interval(AUC, np.repeat([0, 1], [99, 1]), perfect) == wilson_interval(1, 1)
+
+
+def test_a_constant_prediction_has_an_auc_of_exactly_one_half() -> None:
+    constant = np.tile([0.9, 0.1], (100, 1))
+    assert score_interval(AUC, np.repeat([0, 1], [90, 10]), constant) == (0.5, 0.5)
 
 
 def test_a_score_that_is_not_defined_has_no_interval() -> None:

@@ -11,8 +11,9 @@ from scipy.stats import sem, t
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.errors import ConfigError
-from domain.evaluation.metrics import wilson_interval
-from domain.evaluation.slices import Slice, measure_slices, slices_of
+from domain.evaluation.intervals import wilson_interval
+from domain.evaluation.measures import Measure
+from domain.evaluation.slices import Slice, SliceReport, measure_slices, slices_of
 from domain.gates import worst_slice
 from tests.kinds import KINDS
 
@@ -24,6 +25,8 @@ SPEC = ModelSpec(
     ),
     Classes(("benign", "malignant")),
 )
+ACCURACY = Measure(SPEC, "accuracy")
+ERROR = Measure(ModelSpec("q", SPEC.inputs, Quantity("y")), "neg_mean_absolute_error")
 ROWS = np.array([[area, row % 3] for row, area in enumerate(np.arange(0.0, 60.0))], np.float32)
 ROWS[:6, 0], ROWS[5::10, 1] = np.nan, np.nan
 
@@ -146,12 +149,12 @@ def test_a_declared_slice_of_too_few_rows_comes_back_unjudged() -> None:
     assert declared([20, 29], smallest=10).judged
     found = declared([20, 29], smallest=11)
     assert not found.judged
-    report = measure_slices([found], np.zeros(60), 0.1)[0]
-    assert (report.rows, report.loss, report.declared) == (10, 0, True)
+    report = of_losses([found], np.zeros(60), 0.1)[0]
+    assert (report.rows, report.score, report.declared) == (10, 1, True)
     assert np.isnan(report.p)
-    nowhere = measure_slices([declared([4000, None])], np.zeros(60), 0.1)[0]
+    nowhere = of_losses([declared([4000, None])], np.zeros(60), 0.1)[0]
     assert nowhere.rows == 0
-    assert np.isnan([nowhere.loss, nowhere.low, nowhere.high, nowhere.p]).all()
+    assert np.isnan([nowhere.score, nowhere.low, nowhere.high, nowhere.p]).all()
 
 
 @pytest.mark.parametrize(
@@ -180,6 +183,15 @@ def test_a_condition_on_a_text_is_refused() -> None:
         slices_of(KINDS["text"].SPEC, np.array([["a"]], object), {"m": {"review": [1, 2]}}, 1)
 
 
+def of_losses(slices: list[Slice], losses: np.ndarray, margin: float) -> list[SliceReport]:
+    """Reports of classes that are wrong, or of absolute errors, in each row."""
+    actual = np.zeros(len(losses), int)
+    if np.isin(losses, (0, 1)).all():
+        return measure_slices(slices, ACCURACY, actual, np.eye(2)[losses.astype(int)], margin)
+    predictions = np.stack([losses] * 3, axis=1)
+    return measure_slices(slices, ERROR, actual, predictions, margin)
+
+
 def masks(rows: int, *starts: int, length: int = 30) -> list[Slice]:
     """Slices of consecutive rows."""
     places = np.arange(rows)
@@ -192,15 +204,16 @@ def masks(rows: int, *starts: int, length: int = 30) -> list[Slice]:
 def test_the_error_of_classes_has_a_wilson_interval_and_the_worst_slice_comes_first() -> None:
     losses = np.zeros(120)
     losses[30:48] = losses[60:63] = 1
-    first, second, third = measure_slices(masks(120, 0, 30, 60), losses, 0.1)
+    first, second, third = of_losses(masks(120, 0, 30, 60), losses, 0.1)
     assert [each.name for each in (first, second, third)] == ["from 30", "from 60", "from 0"]
-    assert (first.loss, first.low, first.high) == (0.6, *wilson_interval(18, 30))
+    assert first.score == pytest.approx(0.4)
+    assert (first.low, first.high) == pytest.approx(wilson_interval(12, 30))
     assert first.p < 0.001 < second.p < third.p
 
 
 def test_the_probability_for_classes_is_exact() -> None:
     losses = np.array([1.0] * 3 + [0.0] * 9)
-    report = measure_slices([Slice("all wrong", np.arange(12) < 3, False)], losses, 0.25)[0]
+    report = of_losses([Slice("all wrong", np.arange(12) < 3, False)], losses, 0.25)[0]
     assert report.p == pytest.approx(0.5**3)
 
 
@@ -209,9 +222,9 @@ def test_the_probability_for_a_quantity_comes_from_random_draws_of_rows(seed: in
     rng = np.random.default_rng(seed)
     losses = rng.exponential(size=400)
     losses[:20] *= 1.9
-    report = measure_slices(masks(400, 0, length=20), losses, 0.0)[0]
+    report = of_losses(masks(400, 0, length=20), losses, 0.0)[0]
     drawn = np.array([rng.permutation(losses)[:20].mean() for _ in range(20_000)])
-    assert report.p == pytest.approx((drawn >= report.loss).mean(), abs=0.002, rel=0.2)
+    assert report.p == pytest.approx((drawn >= -report.score).mean(), abs=0.002, rel=0.2)
 
 
 def test_the_margin_applies_to_the_losses_of_a_quantity() -> None:
@@ -219,70 +232,70 @@ def test_the_margin_applies_to_the_losses_of_a_quantity() -> None:
     losses = rng.exponential(size=400)
     losses[:20] *= 2.0
     margin = 0.3
-    report = measure_slices(masks(400, 0, length=20), losses, margin)[0]
+    report = of_losses(masks(400, 0, length=20), losses, margin)[0]
     larger = losses * (losses.mean() + margin) / losses.mean()
     drawn = np.array([rng.permutation(larger)[:20].mean() for _ in range(20_000)])
-    assert report.p == pytest.approx((drawn >= report.loss).mean(), abs=0.002, rel=0.2)
+    assert report.p == pytest.approx((drawn >= -report.score).mean(), abs=0.002, rel=0.2)
     assert 0.002 < report.p < 0.1
 
 
 def test_a_margin_that_allows_every_row_to_be_wrong_refuses_nothing() -> None:
     losses = np.array([1.0] * 30 + [0.0] * 30)
-    assert measure_slices(masks(60, 0), losses, 0.9)[0].p == 1
+    assert of_losses(masks(60, 0), losses, 0.9)[0].p == 1
 
 
 @pytest.mark.parametrize("rows", [2, 5])
 def test_the_interval_of_a_quantity_uses_students_t(rows: int) -> None:
     losses = np.linspace(2, 3, 50)
-    report = measure_slices(masks(50, 0, length=rows), losses, 0.0)[0]
+    report = of_losses(masks(50, 0, length=rows), losses, 0.0)[0]
     chosen = losses[:rows]
     expected = t.interval(0.95, rows - 1, chosen.mean(), sem(chosen))
-    assert (report.low, report.high) == pytest.approx(expected)
+    assert (-report.high, -report.low) == pytest.approx(expected)
 
 
-def test_the_interval_of_a_loss_does_not_go_below_zero() -> None:
+def test_the_interval_of_a_score_does_not_go_beyond_the_best() -> None:
     losses = np.array([0.1, 0.9, 0.1, 0.2])
-    assert measure_slices([Slice("two", np.arange(4) < 2, False)], losses, 0.0)[0].low == 0
+    assert of_losses([Slice("two", np.arange(4) < 2, False)], losses, 0.0)[0].high == 0
 
 
-def test_equally_improbable_slices_are_ordered_by_loss() -> None:
+def test_equally_improbable_slices_are_ordered_by_score() -> None:
     losses = np.array([0.4] * 30 + [0.6] * 30 + [2.0] * 60)
-    assert [each.name for each in measure_slices(masks(120, 0, 30), losses, 0.0)] == [
+    assert [each.name for each in of_losses(masks(120, 0, 30), losses, 0.0)] == [
         "from 30",
         "from 0",
     ]
 
 
-def test_an_empty_slice_has_no_loss_and_causes_no_warning() -> None:
+def test_an_empty_slice_has_no_score_and_causes_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         empty = Slice("empty", np.zeros(9, bool), declared=True, judged=False)
-        assert np.isnan(measure_slices([empty], np.ones(9), 0.1)[0].loss)
+        assert np.isnan(of_losses([empty], np.ones(9), 0.1)[0].score)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2])
 def test_equal_losses_are_not_refused(margin: float) -> None:
     losses = np.full(100, 0.7)
-    report = measure_slices(masks(100, 0, length=30), losses, margin)[0]
+    report = of_losses(masks(100, 0, length=30), losses, margin)[0]
     assert report.p == 1
-    assert report.low == pytest.approx(0.7) == report.high
+    assert report.low == pytest.approx(-0.7) == report.high
 
 
 def test_a_slice_with_all_of_the_loss_is_refused() -> None:
     losses = np.zeros(100)
     losses[:30] = 3.0
-    assert measure_slices(masks(100, 0), losses, 0.15)[0].p < 1e-6
+    assert of_losses(masks(100, 0), losses, 0.15)[0].p < 1e-6
 
 
 def test_a_slice_slightly_worse_than_all_rows_has_a_probability_near_one_half() -> None:
     losses = np.tile([0.2, 0.8], 50)
     losses[0] += 1e-6
-    assert measure_slices(masks(100, 0), losses, 0.0)[0].p == 0.5
+    assert of_losses(masks(100, 0), losses, 0.0)[0].p == 0.5
 
 
 def test_a_slice_of_the_largest_losses_has_the_probability_of_drawing_only_those() -> None:
     losses = np.array([0.5] * 30 + [0.1] * 270)
-    report = measure_slices(masks(300, 0), losses, 0.0)[0]
+    report = of_losses(masks(300, 0), losses, 0.0)[0]
     supposed = 0.1**30  # they are a tenth of all rows, and scaling makes no larger ones
     assert 0 < report.p < supposed
     assert np.log(report.p) == pytest.approx(np.log(0.1) * 30 / 0.9, rel=0.01)
@@ -291,12 +304,12 @@ def test_a_slice_of_the_largest_losses_has_the_probability_of_drawing_only_those
 def test_a_nan_loss_is_the_worst_possible() -> None:
     losses = np.full(100, 0.7)
     losses[3] = np.nan
-    bad, good = measure_slices(masks(100, 40, 0), losses, 0.1)
+    bad, good = of_losses(masks(100, 40, 0), losses, 0.1)
     assert (bad.name, bad.p, good.p) == ("from 0", 0, 1)
 
 
 def test_a_quantity_with_one_row_has_no_interval() -> None:
-    report = measure_slices(masks(50, 7, length=1), np.linspace(0, 2, 50), 0.0)[0]
+    report = of_losses(masks(50, 7, length=1), np.linspace(0, 2, 50), 0.0)[0]
     assert report.p == 1
     assert np.isnan([report.low, report.high]).all()
 
@@ -304,7 +317,6 @@ def test_a_quantity_with_one_row_has_no_interval() -> None:
 def refusals(draw: Any, margin: float, runs: int = 200) -> float:
     """Share of sound models that are refused, each with 300 rows in 15 slices."""
     rng = np.random.default_rng(0)
-    spec = SPEC if draw is _classes else ModelSpec("q", SPEC.inputs, Quantity("y"))
     refused = 0
     for _ in range(runs):
         losses = draw(rng)
@@ -312,8 +324,8 @@ def refusals(draw: Any, margin: float, runs: int = 200) -> float:
             Slice(f"{part}", rng.permutation(300) < (20, 100, 60)[part % 3], False)
             for part in range(15)
         ]
-        reports = measure_slices(slices, losses, margin)
-        refused += not worst_slice(spec, reports, float(losses.mean()), margin).accepted
+        reports = of_losses(slices, losses, margin)
+        refused += not worst_slice(reports, "", 0.0, margin).accepted
     return refused / runs
 
 
@@ -338,8 +350,8 @@ def test_a_collapsed_slice_of_thirty_rows_is_refused(seed: int) -> None:
     rng = np.random.default_rng(seed)
     losses = (rng.random(300) < 0.05).astype(float)
     losses[:30] = rng.permutation(30) < 20  # as if one of three classes were guessed
-    reports = measure_slices(masks(300, *range(0, 300, 20)), losses, 0.15)
-    verdict = worst_slice(SPEC, reports, float(losses.mean()), 0.15)
+    reports = of_losses(masks(300, *range(0, 300, 20)), losses, 0.15)
+    verdict = worst_slice(reports, "accuracy", 1 - float(losses.mean()), 0.15)
     assert not verdict.accepted
     assert "worst of 15 slices is from 0: accuracy 0." in verdict.reason
 
@@ -349,9 +361,8 @@ def test_a_collapsed_slice_of_a_quantity_is_refused(seed: int) -> None:
     rng = np.random.default_rng(seed)
     losses = np.abs(rng.normal(0, 0.3, size=300))
     losses[:30] = np.abs(rng.normal(0, 1.4, size=30))  # as if values of other rows were predicted
-    reports = measure_slices(masks(300, *range(0, 300, 20)), losses, 0.15)
+    reports = of_losses(masks(300, *range(0, 300, 20)), losses, 0.15)
     assert reports[0].name == "from 0"
-    spec = ModelSpec("q", SPEC.inputs, Quantity("y"))
-    verdict = worst_slice(spec, reports, float(losses.mean()), 0.15)
+    verdict = worst_slice(reports, ERROR.name, -float(losses.mean()), 0.15)
     assert not verdict.accepted
-    assert "from 0: mean error 1." in verdict.reason or "from 0: mean error 0." in verdict.reason
+    assert "worst of 15 slices is from 0: neg_mean_absolute_error -" in verdict.reason

@@ -68,7 +68,7 @@ def utterance(errors: int) -> WordErrors:
 
 def test_rates_in_the_same_utterances_are_compared() -> None:
     found = compare_errors([utterance(3)] * 40, [utterance(1), utterance(2)] * 20)
-    assert (found.rows, found.champion, found.challenger) == (40, 0.3, 0.15)
+    assert (found.rows, found.champion, found.challenger) == (40, 0.7, 0.85)
     assert 0.13 < found.low < 0.15 < found.high < 0.17
     assert not found.identical
     assert found.won is found.lost is found.p is None
