@@ -220,7 +220,9 @@ def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
             f"{_name_of(estimator)} has no predict_proba: wrap it in CalibratedClassifierCV"
         )
     if isinstance(output, Quantity):
-        return ConformalRegressor(estimator, output.coverage, random_state=config.data.split[1])
+        return ConformalRegressor(
+            estimator, output.coverage, random_state=config.data.share_and_seed[1]
+        )
     return estimator
 
 
@@ -232,20 +234,26 @@ def _fit(
     progress: Progress,
 ) -> Fitted:
     spec, estimator = model.SPEC, make_estimator(model, config)
-    dataset = model.load(**config.load_arguments(model))
+    dataset = config.load_data(model)
     check_data(dataset, spec)
-    training, holdout = hold_out(dataset, spec, *config.data.split)
+    training, holdout = hold_out(dataset, spec, *config.data.share_and_seed)
+    unused = len(dataset) - len(training) - len(holdout)
     # refuse invalid slices now, not after the fit
     slices_of(spec, holdout.encoded(spec), config.validation.slices, 1)
     progress(
         "data",
         f"{len(dataset)} rows × {len(spec.inputs)} inputs, {len(holdout)} held out, "
-        f"fingerprint {dataset.fingerprint[:12]}",
+        + f"{unused} on neither side of the split, " * bool(unused)
+        + f"fingerprint {dataset.fingerprint[:12]}",
     )
     start = time.perf_counter()
     try:
         framework.fit(
-            estimator, training.encoded(spec), training.encoded_target(spec), tasks.report
+            estimator,
+            training.encoded(spec),
+            training.encoded_target(spec),
+            tasks.report,
+            training.keys,
         )
     except ValueError as error:  # scikit-learn checks its parameters here
         raise ConfigError(
@@ -388,7 +396,7 @@ def _write_package(
         },
     )
     parity = metrics["parity_largest_difference"]
-    card = write_card(config, spec, report, dataset, parity, provenance)
+    card = write_card(config, spec, report, dataset, len(fitted.training), parity, provenance)
     (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
 

@@ -232,7 +232,7 @@ def judge_estimator(
         show_verdicts(judgement.verdicts, progress)
         return judgement, None
     loaded, unavailable = champion.load(load_served)
-    dataset = model.load(**config.load_arguments(model))
+    dataset = config.load_data(model)
     size = package.served.stat().st_size
     case = Case(package, served, dataset, rules, loaded, unavailable, size)
     order = (DIGESTS, *GATES, ALONE)
@@ -261,7 +261,7 @@ def _cross_validate(
     on_folds: Callable[[Iterable[Any]], Iterable[Any]],
     progress: Progress,
 ) -> CrossValidation:
-    recipe, seed = make_estimator(model, config), config.data.split[1]
+    recipe, seed = make_estimator(model, config), config.data.share_and_seed[1]
     try:
         crossed = cross_validate(recipe, dataset, model.SPEC, folds, seed, on_folds)
     except ValueError as error:

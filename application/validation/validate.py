@@ -20,6 +20,7 @@ from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_equal_shares
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
+from domain.estimators.fitting import fit_estimator
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
@@ -70,17 +71,23 @@ def cross_validate(
     seed: int,
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> CrossValidation:
-    """Cross-validation, stratified for classes; `watch` wraps the folds, to show progress."""
-    rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
-    splitter = (StratifiedKFold if spec.classes else KFold)(folds, shuffle=True, random_state=seed)
-    reports = [
-        evaluate(
-            spec,
-            predict_function(clone(estimator).fit(rows[fit], target[fit]), spec)(rows[test]),
-            target[test],
-        )
-        for fit, test in watch(list(splitter.split(rows, target)))
-    ]
+    """Cross-validation that follows the split, else stratified for classes; `watch` wraps the
+    folds, to show progress.
+
+    Raises:
+        ValueError: the data have too few rows for these folds.
+    """
+    rows, target, keys = dataset.encoded(spec), dataset.encoded_target(spec), dataset.keys
+    if keys is None:
+        kind = StratifiedKFold if spec.classes else KFold
+        splits = list(kind(folds, shuffle=True, random_state=seed).split(rows, target))
+    else:
+        splits = keys.folds(folds, seed, target if spec.classes else None)
+    reports = []
+    for fit, test in watch(splits):
+        part = None if keys is None else keys.take(fit)
+        fitted = fit_estimator(clone(estimator), rows[fit], target[fit], part)
+        reports.append(evaluate(spec, predict_function(fitted, spec)(rows[test]), target[test]))
     return CrossValidation(reports[0].measure, np.array([report.score for report in reports]))
 
 
@@ -349,9 +356,18 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     incomparable = _why_incomparable(champion.spec, spec)
     if incomparable:
         return None, _not_compared("not_worse_than_champion", f"{version}: {incomparable}")
+    time = _time_column(champion.package)
+    if time not in (None, _time_column(case.package)):
+        return None, gates.Verdict(
+            "not_worse_than_champion",
+            False,
+            f"{version} was split by the time {time}, so the rows that it was trained on cannot be "
+            "recognised: keep data.split.time, or skip this gate once with validation.skip",
+        )
     training_hashes = np.array(champion.package.read_json("holdout.json")["training"])
     inputs = case.holdout.inputs[list(champion.spec.input_names)]  # inputs may have been added
-    hashes = replace(case.holdout, inputs=inputs).row_hashes
+    keys = case.holdout.keys if time else None
+    hashes = replace(case.holdout, inputs=inputs, keys=keys).row_hashes
     fits, unseen = case.comparable, ~np.isin(hashes, training_hashes)
     common = fits & unseen
     if spec.classes:  # another split of the champion's may have left few rows of one class
@@ -371,6 +387,12 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version
     )
     return comparison, verdict
+
+
+def _time_column(package: JudgedPackage) -> str | None:
+    """The column of time that is part of the identity of the package's rows; None without one."""
+    data = package.read_json("provenance.json")["config"].get("data", {})
+    return (data.get("split") or {}).get("time")
 
 
 def champion_unavailable(reason: str) -> gates.Verdict:
