@@ -33,7 +33,9 @@ from application.ports.tracker import RegisteredVersion, TrainingRecord
 from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
+from domain.data.split_keys import SplitKeys
 from domain.errors import RegistryError
+from domain.estimators.fitting import fit_estimator
 from domain.evaluation.predictions import predict_function
 from shared.paths import ROOT
 from tests import petals
@@ -83,10 +85,15 @@ class FakeFramework:
         self.failure = failure
 
     def fit(
-        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+        self,
+        estimator: Any,
+        rows: np.ndarray,
+        target: np.ndarray,
+        report: CurveReport,
+        keys: SplitKeys | None = None,
     ) -> None:
         """Fit, and report the epochs."""
-        estimator.fit(rows, target)
+        fit_estimator(estimator, rows, target, keys)
         for epoch in range(self.epochs):
             report({"train_loss": 0.5**epoch, "valid_loss": 2 * 0.5**epoch}, epoch)
         self.journal.append("fit ended")

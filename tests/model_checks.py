@@ -107,7 +107,7 @@ def load_data(model: CatalogModel, config: TrainingConfig) -> Dataset:
     path = str(arguments.get("path", ""))
     if path and "://" not in path and not (ROOT / path).exists():
         pytest.skip(f"{path}, which {model.SPEC.name} learns from, is not on this machine")
-    return model.load(**arguments)
+    return config.load_data(model)
 
 
 def cheap(config: TrainingConfig) -> TrainingConfig:
@@ -120,7 +120,7 @@ def fit_and_package(model: CatalogModel, config: TrainingConfig, folder: Path) -
     """Fit as in training, and write the files of the package that the rules read."""
     spec = model.SPEC
     dataset = load_data(model, config)
-    training, holdout = hold_out(dataset, spec, *config.data.split)
+    training, holdout = hold_out(dataset, spec, *config.data.share_and_seed)
     estimator, epochs = fit(model, config, training)
     with PackageDraft(folder, config.model_name, "1.0.0-a") as draft:
         name = "model.onnx" if config.serving.format == "onnx" else "model.skops"
@@ -146,7 +146,8 @@ def fit(
     epochs: list[dict[str, float]] = []
     estimator = make_estimator(model, config)
     rows, target = training.encoded(model.SPEC), training.encoded_target(model.SPEC)
-    Frameworks().fit(estimator, rows, target, lambda metrics, _: epochs.append(dict(metrics)))
+    report = lambda metrics, _: epochs.append(dict(metrics))  # pylint: disable=C3001
+    Frameworks().fit(estimator, rows, target, report, training.keys)
     return estimator, epochs
 
 
@@ -160,15 +161,16 @@ def check_the_data_keep_the_contract(model: FittedModel) -> None:
 
 def check_loading_is_repeatable(model: FittedModel) -> None:
     """Loading twice gives the same data in the same order."""
-    again = model.model.load(**model.config.load_arguments(model.model))
+    again = model.config.load_data(model.model)
     assert again.fingerprint == model.dataset.fingerprint
     assert (again.row_hashes == model.dataset.row_hashes).all()
 
 
 def check_no_hold_out_row_is_in_training(model: FittedModel) -> None:
-    """Training and hold-out have no inputs in common, and together are all of the data."""
+    """Training and hold-out have no rows in common; without `data.split` they are all rows."""
     assert not set(model.training.row_hashes) & set(model.holdout.row_hashes)
-    assert len(model.training) + len(model.holdout) == len(model.dataset)
+    if model.config.data.split is None:
+        assert len(model.training) + len(model.holdout) == len(model.dataset)
 
 
 def check_the_contract_survives_json(model: FittedModel) -> None:
@@ -286,7 +288,7 @@ def check_fitting_leaves_the_data_alone(model: FittedModel) -> None:
     for _, predict in model.forms:
         predict(model.encoded)
     np.testing.assert_array_equal(model.encoded, before)
-    again = model.model.load(**model.config.load_arguments(model.model))
+    again = model.config.load_data(model.model)
     assert again.fingerprint == model.dataset.fingerprint
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from domain.contract import ModelSpec
+from domain.data.split_keys import SplitKeys
 
 CurveReport = Callable[[Mapping[str, float], int], None]
 """Takes the metrics of a finished epoch, by name, and its number from 0."""
@@ -18,9 +19,18 @@ class Framework(Protocol):
     """How the estimators of one library are trained and exported."""
 
     def fit(
-        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+        self,
+        estimator: Any,
+        rows: np.ndarray,
+        target: np.ndarray,
+        report: CurveReport,
+        keys: SplitKeys | None = None,
     ) -> None:
-        """Fit on encoded rows; if the library learns in epochs, report each one."""
+        """Fit on encoded rows; if the library learns in epochs, report each one.
+
+        Args:
+            keys: of the rows, if what is set apart in training must follow time or group.
+        """
 
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path` as ONNX: input ``inputs``; output ``probabilities``, or for a regression

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,9 +20,11 @@ from application.scaffold.model_file import (
     to_json,
     write_files,
 )
-from application.scaffold.table_inspection import Inspection, Task, inspect_table
+from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
+from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
 from domain.contract import Category, Classes, Input, ModelSpec, Number
-from domain.data.splitting import hold_out
+from domain.data.dataset import Dataset
+from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
 from domain.evaluation.measures import default_measure
@@ -57,16 +63,25 @@ def write_model(
     frame = frame.drop(columns=left_out)
     if target in frame.columns:
         check_target(frame[target], path)
+    proposal = propose_split(frame, target)
+    if proposal and proposal.group:
+        frame = frame.drop(columns=proposal.group)
     inspection = inspect_table(frame, target, name, task, _track)
     del frame
+    if proposal and proposal.group:
+        finding = Finding(proposal.group, "it tells groups apart, which the split follows")
+        inspection = replace(inspection, findings=(*inspection.findings, finding))
     _show(inspection)
     config = render_config(inspection, path)
-    _check_training_data(inspection.spec, location, config["data"])
+    dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
     module_path, config_path = model_paths(name, root)
     source = path if "://" in path else Path(path).name
     write_files({config_path: to_json(config), module_path: render_module(inspection, source)})
     for written in (module_path, config_path):
         show_step("wrote", written.relative_to(root).as_posix())
+    if dataset.keys is not None:
+        build = runpy.run_path(str(module_path))["build"]
+        _compare_splits(build(**config["model"]), dataset, inspection, config["data"])
     threshold = config["validation"]["threshold"]
     show_step("threshold", f"{threshold:g}, validation.threshold in the configuration")
     show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
@@ -76,12 +91,52 @@ def _track(columns: list[str]) -> Iterable[str]:
     return tqdm(columns, "inspecting columns", unit="column", disable=None, leave=False)
 
 
-def _check_training_data(spec: ModelSpec, path: str, data: dict[str, float]) -> None:
-    """Load and split the data as training will, so that no file is written if that fails."""
+def _split_as_training(
+    spec: ModelSpec, path: str, data: dict[str, Any], proposal: Proposal | None
+) -> Dataset:
+    """Load and split the data as training will, so that no file is written if that fails.
+
+    The proposed split is added to `data`, unless the data cannot be split in this way.
+    """
     dataset = read_table(path, spec)
     dataset.encoded(spec)
-    training, holdout = hold_out(dataset, spec, data["test_size"], int(data["random_state"]))
+    if proposal:
+        keyed = with_keys(dataset, **proposal.split)
+        try:
+            hold_out(keyed, spec, data["test_size"], data["random_state"])
+        except DataError as error:
+            show_step("look at", f"{proposal.reason}, but rows are split at random: {error}")
+        else:
+            data["split"], dataset = proposal.split, keyed
+            show_step(
+                "split",
+                f'{proposal.reason}: "data": {{"split": {json.dumps(proposal.split)}}} in the '
+                "configuration; remove it for a split at random",
+            )
+    training, holdout = hold_out(dataset, spec, data["test_size"], data["random_state"])
     show_step("split", f"{len(training):,} training rows, {len(holdout):,} hold-out rows")
+    return dataset
+
+
+def _compare_splits(
+    estimator: Any, dataset: Dataset, inspection: Inspection, data: dict[str, Any]
+) -> None:
+    """Show what a random split would have claimed."""
+    spec = inspection.spec
+    try:
+        random, followed = claimed_scores(
+            estimator, dataset, spec, data["test_size"], data["random_state"]
+        )
+    except DataError as error:
+        show_step("look at", f"the splits cannot be compared: {error}")
+        return
+    measure = "accuracy" if spec.classes else "R²"
+    (kind, column), *_ = data["split"].items()
+    show_step(
+        "compared",
+        f"{measure} of the baseline: {followed:.3f} with the split by {kind} ({column}), a random "
+        f"split would claim {random:.3f}; a constant prediction has {inspection.baseline:.3f}",
+    )
 
 
 def _show(inspection: Inspection) -> None:

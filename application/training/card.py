@@ -36,6 +36,7 @@ def write_card(
     spec: ModelSpec,
     report: Report,
     dataset: Dataset,
+    training_rows: int,
     parity: float,
     provenance: Mapping[str, Any],
     chosen: Mapping[str, Any],
@@ -45,6 +46,7 @@ def write_card(
     Args:
         report: quality on the hold-out.
         dataset: all rows.
+        training_rows: how many of them were learned from.
         parity: largest difference between the served and the native model.
         provenance: the environment, as in `provenance.json`.
         chosen: parameters that the training chose by a search, by name.
@@ -52,7 +54,6 @@ def write_card(
     References:
         M. Mitchell et al., "Model cards for model reporting", 2019.
     """
-    test_size, seed = config.data.split
     return f"""# {config.model_name} {config.version}
 
 {markdown_text(spec.description)}
@@ -83,13 +84,11 @@ The served model differs from the native one by at most {parity:.1e}.{_found(cho
 
 {markdown_text(dataset.source)}: {len(dataset)} rows, fingerprint {dataset.fingerprint}.
 
-{len(dataset) - report.rows} rows for training and {report.rows} for the hold-out (share
-{test_size:g}, seed {seed}), stratified by {'class' if spec.classes else 'fifths of the values'};
-equal rows are on the same side.
+{training_rows} rows for training and {report.rows} for the hold-out. {_describe_split(config, spec)}
 
 ## Provenance
 
-{_provenance_table(provenance, seed)}
+{_provenance_table(provenance, config.data.share_and_seed[1])}
 """
 
 
@@ -144,6 +143,26 @@ def describe_output(output: Output) -> str:
             )
         case _:
             return "Transcribes recordings: text, language, and segments with times."
+
+
+def _describe_split(config: TrainingConfig, spec: ModelSpec) -> str:
+    """How training and hold-out were divided, in a sentence or two."""
+    (share, seed), split = config.data.share_and_seed, config.data.split
+    if split is None:
+        strata = "class" if spec.classes else "fifths of the values"
+        return (
+            f"They were divided at random (share {share:g}, seed {seed}), stratified by {strata}; "
+            "equal rows are on the same side."
+        )
+    time, group = (markdown_text(column or "") for column in (split.time, split.group))
+    gap = f", after a gap of {split.gap:g}" if split.gap else ""
+    last = f"share {share:g}" if split.start is None else f"from {markdown_text(str(split.start))}"
+    if split.time is None:
+        return f"No {group} is on both sides (share {share:g}, seed {seed})."
+    later = f"The hold-out is later by {time} ({last}{gap})"
+    if split.group is None:
+        return f"{later}."
+    return f"{later}, and no {group} is on both sides (share {share:g}, seed {seed})."
 
 
 def _unsuitable_uses(spec: ModelSpec) -> str:

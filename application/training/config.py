@@ -22,6 +22,8 @@ from pydantic_core import PydanticCustomError
 from domain import catalog
 from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
+from domain.data.dataset import Dataset
+from domain.data.splitting import with_keys
 from domain.errors import ConfigError, UnknownModelError
 from domain.evaluation.measures import Measure, default_measure
 
@@ -62,20 +64,52 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
 
+class SplitConfig(_Strict):
+    """Columns that a split follows, in place of one at random. They need not be inputs.
+
+    Attributes:
+        time: dates or numbers: the last rows are held out.
+        group: what must not be on both sides, such as a customer. With `time`: the later rows of
+            groups that are not learned from.
+        gap: rows so shortly before the hold-out are on neither side; in days for dates, else in the
+            unit of `time`.
+        start: date or number from which rows are held out, in place of a share of ``test_size``.
+    """
+
+    time: str | None = None
+    group: str | None = None
+    gap: float = Field(0.0, ge=0, allow_inf_nan=False)
+    start: str | float | None = None
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        if self.time is None and self.group is None:
+            raise ValueError("name a column: time, group, or both; leave split out for random rows")
+        if self.time is None and (self.gap or self.start is not None):
+            raise ValueError("gap and start need the column time")
+        return self
+
+
 class DataConfig(_Strict):
     """How the data are split; further keys are parameters of the model's `load`.
 
     Only a model that is not trained, such as a transcriber, may leave out the split.
+
+    Attributes:
+        test_size: share of the rows, or of the groups, that is held out.
+        random_state: seed of the split.
+        split: columns that the split follows; None for a split at random.
     """
 
     model_config = ConfigDict(extra="allow")
 
     test_size: float | None = Field(None, gt=0, lt=1)
     random_state: Seed | None = None
+    split: SplitConfig | None = None
 
     @property
-    def split(self) -> tuple[float, int]:
-        """Share of the rows that is held out, and the seed of the shuffle.
+    def share_and_seed(self) -> tuple[float, int]:
+        """Share of the rows that is held out, and the seed of the split.
 
         Raises:
             ConfigError: one of them is missing.
@@ -249,6 +283,17 @@ class TrainingConfig(_Strict):
             ConfigError: a key is missing, unknown or of the wrong type.
         """
         return _arguments(model.load, self.data.model_extra or {}, "data")
+
+    def load_data(self, model: CatalogModel) -> Dataset:
+        """The model's data, with the keys that the split follows.
+
+        Raises:
+            ConfigError: a key of the block ``data`` is missing, unknown or of the wrong type.
+            DataError: the data cannot be read, or lack what the split follows.
+        """
+        dataset = model.load(**self.load_arguments(model))
+        split = self.data.split
+        return with_keys(dataset, **split.model_dump()) if split else dataset
 
     def parameters(self) -> dict[str, Any]:
         """Every value by its dotted name, such as ``model.max_depth``, for tracking."""

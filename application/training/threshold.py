@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
 from application.training.config import DecisionConfig
 from domain.contract import Classes, ModelSpec, join_names
+from domain.data.split_keys import Fold, SplitKeys
 from domain.errors import ConfigError
+from domain.estimators.fitting import fit_estimator
+from domain.estimators.search import without_search
 from domain.evaluation.predictions import predict_function
 from domain.evaluation.threshold import (
     SCORES,
@@ -55,6 +57,7 @@ def decide(
     rows: np.ndarray,
     target: np.ndarray,
     seed: int,
+    keys: SplitKeys | None = None,
 ) -> tuple[ModelSpec, ThresholdChoice | None]:
     """The contract with its decision threshold, and how that was chosen, if it was.
 
@@ -63,42 +66,46 @@ def decide(
         estimator: of which clones are trained, to predict rows that they have not seen.
         rows: encoded training rows, shape (n_rows, width).
         target: their class numbers, shape (n_rows,).
+        keys: of the rows, if the folds must follow time or group.
 
     Raises:
-        ConfigError: a class has a single row.
+        ConfigError: a class has too few rows for folds.
     """
     output = spec.output
     if not isinstance(output, Classes) or config == DecisionConfig():
         return spec, None
     if config.threshold is not None:
         return replace(spec, output=replace(output, threshold=config.threshold)), None
-    folds = folds_of(target, seed)
-    probabilities = np.empty((len(rows), 2))
-    for fold in np.unique(folds):
-        held = folds == fold
-        fitted = clone(estimator).fit(rows[~held], target[~held])
-        probabilities[held] = predict_function(fitted, spec)(rows[held])
-    choice = choose_threshold(output, probabilities, target, folds, _score_of(output, config))
+    folds, probabilities = np.full(len(rows), -1), np.empty((len(rows), 2))
+    for number, (fit, test) in enumerate(folds_of(target, seed, keys)):
+        part = None if keys is None else keys.take(fit)
+        fitted = fit_estimator(without_search(estimator), rows[fit], target[fit], part)
+        folds[test], probabilities[test] = number, predict_function(fitted, spec)(rows[test])
+    tested = folds >= 0  # the earliest rows are in no fold in time
+    choice = choose_threshold(
+        *(output, probabilities[tested], target[tested], folds[tested]),
+        _score_of(output, config),
+    )
     return replace(spec, output=replace(output, threshold=choice.threshold)), choice
 
 
-def folds_of(target: np.ndarray, seed: int) -> np.ndarray:
-    """The number of the fold of each training row, stratified by class, shape (n_rows,).
+def folds_of(target: np.ndarray, seed: int, keys: SplitKeys | None = None) -> list[Fold]:
+    """Up to five folds of the training rows that follow the split, else stratified by class.
 
     Raises:
-        ConfigError: a class has a single row.
+        ConfigError: a class has too few rows.
     """
-    fewest = int(np.bincount(target).min())
-    if fewest < 2:
+    count = min(_FOLDS, int(np.bincount(target).min()))
+    try:
+        if keys is not None:
+            return keys.folds(count, seed, target)
+        splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+        return list(splitter.split(target, target))
+    except ValueError as error:
         raise ConfigError(
-            "decision needs at least two training rows of each class to choose a threshold: set "
+            f"decision cannot choose a threshold by cross-validation: {error}: set "
             "decision.threshold instead"
-        )
-    splitter = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed)
-    folds = np.empty(len(target), np.intp)
-    for number, (_, held) in enumerate(splitter.split(target, target)):
-        folds[held] = number
-    return folds
+        ) from error
 
 
 def describe(output: Classes, config: DecisionConfig, choice: ThresholdChoice | None) -> str:

@@ -230,7 +230,9 @@ def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
             f"{_name_of(estimator)} has no predict_proba: wrap it in CalibratedClassifierCV"
         )
     if isinstance(output, Quantity):
-        return ConformalRegressor(estimator, output.coverage, random_state=config.data.split[1])
+        return ConformalRegressor(
+            estimator, output.coverage, random_state=config.data.share_and_seed[1]
+        )
     return estimator
 
 
@@ -244,20 +246,26 @@ def _fit(
     spec, estimator = model.SPEC, make_estimator(model, config)
     config.validation.measure_of(spec)  # refuse an invalid measure now, not after the fit
     check_decision(spec, config.decision)
-    dataset = model.load(**config.load_arguments(model))
+    dataset = config.load_data(model)
     check_data(dataset, spec)
-    training, holdout = hold_out(dataset, spec, *config.data.split)
+    training, holdout = hold_out(dataset, spec, *config.data.share_and_seed)
+    unused = len(dataset) - len(training) - len(holdout)
     # refuse invalid slices now, not after the fit
     slices_of(spec, holdout.encoded(spec), config.validation.slices, 1)
     progress(
         "data",
         f"{len(dataset)} rows × {len(spec.inputs)} inputs, {len(holdout)} held out, "
-        f"fingerprint {dataset.fingerprint[:12]}",
+        + f"{unused} on neither side of the split, " * bool(unused)
+        + f"fingerprint {dataset.fingerprint[:12]}",
     )
     start = time.perf_counter()
     try:
         framework.fit(
-            estimator, training.encoded(spec), training.encoded_target(spec), tasks.report
+            estimator,
+            training.encoded(spec),
+            training.encoded_target(spec),
+            tasks.report,
+            training.keys,
         )
     except ValueError as error:  # scikit-learn checks its parameters here
         raise ConfigError(
@@ -282,7 +290,8 @@ def _decide(
 ) -> tuple[ModelSpec, Mapping[str, Any]]:
     """The contract with its decision threshold, and facts of the decision."""
     rows, target = training.encoded(spec), training.encoded_target(spec)
-    spec, choice = decide(spec, config.decision, estimator, rows, target, config.data.split[1])
+    seed = config.data.share_and_seed[1]
+    spec, choice = decide(spec, config.decision, estimator, rows, target, seed, training.keys)
     output = spec.output
     if not isinstance(output, Classes) or config.decision == DecisionConfig():
         return spec, {}
@@ -415,8 +424,8 @@ def _write_package(
         },
     )
     parity = metrics["parity_largest_difference"]
-    chosen = chosen_parameters(fitted.estimator)
-    card = write_card(config, spec, report, dataset, parity, provenance, chosen)
+    chosen, rows = chosen_parameters(fitted.estimator), len(fitted.training)
+    card = write_card(config, spec, report, dataset, rows, parity, provenance, chosen)
     (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
 

@@ -240,7 +240,7 @@ def judge_estimator(
         show_verdicts(judgement.verdicts, progress)
         return judgement, None
     loaded, unavailable = champion.load(load_served)
-    dataset = model.load(**config.load_arguments(model))
+    dataset = config.load_data(model)
     size = package.served.stat().st_size
     case = Case(package, served, dataset, rules, loaded, unavailable, size)
     order = (DIGESTS, *GATES, ALONE)
@@ -293,7 +293,7 @@ def _cross_validate(
             dataset,
             rules.measure_of(package.spec),
             folds,
-            config.data.split[1],
+            config.data.share_and_seed[1],
             on_folds,
             rules.seconds,
         )

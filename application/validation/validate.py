@@ -22,6 +22,7 @@ from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_equal_shares
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
+from domain.estimators.fitting import fit_estimator
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
@@ -78,23 +79,31 @@ def cross_validate(
     seconds: float = inf,
     clock: Callable[[], float] = perf_counter,
 ) -> CrossValidation:
-    """Cross-validation, stratified for classes.
+    """Cross-validation that follows the split, else stratified for classes.
 
     Args:
         watch: wraps the folds, to show progress.
         seconds: budget: a fold is left out if it would exceed it, going by those before; the first
             one is always run.
+
+    Raises:
+        ValueError: the data have too few rows for these folds.
     """
-    spec = measure.spec
+    spec, keys = measure.spec, dataset.keys
     rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
-    splitter = (StratifiedKFold if spec.classes else KFold)(folds, shuffle=True, random_state=seed)
+    if keys is None:
+        kind = StratifiedKFold if spec.classes else KFold
+        splits = list(kind(folds, shuffle=True, random_state=seed).split(rows, target))
+    else:
+        splits = keys.folds(folds, seed, target if spec.classes else None)
     scores: list[float] = []
     start = clock()
-    for fit, test in watch(list(splitter.split(rows, target))):
+    for fit, test in watch(splits):
         if scores and (clock() - start) * (1 + 1 / len(scores)) > seconds:
             break
-        model = predict_function(clone(estimator).fit(rows[fit], target[fit]), spec)
-        scores.append(measure.score(target[test], model(rows[test])))
+        part = None if keys is None else keys.take(fit)
+        fitted = fit_estimator(clone(estimator), rows[fit], target[fit], part)
+        scores.append(measure.score(target[test], predict_function(fitted, spec)(rows[test])))
     return CrossValidation(measure.name, np.array(scores), folds)
 
 
@@ -376,9 +385,18 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     incomparable = _why_incomparable(champion.spec, spec)
     if incomparable:
         return None, _not_compared("not_worse_than_champion", f"{version}: {incomparable}")
+    time = _time_column(champion.package)
+    if time not in (None, _time_column(case.package)):
+        return None, gates.Verdict(
+            "not_worse_than_champion",
+            False,
+            f"{version} was split by the time {time}, so the rows that it was trained on cannot be "
+            "recognised: keep data.split.time, or skip this gate once with validation.skip",
+        )
     training_hashes = np.array(champion.package.read_json("holdout.json")["training"])
     inputs = case.holdout.inputs[list(champion.spec.input_names)]  # inputs may have been added
-    hashes = replace(case.holdout, inputs=inputs).row_hashes
+    keys = case.holdout.keys if time else None
+    hashes = replace(case.holdout, inputs=inputs, keys=keys).row_hashes
     fits, unseen = case.comparable, ~np.isin(hashes, training_hashes)
     common = fits & unseen
     if spec.classes:  # another split of the champion's may have left few rows of one class
@@ -403,6 +421,12 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version
     )
     return comparison, verdict
+
+
+def _time_column(package: JudgedPackage) -> str | None:
+    """The column of time that is part of the identity of the package's rows; None without one."""
+    data = package.read_json("provenance.json")["config"].get("data", {})
+    return (data.get("split") or {}).get("time")
 
 
 def champion_unavailable(reason: str) -> gates.Verdict:

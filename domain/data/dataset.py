@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from domain.contract import ModelSpec
+from domain.data.split_keys import SplitKeys
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Dataset:
             contains arrays.
         target: series of length n_rows: class names, or numbers for a regression.
         files: files that were read; if one of them changes, the model is trained again.
+        others: the columns that are not inputs, with the index of `inputs`; a split may use them.
+        keys: time and group of each row, if the split follows them.
     """
 
     name: str
@@ -32,6 +35,8 @@ class Dataset:
     inputs: pd.DataFrame
     target: pd.Series
     files: tuple[Path, ...] = ()
+    others: pd.DataFrame | None = None
+    keys: SplitKeys | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -41,11 +46,14 @@ class Dataset:
         """Hash of the inputs of each row, 16 hex digits, shape (n_rows,).
 
         The target is left out, so that duplicate rows are recognised whatever their target. 1 and
-        1.0 are equal, since a missing value turns a column of integers into floats.
+        1.0 are equal, since a missing value turns a column of integers into floats. Where the split
+        follows time, rows of different times differ.
         """
         columns = [
             _to_python(_integers_to_floats(self.inputs[name])) for name in self.inputs.columns
         ]
+        if self.keys is not None and self.keys.time is not None:
+            columns.append(self.keys.time.tolist())
         return np.array([_digest(repr(row), size=8) for row in zip(*columns)])
 
     @cached_property
@@ -61,8 +69,12 @@ class Dataset:
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The rows at these positions, in this order, or where a mask is true."""
-        return Dataset(
-            self.name, self.source, self.inputs.iloc[rows], self.target.iloc[rows], self.files
+        return replace(
+            self,
+            inputs=self.inputs.iloc[rows],
+            target=self.target.iloc[rows],
+            others=None if self.others is None else self.others.iloc[rows],
+            keys=None if self.keys is None else self.keys.take(rows),
         )
 
     def encoded(self, spec: ModelSpec) -> np.ndarray:

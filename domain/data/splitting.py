@@ -2,32 +2,102 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
-from domain.contract import ModelSpec
+from domain.contract import ModelSpec, as_word
 from domain.data.dataset import Dataset
+from domain.data.split_keys import SplitKeys, stable_sides
 from domain.errors import DataError
-from shared.digests import unit_interval
 
-_TOLERANCE = 0.05  # of a stratum's share, relative to `test_size`
 _FIRST_ROWS = 50  # of a table: their fifths of a quantity are the strata of all later rows
 _MOST_BIAS = 0.015  # difference of class shares that a comparison may have
+
+
+def with_keys(
+    dataset: Dataset,
+    time: str | None = None,
+    group: str | None = None,
+    gap: float = 0.0,
+    start: str | float | None = None,
+) -> Dataset:
+    """The data set, whose split follows these columns; they need not be inputs.
+
+    Args:
+        time: column of dates such as 2026-01-31, with or without a time of day, or of numbers.
+        group: column of what must not be on both sides, such as a customer.
+        gap: in days for dates, else in the unit of the column.
+        start: date or number from which rows are held out, in place of the last share.
+
+    Raises:
+        DataError: a column is missing, or a row has no value in it, or no valid date.
+    """
+    times = starts = groups = None
+    if time is not None:
+        column = _column(dataset, time)
+        times = _times(column, dataset.name)
+        if start is not None:
+            starts = _times(pd.Series([start], name="data.split.start"), dataset.name)[0]
+            if pd.api.types.is_numeric_dtype(column) != isinstance(start, int | float):
+                raise DataError(
+                    f"data.split.start is {start!r}, and {time} has values such as "
+                    f"{column.iloc[0]}: write it in the same way"
+                )
+    if group is not None:
+        groups = np.array([as_word(value) for value in _column(dataset, group).tolist()], object)
+    return replace(dataset, keys=SplitKeys(times, groups, gap, starts))
+
+
+def _column(dataset: Dataset, name: str) -> pd.Series:
+    frames = [frame for frame in (dataset.others, dataset.inputs) if frame is not None]
+    for frame in frames:
+        if name in frame.columns:
+            missing = int(frame[name].isna().sum())
+            if missing:
+                raise DataError(
+                    f"{dataset.name}: {missing} of {len(dataset)} rows have no {name}, which "
+                    "data.split needs: fill them, or remove these rows"
+                )
+            return frame[name]
+    columns = ", ".join(str(column) for frame in frames for column in frame.columns)
+    raise DataError(
+        f"{dataset.name} has no column {name!r}, which data.split names; it has {columns} (`load` "
+        "hands over columns that are not inputs as `others` of the Dataset; read_table does)"
+    )
+
+
+def _times(column: pd.Series, source: str) -> np.ndarray:
+    """Numbers as they are, dates as days since 1970; float64 of shape (n_rows,)."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(np.float64)
+    try:
+        dates = pd.to_datetime(column, format="ISO8601", utc=True)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{source}: {column.name} must have dates such as 2026-01-31, or numbers: {error}"
+        ) from error
+    days = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    return days.to_numpy(np.float64)
 
 
 def hold_out(
     dataset: Dataset, spec: ModelSpec, test_size: float, random_state: int
 ) -> tuple[Dataset, Dataset]:
-    """Split into training and hold-out rows, stratified by class, or by fifths of a quantity.
+    """Split into training and hold-out rows; appended rows move no earlier row.
 
-    A hash of a row's inputs and the seed decides its side, so rows with the same inputs stay on one
-    side (the iris data have such a pair), and rows that are appended move no earlier row. The
-    earlier rows correct the hash where a stratum's share would be off: docs/decisions/0014.
+    At random, stratified by class, or by fifths of a quantity: a hash of a row's inputs and the
+    seed decides its side, and the rows before it correct the hash where a stratum's share would be
+    off (docs/decisions/0014). Rows with the same inputs stay on one side; the iris data have such a
+    pair.
+
+    A data set with keys is split by time, by group, or by both; see `SplitKeys.sides`. By group, a
+    row with the inputs of an earlier row on the other side is on neither side. By time, rows of
+    different times are different rows, even if their inputs are equal.
 
     Args:
-        test_size: share of the rows that are held out, between 0 and 1.
+        test_size: share of the rows, or of the groups, that are held out, between 0 and 1.
         random_state: seed of the hash.
 
     Returns:
@@ -37,52 +107,30 @@ def hold_out(
         DataError: one side would have no row, or no row of a class.
     """
     strata = dataset.target.tolist() if spec.classes else _fifths(dataset.encoded_target(spec))
-    mask = stable_sides(dataset.row_hashes.tolist(), strata, test_size, random_state)
-    training, holdout = dataset.take(~mask), dataset.take(mask)
-    distinct = len(set(dataset.row_hashes.tolist()))
-    for side in (training, holdout):
-        absent = sorted(set(spec.classes).difference(side.target))
-        if absent or len(side) == 0:
+    hashes, keys = dataset.row_hashes.tolist(), dataset.keys
+    if keys is None:
+        held = stable_sides(hashes, strata, test_size, random_state)
+        learned = ~held
+        rule = (
+            f"equal rows stay on one side, and {len(set(hashes))} of {len(dataset)} rows are "
+            "distinct"
+        )
+    else:
+        learned, held = keys.sides(strata, test_size, random_state, keys.start)
+        rule = "it is split by data.split"
+        if keys.time is None:
+            first: dict[str, bool] = {}
+            same = np.array([first.setdefault(*each) == each[1] for each in zip(hashes, held)])
+            learned, held = learned & same, held & same
+    training, holdout = dataset.take(learned), dataset.take(held)
+    for side, part in (("training", training), ("the hold-out", holdout)):
+        absent = sorted(set(spec.classes).difference(part.target))
+        if absent or len(part) == 0:
             of_the_class = f" of the class {absent[0]!r}" if absent else ""
             raise DataError(
-                f"{dataset.name} cannot be split: one side would have no row{of_the_class} (equal "
-                f"rows stay on one side, and {distinct} of {len(dataset)} rows are distinct)"
+                f"{dataset.name} cannot be split: {side} would have no row{of_the_class} ({rule})"
             )
     return training, holdout
-
-
-def stable_sides(
-    units: Sequence[str], strata: Sequence[object], test_size: float, random_state: int
-) -> np.ndarray:
-    """Which rows are held out, bool of shape (n_rows,); no later row changes an earlier one.
-
-    Args:
-        units: of each row, what stays on one side: rows with the same unit do.
-        strata: of each row, its class. Where a stratum has several units, both sides have one.
-    """
-    sides: dict[str, bool] = {}
-    rows: Counter[object] = Counter()
-    held: Counter[object] = Counter()
-    mask = np.empty(len(units), bool)
-    for row, (unit, stratum) in enumerate(zip(units, strata, strict=True)):
-        if unit not in sides:
-            chance = unit_interval(f"{random_state} {unit}")
-            sides[unit] = _is_held(chance, rows[stratum], held[stratum], test_size)
-        mask[row] = sides[unit]
-        rows[stratum] += 1
-        held[stratum] += sides[unit]
-    return mask
-
-
-def _is_held(chance: float, rows: int, held: int, test_size: float) -> bool:
-    """The side of a new unit, after `rows` rows of its stratum of which `held` are held out."""
-    if rows and held in (0, rows):
-        return held == 0
-    expected = test_size * (rows + 1)
-    tolerance = max(1.0, _TOLERANCE * min(test_size, 1 - test_size) * rows)
-    if held + 1 - expected >= tolerance:
-        return False
-    return expected - held >= tolerance or chance < test_size
 
 
 def _fifths(target: np.ndarray) -> list[int]:

@@ -49,7 +49,7 @@ MISSING_WORDS = frozenset(  # words that mean a missing value in a column of num
 
 
 def read_table(path: str, spec: ModelSpec) -> Dataset:
-    """Read the columns that a contract names.
+    """Read a table: the inputs and the target that a contract names, and the other columns.
 
     Args:
         path: of a file, or a URL that pandas supports (http, https, s3 …). Relative paths start at
@@ -74,8 +74,8 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
         raise DataError(f"{path}: {target.name} must be numbers, its type is {target.dtype}")
     file = _local(path)
     source = f"{path}, sha256 {sha256_of(file)}" if file else path
-    inputs = frame[list(spec.input_names)]
-    return Dataset(spec.name, source, inputs, target, (file,) if file else ())
+    inputs, others = frame[list(spec.input_names)], frame.drop(columns=names)
+    return Dataset(spec.name, source, inputs, target, (file,) if file else (), others)
 
 
 def read_frame(path: str) -> pd.DataFrame:

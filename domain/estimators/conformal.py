@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import KFold
 
 from domain.errors import DataError
+from domain.estimators.fitting import fit_estimator
+from domain.estimators.search import without_search
+
+if TYPE_CHECKING:  # a server has this module, without the data
+    from domain.data.split_keys import SplitKeys
 
 
 class ConformalRegressor(RegressorMixin, BaseEstimator):
@@ -16,7 +21,8 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
 
     The width is a quantile of the regressor's errors in cross-validation. So no rows are set apart
     for calibration; in return the coverage is guaranteed only approximately: measure it on a
-    hold-out.
+    hold-out. If the regressor searches for parameters, the folds use those that it found on all
+    rows.
 
     Args:
         estimator: the regressor.
@@ -41,25 +47,47 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
         self.folds = folds
         self.random_state = random_state
 
-    def fit(self, rows: np.ndarray, target: np.ndarray) -> Self:
+    def fit(self, rows: np.ndarray, target: np.ndarray, keys: SplitKeys | None = None) -> Self:
         """Fit on rows of shape (n_rows, width) and target of shape (n_rows,).
+
+        Args:
+            keys: of the rows, if the folds must follow time or group. Folds in time leave the
+                earliest rows without an error.
 
         Raises:
             DataError: there are too few rows for this coverage or for the folds.
         """
-        rank = int(np.ceil((len(rows) + 1) * self.coverage))
-        if rank > len(rows) or len(rows) < self.folds:
-            raise DataError(
-                f"{len(rows)} rows are too few for intervals with a coverage of {self.coverage:g} "
-                f"and {self.folds} folds"
-            )
+        needs = f"intervals with a coverage of {self.coverage:g} and {self.folds} folds"
+        try:
+            if keys is None:
+                splitter = KFold(self.folds, shuffle=True, random_state=self.random_state)
+                folds = list(splitter.split(rows))
+            else:
+                folds = keys.folds(self.folds, self.random_state)
+        except ValueError as error:
+            raise DataError(f"{len(rows)} rows are too few for {needs}: {error}") from error
+        count = sum(len(test) for _, test in folds)
+        rank = int(np.ceil((count + 1) * self.coverage))
+        if rank > count:
+            raise DataError(f"{count} rows are too few for {needs}")
         # pylint: disable=attribute-defined-outside-init  # scikit-learn's convention
-        folds = KFold(self.folds, shuffle=True, random_state=self.random_state)
-        predicted = cross_val_predict(clone(self.estimator), rows, target, cv=folds)
-        errors = np.abs(np.asarray(target) - np.asarray(predicted).reshape(-1))
-        self.half_width_ = float(np.sort(errors)[rank - 1])
-        self.estimator_ = clone(self.estimator).fit(rows, target)
+        self.estimator_ = fit_estimator(clone(self.estimator), rows, target, keys)
+        errors = [self._errors(rows, target, keys, *fold) for fold in folds]
+        self.half_width_ = float(np.sort(np.concatenate(errors))[rank - 1])
         return self
+
+    def _errors(
+        self,
+        rows: np.ndarray,
+        target: np.ndarray,
+        keys: SplitKeys | None,
+        fit: np.ndarray,
+        test: np.ndarray,
+    ) -> np.ndarray:
+        """Absolute errors on the tested rows of a fold, shape (n_tested,)."""
+        part = None if keys is None else keys.take(fit)
+        fitted = fit_estimator(without_search(self.estimator_), rows[fit], target[fit], part)
+        return np.abs(target[test] - np.asarray(fitted.predict(rows[test])).reshape(-1))
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """float array of shape (n_rows,)."""

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 
+from domain.data.split_keys import SplitKeys
 from shared.paths import ROOT
 from shared.quiet import silenced
 
@@ -73,15 +74,25 @@ class _EarlyStoppingMixin(BaseEstimator):
         # Keras's own clone drops fit_kwargs
         return type(self)(**copy.deepcopy(self.get_params(deep=False)))
 
-    def fit(self, rows: np.ndarray, target: np.ndarray, **kwargs: Any) -> Self:
-        """Fit on rows of shape (n_rows, width) and a target of shape (n_rows,)."""
+    def fit(
+        self, rows: np.ndarray, target: np.ndarray, keys: SplitKeys | None = None, **kwargs: Any
+    ) -> Self:
+        """Fit on rows of shape (n_rows, width) and a target of shape (n_rows,).
+
+        Args:
+            keys: of the rows, if the rows for validation must follow time or group.
+        """
         strata, encoded_target = self._encode_target(target)
-        training, validation = train_test_split(
-            np.arange(len(rows)),
-            test_size=self.valid_share,
-            stratify=strata,
-            random_state=self.random_state,
-        )
+        if keys is not None:
+            values = [None] * len(rows) if strata is None else strata.tolist()
+            training, validation = keys.early_stopping(values, self.valid_share, self.random_state)
+        else:
+            training, validation = train_test_split(
+                np.arange(len(rows)),
+                test_size=self.valid_share,
+                stratify=strata,
+                random_state=self.random_state,
+            )
         keras.utils.set_random_seed(self.random_state)
         original = self.fit_kwargs
         self.fit_kwargs = {"verbose": 0, **(original or {})}

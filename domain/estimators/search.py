@@ -7,18 +7,16 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from domain.estimators.conformal import ConformalRegressor
-
 
 def chosen_parameters(fitted: Any) -> dict[str, Any]:
     """The parameters that searches in a fitted estimator chose, by name; empty without a search.
 
-    Finds a search that is the estimator itself, a step of a pipeline, or inside a
-    `ConformalRegressor`.
+    Finds a search that is the estimator itself, a step of a pipeline, or inside an estimator that
+    wraps another as ``estimator``, such as `ConformalRegressor`.
     """
     if hasattr(fitted, "best_params_"):
         return dict(fitted.best_params_)
-    if isinstance(fitted, ConformalRegressor):
+    if hasattr(fitted, "estimator_"):
         return chosen_parameters(fitted.estimator_)
     if isinstance(fitted, Pipeline):
         found: dict[str, Any] = {}
@@ -33,7 +31,7 @@ def without_search(fitted: Any) -> Any:
     if hasattr(fitted, "best_estimator_"):
         return clone(fitted.best_estimator_)
     copy = clone(fitted)
-    if isinstance(fitted, ConformalRegressor):
+    if chosen_parameters(getattr(fitted, "estimator_", None)):
         return copy.set_params(estimator=without_search(fitted.estimator_))
     if isinstance(fitted, Pipeline):
         steps = {

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 import torch
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch.dataset import ValidSplit
+from torch.utils.data import Subset
+
+from domain.data.split_keys import SplitKeys
+from domain.errors import ConfigError
 
 
 class _SeededNetwork(NeuralNet):
@@ -23,6 +28,8 @@ class _SeededNetwork(NeuralNet):
         args, kwargs: arguments of skorch.
     """
 
+    train_split: Any
+
     def __init__(
         self, *args: Any, random_state: int = 0, mixed_precision: bool = False, **kwargs: Any
     ) -> None:
@@ -30,13 +37,40 @@ class _SeededNetwork(NeuralNet):
         self.random_state = random_state
         self.mixed_precision = mixed_precision
 
-    def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
-        """Fit on float32 of shape (n_rows, width); PyTorch's global random state is restored."""
+    def fit(
+        self,
+        rows: np.ndarray,
+        target: np.ndarray,
+        keys: SplitKeys | None = None,
+        **fit_params: Any,
+    ) -> Self:
+        """Fit on float32 of shape (n_rows, width); PyTorch's global random state is restored.
+
+        Args:
+            keys: of the rows, if what a `ValidSplit` sets apart must follow time or group.
+        """
         devices = range(torch.cuda.device_count())
-        with _interruptible(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.random_state)
-            super().fit(rows, target, **fit_params)
+        original = self.train_split
+        if keys is not None and isinstance(original, ValidSplit):
+            self.train_split = self._split_by(keys, target, original)
+        try:
+            with _interruptible(), torch.random.fork_rng(devices=devices):
+                torch.manual_seed(self.random_state)
+                super().fit(rows, target, **fit_params)
+        finally:
+            self.train_split = original
         return self
+
+    def _split_by(
+        self, keys: SplitKeys, target: np.ndarray, split: ValidSplit
+    ) -> Callable[..., tuple[Subset, Subset]]:
+        """What takes the place of skorch's split, with its share."""
+        if not isinstance(split.cv, int | float):
+            raise ConfigError("data.split needs a train_split with a share or a number of folds")
+        share = split.cv if split.cv < 1 else 1 / split.cv
+        strata = np.asarray(target).tolist() if split.stratified else [None] * len(target)
+        fit, valid = keys.early_stopping(strata, share, self.random_state)
+        return lambda dataset, *_, **__: (Subset(dataset, fit), Subset(dataset, valid))
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """A forward pass, float32."""
@@ -61,10 +95,16 @@ class TorchRegressor(_SeededNetwork, NeuralNetRegressor):
     The network may return shape (n_rows, 1) or (n_rows,).
     """
 
-    def fit(self, rows: np.ndarray, target: np.ndarray, **fit_params: Any) -> Self:
+    def fit(
+        self,
+        rows: np.ndarray,
+        target: np.ndarray,
+        keys: SplitKeys | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Fit on float32 of shape (n_rows, width) and numbers of shape (n_rows,)."""
         column = np.asarray(target, np.float32).reshape(-1, 1)
-        return super().fit(rows, column, **fit_params)
+        return super().fit(rows, column, keys, **fit_params)
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """A forward pass, float32 of shape (n_rows, 1)."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from application.ports.framework import CurveReport
 from domain.contract import ModelSpec
+from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
 from infrastructure.inference.native import foreign_types
@@ -22,7 +23,12 @@ class Adapter(Protocol):
     """A module of this package, for one library; see the port `Framework`."""
 
     def fit(
-        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+        self,
+        estimator: Any,
+        rows: np.ndarray,
+        target: np.ndarray,
+        report: CurveReport,
+        keys: SplitKeys | None,
     ) -> None:
         """Fit on encoded rows."""
 
@@ -42,13 +48,18 @@ class Frameworks:
     """Trains and exports estimators of every library; implements the port `Framework`."""
 
     def fit(
-        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+        self,
+        estimator: Any,
+        rows: np.ndarray,
+        target: np.ndarray,
+        report: CurveReport,
+        keys: SplitKeys | None = None,
     ) -> None:
         """Fit on encoded rows; a conformal regressor does not report the epochs of its folds."""
         if isinstance(estimator, ConformalRegressor):
-            estimator.fit(rows, target)
+            estimator.fit(rows, target, keys)
         else:
-            framework_of(estimator).fit(estimator, rows, target, report)
+            framework_of(estimator).fit(estimator, rows, target, report, keys)
 
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path` as ONNX.

@@ -15,20 +15,28 @@ import onnx
 
 from application.ports.framework import CurveReport
 from domain.contract import ModelSpec
+from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError
+from domain.estimators.fitting import fit_estimator
 from domain.estimators.keras_network import keras, listed
 from shared.quiet import silenced
 
 _OPSET = 18
 
 
-def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
+def fit(
+    estimator: Any,
+    rows: np.ndarray,
+    target: np.ndarray,
+    report: CurveReport,
+    keys: SplitKeys | None = None,
+) -> None:
     """Fit, and report losses and metrics at the end of each epoch."""
     original = estimator.fit_kwargs
     callbacks = [*listed((original or {}).get("callbacks")), _ReportEpochs(report)]
     estimator.fit_kwargs = {**(original or {}), "callbacks": callbacks}
     try:
-        estimator.fit(rows, target)
+        fit_estimator(estimator, rows, target, keys)
     finally:
         estimator.fit_kwargs = original
 

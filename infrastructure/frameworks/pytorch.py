@@ -16,20 +16,28 @@ from skorch.callbacks import Callback
 
 from application.ports.framework import CurveReport
 from domain.contract import ModelSpec
+from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError
+from domain.estimators.fitting import fit_estimator
 from shared.quiet import silenced
 
 _OPSET = 18
 _NAMES = {"valid_acc": "valid_accuracy"}  # skorch's → everyone's
 
 
-def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport) -> None:
+def fit(
+    estimator: Any,
+    rows: np.ndarray,
+    target: np.ndarray,
+    report: CurveReport,
+    keys: SplitKeys | None = None,
+) -> None:
     """Fit, and report losses and scores at the end of each epoch."""
     original = estimator.callbacks
     callbacks = () if original in (None, "disable") else original
     estimator.callbacks = [*callbacks, ("report", _ReportEpochs(report))]
     try:
-        estimator.fit(rows, target)
+        fit_estimator(estimator, rows, target, keys)
     finally:
         estimator.callbacks = original
         # pylint: disable-next=protected-access  # the public method does not know "disable"

@@ -16,12 +16,20 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from application.ports.framework import CurveReport
 from domain.contract import ModelSpec, Text
+from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError, reason_of
+from domain.estimators.fitting import fit_estimator
 
 
-def fit(estimator: Any, rows: np.ndarray, target: np.ndarray, _report: CurveReport) -> None:
+def fit(
+    estimator: Any,
+    rows: np.ndarray,
+    target: np.ndarray,
+    _report: CurveReport,
+    keys: SplitKeys | None = None,
+) -> None:
     """Fit; there are no epochs to report."""
-    estimator.fit(rows, target)
+    fit_estimator(estimator, rows, target, keys)
 
 
 def export(estimator: Any, spec: ModelSpec, path: Path) -> None:

@@ -49,7 +49,7 @@ _CODE = (  # what `served_model` needs to load a package anywhere
     *("domain/contract/encoding.py", "domain/contract/features.py", "domain/contract/outputs.py"),
     *("domain/contract/spec.py", "domain/evaluation/__init__.py"),
     "domain/evaluation/predictions.py",
-    *("domain/estimators/__init__.py", "domain/estimators/conformal.py"),
+    *(f"domain/estimators/{name}.py" for name in ("__init__", "conformal", "fitting", "search")),
     *("application/__init__.py", "application/ports/__init__.py", "application/ports/model.py"),
     "infrastructure/__init__.py",
     *("infrastructure/inference/__init__.py", "infrastructure/inference/loading.py"),

@@ -226,7 +226,7 @@ def test_the_model_of_the_guide_accepts_its_configuration() -> None:
     checked = TrainingConfig.model_validate(json.loads(config))
     model.build(**checked.build_arguments(model))
     assert checked.load_arguments(model) == {"path": "shapes.npz"}
-    assert checked.data.split == (0.2, 42)
+    assert checked.data.share_and_seed == (0.2, 42)
 
 
 @pytest.mark.parametrize("name", [*READMES, "docs/models.md"])

@@ -20,8 +20,11 @@ import numpy as np
 import onnx
 import pandas as pd
 from onnx import helper
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -34,13 +37,14 @@ from application.validation.validate import Case, Champion, judge
 from domain.catalog import CatalogModel
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
+from domain.data.split_keys import SplitKeys
 from domain.data.splitting import hold_out
 from domain.errors import PackageError
 from domain.gates import Verdict
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
-from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft
 from infrastructure.packaging.bento_store import BENTOFILE
+from infrastructure.packaging.model_package import MANIFEST, ModelPackage, PackageDraft
 from infrastructure.serving.serving_check import included_files, start_serving_check
 from shared.digests import sha256_of
 from shared.paths import ROOT
@@ -252,10 +256,15 @@ class _Frameworks(Frameworks):
     recipe: Recipe
 
     def fit(
-        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: CurveReport
+        self,
+        estimator: Any,
+        rows: np.ndarray,
+        target: np.ndarray,
+        report: CurveReport,
+        keys: SplitKeys | None = None,
     ) -> None:
         """Fit on the training rows of the recipe."""
-        super().fit(estimator, *self.recipe.learned(rows, target), report)
+        super().fit(estimator, *self.recipe.learned(rows, target), report, keys)
         self.recipe.fitted(estimator)
 
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
@@ -445,7 +454,7 @@ def _forged(package: Path) -> None:
 
 def _load_champion_training_rows() -> Dataset:
     dataset = load()
-    training, _ = hold_out(dataset, SPEC, *SOUND.config.data.split)
+    training, _ = hold_out(dataset, SPEC, *SOUND.config.data.share_and_seed)
     return training
 
 

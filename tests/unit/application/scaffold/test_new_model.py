@@ -131,3 +131,42 @@ def test_data_that_cannot_be_split_are_refused_before_anything_is_written(
     assert new_model(clone, data=str(clone / "twins.csv"), target="y", **{"leave-out": ""}) == 1
     assert "cannot be split" in capsys.readouterr().err
     assert written(clone) == []
+
+
+def test_a_repeated_customer_splits_the_rows_and_a_random_claim_is_shown(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(clone / "churn.csv")
+    table["customer"] = [f"C{row // 4}" for row in range(ROWS)]
+    table.to_csv(clone / "churn.csv", index=False)
+    assert new_model(clone) == 0
+    config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
+    assert config["data"]["split"] == {"group": "customer"}
+    shown = capsys.readouterr().out
+    assert '"data": {"split": {"group": "customer"}} in the configuration' in shown
+    assert "LEFT OUT  customer: it tells groups apart" in shown
+    assert "with the split by group (customer), a random split would claim 0." in shown
+    assert written(clone) == ["churn.py", "churn_config.json"]
+
+
+def test_dates_in_order_split_the_rows_by_time(clone: Path) -> None:
+    table = pd.read_csv(clone / "churn.csv")
+    table["day"] = pd.date_range("2026-01-01", periods=ROWS, freq="D").strftime("%Y-%m-%d")
+    table.to_csv(clone / "churn.csv", index=False)
+    assert new_model(clone) == 0
+    config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
+    assert config["data"]["split"] == {"time": "day"}
+
+
+def test_a_split_that_would_leave_out_a_class_is_not_proposed(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(clone / "churn.csv").sort_values("churned", ascending=False)
+    table["day"] = pd.date_range("2026-01-01", periods=ROWS, freq="D").strftime("%Y-%m-%d")
+    table.to_csv(clone / "churn.csv", index=False)
+    assert new_model(clone) == 0
+    config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
+    assert "split" not in config["data"]
+    assert "day has dates that are in order, but rows are split at random" in (
+        capsys.readouterr().out
+    )

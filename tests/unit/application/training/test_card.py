@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from application.training.card import (
     markdown_text,
     write_card,
 )
-from application.training.config import TrainingConfig
+from application.training.config import SplitConfig, TrainingConfig
 from application.validation.validated_card import validated_card
 from domain.contract import (
     Audio,
@@ -112,7 +113,7 @@ def card_of(kind: str) -> str:
     actual = dataset.encoded_target(spec)[:24]
     perfect = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
     report = evaluate(spec, perfect, actual)
-    return write_card(CONFIG, spec, report, dataset, 3.2e-7, PROVENANCE)
+    return write_card(CONFIG, spec, report, dataset, 90, 3.2e-7, PROVENANCE)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +140,8 @@ def test_a_card_of_every_kind_has_use_quality_limits_data_and_provenance(
     assert f"(figures/{figure}.png)" in card
     assert "at most 3.2e-07" in card
     assert f"made here: 120 rows, fingerprint {dataset.fingerprint}.\n" in card
-    assert (
-        "96 rows for training and 24 for the hold-out (share\n0.2, seed 0), stratified by" in card
-    )
+    assert "90 rows for training and 24 for the hold-out. They were divided at random" in card
+    assert "(share 0.2, seed 0), stratified by " in card
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_markdown_shows_text_literally(text: str) -> None:
     spec = ModelSpec("m", (Category("x", (text, "z"), text),), classes, description=text)
     rows, actual = np.eye(2), np.array([0, 1])
     report = evaluate(spec, rows, actual)
-    card = write_card(CONFIG, spec, report, KINDS["categories"].load(), 0.0, PROVENANCE)
+    card = write_card(CONFIG, spec, report, KINDS["categories"].load(), 90, 0.0, PROVENANCE)
     found = paragraphs(card)
     assert text in found and any(f"one of {text}, other, with" in each for each in found)
     assert f"{text}, z" in found
@@ -245,3 +245,33 @@ def paragraphs(markdown: str) -> list[str]:
         "".join(kinds.get(part.type, f"<{part.type}>").format(part.content) for part in parts)
         for parts in blocks
     ]
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        (None, "divided at random (share 0.25, seed 7), stratified by class; equal rows"),
+        ({"time": "day"}, "hold-out is later by day (share 0.25).\n"),
+        ({"time": "day", "gap": 7.0}, "hold-out is later by day (share 0.25, after a gap of 7).\n"),
+        ({"time": "day", "start": "2026-01-31"}, "later by day (from 2026-01-31).\n"),
+        ({"group": "a_customer"}, "No a_customer is on both sides (share 0.25, seed 7).\n"),
+        (
+            {"time": "day", "group": "customer"},
+            "later by day (share 0.25), and no customer is on both sides (share 0.25, seed 7).\n",
+        ),
+    ],
+)
+def test_the_card_says_how_the_rows_were_divided(split: Any, words: str) -> None:
+    data = CONFIG.data.model_copy(
+        update={
+            "test_size": 0.25,
+            "random_state": 7,
+            "split": SplitConfig(**split) if split else None,
+        }
+    )
+    spec = KINDS["categories"].SPEC
+    report = evaluate(spec, np.tile([0.4, 0.6], (30, 1)), np.tile([0, 1], 15))
+    config = CONFIG.model_copy(update={"data": data})
+    card = write_card(config, spec, report, KINDS["categories"].load(), 90, 0.0, PROVENANCE)
+    assert "90 rows for training and 30 for the hold-out. " in card
+    assert words in card

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from application.training.config import (
     Seed,
+    SplitConfig,
     TrainingConfig,
     ValidationConfig,
     config_path,
@@ -120,7 +121,7 @@ def block_refusal(config: TrainingConfig, model: CatalogModel = FLATS) -> str:
 
 def test_the_tutorials_configuration_is_accepted(tmp_path: Path) -> None:
     config = read(tmp_path, TUTORIAL)
-    assert config.model_dump(include=set(TUTORIAL)) == TUTORIAL
+    assert config.model_dump(include=set(TUTORIAL), exclude_none=True) == TUTORIAL
     assert config.build_arguments(petals) == TUTORIAL["model"]
     assert not config.load_arguments(petals)
 
@@ -169,14 +170,47 @@ def test_the_depth_of_the_trees_may_be_unlimited(tmp_path: Path) -> None:
 
 
 def test_the_split_has_a_hold_out_share_and_a_seed(tmp_path: Path) -> None:
-    assert read(tmp_path, TUTORIAL).data.split == (0.2, 42)
+    assert read(tmp_path, TUTORIAL).data.share_and_seed == (0.2, 42)
 
 
 @pytest.mark.parametrize("key", ["test_size", "random_state"])
 def test_only_a_trained_model_needs_a_split(tmp_path: Path, key: str) -> None:
     data = read(tmp_path, changed(f"data.{key}", MISSING)).data
     with pytest.raises(ConfigError, match=rf"data\.{key}"):
-        assert data.split
+        assert data.share_and_seed
+
+
+def test_a_split_may_follow_columns(tmp_path: Path) -> None:
+    assert read(tmp_path, TUTORIAL).data.split is None
+    text = {"time": "day", "group": "customer", "gap": 7, "start": "2026-01-31"}
+    split = read(tmp_path, changed("data.split", text)).data.split
+    assert split is not None and split.model_dump() == text
+    assert read(tmp_path, changed("data.split", {"time": "day", "start": 40})).data.split
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({}, "data.split: value error, name a column: time, group, or both"),
+        ({"group": "customer", "gap": 7}, "data.split: value error, gap and start need"),
+        ({"group": "customer", "start": 4}, "data.split: value error, gap and start need"),
+        ({"time": "day", "gap": -1}, "data.split.gap: input should be greater than or equal to 0"),
+        ({"time": 7}, "data.split.time: input should be a valid string"),
+        ({"day": "time"}, "unknown key 'data.split.day'"),
+    ],
+)
+def test_an_invalid_split_is_refused(tmp_path: Path, split: dict[str, Any], message: str) -> None:
+    assert refusal(tmp_path, changed("data.split", split)).startswith(message)
+
+
+def test_the_data_are_loaded_with_the_keys_of_the_split(tmp_path: Path) -> None:
+    config = read(tmp_path, TUTORIAL)
+    assert config.load_data(petals).keys is None
+    split = SplitConfig(time="petal_length")
+    by_time = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
+    keys = by_time.load_data(petals).keys
+    assert keys is not None and keys.time is not None
+    assert keys.time.tolist() == petals.load().inputs["petal_length"].tolist()
 
 
 def test_the_parameters_of_build_are_the_schema_of_the_block_model() -> None:
@@ -506,7 +540,8 @@ def test_parameters_have_dotted_names_and_include_every_value(tmp_path: Path) ->
         "decision.costs": {},
         "decision.threshold": None,
     }
-    assert parameters == expected | decision | rules | {"serving.format": "onnx"}
+    others = {"serving.format": "onnx", "data.split": None}
+    assert parameters == expected | decision | rules | others
 
 
 @pytest.mark.parametrize(

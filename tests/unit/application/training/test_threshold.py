@@ -12,6 +12,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from application.training.config import DecisionConfig
 from application.training.threshold import check_decision, decide, describe, facts, folds_of
 from domain.contract import Classes, ModelSpec, Number, Quantity
+from domain.data.split_keys import SplitKeys
 from domain.errors import ConfigError
 from domain.evaluation.threshold import choose_threshold, f1
 from tests import petals
@@ -53,7 +54,9 @@ def test_a_configured_threshold_is_taken_without_training() -> None:
 def test_a_threshold_is_chosen_on_rows_that_the_estimator_has_not_seen() -> None:
     rows, target = data()
     spec, choice = decide(SPEC, DecisionConfig(by="f1"), LogisticRegression(), rows, target, 0)
-    folds = folds_of(target, 0)
+    folds = np.empty(len(target), np.intp)
+    for number, (_, test) in enumerate(folds_of(target, 0)):
+        folds[test] = number
     unseen = cross_val_predict(
         LogisticRegression(),
         rows,
@@ -129,7 +132,20 @@ def test_costs_name_classes_of_the_contract(costs: dict[str, dict[str, float]]) 
 def test_every_row_is_in_one_of_five_folds_or_of_as_many_as_the_rarer_class_has_rows() -> None:
     target = np.array([0] * 20 + [1] * 10)
     folds = folds_of(target, 0)
-    assert [np.bincount(target[folds == fold]).tolist() for fold in range(5)] == [[4, 2]] * 5
-    assert set(folds_of(np.array([0] * 20 + [1] * 3), 0)) == {0, 1, 2}
+    assert [np.bincount(target[test]).tolist() for _, test in folds] == [[4, 2]] * 5
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(30))
+    assert len(folds_of(np.array([0] * 20 + [1] * 3), 0)) == 3
     with pytest.raises(ConfigError, match="set decision.threshold instead"):
         folds_of(np.array([0] * 20 + [1]), 0)
+
+
+def test_folds_follow_the_split_in_time() -> None:
+    target, time = np.tile([0, 1], 30), np.arange(60.0)
+    folds = folds_of(target, 0, SplitKeys(time=time))
+    assert len(folds) >= 2
+    assert all(time[fit].max() < time[test].min() for fit, test in folds)
+    rows = target[:, None] + np.random.default_rng(0).normal(size=(60, 1))
+    _, choice = decide(
+        SPEC, DecisionConfig(by="f1"), LogisticRegression(), rows, target, 0, SplitKeys(time=time)
+    )
+    assert choice is not None and np.isfinite(choice.default)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +20,13 @@ from sklearn.preprocessing import FunctionTransformer
 from application.ports.figures import DrawFigures
 from application.ports.framework import Framework
 from application.ports.model import Loader
-from application.training.config import DecisionConfig, TrainingConfig
+from application.training.config import DecisionConfig, SplitConfig, TrainingConfig
 from application.training.train import Candidate, make_estimator, train
 from domain import gates
 from domain.catalog import CatalogModel
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
-from domain.data.splitting import hold_out
+from domain.data.splitting import hold_out, with_keys
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
@@ -232,6 +232,20 @@ def test_the_hold_out_is_recorded_and_not_trained_on(workshop: Workshop) -> None
     assert gates.holdout_is_unseen(
         np.array(record["holdout"]), np.array(record["training"])
     ).accepted
+
+
+def test_the_split_follows_the_configured_columns(workshop: Workshop) -> None:
+    others = pd.DataFrame({"day": np.arange(150) * 7 % 150, "plant": np.arange(150) // 3})
+    data = replace(DATA, others=others)
+    by_day = SMALL.data.model_copy(update={"split": SplitConfig(time="day", gap=10)})
+    candidate = workshop.train(data, SMALL.model_copy(update={"data": by_day}))
+    keyed = with_keys(data, time="day")
+    record = read(candidate, "holdout.json")
+    assert record["holdout"] == keyed.take(others["day"] >= 120).row_hashes.tolist()
+    assert record["training"] == keyed.take(others["day"] < 110).row_hashes.tolist()
+    assert "30 held out, 10 on neither side of the split" in dict(workshop.steps)["data"]
+    card = (candidate.package / "card.md").read_text("utf-8")
+    assert "110 rows for training and 30 for the hold-out. The hold-out is later by day" in card
 
 
 def test_the_digest_of_the_predictions_on_all_rows_is_recorded(real: Workshop) -> None:
@@ -649,7 +663,9 @@ def test_a_started_run_is_marked_as_failed_when_training_fails_later(
 class Diverging(FakeFramework):
     """Fails in its second epoch."""
 
-    def fit(self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: Any) -> None:
+    def fit(
+        self, estimator: Any, rows: np.ndarray, target: np.ndarray, report: Any, keys: Any = None
+    ) -> None:
         """Report one epoch and fail."""
         report({"train_loss": 1.0}, 0)
         raise FloatingPointError("the loss is not a number")

@@ -26,7 +26,7 @@ from application.validation.validate import (
 )
 from domain.contract import Classes, ModelSpec, Number
 from domain.data.dataset import Dataset
-from domain.data.splitting import hold_out
+from domain.data.splitting import hold_out, with_keys
 from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.predictions import predict_function
@@ -307,6 +307,47 @@ def test_training_rows_of_the_champion_are_recognised_without_a_newer_input() ->
     judgement = judged(made, model, dataset=data, champion=champion_with())
     (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
     assert verdict.figures["left_out"] == seen
+
+
+def split_by_time(package_: FakePackage, time: str | None = "day") -> FakePackage:
+    """The package, as if its rows had been split by this column."""
+    package_.files["provenance.json"] = {
+        "config": {"version": "1.0.0", "data": {"split": {"time": time}}}
+    }
+    return package_
+
+
+BY_DAY = with_keys(replace(DATA, others=pd.DataFrame({"day": np.arange(150) * 7 % 150})), "day")
+
+
+def package_by_day() -> FakePackage:
+    """A package of the forest whose hold-out are the last days."""
+    training, holdout = hold_out(BY_DAY, petals.SPEC, 0.2, 0)
+    record = {"holdout": holdout.row_hashes.tolist(), "training": training.row_hashes.tolist()}
+    return split_by_time(package(**record))
+
+
+@pytest.mark.parametrize("column", ["day", None])
+def test_rows_that_the_champion_learned_from_are_recognised_in_a_split_by_time(
+    column: str | None,
+) -> None:
+    made = package_by_day()
+    days = BY_DAY if column else replace(BY_DAY, keys=None)
+    learned = days.take(np.isin(BY_DAY.row_hashes, made.files["holdout.json"]["holdout"][::6]))
+    champion = champion_with(training=learned.row_hashes.tolist())
+    split_by_time(champion.package, column)  # type: ignore[arg-type]
+    judgement = judged(made, dataset=BY_DAY, champion=champion)
+    assert judgement.comparison is not None
+    assert judgement.comparison.rows == 25
+
+
+def test_a_champion_split_by_another_time_is_not_compared() -> None:
+    champion = champion_with()
+    split_by_time(champion.package, "week")  # type: ignore[arg-type]
+    judgement = judged(package_by_day(), dataset=BY_DAY, champion=champion)
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert not verdict.accepted
+    assert verdict.reason.startswith("1.0.0-fake was split by the time week, so the rows")
 
 
 @pytest.mark.parametrize("left", [0, 3, 19])
@@ -703,6 +744,22 @@ def test_cross_validation_accepts_every_kind_of_input(kind: str) -> None:
     model = KINDS[kind]
     result = cross_validate(model.build(), model.load(), model.SPEC, folds=3, seed=0)
     assert result.scores.min() > 0.6
+
+
+@pytest.mark.parametrize("keys", [{"time": "day"}, {"group": "plant"}])
+def test_cross_validation_follows_the_split(keys: dict[str, Any]) -> None:
+    # labels of chance, which plants and neighbouring days share
+    coins = np.repeat(np.random.default_rng(0).choice(petals.SPEC.classes, 50), 3)
+    inputs = DATA.inputs.assign(petal_width=np.repeat(np.arange(50), 3) / 5 + 0.1)
+    others = pd.DataFrame({"day": np.arange(150) // 3, "plant": np.arange(150) // 3})
+    coin = Dataset("coins", "made here", inputs, pd.Series(coins), (), others)
+    trees = petals.build(10, None, 2, 1, 0)
+    scores = [
+        cross_validate(trees, each, petals.SPEC, folds=5, seed=1).scores.mean()
+        for each in (coin, with_keys(coin, **keys))
+    ]
+    assert scores[0] > 0.6
+    assert scores[1] < 0.5
 
 
 def test_cross_validation_leaves_the_estimator_unchanged() -> None:

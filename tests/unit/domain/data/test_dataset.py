@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
 from domain.data.dataset import Dataset
+from domain.data.split_keys import SplitKeys
 from domain.errors import InputError
 from tests import petals
 
@@ -270,3 +272,20 @@ def test_integers_and_floats_of_equal_value_have_the_same_hash() -> None:
     hashes = [Dataset("d", "", each, pd.Series([0, 1])).row_hashes for each in (whole, other)]
     assert (hashes[0] == hashes[1]).all()
     assert hashes[0][0] != hashes[0][1]
+
+
+def test_rows_are_taken_with_their_other_columns_and_keys() -> None:
+    others = pd.DataFrame({"day": np.arange(150.0)})
+    data = replace(DATA, others=others, keys=SplitKeys(time=np.arange(150.0)))
+    taken = data.take(np.array([7, 3]))
+    assert taken.others is not None and taken.others["day"].tolist() == [7, 3]
+    assert taken.keys is not None and taken.keys.time is not None
+    assert taken.keys.time.tolist() == [7, 3]
+
+
+def test_rows_of_different_times_differ_if_the_split_follows_time() -> None:
+    timed = replace(DATA, keys=SplitKeys(time=np.arange(150.0)))
+    assert len(set(timed.row_hashes)) == 150
+    assert timed.fingerprint != DATA.fingerprint
+    grouped = replace(DATA, keys=SplitKeys(group=np.arange(150).astype(object)))
+    assert (grouped.row_hashes == DATA.row_hashes).all()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
-from domain.data.splitting import hold_out, with_equal_shares
+from domain.data.splitting import hold_out, with_equal_shares, with_keys
 from domain.errors import DataError
 from tests import petals
 
@@ -234,7 +236,7 @@ def test_a_quantity_with_equal_values_or_few_rows_can_be_split(target: list[floa
 
 
 def test_one_row_of_a_quantity_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="amounts cannot be split: one side would have no row"):
+    with pytest.raises(DataError, match="amounts cannot be split: .*would have no row"):
         hold_out(amounts([1.0]), AMOUNT, 0.3, 42)
 
 
@@ -262,3 +264,111 @@ def test_too_few_distinct_rows_are_refused_with_the_reason() -> None:
     target = pd.Series(["heavy", "light"] * 30)
     with pytest.raises(DataError, match="cannot be split: "):
         hold_out(Dataset("balls", "made here", table, target), spec, 0.2, 0)
+
+
+def visits(rows: int = 200) -> Dataset:
+    """Visits of customers, of whom each comes several times."""
+    rng = np.random.default_rng(1)
+    inputs = pd.DataFrame({"x": rng.normal(size=rows).round(6)})
+    days = pd.date_range("2026-01-01", periods=rows, freq="D")
+    others = pd.DataFrame(
+        {
+            "date": days.strftime("%Y-%m-%d"),
+            "stamp": days,
+            "customer": rng.integers(0, rows // 4, rows),
+            "holes": np.where(np.arange(rows) == 3, np.nan, 1.0),
+            "word": "soon",
+        }
+    )
+    churned = pd.Series(np.where(rng.random(rows) < 0.4, "yes", "no"))
+    return Dataset("visits", "made here", inputs, churned, (), others)
+
+
+@pytest.mark.parametrize("column", ["date", "stamp"])
+@pytest.mark.parametrize(
+    ("options", "training", "held"),
+    [
+        ({}, 160, 160),
+        ({"gap": 7.0}, 153, 160),
+        ({"start": "2026-07-01"}, 181, 181),
+        ({"start": "2026-07-01", "gap": 0.5}, 181, 181),
+    ],
+)
+def test_the_last_days_are_held_out(
+    column: str, options: dict[str, Any], training: int, held: int
+) -> None:
+    sides = hold_out(with_keys(visits(), column, **options), CUSTOMERS, 0.2, 0)
+    rows = [side.inputs.index.tolist() for side in sides]
+    assert rows == [list(range(training)), list(range(held, 200))]
+
+
+def test_no_customer_is_on_both_sides_and_appended_rows_move_none() -> None:
+    dataset = with_keys(visits(), group="customer")
+    for seed in SEEDS:
+        sides = hold_out(dataset, CUSTOMERS, 0.2, seed)
+        words = [set(side.others["customer"]) for side in sides if side.others is not None]
+        assert not words[0] & words[1]
+        _, fewer = hold_out(dataset.take(np.arange(150)), CUSTOMERS, 0.2, seed)
+        assert [row for row in sides[1].inputs.index if row < 150] == [*fewer.inputs.index]
+
+
+def test_a_row_with_the_inputs_of_an_earlier_row_on_the_other_side_is_on_neither() -> None:
+    data = visits()
+    inputs = data.inputs.copy()
+    inputs.loc[100:149, "x"] = inputs.loc[0:49, "x"].to_numpy()  # of other customers
+    twice = with_keys(replace(data, inputs=inputs), group="customer")
+    training, holdout = hold_out(twice, CUSTOMERS, 0.2, 0)
+    assert not set(training.row_hashes) & set(holdout.row_hashes)
+    left = set(range(200)) - set(training.inputs.index) - set(holdout.inputs.index)
+    assert left and left <= set(range(100, 150))
+
+
+def test_rows_of_different_times_may_have_the_same_inputs() -> None:
+    data = replace(visits(), inputs=visits().inputs.assign(x=1.0))
+    training, holdout = hold_out(with_keys(data, "date"), CUSTOMERS, 0.2, 0)
+    assert (len(training), len(holdout)) == (160, 40)
+    assert not set(training.row_hashes) & set(holdout.row_hashes)
+
+
+def test_an_input_may_be_the_time() -> None:
+    _, holdout = hold_out(with_keys(amounts(range(50)), "x", start=40), AMOUNT, 0.5, 0)
+    assert holdout.target.tolist() == [*range(40, 50)]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"time": "day"}, "has no column 'day', .* it has date, stamp, customer, holes, word, x"),
+        ({"group": "holes"}, "1 of 200 rows have no holes, which data.split needs"),
+        ({"time": "word"}, "word must have dates such as 2026-01-31, or numbers"),
+        ({"time": "date", "start": "soon"}, "data.split.start must have dates"),
+        ({"time": "date", "start": 5.0}, "data.split.start is 5.0, and date has values such as"),
+        ({"time": "customer", "start": "2026-01-01"}, "write it in the same way"),
+    ],
+)
+def test_a_column_that_cannot_split_is_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        with_keys(visits(), **options)
+
+
+def test_a_hold_out_in_time_without_every_class_is_refused() -> None:
+    data = visits()
+    early = replace(data, target=data.target.where(data.target.index < 150, "no"))
+    with pytest.raises(DataError, match="the hold-out would have no row of the class 'yes'"):
+        hold_out(with_keys(early, "date"), CUSTOMERS, 0.2, 0)
+
+
+def test_labels_of_chance_are_learned_only_if_a_customer_is_on_both_sides() -> None:
+    rng = np.random.default_rng(0)
+    customers_of_three = np.repeat(np.arange(300), 3)
+    inputs = pd.DataFrame({"x": np.repeat(rng.normal(size=300), 3) + rng.normal(0, 1e-4, 900)})
+    coin = pd.Series(np.repeat(rng.choice(["no", "yes"], 300), 3))
+    others = pd.DataFrame({"customer": customers_of_three})
+    data = Dataset("visits", "made here", inputs, coin, (), others)
+    scores = []
+    for each in (data, with_keys(data, group="customer")):
+        training, holdout = hold_out(each, CUSTOMERS, 0.2, 0)
+        model = KNeighborsClassifier(1).fit(training.inputs, training.target)
+        scores.append(model.score(holdout.inputs, holdout.target))
+    assert scores[0] > 0.85
+    assert 0.3 < scores[1] < 0.7  # 60 customers

@@ -268,3 +268,12 @@ def test_a_target_of_several_values_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"x": [1, 2], "y": [[1, 2], [3]]}).to_parquet(path)
     with pytest.raises(DataError, match="y has several values in one row, such as .1 2."):
         check_target(read_frame(str(path))["y"], str(path))
+
+
+def test_columns_that_the_contract_does_not_name_are_kept_apart(tmp_path: Path) -> None:
+    path = written(tmp_path, "day,x,y,who\n2026-01-31,a,no,7\n2026-02-01,b,yes,8\n")
+    spec = ModelSpec("words", (Category("x", ("a", "b")),), Classes(("no", "yes"), "y"))
+    dataset = read_table(path, spec)
+    assert list(dataset.inputs.columns) == ["x"]
+    assert dataset.others is not None
+    assert dataset.others.to_dict("list") == {"day": ["2026-01-31", "2026-02-01"], "who": [7, 8]}

@@ -11,7 +11,9 @@ from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.neighbors import KNeighborsRegressor
 
+from domain.data.split_keys import SplitKeys
 from domain.errors import DataError
 from domain.estimators.conformal import ConformalRegressor
 
@@ -122,3 +124,31 @@ def test_its_score_is_the_r2_of_the_predictions() -> None:
     rows, target = sample(np.random.default_rng(0), 300)
     fitted = ConformalRegressor(LinearRegression()).fit(rows, target)
     assert fitted.score(rows, target) == LinearRegression().fit(rows, target).score(rows, target)
+
+
+def test_the_folds_follow_the_groups() -> None:
+    rng = np.random.default_rng(6)
+    middle = np.repeat(rng.normal(0, 10, 40), 5)  # of each group; the inputs only name the group
+    rows, target = np.repeat(np.arange(40.0), 5)[:, None], middle + rng.normal(0, 0.1, 200)
+    keys = SplitKeys(group=np.repeat([f"g{number}" for number in range(40)], 5))
+    widths = [
+        ConformalRegressor(KNeighborsRegressor(1)).fit(rows, target, each).half_width_
+        for each in (None, keys)
+    ]
+    assert widths[0] < 1 < widths[1]
+
+
+def test_the_folds_follow_time() -> None:
+    time = np.arange(200.0)
+    rows, target = time[:, None], time  # a nearest neighbour in the past is always behind
+    fitted = ConformalRegressor(KNeighborsRegressor(1), 0.5, folds=4)
+    assert fitted.fit(rows, target, SplitKeys(time)).half_width_ == 21  # of blocks of 40 rows
+    assert fitted.fit(rows, target).half_width_ <= 2
+    assert fitted.predict(rows[-1:]) == 199
+
+
+def test_too_few_groups_for_the_folds_are_refused() -> None:
+    rows, target = sample(np.random.default_rng(0), 60)
+    keys = SplitKeys(group=np.array(["a", "b"] * 30, object))
+    with pytest.raises(DataError, match="60 rows are too few for intervals .* 10 folds: .*groups"):
+        ConformalRegressor(LinearRegression()).fit(rows, target, keys)

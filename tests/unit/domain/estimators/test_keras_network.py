@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_predict
 
 pytest.importorskip("tensorflow", reason="make install EXTRAS=tensorflow")
 # pylint: disable=wrong-import-position
+from domain.data.split_keys import SplitKeys
 from domain.estimators.keras_network import KerasClassifier, KerasRegressor, keras
 
 RNG = np.random.default_rng(0)
@@ -135,3 +136,14 @@ for _ in range(3):
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_early_stopping_follows_the_split() -> None:
+    # later rows contradict earlier ones, so every epoch after the first is worse there
+    time = np.arange(120.0)
+    target = np.where(time < 90, VALUES, -VALUES)
+    early = regressor().fit(ROWS, target, SplitKeys(time))
+    late = regressor().fit(ROWS, target, SplitKeys(-time))
+    assert len(early.history_["loss"]) < len(late.history_["loss"])
+    group = np.repeat([f"g{number}" for number in range(24)], 5).astype(object)
+    assert classifier().fit(ROWS, CLASSES, SplitKeys(group=group)).predict(ROWS).shape == (120,)

@@ -15,7 +15,10 @@ from sklearn.model_selection import cross_val_predict
 torch = pytest.importorskip("torch", reason="make install EXTRAS=torch")
 # pylint: disable=wrong-import-position
 from skorch.callbacks import Callback, EarlyStopping
+from skorch.dataset import ValidSplit
 
+from domain.data.split_keys import SplitKeys
+from domain.errors import ConfigError
 from domain.estimators.torch_network import (
     TorchClassifier,
     TorchRegressor,
@@ -189,3 +192,44 @@ def test_a_network_trained_on_a_gpu_predicts_the_same_on_a_cpu() -> None:
     on_gpu = estimator.predict_proba(ROWS)
     on_processor = estimator.module_.cpu()(torch.from_numpy(ROWS)).softmax(1).detach().numpy()
     np.testing.assert_allclose(on_gpu, on_processor, atol=1e-5)
+
+
+def valid_rows_of(network: Any, target: np.ndarray, keys: SplitKeys) -> list[int]:
+    """Positions of the rows that a network sets apart for early stopping."""
+    seen: list[int] = []
+
+    def remember(dataset_train: Any, dataset_valid: Any) -> None:
+        assert len(dataset_train) + len(dataset_valid) == len(target)
+        seen.extend(dataset_valid.indices.tolist())
+
+    network.set_params(callbacks=[("remember", Remember(remember))])
+    network.fit(ROWS, target, keys)
+    return seen
+
+
+class Remember(Callback):  # type: ignore[misc]
+    """Calls a function when the training begins."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **_kwargs: Any) -> None:
+        """Called by skorch."""
+        self.call(*net.get_split_datasets(X, y))
+
+
+def test_early_stopping_follows_the_split() -> None:
+    keys = SplitKeys(time=np.arange(200.0))
+    split = ValidSplit(0.1, stratified=True)
+    network = classifier(train_split=split, max_epochs=1)
+    assert valid_rows_of(network, CLASSES, keys) == [*range(180, 200)]
+    assert network.train_split is split
+    group = np.repeat([f"g{number}" for number in range(40)], 5).astype(object)
+    valid = valid_rows_of(regressor().set_params(max_epochs=1), VALUES, SplitKeys(group=group))
+    assert 20 <= len(valid) <= 60 and len(valid) == 5 * len(set(group[valid]))
+
+
+def test_a_split_of_rows_that_skorch_cannot_share_out_is_refused() -> None:
+    folds = ValidSplit([(np.arange(100), np.arange(100, 200))])
+    with pytest.raises(ConfigError, match="a share or a number of folds"):
+        classifier(train_split=folds).fit(ROWS, CLASSES, SplitKeys(time=np.arange(200.0)))

@@ -1,0 +1,119 @@
+"""Proposes a split by time or group for a table, and measures what a random one would claim."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from domain.contract import ModelSpec
+from domain.data.dataset import Dataset
+from domain.data.splitting import hold_out
+
+_FEWEST_VALUES = 20  # of a time or a group, so that both sides have some
+_NEARLY_ALL = 0.99
+_ROWS_PER_GROUP = 1.5
+_MOST_ROWS = 5000  # that are fitted to compare splits, which takes some seconds
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NOT_TIMES = {"birth", "birthday", "birthdate", "born", "dob"}
+_GROUPS = set(
+    "id ids uid uuid guid key account borrower client company customer device driver employee "
+    "household machine member owner patient person player session student subject "
+    "user vehicle visitor".split()
+)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A split that a table suggests.
+
+    Attributes:
+        split: the block ``data.split``: a column of time or of groups.
+        reason: what was found, as text.
+    """
+
+    split: dict[str, Any]
+    reason: str
+
+    @property
+    def group(self) -> str | None:
+        """The column of groups."""
+        return self.split.get("group")
+
+
+def propose_split(frame: pd.DataFrame, target: str) -> Proposal | None:
+    """By time where dates span the rows, else by group where an identifier repeats; else None.
+
+    Dates span the rows if they are nearly unique, or in order. An identifier is a column of words
+    or whole numbers that is named like one, with several rows for each value.
+    """
+    columns = [column for column in frame.columns if column != target]
+    for column in columns:
+        if not _words_of(column) & _NOT_TIMES and (order := _time_order(frame[column])):
+            return Proposal({"time": column}, f"{column} has dates that are {order}")
+    for column in columns:
+        if _words_of(column) & _GROUPS and _identifies(frame[column]):
+            rows = len(frame) / frame[column].nunique()
+            return Proposal({"group": column}, f"each {column} has {rows:.1f} rows on average")
+    return None
+
+
+def claimed_scores(
+    estimator: Any, dataset: Dataset, spec: ModelSpec, test_size: float, seed: int
+) -> tuple[float, float]:
+    """Score of an estimator on the hold-out of a random split, and on that of the proposed split.
+
+    Fitted on the last 5,000 rows at most. The score is accuracy, or R² for a regression.
+
+    Args:
+        dataset: with keys.
+
+    Raises:
+        DataError: these rows cannot be split.
+    """
+    dataset = dataset.take(np.arange(len(dataset))[-_MOST_ROWS:])
+    plain = Dataset(dataset.name, dataset.source, dataset.inputs, dataset.target)
+    scores = []
+    for each in (plain, dataset):
+        training, holdout = hold_out(each, spec, test_size, seed)
+        fitted = clone(estimator).fit(training.encoded(spec), training.encoded_target(spec))
+        scores.append(float(fitted.score(holdout.encoded(spec), holdout.encoded_target(spec))))
+    return scores[0], scores[1]
+
+
+def _words_of(name: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(name)}
+
+
+def _time_order(column: pd.Series) -> str:
+    """How dates span the rows; empty if they do not, or if these are not dates."""
+    if column.hasnans or column.nunique() < _FEWEST_VALUES:
+        return ""
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        if not column.map(lambda value: isinstance(value, str)).all():
+            return ""
+        if not column.str.match(r"\d{4}-\d\d-\d\d").all():
+            return ""
+        try:
+            column = pd.to_datetime(column, format="ISO8601", utc=True)
+        except ValueError:
+            return ""
+    if column.is_monotonic_increasing or column.is_monotonic_decreasing:
+        return "in order"
+    return "nearly unique" if column.nunique() >= _NEARLY_ALL * len(column) else ""
+
+
+def _identifies(column: pd.Series) -> bool:
+    """Whether values repeat, and are words or whole numbers."""
+    distinct = column.nunique()
+    if column.hasnans or not _FEWEST_VALUES <= distinct <= len(column) / _ROWS_PER_GROUP:
+        return False
+    if pd.api.types.is_bool_dtype(column):
+        return False
+    if pd.api.types.is_numeric_dtype(column):
+        return bool((column % 1 == 0).all())
+    return bool(column.map(lambda value: isinstance(value, str | int)).all())

@@ -1,0 +1,111 @@
+"""Splits that a table suggests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from application.scaffold.split_proposal import claimed_scores, propose_split
+from domain.contract import Classes, ModelSpec, Number
+from domain.data.dataset import Dataset
+from domain.data.splitting import with_keys
+
+ROWS = 300
+DAYS = pd.date_range("2024-01-01", periods=ROWS, freq="D")
+SHUFFLED = np.random.default_rng(0).permutation(ROWS)
+THRICE = np.arange(ROWS) // 3
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    """A table with these columns besides an input and the target."""
+    return pd.DataFrame({"x": np.arange(ROWS) / 7, **columns, "churned": ["no", "yes"] * 150})
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        DAYS,
+        DAYS[SHUFFLED],
+        DAYS.strftime("%Y-%m-%d"),
+        DAYS.strftime("%Y-%m-%dT%H:%M:%S"),
+        DAYS[THRICE],
+        DAYS[::-1][THRICE],
+    ],
+    ids=["times", "nearly unique", "dates as words", "times as words", "in order", "latest first"],
+)
+def test_a_split_by_time_is_proposed_where_dates_span_the_rows(dates: Any) -> None:
+    proposal = propose_split(table(day=dates), "churned")
+    assert proposal is not None
+    assert (proposal.split, proposal.group) == ({"time": "day"}, None)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"day": DAYS[THRICE][SHUFFLED]},
+        {"birth_date": DAYS},
+        {"dateOfBirth": DAYS},
+        {"day": [*DAYS[:-1], pd.NaT]},
+        {"day": np.repeat(DAYS[:3], 100)},
+        {"day": [*DAYS.strftime("%Y-%m-%d")[:-1], "2024-99-99"]},
+        {"day": [*DAYS.strftime("%Y-%m-%d")[:-1], "soon"]},
+        {"n": np.arange(ROWS)},
+        {},
+    ],
+)
+def test_no_split_by_time_is_proposed_for_other_columns(columns: dict[str, Any]) -> None:
+    assert propose_split(table(**columns), "churned") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("customer", [f"C{number:05d}" for number in THRICE]),
+        ("patient_id", THRICE),
+        ("userKey", THRICE.astype(float)),
+    ],
+)
+def test_a_split_by_group_is_proposed_where_an_identifier_repeats(name: str, values: Any) -> None:
+    proposal = propose_split(table(**{name: values}), "churned")
+    assert proposal is not None
+    assert (proposal.split, proposal.group) == ({"group": name}, name)
+    assert proposal.reason == f"each {name} has 3.0 rows on average"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("customer", np.arange(ROWS)),
+        ("customer", THRICE % 10),
+        ("customer", THRICE + 0.5),
+        ("customer", [None, *THRICE[1:]]),
+        ("size", THRICE),
+    ],
+    ids=["one row each", "few values", "no whole numbers", "a gap", "no such name"],
+)
+def test_no_split_by_group_is_proposed_for_other_columns(name: str, values: Any) -> None:
+    assert propose_split(table(**{name: values}), "churned") is None
+
+
+def test_time_goes_before_group_and_the_target_is_neither() -> None:
+    both = propose_split(table(customer=THRICE, day=DAYS), "churned")
+    assert both is not None and both.split == {"time": "day"}
+    assert propose_split(table(customer=THRICE), "customer") is None
+
+
+def test_a_random_split_claims_what_customers_on_both_sides_give_away() -> None:
+    rng = np.random.default_rng(0)
+    spec = ModelSpec("visits", (Number("x", "", -9, 9),), Classes(("no", "yes"), "churned"))
+    inputs = pd.DataFrame({"x": np.repeat(rng.normal(size=300), 3) + rng.normal(0, 1e-4, 900)})
+    coins = pd.Series(np.repeat(rng.choice(["no", "yes"], 300), 3))
+    others = pd.DataFrame({"customer": np.arange(900) // 3})
+    data = with_keys(Dataset("visits", "", inputs, coins, (), others), group="customer")
+    forest = RandomForestClassifier(20, random_state=0)
+    random, followed = claimed_scores(forest, data, spec, 0.2, 0)
+    assert random > 0.85
+    assert 0.3 < followed < 0.7
+    assert not hasattr(forest, "estimators_")
