@@ -133,17 +133,26 @@ def whole_quantity(rng: np.random.Generator) -> pd.DataFrame:
     return _with(table, income=income.round())
 
 
-def encoding(rng: np.random.Generator, rows_of_group: float = 3, folds: int = 1) -> pd.DataFrame:
-    """The mean target of groups that do not matter, of all rows, or of the other folds."""
-    table = customers(rng)
-    group = rng.integers(0, round(ROWS / rows_of_group), ROWS)
-    fold, known = rng.integers(0, folds, ROWS), pd.Series(_left(table).astype(float))
-    rate = np.empty(ROWS)
+def group_rates(
+    target: np.ndarray, rng: np.random.Generator, rows_of_group: float, folds: int
+) -> np.ndarray:
+    """The mean target of random groups: of all rows with one fold, or of the other folds."""
+    count, known = len(target), pd.Series(target.astype(float))
+    group, fold = rng.integers(0, round(count / rows_of_group), count), rng.integers(
+        0, folds, count
+    )
+    rate = np.empty(count)
     for number in range(folds):
         used = (fold != number) | (folds == 1)
         means = known[used].groupby(group[used]).mean()
         rate[fold == number] = means.reindex(group[fold == number]).fillna(known[used].mean())
-    return _with(table, segment_rate=rate.round(4))
+    return rate.round(4)
+
+
+def encoding(rng: np.random.Generator, rows_of_group: float = 3, folds: int = 1) -> pd.DataFrame:
+    """The mean target of groups of three rows that do not matter, each row's own included."""
+    table = customers(rng)
+    return _with(table, segment_rate=group_rates(_left(table), rng, rows_of_group, folds))
 
 
 def out_of_fold_encoding(rng: np.random.Generator) -> pd.DataFrame:
