@@ -14,7 +14,7 @@ import pandas as pd
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
 from domain.data.tables import MISSING_WORDS, as_words
 from domain.errors import DataError
-from domain.evaluation.leakage import LIMITS, single_feature_skill
+from domain.evaluation.leakage import Leak, input_leak, names_rows, pair_leaks
 from domain.evaluation.measures import Measure, default_measure, repeat
 
 Task = Literal["classification", "regression"]
@@ -30,6 +30,8 @@ _FEWEST_ROWS = 20
 _FEWEST_IN_CLASS = 10
 _NEARLY_ALL = 0.99
 _KEY_WORDS = {"id", "ids", "uid", "uuid", "guid", "key", "index"}
+_ROW_WORDS = {"row", "rows", "rowname", "rownames", "rownum", "rownumber"}
+_LAST_WORDS = {"no", "nr", "num", "number"}  # of a name, as in invoice_no
 _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
@@ -41,6 +43,7 @@ _FORMATTED_SHARE = 0.9
 _TEXT_WORDS = 4
 _MARGIN = 0.5
 _LARGEST = 1e38  # float32 ends at 3.4e38
+_IDENTIFIER = "an identifier"
 _NARROWEST = 1e-300  # a tenth of less may be 0 in float64, and is below the float32 range
 
 
@@ -113,19 +116,25 @@ def inspect_table(
         )
     output, actual, notes = _output(frame[target], task or _task_of(frame[target]))
     inputs: list[Number | Category | Text] = []
-    findings = notes
+    values: dict[str, np.ndarray] = {}
+    findings, skills = notes, {}
     for column in track(columns):
         item, finding = _inspect_column(frame[column])
         if finding:
-            findings.append(finding)
-        if item is None:
-            continue
-        if not isinstance(item, Text) and _is_leak(item, frame[column], actual, output.task):
-            findings.append(
-                Finding(column, f"a LEAK: it alone predicts {target} (almost) perfectly", item=item)
-            )
-        else:
+            findings.append(_with_order(finding, frame[column], actual, output.task))
+        if isinstance(item, Text):
             inputs.append(item)
+        elif item is not None:
+            numbers, words = _as_numbers(item, frame[column]), isinstance(item, Category)
+            skill, leak = input_leak(column, numbers, actual, output.task, words)
+            if leak:
+                findings.append(_leak_finding(leak, item))
+            if leak is None or not leak.refused:
+                inputs.append(item)
+                values[column], skills[column] = numbers, skill.value
+    findings += _pair_findings(inputs, values, skills, actual, output.task)
+    left_out = {finding.column for finding in findings if finding.left_out}
+    inputs = [item for item in inputs if item.name not in left_out]
     inputs, findings = _select_inputs(inputs, findings)
     if not inputs:
         reasons = [f"{item.column} is {item.reason}" for item in findings if item.left_out]
@@ -162,6 +171,25 @@ def _measure_for(spec: ModelSpec, actual: np.ndarray) -> str:
         return default_measure(spec).name
     rare_rows = HOLDOUT_SHARE * np.bincount(actual).min()
     return "average_precision" if rare_rows >= _FEWEST_RARE else "roc_auc"
+
+
+def _pair_findings(
+    inputs: list[Number | Category | Text],
+    values: dict[str, np.ndarray],
+    skills: dict[str, float],
+    actual: np.ndarray,
+    task: str,
+) -> list[Finding]:
+    """Findings about pairs of inputs that give the target away together, one for each input."""
+    items = {item.name: item for item in inputs if not isinstance(item, Text)}
+    _, leaks = pair_leaks(values, skills, actual, task)
+    left_out: set[str] = set()
+    findings: list[Finding] = []
+    for leak in leaks:
+        if left_out.isdisjoint(leak.inputs):  # otherwise one of the pair is gone already
+            findings += [_leak_finding(leak, items[name]) for name in leak.inputs]
+            left_out.update(leak.inputs if leak.refused else ())
+    return findings
 
 
 def _select_inputs(
@@ -265,7 +293,7 @@ def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Findi
     key = whole and _is_key(name)
     if whole and distinct >= _NEARLY_ALL * len(column):
         counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
-        if key or counts_up or _UNNAMED.fullmatch(name):
+        if key or counts_up or _is_row_number(name) or names_rows(known):
             return None, Finding(name, _identifier(distinct, len(column)))
     low, high = (0.0, 1.0) if set(np.unique(known)) == {0.0, 1.0} else _range(known)
     item = Number(name, "", low, high, nullable=bool(column.hasnans))
@@ -276,7 +304,7 @@ def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Findi
 
 
 def _identifier(distinct: int, rows: int) -> str:
-    return f"an identifier: {distinct} different values in {rows} rows"
+    return f"{_IDENTIFIER}: {distinct} different values in {rows} rows"
 
 
 def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None, Finding | None]:
@@ -354,14 +382,29 @@ def _are_numbers(words: pd.Index) -> np.ndarray:
     return pd.to_numeric(words.to_series(), errors="coerce").notna().to_numpy()
 
 
-def _is_leak(item: Number | Category, column: pd.Series, actual: np.ndarray, task: str) -> bool:
-    """Whether this column alone removes nearly all of the baseline's error."""
+def _as_numbers(item: Number | Category, column: pd.Series) -> np.ndarray:
+    """The values, or the codes of the categories, NaN where missing, shape (n_rows,)."""
     if isinstance(item, Number):
-        values = column.to_numpy(np.float64)
-    else:
-        codes = {word: float(code) for code, word in enumerate(item.categories)}
-        values = as_words(column).map(codes).to_numpy(np.float64)
-    return single_feature_skill(values, actual, task) >= LIMITS[task]
+        return column.to_numpy(np.float64)
+    codes = {word: float(code) for code, word in enumerate(item.categories)}
+    return as_words(column).map(codes).to_numpy(np.float64)
+
+
+def _leak_finding(leak: Leak, item: Number | Category) -> Finding:
+    """The finding about an input, which is left out if it must not be one."""
+    if leak.refused:
+        return Finding(item.name, f"a LEAK: {leak.reason}", item=item)
+    return Finding(item.name, leak.reason, left_out=False)
+
+
+def _with_order(finding: Finding, column: pd.Series, actual: np.ndarray, task: str) -> Finding:
+    """The finding; about an identifier also whether its order or ranges predict the target."""
+    if not finding.reason.startswith(_IDENTIFIER):
+        return finding
+    numbers = pd.api.types.is_numeric_dtype(column)
+    values = column if numbers else column.rank(method="dense")
+    _, leak = input_leak(finding.column, values.to_numpy(np.float64), actual, task, not numbers)
+    return replace(finding, reason=f"{finding.reason}; {leak.reason}") if leak else finding
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
@@ -380,6 +423,11 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 def _is_key(name: str) -> bool:
     words = {word.lower() for word in _WORD.findall(name)}
     return bool(words & _KEY_WORDS) or bool(_UNNAMED.fullmatch(name))
+
+
+def _is_row_number(name: str) -> bool:
+    words = [word.lower() for word in _WORD.findall(name)]
+    return bool(_ROW_WORDS & set(words) or _LAST_WORDS & set(words[-1:]))
 
 
 def _by_number(word: str) -> tuple[float, str]:

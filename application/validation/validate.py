@@ -27,9 +27,9 @@ from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
 from domain.evaluation.importance import permutation_importances
-from domain.evaluation.leakage import near_duplicates
 from domain.evaluation.measures import Measure, repeat
 from domain.evaluation.metrics import RegressionReport, evaluate
+from domain.evaluation.near_duplicates import copied_share, near_duplicates
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.predictions import predict_function
 from domain.evaluation.robustness import instability, perturbed
@@ -230,11 +230,12 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     on_gate("holdout_is_unseen")
     row_hashes = case.package.read_json("holdout.json")
     recorded = np.array(row_hashes["holdout"])
-    duplicates = (
-        near_duplicates(spec, case.rows, case.training.encoded(spec)) if len(case.holdout) else 0
-    )
+    near, copied = 0, 0.0
+    if len(case.holdout):
+        both = case.rows, case.training.encoded(spec)
+        near, copied = near_duplicates(spec, *both), copied_share(spec, *both)
     verdicts = [
-        gates.holdout_is_unseen(recorded, np.array(row_hashes["training"]), duplicates),
+        gates.holdout_is_unseen(recorded, np.array(row_hashes["training"]), near, copied),
         gates.holdout_is_complete(recorded, case.holdout.row_hashes),
         contract_verdict(case.package, champion.package if champion else None, case.unavailable),
     ]

@@ -5,26 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from domain.contract import Category, ModelSpec, Number
-from domain.evaluation.leakage import LIMITS, single_feature_skill
+from domain.evaluation.leakage import Leak, input_leak, pair_leaks
+from domain.evaluation.near_duplicates import COPIES
 from domain.gates.verdict import Verdict
 
 
 def holdout_is_unseen(
-    holdout: np.ndarray, training: np.ndarray, near_duplicates: int = 0
+    holdout: np.ndarray, training: np.ndarray, near_duplicates: int = 0, copied: float = 0.0
 ) -> Verdict:
-    """Refuse a hold-out with rows that were in training.
+    """Refuse a hold-out with rows that were in training, or with many copies of training rows.
 
     Args:
         holdout: row hashes of the hold-out, shape (n_holdout,).
         training: row hashes of the training rows, shape (n_training,).
         near_duplicates: number of hold-out rows that are nearly equal to a training row. It is
             reported, not refused: two real rows may differ by less than the measuring error.
+        copied: share of the hold-out rows that are copies of training rows, beyond chance, such as
+            rows of one customer on both sides; refused from 25 %.
     """
     seen = int(np.isin(holdout, training).sum())
     reason = f"{seen} of {len(holdout)} hold-out rows were in training"
     reason += f"; {near_duplicates} near-duplicates" * bool(near_duplicates)
-    figures = {"seen": seen, "near_duplicates": near_duplicates}
-    return Verdict("holdout_is_unseen", seen == 0 and len(holdout) > 0, reason, figures)
+    if copied >= COPIES:
+        reason += (
+            f"; {copied:.0%} are copies of training rows with small changes, limit {COPIES:.0%}: "
+            "remove the copies, or keep rows that belong together, such as those of one customer, "
+            "on one side of the split"
+        )
+    figures = {"seen": seen, "near_duplicates": near_duplicates, "copied": copied}
+    accepted = seen == 0 and len(holdout) > 0 and copied < COPIES
+    return Verdict("holdout_is_unseen", accepted, reason, figures)
 
 
 def holdout_is_complete(recorded: np.ndarray, found: np.ndarray) -> Verdict:
@@ -37,25 +47,40 @@ def holdout_is_complete(recorded: np.ndarray, found: np.ndarray) -> Verdict:
 
 
 def no_target_leakage(spec: ModelSpec, encoded: np.ndarray, target: np.ndarray) -> Verdict:
-    """Refuse data in which one input alone gives the target away.
+    """Refuse data in which an input, or a pair of inputs, gives the target away.
 
-    Such an input is usually unknown when a prediction is needed.
+    Such an input is usually unknown when a prediction is needed. Strong inputs and weak leaks are
+    pointed out in the reason and accepted. The figures are the skills of the inputs, and those of
+    the best pairs.
 
     Args:
         encoded: encoded rows, shape (n_rows, width).
         target: class numbers or values, shape (n_rows,).
     """
-    names = [item.name for item in spec.inputs if isinstance(item, Number | Category)]
-    columns = zip(names, spec.columns_of(Number, Category), strict=True)
-    skills = {
-        name: single_feature_skill(encoded[:, column], target, spec.task)
-        for name, column in columns
+    items = [item for item in spec.inputs if isinstance(item, Number | Category)]
+    columns = {
+        item.name: encoded[:, column].astype(np.float64)
+        for item, column in zip(items, spec.columns_of(Number, Category), strict=True)
     }
-    if not skills:  # the brightness of an image or the length of a text may predict everything
+    if not columns:  # the brightness of an image or the length of a text may predict everything
         return Verdict("no_target_leakage", True, "no number or category among the inputs")
-    name, limit = max(skills, key=lambda each: skills[each]), LIMITS[spec.task]
-    reason = (
-        f"{name} alone removes {max(0.0, skills[name]):.1%} of the baseline's error, "
-        f"limit {limit:.1%}"
+    skills: dict[str, float] = {}
+    leaks: list[Leak] = []
+    for item in items:
+        words = isinstance(item, Category)
+        skill, leak = input_leak(item.name, columns[item.name], target, spec.task, words)
+        skills[item.name] = skill.value
+        leaks += [leak] if leak else []
+    refused = {name for leak in leaks if leak.refused for name in leak.inputs}
+    rest = {name: values for name, values in columns.items() if name not in refused}
+    pairs, pair = pair_leaks(rest, skills, target, spec.task)
+    leaks += pair
+    best = max(skills, key=lambda name: skills[name])
+    reason = "; ".join(
+        leak.reason for leak in sorted(leaks, key=lambda leak: not leak.refused)
+    ) or (
+        f"the strongest input, {best}, removes {max(0.0, skills[best]):.1%} of the baseline's error"
     )
-    return Verdict("no_target_leakage", bool(skills[name] < limit), reason, skills)
+    figures = {**skills, **{name: skill.value for name, skill in pairs.items()}}
+    accepted = not any(leak.refused for leak in leaks)
+    return Verdict("no_target_leakage", accepted, reason, figures)

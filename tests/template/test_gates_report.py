@@ -6,8 +6,9 @@ from typing import get_args
 
 from application.training.config import Gate, ValidationConfig
 from domain.gates import Verdict, budget
-from tests.template.benchmarks.gates_report import GATES, Result, render
 from tests.equal_challengers import SETTINGS, Rates, exceeded_bounds
+from tests.leaky_tables import CASES
+from tests.template.benchmarks.gates_report import GATES, Result, render
 from tests.template.zoo import MUTANTS, SOUND_MODELS, Mutant
 
 MUTANT = Mutant("a beast", "it bites", "quality")
@@ -63,6 +64,12 @@ def test_a_rate_is_shown_with_its_bound_and_must_exceed_it_significantly() -> No
     (problem,) = exceeded_bounds(setting, Rates(0.3, 0.0, 0.0))
     assert "equal and refused in 30.0 % (15 %)" in problem
     assert len(exceeded_bounds(setting, Rates(0.3, 0.2, 0.2))) == 3
+
+
+def test_the_share_of_refused_tables_is_shown_for_leaks_and_their_twins() -> None:
+    text = render([], [], [], [(CASES[0], 1.0), (CASES[2], 0.02)])
+    assert f"| one input | {CASES[0].description} | leak | 100 % |" in text
+    assert f"| one input | {CASES[2].description} | sound | 2 % |" in text
 
 
 def test_every_gate_and_configuration_key_is_listed() -> None:

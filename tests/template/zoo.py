@@ -49,6 +49,7 @@ from infrastructure.serving.serving_check import included_files, start_serving_c
 from shared.digests import sha256_of
 from shared.paths import ROOT
 from tests.fakes import FakeDrawFigures, FakeTracker
+from tests.leaky_tables import group_rates
 
 SERVICE = "application.inference.services.model_service:ModelService"
 _ROWS = 2500
@@ -125,6 +126,62 @@ def _load_repaid() -> Dataset:
     return replace(dataset, inputs=dataset.inputs.assign(paid=paid))
 
 
+def _assigned(dataset: Dataset, **columns: Any) -> Dataset:
+    """The data with more inputs."""
+    return replace(dataset, inputs=dataset.inputs.assign(**columns))
+
+
+def _repaid(dataset: Dataset, rng: np.random.Generator, errors: float) -> np.ndarray:
+    """Whether loans were paid back, wrong for a share of them."""
+    return (dataset.target == "repaid").to_numpy() ^ (rng.random(_ROWS) < errors)
+
+
+def _load_closed() -> Dataset:
+    """Loans with a word that is written when they end, and wrong for 1 %."""
+    dataset = load()
+    repaid = _repaid(dataset, np.random.default_rng(4), 0.01)
+    return _assigned(dataset, letter=np.where(repaid, "thanks", "warning"))
+
+
+def _load_flags(errors: float = 0.0) -> Dataset:
+    """Loans with two flags that are equal if the loan was paid back."""
+    dataset, rng = load(), np.random.default_rng(5)
+    first = rng.random(_ROWS) < 0.5
+    second = ~(first ^ _repaid(dataset, rng, errors))
+    return _assigned(dataset, first=first.astype(int), second=second.astype(int))
+
+
+def _load_numbered() -> Dataset:
+    """Loans whose numbers were given by outcome, with 6 % of exceptions."""
+    dataset, rng = load(), np.random.default_rng(6)
+    start = np.where(_repaid(dataset, rng, 0.06), 700_000, 100_000)
+    return _assigned(dataset, number=start + 7 * rng.permutation(_ROWS))
+
+
+def _load_encoded() -> Dataset:
+    """Loans with the share that was paid back in groups of three that do not matter."""
+    dataset, rng = load(), np.random.default_rng(7)
+    return _assigned(dataset, group_rate=group_rates(_repaid(dataset, rng, 0.0), rng, 3, folds=1))
+
+
+def _load_copies() -> Dataset:
+    """Loans that are in the data twice, the second time with another income."""
+    dataset, rng = load(), np.random.default_rng(8)
+    twice = dataset.take(np.repeat(np.arange(_ROWS // 2), 2))
+    return _assigned(twice, income=(twice.inputs["income"] * rng.normal(1, 0.002, _ROWS)))
+
+
+def _load_honest() -> Dataset:
+    """Loans with inputs like those of the leaks, but honest ones."""
+    dataset, rng = _load_flags(errors=0.15), np.random.default_rng(9)
+    return _assigned(
+        dataset,
+        letter=np.where(_repaid(dataset, rng, 0.08), "thanks", "warning"),
+        number=100_000 + 7 * rng.permutation(_ROWS),
+        group_rate=group_rates(_repaid(dataset, rng, 0.0), rng, 3, folds=5),
+    )
+
+
 def _load_branches() -> Dataset:
     """Loans whose outcome depends on a randomly numbered branch."""
     inputs, rng = _sample(3)
@@ -180,6 +237,10 @@ def _renamed(**changes: Any) -> ModelSpec:
     return replace(SPEC, inputs=(replace(_INCOME, **changes), *SPEC.inputs[1:]))
 
 
+_LETTER = Category("letter", ("thanks", "warning"))
+_FLAGS = (Number("first", "", 0, 1), Number("second", "", 0, 1))
+_NUMBER = Number("number", "", 0, 1_000_000)
+_GROUP_RATE = Number("group_rate", "", 0, 1)
 _LOANS = SimpleNamespace(SPEC=SPEC, load=load, build=build)
 _INTEREST = SimpleNamespace(SPEC=_RATES, load=_load_rates, build=_build_rates)
 
@@ -238,6 +299,11 @@ class Recipe:
                 "serving": {"format": self.form},
             }
         )
+
+
+def _leaky(load_leaks: Callable[[], Dataset], *inputs: Any) -> Recipe:
+    """A model with more inputs, which needs a new major version."""
+    return Recipe(_other(SPEC=_with_input(*inputs), load=load_leaks), version="2.0.0")
 
 
 _SEED = {"random_state": 1}
@@ -501,6 +567,12 @@ class Mutant:
 SOUND_MODELS = (
     Mutant("the first model", "there is no champion", "", SOUND, champion=None),
     Mutant("a challenger", "trained with another seed", "", ANOTHER),
+    Mutant(
+        "honest inputs",
+        "strong ones, numbers at random, and shares computed from other rows",
+        "",
+        _leaky(_load_honest, *_FLAGS, _LETTER, _NUMBER, _GROUP_RATE),
+    ),
     Mutant("a regression", "trained with another seed", "", ANOTHER_RATES, SOUND_RATES),
 )
 MUTANTS = (
@@ -569,6 +641,37 @@ MUTANTS = (
             _other(SPEC=_with_input(Number("paid", "%", 0, 100)), load=_load_repaid),
             version="2.0.0",
         ),
+    ),
+    Mutant(
+        "nearly leaked target",
+        "an input that is known only afterwards, and wrong for 1 %",
+        "no_target_leakage",
+        _leaky(_load_closed, _LETTER),
+    ),
+    Mutant(
+        "leaked by a pair",
+        "two flags that are equal if the loan is paid back",
+        "no_target_leakage",
+        _leaky(_load_flags, *_FLAGS),
+    ),
+    Mutant(
+        "numbered by outcome",
+        "the number of a loan is from a range for each outcome",
+        "no_target_leakage",
+        _leaky(_load_numbered, _NUMBER),
+    ),
+    Mutant(
+        "encoded target",
+        "the share of loans paid back in groups of three, the own one included",
+        "no_target_leakage",
+        _leaky(_load_encoded, _GROUP_RATE),
+    ),
+    Mutant(
+        "copies on both sides",
+        "every loan is in the data twice, with another income",
+        "holdout_is_unseen",
+        Recipe(_other(load=_load_copies)),
+        champion=None,
     ),
     Mutant(
         "brittle",

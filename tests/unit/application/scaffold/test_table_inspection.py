@@ -111,6 +111,10 @@ def test_the_most_frequent_of_many_categories_are_kept() -> None:
         ("x", np.arange(1000, 1000 + ROWS), "identifier"),
         ("customerID", RNG.permutation(10**6)[:ROWS], "identifier"),
         ("Unnamed: 0", np.arange(ROWS), "identifier"),
+        ("rownames", np.sort(RNG.choice(10**6, ROWS, replace=False)), "identifier"),
+        ("nr", RNG.permutation(10**6)[:ROWS], "identifier"),
+        ("invoice_no", RNG.permutation(10**6)[:ROWS], "identifier"),
+        ("x", np.sort(RNG.choice(9 * ROWS, ROWS, replace=False)), "identifier"),
         ("x", ["same"] * ROWS, "constant"),
         ("x", [3.0] * ROWS, "constant"),
         ("x", [True, *[None] * (ROWS - 1)], "constant"),
@@ -137,7 +141,7 @@ def test_distinct_numbers_alone_do_not_make_an_identifier(values: Any) -> None:
     assert isinstance(item_of(values), Number)
 
 
-@pytest.mark.parametrize("name", ["width", "valid", "paid", "idle"])
+@pytest.mark.parametrize("name", ["width", "valid", "paid", "idle", "no_of_calls", "borrowed"])
 def test_a_name_that_only_contains_id_is_not_a_key(name: str) -> None:
     inspection = inspect({name: RNG.permutation(10**6)[:ROWS]})
     assert not inspection.findings
@@ -211,6 +215,41 @@ def test_a_column_that_leaks_the_quantity_is_dropped() -> None:
     inspection = inspect({"with_tax": price * 1.19, "noise": RNG.normal(size=ROWS)}, price)
     assert inspection.spec.input_names == ("noise",)
     assert "LEAK" in inspection.findings[0].reason
+
+
+def test_two_columns_that_leak_the_class_together_are_dropped() -> None:
+    flag = RNG.random(ROWS) < 0.5
+    columns = {"a": flag, "noise": NOISE, "b": flag ^ (YES_NO == "yes")}
+    inspection = inspect(columns)
+    assert inspection.spec.input_names == ("noise",)
+    assert {finding.column for finding in inspection.findings} == {"a", "b"}
+    for finding in inspection.findings:
+        assert finding.left_out and "LEAK: " in finding.reason and finding.item is not None
+        assert "a and b together" in finding.reason or "b and a together" in finding.reason
+
+
+def test_a_mean_of_the_target_by_groups_is_dropped() -> None:
+    known = pd.Series((YES_NO == "yes").astype(float))
+    rate = known.groupby(RNG.integers(0, 80, ROWS)).transform("mean").round(3)
+    finding = finding_of(rate, "shop_rate")
+    assert finding.left_out and "mean of the target" in finding.reason
+
+
+def test_an_identifier_whose_ranges_predict_the_class_says_so() -> None:
+    start = np.where((YES_NO == "yes") ^ (RNG.random(ROWS) < 0.05), 70_000, 10_000)
+    finding = finding_of(start + RNG.permutation(ROWS), "account")
+    assert finding.left_out
+    assert finding.reason.startswith("an identifier: 400 different values in 400 rows; account")
+    assert "order, ranges or last digits" in finding.reason
+    words = [f"{word}-{number:04d}" for number, word in enumerate(YES_NO)]
+    assert "order, ranges or last digits" in finding_of(words, "ticket").reason
+    assert "order" not in finding_of(RNG.permutation(ROWS), "account").reason
+
+
+def test_a_strong_column_is_kept_with_a_note() -> None:
+    finding = finding_of(np.where(np.arange(ROWS) % 25 == 0, "no", YES_NO))
+    assert not finding.left_out
+    assert "make sure that it is known when a prediction is needed" in finding.reason
 
 
 def test_a_column_that_predicts_well_but_not_perfectly_is_kept() -> None:

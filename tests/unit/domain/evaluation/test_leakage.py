@@ -1,218 +1,177 @@
-"""Inputs that give the target away, and hold-out rows that are nearly in training."""
+"""Inputs that give the target away, and those that honestly predict it."""
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
+import pandas as pd
 import pytest
 
-from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
-from domain.evaluation import leakage
-from domain.evaluation.leakage import LIMITS, near_duplicates, single_feature_skill
-from domain.gates import no_target_leakage
-from tests.kinds import KINDS
+from domain.evaluation.leakage import encoded_target_share, input_leak, names_rows, pair_leaks
+from tests.leaky_tables import CASES, ROWS, Case
 
 RNG = np.random.default_rng(0)
-CLASSES = np.arange(300) % 3
-VALUES = RNG.normal(size=300)
+TARGET = np.arange(600) % 2
+NOISE = RNG.normal(size=(3, 600))
+LEAKS = [case for case in CASES if case.kind != "copies"]
 
 
-def test_an_input_equal_to_the_class_has_full_skill() -> None:
-    assert single_feature_skill(CLASSES * 10.0, CLASSES, "classification") == 1
-
-
-@pytest.mark.parametrize("copy", [VALUES, VALUES * 3 + 7, -VALUES, VALUES * 1e-3])
-def test_an_input_that_is_the_target_in_another_unit_has_full_skill(copy: np.ndarray) -> None:
-    assert single_feature_skill(copy, VALUES, "regression") >= LIMITS["regression"]
-
-
-def test_noise_has_no_skill() -> None:
-    assert single_feature_skill(RNG.normal(size=300), CLASSES, "classification") < 0.2
-    assert single_feature_skill(RNG.normal(size=300), VALUES, "regression") < 0.2
-
-
-def test_a_good_input_is_not_a_leak() -> None:
-    good = CLASSES + RNG.normal(0, 0.3, 300)
-    skill = single_feature_skill(good, CLASSES, "classification")
-    assert 0.7 < skill < LIMITS["classification"]
-
-
-def test_missing_values_can_leak_the_target() -> None:
-    column = np.where(CLASSES == 0, np.nan, 1.0)
-    assert single_feature_skill(column, (CLASSES == 0).astype(np.int64), "classification") == 1
-
-
-def test_a_missing_value_differs_from_0() -> None:
-    column = np.where(CLASSES == 0, np.nan, 0.0)
-    assert single_feature_skill(column, (CLASSES == 0).astype(np.int64), "classification") == 1
-
-
-def test_sorted_rows_are_divided_at_random() -> None:
-    column = np.arange(300.0)
-    assert single_feature_skill(column, np.arange(300) // 10 % 2, "classification") > 0.8
-    assert single_feature_skill(column, (column - 150) ** 2, "regression") > 0.99
-
-
-def test_a_constant_input_has_no_skill() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert single_feature_skill(np.ones(300), VALUES, "regression") < 0.01
-        assert single_feature_skill(np.ones(300), CLASSES, "classification") <= 0
-
-
-def test_the_skill_for_a_quantity_is_repeatable() -> None:
-    target = VALUES**2 + RNG.normal(size=300)
-    assert single_feature_skill(VALUES, target, "regression") == single_feature_skill(
-        VALUES, target, "regression"
-    )
-
-
-def test_no_row_is_predicted_by_a_model_that_was_fitted_on_it() -> None:
-    noise = np.random.default_rng(0).normal(size=10_001)
-    column = np.arange(10_001.0)
-    column[0] = np.nan  # with a missing value, only the tree is used
-    assert single_feature_skill(column, noise, "regression") < -0.2
-
-
-def test_a_class_of_three_rows_is_predicted() -> None:
-    classes = np.repeat([0, 1], 3)
-    assert single_feature_skill(classes * 1.0, classes, "classification") == 1
-
-
-def test_an_input_at_the_limit_is_a_leak() -> None:
-    target, column = np.arange(600) % 2, np.arange(600) % 2
-    column[:3] = 1 - column[:3]  # 3 of 600 rows are wrong; of a constant prediction, 300
-    spec = ModelSpec("table", (Number("copy", "", 0, 1),), Classes(("no", "yes")))
-    skill = single_feature_skill(column * 1.0, target, "classification")
-    assert skill == LIMITS["classification"]
-    assert not no_target_leakage(spec, column[:, None] * 1.0, target).accepted
-
-
-def test_a_class_too_rare_for_the_folds_is_left_out() -> None:
-    classes = np.array([0, 1] * 20 + [2])
-    assert single_feature_skill(classes.astype(float), classes, "classification") == 1
-    assert single_feature_skill(np.arange(3.0), np.array([0, 1, 2]), "classification") == 0
-
-
-def test_many_rows_are_sampled_repeatably() -> None:
-    classes = np.arange(50_000) % 2
-    column = classes + RNG.normal(0, 0.5, 50_000)
-    first = single_feature_skill(column, classes, "classification")
-    assert first == single_feature_skill(column, classes, "classification")
-    assert 0.4 < first < 0.9
-
-
-TABLE = ModelSpec(
-    "table",
-    (
-        Number("area", "m²", -9, 9, nullable=True),
-        Number("height", "m", -9, 9, nullable=True),
-        Category("box", ("small", "large"), nullable=True),
-    ),
-    Classes(("no", "yes")),
-)
-ROWS = np.column_stack([RNG.normal(size=(200, 2)), RNG.integers(0, 2, 200)]).astype(np.float32)
-
-
-def moved(column: int, change: float) -> int:
-    """Near-duplicates when one value of a training row is changed."""
-    row = ROWS[7:8].copy()
-    row[0, column] += change
-    return near_duplicates(TABLE, row, ROWS)
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("case", LEAKS, ids=lambda case: case.make.__name__)
+def test_leaks_are_refused_by_name_and_their_sound_twins_pass(case: Case, seed: int) -> None:
+    verdict = case.verdict(seed)
+    assert verdict.accepted != case.refused, verdict.reason
+    for name in case.inputs:
+        assert name in verdict.reason
 
 
 @pytest.mark.parametrize(
-    ("column", "change", "expected"),
-    [(0, 5e-4, 1), (1, -5e-4, 1), (0, 2e-3, 0), (0, 0.0, 0), (2, 1.0, 0), (0, np.nan, 0)],
+    ("errors", "refused"), [(0, True), (1, True), (6, True), (12, False), (27, False)]
 )
-def test_a_row_close_to_a_training_row_is_a_near_duplicate(
-    column: int, change: float, expected: int
+def test_a_strong_input_is_pointed_out_and_one_near_perfection_is_refused(
+    errors: int, refused: bool
 ) -> None:
-    assert moved(column, change) == expected
+    column = np.where(np.arange(600) < errors, 1 - TARGET, TARGET) * 1.0
+    skill, leak = input_leak("copy", column, TARGET, "classification")
+    assert skill.value == pytest.approx(1 - errors / 300)
+    assert leak is not None and (leak.inputs, leak.refused) == (("copy",), refused)
+    assert f"copy alone removes {1 - errors / 300:.1%} of the baseline's error" in leak.reason
 
 
-def test_equal_rows_are_not_near_duplicates_but_do_not_hide_them() -> None:
-    assert near_duplicates(TABLE, ROWS, ROWS) == 0
-    assert near_duplicates(TABLE, ROWS, ROWS[:0]) == near_duplicates(TABLE, ROWS[:0], ROWS) == 0
-    close = ROWS + np.array([3e-4, 0, 0], np.float32)
-    assert near_duplicates(TABLE, ROWS, np.concatenate([ROWS, close])) == 200
+def test_an_ordinary_input_is_not_mentioned() -> None:
+    _, leak = input_leak("noise", NOISE[0], TARGET, "classification")
+    assert leak is None
 
 
-def test_near_duplicates_have_the_same_missing_values() -> None:
-    holdout, training = ROWS[:1].copy(), ROWS.copy()
-    holdout[0, 0] = training[0, 0] = np.nan
-    holdout[0, 1] += 3e-4
-    assert near_duplicates(TABLE, holdout, training) == 1
-    training[0, 0] = 0  # what stands for a missing value
-    assert near_duplicates(TABLE, holdout, training) == 0
-
-
-def test_the_unit_of_a_number_does_not_matter() -> None:
-    scale = np.array([1e6, 1e-6, 1], np.float32)
-    assert (
-        near_duplicates(
-            TABLE, (ROWS[:9] + np.array([3e-4, 0, 0], np.float32)) * scale, ROWS * scale
-        )
-        == 9
-    )
-
-
-def test_every_column_may_differ_by_the_tolerance() -> None:
-    close = ROWS + np.array([8e-4, 8e-4, 0], np.float32)
-    assert near_duplicates(TABLE, close, ROWS) == 200
-    scale = np.array([1e-6, 1e-6, 1], np.float32)
-    far = ROWS + np.array([2e-2, 0, 0], np.float32)
-    assert near_duplicates(TABLE, far * scale, ROWS * scale) < 10
-
-
-def test_every_value_of_a_tensor_must_be_near() -> None:
-    spec = ModelSpec("images", (Tensor("image", (3, 4), 0, 16),), Classes(("no", "yes")))
-    images = RNG.uniform(0, 16, (50, 12)).astype(np.float32)
-    near, far = images + np.float32(1e-3), images.copy()
-    far[:, 5] += 0.5
-    assert near_duplicates(spec, near, images) == 50
-    assert near_duplicates(spec, far, images) == 0
+def test_a_strong_input_for_a_quantity_is_pointed_out() -> None:
+    for noise, refused in ((0.01, True), (0.15, False)):
+        _, leak = input_leak("size", NOISE[0], NOISE[0] + noise * NOISE[1], "regression")
+        assert leak is not None and leak.refused == refused
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("A  fine\tFilm ", 1), ("a fine film", 0), ("a fine films", 0), ("GROSS", 1)],
+    "values",
+    [
+        np.arange(600),
+        RNG.permutation(600) * 7 + 10_000_000,
+        np.sort(RNG.choice(10_000, 600, replace=False)),
+        -np.arange(600),
+        np.where(np.arange(600) == 5, np.nan, np.arange(600)),
+    ],
 )
-def test_texts_that_differ_in_case_and_spaces_are_near_duplicates(text: str, expected: int) -> None:
-    spec = ModelSpec("reviews", (Text("review", 99),), Classes(("bad", "good")))
-    training = np.array([["a fine film"], ["groß"]], object)
-    assert near_duplicates(spec, np.array([[text]], object), training) == expected
+def test_whole_numbers_that_never_repeat_name_rows(values: np.ndarray) -> None:
+    assert names_rows(values)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_any_kind_are_not_near_duplicates_of_themselves(kind: str) -> None:
-    spec = KINDS[kind].SPEC
-    rows = KINDS[kind].load().encoded(spec)
-    assert near_duplicates(spec, rows[:40], rows[:40]) == 0
+@pytest.mark.parametrize(
+    "values",
+    [
+        RNG.integers(0, 10_000, 600),
+        RNG.normal(60_000, 8_000, 600).round(),
+        RNG.lognormal(7, 1, 600).round(),
+        RNG.poisson(1, 600),
+        RNG.choice(10**9, 600, replace=False),  # too far apart to tell
+        np.arange(600) / 2,
+        np.full(600, 3.0),
+        np.full(600, np.nan),
+        np.arange(40),
+    ],
+)
+def test_a_quantity_does_not_name_rows(values: np.ndarray) -> None:
+    assert not names_rows(np.asarray(values, np.float64))
 
 
-def test_near_duplicates_are_searched_in_a_sample_of_many_rows() -> None:
-    rows = np.column_stack([RNG.normal(size=(20_000, 2)), np.zeros(20_000)]).astype(np.float32)
-    close = rows + np.array([5e-4, 0, 0], np.float32)
-    found = near_duplicates(TABLE, rows, close)
-    assert found == near_duplicates(TABLE, rows, close)
-    assert 9_000 < found <= 10_000
+def test_words_that_do_not_repeat_name_rows() -> None:
+    assert names_rows(np.arange(600.0), words=True)
+    assert not names_rows(np.arange(600.0) // 2, words=True)
 
 
-def test_no_row_of_the_sample_is_drawn_twice() -> None:
-    rows = np.column_stack([RNG.normal(size=(10_001, 2)), np.zeros(10_001)]).astype(np.float32)
-    close = rows[:10_000] + np.array([5e-4, 0, 0], np.float32)
-    assert near_duplicates(TABLE, close, rows) >= 9_999
+def test_words_whose_beginning_tells_the_class_are_refused() -> None:
+    codes = np.argsort(np.argsort(TARGET + 0.5 * RNG.random(600)))  # as of A-0001 and B-0002
+    codes[:30] = codes[:30][::-1]
+    _, leak = input_leak("ticket", codes * 1.0, TARGET, "classification", words=True)
+    assert leak is not None and leak.refused
+    assert leak.reason.startswith("ticket only names rows")
 
 
-def test_fewer_rows_are_sampled_when_they_are_wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leakage, "_VALUES", 100)
-    close = ROWS + np.array([3e-4, 0, 0], np.float32)
-    assert near_duplicates(TABLE, close, ROWS) == 33
+def test_a_number_that_counts_time_is_pointed_out_for_a_quantity() -> None:
+    day = np.arange(600.0)
+    _, leak = input_leak("day", day, day / 100 + NOISE[0], "regression")
+    assert leak is not None and not leak.refused
+    assert "counts time" in leak.reason
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
-@pytest.mark.parametrize("target", [[1, 0], [1, 1, 1, 1, 1, 1]])
-def test_too_little_data_gives_no_skill(task: str, target: list[int]) -> None:
-    assert single_feature_skill(np.arange(float(len(target))), np.array(target), task) == 0
+def test_a_number_that_names_rows_and_is_the_quantity_is_refused() -> None:
+    cents = RNG.permutation(600).astype(np.float64)
+    _, leak = input_leak("cents", cents, cents / 100, "regression")
+    assert leak is not None and leak.refused
+
+
+def encoded(
+    rows_of_group: int, unit: float = 1.0, digits: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """A mean target of groups, each row's own included, and the target."""
+    rng = np.random.default_rng(1)
+    target, group = rng.random(ROWS) < 0.3, rng.integers(0, ROWS // rows_of_group, ROWS)
+    means = pd.Series(target.astype(float)).groupby(group).transform("mean")
+    return (means * unit).round(digits).to_numpy(), target.astype(np.int64)
+
+
+@pytest.mark.parametrize("digits", [2, 4, 12])
+@pytest.mark.parametrize("unit", [1, 100])
+def test_a_mean_target_is_found_in_shares_and_percent(unit: int, digits: int) -> None:
+    assert encoded_target_share(*encoded(4, unit, digits), "classification") > 0.1
+
+
+@pytest.mark.parametrize("rows_of_group", [3, 10, 30, 300])
+def test_the_weight_of_the_own_target_is_about_one_over_the_size_of_a_group(
+    rows_of_group: int,
+) -> None:
+    share = encoded_target_share(*encoded(rows_of_group), "classification")
+    assert 0.5 / rows_of_group < share < 3 / rows_of_group
+
+
+def test_a_share_of_other_classes_is_found_too() -> None:
+    values, target = encoded(4)
+    assert encoded_target_share(1 - values, target, "classification") > 0.1
+    three = target + 2 * (RNG.random(ROWS) < 0.2)
+    values = pd.Series(three == 2).groupby(RNG.integers(0, 900, ROWS)).transform("mean")
+    assert encoded_target_share(values.to_numpy(np.float64), three, "classification") > 0.1
+
+
+def test_an_encoding_is_found_though_some_rows_were_removed() -> None:
+    values, target = encoded(4)
+    assert encoded_target_share(values[60:], target[60:], "classification") > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_calibrated_probability_is_no_encoding(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.beta(1, 2, ROWS).round(2)
+    target = (rng.random(ROWS) < values).astype(np.int64)
+    assert encoded_target_share(values, target, "classification") == 0
+    assert encoded_target_share(values, values + rng.normal(size=ROWS), "regression") == 0
+
+
+def test_too_few_values_are_no_encoding() -> None:
+    assert encoded_target_share(TARGET * 1.0, TARGET, "classification") == 0
+    assert encoded_target_share(np.full(600, np.nan), TARGET, "classification") == 0
+
+
+def test_a_pair_is_refused_only_if_neither_input_is_strong() -> None:
+    wrong = np.where(np.arange(600) < 60, 1 - TARGET, TARGET)
+    hint = (np.arange(600) < 60) * 1.0
+    columns = {"wrong": wrong * 1.0, "hint": hint, "noise": NOISE[0]}
+    for alone, refused in ((0.6, True), (0.85, False)):
+        skills = {"wrong": alone, "hint": 0.1, "noise": 0.0}
+        found, (leak,) = pair_leaks(columns, skills, TARGET, "classification")
+        assert (leak.inputs, leak.refused) == (("wrong", "hint"), refused)
+        assert found["wrong and hint"].value == 1
+        assert "wrong and hint together remove 100.0% of the baseline's error" in leak.reason
+
+
+def test_only_the_strongest_inputs_are_paired() -> None:
+    columns = {f"x{number}": NOISE[number % 3] for number in range(120)}
+    skills = {name: float(number) for number, name in enumerate(columns)}
+    found, _ = pair_leaks(columns, skills, TARGET, "classification")
+    assert len(found) == 3
+    assert all(int(name[1:]) >= 20 for pair in found for name in pair.split(" and "))

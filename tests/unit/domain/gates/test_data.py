@@ -58,8 +58,16 @@ def test_near_duplicates_are_reported_but_not_refused() -> None:
     verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING, near_duplicates=2)
     assert verdict.accepted
     assert verdict.reason == "0 of 30 hold-out rows were in training; 2 near-duplicates"
-    assert verdict.figures == {"seen": 0, "near_duplicates": 2}
+    assert verdict.figures == {"seen": 0, "near_duplicates": 2, "copied": 0}
     assert gates.holdout_is_unseen(HOLDOUT, TRAINING).reason.endswith("rows were in training")
+
+
+def test_many_copies_of_training_rows_are_refused() -> None:
+    assert gates.holdout_is_unseen(HOLDOUT, TRAINING, 0, 0.249).accepted
+    verdict = gates.holdout_is_unseen(HOLDOUT, TRAINING, 3, 0.31)
+    assert not verdict.accepted
+    assert "31% are copies of training rows with small changes, limit 25%" in verdict.reason
+    assert verdict.figures["copied"] == 0.31
 
 
 def test_a_seen_row_is_refused_with_or_without_near_duplicates() -> None:
@@ -81,7 +89,7 @@ def test_an_input_that_is_the_target_is_refused_by_name() -> None:
     )
     verdict = gates.no_target_leakage(spec, encoded, target)
     assert not verdict.accepted
-    assert verdict.reason == "paid alone removes 100.0% of the baseline's error, limit 99.0%"
+    assert verdict.reason.startswith("paid alone removes 100.0% of the baseline's error: it is")
     assert gates.no_target_leakage(spec, encoded * [1, 0], target).accepted
 
 
@@ -104,6 +112,21 @@ def test_a_leak_is_found_in_numbers_and_categories_of_either_task() -> None:
     assert not gates.no_target_leakage(rent, encoded, quantity).accepted
 
 
+def test_leaks_are_named_before_strong_inputs_and_every_skill_is_a_figure() -> None:
+    rng = np.random.default_rng(0)
+    target, flag = rng.integers(0, 2, (2, 2000))
+    strong = np.where(rng.random(2000) < 0.04, 1 - target, target)
+    spec = table(*(Number(name, "", 0, 1) for name in ("strong", "flag", "other")))
+    encoded = np.stack([strong, flag, flag ^ target], axis=1).astype(np.float32)
+    verdict = gates.no_target_leakage(spec, encoded, target)
+    pair, single = verdict.reason.split("; ")
+    assert not verdict.accepted
+    assert "flag and other" in pair or "other and flag" in pair
+    assert single.startswith("strong alone removes 9")
+    assert {"strong", "flag", "other"} < set(verdict.figures)
+    assert gates.no_target_leakage(table(*spec.inputs[:2]), encoded[:, :2], target).accepted
+
+
 def test_text_inputs_are_not_checked_for_leaks() -> None:
     spec = ModelSpec("reviews", (Text("review", 9),), Classes(("bad", "good")))
     verdict = gates.no_target_leakage(spec, np.array([["a"], ["b"]], object), np.arange(2))
@@ -116,7 +139,7 @@ def test_an_input_worse_than_the_baseline_is_not_a_leak() -> None:
     noise = np.random.default_rng(0).normal(size=(200, 1)).astype(np.float32)
     verdict = gates.no_target_leakage(table(AMOUNT), noise, np.arange(200) % 2)
     assert verdict.figures["amount"] < 0
-    assert verdict.reason == "amount alone removes 0.0% of the baseline's error, limit 99.0%"
+    assert verdict.reason == "the strongest input, amount, removes 0.0% of the baseline's error"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +148,7 @@ def test_an_input_worse_than_the_baseline_is_not_a_leak() -> None:
         (
             lambda: gates.holdout_is_unseen(HOLDOUT, TRAINING),
             "holdout_is_unseen",
-            {"seen": 0, "near_duplicates": 0},
+            {"seen": 0, "near_duplicates": 0, "copied": 0},
         ),
         (
             lambda: gates.holdout_is_complete(HOLDOUT, HOLDOUT[3:]),
