@@ -19,7 +19,7 @@ from domain.evaluation.measures import Measure
 
 _FEW = 5  # up to so many distinct values of a number, each is a slice
 _STEEPEST = 500.0  # tilt at which the tilted mean is practically the largest value
-_ROUNDING = 1e-9  # relative, of a mean
+_ROUNDING = 1e-9  # relative, of a mean or a score
 _GROUPS = 20  # of the jackknife
 _ROWS_OF_CLASS = 20  # of each class, in a slice that is judged
 _FLAT = 1e-3  # near the mean the saddlepoint formula is 0 ÷ 0
@@ -134,7 +134,8 @@ def measure_slices(
         losses = measure.losses(actual, predictions)
         reports = [_of_losses(part, losses, measure.best, margin) for part in slices]
     else:
-        least = measure.score(actual, predictions) - margin
+        overall = measure.score(actual, predictions)
+        least = overall - margin - _ROUNDING * abs(overall)
         reports = [_of_scores(part, measure, actual, predictions, least) for part in slices]
         reports = [each for each in reports if each.declared or not np.isnan(each.p)]
     return sorted(reports, key=lambda report: (np.isnan(report.p), report.p, report.score))

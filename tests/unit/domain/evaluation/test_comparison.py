@@ -461,7 +461,7 @@ def test_the_gate_keeps_its_stated_error_rate_over_many_challengers(
     setting: Setting, nightly: bool
 ) -> None:
     resampled = setting.measure in RESAMPLED  # a comparison takes a third of a second
-    runs = RUNS if nightly else RUNS // (25 if resampled else 5)
+    runs = RUNS if nightly else RUNS // (50 if resampled else 5)
     assert not exceeded_bounds(setting, rates(setting, runs=runs), runs)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import sem, t
+from scipy.stats import binomtest, sem, t
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.errors import ConfigError
-from domain.evaluation.intervals import wilson_interval
+from domain.evaluation.intervals import score_interval, wilson_interval
 from domain.evaluation.measures import Measure
 from domain.evaluation.slices import Slice, SliceReport, measure_slices, slices_of
 from domain.gates import worst_slice
@@ -366,3 +366,125 @@ def test_a_collapsed_slice_of_a_quantity_is_refused(seed: int) -> None:
     verdict = worst_slice(reports, ERROR.name, -float(losses.mean()), 0.15)
     assert not verdict.accepted
     assert "worst of 15 slices is from 0: neg_mean_absolute_error -" in verdict.reason
+
+
+AUC = Measure(SPEC, "roc_auc")
+SQUARES = Measure(ERROR.spec, "neg_root_mean_squared_error")
+
+
+def ranked(
+    rng: np.random.Generator, rows: int, share: float = 0.2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classes, and calibrated probabilities with a ROC AUC of 0.86, shape (rows, 2)."""
+    actual = (rng.random(rows) < share).astype(int)
+    scores = rng.normal(size=rows) + 1.5 * actual
+    positive = 1 / (1 + (1 - share) / share * np.exp(1.5**2 / 2 - 1.5 * scores))
+    return actual, np.stack([1 - positive, positive], axis=1)
+
+
+def part(mask: np.ndarray, name: str = "part", declares: bool = False) -> Slice:
+    """A slice of these rows."""
+    return Slice(name, mask, declares)
+
+
+def test_a_slice_has_the_score_of_its_rows_and_an_interval_around_it() -> None:
+    actual, predictions = ranked(np.random.default_rng(0), 900)
+    mask = np.arange(900) < 300
+    (report,) = measure_slices([part(mask)], AUC, actual, predictions, 0.1)
+    assert report.score == pytest.approx(AUC.score(actual[mask], predictions[mask]))
+    assert report.low < report.score < report.high
+    low, high = score_interval(AUC, actual[mask], predictions[mask])
+    assert report.high - report.low == pytest.approx(high - low, rel=0.5)
+    assert (report.rows, report.declared) == (300, False)
+
+
+def test_the_standard_error_is_that_of_a_grouped_jackknife() -> None:
+    rng = np.random.default_rng(0)
+    actual = rng.normal(size=100)
+    predictions = actual[:, None] + rng.normal(size=(100, 1)) * [1, 1, 1]
+    mask = np.arange(100) < 40
+    (report,) = measure_slices([part(mask)], SQUARES, actual, predictions, 0.2)
+    scores = [
+        SQUARES.score(actual[:40][kept], predictions[:40][kept])
+        for kept in (np.arange(40) % 20 != group for group in range(20))
+    ]
+    error = np.sqrt(19 / 20 * np.square(scores - np.mean(scores)).sum())
+    half = t.ppf(0.975, 19) * error
+    assert (report.low, report.high) == pytest.approx((report.score - half, report.score + half))
+    least = SQUARES.score(actual, predictions) - 0.2
+    assert report.p == pytest.approx(t.cdf((report.score - least) / error, 19))
+
+
+def test_a_slice_with_other_shares_of_the_classes_is_weighted_to_those_of_all_rows() -> None:
+    rng = np.random.default_rng(0)
+    actual, predictions = ranked(rng, 4000, share=0.3)
+    rare = (rng.random(4000) < 0.5) & ((actual == 0) | (rng.random(4000) < 0.2))
+    measure = Measure(SPEC, "average_precision")
+    (report,) = measure_slices([part(rare)], measure, actual, predictions, 0.05)
+    whole = measure.score(actual, predictions)
+    assert measure.score(actual[rare], predictions[rare]) < whole - 0.15
+    assert report.score == pytest.approx(whole, abs=0.07)
+    assert report.p > 0.05
+
+
+def test_a_slice_in_which_a_class_has_too_few_rows_is_left_out_unless_it_is_declared() -> None:
+    actual, predictions = ranked(np.random.default_rng(0), 600)
+    positions = np.concatenate([np.flatnonzero(actual == 1)[:19], np.flatnonzero(actual == 0)[:99]])
+    few = np.isin(np.arange(600), positions)
+    found = measure_slices(
+        [part(few), part(few, "mine", declares=True)], AUC, actual, predictions, 0.1
+    )
+    (report,) = found
+    assert (report.name, report.rows) == ("mine", 118)
+    assert np.isnan([report.score, report.low, report.high, report.p]).all()
+
+
+def test_a_quantity_needs_as_many_rows_as_there_are_groups() -> None:
+    actual = np.linspace(0, 1, 60)
+    predictions = np.stack([actual + 0.1] * 3, axis=1)
+    slices = [part(np.arange(60) < rows, str(rows), declares=True) for rows in (0, 19, 20)]
+    found = {each.name: each for each in measure_slices(slices, SQUARES, actual, predictions, 0)}
+    assert np.isnan([found["0"].score, found["0"].p, found["19"].p]).all()
+    assert found["19"].score == found["20"].score == pytest.approx(-0.1)
+    assert found["20"].p == pytest.approx(1)  # exactly as good as all rows
+
+
+def test_a_declared_slice_that_is_not_judged_has_a_score_but_no_probability() -> None:
+    actual, predictions = ranked(np.random.default_rng(0), 600)
+    mine = Slice("mine", np.arange(600) < 300, declared=True, judged=False)
+    (report,) = measure_slices([mine], AUC, actual, predictions, 0.1)
+    assert report.score > 0.5
+    assert np.isnan(report.p)
+
+
+SCORES = ("roc_auc", "average_precision", "balanced_accuracy", "f1")
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_collapsed_slice_is_refused_under_each_measure(name: str) -> None:
+    rng, measure = np.random.default_rng(0), Measure(SPEC, name)
+    actual, predictions = ranked(rng, 1500, share=0.4)
+    predictions[:300] = [0.9, 0.1]  # the most frequent class for every row
+    slices = [part(np.arange(1500) // 300 == place, str(place)) for place in range(5)]
+    overall = measure.score(actual, predictions)
+    margin = (overall - measure.score(actual, np.tile([0.9, 0.1], (1500, 1)))) / 2
+    reports = measure_slices(slices, measure, actual, predictions, margin)
+    verdict = worst_slice(reports, name, overall, margin)
+    assert not verdict.accepted
+    assert f"worst of 5 slices is 0: {name} " in verdict.reason
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("margin", [0.0, 0.1])
+def test_a_sound_model_is_refused_in_at_most_five_of_a_hundred_cases_under_each_measure(
+    name: str, margin: float, nightly: bool
+) -> None:
+    runs = 200 if nightly else 40
+    rng, measure, refused = np.random.default_rng(0), Measure(SPEC, name), 0
+    for _ in range(runs):
+        actual, predictions = ranked(rng, 600)
+        shares = (0.5, 0.3, 0.4)
+        slices = [part(rng.random(600) < shares[place % 3], str(place)) for place in range(9)]
+        reports = measure_slices(slices, measure, actual, predictions, margin)
+        refused += not worst_slice(reports, name, 0.0, margin).accepted
+    assert binomtest(refused, runs, 0.05, "greater").pvalue > 0.01

@@ -11,24 +11,27 @@ import numpy as np
 import pytest
 
 from domain import gates
-from domain.evaluation.comparison import Comparison, tango_interval
+from domain.contract import Classes, ModelSpec, Number
+from domain.evaluation.comparison import Comparison, compare, tango_interval
 from domain.evaluation.contract_change import ContractChange
+from domain.evaluation.measures import Measure, names_of
 
-LOW_OF_COMPARISON = Comparison(100, 0.1, 0.11, -0.06, 0.04, None, None, None, identical=False)
+CHURN = ModelSpec("churn", (Number("x", "", 0, 1),), Classes(("no", "yes")))
+UNDECIDED = Comparison("r2", 100, 0.9, 0.89, 0.0, -0.06, 0.04)
 BREAKING = ContractChange(breaking=("area is a new input",), compatible=("x may now be missing",))
 COMPATIBLE = ContractChange(compatible=("x may now be missing",))
 WORDING = ContractChange(wording=("the description of x has changed",))
 
 
 def comparison_of(won: int, lost: int, rows: int) -> Comparison:
-    """The comparison of a champion that is wrong in a tenth of the rows with a challenger."""
+    """The comparison of a champion that is right in nine tenths of the rows with a challenger."""
     limits = tango_interval(won, lost, rows)
-    loss = 0.1 - (won - lost) / rows
-    return Comparison(rows, 0.1, loss, *limits, won, lost, 0.5, identical=False)
+    accuracy = 0.9 + (won - lost) / rows
+    return Comparison("accuracy", rows, 0.9, accuracy, 0.5, *limits, won, lost, 0.5)
 
 
 def judged(
-    comparison: Comparison | None, margin: float = 0.05, fewest: int = 20, left_out: int = 0
+    comparison: Comparison | None, margin: float | None = 0.05, fewest: int = 20, left_out: int = 0
 ) -> gates.Verdict:
     """The verdict on a challenger to champion 1.0."""
     return gates.not_worse_than_champion(comparison, margin, fewest, left_out, "1.0")
@@ -49,8 +52,9 @@ def test_a_challenger_that_is_not_worse_is_accepted_with_its_figures() -> None:
     assert verdict.figures == {
         "rows": 1000,
         "left_out": 7,
-        "champion": 0.1,
+        "champion": 0.9,
         "challenger": found.challenger,
+        "baseline": 0.5,
         "difference": found.difference,
         "low": found.low,
         "high": found.high,
@@ -63,15 +67,15 @@ def test_a_challenger_that_is_not_worse_is_accepted_with_its_figures() -> None:
 
 
 def test_a_quantity_has_no_counts() -> None:
-    found = Comparison(100, 0.5, 0.5, -0.01, 0.01, None, None, None, identical=False)
+    found = Comparison("r2", 100, 0.5, 0.5, 0.0, -0.01, 0.01)
     assert {"won", "lost", "p"}.isdisjoint(judged(found).figures)
 
 
 def test_a_challenger_that_is_worse_by_more_than_the_margin_is_refused_as_worse() -> None:
     verdict = judged(comparison_of(won=10, lost=110, rows=1000))
     assert not verdict.accepted
-    assert verdict.reason.startswith("worse by more than the margin: mean loss 0.200, champion 0.1")
-    assert "loss reduction −0.100 (worse)" in verdict.reason
+    assert verdict.reason.startswith("worse by more than the margin: accuracy 0.800, champion 0.9")
+    assert "difference −0.100 (worse)" in verdict.reason
 
 
 def test_a_challenger_with_too_few_rows_is_refused_with_the_number_it_needs() -> None:
@@ -127,7 +131,7 @@ def test_a_retrained_champion_is_accepted_on_rows_that_prove_nothing() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(nan, nan), (-inf, -inf), (nan, 1.0), (-inf, inf)])
 def test_a_nan_comparison_is_refused(low: float, high: float) -> None:
-    found = Comparison(100, 0.5, inf, low, high, None, None, None, identical=False)
+    found = Comparison("r2", 100, 0.5, -inf, 0.0, low, high)
     assert not judged(found).accepted
     assert not judged(replace(found, challenger=nan)).accepted
     assert not judged(replace(found, challenger=0.5)).accepted
@@ -139,7 +143,7 @@ def test_a_nan_comparison_is_refused(low: float, high: float) -> None:
         (comparison_of(won=20, lost=18, rows=1000), True),
         (replace(comparison_of(won=0, lost=0, rows=30), identical=True), True),
         (comparison_of(won=10, lost=110, rows=1000), False),
-        (LOW_OF_COMPARISON, False),
+        (UNDECIDED, False),
     ],
 )
 def test_every_verdict_on_a_challenger_has_its_name_and_figures(
@@ -157,11 +161,51 @@ def test_no_row_of_a_champion_is_left_out_by_default() -> None:
 
 
 def test_a_refusal_distinguishes_a_worse_challenger_from_too_few_rows() -> None:
-    assert judged(LOW_OF_COMPARISON).reason.startswith("too few rows")
-    at_margin = replace(LOW_OF_COMPARISON, champion=0.0, challenger=0.05)
+    assert judged(UNDECIDED).reason.startswith("too few rows")
+    at_margin = replace(UNDECIDED, champion=0.55, challenger=0.5)
     assert judged(at_margin).reason.startswith("worse by more than the margin")
-    nothing = replace(LOW_OF_COMPARISON, champion=inf, challenger=inf, low=-inf, high=-inf)
+    nothing = replace(UNDECIDED, champion=-inf, challenger=-inf, low=-inf, high=-inf)
     assert judged(nothing).reason.startswith("worse by more than the margin")
+
+
+def test_the_default_margin_is_a_quarter_of_what_the_champion_gains() -> None:
+    found = comparison_of(won=20, lost=18, rows=1000)
+    verdict = judged(found, margin=None)
+    assert verdict.accepted
+    assert verdict.figures["margin"] == pytest.approx(0.1)
+    assert verdict.reason == (
+        f"{found}, margin 0.1 (a quarter of what the champion gains over the baseline)"
+    )
+    worse = judged(comparison_of(won=10, lost=130, rows=1000), margin=None)
+    assert worse.reason.startswith("worse by more than the margin")
+
+
+def test_a_configured_margin_counts_up_to_half_of_what_the_champion_gains() -> None:
+    verdict = judged(comparison_of(won=10, lost=410, rows=1000), margin=1.0)
+    assert not verdict.accepted
+    assert verdict.figures["margin"] == pytest.approx(0.2)
+    assert verdict.reason.endswith(
+        ", margin 0.2 (limited to half of what the champion gains over the baseline)"
+    )
+
+
+@pytest.mark.parametrize("margin", [None, 0.05, 1.0])
+@pytest.mark.parametrize("name", names_of(CHURN))
+def test_a_constant_prediction_never_replaces_a_champion_that_ranks(
+    name: str, margin: float | None
+) -> None:
+    rng, actual = np.random.default_rng(7), (np.arange(1000) < 80).astype(int)
+    scores = rng.normal(size=1000) + 1.3 * actual  # ROC AUC 0.82 on 8 % positive rows
+    positive = 1 / (1 + 11.5 * np.exp(1.3**2 / 2 - 1.3 * scores))
+    champion = np.stack([1 - positive, positive], axis=1)
+    assert Measure(CHURN, "roc_auc").score(actual, champion) == pytest.approx(0.82, abs=0.03)
+    costs = {"yes": {"no": 10.0}, "no": {"yes": 1.0}} if "cost" in name else {}
+    measure = Measure(CHURN, name, precision=0.25, costs=costs)
+    baseline = measure.constant(actual)
+    for constant in (baseline, [1.0, 0.0], [0.0, 1.0]):
+        challenger = np.tile(constant, (1000, 1))
+        found = compare(measure, champion, challenger, actual, baseline)
+        assert not judged(found, margin).accepted, constant
 
 
 @pytest.mark.parametrize(

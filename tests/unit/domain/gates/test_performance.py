@@ -9,15 +9,16 @@ import pytest
 
 from domain import gates
 from domain.contract import Classes, ModelSpec, Number, Quantity
-from domain.evaluation.metrics import ClassificationReport, RegressionReport, evaluate
+from domain.evaluation.comparison import Comparison, compare
+from domain.evaluation.measures import Measure, default_measure, names_of
+from domain.evaluation.metrics import ClassificationReport, RegressionReport, Score, evaluate
 from domain.evaluation.slices import SliceReport
 
-NONE = np.array([])
 REGRESSION = ModelSpec("rents", (Number("area", "m²", 0, 500),), Quantity("rent", coverage=0.9))
 CLASSES = ModelSpec("flowers", (Number("length", "cm", 0, 9),), Classes(("small", "large")))
 SURE = np.eye(2)[[0, 1] * 10]
 CODES = np.array([0, 1] * 10)
-QUANTITIES = RegressionReport(np.arange(9.0), np.stack([np.arange(9.0)] * 3, axis=1), 0.9)
+COSTS = {"small": {"large": 1.0}, "large": {"small": 5.0}}
 
 
 def report_with(correct: int, rows: int) -> ClassificationReport:
@@ -30,25 +31,34 @@ def probabilities(codes: np.ndarray) -> np.ndarray:
     return np.eye(2)[codes]
 
 
+def against_baseline(
+    measure: Measure, predictions: np.ndarray, actual: np.ndarray, learned: np.ndarray
+) -> Comparison:
+    """The comparison with the constant prediction that is best for the learned rows."""
+    baseline = measure.constant(learned)
+    constant = np.tile(baseline, (len(actual), 1))
+    return compare(measure, constant, predictions, actual, baseline)
+
+
 def baseline_verdict(
     spec: ModelSpec, predictions: np.ndarray, actual: np.ndarray, learned: np.ndarray
 ) -> gates.Verdict:
-    """The gate's verdict on these predictions."""
-    report = evaluate(spec, predictions, actual)
-    return gates.beats_baseline(spec, report, predictions, actual, learned)
+    """The gate's verdict by accuracy, or by R²."""
+    found = against_baseline(default_measure(spec), predictions, actual, learned)
+    return gates.beats_baseline(found)
 
 
-def slice_report(p: float, name: str = "north", rows: int = 30, loss: float = 0.4) -> SliceReport:
+def slice_report(p: float, name: str = "north", rows: int = 30, score: float = 0.6) -> SliceReport:
     """The report of a slice."""
-    return SliceReport(name, rows, loss, 0.25, 0.58, p, declared=False)
+    return SliceReport(name, rows, score, 0.25, 0.58, p, declared=False)
 
 
 def test_an_accuracy_at_the_threshold_is_accepted() -> None:
-    assert gates.quality(report_with(27, 30), 0.9).accepted
+    assert gates.quality(report_with(27, 30), 0.9, 0.5, 1).accepted
 
 
 def test_an_accuracy_just_below_the_threshold_is_refused_with_its_figures() -> None:
-    verdict = gates.quality(report_with(26, 30), 0.9)
+    verdict = gates.quality(report_with(26, 30), 0.9, 0.5, 1)
     assert not verdict.accepted
     assert "accuracy 0.867 (26 of 30" in verdict.reason
     assert "threshold 0.900" in verdict.reason
@@ -56,26 +66,72 @@ def test_an_accuracy_just_below_the_threshold_is_refused_with_its_figures() -> N
 
 @pytest.mark.parametrize("correct", range(31))
 def test_quality_refuses_exactly_the_scores_below_the_threshold(correct: int) -> None:
-    accepted = gates.quality(report_with(correct, 30), 0.85).accepted
+    accepted = gates.quality(report_with(correct, 30), 0.85, 0.5, 1).accepted
     assert accepted == (correct >= 26)
 
 
 def test_quality_shows_the_interval_of_the_accuracy() -> None:
-    assert "95 % interval 0.744 to 0.965" in gates.quality(report_with(27, 30), 0.9).reason
+    assert "95 % interval 0.744 to 0.965" in gates.quality(report_with(27, 30), 0.9, 0.5, 1).reason
 
 
 @pytest.mark.parametrize(("error", "accepted"), [(1.0, True), (2.0, True), (2.1, False)])
 def test_a_regression_is_judged_by_its_r2(error: float, accepted: bool) -> None:
     actual = np.array([0.0, 4.0, 8.0, 12.0, 16.0])  # variance 32
     predictions = np.stack([actual + error * np.array([1, -1, 1, -1, 1])] * 3, axis=1)
-    verdict = gates.quality(RegressionReport(actual, predictions, 0.9), 0.875)
+    verdict = gates.quality(evaluate(Measure(REGRESSION, "r2"), predictions, actual), 0.875, 0, 1)
     assert verdict.accepted is accepted
-    assert f"R² {1 - error**2 / 32:.3f} (5 rows" in verdict.reason
+    assert f"r2 {1 - error**2 / 32:.3f} (95 % interval" in verdict.reason
+    assert ", 5 rows, " in verdict.reason
 
 
 def test_a_nan_quality_is_refused() -> None:
-    report = RegressionReport(np.arange(3.0), np.full((3, 3), np.nan), 0.9)
-    assert not gates.quality(report, -1e9).accepted
+    report = RegressionReport(np.arange(3.0), np.zeros((3, 3)), 0.9, Score("r2", np.nan, (0, 0)))
+    assert not gates.quality(report, -1e9, 0, 1).accepted
+
+
+@pytest.mark.parametrize(
+    ("measure", "threshold", "accepted"),
+    [("roc_auc", 0.9, True), ("roc_auc", 0.96, False), ("neg_log_loss", -0.2, False)],
+)
+def test_the_threshold_is_in_the_unit_of_the_chosen_measure(
+    measure: str, threshold: float, accepted: bool
+) -> None:
+    score = {"roc_auc": 0.95, "neg_log_loss": -0.3}[measure]
+    report = ClassificationReport(np.eye(2, dtype=int), Score(measure, score, (0, 1)))
+    verdict = gates.quality(report, threshold, 0.5, 1)
+    assert verdict.accepted is accepted
+    assert f"{measure} {score:.3f} (95 % interval" in verdict.reason
+    assert verdict.figures[measure] == score
+
+
+@pytest.mark.parametrize(
+    ("correct", "rows", "baseline", "pointed_out"),
+    [
+        (1999, 2000, 0.5, True),
+        (1999, 2000, 0.92, False),  # 99.4 % of what a perfect model gains
+        (2000, 2000, 0.92, True),
+        (1994, 2000, 0.5, False),
+        (99, 99, 0.5, False),  # too few rows to be surprised
+        (100, 100, 0.5, True),
+        (2000, 2000, 1.0, False),
+    ],
+)
+def test_a_score_that_is_almost_perfect_is_pointed_out_and_accepted(
+    correct: int, rows: int, baseline: float, pointed_out: bool
+) -> None:
+    verdict = gates.quality(report_with(correct, rows), 0.85, baseline, 1)
+    assert verdict.accepted
+    assert ("almost perfect: look for an input that gives the target" in verdict.reason) is (
+        pointed_out
+    )
+
+
+def test_a_measure_whose_best_is_zero_can_be_almost_perfect_too() -> None:
+    confusion = np.array([[100, 0], [0, 100]])
+    for score, pointed_out in ((-0.003, True), (-0.01, False)):
+        report = ClassificationReport(confusion, Score("neg_log_loss", score, (-1, 0)))
+        reason = gates.quality(report, -1, baseline=-0.69, best=0).reason
+        assert ("almost perfect" in reason) is pointed_out
 
 
 def test_a_model_that_always_predicts_the_most_frequent_class_is_refused() -> None:
@@ -83,7 +139,7 @@ def test_a_model_that_always_predicts_the_most_frequent_class_is_refused() -> No
     constant = probabilities(np.zeros(100, np.int64))
     verdict = baseline_verdict(CLASSES, constant, actual, learned)
     assert not verdict.accepted
-    assert verdict.figures["accuracy"] == verdict.figures["trivial"] == 0.6
+    assert verdict.figures["score"] == verdict.figures["baseline"] == 0.6
 
 
 @pytest.mark.parametrize(("won", "accepted"), [(4, False), (5, True)])
@@ -93,7 +149,7 @@ def test_beats_baseline_requires_more_than_chance(won: int, accepted: bool) -> N
     predicted[20 + won :] = 0  # finds so many rows of the rarer class, and no row is lost
     verdict = baseline_verdict(CLASSES, probabilities(predicted), actual, actual)
     assert verdict.accepted is accepted
-    assert verdict.figures["p"] == pytest.approx(0.5**won)
+    assert f"(p = {2 * 0.5**won:.2g})" in verdict.reason
 
 
 def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
@@ -104,10 +160,9 @@ def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
         middle = share * actual
         return np.stack([middle, middle - 1, middle + 1], axis=1)
 
-    none = np.zeros(1)
-    assert baseline_verdict(REGRESSION, predictions(0.8), actual, none).accepted
-    assert not baseline_verdict(REGRESSION, predictions(0.0), actual, none).accepted
-    assert not baseline_verdict(REGRESSION, predictions(-1.0), actual, none).accepted
+    assert baseline_verdict(REGRESSION, predictions(0.8), actual, actual).accepted
+    assert not baseline_verdict(REGRESSION, predictions(0.0), actual, actual).accepted
+    assert not baseline_verdict(REGRESSION, predictions(-1.0), actual, actual).accepted
 
 
 def test_rows_lost_to_the_baseline_count_too() -> None:
@@ -116,30 +171,75 @@ def test_rows_lost_to_the_baseline_count_too() -> None:
     predicted[:4], predicted[27:] = 1, 0  # wins 7 rows of the rarer class, loses 4 of the other
     verdict = baseline_verdict(CLASSES, probabilities(predicted), actual, np.zeros(1, np.int64))
     assert not verdict.accepted
-    assert verdict.figures["p"] == pytest.approx(562 / 2048)  # P(7 or more of 11)
-    assert verdict.reason == "accuracy 0.575, baseline (most frequent class) 0.500 (p = 0.27)"
+    assert verdict.reason == (
+        "accuracy 0.575, baseline (best constant prediction) 0.500; difference +0.075, 90 % "
+        "interval −0.066 to +0.217 (p = 0.55)"  # twice P(7 or more of 11)
+    )
 
 
-def test_a_model_without_training_rows_is_compared_with_the_first_class() -> None:
-    nothing = np.zeros(0, np.int64)
-    assert baseline_verdict(CLASSES, SURE, CODES, nothing).figures["trivial"] == 0.5
+def test_a_regression_shows_its_interval_and_the_baseline() -> None:
+    actual = np.arange(9.0)
+    verdict = baseline_verdict(REGRESSION, np.stack([actual] * 3, axis=1), actual, actual)
+    assert verdict.reason.startswith(
+        "r2 1.000, baseline (best constant prediction) 0.000; difference +1.000, 90 % interval +"
+    )
 
 
-def test_a_regression_shows_its_interval_and_the_mean() -> None:
-    verdict = baseline_verdict(REGRESSION, QUANTITIES.predictions, QUANTITIES.actual, NONE)
-    assert verdict.reason == "R² 1.000 (95 % interval 1.000 to 1.000), baseline (mean) 0"
+@pytest.mark.parametrize(("low", "accepted"), [(0.0, False), (1e-9, True), (np.nan, False)])
+def test_the_whole_interval_must_be_above_the_baseline(low: float, accepted: bool) -> None:
+    found = Comparison("r2", 30, 0.0, 0.5, 0.0, low, 0.9)
+    assert gates.beats_baseline(found).accepted is accepted
 
 
-class AtTheMean(RegressionReport):
-    """A regression that is not significantly better than the mean."""
+@pytest.mark.parametrize(("p", "accepted"), [(0.1, True), (0.11, False)])
+def test_accuracy_must_pass_the_exact_test_too(p: float, accepted: bool) -> None:
+    found = Comparison("accuracy", 30, 0.5, 0.7, 0.5, 0.1, 0.3, 5, 1, p)
+    assert gates.beats_baseline(found).accepted is accepted
 
-    interval = (0.0, 0.5)
+
+def ranked(rows: int = 1000, shift: float = 1.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities of two classes and the classes, of which a tenth are positive."""
+    actual = (np.arange(rows) < rows / 10).astype(int)
+    scores = np.random.default_rng(seed).normal(size=rows) + shift * actual
+    positive = 1 / (1 + 9 * np.exp(shift**2 / 2 - shift * scores))
+    return np.stack([1 - positive, positive], axis=1), actual
 
 
-def test_a_regression_whose_interval_begins_at_the_mean_is_refused() -> None:
-    report = AtTheMean(QUANTITIES.actual, QUANTITIES.predictions, 0.9)
-    verdict = gates.beats_baseline(REGRESSION, report, report.predictions, report.actual, NONE)
-    assert not verdict.accepted
+def options_of(name: str) -> Measure:
+    """A measure with the options that it needs for these rows."""
+    return Measure(CLASSES, name, precision=0.3, costs=COSTS if "cost" in name else {})
+
+
+@pytest.mark.parametrize("name", sorted({*names_of(CLASSES)} - {"accuracy"}))
+def test_a_model_that_ranks_beats_the_baseline_under_each_measure_and_a_constant_does_not(
+    name: str,
+) -> None:
+    measure, (predictions, actual) = options_of(name), ranked()
+    assert gates.beats_baseline(against_baseline(measure, predictions, actual, actual)).accepted
+    for constant in ([0.9, 0.1], [0.0, 1.0], [1.0, 0.0], [0.4, 0.6]):
+        same = np.tile(constant, (len(actual), 1))
+        verdict = gates.beats_baseline(against_baseline(measure, same, actual, actual))
+        assert not verdict.accepted, constant
+
+
+@pytest.mark.parametrize("name", names_of(CLASSES))
+def test_shuffled_predictions_do_not_beat_the_baseline(name: str) -> None:
+    predictions, actual = ranked()
+    shuffled = np.random.default_rng(1).permutation(predictions)
+    found = against_baseline(options_of(name), shuffled, actual, actual)
+    assert not gates.beats_baseline(found).accepted
+
+
+@pytest.mark.parametrize("name", names_of(REGRESSION))
+def test_a_quantity_must_beat_the_best_constant_under_each_measure(name: str) -> None:
+    rng, measure = np.random.default_rng(0), Measure(REGRESSION, name)
+    actual = rng.gamma(3, 100, 500)
+    for spread, accepted in ((20, True), (2_000, False)):
+        predictions = np.stack([actual + rng.normal(0, spread, 500)] * 3, axis=1)
+        verdict = gates.beats_baseline(against_baseline(measure, predictions, actual, actual))
+        assert verdict.accepted is accepted
+    constant = np.tile(measure.constant(actual), (500, 1))
+    assert not gates.beats_baseline(against_baseline(measure, constant, actual, actual)).accepted
 
 
 @pytest.mark.parametrize(("p", "accepted"), [(0.011, False), (0.0126, True), (1.0, True)])
@@ -147,7 +247,7 @@ def test_the_worst_of_four_slices_is_judged_at_a_quarter_of_the_level(
     p: float, accepted: bool
 ) -> None:
     reports = [slice_report(p)] + [slice_report(1.0, "south")] * 3
-    verdict = gates.worst_slice(CLASSES, reports, 0.05, 0.15)
+    verdict = gates.worst_slice(reports, "accuracy", 0.95, 0.15)
     assert verdict.accepted is accepted
     assert verdict.reason == (
         "worst of 4 slices is north: accuracy 0.600 on 30 rows, 0.950 overall, "
@@ -156,66 +256,58 @@ def test_the_worst_of_four_slices_is_judged_at_a_quarter_of_the_level(
     assert verdict.figures == {
         "slices": 4,
         "rows": 30,
-        "loss": 0.4,
-        "overall": 0.05,
+        "score": 0.6,
+        "overall": 0.95,
         "margin": 0.15,
         "p": min(1, 4 * p),
     }
 
 
-def test_the_worst_slice_of_a_quantity_has_an_error() -> None:
-    reason = gates.worst_slice(REGRESSION, [slice_report(0.2, loss=0.8)], 0.5, 0.15).reason
-    assert "north: mean error 0.800 standard deviations on 30 rows, 0.500 overall" in reason
+def test_the_worst_slice_is_shown_in_the_unit_of_the_measure() -> None:
+    reports = [slice_report(0.2, score=-0.8)]
+    reason = gates.worst_slice(reports, "neg_log_loss", -0.5, 0.15).reason
+    assert "north: neg_log_loss -0.800 on 30 rows, -0.500 overall" in reason
 
 
 def test_a_slice_of_too_few_rows_is_named_and_does_not_count() -> None:
     few = slice_report(np.nan, "rare", rows=3)
-    verdict = gates.worst_slice(CLASSES, [slice_report(0.04), few], 0.05, 0.15)
+    verdict = gates.worst_slice([slice_report(0.04), few], "accuracy", 0.95, 0.15)
     assert not verdict.accepted  # 0.04 is not doubled
     assert verdict.reason.endswith("(p = 0.04); too few rows to judge rare (3)")
-    alone = gates.worst_slice(CLASSES, [few], 0.05, 0.15)
+    alone = gates.worst_slice([few], "accuracy", 0.95, 0.15)
     assert alone.accepted
     assert alone.reason == "no slice has enough rows; too few rows to judge rare (3)"
 
 
 def test_a_model_without_slices_is_accepted_with_a_note() -> None:
-    verdict = gates.worst_slice(CLASSES, [], 0.05, 0.15)
+    verdict = gates.worst_slice([], "accuracy", 0.95, 0.15)
     assert verdict.accepted
     assert verdict.reason == "no slice has enough rows"
 
 
 def test_slices_of_too_few_rows_are_all_named() -> None:
     few = [slice_report(np.nan, name, rows=3) for name in ("rare", "rarer")]
-    assert gates.worst_slice(CLASSES, few, 0.05, 0.15).reason.endswith("rare (3), rarer (3)")
+    assert gates.worst_slice(few, "accuracy", 0.95, 0.15).reason.endswith("rare (3), rarer (3)")
 
 
 def test_a_slice_at_the_level_is_refused() -> None:
-    assert not gates.worst_slice(CLASSES, [slice_report(0.05)], 0.05, 0.15).accepted
+    assert not gates.worst_slice([slice_report(0.05)], "accuracy", 0.95, 0.15).accepted
 
 
 @pytest.mark.parametrize(
     ("call", "gate", "figures"),
     [
         (
-            lambda: gates.quality(report_with(27, 30), 0.9),
+            lambda: gates.quality(report_with(27, 30), 0.9, 0.5, 1),
             "quality",
             {**report_with(27, 30).to_dict(), "threshold": 0.9},
         ),
         (
-            lambda: gates.beats_baseline(
-                REGRESSION, QUANTITIES, QUANTITIES.predictions, QUANTITIES.actual, NONE
-            ),
+            lambda: gates.beats_baseline(Comparison("r2", 30, 0.0, 0.5, 0.0, 0.3, 0.7)),
             "beats_baseline",
-            {"low": 1.0, "high": 1.0},
+            {"score": 0.5, "baseline": 0.0, "low": 0.3, "high": 0.7},
         ),
-        (
-            lambda: gates.beats_baseline(
-                CLASSES, evaluate(CLASSES, SURE, CODES), SURE, CODES, CODES
-            ),
-            "beats_baseline",
-            {"accuracy": 1.0, "trivial": 0.5, "p": pytest.approx(0.5**10)},
-        ),
-        (lambda: gates.worst_slice(CLASSES, [], 0.05, 0.15), "worst_slice", {"slices": 0}),
+        (lambda: gates.worst_slice([], "accuracy", 0.95, 0.15), "worst_slice", {"slices": 0}),
     ],
 )
 def test_every_verdict_has_the_name_and_figures_of_its_gate(
@@ -224,11 +316,3 @@ def test_every_verdict_has_the_name_and_figures_of_its_gate(
     verdict = call()
     assert (verdict.gate, verdict.figures) == (gate, figures)
     assert isinstance(verdict.accepted, bool | np.bool)
-
-
-def test_the_classes_that_a_threshold_decides_are_compared_with_the_baseline() -> None:
-    spec = ModelSpec("flowers", CLASSES.inputs, Classes(("small", "large"), threshold=0.2))
-    predictions, actual = np.tile([[0.9, 0.1], [0.7, 0.3]], (10, 1)), np.array([0, 1] * 10)
-    learned = np.zeros(3, np.int64)
-    assert baseline_verdict(spec, predictions, actual, learned).accepted
-    assert not baseline_verdict(CLASSES, predictions, actual, learned).accepted

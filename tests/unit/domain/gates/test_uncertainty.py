@@ -9,7 +9,12 @@ import pytest
 
 from domain import gates
 from domain.evaluation.calibration import Calibration, calibration_of
-from domain.evaluation.metrics import RegressionReport
+from domain.evaluation.metrics import RegressionReport, Score
+
+
+def intervals_of(actual: np.ndarray, predictions: np.ndarray) -> RegressionReport:
+    """The report of a quantity whose intervals should contain nine of ten values."""
+    return RegressionReport(actual, predictions, 0.9, Score("r2", 0.5, (0.4, 0.6)))
 
 
 def calibration_with(error: float, p: float) -> Calibration:
@@ -65,7 +70,7 @@ def test_intervals_that_cover_significantly_too_few_or_too_many_values_are_refus
     covered: int, rows: int, accepted: bool
 ) -> None:
     actual = np.array([0.0] * covered + [9.0] * (rows - covered))
-    report = RegressionReport(actual, np.tile([0.0, -1.0, 1.0], (rows, 1)), 0.9)
+    report = intervals_of(actual, np.tile([0.0, -1.0, 1.0], (rows, 1)))
     verdict = gates.interval_coverage(report, 0.05)
     assert verdict.accepted is accepted
     assert f"{covered} of {rows} true values in their interval" in verdict.reason
@@ -76,12 +81,12 @@ def test_narrow_intervals_may_cover_every_value() -> None:
     actual = np.linspace(0, 1, 200)
     for width, accepted in ((0.01, True), (0.5, False)):
         limits = np.stack([actual, actual - width, actual + width], axis=1)
-        report = RegressionReport(actual, limits, 0.9)
+        report = intervals_of(actual, limits)
         assert gates.interval_coverage(report, 0.05).accepted is accepted
 
 
 def test_coverage_shows_its_figures() -> None:
-    report = RegressionReport(np.arange(9.0), np.stack([np.arange(9.0)] * 3, axis=1), 0.9)
+    report = intervals_of(np.arange(9.0), np.stack([np.arange(9.0)] * 3, axis=1))
     verdict = gates.interval_coverage(report, 0.05)
     assert verdict.gate == "interval_coverage"
     assert isinstance(verdict.accepted, bool)

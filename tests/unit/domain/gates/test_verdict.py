@@ -8,7 +8,6 @@ from math import nan
 import numpy as np
 
 from domain import gates
-from domain.contract import Classes, ModelSpec, Number
 from domain.evaluation.contract_change import ContractChange
 from domain.evaluation.metrics import ClassificationReport
 from domain.evaluation.parity import Parity
@@ -16,16 +15,15 @@ from domain.evaluation.slices import SliceReport
 
 HOLDOUT = np.array([f"{number:016x}" for number in range(30)])
 TRAINING = np.array([f"{number:016x}" for number in range(30, 150)])
-CLASSES = ModelSpec("flowers", (Number("length", "cm", 0, 9),), Classes(("small", "large")))
 BREAKING = ContractChange(breaking=("area is a new input",))
-NORTH = SliceReport("north", 30, 0.4, 0.25, 0.58, 0.5, declared=False)
+NORTH = SliceReport("north", 30, 0.6, 0.42, 0.75, 0.5, declared=False)
 
 
 def test_a_verdict_is_named_after_its_gate() -> None:
     verdicts = [
         gates.holdout_is_unseen(HOLDOUT, TRAINING),
         gates.holdout_is_complete(HOLDOUT, HOLDOUT),
-        gates.quality(ClassificationReport(np.eye(2, dtype=np.int64)), 0),
+        gates.quality(ClassificationReport(np.eye(2, dtype=np.int64)), 0, 0.5, 1),
         gates.parity("parity", Parity(1, 0.0, 0)),
         gates.parity("parity_at_edges", Parity(1, 0.0, 0)),
     ]
@@ -56,7 +54,7 @@ def test_a_refusal_is_marked_by_a_word() -> None:
 def test_the_verdicts_can_be_written_as_json() -> None:
     for verdict in (
         gates.holdout_is_unseen(HOLDOUT, TRAINING),
-        gates.worst_slice(CLASSES, [NORTH], 0.05, 0.15),
+        gates.worst_slice([NORTH], "accuracy", 0.65, 0.15),
         gates.robustness(0.0, 0.1, 0.01),
         gates.column_order(np.eye(2), np.eye(2)),
         gates.contract_is_versioned(BREAKING, "1.0.0", "2.0.0"),
