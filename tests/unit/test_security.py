@@ -56,7 +56,7 @@ def test_joblib_files_are_read_in_one_place_only() -> None:
 
 def test_only_validation_loads_a_native_model() -> None:
     callers = {name for name, text in sources() if ".load_native(" in text}
-    assert callers == {"application/validation/validate.py"}
+    assert callers == {f"application/validation/{name}.py" for name in ("candidate", "validate")}
 
 
 def test_an_image_for_onnx_has_no_joblib() -> None:
