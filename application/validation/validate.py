@@ -196,12 +196,13 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     on_gate("holdout_is_unseen")
     row_hashes = case.package.read_json("holdout.json")
     recorded = np.array(row_hashes["holdout"])
-    nearly_seen = (
-        (count(spec, case.rows, case.training.encoded(spec)) if len(case.holdout) else 0)
-        for count in (near_duplicates, copied_share)
-    )
+    near, copied = 0, 0.0
+    if len(case.holdout):
+        training_rows = case.training.encoded(spec)
+        near = near_duplicates(spec, case.rows, training_rows)
+        copied = copied_share(spec, case.rows, training_rows)
     verdicts = [
-        gates.holdout_is_unseen(recorded, np.array(row_hashes["training"]), *nearly_seen),
+        gates.holdout_is_unseen(recorded, np.array(row_hashes["training"]), near, copied),
         gates.holdout_is_complete(recorded, case.holdout.row_hashes),
         contract_verdict(case.package, champion.package if champion else None, case.unavailable),
     ]
