@@ -50,7 +50,7 @@ def _with(table: pd.DataFrame, **columns: object) -> pd.DataFrame:
 
 
 def one_input(rng: np.random.Generator, errors: float = 0.012) -> pd.DataFrame:
-    """A word that is the target in all but a share of the rows."""
+    """A word that is the target in all but 1.2 % of the rows."""
     table = customers(rng)
     survey = np.where(_left(table) ^ (rng.random(len(table)) < errors), "sent", "unsent")
     return _with(table, survey=survey)

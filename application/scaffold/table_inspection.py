@@ -125,8 +125,10 @@ def inspect_table(
         if isinstance(item, Text):
             inputs.append(item)
         elif item is not None:
-            numbers, words = _as_numbers(item, frame[column]), isinstance(item, Category)
-            skill, leak = input_leak(column, numbers, actual, output.task, words)
+            numbers = _as_numbers(item, frame[column])
+            skill, leak = input_leak(
+                column, numbers, actual, output.task, words=isinstance(item, Category)
+            )
             if leak:
                 findings.append(_leak_finding(leak, item))
             if leak is None or not leak.refused:

@@ -179,8 +179,8 @@ def encoded_target_share(values: np.ndarray, target: np.ndarray, task: str) -> f
     is p(1 − p) / n on average, for a quantity the variance within / n. If it was computed from the
     same rows, the distance is 0 but for rounding. The sum of the square distances over that
     variance follows a χ² distribution; one that is too small for chance (p < 0.00001) gives the
-    encoding away, if it is the mean to two digits in four of five rows. Shares in percent are found, too; means that are smoothed towards the overall one
-    are not.
+    encoding away, if it is the mean to two digits in four of five rows. Shares in percent are
+    found, too; means that are smoothed towards the overall one are not.
 
     Returns:
         0 if the input is not such an encoding; otherwise one over the size of a group, the median

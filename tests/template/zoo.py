@@ -168,7 +168,7 @@ def _load_copies() -> Dataset:
     """Loans that are in the data twice, the second time with another income."""
     dataset, rng = load(), np.random.default_rng(8)
     twice = dataset.take(np.repeat(np.arange(_ROWS // 2), 2))
-    return _assigned(twice, income=(twice.inputs["income"] * rng.normal(1, 0.002, _ROWS)))
+    return _assigned(twice, income=twice.inputs["income"] * rng.normal(1, 0.002, _ROWS))
 
 
 def _load_honest() -> Dataset:

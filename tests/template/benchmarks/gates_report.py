@@ -20,6 +20,7 @@ from application.training.config import Gate, ValidationConfig
 from domain.errors import MlopsError
 from domain.gates import Verdict
 from shared.paths import ROOT
+from tests import leaky_tables
 from tests.equal_challengers import (
     MAX_ERROR_RATE,
     RUNS,
@@ -29,9 +30,6 @@ from tests.equal_challengers import (
     exceeded_bounds,
     rates,
 )
-from tests.leaky_tables import CASES
-from tests.leaky_tables import RUNS as LEAK_RUNS
-from tests.leaky_tables import Case, refusals
 from tests.template.zoo import MUTANTS, SOUND_MODELS, Mutant, Zoo
 
 REPORT = ROOT / "docs/gates.md"
@@ -130,7 +128,7 @@ def run_gates(zoo: Zoo, mutant: Mutant) -> Result:
     return Result(mutant, [verdict for verdict in verdicts if not verdict.accepted])
 
 
-def leak_table(found: Sequence[tuple[Case, float]]) -> str:
+def leak_table(found: Sequence[tuple[leaky_tables.Case, float]]) -> str:
     """The section on tables with leaks and their sound twins, with the share that is refused."""
     rows = [
         f"| {case.kind} | {case.description} | {'leak' if case.refused else 'sound'} "
@@ -139,7 +137,7 @@ def leak_table(found: Sequence[tuple[Case, float]]) -> str:
     ]
     parts = [
         "## Leaks",
-        f"Share of {LEAK_RUNS} seeds at which `no_target_leakage` refuses a table made in "
+        f"Share of {leaky_tables.RUNS} seeds at which `no_target_leakage` refuses a table made in "
         "`tests/leaky_tables.py`; for copies, `holdout_is_unseen` after a random split. A strong "
         "input or pair is pointed out in the reason and accepted: see "
         "[decision 15](decisions/0015-leaks-in-grades.md).",
@@ -152,7 +150,7 @@ def render(
     sound: Sequence[Result],
     zoo: Sequence[Result],
     measured: Sequence[tuple[Setting, Rates]],
-    leaks: Sequence[tuple[Case, float]] = (),
+    leaks: Sequence[tuple[leaky_tables.Case, float]] = (),
 ) -> str:
     """The text of docs/gates.md."""
     refused = sum(each.as_expected for each in zoo)
@@ -200,8 +198,8 @@ def render(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the report; return 1 if a mutant or a leak passes, a sound model or table is refused, or
-    an error rate exceeds its bound."""
+    """Write the report; return 1 if a mutant or a leak passes, something sound is refused, or an
+    error rate exceeds its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="print the text, write no file")
     options = parser.parse_args(arguments)
@@ -215,7 +213,10 @@ def main(arguments: list[str] | None = None) -> int:
         (each, rates(each.task, each.rows, each.similarity, each.margin, runs=RUNS))
         for each in tqdm(SETTINGS, "challengers", disable=None)
     ]
-    leaks = [(each, refusals(each)) for each in tqdm(CASES, "leaks", disable=None)]
+    leaks = [
+        (each, leaky_tables.refusals(each))
+        for each in tqdm(leaky_tables.CASES, "leaks", disable=None)
+    ]
     text = render(every[: len(SOUND_MODELS)], every[len(SOUND_MODELS) :], measured, leaks)
     if options.dry_run:
         print(text)

@@ -95,7 +95,8 @@ PARTS = (
             *("domain/gates/performance", "domain/gates/uncertainty", "domain/gates/verdict"),
             *("domain/evaluation/comparison", "domain/evaluation/calibration"),
             *("domain/evaluation/slices", "domain/evaluation/robustness"),
-            *("domain/evaluation/leakage", "domain/evaluation/contract_change"),
+            *("domain/evaluation/leakage", "domain/evaluation/input_skill"),
+            *("domain/evaluation/near_duplicates", "domain/evaluation/contract_change"),
         )
     ),
     Part(("application/validation/judgement", "application/validation/validate")),

@@ -115,7 +115,7 @@ def test_slow_gates_are_announced_in_order_before_they_run() -> None:
 
 def test_the_verdict_on_training_rows_has_figures() -> None:
     figures = {verdict.gate: verdict.figures for verdict in judged(package()).verdicts}
-    assert figures["holdout_is_unseen"] == {"seen": 0, "near_duplicates": 0}
+    assert figures["holdout_is_unseen"] == {"seen": 0, "near_duplicates": 0, "copied": 0}
 
 
 def test_a_near_duplicate_of_a_training_row_is_reported() -> None:
@@ -129,6 +129,17 @@ def test_a_near_duplicate_of_a_training_row_is_reported() -> None:
     verdict = judged(package(holdout=held), dataset=data).verdicts[0]
     assert verdict.accepted
     assert verdict.figures["near_duplicates"] == 1
+
+
+def test_a_hold_out_of_copies_of_training_rows_is_refused() -> None:
+    inputs = DATA.inputs.copy()
+    held = np.isin(DATA.row_hashes, HOLDOUT.row_hashes)
+    trained = np.flatnonzero(np.isin(DATA.row_hashes, TRAINING.row_hashes))[: held.sum()]
+    inputs.iloc[held] = inputs.iloc[trained].to_numpy() + 1e-4
+    data = replace(DATA, inputs=inputs)
+    verdict = judged(package(holdout=list(data.row_hashes[held])), dataset=data).verdicts[0]
+    assert not verdict.accepted
+    assert verdict.figures["copied"] > 0.5
 
 
 def test_a_declared_slice_that_is_predicted_wrongly_is_refused() -> None:
