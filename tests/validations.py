@@ -12,6 +12,7 @@ from application.validation.judgement import Judgement, Validation
 from domain.contract import Audio, Classes, ModelSpec, Number, Quantity, Transcript
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import compare
+from domain.evaluation.measures import Measure, default_measure
 from domain.evaluation.metrics import evaluate
 from domain.evaluation.slices import SliceReport
 from domain.gates import Verdict
@@ -39,7 +40,11 @@ VERDICTS = (
     Verdict("quality", True, "hold-out accuracy 0.900, threshold 0.850"),
     Verdict("parity", True, "by the configuration; REFUSED: differ by at most 0.5", skipped=True),
 )
-REFUSAL = Verdict("worst_slice", False, "x is low: mean loss 0.40 of 31 rows")
+MARGINS = (
+    Verdict("worst_slice", True, "x is low: 0.60 on 31 rows", {"margin": 0.2}),
+    Verdict("not_worse_than_champion", True, "0.02 better", {"margin": 0.05}),
+)
+REFUSAL = Verdict("worst_slice", False, "x is low: r2 0.400 on 31 rows")
 
 
 def numbers(names: Sequence[str]) -> tuple[Number, ...]:
@@ -74,24 +79,27 @@ def classification(
     classes: Sequence[str] = ("setosa", "versicolor", "virginica"),
     inputs: Sequence[str] = ("petal_length", "petal_width", "sepal_length", "sepal_width"),
     rows: int = 200,
+    measure_name: str = "accuracy",
 ) -> Judgement:
     """A classifier with a champion."""
     spec = ModelSpec("flowers", numbers(inputs), Classes(tuple(classes), "species"), "Flowers.")
     actual = np.arange(rows) % len(classes)
     predictions = probabilities(actual, len(classes))
+    measure, baseline = Measure(spec, measure_name), np.full(len(classes), 1 / len(classes))
+    champion = probabilities(actual, len(classes), 1)
     return Judgement(
         spec=spec,
-        verdicts=VERDICTS,
-        report=evaluate(spec, predictions, actual),
+        verdicts=(*VERDICTS, *MARGINS),
+        report=evaluate(measure, predictions, actual),
         predictions=predictions,
         actual=actual,
         calibration=calibration_of(predictions, actual),
         slices=[
-            SliceReport(f"{name} is low", 40 - place, 0.3 - place / 20, 0.1, 0.5, 0.2, not place)
+            SliceReport(f"{name} is low", 40 - place, 0.7 + place / 20, 0.5, 0.9, 0.2, not place)
             for place, name in enumerate(inputs[:5])
         ],
         champion="0.9.0-20251231-000000-abcdef",
-        comparison=compare(spec, probabilities(actual, len(classes), 1), predictions, actual),
+        comparison=compare(measure, champion, predictions, actual, baseline),
         importances={name: 0.3 / (place + 1) for place, name in enumerate(inputs)},
         drift={name: place / 8 for place, name in enumerate((*inputs, "prediction"))},
     )
@@ -105,15 +113,16 @@ def regression(rows: int = 200) -> Judgement:
     value = actual + rng.normal(0, 100, rows)
     predictions = np.stack([value, value - 165, value + 165], axis=1)
     champion = predictions + rng.normal(0, 50, (rows, 1))
+    measure = default_measure(spec)
     return Judgement(
         spec=spec,
         verdicts=(*VERDICTS, REFUSAL),
-        report=evaluate(spec, predictions, actual),
+        report=evaluate(measure, predictions, actual),
         predictions=predictions,
         actual=actual,
-        slices=[SliceReport("area is low", 31, 0.4, 0.3, 0.5, 0.01, True)],
+        slices=[SliceReport("area is low", 31, 0.6, 0.5, 0.7, 0.01, True)],
         champion="0.9.0-20251231-000000-abcdef",
-        comparison=compare(spec, champion, predictions, actual),
+        comparison=compare(measure, champion, predictions, actual, np.full(3, actual.mean())),
         importances={"area": 0.5, "age": -0.01},
         drift={"area": 0.02, "age": 0.3, "prediction": 0.12},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from domain.contract import (
     Text,
     Transcript,
 )
+from domain.evaluation.measures import Measure, default_measure
 from domain.evaluation.metrics import evaluate
 from domain.gates import Verdict
 from tests.kinds import KINDS
@@ -106,14 +108,15 @@ def test_the_inputs_are_a_table_in_the_order_of_the_contract() -> None:
     ]
 
 
-def card_of(kind: str) -> str:
-    """The card of a model whose predictions are all right."""
+def card_of(kind: str, name: str | None = None, chosen: Mapping[str, Any] = {}) -> str:
+    """The card of a model whose predictions are all right, by the measure of this name."""
     model = KINDS[kind]
     spec, dataset = model.SPEC, model.load()
     actual = dataset.encoded_target(spec)[:24]
     perfect = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
-    report = evaluate(spec, perfect, actual)
-    return write_card(CONFIG, spec, report, dataset, 90, 3.2e-7, PROVENANCE)
+    measure = Measure(spec, name) if name else default_measure(spec)
+    report = evaluate(measure, perfect, actual)
+    return write_card(CONFIG, spec, report, dataset, 90, 3.2e-7, PROVENANCE, chosen)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +165,41 @@ def test_out_of_scope_uses_follow_from_the_inputs(
 
 def test_limitations_name_the_uncertainty_and_what_was_not_measured() -> None:
     limits = card_of("categories").partition("## Limits")[2].partition("##")[0]
-    assert "24 rows, so the accuracy is only known to be between 0.862 and 1.000 (95 %" in limits
+    assert "24 rows, so accuracy is only known to be between 0.862 and 1.000 (95 %" in limits
     assert "Fairness was not measured" in limits
     assert "The intervals cover" not in limits
     assert "The intervals cover" in card_of("regression")
+
+
+def test_the_chosen_measure_comes_first_with_its_interval_and_others_beside_it() -> None:
+    quality = card_of("categories", "roc_auc").partition("## Quality")[2].partition("##")[0]
+    assert "the model never saw: roc_auc 1.000 (95 % interval " in quality
+    assert "accuracy 1.000 (24 of 24)" in quality
+    lines = [line for line in quality.splitlines() if line.startswith("| ")]
+    assert lines[1].startswith("| roc auc | 1 | ")
+    for name in ("accuracy", "average precision", "log loss", "f1", "f1 macro"):
+        assert any(line.startswith(f"| {name} | ") for line in lines)
+    limits = card_of("categories", "roc_auc").partition("## Limits")[2]
+    assert "so roc_auc is only known to be between" in limits
+
+
+def test_each_class_has_its_figures_unless_there_are_too_many() -> None:
+    card = card_of("text")
+    assert "| class | rows | precision | recall | f1 |" in card
+    for name in KINDS["text"].SPEC.classes:
+        assert any(line.startswith(f"| {name} | ") for line in card.splitlines())
+    assert "| class |" not in card_of("regression")
+    spec = replace(KINDS["text"].SPEC, output=Classes(tuple(f"c{place}" for place in range(26))))
+    actual = np.arange(26)
+    report = evaluate(default_measure(spec), np.eye(26), actual)
+    many = write_card(CONFIG, spec, report, KINDS["text"].load(), 90, 0.0, PROVENANCE, {})
+    assert "| class |" not in many
+
+
+def test_parameters_found_by_a_search_are_listed() -> None:
+    card = card_of("text", chosen={"C": 0.1, "penalty": "l2"})
+    assert "Parameters found by a search: C 0.1, penalty l2.\n" in card
+    assert "search" not in card_of("text")
 
 
 def test_the_provenance_is_listed_with_missing_facts_as_unknown() -> None:
@@ -218,9 +252,12 @@ def test_markdown_shows_text_literally(text: str) -> None:
     classes = Classes((text, "other"), "kind")
     spec = ModelSpec("m", (Category("x", (text, "z"), text),), classes, description=text)
     rows, actual = np.eye(2), np.array([0, 1])
-    report = evaluate(spec, rows, actual)
-    card = write_card(CONFIG, spec, report, KINDS["categories"].load(), 90, 0.0, PROVENANCE)
+    report = evaluate(default_measure(spec), rows, actual)
+    chosen = {"depth": text}
+    dataset = KINDS["categories"].load()
+    card = write_card(CONFIG, spec, report, dataset, 90, 0.0, PROVENANCE, chosen)
     found = paragraphs(card)
+    assert f"Parameters found by a search: depth {text}." in found
     assert text in found and any(f"one of {text}, other, with" in each for each in found)
     assert f"{text}, z" in found
     validated = replace(refused_early(), verdicts=(Verdict("quality", False, text),))
@@ -270,8 +307,8 @@ def test_the_card_says_how_the_rows_were_divided(split: Any, words: str) -> None
         }
     )
     spec = KINDS["categories"].SPEC
-    report = evaluate(spec, np.tile([0.4, 0.6], (30, 1)), np.tile([0, 1], 15))
+    report = evaluate(default_measure(spec), np.tile([0.4, 0.6], (30, 1)), np.tile([0, 1], 15))
     config = CONFIG.model_copy(update={"data": data})
-    card = write_card(config, spec, report, KINDS["categories"].load(), 90, 0.0, PROVENANCE)
+    card = write_card(config, spec, report, KINDS["categories"].load(), 90, 0.0, PROVENANCE, {})
     assert "90 rows for training and 30 for the hold-out. " in card
     assert words in card

@@ -25,7 +25,9 @@ from domain import catalog
 from domain.catalog import CatalogModel
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, UnknownModelError
+from domain.evaluation.measures import Measure
 from tests import petals
+from tests.kinds import KINDS
 from tests.model_checks import model_of
 
 TUTORIAL: dict[str, Any] = {
@@ -587,10 +589,15 @@ def test_every_gate_that_can_be_skipped_is_on_by_default() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("margin", value) for value in (-0.01, 1.01, "0.1")),
-        *(("calibration_error", -1), ("slice_margin", 2), ("noise", -0.1), ("sensitivity", 1.5)),
+        *(("margin", value) for value in (-0.01, "0.1")),
+        *(("calibration_error", -1), ("slice_margin", -1), ("noise", -0.1), ("sensitivity", 1.5)),
         *(("fewest_rows", 0), ("slice_rows", 2.5), ("parity_tolerance", 0)),
         *(("latency_ratio", 0.5), ("size_ratio", "3"), ("approval", "never")),
+        *(("measure", 1), ("measure", {"precision": 0.5}), ("measure", {"name": "f1", "beta": 2})),
+        *(("measure", {"name": "precision_at_top", "top": 0}), ("seconds", 0)),
+        *(("measure", {"name": "neg_mean_pinball_loss", "quantile": 1.0}),),
+        *(("measure", {"name": "neg_expected_cost", "costs": {"a": {"b": -1.0}}}),),
+        *(("repeat_search", 1), ("folds", 1)),
         *(("skip", ["parity"]), ("skip", "quality"), ("slices", {"north": ["district"]})),
     ],
 )
@@ -609,3 +616,28 @@ def test_parameters_include_the_arguments_of_load() -> None:
     assert parameters["data.table"] == "flats.csv"
     assert parameters["data.test_size"] == 0.2
     assert parameters["model.styles"] == ["new", "old"]
+
+
+def test_the_measure_is_accuracy_or_r2_unless_it_is_configured() -> None:
+    assert ValidationConfig().measure_of(KINDS["text"].SPEC).name == "accuracy"
+    assert ValidationConfig().measure_of(KINDS["regression"].SPEC).name == "r2"
+
+
+def test_a_measure_is_a_name_or_a_name_with_options(tmp_path: Path) -> None:
+    spec = KINDS["categories"].SPEC
+    by_name = read(tmp_path, changed("validation", {"measure": "roc_auc"})).validation
+    assert by_name.measure_of(spec) == Measure(spec, "roc_auc")
+    options = {"name": "recall_at_precision", "precision": 0.8}
+    with_options = read(tmp_path, changed("validation", {"measure": options})).validation
+    assert with_options.measure_of(spec) == Measure(spec, "recall_at_precision", precision=0.8)
+    costs = {"yes": {"no": 5.0}}
+    priced = ValidationConfig.model_validate(
+        {"measure": {"name": "neg_expected_cost", "costs": costs}}
+    )
+    assert priced.measure_of(spec).costs == costs
+
+
+def test_a_measure_that_does_not_fit_the_contract_is_refused() -> None:
+    rules = ValidationConfig.model_validate({"measure": "r2"})
+    with pytest.raises(ConfigError, match="validation.measure: 'r2' does not fit"):
+        rules.measure_of(KINDS["text"].SPEC)

@@ -335,7 +335,7 @@ def test_the_tracker_records_the_run_after_its_package_is_in_place(
     assert record.parameters == SMALL.parameters()
     assert record.metrics["holdout_accuracy"] == candidate.report.score
     assert record.metrics["parity_largest_difference"] == candidate.parity.largest_difference
-    assert record.tags == {"git_commit": "abc123"}
+    assert record.tags == {"git_commit": "abc123", "measure": "accuracy"}
     assert record.dataset["digest"] == DATA.fingerprint
     assert record.dataset["rows"] == "150"
     assert record.spec == petals.SPEC

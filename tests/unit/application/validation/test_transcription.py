@@ -104,7 +104,17 @@ def test_weights_with_the_same_errors_are_accepted_with_the_comparison() -> None
     assert judgement.accepted
     assert judgement.comparison is not None
     assert judgement.comparison.identical
-    assert judgement.comparison.champion == judgement.comparison.challenger == 0.25
+    assert judgement.comparison.champion == judgement.comparison.challenger == 0.75
+
+
+@pytest.mark.parametrize(("margin", "allowed"), [(None, 0.05), (0.02, 0.02), (0.9, 0.375)])
+def test_the_margin_of_word_accuracy_is_a_twentieth_unless_it_is_configured(
+    margin: float | None, allowed: float
+) -> None:
+    rules = ValidationConfig(threshold=0.7, margin=margin)
+    judgement = judge(package(), rules, reproduces, package(utterances=utterances(5)))
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert verdict.figures["margin"] == pytest.approx(allowed)
 
 
 @pytest.mark.parametrize("common", [0, 1, 19])

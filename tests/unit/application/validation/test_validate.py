@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import count
+from math import inf
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from application.ports.model import Model
@@ -29,6 +33,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
+from domain.evaluation.measures import Measure, default_measure
 from domain.evaluation.predictions import predict_function
 from domain.gates import Verdict
 from domain.monitoring.profile import profile_inputs
@@ -37,6 +42,7 @@ from tests.fakes import FakePackage
 from tests.kinds import KINDS
 
 DATA = petals.load()
+ACCURACY = default_measure(petals.SPEC)
 CODES = DATA.encoded_target(petals.SPEC)
 TRAINING, HOLDOUT = hold_out(DATA, petals.SPEC, 0.2, 42)
 FOREST = petals.build(10, 3, 2, 1, 0).fit(
@@ -152,9 +158,9 @@ def test_a_declared_slice_that_is_predicted_wrongly_is_refused() -> None:
     judgement = judged(package(), collapsed, rules=rules)
     (verdict,) = (v for v in judgement.verdicts if v.gate == "worst_slice")
     assert not verdict.accepted
-    assert judgement.slices[0].loss > 0.75
+    assert judgement.slices[0].score < 0.25
     assert judgement.report is not None
-    assert verdict.figures["overall"] == pytest.approx(1 - judgement.report.score)
+    assert verdict.figures["overall"] == judgement.report.score
     assert verdict.figures["margin"] == 0.05
     assert "accuracy" in verdict.reason
     sound = judged(package(), rules=rules)
@@ -662,7 +668,7 @@ def test_the_quality_of_a_regression_is_its_r2() -> None:
     (quality,) = (v for v in judged(made, model, dataset=dataset).verdicts if v.gate == "quality")
     _, holdout = hold_out(dataset, KINDS["regression"].SPEC, 0.25, 0)
     expected = made.native.score(holdout.encoded(KINDS["regression"].SPEC), holdout.target)
-    assert quality.reason.startswith(f"hold-out R² {expected:.3f} ({len(holdout)} rows, ")
+    assert quality.reason.startswith(f"hold-out r2 {expected:.3f} (95 % interval ")
     assert "interval coverage " in quality.reason
     perfect = ValidationConfig(threshold=1.0)
     assert refusing(made, model, dataset=dataset, rules=perfect) == ["quality"]
@@ -694,7 +700,7 @@ def test_a_served_model_that_treats_missing_as_zero_is_refused_at_the_edges() ->
 
 
 def test_cross_validation_gives_a_plausible_score_for_each_fold() -> None:
-    result = cross_validate(FOREST, DATA, petals.SPEC, folds=10, seed=1)
+    result = cross_validate(FOREST, DATA, ACCURACY, folds=10, seed=1)
     assert result.measure == "accuracy"
     assert result.scores.shape == (10,)
     assert ((result.scores >= 0) & (result.scores <= 1)).all()
@@ -707,8 +713,8 @@ def test_cross_validation_decides_by_the_threshold_of_the_contract() -> None:
     output = Classes(spec.classes, spec.output.name, threshold=1e-9)  # all but sure noes are yes
     decided = replace(spec, output=output)
     rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
-    found = cross_validate(model.build(), dataset, decided, folds=4, seed=1)
-    plain = cross_validate(model.build(), dataset, spec, folds=4, seed=1)
+    found = cross_validate(model.build(), dataset, default_measure(decided), folds=4, seed=1)
+    plain = cross_validate(model.build(), dataset, default_measure(spec), folds=4, seed=1)
     splitter = StratifiedKFold(4, shuffle=True, random_state=1)
     expected = [
         (
@@ -724,7 +730,7 @@ def test_cross_validation_decides_by_the_threshold_of_the_contract() -> None:
 def test_cross_validation_of_random_labels_is_no_better_than_chance() -> None:
     target = DATA.target.sample(frac=1, random_state=0).set_axis(DATA.target.index)
     random = Dataset("random", "", DATA.inputs, target)
-    scores = cross_validate(FOREST, random, petals.SPEC, folds=10, seed=1).scores
+    scores = cross_validate(FOREST, random, ACCURACY, folds=10, seed=1).scores
     assert 0.15 < scores.mean() < 0.5
 
 
@@ -734,7 +740,8 @@ def regression(target: pd.Series | None = None) -> CrossValidation:
     data = model.load()
     if target is not None:
         data = Dataset("other", "", data.inputs, target)
-    return cross_validate(ConformalRegressor(model.build(), 0.8), data, model.SPEC, 4, seed=1)
+    estimator, measure = ConformalRegressor(model.build(), 0.8), default_measure(model.SPEC)
+    return cross_validate(estimator, data, measure, 4, seed=1)
 
 
 def test_cross_validation_of_a_regression_gives_its_r2_for_each_fold() -> None:
@@ -753,7 +760,8 @@ def test_cross_validation_of_a_random_quantity_is_no_better_than_its_mean() -> N
 @pytest.mark.parametrize("kind", ["categories", "tensor", "text"])
 def test_cross_validation_accepts_every_kind_of_input(kind: str) -> None:
     model = KINDS[kind]
-    result = cross_validate(model.build(), model.load(), model.SPEC, folds=3, seed=0)
+    measure = default_measure(model.SPEC)
+    result = cross_validate(model.build(), model.load(), measure, folds=3, seed=0)
     assert result.scores.min() > 0.6
 
 
@@ -766,7 +774,7 @@ def test_cross_validation_follows_the_split(keys: dict[str, Any]) -> None:
     coin = Dataset("coins", "made here", inputs, pd.Series(coins), (), others)
     trees = petals.build(10, None, 2, 1, 0)
     scores = [
-        cross_validate(trees, each, petals.SPEC, folds=5, seed=1).scores.mean()
+        cross_validate(trees, each, ACCURACY, folds=5, seed=1).scores.mean()
         for each in (coin, with_keys(coin, **keys))
     ]
     assert scores[0] > 0.6
@@ -776,7 +784,7 @@ def test_cross_validation_follows_the_split(keys: dict[str, Any]) -> None:
 def test_cross_validation_leaves_the_estimator_unchanged() -> None:
     rows = DATA.encoded(petals.SPEC)
     before = FOREST.predict_proba(rows)
-    cross_validate(FOREST, DATA, petals.SPEC, folds=3, seed=1)
+    cross_validate(FOREST, DATA, ACCURACY, folds=3, seed=1)
     assert (FOREST.predict_proba(rows) == before).all()
 
 
@@ -789,7 +797,7 @@ def test_the_same_seed_gives_the_same_folds_and_every_row_is_tested_once() -> No
         return folds
 
     scores = [
-        cross_validate(FOREST, DATA, petals.SPEC, 10, 3, watch).scores.tolist() for _ in range(2)
+        cross_validate(FOREST, DATA, ACCURACY, 10, 3, watch).scores.tolist() for _ in range(2)
     ]
     assert scores[0] == scores[1]
     assert [fold.tolist() for fold in seen[0]] == [fold.tolist() for fold in seen[1]]
@@ -798,10 +806,40 @@ def test_the_same_seed_gives_the_same_folds_and_every_row_is_tested_once() -> No
 
 
 def test_cross_validation_shows_mean_and_spread() -> None:
-    assert str(CrossValidation("accuracy", np.array([0.9, 1.0]))) == (
+    assert str(CrossValidation("accuracy", np.array([0.9, 1.0]), 2)) == (
         "accuracy 0.950 ± 0.071 (2 folds)"
     )
-    assert str(CrossValidation("r2", np.array([0.5, 0.3]))) == "r2 0.400 ± 0.141 (2 folds)"
+    assert str(CrossValidation("r2", np.array([0.5, 0.3]), 10)) == (
+        "r2 0.400 ± 0.141 (2 of 10 folds in time)"
+    )
+    assert str(CrossValidation("r2", np.array([0.5]), 10)) == "r2 0.500 (1 of 10 folds in time)"
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "neg_log_loss"])
+def test_cross_validation_scores_by_the_chosen_measure(name: str) -> None:
+    result = cross_validate(FOREST, DATA, Measure(petals.SPEC, name), folds=3, seed=1)
+    rows, seen = DATA.encoded(petals.SPEC), []
+    for fit, test in StratifiedKFold(3, shuffle=True, random_state=1).split(rows, CODES):
+        probabilities = clone(FOREST).fit(rows[fit], CODES[fit]).predict_proba(rows[test])
+        if name == "roc_auc":
+            seen.append(roc_auc_score(CODES[test], probabilities, multi_class="ovr"))
+        else:
+            seen.append(-log_loss(CODES[test], probabilities))
+    assert result.measure == name
+    assert result.scores == pytest.approx(seen)
+
+
+@pytest.mark.parametrize(
+    ("budget", "run"),
+    [(0.001, 1), (15, 1), (20, 2), (29, 2), (30, 3), (95, 9), (100, 10), (inf, 10)],
+)
+def test_folds_that_would_exceed_the_budget_are_left_out(budget: float, run: int) -> None:
+    times = count(0.0, 10.0)  # each fold takes ten seconds
+
+    result = cross_validate(FOREST, DATA, ACCURACY, 10, 1, iter, budget, lambda: next(times))
+    assert (len(result.scores), result.folds) == (run, 10)
+    everything = cross_validate(FOREST, DATA, ACCURACY, 10, 1)
+    assert result.scores.tolist() == everything.scores[:run].tolist()
 
 
 def test_a_gate_that_is_skipped_accepts_and_keeps_its_reason() -> None:

@@ -15,14 +15,15 @@ def test_the_validated_card_extends_the_card_of_the_package() -> None:
     headings = [line for line in card.splitlines() if line.startswith("## ")]
     assert headings == ["## Verdicts", "## Against the champion", "## Worst slices"]
     assert "| holdout_is_unseen | accepted | 0 of 200 hold-out rows were in training |" in card
-    assert "Compared with 0.9.0-20251231-000000-abcdef: mean loss " in card
-    assert "| petal_length is low | 40 | 0.300 | 0.100 to 0.500 |" in card
+    assert "Compared with 0.9.0-20251231-000000-abcdef: accuracy " in card
+    assert "| slice | rows | accuracy | 95 % interval |" in card
+    assert "| petal_length is low | 40 | 0.700 | 0.500 to 0.900 |" in card
 
 
 def test_a_refusal_is_listed_with_its_gate() -> None:
     card = validated_card(validation_of(regression()))
     assert "Refused as " in card
-    assert "| worst_slice | REFUSED | x is low: mean loss 0.40 of 31 rows |" in card
+    assert "| worst_slice | REFUSED | x is low: r2 0.400 on 31 rows |" in card
 
 
 def test_missing_results_are_named() -> None:
