@@ -121,6 +121,11 @@ def test_a_score_that_is_not_defined_has_no_interval() -> None:
         assert np.isnan(found).all()
 
 
+def test_an_infinite_score_has_no_interval() -> None:
+    predictions = np.array([[1.0, 0, 2], [np.nan, 0, 2], [3, 0, 4]])
+    assert np.isnan(score_interval(Measure(PRICES, "r2"), np.arange(3.0), predictions)).all()
+
+
 def test_resamples_keep_the_number_of_rows_of_each_class() -> None:
     actual = np.array([0] * 30 + [2] * 5 + [1] * 12)
     drawn = list(resamples(Measure(SPECIES, "f1_macro"), actual, np.random.default_rng(0)))
