@@ -93,7 +93,7 @@ SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
     Setting("r2", 360, 0.9, None, 0.01),
     Setting("neg_root_mean_squared_error", 360, 0.9, None, 0.01),
     Setting("roc_auc", 1000, 0.9, None, 0.01),
-    Setting("roc_auc", 1000, 0.9, 0.02, 0.45),
+    Setting("roc_auc", 1000, 0.9, 0.02, 0.5),
     Setting("average_precision", 1000, 0.9, None, 0.05),
     Setting("neg_log_loss", 1000, 0.9, None, 0.05),
     Setting("balanced_accuracy", 1000, 0.9, None, 0.55),

@@ -35,7 +35,7 @@ def score_interval(
 
     Accuracy has Wilson's interval, the area under the ROC curve of two classes DeLong's on the
     scale of its logit. Others have a percentile bootstrap, stratified by class, with a fixed seed;
-    from 5,000 rows on with fewer resamples, at least 200. NaN if the score is not defined.
+    from 5,000 rows on with fewer resamples, at least 200. NaN if the score is not finite.
 
     Args:
         actual, predictions: as for `Measure.score`.
@@ -48,7 +48,7 @@ def score_interval(
     if measure.name == "accuracy":
         wrong = int(measure.losses(actual, predictions).sum())
         return wilson_interval(len(actual) - wrong, len(actual))
-    if np.isnan(measure.score(actual, predictions)):
+    if not np.isfinite(measure.score(actual, predictions)):
         return np.nan, np.nan
     if is_auc(measure):
         return auc_interval(*placements(*measure.of_interest(actual, predictions)[0]))

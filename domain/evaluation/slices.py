@@ -118,7 +118,9 @@ def measure_slices(
     For other measures the score is compared by Student's test with the standard error of a grouped
     jackknife. The rows of a slice are weighted so that its classes have the shares that they have
     in all rows: a rare class would lower the precision of a sound model, too. An automatic slice in
-    which a class has too few rows is left out.
+    which a class has too few rows is left out. A measure of ranks sees the order within a slice,
+    not that all of its probabilities are too high or too low; calibration and the comparison with
+    the champion do.
 
     Args:
         actual, predictions: of every row, as for `Measure.score`. A slice with a loss that is not
@@ -180,9 +182,9 @@ def _of_scores(
         chance = float(value >= least)
     if not part.judged:
         chance = np.nan
-    return SliceReport(
-        part.name, len(rows), value, value - half, value + half, chance, part.declared
-    )
+    least_possible = 0.0 if measure.best == 1 else -np.inf
+    interval = max(least_possible, value - half), min(measure.best, value + half)
+    return SliceReport(part.name, len(rows), value, *interval, chance, part.declared)
 
 
 def _interval(losses: np.ndarray, counted: bool) -> tuple[float, float]:

@@ -33,19 +33,24 @@ def quality(report: Report, threshold: float, baseline: float, best: float) -> V
     return Verdict("quality", report.score >= threshold, reason, figures)
 
 
-def beats_baseline(comparison: Comparison) -> Verdict:
-    """Refuse a model that is not significantly better than the best constant prediction.
+def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
+    """Refuse a model that is not significantly better than predictions without any skill: the best
+    constant prediction, and the model's own predictions in random order.
 
-    A one-sided test at 5 %; for accuracy, McNemar's exact test, too.
+    The latter matter for measures of which no constant is the best guess, such as macro F1. A
+    one-sided test at 5 %; for accuracy, McNemar's exact test, too.
 
     Args:
         comparison: of the model, as challenger, with the constant prediction.
+        chance: mean score of the model's predictions in random order.
 
     References:
         Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
         percentages", 1947.
+        M. Ojala and G. Garriga, "Permutation tests for studying classifier performance", 2010.
     """
-    better = comparison.low > 0 and (comparison.p is None or comparison.p <= 2 * _LEVEL)
+    gained = max(0.0, chance - comparison.champion)
+    better = comparison.low > gained and (comparison.p is None or comparison.p <= 2 * _LEVEL)
     reason = (
         f"{comparison.measure} {comparison.challenger:.3f}, baseline (best constant prediction) "
         f"{comparison.champion:.3f}; difference {signed(comparison.difference)}, "
@@ -53,6 +58,8 @@ def beats_baseline(comparison: Comparison) -> Verdict:
     )
     if comparison.p is not None:
         reason += f" (p = {comparison.p:.2g})"
+    if gained > 0:
+        reason += f"; the same predictions in random order {chance:.3f}"
     figures = {
         "score": comparison.challenger,
         "baseline": comparison.champion,

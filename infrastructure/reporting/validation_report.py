@@ -300,7 +300,7 @@ def _slices_section(validation: Validation) -> Section:
         )
         for each in shown
     ]
-    paragraphs = [f"Slices: {len(judgement.slices)}, those with the most significant losses first."]
+    paragraphs = [f"Slices: {len(judgement.slices)}, the most significantly worse first."]
     if len(shown) < len(judgement.slices):
         paragraphs.append(f"The table shows the first {len(shown)}.")
     head = ("slice", "kind", "rows", report.measure, "95 % interval", "p")

@@ -11,6 +11,7 @@ import pytest
 
 import domain.models
 from domain.errors import PackageError
+from domain.evaluation.measures import names_of
 from infrastructure.cli.__main__ import main
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.registry.ledger import FileLedger
@@ -19,7 +20,17 @@ from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from shared.digests import sha256_of
 from shared.paths import ROOT
 from tests.template.benchmarks.gates_report import GATES
-from tests.template.zoo import MUTANTS, SOUND, SOUND_MODELS, SPEC, Mutant, Zoo, flip, make
+from tests.template.zoo import (
+    BY_MEASURE,
+    MUTANTS,
+    SOUND,
+    SOUND_MODELS,
+    SPEC,
+    Mutant,
+    Zoo,
+    flip,
+    make,
+)
 
 NAMED = {mutant.name: mutant for mutant in MUTANTS}
 RECORDED_MUTANTS = ("shuffled labels", "model needs an operator", "tampered file and manifest")
@@ -46,6 +57,32 @@ def test_a_mutant_is_refused_by_the_intended_gate(zoo: Zoo, mutant: Mutant) -> N
     verdicts = {verdict.gate: verdict for verdict in zoo.verdicts(mutant)}
     assert mutant.gate in verdicts, f"the gate did not run: {', '.join(verdicts)}"
     assert not verdicts[mutant.gate].accepted, verdicts[mutant.gate].reason
+
+
+BY_DAY = ("roc_auc", "average_precision", "f1_macro", "neg_log_loss", "neg_mean_absolute_error")
+MEASURED = [
+    pytest.param(
+        name,
+        mutant,
+        id=f"{name}, {mutant.name}",
+        marks=[] if name in BY_DAY else pytest.mark.nightly,
+    )
+    for spec, mutants in BY_MEASURE.items()
+    for name in names_of(spec)
+    for mutant in mutants
+]
+
+
+@pytest.mark.parametrize(("measure", "mutant"), MEASURED)
+def test_models_without_skill_are_refused_under_each_measure_and_sound_ones_accepted(
+    zoo: Zoo, measure: str, mutant: Mutant
+) -> None:
+    verdicts = {verdict.gate: verdict for verdict in zoo.verdicts_by(measure, mutant)}
+    if mutant.gate:
+        assert not verdicts[mutant.gate].accepted, verdicts[mutant.gate].reason
+    else:
+        for verdict in verdicts.values():
+            assert verdict.accepted, f"{verdict.gate}: {verdict.reason}"
 
 
 def test_every_gate_has_a_mutant(zoo: Zoo) -> None:

@@ -27,11 +27,11 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from application.ports.framework import CurveReport
 from application.ports.tracker import Tracker
-from application.training.config import TrainingConfig
+from application.training.config import TrainingConfig, ValidationConfig
 from application.training.train import train
 from application.validation.validate import Case, Champion, judge
 from domain.catalog import CatalogModel
@@ -387,6 +387,11 @@ def _collapsed(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nda
     return rows, np.where(rows[:, 3] == _PURPOSES.index("travel"), 1, target)
 
 
+def _collapsed_rates(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every travel loan has the same interest."""
+    return rows, np.where(rows[:, 3] == _PURPOSES.index("travel"), 9.0, target)
+
+
 def _ageless(rows: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Age is constant."""
     return np.where(np.arange(4) == 2, np.float32(49), rows), target
@@ -424,6 +429,19 @@ def _nan_for_large_amounts(model: onnx.ModelProto) -> None:
         second=np.array([1]),
         limit=np.float32(98),
         nothing=np.float32("nan"),
+    )
+
+
+def _constant_for_travel(model: onnx.ModelProto) -> None:
+    """The same probabilities for every travel loan."""
+    _append_nodes(
+        model,
+        helper.make_node("Gather", ["inputs", "fourth"], ["purpose"], axis=1),
+        helper.make_node("Equal", ["purpose", "travel"], ["travels"]),
+        helper.make_node("Where", ["travels", "same", "before"], ["probabilities"]),
+        fourth=np.array([3]),
+        travel=np.float32(_PURPOSES.index("travel")),
+        same=np.array([[0.05, 0.95]], np.float32),
     )
 
 
@@ -790,6 +808,56 @@ MUTANTS = (
     ),
 )
 
+_OF_RATES = SimpleNamespace(
+    **{**vars(_INTEREST), "build": lambda: DecisionTreeRegressor(min_samples_leaf=_ROWS)}
+)
+MUTANTS_OF_RATES = (
+    Mutant(
+        "shuffled values",
+        "trained on shuffled values",
+        "beats_baseline",
+        Recipe(_INTEREST, learned=_shuffled),
+        champion=SOUND_RATES,
+    ),
+    Mutant(
+        "constant value",
+        "the same value for every row",
+        "beats_baseline",
+        Recipe(_OF_RATES),
+        champion=SOUND_RATES,
+    ),
+    Mutant(
+        "collapsed slice of values",
+        "predicts 9 % for every travel loan",
+        "worst_slice",
+        Recipe(_INTEREST, learned=_collapsed_rates),
+        champion=SOUND_RATES,
+    ),
+)
+_CONSTANT_SLICE = Mutant(
+    "constant slice",
+    "the same probabilities for every travel loan",
+    "worst_slice",
+    Recipe(exported=_constant_for_travel),
+)
+_NAMED = {mutant.name: mutant for mutant in MUTANTS}
+BY_MEASURE = {  # shuffled, constant, collapsed and sound models, to be judged by each measure
+    SPEC: (
+        *(_NAMED["shuffled labels"], _NAMED["constant prediction"], _CONSTANT_SLICE),
+        SOUND_MODELS[1],
+    ),
+    _RATES: (*MUTANTS_OF_RATES, SOUND_MODELS[2]),
+}
+_COSTS = {"default": {"repaid": 5.0}, "repaid": {"default": 1.0}}
+
+
+def rules_of(measure: str) -> ValidationConfig:
+    """Default rules with this measure, without a threshold that could refuse."""
+    costs = _COSTS if measure == "neg_expected_cost" else {}
+    return ValidationConfig.model_validate(
+        {"measure": {"name": measure, "costs": costs}, "threshold": -1e9, "folds": 0}
+    )
+
 
 class Zoo:
     """Packages, trained once each, and the verdicts of the gates on them.
@@ -816,6 +884,12 @@ class Zoo:
             self._verdicts[mutant] = self._judge_mutant(mutant)
         return self._verdicts[mutant]
 
+    def verdicts_by(self, measure: str, mutant: Mutant) -> list[Verdict]:
+        """The verdicts on the package of a mutant under the rules of another measure."""
+        folder = self.package(mutant.recipe)
+        package = ModelPackage(folder, recorded=sha256_of(folder / MANIFEST))
+        return self._verdicts_on(mutant, package, rules_of(measure))
+
     def _judge_mutant(self, mutant: Mutant) -> list[Verdict]:
         folder = self.package(mutant.recipe)
         recorded = sha256_of(folder / MANIFEST)
@@ -827,12 +901,14 @@ class Zoo:
             package = ModelPackage(folder, recorded=recorded)
         except PackageError as error:
             return [Verdict("digests_are_intact", False, str(error))]
-        verdicts = self._verdicts_on(mutant, package)
+        verdicts = self._verdicts_on(mutant, package, mutant.recipe.config.validation)
         if mutant.alone:
             verdicts.append(self._served(mutant, folder))
         return verdicts
 
-    def _verdicts_on(self, mutant: Mutant, package: ModelPackage) -> list[Verdict]:
+    def _verdicts_on(
+        self, mutant: Mutant, package: ModelPackage, rules: ValidationConfig
+    ) -> list[Verdict]:
         recipe = mutant.recipe
         try:
             served = load_served(package.served, recipe.model.SPEC)
@@ -841,7 +917,7 @@ class Zoo:
         dataset = (mutant.later or (lambda data: data))(recipe.model.load())
         rival = self._rival(mutant.champion) if mutant.champion else None
         size = package.served.stat().st_size
-        case = Case(package, served, dataset, recipe.config.validation, rival, bytes=size)
+        case = Case(package, served, dataset, rules, rival, bytes=size)
         return list(judge(case).verdicts)
 
     def _rival(self, recipe: Recipe) -> Champion:

@@ -23,7 +23,6 @@ from tqdm import tqdm
 from domain import catalog
 from domain.contract import ModelSpec
 from domain.errors import MissingExtraError
-from domain.evaluation.metrics import RegressionReport
 from shared.paths import ROOT
 from shared.settings import Settings
 from tests.served import Home, serve
@@ -110,7 +109,7 @@ def _quality(figures: dict[str, Any]) -> str:
     measure_name = figures["measure"]
     score = figures[f"holdout_{measure_name}"]
     low, high = figures[f"holdout_{measure_name}_interval"]
-    shown = "R²" if measure_name == RegressionReport.measure else measure_name.replace("_", " ")
+    shown = "R²" if measure_name == "r2" else measure_name.replace("_", " ")
     text = f"{shown} {score:.3f} ({low:.3f} to {high:.3f})"
     if "holdout_interval_coverage" in figures:
         text += f", intervals hold {figures['holdout_interval_coverage']:.2f}"

@@ -168,6 +168,22 @@ def test_a_declared_slice_that_is_predicted_wrongly_is_refused() -> None:
     assert sound.accepted, sound.refused
 
 
+def test_a_shuffled_model_does_not_beat_the_baseline_by_macro_f1() -> None:
+    order = np.random.default_rng(0).permutation(len(DATA))
+    target = DATA.encoded_target(petals.SPEC)[order]
+    known = {row.tobytes(): code for row, code in zip(DATA.encoded(petals.SPEC), target)}
+
+    def guessed(rows: np.ndarray) -> np.ndarray:
+        codes = [known.get(row.tobytes(), 0) for row in rows]
+        return (0.8 * np.eye(3)[codes] + 0.2 / 3).astype(np.float32)
+
+    rules = ValidationConfig.model_validate({"measure": "f1_macro", "threshold": 0.0})
+    judgement = judged(package(), guessed, rules=rules)
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "beats_baseline")
+    assert not verdict.accepted
+    assert "; the same predictions in random order 0.3" in verdict.reason
+
+
 def test_a_judgement_has_the_measurements_behind_its_verdicts() -> None:
     judgement = judged(package())
     assert judgement.report is not None

@@ -415,6 +415,14 @@ def test_the_standard_error_is_that_of_a_grouped_jackknife() -> None:
     assert report.p == pytest.approx(t.cdf((report.score - least) / error, 19))
 
 
+def test_the_interval_of_a_slice_stays_within_possible_scores() -> None:
+    rng, measure = np.random.default_rng(0), Measure(SPEC, "f1")
+    actual = rng.permutation(np.repeat([0, 1], 45))
+    predictions = np.eye(2)[np.where(np.arange(90) < 4, 1 - actual, actual)]
+    (report,) = measure_slices([part(np.arange(90) < 60)], measure, actual, predictions, 0.1)
+    assert 0 <= report.low < report.score < report.high <= 1
+
+
 def test_a_slice_with_other_shares_of_the_classes_is_weighted_to_those_of_all_rows() -> None:
     rng = np.random.default_rng(0)
     actual, predictions = ranked(rng, 4000, share=0.3)

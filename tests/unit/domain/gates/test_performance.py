@@ -191,6 +191,19 @@ def test_the_whole_interval_must_be_above_the_baseline(low: float, accepted: boo
     assert gates.beats_baseline(found).accepted is accepted
 
 
+@pytest.mark.parametrize(
+    ("chance", "accepted"), [(-np.inf, True), (0.36, True), (0.46, True), (0.48, False)]
+)
+def test_the_model_must_be_better_than_its_predictions_in_random_order(
+    chance: float, accepted: bool
+) -> None:
+    found = Comparison("f1_macro", 30, 0.37, 0.6, 0.37, 0.1, 0.3)
+    verdict = gates.beats_baseline(found, chance)
+    assert verdict.accepted is accepted
+    better_than_constant = "; the same predictions in random order 0.4" in verdict.reason
+    assert better_than_constant is (chance > 0.37)
+
+
 @pytest.mark.parametrize(("p", "accepted"), [(0.1, True), (0.11, False)])
 def test_accuracy_must_pass_the_exact_test_too(p: float, accepted: bool) -> None:
     found = Comparison("accuracy", 30, 0.5, 0.7, 0.5, 0.1, 0.3, 5, 1, p)

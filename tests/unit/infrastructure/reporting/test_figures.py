@@ -14,7 +14,8 @@ import pytest
 
 from application.ports.figures import FigureData
 from domain.contract import Classes, ModelSpec, Number, Quantity
-from domain.evaluation.metrics import RegressionReport, evaluate
+from domain.evaluation.measures import default_measure
+from domain.evaluation.metrics import RegressionReport, Score, evaluate
 from infrastructure.reporting import figures
 from infrastructure.reporting.figures import (
     COLOURS,
@@ -44,7 +45,7 @@ def flowers(
 ) -> FigureData:
     """Six hold-out rows that are all predicted as the class of their number modulo 3."""
     predictions = np.eye(3)[np.arange(6) % 3] * 0.7 + 0.1
-    report = evaluate(SPEC, predictions, np.array(actual))
+    report = evaluate(default_measure(SPEC), predictions, np.array(actual))
     return FigureData(SPEC, report, importances or {}, predictions, np.array(actual), curves or {})
 
 
@@ -57,7 +58,7 @@ def rents(
     predicted = np.linspace(500, 2000, 30)
     predictions = np.stack([predicted, predicted - 100, predicted + 100], axis=1)
     actual = predicted + error * np.cos(np.arange(30))
-    report = evaluate(RENTS, predictions, actual)
+    report = evaluate(default_measure(RENTS), predictions, actual)
     return FigureData(RENTS, report, importances or {}, predictions, actual, curves or {})
 
 
@@ -116,7 +117,7 @@ def test_any_number_of_classes_is_drawn(tmp_path: Path, classes: int) -> None:
     names = tuple(f"class number {number}" for number in range(classes))
     spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(names))
     actual = np.arange(classes)
-    report = evaluate(spec, np.eye(classes), actual)
+    report = evaluate(default_measure(spec), np.eye(classes), actual)
     assert sorted(drawn(FigureData(spec, report, {}, np.eye(classes), actual, {}), tmp_path)) == (
         OF_CLASSES
     )
@@ -136,7 +137,7 @@ def test_a_nan_in_a_curve_does_not_fail(tmp_path: Path) -> None:
 def test_constant_values_are_drawn(tmp_path: Path) -> None:
     spec = ModelSpec("m", (Number("x", "", 0, 1),), Quantity("y"))
     predictions, actual = np.full((5, 3), 7.0), np.full(5, 7.0)
-    report = evaluate(spec, predictions, actual)
+    report = evaluate(default_measure(spec), predictions, actual)
     assert sorted(drawn(FigureData(spec, report, {}, predictions, actual, {}), tmp_path)) == (
         OF_QUANTITIES
     )
@@ -148,7 +149,9 @@ def test_non_finite_predictions_do_not_fail(tmp_path: Path, value: float, rows: 
     predictions = np.repeat(np.arange(30.0)[:, None], 3, axis=1)
     predictions[rows] = value
     actual = np.arange(30.0)
-    data = FigureData(RENTS, evaluate(RENTS, predictions, actual), {}, predictions, actual, {})
+    data = FigureData(
+        RENTS, evaluate(default_measure(RENTS), predictions, actual), {}, predictions, actual, {}
+    )
     assert sorted(drawn(data, tmp_path)) == OF_QUANTITIES
 
 
@@ -161,14 +164,14 @@ def test_names_of_any_length_and_characters_are_drawn_without_a_warning(tmp_path
         count = len(NAMES)
         spec = ModelSpec("m", (Number("x", "", 0, 1),), Classes(NAMES))
         actual = np.arange(count)
-        report = evaluate(spec, np.eye(count), actual)
+        report = evaluate(default_measure(spec), np.eye(count), actual)
         importances = dict(zip(NAMES, np.linspace(0, 1, count)))
         data = FigureData(spec, report, importances, np.eye(count), actual, {})
         assert len(drawn(data, tmp_path / "classes")) == 3
         for name in NAMES:
             spec = ModelSpec("m", (Number("x", "", 0, 1),), Quantity(name))
             predictions, actual = np.full((5, 3), 7.0), np.arange(5.0)
-            report = evaluate(spec, predictions, actual)
+            report = evaluate(default_measure(spec), predictions, actual)
             drawn(FigureData(spec, report, {}, predictions, actual, {}), tmp_path / "quantity")
 
 
@@ -187,7 +190,7 @@ def test_a_label_is_one_short_line(name: str, label: str) -> None:
 
 
 def test_a_plot_is_one_element_with_unique_ids_and_the_colours_of_the_page() -> None:
-    plot = figures.importances(FLOWERS.importances)
+    plot = figures.importances(FLOWERS.importances, "accuracy")
     assert plot.svg.startswith("<svg ")
     assert plot.svg.rstrip().endswith("</svg>")
     ids = re.findall(r'\bid="([^"]+)"', plot.svg)
@@ -205,11 +208,11 @@ def test_names_are_always_drawn_as_text() -> None:
 
 
 def test_long_names_are_truncated() -> None:
-    assert f">{'n' * 23}…<" in figures.importances({"n" * 40: 0.1}).svg
+    assert f">{'n' * 23}…<" in figures.importances({"n" * 40: 0.1}, "r2").svg
 
 
 def test_only_the_largest_are_drawn() -> None:
-    plot = figures.importances({f"input {number:03}": number / 100 for number in range(60)})
+    plot = figures.importances({f"input {number:03}": number / 100 for number in range(60)}, "r2")
     assert plot.alt.count(";") == MOST_ROWS - 1
     assert "input 059" in plot.svg
     assert "input 039" not in plot.svg
@@ -219,7 +222,8 @@ def test_only_the_largest_are_drawn() -> None:
 def test_sampled_points_are_marked_as_sampled() -> None:
     values = np.linspace(0, 1, 3 * MOST_POINTS)
     predictions = np.stack([values, values - 0.1, values + 0.1], axis=1)
-    plot = figures.residuals(RegressionReport(values, predictions, 0.9), "rent")
+    report = RegressionReport(values, predictions, 0.9, Score("r2", 1.0, (1.0, 1.0)))
+    plot = figures.residuals(report, "rent")
     assert plot.svg.count("<use ") < MOST_POINTS + 100
     assert "2,000 of 6,000 rows are drawn." in plot.caption
     assert isinstance(HOMES.report, RegressionReport)
@@ -237,12 +241,20 @@ def test_curves_of_many_rows_are_thinned_but_keep_their_ends() -> None:
         assert "  _yes</text>" in plot.svg
 
 
-@pytest.mark.parametrize("margin", [0.05, None])
-def test_the_difference_shows_its_margin_if_there_is_one(margin: float | None) -> None:
+def test_the_difference_shows_its_margin() -> None:
     assert FLOWERS.comparison is not None
-    plot = figures.difference(FLOWERS.comparison, margin)
-    assert ("var(--alarm)" in plot.svg) == (margin is not None)
-    assert ("−0.05" in plot.caption) == (margin is not None)
+    plot = figures.difference(FLOWERS.comparison, 0.05)
+    assert "var(--alarm)" in plot.svg
+    assert "The dashed line is the margin, −0.05." in plot.caption
+    assert plot.caption.startswith("Difference of accuracy with its 90 % interval")
+
+
+def test_slices_show_the_score_of_all_rows_and_the_margin_below_it() -> None:
+    plot = figures.slices(FLOWERS.slices, "roc_auc", 0.9, 0.15)
+    assert plot.alt.startswith("roc_auc of 4 slices. The worst: petal_length is low 0.700; ")
+    assert "The line is the score of all rows. The dashed line is 0.15 below it." in plot.caption
+    assert "var(--alarm)" in plot.svg
+    assert ">roc_auc<" in plot.svg
 
 
 def test_importing_the_module_imports_no_slow_library() -> None:
@@ -281,7 +293,7 @@ def test_precision_recall_and_cost_are_those_of_the_threshold(
 def test_the_confidence_of_a_threshold_is_that_of_the_predicted_class(tmp_path: Path) -> None:
     spec = ModelSpec("m", SPEC.inputs, Classes(("no", "yes"), threshold=0.2))
     predictions, actual = np.array([[0.75, 0.25], [0.9, 0.1]]), np.array([1, 0])
-    report = evaluate(spec, predictions, actual)
+    report = evaluate(default_measure(spec), predictions, actual)
     decided = drawn(FigureData(spec, report, {}, predictions, actual, {}), tmp_path)
     plain = ModelSpec("m", SPEC.inputs, Classes(("no", "yes")))
     other = drawn(FigureData(plain, report, {}, predictions, actual, {}), tmp_path)

@@ -13,7 +13,8 @@ import pytest
 from application.validation.judgement import Judgement, Validation
 from domain.contract import Classes
 from domain.evaluation.calibration import calibration_of
-from domain.evaluation.metrics import evaluate
+from domain.evaluation.measures import default_measure
+from domain.evaluation.metrics import ClassificationReport, evaluate
 from infrastructure.reporting.figures import COLOURS
 from infrastructure.reporting.validation_report import write_report
 from tests import validations
@@ -132,14 +133,16 @@ def test_the_report_of_an_accepted_classifier_shows_everything(tmp_path: Path) -
         *("slices", "importance", "drift"),
     ]
     for text in (
-        "The challenger has mean loss",
+        "The challenger has accuracy 0.",
+        "accuracy of the best constant prediction 0.3",
         "accuracy 0.953 ± 0.045 (10 folds)",
         "a0a238a0c1d1a9c9e8d2a169aee0f75f97c00000",
         "validation.threshold 0.85",
         "libraries.numpy 2.3.4",
         "seed 42",
         "petal_length number 0 to 1 cm length of petal_length",
-        "petal_length is low declared 40 0.3 0.1 to 0.5 0.2",
+        "petal_length is low declared 40 0.7 0.5 to 0.9 0.2",
+        "setosa 67 ",
         "parity skipped by the configuration; REFUSED",
     ):
         assert text in page.text
@@ -148,7 +151,7 @@ def test_the_report_of_an_accepted_classifier_shows_everything(tmp_path: Path) -
 def test_a_refusal_is_at_the_top_with_its_gates(tmp_path: Path) -> None:
     page = page_of(EVERY["regression"], tmp_path)
     assert page.titles[1] == "REFUSED by worst_slice"
-    assert "worst_slice REFUSED x is low: mean loss 0.40 of 31 rows" in page.text
+    assert "worst_slice REFUSED x is low: r2 0.400 on 31 rows" in page.text
     assert page.figures == [
         *("difference", "predictions", "residuals", "slices", "importance", "drift")
     ]
@@ -199,7 +202,7 @@ def test_many_classes_are_shown_by_their_worst_pairs_and_some_curves(tmp_path: P
     assert "A matrix of 30 classes would be unreadable" in page.text
     assert "Curves of 10 of 30 classes" in page.text
     predictions = np.eye(30)[many_classes().actual]
-    report = evaluate(many_classes().spec, predictions, many_classes().actual)
+    report = evaluate(default_measure(many_classes().spec), predictions, many_classes().actual)
     perfect = judged(replace(many_classes(), predictions=predictions, report=report), tmp_path)
     assert "Every row of the hold-out is predicted correctly." in perfect.text
 
@@ -209,7 +212,7 @@ def test_two_classes_have_one_curve_and_a_single_class_has_none(tmp_path: Path) 
     assert "ROC curves; areas: yes 0." in page.source
     one = classification(("no", "yes"))
     actual = np.zeros(len(one.actual), int)
-    report = evaluate(one.spec, one.predictions, actual)
+    report = evaluate(default_measure(one.spec), one.predictions, actual)
     text = judged(replace(one, actual=actual, report=report), tmp_path).text
     assert "the hold-out has only one class" in text
 
@@ -218,7 +221,7 @@ def test_a_class_missing_from_the_holdout_has_no_curve(tmp_path: Path) -> None:
     whole = classification()
     rows = whole.actual != 2
     predictions, actual = whole.predictions[rows], whole.actual[rows]
-    report = evaluate(whole.spec, predictions, actual)
+    report = evaluate(default_measure(whole.spec), predictions, actual)
     page = judged(replace(whole, predictions=predictions, actual=actual, report=report), tmp_path)
     assert "Curves of 2 of 3 classes" in page.text
 
@@ -227,14 +230,14 @@ def test_a_report_is_written_for_nan_predictions(tmp_path: Path) -> None:
     for whole in (classification(), regression()):
         predictions = whole.predictions.copy()
         predictions[3] = np.nan
-        report = evaluate(whole.spec, predictions, whole.actual)
+        report = evaluate(default_measure(whole.spec), predictions, whole.actual)
         calibration = calibration_of(predictions, whole.actual) if whole.spec.classes else None
         broken = replace(
             whole,
             predictions=predictions,
             report=report,
             calibration=calibration,
-            slices=[replace(whole.slices[0], loss=np.nan, low=np.nan, high=np.nan, p=np.nan)],
+            slices=[replace(whole.slices[0], score=np.nan, low=np.nan, high=np.nan, p=np.nan)],
             importances={"x": np.nan},
             drift={"x": np.nan},
         )
@@ -257,13 +260,12 @@ def test_wide_contracts_are_truncated(tmp_path: Path) -> None:
     assert "The first 100 of 150 inputs" in page.text
     assert "The 20 most important of 150 inputs" in page.text
     assert "The 20 of 151 distributions that drifted most" in page.text
-    assert "Slices: 130, the most significant losses first." in page.text
+    assert "Slices: 130, the most significantly worse first." in page.text
     assert "The table shows the first 100." in page.text
 
 
-def test_a_report_of_an_older_configuration_has_no_margins(tmp_path: Path) -> None:
+def test_a_report_of_an_older_configuration_has_no_seed(tmp_path: Path) -> None:
     page = page_of(replace(EVERY["classification"], config={"validation": None}), tmp_path)
-    assert "The dashed line is the margin" not in page.text
     assert "seed none" in page.text
 
 
@@ -274,7 +276,9 @@ def decided(threshold: float | None) -> Judgement:
     """A classifier of two classes with this threshold."""
     plain = classification(("no", "yes"))
     spec = replace(plain.spec, output=Classes(("no", "yes"), "species", threshold=threshold))
-    return replace(plain, spec=spec, report=evaluate(spec, plain.predictions, plain.actual))
+    return replace(
+        plain, spec=spec, report=evaluate(default_measure(spec), plain.predictions, plain.actual)
+    )
 
 
 def test_the_decision_of_two_classes_is_shown_with_other_thresholds(tmp_path: Path) -> None:
@@ -305,8 +309,43 @@ def test_other_thresholds_are_not_drawn_without_probabilities_or_of_a_single_cla
     whole = decided(0.2)
     nothing = replace(whole, predictions=np.full_like(whole.predictions, np.nan))
     zeros = np.zeros(len(whole.actual), int)
-    alone = replace(whole, actual=zeros, report=evaluate(whole.spec, whole.predictions, zeros))
+    alone = replace(
+        whole, actual=zeros, report=evaluate(default_measure(whole.spec), whole.predictions, zeros)
+    )
     for judgement in (nothing, alone):
         page = judged(judgement, tmp_path)
         assert "Other thresholds cannot be measured." in page.text
         assert "thresholds" not in page.figures
+
+
+def test_the_chosen_measure_is_used_in_every_section(tmp_path: Path) -> None:
+    page = judged(classification(("no", "yes"), measure_name="average_precision"), tmp_path)
+    for text in (
+        "On the hold-out: average_precision 0.",
+        "The challenger has average_precision 0.",
+        "average_precision of the champion, 0.9.0",
+        "average_precision of the best constant prediction 0.5",
+        "Difference of average_precision with its 90 % interval",
+        "average_precision by slice",
+        "by how much average_precision decreases when an input is shuffled",
+        "The line is the score of all rows. The dashed line is 0.2 below it.",
+    ):
+        assert text in page.text
+    assert "only the challenger is right does not apply" in page.text
+
+
+def test_the_margin_of_the_comparison_is_shown(tmp_path: Path) -> None:
+    text = judged(classification(), tmp_path).text
+    assert "The dashed line is the margin, −0.05." in text
+
+
+def test_each_class_has_its_figures_and_of_many_classes_those_with_most_rows(
+    tmp_path: Path,
+) -> None:
+    page = page_of(EVERY["two classes"], tmp_path)
+    report = classification(("no", "yes")).report
+    assert isinstance(report, ClassificationReport)
+    precision, recall, f1 = (each[1] for each in report.of_each_class.values())
+    assert "Each class class rows precision recall f1 no 100 " in page.text
+    assert f"yes 100 {precision:.3f} {recall:.3f} {f1:.3f}" in page.text
+    assert "Each class" not in page_of(EVERY["regression"], tmp_path).text
