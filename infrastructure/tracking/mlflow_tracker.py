@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _CODE = (  # what `served_model` needs to load a package anywhere
     *("domain/__init__.py", "domain/errors.py", "domain/contract/__init__.py"),
     *("domain/contract/encoding.py", "domain/contract/features.py", "domain/contract/outputs.py"),
-    *("domain/contract/spec.py", "domain/evaluation/__init__.py", "domain/evaluation/metrics.py"),
+    *("domain/contract/spec.py", "domain/evaluation/__init__.py"),
     "domain/evaluation/predictions.py",
     *("domain/estimators/__init__.py", "domain/estimators/conformal.py"),
     *("application/__init__.py", "application/ports/__init__.py", "application/ports/model.py"),
