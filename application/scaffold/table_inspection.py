@@ -101,19 +101,7 @@ def inspect_table(
         DataError: the target is missing, cannot be predicted or has only one class, a column has
             no value at all, there are too few rows, or no column is left to learn from.
     """
-    if target not in frame.columns:
-        raise DataError(f"unknown column {target!r}: the columns are {', '.join(frame.columns)}")
-    if len(frame) < _FEWEST_ROWS:
-        raise DataError(
-            f"{len(frame)} rows are too few to learn from: at least {_FEWEST_ROWS} are needed"
-        )
-    columns = [column for column in frame.columns if column != target]
-    empty = [column for column in columns if frame[column].isna().all()]
-    if empty:
-        raise DataError(
-            f"no row has a value of {', '.join(empty)}: fix the file, or leave them out with "
-            f"LEAVE_OUT={','.join(empty)} (--leave-out)"
-        )
+    columns = _columns_but(frame, target)
     output, actual, notes = _output(frame[target], task or _task_of(frame[target]))
     inputs: list[Number | Category | Text] = []
     values: dict[str, np.ndarray] = {}
@@ -149,6 +137,28 @@ def inspect_table(
     baseline = measure.score(actual, repeat(measure.constant(actual), len(actual)))
     frequent = float(_shares(actual).max()) if spec.classes else 0.0
     return Inspection(spec, tuple(findings), len(frame), measure.name, baseline, frequent)
+
+
+def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
+    """The columns to learn from.
+
+    Raises:
+        DataError: the target is missing, a column has no value at all, or there are too few rows.
+    """
+    if target not in frame.columns:
+        raise DataError(f"unknown column {target!r}: the columns are {', '.join(frame.columns)}")
+    if len(frame) < _FEWEST_ROWS:
+        raise DataError(
+            f"{len(frame)} rows are too few to learn from: at least {_FEWEST_ROWS} are needed"
+        )
+    columns = [column for column in frame.columns if column != target]
+    empty = [column for column in columns if frame[column].isna().all()]
+    if empty:
+        raise DataError(
+            f"no row has a value of {', '.join(empty)}: fix the file, or leave them out with "
+            f"LEAVE_OUT={','.join(empty)} (--leave-out)"
+        )
+    return columns
 
 
 def _shares(codes: np.ndarray) -> np.ndarray:

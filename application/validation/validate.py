@@ -229,15 +229,8 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     case = replace(case, served=_refusing_errors(case.served))
     spec, rules, champion = case.spec, case.rules, case.champion
     on_gate("holdout_is_unseen")
-    row_hashes = case.package.read_json("holdout.json")
-    recorded = np.array(row_hashes["holdout"])
-    near, copied = 0, 0.0
-    if len(case.holdout):
-        both = case.rows, case.training.encoded(spec)
-        near, copied = near_duplicates(spec, *both), copied_share(spec, *both)
     verdicts = [
-        gates.holdout_is_unseen(recorded, np.array(row_hashes["training"]), near, copied),
-        gates.holdout_is_complete(recorded, case.holdout.row_hashes),
+        *_holdout_verdicts(case),
         contract_verdict(case.package, champion.package if champion else None, case.unavailable),
     ]
     if len(case.holdout) == 0:
@@ -294,6 +287,19 @@ def _by_chance(measure: Measure, predictions: np.ndarray, actual: np.ndarray) ->
     rng = np.random.default_rng(0)
     orders = (rng.permutation(len(actual)) for _ in range(_ORDERS))
     return float(np.mean([measure.score(actual, predictions[order]) for order in orders]))
+
+
+def _holdout_verdicts(case: Case) -> list[gates.Verdict]:
+    """Whether the hold-out is unseen, and complete."""
+    hashes = case.package.read_json("holdout.json")
+    recorded, near, copied = np.array(hashes["holdout"]), 0, 0.0
+    if len(case.holdout):
+        both = case.rows, case.training.encoded(case.spec)
+        near, copied = near_duplicates(case.spec, *both), copied_share(case.spec, *both)
+    return [
+        gates.holdout_is_unseen(recorded, np.array(hashes["training"]), near, copied),
+        gates.holdout_is_complete(recorded, case.holdout.row_hashes),
+    ]
 
 
 def _refusing_errors(served: Model) -> Model:

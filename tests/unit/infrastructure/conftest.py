@@ -147,7 +147,7 @@ class Tracking:
             spec=model.SPEC,
             parameters={"model.n_estimators": 10, "model.max_depth": 5},
             metrics={"holdout_accuracy": 0.9, "fit_seconds": 0.01},
-            tags={"git_commit": "0123abc"},
+            tags={"git_commit": "0123abc", "measure": "accuracy"},
             dataset={
                 "name": "petals",
                 "digest": "d1" * 16,

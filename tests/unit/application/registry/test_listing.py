@@ -42,6 +42,14 @@ def test_the_quality_is_measured_by_the_kind_of_model(
     assert quality_of(version) == shown
 
 
+def test_the_quality_is_that_of_the_measure_which_the_gates_use() -> None:
+    figures = {"holdout_accuracy": 0.92, "holdout_average_precision": 0.41}
+    version = replace(FakeRegistry().add("churn", "a"), figures=figures)
+    chosen = replace(version, measure="average_precision")
+    assert quality_of(chosen) == "average_precision 0.410"
+    assert quality_of(version) == "accuracy 0.920"
+
+
 def test_columns_are_aligned_and_lines_end_with_their_last_word() -> None:
     assert as_table([("a", "b"), ("long", ""), ("c", "d")]) == ["a     b", "long", "c     d"]
 

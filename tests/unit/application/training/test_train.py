@@ -14,13 +14,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.tree import DecisionTreeClassifier
 
 from application.ports.figures import DrawFigures
 from application.ports.framework import Framework
 from application.ports.model import Loader
-from application.training.config import DecisionConfig, SplitConfig, TrainingConfig
+from application.training.config import (
+    DecisionConfig,
+    MeasureConfig,
+    SplitConfig,
+    TrainingConfig,
+)
 from application.training.train import Candidate, make_estimator, train
 from domain import gates
 from domain.catalog import CatalogModel
@@ -341,6 +348,30 @@ def test_the_tracker_records_the_run_after_its_package_is_in_place(
     assert record.spec == petals.SPEC
     assert record.example == [tuple(row) for row in read(candidate, "golden.json")["rows"]]
     assert record.run_id is None
+
+
+def test_parameters_chosen_by_a_search_are_recorded_in_run_metrics_and_card(real: Workshop) -> None:
+    tree = DecisionTreeClassifier(random_state=0)
+    model = fake_model(DATA, build=lambda: GridSearchCV(tree, {"max_depth": [1, 3]}, cv=3))
+    candidate = real.train(model=model, config=config_of(model))
+    assert real.tracker.records[0].parameters["chosen.max_depth"] == 3
+    assert read(candidate, "metrics.json")["chosen_parameters"] == {"max_depth": 3}
+    card = (candidate.package / "card.md").read_text(encoding="utf-8")
+    assert "Parameters found by a search: max_depth 3." in card
+
+
+def test_the_configured_measure_is_recorded_with_its_interval(workshop: Workshop) -> None:
+    rules = SMALL.validation.model_copy(update={"measure": MeasureConfig(name="neg_log_loss")})
+    candidate = workshop.train(config=SMALL.model_copy(update={"validation": rules}))
+    record = workshop.tracker.records[0]
+    assert record.tags["measure"] == "neg_log_loss"
+    assert record.metrics["holdout_neg_log_loss"] == candidate.report.score < 0
+    assert {"holdout_accuracy", "holdout_roc_auc", "holdout_f1_macro"} <= record.metrics.keys()
+    metrics = read(candidate, "metrics.json")
+    assert metrics["measure"] == "neg_log_loss"
+    low, high = metrics["holdout_neg_log_loss_interval"]
+    assert low <= metrics["holdout_neg_log_loss"] <= high
+    assert metrics["holdout_rows"] == candidate.report.rows
 
 
 def test_the_figures_show_the_hold_out_and_the_importance_of_each_input(

@@ -9,21 +9,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.tree import DecisionTreeClassifier
 
 from application.ports.registry import ModelVersion
+from application.training.config import MeasureConfig, ValidationConfig
 from application.validation.candidate import (
     Accepted,
     ChampionPackage,
     Ports,
+    judge_estimator,
     registered_version,
     validate_candidate,
 )
 from application.validation.judgement import Judgement, Validation
-from domain.errors import GateRefusal, PackageError, RegistryError
+from application.validation.validate import CrossValidation
+from domain import catalog
+from domain.data.splitting import hold_out
+from domain.errors import ConfigError, GateRefusal, PackageError, RegistryError
+from domain.evaluation.predictions import predict_function
 from domain.gates import Verdict
 from tests import petals
-from tests.fakes import PETALS_CONFIG, FakeLedger, FakeRegistry
+from tests.fakes import PETALS_CONFIG, FakeLedger, FakePackage, FakeRegistry, fake_model
 
 NAME, VERSION = "iris_classifier_pipeline", "1.0.0-b"
 GOOD = Verdict("quality", True, "accuracy 0.97")
@@ -273,3 +283,124 @@ def test_only_a_registered_package_can_be_validated(bench: Bench) -> None:
     assert registered_version(bench.folder, bench.registry).number == "2"
     with pytest.raises(RegistryError, match="1.0.0-z is not registered: only packages that"):
         registered_version(bench.folder.with_name("1.0.0-z"), bench.registry)
+
+
+TREE = DecisionTreeClassifier(random_state=0)
+
+
+class CountingSearch(GridSearchCV):  # type: ignore[misc]
+    """A search that counts how often any copy of it is fitted."""
+
+    fits = 0
+
+    def fit(self, *args: Any, **options: Any) -> Any:
+        """Search."""
+        CountingSearch.fits += 1
+        return super().fit(*args, **options)
+
+
+@dataclass
+class Trained(FakePackage):
+    """A package of petals in a folder, with a served file."""
+
+    folder: Path = Path()
+
+    @property
+    def served(self) -> Path:
+        """The file that a service would load."""
+        return self.folder / "model.onnx"
+
+    @property
+    def spec(self) -> Any:
+        """The contract of petals."""
+        return petals.SPEC
+
+
+@dataclass
+class Judged:
+    """Judges a package of petals, whose estimator took so many seconds to fit."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    steps: list[str] = field(default_factory=list)
+
+    def cross_validation(
+        self, estimator: Any, fit_seconds: float = 0.0, **rules: Any
+    ) -> CrossValidation | None:
+        """Judge, and return the cross-validation."""
+        dataset = petals.load()
+        self.monkeypatch.setattr(
+            catalog, "get", lambda name: fake_model(dataset, build=lambda: clone(estimator))
+        )
+        training, holdout = hold_out(dataset, petals.SPEC, 0.2, 42)
+        fitted = clone(estimator).fit(
+            training.encoded(petals.SPEC), training.encoded_target(petals.SPEC)
+        )
+        CountingSearch.fits = 0
+        native = predict_function(fitted, petals.SPEC)
+        config = json.loads(PETALS_CONFIG.read_text(encoding="utf-8")) | {"model": {}}
+        files = {
+            "contract.json": petals.SPEC.to_dict(),
+            "holdout.json": {
+                "holdout": holdout.row_hashes.tolist(),
+                "training": training.row_hashes.tolist(),
+            },
+            "provenance.json": {"config": config},
+            "metrics.json": {"fit_seconds": fit_seconds},
+        }
+        package = Trained(files, fitted, "1.0.0-a", self.folder)
+        package.served.write_bytes(b"model")
+        _, crossed = judge_estimator(
+            package,
+            ValidationConfig(threshold=0.5, **rules),
+            ChampionPackage(),
+            load_served=lambda path, spec: lambda rows: native(rows).astype(np.float32),
+            on_gate=lambda gate: None,
+            on_folds=iter,
+            progress=lambda step, result: self.steps.append(f"{step} {result}"),
+        )
+        return crossed
+
+
+@pytest.fixture(name="judged")
+def _judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
+    return Judged(tmp_path, monkeypatch)
+
+
+def test_the_recipe_is_cross_validated_by_the_chosen_measure(judged: Judged) -> None:
+    crossed = judged.cross_validation(TREE, folds=3, measure=MeasureConfig(name="f1_macro"))
+    assert crossed is not None
+    assert (crossed.measure, len(crossed.scores)) == ("f1_macro", 3)
+    assert judged.steps[-1] == f"context cross-validation of the same recipe: {crossed}"
+    assert judged.cross_validation(TREE, folds=0) is None
+
+
+def test_a_fit_longer_than_the_budget_is_not_cross_validated(judged: Judged) -> None:
+    assert judged.cross_validation(TREE, fit_seconds=31, seconds=30) is None
+    assert judged.steps[-1] == (
+        "context no cross-validation: one fit takes 31 s, more than validation.seconds, 30"
+    )
+
+
+@pytest.mark.parametrize(("fit_seconds", "announced"), [(0.9, False), (1.2, True)])
+def test_a_long_cross_validation_says_beforehand_what_it_costs(
+    judged: Judged, fit_seconds: float, announced: bool
+) -> None:
+    judged.cross_validation(TREE, fit_seconds)
+    message = "context 10 folds of cross-validation take about 12 s, at most 120 s "
+    assert any(step.startswith(message) for step in judged.steps) is announced
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_a_search_is_repeated_in_every_fold_only_if_configured(
+    judged: Judged, repeat: bool
+) -> None:
+    search = CountingSearch(TREE, {"max_depth": [1, 3]}, cv=3)
+    crossed = judged.cross_validation(search, folds=3, repeat_search=repeat)
+    assert crossed is not None and len(crossed.scores) == 3
+    assert CountingSearch.fits == (3 if repeat else 0)
+
+
+def test_too_many_folds_for_the_data_are_an_error_of_the_configuration(judged: Judged) -> None:
+    with pytest.raises(ConfigError, match="validation.folds: 60 folds do not fit the data"):
+        judged.cross_validation(TREE, folds=60)

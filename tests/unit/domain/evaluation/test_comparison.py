@@ -9,7 +9,7 @@ from math import inf, isnan, nan
 
 import numpy as np
 import pytest
-from scipy.special import expit, logit
+from scipy.special import expit, logit  # pylint: disable=no-name-in-module
 from scipy.stats import binomtest, multinomial, t
 
 from domain.contract import Classes, ModelSpec, Number, Quantity

@@ -168,6 +168,7 @@ def test_a_version_has_all_facts_of_the_registry(model: Model) -> None:
     assert (version.model_name, version.number, version.aliases) == (model.name, "2", (CANDIDATE,))
     assert version.verdict == "accepted"
     assert version.figures == {"holdout_accuracy": 0.9}
+    assert version.measure == "accuracy"
     assert version.package_digest == sha256_of(model.registry.folder_of(version) / MANIFEST)
     assert abs((datetime.now(UTC) - version.created).total_seconds()) < 3600
 
