@@ -134,9 +134,11 @@ def inspect_table(
     if isinstance(output, Classes):
         spec = replace(spec, output=_with_positive(output, actual))
     measure = Measure(spec, _measure_for(spec, actual))
-    baseline = measure.score(actual, repeat(measure.constant(actual), len(actual)))
-    frequent = float(_shares(actual).max()) if spec.classes else 0.0
-    return Inspection(spec, tuple(findings), len(frame), measure.name, baseline, frequent)
+    return Inspection(
+        *(spec, tuple(findings), len(frame), measure.name),
+        baseline=measure.score(actual, repeat(measure.constant(actual), len(actual))),
+        frequent=float(_shares(actual).max()) if spec.classes else 0.0,
+    )
 
 
 def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
