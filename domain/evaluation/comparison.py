@@ -39,8 +39,8 @@ class Comparison:
         lost: rows that only the champion predicts correctly; None unless accuracy is the measure.
         p: of the exact two-sided McNemar test; None unless accuracy is the measure.
         identical: whether all predictions are the same.
-        gain_variance, gain_covariance: variance of `gain`, and its covariance with `difference`, as
-            multiples of the variance of `difference`.
+        widening: by how much the interval of `difference` + a quarter of `gain` is wider than that
+            of `difference`, as a multiple.
     """
 
     measure: str
@@ -54,8 +54,7 @@ class Comparison:
     lost: int | None = None
     p: float | None = None
     identical: bool = False
-    gain_variance: float = 0.0
-    gain_covariance: float = 0.0
+    widening: float = 0.0
 
     def __str__(self) -> str:
         text = (
@@ -92,10 +91,9 @@ class Comparison:
     def margin(self, configured: float | None) -> float:
         """By how much the challenger may be worse.
 
-        By default a quarter of what the champion gains over the baseline, less its uncertainty: by
-        how much the interval of `difference` + a quarter of `gain` is wider than that of
-        `difference`, as both are measured on the same rows. A configured margin counts up to half
-        of the gain, so that a constant prediction never is good enough.
+        By default a quarter of what the champion gains over the baseline, less its uncertainty, as
+        the gain is measured on the same rows. A configured margin counts up to half of the gain, so
+        that a constant prediction never is good enough.
 
         Args:
             configured: in the unit of the measure; None for the default.
@@ -106,11 +104,9 @@ class Comparison:
         """
         if configured is not None:
             return min(configured, _LARGEST_SHARE * self.gain)
-        share, width = MARGIN_SHARE, self.difference - self.low
-        variance = 1 + 2 * share * self.gain_covariance + share**2 * self.gain_variance
-        if not np.isfinite(width) or variance <= 1:
-            return share * self.gain
-        return max(0.0, share * self.gain - (sqrt(variance) - 1) * width)
+        width = self.difference - self.low
+        uncertainty = self.widening * width if np.isfinite(width) else 0.0
+        return max(0.0, MARGIN_SHARE * self.gain - uncertainty)
 
     def rows_needed(self, margin: float) -> float:
         """Number of rows with which `low` would lie above −margin with a probability of 80 %.
@@ -144,11 +140,11 @@ def compare(
     """Compare two sets of predictions for the same rows.
 
     Accuracy has Tango's score interval, which extends McNemar's test to a margin, and the exact
-    McNemar test. Measures with a loss of each row have a bootstrap-t of the mean difference, the
+    McNemar test. Measures with a loss of each row have a bootstrap-t of the mean difference. The
     area under the ROC curve of two classes has the interval of Zou and Yue, with DeLong's variances
     and Student's quantiles: with DeLong's own, up to 7 % of the challengers that are worse by the
-    margin passed. Others have a bootstrap of the difference, stratified by class, which is never narrower than
-    Student's interval with its standard error.
+    margin passed. Others have a bootstrap of the difference, stratified by class, which is never
+    narrower than Student's interval with its standard error.
 
     Args:
         champion, challenger: predictions, shape (n_rows, n_columns) each, at least one row.
@@ -162,52 +158,53 @@ def compare(
         the receiver operating characteristic curves", 2013.
     """
     rows, constant = len(actual), repeat(baseline, len(actual))
-    scores = [measure.score(actual, each) for each in (champion, challenger, constant)]
+    old, new, least = (measure.score(actual, each) for each in (champion, challenger, constant))
     identical = bool((champion == challenger).all())
-    found = partial(Comparison, measure.name, rows, *scores, identical=identical)
+    found = partial(Comparison, measure.name, rows, old, new, least, identical=identical)
     if measure.has_losses:
-        before, after, least = (
+        before, after, worst = (
             measure.losses(actual, each) for each in (champion, challenger, constant)
         )
         with np.errstate(invalid="ignore"):  # ∞ − ∞
-            found = partial(found, **_relative([(before - after, least - before)]))
+            widening = _widening([(before - after, worst - before)])
         if measure.name != "accuracy":
-            return found(*_interval(before, after))
+            return found(*_interval(before, after), widening=widening)
         won, lost = int((before > after).sum()), int((after > before).sum())
         p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-        return found(*tango_interval(won, lost, rows), won=won, lost=lost, p=p)
-    if np.isnan(scores[1] - scores[0]):
+        limits = tango_interval(won, lost, rows)
+        return found(*limits, won=won, lost=lost, p=p, widening=widening)
+    if np.isnan(new - old):
         return found(np.nan, np.nan)
     if is_auc(measure):
-        old, new = (
+        pairs = [
             placements(*measure.of_interest(actual, each)[0]) for each in (champion, challenger)
-        )
-        differences = [after - before for before, after in zip(old, new)]
-        found = partial(found, **_relative(list(zip(differences, old))))
-        return found(*_auc_interval(old, new))
+        ]
+        parts = [(after - before, before) for before, after in zip(*pairs)]
+        return found(*_auc_interval(*pairs), widening=_widening(parts))
     drawn = [
         [measure.score(actual[rows], each[rows]) for each in (champion, challenger, constant)]
         for rows in resamples(measure, actual, np.random.default_rng(0), _RESAMPLES_OF_SCORES)
     ]
-    before, after, least = np.array(drawn)[~np.isnan(drawn).any(axis=1)].T
-    found = partial(found, **_relative([(after - before, before - least)]))
-    difference, fewest = scores[1] - scores[0], _fewest(measure, actual)
-    return found(*_resampled_interval(difference, after - before, fewest))
+    before, after, worst = np.array(drawn)[~np.isnan(drawn).any(axis=1)].T
+    interval = _resampled_interval(new - old, after - before, _fewest(measure, actual))
+    return found(*interval, widening=_widening([(after - before, before - worst)]))
 
 
-def _relative(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Variance of the gain, and its covariance with the difference, as multiples of the variance of
-    the difference: from the parts of both in each row, by independent groups of rows."""
-    whole = np.zeros((2, 2))
+def _widening(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """How much wider the interval of the difference plus a share of the gain is.
+
+    Args:
+        groups: parts of the difference and of the gain in each row, by independent groups of rows.
+    """
+    covariances = np.zeros((2, 2))
     for group in groups:
         if len(group[0]) > 1 and np.isfinite(group).all():
-            whole += np.cov(*group) / len(group[0])
-    if whole[0, 0] == 0:
-        return {}
-    return {
-        "gain_variance": float(whole[1, 1] / whole[0, 0]),
-        "gain_covariance": float(whole[0, 1] / whole[0, 0]),
-    }
+            covariances += np.cov(*group) / len(group[0])
+    if covariances[0, 0] == 0:
+        return 0.0
+    weights = np.array([1, MARGIN_SHARE])
+    wider = float(weights @ covariances @ weights / covariances[0, 0])
+    return sqrt(max(1.0, wider)) - 1
 
 
 def _auc_interval(

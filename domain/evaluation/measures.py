@@ -1,4 +1,4 @@
-"""Measures of quality, by the names of scikit-learn's scorers. NumPy only: the server uses them too.
+"""Measures of quality, by the names of scikit-learn's scorers. NumPy only: the server needs them.
 
 Of every measure higher is better, so the names of losses start with ``neg_``.
 """
@@ -168,7 +168,8 @@ def positive_code(spec: ModelSpec) -> int:
 
 
 def decided(spec: ModelSpec, predictions: np.ndarray) -> np.ndarray:
-    """Number of the predicted class of each row, shape (n_rows,); −1 if a probability is not finite."""
+    """Number of the predicted class of each row, shape (n_rows,); −1 for probabilities that are not
+    finite."""
     return np.where(np.isfinite(predictions).all(axis=1), predictions.argmax(axis=1), -1)
 
 

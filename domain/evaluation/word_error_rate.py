@@ -113,7 +113,7 @@ class WordErrorReport:
 
 
 def compare_errors(champion: Sequence[WordErrors], challenger: Sequence[WordErrors]) -> Comparison:
-    """Compare word accuracies, 1 − word error rate, on the same utterances, with a paired bootstrap of the difference.
+    """Compare word accuracies, 1 − word error rate, on the same utterances: a paired bootstrap.
 
     Args:
         champion, challenger: errors in each utterance, in the same order.

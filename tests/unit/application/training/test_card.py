@@ -108,7 +108,7 @@ def test_the_inputs_are_a_table_in_the_order_of_the_contract() -> None:
     ]
 
 
-def card_of(kind: str, name: str | None = None, chosen: Mapping[str, Any] = {}) -> str:
+def card_of(kind: str, name: str | None = None, chosen: Mapping[str, Any] | None = None) -> str:
     """The card of a model whose predictions are all right, by the measure of this name."""
     model = KINDS[kind]
     spec, dataset = model.SPEC, model.load()
@@ -116,7 +116,7 @@ def card_of(kind: str, name: str | None = None, chosen: Mapping[str, Any] = {}) 
     perfect = np.eye(len(spec.classes))[actual] if spec.classes else np.stack([actual] * 3, axis=1)
     measure = Measure(spec, name) if name else default_measure(spec)
     report = evaluate(measure, perfect, actual)
-    return write_card(CONFIG, spec, report, dataset, 3.2e-7, PROVENANCE, chosen)
+    return write_card(CONFIG, spec, report, dataset, 3.2e-7, PROVENANCE, chosen or {})
 
 
 @pytest.mark.parametrize(

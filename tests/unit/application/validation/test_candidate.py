@@ -274,7 +274,7 @@ def test_only_a_registered_package_can_be_validated(bench: Bench) -> None:
 TREE = DecisionTreeClassifier(random_state=0)
 
 
-class CountingSearch(GridSearchCV):  # type: ignore[misc]
+class CountingSearch(GridSearchCV):  # type: ignore[misc]  # pylint: disable=too-many-ancestors
     """A search that counts how often any copy of it is fitted."""
 
     fits = 0

@@ -8,8 +8,7 @@ from math import inf, isnan, nan
 
 import numpy as np
 import pytest
-from scipy.special import expit, logit
-from scipy.stats import binomtest, multinomial, t
+from scipy.stats import binomtest, logistic, multinomial, t
 
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.comparison import Comparison, compare, tango_interval
@@ -338,8 +337,8 @@ def test_two_areas_under_the_curve_have_an_interval_with_delongs_covariances() -
     errors, limits = np.sqrt(np.diag(covariances)), []
     for area, error in zip(areas, errors):
         half = t.ppf(0.95, 29) * error / (area * (1 - area))
-        logits = logit(area) - half, logit(area) + half
-        limits.append((area - expit(logits[0]), expit(logits[1]) - area))
+        logits = logistic.ppf(area) - half, logistic.ppf(area) + half
+        limits.append((area - logistic.cdf(logits[0]), logistic.cdf(logits[1]) - area))
     correlation = covariances[0, 1] / errors.prod()
 
     def distance(one: float, other: float) -> float:
@@ -403,22 +402,26 @@ def test_the_default_margin_is_smaller_if_the_champions_gain_is_uncertain() -> N
         new = 0.99 * old + 0.01 * ranked(rng, rows)  # so similar that the gain is less certain
         found = compare(AUC, old, new, actual, FIRST)
         margins[rows] = found.margin(None) / found.gain
-        variance = 1 + found.gain_covariance / 2 + found.gain_variance / 16
-        lost = (np.sqrt(variance) - 1) * (found.difference - found.low)
-        assert variance > 1
-        assert found.margin(None) == pytest.approx(found.gain / 4 - lost)
+        lost = found.widening * (found.difference - found.low)
+        assert found.margin(None) == pytest.approx(max(0, found.gain / 4 - lost))
     assert 0 <= margins[120] < margins[12_000] < 0.25
     assert margins[12_000] > 0.24
 
 
-def test_the_variance_of_the_gain_is_that_of_the_champions_score() -> None:
+def test_the_default_margin_tests_that_three_quarters_of_the_gain_are_kept() -> None:
     rng = np.random.default_rng(0)
-    champion, challenger = rng.normal(size=(2, 500)) * 0.5
+    champion = rng.normal(size=500) * 0.5
+    challenger = champion + rng.normal(size=500) * 0.01
     found = of_errors(champion, challenger)
-    losses = np.abs([champion, challenger])
-    covariances = np.cov(losses[0] - losses[1], 1 - losses[0])
-    assert found.gain_variance == pytest.approx(covariances[1, 1] / covariances[0, 0])
-    assert found.gain_covariance == pytest.approx(covariances[0, 1] / covariances[0, 0])
+    old, new = np.abs([champion, challenger])
+    kept = old - new + (1 - old) / 4  # the constant prediction is wrong by 1 in each row
+    wider = kept.std() / (old - new).std()
+    assert wider > 2
+    assert found.widening == pytest.approx(wider - 1)
+    assert found.margin(None) == pytest.approx(
+        found.gain / 4 - (wider - 1) * (found.difference - found.low)
+    )
+    assert of_errors(champion, rng.normal(size=500) * 0.5).widening == 0
 
 
 def test_three_classes_are_compared_by_the_mean_of_their_areas() -> None:
