@@ -99,9 +99,7 @@ def test_the_interval_of_the_roc_auc_is_that_of_delong_on_the_logit_scale(digits
     assert score_interval(AUC, actual, predictions) == pytest.approx(tuple(expected))
 
 
-def test_the_interval_of_a_perfect_or_a_useless_auc_is_as_wide_as_the_smaller_class_allows() -> (
-    None
-):
+def test_the_interval_of_a_perfect_auc_is_as_wide_as_the_smaller_class_allows() -> None:
     actual = np.repeat([0, 1], [90, 10])
     perfect = of_ranks(actual * 1.0)
     assert score_interval(AUC, actual, perfect) == wilson_interval(10, 10)
