@@ -27,7 +27,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
-from domain.evaluation.measures import default_measure
+from domain.evaluation.measures import Measure, default_measure
 from shared.console import show_step
 
 
@@ -122,19 +122,18 @@ def _compare_splits(
     estimator: Any, dataset: Dataset, inspection: Inspection, data: dict[str, Any]
 ) -> None:
     """Show what a random split would have claimed."""
-    spec = inspection.spec
+    measure = Measure(inspection.spec, inspection.measure)
     try:
         random, followed = claimed_scores(
-            estimator, dataset, spec, data["test_size"], data["random_state"]
+            estimator, dataset, measure, data["test_size"], data["random_state"]
         )
     except DataError as error:
         show_step("look at", f"the splits cannot be compared: {error}")
         return
-    measure = "accuracy" if spec.classes else "R²"
     (kind, column), *_ = data["split"].items()
     show_step(
         "compared",
-        f"{measure} of the baseline: {followed:.3f} with the split by {kind} ({column}), a random "
+        f"{measure.name} of the baseline: {followed:.3f} with the split by {kind} ({column}), a random "
         f"split would claim {random:.3f}; a constant prediction has {inspection.baseline:.3f}",
     )
 

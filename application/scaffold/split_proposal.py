@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
+from domain.evaluation.measures import Measure, repeat
 
 _FEWEST_VALUES = 20  # of a time or a group, so that both sides have some
 _NEARLY_ALL = 0.99
@@ -63,11 +63,11 @@ def propose_split(frame: pd.DataFrame, target: str) -> Proposal | None:
 
 
 def claimed_scores(
-    estimator: Any, dataset: Dataset, spec: ModelSpec, test_size: float, seed: int
+    estimator: Any, dataset: Dataset, measure: Measure, test_size: float, seed: int
 ) -> tuple[float, float]:
     """Score of an estimator on the hold-out of a random split, and on that of the proposed split.
 
-    Fitted on the last 5,000 rows at most. The score is accuracy, or R² for a regression.
+    Fitted on the last 5,000 rows at most.
 
     Args:
         dataset: with keys.
@@ -77,11 +77,16 @@ def claimed_scores(
     """
     dataset = dataset.take(np.arange(len(dataset))[-_MOST_ROWS:])
     plain = Dataset(dataset.name, dataset.source, dataset.inputs, dataset.target)
-    scores = []
+    spec, scores = measure.spec, []
     for each in (plain, dataset):
         training, holdout = hold_out(each, spec, test_size, seed)
         fitted = clone(estimator).fit(training.encoded(spec), training.encoded_target(spec))
-        scores.append(float(fitted.score(holdout.encoded(spec), holdout.encoded_target(spec))))
+        rows = holdout.encoded(spec)
+        if spec.classes:
+            predictions = fitted.predict_proba(rows)
+        else:
+            predictions = repeat(np.zeros(3), len(rows)) + fitted.predict(rows)[:, None]
+        scores.append(measure.score(holdout.encoded_target(spec), predictions))
     return scores[0], scores[1]
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression
 
 from application.scaffold.split_proposal import claimed_scores, propose_split
-from domain.contract import Classes, ModelSpec, Number
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_keys
+from domain.evaluation.measures import Measure
 
 ROWS = 300
 DAYS = pd.date_range("2024-01-01", periods=ROWS, freq="D")
@@ -105,7 +107,20 @@ def test_a_random_split_claims_what_customers_on_both_sides_give_away() -> None:
     others = pd.DataFrame({"customer": np.arange(900) // 3})
     data = with_keys(Dataset("visits", "", inputs, coins, (), others), group="customer")
     forest = RandomForestClassifier(20, random_state=0)
-    random, followed = claimed_scores(forest, data, spec, 0.2, 0)
-    assert random > 0.85
-    assert 0.3 < followed < 0.7
+    for name in ("accuracy", "roc_auc"):
+        random, followed = claimed_scores(forest, data, Measure(spec, name), 0.2, 0)
+        assert random > 0.85
+        assert 0.3 < followed < 0.7
     assert not hasattr(forest, "estimators_")
+
+
+def test_the_scores_of_a_quantity_are_by_its_measure() -> None:
+    rng = np.random.default_rng(0)
+    spec = ModelSpec("rents", (Number("x", "", -9, 9),), Quantity("rent", "EUR"))
+    x = rng.normal(size=400)
+    others = pd.DataFrame({"customer": np.arange(400) // 2})
+    dataset = Dataset("rents", "", pd.DataFrame({"x": x}), pd.Series(10 * x), (), others)
+    data = with_keys(dataset, group="customer")
+    measure = Measure(spec, "neg_mean_absolute_error")
+    scores = claimed_scores(LinearRegression(), data, measure, 0.2, 0)
+    assert scores == pytest.approx((0, 0), abs=1e-3)
