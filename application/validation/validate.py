@@ -45,7 +45,6 @@ GATES = (
 )
 _NOISY_ROWS = 1000
 _TIMED_ROWS = 20
-_ORDERS = 20  # random orders of the predictions
 _SLICE_SHARE = 0.5  # of what the model gains over the baseline: the default margin of a slice
 
 
@@ -253,7 +252,7 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     slices = measure_slices(parts, measure, actual, predictions, slice_margin)
     verdicts += [
         gates.quality(report, threshold, against_constant.champion, measure.best),
-        gates.beats_baseline(against_constant, _by_chance(measure, predictions, actual)),
+        gates.beats_baseline(against_constant, measure.chance(actual, predictions)),
         uncertainty,
         gates.worst_slice(slices, measure.name, report.score, slice_margin),
         *_behaviour(case, on_gate),
@@ -280,13 +279,6 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
         permutation_importances(case.served, case.rows, case.actual, measure),
         _drift(case),
     )
-
-
-def _by_chance(measure: Measure, predictions: np.ndarray, actual: np.ndarray) -> float:
-    """Mean score of the predictions in random order."""
-    rng = np.random.default_rng(0)
-    orders = (rng.permutation(len(actual)) for _ in range(_ORDERS))
-    return float(np.mean([measure.score(actual, predictions[order]) for order in orders]))
 
 
 def _holdout_verdicts(case: Case) -> list[gates.Verdict]:

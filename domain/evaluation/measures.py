@@ -152,6 +152,22 @@ class Measure:
         scores = [self.score(target, repeat(each, len(target))) for each in candidates]
         return np.asarray(candidates[int(np.nanargmax(scores))], np.float64)
 
+    def chance(self, actual: np.ndarray, predictions: np.ndarray) -> float:
+        """The score that the same predictions would have if they were independent of the rows; −∞
+        for measures of which the best constant prediction is never worse: all but macro F1.
+
+        Args:
+            actual, predictions: as for `score`.
+        """
+        if self.name != "f1_macro":
+            return -np.inf
+        _, whole, predicted = _recalls_and_precisions(
+            self, actual, predictions, np.ones(len(actual))
+        )
+        with np.errstate(invalid="ignore"):  # a class that neither occurs nor is predicted
+            scores = 2 * whole * predicted / len(actual) / (whole + predicted)
+        return float(np.nanmean(scores))
+
     def of_interest(
         self, actual: np.ndarray, predictions: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -35,19 +35,17 @@ def quality(report: Report, threshold: float, baseline: float, best: float) -> V
 
 def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
     """Refuse a model that is not significantly better than predictions without any skill: the best
-    constant prediction, and the model's own predictions in random order.
+    constant prediction, and for macro F1 the model's own predictions for other rows.
 
-    The latter matter for measures of which no constant is the best guess, such as macro F1. A
-    one-sided test at 5 %; for accuracy, McNemar's exact test, too.
+    A one-sided test at 5 %; for accuracy, McNemar's exact test, too.
 
     Args:
         comparison: of the model, as challenger, with the constant prediction.
-        chance: mean score of the model's predictions in random order.
+        chance: `Measure.chance` of the model's predictions.
 
     References:
         Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
         percentages", 1947.
-        M. Ojala and G. Garriga, "Permutation tests for studying classifier performance", 2010.
     """
     gained = max(0.0, chance - comparison.champion)
     better = comparison.low > gained and (comparison.p is None or comparison.p <= 2 * _LEVEL)

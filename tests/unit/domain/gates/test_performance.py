@@ -194,7 +194,7 @@ def test_the_whole_interval_must_be_above_the_baseline(low: float, accepted: boo
 @pytest.mark.parametrize(
     ("chance", "accepted"), [(-np.inf, True), (0.36, True), (0.46, True), (0.48, False)]
 )
-def test_the_model_must_be_better_than_its_predictions_in_random_order(
+def test_a_model_must_be_better_than_chance_where_that_is_better_than_a_constant(
     chance: float, accepted: bool
 ) -> None:
     found = Comparison("f1_macro", 30, 0.37, 0.6, 0.37, 0.1, 0.3)
