@@ -198,6 +198,7 @@ def write_package(kind: Kind, folder: Path) -> tuple[Path, Model]:
         draft.write_json("contract.json", spec.to_dict())
         draft.write_json("golden.json", {"rows": golden, "answers": predictions})
         draft.write_json("profile.json", profiles)
+        draft.write_json("metrics.json", {})
         draft.write_json("provenance.json", {"libraries": {}})
         (draft.folder / "card.md").write_text(f"# {spec.name}\n", encoding="utf-8")
         return draft.seal(), native

@@ -78,6 +78,7 @@ def package_of(folder: Path, name: str, profiles: dict[str, Any]) -> Path:
         draft.write_json("contract.json", spec_of(name).to_dict())
         draft.write_json("golden.json", GOLDEN)
         draft.write_json("profile.json", profiles)
+        draft.write_json("metrics.json", {})
         draft.write_json("provenance.json", {"libraries": {"mlflow": "3.17.0"}})
         return draft.seal()
 
