@@ -840,13 +840,13 @@ _CONSTANT_SLICE = Mutant(
     "worst_slice",
     Recipe(exported=_constant_for_travel),
 )
-_NAMED = {mutant.name: mutant for mutant in MUTANTS}
+_NAMED = {model.name: model for model in (*MUTANTS, *SOUND_MODELS)}
 BY_MEASURE = {  # shuffled, constant, collapsed and sound models, to be judged by each measure
     SPEC: (
         *(_NAMED["shuffled labels"], _NAMED["constant prediction"], _CONSTANT_SLICE),
-        SOUND_MODELS[1],
+        _NAMED["a challenger"],
     ),
-    _RATES: (*MUTANTS_OF_RATES, SOUND_MODELS[2]),
+    _RATES: (*MUTANTS_OF_RATES, _NAMED["a regression"]),
 }
 _COSTS = {"default": {"repaid": 5.0}, "repaid": {"default": 1.0}}
 
