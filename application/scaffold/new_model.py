@@ -133,8 +133,9 @@ def _compare_splits(
     (kind, column), *_ = data["split"].items()
     show_step(
         "compared",
-        f"{measure.name} of the baseline: {followed:.3f} with the split by {kind} ({column}), a random "
-        f"split would claim {random:.3f}; a constant prediction has {inspection.baseline:.3f}",
+        f"{measure.name} of the baseline: {followed:.3f} with the split by {kind} ({column}), a "
+        f"random split would claim {random:.3f}; a constant prediction has "
+        f"{inspection.baseline:.3f}",
     )
 
 

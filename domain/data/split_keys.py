@@ -102,13 +102,15 @@ class SplitKeys:
         Raises:
             ValueError: there are too few times, groups or rows of a class.
         """
-        if self.time is None:
-            assert self.group is not None
+        if self.time is not None:
+            folds = self._folds_in_time(self.time, count, seed)
+        elif self.group is not None:
             kind = GroupKFold if classes is None else StratifiedGroupKFold
             splitter = kind(count, shuffle=True, random_state=seed)
             rows = np.zeros(len(self.group)) if classes is None else classes
             return list(splitter.split(rows, rows, self.group))
-        folds = self._folds_in_time(count, seed)
+        else:
+            raise ValueError("there is neither a time nor a group to follow")
         folds = [fold for fold in folds if len(fold[0]) and len(fold[1])]
         if classes is not None:
             every = len(np.unique(classes))
@@ -119,10 +121,9 @@ class SplitKeys:
             )
         return folds
 
-    def _folds_in_time(self, count: int, seed: int) -> list[Fold]:
-        assert self.time is not None
-        times = np.unique(self.time)
-        others = np.full(len(self.time), -1)  # the fold that tests a group
+    def _folds_in_time(self, time: np.ndarray, count: int, seed: int) -> list[Fold]:
+        times = np.unique(time)
+        others = np.full(len(time), -1)  # the fold that tests a group
         if self.group is not None:
             groups = GroupKFold(count, shuffle=True, random_state=seed)
             for number, (_, test) in enumerate(groups.split(self.group, groups=self.group)):
@@ -130,10 +131,8 @@ class SplitKeys:
         folds = []
         for number, (_, block) in enumerate(TimeSeriesSplit(count).split(times)):
             start, end = times[block[0]], times[block[-1]]
-            learned = (self.time < start - self.gap) & (others != number)
-            tested = (self.time >= start) & (
-                self.time <= end if self.group is None else others == number
-            )
+            learned = (time < start - self.gap) & (others != number)
+            tested = (time >= start) & (time <= end if self.group is None else others == number)
             folds.append((np.flatnonzero(learned), np.flatnonzero(tested)))
         return folds
 

@@ -148,7 +148,8 @@ def compare(
     area under the ROC curve of two classes has the interval of Zou and Yue, with DeLong's variances
     and Student's quantiles: with DeLong's own, up to 7 % of the challengers that are worse by the
     margin passed. Others have a bootstrap of the difference, stratified by class, which is never
-    narrower than Student's interval with its standard error.
+    narrower than Student's interval with its standard error, and is widened by the bias that the
+    resamples show: small samples flatter average precision, and with it what the champion gains.
 
     Args:
         champion, challenger: predictions, shape (n_rows, n_columns) each, at least one row.
@@ -170,21 +171,21 @@ def compare(
     old_codes, new_codes = own.spec.decide(champion), measure.spec.decide(challenger)
     return Comparison(
         *(measure.name, len(actual), scores[0], scores[1], scores[2]),
-        **_measured(sides, actual, scores[1] - scores[0]),
+        **_measured(sides, actual, scores),
         identical=bool((old_codes == new_codes).all() and (champion == challenger).all()),
     )
 
 
 def _measured(
-    sides: Sequence[tuple[Measure, np.ndarray]], actual: np.ndarray, seen: float
+    sides: Sequence[tuple[Measure, np.ndarray]], actual: np.ndarray, scores: Sequence[float]
 ) -> dict[str, Any]:
     """What a comparison measures of the difference of two scores, by the name of its attribute.
 
     Args:
         sides: measure and predictions of champion, challenger and constant.
-        seen: the difference.
+        scores: of the three.
     """
-    measure = sides[1][0]
+    measure, seen = sides[1][0], scores[1] - scores[0]
     if measure.has_losses:
         before, after, constants = (side.losses(actual, given) for side, given in sides)
         with np.errstate(invalid="ignore"):  # ∞ − ∞
@@ -204,7 +205,9 @@ def _measured(
         return _limits(_auc_interval(placed[0], placed[1]), relative)
     before, after, constants = _resampled_scores(sides, actual).T
     relative = _relative_variance([(after - before, before - constants)])
-    interval = _resampled_interval(seen, after - before, _fewest(measure, actual))
+    kept = after - before + MARGIN_SHARE * (before - constants)
+    bias = abs(float(kept.mean()) - (seen + MARGIN_SHARE * (scores[0] - scores[2])))
+    interval = _resampled_interval(seen, after - before, bias, _fewest(measure, actual))
     return _limits(interval, relative)
 
 
@@ -269,11 +272,17 @@ def _fewest(measure: Measure, actual: np.ndarray) -> int:
     return int(np.unique(actual, return_counts=True)[1].min())
 
 
-def _resampled_interval(seen: float, resampled: np.ndarray, fewest: int) -> tuple[float, float]:
-    """90 % interval of the difference of two scores, from their differences in resamples."""
+def _resampled_interval(
+    seen: float, resampled: np.ndarray, bias: float, fewest: int
+) -> tuple[float, float]:
+    """90 % interval of the difference of two scores, from their differences in resamples.
+
+    Args:
+        bias: by which both limits are moved outwards.
+    """
     low, high = _student_interval(seen, float(resampled.std()), fewest)
     below, above = np.quantile(resampled, [0.05, 0.95])
-    return min(low, float(below)), max(high, float(above))
+    return min(low, float(below)) - bias, max(high, float(above)) + bias
 
 
 def _student_interval(mean: float, error: float, rows: int) -> tuple[float, float]:

@@ -119,8 +119,7 @@ def measure_slices(
     jackknife. The rows of a slice are weighted so that its classes have the shares that they have
     in all rows: a rare class would lower the precision of a sound model, too. An automatic slice in
     which a class has too few rows is left out. A measure of ranks sees the order within a slice,
-    not that all of its probabilities are too high or too low; calibration and the comparison with
-    the champion do.
+    not that all of its probabilities are too high or too low.
 
     Args:
         actual, predictions: of every row, as for `Measure.score`. A slice with a loss that is not

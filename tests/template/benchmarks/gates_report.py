@@ -200,8 +200,7 @@ def render(
         "### By measure",
         "The same models, without skill or with one slice that always gets the same prediction, "
         "judged under each measure that `validation.measure` may name. A measure of ranks sees the "
-        "order within a slice, not that all of its probabilities are too high; `calibration` and "
-        "the comparison with the champion do.",
+        "order within a slice, not that all of its probabilities are too high.",
         "| measure | trained on shuffled targets: `beats_baseline` | constant: `beats_baseline` "
         "| constant slice: `worst_slice` | sound |\n|---|---|---|---|---|\n"
         + "\n".join(_measure_row(name, results) for name, results in by_measure.items()),
