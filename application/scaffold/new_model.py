@@ -100,10 +100,11 @@ def _split_as_training(
     """
     dataset = read_table(path, spec)
     dataset.encoded(spec)
+    sides = None
     if proposal:
         keyed = with_keys(dataset, **proposal.split)
         try:
-            hold_out(keyed, spec, data["test_size"], data["random_state"])
+            sides = hold_out(keyed, spec, data["test_size"], data["random_state"])
         except DataError as error:
             show_step("look at", f"{proposal.reason}, but rows are split at random: {error}")
         else:
@@ -113,7 +114,9 @@ def _split_as_training(
                 f'{proposal.reason}: "data": {{"split": {json.dumps(proposal.split)}}} in the '
                 "configuration; remove it for a split at random",
             )
-    training, holdout = hold_out(dataset, spec, data["test_size"], data["random_state"])
+    if sides is None:
+        sides = hold_out(dataset, spec, data["test_size"], data["random_state"])
+    training, holdout = sides
     show_step("split", f"{len(training):,} training rows, {len(holdout):,} hold-out rows")
     return dataset
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from application.scaffold.table_inspection import words_of
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.evaluation.measures import Measure, repeat
@@ -18,7 +18,6 @@ _FEWEST_VALUES = 20  # of a time or a group, so that both sides have some
 _NEARLY_ALL = 0.99
 _ROWS_PER_GROUP = 1.5
 _MOST_ROWS = 5000  # that are fitted to compare splits, which takes some seconds
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NOT_TIMES = {"birth", "birthday", "birthdate", "born", "dob"}
 _GROUPS = set(
     "id ids uid uuid guid key account borrower client company customer device driver employee "
@@ -53,10 +52,10 @@ def propose_split(frame: pd.DataFrame, target: str) -> Proposal | None:
     """
     columns = [column for column in frame.columns if column != target]
     for column in columns:
-        if not _words_of(column) & _NOT_TIMES and (order := _time_order(frame[column])):
+        if _NOT_TIMES.isdisjoint(words_of(column)) and (order := _time_order(frame[column])):
             return Proposal({"time": column}, f"{column} has dates that are {order}")
     for column in columns:
-        if _words_of(column) & _GROUPS and _identifies(frame[column]):
+        if _GROUPS.intersection(words_of(column)) and _identifies(frame[column]):
             rows = len(frame) / frame[column].nunique()
             return Proposal({"group": column}, f"each {column} has {rows:.1f} rows on average")
     return None
@@ -88,10 +87,6 @@ def claimed_scores(
             predictions = repeat(np.zeros(3), len(rows)) + fitted.predict(rows)[:, None]
         scores.append(measure.score(holdout.encoded_target(spec), predictions))
     return scores[0], scores[1]
-
-
-def _words_of(name: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(name)}
 
 
 def _time_order(column: pd.Series) -> str:

@@ -434,13 +434,17 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return (max(bottom, 0.0) if low >= 0 else bottom), (min(top, 0.0) if high <= 0 else top)
 
 
+def words_of(name: str) -> list[str]:
+    """The words of a name such as customer_id or CustomerID, in lower case."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
 def _is_key(name: str) -> bool:
-    words = {word.lower() for word in _WORD.findall(name)}
-    return bool(words & _KEY_WORDS) or bool(_UNNAMED.fullmatch(name))
+    return bool(_KEY_WORDS.intersection(words_of(name))) or bool(_UNNAMED.fullmatch(name))
 
 
 def _is_row_number(name: str) -> bool:
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = words_of(name)
     return bool(_ROW_WORDS & set(words) or _LAST_WORDS & set(words[-1:]))
 
 

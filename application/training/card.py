@@ -22,7 +22,7 @@ from domain.contract import (
     format_shape,
 )
 from domain.data.dataset import Dataset
-from domain.evaluation.metrics import RegressionReport, Report
+from domain.evaluation.metrics import ClassificationReport, RegressionReport, Report
 from shared.console import printable
 
 # characters with a meaning in Markdown anywhere, except _ within a word; and at the start of a line
@@ -196,12 +196,18 @@ def _class_table(report: Report, spec: ModelSpec) -> str:
     """Figures of each class on the hold-out; empty for a regression and for many classes."""
     if isinstance(report, RegressionReport) or len(spec.classes) > _MOST_CLASSES:
         return ""
+    head, *rows = class_rows(report, spec.classes)
+    return "\n" + markdown_table(head, rows) + "\n"
+
+
+def class_rows(report: ClassificationReport, classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Figures of each class as cells of a table, the head first."""
     actual, figures = report.confusion.sum(axis=1), report.of_each_class
-    rows = (
+    rows = [
         (name, str(actual[code]), *(f"{each[code]:.3f}" for each in figures.values()))
-        for code, name in enumerate(spec.classes)
-    )
-    return "\n" + markdown_table(("class", "rows", *figures), rows) + "\n"
+        for code, name in enumerate(classes)
+    ]
+    return [("class", "rows", *figures), *rows]
 
 
 def _found(chosen: Mapping[str, Any]) -> str:

@@ -7,21 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 from application.training.config import DecisionConfig
 from domain.contract import Classes, ModelSpec, join_names
 from domain.data.split_keys import Fold, SplitKeys
 from domain.errors import ConfigError
-from domain.estimators.fitting import fit_estimator
+from domain.estimators.fitting import fit_on, make_folds
 from domain.estimators.search import without_search
+from domain.evaluation.measures import cost_matrix
 from domain.evaluation.predictions import predict_function
 from domain.evaluation.threshold import (
     SCORES,
     Score,
     ThresholdChoice,
     choose_threshold,
-    cost_matrix,
     cost_score,
 )
 
@@ -78,8 +77,7 @@ def decide(
         return replace(spec, output=replace(output, threshold=config.threshold)), None
     folds, probabilities = np.full(len(rows), -1), np.empty((len(rows), 2))
     for number, (fit, test) in enumerate(folds_of(target, seed, keys)):
-        part = None if keys is None else keys.take(fit)
-        fitted = fit_estimator(without_search(estimator), rows[fit], target[fit], part)
+        fitted = fit_on(fit, without_search(estimator), rows, target, keys)
         folds[test], probabilities[test] = number, predict_function(fitted, spec)(rows[test])
     tested = folds >= 0  # the earliest rows are in no fold in time
     choice = choose_threshold(
@@ -97,10 +95,7 @@ def folds_of(target: np.ndarray, seed: int, keys: SplitKeys | None = None) -> li
     """
     count = min(_FOLDS, int(np.bincount(target).min()))
     try:
-        if keys is not None:
-            return keys.folds(count, seed, target)
-        splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
-        return list(splitter.split(target, target))
+        return make_folds(keys, len(target), count, seed, target)
     except ValueError as error:
         raise ConfigError(
             f"decision cannot choose a threshold by cross-validation: {error}: set "

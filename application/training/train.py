@@ -83,6 +83,11 @@ class Fitted:
         return self.holdout.encoded_target(self.spec)
 
     @cached_property
+    def chosen(self) -> dict[str, Any]:
+        """Parameters that the estimator chose by a search, by name."""
+        return chosen_parameters(self.estimator)
+
+    @cached_property
     def report(self) -> Report:
         """Quality on the hold-out."""
         return evaluate(self.measure, self.predictions, self.actual)
@@ -363,7 +368,7 @@ def _record(
         package_version=package.name,
         spec=fitted.spec,
         parameters=config.parameters()
-        | {f"chosen.{k}": v for k, v in chosen_parameters(fitted.estimator).items()},
+        | {f"chosen.{name}": value for name, value in fitted.chosen.items()},
         metrics=metrics,
         tags={"git_commit": str(provenance["git_commit"]), "measure": fitted.measure.name},
         dataset=dataset_facts(fitted.dataset),
@@ -410,7 +415,7 @@ def _write_package(
             **fitted.decision,
             "measure": report.measure,
             "measure_options": fitted.measure.options,
-            "chosen_parameters": chosen_parameters(fitted.estimator),
+            "chosen_parameters": fitted.chosen,
             "holdout_rows": report.rows,
             f"holdout_{report.measure}_interval": report.interval,
         },
@@ -424,8 +429,8 @@ def _write_package(
         },
     )
     parity = metrics["parity_largest_difference"]
-    chosen, rows = chosen_parameters(fitted.estimator), len(fitted.training)
-    card = write_card(config, spec, report, dataset, rows, parity, provenance, chosen)
+    rows = len(fitted.training)
+    card = write_card(config, spec, report, dataset, rows, parity, provenance, fitted.chosen)
     (draft.folder / "card.md").write_text(card, encoding="utf-8")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from application.ports.model import Model
 from application.training.config import ValidationConfig
@@ -22,7 +21,7 @@ from domain.contract import Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_equal_shares
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
-from domain.estimators.fitting import fit_estimator
+from domain.estimators.fitting import fit_on, make_folds
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
@@ -91,18 +90,13 @@ def cross_validate(
     """
     spec, keys = measure.spec, dataset.keys
     rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
-    if keys is None:
-        kind = StratifiedKFold if spec.classes else KFold
-        splits = list(kind(folds, shuffle=True, random_state=seed).split(rows, target))
-    else:
-        splits = keys.folds(folds, seed, target if spec.classes else None)
+    splits = make_folds(keys, len(rows), folds, seed, target if spec.classes else None)
     scores: list[float] = []
     start = clock()
     for fit, test in watch(splits):
         if scores and (clock() - start) * (1 + 1 / len(scores)) > seconds:
             break
-        part = None if keys is None else keys.take(fit)
-        fitted = fit_estimator(clone(estimator), rows[fit], target[fit], part)
+        fitted = fit_on(fit, clone(estimator), rows, target, keys)
         scores.append(measure.score(target[test], predict_function(fitted, spec)(rows[test])))
     return CrossValidation(measure.name, np.array(scores), folds)
 
@@ -177,6 +171,11 @@ class Case:
     def rows(self) -> np.ndarray:
         """The encoded hold-out, shape (n_holdout, width)."""
         return self.holdout.encoded(self.spec)
+
+    @cached_property
+    def training_rows(self) -> np.ndarray:
+        """The encoded training rows, shape (n_training, width)."""
+        return self.training.encoded(self.spec)
 
     @cached_property
     def all_rows(self) -> np.ndarray:
@@ -286,7 +285,7 @@ def _holdout_verdicts(case: Case) -> list[gates.Verdict]:
     hashes = case.package.read_json("holdout.json")
     recorded, near, copied = np.array(hashes["holdout"]), 0, 0.0
     if len(case.holdout):
-        both = case.rows, case.training.encoded(case.spec)
+        both = case.rows, case.training_rows
         near, copied = near_duplicates(case.spec, *both), copied_share(case.spec, *both)
     return [
         gates.holdout_is_unseen(recorded, np.array(hashes["training"]), near, copied),
@@ -518,7 +517,7 @@ def _drift(case: Case) -> dict[str, float]:
     """Drift of the training rows against those of the champion, by monitored input."""
     if case.champion is None:
         return {}
-    rows = case.training.encoded(case.spec)
+    rows = case.training_rows
     profiles = case.champion.package.read_json("profile.json")
     return drift_between(profiles, case.spec, rows, case.served(rows))
 

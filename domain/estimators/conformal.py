@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.model_selection import KFold
 
 from domain.errors import DataError
-from domain.estimators.fitting import fit_estimator
+from domain.estimators.fitting import fit_estimator, fit_on, make_folds
 from domain.estimators.search import without_search
 
 if TYPE_CHECKING:  # a server has this module, without the data
@@ -59,11 +58,7 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
         """
         needs = f"intervals with a coverage of {self.coverage:g} and {self.folds} folds"
         try:
-            if keys is None:
-                splitter = KFold(self.folds, shuffle=True, random_state=self.random_state)
-                folds = list(splitter.split(rows))
-            else:
-                folds = keys.folds(self.folds, self.random_state)
+            folds = make_folds(keys, len(rows), self.folds, self.random_state)
         except ValueError as error:
             raise DataError(f"{len(rows)} rows are too few for {needs}: {error}") from error
         count = sum(len(test) for _, test in folds)
@@ -72,22 +67,12 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
             raise DataError(f"{count} rows are too few for {needs}")
         # pylint: disable=attribute-defined-outside-init  # scikit-learn's convention
         self.estimator_ = fit_estimator(clone(self.estimator), rows, target, keys)
-        errors = [self._errors(rows, target, keys, *fold) for fold in folds]
+        errors = []
+        for fit, test in folds:
+            fitted = fit_on(fit, without_search(self.estimator_), rows, target, keys)
+            errors.append(np.abs(target[test] - np.asarray(fitted.predict(rows[test])).reshape(-1)))
         self.half_width_ = float(np.sort(np.concatenate(errors))[rank - 1])
         return self
-
-    def _errors(
-        self,
-        rows: np.ndarray,
-        target: np.ndarray,
-        keys: SplitKeys | None,
-        fit: np.ndarray,
-        test: np.ndarray,
-    ) -> np.ndarray:
-        """Absolute errors on the tested rows of a fold, shape (n_tested,)."""
-        part = None if keys is None else keys.take(fit)
-        fitted = fit_estimator(without_search(self.estimator_), rows[fit], target[fit], part)
-        return np.abs(target[test] - np.asarray(fitted.predict(rows[test])).reshape(-1))
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """float array of shape (n_rows,)."""

@@ -1,10 +1,11 @@
-"""Fits an estimator, with the keys of its rows if it sets rows apart itself."""
+"""Folds and fits that follow the keys of the rows, if there are any."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import has_fit_parameter
 
 if TYPE_CHECKING:  # a server has this module, without the data
@@ -23,3 +24,38 @@ def fit_estimator(
     if keys is not None and has_fit_parameter(estimator, "keys"):
         return estimator.fit(rows, target, keys=keys)
     return estimator.fit(rows, target)
+
+
+def fit_on(
+    chosen: np.ndarray,
+    estimator: Any,
+    rows: np.ndarray,
+    target: np.ndarray,
+    keys: SplitKeys | None,
+) -> Any:
+    """The estimator, fitted as by `fit_estimator` on the rows at the chosen positions."""
+    part = None if keys is None else keys.take(chosen)
+    return fit_estimator(estimator, rows[chosen], target[chosen], part)
+
+
+def make_folds(
+    keys: SplitKeys | None, rows: int, count: int, seed: int, classes: np.ndarray | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Folds of a cross-validation that follow the keys, else at random, stratified by class.
+
+    Args:
+        keys: of the rows, if their split follows time or group.
+        rows: number of rows.
+        classes: class number of each row, shape (n_rows,); None for a quantity.
+
+    Returns:
+        For each fold the positions of the rows to fit on and of those to test on.
+
+    Raises:
+        ValueError: there are too few rows, of a class, a time or a group.
+    """
+    if keys is not None:
+        return keys.folds(count, seed, classes)
+    kind = KFold if classes is None else StratifiedKFold
+    splitter = kind(count, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(rows), classes))

@@ -147,8 +147,8 @@ def names_rows(values: np.ndarray, words: bool = False) -> bool:
     Numbers drawn from a range of R whole numbers give n² / 2R pairs of equal ones by chance (the
     birthday problem). R is measured in tenths of the sorted numbers, in units of their greatest
     common step. Numbers are names if chance would give at least ten pairs and they have less than a
-    tenth of that. Numbers that are far apart, such as random ones of ten digits, cannot be told
-    from a quantity.
+    tenth of that. Numbers that are far apart, such as random ones of ten digits, look like a
+    quantity.
 
     Args:
         values: shape (n_rows,), NaN where missing; float32 holds whole numbers up to 16,777,216.

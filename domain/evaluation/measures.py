@@ -6,7 +6,7 @@ Of every measure higher is better, so the names of losses start with ``neg_``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -71,12 +71,7 @@ class Measure:
     @property
     def cost_matrix(self) -> np.ndarray:
         """Costs, float64 of shape (n_classes, n_classes); row: actual, column: predicted class."""
-        return np.array(
-            [
-                [self.costs.get(a, {}).get(p, 0.0) for p in self.spec.classes]
-                for a in self.spec.classes
-            ]
-        )
+        return cost_matrix(self.spec.classes, self.costs)
 
     @property
     def positive(self) -> int:
@@ -161,9 +156,7 @@ class Measure:
         """
         if self.name != "f1_macro":
             return -np.inf
-        _, whole, predicted = _recalls_and_precisions(
-            self, actual, predictions, np.ones(len(actual))
-        )
+        _, whole, predicted = _class_weights(self, actual, predictions, np.ones(len(actual)))
         with np.errstate(invalid="ignore"):  # a class that neither occurs nor is predicted
             scores = 2 * whole * predicted / len(actual) / (whole + predicted)
         return float(np.nanmean(scores))
@@ -198,6 +191,12 @@ def default_measure(spec: ModelSpec) -> Measure:
 def decided(spec: ModelSpec, predictions: np.ndarray) -> np.ndarray:
     """Number of the predicted class of each row, shape (n_rows,); −1 if it is not finite."""
     return np.where(np.isfinite(predictions).all(axis=1), spec.decide(predictions), -1)
+
+
+def cost_matrix(names: Sequence[str], costs: Mapping[str, Mapping[str, float]]) -> np.ndarray:
+    """Costs of each actual (row) and predicted class (column), float64 of shape (n_classes,
+    n_classes); 0 if not given."""
+    return np.array([[costs.get(actual, {}).get(name, 0.0) for name in names] for actual in names])
 
 
 def repeat(prediction: np.ndarray, rows: int) -> np.ndarray:
@@ -263,7 +262,7 @@ def _infinite_if_invalid(losses: np.ndarray) -> np.ndarray:
 # scores of all rows
 
 
-def _recalls_and_precisions(
+def _class_weights(
     measure: Measure, actual: np.ndarray, predictions: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weight of the correct rows, the actual rows and the predicted rows of each class."""
@@ -277,7 +276,7 @@ def _recalls_and_precisions(
 def _balanced_accuracy(
     measure: Measure, actual: np.ndarray, predictions: np.ndarray, weights: np.ndarray
 ) -> float:
-    correct, whole, _ = _recalls_and_precisions(measure, actual, predictions, weights)
+    correct, whole, _ = _class_weights(measure, actual, predictions, weights)
     return float((correct[whole > 0] / whole[whole > 0]).mean())
 
 
@@ -285,7 +284,7 @@ def _f1_of_each(
     measure: Measure, actual: np.ndarray, predictions: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """F1 of each class, NaN if it neither occurs nor is predicted."""
-    correct, whole, predicted = _recalls_and_precisions(measure, actual, predictions, weights)
+    correct, whole, predicted = _class_weights(measure, actual, predictions, weights)
     with np.errstate(invalid="ignore"):
         return 2 * correct / (whole + predicted)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,11 +66,6 @@ SCORES: Mapping[str, Score] = {
 """By scikit-learn's names of the same measures."""
 
 
-def cost_matrix(names: Sequence[str], costs: Mapping[str, Mapping[str, float]]) -> np.ndarray:
-    """Costs of each actual (row) and predicted class (column), shape (2, 2); 0 if not given."""
-    return np.array([[costs.get(actual, {}).get(name, 0.0) for name in names] for actual in names])
-
-
 def cost_score(costs: np.ndarray, positive_code: int) -> Score:
     """Minus the mean cost of a row.
 
@@ -93,7 +88,7 @@ def choose_threshold(
 
     The gain is measured by cross-fitting: the rows of each fold are decided by the threshold that
     is best on the other folds. It counts as certain if it is positive in 95 % of 1,000 resamples of
-    the rows, drawn within each class with a fixed seed; otherwise there is no threshold.
+    the rows, drawn within each class with a fixed seed; otherwise no threshold is set.
 
     Args:
         output: two classes; their threshold is ignored.

@@ -33,6 +33,7 @@ def train_candidate(
     source: Path,
     receipt: Path | None,
     *,
+    settings: Settings,
     tracker: MlflowTracker,
     check_tracking: Callable[[], None],
     background: Background,
@@ -45,7 +46,6 @@ def train_candidate(
         receipt: where to write a receipt.
         check_tracking: called before fitting; raises if the run could not be recorded.
     """
-    settings = Settings.load()
     ledger = open_ledger(settings.ledger)
     model = catalog.get(name)
     check_tracking()

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
 
             path = args.config or config_path(args.model)
             config = TrainingConfig.read(path)
-            tracker = MlflowTracker(Settings.load().tracking_uri)
+            settings = Settings.load()
+            tracker = MlflowTracker(settings.tracking_uri)
             check_tracking = tracker.warm_up_in(background)
             for module in _FIGURES:
                 background.submit(import_module, module)
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
             gc.enable()
             train_candidate(
                 *(args.model, config, path, args.receipt),
+                settings=settings,
                 tracker=tracker,
                 check_tracking=check_tracking,
                 background=background,

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from application.training.card import describe_output, describe_values
+from application.training.card import class_rows, describe_output, describe_values
 from application.validation.judgement import Judgement, Validation
 from domain.contract import Classes
+from domain.evaluation.measures import cost_matrix
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
-from domain.evaluation.threshold import cost_matrix
 from infrastructure.reporting import figures
 from infrastructure.reporting.figures import Plot
 from shared.files import write_atomically
@@ -141,13 +141,9 @@ def _quality_section(validation: Validation) -> Section:
 
 def _class_table(report: ClassificationReport, classes: Sequence[str]) -> Table:
     """Figures of each class; of many, those with the most rows."""
-    actual, figures_of = report.confusion.sum(axis=1), report.of_each_class
-    shown = np.sort(np.argsort(-actual, kind="stable")[:_MOST_ROWS])
-    rows = [
-        (classes[code], str(actual[code]), *(f"{each[code]:.3f}" for each in figures_of.values()))
-        for code in shown
-    ]
-    return Table("Each class", ("class", "rows", *figures_of), rows)
+    head, *rows = class_rows(report, classes)
+    shown = np.sort(np.argsort(-report.confusion.sum(axis=1), kind="stable")[:_MOST_ROWS])
+    return Table("Each class", head, [rows[code] for code in shown])
 
 
 def _champion_section(validation: Validation) -> Section:

@@ -11,7 +11,7 @@ from sklearn import metrics
 
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import ConfigError
-from domain.evaluation.measures import Measure, default_measure, names_of, repeat
+from domain.evaluation.measures import Measure, cost_matrix, default_measure, names_of, repeat
 
 INPUTS = (Number("x", "", 0, 1),)
 BINARY = ModelSpec("churn", INPUTS, Classes(("no", "yes"), "churned"))
@@ -285,3 +285,7 @@ def test_a_measure_that_does_not_fit_is_refused_with_those_that_do() -> None:
 def test_accuracy_and_r2_are_the_defaults() -> None:
     assert default_measure(SPECIES).name == "accuracy"
     assert default_measure(PRICES).name == "r2"
+
+
+def test_costs_that_are_not_given_are_0() -> None:
+    assert cost_matrix(("no", "yes"), {"yes": {"no": 5.0}}).tolist() == [[0, 0], [5, 0]]

@@ -18,7 +18,6 @@ from domain.evaluation.threshold import (
     SCORES,
     best_threshold,
     choose_threshold,
-    cost_matrix,
     cost_score,
     counts_at,
 )
@@ -195,7 +194,3 @@ def test_counts_are_those_of_every_threshold() -> None:
     shares, positive = np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True])
     found = np.array(counts_at(shares, positive, np.array([0.05, 0.4, 0.5, 0.9])))
     assert found.tolist() == [[2, 2, 1, 0], [2, 1, 0, 0], [0, 0, 1, 2], [0, 1, 2, 2]]
-
-
-def test_costs_that_are_not_given_are_0() -> None:
-    assert cost_matrix(("no", "yes"), {"yes": {"no": 5.0}}).tolist() == [[0, 0], [5, 0]]
