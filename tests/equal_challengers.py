@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from math import log, pi, sqrt
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -26,13 +26,25 @@ _ERROR = 0.7  # standard deviation of the champion's error, of values with 1; RÂ
 _MEAN_OF_NORMAL = sqrt(2 / pi)  # mean of |x|
 _POSITIVE = 0.1  # share of rows whose probability is measured
 _SEPARATION = 1.5  # of the champion's scores of both classes, in standard deviations: AUC 0.86
-_GRID = 20_000  # quantiles of each class that stand for all possible rows
+_ROWS = 1000  # on which probabilities are measured
+_NORMAL = norm.ppf((np.arange(20_000) + 0.5) / 20_000)  # stands for all possible rows
+_MEAN = 5.0  # of quantities, so that none is near 0
+_VALUES = _NORMAL + _MEAN
+_MEDIAN_OF_NORMAL = float(norm.ppf(0.75))  # median of |x|
 _OF_ERRORS: dict[str, Callable[[float], float]] = {  # scores by the error's standard deviation
     "r2": lambda deviation: 1 - deviation**2,
     "neg_mean_absolute_error": lambda deviation: -deviation * _MEAN_OF_NORMAL,
     "neg_root_mean_squared_error": lambda deviation: -deviation,
+    "neg_median_absolute_error": lambda deviation: -deviation * _MEDIAN_OF_NORMAL,
+    "neg_mean_absolute_percentage_error": lambda deviation: (
+        -deviation * _MEAN_OF_NORMAL * float((1 / _VALUES).mean())
+    ),
+    "neg_mean_pinball_loss": lambda deviation: -deviation * _MEAN_OF_NORMAL / 2,
 }
-_BASELINES = {"r2": 0.0, "neg_mean_absolute_error": -_MEAN_OF_NORMAL}  # others: -1
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "recall_at_precision": {"precision": 0.5},
+    "neg_expected_cost": {"costs": {"yes": {"no": 5.0}, "no": {"yes": 1.0}}},
+}
 
 Draw = tuple[np.ndarray, np.ndarray, np.ndarray]  # predictions of both models, and the truth
 
@@ -92,12 +104,20 @@ SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
     Setting("neg_mean_absolute_error", 1000, 0.9, 0.05, 0.01),
     Setting("r2", 360, 0.9, None, 0.01),
     Setting("neg_root_mean_squared_error", 360, 0.9, None, 0.01),
+    Setting("neg_median_absolute_error", 1000, 0.9, None, 0.05),
+    Setting("neg_mean_absolute_percentage_error", 360, 0.9, None, 0.01),
+    Setting("neg_mean_pinball_loss", 360, 0.9, None, 0.01),
     Setting("roc_auc", 1000, 0.9, None, 0.01),
     Setting("roc_auc", 1000, 0.9, 0.02, 0.5),
     Setting("average_precision", 1000, 0.9, None, 0.05),
     Setting("neg_log_loss", 1000, 0.9, None, 0.05),
+    Setting("neg_brier_score", 1000, 0.9, None, 0.05),
     Setting("balanced_accuracy", 1000, 0.9, None, 0.55),
     Setting("f1", 1000, 0.9, None, 0.8),
+    Setting("f1_macro", 1000, 0.9, None, 0.8),
+    Setting("neg_expected_cost", 1000, 0.9, None, 0.8),
+    Setting("recall_at_precision", 1000, 0.9, None, 0.8),
+    Setting("precision_at_top", 1000, 0.9, None, 0.8),
 )
 
 
@@ -105,21 +125,22 @@ def rates(setting: Setting, fewest: int = 20, runs: int = RUNS, seed: int = 0) -
     """Compare `runs` challengers as good as the champion, and as many worse by the margin."""
     rng = np.random.default_rng(seed)
     spec = _QUANTITY if setting.measure in _OF_ERRORS else _CLASSES
-    measure = Measure(spec, setting.measure)
-    baseline = np.zeros(3)
-    draw, worse_by = _quantities, _margin_of_errors
+    measure = Measure(spec, setting.measure, **_OPTIONS.get(setting.measure, {}))
+    baseline = measure.constant(_actual(setting.rows) if spec.classes else _VALUES)
+    draw, worse_by, quality = _quantities, _margin_of_errors, _deviation
     if setting.measure == "accuracy":
-        draw, worse_by, baseline = _classes, _margin_of_classes, np.array([1.0, 0.0])
+        draw, worse_by, quality = _classes, _margin_of_classes, _share
+        baseline = np.array([1.0, 0.0])
     elif spec.classes:
-        draw, worse_by = _probabilities, _margin_of_probabilities
-        baseline = measure.constant(_actual(setting.rows))
-    margin = setting.margin or worse_by(setting)
+        draw, worse_by, quality = _probabilities, _margin_of_probabilities, _separation
+    as_good = quality(measure, 0.0)
+    worse_one = quality(measure, setting.margin or worse_by(measure))
     refused = better = promoted = 0
     for _ in range(runs):
-        equal = compare(measure, *draw(rng, setting, 0.0), baseline)
+        equal = compare(measure, *draw(rng, setting, as_good), baseline)
         refused += not not_worse_than_champion(equal, setting.margin, fewest).accepted
         better += equal.low > 0
-        worse = compare(measure, *draw(rng, setting, margin), baseline)
+        worse = compare(measure, *draw(rng, setting, worse_one), baseline)
         promoted += not_worse_than_champion(worse, setting.margin, fewest).accepted
     return Rates(refused / runs, better / runs, promoted / runs)
 
@@ -142,12 +163,17 @@ def exceeded_bounds(setting: Setting, found: Rates, runs: int = RUNS) -> list[st
 # classes
 
 
-def _margin_of_classes(_: Setting) -> float:
+def _margin_of_classes(_: Measure) -> float:
     return MARGIN_SHARE * (_ACCURACY - 0.5)
 
 
+def _share(_: Measure, worse: float) -> float:
+    return worse
+
+
 def _classes(rng: np.random.Generator, setting: Setting, worse: float) -> Draw:
-    """Certain predictions of champion and challenger, shape (n_rows, 2) each."""
+    """Certain predictions of champion and challenger, shape (n_rows, 2) each; `worse` is the
+    share of rows by which the challenger has fewer right."""
     lost = max((setting.similarity + worse) / 2, worse)
     won = lost - worse
     shares = [_ACCURACY - lost, lost, won, 1 - _ACCURACY - won]
@@ -159,17 +185,21 @@ def _classes(rng: np.random.Generator, setting: Setting, worse: float) -> Draw:
 # quantities
 
 
-def _margin_of_errors(setting: Setting) -> float:
-    gain = _OF_ERRORS[setting.measure](_ERROR) - _BASELINES.get(setting.measure, -1.0)
-    return MARGIN_SHARE * gain
+def _margin_of_errors(measure: Measure) -> float:
+    baseline = measure.score(_VALUES, repeat(measure.constant(_VALUES), len(_VALUES)))
+    return MARGIN_SHARE * (_OF_ERRORS[measure.name](_ERROR) - baseline)
 
 
-def _quantities(rng: np.random.Generator, setting: Setting, worse: float) -> Draw:
+def _deviation(measure: Measure, worse: float) -> float:
+    """Standard deviation of the challenger's errors if its score is worse by so much."""
+    score = _OF_ERRORS[measure.name]
+    return float(brentq(lambda each: score(each) - score(_ERROR) + worse, _ERROR, 10))
+
+
+def _quantities(rng: np.random.Generator, setting: Setting, deviation: float) -> Draw:
     """Predictions of champion and challenger, shape (n_rows, 3) each."""
-    score = _OF_ERRORS[setting.measure]
-    deviation = brentq(lambda each: score(each) - score(_ERROR) + worse, _ERROR, 10)
     actual = rng.normal(size=setting.rows)
-    actual = (actual - actual.mean()) / actual.std()
+    actual = (actual - actual.mean()) / actual.std() + _MEAN
     common, *own = rng.normal(size=(3, setting.rows))
     errors = sqrt(setting.similarity) * common + sqrt(1 - setting.similarity) * np.array(own)
     errors *= np.array([[_ERROR], [deviation]])
@@ -194,30 +224,26 @@ def _calibrated(scores: np.ndarray, separation: float) -> np.ndarray:
 
 def _expected(measure: Measure, separation: float) -> float:
     """The score on all possible rows."""
-    normal = norm.ppf((np.arange(_GRID) + 0.5) / _GRID)
-    actual = np.repeat([0, 1], _GRID)
-    scores = np.concatenate([normal, normal + separation])
-    weights = np.repeat([1 - _POSITIVE, _POSITIVE], _GRID)
+    actual = np.repeat([0, 1], len(_NORMAL))
+    scores = np.concatenate([_NORMAL, _NORMAL + separation])
+    weights = np.repeat([1 - _POSITIVE, _POSITIVE], len(_NORMAL)) * _ROWS / len(_NORMAL)
     return measure.score(actual, _calibrated(scores, separation), weights)
 
 
-def _margin_of_probabilities(setting: Setting) -> float:
-    measure, actual = Measure(_CLASSES, setting.measure), _actual(setting.rows)
-    baseline = measure.score(actual, repeat(measure.constant(actual), setting.rows))
+def _margin_of_probabilities(measure: Measure) -> float:
+    actual = _actual(_ROWS)
+    baseline = measure.score(actual, repeat(measure.constant(actual), _ROWS))
     return MARGIN_SHARE * (_expected(measure, _SEPARATION) - baseline)
 
 
-@cache
-def _separation_of_worse(name: str, worse: float) -> float:
-    """The separation with which the expected score is worse than the champion's."""
-    measure = Measure(_CLASSES, name)
+def _separation(measure: Measure, worse: float) -> float:
+    """Separation of the challenger's scores if its expected score is worse by so much."""
     wanted = _expected(measure, _SEPARATION) - worse
     return float(brentq(lambda each: _expected(measure, each) - wanted, 0.01, _SEPARATION + 0.1))
 
 
-def _probabilities(rng: np.random.Generator, setting: Setting, worse: float) -> Draw:
+def _probabilities(rng: np.random.Generator, setting: Setting, separation: float) -> Draw:
     """Calibrated probabilities of champion and challenger, shape (n_rows, 2) each."""
-    separation = _separation_of_worse(setting.measure, worse) if worse else _SEPARATION
     common, *own = rng.normal(size=(3, setting.rows))
     noise = sqrt(setting.similarity) * common + sqrt(1 - setting.similarity) * np.array(own)
     actual = _actual(setting.rows)

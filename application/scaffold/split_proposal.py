@@ -17,6 +17,7 @@ from domain.evaluation.measures import Measure, repeat
 _FEWEST_VALUES = 20  # of a time or a group, so that both sides have some
 _NEARLY_ALL = 0.99
 _ROWS_PER_GROUP = 1.5
+_ROWS_PER_SERIES = 5  # so that dates are hardly in order by chance in each of them
 _MOST_ROWS = 5000  # that are fitted to compare splits, which takes some seconds
 _NOT_TIMES = {"birth", "birthday", "birthdate", "born", "dob"}
 _GROUPS = set(
@@ -47,18 +48,27 @@ class Proposal:
 def propose_split(frame: pd.DataFrame, target: str) -> Proposal | None:
     """By time where dates span the rows, else by group where an identifier repeats; else None.
 
-    Dates span the rows if they are nearly unique, or in order. An identifier is a column of words
-    or whole numbers that is named like one, with several rows for each value.
+    Dates span the rows if they are nearly unique, or in order, if only within each value of another
+    column. An identifier is a column of words or whole numbers that is named like one, with several
+    rows for each value. Where both are found, the reason says so: which is right depends on whether
+    the model will predict for new identifiers.
     """
     columns = [column for column in frame.columns if column != target]
+    repeated = ""
+    for group in columns:
+        if _GROUPS.intersection(words_of(group)) and _identifies(frame[group]):
+            rows = len(frame) / frame[group].nunique()
+            repeated = f"each {group} has {rows:.1f} rows on average"
+            break
     for column in columns:
-        if _NOT_TIMES.isdisjoint(words_of(column)) and (order := _time_order(frame[column])):
-            return Proposal({"time": column}, f"{column} has dates that are {order}")
-    for column in columns:
-        if _GROUPS.intersection(words_of(column)) and _identifies(frame[column]):
-            rows = len(frame) / frame[column].nunique()
-            return Proposal({"group": column}, f"each {column} has {rows:.1f} rows on average")
-    return None
+        if _NOT_TIMES.isdisjoint(words_of(column)) and (order := _time_order(frame, column)):
+            reason = f"{column} has dates that are {order}"
+            if repeated:
+                reason += (
+                    f'; {repeated}: add "group": "{group}" if the model will predict for new ones'
+                )
+            return Proposal({"time": column}, reason)
+    return Proposal({"group": group}, repeated) if repeated else None
 
 
 def claimed_scores(
@@ -89,8 +99,9 @@ def claimed_scores(
     return scores[0], scores[1]
 
 
-def _time_order(column: pd.Series) -> str:
+def _time_order(frame: pd.DataFrame, name: str) -> str:
     """How dates span the rows; empty if they do not, or if these are not dates."""
+    column = frame[name]
     if column.hasnans or column.nunique() < _FEWEST_VALUES:
         return ""
     if not pd.api.types.is_datetime64_any_dtype(column):
@@ -104,7 +115,15 @@ def _time_order(column: pd.Series) -> str:
             return ""
     if column.is_monotonic_increasing or column.is_monotonic_decreasing:
         return "in order"
-    return "nearly unique" if column.nunique() >= _NEARLY_ALL * len(column) else ""
+    if column.nunique() >= _NEARLY_ALL * len(column):
+        return "nearly unique"
+    for other in frame.columns.drop(name):
+        values = frame[other]
+        if 2 <= values.nunique() <= len(frame) / _ROWS_PER_SERIES and not values.hasnans:
+            series = column.groupby(values)
+            if series.is_monotonic_increasing.all() or series.is_monotonic_decreasing.all():
+                return f"in order for each {other}"
+    return ""
 
 
 def _identifies(column: pd.Series) -> bool:

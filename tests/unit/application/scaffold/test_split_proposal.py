@@ -63,6 +63,26 @@ def test_no_split_by_time_is_proposed_for_other_columns(columns: dict[str, Any])
     assert propose_split(table(**columns), "churned") is None
 
 
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_split_by_time_is_proposed_where_dates_are_in_order_for_each_store(step: int) -> None:
+    proposal = propose_split(
+        table(store=np.repeat(["A", "B", "C"], 100), day=np.tile(DAYS[:100][::step], 3)), "churned"
+    )
+    assert proposal is not None
+    assert proposal.split == {"time": "day"}
+    assert proposal.reason == "day has dates that are in order for each store"
+
+
+def test_a_repeated_identifier_is_named_beside_a_split_by_time() -> None:
+    proposal = propose_split(table(day=DAYS, customer=THRICE), "churned")
+    assert proposal is not None
+    assert proposal.split == {"time": "day"}
+    assert proposal.reason == (
+        "day has dates that are in order; each customer has 3.0 rows on average: add "
+        '"group": "customer" if the model will predict for new ones'
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
