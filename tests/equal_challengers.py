@@ -41,6 +41,16 @@ _OF_ERRORS: dict[str, Callable[[float], float]] = {  # scores by the error's sta
     ),
     "neg_mean_pinball_loss": lambda deviation: -deviation * _MEAN_OF_NORMAL / 2,
 }
+_RESAMPLED = {
+    "neg_root_mean_squared_error",
+    "neg_median_absolute_error",
+    "average_precision",
+    "balanced_accuracy",
+    "f1",
+    "f1_macro",
+    "recall_at_precision",
+    "precision_at_top",
+}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "recall_at_precision": {"precision": 0.5},
     "neg_expected_cost": {"costs": {"yes": {"no": 5.0}, "no": {"yes": 1.0}}},
@@ -90,6 +100,11 @@ class Setting:
         what = "errors" if self.measure in _OF_ERRORS else "scores"
         return f"`{self.measure}`, {what} correlate by {self.similarity:g}"
 
+    @property
+    def is_resampled(self) -> bool:
+        """Whether a comparison takes a bootstrap of scores, some tenths of a second."""
+        return self.measure in _RESAMPLED
+
 
 SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
     Setting("accuracy", 30, 0.04, 0.15, 0.15),
@@ -104,20 +119,20 @@ SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
     Setting("neg_mean_absolute_error", 1000, 0.9, 0.05, 0.01),
     Setting("r2", 360, 0.9, None, 0.01),
     Setting("neg_root_mean_squared_error", 360, 0.9, None, 0.01),
-    Setting("neg_median_absolute_error", 1000, 0.9, None, 0.05),
+    Setting("neg_median_absolute_error", 1000, 0.9, None, 0.15),
     Setting("neg_mean_absolute_percentage_error", 360, 0.9, None, 0.01),
     Setting("neg_mean_pinball_loss", 360, 0.9, None, 0.01),
     Setting("roc_auc", 1000, 0.9, None, 0.01),
     Setting("roc_auc", 1000, 0.9, 0.02, 0.5),
     Setting("average_precision", 1000, 0.9, None, 0.05),
     Setting("neg_log_loss", 1000, 0.9, None, 0.05),
-    Setting("neg_brier_score", 1000, 0.9, None, 0.05),
+    Setting("neg_brier_score", 1000, 0.9, None, 0.1),
     Setting("balanced_accuracy", 1000, 0.9, None, 0.55),
     Setting("f1", 1000, 0.9, None, 0.8),
-    Setting("f1_macro", 1000, 0.9, None, 0.8),
-    Setting("neg_expected_cost", 1000, 0.9, None, 0.8),
-    Setting("recall_at_precision", 1000, 0.9, None, 0.8),
-    Setting("precision_at_top", 1000, 0.9, None, 0.8),
+    Setting("f1_macro", 1000, 0.9, None, 0.4),
+    Setting("neg_expected_cost", 1000, 0.9, None, 0.6),
+    Setting("recall_at_precision", 1000, 0.9, None, 0.85),
+    Setting("precision_at_top", 1000, 0.9, None, 0.2),
 )
 
 

@@ -9,10 +9,11 @@ import argparse
 import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from tqdm import tqdm
 
@@ -234,11 +235,9 @@ def main(arguments: list[str] | None = None) -> int:
             for spec, mutants in BY_MEASURE.items()
             for name in tqdm(names_of(spec), f"measures of {spec.name}", disable=None)
         }
-    measured = [(each, rates(each)) for each in tqdm(SETTINGS, "challengers", disable=None)]
-    leaks = [
-        (each, leaky_tables.refusals(each))
-        for each in tqdm(leaky_tables.CASES, "leaks", disable=None)
-    ]
+    with ProcessPoolExecutor() as pool:
+        measured = _map(pool, rates, SETTINGS, "challengers")
+        leaks = _map(pool, leaky_tables.refusals, leaky_tables.CASES, "leaks")
     sound, mutants = every[: len(SOUND_MODELS)], every[len(SOUND_MODELS) :]
     text = render(sound, mutants, by_measure, measured, leaks)
     if options.dry_run:
@@ -265,6 +264,14 @@ def main(arguments: list[str] | None = None) -> int:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _map(
+    pool: Executor, function: Callable[[Any], Any], items: Sequence[Any], title: str
+) -> list[tuple[Any, Any]]:
+    """Each item with its result."""
+    results = tqdm(pool.map(function, items), title, len(items), disable=None)
+    return list(zip(items, results))
 
 
 def _measure_row(measure: str, results: Sequence[Result]) -> str:
