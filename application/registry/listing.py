@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from application.ports.registry import ModelVersion
+from domain.evaluation.measures import shown
 
 HEADER = ("version", "aliases", "verdict", "quality", "age", "package", "deployed")
 _MEASURES = ("accuracy", "r2", "word_accuracy")  # of versions whose run names none
@@ -50,9 +51,10 @@ def as_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def quality_of(version: ModelVersion) -> str:
     """The score on the hold-out; empty if not measured."""
-    for measure in (version.measure, *_MEASURES):
-        if f"holdout_{measure}" in version.figures:
-            return f"{measure} {version.figures[f'holdout_{measure}']:.3f}"
+    for title in (version.measure or "", *_MEASURES):
+        figure = f"holdout_{title.partition('(')[0]}"
+        if figure in version.figures:
+            return f"{title} {shown(version.figures[figure])}"
     return ""
 
 

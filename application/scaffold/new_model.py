@@ -27,7 +27,7 @@ from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
-from domain.evaluation.measures import Measure, default_measure
+from domain.evaluation.measures import Measure, default_measure, shown
 from shared.console import show_step
 
 
@@ -136,9 +136,9 @@ def _compare_splits(
     (kind, column), *_ = data["split"].items()
     show_step(
         "compared",
-        f"{measure.name} of the baseline: {followed:.3f} with the split by {kind} ({column}), a "
-        f"random split would claim {random:.3f}; a constant prediction has "
-        f"{inspection.baseline:.3f}",
+        f"{measure.name} of the baseline: {shown(followed)} with the split by {kind} ({column}), a "
+        f"random split would claim {shown(random)}; a constant prediction has "
+        f"{shown(inspection.baseline)}",
     )
 
 
@@ -154,7 +154,7 @@ def _show(inspection: Inspection) -> None:
     show_step("target", f"{description} (for {other}: TASK={other}, or --task {other})")
     if inspection.measure != default_measure(inspection.spec).name:
         show_step("measure", _why_measure(inspection))
-    show_step("inputs", "a request with a value outside these ranges and words is refused")
+    show_step("inputs", "requests with other words, or numbers outside these ranges, are refused")
     width = max(len(item.name) for item in inputs)
     for item in inputs:
         show_step("input", f"{item.name:<{width}}  {_describe(item)}")

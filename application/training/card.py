@@ -22,6 +22,7 @@ from domain.contract import (
     format_shape,
 )
 from domain.data.dataset import Dataset
+from domain.evaluation.measures import shown
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, Report
 from shared.console import printable
 
@@ -187,7 +188,7 @@ def _quality_table(report: Report) -> str:
     rows = []
     for name, value in report.to_dict().items():
         low_high = intervals.get(name)
-        interval = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "not computed"
+        interval = f"{shown(low_high[0])} to {shown(low_high[1])}" if low_high else "not computed"
         rows.append((name.replace("_", " "), f"{value:.4g}", interval))
     return markdown_table(("measure", "value", "95 % interval"), rows)
 
@@ -221,7 +222,7 @@ def _limits(spec: ModelSpec, report: Report) -> str:
     low, high = report.interval
     limits = [
         f"The hold-out has {report.rows} rows, so {report.measure} is only known to be between "
-        f"{low:.3f} and {high:.3f} (95 % interval).",
+        f"{shown(low)} and {shown(high)} (95 % interval).",
         "Quality on later data, or on data that were collected elsewhere or in another way, was "
         "not measured.",
         "Fairness was not measured: quality may differ between groups of people. Slices can be "

@@ -193,11 +193,17 @@ class ValidationConfig(_Strict):
         """The measure for a contract.
 
         Raises:
-            ConfigError: it does not fit the contract.
+            ConfigError: it does not fit the contract, or cannot reach the threshold.
         """
         if self.measure is None:
             return default_measure(spec)
-        return Measure(spec, **self.measure.model_dump())
+        measure = Measure(spec, **self.measure.model_dump())
+        if measure.best == 0 and self.threshold is not None and self.threshold >= 0:
+            raise ConfigError(
+                f"validation.threshold is {self.threshold:g}, but {measure.name} is negative for "
+                "every model that is not perfect: set a negative threshold"
+            )
+        return measure
 
 
 class DecisionConfig(_Strict):

@@ -107,7 +107,7 @@ def describe(output: Classes, config: DecisionConfig, choice: ThresholdChoice | 
     """The configured decision in one line, for the steps of the training."""
     positive = output.names[output.positive_code]
     if choice is None:
-        return f"threshold {config.threshold:g} for {positive}, as configured"
+        return f"threshold {config.threshold:g} for {positive} (decision.threshold)"
     by, sign = ("cost per row", -1) if config.costs else (config.by, 1)
     default, score = sign * choice.default, sign * choice.score
     if choice.threshold is None:

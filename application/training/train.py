@@ -31,7 +31,7 @@ from domain.data.splitting import hold_out
 from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
 from domain.estimators.search import chosen_parameters
-from domain.evaluation.measures import Measure
+from domain.evaluation.measures import Measure, shown
 from domain.evaluation.metrics import Report, evaluate
 from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
@@ -147,7 +147,7 @@ class _BackgroundTasks:
             self.run_id = self.background.submit(
                 begin, self.experiment_name, self.package_version
             ).result()
-        values = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        values = ", ".join(f"{name} {shown(value)}" for name, value in figures.items())
         self.on_progress("epoch", f"{epoch + 1}: {values}")
         for name, value in figures.items():
             self.curves.setdefault(name, []).append(float(value))
@@ -370,7 +370,7 @@ def _record(
         parameters=config.parameters()
         | {f"chosen.{name}": value for name, value in fitted.chosen.items()},
         metrics=metrics,
-        tags={"git_commit": str(provenance["git_commit"]), "measure": fitted.measure.name},
+        tags={"git_commit": str(provenance["git_commit"]), "measure": fitted.measure.title},
         dataset=dataset_facts(fitted.dataset),
         example=fitted.golden_rows,
         run_id=run_id,

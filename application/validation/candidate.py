@@ -193,9 +193,10 @@ def validate_candidate(
     seconds = time.monotonic() - start
     ports.progress("judged", f"{len(judgement.verdicts)} gates in {seconds:.1f} s: {outcome}")
     holdout = _holdout_of(package)
-    looks = _looks_at(holdout, version.model_name, ports.ledger)
+    looks = _looks_at(holdout, version, ports.ledger)
     if looks:
-        ports.progress("context", f"the hold-out has judged this model {_times(looks)} before")
+        others = "another version" if looks == 1 else f"{looks} other versions"
+        ports.progress("context", f"this hold-out has judged {others} of the model before")
     try:
         ports.report.write_report(_validation_of(package, version, judgement, crossed, looks))
     finally:
@@ -296,6 +297,7 @@ def _cross_validate(
             config.data.share_and_seed[1],
             on_folds,
             rules.seconds,
+            holdout=len(package.read_json("holdout.json")["holdout"]),
         )
     except ValueError as error:
         raise ConfigError(
@@ -370,24 +372,22 @@ def _holdout_of(package: Package) -> str:
     return sha256(json.dumps(split, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _looks_at(holdout: str, model_name: str, ledger: Ledger) -> int:
-    """How often this hold-out has judged the model. Each time, what is learned from the verdict
-    makes it a little less unseen.
+def _looks_at(holdout: str, version: ModelVersion, ledger: Ledger) -> int:
+    """How many other versions of the model this hold-out has judged. What is learned from each
+    verdict makes it a little less unseen.
 
     References:
         A. Blum and M. Hardt, "The Ladder: a reliable leaderboard for machine learning
         competitions", 2015 (arXiv 1502.04585).
     """
-    return sum(
-        entry.event == "verdict"
-        and entry.model_name == model_name
-        and entry.details.get("holdout") == holdout
+    judged = {
+        entry.version
         for entry in ledger.entries()
-    )
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+        if entry.event == "verdict"
+        and entry.model_name == version.model_name
+        and entry.details.get("holdout") == holdout
+    }
+    return len(judged - {version.package_version})
 
 
 def _record(

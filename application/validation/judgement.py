@@ -101,7 +101,7 @@ class Validation:
         metrics: ``metrics.json`` of the package.
         cross_validation: the scores of the cross-validation as text; None without one.
         card: ``card.md`` of the package.
-        looks: how often the hold-out has judged this model before.
+        looks: how many other versions of the model the hold-out has judged.
     """
 
     model_name: str

@@ -17,7 +17,7 @@ from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
 from application.validation.latency import time_predictions
 from domain import gates
-from domain.contract import Input, ModelSpec, Output
+from domain.contract import Classes, Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_equal_shares
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
@@ -26,8 +26,8 @@ from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
 from domain.evaluation.importance import permutation_importances
-from domain.evaluation.measures import Measure, repeat
-from domain.evaluation.metrics import RegressionReport, evaluate
+from domain.evaluation.measures import Measure, repeat, shown
+from domain.evaluation.metrics import ClassificationReport, RegressionReport, Report, evaluate
 from domain.evaluation.near_duplicates import copied_share, near_duplicates
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.predictions import predict_function
@@ -53,7 +53,8 @@ class CrossValidation:
 
     Attributes:
         measure: name of the measure.
-        scores: score of each fold that was run, shape (n_run,).
+        scores: score of each fold that was run, shape (n_run,); NaN where the fold's rows do not
+            define it, such as the area under a curve for rows of one class.
         folds: number of folds that were planned.
     """
 
@@ -64,8 +65,13 @@ class CrossValidation:
     def __str__(self) -> str:
         run = len(self.scores)
         counted = f"{run} folds" if run == self.folds else f"{run} of {self.folds} folds in time"
-        spread = f" ± {self.scores.std(ddof=1):.3f}" if run > 1 else ""
-        return f"{self.measure} {self.scores.mean():.3f}{spread} ({counted})"
+        known = self.scores[~np.isnan(self.scores)]
+        if len(known) < run:
+            counted += f", in {run - len(known)} of them it is not defined"
+        if len(known) == 0:
+            return f"{self.measure} unknown ({counted})"
+        spread = f" ± {known.std(ddof=1):.3f}" if len(known) > 1 else ""
+        return f"{self.measure} {shown(known.mean())}{spread} ({counted})"
 
 
 def cross_validate(
@@ -77,6 +83,7 @@ def cross_validate(
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     seconds: float = inf,
     clock: Callable[[], float] = perf_counter,
+    holdout: int | None = None,
 ) -> CrossValidation:
     """Cross-validation that follows the split, else stratified for classes.
 
@@ -84,6 +91,8 @@ def cross_validate(
         watch: wraps the folds, to show progress.
         seconds: budget: a fold is left out if it would exceed it, going by those before; the first
             one is always run.
+        holdout: number of rows for which the measure's `top` is meant; in a fold it is the same
+            share of the rows. None to leave it as it is.
 
     Raises:
         ValueError: the data have too few rows for these folds.
@@ -97,8 +106,10 @@ def cross_validate(
         if scores and (clock() - start) * (1 + 1 / len(scores)) > seconds:
             break
         fitted = fit_on(fit, clone(estimator), rows, target, keys)
-        scores.append(measure.score(target[test], predict_function(fitted, spec)(rows[test])))
-    return CrossValidation(measure.name, np.array(scores), folds)
+        share = len(test) / holdout if holdout else 1.0
+        of_fold = replace(measure, top=max(1, round(share * measure.top)))
+        scores.append(of_fold.score(target[test], predict_function(fitted, spec)(rows[test])))
+    return CrossValidation(measure.title, np.array(scores), folds)
 
 
 @dataclass(frozen=True)
@@ -154,8 +165,8 @@ class Case:
 
     @cached_property
     def baseline(self) -> np.ndarray:
-        """The constant prediction that is best for the training rows, shape (n_outputs,)."""
-        return self.measure.constant(self.training.encoded_target(self.spec))
+        """The constant prediction that is best for the hold-out, shape (n_outputs,)."""
+        return self.measure.constant(self.actual)
 
     @cached_property
     def holdout(self) -> Dataset:
@@ -250,10 +261,12 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     slice_margin = _SLICE_SHARE * gain if rules.slice_margin is None else rules.slice_margin
     slices = measure_slices(parts, measure, actual, predictions, slice_margin)
     verdicts += [
-        gates.quality(report, threshold, against_constant.champion, measure.best),
+        gates.quality(
+            report, threshold, against_constant.champion, measure.best, _only_class(spec, report)
+        ),
         gates.beats_baseline(against_constant, measure.chance(actual, predictions)),
         uncertainty,
-        gates.worst_slice(slices, measure.name, report.score, slice_margin),
+        gates.worst_slice(slices, measure.title, report.score, slice_margin),
         *_behaviour(case, on_gate),
     ]
     on_gate("no_target_leakage")
@@ -278,6 +291,16 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
         permutation_importances(case.served, case.rows, case.actual, measure),
         _drift(case),
     )
+
+
+def _only_class(spec: ModelSpec, report: Report) -> str:
+    """The class that the decision threshold predicts for every row of the hold-out; empty if there
+    is no such class, or no threshold."""
+    decides = isinstance(spec.output, Classes) and spec.output.threshold is not None
+    if not decides or not isinstance(report, ClassificationReport):
+        return ""
+    predicted = np.flatnonzero(report.confusion.sum(axis=0))
+    return spec.classes[predicted[0]] if len(predicted) == 1 else ""
 
 
 def _holdout_verdicts(case: Case) -> list[gates.Verdict]:

@@ -6,6 +6,7 @@ import re
 
 from application.training.card import markdown_table
 from application.validation.judgement import Judgement, Validation
+from domain.evaluation.measures import shown
 
 _SLICES = 10
 
@@ -47,7 +48,12 @@ def _slices(judgement: Judgement) -> str:
     if not judgement.slices:
         return "No slice was measured."
     rows = (
-        (found.name, str(found.rows), f"{found.score:.3f}", f"{found.low:.3f} to {found.high:.3f}")
+        (
+            found.name,
+            str(found.rows),
+            f"{shown(found.score)}",
+            f"{shown(found.low)} to {shown(found.high)}",
+        )
         for found in judgement.slices[:_SLICES]
     )
     return markdown_table(("slice", "rows", _measure_of(judgement), "95 % interval"), rows)

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, t
 
 from domain.contract import ModelSpec
 from domain.evaluation.intervals import auc_interval, is_auc, resamples, variance_of
-from domain.evaluation.measures import Measure, placements, repeat
+from domain.evaluation.measures import Measure, placements, repeat, shown, signed
 
 _Z_LEVEL = 1.644854  # 5 %, one-sided
 _Z_POWER = 0.841621  # 80 %
@@ -29,7 +29,7 @@ class Comparison:
     """Scores of two models on the same rows, by a measure of which higher is better.
 
     Attributes:
-        measure: name of the measure.
+        measure: title of the measure.
         rows: number of rows.
         champion: score of the champion.
         challenger: score of the challenger.
@@ -59,15 +59,15 @@ class Comparison:
 
     def __str__(self) -> str:
         text = (
-            f"{self.measure} {self.challenger:.3f}, champion {self.champion:.3f}, {self.rows} "
-            f"rows; difference {signed(self.difference)} ({self.outcome}), "
+            f"{self.measure} {shown(self.challenger)}, champion {shown(self.champion)}, "
+            f"{self.rows} rows; difference {signed(self.difference)} ({self.outcome}), "
             f"90 % interval {signed(self.low)} to {signed(self.high)}"
         )
         if self.p is None:
             return text
         return (
             f"{text}; rows that only the challenger has right: {self.won}, only the champion: "
-            f"{self.lost} (p = {self.p:.2g})"
+            f"{self.lost} (two-sided p = {self.p:.2g})"
         )
 
     @property
@@ -89,6 +89,11 @@ class Comparison:
         gain = self.champion - self.baseline
         return gain if gain > 0 else 0.0
 
+    @property
+    def largest_margin(self) -> float:
+        """The most that a configured margin counts."""
+        return _LARGEST_SHARE * self.gain
+
     def margin(self, configured: float | None) -> float:
         """By how much the challenger may be worse.
 
@@ -105,7 +110,7 @@ class Comparison:
             oncology", 2003: tests that a share of an effect is retained.
         """
         if configured is not None:
-            return min(configured, _LARGEST_SHARE * self.gain)
+            return min(configured, self.largest_margin)
         margin, width = MARGIN_SHARE * self.gain, self.difference - self.low
         if not np.isfinite(width) or self.relative_variance <= 1:
             return margin
@@ -170,7 +175,7 @@ def compare(
     scores = tuple(side.score(actual, given) for side, given in sides)
     old_codes, new_codes = own.spec.decide(champion), measure.spec.decide(challenger)
     return Comparison(
-        *(measure.name, len(actual), scores[0], scores[1], scores[2]),
+        *(measure.title, len(actual), scores[0], scores[1], scores[2]),
         **_measured(sides, actual, scores),
         identical=bool((old_codes == new_codes).all() and (champion == challenger).all()),
     )
@@ -363,8 +368,3 @@ def _interval(champion: np.ndarray, challenger: np.ndarray) -> tuple[float, floa
         float(mean - max(above, student) * spread),
         float(mean + max(-below, student) * spread),
     )
-
-
-def signed(value: float) -> str:
-    """A number with its sign and three decimals; with a minus sign, not a hyphen."""
-    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")  # + 0.0: no negative zero

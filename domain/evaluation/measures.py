@@ -64,6 +64,16 @@ class Measure:
             )
 
     @property
+    def title(self) -> str:
+        """Name, with the number that it depends on, as in ``precision_at_top(100)``."""
+        options = {
+            "recall_at_precision": self.precision,
+            "precision_at_top": self.top,
+            "neg_mean_pinball_loss": self.quantile,
+        }
+        return f"{self.name}({options[self.name]:g})" if self.name in options else self.name
+
+    @property
     def options(self) -> dict[str, Any]:
         """Name and options as plain data."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "spec"}
@@ -126,7 +136,7 @@ class Measure:
         mean, the median, the median weighted by 1 ÷ |value|, and the quantile.
 
         Args:
-            target: class numbers or values, shape (n_rows,), usually of the training rows.
+            target: class numbers or values, shape (n_rows,).
         """
         if self.spec.classes:
             n_classes = len(self.spec.classes)
@@ -205,6 +215,16 @@ def repeat(prediction: np.ndarray, rows: int) -> np.ndarray:
 
 
 # losses of each row
+
+
+def shown(value: float) -> str:
+    """A score with three decimals; with a minus sign, not a hyphen."""
+    return f"{value:.3f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A number with its sign and three decimals; with a minus sign, not a hyphen."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")  # + 0.0: no negative zero
 
 
 def _wrong(measure: Measure, actual: np.ndarray, predictions: np.ndarray) -> np.ndarray:

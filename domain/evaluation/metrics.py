@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from domain.evaluation.intervals import score_interval, wilson_interval
-from domain.evaluation.measures import Measure, decided
+from domain.evaluation.measures import Measure, decided, shown
 
 _OF_PROBABILITIES = ("roc_auc", "average_precision", "neg_log_loss", "neg_brier_score")
 _OF_VALUES = (
@@ -26,15 +26,18 @@ class Score:
     Attributes:
         measure: its name.
         interval: 95 % confidence interval.
+        title: its name with the number that it depends on; empty for its name.
     """
 
     measure: str
     value: float
     interval: tuple[float, float]
+    title: str = ""
 
     def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.measure} {self.value:.3f} (95 % interval {low:.3f} to {high:.3f})"
+        low, high = map(shown, self.interval)
+        title = self.title or self.measure
+        return f"{title} {shown(self.value)} (95 % interval {low} to {high})"
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ def evaluate(measure: Measure, predictions: np.ndarray, actual: np.ndarray) -> R
     value, interval = measure.score(actual, predictions), score_interval(
         measure, actual, predictions
     )
-    chosen = Score(measure.name, value, interval)
+    chosen = Score(measure.name, value, interval, measure.title)
     others = {}
     for name in _OF_PROBABILITIES if spec.classes else _OF_VALUES:
         if name != measure.name:

@@ -24,12 +24,12 @@ class Parity:
         rows: number of rows compared.
         largest_difference: largest absolute difference of a probability; for a quantity, relative
             to the row's prediction, or to the median prediction if that is larger.
-        different_classes: rows whose predicted class differs; 0 for a quantity.
+        different_classes: rows whose predicted class differs; None for a quantity.
     """
 
     rows: int
     largest_difference: float
-    different_classes: int
+    different_classes: int | None
 
     @classmethod
     def of(cls, native: np.ndarray, exported: np.ndarray, spec: ModelSpec) -> Parity:
@@ -42,7 +42,7 @@ class Parity:
         if not isinstance(output, Classes):
             size = np.abs(native).max(axis=1, keepdims=True)
             scale = np.maximum(np.maximum(size, np.median(size)), 1e-30)
-            return cls(len(native), float((difference / scale).max()), 0)
+            return cls(len(native), float((difference / scale).max()), None)
         best, other = output.decide(native), output.decide(exported)
         each = np.arange(len(native))
         distance = native[each, best] - native[each, other]

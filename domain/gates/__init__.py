@@ -1,14 +1,14 @@
 """The gates that a candidate must pass. Each returns a verdict with a reason."""
 
 from domain.gates.behaviour import (
-    predictions_are_valid,
     column_order,
     deterministic,
     parity,
+    predictions_are_valid,
     robustness,
 )
 from domain.gates.champion import budget, contract_is_versioned, not_worse_than_champion
-from domain.gates.data import holdout_is_unseen, holdout_is_complete, no_target_leakage
+from domain.gates.data import holdout_is_complete, holdout_is_unseen, no_target_leakage
 from domain.gates.performance import beats_baseline, quality, worst_slice
 from domain.gates.uncertainty import calibration, interval_coverage
 from domain.gates.verdict import Verdict

@@ -74,10 +74,12 @@ def parity(gate: str, measured: Parity, tolerance: float = 1e-5) -> Verdict:
         gate: name of the gate, ``parity`` or ``parity_at_edges``, by the rows compared.
     """
     reason = (
-        f"native and served predictions differ by at most {measured.largest_difference:.1e} "
-        f"(tolerance {tolerance:.0e}); the class differs in {measured.different_classes} "
-        f"of {measured.rows} rows"
+        f"native and served predictions of {measured.rows} rows differ by at most "
+        f"{measured.largest_difference:.1e} (tolerance {tolerance:.0e})"
     )
+    if measured.different_classes is not None:
+        reason += f"; the class differs in {measured.different_classes} rows"
     # not "difference > tolerance", which NaN would pass
-    same = measured.largest_difference <= tolerance and measured.different_classes == 0
-    return Verdict(gate, same, reason, asdict(measured))
+    same = measured.largest_difference <= tolerance and not measured.different_classes
+    figures = {name: value for name, value in asdict(measured).items() if value is not None}
+    return Verdict(gate, same, reason, figures)

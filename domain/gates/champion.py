@@ -102,16 +102,17 @@ def not_worse_than_champion(
     reason = f"{comparison}, margin {margin:.3g}"
     if configured is None or margin < configured:
         share = "a quarter" if configured is None else "limited to half"
-        reason += f" ({share} of what the champion gains over the baseline)"
+        rest = ", less its uncertainty" if configured is None else ""
+        reason += f" ({share} of what the champion gains over the baseline{rest})"
     if comparison.low > -margin:
         return Verdict(gate, True, reason, figures)
     if comparison.difference <= -margin or comparison.high < -margin:
         return Verdict(gate, False, f"worse by more than the margin: {reason}", figures)
     needed = comparison.rows_needed(margin)
-    reason = (
-        f"too few rows to decide, about {needed:.0f} are needed (or a larger validation.margin): "
-        f"{reason}"
-    )
+    larger = ""
+    if margin < comparison.largest_margin:
+        larger = f", or a larger validation.margin, up to {comparison.largest_margin:.3g}"
+    reason = f"too few rows to decide: about {needed:.0f} are needed{larger}: {reason}"
     return Verdict(gate, False, reason, figures)
 
 

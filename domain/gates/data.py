@@ -83,4 +83,9 @@ def no_target_leakage(spec: ModelSpec, encoded: np.ndarray, target: np.ndarray) 
     )
     figures = {**skills, **{name: skill.value for name, skill in pairs.items()}}
     accepted = not any(leak.refused for leak in leaks)
+    if not accepted:
+        reason += (
+            " – remove it, or one of a pair, from the inputs, or skip this gate (validation.skip) "
+            "if its value is known when a prediction is needed"
+        )
     return Verdict("no_target_leakage", accepted, reason, figures)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from domain.evaluation.comparison import Comparison, signed
+from domain.evaluation.comparison import Comparison
+from domain.evaluation.measures import shown, signed
 from domain.evaluation.metrics import Report
 from domain.evaluation.slices import SliceReport
 from domain.gates.verdict import Verdict
@@ -16,8 +17,11 @@ _TOO_GOOD = 0.995  # of what a perfect model gains over the baseline
 _MANY_ROWS = 100
 
 
-def quality(report: Report, threshold: float, baseline: float, best: float) -> Verdict:
-    """Refuse a model whose score on the hold-out is below the threshold.
+def quality(
+    report: Report, threshold: float, baseline: float, best: float, only_class: str = ""
+) -> Verdict:
+    """Refuse a model whose score on the hold-out is below the threshold, or whose decision
+    threshold predicts one class for every row, which a measure of ranks does not see.
 
     A score that is hardly ever honest, on many rows, is pointed out.
 
@@ -25,12 +29,18 @@ def quality(report: Report, threshold: float, baseline: float, best: float) -> V
         threshold: minimum score, in the unit of the measure.
         baseline: score of the best constant prediction on the hold-out.
         best: score of a perfect model.
+        only_class: the class that a decision threshold predicts for every row; empty without one.
     """
-    reason = f"hold-out {report}, threshold {threshold:.3f}"
+    reason = f"hold-out {report}, threshold {shown(threshold)}"
     if report.rows >= _MANY_ROWS and report.score - baseline >= _TOO_GOOD * (best - baseline) > 0:
         reason += "; almost perfect: look for an input that gives the target away"
+    if only_class:
+        reason += (
+            f"; the decision threshold predicts {only_class} for every row: change the block "
+            "decision of the configuration"
+        )
     figures = {**report.to_dict(), "threshold": threshold}
-    return Verdict("quality", report.score >= threshold, reason, figures)
+    return Verdict("quality", report.score >= threshold and not only_class, reason, figures)
 
 
 def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
@@ -50,14 +60,14 @@ def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
     gained = max(0.0, chance - comparison.champion)
     better = comparison.low > gained and (comparison.p is None or comparison.p <= 2 * _LEVEL)
     reason = (
-        f"{comparison.measure} {comparison.challenger:.3f}, baseline (best constant prediction) "
-        f"{comparison.champion:.3f}; difference {signed(comparison.difference)}, "
+        f"{comparison.measure} {shown(comparison.challenger)}, baseline (best constant prediction) "
+        f"{shown(comparison.champion)}; difference {signed(comparison.difference)}, "
         f"90 % interval {signed(comparison.low)} to {signed(comparison.high)}"
     )
     if comparison.p is not None:
-        reason += f" (p = {comparison.p:.2g})"
+        reason += f" (one-sided p = {comparison.p / 2:.2g})"
     if gained > 0:
-        reason += f"; the same predictions in random order {chance:.3f}"
+        reason += f"; the same predictions in random order {shown(chance)}"
     figures = {
         "score": comparison.challenger,
         "baseline": comparison.champion,
@@ -89,8 +99,8 @@ def worst_slice(
     worst = judged[0]
     p_value = min(1.0, worst.p * len(judged))
     reason = (
-        f"worst of {len(judged)} slices is {worst.name}: {measure} {worst.score:.3f} on "
-        f"{worst.rows} rows, {overall:.3f} overall, margin {margin:.3f} "
+        f"worst of {len(judged)} slices is {worst.name}: {measure} {shown(worst.score)} on "
+        f"{worst.rows} rows, {shown(overall)} overall, margin {margin:.3f} "
         f"(p = {p_value:.2g}){not_judged}"
     )
     figures = {

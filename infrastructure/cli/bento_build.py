@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     version = registry.find(name, CHAMPION)
     version.check_accepted()
     champion = registry.open_package(version)
+    show_step("champion", f"{name} version {version.number}, {champion.version}")
     tag = add_accepted(champion, name)  # in case the store lost it, or holds a partial copy
     bento = build_bento(tag)
     show_step("bento", str(bento.tag))

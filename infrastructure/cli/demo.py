@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> None:
     environment = open_environment(args, Settings.load())
     release = environment.current()
     if release is None:
-        raise DeploymentError(f"nothing is deployed in {args.env}: run make deploy ENV={args.env}")
+        raise DeploymentError(
+            f"nothing is deployed in {args.env}: run make deploy ENV={args.env} MODEL=…"
+        )
     service = Service(f"http://127.0.0.1:{environment.port}", release.api_key, release.model)
     demonstrate(service, golden_of(release.bento))

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from application.validation.judgement import Judgement
 from application.validation.transcription import judge as judge_transcription
 from application.validation.validate import CrossValidation
 from domain.catalog import needing_extras
-from domain.errors import GateRefusal, PackageError
+from domain.errors import GateRefusal, PackageError, RegistryError
 from infrastructure.cli._arguments import add_model, add_receipt
 from infrastructure.cli._registry import open_registry
 from infrastructure.compute.receipts import write_receipt
@@ -39,7 +40,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.packaging.bento_store import add_accepted, service_of
 from infrastructure.packaging.model_package import MANIFEST, ModelPackage
 from infrastructure.registry.ledger import open_ledger
-from infrastructure.registry.mlflow_registry import CANDIDATE, MlflowRegistry
+from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, MlflowRegistry
 from infrastructure.reporting.validation_folder import ValidationFolder
 from infrastructure.serving.serving_check import start_serving_check
 from shared.console import progress, show_step
@@ -91,12 +92,24 @@ def run(args: argparse.Namespace) -> None:
     try:
         accepted = validate_candidate(folder, version, args.threshold, ports)
     except GateRefusal:
-        show_step("next", "read docs/gates.md on the gates; `validation` in the config sets limits")
+        _show_next(args.model, version.model_name, registry)
         raise
     if not accepted.promoted:
         show_step("next", f"make promote MODEL={args.model} makes it the champion")
     if args.receipt:
         _write_receipts(args.receipt, accepted)
+
+
+def _show_next(model: str, name: str, registry: MlflowRegistry) -> None:
+    """What to do after a refusal."""
+    show_step("next", "read docs/gates.md on the gates; `validation` in the config sets limits")
+    with suppress(RegistryError):
+        champion = registry.find(name, CHAMPION)
+        show_step(
+            "champion",
+            f"version {champion.number}, {champion.package_version}, stays; to deploy it: "
+            f"make promote deploy MODEL={model} VERSION={champion.number}",
+        )
 
 
 def _write_receipts(receipt: Path, accepted: Accepted) -> None:

@@ -31,8 +31,11 @@ def run(args: argparse.Namespace) -> None:
     settings = Settings.load()
     show_step("runs", "make mlflow-ui")
     show_step("packages", str(settings.packages_dir))
-    show_step("predict", f"make demo{environment}")
-    show_step("stop", f"make stop{environment}")
+    if (settings.releases_dir / args.env / "current.json").exists():
+        show_step("predict", f"make demo{environment}")
+        show_step("stop", f"make stop{environment}")
+    else:
+        show_step("deploy", f"make deploy{model}{environment}")
     config = f"application/training/configs/{args.model}_config.json"
     show_step("next", f"edit {config}, then run: make quickstart{model}{environment}")
     show_step("help", "make help lists every target")

@@ -207,7 +207,9 @@ class LocalEnvironment:
         release = self.current()
         if release is None:
             name = self._folder.name
-            raise DeploymentError(f"nothing is deployed in {name}: run make deploy ENV={name}")
+            raise DeploymentError(
+                f"nothing is deployed in {name}: run make deploy ENV={name} MODEL=…"
+            )
         golden = golden_of(release.bento)
         check_golden_predictions(self.port, golden, release.version, release.api_key, "smoke")
         return release.version

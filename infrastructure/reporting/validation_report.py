@@ -128,9 +128,9 @@ def _quality_section(validation: Validation) -> Section:
         )
     if validation.looks:
         paragraphs.append(
-            f"Verdicts of this model on this hold-out before: {validation.looks}. With every "
-            "choice that follows a verdict, the hold-out is a little less unseen; after many, add "
-            "new rows or change data.random_state."
+            f"Other versions of the model that this hold-out has judged: {validation.looks}. With "
+            "every choice that follows a verdict, the hold-out is a little less unseen; after many, "
+            "add new rows or change data.random_state."
         )
     rows = [(name.replace("_", " "), _format(value)) for name, value in metrics.items()]
     tables = [Table("Quality metrics", ("measure", "value"), rows)] if rows else []
@@ -258,16 +258,22 @@ def _decision_section(validation: Validation, output: Classes) -> Section:
     shown = probabilities.shape == (len(actual), 2) and np.isfinite(probabilities).all()
     if not shown or len(np.unique(actual)) < 2:
         return Section("Decision", [*paragraphs, "Other thresholds cannot be measured."])
-    decision = validation.config.get("decision")
-    costs = decision.get("costs") if isinstance(decision, Mapping) else None
-    paragraphs.append(
-        "The costs are those of the configuration (decision.costs)."
-        if costs
-        else "Each error costs 1: the configuration has no costs (decision.costs)."
-    )
+    costs, source = _costs(validation.config)
+    paragraphs.append(source)
     matrix = cost_matrix(output.names, costs) if costs else 1.0 - np.eye(2)
     plot = figures.thresholds(probabilities, actual, output, matrix)
     return Section("Decision", paragraphs, plots=[plot])
+
+
+def _costs(config: Mapping[str, object]) -> tuple[Mapping[str, Mapping[str, float]], str]:
+    """The costs by actual and predicted class, empty if there are none, and where they are from."""
+    decision, validation = config.get("decision"), config.get("validation")
+    measure = validation.get("measure") if isinstance(validation, Mapping) else None
+    for name, block in (("decision", decision), ("validation.measure", measure)):
+        costs = block.get("costs") if isinstance(block, Mapping) else None
+        if costs:
+            return costs, f"The costs are those of the configuration ({name}.costs)."
+    return {}, "Each error costs 1: the configuration has no costs (decision.costs)."
 
 
 def _residuals_section(judgement: Judgement, report: RegressionReport) -> Section:

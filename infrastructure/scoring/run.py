@@ -10,9 +10,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from application.inference.scoring import (
+    check_columns,
     prediction_columns,
     prediction_values,
-    check_columns,
     score,
 )
 from application.ports.model import Model

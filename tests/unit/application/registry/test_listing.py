@@ -48,6 +48,10 @@ def test_the_quality_is_that_of_the_measure_which_the_gates_use() -> None:
     chosen = replace(version, measure="average_precision")
     assert quality_of(chosen) == "average_precision 0.410"
     assert quality_of(version) == "accuracy 0.920"
+    figures = {"holdout_precision_at_top": 0.25, "holdout_neg_log_loss": -0.31}
+    version = replace(version, figures=figures, measure="precision_at_top(100)")
+    assert quality_of(version) == "precision_at_top(100) 0.250"
+    assert quality_of(replace(version, measure="neg_log_loss")) == "neg_log_loss −0.310"
 
 
 def test_columns_are_aligned_and_lines_end_with_their_last_word() -> None:

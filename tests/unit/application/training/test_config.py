@@ -632,9 +632,17 @@ def test_a_measure_is_a_name_or_a_name_with_options(tmp_path: Path) -> None:
     assert with_options.measure_of(spec) == Measure(spec, "recall_at_precision", precision=0.8)
     costs = {"yes": {"no": 5.0}}
     priced = ValidationConfig.model_validate(
-        {"measure": {"name": "neg_expected_cost", "costs": costs}}
+        {"measure": {"name": "neg_expected_cost", "costs": costs}, "threshold": -1.0}
     )
     assert priced.measure_of(spec).costs == costs
+
+
+@pytest.mark.parametrize("threshold", [0.85, 0.0])
+def test_a_threshold_that_a_negative_measure_cannot_reach_is_refused(threshold: float) -> None:
+    rules = ValidationConfig.model_validate({"measure": "neg_log_loss", "threshold": threshold})
+    message = f"validation.threshold is {threshold:g}, but neg_log_loss is negative"
+    with pytest.raises(ConfigError, match=message):
+        rules.measure_of(KINDS["text"].SPEC)
 
 
 def test_a_measure_that_does_not_fit_the_contract_is_refused() -> None:

@@ -110,7 +110,7 @@ def test_the_line_of_costs_has_costs_and_that_of_a_number_the_number() -> None:
     assert facts(output, config, choice)["by"] == "costs"
     config = DecisionConfig(threshold=0.25)
     output, _ = decided(threshold=0.25)
-    reason = "threshold 0.25 for yes, as configured"
+    reason = "threshold 0.25 for yes (decision.threshold)"
     assert describe(output, config, None) == reason
     assert facts(output, config, None) == {"positive": "yes", "threshold": 0.25, "reason": reason}
 

@@ -361,7 +361,9 @@ def test_parameters_chosen_by_a_search_are_recorded_in_run_metrics_and_card(real
 
 
 def test_the_configured_measure_is_recorded_with_its_interval(workshop: Workshop) -> None:
-    rules = SMALL.validation.model_copy(update={"measure": MeasureConfig(name="neg_log_loss")})
+    rules = SMALL.validation.model_copy(
+        update={"measure": MeasureConfig(name="neg_log_loss"), "threshold": -1.0}
+    )
     candidate = workshop.train(config=SMALL.model_copy(update={"validation": rules}))
     record = workshop.tracker.records[0]
     assert record.tags["measure"] == "neg_log_loss"

@@ -195,17 +195,20 @@ def test_one_refusal_keeps_the_champion_and_is_recorded_with_its_reason(bench: B
     assert not validation.judgement.accepted and validation.card == "# Iris\n"
 
 
-def test_verdicts_on_the_same_holdout_are_counted(bench: Bench) -> None:
+def test_other_versions_that_the_same_holdout_has_judged_are_counted(bench: Bench) -> None:
     bench.verdicts = [BAD]
-    for _ in range(3):
+    for other in ("", "1.0.0-x", "1.0.0-x", "1.0.0-y"):
+        if other:
+            bench.ledger.append("verdict", NAME, other, **bench.ledger.entries()[0].details)
         with pytest.raises(GateRefusal):
             bench.validate()
     with pytest.raises(GateRefusal):
         bench.validate(digest="d2")  # a modified package is not judged
-    assert [validation.looks for validation in bench.report.validations] == [0, 1, 2]
+    assert [validation.looks for validation in bench.report.validations] == [0, 1, 1, 2]
     steps = [step for step in bench.steps if step.startswith("context")]
     assert steps == [
-        f"context the hold-out has judged this model {n} before" for n in ("once", "2 times")
+        f"context this hold-out has judged {others} of the model before"
+        for others in ("another version", "another version", "2 other versions")
     ]
 
 

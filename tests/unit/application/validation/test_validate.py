@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
-from math import inf
+from math import inf, nan
 from typing import Any, get_args
 
 import numpy as np
@@ -843,6 +843,26 @@ def test_cross_validation_scores_by_the_chosen_measure(name: str) -> None:
             seen.append(-log_loss(CODES[test], probabilities))
     assert result.measure == name
     assert result.scores == pytest.approx(seen)
+
+
+def test_the_top_rows_of_a_fold_are_the_same_share_as_of_the_holdout() -> None:
+    data = KINDS["categories"].load()
+    measure = Measure(KINDS["categories"].SPEC, "precision_at_top", top=20)
+    estimator = KINDS["categories"].build()
+    fold = len(data) // 4
+    whole = cross_validate(estimator, data, measure, 4, 1, holdout=fold)
+    assert whole.measure == "precision_at_top(20)"
+    assert whole.scores == pytest.approx(cross_validate(estimator, data, measure, 4, 1).scores)
+    half = replace(measure, top=10)
+    halved = cross_validate(estimator, data, measure, 4, 1, holdout=2 * fold)
+    assert halved.scores == pytest.approx(cross_validate(estimator, data, half, 4, 1).scores)
+
+
+def test_folds_for_which_the_measure_is_not_defined_are_named() -> None:
+    found = CrossValidation("roc_auc", np.array([0.7, nan, 0.8, 0.9]), 4)
+    assert str(found) == "roc_auc 0.800 ± 0.100 (4 folds, in 1 of them it is not defined)"
+    found = CrossValidation("roc_auc", np.array([nan, nan]), 2)
+    assert str(found) == "roc_auc unknown (2 folds, in 2 of them it is not defined)"
 
 
 @pytest.mark.parametrize(

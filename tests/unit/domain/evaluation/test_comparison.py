@@ -125,10 +125,10 @@ def test_a_comparison_shows_scores_difference_and_counts() -> None:
     assert str(of_counts(both=130, won=6, lost=4, neither=3)) == (
         "accuracy 0.951, champion 0.937, 143 rows; difference +0.014 (better), "
         "90 % interval −0.025 to +0.055; rows that only the challenger has right: 6, "
-        "only the champion: 4 (p = 0.75)"
+        "only the champion: 4 (two-sided p = 0.75)"
     )
     assert str(of_errors(np.zeros(30), np.full(30, 0.5))) == (
-        "neg_mean_absolute_error -0.500, champion 0.000, 30 rows; difference −0.500 (worse), "
+        "neg_mean_absolute_error −0.500, champion 0.000, 30 rows; difference −0.500 (worse), "
         "90 % interval −0.500 to −0.500"
     )
 

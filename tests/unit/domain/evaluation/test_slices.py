@@ -365,7 +365,7 @@ def test_a_collapsed_slice_of_a_quantity_is_refused(seed: int) -> None:
     assert reports[0].name == "from 0"
     verdict = worst_slice(reports, ERROR.name, -float(losses.mean()), 0.15)
     assert not verdict.accepted
-    assert "worst of 15 slices is from 0: neg_mean_absolute_error -" in verdict.reason
+    assert "worst of 15 slices is from 0: neg_mean_absolute_error −" in verdict.reason
 
 
 AUC = Measure(SPEC, "roc_auc")

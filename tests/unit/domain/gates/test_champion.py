@@ -81,7 +81,7 @@ def test_a_challenger_that_is_worse_by_more_than_the_margin_is_refused_as_worse(
 def test_a_challenger_with_too_few_rows_is_refused_with_the_number_it_needs() -> None:
     verdict = judged(comparison_of(won=10, lost=10, rows=143))
     assert not verdict.accepted
-    assert verdict.reason.startswith("too few rows to decide, about 365 are needed (or ")
+    assert verdict.reason.startswith("too few rows to decide: about 365 are needed, or a larger ")
 
 
 @pytest.mark.parametrize("lost", range(0, 30, 3))
@@ -174,7 +174,7 @@ def test_the_default_margin_is_a_quarter_of_what_the_champion_gains() -> None:
     assert verdict.accepted
     assert verdict.figures["margin"] == pytest.approx(0.1)
     assert verdict.reason == (
-        f"{found}, margin 0.1 (a quarter of what the champion gains over the baseline)"
+        f"{found}, margin 0.1 (a quarter of what the champion gains over the baseline, less its uncertainty)"
     )
     worse = judged(comparison_of(won=10, lost=130, rows=1000), margin=None)
     assert worse.reason.startswith("worse by more than the margin")

@@ -119,10 +119,12 @@ def test_leaks_are_named_before_strong_inputs_and_every_skill_is_a_figure() -> N
     spec = table(*(Number(name, "", 0, 1) for name in ("strong", "flag", "other")))
     encoded = np.stack([strong, flag, flag ^ target], axis=1).astype(np.float32)
     verdict = gates.no_target_leakage(spec, encoded, target)
-    pair, single = verdict.reason.split("; ")
+    pair, rest = verdict.reason.split("; ")
+    single, advice = rest.split(" – ")
     assert not verdict.accepted
     assert "flag and other" in pair or "other and flag" in pair
     assert single.startswith("strong alone removes 9")
+    assert advice.startswith("remove it, or one of a pair, from the inputs, or skip this gate")
     assert {"strong", "flag", "other"} < set(verdict.figures)
     assert gates.no_target_leakage(table(*spec.inputs[:2]), encoded[:, :2], target).accepted
 

@@ -10,7 +10,7 @@ import pytest
 from domain import gates
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.comparison import Comparison, compare
-from domain.evaluation.measures import Measure, default_measure, names_of
+from domain.evaluation.measures import Measure, default_measure, names_of, shown
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, Score, evaluate
 from domain.evaluation.slices import SliceReport
 
@@ -89,6 +89,14 @@ def test_a_nan_quality_is_refused() -> None:
     assert not gates.quality(report, -1e9, 0, 1).accepted
 
 
+def test_a_decision_threshold_that_predicts_one_class_only_is_refused() -> None:
+    report = ClassificationReport(np.array([[90, 0], [10, 0]]), Score("roc_auc", 0.95, (0, 1)))
+    assert gates.quality(report, 0.9, 0.5, 1).accepted
+    verdict = gates.quality(report, 0.9, 0.5, 1, "no")
+    assert not verdict.accepted
+    assert "the decision threshold predicts no for every row" in verdict.reason
+
+
 @pytest.mark.parametrize(
     ("measure", "threshold", "accepted"),
     [("roc_auc", 0.9, True), ("roc_auc", 0.96, False), ("neg_log_loss", -0.2, False)],
@@ -100,7 +108,7 @@ def test_the_threshold_is_in_the_unit_of_the_chosen_measure(
     report = ClassificationReport(np.eye(2, dtype=int), Score(measure, score, (0, 1)))
     verdict = gates.quality(report, threshold, 0.5, 1)
     assert verdict.accepted is accepted
-    assert f"{measure} {score:.3f} (95 % interval" in verdict.reason
+    assert f"{measure} {shown(score)} (95 % interval" in verdict.reason
     assert verdict.figures[measure] == score
 
 
@@ -149,7 +157,7 @@ def test_beats_baseline_requires_more_than_chance(won: int, accepted: bool) -> N
     predicted[20 + won :] = 0  # finds so many rows of the rarer class, and no row is lost
     verdict = baseline_verdict(CLASSES, probabilities(predicted), actual, actual)
     assert verdict.accepted is accepted
-    assert f"(p = {2 * 0.5**won:.2g})" in verdict.reason
+    assert f"(one-sided p = {0.5**won:.2g})" in verdict.reason
 
 
 def test_a_regression_must_beat_the_mean_with_its_whole_interval() -> None:
@@ -173,7 +181,7 @@ def test_rows_lost_to_the_baseline_count_too() -> None:
     assert not verdict.accepted
     assert verdict.reason == (
         "accuracy 0.575, baseline (best constant prediction) 0.500; difference +0.075, 90 % "
-        "interval −0.066 to +0.217 (p = 0.55)"  # twice P(7 or more of 11)
+        "interval −0.066 to +0.217 (one-sided p = 0.27)"  # P(7 or more of 11)
     )
 
 
@@ -279,7 +287,7 @@ def test_the_worst_of_four_slices_is_judged_at_a_quarter_of_the_level(
 def test_the_worst_slice_is_shown_in_the_unit_of_the_measure() -> None:
     reports = [slice_report(0.2, score=-0.8)]
     reason = gates.worst_slice(reports, "neg_log_loss", -0.5, 0.15).reason
-    assert "north: neg_log_loss -0.800 on 30 rows, -0.500 overall" in reason
+    assert "north: neg_log_loss −0.800 on 30 rows, −0.500 overall" in reason
 
 
 def test_a_slice_of_too_few_rows_is_named_and_does_not_count() -> None:

@@ -303,6 +303,14 @@ def test_the_decision_is_shown_with_how_it_was_chosen_and_its_costs(tmp_path: Pa
     assert "The costs are those of the configuration" in text
 
 
+def test_the_costs_of_the_measure_are_shown_where_the_decision_has_none(tmp_path: Path) -> None:
+    costs = {"name": "neg_expected_cost", "costs": {"yes": {"no": 5.0}}}
+    whole = validation_of(decided(None))
+    whole = replace(whole, config={**whole.config, "validation": {"measure": costs}})
+    text = page_of(whole, tmp_path).text
+    assert "The costs are those of the configuration (validation.measure.costs)." in text
+
+
 def test_other_thresholds_are_not_drawn_without_probabilities_or_of_a_single_class(
     tmp_path: Path,
 ) -> None:
