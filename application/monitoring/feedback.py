@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -22,13 +24,12 @@ from application.ports.prediction_log import (
     PredictionStatistics,
 )
 from domain.contract import ModelSpec, as_word
-from domain.errors import InputError, UnknownPredictionError
+from domain.errors import InputError, PredictionLogError, UnknownPredictionError
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
 from shared.request_id import time_of
 
 QUALITY_HOURS = 24
-SCORE_SECONDS = 10.0
 _SCORED_ROWS = 10_000
 NEW_SECONDS = 60.0  # an older prediction is in the log by now, or never will be
 PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes to the log every 0.1 s
@@ -64,7 +65,8 @@ class Feedback:
     another worker to write to it. Invalid feedback is refused before the log is used.
 
     Args:
-        measure: the chosen measure, whose live score is updated at most every 10 seconds.
+        measure: the chosen measure, whose live score is updated at most every `score_seconds`, and
+            as long after the last label.
         flush: writes to the log what waits in this process; called before each search.
 
     Raises:
@@ -77,12 +79,14 @@ class Feedback:
         log: FeedbackLog,
         metrics: QualityMetrics,
         flush: Callable[[], None] = lambda: None,
+        score_seconds: float = 10.0,
     ) -> None:
         self._measure, self._spec = measure, measure.spec
         self._log = log
         self._metrics = metrics
         self._flush = flush
-        self._update_score = every(SCORE_SECONDS, self._set_score)
+        self._update_score = every(score_seconds, self._set_score)
+        self._score_seconds, self._last_score = score_seconds, threading.Event()
 
     def for_prediction(
         self, request_id: str, row: int, actual: Truth
@@ -182,7 +186,17 @@ class Feedback:
             errors = self._log.errors(since)
             if errors:
                 self._metrics.set_mean_absolute_error(errors.mean_absolute_error)
-        self._update_score()
+        if not self._update_score() and not self._last_score.is_set():
+            self._last_score.set()
+            timer = threading.Timer(self._score_seconds, self._set_last_score)
+            timer.daemon = True
+            timer.start()
+
+    def _set_last_score(self) -> None:
+        """Set the score once more, so that it includes the last labels."""
+        self._last_score.clear()
+        with suppress(PredictionLogError):  # the next label will set it
+            self._set_score()
 
     def _set_score(self) -> None:
         score = live_score(self._log, self._measure, time.time() - QUALITY_HOURS * 3600)

@@ -47,8 +47,8 @@ _RENAMED_GATES = {  # names that recorded configurations may have
     "no_input_is_the_target": "no_target_leakage",
 }
 Share = Annotated[float, Field(ge=0, le=1)]
-Margin = Annotated[float, Field(ge=0)]
-Ratio = Annotated[float, Field(ge=1)]
+Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 _NAME = r"^[a-z][a-z0-9_]{0,62}$"  # valid in MLflow, in the Bento store and as a folder
 
 
@@ -129,7 +129,7 @@ class MeasureConfig(_Strict):
     precision: float = Field(0.9, gt=0, le=1)
     top: int = Field(100, ge=1)
     quantile: float = Field(0.5, gt=0, lt=1)
-    costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = {}
+    costs: dict[str, dict[str, Margin]] = {}
 
 
 class ValidationConfig(_Strict):
@@ -170,10 +170,10 @@ class ValidationConfig(_Strict):
     """
 
     measure: Annotated[MeasureConfig | None, BeforeValidator(_with_name)] = None
-    threshold: float | None = Field(0.85, le=1)
+    threshold: float | None = Field(0.85, le=1, allow_inf_nan=False)
     skip: list[Annotated[Gate, BeforeValidator(_current_gate)]] = []
     folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
-    seconds: float = Field(120.0, gt=0)
+    seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     repeat_search: bool = False
     approval: Literal["automatic", "manual"] = "automatic"
     margin: Margin | None = None
@@ -185,7 +185,7 @@ class ValidationConfig(_Strict):
     slice_rows: int = Field(20, ge=1)
     noise: Share = 0.01
     sensitivity: Share = 0.1
-    parity_tolerance: Annotated[float, Field(gt=0)] = 1e-5
+    parity_tolerance: float = Field(1e-5, gt=0, allow_inf_nan=False)
     latency_ratio: Ratio = 3.0
     size_ratio: Ratio = 3.0
 

@@ -31,6 +31,7 @@ from domain.evaluation.metrics import ClassificationReport, RegressionReport, Re
 from domain.evaluation.near_duplicates import copied_share, near_duplicates
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.predictions import predict_function
+from domain.evaluation.reference import reference_predictions
 from domain.evaluation.robustness import instability, perturbed
 from domain.evaluation.slices import measure_slices, slices_of
 from domain.monitoring.drift import drift_between
@@ -203,6 +204,12 @@ class Case:
         """The served model's predictions on the hold-out, shape (n_holdout, n_outputs)."""
         return self.served(self.rows)
 
+    def reference(self) -> np.ndarray | None:
+        """Predictions of a reference model on the hold-out, shape (n_holdout, n_outputs); None if
+        the inputs do not suit it."""
+        target = self.training.encoded_target(self.spec)
+        return reference_predictions(self.spec, self.training_rows, target, self.rows)
+
     @cached_property
     def all_predictions(self) -> np.ndarray:
         """The served model's predictions for all rows, shape (n_rows, n_outputs)."""
@@ -259,7 +266,7 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
     parts = slices_of(spec, case.rows, rules.slices, rules.slice_rows)
     gain = max(0.0, report.score - against_constant.champion)
     slice_margin = _SLICE_SHARE * gain if rules.slice_margin is None else rules.slice_margin
-    slices = measure_slices(parts, measure, actual, predictions, slice_margin)
+    slices = measure_slices(parts, measure, actual, predictions, slice_margin, case.reference)
     verdicts += [
         gates.quality(
             report, threshold, against_constant.champion, measure.best, _only_class(spec, report)
@@ -308,8 +315,10 @@ def _holdout_verdicts(case: Case) -> list[gates.Verdict]:
     hashes = case.package.read_json("holdout.json")
     recorded, near, copied = np.array(hashes["holdout"]), 0, 0.0
     if len(case.holdout):
-        both = case.rows, case.training_rows
-        near, copied = near_duplicates(case.spec, *both), copied_share(case.spec, *both)
+        both, keys = (case.rows, case.training_rows), case.dataset.keys
+        near = near_duplicates(case.spec, *both)
+        if keys is None or keys.time is None:  # later rows of known customers are not copies
+            copied = copied_share(case.spec, *both)
     return [
         gates.holdout_is_unseen(recorded, np.array(hashes["training"]), near, copied),
         gates.holdout_is_complete(recorded, case.holdout.row_hashes),
@@ -431,6 +440,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     if spec.classes:  # another split of the champion's may have left few rows of one class
         common[fits] = with_equal_shares(unseen[fits], case.actual[fits])
     dropped_rows = int((~common).sum())
+    recognised = _share_in_data(training_hashes, case, list(champion.spec.input_names), time)
     comparison = None
     if common.any():
         rows = case.holdout.take(common).encoded(champion.spec)
@@ -447,9 +457,17 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
             champion.spec,
         )
     verdict = gates.not_worse_than_champion(
-        comparison, rules.margin, rules.fewest_rows, dropped_rows, version
+        comparison, rules.margin, rules.fewest_rows, dropped_rows, version, recognised
     )
     return comparison, verdict
+
+
+def _share_in_data(hashes: np.ndarray, case: Case, inputs: list[str], time: str | None) -> float:
+    """Share of these hashes of rows with these inputs that occur in the data; 1 for none."""
+    rows = replace(
+        case.dataset, inputs=case.dataset.inputs[inputs], keys=case.dataset.keys if time else None
+    )
+    return float(np.isin(hashes, rows.row_hashes).mean()) if len(hashes) else 1.0
 
 
 def _time_column(package: JudgedPackage) -> str | None:

@@ -66,13 +66,14 @@ class SplitKeys:
             held = self.time >= start
             learned = self.time < start - self.gap
         if self.group is not None:
-            first = {group: row for row, group in reversed([*enumerate(self.group)])}
-            order = sorted(first.values())
-            groups = self.group[order].tolist()
-            sides = stable_sides(groups, [strata[row] for row in order], share, seed)
-            chosen = np.isin(self.group, self.group[order][sides])
-            learned &= ~chosen
-            held &= ~np.isin(self.group, self.group[learned])
+            names, first, numbers = np.unique(self.group, return_index=True, return_inverse=True)
+            order = np.argsort(first)  # groups as they first occur
+            sides = np.empty(len(names), bool)
+            sides[order] = stable_sides(
+                names[order].tolist(), [strata[row] for row in first[order]], share, seed
+            )
+            learned &= ~sides[numbers]
+            held &= np.bincount(numbers, learned)[numbers] == 0
         return learned, held
 
     def early_stopping(self, strata: Sequence[object], share: float, seed: int) -> Fold:

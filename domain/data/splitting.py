@@ -10,7 +10,7 @@ import pandas as pd
 from domain.contract import ModelSpec, as_word
 from domain.data.dataset import Dataset
 from domain.data.split_keys import SplitKeys, stable_sides
-from domain.errors import DataError
+from domain.errors import DataError, reason_of
 
 _FIRST_ROWS = 50  # of a table: their fifths of a quantity are the strata of all later rows
 _MOST_BIAS = 0.015  # difference of class shares that a comparison may have
@@ -76,7 +76,8 @@ def _times(column: pd.Series, source: str) -> np.ndarray:
         dates = pd.to_datetime(column, format="ISO8601", utc=True)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{source}: {column.name} must have dates such as 2026-01-31, or numbers: {error}"
+            f"{source}: {column.name} must have dates such as 2026-01-31, or numbers: "
+            f"{reason_of(error)}"
         ) from error
     days = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
     return days.to_numpy(np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, t
 
-from domain.contract import ModelSpec
+from domain.contract import Classes, ModelSpec
 from domain.evaluation.intervals import auc_interval, is_auc, resamples, variance_of
 from domain.evaluation.measures import Measure, placements, repeat, shown, signed
 
@@ -170,7 +170,7 @@ def compare(
         the receiver operating characteristic curves", 2013.
     """
     constant = repeat(baseline, len(actual))
-    own = replace(measure, spec=champion_spec or measure.spec)
+    own = replace(measure, spec=_deciding_as(champion_spec or measure.spec, measure.spec))
     sides = [(own, champion), (measure, challenger), (measure, constant)]
     scores = tuple(side.score(actual, given) for side, given in sides)
     old_codes, new_codes = own.spec.decide(champion), measure.spec.decide(challenger)
@@ -179,6 +179,17 @@ def compare(
         **_measured(sides, actual, scores),
         identical=bool((old_codes == new_codes).all() and (champion == challenger).all()),
     )
+
+
+def _deciding_as(champion: ModelSpec, challenger: ModelSpec) -> ModelSpec:
+    """The challenger's contract, and so its positive class, with the champion's threshold."""
+    old, new = champion.output, challenger.output
+    if not isinstance(old, Classes) or not isinstance(new, Classes):
+        return challenger
+    threshold = old.threshold
+    if threshold is not None and old.positive_code != new.positive_code:
+        threshold = 1 - threshold
+    return replace(challenger, output=replace(new, threshold=threshold))
 
 
 def _measured(

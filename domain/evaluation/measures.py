@@ -15,7 +15,7 @@ import numpy as np
 from domain.contract import ModelSpec
 from domain.errors import ConfigError
 
-_TINY = 1e-15  # smallest probability in a logarithm
+_TINY = float(np.finfo(np.float64).eps)  # smallest probability in a logarithm, as scikit-learn's
 _DEFAULTS = {"classification": "accuracy", "regression": "r2"}
 
 
@@ -132,8 +132,9 @@ class Measure:
     def constant(self, target: np.ndarray) -> np.ndarray:
         """The constant prediction with the best score on these values, shape (n_columns,).
 
-        Candidates are each class with certainty and the shares of the classes; of a quantity the
-        mean, the median, the median weighted by 1 ÷ |value|, and the quantile.
+        Candidates are each class with certainty and the shares of the classes; of a quantity 0, the
+        mean, the median, the median weighted by 1 ÷ |value|, the quantile, and the middle of the
+        shortest half of the values.
 
         Args:
             target: class numbers or values, shape (n_rows,).
@@ -148,10 +149,12 @@ class Measure:
             candidates = [
                 np.full(3, value)
                 for value in (
+                    0.0,
                     values.mean(),
                     np.median(values),
                     _weighted_median(nonzero, 1 / np.maximum(np.abs(nonzero), _TINY)),
                     np.quantile(values, self.quantile, method="inverted_cdf"),
+                    _middle_of_half(values),
                 )
             ]
         scores = [self.score(target, repeat(each, len(target))) for each in candidates]
@@ -385,6 +388,15 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     below = int(np.searchsorted(reached, half * (1 - 1e-12)))
     above = int(np.searchsorted(reached, half * (1 + 1e-12), "right"))
     return float((ordered[below] + ordered[min(above, len(ordered) - 1)]) / 2)
+
+
+def _middle_of_half(values: np.ndarray) -> float:
+    """Middle of the shortest interval with half of the values: the constant with the smallest
+    median absolute error."""
+    ordered, half = np.sort(values), len(values) // 2 + 1
+    widths = ordered[half - 1 :] - ordered[: len(values) - half + 1]
+    start = int(widths.argmin())
+    return float((ordered[start] + ordered[start + half - 1]) / 2)
 
 
 def _cumulated(

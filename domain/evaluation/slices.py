@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import exp, log, sqrt
 from typing import Any
@@ -14,9 +14,11 @@ from scipy.stats import binomtest, norm, t
 
 from domain.contract import Category, Input, ModelSpec, Number, Text, as_word
 from domain.errors import ConfigError
+from domain.evaluation.comparison import compare
 from domain.evaluation.intervals import wilson_interval
 from domain.evaluation.measures import Measure
 
+LEVEL = 0.05  # of significance over all slices together
 _FEW = 5  # up to so many distinct values of a number, each is a slice
 _STEEPEST = 500.0  # tilt at which the tilted mean is practically the largest value
 _ROUNDING = 1e-9  # relative, of a mean or a score
@@ -51,6 +53,9 @@ class SliceReport:
             others; NaN with fewer rows than it needs (one, or two).
         p: probability of a score this low if the slice's true score were that of all rows minus
             the margin; NaN if the slice has too few rows to be judged.
+        reachable: score of a reference model on a slice that is worse; NaN if not measured.
+        hard: whether the reference is not certainly better there, so that the slice is hard for any
+            model.
     """
 
     name: str
@@ -60,6 +65,8 @@ class SliceReport:
     high: float
     p: float
     declared: bool
+    reachable: float = np.nan
+    hard: bool = False
 
 
 def slices_of(
@@ -106,6 +113,7 @@ def measure_slices(
     actual: np.ndarray,
     predictions: np.ndarray,
     margin: float,
+    reference: Callable[[], np.ndarray | None] = lambda: None,
 ) -> list[SliceReport]:
     """The score of each slice, ordered by p; slices that are not judged come last.
 
@@ -121,10 +129,17 @@ def measure_slices(
     which a class has too few rows is left out. A measure of ranks sees the order within a slice,
     not that all of its probabilities are too high or too low.
 
+    A slice may be worse because its rows are harder to predict: where half of the rows are
+    positive, even the true probabilities have more errors. So a slice that is significantly worse
+    counts as hard unless a reference model is significantly better there; of classes also by the
+    Brier score, of which the true probabilities have the best.
+
     Args:
         actual, predictions: of every row, as for `Measure.score`. A slice with a loss that is not
             finite gets p = 0.
         margin: by how much the score of a slice may be below that of all rows.
+        reference: gives the predictions of a reference model, if a slice is worse; None without
+            one.
 
     References:
         R. Lugannani and S. Rice, "Saddle point approximation for the distribution of the sum of
@@ -139,7 +154,25 @@ def measure_slices(
         least = overall - margin - _ROUNDING * abs(overall)
         reports = [_of_scores(part, measure, actual, predictions, least) for part in slices]
         reports = [each for each in reports if each.declared or not np.isnan(each.p)]
-    return sorted(reports, key=lambda report: (np.isnan(report.p), report.p, report.score))
+    judged = sum(not np.isnan(report.p) for report in reports)
+    worse = [report for report in reports if report.p * judged <= LEVEL]
+    reached = reference() if worse else None
+    if reached is not None:
+        masks = {part.name: part.mask for part in slices}
+        by = [
+            measure,
+            *([Measure(measure.spec, "neg_brier_score")] if measure.spec.classes else []),
+        ]
+        for report in worse:
+            rows = masks[report.name]
+            of_slice = reached[rows], predictions[rows], actual[rows]
+            found = [compare(each, *of_slice, each.constant(actual)) for each in by]
+            hard = not all(each.high < 0 for each in found)
+            at = reports.index(report)
+            reports[at] = replace(report, reachable=found[0].champion, hard=hard)
+    return sorted(
+        reports, key=lambda report: (np.isnan(report.p), report.hard, report.p, report.score)
+    )
 
 
 def _of_losses(part: Slice, losses: np.ndarray, best: float, margin: float) -> SliceReport:

@@ -7,6 +7,7 @@ from domain.evaluation.contract_change import ContractChange
 from domain.gates.verdict import Verdict
 
 _NO_CHAMPION = "no champion to compare with"
+_RECOGNISED = 0.5  # share of the champion's training rows, below which the reason says so
 _UNITS = {"s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")), "B": ((2**20, "MiB"), (2**10, "KiB"))}
 
 
@@ -55,6 +56,7 @@ def not_worse_than_champion(
     fewest: int,
     left_out: int = 0,
     champion: str | None = None,
+    recognised: float = 1.0,
 ) -> Verdict:
     """Refuse a challenger that may be worse than the champion by the margin or more.
 
@@ -69,6 +71,9 @@ def not_worse_than_champion(
         left_out: hold-out rows that the champion was trained on, that its contract refuses, or
             that would change the class shares.
         champion: its version; None without a champion.
+        recognised: share of the champion's training rows that are in the data. Where most are not,
+            the reason says so: if only their form has changed, such as the number of decimals, the
+            champion has learned from rows that seem to be new to it.
     """
     gate = "not_worse_than_champion"
     if comparison is None and champion is None:
@@ -104,6 +109,12 @@ def not_worse_than_champion(
         share = "a quarter" if configured is None else "limited to half"
         rest = ", less its uncertainty" if configured is None else ""
         reason += f" ({share} of what the champion gains over the baseline{rest})"
+    if recognised < _RECOGNISED:
+        reason += (
+            f"; {recognised:.0%} of the champion's training rows are in the data: if the others "
+            "were not removed but written differently, the champion has learned from rows that it "
+            "is compared on"
+        )
     if comparison.low > -margin:
         return Verdict(gate, True, reason, figures)
     if comparison.difference <= -margin or comparison.high < -margin:

@@ -9,10 +9,9 @@ import numpy as np
 from domain.evaluation.comparison import Comparison
 from domain.evaluation.measures import shown, signed
 from domain.evaluation.metrics import Report
-from domain.evaluation.slices import SliceReport
+from domain.evaluation.slices import LEVEL, SliceReport
 from domain.gates.verdict import Verdict
 
-_LEVEL = 0.05  # of significance
 _TOO_GOOD = 0.995  # of what a perfect model gains over the baseline
 _MANY_ROWS = 100
 
@@ -58,7 +57,7 @@ def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
         percentages", 1947.
     """
     gained = max(0.0, chance - comparison.champion)
-    better = comparison.low > gained and (comparison.p is None or comparison.p <= 2 * _LEVEL)
+    better = comparison.low > gained and (comparison.p is None or comparison.p <= 2 * LEVEL)
     reason = (
         f"{comparison.measure} {shown(comparison.challenger)}, baseline (best constant prediction) "
         f"{shown(comparison.champion)}; difference {signed(comparison.difference)}, "
@@ -80,13 +79,15 @@ def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
 def worst_slice(
     reports: Sequence[SliceReport], measure: str, overall: float, margin: float
 ) -> Verdict:
-    """Refuse a model whose score on a slice is below that on all rows by more than the margin.
+    """Refuse a model whose score on a slice is below that on all rows by more than the margin, and
+    below what can be reached there.
 
-    The test is at 5 % over all slices together (Bonferroni). A declared slice with too few rows is
+    The test is at 5 % over all slices together (Bonferroni). A slice that is hard for any model is
+    named in the reason and accepted. A declared slice with too few rows is
     named in the reason and not judged, so that a rare case can be declared early.
 
     Args:
-        reports: of the slices, ordered by p.
+        reports: of the slices, ordered by p, those that are hard for any model last.
         measure: name of the measure.
         overall: score of all rows.
         margin: with which the reports were made.
@@ -100,9 +101,14 @@ def worst_slice(
     p_value = min(1.0, worst.p * len(judged))
     reason = (
         f"worst of {len(judged)} slices is {worst.name}: {measure} {shown(worst.score)} on "
-        f"{worst.rows} rows, {shown(overall)} overall, margin {margin:.3f} "
-        f"(p = {p_value:.2g}){not_judged}"
+        f"{worst.rows} rows, {shown(overall)} overall, margin {margin:.3f} (p = {p_value:.2g})"
     )
+    if np.isfinite(worst.reachable):
+        reason += f"; plain gradient boosting reaches {shown(worst.reachable)} there"
+    hard = [f"{each.name} ({shown(each.score)})" for each in judged if each.hard]
+    if hard:
+        reason += f"; worse, but hard for any model: {', '.join(hard)}"
+    reason += not_judged
     figures = {
         "slices": len(judged),
         "rows": worst.rows,
@@ -111,4 +117,4 @@ def worst_slice(
         "margin": margin,
         "p": p_value,
     }
-    return Verdict("worst_slice", p_value > _LEVEL, reason, figures)
+    return Verdict("worst_slice", worst.hard or p_value > LEVEL, reason, figures)

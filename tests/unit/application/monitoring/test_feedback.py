@@ -394,3 +394,19 @@ def test_feedback_sets_the_score_of_the_chosen_measure() -> None:
     setup = Setup()
     setup.for_prediction("a", 0, "virginica")
     assert setup.metrics.scores == {"accuracy": 0.0}
+
+
+def test_the_score_includes_the_last_labels_of_a_burst() -> None:
+    setup = Setup()
+    setup.feedback = Feedback(
+        default_measure(petals.SPEC), setup.log, setup.metrics, score_seconds=0.05
+    )
+    setup.for_prediction("a", 0, "virginica")
+    for row in range(3):
+        setup.for_prediction("b", row, petals.SPEC.classes[0])
+    assert setup.metrics.scores == {"accuracy": 0.0}
+    expected = live_score(setup.log, default_measure(petals.SPEC), since=0)
+    deadline = time.monotonic() + 10
+    while setup.metrics.scores["accuracy"] != expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert setup.metrics.scores == {"accuracy": expected} and expected

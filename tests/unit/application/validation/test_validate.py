@@ -30,6 +30,7 @@ from application.validation.validate import (
 )
 from domain.contract import Classes, ModelSpec, Number
 from domain.data.dataset import Dataset
+from domain.data.split_keys import SplitKeys
 from domain.data.splitting import hold_out, with_keys
 from domain.errors import ConfigError, GateRefusal
 from domain.estimators.conformal import ConformalRegressor
@@ -884,3 +885,24 @@ def test_a_gate_that_is_skipped_accepts_and_keeps_its_reason() -> None:
     assert verdicts[0].reason == ("by the configuration; REFUSED: accuracy 0.5 is too low")
     assert verdicts[1] == SEEN
     assert verdicts[2].reason.startswith("by the configuration; accepted: ")
+
+
+def test_later_rows_of_known_customers_are_no_copies_in_a_split_by_time() -> None:
+    inputs = DATA.inputs.copy()
+    held = np.isin(DATA.row_hashes, HOLDOUT.row_hashes)
+    trained = np.flatnonzero(np.isin(DATA.row_hashes, TRAINING.row_hashes))[: held.sum()]
+    inputs.iloc[held] = inputs.iloc[trained].to_numpy() + 1e-4
+    days = SplitKeys(time=held.astype(float))
+    data = replace(DATA, inputs=inputs, keys=days)
+    made = package(training=data.row_hashes[~held].tolist(), holdout=data.row_hashes[held].tolist())
+    verdict = judged(made, dataset=data).verdicts[0]
+    assert verdict.accepted
+    assert verdict.figures["copied"] == 0
+
+
+def test_a_champion_that_learned_rounded_rows_is_pointed_out() -> None:
+    rounded = replace(DATA, inputs=(DATA.inputs * 1.001))
+    learned = rounded.take(np.isin(DATA.row_hashes, TRAINING.row_hashes)).row_hashes.tolist()
+    judgement = judged(package(), champion=champion_with(training=learned))
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert "0% of the champion's training rows are in the data" in verdict.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domain.data.split_keys import SplitKeys
+from domain.data.split_keys import SplitKeys, stable_sides
 from domain.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -41,6 +41,16 @@ def test_no_group_is_on_both_sides() -> None:
         assert (learned ^ held).all()
         assert 0.1 < held.mean() < 0.3
         assert abs(len(set(GROUP[held])) - 12) <= 2
+
+
+def test_many_groups_are_split_in_the_order_in_which_they_first_occur() -> None:
+    groups = np.array([f"g{number}" for number in range(30_000)], object)
+    rows = np.random.default_rng(0).integers(30_000, size=100_000)
+    group = np.concatenate([groups[::-1], groups[rows]])
+    learned, held = SplitKeys(group=group).sides([0] * len(group), 0.2, 3)
+    first = stable_sides(groups[::-1].tolist(), [0] * 30_000, 0.2, 3)
+    assert (held[:30_000] == first).all() and (learned ^ held).all()
+    assert (held[30_000:] == first[::-1][rows]).all()
 
 
 def test_rows_that_are_appended_move_no_group() -> None:

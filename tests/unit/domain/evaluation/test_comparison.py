@@ -471,3 +471,19 @@ def test_champion_and_challenger_are_each_decided_by_their_own_threshold() -> No
     found = compare(measure, probabilities, probabilities, actual, constant, spec)
     assert (found.won, found.lost, found.identical) == (40, 0, False)
     assert compare(measure, probabilities, probabilities, actual, constant).identical
+
+
+@pytest.mark.parametrize("threshold", [None, 0.3])
+def test_another_positive_class_changes_the_score_of_both_sides(threshold: float | None) -> None:
+    rng = np.random.default_rng(0)
+    actual = (rng.random(400) < 0.1).astype(int)
+    positive = np.clip(0.1 + 0.3 * actual + 0.1 * rng.normal(size=400), 0.01, 0.99)
+    predictions = np.stack([1 - positive, positive], axis=1)
+    champion = replace(CLASSES, output=Classes(("a", "b"), threshold=threshold))
+    limit = None if threshold is None else 1 - threshold
+    spec = replace(CLASSES, output=Classes(("a", "b"), positive="a", threshold=limit))
+    for name in ("average_precision", "f1", "accuracy"):
+        measure = Measure(spec, name)
+        found = compare(measure, predictions, predictions, actual, np.array([1.0, 0]), champion)
+        assert found.champion == found.challenger == measure.score(actual, predictions)
+        assert found.identical

@@ -168,7 +168,7 @@ def test_the_expected_cost_is_the_mean_cost_of_a_row() -> None:
         (BINARY, "precision_at_top", [0.9, 0.1], 0.1),
         (PRICES, "r2", [4, 4, 4], 0.0),
         (PRICES, "neg_mean_absolute_error", [2, 2, 2], -8 / 3),
-        (PRICES, "neg_median_absolute_error", [2, 2, 2], -1),
+        (PRICES, "neg_median_absolute_error", [1.5, 1.5, 1.5], -0.5),
         (PRICES, "neg_mean_absolute_percentage_error", [1, 1, 1], -(0.5 + 8 / 9) / 3),
         (PRICES, "neg_mean_pinball_loss", [9, 9, 9], -(7 + 8) * 0.05 / 3),
     ],
@@ -181,6 +181,21 @@ def test_the_best_constant_prediction_suits_the_measure(
     found = measure.constant(actual)
     assert measure.score(actual, repeat(found, len(actual))) == pytest.approx(score)
     assert found == pytest.approx(constant)
+
+
+def test_zero_is_the_best_constant_of_relative_errors_if_some_values_are_zero() -> None:
+    measure = Measure(PRICES, "neg_mean_absolute_percentage_error")
+    assert measure.constant(np.array([0.0, 1.0, 2.0])) == pytest.approx([0, 0, 0])
+
+
+def test_the_middle_of_the_shortest_half_has_the_smallest_median_error() -> None:
+    values = np.random.default_rng(0).lognormal(size=501)
+    measure = Measure(PRICES, "neg_median_absolute_error")
+    constant = measure.constant(values)[0]
+    grid = np.linspace(0, 3, 3001)
+    errors = np.median(np.abs(values - grid[:, None]), axis=1)
+    assert np.median(np.abs(values - constant)) <= errors.min() + 1e-9
+    assert np.median(np.abs(values - np.median(values))) > errors.min() + 0.01
 
 
 @pytest.mark.parametrize(("spec", "draw"), [(BINARY, binary), (SPECIES, species)])

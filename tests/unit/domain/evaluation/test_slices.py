@@ -13,6 +13,7 @@ from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.errors import ConfigError
 from domain.evaluation.intervals import score_interval, wilson_interval
 from domain.evaluation.measures import Measure
+from domain.evaluation.reference import reference_predictions
 from domain.evaluation.slices import Slice, SliceReport, measure_slices, slices_of
 from domain.gates import worst_slice
 from tests.kinds import KINDS
@@ -496,3 +497,60 @@ def test_a_sound_model_is_refused_in_at_most_five_of_a_hundred_cases_under_each_
         reports = measure_slices(slices, measure, actual, predictions, margin)
         refused += not worst_slice(reports, name, 0.0, margin).accepted
     assert binomtest(refused, runs, 0.05, "greater").pvalue > 0.01
+
+
+PLAN = ModelSpec(
+    "plans",
+    (Category("plan", ("basic", "standard", "premium")), Number("x", "", -10, 10)),
+    Classes(("no", "yes")),
+)
+CHOSEN = ("accuracy", "neg_log_loss", "neg_brier_score", "balanced_accuracy", "f1", "roc_auc")
+
+
+def plans(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Encoded rows of which 5, 10 and 40 % are positive by plan, true probabilities, classes."""
+    plan, x = rng.choice(3, rows, p=[0.5, 0.3, 0.2]), rng.normal(size=rows)
+    shares = np.array([0.05, 0.1, 0.4])[plan]
+    positive = 1 / (1 + (1 - shares) / shares * np.exp(-0.7 * x))
+    actual = (rng.random(rows) < positive).astype(int)
+    encoded = np.column_stack([plan, x]).astype(np.float32)
+    return encoded, np.stack([1 - positive, positive], axis=1), actual
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_slices_that_are_hard_for_any_model_are_accepted(name: str) -> None:
+    measure = Measure(PLAN, name)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        learned, _, target = plans(rng, 3000)
+        encoded, predictions, actual = plans(rng, 800)
+        reports = measure_slices(
+            slices_of(PLAN, encoded, {}, 20),
+            *(measure, actual, predictions, 0.02),
+            lambda: reference_predictions(PLAN, learned, target, encoded),
+        )
+        assert worst_slice(reports, name, 0.0, 0.02).accepted
+    if name == "accuracy":
+        (premium,) = (each for each in reports if each.name == "plan premium")
+        assert premium.hard and premium.reachable == pytest.approx(premium.score, abs=0.1)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_slice_that_a_reference_model_predicts_better_is_refused(name: str) -> None:
+    rng = np.random.default_rng(0)
+    learned, _, target = plans(rng, 3000)
+    learned[:, 1] += 3 * target
+    encoded, _, actual = plans(rng, 1000)
+    encoded[:, 1] += 3 * actual
+    reference = reference_predictions(PLAN, learned, target, encoded)
+    assert reference is not None
+    predictions = np.where((encoded[:, 0] == 2)[:, None], [[0.95, 0.05]], reference)
+    reports = measure_slices(
+        slices_of(PLAN, encoded, {}, 20),
+        *(Measure(PLAN, name), actual, predictions, 0.02),
+        lambda: reference,
+    )
+    verdict = worst_slice(reports, name, 0.0, 0.02)
+    assert not verdict.accepted
+    assert "is plan premium" in verdict.reason
+    assert "; plain gradient boosting reaches " in verdict.reason
