@@ -181,6 +181,25 @@ def snapshots(rng: np.random.Generator) -> pd.DataFrame:
     return table.assign(charge=(table["charge"] * rng.normal(1, 0.01, 3900)).round(2))
 
 
+def many_snapshots(rng: np.random.Generator, rows_each: int = 24) -> pd.DataFrame:
+    """Twenty-four rows of each customer, whose target is the toss of a coin."""
+    count = 4800 // rows_each
+    rows = np.repeat(rng.normal(size=(count, 6)), rows_each, axis=0)
+    left = np.repeat(rng.choice(["yes", "no"], count), rows_each)
+    changed = (rows + rng.normal(size=rows.shape) * 0.02).round(3)
+    return pd.DataFrame(changed, columns=list("abcdef")).assign(left=left)
+
+
+def stores(rng: np.random.Generator) -> pd.DataFrame:
+    """Sixty days of 40 stores: only the weather and the customers differ between days."""
+    place = pd.DataFrame({"area": rng.uniform(100, 9000, 40), "staff": rng.integers(3, 60, 40)})
+    days = place.loc[place.index.repeat(60)].reset_index(drop=True)
+    days = days.assign(
+        temperature=rng.normal(15, 8, 2400).round(1), customers=rng.poisson(400, 2400)
+    )
+    return days.assign(left=rng.choice(["yes", "no"], 2400))
+
+
 def jittered(rng: np.random.Generator) -> pd.DataFrame:
     """Rows of numbers, each with a copy with noise of 2 % of a standard deviation."""
     rows = rng.normal(size=(1000, 4))
@@ -256,10 +275,12 @@ CASES = (
     Case(out_of_fold_encoding, "encoding", refused=False),
     Case(encoding_of_large_groups, "encoding", refused=False),
     Case(snapshots, "copies"),
+    Case(many_snapshots, "copies"),
     Case(jittered, "copies"),
     Case(customers, "copies", refused=False),
     Case(few_inputs, "copies", refused=False),
     Case(dependent_numbers, "copies", refused=False),
+    Case(stores, "copies", refused=False),
 )
 
 

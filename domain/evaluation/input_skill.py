@@ -135,11 +135,16 @@ def _tree_skill(columns: np.ndarray, target: np.ndarray, task: str) -> Skill:
 
 
 def _balanced_skill(right: np.ndarray, target: np.ndarray) -> Skill:
-    """The skill for classes, by which rows are right, bool of shape (n_rows,)."""
+    """The skill for classes, by which rows are right, bool of shape (n_rows,).
+
+    For the standard error one more row of each class is wrong: a few rows that are all right do not
+    make the skill certain.
+    """
     _, group, counts = np.unique(target, return_inverse=True, return_counts=True)
-    recalls = np.bincount(group, right) / counts
+    hits = np.bincount(group, right)
+    recalls, lower = hits / counts, hits / (counts + 1)
     constant = 1 / len(counts)
-    error = sqrt(float((recalls * (1 - recalls) / counts).sum())) / len(counts)
+    error = sqrt(float((lower * (1 - lower) / (counts + 1)).sum())) / len(counts)
     return Skill(float(recalls.mean() - constant) / (1 - constant), error / (1 - constant))
 
 

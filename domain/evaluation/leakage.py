@@ -62,7 +62,8 @@ def input_leak(
     standard errors below the measured one. So honest strong inputs pass where rows are few: iris's
     petal width reaches 0.93 on 150 rows, and with two errors fewer would reach 0.96 ± 0.02. An
     input with 1.2 % of errors in 4000 rows reaches 0.976 ± 0.004, a leak. No error at all is a leak
-    on any number of rows. From 0.9, or 0.95 of a quantity, an input is pointed out.
+    from 50 rows of a rare class on, or 70 of each of two. From 0.9, or 0.95 of a quantity, an input
+    is pointed out.
 
     A number that names rows is pointed out from a certain skill of 0.2. From 0.5 it is refused if
     it predicts classes; a quantity may follow time, which numbers count.

@@ -16,6 +16,7 @@ from domain.contract import ModelSpec
 from domain.errors import ConfigError
 
 _TINY = float(np.finfo(np.float64).eps)  # smallest probability in a logarithm, as scikit-learn's
+_ORDERS = 50  # random ones, whose mean score is that of chance
 _DEFAULTS = {"classification": "accuracy", "regression": "r2"}
 
 
@@ -161,12 +162,18 @@ class Measure:
         return np.asarray(candidates[int(np.nanargmax(scores))], np.float64)
 
     def chance(self, actual: np.ndarray, predictions: np.ndarray) -> float:
-        """The score that the same predictions would have if they were independent of the rows; −∞
-        for measures of which the best constant prediction is never worse: all but macro F1.
+        """The mean score that the same predictions would have if they were independent of the
+        rows; −∞ for measures of which the best constant prediction is hardly ever worse: all but
+        macro F1 and recall at a precision. The latter is the best of all thresholds, and the best
+        of many is above 0 by chance: it is measured with the predictions in random order.
 
         Args:
             actual, predictions: as for `score`.
         """
+        if self.name == "recall_at_precision":
+            rng = np.random.default_rng(0)
+            orders = (rng.permutation(len(actual)) for _ in range(_ORDERS))
+            return float(np.mean([self.score(actual, predictions[order]) for order in orders]))
         if self.name != "f1_macro":
             return -np.inf
         _, whole, predicted = _class_weights(self, actual, predictions, np.ones(len(actual)))

@@ -16,8 +16,8 @@ _COMPARISONS = 1_000_000_000  # of values, in the search for copies
 _QUERIES = 500  # hold-out rows that are searched for copies at most
 _TYPED = 1e-3  # standard deviations between two spellings of a number
 _COPIED = 0.1  # standard deviations between a row and its changed copy
-_REACH = 2 * _COPIED  # a tree finds what is nearer than this
-_NEIGHBOURS = 20
+_REACH = 3 * _COPIED  # all copies of a row are nearer than this
+_FEWEST_NEAR, _MOST_NEAR = 10, 200  # neighbours that may be copies
 _BY_CHANCE = 0.01
 _MIXTURES = 5  # of each hold-out row
 
@@ -52,13 +52,15 @@ def copied_share(spec: ModelSpec, holdout: np.ndarray, training: np.ndarray) -> 
     categories are equal and their numbers at most 0.1 standard deviations apart. That also happens
     by chance, so a copy must stand out twice:
 
-    - It is far nearer than the tenth neighbour. The local dimension d of the data, estimated from
-      the tenth to twentieth neighbours (Levina and Bickel), says how near the first one is by
-      chance: nearer than r₁₀ (0.01 / 9)^(1/d) in 1 % of the rows.
-    - Mixtures are not as near. A mixture takes a random half of its inputs from a neighbour, the
-      tenth to twentieth. It is a likely row where inputs are lumpy or few, but a copy of nothing.
+    - It is far nearer than the k-th neighbour, the first one that cannot be a copy: farther than
+      0.3 standard deviations, from the tenth to the 200th. The local dimension d of the data,
+      estimated from neighbours k to 2k (Levina and Bickel), says how near the first one is by
+      chance: nearer than r_k (0.01 / (k − 1))^(1/d) in 1 % of the rows.
+    - Mixtures are not as near. A mixture takes a random half of its inputs from one of neighbours
+      k to 2k. It is a likely row where inputs are lumpy or few, but a copy of nothing.
 
-    The result is the share of such hold-out rows minus that of such mixtures, at least 0.
+    The result is the share of such hold-out rows minus that of such mixtures, at least 0. Copies of
+    which training has more than 200 are not found.
 
     Args:
         holdout, training: encoded rows, shape (n_rows, width). Except for texts, of which the share
@@ -68,7 +70,7 @@ def copied_share(spec: ModelSpec, holdout: np.ndarray, training: np.ndarray) -> 
     References:
         E. Levina and P. Bickel, "Maximum likelihood estimation of intrinsic dimension", 2004.
     """
-    if len(holdout) == 0 or len(training) < _NEIGHBOURS:
+    if len(holdout) == 0 or len(training) < 2 * _FEWEST_NEAR:
         return 0.0
     if isinstance(spec.inputs[0], Text):
         return _similar_texts(holdout[:, 0], training[:, 0]) / len(holdout)
@@ -79,47 +81,54 @@ def copied_share(spec: ModelSpec, holdout: np.ndarray, training: np.ndarray) -> 
     nearest, _ = tree.query(queries, p=np.inf, distance_upper_bound=_REACH)
     if (nearest <= _COPIED).mean() < COPIES:
         return 0.0
-    distances, neighbours = tree.query(queries, _NEIGHBOURS, p=np.inf)
-    near = np.minimum(_COPIED, distances[:, _NEIGHBOURS // 2 - 1] * _nearest_by_chance(distances))
+    close = tree.query_ball_point(queries, _REACH, p=np.inf, return_length=True)
+    ranks = np.clip(close + 1, _FEWEST_NEAR, min(_MOST_NEAR, len(rows) // 2))
+    distances, neighbours = tree.query(queries, 2 * ranks.max(), p=np.inf)
+    near = np.minimum(_COPIED, _nearest_by_chance(distances, ranks))
     rng = np.random.default_rng(0)
-    mixed = [_mixtures(queries, rows[neighbours], rng) for _ in range(_MIXTURES)]
-    by_chance = [
-        (tree.query(mixture, p=np.inf, distance_upper_bound=_REACH)[0] <= near).mean()
-        for mixture in mixed
-    ]
+    by_chance = []
+    for _ in range(_MIXTURES):
+        chosen = neighbours[np.arange(len(queries)), rng.integers(ranks, 2 * ranks)]
+        mixtures = _mixtures(queries, rows[chosen], rng)
+        nearest, _ = tree.query(mixtures, p=np.inf, distance_upper_bound=_REACH)
+        by_chance.append((nearest <= near).mean())
     copied = (distances[:, 0] > 0) & (distances[:, 0] <= near)
     return max(0.0, float(copied.mean() - np.mean(by_chance)))
 
 
-def _nearest_by_chance(distances: np.ndarray) -> float:
-    """The distance to the nearest neighbour, as a share of that to the middle one, that is not
-    reached by chance in 99 % of the rows.
+def _nearest_by_chance(distances: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """The distance to the nearest neighbour that is not reached by chance in 99 % of the rows,
+    shape (n_rows,).
 
     Args:
         distances: to the neighbours, in ascending order, shape (n_rows, n_neighbours).
+        ranks: of the first neighbour that cannot be a copy, shape (n_rows,).
     """
-    most = distances.shape[1]
-    middle = most // 2
-    outer = distances[distances[:, middle - 1] > 0, middle - 1 :]
-    if len(outer) == 0:
-        return 1.0
-    ranks = range(middle, most)
-    in_one_dimension = np.mean([sum(1 / rank for rank in range(first, most)) for first in ranks])
-    logarithms = np.log(outer[:, -1:] / outer[:, :-1])
-    return float((_BY_CHANCE / (middle - 1)) ** (logarithms.mean() / in_one_dimension))
+    first = distances[np.arange(len(ranks)), ranks - 1]
+    outer = [row[rank - 1 : 2 * rank] for row, rank in zip(distances, ranks) if row[rank - 1] > 0]
+    if not outer:
+        return first
+    inverse_dimension = np.mean([_inverse_dimension(each) for each in outer])
+    return first * (_BY_CHANCE / (ranks - 1)) ** inverse_dimension
 
 
-def _mixtures(rows: np.ndarray, neighbours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows with a random half of their values from a distant neighbour, shape (n_rows, 2 width).
+def _inverse_dimension(distances: np.ndarray) -> float:
+    """1/d, if these are the distances to neighbours k to 2k of a row, shape (k + 1,): the mean of
+    log(r_2k / r_j) over j, as a multiple of what it is in one dimension."""
+    k = len(distances) - 1
+    in_one_dimension = (np.arange(1, k + 1) / np.arange(k, 2 * k)).mean()
+    return float(np.log(distances[-1] / distances[:-1]).mean() / in_one_dimension)
+
+
+def _mixtures(rows: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows with a random half of their values from the other ones, shape (n_rows, 2 width).
 
     Args:
-        rows: scaled rows, shape (n_rows, 2 width): values, and which of them are missing.
-        neighbours: of each row, the nearest first, shape (n_rows, n_neighbours, 2 width).
+        rows, others: scaled rows, shape (n_rows, 2 width): values, and which of them are missing.
     """
     count, width = len(rows), rows.shape[1] // 2
-    chosen = rng.integers(neighbours.shape[1] // 2, neighbours.shape[1], count)
     swapped = np.tile(rng.random((count, width)) < 0.5, 2)
-    return np.where(swapped, neighbours[np.arange(count), chosen], rows)
+    return np.where(swapped, others, rows)
 
 
 def _similar_texts(holdout: np.ndarray, training: np.ndarray) -> int:

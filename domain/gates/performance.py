@@ -44,7 +44,8 @@ def quality(
 
 def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
     """Refuse a model that is not significantly better than predictions without any skill: the best
-    constant prediction, and for macro F1 the model's own predictions for other rows.
+    constant prediction, and for macro F1 and recall at a precision the model's own predictions for
+    other rows.
 
     A one-sided test at 5 %; for accuracy, McNemar's exact test, too.
 
@@ -67,6 +68,12 @@ def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
         reason += f" (one-sided p = {comparison.p / 2:.2g})"
     if gained > 0:
         reason += f"; the same predictions in random order {shown(chance)}"
+    if comparison.champion >= 1:  # the best score there is
+        reason += (
+            "; by this measure a constant prediction is perfect, so no model can be better: choose "
+            "another measure, or for recall_at_precision a precision above the share of the "
+            "positive class"
+        )
     figures = {
         "score": comparison.challenger,
         "baseline": comparison.champion,

@@ -47,8 +47,8 @@ GATES: Mapping[str, tuple[str, Sequence[str]]] = {
     "contract_is_versioned": ("Does a changed contract have a version that says so?", ()),
     "quality": ("Does the quality on the hold-out reach the threshold?", ("measure", "threshold")),
     "beats_baseline": (
-        "Is it significantly better than the best constant prediction, and by macro F1 than its "
-        "own predictions in random order?",
+        "Is it significantly better than the best constant prediction, and by macro F1 and recall "
+        "at a precision than its own predictions in random order?",
         (),
     ),
     "calibration": (

@@ -89,8 +89,18 @@ def test_the_skill_for_classes_weighs_them_alike_and_has_a_standard_error() -> N
     column[900:920] = 0  # 20 % of the rare one
     skill = single_feature_skill(column * 1.0, target, "classification")
     assert skill.value == pytest.approx(1 - 0.01 - 0.2)
-    assert skill.error == pytest.approx(np.sqrt(0.01 * 0.99 / 900 + 0.2 * 0.8 / 100))
+    often, rare = 10 / 901, 21 / 101  # shares of errors with one more
+    error = np.sqrt(often * (1 - often) / 901 + rare * (1 - rare) / 101)
+    assert skill.error == pytest.approx(error)
     assert skill.certain == pytest.approx(skill.value - 3 * skill.error)
+
+
+@pytest.mark.parametrize(("positives", "leak"), [(3, False), (40, False), (60, True)])
+def test_few_rows_without_an_error_are_not_certain(positives: int, leak: bool) -> None:
+    target = np.repeat([0, 1], [10_000 - positives, positives])
+    skill = single_feature_skill(target * 1.0, target, "classification")
+    assert skill.value == 1
+    assert (skill.certain >= LIMITS["classification"]) is leak
 
 
 def test_a_few_exceptions_are_not_learned_from_many_rows() -> None:

@@ -210,7 +210,17 @@ def test_macro_f1_by_chance_is_that_of_the_predictions_in_random_order(
     assert measure.chance(actual, predictions) > constant - 0.01
 
 
-@pytest.mark.parametrize("name", sorted({*names_of(BINARY)} - {"f1_macro"}))
+def test_recall_at_a_precision_by_chance_is_that_of_the_predictions_in_random_order() -> None:
+    rng, (actual, predictions) = np.random.default_rng(1), binary()
+    measure = Measure(BINARY, "recall_at_precision", precision=actual.mean() + 0.02)
+    scores = [measure.score(actual, rng.permutation(predictions)) for _ in range(500)]
+    assert 0.05 < np.mean(scores) < 1
+    spread = np.std(scores) / np.sqrt(50)
+    assert measure.chance(actual, predictions) == pytest.approx(np.mean(scores), abs=3 * spread)
+    assert measure.chance(actual, predictions) == measure.chance(actual, predictions)
+
+
+@pytest.mark.parametrize("name", sorted({*names_of(BINARY)} - {"f1_macro", "recall_at_precision"}))
 def test_a_constant_is_as_good_as_chance_under_every_other_measure(name: str) -> None:
     rng, (actual, predictions) = np.random.default_rng(0), binary()
     measure = Measure(BINARY, name, costs=COSTS if "cost" in name else {})

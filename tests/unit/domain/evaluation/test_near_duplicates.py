@@ -11,7 +11,7 @@ from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
 from domain.evaluation import near_duplicates as module
 from domain.evaluation.near_duplicates import COPIES, copied_share, near_duplicates
 from tests.kinds import KINDS
-from tests.leaky_tables import CASES, Case
+from tests.leaky_tables import CASES, Case, many_snapshots
 
 RNG = np.random.default_rng(0)
 
@@ -132,6 +132,12 @@ COPIED = [case for case in CASES if case.kind == "copies"]
 def test_copies_on_both_sides_are_refused_and_sound_twins_pass(case: Case, seed: int) -> None:
     verdict = case.verdict(seed)
     assert verdict.accepted != case.refused, verdict.reason
+
+
+@pytest.mark.parametrize("rows_each", [2, 6, 10, 12, 15, 24, 60, 100])
+def test_copies_are_found_however_many_there_are_of_each(rows_each: int) -> None:
+    case = Case(lambda rng: many_snapshots(rng, rows_each), "copies")
+    assert not case.verdict(seed=1).accepted
 
 
 def test_the_copied_share_is_that_of_the_rows_with_a_copy() -> None:

@@ -251,6 +251,31 @@ def test_shuffled_predictions_do_not_beat_the_baseline(name: str) -> None:
     assert not gates.beats_baseline(found).accepted
 
 
+@pytest.mark.parametrize(("share", "precision"), [(0.08, 0.1), (0.3, 0.32)])
+def test_random_scores_seldom_reach_a_precision_just_above_the_share_of_positives(
+    share: float, precision: float
+) -> None:
+    measure = Measure(CLASSES, "recall_at_precision", precision=precision)
+    actual = (np.arange(200) < 200 * share).astype(int)
+    accepted, above_constant = 0, 0
+    for seed in range(40):
+        scores = np.random.default_rng(seed).random(200)
+        predictions = np.stack([1 - scores, scores], axis=1)
+        found = against_baseline(measure, predictions, actual, actual)
+        accepted += gates.beats_baseline(found, measure.chance(actual, predictions)).accepted
+        above_constant += gates.beats_baseline(found).accepted
+    assert accepted <= 4 < above_constant  # 5 % of 40 are 2
+
+
+def test_a_measure_that_a_constant_satisfies_is_named_with_what_to_do() -> None:
+    predictions, actual = ranked()
+    for precision, satisfied in ((0.1, True), (0.11, False)):
+        measure = Measure(CLASSES, "recall_at_precision", precision=precision)
+        verdict = gates.beats_baseline(against_baseline(measure, predictions, actual, actual))
+        assert verdict.accepted is not satisfied
+        assert ("a precision above the share of the positive class" in verdict.reason) is satisfied
+
+
 @pytest.mark.parametrize("name", names_of(REGRESSION))
 def test_a_quantity_must_beat_the_best_constant_under_each_measure(name: str) -> None:
     rng, measure = np.random.default_rng(0), Measure(REGRESSION, name)
