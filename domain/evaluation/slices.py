@@ -24,6 +24,7 @@ _STEEPEST = 500.0  # tilt at which the tilted mean is practically the largest va
 _ROUNDING = 1e-9  # relative, of a mean or a score
 _GROUPS = 20  # of the jackknife
 _ROWS_OF_CLASS = 20  # of each class, in a slice that is judged
+_PROBABLY = 0.51  # the limit of a one-sided test at 20 %, as a share of that at 5 %
 _FLAT = 1e-3  # near the mean the saddlepoint formula is 0 ÷ 0
 
 
@@ -132,7 +133,7 @@ def measure_slices(
     A slice may be worse because its rows are harder to predict: where half of the rows are
     positive, even the true probabilities have more errors. So a slice that is significantly worse
     counts as hard unless a reference model is significantly better there; of classes also by the
-    Brier score, of which the true probabilities have the best.
+    Brier score, at 20 %, of which the true probabilities have the best.
 
     Args:
         actual, predictions: of every row, as for `Measure.score`. A slice with a loss that is not
@@ -159,20 +160,27 @@ def measure_slices(
     reached = reference() if worse else None
     if reached is not None:
         masks = {part.name: part.mask for part in slices}
-        by = [
-            measure,
-            *([Measure(measure.spec, "neg_brier_score")] if measure.spec.classes else []),
-        ]
         for report in worse:
             rows = masks[report.name]
-            of_slice = reached[rows], predictions[rows], actual[rows]
-            found = [compare(each, *of_slice, each.constant(actual)) for each in by]
-            hard = not all(each.high < 0 for each in found)
-            at = reports.index(report)
-            reports[at] = replace(report, reachable=found[0].champion, hard=hard)
+            of_slice = measure, reached[rows], predictions[rows], actual[rows]
+            reachable, hard = _reached(*of_slice)
+            reports[reports.index(report)] = replace(report, reachable=reachable, hard=hard)
     return sorted(
         reports, key=lambda report: (np.isnan(report.p), report.hard, report.p, report.score)
     )
+
+
+def _reached(
+    measure: Measure, reference: np.ndarray, predictions: np.ndarray, actual: np.ndarray
+) -> tuple[float, bool]:
+    """The score of the reference on a slice, and whether it is not certainly better."""
+    found = compare(measure, reference, predictions, actual, measure.constant(actual))
+    hard = not found.high < 0
+    if measure.spec.classes and not hard:
+        brier = Measure(measure.spec, "neg_brier_score")
+        seen = compare(brier, reference, predictions, actual, brier.constant(actual))
+        hard = not seen.difference + _PROBABLY * (seen.high - seen.difference) < 0
+    return found.champion, hard
 
 
 def _of_losses(part: Slice, losses: np.ndarray, best: float, margin: float) -> SliceReport:

@@ -60,7 +60,8 @@ GATES: Mapping[str, tuple[str, Sequence[str]]] = {
         ("coverage_error",),
     ),
     "worst_slice": (
-        "Is the quality on every declared and automatic slice close to the overall quality?",
+        "Is the quality on every declared and automatic slice close to the overall quality, or to "
+        "what can be reached there?",
         ("slice_margin", "slice_rows", "slices"),
     ),
     "predictions_are_valid": (
