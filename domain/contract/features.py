@@ -108,7 +108,7 @@ class Category:
         with suppress(TypeError):  # a list has no hash; the code below finds it
             found = map(self._codes.get, values, repeat(np.nan))
             encoded[:, 0] = np.fromiter(found, np.float32, len(values))
-        for row in np.flatnonzero(np.isnan(encoded)):
+        for row in np.flatnonzero(np.isnan(encoded)).tolist():
             encoded[row] = self._code(values[row], f"row {row}, {self.name}")
         return encoded
 
@@ -118,7 +118,7 @@ class Category:
             counts = np.bincount(values.positions, minlength=len(values.distinct))
             pairs = zip(values.distinct, counts.tolist())
             return sum(count * self.count_unknown([value]) for value, count in pairs)
-        rows = np.flatnonzero(np.isnan(self.encode(values)))
+        rows = np.flatnonzero(np.isnan(self.encode(values))).tolist()
         return sum(not is_missing(values[row]) for row in rows)
 
     @cached_property
