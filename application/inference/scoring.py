@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from application.ports.model import Model
-from domain.contract import ModelSpec, Text, Transcript
+from domain.contract import Category, ModelSpec, RepeatedValues, Text, Transcript
 from domain.errors import ContractError, DataError, InputError
 
 BATCH_ROWS = 65_536
@@ -26,11 +26,14 @@ class ScoredBatch:
         predictions: float32 array of shape (n_kept, n_outputs), columns as in the contract's
             `output_columns`.
         reasons: what is wrong with each other row, by its position.
+        unknown: number of words that count as missing since the contract does not know them, by
+            input.
     """
 
     kept: np.ndarray
     predictions: np.ndarray
     reasons: Mapping[int, str]
+    unknown: Mapping[str, int]
 
 
 def check_columns(spec: ModelSpec, names: Collection[str]) -> None:
@@ -82,9 +85,16 @@ def score(spec: ModelSpec, model: Model, columns: Mapping[str, Any], rows: int) 
         reasons = spec.reasons(inputs)
         kept = np.delete(kept, list(reasons))
         if not kept.size:
-            return ScoredBatch(kept, np.empty((0, len(spec.output_columns)), np.float32), reasons)
-        encoded = spec.encode({name: _select(values, kept) for name, values in inputs.items()})
-    return ScoredBatch(kept, model(encoded), reasons)
+            none = np.empty((0, len(spec.output_columns)), np.float32)
+            return ScoredBatch(kept, none, reasons, {})
+        inputs = {name: _select(values, kept) for name, values in inputs.items()}
+        encoded = spec.encode(inputs)
+    unknown = {
+        item.name: item.count_unknown(inputs[item.name])
+        for item in spec.inputs
+        if isinstance(item, Category) and item.unseen == "missing"
+    }
+    return ScoredBatch(kept, model(encoded), reasons, unknown)
 
 
 def prediction_columns(spec: ModelSpec, existing: Collection[str]) -> list[str]:
@@ -109,4 +119,6 @@ def prediction_values(spec: ModelSpec, predictions: np.ndarray) -> list[np.ndarr
 
 
 def _select(values: Sequence[Any] | np.ndarray, kept: np.ndarray) -> Sequence[Any] | np.ndarray:
-    return values[kept] if isinstance(values, np.ndarray) else [values[row] for row in kept]
+    if isinstance(values, np.ndarray | RepeatedValues):
+        return values[kept]
+    return [values[row] for row in kept]

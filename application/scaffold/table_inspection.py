@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
-from domain.data.tables import MISSING_WORDS, as_words
+from domain.contract import MISSING_WORDS, Category, Classes, ModelSpec, Number, Quantity, Text
+from domain.data.tables import as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import Leak, input_leak, names_rows, pair_leaks
 from domain.evaluation.measures import Measure, default_measure, repeat

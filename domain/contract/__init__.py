@@ -8,7 +8,14 @@ in the contract, tensors flattened in C order and missing values as NaN; or, for
 Training data, batches and requests are all encoded by `ModelSpec`, so they cannot differ.
 """
 
-from domain.contract.encoding import as_word, format_shape, join_names
+from domain.contract.encoding import (
+    MISSING_WORDS,
+    NUMBER,
+    RepeatedValues,
+    as_word,
+    format_shape,
+    join_names,
+)
 from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.contract.spec import ModelSpec
@@ -18,10 +25,13 @@ __all__ = [
     "Category",
     "Classes",
     "Input",
+    "MISSING_WORDS",
     "ModelSpec",
+    "NUMBER",
     "Number",
     "Output",
     "Quantity",
+    "RepeatedValues",
     "Tensor",
     "Text",
     "Transcript",

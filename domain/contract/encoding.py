@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -12,6 +14,41 @@ import numpy as np
 from domain.errors import InputError
 
 PYTHON_NUMBERS = frozenset((float, int))
+MISSING_WORDS = frozenset(  # in a field of a number or boolean
+    "NA N/A n/a #N/A <NA> NULL null None none NaN nan -NaN -nan".split()
+)
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_BOOLEANS = ("true", "false")
+_CODE = r"[+-]?0[0-9]"  # leading zeros make a code
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedValues(Sequence[Any]):
+    """Many values of which few are distinct, so that each of these is looked at once.
+
+    Attributes:
+        distinct: the distinct values.
+        positions: for each value its position among them, integers of shape (n_values,).
+    """
+
+    distinct: Sequence[Any]
+    positions: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> RepeatedValues:
+        """The values of an array of numbers or booleans."""
+        distinct, positions = np.unique(values, return_inverse=True)
+        return cls(distinct.tolist(), positions)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A value; the values of a slice, or those at an array of positions."""
+        chosen = self.positions[index]
+        if isinstance(chosen, np.ndarray):
+            return RepeatedValues(self.distinct, chosen)
+        return self.distinct[chosen]
 
 
 def as_word(value: Any) -> str:
@@ -23,6 +60,36 @@ def as_word(value: Any) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def parse_number(field: str) -> float | str | None:
+    """The number in a field of a CSV file; None if it means a missing value, else the text.
+
+    >>> [parse_number(field) for field in (" 1.50", "1e3", "NA", "", "1,5")]
+    [1.5, 1000.0, None, None, '1,5']
+    """
+    field = field.strip()
+    if not field or field in MISSING_WORDS:
+        return None
+    return float(field) if re.fullmatch(NUMBER, field) else field
+
+
+def parse_word(field: str, words: Collection[str]) -> str | None:
+    """The word in a field of a CSV file, as one of `words` if it can be read as such: ``3.0`` as
+    ``3`` and ``True`` as ``true``. None if the field is empty, or ``NA`` and the like.
+
+    >>> [parse_word(field, {"3", "true", "Tech"}) for field in (" Tech ", "3.0", "True", "NA")]
+    ['Tech', '3', 'true', None]
+    """
+    field = field.strip()
+    if field in words:
+        return field
+    if not field or field in MISSING_WORDS:
+        return None
+    same = field.lower() if field.lower() in _BOOLEANS else field
+    if re.fullmatch(NUMBER, field) and not re.match(_CODE, field):
+        same = as_word(float(field))
+    return same if same in words else field
 
 
 def format_shape(shape: Sequence[int]) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from domain.contract.encoding import (
+    RepeatedValues,
     as_word,
     check_numbers,
     contains_boolean,
@@ -16,6 +21,8 @@ from domain.contract.encoding import (
     is_missing,
     join_names,
     outside_range,
+    parse_number,
+    parse_word,
     short_repr,
     to_floats,
 )
@@ -45,6 +52,10 @@ class Number:
     description: str = ""
     nullable: bool = False
 
+    def parse(self, field: str) -> float | str | None:
+        """The value in a field of a CSV file, as `encode` takes it."""
+        return parse_number(field)
+
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows, 1) from numbers; None and NaN are missing.
 
@@ -55,7 +66,7 @@ class Number:
         return check_numbers(to_floats(self.name, values)[:, None], (self,))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Category:
     """One of a fixed set of words.
 
@@ -76,6 +87,10 @@ class Category:
     nullable: bool = False
     unseen: Literal["refuse", "missing"] = "refuse"
 
+    def parse(self, field: str) -> str | None:
+        """The value in a field of a CSV file, as `encode` takes it."""
+        return parse_word(field, self._codes)
+
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows, 1) from words; None and NaN are missing.
 
@@ -84,30 +99,48 @@ class Category:
         Raises:
             InputError: a word is unknown, or missing but required.
         """
-        codes = {word: float(code) for code, word in enumerate(self.categories)}
+        if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+            values = RepeatedValues.of(values)
+        if isinstance(values, RepeatedValues):
+            with suppress(InputError):  # the code below finds the row
+                return self.encode(values.distinct)[values.positions]
         encoded = np.full((len(values), 1), np.nan, dtype=np.float32)
-        for row, value in enumerate(values):
-            if is_missing(value):
-                if not self.nullable:
-                    raise InputError(f"row {row}, {self.name}: a value is missing")
-                continue
-            if isinstance(value, list | dict | np.ndarray):
-                raise InputError(f"row {row}, {self.name}: {short_repr(value)} is not a word")
-            try:
-                word = as_word(value)
-            except ValueError as error:  # Python limits the digits of an integer that it prints
-                raise InputError(
-                    f"row {row}, {self.name}: {short_repr(value)} is not a word"
-                ) from error
-            code = codes.get(word)
-            if code is not None:
-                encoded[row] = code
-            elif self.unseen == "refuse":
-                words = join_names(self.categories)
-                raise InputError(
-                    f"row {row}, {self.name}: {short_repr(value)} is not one of {words}"
-                )
+        with suppress(TypeError):  # a list has no hash; the code below finds it
+            found = map(self._codes.get, values, repeat(np.nan))
+            encoded[:, 0] = np.fromiter(found, np.float32, len(values))
+        for row in np.flatnonzero(np.isnan(encoded)).tolist():
+            encoded[row] = self._code(values[row], f"row {row}, {self.name}")
         return encoded
+
+    def count_unknown(self, values: Sequence[Any] | np.ndarray) -> int:
+        """How many of these valid values are unknown words, which count as missing."""
+        if isinstance(values, RepeatedValues):
+            counts = np.bincount(values.positions, minlength=len(values.distinct))
+            pairs = zip(values.distinct, counts.tolist())
+            return sum(count * self.count_unknown([value]) for value, count in pairs)
+        rows = np.flatnonzero(np.isnan(self.encode(values))).tolist()
+        return sum(not is_missing(values[row]) for row in rows)
+
+    @cached_property
+    def _codes(self) -> dict[str, float]:
+        return {word: float(code) for code, word in enumerate(self.categories)}
+
+    def _code(self, value: Any, place: str) -> float:
+        """The code of a single value, NaN if it is missing or counts as such."""
+        if is_missing(value):
+            if not self.nullable:
+                raise InputError(f"{place}: a value is missing")
+            return np.nan
+        if isinstance(value, list | dict | np.ndarray):
+            raise InputError(f"{place}: {short_repr(value)} is not a word")
+        try:
+            word = as_word(value)
+        except ValueError as error:  # Python limits the digits of an integer that it prints
+            raise InputError(f"{place}: {short_repr(value)} is not a word") from error
+        if word not in self._codes and self.unseen == "refuse":
+            words = join_names(self.categories)
+            raise InputError(f"{place}: {short_repr(value)} is not one of {words}")
+        return self._codes.get(word, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +169,13 @@ class Tensor:
     def width(self) -> int:
         """Number of values."""
         return int(np.prod(self.shape))
+
+    def parse(self, field: str) -> Any:
+        """The value in a field of a CSV file, JSON, as `encode` takes it; else the text."""
+        try:
+            return json.loads(field)
+        except (ValueError, RecursionError):
+            return field
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows, width) from nested lists or arrays of `shape`.
@@ -180,6 +220,10 @@ class Text:
     description: str = ""
     nullable: bool = False
 
+    def parse(self, field: str) -> str | None:
+        """The value in a field of a CSV file, as `encode` takes it."""
+        return field.strip() or None
+
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """Object array of str of shape (n_rows, 1).
 
@@ -222,6 +266,10 @@ class Audio:
     sample_rate: int
     max_seconds: float
     description: str = ""
+
+    def parse(self, field: str) -> str:
+        """The field as it is; see `encode`."""
+        return field
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """Not supported: recordings are not rows; the transcription service decodes them.

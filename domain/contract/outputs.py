@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from domain.contract.encoding import parse_word
+
 
 @dataclass(frozen=True, slots=True)
 class Classes:
@@ -31,6 +33,10 @@ class Classes:
     def positive_code(self) -> int:
         """Number of the positive class, of two classes."""
         return self.names.index(self.positive) if self.positive else 1
+
+    def parse(self, field: str) -> str | None:
+        """The class in a field of a CSV file; None if it is missing."""
+        return parse_word(field, self.names)
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """The number of the predicted class of each row, shape (n_rows,).

@@ -14,6 +14,7 @@ import numpy as np
 
 from domain.contract.encoding import (
     PYTHON_NUMBERS,
+    RepeatedValues,
     are_python_numbers,
     check_numbers,
     join_names,
@@ -318,7 +319,7 @@ def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:
 
 def _column(values: Any) -> Sequence[Any] | np.ndarray:
     """A list as it is: NumPy would convert its numbers to strings if one value is a string."""
-    return values if isinstance(values, list | tuple) else np.asarray(values)
+    return values if isinstance(values, list | tuple | RepeatedValues) else np.asarray(values)
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import lzma
 import warnings
 import zipfile
 import zlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
-from domain.contract import ModelSpec, as_word
+from domain.contract import MISSING_WORDS, Classes, ModelSpec, Number, as_word
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from shared.digests import sha256_of
@@ -42,10 +42,8 @@ _READ_ERRORS = (  # of the parsers, of decompression and of downloads
     zipfile.BadZipFile,
     zlib.error,
 )
+Parser = Callable[[str], Any]
 _BOOLEANS = {"true": True, "false": False}
-MISSING_WORDS = frozenset(  # words that mean a missing value in a column of numbers or booleans
-    "NA N/A n/a #N/A <NA> NULL null None none NaN nan -NaN -nan".split()
-)
 
 
 def read_table(path: str, spec: ModelSpec) -> Dataset:
@@ -59,7 +57,12 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     Raises:
         DataError: the file cannot be read, a column is missing, or a row has no target.
     """
-    frame = read_frame(path)
+    parsers: dict[str, Parser] = {
+        item.name: item.parse for item in spec.inputs if not isinstance(item, Number)
+    }
+    if isinstance(spec.output, Classes):
+        parsers[spec.output.name] = spec.output.parse
+    frame = read_frame(path, parsers)
     names = [*spec.input_names, spec.output.name]
     absent = [name for name in names if name not in frame.columns]
     if absent:
@@ -78,12 +81,16 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     return Dataset(spec.name, source, inputs, target, (file,) if file else (), others)
 
 
-def read_frame(path: str) -> pd.DataFrame:
+def read_frame(path: str, parsers: Mapping[str, Parser] | None = None) -> pd.DataFrame:
     """Read all columns of a table.
 
-    In CSV an empty field is a missing value. In columns of numbers and booleans so are words such
-    as ``NA``; in columns of words they stay words, as in requests. Whole numbers with leading zeros
-    are codes, so such a column is read as words.
+    In CSV blanks around a field do not count, and an empty field is a missing value. In columns of
+    numbers and booleans so are words such as ``NA``; in columns of words they stay words, as in
+    requests. Whole numbers with leading zeros are codes, so such a column is read as words.
+
+    Args:
+        parsers: how to read the fields of a CSV file, by column; None, or without a parser, as the
+            fields of a column suggest.
 
     Returns:
         Columns of integers, float64, bool, str or object; a missing value is NaN or None. Times
@@ -94,7 +101,10 @@ def read_frame(path: str) -> pd.DataFrame:
     """
     file = _local(path)
     try:
-        frame = _parquet(file or path) if _is_parquet(path) else _csv(file or path)
+        if _is_parquet(path):
+            frame = _parquet(file or path)
+        else:
+            frame = _csv(file or path, parsers or {})
     except FileNotFoundError as error:
         raise DataError(f"there is no file {file or path}") from error
     except pd.errors.EmptyDataError as error:
@@ -156,31 +166,54 @@ def _parquet(path: Path | str) -> pd.DataFrame:
     return frame.rename(columns=str)
 
 
-def _csv(path: Path | str) -> pd.DataFrame:
+def _csv(path: Path | str, parsers: Mapping[str, Parser]) -> pd.DataFrame:
     # pandas would rename a duplicate column, so the names are read as a row first
     for separator in CSV_SEPARATORS:
         options: dict[str, Any] = {"sep": separator, "skipinitialspace": True}
-        names = pd.read_csv(
+        first = pd.read_csv(
             path, header=None, nrows=1, dtype=str, encoding_errors="replace", **options
         ).iloc[0]
-        _check_text(str(names.iloc[0]))
-        if len(names) > 1:
+        _check_text(str(first.iloc[0]))
+        if len(first) > 1:
             break
     else:
         options["sep"] = ","
-    _check_names(names.dropna().tolist())
+    _check_names(first.dropna().str.strip().tolist())
+    options |= {
+        "header": 0,
+        "names": [
+            f"Unnamed: {position}" if missing else name.strip()
+            for position, (name, missing) in enumerate(zip(first, first.isna()))
+        ],
+        "index_col": False,
+        "keep_default_na": False,
+        "na_values": [""],
+    }
+    text = dict.fromkeys(parsers, "str")
     with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
         try:
-            options |= {"index_col": False, "keep_default_na": False, "na_values": [""]}
-            frame = pd.read_csv(path, low_memory=False, **options).apply(_parse_missing_words)
-            whole = [name for name in frame.columns if _may_be_codes(frame[name])]
+            frame = pd.read_csv(path, low_memory=False, dtype=text, **options)
+            frame = frame.apply(lambda column: _read_fields(column, parsers.get(str(column.name))))
+            whole = [
+                name for name in frame.columns if name not in text and _may_be_codes(frame[name])
+            ]
             if whole:  # only text shows leading zeros
-                as_text = pd.read_csv(path, usecols=whole, dtype=object, **options)
+                as_text = pd.read_csv(path, usecols=whole, dtype="str", **options)
                 codes = [name for name in whole if as_text[name].str.fullmatch(r"0\d+").any()]
-                frame[codes] = as_text[codes].astype("str")
+                frame[codes] = as_text[codes]
             return frame
         except pd.errors.ParserWarning as warning:
             raise ValueError("its rows have more values than the first line has names") from warning
+
+
+def _read_fields(column: pd.Series, parser: Parser | None) -> pd.Series:
+    if parser:
+        values = {field: parser(field) for field in column.dropna().unique()}
+        return column.astype(object).map(values)
+    if isinstance(column.dtype, pd.StringDtype):
+        column = column.str.strip()
+        return _parse_missing_words(column.mask(column == ""))
+    return column
 
 
 def _check_text(start: str) -> None:
@@ -191,8 +224,6 @@ def _check_text(start: str) -> None:
 
 def _parse_missing_words(column: pd.Series) -> pd.Series:
     """Numbers or booleans, if all other words of the column mean a missing value."""
-    if not isinstance(column.dtype, pd.StringDtype):
-        return column
     known = column.mask(column.isin(MISSING_WORDS))
     if len(known.dropna()) == len(column.dropna()):
         return column

@@ -70,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         return fail(DataError(f"{rejected}; {args.output} was not written"), ALL_REJECTED)
     see = f": see {totals.rejects}" if totals.rejected else ""
     show_step("result", f"{totals.scored:,} rows scored, {totals.rejected:,} rejected{see}")
+    for name, count in totals.unknown.items():
+        show_step("look at", f"{name}: {count:,} unknown words counted as missing")
     rate = (totals.scored + totals.rejected) / seconds
     show_step("output", f"{args.output}: {seconds:.1f} s, {rate:,.0f} rows/s")
     return 0

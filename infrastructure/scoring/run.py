@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,11 +31,14 @@ class Totals:
         scored: number of rows with a prediction.
         rejected: number of rows that break the contract.
         rejects: file with the rejected rows.
+        unknown: number of words that counted as missing since the contract does not know them, by
+            input.
     """
 
     scored: int
     rejected: int
     rejects: Path
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 def score_file(
@@ -66,6 +70,7 @@ def score_file(
     schema = pa.schema([*table.schema, *added], metadata=dict(metadata))
     rejects = output.with_name(f"{output.stem}.rejected.ndjson")
     done = scored_rows = 0
+    unknown: Counter[str] = Counter()
     with Draft(output) as draft, Draft(rejects) as rejected:
         with (
             open_sink(output, draft.path, schema) as sink,
@@ -78,8 +83,8 @@ def score_file(
                 scored = score(spec, model, batch.columns, len(batch))
                 if scored.kept.size:
                     columns = batch.rows(scored.kept).columns + [
-                        pa.array(values, field.type)
-                        for field, values in zip(added, prediction_values(spec, scored.predictions))
+                        pa.array(values, column.type)
+                        for column, values in zip(added, prediction_values(spec, scored.predictions))
                     ]
                     sink.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 originals = batch.originals(list(scored.reasons)) if scored.reasons else []
@@ -92,6 +97,7 @@ def score_file(
                 )
                 done += len(batch)
                 scored_rows += len(scored.kept)
+                unknown.update(scored.unknown)
                 bar.update(len(batch))
         if scored_rows == done:
             rejects.unlink(missing_ok=True)
@@ -99,4 +105,4 @@ def score_file(
             rejected.publish()
         if scored_rows or not done:
             draft.publish()
-    return Totals(scored_rows, done - scored_rows, rejects)
+    return Totals(scored_rows, done - scored_rows, rejects, +unknown)

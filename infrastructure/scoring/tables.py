@@ -20,13 +20,21 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from application.inference.scoring import BATCH_ROWS, rows_at_once
-from domain.contract import Input, ModelSpec, Number, Tensor
-from domain.data.tables import CSV_SEPARATORS, MISSING_WORDS
+from domain.contract import (
+    MISSING_WORDS,
+    NUMBER,
+    Category,
+    Input,
+    ModelSpec,
+    Number,
+    RepeatedValues,
+    Tensor,
+)
+from domain.data.tables import CSV_SEPARATORS
 from domain.errors import DataError, reason_of
 
 _BATCH_BYTES = 2**23  # in the file; several times as much in memory
 _GROUP_BYTES = 2**26  # of a row group in memory
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _JSON = msgspec.json.Encoder(enc_hook=str)
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1  # of int64
 
@@ -177,8 +185,7 @@ class ParquetTable:
 class CsvTable:
     """CSV: numbers of the contract become float64; all other columns are copied as text.
 
-    An empty field is a missing value; in number columns, so are ``NA`` and similar words. A tensor
-    is a field with nested lists in JSON.
+    Fields are read as `parse` of each input does.
     """
 
     def __init__(self, path: Path, spec: ModelSpec) -> None:
@@ -194,7 +201,7 @@ class CsvTable:
         numbers = {item.name for item in spec.inputs if isinstance(item, Number)}
         self.schema = pa.schema(
             (name, pa.float64() if name in numbers else pa.string())
-            for name in self._reader.schema.names
+            for name in map(str.strip, self._reader.schema.names)
         )
         self.total: int | None = None
 
@@ -207,7 +214,7 @@ class CsvTable:
                     yield self._batch(block.slice(start, rows))
 
     def _batch(self, text: pa.RecordBatch) -> Batch:
-        arrays = {name: text.column(name) for name in text.schema.names}
+        arrays = dict(zip(self.schema.names, text.columns, strict=True))
         columns: dict[str, Values] = {}
         for item in self._spec.inputs:
             if item.name not in arrays:
@@ -215,10 +222,12 @@ class CsvTable:
             column = arrays[item.name]
             if isinstance(item, Number):
                 arrays[item.name], columns[item.name] = _parse_numbers(column)
-            elif isinstance(item, Tensor):
-                columns[item.name] = [_parse_json(field) for field in column.to_pylist()]
+            elif isinstance(item, Category):
+                fields = _repeated(column)
+                parsed = [_parse(item, field) for field in fields.distinct]
+                columns[item.name] = RepeatedValues(parsed, fields.positions)
             else:
-                columns[item.name] = column.to_numpy(zero_copy_only=False)
+                columns[item.name] = [_parse(item, field) for field in column.to_pylist()]
         batch = pa.RecordBatch.from_arrays(list(arrays.values()), schema=self.schema)
         return _ArrowBatch(batch, columns, text)
 
@@ -411,9 +420,25 @@ def _values_of(item: Input, column: pa.Array) -> Values:
         tensor = _as_tensor(column, item.shape)
         if tensor is not None:
             return tensor
+    elif isinstance(item, Category) and not pa.types.is_nested(column.type):
+        return _repeated(column)
     elif _is_text(column.type):
         return column.to_numpy(zero_copy_only=False)
     return list(column.to_pylist())
+
+
+def _repeated(column: pa.Array) -> RepeatedValues:
+    """The values of a column; None where it is null."""
+    encoded = column.dictionary_encode()
+    distinct, positions = encoded.dictionary.to_pylist(), encoded.indices
+    if positions.null_count:
+        positions = positions.fill_null(len(distinct))
+        distinct.append(None)
+    return RepeatedValues(distinct, positions.to_numpy())
+
+
+def _parse(item: Input, field: str | None) -> Any:
+    return None if field is None else item.parse(field)
 
 
 def _as_tensor(column: pa.Array, shape: Sequence[int]) -> np.ndarray | None:
@@ -443,19 +468,11 @@ def _parse_numbers(text: pa.Array) -> tuple[pa.Array, Values]:
         numbers = pc.cast(text, pa.float64())
         return numbers, numbers.to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        numeric = pc.match_substring_regex(text, _NUMBER)
+        numeric = pc.match_substring_regex(text, f"^{NUMBER}$")
         valid = pc.if_else(numeric, pc.utf8_ltrim(text, "+"), pa.scalar(None, pa.string()))
         numbers = pc.cast(valid, pa.float64())
         values = zip(numbers.to_pylist(), text.to_pylist(), strict=True)
         return numbers, [word if number is None else number for number, word in values]
-
-
-def _parse_json(field: str | None) -> Any:
-    """The JSON value of a field; the field itself if it is not JSON."""
-    try:
-        return field and msgspec.json.decode(field)
-    except (msgspec.DecodeError, RecursionError):
-        return field
 
 
 def _separator(path: Path, spec: ModelSpec) -> str:
@@ -464,7 +481,7 @@ def _separator(path: Path, spec: ModelSpec) -> str:
     with path.open(encoding="utf-8-sig", newline="") as file:
         for separator in CSV_SEPARATORS:
             file.seek(0)
-            if needed <= set(next(csv.reader(file, delimiter=separator), [])):
+            if needed <= set(map(str.strip, next(csv.reader(file, delimiter=separator), []))):
                 return separator
     return CSV_SEPARATORS[0]
 

@@ -33,7 +33,7 @@ from application.inference.protocols.openapi import (
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import EXAMPLES, any_row_schema, named_row_schema
 from application.ports.recorder import PredictionResult
-from domain.contract import Input, Number, Tensor, Text
+from domain.contract import Tensor
 from domain.errors import InputError
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -192,9 +192,9 @@ class MlflowScoring:
             header, *rows = filter(None, lines)
         except (csv.Error, ValueError) as error:
             raise Refusal(400, f"the body is not CSV with a header: {error}") from error
-        columns = _columns_of(header, rows)
+        columns = _columns_of([name.strip() for name in header], rows)
         known = [item for item in self._spec.inputs if item.name in columns]
-        return {item.name: _cells(item, columns[item.name]) for item in known}
+        return {item.name: [*map(item.parse, columns[item.name])] for item in known}
 
     def _predictions(self, result: PredictionResult) -> list[dict[str, Any]]:
         """One object for each row: the outputs by name, for a classifier also the class."""
@@ -228,17 +228,3 @@ def _columns_of(names: Sequence[Any], rows: Sequence[Sequence[Any]]) -> dict[Any
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"duplicate column {str(twice)[:60]!r}")
     return dict(zip(names, zip(*rows))) if rows else {name: () for name in names}
-
-
-def _cells(item: Input, cells: Sequence[str]) -> list[Any]:
-    """Values of a CSV column; an empty cell is a missing value, except in a text."""
-    if isinstance(item, Text):
-        return list(cells)
-    return [_number(cell) if isinstance(item, Number) else cell or None for cell in cells]
-
-
-def _number(cell: str) -> float | str | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return cell or None  # the contract refuses it

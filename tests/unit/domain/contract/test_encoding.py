@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domain.contract import Category, ModelSpec, Number, Text, as_word
+from domain.contract import Category, ModelSpec, Number, RepeatedValues, Tensor, Text, as_word
 from domain.errors import InputError
 from tests.contracts import FLAT, REVIEW, SOLD, input_refusal
 
@@ -63,3 +63,110 @@ def test_a_column_of_float32_with_no_finite_number_is_refused(value: float) -> N
     spec = ModelSpec("share", (Number("x", "", 0, 0.1),), SOLD)
     with pytest.raises(InputError, match="row 1, x: "):
         spec.encode({"x": np.array([0, value], np.float32)})
+
+
+# fields of CSV files
+
+AGE = Number("age", "", 0, 120, nullable=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("7", 7),
+        (" 7.50 ", 7.5),
+        ("+.5e1", 5),
+        ("007", 7),
+        ("", None),
+        ("  ", None),
+        ("NA", None),
+        (" nan", None),
+        ("1,5", "1,5"),
+        ("1_000", "1_000"),
+        ("１２", "１２"),
+        ("inf", "inf"),
+        ("True", "True"),
+    ],
+)
+def test_a_field_of_a_number_is_a_number_missing_or_refused_as_text(field: str, value: Any) -> None:
+    assert AGE.parse(field) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "word"),
+    [
+        ("Tech", "Tech"),
+        (" Tech ", "Tech"),
+        ("tech", "tech"),
+        ("3", "3"),
+        ("3.0", "3"),
+        ("3e0", "3"),
+        ("03", "03"),
+        ("04", "04"),
+        ("True", "true"),
+        ("FALSE", "FALSE"),
+        ("4.0", "4.0"),
+        ("NULL", "NULL"),
+        ("NA", None),
+        (" ", None),
+    ],
+)
+def test_a_field_of_a_category_is_the_word_that_it_can_be_read_as(field: str, word: Any) -> None:
+    words = ("Tech", "3", "03", "true", "NULL")
+    assert Category("team", words).parse(field) == word
+
+
+def test_a_field_of_a_text_is_the_text_without_blanks_around_it() -> None:
+    assert [Text("review").parse(field) for field in (" so so\n", "NA", " ")] == [
+        "so so",
+        "NA",
+        None,
+    ]
+
+
+def test_a_field_of_a_tensor_is_json() -> None:
+    image = Tensor("image", (1, 2), 0, 9)
+    assert image.parse("[[1, 2.5]]") == [[1, 2.5]]
+    assert [image.parse(field) for field in ("[[1", "")] == ["[[1", ""]
+
+
+# repeated values
+
+
+def test_repeated_values_are_those_of_the_array() -> None:
+    values = RepeatedValues.of(np.array([3, 1, 3, 2]))
+    assert [*values] == [3, 1, 3, 2]
+    assert (len(values), values[1], [*values[1:3]]) == (4, 1, [1, 3])
+    assert [*values[np.array([0, 3])]] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1, 3, 1]),
+        np.array([1.0, np.nan, 3.0]),
+        np.array([True, False]),
+        RepeatedValues(["a", None, 1], np.array([0, 0, 2, 1])),
+    ],
+)
+def test_repeated_values_are_encoded_as_one_by_one(values: Any) -> None:
+    category = Category("code", ("a", "1", "3", "true", "false"), nullable=True)
+    expected = category.encode([*values])
+    assert np.array_equal(category.encode(values), expected, equal_nan=True)
+
+
+def test_the_first_refused_row_of_repeated_values_is_named() -> None:
+    values = RepeatedValues(["b", "a", None], np.array([1, 1, 2, 0]))
+    category = Category("code", ("a",))
+    assert input_refusal(category, *values) == "row 2, code: a value is missing"
+    with pytest.raises(InputError, match="^row 2, code: a value is missing$"):
+        category.encode(values)
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_unknown_words_are_counted_but_missing_ones_are_not(repeated: bool) -> None:
+    values: Any = ["a", "z", None, "z", 7]
+    if repeated:
+        values = RepeatedValues(["z", "a", None, 7], np.array([1, 0, 2, 0, 3]))
+    category = Category("code", ("a",), nullable=True, unseen="missing")
+    assert category.count_unknown(values) == 3

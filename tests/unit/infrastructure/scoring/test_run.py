@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from domain.contract import Category, ModelSpec, Quantity
 from domain.errors import DataError
 from infrastructure.inference.onnx_runtime import load_onnx
 from infrastructure.packaging.model_package import ModelPackage
@@ -224,3 +225,17 @@ def test_predictions_follow_the_decision_threshold_and_probabilities_stay(
     assert [row["prediction"] for row in found] == DECISIONS
     shares = [float(row["probability_yes"]) for row in found]
     assert shares == pytest.approx([0.1, 0.2, 0.45, 0.9])
+
+
+@pytest.mark.parametrize("source", FORMATS)
+def test_unknown_words_that_count_as_missing_are_counted(source: str, tmp_path: Path) -> None:
+    team = Category("team", ("a", "b"), nullable=True, unseen="missing")
+    spec = ModelSpec("teams", (team,), Quantity("pay"))
+    words = ["a", "z", None, "b", "y"]
+    path = write(
+        tmp_path / f"in{source}", [{"row": str(i), "team": w} for i, w in enumerate(words)]
+    )
+    totals = score_file(
+        spec, lambda rows: np.zeros((len(rows), 3), np.float32), path, tmp_path / "out.csv", {}
+    )
+    assert (totals.scored, totals.unknown) == (5, {"team": 2})

@@ -13,9 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from application.scaffold.table_inspection import inspect_table
 from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
+from domain.data.tables import read_frame, read_table
 from domain.errors import DataError, InputError
 from infrastructure.scoring.tables import Batch, check_output, open_sink, open_table
+from tests.messy_csv import FILES, ROWS, write_csv
 
 CLASSES = Classes(("let", "sold"))
 FLAT = ModelSpec(
@@ -53,6 +56,15 @@ def text(folder: Path, name: str, *lines: str) -> Path:
     """A file with these lines."""
     (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return folder / name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_csv_file_is_read_alike_by_training_and_scoring(name: str, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "in.csv", name)
+    spec = inspect_table(read_frame(str(path)), "churned", "messy").spec
+    learned = read_table(str(path), spec).encoded(spec)
+    assert len(learned) == ROWS
+    assert np.array_equal(np.array(encoded(path, spec), np.float32), learned, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.inference.protocols.mlflow_scoring import MlflowScoring
+from application.scaffold.table_inspection import inspect_table
 from domain.contract import ModelSpec
+from domain.data.tables import read_frame, read_table
 from tests import petals
 from tests.kinds import KINDS
+from tests.messy_csv import FILES, write_csv
 from tests.protocols import (
     DECISIONS,
     RISKS,
@@ -156,13 +160,27 @@ def test_csv_with_a_header_is_a_table(kind: str) -> None:
     assert response.json()["predictions"] == wanted(RENTS, rows)
 
 
-def test_csv_holds_texts_with_line_breaks_and_commas_and_empty_ones() -> None:
+def test_csv_holds_texts_with_line_breaks_and_commas() -> None:
     spec = KINDS["text"].SPEC
-    content = '\ufeffreview\n"a ""fine"", film\nindeed"\n""\n'.encode()
+    content = '\ufeffreview\n"a ""fine"", film\nindeed"\n'.encode()
     headers = {"content-type": "text/csv"}
     response = service(spec).post("/invocations", content=content, headers=headers)
-    rows = [['a "fine", film\nindeed'], [""]]
-    assert response.json()["predictions"] == wanted(spec, rows)
+    assert response.json()["predictions"] == wanted(spec, [['a "fine", film\nindeed']])
+
+
+def test_an_empty_field_of_csv_is_a_missing_text_as_in_training() -> None:
+    content = b'review\n"fine"\n""\n'
+    message = refused(content, "text/csv", service(KINDS["text"].SPEC))
+    assert message == "row 1, review: a value is missing"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_csv_is_read_as_training_reads_it(name: str, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "in.csv", name)
+    spec = inspect_table(read_frame(str(path)), "churned", "messy").spec
+    headers, content = {"content-type": "text/csv"}, path.read_bytes().replace(b";", b",")
+    response = service(spec).post("/invocations", content=content, headers=headers)
+    assert response.json()["predictions"] == wanted(spec, read_table(str(path), spec).rows())
 
 
 def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
@@ -247,7 +265,7 @@ def test_invalid_json_is_refused(content: bytes, message: str) -> None:
         (b"area\n50\n", "the input furnished is missing"),
         (b'furnished\n""\n', "row 0, furnished: a value is missing"),
         (b"area,furnished\nbig,true\n", "row 0, area: 'big' is not a number"),
-        (b"area,furnished\ninf,true\n", "row 0, area: inf is not a finite number"),
+        (b"area,furnished\ninf,true\n", "row 0, area: 'inf' is not a number"),
         (b"area,furnished\n4,true\n", "row 0, area: 4 m² is outside"),
     ],
 )
