@@ -7,7 +7,6 @@ skl2onnx is imported at export, so that its import does not count as time of a f
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from domain.contract import ModelSpec, Text
 from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError, reason_of
 from domain.estimators.fitting import fit_estimator
+from infrastructure.frameworks.boosting import register_converters
 
 
 def fit(
@@ -41,7 +41,7 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
-    estimator = _round_thresholds_down(estimator)
+    register_converters()
     text = isinstance(spec.inputs[0], Text)
     inputs = StringTensorType([None, 1]) if text else FloatTensorType([None, spec.width])
     options: dict[Any, Any] = {id(estimator): {"zipmap": False}} if spec.classes else {}
@@ -49,28 +49,14 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
         options |= {kind: {"locale": "C.UTF-8"} for kind in (CountVectorizer, TfidfVectorizer)}
     try:
         model = to_onnx(estimator, initial_types=[("inputs", inputs)], options=options)
+    except ExportError:
+        raise
     except Exception as error:  # skl2onnx has no common base for what it raises
         raise ExportError(
             f"skl2onnx cannot export {type(estimator).__name__}: {reason_of(error)}"
         ) from error
     _name_output(model.graph, spec)
     path.write_bytes(model.SerializeToString())
-
-
-def _round_thresholds_down(estimator: Any) -> Any:
-    """A copy whose histogram trees have thresholds rounded down to float32.
-
-    A float32 value exceeds the rounded-down threshold exactly if it exceeds the float64 threshold.
-    skl2onnx rounds to the nearest float32, which can be the value itself.
-    """
-    estimator = deepcopy(estimator)
-    for step in (estimator, *(step for _, step in getattr(estimator, "steps", ()))):
-        for tree in (tree for trees in getattr(step, "_predictors", ()) for tree in trees):
-            exact = tree.nodes["num_threshold"]
-            near = exact.astype(np.float32)
-            below = np.nextafter(near, np.float32(-np.inf))
-            tree.nodes["num_threshold"] = np.where(near > exact, below, near)
-    return estimator
 
 
 def _name_output(graph: Any, spec: ModelSpec) -> None:
