@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import not_
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,24 @@ def register_converters() -> None:
             )
 
 
+def reason_against(library: str, parameters: Mapping[str, Any]) -> str:
+    """Why an estimator of this library with these parameters has no ONNX form; empty if it has."""
+    for (owner, name), allowed in _ALLOWED.items():
+        value = parameters.get(name)
+        if owner == library and value is not None and not allowed(value):
+            return f"{name}={value!r}, which ONNX cannot express"
+    return ""
+
+
 def _convert(
     read: Callable[[Any], TreeEnsemble], scope: Any, operator: Any, container: Any
 ) -> None:
     """A converter of skl2onnx."""
-    convert(read(operator.raw_operator), scope, operator, container)
+    estimator = operator.raw_operator
+    library = type(estimator).__module__.partition(".")[0]
+    if reason := reason_against(library, estimator.get_params(deep=False)):
+        raise ExportError(f"{type(estimator).__name__} cannot be exported to ONNX: {reason}")
+    convert(read(estimator), scope, operator, container)
 
 
 def _link(links: _Links, objective: str) -> Link:
@@ -98,8 +112,6 @@ _LIGHTGBM_LINKS: _Links = {
 def _read_lightgbm(estimator: Any) -> TreeEnsemble:
     model = estimator.booster_.dump_model()  # up to the best iteration
     objective, *options = model.get("objective", "of your own").split()
-    if "sqrt" in options:
-        objective += " with reg_sqrt"
     link = _link(_LIGHTGBM_LINKS, objective)
     targets, trees = model["num_tree_per_iteration"], model["tree_info"]
     scale = next((float(o.removeprefix("sigmoid:")) for o in options if "sigmoid:" in o), 1.0)
@@ -120,8 +132,6 @@ def _lightgbm_tree(root: Mapping[str, Any], target: int, scale: float) -> list[N
     waiting = [(0, root)]
     while waiting:
         at, node = waiting.pop()
-        if "leaf_coeff" in node:
-            raise ExportError("linear_tree=True cannot be exported to ONNX: leave it out")
         if "leaf_value" in node:
             tree[at] = leaf(target, node["leaf_value"] * scale)
             continue
@@ -134,8 +144,6 @@ def _lightgbm_tree(root: Mapping[str, Any], target: int, scale: float) -> list[N
         if node["decision_type"] == "==":
             add_membership(tree, at, feature, map(int, threshold.split("||")), left, right)
             continue
-        if missing == "Zero":
-            raise ExportError("zero_as_missing=True cannot be exported to ONNX: leave it out")
         # of a column without missing values in training, a missing value is 0
         goes_left = node["default_left"] if missing == "NaN" else threshold >= 0
         if threshold == -_LIGHTGBM_ZERO:  # as small a value is 0, and above this threshold
@@ -159,13 +167,11 @@ _XGBOOST_LINKS: _Links = {
 
 
 def _read_xgboost(estimator: Any) -> TreeEnsemble:
-    if not math.isnan(estimator.missing):
-        raise ExportError("XGBoost's `missing` must be NaN, which the contract uses: leave it out")
     learner = json.loads(estimator.get_booster().save_raw("json"))["learner"]
     link = _link(_XGBOOST_LINKS, learner["objective"]["name"])
     booster, parameters = learner["gradient_booster"], learner["learner_model_param"]
-    if "gblinear" in booster["name"] or int(parameters["num_target"]) > 1:
-        raise ExportError("only XGBoost's trees with one target can be exported to ONNX")
+    if int(parameters["num_target"]) > 1:
+        raise ExportError("XGBoost's trees with several targets cannot be exported to ONNX")
     weights = booster.get("weight_drop")  # of boosting with dropout
     model = booster.get("gbtree", booster)["model"]
     best = getattr(estimator, "best_iteration", None) if _stops_early(estimator) else None
@@ -356,6 +362,18 @@ def _histogram_tree(
     return tree
 
 
+_ALLOWED: dict[tuple[str, str], Callable[[Any], bool]] = {
+    **{("lightgbm", name): not_ for name in ("zero_as_missing", "linear_tree", "reg_sqrt")},
+    **{
+        (library, "objective"): lambda it: isinstance(it, str)
+        for library in ("lightgbm", "xgboost")
+    },
+    ("xgboost", "missing"): math.isnan,
+    ("xgboost", "booster"): lambda booster: booster != "gblinear",
+    **{
+        ("catboost", name): not_ for name in ("cat_features", "text_features", "embedding_features")
+    },
+}
 _READERS: dict[tuple[str, tuple[str, ...]], Callable[[Any], TreeEnsemble]] = {
     ("lightgbm", ("LGBMClassifier", "LGBMRegressor")): _read_lightgbm,
     (

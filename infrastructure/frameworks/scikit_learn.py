@@ -7,18 +7,35 @@ skl2onnx is imported at export, so that its import does not count as time of a f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.experimental import enable_halving_search_cv  # pylint: disable=unused-import
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.preprocessing import FunctionTransformer
 
 from application.ports.framework import CurveReport
 from domain.contract import ModelSpec, Text
 from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError, reason_of
 from domain.estimators.fitting import fit_estimator
-from infrastructure.frameworks.boosting import register_converters
+from infrastructure.frameworks.boosting import reason_against, register_converters
+
+# exported by what they have found
+_SEARCHES = (
+    *(FixedThresholdClassifier, TunedThresholdClassifierCV, GridSearchCV, RandomizedSearchCV),
+    *(HalvingGridSearchCV, HalvingRandomSearchCV),
+)
 
 
 def fit(
@@ -30,6 +47,48 @@ def fit(
 ) -> None:
     """Fit; there are no epochs to report."""
     fit_estimator(estimator, rows, target, keys)
+
+
+def check_export(estimator: Any) -> None:
+    """Check that each part of an unfitted estimator can be exported.
+
+    Raises:
+        ExportError: a part has no converter, or parameters that ONNX cannot express.
+    """
+    from skl2onnx._parse import sklearn_parsers_map
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    register_converters()
+    known = {*sklearn_parsers_map, *sklearn_operator_name_map, *_SEARCHES}
+    for part in _parts(estimator):
+        name = type(part).__name__
+        if type(part) not in known and not hasattr(part, "onnx_converter"):
+            reason = "it has no ONNX form"
+        else:
+            reason = _reason_against(part)
+        if reason:
+            raise ExportError(
+                f"{name} cannot be exported to ONNX: {reason}. Choose another estimator, or serve "
+                'it as it is: "serving": {"format": "native"} in the configuration'
+            )
+
+
+def _parts(estimator: Any) -> Iterator[Any]:
+    """An estimator and the estimators in its parameters."""
+    yield estimator
+    for value in estimator.get_params(deep=True).values():
+        if hasattr(value, "fit") and hasattr(value, "get_params") and not isinstance(value, type):
+            yield value
+
+
+def _reason_against(part: Any) -> str:
+    """Why these parameters cannot be exported; empty if they can."""
+    parameters = part.get_params(deep=False)
+    if isinstance(part, FunctionTransformer) and part.func is not None:
+        return "a function of Python is not known to a server"
+    if parameters.get("add_indicator"):
+        return "add_indicator=True; a constant outside the range tells trees the same"
+    return reason_against(type(part).__module__.partition(".")[0], parameters)
 
 
 def export(estimator: Any, spec: ModelSpec, path: Path) -> None:

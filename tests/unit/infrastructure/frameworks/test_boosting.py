@@ -201,23 +201,45 @@ def test_an_export_stops_at_the_best_round(library: str, tmp_path: Path) -> None
     assert_exported_equally(stopped_early(library), "binary", tmp_path, 5)
 
 
+REFUSED = [
+    ("lightgbm", {"zero_as_missing": True}, "zero_as_missing=True, which ONNX cannot express"),
+    ("lightgbm", {"linear_tree": True}, "linear_tree=True"),
+    ("lightgbm", {"reg_sqrt": True}, "reg_sqrt=True"),
+    ("xgboost", {"missing": -1.0}, "missing=-1.0"),
+    ("xgboost", {"booster": "gblinear"}, "booster='gblinear'"),
+]
+
+
 @pytest.mark.parametrize(
     ("library", "parameters", "message"),
     [
-        ("lightgbm", {"zero_as_missing": True}, "zero_as_missing=True cannot be exported"),
-        ("lightgbm", {"linear_tree": True}, "linear_tree=True cannot be exported"),
-        ("lightgbm", {"reg_sqrt": True}, "the objective regression with reg_sqrt cannot"),
-        ("xgboost", {"missing": -1.0}, "`missing` must be NaN"),
-        ("xgboost", {"booster": "gblinear"}, "only XGBoost's trees"),
+        *REFUSED,
         ("catboost", {"loss_function": "RMSEWithUncertainty"}, "RMSEWithUncertainty cannot be"),
     ],
 )
 def test_what_onnx_cannot_express_is_refused_with_the_reason(
     library: str, parameters: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    rows = np.nan_to_num(ROWS)
-    estimator = unfitted(library, "regression", **parameters).fit(rows, SCORE)
+    estimator = unfitted(library, "regression", **parameters).fit(np.nan_to_num(ROWS), SCORE)
     spec = ModelSpec("m", INPUTS, OUTPUTS["regression"])
     with pytest.raises(ExportError, match=message):
         scikit_learn.export(estimator, spec, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("library", "parameters", "message"),
+    [*REFUSED, ("catboost", {"cat_features": [0]}, r"cat_features=\[0\]")],
+)
+def test_parameters_that_onnx_cannot_express_are_refused_before_the_fit(
+    library: str, parameters: dict[str, Any], message: str
+) -> None:
+    estimator = unfitted(library, "regression", **parameters)
+    with pytest.raises(ExportError, match=f"{type(estimator).__name__} cannot.*{message}"):
+        scikit_learn.check_export(make_pipeline(estimator))
+
+
+@pytest.mark.parametrize("task", OUTPUTS)
+@pytest.mark.parametrize("library", NAMES)
+def test_an_estimator_that_can_be_exported_passes_the_check(library: str, task: str) -> None:
+    scikit_learn.check_export(make_pipeline(unfitted(library, task)))
