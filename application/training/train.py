@@ -209,7 +209,7 @@ def train(
         metrics = {
             **{f"holdout_{name}": value for name, value in report.to_dict().items()},
             "parity_largest_difference": parity.largest_difference,
-            "fit_seconds": fitted.seconds,
+            "fit_seconds": fitted.seconds / getattr(fitted.estimator, "fits_", 1),
         }
         origin = {**provenance, "predictions": digest}
         _write_package(draft, fitted, config, served, metrics, origin)

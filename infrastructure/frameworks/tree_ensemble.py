@@ -97,7 +97,7 @@ def convert(ensemble: TreeEnsemble, scope: Any, operator: Any, container: Any) -
         "TreeEnsembleRegressor", rows, op_domain="ai.onnx.ml", op_version=1, **_attributes(ensemble)
     )
     links = {"identity": "Identity", "exp": "Exp", "sigmoid": "Sigmoid", "softmax": "Softmax"}
-    axis = {"axis": 1} if ensemble.link == "softmax" else {}
+    axis: dict[str, Any] = {"axis": 1} if ensemble.link == "softmax" else {}
     if len(operator.outputs) == 1:
         apply(links[ensemble.link], scores, output=operator.outputs[0].full_name, **axis)
         return
