@@ -71,24 +71,24 @@ ESTIMATORS = {
     ),
     "lightgbm": Estimator(
         *("lightgbm", "LGBMClassifier", "LGBMRegressor", "codes"),
-        {**_BOOSTING, "num_leaves": 31, "min_child_samples": 20, "n_jobs": 4, **_SEEDED},
+        {**_BOOSTING, "num_leaves": 31, "min_child_samples": 20, "n_jobs": 2, **_SEEDED},
         "verbose=-1",
     ),
     "xgboost": Estimator(
         *("xgboost", "XGBClassifier", "XGBRegressor", "codes"),
-        {**_BOOSTING, "max_depth": 6, "min_child_weight": 5, "n_jobs": 4, **_SEEDED},
+        {**_BOOSTING, "max_depth": 6, "min_child_weight": 5, "n_jobs": 2, **_SEEDED},
         "enable_categorical=True, feature_types="
         '["c" if isinstance(item, Category) else "q" for item in SPEC.inputs]',
     ),
     "catboost": Estimator(
         *("catboost", "CatBoostClassifier", "CatBoostRegressor", "codes"),
-        {"n_estimators": 500, "learning_rate": 0.05, "depth": 6, "n_jobs": 4, **_SEEDED},
+        {"n_estimators": 500, "learning_rate": 0.05, "depth": 6, "n_jobs": 2, **_SEEDED},
         "verbose=False, allow_writing_files=False",
         {"n_jobs": "thread_count"},
     ),
     "random_forest": Estimator(
         *("sklearn.ensemble", "RandomForestClassifier", "RandomForestRegressor", "dense"),
-        {"n_estimators": 200, "min_samples_leaf": 3, "max_features": 0.5, "n_jobs": 4, **_SEEDED},
+        {"n_estimators": 200, "min_samples_leaf": 3, "max_features": 0.5, "n_jobs": 2, **_SEEDED},
     ),
     "logistic": Estimator(
         *("sklearn.linear_model", "LogisticRegression", "", "scaled"),

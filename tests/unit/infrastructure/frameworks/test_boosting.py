@@ -3,6 +3,7 @@ codes and with missing values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from threadpoolctl import threadpool_limits
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.errors import ExportError
@@ -51,6 +53,12 @@ NATIVE_CATEGORIES: dict[str, dict[str, Any]] = {
     "xgboost": {"enable_categorical": True, "feature_types": ["c", "q", "q", "q"]},
     "sklearn.ensemble": {"categorical_features": [0]},
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with threadpool_limits(1):  # several only wait for each other on so few rows
+        yield
 
 
 def rows_and_score(count: int = 600) -> tuple[np.ndarray, np.ndarray]:
