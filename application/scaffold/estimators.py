@@ -12,7 +12,7 @@ from domain.errors import ConfigError, MissingExtraError
 
 MANY_ROWS = 5_000
 """From here on histogram gradient boosting is as good as gradient boosting, at a fraction of its
-time: docs/data.md."""
+time: docs/new-model.md."""
 _SEED = 42
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from application.scaffold.estimators import choose_estimator
@@ -167,16 +168,17 @@ def _show_cost(estimator: Any, dataset: Dataset, spec: ModelSpec) -> None:
     rows = len(dataset)
     step = -(-rows // _TRIED_ROWS)
     some = dataset.take(np.arange(0, rows, step))
-    start = time.perf_counter()
-    estimator.fit(some.encoded(spec), some.encoded_target(spec))
-    seconds = (time.perf_counter() - start) * rows / len(some)
+    start = time.process_time()
+    with threadpool_limits(1):  # threads that wait for each other would count
+        estimator.fit(some.encoded(spec), some.encoded_target(spec))
+    seconds = (time.process_time() - start) * rows / len(some)
     fits = 1 if spec.classes else 1 + default_folds(rows)
     folds = ValidationConfig().folds
     show_step(
         "cost",
-        f"a fit takes about {seconds:.1f} s here: training {fits} × that"
-        + ", of which the intervals need all but one" * (not spec.classes)
-        + f"; cross-validation {folds} × (validation.folds)",
+        f"a fit takes at most about {seconds:.1f} CPU seconds: {fits} × that in training"
+        + ", all but one for the intervals" * (not spec.classes)
+        + f", {folds} × in validation (validation.folds)",
     )
 
 
