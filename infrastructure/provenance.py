@@ -24,7 +24,16 @@ LIBRARIES = (
         "skl2onnx",
         "skops",
     ),
-    *("catboost", "keras", "lightgbm", "openai-whisper", "skorch", "tensorflow", "torch", "xgboost"),
+    *(
+        "catboost",
+        "keras",
+        "lightgbm",
+        "openai-whisper",
+        "skorch",
+        "tensorflow",
+        "torch",
+        "xgboost",
+    ),
 )
 
 _REPOSITORY_VARIABLES = {

@@ -45,8 +45,8 @@ def without_search(fitted: Any) -> Any:
 def best_found(fitted: Any) -> Any:
     """The fitted estimator that makes the predictions, without the search that found it.
 
-    Finds a search that is the estimator itself or a step of a pipeline. A threshold that scikit-learn
-    has tuned is dropped, since it changes no probability; `decision` in the configuration sets one.
+    Finds a search that is the estimator itself or a step of a pipeline. A threshold that was tuned
+    is dropped, since it changes no probability; `decision` in the configuration sets one.
     """
     if hasattr(fitted, "best_estimator_"):
         return best_found(fitted.best_estimator_)

@@ -164,7 +164,7 @@ def test_the_estimator_beats_the_baseline_and_its_export_predicts_the_same(
 def assert_exported(
     estimator: Any, made: Made, rows: np.ndarray, target: np.ndarray, folder: Path
 ) -> None:
-    """Check that a fitted estimator has learned something, and that its export predicts the same."""
+    """Check that a fitted estimator beats the baseline, and that its export predicts the same."""
     spec = made.inspection.spec
     assert estimator.score(rows, target) > made.inspection.baseline
 

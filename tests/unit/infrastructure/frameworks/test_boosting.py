@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -191,7 +190,8 @@ def test_objectives_of_regressions_are_exported(
 
 def stopped_early(library: str) -> Any:
     """An estimator whose best round is not its last."""
-    rows, valid, target, truth = ROWS[::2], ROWS[1::2], *np.split(target_of("binary"), 2)
+    rows, valid = ROWS[::2], ROWS[1::2]
+    target, truth = np.split(target_of("binary"), 2)
     if library == "lightgbm":  # rows and target do not belong together: there is nothing to learn
         stop = pytest.importorskip("lightgbm").early_stopping(5, verbose=False)
         estimator = unfitted(library, "binary", learning_rate=0.01)
