@@ -1,7 +1,8 @@
 """Boosted trees of LightGBM, XGBoost, CatBoost and scikit-learn (histograms), for skl2onnx.
 
 Their trees are translated to ONNX here, since general converters round thresholds to the nearest
-float32, which can be a value of the data, and skl2onnx exports categories of histogram trees wrongly.
+float32, which can be a value of the data, and skl2onnx exports the categories of histogram trees
+wrongly.
 """
 
 # pylint: disable=import-outside-toplevel  # skl2onnx is imported at export
@@ -304,7 +305,7 @@ def _catboost_tree(root: Mapping[str, Any], scale: float, as_true: set[int]) -> 
 
 
 def _read_histogram(estimator: Any) -> TreeEnsemble:
-    """scikit-learn's histogram trees, which have categorical columns first, their words numbered."""
+    """scikit-learn's histogram trees: categorical columns come first, with numbered words."""
     # pylint: disable=protected-access  # there is no public access to the trees
     columns = np.arange(estimator.n_features_in_)
     words: dict[int, np.ndarray] = {}
