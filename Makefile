@@ -37,8 +37,8 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON
 	@$(MLOPS) checkgpu $(call flag,JSON)
 
 ##@ Model
-new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT)
-	@$(MLOPS) new-model $(call args,NAME DATA TARGET TASK LEAVE_OUT)
+new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT, ESTIMATOR)
+	@$(MLOPS) new-model $(call args,NAME DATA TARGET TASK LEAVE_OUT ESTIMATOR)
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion

@@ -18,6 +18,7 @@ _EXTRAS = {  # module → extra that installs it
     "skorch": "torch",
     "tensorflow": "tensorflow",
     "keras": "tensorflow",
+    **{name: name for name in ("catboost", "lightgbm", "xgboost")},
     **dict.fromkeys(("whisper", "jiwer", "soundfile", "soxr"), "whisper"),
 }
 

@@ -24,7 +24,16 @@ LIBRARIES = (
         "skl2onnx",
         "skops",
     ),
-    *("keras", "openai-whisper", "skorch", "tensorflow", "torch"),
+    *(
+        "catboost",
+        "keras",
+        "lightgbm",
+        "openai-whisper",
+        "skorch",
+        "tensorflow",
+        "torch",
+        "xgboost",
+    ),
 )
 
 _REPOSITORY_VARIABLES = {

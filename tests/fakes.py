@@ -98,6 +98,9 @@ class FakeFramework:
             report({"train_loss": 0.5**epoch, "valid_loss": 2 * 0.5**epoch}, epoch)
         self.journal.append("fit ended")
 
+    def check_export(self, estimator: Any) -> None:
+        """Every estimator can be exported."""
+
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path`."""
         self._write(estimator, spec, path)

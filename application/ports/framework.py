@@ -32,6 +32,13 @@ class Framework(Protocol):
             keys: of the rows, if what is set apart in training must follow time or group.
         """
 
+    def check_export(self, estimator: Any) -> None:
+        """Check that an unfitted estimator can be exported to ONNX, as far as is known before.
+
+        Raises:
+            ExportError: a part of it cannot be exported; the message says what to do.
+        """
+
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path` as ONNX: input ``inputs``; output ``probabilities``, or for a regression
         ``prediction``, ``lower`` and ``upper``.

@@ -13,8 +13,9 @@ from typing import Any
 import black
 from jinja2 import StrictUndefined, Template
 
+from application.scaffold.estimators import Estimator
 from application.scaffold.table_inspection import HOLDOUT_SHARE, Inspection
-from domain.contract import Input, Text
+from domain.contract import Input
 from domain.errors import ConfigError
 from domain.evaluation.measures import default_measure
 from shared.files import write_atomically
@@ -24,19 +25,6 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WIDTH = 100
 _LINT = "# pylint: disable=duplicate-code"
 _SEED = 42
-_TREES = {
-    "n_estimators": 200,
-    "learning_rate": 0.1,
-    "max_depth": 3,
-    "min_samples_leaf": 5,
-    "subsample": 0.7,
-    "max_features": 0.5,
-    "random_state": _SEED,
-}
-_WORDS = {
-    "classification": {"min_df": 2, "inverse_strength": 10.0},
-    "regression": {"min_df": 2, "strength": 1.0},
-}
 
 
 def check_name(name: str, root: Path) -> None:
@@ -77,15 +65,14 @@ def data_path(data: str, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def render_config(inspection: Inspection, path: str) -> dict[str, Any]:
+def render_config(inspection: Inspection, path: str, estimator: Estimator) -> dict[str, Any]:
     """The configuration; its threshold is just above the score of a constant prediction."""
     spec, baseline, measure = inspection.spec, inspection.baseline, inspection.measure
     named = {} if measure == default_measure(spec).name else {"measure": measure}
     kind = "classifier" if spec.classes else "regressor"
-    model = _WORDS[spec.task] if isinstance(spec.inputs[0], Text) else _TREES
     above_baseline = math.floor(round(baseline * 1000, 6) + 1) / 1000
     return {
-        "model": model,
+        "model": dict(estimator.parameters),
         "data": {"path": path, "test_size": HOLDOUT_SHARE, "random_state": _SEED},
         "experiment_name": f"{spec.name}_pipeline",
         "model_name": f"{spec.name}_{kind}",
@@ -97,7 +84,7 @@ def render_config(inspection: Inspection, path: str) -> dict[str, Any]:
     }
 
 
-def render_module(inspection: Inspection, source: str) -> str:
+def render_module(inspection: Inspection, source: str, estimator: Estimator) -> str:
     """The model's module.
 
     Args:
@@ -112,6 +99,8 @@ def render_module(inspection: Inspection, source: str) -> str:
     module = _format(
         template.render(
             spec=inspection.spec,
+            estimator=estimator,
+            class_name=estimator.class_of(inspection.spec),
             findings=inspection.findings,
             rows=inspection.rows,
             source=source,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import runpy
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from application.scaffold.estimators import choose_estimator
 from application.scaffold.model_file import (
     check_name,
     data_path,
@@ -22,17 +26,27 @@ from application.scaffold.model_file import (
 )
 from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
 from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
+from application.training.config import ValidationConfig
 from domain.contract import Category, Classes, Input, ModelSpec, Number
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
+from domain.estimators.conformal import default_folds
 from domain.evaluation.measures import Measure, default_measure, shown
 from shared.console import show_step
 
+_TRIED_ROWS = 10_000
+
 
 def write_model(
-    name: str, data: str, target: str, task: Task | None, left_out: Sequence[str], root: Path
+    name: str,
+    data: str,
+    target: str,
+    task: Task | None,
+    left_out: Sequence[str],
+    root: Path,
+    estimator: str | None = None,
 ) -> None:
     """Read a table, and write the module and the configuration of a model for it.
 
@@ -42,10 +56,12 @@ def write_model(
         task: None to choose by the target.
         left_out: columns to leave out.
         root: the clone to write the files into.
+        estimator: one of `ESTIMATORS`; None to choose by the number of rows.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or has nothing to learn from.
-        ConfigError: the name cannot be used.
+        ConfigError: the name or the estimator cannot be used.
+        MissingExtraError: the library of the estimator is not installed.
     """
     check_name(name, root)
     path = data_path(data, root)
@@ -72,16 +88,21 @@ def write_model(
         finding = Finding(proposal.group, "it tells groups apart, which the split follows")
         inspection = replace(inspection, findings=(*inspection.findings, finding))
     _show(inspection)
-    config = render_config(inspection, path)
+    chosen = choose_estimator(inspection.spec, inspection.rows, estimator)
+    show_step("estimator", chosen.class_of(inspection.spec))
+    config = render_config(inspection, path, chosen)
     dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
     module_path, config_path = model_paths(name, root)
     source = path if "://" in path else Path(path).name
-    write_files({config_path: to_json(config), module_path: render_module(inspection, source)})
+    write_files(
+        {config_path: to_json(config), module_path: render_module(inspection, source, chosen)}
+    )
     for written in (module_path, config_path):
         show_step("wrote", written.relative_to(root).as_posix())
+    build = runpy.run_path(str(module_path))["build"]
     if dataset.keys is not None:
-        build = runpy.run_path(str(module_path))["build"]
         _compare_splits(build(**config["model"]), dataset, inspection, config["data"])
+    _show_cost(build(**config["model"]), dataset, inspection.spec)
     threshold = config["validation"]["threshold"]
     show_step("threshold", f"{threshold:g}, validation.threshold in the configuration")
     show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
@@ -139,6 +160,25 @@ def _compare_splits(
         f"{measure.name} of the baseline: {shown(followed)} with the split by {kind} ({column}), a "
         f"random split would claim {shown(random)}; a constant prediction has "
         f"{shown(inspection.baseline)}",
+    )
+
+
+def _show_cost(estimator: Any, dataset: Dataset, spec: ModelSpec) -> None:
+    """Show what training and validation will take, by a fit on some of the rows."""
+    rows = len(dataset)
+    step = -(-rows // _TRIED_ROWS)
+    some = dataset.take(np.arange(0, rows, step))
+    start = time.process_time()
+    with threadpool_limits(1):  # threads that wait for each other would count
+        estimator.fit(some.encoded(spec), some.encoded_target(spec))
+    seconds = (time.process_time() - start) * rows / len(some)
+    fits = 1 if spec.classes else 1 + default_folds(rows)
+    folds = ValidationConfig().folds
+    show_step(
+        "cost",
+        f"a fit takes at most about {seconds:.1f} CPU seconds: {fits} × that in training"
+        + ", all but one for the intervals" * (not spec.classes)
+        + f", {folds} × in validation (validation.folds)",
     )
 
 

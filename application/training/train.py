@@ -209,7 +209,7 @@ def train(
         metrics = {
             **{f"holdout_{name}": value for name, value in report.to_dict().items()},
             "parity_largest_difference": parity.largest_difference,
-            "fit_seconds": fitted.seconds,
+            "fit_seconds": fitted.seconds / getattr(fitted.estimator, "fits_", 1),
         }
         origin = {**provenance, "predictions": digest}
         _write_package(draft, fitted, config, served, metrics, origin)
@@ -251,6 +251,8 @@ def _fit(
     spec, estimator = model.SPEC, make_estimator(model, config)
     config.validation.measure_of(spec)  # refuse an invalid measure now, not after the fit
     check_decision(spec, config.decision)
+    if config.serving.format == "onnx":
+        framework.check_export(estimator)
     dataset = config.load_data(model)
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, spec, *config.data.share_and_seed)

@@ -21,6 +21,7 @@ from domain.contract import Classes, Input, ModelSpec, Output
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_equal_shares
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
+from domain.estimators.conformal import ConformalRegressor
 from domain.estimators.fitting import fit_on, make_folds
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
@@ -88,6 +89,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Cross-validation that follows the split, else stratified for classes.
 
+    Intervals of a regression are left out: they would take a cross-validation within each fold.
+
     Args:
         watch: wraps the folds, to show progress.
         seconds: budget: a fold is left out if it would exceed it, going by those before; the first
@@ -100,6 +103,8 @@ def cross_validate(
     """
     spec, keys = measure.spec, dataset.keys
     rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
+    if isinstance(estimator, ConformalRegressor):
+        estimator = estimator.estimator
     splits = make_folds(keys, len(rows), folds, seed, target if spec.classes else None)
     scores: list[float] = []
     start = clock()

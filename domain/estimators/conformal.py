@@ -14,6 +14,14 @@ from domain.estimators.search import without_search
 if TYPE_CHECKING:  # a server has this module, without the data
     from domain.data.split_keys import SplitKeys
 
+_FOLDS, _FEW_FOLDS = 10, 3
+_MANY_ROWS = 20_000
+
+
+def default_folds(rows: int) -> int:
+    """Folds of a cross-validation that finds the intervals for this number of rows."""
+    return _FOLDS if rows <= _MANY_ROWS else _FEW_FOLDS
+
 
 class ConformalRegressor(RegressorMixin, BaseEstimator):
     """Any regressor, with an interval of constant width around its predictions.
@@ -26,12 +34,14 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
     Args:
         estimator: the regressor.
         coverage: share of the true values that the intervals should contain.
-        folds: number of folds of the cross-validation.
+        folds: number of folds of the cross-validation; None for 10, or 3 above 20,000 rows, whose
+            errors hardly depend on it.
         random_state: seed of the folds.
 
     Attributes:
         estimator_: the regressor, fitted on all rows.
         half_width_: half the width of the interval, in the unit of the target.
+        fits_: how many times the regressor was fitted.
 
     References:
         V. Vovk, "Cross-conformal predictors", 2015; R. F. Barber et al., "Predictive inference with
@@ -39,7 +49,11 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, estimator: Any, coverage: float = 0.9, folds: int = 10, random_state: int = 0
+        self,
+        estimator: Any,
+        coverage: float = 0.9,
+        folds: int | None = None,
+        random_state: int = 0,
     ) -> None:
         self.estimator = estimator
         self.coverage = coverage
@@ -56,9 +70,10 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
         Raises:
             DataError: there are too few rows for this coverage or for the folds.
         """
-        needs = f"intervals with a coverage of {self.coverage:g} and {self.folds} folds"
+        number = self.folds or default_folds(len(rows))
+        needs = f"intervals with a coverage of {self.coverage:g} and {number} folds"
         try:
-            folds = make_folds(keys, len(rows), self.folds, self.random_state)
+            folds = make_folds(keys, len(rows), number, self.random_state)
         except ValueError as error:
             raise DataError(f"{len(rows)} rows are too few for {needs}: {error}") from error
         count = sum(len(test) for _, test in folds)
@@ -71,6 +86,7 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
         for fit, test in folds:
             fitted = fit_on(fit, without_search(self.estimator_), rows, target, keys)
             errors.append(np.abs(target[test] - np.asarray(fitted.predict(rows[test])).reshape(-1)))
+        self.fits_ = 1 + len(folds)
         self.half_width_ = float(np.sort(np.concatenate(errors))[rank - 1])
         return self
 

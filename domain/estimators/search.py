@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.base import clone
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 
@@ -39,3 +40,18 @@ def without_search(fitted: Any) -> Any:
         }
         return copy.set_params(**steps)
     return copy
+
+
+def best_found(fitted: Any) -> Any:
+    """The fitted estimator that makes the predictions, without the search that found it.
+
+    Finds a search that is the estimator itself or a step of a pipeline. A threshold that was tuned
+    is dropped, since it changes no probability; `decision` in the configuration sets one.
+    """
+    if hasattr(fitted, "best_estimator_"):
+        return best_found(fitted.best_estimator_)
+    if isinstance(fitted, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return best_found(fitted.estimator_)
+    if isinstance(fitted, Pipeline):
+        return Pipeline([(name, best_found(step)) for name, step in fitted.steps])
+    return fitted

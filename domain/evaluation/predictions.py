@@ -15,6 +15,10 @@ def predict_function(estimator: Any, spec: ModelSpec) -> Callable[[np.ndarray], 
 
     Returns:
         A function that returns an array of shape (n_rows, n_columns): probabilities of the classes,
-        or prediction, lower and upper limit.
+        or prediction, lower and upper limit, or only the prediction of a regressor without them.
     """
-    return estimator.predict_proba if spec.classes else estimator.predict_interval
+    if spec.classes:
+        return estimator.predict_proba
+    if hasattr(estimator, "predict_interval"):
+        return estimator.predict_interval
+    return lambda rows: np.reshape(estimator.predict(rows), (-1, 1))

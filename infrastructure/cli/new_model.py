@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from application.scaffold.estimators import ESTIMATORS
 from application.scaffold.new_model import write_model
 from shared.paths import ROOT
 
@@ -22,10 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("classification", "regression"),
         help="kind of prediction (default: what the target suggests)",
     )
+    parser.add_argument(
+        "--estimator",
+        choices=ESTIMATORS,
+        help="what learns (default: by the number of rows; text: a linear model)",
+    )
     parser.add_argument("--leave-out", default="", help="columns to leave out, comma-separated")
 
 
 def run(args: argparse.Namespace, root: Path = ROOT) -> None:
     """Write the module and the configuration into a clone."""
     left_out = [name.strip() for name in args.leave_out.split(",") if name.strip()]
-    write_model(args.name, args.data, args.target, args.task, left_out, root)
+    write_model(args.name, args.data, args.target, args.task, left_out, root, args.estimator)

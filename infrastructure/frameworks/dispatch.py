@@ -13,6 +13,8 @@ from domain.contract import ModelSpec
 from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
+from domain.estimators.search import best_found
+from infrastructure.frameworks import scikit_learn
 from infrastructure.inference.native import foreign_types
 
 # library of the estimator's class → module of this package
@@ -61,12 +63,30 @@ class Frameworks:
         else:
             framework_of(estimator).fit(estimator, rows, target, report, keys)
 
+    def check_export(self, estimator: Any) -> None:
+        """Check that an unfitted estimator can be exported to ONNX, as far as is known before.
+
+        Raises:
+            ExportError: a part of it cannot be exported; the message says what to do.
+        """
+        if isinstance(estimator, ConformalRegressor):
+            estimator = estimator.estimator
+        steps = getattr(estimator, "steps", None)
+        if steps and framework_of(steps[-1][1]) is not scikit_learn:
+            raise ExportError(
+                f"cannot export {type(estimator).__name__} around a network: move the "
+                "preprocessing into the network"
+            )
+        if framework_of(estimator) is scikit_learn:
+            scikit_learn.check_export(estimator)
+
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path` as ONNX.
 
         Raises:
             ExportError: the estimator cannot be exported.
         """
+        estimator = best_found(estimator)
         if isinstance(estimator, ConformalRegressor):
             self.export(estimator.estimator_, spec, path)
             _add_interval(path, estimator.half_width_)

@@ -7,18 +7,35 @@ skl2onnx is imported at export, so that its import does not count as time of a f
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.experimental import enable_halving_search_cv  # pylint: disable=unused-import
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.preprocessing import FunctionTransformer
 
 from application.ports.framework import CurveReport
 from domain.contract import ModelSpec, Text
 from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError, reason_of
 from domain.estimators.fitting import fit_estimator
+from infrastructure.frameworks.boosting import reason_against, register_converters
+
+# exported by what they have found
+_SEARCHES = (
+    *(FixedThresholdClassifier, TunedThresholdClassifierCV, GridSearchCV, RandomizedSearchCV),
+    *(HalvingGridSearchCV, HalvingRandomSearchCV),
+)
 
 
 def fit(
@@ -32,6 +49,48 @@ def fit(
     fit_estimator(estimator, rows, target, keys)
 
 
+def check_export(estimator: Any) -> None:
+    """Check that each part of an unfitted estimator can be exported.
+
+    Raises:
+        ExportError: a part has no converter, or parameters that ONNX cannot express.
+    """
+    from skl2onnx._parse import sklearn_parsers_map
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    register_converters()
+    known = {*sklearn_parsers_map, *sklearn_operator_name_map, *_SEARCHES}
+    for part in _parts(estimator):
+        name = type(part).__name__
+        if type(part) not in known and not hasattr(part, "onnx_converter"):
+            reason = "it has no ONNX form"
+        else:
+            reason = _reason_against(part)
+        if reason:
+            raise ExportError(
+                f"{name} cannot be exported to ONNX: {reason}. Choose another estimator, or serve "
+                'it as it is: "serving": {"format": "native"} in the configuration'
+            )
+
+
+def _parts(estimator: Any) -> Iterator[Any]:
+    """An estimator and the estimators in its parameters."""
+    yield estimator
+    for value in estimator.get_params(deep=True).values():
+        if hasattr(value, "fit") and hasattr(value, "get_params") and not isinstance(value, type):
+            yield value
+
+
+def _reason_against(part: Any) -> str:
+    """Why these parameters cannot be exported; empty if they can."""
+    parameters = part.get_params(deep=False)
+    if isinstance(part, FunctionTransformer) and part.func is not None:
+        return "a function of Python is not known to a server"
+    if parameters.get("add_indicator"):
+        return "add_indicator=True; a constant outside the range tells trees the same"
+    return reason_against(type(part).__module__.partition(".")[0], parameters)
+
+
 def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     """Write `path`: input ``inputs``, output ``probabilities`` or ``prediction``.
 
@@ -41,7 +100,7 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
-    estimator = _round_thresholds_down(estimator)
+    register_converters()
     text = isinstance(spec.inputs[0], Text)
     inputs = StringTensorType([None, 1]) if text else FloatTensorType([None, spec.width])
     options: dict[Any, Any] = {id(estimator): {"zipmap": False}} if spec.classes else {}
@@ -49,28 +108,14 @@ def export(estimator: Any, spec: ModelSpec, path: Path) -> None:
         options |= {kind: {"locale": "C.UTF-8"} for kind in (CountVectorizer, TfidfVectorizer)}
     try:
         model = to_onnx(estimator, initial_types=[("inputs", inputs)], options=options)
+    except ExportError:
+        raise
     except Exception as error:  # skl2onnx has no common base for what it raises
         raise ExportError(
             f"skl2onnx cannot export {type(estimator).__name__}: {reason_of(error)}"
         ) from error
     _name_output(model.graph, spec)
     path.write_bytes(model.SerializeToString())
-
-
-def _round_thresholds_down(estimator: Any) -> Any:
-    """A copy whose histogram trees have thresholds rounded down to float32.
-
-    A float32 value exceeds the rounded-down threshold exactly if it exceeds the float64 threshold.
-    skl2onnx rounds to the nearest float32, which can be the value itself.
-    """
-    estimator = deepcopy(estimator)
-    for step in (estimator, *(step for _, step in getattr(estimator, "steps", ()))):
-        for tree in (tree for trees in getattr(step, "_predictors", ()) for tree in trees):
-            exact = tree.nodes["num_threshold"]
-            near = exact.astype(np.float32)
-            below = np.nextafter(near, np.float32(-np.inf))
-            tree.nodes["num_threshold"] = np.where(near > exact, below, near)
-    return estimator
 
 
 def _name_output(graph: Any, spec: ModelSpec) -> None:

@@ -86,16 +86,20 @@ def test_an_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("library", "network", "extra"),
-    [("torch", "torch_network", "torch"), ("keras", "keras_network", "tensorflow")],
+    [
+        ("torch", "torch_network", "torch"),
+        ("keras", "keras_network", "tensorflow"),
+        *((library, "", library) for library in ("catboost", "lightgbm", "xgboost")),
+    ],
 )
 def test_a_missing_library_is_reported_with_the_install_command_and_other_models_work(
     get_tulip: GetModel, library: str, network: str, extra: str
 ) -> None:
+    source = f"from domain.estimators import {network}" if network else f"import {library}"
     message = (
         f"MissingExtraError the model tulip needs {library}, which is not installed: "
         f"make install EXTRAS={extra}"
     )
-    source = f"from domain.estimators import {network}"
     assert get_tulip(source, without=library) == [message, "petals"]
 
 

@@ -65,6 +65,25 @@ def test_a_module_and_a_configuration_are_written(clone: Path) -> None:
     assert config["data"]["path"] == "churn.csv"
 
 
+def test_a_regression_says_beforehand_what_its_intervals_cost(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new_model(clone, target="tenure", task="regression", estimator="ridge") == 0
+    shown = capsys.readouterr().out
+    assert "estimator Ridge" in shown
+    assert "11 × that in training, all but one for the intervals, 10 × in validation" in shown
+    config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
+    assert config["model"] == {"strength": 1.0}
+
+
+def test_an_estimator_that_does_not_suit_is_refused_and_nothing_is_written(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new_model(clone, estimator="ridge") == 1
+    assert "ESTIMATOR=ridge (--estimator) is not for a classification" in capsys.readouterr().err
+    assert not written(clone)
+
+
 def test_the_data_file_is_not_moved(clone: Path) -> None:
     before = (clone / "churn.csv").stat()
     new_model(clone)
@@ -84,6 +103,8 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         "category, 2: free, paid",
         "LEFT OUT  customer: an identifier",
         " training rows, ",
+        "estimator GradientBoostingClassifier",
+        " CPU seconds: 1 × that in training, 10 × in validation (validation.folds)",
         "validation.threshold in the configuration",
         "make quickstart MODEL=churn ENV=churn PORT=3001",
     ):

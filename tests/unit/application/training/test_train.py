@@ -599,7 +599,7 @@ def test_a_model_with_a_foreign_type_is_not_served_natively(real: Workshop) -> N
 def test_exporting_a_model_without_an_onnx_form_is_refused(real: Workshop) -> None:
     foreign = make_pipeline(FunctionTransformer(doubled), LogisticRegression())
     model = fake_model(DATA, build=lambda: foreign)
-    with pytest.raises(ExportError, match="skl2onnx cannot export Pipeline: "):
+    with pytest.raises(ExportError, match="FunctionTransformer cannot be exported to ONNX: "):
         real.train(config=config_of(model), model=model)
     assert not real.tracker.journal
     assert not real.left_behind()

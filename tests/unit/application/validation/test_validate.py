@@ -774,6 +774,17 @@ def test_cross_validation_of_a_random_quantity_is_no_better_than_its_mean() -> N
     assert regression(shuffled).scores.mean() < 0.1
 
 
+def test_cross_validation_of_a_regression_fits_no_intervals() -> None:
+    model = KINDS["regression"]
+    measure = default_measure(model.SPEC)
+    with_intervals = ConformalRegressor(model.build(), 0.8)
+    scores = [
+        cross_validate(each, model.load(), measure, folds=3, seed=0).scores
+        for each in (model.build(), with_intervals)
+    ]
+    assert (scores[0] == scores[1]).all()
+
+
 @pytest.mark.parametrize("kind", ["categories", "tensor", "text"])
 def test_cross_validation_accepts_every_kind_of_input(kind: str) -> None:
     model = KINDS[kind]

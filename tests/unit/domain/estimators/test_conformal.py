@@ -15,7 +15,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from domain.data.split_keys import SplitKeys
 from domain.errors import DataError
-from domain.estimators.conformal import ConformalRegressor
+from domain.estimators.conformal import ConformalRegressor, default_folds
 
 
 def sample(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -152,3 +152,12 @@ def test_too_few_groups_for_the_folds_are_refused() -> None:
     keys = SplitKeys(group=np.array(["a", "b"] * 30, object))
     with pytest.raises(DataError, match="60 rows are too few for intervals .* 10 folds: .*groups"):
         ConformalRegressor(LinearRegression()).fit(rows, target, keys)
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(20_000, 11), (20_001, 4)])
+def test_many_rows_need_fewer_fits_for_an_interval_of_the_same_width(rows: int, fits: int) -> None:
+    inputs, target = sample(np.random.default_rng(0), rows)
+    fitted = ConformalRegressor(LinearRegression()).fit(inputs, target)
+    assert fitted.fits_ == fits == 1 + default_folds(rows)
+    ten = ConformalRegressor(LinearRegression(), folds=10).fit(inputs, target)
+    assert fitted.half_width_ == pytest.approx(ten.half_width_, rel=0.001)

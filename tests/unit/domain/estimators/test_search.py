@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from domain.estimators.conformal import ConformalRegressor
-from domain.estimators.search import chosen_parameters, without_search
+from domain.estimators.search import best_found, chosen_parameters, without_search
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(120, 3))
@@ -42,3 +42,10 @@ def test_an_estimator_without_a_search_is_copied_unfitted() -> None:
     copy = without_search(fitted)
     assert chosen_parameters(fitted) == {}
     assert copy.C == 0.5 and not hasattr(copy, "coef_")
+
+
+def test_the_best_estimator_predicts_the_same_without_the_search() -> None:
+    fitted = make_pipeline(StandardScaler(), SEARCH).fit(ROWS, VALUES)
+    found = best_found(fitted)
+    assert isinstance(found[-1], Ridge) and found[-1].alpha == 1e-3
+    assert (found.predict(ROWS) == fitted.predict(ROWS)).all()

@@ -32,3 +32,9 @@ def test_a_regression_predicts_a_value_and_its_interval() -> None:
     assert (predictions[:, 1] < predictions[:, 0]).all() and (
         predictions[:, 0] < predictions[:, 2]
     ).all()
+
+
+def test_a_regressor_without_intervals_predicts_a_value() -> None:
+    regressor = LinearRegression().fit(ROWS, 2 * ROWS[:, 0])
+    predictions = predict_function(regressor, ModelSpec("twice", INPUTS, Quantity("y")))(ROWS)
+    assert np.allclose(predictions, 2 * ROWS)

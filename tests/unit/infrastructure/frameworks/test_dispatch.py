@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.experimental import enable_halving_search_cv  # pylint: disable=unused-import
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from domain.contract import Classes
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
 from infrastructure.frameworks import scikit_learn
@@ -171,3 +180,44 @@ def test_a_regression_around_an_estimator_without_export_is_refused(tmp_path: Pa
     with pytest.raises(ExportError, match="skl2onnx cannot export Pipeline"):
         Frameworks().export(estimator, RENTS.SPEC, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+LOGISTIC = LogisticRegression(max_iter=500)
+STRENGTHS = {"C": [0.01, 10.0]}
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        GridSearchCV(LOGISTIC, STRENGTHS, cv=3),
+        HalvingGridSearchCV(LOGISTIC, STRENGTHS, cv=3, random_state=0),
+        RandomizedSearchCV(LOGISTIC, STRENGTHS, n_iter=2, cv=3, random_state=0),
+        GridSearchCV(make_pipeline(StandardScaler(), LOGISTIC), {"logisticregression__C": [1, 9]}),
+        make_pipeline(StandardScaler(), HalvingGridSearchCV(LOGISTIC, STRENGTHS, cv=3)),
+        TunedThresholdClassifierCV(GridSearchCV(LOGISTIC, STRENGTHS, cv=3), cv=3),
+    ],
+    ids=["grid", "halving", "random", "of a pipeline", "in a pipeline", "threshold"],
+)
+def test_a_search_exports_the_best_estimator(search: Any, tmp_path: Path) -> None:
+    two = SPECIES < 2 if isinstance(search, TunedThresholdClassifierCV) else SPECIES >= 0
+    spec = replace(petals.SPEC, output=Classes(("a", "b"))) if not two.all() else petals.SPEC
+    frameworks = Frameworks()
+    frameworks.check_export(search)
+    search.fit(ROWS[two], SPECIES[two])
+    frameworks.export(search, spec, tmp_path / "model.onnx")
+    served = load_served(tmp_path / "model.onnx", spec)
+    np.testing.assert_allclose(served(ROWS), search.predict_proba(ROWS), atol=1e-5)
+
+
+def test_the_estimator_inside_a_regression_is_checked_before_the_fit() -> None:
+    estimator = ConformalRegressor(make_pipeline(FunctionTransformer(unknown), RENTS.build()), 0.8)
+    with pytest.raises(ExportError, match="FunctionTransformer cannot be exported to ONNX"):
+        Frameworks().check_export(estimator)
+
+
+def test_a_network_behind_other_steps_is_refused_before_the_fit() -> None:
+    pytest.importorskip("torch", reason="make install EXTRAS=torch")
+    network = pytest.importorskip("domain.estimators.torch_network").TorchClassifier(None)
+    Frameworks().check_export(network)
+    with pytest.raises(ExportError, match="move the preprocessing into the network"):
+        Frameworks().check_export(make_pipeline(StandardScaler(), network))

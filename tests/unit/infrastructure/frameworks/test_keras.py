@@ -22,7 +22,7 @@ from domain.errors import ExportError
 from domain.estimators.keras_network import KerasClassifier, KerasRegressor
 from domain.estimators.keras_network import keras as library
 from infrastructure.frameworks import keras
-from tests.exports import run_onnx, ignore, shapes
+from tests.exports import ignore, run_onnx, shapes
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
 BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))

@@ -24,7 +24,7 @@ from domain.contract import Classes, ModelSpec, Number, Quantity, Tensor
 from domain.errors import ExportError
 from domain.estimators.torch_network import TorchClassifier, TorchRegressor
 from infrastructure.frameworks import pytorch
-from tests.exports import run_onnx, ignore, shapes
+from tests.exports import ignore, run_onnx, shapes
 
 INPUTS = tuple(Number(name, "", 0.0, 1.0) for name in ("a", "b", "c"))
 BINARY = ModelSpec("binary", INPUTS, Classes(("no", "yes")))

@@ -11,11 +11,16 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    BaggingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from domain.contract import ModelSpec, Number, Quantity
 from domain.errors import ExportError
@@ -152,6 +157,10 @@ def test_other_kinds_of_estimators_are_exported_too(estimator: Any, tmp_path: Pa
 class Oracle(ClassifierMixin, BaseEstimator):
     """An estimator that skl2onnx does not support."""
 
+    def fit(self, _rows: np.ndarray, _target: np.ndarray) -> Oracle:
+        """Learns nothing."""
+        return self
+
 
 def test_an_estimator_without_converter_is_refused_and_no_file_is_left_behind(
     tmp_path: Path,
@@ -159,3 +168,34 @@ def test_an_estimator_without_converter_is_refused_and_no_file_is_left_behind(
     with pytest.raises(ExportError, match="skl2onnx cannot export Oracle: "):
         scikit_learn.export(Oracle(), petals.SPEC, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_estimator_without_converter_is_refused_before_the_fit_with_what_to_do() -> None:
+    advice = r'Choose another estimator, or serve it as it is: "serving": {"format": "native"}'
+    for estimator in (
+        Oracle(),
+        make_pipeline(StandardScaler(), Oracle()),
+        BaggingClassifier(Oracle()),
+    ):
+        with pytest.raises(
+            ExportError, match=f"Oracle cannot be exported to ONNX: it has.*{advice}"
+        ):
+            scikit_learn.check_export(estimator)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (FunctionTransformer(np.log1p), "a function of Python"),
+        (SimpleImputer(add_indicator=True), "add_indicator=True"),
+    ],
+)
+def test_a_step_that_onnx_cannot_express_is_refused_before_the_fit(step: Any, message: str) -> None:
+    columns = make_column_transformer((step, [0]), remainder="passthrough")
+    with pytest.raises(ExportError, match=f"{type(step).__name__} cannot.*{message}"):
+        scikit_learn.check_export(make_pipeline(columns, LogisticRegression()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_estimator_of_every_kind_of_model_passes_the_check(kind: str) -> None:
+    scikit_learn.check_export(KINDS[kind].build())
