@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from application.ports.snapshots import Snapshots
 from application.scaffold.model_file import (
     check_name,
     data_path,
@@ -23,6 +24,7 @@ from application.scaffold.model_file import (
 from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
 from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
 from domain.contract import Category, Classes, Input, ModelSpec, Number
+from domain.data.addresses import check_address, is_address, is_source
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
@@ -32,12 +34,20 @@ from shared.console import show_step
 
 
 def write_model(
-    name: str, data: str, target: str, task: Task | None, left_out: Sequence[str], root: Path
+    name: str,
+    data: str,
+    query: str | None,
+    target: str,
+    task: Task | None,
+    left_out: Sequence[str],
+    snapshots: Snapshots,
+    root: Path,
 ) -> None:
     """Read a table, and write the module and the configuration of a model for it.
 
     Args:
-        data: path or URL of a CSV or Parquet file.
+        data: path of a CSV or Parquet file, or a source: an address, or other local files.
+        query: path of a file with the SQL to run, for a source that is a database.
         target: the column to predict.
         task: None to choose by the target.
         left_out: columns to leave out.
@@ -45,12 +55,19 @@ def write_model(
 
     Raises:
         DataError: the table cannot be read, lacks a column, or has nothing to learn from.
-        ConfigError: the name cannot be used.
+        ConfigError: the name or the address cannot be used.
+        MissingExtraError: the driver of a database is not installed.
     """
     check_name(name, root)
-    path = data_path(data, root)
+    path, query = data_path(data, root), query and data_path(query, root)
+    check_address(path)
     show_step("reading", path)
-    location = path if "://" in path else str(root / path)
+    if query or is_source(path, root):
+        location = str(snapshots.fetch(path, query).file)
+        keys: dict[str, Any] = {"source": {"address": path, **({"query": query} if query else {})}}
+    else:
+        location = str(root / path)
+        keys = {"path": path}
     frame = read_frame(location)
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
     absent = [column for column in left_out if column not in frame.columns]
@@ -72,10 +89,10 @@ def write_model(
         finding = Finding(proposal.group, "it tells groups apart, which the split follows")
         inspection = replace(inspection, findings=(*inspection.findings, finding))
     _show(inspection)
-    config = render_config(inspection, path)
+    config = render_config(inspection, keys)
     dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
     module_path, config_path = model_paths(name, root)
-    source = path if "://" in path else Path(path).name
+    source = path if is_address(path) else Path(path).name
     write_files({config_path: to_json(config), module_path: render_module(inspection, source)})
     for written in (module_path, config_path):
         show_step("wrote", written.relative_to(root).as_posix())

@@ -115,7 +115,7 @@ def test_the_module_has_the_contract_that_was_inspected(made: tuple[Path, Inspec
 
 
 def test_the_configuration_has_the_parameters_of_the_module(made: tuple[Path, Inspection]) -> None:
-    module, config = imported(made[0]), render_config(made[1], "made.parquet")
+    module, config = imported(made[0]), render_config(made[1], {"path": "made.parquet"})
     assert list(config["model"]) == list(inspect.signature(module.build).parameters)
     assert set(config["data"]) - {"test_size", "random_state"} == {"path"}
     assert list(inspect.signature(module.load).parameters) == ["path"]
@@ -127,7 +127,7 @@ def test_the_estimator_beats_the_baseline_and_its_export_predicts_the_same(
     module = imported(made[0])
     dataset = module.load(str(tmp_path / "made.parquet"))
     rows, target = dataset.encoded(module.SPEC), dataset.encoded_target(module.SPEC)
-    estimator = module.build(**render_config(made[1], "made.parquet")["model"])
+    estimator = module.build(**render_config(made[1], {"path": "made.parquet"})["model"])
     estimator.fit(rows, target)
     assert estimator.score(rows, target) > made[1].baseline
 
@@ -204,7 +204,7 @@ def test_dropped_columns_are_named_in_the_module() -> None:
 
 def test_the_threshold_is_just_above_a_constant_prediction() -> None:
     def threshold(frame: pd.DataFrame) -> float:
-        config = render_config(inspect_table(frame, "y", "made"), "made.csv")
+        config = render_config(inspect_table(frame, "y", "made"), {"path": "made.csv"})
         return float(config["validation"]["threshold"])
 
     assert threshold(table("binary")) == 0.501
@@ -219,7 +219,7 @@ def test_a_rare_class_is_positive_and_not_judged_by_accuracy(rows: int, measure:
     target = np.where(np.arange(rows) % 7 == 0, "churned", "stays")
     frame = pd.DataFrame({"x": rng.normal(size=rows), "y": target})
     inspection = inspect_table(frame, "y", "made")
-    validation = render_config(inspection, "made.csv")["validation"]
+    validation = render_config(inspection, {"path": "made.csv"})["validation"]
     baseline = {"roc_auc": 0.5, "average_precision": (target == "churned").mean()}[measure]
     assert inspection.baseline == pytest.approx(baseline)
     assert validation == {"measure": measure, "threshold": math.floor(baseline * 1000 + 1) / 1000}
@@ -229,7 +229,9 @@ def test_a_rare_class_is_positive_and_not_judged_by_accuracy(rows: int, measure:
 
 
 def test_the_configuration_is_like_the_existing_ones() -> None:
-    config = render_config(inspect_table(table("regression"), "y", "made"), "data/made.csv")
+    config = render_config(
+        inspect_table(table("regression"), "y", "made"), {"path": "data/made.csv"}
+    )
     known = json.loads(PETALS_CONFIG.read_text("utf-8"))
     assert list(config) == list(known)
     assert config["data"] == {"path": "data/made.csv", "test_size": 0.2, "random_state": 42}

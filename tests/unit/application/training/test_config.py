@@ -329,7 +329,9 @@ def test_every_model_of_the_catalog_has_a_valid_configuration(name: str) -> None
     assert config_path(name).name == f"{name}_config.json"
     config, model = TrainingConfig.read(config_path(name)), model_of(name)
     assert set(config.build_arguments(model)) == set(inspect.signature(model.build).parameters)
-    assert set(config.load_arguments(model)) == set(inspect.signature(model.load).parameters)
+    file = Path("snapshot.parquet") if config.data.source else None
+    arguments = config.load_arguments(model, file)
+    assert set(arguments) == set(inspect.signature(model.load).parameters)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -542,7 +544,7 @@ def test_parameters_have_dotted_names_and_include_every_value(tmp_path: Path) ->
         "decision.costs": {},
         "decision.threshold": None,
     }
-    others = {"serving.format": "onnx", "data.split": None}
+    others = {"serving.format": "onnx", "data.split": None, "data.source": None}
     assert parameters == expected | decision | rules | others
 
 
