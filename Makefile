@@ -39,6 +39,8 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON
 ##@ Model
 new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET (QUERY, TASK, LEAVE_OUT)
 	@$(MLOPS) new-model $(call args,NAME DATA QUERY TARGET TASK LEAVE_OUT)
+data: $(CORE) ## List what MODEL was trained on, and what changed between the last two (or OLD and NEW)
+	@$(MLOPS) data --model $(MODEL) $(call args,OLD NEW)
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
