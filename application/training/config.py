@@ -280,7 +280,10 @@ class TrainingConfig(_Strict):
         except (ValueError, RecursionError) as error:  # also nested too deeply, too many digits
             raise ConfigError(f"{path} is not JSON: {error}") from error
         if config.data.source:
-            check_address(config.data.source.address)
+            try:
+                check_address(config.data.source.address)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from None
         return config
 
     @classmethod

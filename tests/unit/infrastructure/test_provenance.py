@@ -134,7 +134,9 @@ def test_the_time_is_now_with_its_zone(clone: Path) -> None:
     assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)
 
 
-def test_files_that_no_commit_has_are_named(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_files_that_no_commit_has_are_named(
+    clone: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     names = ["poetry.lock", "new model.py", "domain/models/kept.py"]
     for name in names[1:]:
         (clone / name).parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from application.inference.transcriber import CHECKPOINT
-from application.training.reproduction import Finding, compare_packages, is_reproduced
+from application.training.reproduction import (
+    Finding,
+    compare_packages,
+    is_reproduced,
+    use_snapshots,
+)
+from domain.errors import DataError
+from tests.fakes import FakeSnapshots
 
 PREDICTIONS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
 FILES: dict[str, Any] = {
@@ -225,7 +233,7 @@ def test_a_source_is_read_from_its_snapshot_and_is_no_difference(tmp_path: Path)
     snapshots = FakeSnapshots()
     (tmp_path / "t.parquet").touch()
     name = snapshots.keep(tmp_path / "t.parquet")
-    recorded, rebuilt = pair()
+    recorded, rebuilt = Package(), Package()
     provenance = recorded.files["provenance.json"]
     source = {"address": "s3://bucket/t/", "query": None}
     provenance["config"] = {"model": {}, "data": {"source": source, "test_size": 0.2}}
@@ -234,8 +242,7 @@ def test_a_source_is_read_from_its_snapshot_and_is_no_difference(tmp_path: Path)
     assert config["data"] == {"path": str(tmp_path / "t.parquet"), "test_size": 0.2}
     assert files == {"s3://bucket/t/": tmp_path / "t.parquet"}
     rebuilt.files["provenance.json"]["config"] = config
-    findings = compare_packages(recorded, rebuilt, lambda: pytest.fail("not needed"))
-    assert next(found for found in findings if found.what == "configuration").same
+    assert found(recorded, rebuilt)["configuration"].same
     with pytest.raises(DataError):
         use_snapshots(provenance, FakeSnapshots())
 
@@ -250,6 +257,4 @@ def test_a_file_is_read_from_its_snapshot_while_there_is_one(tmp_path: Path) -> 
     config, files = use_snapshots(provenance, snapshots)
     assert config["data"] == {"path": str(tmp_path / "t.csv")}
     assert set(files) == {"/data/t.csv", "in/clone.csv"}
-    assert use_snapshots(provenance, FakeSnapshots()) == (
-        {"data": {"path": "/data/t.csv"}}, {}
-    )
+    assert use_snapshots(provenance, FakeSnapshots()) == ({"data": {"path": "/data/t.csv"}}, {})
