@@ -15,6 +15,7 @@ from shared.paths import ROOT
 from tests.served import Home
 from tests.template.adopt import (
     EXAMPLES,
+    EXTRA_USED,
     MODEL_FILES,
     TEMPLATE,
     content_hash,
@@ -68,6 +69,9 @@ def extras(root: Path) -> dict[str, list[str]]:
     return found
 
 
+OTHER_EXTRAS = {  # no model needs them
+    name: lines for name, lines in extras(ROOT).items() if name not in (*EXTRA_USED, "all")
+}
 NEEDS = [  # example, its extra, a package of it, and a package of another extra
     ("digits", "torch", " torch", "tensorflow"),
     ("wine", "tensorflow", " tensorflow", "torch"),
@@ -111,7 +115,7 @@ def test_no_package_is_reinstalled_and_the_lock_matches_pyproject(copy: Home) ->
     assert {each["name"]: each["version"] for each in before["package"]} == {
         each["name"]: each["version"] for each in after["package"]
     }
-    assert extras(copy.root) == after["extras"] == {"all": []}
+    assert set(extras(copy.root)) == set(after["extras"]) == {*OTHER_EXTRAS, "all"}
     pyproject = tomllib.loads((copy.root / "pyproject.toml").read_text("utf-8"))
     assert after["metadata"]["content-hash"] == content_hash(pyproject)
 
@@ -136,7 +140,8 @@ def test_a_kept_example_keeps_its_files_and_its_extra(
         before, after = (sorted(root.glob(pattern.format(keep))) for root in (ROOT, copy.root))
         assert [path.name for path in before] == [path.name for path in after]
     assert f"\nMODEL := {keep}\n" in (copy.root / "Makefile").read_text("utf-8")
-    assert extras(copy.root) == {extra: extras(ROOT)[extra], "all": extras(ROOT)[extra]}
+    kept = {extra: extras(ROOT)[extra], **OTHER_EXTRAS}
+    assert extras(copy.root) == {**kept, "all": [each for lines in kept.values() for each in lines]}
     if not POETRY.exists():
         pytest.skip("Poetry is not in .poetry: scripts/setup/setup_poetry.sh puts it there")
     requirements = " " + optional_requirements(copy.root)
@@ -147,7 +152,9 @@ def test_a_user_model_is_kept_with_the_extra_that_it_needs(copy: Home) -> None:
     mine = copy.root / "domain/models/churn.py"
     mine.write_text("import torch\n", encoding="utf-8")
     planned = plan(copy.root, [])
-    assert planned.extras == [name for name in extras(ROOT) if name not in ("torch", "all")]
+    assert planned.extras == [
+        name for name in extras(ROOT) if name not in ("torch", "all", *OTHER_EXTRAS)
+    ]
     assert "domain/models/churn.py" not in planned.files
 
 
