@@ -37,8 +37,10 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON
 	@$(MLOPS) checkgpu $(call flag,JSON)
 
 ##@ Model
-new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET (TASK, LEAVE_OUT, ESTIMATOR)
-	@$(MLOPS) new-model $(call args,NAME DATA TARGET TASK LEAVE_OUT ESTIMATOR)
+new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET (QUERY, TASK, LEAVE_OUT, ESTIMATOR)
+	@$(MLOPS) new-model $(call args,NAME DATA QUERY TARGET TASK LEAVE_OUT ESTIMATOR)
+data: $(CORE) ## List what MODEL was trained on, and what changed between the last two (or OLD and NEW)
+	@$(MLOPS) data --model $(MODEL) $(call args,OLD NEW)
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
@@ -97,4 +99,4 @@ clean: ## Remove caches, build/, dist/ and coverage, but never data, models or t
 	@rm -rf $(RECEIPTS_DIR) dist htmlcov coverage.xml .coverage .pytest_cache .mypy_cache .import_linter_cache
 	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 -include make/template.mk
-.PHONY: FORCE $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(MAKEFILE_LIST))
+.PHONY: FORCE MAYBE $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(MAKEFILE_LIST))

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +57,19 @@ def collect_provenance(root: Path) -> dict[str, Any]:
         "libraries": _versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def uncommitted(root: Path, files: Iterable[Path]) -> list[str]:
+    """Which of these files of the clone at `root` have changes that no commit has, or are new.
+
+    Files outside the clone are left out, and so is every file if there is no repository.
+    """
+    inside = [path.relative_to(root).as_posix() for path in files if path.is_relative_to(root)]
+    try:
+        done = run_git(root, "status", "--porcelain", "-z", "--no-renames", "--", *inside)
+    except OSError:
+        return []
+    return [line[3:] for line in done.stdout.split("\0") if line]
 
 
 def _versions() -> dict[str, str]:

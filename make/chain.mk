@@ -5,9 +5,9 @@ $(error make does not work in a folder whose path contains a space: $(CURDIR))
 endif
 .SECONDEXPANSION: # $$(…) among prerequisites is expanded only when make considers the target
 
-# typed: the value of a variable on make's command line; quoted: a text as one word of the shell;
-# option, args, flag: variables as options of a command.
-typed = $(if $(findstring command line,$(origin $(1))),$($(1)))
+# typed: the value of a variable on make's command line (DATA with its ${NAME} unexpanded); quoted: a
+# text as one word of the shell; option, args, flag: variables as options of a command.
+typed = $(if $(findstring command line,$(origin $(1))),$(if $(filter DATA,$(1)),$(value $(1)),$($(1))))
 quoted = '$(subst ','\'',$(1))'
 option = --$(subst _,-,$(shell echo $(1) | tr A-Z a-z))
 args = $(foreach name,$(1),$(if $(call typed,$(name)),$(call option,$(name)) $(call quoted,$(call typed,$(name)))))
@@ -40,15 +40,16 @@ validate_inputs = $(subst $(CURDIR)/,,$(call typed,THRESHOLD) $(call settings,BE
 containerize_inputs = $(call typed,ENGINE)
 changed = $(shell echo $(call quoted,$($(1)_inputs)) | cmp -s - $(RECEIPTS)/$(1).inputs || echo FORCE)
 remember = echo $(call quoted,$($(1)_inputs)) >$(RECEIPTS)/$(1).inputs
-# FORCE if a data file that training read is newer than the receipt; a missing file is ignored
-newer_data = $(shell { while IFS= read -r file; do if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi; done <$(RECEIPTS)/train.files; } 2>/dev/null)
+# FORCE if a data file that training read is newer than the receipt; a missing file is ignored.
+# MAYBE if an address was read: `make train` reads it again, and trains if its data have changed.
+newer_data = $(shell { while IFS= read -r file; do case $$file in (*://*|*'$${'*) [ -z "$(filter train,$(MAKECMDGOALS))" ] || echo MAYBE;; (*) if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi;; esac; done <$(RECEIPTS)/train.files; } 2>/dev/null)
 
 application/training/configs/%_config.json:
 	@[ -f $@ ] || { echo 'error: unknown model $*: $@ does not exist; write it with make new-model, or use one of: $(or $(patsubst %_config.json,%,$(notdir $(wildcard application/training/configs/*_config.json))),none yet)' >&2; exit 2; }
 
 $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(trained_by) $$(call changed,train) $$(newer_data) | $(CORE)
-	@mkdir -p $(@D); rm -f $@; echo "train $(MODEL)"
-	@$(MLOPS) train --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@
+	@mkdir -p $(@D); $(if $(filter-out MAYBE,$?),rm -f $@;) echo "train $(MODEL)"
+	@$(MLOPS) train --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@ $(if $(filter-out MAYBE,$?),,--if-changed)
 	@$(call remember,train)
 
 $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation domain/gates) $$(call changed,validate) | $(CORE)
@@ -86,4 +87,4 @@ state-save: $(CORE) ## Pack receipts, packages, tracking, Bentos and ledger into
 	@$(MLOPS) state-save
 state-load: $(CORE) ## Unpack state.tar.gz, unless this clone would lose state; SET_ASIDE=1 moves that away first
 	@$(MLOPS) state-load $(call flag,SET_ASIDE)
-FORCE:
+FORCE MAYBE:

@@ -50,8 +50,9 @@ class Settings(_Environment):
 
     Relative paths start at the root of the clone, whatever the working directory. Without
     PREDICTION_LOG_URL a service logs its predictions to BENTOML_HOME, which is writable anyway.
-    WHISPER_MODEL overrides the weights in the configuration of speech; published weights are
-    downloaded only with WHISPER_DOWNLOAD=1.
+    DATA_SNAPSHOTS is a folder, or s3://bucket/folder or gs://bucket/folder, for the data that
+    models were trained on. WHISPER_MODEL overrides the weights in the configuration of speech;
+    published weights are downloaded only with WHISPER_DOWNLOAD=1.
     """
 
     tracking_uri: str = Field(startup.TRACKING_URI, validation_alias="MLFLOW_TRACKING_URI")
@@ -63,6 +64,7 @@ class Settings(_Environment):
     releases_dir: Path = Field(Path(".releases"), validation_alias="RELEASES_DIR")
     ledger: Path = Field(Path("ledger.jsonl"), validation_alias="LEDGER")
     prediction_log_url: str | None = Field(None, validation_alias="PREDICTION_LOG_URL")
+    snapshots: str = Field("snapshots", min_length=1, validation_alias="DATA_SNAPSHOTS")
     whisper_model: str | None = Field(None, validation_alias="WHISPER_MODEL")
     whisper_download: bool = Field(False, validation_alias="WHISPER_DOWNLOAD")
 
@@ -70,6 +72,13 @@ class Settings(_Environment):
     @classmethod
     def _from_root(cls, path: Path) -> Path:
         return ROOT / path
+
+    @field_validator("snapshots")
+    @classmethod
+    def _object_store_or_folder(cls, location: str) -> str:
+        if not location.startswith(("s3://", "gs://")) and "://" in location:
+            raise ValueError("use a folder, s3://bucket/folder or gs://bucket/folder")
+        return location if "://" in location else str(ROOT / location)
 
     @field_validator("tracking_uri", "prediction_log_url")
     @classmethod

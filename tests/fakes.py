@@ -29,14 +29,16 @@ from application.ports.prediction_log import (
 )
 from application.ports.recorder import PredictionResult
 from application.ports.registry import ModelVersion, Promotion
+from application.ports.snapshots import Fetched
 from application.ports.tracker import RegisteredVersion, TrainingRecord
 from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.data.split_keys import SplitKeys
-from domain.errors import RegistryError
+from domain.errors import DataError, RegistryError
 from domain.estimators.fitting import fit_estimator
 from domain.evaluation.predictions import predict_function
+from shared.digests import sha256_of
 from shared.paths import ROOT
 from tests import petals
 
@@ -129,6 +131,29 @@ class FakeLoader:
         """The model as a function."""
         predict = predict_function(pickle.loads(path.read_bytes()), spec)
         return lambda rows: (predict(rows) + self._error).astype(np.float32)
+
+
+class FakeSnapshots:
+    """Keeps files by their digest, in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Path] = {}
+
+    def fetch(self, address: str, query: str | None) -> Fetched:
+        """The kept file of this name."""
+        return Fetched(address, f"{address} {query}", self.find(address))
+
+    def keep(self, file: Path) -> str:
+        """Remember a file."""
+        name = sha256_of(file) + file.suffix
+        self.kept[name] = file
+        return name
+
+    def find(self, snapshot: str) -> Path:
+        """A remembered file."""
+        if snapshot not in self.kept:
+            raise DataError(f"the snapshot {snapshot} is not there")
+        return self.kept[snapshot]
 
 
 class FakeDrawFigures:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sklearn.base import clone
 
 from application.inference.predictor import replay_golden
 from application.ports.model import Model
-from application.training.config import TrainingConfig
+from application.training.config import SourceConfig, TrainingConfig
 from application.training.schema import check_data
 from application.training.train import make_estimator
 from domain import catalog, gates
@@ -30,15 +30,17 @@ from domain.catalog import CatalogModel
 from domain.contract import Category, ModelSpec, Number, Tensor, Text
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
-from domain.errors import InputError, MissingExtraError
+from domain.errors import InputError, MissingExtraError, MlopsError
 from domain.evaluation.measures import repeat
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.predictions import predict_function
 from domain.monitoring.profile import Profile, profile_inputs
+from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
 from shared.paths import ROOT
+from shared.settings import Settings
 from tests.packages import open_recorded
 
 MOST_EPOCHS = 8
@@ -102,12 +104,23 @@ def model_of(name: str) -> CatalogModel:
 
 
 def load_data(model: CatalogModel, config: TrainingConfig) -> Dataset:
-    """The data of a model; skips the test if their file is missing."""
-    arguments = config.load_arguments(model)
-    path = str(arguments.get("path", ""))
-    if path and "://" not in path and not (ROOT / path).exists():
+    """The data of a model; skips the test if they are not on this machine."""
+    source = source_file(config.data.source)
+    path = str(config.load_arguments(model, source).get("path", ""))
+    if path and not (ROOT / path).exists():
         pytest.skip(f"{path}, which {model.SPEC.name} learns from, is not on this machine")
-    return config.load_data(model)
+    return config.load_data(model, source)
+
+
+@cache
+def source_file(source: SourceConfig | None) -> Path | None:
+    """A snapshot of a model's source; skips the test if it cannot be reached from here."""
+    if source is None:
+        return None
+    try:
+        return open_snapshots(Settings.load()).fetch(source.address, source.query).file
+    except MlopsError as error:
+        raise pytest.skip.Exception(str(error)) from error
 
 
 def cheap(config: TrainingConfig) -> TrainingConfig:
@@ -161,7 +174,7 @@ def check_the_data_keep_the_contract(model: FittedModel) -> None:
 
 def check_loading_is_repeatable(model: FittedModel) -> None:
     """Loading twice gives the same data in the same order."""
-    again = model.config.load_data(model.model)
+    again = load_data(model.model, model.config)
     assert again.fingerprint == model.dataset.fingerprint
     assert (again.row_hashes == model.dataset.row_hashes).all()
 
@@ -288,7 +301,7 @@ def check_fitting_leaves_the_data_alone(model: FittedModel) -> None:
     for _, predict in model.forms:
         predict(model.encoded)
     np.testing.assert_array_equal(model.encoded, before)
-    again = model.config.load_data(model.model)
+    again = load_data(model.model, model.config)
     assert again.fingerprint == model.dataset.fingerprint
 
 

@@ -62,6 +62,7 @@ class Home:
             "RECEIPTS_DIR": str(self.folder / "build"),
             "RELEASES_DIR": str(self.folder / "releases"),
             "LEDGER": str(self.folder / "ledger.jsonl"),
+            "DATA_SNAPSHOTS": str(self.folder / "snapshots"),
         }
 
     @property

@@ -16,9 +16,11 @@ from jinja2 import StrictUndefined, Template
 from application.scaffold.estimators import Estimator
 from application.scaffold.table_inspection import HOLDOUT_SHARE, Inspection
 from domain.contract import Input
+from domain.data.addresses import is_address
 from domain.errors import ConfigError
 from domain.evaluation.measures import default_measure
 from shared.files import write_atomically
+from shared.paths import path_in_clone
 
 LONGEST_NAME = 52  # BentoML allows 63 characters, including what `render_config` appends
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -59,21 +61,24 @@ def model_paths(name: str, root: Path) -> tuple[Path, Path]:
 
 def data_path(data: str, root: Path) -> str:
     """A path for the configuration: relative to the clone if it is inside, else absolute."""
-    if "://" in data:
-        return data
-    path = Path(data).expanduser().resolve()
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return data if is_address(data) else path_in_clone(Path(data).expanduser().absolute(), root)
 
 
-def render_config(inspection: Inspection, path: str, estimator: Estimator) -> dict[str, Any]:
-    """The configuration; its threshold is just above the score of a constant prediction."""
+def render_config(
+    inspection: Inspection, keys: dict[str, Any], estimator: Estimator
+) -> dict[str, Any]:
+    """The configuration; its threshold is just above the score of a constant prediction.
+
+    Args:
+        keys: of ``data``, where the table is: ``path`` or ``source``.
+    """
     spec, baseline, measure = inspection.spec, inspection.baseline, inspection.measure
     named = {} if measure == default_measure(spec).name else {"measure": measure}
     kind = "classifier" if spec.classes else "regressor"
     above_baseline = math.floor(round(baseline * 1000, 6) + 1) / 1000
     return {
         "model": dict(estimator.parameters),
-        "data": {"path": path, "test_size": HOLDOUT_SHARE, "random_state": _SEED},
+        "data": {**keys, "test_size": HOLDOUT_SHARE, "random_state": _SEED},
         "experiment_name": f"{spec.name}_pipeline",
         "model_name": f"{spec.name}_{kind}",
         "version": "1.0.0",

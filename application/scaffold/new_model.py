@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from application.ports.snapshots import Snapshots
 from application.scaffold.estimators import choose_estimator
 from application.scaffold.model_file import (
     check_name,
@@ -28,6 +29,7 @@ from application.scaffold.split_proposal import Proposal, claimed_scores, propos
 from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
 from application.training.config import ValidationConfig
 from domain.contract import Category, Classes, Input, ModelSpec, Number
+from domain.data.addresses import check_address, is_address, is_source
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
@@ -42,16 +44,19 @@ _TRIED_ROWS = 10_000
 def write_model(
     name: str,
     data: str,
+    query: str | None,
     target: str,
     task: Task | None,
     left_out: Sequence[str],
+    snapshots: Snapshots,
     root: Path,
     estimator: str | None = None,
 ) -> None:
     """Read a table, and write the module and the configuration of a model for it.
 
     Args:
-        data: path or URL of a CSV or Parquet file.
+        data: path of a CSV or Parquet file, or a source: an address, or other local files.
+        query: path of a file with the SQL to run, for a source that is a database.
         target: the column to predict.
         task: None to choose by the target.
         left_out: columns to leave out.
@@ -60,13 +65,19 @@ def write_model(
 
     Raises:
         DataError: the table cannot be read, lacks a column, or has nothing to learn from.
-        ConfigError: the name or the estimator cannot be used.
-        MissingExtraError: the library of the estimator is not installed.
+        ConfigError: the name, the address or the estimator cannot be used.
+        MissingExtraError: the driver of a database or the library of the estimator is not installed.
     """
     check_name(name, root)
-    path = data_path(data, root)
+    path, query = data_path(data, root), query and data_path(query, root)
+    check_address(path)
     show_step("reading", path)
-    location = path if "://" in path else str(root / path)
+    if query or is_source(path, root):
+        location = str(snapshots.fetch(path, query).file)
+        keys: dict[str, Any] = {"source": {"address": path, **({"query": query} if query else {})}}
+    else:
+        location = str(root / path)
+        keys = {"path": path}
     frame = read_frame(location)
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
     absent = [column for column in left_out if column not in frame.columns]
@@ -90,10 +101,10 @@ def write_model(
     _show(inspection)
     chosen = choose_estimator(inspection.spec, inspection.rows, estimator)
     show_step("estimator", chosen.class_of(inspection.spec))
-    config = render_config(inspection, path, chosen)
+    config = render_config(inspection, keys, chosen)
     dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
     module_path, config_path = model_paths(name, root)
-    source = path if "://" in path else Path(path).name
+    source = path if is_address(path) else Path(path).name
     write_files(
         {config_path: to_json(config), module_path: render_module(inspection, source, chosen)}
     )

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from domain import catalog
 from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
+from domain.data.addresses import check_address
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_keys
 from domain.errors import ConfigError, UnknownModelError
@@ -90,6 +91,19 @@ class SplitConfig(_Strict):
         return self
 
 
+class SourceConfig(_Strict):
+    """Data that are not one local table; `load` gets the path of a snapshot as ``path``.
+
+    Attributes:
+        address: such as ``postgresql://${PGUSER}:${PGPASSWORD}@host/shop``, ``s3://bucket/orders/``
+            or ``book.xlsx``; ${NAME} is a variable of the environment or .env.
+        query: path of a file with the SQL to run; for databases.
+    """
+
+    address: str = Field(min_length=1)
+    query: str | None = None
+
+
 class DataConfig(_Strict):
     """How the data are split; further keys are parameters of the model's `load`.
 
@@ -99,6 +113,7 @@ class DataConfig(_Strict):
         test_size: share of the rows, or of the groups, that is held out.
         random_state: seed of the split.
         split: columns that the split follows; None for a split at random.
+        source: where the data are, unless `load` reads local files by itself.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -106,6 +121,7 @@ class DataConfig(_Strict):
     test_size: float | None = Field(None, gt=0, lt=1)
     random_state: Seed | None = None
     split: SplitConfig | None = None
+    source: SourceConfig | None = None
 
     @property
     def share_and_seed(self) -> tuple[float, int]:
@@ -254,7 +270,8 @@ class TrainingConfig(_Strict):
 
         Raises:
             ConfigError: the file is missing, is not JSON, lacks a key, has an unknown key or a
-                value of the wrong type; the message names the file and each key.
+                value of the wrong type; the message names the file and each key. Or the address of
+                the data contains a secret, which the message does not show.
         """
         try:
             text = path.read_text(encoding="utf-8-sig")  # some editors on Windows write a BOM
@@ -263,11 +280,17 @@ class TrainingConfig(_Strict):
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8: {error}") from error
         try:
-            return cls.model_validate(json.loads(text), strict=True)
+            config = cls.model_validate(json.loads(text), strict=True)
         except ValidationError as error:
             raise ConfigError(f"{path}: {_describe(error)}") from error
         except (ValueError, RecursionError) as error:  # also nested too deeply, too many digits
             raise ConfigError(f"{path} is not JSON: {error}") from error
+        if config.data.source:
+            try:
+                check_address(config.data.source.address)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from None
+        return config
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, Any]) -> TrainingConfig:
@@ -282,22 +305,33 @@ class TrainingConfig(_Strict):
         """
         return _arguments(model.build, self.model, "model")
 
-    def load_arguments(self, model: CatalogModel) -> dict[str, Any]:
+    def load_arguments(self, model: CatalogModel, file: Path | None = None) -> dict[str, Any]:
         """The remaining keys of the block ``data`` as arguments of the model's `load`.
+
+        Args:
+            file: the snapshot of ``data.source``, which becomes ``path``.
 
         Raises:
             ConfigError: a key is missing, unknown or of the wrong type.
         """
-        return _arguments(model.load, self.data.model_extra or {}, "data")
+        values = dict(self.data.model_extra or {})
+        if self.data.source and "path" in values:
+            raise ConfigError("the configuration has data.path and data.source: remove one of them")
+        if file:
+            values["path"] = str(file)
+        return _arguments(model.load, values, "data")
 
-    def load_data(self, model: CatalogModel) -> Dataset:
+    def load_data(self, model: CatalogModel, file: Path | None = None) -> Dataset:
         """The model's data, with the keys that the split follows.
+
+        Args:
+            file: the snapshot of ``data.source``, if the configuration has one.
 
         Raises:
             ConfigError: a key of the block ``data`` is missing, unknown or of the wrong type.
             DataError: the data cannot be read, or lack what the split follows.
         """
-        dataset = model.load(**self.load_arguments(model))
+        dataset = model.load(**self.load_arguments(model, file))
         split = self.data.split
         return with_keys(dataset, **split.model_dump()) if split else dataset
 

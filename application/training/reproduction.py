@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from application.inference.transcriber import CHECKPOINT
-from domain.errors import reason_of
+from application.ports.snapshots import Snapshots, recorded_snapshots, recorded_source
+from domain.errors import DataError, reason_of
 
 PredictBoth = Callable[[], tuple[np.ndarray, np.ndarray]]
 """Predictions of the recorded and of the rebuilt model for all rows, each (n_rows, n_outputs)."""
@@ -51,6 +54,31 @@ class Finding:
         return "same" if self.same else "DIFFERS"
 
 
+def use_snapshots(
+    provenance: Mapping[str, Any], snapshots: Snapshots
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The recorded configuration with the data that were trained on, and the snapshots by path.
+
+    What was ``data.source`` or a file outside the clone is read from its snapshot. A missing
+    snapshot of a file is left out: the file itself may still be there.
+
+    Raises:
+        DataError: the snapshot of the source is missing, or a snapshot was changed.
+    """
+    config = {**provenance["config"], "data": dict(provenance["config"]["data"])}
+    data, files = config["data"], {}
+    if (source := recorded_source(provenance, snapshots)) is not None:
+        data["path"], files[data.pop("source")["address"]] = str(source), source
+        return config, files
+    data.pop("source", None)  # the commit may be older than this key
+    for path, snapshot in recorded_snapshots(provenance).items():
+        with suppress(DataError):
+            files[path] = snapshots.find(snapshot)
+            if data.get("path") == path and path.startswith("/"):
+                data["path"] = str(files[path])
+    return config, files
+
+
 def is_reproduced(findings: list[Finding]) -> bool:
     """Whether the predictions are the same; other differences do not matter."""
     return all(finding.same for finding in findings if finding.what == PREDICTIONS)
@@ -71,7 +99,7 @@ def compare_packages(
         _compare_commits(old["git_commit"], new["git_commit"]),
         _compare_values("data", old["data"]["fingerprint"], new["data"]["fingerprint"]),
         *_compare_split(recorded, rebuilt),
-        _compare_keys("configuration", _flatten(old["config"]), _flatten(new["config"])),
+        _compare_keys("configuration", _settings_of(old), _settings_of(new)),
         _compare_values("lock", old["lock_sha256"], new["lock_sha256"]),
         _compare_values("python", old["python"], new["python"]),
         _compare_keys("libraries", old["libraries"], new["libraries"]),
@@ -92,6 +120,12 @@ def compare_packages(
             sorted((recorded.digests.keys() | rebuilt.digests.keys()) - _COMPARED),
         ),
     ]
+
+
+def _settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration, except where the data are: `use_snapshots` changes that."""
+    data = {k: v for k, v in provenance["config"]["data"].items() if k not in ("path", "source")}
+    return _flatten({**provenance["config"], "data": data})
 
 
 def _compare_commits(recorded: str, rebuilt: str) -> Finding:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from application.ports.framework import Framework
 from application.ports.model import Loader, Model
 from application.ports.package_draft import PackageDraft
 from application.ports.progress import Progress
+from application.ports.snapshots import SOURCE, Fetched
 from application.ports.tracker import RegisteredVersion, Tracker, TrainingRecord
 from application.training.card import write_card
 from application.training.config import DecisionConfig, TrainingConfig
@@ -38,6 +39,7 @@ from domain.evaluation.prediction_digest import digest_of
 from domain.evaluation.predictions import predict_function
 from domain.evaluation.slices import slices_of
 from domain.monitoring.profile import profile_inputs, profile_outputs
+from shared.paths import path_in_clone
 
 _MOST_GOLDEN = 20
 
@@ -51,6 +53,7 @@ class Candidate:
     report: Report
     parity: Parity
     data_files: tuple[Path, ...]
+    snapshots: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class _BackgroundTasks:
             pending.result()
 
 
+# pylint: disable-next=too-many-arguments,too-many-locals  # the ports of the use case
 def train(
     model: CatalogModel,
     config: TrainingConfig,
@@ -172,6 +176,8 @@ def train(
     tracker: Tracker,
     background: Executor,
     provenance: Mapping[str, Any],
+    keep: Callable[[Path], str],
+    fetched: Fetched | None = None,
     progress: Progress,
     on_progress: Progress = lambda step, result: None,
 ) -> Candidate:
@@ -181,6 +187,8 @@ def train(
         draft: the package to write.
         background: draws and records while this process continues; its tasks must be picklable.
         provenance: the environment, for ``provenance.json``.
+        keep: keeps a snapshot of a data file that `load` has read, and returns its name.
+        fetched: what the configuration's ``data.source`` has.
         progress: reports each finished step.
         on_progress: reports each epoch.
 
@@ -192,7 +200,8 @@ def train(
     with _BackgroundTasks(
         config.experiment_name, draft.version, tracker, background, on_progress
     ) as tasks:
-        fitted = _fit(model, config, framework, tasks, progress)
+        fitted = _fit(model, config, fetched, framework, tasks, progress)
+        snapshots = _keep(fitted.dataset, fetched, keep)
         spec, report = fitted.spec, fitted.report
         progress("quality", f"hold-out {report}")
         data = _figure_data(fitted, tasks.curves)
@@ -212,13 +221,14 @@ def train(
             "fit_seconds": fitted.seconds / getattr(fitted.estimator, "fits_", 1),
         }
         origin = {**provenance, "predictions": digest}
-        _write_package(draft, fitted, config, served, metrics, origin)
+        _write_package(draft, fitted, config, served, metrics, origin, snapshots)
         tasks.finish()
         figures = (draft.folder / "figures").iterdir()
         progress("figures", ", ".join(sorted(path.stem for path in figures)))
         record = _record(draft.seal(), fitted, config, metrics, provenance, tasks.run_id)
         registered = register(record, tracker, background, progress)
-    return Candidate(record.package, registered, report, parity, fitted.dataset.files)
+    files = () if fetched else fitted.dataset.files  # a snapshot never changes
+    return Candidate(record.package, registered, report, parity, files, snapshots)
 
 
 def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
@@ -241,9 +251,24 @@ def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
     return estimator
 
 
+def _keep(dataset: Dataset, fetched: Fetched | None, keep: Callable[[Path], str]) -> dict[str, str]:
+    """Names of the snapshots of what was read, by the path of the file in the clone."""
+    if fetched:
+        return {SOURCE: fetched.snapshot}
+    return {path_in_clone(file): keep(file) for file in dataset.files if file.is_file()}
+
+
+def _load(model: CatalogModel, config: TrainingConfig, fetched: Fetched | None) -> Dataset:
+    if fetched is None:
+        return config.load_data(model)
+    dataset = config.load_data(model, fetched.file)
+    return replace(dataset, source=f"{fetched.address}, snapshot {fetched.snapshot}")
+
+
 def _fit(
     model: CatalogModel,
     config: TrainingConfig,
+    fetched: Fetched | None,
     framework: Framework,
     tasks: _BackgroundTasks,
     progress: Progress,
@@ -253,7 +278,7 @@ def _fit(
     check_decision(spec, config.decision)
     if config.serving.format == "onnx":
         framework.check_export(estimator)
-    dataset = config.load_data(model)
+    dataset = _load(model, config, fetched)
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, spec, *config.data.share_and_seed)
     unused = len(dataset) - len(training) - len(holdout)
@@ -386,6 +411,7 @@ def _write_package(
     served: Model,
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
+    snapshots: Mapping[str, str],
 ) -> None:
     spec, dataset, report = fitted.spec, fitted.dataset, fitted.report
     golden = fitted.golden_rows
@@ -427,7 +453,11 @@ def _write_package(
         {
             **provenance,
             "config": config.model_dump(),
-            "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
+            "data": {
+                "source": dataset.source,
+                "fingerprint": dataset.fingerprint,
+                "snapshots": snapshots,
+            },
         },
     )
     parity = metrics["parity_largest_difference"]

@@ -70,6 +70,7 @@ class SpeechCandidate:
     registered: RegisteredVersion
     report: WordErrorReport | None
     data_files: tuple[Path, ...]
+    snapshots: Mapping[str, str] = field(default_factory=dict)  # recordings are not copied
 
 
 @dataclass

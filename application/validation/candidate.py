@@ -15,6 +15,7 @@ from application.ports.ledger import Ledger
 from application.ports.model import Loader
 from application.ports.progress import Progress
 from application.ports.registry import ModelVersion, Registry, VersionReader
+from application.ports.snapshots import Snapshots, recorded_source
 from application.registry.promotion import promote
 from application.training.config import TrainingConfig, ValidationConfig
 from application.training.train import make_estimator
@@ -219,6 +220,7 @@ def judge_estimator(
     champion: ChampionPackage,
     *,
     load_served: Loader,
+    snapshots: Snapshots,
     on_gate: Callable[[str], None],
     on_folds: Callable[[Iterable[Any]], Iterable[Any]],
     progress: Progress,
@@ -241,7 +243,8 @@ def judge_estimator(
         show_verdicts(judgement.verdicts, progress)
         return judgement, None
     loaded, unavailable = champion.load(load_served)
-    dataset = config.load_data(model)
+    source = recorded_source(package.read_json("provenance.json"), snapshots)
+    dataset = config.load_data(model, source)
     size = package.served.stat().st_size
     case = Case(package, served, dataset, rules, loaded, unavailable, size)
     order = (DIGESTS, *GATES, ALONE)

@@ -1,4 +1,4 @@
-"""Tables in files: CSV or Parquet, by path or by URL."""
+"""Tables in local files: CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -32,12 +30,11 @@ _BINARY = {  # first characters of files that are not text
     "\ufffd\ufffd\x11": "an old Excel file: save it as CSV",
     "\x1f\ufffd": "compressed: rename it so that it ends in .gz",
 }
-_READ_ERRORS = (  # of the parsers, of decompression and of downloads
+_READ_ERRORS = (  # of the parsers and of decompression
     OSError,
     ValueError,
     ImportError,
     EOFError,
-    HTTPException,
     lzma.LZMAError,
     zipfile.BadZipFile,
     zlib.error,
@@ -50,9 +47,8 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     """Read a table: the inputs and the target that a contract names, and the other columns.
 
     Args:
-        path: of a file, or a URL that pandas supports (http, https, s3 …). Relative paths start at
-            the root of the clone. A name that ends in ``.parquet`` or ``.pq`` is Parquet; any other
-            is CSV, which may be compressed.
+        path: of a local file; relative paths start at the root of the clone. A name that ends in
+            ``.parquet`` or ``.pq`` is Parquet; any other is CSV, which may be compressed.
 
     Raises:
         DataError: the file cannot be read, a column is missing, or a row has no target.
@@ -76,9 +72,9 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     elif not pd.api.types.is_numeric_dtype(target):
         raise DataError(f"{path}: {target.name} must be numbers, its type is {target.dtype}")
     file = _local(path)
-    source = f"{path}, sha256 {sha256_of(file)}" if file else path
+    source = f"{path}, sha256 {sha256_of(file)}"
     inputs, others = frame[list(spec.input_names)], frame.drop(columns=names)
-    return Dataset(spec.name, source, inputs, target, (file,) if file else (), others)
+    return Dataset(spec.name, source, inputs, target, (file,), others)
 
 
 def read_frame(path: str, parsers: Mapping[str, Parser] | None = None) -> pd.DataFrame:
@@ -102,11 +98,11 @@ def read_frame(path: str, parsers: Mapping[str, Parser] | None = None) -> pd.Dat
     file = _local(path)
     try:
         if _is_parquet(path):
-            frame = _parquet(file or path)
+            frame = _parquet(file)
         else:
-            frame = _csv(file or path, parsers or {})
+            frame = _csv(file, parsers or {})
     except FileNotFoundError as error:
-        raise DataError(f"there is no file {file or path}") from error
+        raise DataError(f"there is no file {file}") from error
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path} is empty") from error
     except UnicodeDecodeError as error:
@@ -145,16 +141,21 @@ def as_words(column: pd.Series) -> pd.Series:
     return column.astype(object).map(words)
 
 
-def _local(path: str) -> Path | None:
-    return None if "://" in path else ROOT / Path(path).expanduser()
+def _local(path: str) -> Path:
+    file = ROOT / Path(path).expanduser()
+    if "://" in path or file.is_dir():
+        raise DataError(
+            f"{path} is not a local file: write it as data.source.address in the configuration, in "
+            "place of data.path; load then gets the path of a snapshot"
+        )
+    return file
 
 
 def _is_parquet(path: str) -> bool:
-    name = urlsplit(path).path if "://" in path else path  # a signed URL has a query
-    return name.lower().endswith(_PARQUET)
+    return path.lower().endswith(_PARQUET)
 
 
-def _parquet(path: Path | str) -> pd.DataFrame:
+def _parquet(path: Path) -> pd.DataFrame:
     frame = pd.read_parquet(path)
     if frame.columns.nlevels > 1:
         raise ValueError(
@@ -166,7 +167,7 @@ def _parquet(path: Path | str) -> pd.DataFrame:
     return frame.rename(columns=str)
 
 
-def _csv(path: Path | str, parsers: Mapping[str, Parser]) -> pd.DataFrame:
+def _csv(path: Path, parsers: Mapping[str, Parser]) -> pd.DataFrame:
     # pandas would rename a duplicate column, so the names are read as a row first
     for separator in CSV_SEPARATORS:
         options: dict[str, Any] = {"sep": separator, "skipinitialspace": True}

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from application.ports.snapshots import SOURCE, Fetched
 from application.training.config import TrainingConfig
 from application.training.train import Candidate, train
 from application.training.transcription import SpeechCandidate, package_weights
 from domain import catalog
 from domain.errors import ConfigError
+from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.compute.background import Background
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.inference.speech_tools import speech_tools
 from infrastructure.packaging.model_package import PackageDraft, new_version
-from infrastructure.provenance import collect_provenance
+from infrastructure.provenance import collect_provenance, uncommitted
 from infrastructure.registry.ledger import open_ledger
 from infrastructure.reporting.figures import draw_figures
+from infrastructure.storage.snapshots import SnapshotStore
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from shared.console import show_progress, show_step
 from shared.files import write_atomically
@@ -32,6 +36,7 @@ def train_candidate(
     config: TrainingConfig,
     source: Path,
     receipt: Path | None,
+    if_changed: bool = False,
     *,
     settings: Settings,
     tracker: MlflowTracker,
@@ -44,16 +49,24 @@ def train_candidate(
         name: the model's name in the catalog.
         source: file that the configuration was read from, for error messages.
         receipt: where to write a receipt.
+        if_changed: train only if the data differ from those of the receipt.
         check_tracking: called before fitting; raises if the run could not be recorded.
     """
     ledger = open_ledger(settings.ledger)
     model = catalog.get(name)
     check_tracking()
+    snapshots = open_snapshots(settings)
+    fetched = _fetch(config, snapshots)
+    if if_changed and receipt and fetched and _snapshots_in(receipt) == {SOURCE: fetched.snapshot}:
+        show_step("unchanged", f"{fetched.address} has the data that were trained on")
+        return
+    for path in uncommitted(ROOT, _model_files(name, source)):
+        show_step("WARNING", f"{path} is not committed: make reproduce will lack these changes")
     version = new_version(config.version)
     with PackageDraft(settings.packages_dir, config.model_name, version) as draft:
         run = _package_weights if model.SPEC.task == "transcription" else _train_estimator
         try:
-            candidate = run(model, config, draft, tracker, background, settings)
+            candidate = run(model, config, draft, tracker, background, settings, fetched)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
     quality: dict[str, Any] = {}
@@ -62,7 +75,8 @@ def train_candidate(
     ledger.append("train", config.model_name, version, run=candidate.registered.run_id, **quality)
     show_step("package", str(candidate.package))
     if receipt:
-        _write_data_files(receipt, candidate.data_files)
+        watched = [*map(str, candidate.data_files), *(fetched.watched if fetched else ())]
+        _write_data_files(receipt, watched)
         write_receipt(
             receipt,
             model_name=config.model_name,
@@ -70,8 +84,30 @@ def train_candidate(
             version=version,
             registry_version=candidate.registered.version,
             run_id=candidate.registered.run_id,
+            snapshots=dict(candidate.snapshots),
             **quality,
         )
+
+
+def _fetch(config: TrainingConfig, snapshots: SnapshotStore) -> Fetched | None:
+    source = config.data.source
+    if source is None:
+        return None
+    fetched = snapshots.fetch(source.address, source.query)
+    show_step("source", f"{source.address}: snapshot {fetched.snapshot}")
+    return fetched
+
+
+def _snapshots_in(receipt: Path) -> Any:
+    """The snapshots that a receipt names; None without a receipt."""
+    try:
+        return json.loads(receipt.read_text(encoding="utf-8"))["snapshots"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _model_files(name: str, config: Path) -> list[Path]:
+    return [ROOT / "domain" / "models" / f"{name}.py", ROOT / config]
 
 
 def _train_estimator(
@@ -80,7 +116,8 @@ def _train_estimator(
     draft: PackageDraft,
     tracker: MlflowTracker,
     background: Background,
-    _: Settings,
+    settings: Settings,
+    fetched: Fetched | None,
 ) -> Candidate:
     return train(
         model,
@@ -92,6 +129,8 @@ def _train_estimator(
         tracker=tracker,
         background=background,
         provenance=collect_provenance(ROOT),
+        keep=open_snapshots(settings).keep,
+        fetched=fetched,
         progress=show_step,
         on_progress=show_progress,
     )
@@ -104,6 +143,7 @@ def _package_weights(
     tracker: MlflowTracker,
     background: Background,
     settings: Settings,
+    _: Fetched | None,
 ) -> SpeechCandidate:
     return package_weights(
         model,
@@ -117,8 +157,9 @@ def _package_weights(
     )
 
 
-def _write_data_files(receipt: Path, files: tuple[Path, ...]) -> None:
-    """List the data files that were read, next to the receipt: make trains again if one changes.
+def _write_data_files(receipt: Path, files: Iterable[str]) -> None:
+    """List the data files and addresses that were read, next to the receipt: make trains again if
+    one changes.
 
     Write the list before the receipt: make would miss changes if it found a receipt without one.
     """

@@ -1,4 +1,4 @@
-"""Remove packages and Bentos that nothing needs, and what killed trainings left behind.
+"""Remove packages, Bentos and snapshots that nothing needs, and what killed trainings left behind.
 
 Packages and Bentos that are not in this registry are kept.
 """
@@ -6,13 +6,17 @@ Packages and Bentos that are not in this registry are kept.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from tqdm import tqdm
 
+from application.ports.snapshots import recorded_snapshots
 from application.registry.collection import Stored, superfluous
 from infrastructure.cli._registry import open_registry
+from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.deployment.local import deployed_in
 from infrastructure.registry.storage import remove, stored_in
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
@@ -46,6 +50,10 @@ def run(args: argparse.Namespace) -> None:
         unneeded = superfluous(stored, versions, deployed, args.keep, datetime.now(UTC))
         for item in unneeded:
             show_step(item.kind, f"{item.model_name} {item.version}, {_megabytes([item])}")
+        snapshots = open_snapshots(settings)
+        unneeded_data = _unneeded_snapshots(stored, unneeded)
+        for name in sorted(unneeded_data):
+            show_step("snapshot", f"{name}, {(snapshots.size(name) or 0) / 1e6:.1f} MB")
         if not args.dry_run:
             for run_id in MlflowTracker(settings.tracking_uri).end_orphaned_runs():
                 show_step("run", f"{run_id[:8]}, whose training was killed, is now marked KILLED")
@@ -55,8 +63,27 @@ def run(args: argparse.Namespace) -> None:
                         if version.package_version == item.version:
                             registry.record_removal(version)
                 remove(item)
+            for name in unneeded_data:
+                snapshots.remove(name)
     done = "would be freed (dry run)" if args.dry_run else "freed"
     show_step("space", f"{_megabytes(unneeded)} {done}; for MLflow's artifacts, see mlflow gc")
+
+
+def _unneeded_snapshots(stored: Sequence[Stored], unneeded: Sequence[Stored]) -> set[str]:
+    """Snapshots that only packages to be removed were trained on."""
+    packages = [item for item in stored if item.kind == "package"]
+    going = [item for item in packages if item in unneeded]
+    staying = [item for item in packages if item not in unneeded]
+    return _snapshots_of(going) - _snapshots_of(staying)
+
+
+def _snapshots_of(packages: Sequence[Stored]) -> set[str]:
+    names: set[str] = set()
+    for item in packages:
+        with suppress(FileNotFoundError):  # removed meanwhile
+            provenance = json.loads((item.path / "provenance.json").read_text(encoding="utf-8"))
+            names.update(recorded_snapshots(provenance).values())
+    return names
 
 
 def _megabytes(items: Sequence[Stored]) -> str:

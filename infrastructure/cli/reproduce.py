@@ -11,12 +11,19 @@ import argparse
 
 import numpy as np
 
+from application.ports.snapshots import recorded_source
 from application.training.config import TrainingConfig, registered_name
-from application.training.reproduction import DIRTY, compare_packages, is_reproduced
+from application.training.reproduction import (
+    DIRTY,
+    compare_packages,
+    is_reproduced,
+    use_snapshots,
+)
 from domain import catalog
 from domain.errors import PackageError
 from infrastructure.cli._arguments import add_model
 from infrastructure.cli._registry import open_registry
+from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.reproduction.worktree import commit_of, open_worktree
@@ -51,11 +58,16 @@ def run(args: argparse.Namespace) -> int:
         show_step("worktree", str(worktree.clone))
         data_list = settings.receipts_dir / args.model / "train.files"
         files = data_list.read_text(encoding="utf-8").splitlines() if data_list.exists() else []
-        for name in worktree.link_data(provenance["config"], files):
+        config, snapshots = use_snapshots(provenance, open_snapshots(settings))
+        for name, snapshot in snapshots.items():
+            show_step("data", f"{name}: snapshot {snapshot.name}")
+        for name in worktree.link_data(config, files, snapshots):
             show_step("data", f"{name}: not tracked by git, so this clone's file is used")
-        config, lock = provenance["config"], provenance["lock_sha256"]
+        lock = provenance["lock_sha256"]
         rebuilt = ModelPackage(worktree.train(args.model, config, lock, show_step))
-        findings = compare_packages(recorded, rebuilt, lambda: _predictions(recorded, rebuilt))
+        findings = compare_packages(
+            recorded, rebuilt, lambda: _predictions(recorded, rebuilt, settings)
+        )
     for finding in findings:
         show_step(finding.word, f"{finding.what}: {finding.detail}")
     same = is_reproduced(findings)
@@ -81,11 +93,13 @@ def _find_package(model: str, run_or_version: str, settings: Settings) -> ModelP
     return registry.open_package(version)
 
 
-def _predictions(recorded: ModelPackage, rebuilt: ModelPackage) -> tuple[np.ndarray, np.ndarray]:
+def _predictions(
+    recorded: ModelPackage, rebuilt: ModelPackage, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
     """Predictions of both for all rows that the recorded configuration loads in this clone."""
-    spec = recorded.spec
-    config = TrainingConfig.recorded(recorded.read_json("provenance.json"))
-    model = catalog.get(spec.name)
-    rows = model.load(**config.load_arguments(model)).encoded(spec)
+    spec, provenance = recorded.spec, recorded.read_json("provenance.json")
+    config, model = TrainingConfig.recorded(provenance), catalog.get(spec.name)
+    source = recorded_source(provenance, open_snapshots(settings))
+    rows = model.load(**config.load_arguments(model, source)).encoded(spec)
     first, second = (load_served(package.served, spec)(rows) for package in (recorded, rebuilt))
     return first, second

@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="JSON file (default: the model's in application/training/configs)",
     )
     add_receipt(parser)
+    parser.add_argument(
+        "--if-changed",
+        action="store_true",
+        help="train only if the data of data.source differ from those of the receipt",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
             gc.freeze()
             gc.enable()
             train_candidate(
-                *(args.model, config, path, args.receipt),
+                *(args.model, config, path, args.receipt, args.if_changed),
                 settings=settings,
                 tracker=tracker,
                 check_tracking=check_tracking,

@@ -35,6 +35,7 @@ from domain.catalog import needing_extras
 from domain.errors import GateRefusal, PackageError, RegistryError
 from infrastructure.cli._arguments import add_model, add_receipt
 from infrastructure.cli._registry import open_registry
+from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.bento_store import add_accepted, service_of
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         report=ValidationFolder(report_folder, show_step),
         open_package=lambda path, digest: ModelPackage(path, recorded=digest),
         open_champion=registry.open_package,
-        judge=_judge,
+        judge=partial(_judge, settings),
         start_serving_check=lambda package: start_serving_check(
             package.folder, service_of(package)
         ),
@@ -158,7 +159,7 @@ def _find_package(args: argparse.Namespace, registry: MlflowRegistry) -> Path:
 
 
 def _judge(
-    package: ModelPackage, rules: ValidationConfig, champion: ChampionPackage
+    settings: Settings, package: ModelPackage, rules: ValidationConfig, champion: ChampionPackage
 ) -> tuple[Judgement, CrossValidation | None]:
     """Run the gates of the package's task."""
     if package.spec.task == "transcription":
@@ -176,6 +177,7 @@ def _judge(
             rules,
             champion,
             load_served=load_served,
+            snapshots=open_snapshots(settings),
             on_gate=update,
             on_folds=_show_folds,
             progress=show_step,

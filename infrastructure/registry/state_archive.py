@@ -26,7 +26,7 @@ from shared.files import Draft
 from shared.settings import Settings
 
 _RECEIPTS, _LEDGER, _DATABASE = "build", "ledger.jsonl", "mlflow.db"
-_ADDED = ("application/registry/model_registry", ".bentoml", "mlartifacts")
+_ADDED = ("application/registry/model_registry", ".bentoml", "mlartifacts", "snapshots")
 _STEPS = ("train", "champion", "validate", "bento-build", "containerize")
 
 Places = Mapping[str, Path]
@@ -55,13 +55,15 @@ class History:
 
 
 def places_of(settings: Settings) -> dict[str, Path]:
-    """The places of a clone; without a tracking database if that is on a server."""
+    """The places of a clone, without a tracking database or snapshots if a server has them."""
     places = {
         _RECEIPTS: settings.receipts_dir,
         _LEDGER: settings.ledger,
         _ADDED[0]: settings.packages_dir,
         _ADDED[1]: settings.bento_home,
     }
+    if "://" not in settings.snapshots:
+        places[_ADDED[3]] = Path(settings.snapshots)
     if database := database_file(settings.tracking_uri):
         places |= {_DATABASE: database, _ADDED[2]: database.parent / "mlartifacts"}
     return places

@@ -73,14 +73,25 @@ class Worktree:
     home: Path
     root: Path
 
-    def link_data(self, config: Mapping[str, Any], files: Iterable[str]) -> list[str]:
+    def link_data(
+        self,
+        config: Mapping[str, Any],
+        files: Iterable[str],
+        snapshots: Mapping[str, Path],
+    ) -> list[str]:
         """Link the clone's data files that git does not track, and return their names.
 
         Args:
             config: a configuration, whose values may be paths.
             files: further files; those outside the clone need no link.
+            snapshots: files to link in place of the clone's, by their paths in the clone.
         """
         linked = []
+        for path_in_clone, snapshot in snapshots.items():
+            link = self.clone / path_in_clone
+            if self.clone in link.parents and "://" not in path_in_clone and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(snapshot)
         for value in {*_texts(config), *files}:
             path = Path(os.path.abspath(self.root / value))
             if not os.path.exists(path) or self.root not in path.parents:
@@ -148,6 +159,7 @@ class Worktree:
                 "RECEIPTS_DIR": str(self.home / "build"),
                 "RELEASES_DIR": str(self.home / "releases"),
                 "LEDGER": str(self.home / "ledger.jsonl"),
+                "DATA_SNAPSHOTS": str(self.home / "snapshots"),
             },
             stderr=subprocess.PIPE,
             text=True,

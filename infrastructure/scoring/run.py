@@ -84,7 +84,9 @@ def score_file(
                 if scored.kept.size:
                     columns = batch.rows(scored.kept).columns + [
                         pa.array(values, column.type)
-                        for column, values in zip(added, prediction_values(spec, scored.predictions))
+                        for column, values in zip(
+                            added, prediction_values(spec, scored.predictions)
+                        )
                     ]
                     sink.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 originals = batch.originals(list(scored.reasons)) if scored.reasons else []

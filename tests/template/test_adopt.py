@@ -16,6 +16,7 @@ from shared.paths import ROOT
 from tests.served import Home
 from tests.template.adopt import (
     EXAMPLES,
+    EXTRA_USED,
     MODEL_FILES,
     TEMPLATE,
     content_hash,
@@ -69,7 +70,9 @@ def extras(root: Path) -> dict[str, list[str]]:
     return found
 
 
-BOOSTING = ["lightgbm", "xgboost", "catboost"]  # stay: make new-model can use them
+OTHER_EXTRAS = {  # no model needs them
+    name: lines for name, lines in extras(ROOT).items() if name not in (*EXTRA_USED, "all")
+}
 NEEDS = [  # example, its extra, a package of it, and a package of another extra
     ("digits", "torch", " torch", "tensorflow"),
     ("wine", "tensorflow", " tensorflow", "torch"),
@@ -113,7 +116,7 @@ def test_no_package_is_reinstalled_and_the_lock_matches_pyproject(copy: Home) ->
     assert {each["name"]: each["version"] for each in before["package"]} == {
         each["name"]: each["version"] for each in after["package"]
     }
-    assert set(extras(copy.root)) == set(after["extras"]) == {*BOOSTING, "all"}
+    assert set(extras(copy.root)) == set(after["extras"]) == {*OTHER_EXTRAS, "all"}
     pyproject = tomllib.loads((copy.root / "pyproject.toml").read_text("utf-8"))
     assert after["metadata"]["content-hash"] == content_hash(pyproject)
 
@@ -138,7 +141,7 @@ def test_a_kept_example_keeps_its_files_and_its_extra(
         before, after = (sorted(root.glob(pattern.format(keep))) for root in (ROOT, copy.root))
         assert [path.name for path in before] == [path.name for path in after]
     assert f"\nMODEL := {keep}\n" in (copy.root / "Makefile").read_text("utf-8")
-    kept = {name: extras(ROOT)[name] for name in (extra, *BOOSTING)}
+    kept = {name: extras(ROOT)[name] for name in (extra, *OTHER_EXTRAS)}
     everything = extras(copy.root).pop("all")
     assert extras(copy.root) == {**kept, "all": everything}
     assert sorted(everything) == sorted(chain(*kept.values()))
@@ -153,7 +156,7 @@ def test_a_user_model_is_kept_with_the_extra_that_it_needs(copy: Home) -> None:
     mine.write_text("import torch\n", encoding="utf-8")
     planned = plan(copy.root, [])
     assert planned.extras == [
-        name for name in extras(ROOT) if name not in ("torch", "all", *BOOSTING)
+        name for name in extras(ROOT) if name not in ("torch", "all", *OTHER_EXTRAS)
     ]
     assert "domain/models/churn.py" not in planned.files
 

@@ -333,6 +333,13 @@ def test_a_value_that_is_invalid_in_a_path_is_refused_before_anything_runs(
     assert done.stderr.count("\n") == 1
 
 
+def test_variables_of_an_address_are_left_to_the_command(made: Clone) -> None:
+    address = "postgresql://${PGUSER}:${PATH}@host/shop"
+    shown = made.make("-n", "new-model", "NAME=x", f"DATA={address}", "QUERY=q.sql", "TARGET=y")
+    words = shlex.split(shown.stdout.splitlines()[-1])
+    assert words[-6:] == ["--data", address, "--query", "q.sql", "--target", "y"]
+
+
 @pytest.mark.parametrize("value", ["3001", "99999", "x; id", "$$(id)", "it's", "`id`"])
 def test_a_value_reaches_its_command_unchanged(made: Clone, value: str) -> None:
     last = made.make("-n", "deploy", f"PORT={value}").stdout.splitlines()[-1]

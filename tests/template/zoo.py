@@ -48,7 +48,7 @@ from infrastructure.packaging.model_package import MANIFEST, ModelPackage, Packa
 from infrastructure.serving.serving_check import included_files, start_serving_check
 from shared.digests import sha256_of
 from shared.paths import ROOT
-from tests.fakes import FakeDrawFigures, FakeTracker
+from tests.fakes import FakeDrawFigures, FakeSnapshots, FakeTracker
 from tests.leaky_tables import group_rates
 
 SERVICE = "application.inference.services.model_service:ModelService"
@@ -363,6 +363,7 @@ def make(recipe: Recipe, packages_dir: Path, version: str, tracker: Tracker | No
             draft,
             framework=_Frameworks(recipe),
             load_served=load_served,
+            keep=FakeSnapshots().keep,
             draw=FakeDrawFigures(),
             tracker=tracker or FakeTracker(),
             background=background,

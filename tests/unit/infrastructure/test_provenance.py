@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.provenance import LIBRARIES, collect_provenance
+from infrastructure.provenance import LIBRARIES, collect_provenance, uncommitted
 
 
 @pytest.fixture(autouse=True)
@@ -132,3 +132,20 @@ def installed_names() -> list[str]:
 def test_the_time_is_now_with_its_zone(clone: Path) -> None:
     created = datetime.fromisoformat(collect_provenance(clone)["created"])
     assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)
+
+
+def test_files_that_no_commit_has_are_named(
+    clone: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    names = ["poetry.lock", "new model.py", "domain/models/kept.py"]
+    for name in names[1:]:
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).touch()
+    git(clone, "add", names[2])
+    git(clone, "commit", "--quiet", "--message", "Keep")
+    outside = tmp_path_factory.mktemp("outside") / "x.py"
+    files = [*(clone / name for name in names), outside]
+    assert uncommitted(clone, files) == ["new model.py"]
+    (clone / "poetry.lock").write_text("changed\n", encoding="utf-8")
+    assert uncommitted(clone, files) == ["poetry.lock", "new model.py"]
+    assert not uncommitted(outside.parent, [outside.parent / "x.py"])

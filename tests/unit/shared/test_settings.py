@@ -48,7 +48,19 @@ def test_every_setting_is_tested_here() -> None:
         *FOLDERS.values(),
         *DATABASES.values(),
         *WHISPER.values(),
+        "snapshots",
     }
+
+
+def test_snapshots_lie_in_a_folder_or_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATA_SNAPSHOTS", raising=False)
+    assert settings().snapshots == str(ROOT / "snapshots")
+    for value, expected in {"data": str(ROOT / "data"), "s3://b/x": "s3://b/x"}.items():
+        monkeypatch.setenv("DATA_SNAPSHOTS", value)
+        assert settings().snapshots == expected
+    monkeypatch.setenv("DATA_SNAPSHOTS", "ftp://b/x")
+    with pytest.raises(ValidationError, match="use a folder, s3://bucket/folder"):
+        settings()
 
 
 @pytest.mark.parametrize(("variable", "field"), FOLDERS.items())

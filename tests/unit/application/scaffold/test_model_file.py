@@ -143,7 +143,7 @@ def test_the_module_has_the_contract_that_was_inspected(made: Made) -> None:
 
 def test_the_configuration_has_the_parameters_of_the_module(made: Made) -> None:
     module = imported(made.path)
-    config = render_config(made.inspection, "made.parquet", made.estimator)
+    config = render_config(made.inspection, {"path": "made.parquet"}, made.estimator)
     assert list(config["model"]) == list(inspect.signature(module.build).parameters)
     assert set(config["data"]) - {"test_size", "random_state"} == {"path"}
     assert list(inspect.signature(module.load).parameters) == ["path"]
@@ -222,7 +222,7 @@ def test_dropped_columns_are_named_in_the_module() -> None:
 
 def test_the_threshold_is_just_above_a_constant_prediction() -> None:
     def threshold(frame: pd.DataFrame) -> float:
-        config = render_config(inspect_table(frame, "y", "made"), "made.csv", BOOSTING)
+        config = render_config(inspect_table(frame, "y", "made"), {"path": "made.csv"}, BOOSTING)
         return float(config["validation"]["threshold"])
 
     assert threshold(table("binary")) == 0.501
@@ -237,7 +237,7 @@ def test_a_rare_class_is_positive_and_not_judged_by_accuracy(rows: int, measure:
     target = np.where(np.arange(rows) % 7 == 0, "churned", "stays")
     frame = pd.DataFrame({"x": rng.normal(size=rows), "y": target})
     inspection = inspect_table(frame, "y", "made")
-    validation = render_config(inspection, "made.csv", BOOSTING)["validation"]
+    validation = render_config(inspection, {"path": "made.csv"}, BOOSTING)["validation"]
     baseline = {"roc_auc": 0.5, "average_precision": (target == "churned").mean()}[measure]
     assert inspection.baseline == pytest.approx(baseline)
     assert validation == {"measure": measure, "threshold": math.floor(baseline * 1000 + 1) / 1000}
@@ -248,7 +248,7 @@ def test_a_rare_class_is_positive_and_not_judged_by_accuracy(rows: int, measure:
 
 def test_the_configuration_is_like_the_existing_ones() -> None:
     config = render_config(
-        inspect_table(table("regression"), "y", "made"), "data/made.csv", BOOSTING
+        inspect_table(table("regression"), "y", "made"), {"path": "data/made.csv"}, BOOSTING
     )
     known = json.loads(PETALS_CONFIG.read_text("utf-8"))
     assert list(config) == list(known)

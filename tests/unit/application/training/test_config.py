@@ -329,7 +329,9 @@ def test_every_model_of_the_catalog_has_a_valid_configuration(name: str) -> None
     assert config_path(name).name == f"{name}_config.json"
     config, model = TrainingConfig.read(config_path(name)), model_of(name)
     assert set(config.build_arguments(model)) == set(inspect.signature(model.build).parameters)
-    assert set(config.load_arguments(model)) == set(inspect.signature(model.load).parameters)
+    file = Path("snapshot.parquet") if config.data.source else None
+    arguments = config.load_arguments(model, file)
+    assert set(arguments) == set(inspect.signature(model.load).parameters)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -542,7 +544,7 @@ def test_parameters_have_dotted_names_and_include_every_value(tmp_path: Path) ->
         "decision.costs": {},
         "decision.threshold": None,
     }
-    others = {"serving.format": "onnx", "data.split": None}
+    others = {"serving.format": "onnx", "data.split": None, "data.source": None}
     assert parameters == expected | decision | rules | others
 
 
@@ -649,3 +651,26 @@ def test_a_measure_that_does_not_fit_the_contract_is_refused() -> None:
     rules = ValidationConfig.model_validate({"measure": "r2"})
     with pytest.raises(ConfigError, match="validation.measure: 'r2' does not fit"):
         rules.measure_of(KINDS["text"].SPEC)
+
+
+def test_the_snapshot_of_a_source_is_the_path_that_load_gets(tmp_path: Path) -> None:
+    def load(path: str) -> Dataset:
+        raise AssertionError(path)
+
+    model = cast(CatalogModel, SimpleNamespace(SPEC=petals.SPEC, load=load, build=build_flat))
+    source = {"address": "s3://bucket/t/"}
+    config = read(tmp_path, changed("data.source", source))
+    assert config.load_arguments(model, tmp_path / "s.parquet") == {
+        "path": str(tmp_path / "s.parquet")
+    }
+    both = TrainingConfig.model_validate(
+        changed("data", TUTORIAL["data"] | {"source": source, "path": "t.csv"})
+    )
+    with pytest.raises(ConfigError, match="has data.path and data.source: remove one"):
+        both.load_arguments(model, tmp_path / "s.parquet")
+
+
+def test_a_secret_in_the_address_of_the_data_is_refused_and_not_shown(tmp_path: Path) -> None:
+    for address in ("postgresql://ann:w0rd@host/shop", "https://host/t.csv?token=w0rd"):
+        message = refusal(tmp_path, changed("data.source", {"address": address}))
+        assert "write ${NAME} in its place" in message and "w0rd" not in message

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from application.inference.transcriber import CHECKPOINT
-from application.training.reproduction import Finding, compare_packages, is_reproduced
+from application.training.reproduction import (
+    Finding,
+    compare_packages,
+    is_reproduced,
+    use_snapshots,
+)
+from domain.errors import DataError
+from tests.fakes import FakeSnapshots
 
 PREDICTIONS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
 FILES: dict[str, Any] = {
@@ -219,3 +227,34 @@ def test_weights_are_compared_by_digest_and_golden_recording(
         del package.digests["model.onnx"]
     recorded.digests[CHECKPOINT], rebuilt.digests[CHECKPOINT] = "00", digest
     assert is_reproduced(compare_packages(recorded, rebuilt, not_called)) is same
+
+
+def test_a_source_is_read_from_its_snapshot_and_is_no_difference(tmp_path: Path) -> None:
+    snapshots = FakeSnapshots()
+    (tmp_path / "t.parquet").touch()
+    name = snapshots.keep(tmp_path / "t.parquet")
+    recorded, rebuilt = Package(), Package()
+    provenance = recorded.files["provenance.json"]
+    source = {"address": "s3://bucket/t/", "query": None}
+    provenance["config"] = {"model": {}, "data": {"source": source, "test_size": 0.2}}
+    provenance["data"]["snapshots"] = {"data.source": name}
+    config, files = use_snapshots(provenance, snapshots)
+    assert config["data"] == {"path": str(tmp_path / "t.parquet"), "test_size": 0.2}
+    assert files == {"s3://bucket/t/": tmp_path / "t.parquet"}
+    rebuilt.files["provenance.json"]["config"] = config
+    assert found(recorded, rebuilt)["configuration"].same
+    with pytest.raises(DataError):
+        use_snapshots(provenance, FakeSnapshots())
+
+
+def test_a_file_is_read_from_its_snapshot_while_there_is_one(tmp_path: Path) -> None:
+    snapshots = FakeSnapshots()
+    (tmp_path / "t.csv").touch()
+    name = snapshots.keep(tmp_path / "t.csv")
+    data = {"path": "/data/t.csv", "source": None}
+    recorded = {"/data/t.csv": name, "in/clone.csv": name, "gone.csv": "gone"}
+    provenance = {"config": {"data": data}, "data": {"snapshots": recorded}}
+    config, files = use_snapshots(provenance, snapshots)
+    assert config["data"] == {"path": str(tmp_path / "t.csv")}
+    assert set(files) == {"/data/t.csv", "in/clone.csv"}
+    assert use_snapshots(provenance, FakeSnapshots()) == ({"data": {"path": "/data/t.csv"}}, {})

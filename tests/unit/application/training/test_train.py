@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,11 @@ from sklearn.tree import DecisionTreeClassifier
 from application.ports.figures import DrawFigures
 from application.ports.framework import Framework
 from application.ports.model import Loader
+from application.ports.snapshots import Fetched
 from application.training.config import (
     DecisionConfig,
     MeasureConfig,
+    SourceConfig,
     SplitConfig,
     TrainingConfig,
 )
@@ -34,6 +36,7 @@ from domain.catalog import CatalogModel
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
+from domain.data.tables import read_table
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
@@ -48,6 +51,7 @@ from tests.fakes import (
     FakeDrawFigures,
     FakeFramework,
     FakeLoader,
+    FakeSnapshots,
     FakeTracker,
     fake_model,
 )
@@ -90,6 +94,7 @@ class Workshop:
     load: Loader = field(default_factory=FakeLoader)
     draw: DrawFigures = field(default_factory=FakeDrawFigures)
     steps: list[tuple[str, str]] = field(default_factory=list)
+    snapshots: FakeSnapshots = field(default_factory=FakeSnapshots)
 
     def train(
         self,
@@ -97,6 +102,7 @@ class Workshop:
         config: TrainingConfig = SMALL,
         version: str = "1.0.0-a",
         model: CatalogModel | None = None,
+        fetched: Fetched | None = None,
     ) -> Candidate:
         """Train petals, or another model."""
         with PackageDraft(self.folder, config.model_name, version) as draft:
@@ -110,6 +116,8 @@ class Workshop:
                 tracker=self.tracker,
                 background=self.background,
                 provenance={"git_commit": "abc123", "python": "3.11"},
+                keep=self.snapshots.keep,
+                fetched=fetched,
                 progress=lambda name, result: self.steps.append((name, result)),
             )
 
@@ -301,7 +309,8 @@ def test_provenance_has_the_configuration_the_data_and_the_environment(
 ) -> None:
     provenance = read(workshop.train(), "provenance.json")
     assert TrainingConfig.model_validate(provenance["config"]) == SMALL
-    assert provenance["data"] == {"source": DATA.source, "fingerprint": DATA.fingerprint}
+    source = {"source": DATA.source, "fingerprint": DATA.fingerprint, "snapshots": {}}
+    assert provenance["data"] == source
     assert provenance["git_commit"] == "abc123"
 
 
@@ -624,6 +633,38 @@ def test_data_files_are_listed_as_prerequisites_for_make(workshop: Workshop) -> 
     data = Dataset("flowers", "a file", DATA.inputs, DATA.target, (Path("flowers.csv"),))
     assert workshop.train(data).data_files == (Path("flowers.csv"),)
     assert not workshop.train(version="1.0.0-b").data_files
+
+
+def test_a_snapshot_of_each_data_file_is_kept_and_recorded(workshop: Workshop) -> None:
+    file = workshop.folder / "flowers.csv"
+    file.write_text("x\n1\n", encoding="utf-8")
+    candidate = workshop.train(Dataset("flowers", "a file", DATA.inputs, DATA.target, (file,)))
+    snapshot = workshop.snapshots.keep(file)
+    assert candidate.snapshots == {str(file): snapshot}
+    assert read(candidate, "provenance.json")["data"]["snapshots"] == {str(file): snapshot}
+
+
+def test_a_source_is_trained_on_as_its_snapshot_and_named_by_its_address(
+    workshop: Workshop,
+) -> None:
+    table = workshop.folder / "s.parquet"
+    DATA.inputs.assign(species=DATA.target).to_parquet(table)
+    fetched = Fetched("postgresql://${PGUSER}@host/shop", "s.parquet", table)
+
+    def load(path: str) -> Dataset:
+        return read_table(path, petals.SPEC)
+
+    source = SourceConfig(address=fetched.address, query="q.sql")
+    config = SMALL.model_copy(update={"data": SMALL.data.model_copy(update={"source": source})})
+    model = cast(CatalogModel, SimpleNamespace(SPEC=petals.SPEC, load=load, build=petals.build))
+    candidate = workshop.train(config=config, model=model, fetched=fetched)
+    assert candidate.snapshots == {"data.source": "s.parquet"}
+    assert not candidate.data_files
+    assert not workshop.snapshots.kept
+    data = read(candidate, "provenance.json")["data"]
+    assert data["source"] == "postgresql://${PGUSER}@host/shop, snapshot s.parquet"
+    assert data["fingerprint"] == DATA.fingerprint
+    assert read(candidate, "provenance.json")["config"]["data"]["source"]["query"] == "q.sql"
 
 
 def live(workshop: Workshop, epochs: int) -> list[str]:

@@ -33,7 +33,14 @@ from domain.errors import ConfigError, GateRefusal, PackageError, RegistryError
 from domain.evaluation.predictions import predict_function
 from domain.gates import Verdict
 from tests import petals
-from tests.fakes import PETALS_CONFIG, FakeLedger, FakePackage, FakeRegistry, fake_model
+from tests.fakes import (
+    PETALS_CONFIG,
+    FakeLedger,
+    FakePackage,
+    FakeRegistry,
+    FakeSnapshots,
+    fake_model,
+)
 
 NAME, VERSION = "iris_classifier_pipeline", "1.0.0-b"
 GOOD = Verdict("quality", True, "accuracy 0.97")
@@ -358,6 +365,7 @@ class Judged:
             ValidationConfig(threshold=0.5, **rules),
             ChampionPackage(),
             load_served=lambda path, spec: lambda rows: native(rows).astype(np.float32),
+            snapshots=FakeSnapshots(),
             on_gate=lambda gate: None,
             on_folds=iter,
             progress=lambda step, result: self.steps.append(f"{step} {result}"),

@@ -5,12 +5,8 @@ from __future__ import annotations
 import datetime
 import gzip
 import hashlib
-from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -106,35 +102,10 @@ def test_columns_of_pandas_extension_types_become_plain_values(
     assert not any(isinstance(value, Decimal) for value in read.tolist())
 
 
-@pytest.fixture(name="address")
-def _address(table: Path) -> Iterator[str]:
-    handler = partial(SimpleHTTPRequestHandler, directory=str(table.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_a_table_is_read_by_its_url(table: Path, address: str) -> None:
-    dataset = read_table(f"{address}/table.csv", SPEC)
-    assert dataset.fingerprint == read_table(str(table), SPEC).fingerprint
-    assert (dataset.files, dataset.source) == ((), f"{address}/table.csv")
-
-
-def test_a_signed_url_of_a_parquet_file_is_read_as_parquet(table: Path, address: str) -> None:
-    read_frame(str(table)).to_parquet(table.parent / "t.parquet")
-    assert len(read_frame(f"{address}/t.parquet?signature=1")) == 3
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:x/t.csv", "http://127.0.0.1/a b.csv"])
-def test_an_invalid_url_is_refused(url: str) -> None:
-    with pytest.raises(DataError, match="cannot read"):
-        read_frame(url)
-
-
-def test_a_url_without_a_table_is_refused(address: str) -> None:
-    with pytest.raises(DataError, match="404"):
-        read_frame(f"{address}/other.csv")
+@pytest.mark.parametrize("path", ["https://example.com/t.csv", "."])
+def test_what_is_not_a_local_file_is_refused_with_what_to_do(path: str) -> None:
+    with pytest.raises(DataError, match="not a local file: write it as data.source.address"):
+        read_frame(path)
 
 
 def test_a_numeric_target_becomes_the_classes_of_the_contract(tmp_path: Path) -> None:

@@ -159,8 +159,11 @@ def test_data_that_git_does_not_track_are_brought(root: Path, tmp_path: Path) ->
     }
     files = [str(root / "data/words.txt"), str(outside), str(root / "data/gone.csv")]
     with open_worktree("HEAD", root) as worktree:
-        assert worktree.link_data(config, files) == ["data/churn.csv", "data/words.txt"]
+        snapshots = {"data/old.csv": outside, "s3://bucket/t/": outside, str(outside): outside}
+        linked = worktree.link_data(config, files, snapshots)
+        assert linked == ["data/churn.csv", "data/words.txt"]
         assert (worktree.clone / "data/churn.csv").read_text("utf-8") == "data/churn.csv"
+        assert (worktree.clone / "data/old.csv").resolve() == outside
         assert not (worktree.clone / "poetry.lock").is_symlink()
     assert (root / "data/churn.csv").exists()
 

@@ -1,0 +1,1 @@
+"""Reads data from databases, object stores, the web and files of other formats."""
