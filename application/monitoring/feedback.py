@@ -23,7 +23,7 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     PredictionStatistics,
 )
-from domain.contract import ModelSpec, as_word
+from domain.contract import ModelSpec, as_word, parse_word
 from domain.errors import InputError, PredictionLogError, UnknownPredictionError
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
@@ -37,8 +37,9 @@ LONGEST_ID = 80  # 64 characters of the caller's ID, and the position of a part 
 _ID = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_ID}}}")
 Found = TypeVar("Found")
 
-Truth = str | int | float
-"""A class by its name, or by its number if no name is a number; or a value."""
+Truth = str | int | float | bool
+"""A class by its name, or as the target had it (true, 1.0), or by its number if no name is a number;
+or a value."""
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,10 @@ class Feedback:
             if isinstance(value, str) or not math.isfinite(value):
                 raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
             return float(value)
-        word = as_word(value)
+        word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
         if word in classes:
             return classes.index(word)
-        if isinstance(value, int) and are_numbered(classes) and 0 <= value < len(classes):
+        if type(value) is int and are_numbered(classes) and 0 <= value < len(classes):
             return value
         raise InputError(f"{field}_class: {repr(value)[:100]} is not one of {', '.join(classes)}")
 

@@ -15,6 +15,7 @@ from domain.contract.encoding import (
     as_word,
     format_shape,
     join_names,
+    parse_word,
 )
 from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
@@ -38,4 +39,5 @@ __all__ = [
     "as_word",
     "format_shape",
     "join_names",
+    "parse_word",
 ]

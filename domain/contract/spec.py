@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
 _FEW = 64  # up to so many numbers, checking in Python is faster than in NumPy
 _LARGEST = 3e38  # just below the maximum of float32
+RESULT = "prediction"  # name of the result in responses and tables
+_SHOWN_ROWS = 10  # of those that are refused, in a message
 _BLOCK = 256  # rows; after a refused row, the rest of its block is encoded again
 
 
@@ -63,6 +65,11 @@ class ModelSpec:
         for item in self.inputs:
             self._check(item)
         _check_unique(f"{self.name}: the classes", self.classes)
+        if RESULT in self.classes:
+            raise ContractError(
+                f"{self.name}: a class of {self.output.name} cannot be called {RESULT!r}, which is "
+                "the name of the predicted class in responses: rename it in the data"
+            )
         if isinstance(self.output, Classes):
             self._check_decision(self.output)
         if isinstance(self.output, Quantity) and not 0 < self.output.coverage < 1:
@@ -126,7 +133,7 @@ class ModelSpec:
     @property
     def output_columns(self) -> tuple[str, ...]:
         """Names of the columns of a prediction: the classes, or a value and its interval."""
-        return self.classes or ("prediction", "lower", "upper")
+        return self.classes or (RESULT, "lower", "upper")
 
     def decide(self, predictions: np.ndarray) -> np.ndarray:
         """The number of the predicted class, or the predicted value, of each row, shape (n_rows,).
@@ -163,8 +170,8 @@ class ModelSpec:
             C-ordered float32 array of shape (n_rows, width), or an object array of str for text.
 
         Raises:
-            InputError: an input is missing, a value violates the contract (the message has its row
-                and input), or the columns differ in length.
+            InputError: an input is missing, values violate the contract (the message has their rows
+                and inputs, up to ten rows), or the columns differ in length.
         """
         for name in self.input_names:
             if name not in columns:
@@ -176,8 +183,24 @@ class ModelSpec:
         if len(set(lengths.values())) > 1:
             counts = join_names([f"{name} has {length} values" for name, length in lengths.items()])
             raise InputError(f"the columns differ in length: {counts}")
-        parts = [item.encode(values[item.name]) for item in self.inputs]
+        return self._encode_columns([values[name] for name in self.input_names])
+
+    def _encode_columns(self, columns: Sequence[Sequence[Any] | np.ndarray]) -> np.ndarray:
+        try:
+            parts = [item.encode(values) for item, values in zip(self.inputs, columns)]
+        except InputError as error:
+            raise InputError(self._faults(columns)) from error
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def _faults(self, columns: Sequence[Sequence[Any] | np.ndarray]) -> str:
+        """What is wrong, in the first rows that are refused."""
+        found: dict[int, list[str]] = {}
+        for item, values in zip(self.inputs, columns):
+            for row, reason in islice(_refusals(item, values), _SHOWN_ROWS + 1):
+                found.setdefault(row, []).append(reason)
+        shown = sorted(found)[:_SHOWN_ROWS]
+        more = "; and further rows" if len(found) > _SHOWN_ROWS else ""
+        return "; ".join(f"row {row}, {'; '.join(found[row])}" for row in shown) + more
 
     def reasons(self, columns: Mapping[str, Any]) -> dict[int, str]:
         """The reasons why `encode` would refuse each of these rows.
@@ -191,11 +214,8 @@ class ModelSpec:
         """
         found: dict[int, list[str]] = {}
         for item in self.inputs:
-            values = _column(columns[item.name])
-            for start in range(0, len(values), _BLOCK):
-                end = min(start + _BLOCK, len(values))
-                for row, reason in _refusals(item, values, start, end):
-                    found.setdefault(row, []).append(reason)
+            for row, reason in _refusals(item, _column(columns[item.name])):
+                found.setdefault(row, []).append(reason)
         return {row: "; ".join(found[row]) for row in sorted(found)}
 
     def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -223,10 +243,9 @@ class ModelSpec:
                     f"{join_names(self.input_names)}"
                 )
         if self.is_numeric and are_python_numbers(chain.from_iterable(rows)):
-            with suppress(OverflowError):  # the code below finds the row of that number
+            with suppress(OverflowError, InputError):  # the code below finds what is wrong
                 return check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
-        parts = [item.encode(column) for item, column in zip(self.inputs, zip(*rows))]
-        return np.ascontiguousarray(np.concatenate(parts, axis=1))
+        return self._encode_columns(list(zip(*rows)))
 
     def _are_valid(self, rows: Sequence[Sequence[Any]]) -> bool:
         """Whether rows are Python numbers within their ranges; for few rows faster than NumPy."""
@@ -295,10 +314,15 @@ class ModelSpec:
         )
 
 
-def _refusals(
+def _refusals(item: Input, values: Sequence[Any] | np.ndarray) -> Iterator[tuple[int, str]]:
+    """Every row that an input refuses, with the reason, nearly in order."""
+    for start in range(0, len(values), _BLOCK):
+        yield from _refusals_between(item, values, start, min(start + _BLOCK, len(values)))
+
+
+def _refusals_between(
     item: Input, values: Sequence[Any] | np.ndarray, start: int, end: int
 ) -> Iterator[tuple[int, str]]:
-    """Every row from `start` to `end` that an input refuses, with the reason."""
     while start < end:
         try:
             item.encode(values[start:end])
@@ -307,7 +331,7 @@ def _refusals(
             place, _, reason = str(error).removeprefix("row ").partition(", ")
             row = start + int(place)
             # types are checked before ranges, so an earlier row may be out of range
-            yield from _refusals(item, values, start, row)
+            yield from _refusals_between(item, values, start, row)
             yield row, reason
             start = row + 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import warnings
 import zipfile
 import zlib
@@ -17,19 +18,13 @@ import numpy as np
 import pandas as pd
 
 from domain.contract import MISSING_WORDS, Classes, ModelSpec, Number, as_word
+from domain.data.csv_layout import csv_layout
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from shared.digests import sha256_of
 from shared.paths import ROOT
 
-CSV_SEPARATORS = (",", ";", "\t", "|")  # tried in this order
 _PARQUET = (".parquet", ".pq")
-_BINARY = {  # first characters of files that are not text
-    "PAR1": "Parquet: rename it so that it ends in .parquet",
-    "PK\x03\x04": "an Excel file or a renamed .zip: save it as CSV",
-    "\ufffd\ufffd\x11": "an old Excel file: save it as CSV",
-    "\x1f\ufffd": "compressed: rename it so that it ends in .gz",
-}
 _READ_ERRORS = (  # of the parsers and of decompression
     OSError,
     ValueError,
@@ -156,7 +151,12 @@ def _is_parquet(path: str) -> bool:
 
 
 def _parquet(path: Path) -> pd.DataFrame:
-    frame = pd.read_parquet(path)
+    try:
+        frame = pd.read_parquet(path)
+    except ValueError as error:
+        if found := re.match(r"Multiple matches for FieldRef.Name\((.*?)\) in ", str(error)):
+            raise ValueError(f"several columns have the name {found[1]}: rename them") from error
+        raise
     if frame.columns.nlevels > 1:
         raise ValueError(
             f"its columns have names of {frame.columns.nlevels} levels: give each column one name"
@@ -168,24 +168,14 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _csv(path: Path, parsers: Mapping[str, Parser]) -> pd.DataFrame:
-    # pandas would rename a duplicate column, so the names are read as a row first
-    for separator in CSV_SEPARATORS:
-        options: dict[str, Any] = {"sep": separator, "skipinitialspace": True}
-        first = pd.read_csv(
-            path, header=None, nrows=1, dtype=str, encoding_errors="replace", **options
-        ).iloc[0]
-        _check_text(str(first.iloc[0]))
-        if len(first) > 1:
-            break
-    else:
-        options["sep"] = ","
-    _check_names(first.dropna().str.strip().tolist())
-    options |= {
+    layout = csv_layout(path)
+    _check_names([name for name in layout.names if name])  # pandas would rename a duplicate
+    options: dict[str, Any] = {
+        "sep": layout.separator,
+        "skiprows": layout.skipped,
+        "skipinitialspace": True,
         "header": 0,
-        "names": [
-            f"Unnamed: {position}" if missing else name.strip()
-            for position, (name, missing) in enumerate(zip(first, first.isna()))
-        ],
+        "names": [name or f"Unnamed: {at}" for at, name in enumerate(layout.names)],
         "index_col": False,
         "keep_default_na": False,
         "na_values": [""],
@@ -205,6 +195,13 @@ def _csv(path: Path, parsers: Mapping[str, Parser]) -> pd.DataFrame:
             return frame
         except pd.errors.ParserWarning as warning:
             raise ValueError("its rows have more values than the first line has names") from warning
+        except pd.errors.ParserError as error:
+            if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+                names, line, values = found.groups()
+                raise ValueError(
+                    f"line {line} has {values} values, and the first line has {names} names"
+                ) from error
+            raise
 
 
 def _read_fields(column: pd.Series, parser: Parser | None) -> pd.Series:
@@ -215,12 +212,6 @@ def _read_fields(column: pd.Series, parser: Parser | None) -> pd.Series:
         column = column.str.strip()
         return _parse_missing_words(column.mask(column == ""))
     return column
-
-
-def _check_text(start: str) -> None:
-    for magic, kind in _BINARY.items():
-        if start.startswith(magic):
-            raise ValueError(f"it is not CSV but {kind}")
 
 
 def _parse_missing_words(column: pd.Series) -> pd.Series:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from domain.contract import (
     RepeatedValues,
     Tensor,
 )
-from domain.data.tables import CSV_SEPARATORS
+from domain.data.csv_layout import csv_layout
 from domain.errors import DataError, reason_of
 
 _BATCH_BYTES = 2**23  # in the file; several times as much in memory
@@ -190,10 +189,11 @@ class CsvTable:
 
     def __init__(self, path: Path, spec: ModelSpec) -> None:
         self._path, self._spec = path, spec
+        layout = csv_layout(path)
         self._reader = pa_csv.open_csv(
             path,
-            pa_csv.ReadOptions(block_size=_BATCH_BYTES),
-            pa_csv.ParseOptions(delimiter=_separator(path, spec), newlines_in_values=True),
+            pa_csv.ReadOptions(block_size=_BATCH_BYTES, skip_rows=layout.skipped),
+            pa_csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True),
             pa_csv.ConvertOptions(
                 default_column_type=pa.string(), null_values=[""], strings_can_be_null=True
             ),
@@ -403,7 +403,7 @@ def _read_errors(path: Path) -> Iterator[None]:
     """Raise errors of reading as a DataError that names the file."""
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {reason_of(error)}") from error
 
 
@@ -473,17 +473,6 @@ def _parse_numbers(text: pa.Array) -> tuple[pa.Array, Values]:
         numbers = pc.cast(valid, pa.float64())
         values = zip(numbers.to_pylist(), text.to_pylist(), strict=True)
         return numbers, [word if number is None else number for number, word in values]
-
-
-def _separator(path: Path, spec: ModelSpec) -> str:
-    """The field separator: the first that yields all required column names."""
-    needed = {item.name for item in spec.inputs if not item.nullable}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for separator in CSV_SEPARATORS:
-            file.seek(0)
-            if needed <= set(map(str.strip, next(csv.reader(file, delimiter=separator), []))):
-                return separator
-    return CSV_SEPARATORS[0]
 
 
 def _kind_of(value: Any) -> type:

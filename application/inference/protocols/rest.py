@@ -65,7 +65,7 @@ class _Decoders:  # pylint: disable=too-few-public-methods
             (field, _type_of(item), *([None] if item.nullable else []))
             for field, item in zip(names, spec.inputs)
         ]
-        truth: Any = str | int if spec.classes else float
+        truth: Any = str | float | int | bool if spec.classes else float
         names["predicted"], names["actual"] = truth_names(spec)
         actual: list[Any] = [("actual", truth)]
         labels = [("predicted", truth), *actual]

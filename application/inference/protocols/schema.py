@@ -174,11 +174,14 @@ def _truth(spec: ModelSpec) -> Schema:
     if not classes:
         return {"type": "number"}
     name = {"type": "string", "enum": classes}
+    booleans = [value for value in (False, True) if as_word(value) in classes]
+    forms: list[Schema] = [name]
+    forms += [{"type": "boolean", "enum": booleans}] if booleans else []
     if are_numbered(classes):
         number = {"type": "integer", "minimum": 0, "maximum": len(classes) - 1}
-        return {"oneOf": [name, number], "description": "a class by its name or its number"}
+        return {"oneOf": [*forms, number], "description": "a class by its name or its number"}
     integers = [value for value in _numbers(classes) if isinstance(value, int)]
-    forms = [name, {"type": "integer", "enum": integers}] if integers else [name]
+    forms += [{"type": "integer", "enum": integers}] if integers else []
     return {"oneOf": forms, "description": "a class by its name, which may be written as a number"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -410,3 +411,30 @@ def test_the_score_includes_the_last_labels_of_a_burst() -> None:
     while setup.metrics.scores["accuracy"] != expected and time.monotonic() < deadline:
         time.sleep(0.01)
     assert setup.metrics.scores == {"accuracy": expected} and expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "actual", "name"),
+    [
+        (("false", "true"), True, "true"),
+        (("false", "true"), "True", "true"),
+        (("false", "true"), 0, "false"),
+        (("1", "2"), 2.0, "2"),
+        (("1", "2"), "2.0", "2"),
+        (("1", "2"), 1, "1"),
+        (("no", "yes"), " yes ", "yes"),
+    ],
+)
+def test_a_label_may_be_written_as_the_target_was(
+    classes: tuple[str, ...], actual: Truth, name: str
+) -> None:
+    spec = replace(petals.SPEC, output=Classes(classes))
+    feedback = Feedback(default_measure(spec), FakePredictionLog(), FakeMetrics())
+    assert feedback.truth("actual", actual) == name
+
+
+def test_a_boolean_is_not_the_number_of_a_class() -> None:
+    spec = replace(petals.SPEC, output=Classes(("no", "yes")))
+    feedback = Feedback(default_measure(spec), FakePredictionLog(), FakeMetrics())
+    with pytest.raises(InputError, match="actual_class: True is not one of no, yes"):
+        feedback.truth("actual", True)

@@ -158,8 +158,9 @@ def test_repeated_values_are_encoded_as_one_by_one(values: Any) -> None:
 def test_the_first_refused_row_of_repeated_values_is_named() -> None:
     values = RepeatedValues(["b", "a", None], np.array([1, 1, 2, 0]))
     category = Category("code", ("a",))
-    assert input_refusal(category, *values) == "row 2, code: a value is missing"
-    with pytest.raises(InputError, match="^row 2, code: a value is missing$"):
+    message = "row 2, code: a value is missing"
+    assert input_refusal(category, *values) == f"{message}; row 3, code: 'b' is not one of a"
+    with pytest.raises(InputError, match=f"^{message}$"):
         category.encode(values)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
@@ -248,3 +250,9 @@ def test_columns_that_the_contract_does_not_name_are_kept_apart(tmp_path: Path) 
     assert list(dataset.inputs.columns) == ["x"]
     assert dataset.others is not None
     assert dataset.others.to_dict("list") == {"day": ["2026-01-31", "2026-02-01"], "who": [7, 8]}
+
+
+def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table([[1], [2]], names=["age", "age"]), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match="several columns have the name age: rename them"):
+        read_frame(str(tmp_path / "in.parquet"))

@@ -21,7 +21,7 @@ NAMES = [
     ("setosa", "versicolor", "virginica"),
     ("setosa-x", "1", "two words", 'a "quoted" one', "ä"),
     ("class", "None", "__init__", "field_0", "field_1"),
-    ("prediction", "row", "confidence"),
+    ("predictions", "row", "confidence"),
     ("only one",),
 ]
 PROBABILITIES = st.floats(0, 1, width=32)
