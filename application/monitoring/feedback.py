@@ -38,7 +38,7 @@ _ID = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_ID}}}")
 Found = TypeVar("Found")
 
 Truth = str | int | float | bool
-"""A class by its name, or as the target had it (true, 1.0), or by its number if no name is a number;
+"""A class by its name or as the target had it (true, 1.0), or by its number if no name is a number;
 or a value."""
 
 
@@ -217,7 +217,8 @@ class Feedback:
         word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
         if word in classes:
             return classes.index(word)
-        if type(value) is int and are_numbered(classes) and 0 <= value < len(classes):
+        numbered = are_numbered(classes) and not isinstance(value, bool)
+        if numbered and isinstance(value, int) and 0 <= value < len(classes):
             return value
         raise InputError(f"{field}_class: {repr(value)[:100]} is not one of {', '.join(classes)}")
 

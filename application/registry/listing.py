@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from application.ports.registry import ModelVersion
-from domain.evaluation.measures import shown
+from domain.evaluation.measures import format_score
 
 HEADER = ("version", "aliases", "verdict", "quality", "age", "package", "deployed")
 _MEASURES = ("accuracy", "r2", "word_accuracy")  # of versions whose run names none
@@ -54,7 +54,7 @@ def quality_of(version: ModelVersion) -> str:
     for title in (version.measure or "", *_MEASURES):
         figure = f"holdout_{title.partition('(')[0]}"
         if figure in version.figures:
-            return f"{title} {shown(version.figures[figure])}"
+            return f"{title} {format_score(version.figures[figure])}"
     return ""
 
 

@@ -35,7 +35,7 @@ from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
 from domain.errors import DataError
 from domain.estimators.conformal import default_folds
-from domain.evaluation.measures import Measure, default_measure, shown
+from domain.evaluation.measures import Measure, default_measure, format_score
 from shared.console import show_step
 
 _TRIED_ROWS = 10_000
@@ -168,9 +168,9 @@ def _compare_splits(
     (kind, column), *_ = data["split"].items()
     show_step(
         "compared",
-        f"{measure.name} of the baseline: {shown(followed)} with the split by {kind} ({column}), a "
-        f"random split would claim {shown(random)}; a constant prediction has "
-        f"{shown(inspection.baseline)}",
+        f"{measure.name} of the baseline: {format_score(followed)} with the split by {kind} ({column}), a "
+        f"random split would claim {format_score(random)}; a constant prediction has "
+        f"{format_score(inspection.baseline)}",
     )
 
 

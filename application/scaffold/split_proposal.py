@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,21 +55,27 @@ def propose_split(frame: pd.DataFrame, target: str) -> Proposal | None:
     the model will predict for new identifiers.
     """
     columns = [column for column in frame.columns if column != target]
+    group = _repeated_identifier(frame[columns])
     repeated = ""
-    for group in columns:
-        if _GROUPS.intersection(words_of(group)) and _identifies(frame[group]):
-            rows = len(frame) / frame[group].nunique()
-            repeated = f"each {group} has {rows:.1f} rows on average"
-            break
+    if group:
+        rows = len(frame) / frame[group].nunique()
+        repeated = f"each {group} has {rows:.1f} rows on average"
     for column in columns:
         if _NOT_TIMES.isdisjoint(words_of(column)) and (order := _time_order(frame, column)):
             reason = f"{column} has dates that are {order}"
-            if repeated:
+            if group:
                 reason += (
                     f'; {repeated}: add "group": "{group}" if the model will predict for new ones'
                 )
             return Proposal({"time": column}, reason)
-    return Proposal({"group": group}, repeated) if repeated else None
+    return Proposal({"group": group}, repeated) if group else None
+
+
+def _repeated_identifier(frame: pd.DataFrame) -> str | None:
+    for column in frame.columns:
+        if _GROUPS.intersection(words_of(column)) and _identifies(frame[column]):
+            return str(column)
+    return None
 
 
 def claimed_scores(
@@ -101,18 +108,9 @@ def claimed_scores(
 
 def _time_order(frame: pd.DataFrame, name: str) -> str:
     """How dates span the rows; empty if they do not, or if these are not dates."""
-    column = frame[name]
-    if column.hasnans or column.nunique() < _FEWEST_VALUES:
+    column = _as_times(frame[name])
+    if column is None or column.hasnans or column.nunique() < _FEWEST_VALUES:
         return ""
-    if not pd.api.types.is_datetime64_any_dtype(column):
-        if not column.map(lambda value: isinstance(value, str)).all():
-            return ""
-        if not column.str.match(r"\d{4}-\d\d-\d\d").all():
-            return ""
-        try:
-            column = pd.to_datetime(column, format="ISO8601", utc=True)
-        except ValueError:
-            return ""
     if column.is_monotonic_increasing or column.is_monotonic_decreasing:
         return "in order"
     if column.nunique() >= _NEARLY_ALL * len(column):
@@ -124,6 +122,18 @@ def _time_order(frame: pd.DataFrame, name: str) -> str:
             if series.is_monotonic_increasing.all() or series.is_monotonic_decreasing.all():
                 return f"in order for each {other}"
     return ""
+
+
+def _as_times(column: pd.Series) -> pd.Series | None:
+    """Dates as times; None if these are not dates."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    words = column.map(lambda value: isinstance(value, str)).all()
+    if not words or not column.str.match(r"\d{4}-\d\d-\d\d").all():
+        return None
+    with suppress(ValueError):
+        return pd.to_datetime(column, format="ISO8601", utc=True)
+    return None
 
 
 def _identifies(column: pd.Series) -> bool:

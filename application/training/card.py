@@ -22,7 +22,7 @@ from domain.contract import (
     format_shape,
 )
 from domain.data.dataset import Dataset
-from domain.evaluation.measures import shown
+from domain.evaluation.measures import format_score
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, Report
 from shared.console import printable
 
@@ -188,7 +188,11 @@ def _quality_table(report: Report) -> str:
     rows = []
     for name, value in report.to_dict().items():
         low_high = intervals.get(name)
-        interval = f"{shown(low_high[0])} to {shown(low_high[1])}" if low_high else "not computed"
+        interval = (
+            f"{format_score(low_high[0])} to {format_score(low_high[1])}"
+            if low_high
+            else "not computed"
+        )
         rows.append((name.replace("_", " "), f"{value:.4g}", interval))
     return markdown_table(("measure", "value", "95 % interval"), rows)
 
@@ -222,7 +226,7 @@ def _limits(spec: ModelSpec, report: Report) -> str:
     low, high = report.interval
     limits = [
         f"The hold-out has {report.rows} rows, so {report.measure} is only known to be between "
-        f"{shown(low)} and {shown(high)} (95 % interval).",
+        f"{format_score(low)} and {format_score(high)} (95 % interval).",
         "Quality on later data, or on data that were collected elsewhere or in another way, was "
         "not measured.",
         "Fairness was not measured: quality may differ between groups of people. Slices can be "

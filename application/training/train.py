@@ -32,7 +32,7 @@ from domain.data.splitting import hold_out
 from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
 from domain.estimators.search import chosen_parameters
-from domain.evaluation.measures import Measure, shown
+from domain.evaluation.measures import Measure, format_score
 from domain.evaluation.metrics import Report, evaluate
 from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
@@ -150,7 +150,7 @@ class _BackgroundTasks:
             self.run_id = self.background.submit(
                 begin, self.experiment_name, self.package_version
             ).result()
-        values = ", ".join(f"{name} {shown(value)}" for name, value in figures.items())
+        values = ", ".join(f"{name} {format_score(value)}" for name, value in figures.items())
         self.on_progress("epoch", f"{epoch + 1}: {values}")
         for name, value in figures.items():
             self.curves.setdefault(name, []).append(float(value))

@@ -27,7 +27,7 @@ from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
 from domain.evaluation.importance import permutation_importances
-from domain.evaluation.measures import Measure, repeat, shown
+from domain.evaluation.measures import Measure, format_score, repeat
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, Report, evaluate
 from domain.evaluation.near_duplicates import copied_share, near_duplicates
 from domain.evaluation.parity import Parity, edge_rows
@@ -73,7 +73,7 @@ class CrossValidation:
         if len(known) == 0:
             return f"{self.measure} unknown ({counted})"
         spread = f" ± {known.std(ddof=1):.3f}" if len(known) > 1 else ""
-        return f"{self.measure} {shown(known.mean())}{spread} ({counted})"
+        return f"{self.measure} {format_score(known.mean())}{spread} ({counted})"
 
 
 def cross_validate(
@@ -85,6 +85,7 @@ def cross_validate(
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     seconds: float = inf,
     clock: Callable[[], float] = perf_counter,
+    *,
     holdout: int | None = None,
 ) -> CrossValidation:
     """Cross-validation that follows the split, else stratified for classes.

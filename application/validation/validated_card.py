@@ -6,7 +6,7 @@ import re
 
 from application.training.card import markdown_table
 from application.validation.judgement import Judgement, Validation
-from domain.evaluation.measures import shown
+from domain.evaluation.measures import format_score
 
 _SLICES = 10
 
@@ -51,8 +51,8 @@ def _slices(judgement: Judgement) -> str:
         (
             found.name,
             str(found.rows),
-            f"{shown(found.score)}",
-            f"{shown(found.low)} to {shown(found.high)}",
+            f"{format_score(found.score)}",
+            f"{format_score(found.low)} to {format_score(found.high)}",
         )
         for found in judgement.slices[:_SLICES]
     )

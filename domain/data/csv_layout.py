@@ -95,7 +95,8 @@ def _decoded(start: bytes, path: Path) -> str:
         guess = _BYTE_ORDER_MARKS.get(start[:2]) or _guess(start)
         advice = "save it as UTF-8"
         if guess:
-            advice = f"it looks like {guess}; convert it: iconv -f {guess} -t utf-8 {path.name} > utf8.csv"
+            command = f"iconv -f {guess} -t utf-8 {path.name} > utf8.csv"
+            advice = f"it looks like {guess}; convert it: {command}"
         raise DataError(f"{path} is not UTF-8: {advice}") from error
 
 

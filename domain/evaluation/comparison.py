@@ -13,7 +13,7 @@ from scipy.stats import binomtest, t
 
 from domain.contract import Classes, ModelSpec
 from domain.evaluation.intervals import auc_interval, is_auc, resamples, variance_of
-from domain.evaluation.measures import Measure, placements, repeat, shown, signed
+from domain.evaluation.measures import Measure, format_score, placements, repeat, signed
 
 _Z_LEVEL = 1.644854  # 5 %, one-sided
 _Z_POWER = 0.841621  # 80 %
@@ -59,7 +59,7 @@ class Comparison:
 
     def __str__(self) -> str:
         text = (
-            f"{self.measure} {shown(self.challenger)}, champion {shown(self.champion)}, "
+            f"{self.measure} {format_score(self.challenger)}, champion {format_score(self.champion)}, "
             f"{self.rows} rows; difference {signed(self.difference)} ({self.outcome}), "
             f"90 % interval {signed(self.low)} to {signed(self.high)}"
         )

@@ -15,7 +15,7 @@ import numpy as np
 from domain.contract import ModelSpec
 from domain.errors import ConfigError
 
-_TINY = float(np.finfo(np.float64).eps)  # smallest probability in a logarithm, as scikit-learn's
+_TINY = 2.0**-52  # smallest probability in a logarithm, as scikit-learn's
 _ORDERS = 50  # random ones, whose mean score is that of chance
 _DEFAULTS = {"classification": "accuracy", "regression": "r2"}
 
@@ -227,7 +227,7 @@ def repeat(prediction: np.ndarray, rows: int) -> np.ndarray:
 # losses of each row
 
 
-def shown(value: float) -> str:
+def format_score(value: float) -> str:
     """A score with three decimals; with a minus sign, not a hyphen."""
     return f"{value:.3f}".replace("-", "−")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from domain.evaluation.intervals import score_interval, wilson_interval
-from domain.evaluation.measures import Measure, decided, shown
+from domain.evaluation.measures import Measure, decided, format_score
 
 _OF_PROBABILITIES = ("roc_auc", "average_precision", "neg_log_loss", "neg_brier_score")
 _OF_VALUES = (
@@ -35,9 +35,9 @@ class Score:
     title: str = ""
 
     def __str__(self) -> str:
-        low, high = map(shown, self.interval)
+        low, high = map(format_score, self.interval)
         title = self.title or self.measure
-        return f"{title} {shown(self.value)} (95 % interval {low} to {high})"
+        return f"{title} {format_score(self.value)} (95 % interval {low} to {high})"
 
 
 @dataclass(frozen=True)

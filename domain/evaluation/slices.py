@@ -175,7 +175,7 @@ def _reached(
 ) -> tuple[float, bool]:
     """The score of the reference on a slice, and whether it is not certainly better."""
     found = compare(measure, reference, predictions, actual, measure.constant(actual))
-    hard = not found.high < 0
+    hard = bool(found.high >= 0)
     if measure.spec.classes and not hard:
         brier = Measure(measure.spec, "neg_brier_score")
         seen = compare(brier, reference, predictions, actual, brier.constant(actual))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from domain.evaluation.comparison import Comparison
-from domain.evaluation.measures import shown, signed
+from domain.evaluation.measures import format_score, signed
 from domain.evaluation.metrics import Report
 from domain.evaluation.slices import LEVEL, SliceReport
 from domain.gates.verdict import Verdict
@@ -30,7 +30,7 @@ def quality(
         best: score of a perfect model.
         only_class: the class that a decision threshold predicts for every row; empty without one.
     """
-    reason = f"hold-out {report}, threshold {shown(threshold)}"
+    reason = f"hold-out {report}, threshold {format_score(threshold)}"
     if report.rows >= _MANY_ROWS and report.score - baseline >= _TOO_GOOD * (best - baseline) > 0:
         reason += "; almost perfect: look for an input that gives the target away"
     if only_class:
@@ -60,14 +60,14 @@ def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
     gained = max(0.0, chance - comparison.champion)
     better = comparison.low > gained and (comparison.p is None or comparison.p <= 2 * LEVEL)
     reason = (
-        f"{comparison.measure} {shown(comparison.challenger)}, baseline (best constant prediction) "
-        f"{shown(comparison.champion)}; difference {signed(comparison.difference)}, "
+        f"{comparison.measure} {format_score(comparison.challenger)}, baseline (best constant prediction) "
+        f"{format_score(comparison.champion)}; difference {signed(comparison.difference)}, "
         f"90 % interval {signed(comparison.low)} to {signed(comparison.high)}"
     )
     if comparison.p is not None:
         reason += f" (one-sided p = {comparison.p / 2:.2g})"
     if gained > 0:
-        reason += f"; the same predictions in random order {shown(chance)}"
+        reason += f"; the same predictions in random order {format_score(chance)}"
     if comparison.champion >= 1:  # the best score there is
         reason += (
             "; by this measure a constant prediction is perfect, so no model can be better: choose "
@@ -107,12 +107,12 @@ def worst_slice(
     worst = judged[0]
     p_value = min(1.0, worst.p * len(judged))
     reason = (
-        f"worst of {len(judged)} slices is {worst.name}: {measure} {shown(worst.score)} on "
-        f"{worst.rows} rows, {shown(overall)} overall, margin {margin:.3f} (p = {p_value:.2g})"
+        f"worst of {len(judged)} slices is {worst.name}: {measure} {format_score(worst.score)} on "
+        f"{worst.rows} rows, {format_score(overall)} overall, margin {margin:.3f} (p = {p_value:.2g})"
     )
     if np.isfinite(worst.reachable):
-        reason += f"; plain gradient boosting reaches {shown(worst.reachable)} there"
-    hard = [f"{each.name} ({shown(each.score)})" for each in judged if each.hard]
+        reason += f"; plain gradient boosting reaches {format_score(worst.reachable)} there"
+    hard = [f"{each.name} ({format_score(each.score)})" for each in judged if each.hard]
     if hard:
         reason += f"; worse, but hard for any model: {', '.join(hard)}"
     reason += not_judged

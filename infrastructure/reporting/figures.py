@@ -22,7 +22,7 @@ import numpy as np
 from application.ports.figures import FigureData
 from domain.contract import Classes
 from domain.evaluation.intervals import wilson_interval
-from domain.evaluation.measures import shown
+from domain.evaluation.measures import format_score
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.threshold import cost_score, counts_at
 
@@ -120,13 +120,13 @@ def draw_figures(data: FigureData, folder: Path) -> None:
     report = data.report
     drawn: dict[str, tuple[str, Figure]] = {}
     if isinstance(report, ClassificationReport):
-        title = f"Hold-out {report.measure} {shown(report.score)} ({report.rows} rows)"
+        title = f"Hold-out {report.measure} {format_score(report.score)} ({report.rows} rows)"
         drawn["confusion_matrix"] = title, _confusion_figure(report, data.spec.classes)
         drawn["confidence"] = "Confidence of the predictions", _confidence_figure(data)
     else:
         name, rows = data.spec.output.name, np.arange(report.rows)
         title = (
-            f"{report.measure} {shown(report.score)}, {report.covered:.0%} in the interval "
+            f"{report.measure} {format_score(report.score)}, {report.covered:.0%} in the interval "
             f"({report.rows} rows)"
         )
         drawn["predictions"] = title, _errors_figure(report, name, rows, "actual_vs_predicted")
@@ -301,8 +301,8 @@ def difference(comparison: Comparison, margin: float | None) -> Plot:
     return _plot(
         "difference",
         figure,
-        f"Difference {shown(comparison.difference)}, 90 % interval {shown(comparison.low)} to "
-        f"{shown(comparison.high)}.{limit}",
+        f"Difference {format_score(comparison.difference)}, 90 % interval {format_score(comparison.low)} to "
+        f"{format_score(comparison.high)}.{limit}",
         f"Difference of {comparison.measure} with its 90 % interval: right of 0 the challenger is "
         f"better, left of 0 it is worse.{limit}",
     )

@@ -129,8 +129,8 @@ def _quality_section(validation: Validation) -> Section:
     if validation.looks:
         paragraphs.append(
             f"Other versions of the model that this hold-out has judged: {validation.looks}. With "
-            "every choice that follows a verdict, the hold-out is a little less unseen; after many, "
-            "add new rows or change data.random_state."
+            "every choice that follows a verdict, the hold-out is a little less unseen; after "
+            "many, add new rows or change data.random_state."
         )
     rows = [(name.replace("_", " "), _format(value)) for name, value in metrics.items()]
     tables = [Table("Quality metrics", ("measure", "value"), rows)] if rows else []

@@ -912,7 +912,7 @@ def test_later_rows_of_known_customers_are_no_copies_in_a_split_by_time() -> Non
 
 
 def test_a_champion_that_learned_rounded_rows_is_pointed_out() -> None:
-    rounded = replace(DATA, inputs=(DATA.inputs * 1.001))
+    rounded = replace(DATA, inputs=DATA.inputs * 1.001)
     learned = rounded.take(np.isin(DATA.row_hashes, TRAINING.row_hashes)).row_hashes.tolist()
     champion = champion_with(model=lambda rows: served(rows)[:, [2, 0, 1]], training=learned)
     judgement = judged(package(), champion=champion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -527,7 +528,7 @@ def test_slices_that_are_hard_for_any_model_are_accepted(name: str) -> None:
         reports = measure_slices(
             slices_of(PLAN, encoded, {}, 20),
             *(measure, actual, predictions, 0.02),
-            lambda: reference_predictions(PLAN, learned, target, encoded),
+            partial(reference_predictions, PLAN, learned, target, encoded),
         )
         assert worst_slice(reports, name, 0.0, 0.02).accepted
     if name == "accuracy":

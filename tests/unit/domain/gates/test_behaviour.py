@@ -94,10 +94,7 @@ def test_a_difference_that_is_nan_or_above_the_tolerance_is_refused(difference: 
 def test_one_changed_class_is_refused_however_small_the_difference() -> None:
     verdict = gates.parity("parity", Parity(150, 1e-9, 1))
     assert not verdict.accepted
-    assert (
-        "predictions of 150 rows differ by at most 1.0e-09 (tolerance 1e-05); the class differs in 1 rows"
-        in verdict.reason
-    )
+    assert verdict.reason.endswith("(tolerance 1e-05); the class differs in 1 rows")
 
 
 def test_the_tolerance_of_parity_can_be_configured() -> None:

@@ -174,7 +174,8 @@ def test_the_default_margin_is_a_quarter_of_what_the_champion_gains() -> None:
     assert verdict.accepted
     assert verdict.figures["margin"] == pytest.approx(0.1)
     assert verdict.reason == (
-        f"{found}, margin 0.1 (a quarter of what the champion gains over the baseline, less its uncertainty)"
+        f"{found}, margin 0.1 (a quarter of what the champion gains over the baseline, less its "
+        "uncertainty)"
     )
     worse = judged(comparison_of(won=10, lost=130, rows=1000), margin=None)
     assert worse.reason.startswith("worse by more than the margin")

@@ -10,7 +10,7 @@ import pytest
 from domain import gates
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.comparison import Comparison, compare
-from domain.evaluation.measures import Measure, default_measure, names_of, shown
+from domain.evaluation.measures import Measure, default_measure, format_score, names_of
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, Score, evaluate
 from domain.evaluation.slices import SliceReport
 
@@ -108,7 +108,7 @@ def test_the_threshold_is_in_the_unit_of_the_chosen_measure(
     report = ClassificationReport(np.eye(2, dtype=int), Score(measure, score, (0, 1)))
     verdict = gates.quality(report, threshold, 0.5, 1)
     assert verdict.accepted is accepted
-    assert f"{measure} {shown(score)} (95 % interval" in verdict.reason
+    assert f"{measure} {format_score(score)} (95 % interval" in verdict.reason
     assert verdict.figures[measure] == score
 
 
