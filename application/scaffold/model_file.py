@@ -106,6 +106,7 @@ def render_module(inspection: Inspection, source: str, estimator: Estimator) -> 
             spec=inspection.spec,
             estimator=estimator,
             class_name=estimator.class_of(inspection.spec),
+            by_character=inspection.by_character,
             findings=inspection.findings,
             rows=inspection.rows,
             source=source,

@@ -41,6 +41,11 @@ _FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
 )
 _FORMATTED_SHARE = 0.9
 _TEXT_WORDS = 4
+_TEXT_CHARACTERS = 8  # of a script without blanks between words
+_NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
 _MARGIN = 0.5
 _LARGEST = 1e38  # float32 ends at 3.4e38
 _IDENTIFIER = "an identifier"
@@ -75,6 +80,7 @@ class Inspection:
         measure: name of the measure to judge the model by.
         baseline: score of the best constant prediction.
         frequent: share of the most frequent class; 0 for a regression.
+        by_character: whether the input is text in a script without blanks, such as Chinese.
     """
 
     spec: ModelSpec
@@ -83,6 +89,7 @@ class Inspection:
     measure: str
     baseline: float
     frequent: float
+    by_character: bool = False
 
 
 def inspect_table(
@@ -138,6 +145,7 @@ def inspect_table(
         *(spec, tuple(findings), len(frame), measure.name),
         baseline=measure.score(actual, repeat(measure.constant(actual), len(actual))),
         frequent=float(_shares(actual).max()) if spec.classes else 0.0,
+        by_character=isinstance(inputs[0], Text) and _has_no_blanks(frame[inputs[0].name]),
     )
 
 
@@ -328,8 +336,7 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
         return None, Finding(name, "a date: derive numbers from it, such as an age or a weekday")
     if formatted := _formatted_numbers(counts):
         return None, Finding(name, formatted)
-    mean_words = counts.index.str.split().str.len().to_series().mean()
-    if distinct > MOST_CATEGORIES and distinct > known / 2 and mean_words >= _TEXT_WORDS:
+    if distinct > MOST_CATEGORIES and distinct > known / 2 and _are_sentences(counts.index):
         longest = max(10_000, 2 * int(counts.index.str.len().max()))
         return Text(name, longest, nullable=bool(words.hasnans)), None
     if distinct >= _NEARLY_ALL * len(words) or (_is_key(name) and distinct > known / 2):
@@ -345,6 +352,20 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     )
     reason = _category_remarks(counts)
     return item, Finding(name, reason, left_out=False) if reason else None
+
+
+def _are_sentences(texts: pd.Index) -> bool:
+    """Whether texts have several words on average, or as many characters as several words have."""
+    if texts.str.split().str.len().to_series().mean() >= _TEXT_WORDS:
+        return True
+    long = texts.str.len().to_series().mean() >= _TEXT_CHARACTERS
+    return bool(long) and _has_no_blanks(texts.to_series())
+
+
+def _has_no_blanks(texts: pd.Series) -> bool:
+    """Whether most characters belong to a script without blanks between words."""
+    letters = texts.str.count(_NO_BLANKS).sum()
+    return bool(letters > 0.5 * texts.str.count(r"\w").sum())
 
 
 def _category_remarks(counts: pd.Series) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from shared.paths import ROOT
+from tests.reviews import chinese_reviews
 from tests.served import Home, serve
 
 GUIDE = ROOT / "docs/new-model.md"
@@ -119,6 +120,18 @@ def test_a_regression_needs_two_files(copy: Home, tmp_path: Path) -> None:
     )
     assert inside.mean() > 0.8
     assert changed_files(copy) == files_of("houses")
+
+
+@pytest.mark.nightly
+def test_reviews_in_chinese_need_two_files(copy: Home, tmp_path: Path) -> None:
+    table, file = chinese_reviews(600), tmp_path / "reviews.csv"
+    table.to_csv(file, index=False)
+    make(copy, "new-model", "NAME=reviews", f"DATA={file}", "TARGET=類別")
+    new = chinese_reviews(N_REQUESTED, seed=1)
+    predictions = predictions_of(copy, "reviews", objects(new[["句子"]]))
+    correct = np.array([item["prediction"] for item in predictions]) == new["類別"]
+    assert correct.mean() > 0.9
+    assert changed_files(copy) == files_of("reviews")
 
 
 @pytest.mark.nightly

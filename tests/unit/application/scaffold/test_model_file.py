@@ -38,6 +38,7 @@ from infrastructure.frameworks import scikit_learn
 from shared.paths import ROOT
 from tests.exports import run_onnx
 from tests.fakes import PETALS_CONFIG
+from tests.reviews import chinese_reviews
 
 ROWS = 300
 ODD_NAMES = (
@@ -75,6 +76,9 @@ def table(kind: str) -> pd.DataFrame:
         texts = [" ".join(rng.choice(words, 9)) for _ in range(ROWS)]
         count = pd.Series(texts).str.count("late|GREAT")
         return pd.DataFrame({"text": texts, "y": count > 1 if kind == "text" else count + noise})
+    if kind in ("chinese", "scored_chinese"):
+        frame = chinese_reviews(ROWS).rename(columns={"類別": "y"})
+        return frame.assign(y=noise + (frame["y"] == "好評")) if kind == "scored_chinese" else frame
     if kind == "odd":
         frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
         words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
@@ -91,7 +95,17 @@ def table(kind: str) -> pd.DataFrame:
     return frame.assign(y=score * 1e5)
 
 
-KINDS = ("binary", "many", "categories", "regression", "odd", "text", "scored_text")
+KINDS = (
+    "binary",
+    "many",
+    "categories",
+    "regression",
+    "odd",
+    "text",
+    "scored_text",
+    "chinese",
+    "scored_chinese",
+)
 BOOSTING = ESTIMATORS["gradient_boosting"]
 VARIANTS = [
     *((kind, None) for kind in KINDS),
@@ -175,6 +189,25 @@ def assert_exported(
     assert difference <= 3e-6 * np.abs(native(tested)).max()
 
 
+def test_text_without_blanks_is_split_as_the_export_splits_it(tmp_path: Path) -> None:
+    frame = table("chinese")
+    inspection = inspect_table(frame, "y", "made")
+    path = tmp_path / "made.py"
+    estimator = choose_estimator(inspection.spec, ROWS)
+    path.write_text(render_module(inspection, "made.csv", estimator), encoding="utf-8")
+    spaces = [chr(code) for code in range(0x3001) if chr(code).isspace()]
+    texts = [
+        f"很{space}好"
+        for space in [*spaces, "  ", "\n\n", "\u200b", "。", ", ", "😀", "𠀀", "e\u0301"]
+    ]
+    rows = np.array([*frame["句子"], *texts, "", "iPhone很好"], object)[:, None]
+    fitted = imported(path).build(min_df=1, inverse_strength=10.0)
+    fitted.fit(rows, np.arange(len(rows)) % 2)
+    scikit_learn.export(fitted, inspection.spec, tmp_path / "model.onnx")
+    native = predict_function(fitted, inspection.spec)(rows)
+    assert np.abs(native - run_onnx(tmp_path / "model.onnx", rows)).max() < 1e-6
+
+
 def test_the_module_is_formatted(made: Made) -> None:
     config = f"--config={ROOT / 'pyproject.toml'}"
     check([sys.executable, "-m", "black", "--check", "--quiet", config, str(made.path)])
@@ -193,7 +226,8 @@ def test_numbers_are_written_as_black_writes_them(tmp_path: Path) -> None:
 def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:
     files = []
     for kind, name in (
-        *(("odd", None), ("scored_text", None), ("binary", "hist_gradient_boosting")),
+        *(("odd", None), ("scored_text", None), ("chinese", None)),
+        *(("binary", "hist_gradient_boosting"),),
         *(("many", "xgboost"), ("regression", "catboost"), ("regression", "ridge")),
     ):
         inspection = inspect_table(table(kind), "y", f"{kind}_{name}".lower())

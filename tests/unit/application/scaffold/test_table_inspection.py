@@ -11,6 +11,7 @@ import pytest
 from application.scaffold.table_inspection import Finding, Inspection, inspect_table
 from domain.contract import Category, Classes, Number, Quantity, Text
 from domain.errors import DataError
+from tests.reviews import chinese_reviews
 
 ROWS = 400
 RNG = np.random.default_rng(7)
@@ -268,6 +269,21 @@ def test_text_is_the_input_if_there_is_no_other_column() -> None:
     inspection = inspect({"id": np.arange(ROWS), "message": texts, "answer": texts})
     assert [type(item) for item in inspection.spec.inputs] == [Text]
     assert [finding.column for finding in inspection.findings] == ["id", "answer"]
+
+
+def test_sentences_without_blanks_are_text() -> None:
+    sentences = chinese_reviews(ROWS)["句子"].tolist()
+    inspection = inspect({"句子": sentences})
+    assert isinstance(inspection.spec.inputs[0], Text) and inspection.by_character
+    assert "free text" in finding_of(sentences).reason
+    korean = [f"이 식당의 {row} 서비스는 정말 좋았습니다" for row in range(ROWS)]
+    assert not inspect({"x": korean}).by_character
+
+
+def test_names_and_words_without_blanks_are_no_text() -> None:
+    names = [f"{chr(0x5000 + row)}{chr(0x6000 + row)}明" for row in range(ROWS)]
+    assert "an identifier" in finding_of(names).reason
+    assert isinstance(item_of(np.where(NOISE > 0, "臺北市中正區重慶南路", "新北市")), Category)
 
 
 @pytest.mark.parametrize(
