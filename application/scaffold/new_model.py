@@ -28,7 +28,7 @@ from application.scaffold.model_file import (
 from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
 from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
 from application.training.config import ValidationConfig
-from domain.contract import Category, Classes, Input, ModelSpec, Number
+from domain.contract import Category, Classes, Input, ModelSpec, Number, format_names
 from domain.data.addresses import check_address, is_address, is_source
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
@@ -82,10 +82,10 @@ def write_model(
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
     absent = [column for column in left_out if column not in frame.columns]
     if absent or target in left_out:
-        wrong = ", ".join(absent) or target
+        wrong = format_names(absent or [target])
         raise DataError(
             f"LEAVE_OUT (--leave-out): cannot leave out {wrong}; the columns are "
-            f"{', '.join(frame.columns)}"
+            f"{format_names(frame.columns)}"
         )
     frame = frame.drop(columns=left_out)
     if target in frame.columns:

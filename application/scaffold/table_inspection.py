@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,7 +12,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from domain.contract import MISSING_WORDS, Category, Classes, ModelSpec, Number, Quantity, Text
+from domain.contract import (
+    MISSING_WORDS,
+    Category,
+    Classes,
+    ModelSpec,
+    Number,
+    Quantity,
+    Text,
+    format_names,
+)
 from domain.data.tables import as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import Leak, input_leak, names_rows, pair_leaks
@@ -40,6 +50,7 @@ _FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
     r"[-+(]?[$€£]?[-+]?(\d{1,3}([.,'’\s]\d{2,3})+|\d+)([.,]\d+)?\s?[%$€£]?\)?"
 )
 _FORMATTED_SHARE = 0.9
+_FEWEST_COVERED = 0.2  # of the rows, by the categories that are kept
 _TEXT_WORDS = 4
 _TEXT_CHARACTERS = 8  # of a script without blanks between words
 _NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
@@ -156,7 +167,7 @@ def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
         DataError: the target is missing, a column has no value at all, or there are too few rows.
     """
     if target not in frame.columns:
-        raise DataError(f"unknown column {target!r}: the columns are {', '.join(frame.columns)}")
+        raise DataError(f"unknown column {target!r}: the columns are {format_names(frame.columns)}")
     if len(frame) < _FEWEST_ROWS:
         raise DataError(
             f"{len(frame)} rows are too few to learn from: at least {_FEWEST_ROWS} are needed"
@@ -165,8 +176,8 @@ def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
     empty = [column for column in columns if frame[column].isna().all()]
     if empty:
         raise DataError(
-            f"no row has a value of {', '.join(empty)}: fix the file, or leave them out with "
-            f"LEAVE_OUT={','.join(empty)} (--leave-out)"
+            f"no row has a value of {format_names(empty)}: fix the file, or leave them out with "
+            f"LEAVE_OUT={shlex.quote(','.join(empty))} (--leave-out)"
         )
     return columns
 
@@ -270,15 +281,17 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
             f"{name} has {len(counts)} different values in {len(target)} rows, such as "
             f"{counts.index[0]!r}: too many to be classes"
         )
-    single = sorted(counts[counts < 2].index)
+    alike, single = _look_alikes(counts), sorted(counts[counts < 2].index)
     if single:
         raise DataError(
-            f"only one row has the {name} {', '.join(single[:5])}: a class needs rows for training "
-            f"and for the hold-out; remove it or merge it with another class"
+            f"only one row has the {name} {format_names(single[:5])}: a class needs rows for "
+            "training and for the hold-out; remove it or merge it with another class"
+            + (f"; {alike}" if alike else "")
         )
     names = tuple(sorted(counts.index, key=_by_number))
     few = [f"{word} ({counts[word]})" for word in names if counts[word] < _FEWEST_IN_CLASS]
-    notes = [Finding(name, f"few rows of {', '.join(few)}", left_out=False)] if few else []
+    remarks = [alike, f"few rows of {', '.join(few)}" if few else ""]
+    notes = [Finding(name, remark, left_out=False) for remark in remarks if remark]
     codes = as_words(target).map({word: code for code, word in enumerate(names)})
     return Classes(names, name), codes.to_numpy(np.int64), notes
 
@@ -341,6 +354,13 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
         return Text(name, longest, nullable=bool(words.hasnans)), None
     if distinct >= _NEARLY_ALL * len(words) or (_is_key(name) and distinct > known / 2):
         return None, Finding(name, _identifier(distinct, len(words)))
+    covered = counts.iloc[:MOST_CATEGORIES].sum() / known
+    if covered < _FEWEST_COVERED:
+        return None, Finding(
+            name,
+            f"{distinct} different words, of which the {MOST_CATEGORIES} most frequent are in only "
+            f"{covered:.0%} of the rows: group them in the file, such as postcodes into regions",
+        )
     frequent = counts.index[:MOST_CATEGORIES]
     # Good and Turing: the share of unseen words is about the share of words seen once
     more_to_come = bool((counts == 1).any()) or distinct > MOST_CATEGORIES
@@ -352,6 +372,21 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     )
     reason = _category_remarks(counts)
     return item, Finding(name, reason, left_out=False) if reason else None
+
+
+def _look_alikes(counts: pd.Series) -> str:
+    """A remark about words that differ only in case or blanks; empty if there are none."""
+    alike: dict[str, list[str]] = {}
+    for word in counts.index:
+        alike.setdefault(" ".join(word.casefold().split()), []).append(word)
+    groups = [" and ".join(map(repr, sorted(words))) for words in alike.values() if len(words) > 1]
+    if not groups:
+        return ""
+    more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
+    return (
+        f"{', '.join(groups[:3])}{more} look alike but count as different words: write them in one "
+        "way in the file"
+    )
 
 
 def _are_sentences(texts: pd.Index) -> bool:
@@ -395,6 +430,8 @@ def _category_remarks(counts: pd.Series) -> str:
             f"{len(counts)} categories: the {MOST_CATEGORIES} most frequent are kept, "
             f"{share:.0%} of the rows; the others count as missing"
         )
+    if alike := _look_alikes(counts):
+        reasons.append(alike)
     if no_value:
         reasons.append(
             f"{', '.join(map(repr, no_value))} count as words: if they mean a missing value, leave "

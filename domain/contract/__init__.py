@@ -13,6 +13,7 @@ from domain.contract.encoding import (
     NUMBER,
     RepeatedValues,
     as_word,
+    format_names,
     format_shape,
     join_names,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Text",
     "Transcript",
     "as_word",
+    "format_names",
     "format_shape",
     "join_names",
 ]

@@ -191,6 +191,15 @@ def short_repr(value: Any) -> str:
         return "an integer with too many digits"
 
 
+def format_names(names: Iterable[str]) -> str:
+    """Names of columns for a message, joined by commas; in quotes if blanks or commas are in them.
+
+    >>> format_names(["age", "Total Charges"])
+    "age, 'Total Charges'"
+    """
+    return ", ".join(name if re.fullmatch(r"[^\s,]+", name) else repr(name) for name in names)
+
+
 def join_names(names: Sequence[str]) -> str:
     """Names for a message, joined by commas; the first 20 of a longer list."""
     return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domain.contract import MISSING_WORDS, Classes, ModelSpec, Number, as_word
+from domain.contract import MISSING_WORDS, Classes, ModelSpec, Number, as_word, format_names
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from shared.digests import sha256_of
@@ -63,8 +63,8 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise DataError(
-            f"{path}: missing columns of the contract of {spec.name}: {', '.join(absent)}; "
-            f"it has {', '.join(frame.columns)}"
+            f"{path}: missing columns of the contract of {spec.name}: {format_names(absent)}; "
+            f"it has {format_names(frame.columns)}"
         )
     target = check_target(frame[spec.output.name], path)
     if spec.classes:
@@ -246,7 +246,7 @@ def _may_be_codes(column: pd.Series) -> bool:
 def _check_names(names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"several columns have the name {', '.join(twice)}: rename them")
+        raise ValueError(f"several columns have the name {format_names(twice)}: rename them")
 
 
 def _to_simple_type(column: pd.Series) -> pd.Series:

@@ -105,6 +105,31 @@ def test_the_most_frequent_of_many_categories_are_kept() -> None:
     assert "the 50 most frequent are kept, 75% of the rows" in inspection.findings[0].reason
 
 
+@pytest.mark.parametrize(("words", "left_out"), [(300, True), (70, False)])
+def test_words_are_left_out_if_those_kept_cover_few_rows(words: int, left_out: bool) -> None:
+    rows = 8 * ROWS
+    frame = pd.DataFrame({"ward": [f"w{row % words}" for row in range(rows)], "x": range(rows)})
+    frame = frame.assign(x=RNG.normal(size=rows), y=np.resize(YES_NO, rows))
+    finding = inspect_table(frame, "y", "made").findings[0]
+    assert (finding.column, finding.left_out) == ("ward", left_out)
+    assert (
+        "300 different words, of which the 50 most frequent are in only 17%" in finding.reason
+    ) == (left_out)
+
+
+def test_words_that_look_alike_are_pointed_out() -> None:
+    finding = finding_of(np.where(NOISE > 0, "Ham ", np.where(NOISE < -1, "ham", "eggs")))
+    assert not finding.left_out
+    assert "'Ham ' and 'ham' look alike but count as different words" in finding.reason
+
+
+def test_classes_that_look_alike_are_pointed_out() -> None:
+    target = np.where(NOISE > 1, "yes ", np.where(RNG.random(ROWS) < 0.2, "Yes", YES_NO))
+    finding = inspect({"x": RNG.normal(size=ROWS)}, target).findings[0]
+    assert (finding.column, finding.left_out) == ("y", False)
+    assert finding.reason.startswith("'Yes' and 'yes' and 'yes ' look alike")
+
+
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
@@ -113,6 +138,7 @@ def test_the_most_frequent_of_many_categories_are_kept() -> None:
         ("customerID", RNG.permutation(10**6)[:ROWS], "identifier"),
         ("Unnamed: 0", np.arange(ROWS), "identifier"),
         ("rownames", np.sort(RNG.choice(10**6, ROWS, replace=False)), "identifier"),
+        ("no", np.sort(RNG.choice(10**6, ROWS, replace=False)), "identifier"),
         ("nr", RNG.permutation(10**6)[:ROWS], "identifier"),
         ("invoice_no", RNG.permutation(10**6)[:ROWS], "identifier"),
         ("x", np.sort(RNG.choice(9 * ROWS, ROWS, replace=False)), "identifier"),
@@ -336,11 +362,13 @@ def test_a_class_with_few_rows_is_reported() -> None:
         ({"x": NOISE}, [1.5] * ROWS, {}, "1.5 in every row"),
         ({"x": NOISE}, [f"w{row}" for row in range(ROWS)], {}, "too many to be classes"),
         ({"x": NOISE}, ["z", *YES_NO[1:]], {}, "only one row has the y z"),
+        ({"x": NOISE}, ["no ", *YES_NO[1:]], {}, "y 'no ': .*; 'no' and 'no ' look alike"),
         ({"x": NOISE}, YES_NO, {"task": "regression"}, "y must be numeric"),
         ({"x": NOISE}, np.where(NOISE > 1, np.inf, NOISE), {}, "infinite"),
         ({"x": NOISE}, np.where(NOISE > 1, 1e300, NOISE), {}, "exceed the float32 range"),
         ({"x": NOISE}, [f"{v:.5f}".replace(".", ",") for v in NOISE], {}, "y has numbers written"),
         ({"x": NOISE, "void": [None] * ROWS}, YES_NO, {}, "LEAVE_OUT=void "),
+        ({"x": NOISE, "a b": [None] * ROWS}, YES_NO, {}, "of 'a b': .* LEAVE_OUT='a b' "),
         ({"x": [1] * ROWS}, YES_NO, {}, "no column is left to predict y from: x is constant"),
         ({}, YES_NO, {}, "no column is left to predict y from: the table has no other column"),
     ],

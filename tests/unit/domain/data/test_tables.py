@@ -140,6 +140,7 @@ def test_a_quantity_must_be_numbers(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a,b\n", "has no rows"),
         ("a,b,a\n1,2,3\n", "several columns have the name a"),
+        ("a b,c,a b\n1,2,3\n", "several columns have the name 'a b'"),
         ("a,b\n1,2\n3,4,5\n", "cannot read"),
         ("a,b\n1,2,3\n4,5,6\n", "more values than the first line has names"),
         ("a,b\n1,\xe4\n".encode("latin-1"), "not UTF-8"),
