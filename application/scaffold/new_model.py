@@ -6,16 +6,18 @@ import json
 import runpy
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from application.ports.snapshots import Snapshots
 from application.scaffold.estimators import choose_estimator
+from application.scaffold.formatted_numbers import Format, read_as_numbers
 from application.scaffold.model_file import (
     check_name,
     data_path,
@@ -41,35 +43,45 @@ from shared.console import show_step
 _TRIED_ROWS = 10_000
 
 
-def write_model(
-    name: str,
-    data: str,
-    query: str | None,
-    target: str,
-    task: Task | None,
-    left_out: Sequence[str],
-    snapshots: Snapshots,
-    root: Path,
-    estimator: str | None = None,
-) -> None:
+@dataclass(frozen=True)
+class NewModel:
+    """What a new model is made from.
+
+    Attributes:
+        name: of the model.
+        data: path of a CSV or Parquet file, or a source: an address, or other local files.
+        target: the column to predict.
+        query: path of a file with the SQL to run, for a source that is a database.
+        task: None to choose by the target.
+        left_out: columns to leave out.
+        as_numbers: columns of text to read as numbers, such as ``$1,234.50``.
+        estimator: one of `ESTIMATORS`; None to choose by the number of rows.
+    """
+
+    name: str
+    data: str
+    target: str
+    query: str | None = None
+    task: Task | None = None
+    left_out: Sequence[str] = ()
+    as_numbers: Sequence[str] = ()
+    estimator: str | None = None
+
+
+def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     """Read a table, and write the module and the configuration of a model for it.
 
     Args:
-        data: path of a CSV or Parquet file, or a source: an address, or other local files.
-        query: path of a file with the SQL to run, for a source that is a database.
-        target: the column to predict.
-        task: None to choose by the target.
-        left_out: columns to leave out.
         root: the clone to write the files into.
-        estimator: one of `ESTIMATORS`; None to choose by the number of rows.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or has nothing to learn from.
         ConfigError: the name, the address or the estimator cannot be used.
         MissingExtraError: the driver of a database or the library of the estimator is not installed.
     """
+    name, target = request.name, request.target
     check_name(name, root)
-    path, query = data_path(data, root), query and data_path(query, root)
+    path, query = data_path(request.data, root), request.query and data_path(request.query, root)
     check_address(path)
     show_step("reading", path)
     if query or is_source(path, root):
@@ -80,26 +92,35 @@ def write_model(
         keys = {"path": path}
     frame = read_frame(location)
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
-    absent = [column for column in left_out if column not in frame.columns]
-    if absent or target in left_out:
+    absent = [column for column in request.left_out if column not in frame.columns]
+    if absent or target in request.left_out:
         wrong = format_names(absent or [target])
         raise DataError(
             f"LEAVE_OUT (--leave-out): cannot leave out {wrong}; the columns are "
             f"{format_names(frame.columns)}"
         )
-    frame = frame.drop(columns=left_out)
+    frame = frame.drop(columns=request.left_out)
     if target in frame.columns:
         check_target(frame[target], path)
+    formats = _read_as_numbers(frame, request.as_numbers)
+    task = request.task
+    if target in formats:
+        if task == "classification":
+            raise DataError(
+                f"READ_AS_NUMBERS (--read-as-numbers): {target!r} cannot be both classes and "
+                "numbers: leave it out of this list, or choose TASK=regression"
+            )
+        task = "regression"
     proposal = propose_split(frame, target)
     if proposal and proposal.group:
         frame = frame.drop(columns=proposal.group)
-    inspection = inspect_table(frame, target, name, task, _track)
+    inspection = inspect_table(frame, target, name, task, _track, formats)
     del frame
     if proposal and proposal.group:
         finding = Finding(proposal.group, "it tells groups apart, which the split follows")
         inspection = replace(inspection, findings=(*inspection.findings, finding))
     _show(inspection)
-    chosen = choose_estimator(inspection.spec, inspection.rows, estimator)
+    chosen = choose_estimator(inspection.spec, inspection.rows, request.estimator)
     show_step("estimator", chosen.class_of(inspection.spec))
     config = render_config(inspection, keys, chosen)
     dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
@@ -117,6 +138,20 @@ def write_model(
     threshold = config["validation"]["threshold"]
     show_step("threshold", f"{threshold:g}, validation.threshold in the configuration")
     show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
+
+
+def _read_as_numbers(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Format]:
+    """Replace these columns of text by numbers; how each of them is written."""
+    formats = {}
+    for name in names:
+        if name not in frame.columns:
+            raise DataError(
+                f"READ_AS_NUMBERS (--read-as-numbers): unknown column {name!r}; the columns are "
+                f"{format_names(frame.columns)}"
+            )
+        frame[name], formats[name] = read_as_numbers(frame[name])
+        show_step("numbers", f"{name}: {formats[name].example}")
+    return formats
 
 
 def _track(columns: list[str]) -> Iterable[str]:

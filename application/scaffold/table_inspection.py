@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from application.scaffold.formatted_numbers import Format, decimal_mark
 from domain.contract import (
     MISSING_WORDS,
     Category,
@@ -21,6 +22,7 @@ from domain.contract import (
     Quantity,
     Text,
     format_names,
+    parse_formatted,
 )
 from domain.data.tables import as_words
 from domain.errors import DataError
@@ -46,9 +48,6 @@ _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a n
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
-_FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
-    r"[-+(]?[$€£]?[-+]?(\d{1,3}([.,'’\s]\d{2,3})+|\d+)([.,]\d+)?\s?[%$€£]?\)?"
-)
 _FORMATTED_SHARE = 0.9
 _FEWEST_COVERED = 0.2  # of the rows, by the categories that are kept
 _TEXT_WORDS = 4
@@ -104,7 +103,12 @@ class Inspection:
 
 
 def inspect_table(
-    frame: pd.DataFrame, target: str, name: str, task: Task | None = None, track: Track = iter
+    frame: pd.DataFrame,
+    target: str,
+    name: str,
+    task: Task | None = None,
+    track: Track = iter,
+    formats: Mapping[str, Format] | None = None,
 ) -> Inspection:
     """Choose the inputs and their types, and the task.
 
@@ -114,13 +118,17 @@ def inspect_table(
         name: name of the model.
         task: classification or regression; None to choose by the target.
         track: shows the progress over the columns.
+        formats: how the numbers of some columns are written in the file.
 
     Raises:
         DataError: the target is missing, cannot be predicted or has only one class, a column has
             no value at all, there are too few rows, or no column is left to learn from.
     """
     columns = _columns_but(frame, target)
+    formats = formats or {}
     output, actual, notes = _output(frame[target], task or _task_of(frame[target]))
+    if isinstance(output, Quantity) and target in formats:
+        output = replace(output, unit=formats[target].unit, decimal=formats[target].decimal)
     inputs: list[Number | Category | Text] = []
     values: dict[str, np.ndarray] = {}
     findings, skills = notes, {}
@@ -128,6 +136,8 @@ def inspect_table(
         item, finding = _inspect_column(frame[column])
         if finding:
             findings.append(_with_order(finding, frame[column], actual, output.task))
+        if isinstance(item, Number) and column in formats:
+            item = replace(item, unit=formats[column].unit, decimal=formats[column].decimal)
         if isinstance(item, Text):
             inputs.append(item)
         elif item is not None:
@@ -275,7 +285,7 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
     if len(counts) < 2:
         raise DataError(f"{name} has only one class, {counts.index[0]}: nothing can be learned")
     if counts.max() < _FEWEST_IN_CLASS or len(counts) > len(target) / 2:
-        if reason := _formatted_numbers(counts):
+        if reason := _formatted_numbers(name, counts):
             raise DataError(f"{name} has {reason}")
         raise DataError(
             f"{name} has {len(counts)} different values in {len(target)} rows, such as "
@@ -347,7 +357,7 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     known, distinct = int(counts.sum()), len(counts)
     if counts.index.str.fullmatch(_DATE).mean() > _NEARLY_ALL:
         return None, Finding(name, "a date: derive numbers from it, such as an age or a weekday")
-    if formatted := _formatted_numbers(counts):
+    if formatted := _formatted_numbers(name, counts):
         return None, Finding(name, formatted)
     if distinct > MOST_CATEGORIES and distinct > known / 2 and _are_sentences(counts.index):
         longest = max(10_000, 2 * int(counts.index.str.len().max()))
@@ -440,13 +450,17 @@ def _category_remarks(counts: pd.Series) -> str:
     return "; ".join(reasons)
 
 
-def _formatted_numbers(counts: pd.Series) -> str:
+def _formatted_numbers(name: str, counts: pd.Series) -> str:
     """A remark if nearly all words are numbers with formatting, such as ``$1,234``; else empty."""
-    share = counts[counts.index.str.fullmatch(_FORMATTED)].sum() / counts.sum()
-    formatted = counts.index[~_are_numbers(counts.index) & counts.index.str.fullmatch(_FORMATTED)]
-    if share < _FORMATTED_SHARE or formatted.empty:
+    mark = decimal_mark(counts.index.tolist())
+    read = np.array([isinstance(parse_formatted(word, mark), float) for word in counts.index])
+    formatted = counts.index[read & ~_are_numbers(counts.index)]
+    if formatted.empty or counts[read].sum() < _FORMATTED_SHARE * counts.sum():
         return ""
-    return f"numbers written as text, such as {formatted[0]!r}: write them in the file as 1234.5"
+    return (
+        f"numbers written as text, such as {formatted[0]!r}: read them with "
+        f"READ_AS_NUMBERS={shlex.quote(name)} (--read-as-numbers)"
+    )
 
 
 def _are_numbers(words: pd.Index) -> np.ndarray:

@@ -16,6 +16,8 @@ from domain.contract.encoding import (
     format_names,
     format_shape,
     join_names,
+    parse_formatted,
+    symbol_of,
 )
 from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
@@ -40,4 +42,6 @@ __all__ = [
     "format_names",
     "format_shape",
     "join_names",
+    "parse_formatted",
+    "symbol_of",
 ]

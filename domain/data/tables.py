@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domain.contract import MISSING_WORDS, Classes, ModelSpec, Number, as_word, format_names
+from domain.contract import (
+    MISSING_WORDS,
+    Classes,
+    ModelSpec,
+    Number,
+    Quantity,
+    as_word,
+    format_names,
+)
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from shared.digests import sha256_of
@@ -58,7 +66,14 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     }
     if isinstance(spec.output, Classes):
         parsers[spec.output.name] = spec.output.parse
-    frame = read_frame(path, parsers)
+    formatted = {
+        item.name: item.parse
+        for item in (*spec.inputs, spec.output)
+        if isinstance(item, Number | Quantity) and item.decimal
+    }
+    frame = read_frame(path, parsers | formatted)
+    for name in formatted.keys() & set(frame.columns):
+        frame[name] = parse_text(frame[name], formatted[name])
     names = [*spec.input_names, spec.output.name]
     absent = [name for name in names if name not in frame.columns]
     if absent:
@@ -112,6 +127,12 @@ def read_frame(path: str, parsers: Mapping[str, Parser] | None = None) -> pd.Dat
     if frame.empty:
         raise DataError(f"{path} has no rows")
     return frame.apply(_to_simple_type)
+
+
+def parse_text(column: pd.Series, parser: Parser) -> pd.Series:
+    """The column with its text parsed, each distinct one once; other values stay."""
+    parsed = {v: parser(v) if isinstance(v, str) else v for v in column.dropna().unique().tolist()}
+    return column.astype(object).map(parsed).infer_objects()
 
 
 def check_target(target: pd.Series, path: str) -> pd.Series:

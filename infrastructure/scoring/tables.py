@@ -220,7 +220,11 @@ class CsvTable:
             if item.name not in arrays:
                 continue
             column = arrays[item.name]
-            if isinstance(item, Number):
+            if isinstance(item, Number) and item.decimal:
+                columns[item.name] = [_parse(item, field) for field in column.to_pylist()]
+                numbers = [n if isinstance(n, float) else None for n in columns[item.name]]
+                arrays[item.name] = pa.array(numbers, pa.float64())
+            elif isinstance(item, Number):
                 arrays[item.name], columns[item.name] = _parse_numbers(column)
             elif isinstance(item, Category):
                 fields = _repeated(column)
@@ -414,6 +418,8 @@ def _values_of(item: Input, column: pa.Array) -> Values:
     if isinstance(item, Number):
         if _is_number(column.type):
             return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if item.decimal and _is_text(column.type):
+            return [_parse(item, field) for field in column.to_pylist()]
     elif isinstance(column, pa.FixedShapeTensorArray):
         return column.to_numpy_ndarray()
     elif isinstance(item, Tensor):

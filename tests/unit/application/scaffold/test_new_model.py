@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,6 +86,42 @@ def test_an_estimator_that_does_not_suit_is_refused_and_nothing_is_written(
     assert not written(clone)
 
 
+def config_of(clone: Path) -> Any:
+    """The configuration that was written."""
+    return json.loads((clone / "application/training/configs/churn_config.json").read_text())
+
+
+def priced(clone: Path) -> None:
+    """Add prices, written as text, to the table."""
+    table = pd.read_csv(clone / "churn.csv")
+    table["my price"] = [f"$1,{number + 100}.50" for number in table["tenure"]]
+    table.to_csv(clone / "churn.csv", index=False)
+
+
+def test_numbers_in_text_are_left_out_unless_they_are_asked_for(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    priced(clone)
+    assert new_model(clone) == 0
+    assert "READ_AS_NUMBERS='my price' (--read-as-numbers)" in capsys.readouterr().out
+    assert new_model(clone, name="priced", **{"read-as-numbers": "my price"}) == 0
+    shown = capsys.readouterr().out
+    assert "numbers   my price: '$1,1" in shown and "is read as 11" in shown
+    spec = runpy.run_path(str(clone / "domain/models/priced.py"))["SPEC"]
+    price = next(item for item in spec.inputs if item.name == "my price")
+    assert (price.unit, price.decimal) == ("$", ".")
+
+
+def test_a_target_in_text_is_a_quantity(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    priced(clone)
+    options = {"target": "my price", "leave-out": "void,tenure"}
+    assert new_model(clone, **options) == 1
+    assert "my price has numbers written as text" in capsys.readouterr().err
+    assert new_model(clone, **options, **{"read-as-numbers": "my price"}) == 0
+    module = (clone / "domain/models/churn.py").read_text("utf-8")
+    assert 'output=Quantity("my price", unit="$", decimal="."),' in module
+
+
 def test_the_data_file_is_not_moved(clone: Path) -> None:
     before = (clone / "churn.csv").stat()
     new_model(clone)
@@ -124,6 +162,12 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         ({"leave-out": "void,age"}, "LEAVE_OUT (--leave-out): cannot leave out age"),
         ({"leave-out": "void,my age"}, "LEAVE_OUT (--leave-out): cannot leave out 'my age'"),
         ({"leave-out": "churned"}, "cannot leave out churned"),
+        ({"read-as-numbers": "cost"}, "READ_AS_NUMBERS (--read-as-numbers): unknown column 'cost'"),
+        ({"read-as-numbers": "plan"}, "in 200 of 200 rows: write a number, or leave the field empty"),
+        (
+            {"read-as-numbers": "tenure"},
+            "READ_AS_NUMBERS (--read-as-numbers): 'tenure' is not text: remove it",
+        ),
         ({"target": "void", "leave-out": ""}, "200 of 200 rows have no void"),
     ],
 )
