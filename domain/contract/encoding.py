@@ -23,7 +23,7 @@ _SYMBOL = "[A-Z]{0,3}[$€£¥]|[元%]"
 _FORMATTED = {  # by decimal mark
     mark: re.compile(
         rf"(?:{_SYMBOL})?\s?(?P<sign>[+-]?)(?:{_SYMBOL})?\s?"
-        rf"(?P<whole>[0-9]{{1,3}}(?P<gap>[{thousands}'’\s])[0-9]{{3}}(?:(?P=gap)[0-9]{{3}})*|[0-9]+)"
+        rf"(?P<whole>[0-9]{{1,3}}(?P<gap>[{thousands}'’\s])[0-9]{{3}}((?P=gap)[0-9]{{3}})*|[0-9]+)"
         rf"(?:{re.escape(mark)}(?P<part>[0-9]+))?\s?(?:{_SYMBOL})?"
     )
     for mark, thousands in ((".", ","), (",", "."))

@@ -418,8 +418,6 @@ def _values_of(item: Input, column: pa.Array) -> Values:
     if isinstance(item, Number):
         if _is_number(column.type):
             return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        if item.decimal and _is_text(column.type):
-            return [_parse(item, field) for field in column.to_pylist()]
     elif isinstance(column, pa.FixedShapeTensorArray):
         return column.to_numpy_ndarray()
     elif isinstance(item, Tensor):
@@ -430,7 +428,8 @@ def _values_of(item: Input, column: pa.Array) -> Values:
         return _repeated(column)
     elif _is_text(column.type):
         return column.to_numpy(zero_copy_only=False)
-    return list(column.to_pylist())
+    formatted = isinstance(item, Number) and item.decimal and _is_text(column.type)
+    return [_parse(item, value) if formatted else value for value in column.to_pylist()]
 
 
 def _repeated(column: pa.Array) -> RepeatedValues:

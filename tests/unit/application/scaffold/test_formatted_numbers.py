@@ -68,6 +68,15 @@ def test_a_column_that_is_not_such_text_is_refused(values: list[object], message
         read_as_numbers(pd.Series(values, name="my price"))
 
 
+def saved(frame: pd.DataFrame, path: Path) -> Path:
+    """The file, with this table in it."""
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    return path
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize(
     ("decimal", "words"),
@@ -78,8 +87,7 @@ def test_training_and_scoring_read_the_same_numbers(
 ) -> None:
     made = Number("price", "", -10, 2000, nullable=True, decimal=decimal)  # type: ignore[arg-type]
     frame = pd.DataFrame({"price": [word or None for word in words], "y": ["a", "b"] * 2})
-    path = tmp_path / f"in{suffix}"
-    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    path = saved(frame, tmp_path / f"in{suffix}")
     spec = ModelSpec("made", (made,), Classes(("a", "b"), "y"))
     learned = read_table(str(path), spec)
     assert learned.inputs["price"].dtype == np.float64
@@ -91,8 +99,7 @@ def test_training_and_scoring_read_the_same_numbers(
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_text_that_is_no_number_is_refused_in_scoring(suffix: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"price": ["$3", "1,5"]})
-    path = tmp_path / f"in{suffix}"
-    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    path = saved(frame, tmp_path / f"in{suffix}")
     spec = ModelSpec("made", (Number("price", "", 0, 9, decimal="."),), Classes(("a", "b"), "y"))
     (batch,) = open_table(path, spec).batches()
     assert spec.reasons(batch.columns) == {1: "price: '1,5' is not a number"}
@@ -101,7 +108,6 @@ def test_text_that_is_no_number_is_refused_in_scoring(suffix: str, tmp_path: Pat
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_target_may_be_such_text(suffix: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1, 2], "price": ["1.234,50 €", "7 €"]})
-    path = tmp_path / f"in{suffix}"
-    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    path = saved(frame, tmp_path / f"in{suffix}")
     spec = ModelSpec("made", (Number("x", "", 0, 9),), Quantity("price", "€", decimal=","))
     assert read_table(str(path), spec).target.tolist() == [1234.5, 7]

@@ -71,14 +71,15 @@ def table(kind: str) -> pd.DataFrame:
     """A synthetic table with the target y."""
     rng = np.random.default_rng(3)
     noise = rng.normal(size=ROWS)
-    if kind in ("text", "scored_text"):
+    if kind.endswith(("text", "chinese")):
         words = np.array("the parcel late broken größe GREAT refund x-ray 日本語 ok".split())
-        texts = [" ".join(rng.choice(words, 9)) for _ in range(ROWS)]
-        count = pd.Series(texts).str.count("late|GREAT")
-        return pd.DataFrame({"text": texts, "y": count > 1 if kind == "text" else count + noise})
-    if kind in ("chinese", "scored_chinese"):
-        frame = chinese_reviews(ROWS).rename(columns={"類別": "y"})
-        return frame.assign(y=noise + (frame["y"] == "好評")) if kind == "scored_chinese" else frame
+        texts = pd.Series([" ".join(rng.choice(words, 9)) for _ in range(ROWS)])
+        count = texts.str.count("late|GREAT")
+        if kind.endswith("chinese"):
+            reviews = chinese_reviews(ROWS)
+            texts, count = reviews["句子"], 2 * (reviews["類別"] == "好評")
+        scored = kind.startswith("scored")
+        return pd.DataFrame({"text": texts, "y": count + noise if scored else count > 1})
     if kind == "odd":
         frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
         words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
@@ -200,7 +201,7 @@ def test_text_without_blanks_is_split_as_the_export_splits_it(tmp_path: Path) ->
         f"很{space}好"
         for space in [*spaces, "  ", "\n\n", "\u200b", "。", ", ", "😀", "𠀀", "e\u0301"]
     ]
-    rows = np.array([*frame["句子"], *texts, "", "iPhone很好"], object)[:, None]
+    rows = np.array([*frame["text"], *texts, "", "iPhone很好"], object)[:, None]
     fitted = imported(path).build(min_df=1, inverse_strength=10.0)
     fitted.fit(rows, np.arange(len(rows)) % 2)
     scikit_learn.export(fitted, inspection.spec, tmp_path / "model.onnx")

@@ -162,7 +162,7 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         ({"leave-out": "void,age"}, "LEAVE_OUT (--leave-out): cannot leave out age"),
         ({"leave-out": "void,my age"}, "LEAVE_OUT (--leave-out): cannot leave out 'my age'"),
         ({"leave-out": "churned"}, "cannot leave out churned"),
-        ({"read-as-numbers": "cost"}, "READ_AS_NUMBERS (--read-as-numbers): unknown column 'cost'"),
+        ({"read-as-numbers": "cost"}, "(--read-as-numbers): unknown column 'cost'"),
         ({"read-as-numbers": "plan"}, "in 200 of 200 rows: write a number, or leave the field empty"),
         (
             {"read-as-numbers": "tenure"},
