@@ -21,6 +21,7 @@ from application.scaffold.formatted_numbers import Format, read_as_numbers
 from application.scaffold.model_file import (
     check_name,
     data_path,
+    difference_of,
     model_paths,
     render_config,
     render_module,
@@ -35,12 +36,13 @@ from domain.data.addresses import check_address, is_address, is_source
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
-from domain.errors import DataError
+from domain.errors import ConfigError, DataError
 from domain.estimators.conformal import default_folds
 from domain.evaluation.measures import Measure, default_measure, shown
-from shared.console import show_step
+from shared.console import show_line, show_step
 
 _TRIED_ROWS = 10_000
+_SHOWN_LINES = 60  # of a difference
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class NewModel:
         left_out: columns to leave out.
         as_numbers: columns of text to read as numbers, such as ``$1,234.50``.
         estimator: one of `ESTIMATORS`; None to choose by the number of rows.
+        drop_unlabelled: leave out rows without a target, here and in training.
+        force: replace the files of a model of this name.
     """
 
     name: str
@@ -66,6 +70,8 @@ class NewModel:
     left_out: Sequence[str] = ()
     as_numbers: Sequence[str] = ()
     estimator: str | None = None
+    drop_unlabelled: bool = False
+    force: bool = False
 
 
 def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
@@ -100,6 +106,11 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
             f"{format_names(frame.columns)}"
         )
     frame = frame.drop(columns=request.left_out)
+    if request.drop_unlabelled and target in frame.columns:
+        keys["drop_unlabelled"] = True
+        labelled = frame[target].notna()
+        show_step("left out", f"{(~labelled).sum():,} of {len(frame):,} rows have no {target}")
+        frame = frame[labelled].reset_index(drop=True)
     if target in frame.columns:
         check_target(frame[target], path)
     formats = _read_as_numbers(frame, request.as_numbers)
@@ -126,11 +137,13 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
     module_path, config_path = model_paths(name, root)
     source = path if is_address(path) else Path(path).name
-    write_files(
-        {config_path: to_json(config), module_path: render_module(inspection, source, chosen)}
-    )
-    for written in (module_path, config_path):
-        show_step("wrote", written.relative_to(root).as_posix())
+    files = {module_path: render_module(inspection, source, chosen), config_path: to_json(config)}
+    if not request.force:
+        _check_unchanged(files, root)
+    changed = {path: text for path, text in files.items() if not _contains(path, text)}
+    write_files(changed)
+    for each in files:
+        show_step("wrote" if each in changed else "unchanged", each.relative_to(root).as_posix())
     build = runpy.run_path(str(module_path))["build"]
     if dataset.keys is not None:
         _compare_splits(build(**config["model"]), dataset, inspection, config["data"])
@@ -138,6 +151,26 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     threshold = config["validation"]["threshold"]
     show_step("threshold", f"{threshold:g}, validation.threshold in the configuration")
     show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
+
+
+def _contains(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+def _check_unchanged(files: dict[Path, str], root: Path) -> None:
+    """Show what would change in files that exist, and refuse to replace them."""
+    differences = difference_of(files, root)
+    if not differences:
+        return
+    for line in differences[:_SHOWN_LINES]:
+        show_line(line)
+    if len(differences) > _SHOWN_LINES:
+        show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
+    existing = [path.relative_to(root).as_posix() for path in files if path.exists()]
+    raise ConfigError(
+        f"the name {next(iter(files)).stem} is taken: {' and '.join(existing)} would change as "
+        "shown; choose another name, or replace what is there with FORCE=1 (--force)"
+    )
 
 
 def _read_as_numbers(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Format]:
@@ -165,7 +198,7 @@ def _split_as_training(
 
     The proposed split is added to `data`, unless the data cannot be split in this way.
     """
-    dataset = read_table(path, spec)
+    dataset = read_table(path, spec, data.get("drop_unlabelled", False))
     dataset.encoded(spec)
     sides = None
     if proposal:

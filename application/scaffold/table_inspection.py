@@ -341,6 +341,8 @@ def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Findi
         if key or counts_up or _is_row_number(name) or names_rows(known):
             return None, Finding(name, _identifier(distinct, len(column)))
     low, high = (0.0, 1.0) if set(np.unique(known)) == {0.0, 1.0} else _range(known)
+    if whole:
+        low, high = float(math.floor(low)), float(math.ceil(high))
     item = Number(name, "", low, high, nullable=bool(column.hasnans))
     if key:
         reason = f"named like a key, with {distinct} values: if they only identify something, make"

@@ -51,12 +51,13 @@ Parser = Callable[[str], Any]
 _BOOLEANS = {"true": True, "false": False}
 
 
-def read_table(path: str, spec: ModelSpec) -> Dataset:
+def read_table(path: str, spec: ModelSpec, drop_unlabelled: bool = False) -> Dataset:
     """Read a table: the inputs and the target that a contract names, and the other columns.
 
     Args:
         path: of a local file; relative paths start at the root of the clone. A name that ends in
             ``.parquet`` or ``.pq`` is Parquet; any other is CSV, which may be compressed.
+        drop_unlabelled: leave out rows without a target.
 
     Raises:
         DataError: the file cannot be read, a column is missing, or a row has no target.
@@ -81,6 +82,8 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
             f"{path}: missing columns of the contract of {spec.name}: {format_names(absent)}; "
             f"it has {format_names(frame.columns)}"
         )
+    if drop_unlabelled:
+        frame = frame[frame[spec.output.name].notna()].reset_index(drop=True)
     target = check_target(frame[spec.output.name], path)
     if spec.classes:
         target = as_words(target)
@@ -151,7 +154,8 @@ def check_target(target: pd.Series, path: str) -> pd.Series:
     if missing:
         raise DataError(
             f"{path}: {missing} of {len(target)} rows have no {target.name}: remove these rows "
-            "from the file"
+            "from the file, or leave them out: DROP_UNLABELLED=1 (--drop-unlabelled) of make "
+            'new-model, or "drop_unlabelled": true in `data` of the configuration'
         )
     return target
 

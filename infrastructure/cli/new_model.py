@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="columns of text to read as numbers, such as $1,234.50 or 12 %%, comma-separated",
     )
+    parser.add_argument(
+        "--drop-unlabelled", action="store_true", help="leave out rows without a target"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace the files of a model of this name"
+    )
 
 
 def run(args: argparse.Namespace, root: Path = ROOT) -> None:
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace, root: Path = ROOT) -> None:
         left_out=_names(args.leave_out),
         as_numbers=_names(args.read_as_numbers),
         estimator=args.estimator,
+        drop_unlabelled=args.drop_unlabelled,
+        force=args.force,
     )
     write_model(request, open_snapshots(Settings.load()), root)
 

@@ -452,11 +452,12 @@ def test_arguments_of_new_model_are_passed_unchanged(clone: Clone) -> None:
         "LEAVE_OUT=id, $$price",
         "READ_AS_NUMBERS=share",
         "ESTIMATOR=ridge",
+        "FORCE=1",
     ).stdout
     assert shlex.split(output)[1:] == [
         *("-m", "infrastructure.cli", "new-model", "--name", "churn", "--data", "a table.csv"),
         *("--target", "customer's choice", "--task", "regression", "--leave-out", "id, $price"),
-        *("--read-as-numbers", "share", "--estimator", "ridge"),
+        *("--read-as-numbers", "share", "--estimator", "ridge", "--force"),
     ]
 
 

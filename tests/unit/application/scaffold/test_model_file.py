@@ -23,13 +23,13 @@ from application.scaffold.estimators import ESTIMATORS, Estimator, choose_estima
 from application.scaffold.model_file import (
     check_name,
     data_path,
+    difference_of,
     render_config,
     render_module,
     to_json,
     write_files,
 )
 from application.scaffold.table_inspection import Inspection, inspect_table
-from domain import catalog
 from domain.data.tables import read_frame
 from domain.errors import ConfigError, MissingExtraError
 from domain.evaluation.parity import edge_rows
@@ -161,7 +161,7 @@ def test_the_configuration_has_the_parameters_of_the_module(made: Made) -> None:
     config = render_config(made.inspection, {"path": "made.parquet"}, made.estimator)
     assert list(config["model"]) == list(inspect.signature(module.build).parameters)
     assert set(config["data"]) - {"test_size", "random_state"} == {"path"}
-    assert list(inspect.signature(module.load).parameters) == ["path"]
+    assert list(inspect.signature(module.load).parameters) == ["path", "drop_unlabelled"]
 
 
 def test_the_estimator_beats_the_baseline_and_its_export_predicts_the_same(
@@ -312,18 +312,20 @@ def test_a_name_can_be_as_long_as_bentoml_allows(tmp_path: Path) -> None:
         check_name("x" * 300, tmp_path)
 
 
-@pytest.mark.parametrize("name", catalog.names())
-def test_a_name_with_a_module_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"the name {name} is taken: domain/models/{name}.py"):
-        check_name(name, ROOT)
-
-
-def test_a_name_with_a_configuration_is_refused(tmp_path: Path) -> None:
-    configs = tmp_path / "application" / "training" / "configs"
-    configs.mkdir(parents=True)
-    (configs / "churn_config.json").touch()
-    with pytest.raises(ConfigError, match="churn_config.json exists"):
+def test_a_name_of_a_package_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "domain" / "models" / "churn").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="the name churn is taken: domain/models/churn exists"):
         check_name("churn", tmp_path)
+
+
+def test_a_difference_has_the_lines_that_would_change(tmp_path: Path) -> None:
+    changed, same, new = (tmp_path / name for name in ("changed.py", "same.py", "new.py"))
+    changed.write_text("a\nb\nc\nd\n", encoding="utf-8")
+    same.write_text("a\n", encoding="utf-8")
+    files = {changed: "a\nb\nc\ne\n", same: "a\n", new: "a\n"}
+    assert difference_of(files, tmp_path) == [
+        *("--- changed.py", "+++ changed.py (new)", "@@ -3,2 +3,2 @@", " c", "-d", "+e")
+    ]
 
 
 def test_a_path_in_the_clone_is_written_as_a_relative_path(tmp_path: Path) -> None:
@@ -340,3 +342,6 @@ def test_either_all_files_are_written_or_none(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
     write_files({good: "a"})
     assert [path.name for path in tmp_path.iterdir()] == ["a.py"]
+    with pytest.raises(OSError):
+        write_files({good: "b", bad: "b"})
+    assert good.read_text(encoding="utf-8") == "a"

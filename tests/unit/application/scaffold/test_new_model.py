@@ -47,7 +47,11 @@ def new_model(clone: Path, **options: str) -> int:
     }
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    args = parser.parse_args([f"--{key}={value}" for key, value in values.items()])
+    words = [
+        f"--{key}={value}" if value or key == "leave-out" else f"--{key}"
+        for key, value in values.items()
+    ]
+    args = parser.parse_args(words)
     return exit_code_of(lambda: command.run(args, clone))
 
 
@@ -163,7 +167,10 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         ({"leave-out": "void,my age"}, "LEAVE_OUT (--leave-out): cannot leave out 'my age'"),
         ({"leave-out": "churned"}, "cannot leave out churned"),
         ({"read-as-numbers": "cost"}, "(--read-as-numbers): unknown column 'cost'"),
-        ({"read-as-numbers": "plan"}, "in 200 of 200 rows: write a number, or leave the field empty"),
+        (
+            {"read-as-numbers": "plan"},
+            "in 200 of 200 rows: write a number, or leave the field empty",
+        ),
         (
             {"read-as-numbers": "tenure"},
             "READ_AS_NUMBERS (--read-as-numbers): 'tenure' is not text: remove it",
@@ -185,8 +192,47 @@ def test_an_existing_name_is_refused_and_its_files_stay_unchanged(
     module = clone / "domain" / "models" / "churn.py"
     module.write_text("mine")
     assert new_model(clone) == 1
-    assert "the name churn is taken" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "the name churn is taken: domain/models/churn.py would change as shown" in shown.err
+    assert "\n  -mine\n" in shown.out and " more lines" in shown.out
     assert (written(clone), module.read_text()) == (["churn.py"], "mine")
+    assert new_model(clone, force="") == 0
+    assert "SPEC = ModelSpec(" in module.read_text("utf-8")
+
+
+def test_a_table_that_has_changed_shows_what_would_change(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new_model(clone) == 0
+    assert new_model(clone) == 0
+    assert "unchanged domain/models/churn.py" in capsys.readouterr().out
+    table = pd.read_csv(clone / "churn.csv")
+    table.loc[table["plan"] == "free", "plan"] = "trial"
+    table.to_csv(clone / "churn.csv", index=False)
+    capsys.readouterr()
+    before = [path.read_bytes() for path in sorted(clone.rglob("*.*"))]
+    assert new_model(clone) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert '  -        Category("plan", ("free", "paid")),' in lines
+    assert '  +        Category("plan", ("paid", "trial")),' in lines
+    assert [path.read_bytes() for path in sorted(clone.rglob("*.*"))] == before
+
+
+def test_rows_without_a_target_are_left_out_on_request_here_and_in_training(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(clone / "churn.csv")
+    table.loc[:5, "churned"] = None
+    table.to_csv(clone / "churn.csv", index=False)
+    assert new_model(clone) == 1
+    assert "6 of 200 rows have no churned: " in (message := capsys.readouterr().err)
+    assert "DROP_UNLABELLED=1 (--drop-unlabelled)" in message
+    assert new_model(clone, **{"drop-unlabelled": ""}) == 0
+    assert "left out  6 of 200 rows have no churned" in capsys.readouterr().out
+    data = config_of(clone)["data"]
+    assert data["drop_unlabelled"] is True
+    load = runpy.run_path(str(clone / "domain/models/churn.py"))["load"]
+    assert len(load(str(clone / "churn.csv"), data["drop_unlabelled"])) == 194
 
 
 def test_data_that_cannot_be_split_are_refused_before_anything_is_written(

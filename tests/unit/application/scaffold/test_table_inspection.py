@@ -45,6 +45,8 @@ def finding_of(values: Any, name: str = "x") -> Finding:
         (np.linspace(-5, -1, ROWS), -7, 0),
         (np.linspace(1e-9, 3e-9, ROWS), 0, 4e-9),
         (np.arange(ROWS) % 2, 0, 1),
+        (np.arange(ROWS) % 8, 0, 11),  # 10.5 if these were not whole
+        (-7 + np.arange(ROWS) % 8, -11, 0),
         (np.arange(ROWS) % 3 * 5e-324, 0, 1e-323),
         (2**60 + np.arange(ROWS) % 3, 2**60, 2**60),  # one number in float64
     ],

@@ -126,6 +126,8 @@ def test_rows_without_a_target_are_counted(tmp_path: Path) -> None:
     spec = ModelSpec("made", (Number("x", "", 0, 9),), Quantity("y"))
     with pytest.raises(DataError, match="2 of 3 rows have no y"):
         read_table(written(tmp_path, "x,y\n1,\n2,\n3,4\n"), spec)
+    dataset = read_table(written(tmp_path, "x,y\n1,\n2,\n3,4\n"), spec, drop_unlabelled=True)
+    assert (dataset.rows(), dataset.target.tolist()) == ([(3,)], [4])
 
 
 def test_a_quantity_must_be_numbers(tmp_path: Path) -> None:
