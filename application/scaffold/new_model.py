@@ -82,8 +82,9 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
 
     Raises:
         DataError: the table cannot be read, lacks a column, or has nothing to learn from.
-        ConfigError: the name, the address or the estimator cannot be used.
-        MissingExtraError: the driver of a database or the library of the estimator is not installed.
+        ConfigError: the name, the address or the estimator cannot be used, or a file that exists
+            would change.
+        MissingExtraError: the driver of a database or the library of the estimator is missing.
     """
     name, target = request.name, request.target
     check_name(name, root)
@@ -98,33 +99,13 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
         keys = {"path": path}
     frame = read_frame(location)
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
-    absent = [column for column in request.left_out if column not in frame.columns]
-    if absent or target in request.left_out:
-        wrong = format_names(absent or [target])
-        raise DataError(
-            f"LEAVE_OUT (--leave-out): cannot leave out {wrong}; the columns are "
-            f"{format_names(frame.columns)}"
-        )
-    frame = frame.drop(columns=request.left_out)
-    if request.drop_unlabelled and target in frame.columns:
+    frame, formats = _prepare(frame, request, path)
+    if request.drop_unlabelled:
         keys["drop_unlabelled"] = True
-        labelled = frame[target].notna()
-        show_step("left out", f"{(~labelled).sum():,} of {len(frame):,} rows have no {target}")
-        frame = frame[labelled].reset_index(drop=True)
-    if target in frame.columns:
-        check_target(frame[target], path)
-    formats = _read_as_numbers(frame, request.as_numbers)
-    task = request.task
-    if target in formats:
-        if task == "classification":
-            raise DataError(
-                f"READ_AS_NUMBERS (--read-as-numbers): {target!r} cannot be both classes and "
-                "numbers: leave it out of this list, or choose TASK=regression"
-            )
-        task = "regression"
     proposal = propose_split(frame, target)
     if proposal and proposal.group:
         frame = frame.drop(columns=proposal.group)
+    task = "regression" if target in formats else request.task
     inspection = inspect_table(frame, target, name, task, _track, formats)
     del frame
     if proposal and proposal.group:
@@ -138,12 +119,7 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     module_path, config_path = model_paths(name, root)
     source = path if is_address(path) else Path(path).name
     files = {module_path: render_module(inspection, source, chosen), config_path: to_json(config)}
-    if not request.force:
-        _check_unchanged(files, root)
-    changed = {path: text for path, text in files.items() if not _contains(path, text)}
-    write_files(changed)
-    for each in files:
-        show_step("wrote" if each in changed else "unchanged", each.relative_to(root).as_posix())
+    _write(files, root, request.force)
     build = runpy.run_path(str(module_path))["build"]
     if dataset.keys is not None:
         _compare_splits(build(**config["model"]), dataset, inspection, config["data"])
@@ -153,24 +129,59 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
 
 
-def _contains(path: Path, text: str) -> bool:
-    return path.exists() and path.read_text(encoding="utf-8") == text
+def _prepare(
+    frame: pd.DataFrame, request: NewModel, path: str
+) -> tuple[pd.DataFrame, dict[str, Format]]:
+    """The columns and rows to inspect, and how the numbers of columns of text are written."""
+    target = request.target
+    absent = [column for column in request.left_out if column not in frame.columns]
+    if absent or target in request.left_out:
+        wrong = format_names(absent or [target])
+        raise DataError(
+            f"LEAVE_OUT (--leave-out): cannot leave out {wrong}; the columns are "
+            f"{format_names(frame.columns)}"
+        )
+    frame = frame.drop(columns=request.left_out)
+    formats = _read_as_numbers(frame, request.as_numbers)
+    if target in formats and request.task == "classification":
+        raise DataError(
+            f"READ_AS_NUMBERS (--read-as-numbers): {target!r} cannot be both classes and numbers: "
+            "remove it from this list, or choose TASK=regression"
+        )
+    if target in frame.columns:
+        if request.drop_unlabelled:
+            labelled = frame[target].notna()
+            show_step("left out", f"{(~labelled).sum():,} of {len(frame):,} rows have no {target}")
+            frame = frame[labelled].reset_index(drop=True)
+        check_target(frame[target], path)
+    return frame, formats
 
 
-def _check_unchanged(files: dict[Path, str], root: Path) -> None:
-    """Show what would change in files that exist, and refuse to replace them."""
+def _write(files: dict[Path, str], root: Path, force: bool) -> None:
+    """Write the files that change; without `force`, only show what would change in existing ones.
+
+    Raises:
+        ConfigError: without `force`, an existing file would change.
+    """
     differences = difference_of(files, root)
-    if not differences:
-        return
-    for line in differences[:_SHOWN_LINES]:
-        show_line(line)
-    if len(differences) > _SHOWN_LINES:
-        show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
-    existing = [path.relative_to(root).as_posix() for path in files if path.exists()]
-    raise ConfigError(
-        f"the name {next(iter(files)).stem} is taken: {' and '.join(existing)} would change as "
-        "shown; choose another name, or replace what is there with FORCE=1 (--force)"
-    )
+    if differences and not force:
+        for line in differences[:_SHOWN_LINES]:
+            show_line(line)
+        if len(differences) > _SHOWN_LINES:
+            show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
+        existing = [path.relative_to(root).as_posix() for path in files if path.exists()]
+        raise ConfigError(
+            f"the name {next(iter(files)).stem} is taken: {' and '.join(existing)} would change as "
+            "shown; choose another name, or replace what is there with FORCE=1 (--force)"
+        )
+    changed = {
+        path: text
+        for path, text in files.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    write_files(changed)
+    for each in files:
+        show_step("wrote" if each in changed else "unchanged", each.relative_to(root).as_posix())
 
 
 def _read_as_numbers(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Format]:

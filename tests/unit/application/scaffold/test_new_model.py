@@ -121,7 +121,10 @@ def test_a_target_in_text_is_a_quantity(clone: Path, capsys: pytest.CaptureFixtu
     options = {"target": "my price", "leave-out": "void,tenure"}
     assert new_model(clone, **options) == 1
     assert "my price has numbers written as text" in capsys.readouterr().err
-    assert new_model(clone, **options, **{"read-as-numbers": "my price"}) == 0
+    options["read-as-numbers"] = "my price"
+    assert new_model(clone, **options, task="classification") == 1
+    assert "'my price' cannot be both classes and numbers" in capsys.readouterr().err
+    assert new_model(clone, **options) == 0
     module = (clone / "domain/models/churn.py").read_text("utf-8")
     assert 'output=Quantity("my price", unit="$", decimal="."),' in module
 
