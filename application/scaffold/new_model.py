@@ -275,7 +275,7 @@ def _show_cost(estimator: Any, dataset: Dataset, spec: ModelSpec) -> None:
 def _show(inspection: Inspection) -> None:
     output, inputs = inspection.spec.output, inspection.spec.inputs
     if isinstance(output, Classes):
-        description = f"classes of {output.name}: {', '.join(output.names)}; " + (
+        description = f"classes of {output.name}: {format_names(output.names)}; " + (
             f"the most frequent has {inspection.frequent:.1%} of the rows"
         )
     else:

@@ -108,7 +108,7 @@ def test_a_regression_with_prices_as_text_needs_two_files(copy: Home, tmp_path: 
     dearer = table["district"].map({"north": 0.0, "south": 40.0, "harbour": 120.0})
     table["price"] = 700 + table["area"] * 3.5 + dearer + rng.normal(0, 25, rows)
     file = tmp_path / "houses.parquet"
-    as_text = table.assign(price=table["price"].map("€{:,.2f}".format))
+    as_text = table.assign(price=[f"€{price:,.2f}" for price in table["price"]])
     as_text.loc[::100, "price"] = None
     as_text.to_parquet(file)
 
