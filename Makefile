@@ -37,8 +37,8 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON
 	@$(MLOPS) checkgpu $(call flag,JSON)
 
 ##@ Model
-new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET (QUERY, TASK, LEAVE_OUT, ESTIMATOR)
-	@$(MLOPS) new-model $(call args,NAME DATA QUERY TARGET TASK LEAVE_OUT ESTIMATOR)
+new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET; options: docs/new-model.md
+	@$(MLOPS) new-model $(call args,NAME DATA QUERY TARGET TASK LEAVE_OUT READ_AS_NUMBERS ESTIMATOR) $(call flag,DROP_UNLABELLED) $(call flag,FORCE)
 data: $(CORE) ## List what MODEL was trained on, and what changed between the last two (or OLD and NEW)
 	@$(MLOPS) data --model $(MODEL) $(call args,OLD NEW)
 train: $(RECEIPTS)/train.json ## Train a candidate and register it

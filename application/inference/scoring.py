@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from application.ports.model import Model
-from domain.contract import Category, ModelSpec, RepeatedValues, Text, Transcript
+from domain.contract import Category, ModelSpec, RepeatedValues, Text, Transcript, format_names
 from domain.errors import ContractError, DataError, InputError
 
 BATCH_ROWS = 65_536
@@ -50,12 +50,12 @@ def check_columns(spec: ModelSpec, names: Collection[str]) -> None:
     absent = [item.name for item in spec.inputs if not item.nullable and item.name not in names]
     if absent:
         raise DataError(
-            f"the input lacks {', '.join(absent)}, which {spec.name} needs; it has "
-            f"{', '.join(names) or 'no columns'}"
+            f"the input lacks {format_names(absent)}, which {spec.name} needs; it has "
+            f"{format_names(names) or 'no columns'}"
         )
     if len(set(names)) < len(names):
         twice = sorted(name for name in set(names) if list(names).count(name) > 1)
-        raise DataError(f"several columns of the input have the name {', '.join(twice)}")
+        raise DataError(f"several columns of the input have the name {format_names(twice)}")
 
 
 def rows_at_once(spec: ModelSpec) -> int:

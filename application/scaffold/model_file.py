@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import keyword
 import math
@@ -33,7 +34,7 @@ def check_name(name: str, root: Path) -> None:
     """Check that a model can have this name.
 
     Raises:
-        ConfigError: the name is not a lower-case identifier, or is already in use.
+        ConfigError: the name is not a lower-case identifier, or a folder has it.
     """
     if len(name) > LONGEST_NAME:
         raise ConfigError(
@@ -45,12 +46,11 @@ def check_name(name: str, root: Path) -> None:
             f"{name!r} cannot name a model: use lower-case letters, digits and underscores, a "
             f"letter first, and no Python keyword, such as churn or price_2"
         )
-    module, config = model_paths(name, root)
-    for path in (module, module.with_suffix(""), config):
-        if path.exists():
-            raise ConfigError(
-                f"the name {name} is taken: {path.relative_to(root)} exists; choose another name"
-            )
+    folder = model_paths(name, root)[0].with_suffix("")
+    if folder.exists():
+        raise ConfigError(
+            f"the name {name} is taken: {folder.relative_to(root)} exists; choose another name"
+        )
 
 
 def model_paths(name: str, root: Path) -> tuple[Path, Path]:
@@ -106,6 +106,7 @@ def render_module(inspection: Inspection, source: str, estimator: Estimator) -> 
             spec=inspection.spec,
             estimator=estimator,
             class_name=estimator.class_of(inspection.spec),
+            by_character=inspection.by_character,
             findings=inspection.findings,
             rows=inspection.rows,
             source=source,
@@ -120,12 +121,24 @@ def render_module(inspection: Inspection, source: str, estimator: Estimator) -> 
     return module
 
 
+def difference_of(files: dict[Path, str], root: Path) -> list[str]:
+    """What these texts would change in the files that exist, as lines of a unified diff."""
+    lines: list[str] = []
+    for path, text in files.items():
+        if path.exists():
+            old, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
+            pair = old.splitlines(), text.splitlines()
+            lines += difflib.unified_diff(*pair, name, f"{name} (new)", n=1, lineterm="")
+    return lines
+
+
 def write_files(files: dict[Path, str]) -> None:
-    """Write all of these files, or none.
+    """Write all of these files, or leave them all as they were.
 
     Raises:
         OSError: a file cannot be written.
     """
+    former = {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
     written: list[Path] = []
     try:
         for path, text in files.items():
@@ -133,7 +146,10 @@ def write_files(files: dict[Path, str]) -> None:
             written.append(path)
     except BaseException:
         for path in written:
-            path.unlink()
+            if path in former:
+                write_atomically(path, former[path])
+            else:
+                path.unlink()
         raise
 
 

@@ -6,19 +6,22 @@ import json
 import runpy
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from application.ports.snapshots import Snapshots
 from application.scaffold.estimators import choose_estimator
+from application.scaffold.formatted_numbers import Format, read_as_numbers
 from application.scaffold.model_file import (
     check_name,
     data_path,
+    difference_of,
     model_paths,
     render_config,
     render_module,
@@ -28,48 +31,64 @@ from application.scaffold.model_file import (
 from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
 from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
 from application.training.config import ValidationConfig
-from domain.contract import Category, Classes, Input, ModelSpec, Number
+from domain.contract import Category, Classes, Input, ModelSpec, Number, format_names
 from domain.data.addresses import check_address, is_address, is_source
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_frame, read_table
-from domain.errors import DataError
+from domain.errors import ConfigError, DataError
 from domain.estimators.conformal import default_folds
 from domain.evaluation.measures import Measure, default_measure, format_score
-from shared.console import show_step
+from shared.console import show_line, show_step
 
 _TRIED_ROWS = 10_000
+_SHOWN_LINES = 60  # of a difference
 
 
-def write_model(
-    name: str,
-    data: str,
-    query: str | None,
-    target: str,
-    task: Task | None,
-    left_out: Sequence[str],
-    snapshots: Snapshots,
-    root: Path,
-    estimator: str | None = None,
-) -> None:
+@dataclass(frozen=True)
+class NewModel:
+    """What a new model is made from.
+
+    Attributes:
+        name: of the model.
+        data: path of a CSV or Parquet file, or a source: an address, or other local files.
+        target: the column to predict.
+        query: path of a file with the SQL to run, for a source that is a database.
+        task: None to choose by the target.
+        left_out: columns to leave out.
+        as_numbers: columns of text to read as numbers, such as ``$1,234.50``.
+        estimator: one of `ESTIMATORS`; None to choose by the number of rows.
+        drop_unlabelled: leave out rows without a target, here and in training.
+        force: replace the files of a model of this name.
+    """
+
+    name: str
+    data: str
+    target: str
+    query: str | None = None
+    task: Task | None = None
+    left_out: Sequence[str] = ()
+    as_numbers: Sequence[str] = ()
+    estimator: str | None = None
+    drop_unlabelled: bool = False
+    force: bool = False
+
+
+def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     """Read a table, and write the module and the configuration of a model for it.
 
     Args:
-        data: path of a CSV or Parquet file, or a source: an address, or other local files.
-        query: path of a file with the SQL to run, for a source that is a database.
-        target: the column to predict.
-        task: None to choose by the target.
-        left_out: columns to leave out.
         root: the clone to write the files into.
-        estimator: one of `ESTIMATORS`; None to choose by the number of rows.
 
     Raises:
         DataError: the table cannot be read, lacks a column, or has nothing to learn from.
-        ConfigError: the name, the address or the estimator cannot be used.
-        MissingExtraError: the driver of a database or the library of the estimator is not installed.
+        ConfigError: the name, the address or the estimator cannot be used, or a file that exists
+            would change.
+        MissingExtraError: the driver of a database or the library of the estimator is missing.
     """
+    name, target = request.name, request.target
     check_name(name, root)
-    path, query = data_path(data, root), query and data_path(query, root)
+    path, query = data_path(request.data, root), request.query and data_path(request.query, root)
     check_address(path)
     show_step("reading", path)
     if query or is_source(path, root):
@@ -80,36 +99,27 @@ def write_model(
         keys = {"path": path}
     frame = read_frame(location)
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
-    absent = [column for column in left_out if column not in frame.columns]
-    if absent or target in left_out:
-        wrong = ", ".join(absent) or target
-        raise DataError(
-            f"LEAVE_OUT (--leave-out): cannot leave out {wrong}; the columns are "
-            f"{', '.join(frame.columns)}"
-        )
-    frame = frame.drop(columns=left_out)
-    if target in frame.columns:
-        check_target(frame[target], path)
+    frame, formats = _prepare(frame, request, path)
+    if request.drop_unlabelled:
+        keys["drop_unlabelled"] = True
     proposal = propose_split(frame, target)
     if proposal and proposal.group:
         frame = frame.drop(columns=proposal.group)
-    inspection = inspect_table(frame, target, name, task, _track)
+    task = "regression" if target in formats else request.task
+    inspection = inspect_table(frame, target, name, task, _track, formats)
     del frame
     if proposal and proposal.group:
         finding = Finding(proposal.group, "it tells groups apart, which the split follows")
         inspection = replace(inspection, findings=(*inspection.findings, finding))
     _show(inspection)
-    chosen = choose_estimator(inspection.spec, inspection.rows, estimator)
+    chosen = choose_estimator(inspection.spec, inspection.rows, request.estimator)
     show_step("estimator", chosen.class_of(inspection.spec))
     config = render_config(inspection, keys, chosen)
     dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
     module_path, config_path = model_paths(name, root)
     source = path if is_address(path) else Path(path).name
-    write_files(
-        {config_path: to_json(config), module_path: render_module(inspection, source, chosen)}
-    )
-    for written in (module_path, config_path):
-        show_step("wrote", written.relative_to(root).as_posix())
+    files = {module_path: render_module(inspection, source, chosen), config_path: to_json(config)}
+    _write(files, root, request.force)
     build = runpy.run_path(str(module_path))["build"]
     if dataset.keys is not None:
         _compare_splits(build(**config["model"]), dataset, inspection, config["data"])
@@ -117,6 +127,75 @@ def write_model(
     threshold = config["validation"]["threshold"]
     show_step("threshold", f"{threshold:g}, validation.threshold in the configuration")
     show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
+
+
+def _prepare(
+    frame: pd.DataFrame, request: NewModel, path: str
+) -> tuple[pd.DataFrame, dict[str, Format]]:
+    """The columns and rows to inspect, and how the numbers of columns of text are written."""
+    target = request.target
+    absent = [column for column in request.left_out if column not in frame.columns]
+    if absent or target in request.left_out:
+        wrong = format_names(absent or [target])
+        raise DataError(
+            f"LEAVE_OUT (--leave-out): cannot leave out {wrong}; the columns are "
+            f"{format_names(frame.columns)}"
+        )
+    frame = frame.drop(columns=request.left_out)
+    formats = _read_as_numbers(frame, request.as_numbers)
+    if target in formats and request.task == "classification":
+        raise DataError(
+            f"READ_AS_NUMBERS (--read-as-numbers): {target!r} cannot be both classes and numbers: "
+            "remove it from this list, or choose TASK=regression"
+        )
+    if target in frame.columns:
+        if request.drop_unlabelled:
+            labelled = frame[target].notna()
+            show_step("left out", f"{(~labelled).sum():,} of {len(frame):,} rows have no {target}")
+            frame = frame[labelled].reset_index(drop=True)
+        check_target(frame[target], path)
+    return frame, formats
+
+
+def _write(files: dict[Path, str], root: Path, force: bool) -> None:
+    """Write the files that change; without `force`, only show what would change in existing ones.
+
+    Raises:
+        ConfigError: without `force`, an existing file would change.
+    """
+    differences = difference_of(files, root)
+    if differences and not force:
+        for line in differences[:_SHOWN_LINES]:
+            show_line(line)
+        if len(differences) > _SHOWN_LINES:
+            show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
+        existing = [path.relative_to(root).as_posix() for path in files if path.exists()]
+        raise ConfigError(
+            f"the name {next(iter(files)).stem} is taken: {' and '.join(existing)} would change as "
+            "shown; choose another name, or replace what is there with FORCE=1 (--force)"
+        )
+    changed = {
+        path: text
+        for path, text in files.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    write_files(changed)
+    for each in files:
+        show_step("wrote" if each in changed else "unchanged", each.relative_to(root).as_posix())
+
+
+def _read_as_numbers(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Format]:
+    """Replace these columns of text by numbers; how each of them is written."""
+    formats = {}
+    for name in names:
+        if name not in frame.columns:
+            raise DataError(
+                f"READ_AS_NUMBERS (--read-as-numbers): unknown column {name!r}; the columns are "
+                f"{format_names(frame.columns)}"
+            )
+        frame[name], formats[name] = read_as_numbers(frame[name])
+        show_step("numbers", f"{name}: {formats[name].example}")
+    return formats
 
 
 def _track(columns: list[str]) -> Iterable[str]:
@@ -130,7 +209,7 @@ def _split_as_training(
 
     The proposed split is added to `data`, unless the data cannot be split in this way.
     """
-    dataset = read_table(path, spec)
+    dataset = read_table(path, spec, data.get("drop_unlabelled", False))
     dataset.encoded(spec)
     sides = None
     if proposal:
@@ -196,7 +275,7 @@ def _show_cost(estimator: Any, dataset: Dataset, spec: ModelSpec) -> None:
 def _show(inspection: Inspection) -> None:
     output, inputs = inspection.spec.output, inspection.spec.inputs
     if isinstance(output, Classes):
-        description = f"classes of {output.name}: {', '.join(output.names)}; " + (
+        description = f"classes of {output.name}: {format_names(output.names)}; " + (
             f"the most frequent has {inspection.frequent:.1%} of the rows"
         )
     else:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from domain.contract import MISSING_WORDS, Category, Classes, ModelSpec, Number, Quantity, Text
+from application.scaffold.formatted_numbers import Format, decimal_mark
+from domain.contract import (
+    MISSING_WORDS,
+    Category,
+    Classes,
+    ModelSpec,
+    Number,
+    Quantity,
+    Text,
+    format_names,
+    parse_formatted,
+)
 from domain.data.tables import as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import Leak, input_leak, names_rows, pair_leaks
@@ -36,11 +48,14 @@ _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a n
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
-_FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
-    r"[-+(]?[$€£]?[-+]?(\d{1,3}([.,'’\s]\d{2,3})+|\d+)([.,]\d+)?\s?[%$€£]?\)?"
-)
 _FORMATTED_SHARE = 0.9
+_FEWEST_COVERED = 0.2  # of the rows, by the categories that are kept
 _TEXT_WORDS = 4
+_TEXT_CHARACTERS = 8  # of a script without blanks between words
+_NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
 _MARGIN = 0.5
 _LARGEST = 1e38  # float32 ends at 3.4e38
 _IDENTIFIER = "an identifier"
@@ -75,6 +90,7 @@ class Inspection:
         measure: name of the measure to judge the model by.
         baseline: score of the best constant prediction.
         frequent: share of the most frequent class; 0 for a regression.
+        by_character: whether the input is text in a script without blanks, such as Chinese.
     """
 
     spec: ModelSpec
@@ -83,10 +99,16 @@ class Inspection:
     measure: str
     baseline: float
     frequent: float
+    by_character: bool = False
 
 
 def inspect_table(
-    frame: pd.DataFrame, target: str, name: str, task: Task | None = None, track: Track = iter
+    frame: pd.DataFrame,
+    target: str,
+    name: str,
+    task: Task | None = None,
+    track: Track = iter,
+    formats: Mapping[str, Format] | None = None,
 ) -> Inspection:
     """Choose the inputs and their types, and the task.
 
@@ -96,13 +118,17 @@ def inspect_table(
         name: name of the model.
         task: classification or regression; None to choose by the target.
         track: shows the progress over the columns.
+        formats: how the numbers of some columns are written in the file.
 
     Raises:
         DataError: the target is missing, cannot be predicted or has only one class, a column has
             no value at all, there are too few rows, or no column is left to learn from.
     """
     columns = _columns_but(frame, target)
+    formats = formats or {}
     output, actual, notes = _output(frame[target], task or _task_of(frame[target]))
+    if isinstance(output, Quantity) and target in formats:
+        output = replace(output, unit=formats[target].unit, decimal=formats[target].decimal)
     inputs: list[Number | Category | Text] = []
     values: dict[str, np.ndarray] = {}
     findings, skills = notes, {}
@@ -110,6 +136,8 @@ def inspect_table(
         item, finding = _inspect_column(frame[column])
         if finding:
             findings.append(_with_order(finding, frame[column], actual, output.task))
+        if isinstance(item, Number) and column in formats:
+            item = replace(item, unit=formats[column].unit, decimal=formats[column].decimal)
         if isinstance(item, Text):
             inputs.append(item)
         elif item is not None:
@@ -138,6 +166,7 @@ def inspect_table(
         *(spec, tuple(findings), len(frame), measure.name),
         baseline=measure.score(actual, repeat(measure.constant(actual), len(actual))),
         frequent=float(_shares(actual).max()) if spec.classes else 0.0,
+        by_character=isinstance(inputs[0], Text) and _has_no_blanks(frame[inputs[0].name]),
     )
 
 
@@ -148,7 +177,7 @@ def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
         DataError: the target is missing, a column has no value at all, or there are too few rows.
     """
     if target not in frame.columns:
-        raise DataError(f"unknown column {target!r}: the columns are {', '.join(frame.columns)}")
+        raise DataError(f"unknown column {target!r}: the columns are {format_names(frame.columns)}")
     if len(frame) < _FEWEST_ROWS:
         raise DataError(
             f"{len(frame)} rows are too few to learn from: at least {_FEWEST_ROWS} are needed"
@@ -157,8 +186,8 @@ def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
     empty = [column for column in columns if frame[column].isna().all()]
     if empty:
         raise DataError(
-            f"no row has a value of {', '.join(empty)}: fix the file, or leave them out with "
-            f"LEAVE_OUT={','.join(empty)} (--leave-out)"
+            f"no row has a value of {format_names(empty)}: fix the file, or leave them out with "
+            f"LEAVE_OUT={shlex.quote(','.join(empty))} (--leave-out)"
         )
     return columns
 
@@ -256,21 +285,23 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
     if len(counts) < 2:
         raise DataError(f"{name} has only one class, {counts.index[0]}: nothing can be learned")
     if counts.max() < _FEWEST_IN_CLASS or len(counts) > len(target) / 2:
-        if reason := _formatted_numbers(counts):
+        if reason := _formatted_numbers(name, counts):
             raise DataError(f"{name} has {reason}")
         raise DataError(
             f"{name} has {len(counts)} different values in {len(target)} rows, such as "
             f"{counts.index[0]!r}: too many to be classes"
         )
-    single = sorted(counts[counts < 2].index)
+    alike, single = _look_alikes(counts), sorted(counts[counts < 2].index)
     if single:
         raise DataError(
-            f"only one row has the {name} {', '.join(single[:5])}: a class needs rows for training "
-            f"and for the hold-out; remove it or merge it with another class"
+            f"only one row has the {name} {format_names(single[:5])}: a class needs rows for "
+            "training and for the hold-out; remove it or merge it with another class"
+            + (f"; {alike}" if alike else "")
         )
     names = tuple(sorted(counts.index, key=_by_number))
     few = [f"{word} ({counts[word]})" for word in names if counts[word] < _FEWEST_IN_CLASS]
-    notes = [Finding(name, f"few rows of {', '.join(few)}", left_out=False)] if few else []
+    remarks = [alike, f"few rows of {', '.join(few)}" if few else ""]
+    notes = [Finding(name, remark, left_out=False) for remark in remarks if remark]
     codes = as_words(target).map({word: code for code, word in enumerate(names)})
     return Classes(names, name), codes.to_numpy(np.int64), notes
 
@@ -310,6 +341,8 @@ def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Findi
         if key or counts_up or _is_row_number(name) or names_rows(known):
             return None, Finding(name, _identifier(distinct, len(column)))
     low, high = (0.0, 1.0) if set(np.unique(known)) == {0.0, 1.0} else _range(known)
+    if whole:
+        low, high = float(math.floor(low)), float(math.ceil(high))
     item = Number(name, "", low, high, nullable=bool(column.hasnans))
     if key:
         reason = f"named like a key, with {distinct} values: if they only identify something, make"
@@ -326,14 +359,20 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     known, distinct = int(counts.sum()), len(counts)
     if counts.index.str.fullmatch(_DATE).mean() > _NEARLY_ALL:
         return None, Finding(name, "a date: derive numbers from it, such as an age or a weekday")
-    if formatted := _formatted_numbers(counts):
+    if formatted := _formatted_numbers(name, counts):
         return None, Finding(name, formatted)
-    mean_words = counts.index.str.split().str.len().to_series().mean()
-    if distinct > MOST_CATEGORIES and distinct > known / 2 and mean_words >= _TEXT_WORDS:
+    if distinct > MOST_CATEGORIES and distinct > known / 2 and _are_sentences(counts.index):
         longest = max(10_000, 2 * int(counts.index.str.len().max()))
         return Text(name, longest, nullable=bool(words.hasnans)), None
     if distinct >= _NEARLY_ALL * len(words) or (_is_key(name) and distinct > known / 2):
         return None, Finding(name, _identifier(distinct, len(words)))
+    covered = counts.iloc[:MOST_CATEGORIES].sum() / known
+    if covered < _FEWEST_COVERED:
+        return None, Finding(
+            name,
+            f"{distinct} different words, of which the {MOST_CATEGORIES} most frequent are in only "
+            f"{covered:.0%} of the rows: group them in the file, such as postcodes into regions",
+        )
     frequent = counts.index[:MOST_CATEGORIES]
     # Good and Turing: the share of unseen words is about the share of words seen once
     more_to_come = bool((counts == 1).any()) or distinct > MOST_CATEGORIES
@@ -345,6 +384,35 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     )
     reason = _category_remarks(counts)
     return item, Finding(name, reason, left_out=False) if reason else None
+
+
+def _look_alikes(counts: pd.Series) -> str:
+    """A remark about words that differ only in case or blanks; empty if there are none."""
+    alike: dict[str, list[str]] = {}
+    for word in counts.index:
+        alike.setdefault(" ".join(word.casefold().split()), []).append(word)
+    groups = [" and ".join(map(repr, sorted(words))) for words in alike.values() if len(words) > 1]
+    if not groups:
+        return ""
+    more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
+    return (
+        f"{', '.join(groups[:3])}{more} look alike but count as different words: write them in one "
+        "way in the file"
+    )
+
+
+def _are_sentences(texts: pd.Index) -> bool:
+    """Whether texts have several words on average, or as many characters as several words have."""
+    if texts.str.split().str.len().to_series().mean() >= _TEXT_WORDS:
+        return True
+    long = texts.str.len().to_series().mean() >= _TEXT_CHARACTERS
+    return bool(long) and _has_no_blanks(texts.to_series())
+
+
+def _has_no_blanks(texts: pd.Series) -> bool:
+    """Whether most characters belong to a script without blanks between words."""
+    letters = texts.str.count(_NO_BLANKS).sum()
+    return bool(letters > 0.5 * texts.str.count(r"\w").sum())
 
 
 def _category_remarks(counts: pd.Series) -> str:
@@ -374,6 +442,8 @@ def _category_remarks(counts: pd.Series) -> str:
             f"{len(counts)} categories: the {MOST_CATEGORIES} most frequent are kept, "
             f"{share:.0%} of the rows; the others count as missing"
         )
+    if alike := _look_alikes(counts):
+        reasons.append(alike)
     if no_value:
         reasons.append(
             f"{', '.join(map(repr, no_value))} count as words: if they mean a missing value, leave "
@@ -382,13 +452,17 @@ def _category_remarks(counts: pd.Series) -> str:
     return "; ".join(reasons)
 
 
-def _formatted_numbers(counts: pd.Series) -> str:
+def _formatted_numbers(name: str, counts: pd.Series) -> str:
     """A remark if nearly all words are numbers with formatting, such as ``$1,234``; else empty."""
-    share = counts[counts.index.str.fullmatch(_FORMATTED)].sum() / counts.sum()
-    formatted = counts.index[~_are_numbers(counts.index) & counts.index.str.fullmatch(_FORMATTED)]
-    if share < _FORMATTED_SHARE or formatted.empty:
+    mark = decimal_mark(counts.index.tolist())
+    read = np.array([isinstance(parse_formatted(word, mark), float) for word in counts.index])
+    formatted = counts.index[read & ~_are_numbers(counts.index)]
+    if formatted.empty or counts[read].sum() < _FORMATTED_SHARE * counts.sum():
         return ""
-    return f"numbers written as text, such as {formatted[0]!r}: write them in the file as 1234.5"
+    return (
+        f"numbers written as text, such as {formatted[0]!r}: read them with "
+        f"READ_AS_NUMBERS={shlex.quote(name)} (--read-as-numbers)"
+    )
 
 
 def _are_numbers(words: pd.Index) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain.contract import ModelSpec
+from domain.contract import ModelSpec, format_names
 from domain.data.dataset import Dataset
 from domain.errors import DataError, InputError
 
@@ -20,8 +20,8 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
     columns = tuple(map(str, dataset.inputs.columns))
     if columns != spec.input_names:
         raise DataError(
-            f"{dataset.name} has the columns {', '.join(columns)}; "
-            f"the contract of {spec.name} has {', '.join(spec.input_names)}"
+            f"{dataset.name} has the columns {format_names(columns)}; "
+            f"the contract of {spec.name} has {format_names(spec.input_names)}"
         )
     if len(dataset) == 0:
         raise DataError(f"{dataset.name} has no rows")

@@ -13,9 +13,12 @@ from domain.contract.encoding import (
     NUMBER,
     RepeatedValues,
     as_word,
+    format_names,
     format_shape,
     join_names,
+    parse_formatted,
     parse_word,
+    symbol_of,
 )
 from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
@@ -37,7 +40,10 @@ __all__ = [
     "Text",
     "Transcript",
     "as_word",
+    "format_names",
     "format_shape",
     "join_names",
+    "parse_formatted",
     "parse_word",
+    "symbol_of",
 ]

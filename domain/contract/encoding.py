@@ -19,6 +19,15 @@ MISSING_WORDS = frozenset(  # in a field of a number or boolean
 )
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _BOOLEANS = ("true", "false")
+_SYMBOL = "[A-Z]{0,3}[$€£¥]|[元%]"
+_FORMATTED = {  # by decimal mark
+    mark: re.compile(
+        rf"(?:{_SYMBOL})?\s?(?P<sign>[+-]?)(?:{_SYMBOL})?\s?"
+        rf"(?P<whole>[0-9]{{1,3}}(?P<gap>[{thousands}'’\s])[0-9]{{3}}((?P=gap)[0-9]{{3}})*|[0-9]+)"
+        rf"(?:{re.escape(mark)}(?P<part>[0-9]+))?\s?(?:{_SYMBOL})?"
+    )
+    for mark, thousands in ((".", ","), (",", "."))
+}
 _CODE = r"[+-]?0[0-9]"  # leading zeros make a code
 
 
@@ -72,6 +81,36 @@ def parse_number(field: str) -> float | str | None:
     if not field or field in MISSING_WORDS:
         return None
     return float(field) if re.fullmatch(NUMBER, field) else field
+
+
+def parse_formatted(field: str, decimal: str) -> float | str | None:
+    """The number in a field with a currency or percent sign, thousands separators, or parentheses
+    for a negative number; None if it means a missing value, else the text. 12 % is 12.
+
+    Args:
+        decimal: the decimal mark, ``.`` or ``,``.
+
+    >>> [parse_formatted(field, ".") for field in ("$1,234.50", "12 %", "(3)", "7e3", "1,5", "NA")]
+    [1234.5, 12.0, -3.0, 7000.0, '1,5', None]
+    >>> [parse_formatted(field, ",") for field in ("1.234,50 €", "1.234", "1.5")]
+    [1234.5, 1234.0, '1.5']
+    """
+    plain = parse_number(field)
+    if plain is None or (decimal == "." and not isinstance(plain, str)):
+        return plain
+    field = field.strip()
+    negative = field.startswith("(") and field.endswith(")")
+    found = _FORMATTED[decimal].fullmatch(field[1:-1] if negative else field)
+    if found is None or (negative and found["sign"]):
+        return field
+    digits = re.sub("[^0-9]", "", found["whole"])
+    return float(f"{'-' if negative else found['sign']}{digits}.{found['part'] or 0}")
+
+
+def symbol_of(field: str) -> str:
+    """The currency or percent sign in a formatted number, such as ``€``; empty if there is none."""
+    found = re.search(_SYMBOL, field)
+    return found[0] if found else ""
 
 
 def parse_word(field: str, words: Collection[str]) -> str | None:
@@ -189,6 +228,15 @@ def short_repr(value: Any) -> str:
         return repr(value.item() if isinstance(value, np.generic) else value)[:60]
     except ValueError:  # Python limits the digits of an integer that it prints
         return "an integer with too many digits"
+
+
+def format_names(names: Iterable[str]) -> str:
+    """Names of columns for a message, joined by commas; in quotes if blanks or commas are in them.
+
+    >>> format_names(["age", "Total Charges"])
+    "age, 'Total Charges'"
+    """
+    return ", ".join(name if re.fullmatch(r"[^\s,]+", name) else repr(name) for name in names)
 
 
 def join_names(names: Sequence[str]) -> str:

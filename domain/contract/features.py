@@ -21,6 +21,7 @@ from domain.contract.encoding import (
     is_missing,
     join_names,
     outside_range,
+    parse_formatted,
     parse_number,
     parse_word,
     short_repr,
@@ -40,6 +41,9 @@ class Number:
         maximum: largest possible value.
         description: what it measures, for people.
         nullable: whether it may be missing; the model then sees NaN.
+        decimal: decimal mark, ``.`` or ``,``, of text in files that is read as a number although it
+            has signs or separators, such as ``$1,234.50``; empty to refuse such text. JSON has
+            numbers, and no such text.
     """
 
     kind: ClassVar[str] = "number"
@@ -51,10 +55,11 @@ class Number:
     maximum: float
     description: str = ""
     nullable: bool = False
+    decimal: Literal["", ".", ","] = ""
 
     def parse(self, field: str) -> float | str | None:
         """The value in a field of a CSV file, as `encode` takes it."""
-        return parse_number(field)
+        return parse_formatted(field, self.decimal) if self.decimal else parse_number(field)
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows, 1) from numbers; None and NaN are missing.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from domain.contract.encoding import parse_word
+from domain.contract.encoding import parse_formatted, parse_number, parse_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Quantity:
         name: of the variable that is predicted.
         unit: its unit; empty if there is none.
         coverage: share of the true values that the interval should contain.
+        decimal: decimal mark of text in files that is read as a number, as of a `Number`.
     """
 
     task: ClassVar[str] = "regression"
@@ -78,6 +79,11 @@ class Quantity:
     name: str
     unit: str = ""
     coverage: float = 0.9
+    decimal: Literal["", ".", ","] = ""
+
+    def parse(self, field: str) -> float | str | None:
+        """The value in a field of a CSV file; None if it is missing, the text if not a number."""
+        return parse_formatted(field, self.decimal) if self.decimal else parse_number(field)
 
 
 @dataclass(frozen=True, slots=True)

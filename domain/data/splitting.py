@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from domain.contract import ModelSpec, as_word
+from domain.contract import ModelSpec, as_word, format_names
 from domain.data.dataset import Dataset
 from domain.data.split_keys import SplitKeys, stable_sides
 from domain.errors import DataError, reason_of
@@ -61,7 +61,7 @@ def _column(dataset: Dataset, name: str) -> pd.Series:
                     "data.split needs: fill them, or remove these rows"
                 )
             return frame[name]
-    columns = ", ".join(str(column) for frame in frames for column in frame.columns)
+    columns = format_names(str(column) for frame in frames for column in frame.columns)
     raise DataError(
         f"{dataset.name} has no column {name!r}, which data.split names; it has {columns} (`load` "
         "hands over columns that are not inputs as `others` of the Dataset; read_table does)"

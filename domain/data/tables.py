@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from domain.contract import MISSING_WORDS, Classes, ModelSpec, Number, as_word
+from domain.contract import (
+    MISSING_WORDS,
+    Classes,
+    ModelSpec,
+    Number,
+    Quantity,
+    as_word,
+    format_names,
+)
 from domain.data.csv_layout import csv_layout
 from domain.data.dataset import Dataset
 from domain.errors import DataError
@@ -38,12 +46,13 @@ Parser = Callable[[str], Any]
 _BOOLEANS = {"true": True, "false": False}
 
 
-def read_table(path: str, spec: ModelSpec) -> Dataset:
+def read_table(path: str, spec: ModelSpec, drop_unlabelled: bool = False) -> Dataset:
     """Read a table: the inputs and the target that a contract names, and the other columns.
 
     Args:
         path: of a local file; relative paths start at the root of the clone. A name that ends in
             ``.parquet`` or ``.pq`` is Parquet; any other is CSV, which may be compressed.
+        drop_unlabelled: leave out rows without a target.
 
     Raises:
         DataError: the file cannot be read, a column is missing, or a row has no target.
@@ -53,14 +62,23 @@ def read_table(path: str, spec: ModelSpec) -> Dataset:
     }
     if isinstance(spec.output, Classes):
         parsers[spec.output.name] = spec.output.parse
-    frame = read_frame(path, parsers)
+    formatted = {
+        item.name: item.parse
+        for item in (*spec.inputs, spec.output)
+        if isinstance(item, Number | Quantity) and item.decimal
+    }
+    frame = read_frame(path, parsers | formatted)
+    for name in formatted.keys() & set(frame.columns):
+        frame[name] = parse_text(frame[name], formatted[name])
     names = [*spec.input_names, spec.output.name]
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise DataError(
-            f"{path}: missing columns of the contract of {spec.name}: {', '.join(absent)}; "
-            f"it has {', '.join(frame.columns)}"
+            f"{path}: missing columns of the contract of {spec.name}: {format_names(absent)}; "
+            f"it has {format_names(frame.columns)}"
         )
+    if drop_unlabelled:
+        frame = frame[frame[spec.output.name].notna()].reset_index(drop=True)
     target = check_target(frame[spec.output.name], path)
     if spec.classes:
         target = as_words(target)
@@ -109,6 +127,12 @@ def read_frame(path: str, parsers: Mapping[str, Parser] | None = None) -> pd.Dat
     return frame.apply(_to_simple_type)
 
 
+def parse_text(column: pd.Series, parser: Parser) -> pd.Series:
+    """The column with its text parsed, each distinct one once; other values stay."""
+    parsed = {v: parser(v) if isinstance(v, str) else v for v in column.dropna().unique().tolist()}
+    return column.astype(object).map(parsed).infer_objects()
+
+
 def check_target(target: pd.Series, path: str) -> pd.Series:
     """Return the target unchanged if every row has one value.
 
@@ -125,7 +149,8 @@ def check_target(target: pd.Series, path: str) -> pd.Series:
     if missing:
         raise DataError(
             f"{path}: {missing} of {len(target)} rows have no {target.name}: remove these rows "
-            "from the file"
+            "from the file, or leave them out: DROP_UNLABELLED=1 (--drop-unlabelled) of make "
+            'new-model, or "drop_unlabelled": true in `data` of the configuration'
         )
     return target
 
@@ -237,7 +262,7 @@ def _may_be_codes(column: pd.Series) -> bool:
 def _check_names(names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"several columns have the name {', '.join(twice)}: rename them")
+        raise ValueError(f"several columns have the name {format_names(twice)}: rename them")
 
 
 def _to_simple_type(column: pd.Series) -> pd.Series:

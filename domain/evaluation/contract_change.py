@@ -94,6 +94,8 @@ def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
         found.compare_value(f"the unit of {name}", old.unit, new.unit)
         found.compare_limit(name, "at least", old.minimum, new.minimum)
         found.compare_limit(name, "at most", old.maximum, new.maximum)
+    if isinstance(old, Number) and isinstance(new, Number):
+        found.compare_value(f"the decimal mark of {name}", old.decimal, new.decimal)
     if isinstance(old, Tensor) and isinstance(new, Tensor):
         found.compare_value(
             f"the shape of {name}", format_shape(old.shape), format_shape(new.shape)

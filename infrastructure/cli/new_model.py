@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from application.scaffold.estimators import ESTIMATORS
-from application.scaffold.new_model import write_model
+from application.scaffold.new_model import NewModel, write_model
 from infrastructure.cli._snapshots import open_snapshots
 from shared.paths import ROOT
 from shared.settings import Settings
@@ -32,13 +32,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what learns (default: by the number of rows; text: a linear model)",
     )
     parser.add_argument("--leave-out", default="", help="columns to leave out, comma-separated")
+    parser.add_argument(
+        "--read-as-numbers",
+        default="",
+        help="columns of text to read as numbers, such as $1,234.50 or 12 %%, comma-separated",
+    )
+    parser.add_argument(
+        "--drop-unlabelled", action="store_true", help="leave out rows without a target"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace the files of a model of this name"
+    )
 
 
 def run(args: argparse.Namespace, root: Path = ROOT) -> None:
     """Write the module and the configuration into a clone."""
-    left_out = [name.strip() for name in args.leave_out.split(",") if name.strip()]
-    snapshots = open_snapshots(Settings.load())
-    write_model(
-        *(args.name, args.data, args.query, args.target, args.task, left_out),
-        *(snapshots, root, args.estimator),
+    request = NewModel(
+        name=args.name,
+        data=args.data,
+        target=args.target,
+        query=args.query,
+        task=args.task,
+        left_out=_names(args.leave_out),
+        as_numbers=_names(args.read_as_numbers),
+        estimator=args.estimator,
+        drop_unlabelled=args.drop_unlabelled,
+        force=args.force,
     )
+    write_model(request, open_snapshots(Settings.load()), root)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -220,7 +220,11 @@ class CsvTable:
             if item.name not in arrays:
                 continue
             column = arrays[item.name]
-            if isinstance(item, Number):
+            if isinstance(item, Number) and item.decimal:
+                columns[item.name] = [_parse(item, field) for field in column.to_pylist()]
+                numbers = [n if isinstance(n, float) else None for n in columns[item.name]]
+                arrays[item.name] = pa.array(numbers, pa.float64())
+            elif isinstance(item, Number):
                 arrays[item.name], columns[item.name] = _parse_numbers(column)
             elif isinstance(item, Category):
                 fields = _repeated(column)
@@ -424,7 +428,8 @@ def _values_of(item: Input, column: pa.Array) -> Values:
         return _repeated(column)
     elif _is_text(column.type):
         return column.to_numpy(zero_copy_only=False)
-    return list(column.to_pylist())
+    formatted = isinstance(item, Number) and item.decimal and _is_text(column.type)
+    return [_parse(item, value) if formatted else value for value in column.to_pylist()]
 
 
 def _repeated(column: pa.Array) -> RepeatedValues:

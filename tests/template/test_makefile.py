@@ -445,12 +445,19 @@ NEW_MODEL = {"NAME": "churn", "DATA": "a table.csv", "TARGET": "customer's choic
 def test_arguments_of_new_model_are_passed_unchanged(clone: Clone) -> None:
     arguments = [f"{name}={value}" for name, value in NEW_MODEL.items()]
     output = clone.make(
-        "-n", "new-model", *arguments, "TASK=regression", "LEAVE_OUT=id, $$price", "ESTIMATOR=ridge"
+        "-n",
+        "new-model",
+        *arguments,
+        "TASK=regression",
+        "LEAVE_OUT=id, $$price",
+        "READ_AS_NUMBERS=share",
+        "ESTIMATOR=ridge",
+        "FORCE=1",
     ).stdout
     assert shlex.split(output)[1:] == [
         *("-m", "infrastructure.cli", "new-model", "--name", "churn", "--data", "a table.csv"),
         *("--target", "customer's choice", "--task", "regression", "--leave-out", "id, $price"),
-        *("--estimator", "ridge"),
+        *("--read-as-numbers", "share", "--estimator", "ridge", "--force"),
     ]
 
 

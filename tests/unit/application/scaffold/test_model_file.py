@@ -23,13 +23,13 @@ from application.scaffold.estimators import ESTIMATORS, Estimator, choose_estima
 from application.scaffold.model_file import (
     check_name,
     data_path,
+    difference_of,
     render_config,
     render_module,
     to_json,
     write_files,
 )
 from application.scaffold.table_inspection import Inspection, inspect_table
-from domain import catalog
 from domain.data.tables import read_frame
 from domain.errors import ConfigError, MissingExtraError
 from domain.evaluation.parity import edge_rows
@@ -38,6 +38,7 @@ from infrastructure.frameworks import scikit_learn
 from shared.paths import ROOT
 from tests.exports import run_onnx
 from tests.fakes import PETALS_CONFIG
+from tests.reviews import chinese_reviews
 
 ROWS = 300
 ODD_NAMES = (
@@ -70,11 +71,15 @@ def table(kind: str) -> pd.DataFrame:
     """A synthetic table with the target y."""
     rng = np.random.default_rng(3)
     noise = rng.normal(size=ROWS)
-    if kind in ("text", "scored_text"):
+    if kind.endswith(("text", "chinese")):
         words = np.array("the parcel late broken größe GREAT refund x-ray 日本語 ok".split())
-        texts = [" ".join(rng.choice(words, 9)) for _ in range(ROWS)]
-        count = pd.Series(texts).str.count("late|GREAT")
-        return pd.DataFrame({"text": texts, "y": count > 1 if kind == "text" else count + noise})
+        texts = pd.Series([" ".join(rng.choice(words, 9)) for _ in range(ROWS)])
+        count = texts.str.count("late|GREAT")
+        if kind.endswith("chinese"):
+            reviews = chinese_reviews(ROWS)
+            texts, count = reviews["句子"], 2 * (reviews["類別"] == "好評")
+        scored = kind.startswith("scored")
+        return pd.DataFrame({"text": texts, "y": count + noise if scored else count > 1})
     if kind == "odd":
         frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
         words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
@@ -91,7 +96,17 @@ def table(kind: str) -> pd.DataFrame:
     return frame.assign(y=score * 1e5)
 
 
-KINDS = ("binary", "many", "categories", "regression", "odd", "text", "scored_text")
+KINDS = (
+    "binary",
+    "many",
+    "categories",
+    "regression",
+    "odd",
+    "text",
+    "scored_text",
+    "chinese",
+    "scored_chinese",
+)
 BOOSTING = ESTIMATORS["gradient_boosting"]
 VARIANTS = [
     *((kind, None) for kind in KINDS),
@@ -146,7 +161,7 @@ def test_the_configuration_has_the_parameters_of_the_module(made: Made) -> None:
     config = render_config(made.inspection, {"path": "made.parquet"}, made.estimator)
     assert list(config["model"]) == list(inspect.signature(module.build).parameters)
     assert set(config["data"]) - {"test_size", "random_state"} == {"path"}
-    assert list(inspect.signature(module.load).parameters) == ["path"]
+    assert list(inspect.signature(module.load).parameters) == ["path", "drop_unlabelled"]
 
 
 def test_the_estimator_beats_the_baseline_and_its_export_predicts_the_same(
@@ -175,6 +190,25 @@ def assert_exported(
     assert difference <= 3e-6 * np.abs(native(tested)).max()
 
 
+def test_text_without_blanks_is_split_as_the_export_splits_it(tmp_path: Path) -> None:
+    frame = table("chinese")
+    inspection = inspect_table(frame, "y", "made")
+    path = tmp_path / "made.py"
+    estimator = choose_estimator(inspection.spec, ROWS)
+    path.write_text(render_module(inspection, "made.csv", estimator), encoding="utf-8")
+    spaces = [chr(code) for code in range(0x3001) if chr(code).isspace()]
+    texts = [
+        f"很{space}好"
+        for space in [*spaces, "  ", "\n\n", "\u200b", "。", ", ", "😀", "𠀀", "e\u0301"]
+    ]
+    rows = np.array([*frame["text"], *texts, "", "iPhone很好"], object)[:, None]
+    fitted = imported(path).build(min_df=1, inverse_strength=10.0)
+    fitted.fit(rows, np.arange(len(rows)) % 2)
+    scikit_learn.export(fitted, inspection.spec, tmp_path / "model.onnx")
+    native = predict_function(fitted, inspection.spec)(rows)
+    assert np.abs(native - run_onnx(tmp_path / "model.onnx", rows)).max() < 1e-6
+
+
 def test_the_module_is_formatted(made: Made) -> None:
     config = f"--config={ROOT / 'pyproject.toml'}"
     check([sys.executable, "-m", "black", "--check", "--quiet", config, str(made.path)])
@@ -193,7 +227,8 @@ def test_numbers_are_written_as_black_writes_them(tmp_path: Path) -> None:
 def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:
     files = []
     for kind, name in (
-        *(("odd", None), ("scored_text", None), ("binary", "hist_gradient_boosting")),
+        *(("odd", None), ("scored_text", None), ("chinese", None)),
+        *(("binary", "hist_gradient_boosting"),),
         *(("many", "xgboost"), ("regression", "catboost"), ("regression", "ridge")),
     ):
         inspection = inspect_table(table(kind), "y", f"{kind}_{name}".lower())
@@ -277,18 +312,20 @@ def test_a_name_can_be_as_long_as_bentoml_allows(tmp_path: Path) -> None:
         check_name("x" * 300, tmp_path)
 
 
-@pytest.mark.parametrize("name", catalog.names())
-def test_a_name_with_a_module_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"the name {name} is taken: domain/models/{name}.py"):
-        check_name(name, ROOT)
-
-
-def test_a_name_with_a_configuration_is_refused(tmp_path: Path) -> None:
-    configs = tmp_path / "application" / "training" / "configs"
-    configs.mkdir(parents=True)
-    (configs / "churn_config.json").touch()
-    with pytest.raises(ConfigError, match="churn_config.json exists"):
+def test_a_name_of_a_package_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "domain" / "models" / "churn").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="the name churn is taken: domain/models/churn exists"):
         check_name("churn", tmp_path)
+
+
+def test_a_difference_has_the_lines_that_would_change(tmp_path: Path) -> None:
+    changed, same, new = (tmp_path / name for name in ("changed.py", "same.py", "new.py"))
+    changed.write_text("a\nb\nc\nd\n", encoding="utf-8")
+    same.write_text("a\n", encoding="utf-8")
+    files = {changed: "a\nb\nc\ne\n", same: "a\n", new: "a\n"}
+    assert difference_of(files, tmp_path) == [
+        *("--- changed.py", "+++ changed.py (new)", "@@ -3,2 +3,2 @@", " c", "-d", "+e")
+    ]
 
 
 def test_a_path_in_the_clone_is_written_as_a_relative_path(tmp_path: Path) -> None:
@@ -305,3 +342,6 @@ def test_either_all_files_are_written_or_none(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
     write_files({good: "a"})
     assert [path.name for path in tmp_path.iterdir()] == ["a.py"]
+    with pytest.raises(OSError):
+        write_files({good: "b", bad: "b"})
+    assert good.read_text(encoding="utf-8") == "a"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +47,11 @@ def new_model(clone: Path, **options: str) -> int:
     }
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    args = parser.parse_args([f"--{key}={value}" for key, value in values.items()])
+    words = [
+        f"--{key}={value}" if value or key == "leave-out" else f"--{key}"
+        for key, value in values.items()
+    ]
+    args = parser.parse_args(words)
     return exit_code_of(lambda: command.run(args, clone))
 
 
@@ -82,6 +88,45 @@ def test_an_estimator_that_does_not_suit_is_refused_and_nothing_is_written(
     assert new_model(clone, estimator="ridge") == 1
     assert "ESTIMATOR=ridge (--estimator) is not for a classification" in capsys.readouterr().err
     assert not written(clone)
+
+
+def config_of(clone: Path) -> Any:
+    """The configuration that was written."""
+    return json.loads((clone / "application/training/configs/churn_config.json").read_text())
+
+
+def priced(clone: Path) -> None:
+    """Add prices, written as text, to the table."""
+    table = pd.read_csv(clone / "churn.csv")
+    table["my price"] = [f"$1,{number + 100}.50" for number in table["tenure"]]
+    table.to_csv(clone / "churn.csv", index=False)
+
+
+def test_numbers_in_text_are_left_out_unless_they_are_asked_for(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    priced(clone)
+    assert new_model(clone) == 0
+    assert "READ_AS_NUMBERS='my price' (--read-as-numbers)" in capsys.readouterr().out
+    assert new_model(clone, name="priced", **{"read-as-numbers": "my price"}) == 0
+    shown = capsys.readouterr().out
+    assert "numbers   my price: '$1,1" in shown and "is read as 11" in shown
+    spec = runpy.run_path(str(clone / "domain/models/priced.py"))["SPEC"]
+    price = next(item for item in spec.inputs if item.name == "my price")
+    assert (price.unit, price.decimal) == ("$", ".")
+
+
+def test_a_target_in_text_is_a_quantity(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    priced(clone)
+    options = {"target": "my price", "leave-out": "void,tenure"}
+    assert new_model(clone, **options) == 1
+    assert "my price has numbers written as text" in capsys.readouterr().err
+    options["read-as-numbers"] = "my price"
+    assert new_model(clone, **options, task="classification") == 1
+    assert "'my price' cannot be both classes and numbers" in capsys.readouterr().err
+    assert new_model(clone, **options) == 0
+    module = (clone / "domain/models/churn.py").read_text("utf-8")
+    assert 'output=Quantity("my price", unit="$", decimal="."),' in module
 
 
 def test_the_data_file_is_not_moved(clone: Path) -> None:
@@ -122,7 +167,17 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         ),
         ({"leave-out": ""}, "leave them out with LEAVE_OUT=void"),
         ({"leave-out": "void,age"}, "LEAVE_OUT (--leave-out): cannot leave out age"),
+        ({"leave-out": "void,my age"}, "LEAVE_OUT (--leave-out): cannot leave out 'my age'"),
         ({"leave-out": "churned"}, "cannot leave out churned"),
+        ({"read-as-numbers": "cost"}, "(--read-as-numbers): unknown column 'cost'"),
+        (
+            {"read-as-numbers": "plan"},
+            "in 200 of 200 rows: write a number, or leave the field empty",
+        ),
+        (
+            {"read-as-numbers": "tenure"},
+            "READ_AS_NUMBERS (--read-as-numbers): 'tenure' is not text: remove it",
+        ),
         ({"target": "void", "leave-out": ""}, "200 of 200 rows have no void"),
     ],
 )
@@ -140,8 +195,47 @@ def test_an_existing_name_is_refused_and_its_files_stay_unchanged(
     module = clone / "domain" / "models" / "churn.py"
     module.write_text("mine")
     assert new_model(clone) == 1
-    assert "the name churn is taken" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "the name churn is taken: domain/models/churn.py would change as shown" in shown.err
+    assert "\n  -mine\n" in shown.out and " more lines" in shown.out
     assert (written(clone), module.read_text()) == (["churn.py"], "mine")
+    assert new_model(clone, force="") == 0
+    assert "SPEC = ModelSpec(" in module.read_text("utf-8")
+
+
+def test_a_table_that_has_changed_shows_what_would_change(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new_model(clone) == 0
+    assert new_model(clone) == 0
+    assert "unchanged domain/models/churn.py" in capsys.readouterr().out
+    table = pd.read_csv(clone / "churn.csv")
+    table.loc[table["plan"] == "free", "plan"] = "trial"
+    table.to_csv(clone / "churn.csv", index=False)
+    capsys.readouterr()
+    before = [path.read_bytes() for path in sorted(clone.rglob("*.*"))]
+    assert new_model(clone) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert '  -        Category("plan", ("free", "paid")),' in lines
+    assert '  +        Category("plan", ("paid", "trial")),' in lines
+    assert [path.read_bytes() for path in sorted(clone.rglob("*.*"))] == before
+
+
+def test_rows_without_a_target_are_left_out_on_request_here_and_in_training(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(clone / "churn.csv")
+    table.loc[:5, "churned"] = None
+    table.to_csv(clone / "churn.csv", index=False)
+    assert new_model(clone) == 1
+    assert "6 of 200 rows have no churned: " in (message := capsys.readouterr().err)
+    assert "DROP_UNLABELLED=1 (--drop-unlabelled)" in message
+    assert new_model(clone, **{"drop-unlabelled": ""}) == 0
+    assert "left out  6 of 200 rows have no churned" in capsys.readouterr().out
+    data = config_of(clone)["data"]
+    assert data["drop_unlabelled"] is True
+    load = runpy.run_path(str(clone / "domain/models/churn.py"))["load"]
+    assert len(load(str(clone / "churn.csv"), data["drop_unlabelled"])) == 194
 
 
 def test_data_that_cannot_be_split_are_refused_before_anything_is_written(

@@ -11,6 +11,7 @@ import pytest
 from application.scaffold.table_inspection import Finding, Inspection, inspect_table
 from domain.contract import Category, Classes, Number, Quantity, Text
 from domain.errors import DataError
+from tests.reviews import chinese_reviews
 
 ROWS = 400
 RNG = np.random.default_rng(7)
@@ -44,6 +45,8 @@ def finding_of(values: Any, name: str = "x") -> Finding:
         (np.linspace(-5, -1, ROWS), -7, 0),
         (np.linspace(1e-9, 3e-9, ROWS), 0, 4e-9),
         (np.arange(ROWS) % 2, 0, 1),
+        (np.arange(ROWS) % 8, 0, 11),  # 10.5 if these were not whole
+        (-7 + np.arange(ROWS) % 8, -11, 0),
         (np.arange(ROWS) % 3 * 5e-324, 0, 1e-323),
         (2**60 + np.arange(ROWS) % 3, 2**60, 2**60),  # one number in float64
     ],
@@ -104,6 +107,31 @@ def test_the_most_frequent_of_many_categories_are_kept() -> None:
     assert "the 50 most frequent are kept, 75% of the rows" in inspection.findings[0].reason
 
 
+@pytest.mark.parametrize(("words", "left_out"), [(300, True), (70, False)])
+def test_words_are_left_out_if_those_kept_cover_few_rows(words: int, left_out: bool) -> None:
+    rows = 8 * ROWS
+    frame = pd.DataFrame({"ward": [f"w{row % words}" for row in range(rows)], "x": range(rows)})
+    frame = frame.assign(x=RNG.normal(size=rows), y=np.resize(YES_NO, rows))
+    finding = inspect_table(frame, "y", "made").findings[0]
+    assert (finding.column, finding.left_out) == ("ward", left_out)
+    assert (
+        "300 different words, of which the 50 most frequent are in only 17%" in finding.reason
+    ) == (left_out)
+
+
+def test_words_that_look_alike_are_pointed_out() -> None:
+    finding = finding_of(np.where(NOISE > 0, "Ham ", np.where(NOISE < -1, "ham", "eggs")))
+    assert not finding.left_out
+    assert "'Ham ' and 'ham' look alike but count as different words" in finding.reason
+
+
+def test_classes_that_look_alike_are_pointed_out() -> None:
+    target = np.where(NOISE > 1, "yes ", np.where(RNG.random(ROWS) < 0.2, "Yes", YES_NO))
+    finding = inspect({"x": RNG.normal(size=ROWS)}, target).findings[0]
+    assert (finding.column, finding.left_out) == ("y", False)
+    assert finding.reason.startswith("'Yes' and 'yes' and 'yes ' look alike")
+
+
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
@@ -112,6 +140,7 @@ def test_the_most_frequent_of_many_categories_are_kept() -> None:
         ("customerID", RNG.permutation(10**6)[:ROWS], "identifier"),
         ("Unnamed: 0", np.arange(ROWS), "identifier"),
         ("rownames", np.sort(RNG.choice(10**6, ROWS, replace=False)), "identifier"),
+        ("no", np.sort(RNG.choice(10**6, ROWS, replace=False)), "identifier"),
         ("nr", RNG.permutation(10**6)[:ROWS], "identifier"),
         ("invoice_no", RNG.permutation(10**6)[:ROWS], "identifier"),
         ("x", np.sort(RNG.choice(9 * ROWS, ROWS, replace=False)), "identifier"),
@@ -270,6 +299,21 @@ def test_text_is_the_input_if_there_is_no_other_column() -> None:
     assert [finding.column for finding in inspection.findings] == ["id", "answer"]
 
 
+def test_sentences_without_blanks_are_text() -> None:
+    sentences = chinese_reviews(ROWS)["句子"].tolist()
+    inspection = inspect({"句子": sentences})
+    assert isinstance(inspection.spec.inputs[0], Text) and inspection.by_character
+    assert "free text" in finding_of(sentences).reason
+    korean = [f"이 식당의 {row} 서비스는 정말 좋았습니다" for row in range(ROWS)]
+    assert not inspect({"x": korean}).by_character
+
+
+def test_names_and_words_without_blanks_are_no_text() -> None:
+    names = [f"{chr(0x5000 + row)}{chr(0x6000 + row)}明" for row in range(ROWS)]
+    assert "an identifier" in finding_of(names).reason
+    assert isinstance(item_of(np.where(NOISE > 0, "臺北市中正區重慶南路", "新北市")), Category)
+
+
 @pytest.mark.parametrize(
     ("target", "output"),
     [
@@ -320,11 +364,13 @@ def test_a_class_with_few_rows_is_reported() -> None:
         ({"x": NOISE}, [1.5] * ROWS, {}, "1.5 in every row"),
         ({"x": NOISE}, [f"w{row}" for row in range(ROWS)], {}, "too many to be classes"),
         ({"x": NOISE}, ["z", *YES_NO[1:]], {}, "only one row has the y z"),
+        ({"x": NOISE}, ["no ", *YES_NO[1:]], {}, "y 'no ': .*; 'no' and 'no ' look alike"),
         ({"x": NOISE}, YES_NO, {"task": "regression"}, "y must be numeric"),
         ({"x": NOISE}, np.where(NOISE > 1, np.inf, NOISE), {}, "infinite"),
         ({"x": NOISE}, np.where(NOISE > 1, 1e300, NOISE), {}, "exceed the float32 range"),
         ({"x": NOISE}, [f"{v:.5f}".replace(".", ",") for v in NOISE], {}, "y has numbers written"),
         ({"x": NOISE, "void": [None] * ROWS}, YES_NO, {}, "LEAVE_OUT=void "),
+        ({"x": NOISE, "a b": [None] * ROWS}, YES_NO, {}, "of 'a b': .* LEAVE_OUT='a b' "),
         ({"x": [1] * ROWS}, YES_NO, {}, "no column is left to predict y from: x is constant"),
         ({}, YES_NO, {}, "no column is left to predict y from: the table has no other column"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from application.training.config import TrainingConfig, config_path
 from application.training.schema import check_data
-from domain.contract import ModelSpec
+from domain.contract import ModelSpec, format_names
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from tests import petals
@@ -232,7 +232,7 @@ def test_the_first_three_problems_are_shown_and_the_rest_counted() -> None:
 def test_wrong_columns_are_refused_with_both_lists(columns: list[str]) -> None:
     inputs = pd.DataFrame(np.ones((150, len(columns))), columns=columns)
     message = refusal(with_inputs(inputs))
-    assert f"flowers has the columns {', '.join(columns)}; " in message
+    assert f"flowers has the columns {format_names(columns)}; " in message
     assert message.endswith(f"the contract of petals has {', '.join(COLUMNS)}")
 
 

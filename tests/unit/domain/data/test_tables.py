@@ -128,6 +128,8 @@ def test_rows_without_a_target_are_counted(tmp_path: Path) -> None:
     spec = ModelSpec("made", (Number("x", "", 0, 9),), Quantity("y"))
     with pytest.raises(DataError, match="2 of 3 rows have no y"):
         read_table(written(tmp_path, "x,y\n1,\n2,\n3,4\n"), spec)
+    dataset = read_table(written(tmp_path, "x,y\n1,\n2,\n3,4\n"), spec, drop_unlabelled=True)
+    assert (dataset.rows(), dataset.target.tolist()) == ([(3,)], [4])
 
 
 def test_a_quantity_must_be_numbers(tmp_path: Path) -> None:
@@ -142,6 +144,7 @@ def test_a_quantity_must_be_numbers(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a,b\n", "has no rows"),
         ("a,b,a\n1,2,3\n", "several columns have the name a"),
+        ("a b,c,a b\n1,2,3\n", "several columns have the name 'a b'"),
         ("a,b\n1,2\n3,4,5\n", "cannot read"),
         ("a,b\n1,2,3\n4,5,6\n", "more values than the first line has names"),
         ("a,b\n1,\xe4\n".encode("latin-1"), "not UTF-8"),

@@ -64,6 +64,7 @@ def test_an_equal_contract_has_no_change(kind: str) -> None:
         ),
         (AREA, replace(AREA, unit="ft²"), "the unit of area is now ft², was m²"),
         (AREA, replace(AREA, unit=""), "the unit of area is now none, was m²"),
+        (AREA, replace(AREA, decimal=","), "the decimal mark of area is now ,, was none"),
         (AREA, replace(AREA, maximum=400), "area is now at most 400, was 500"),
         (AREA, replace(AREA, minimum=6), "area is now at least 6, was 5"),
         (replace(AREA, nullable=True), AREA, "area may no longer be missing"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.scaffold.table_inspection import inspect_table
-from domain.contract import ModelSpec
+from domain.contract import Classes, ModelSpec, Number
 from domain.data.tables import read_frame, read_table
 from tests import petals
 from tests.kinds import KINDS
@@ -158,6 +158,16 @@ def test_csv_with_a_header_is_a_table(kind: str) -> None:
     response = service(RENTS).post("/invocations", content=content, headers=headers)
     rows: list[list[Any]] = [[50.5, "west", "true"], [None, None, "false"]]
     assert response.json()["predictions"] == wanted(RENTS, rows)
+
+
+def test_csv_holds_numbers_as_text_if_the_contract_says_how() -> None:
+    price = Number("price", "$", 0, 5000, nullable=True, decimal=".")
+    spec = ModelSpec("made", (price,), Classes(("a", "b")))
+    content, headers = b'price\n"$1,234.50"\n12\n', {"content-type": "text/csv"}
+    response = service(spec).post("/invocations", content=content, headers=headers)
+    assert response.json()["predictions"] == wanted(spec, [[1234.5], [12.0]])
+    rows = json.dumps({"instances": [{"price": "$12"}]}).encode()
+    assert refused(rows, "application/json", service(spec)) == "row 0, price: '$12' is not a number"
 
 
 def test_csv_holds_texts_with_line_breaks_and_commas() -> None:
