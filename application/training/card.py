@@ -12,6 +12,7 @@ from domain.contract import (
     Audio,
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -121,6 +122,8 @@ def describe_values(item: Input) -> str:
         case Category():
             unseen = ", others count as missing" if item.unseen == "missing" else ""
             words = ", ".join(item.categories) + unseen
+        case Datetime():
+            words = item.describe()
         case Tensor():
             shape = format_shape(item.shape)
             words = f"{shape} of {item.minimum:g} to {item.maximum:g} {item.unit}".strip()
@@ -171,6 +174,8 @@ def _unsuitable_uses(spec: ModelSpec) -> str:
     uses = []
     if any(isinstance(item, Number | Tensor) for item in spec.inputs):
         uses.append("values out of these ranges (refused)")
+    if any(isinstance(item, Datetime) and (item.earliest or item.latest) for item in spec.inputs):
+        uses.append("dates out of these ranges (refused)")
     if any(isinstance(item, Category) and item.unseen == "refuse" for item in spec.inputs):
         uses.append("unlisted words (refused)")
     if any(isinstance(item, Category) and item.unseen == "missing" for item in spec.inputs):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from domain.contract.datetimes import Datetime
 from domain.contract.encoding import (
     RepeatedValues,
     as_word,
@@ -280,4 +281,4 @@ class Audio:
         raise ContractError(f"{self.name} is a recording, which cannot be encoded as a row")
 
 
-Input = Number | Category | Tensor | Text | Audio
+Input = Number | Category | Datetime | Tensor | Text | Audio

@@ -9,6 +9,7 @@ from domain.contract import (
     Audio,
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -46,6 +47,18 @@ class _Changes:
             narrower = (new < old) == (end == "at most")
             message = f"{what} is now {end} {new:g}, was {old:g}"
             (self.breaking if narrower else self.compatible).append(message)
+
+    def compare_days(self, what: str, old: Datetime, new: Datetime) -> None:
+        """Compare the first and last day of a date. A narrower range is breaking."""
+        (first, last), (new_first, new_last) = old.limits, new.limits
+        ends = (
+            ("from", first, new_first, new_first > first),
+            ("to", last, new_last, new_last < last),
+        )
+        for word, before, after, narrower in ends:
+            if after != before:
+                message = f"{what} is now {word} {after}, was {before}"
+                (self.breaking if narrower else self.compatible).append(message)
 
     def compare_value(self, what: str, old: Any, new: Any) -> None:
         """Compare a value of which every change is breaking."""
@@ -100,6 +113,9 @@ def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
         )
     elif isinstance(old, Category) and isinstance(new, Category):
         _compare_categories(found, old, new)
+    elif isinstance(old, Datetime) and isinstance(new, Datetime):
+        found.compare_value(f"the time zone of {name}", old.zone, new.zone)
+        found.compare_days(name, old, new)
     elif isinstance(old, Text) and isinstance(new, Text):
         found.compare_limit(f"the length of {name}", "at most", old.max_length, new.max_length)
     elif isinstance(old, Audio) and isinstance(new, Audio):

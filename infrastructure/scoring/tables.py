@@ -24,6 +24,7 @@ from domain.contract import (
     MISSING_WORDS,
     NUMBER,
     Category,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -222,7 +223,7 @@ class CsvTable:
             column = arrays[item.name]
             if isinstance(item, Number):
                 arrays[item.name], columns[item.name] = _parse_numbers(column)
-            elif isinstance(item, Category):
+            elif isinstance(item, Category | Datetime):
                 fields = _repeated(column)
                 parsed = [_parse(item, field) for field in fields.distinct]
                 columns[item.name] = RepeatedValues(parsed, fields.positions)
@@ -420,11 +421,22 @@ def _values_of(item: Input, column: pa.Array) -> Values:
         tensor = _as_tensor(column, item.shape)
         if tensor is not None:
             return tensor
-    elif isinstance(item, Category) and not pa.types.is_nested(column.type):
+    elif isinstance(item, Datetime) and pa.types.is_temporal(column.type):
+        return _times(column, item.zone)
+    elif isinstance(item, Category | Datetime) and not pa.types.is_nested(column.type):
         return _repeated(column)
     elif _is_text(column.type):
         return column.to_numpy(zero_copy_only=False)
     return list(column.to_pylist())
+
+
+def _times(column: pa.Array, zone: str) -> np.ndarray:
+    """Dates and times as datetime64, those with a time zone in `zone`."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        column = pc.local_timestamp(pc.cast(column, pa.timestamp(column.type.unit, zone)))
+    elif pa.types.is_date(column.type):
+        column = pc.cast(column, pa.timestamp("s"))
+    return column.to_numpy(zero_copy_only=False)
 
 
 def _repeated(column: pa.Array) -> RepeatedValues:

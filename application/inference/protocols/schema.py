@@ -9,8 +9,10 @@ from typing import Any
 from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
 from application.monitoring.feedback import LONGEST_ID, are_numbered
 from domain.contract import (
+    ISO_8601,
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -192,6 +194,8 @@ def _value(item: Input) -> Schema:
             schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
     elif isinstance(item, Category):
         schema = _category(item)
+    elif isinstance(item, Datetime):
+        schema = {"type": "string", "pattern": f"^{ISO_8601}$"}
     else:
         schema = {"type": "string"}
     if item.kind == "text":
@@ -250,4 +254,6 @@ def _describe_input(item: Input) -> str:
     elif isinstance(item, Category):
         other = "; any other counts as missing" if item.unseen == "missing" else ""
         text += f" (one of {', '.join(item.categories)}{other})"
+    elif isinstance(item, Datetime):
+        text += f" ({item.describe()})"
     return f"{text}, or null" if item.nullable else text
