@@ -45,7 +45,7 @@ def _ridge(alpha: float = 1.0) -> Any:
 def _visits() -> Dataset:
     rng = np.random.default_rng(4)
     days = pd.date_range("2024-01-01", periods=_ROWS, freq="31h")
-    visits = 50 + 30 * (days.weekday > 4) + days.hour + rng.normal(0, 2, _ROWS)
+    visits = 50 + 30 * (days.day_of_week > 4) + days.hour + rng.normal(0, 2, _ROWS)
     times = days.strftime("%Y-%m-%dT%H:%M").to_numpy(object)
     inputs = pd.DataFrame({"at": np.where(np.arange(_ROWS) % 11 == 3, None, times)})
     inputs["open"] = rng.random(_ROWS) < 0.9

@@ -28,7 +28,7 @@ from application.scaffold.model_file import (
 from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
 from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
 from application.training.config import ValidationConfig
-from domain.contract import Category, Classes, Input, ModelSpec, Number
+from domain.contract import Category, Classes, Datetime, Input, ModelSpec, Number
 from domain.data.addresses import check_address, is_address, is_source
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
@@ -229,4 +229,6 @@ def _describe(item: Input) -> str:
     if isinstance(item, Category):
         words = ", ".join(item.categories[:5]) + (" …" if len(item.categories) > 5 else "")
         return f"category, {len(item.categories)}: {words}{missing}"
+    if isinstance(item, Datetime):
+        return f"{item.describe()}: {', '.join(item.parts)}{missing}"
     return f"{item.kind}{missing}"

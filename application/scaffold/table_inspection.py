@@ -11,7 +11,22 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from domain.contract import MISSING_WORDS, Category, Classes, ModelSpec, Number, Quantity, Text
+from application.scaffold.dates import (
+    describe_dates,
+    describe_merged_numbers,
+    describe_numeric_dates,
+    propose_datetime,
+)
+from domain.contract import (
+    MISSING_WORDS,
+    Category,
+    Classes,
+    Datetime,
+    ModelSpec,
+    Number,
+    Quantity,
+    Text,
+)
 from domain.data.tables import as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import Leak, input_leak, names_rows, pair_leaks
@@ -34,7 +49,6 @@ _ROW_WORDS = {"row", "rows", "rowname", "rownames", "rownum", "rownumber"}
 _LAST_WORDS = {"no", "nr", "num", "number"}  # of a name, as in invoice_no
 _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
 _FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
     r"[-+(]?[$€£]?[-+]?(\d{1,3}([.,'’\s]\d{2,3})+|\d+)([.,]\d+)?\s?[%$€£]?\)?"
@@ -42,6 +56,7 @@ _FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
 _FORMATTED_SHARE = 0.9
 _TEXT_WORDS = 4
 _MARGIN = 0.5
+_CODES = (1e15, 1e20)  # whole numbers of so many digits count nothing
 _LARGEST = 1e38  # float32 ends at 3.4e38
 _IDENTIFIER = "an identifier"
 _NARROWEST = 1e-300  # a tenth of less may be 0 in float64, and is below the float32 range
@@ -61,7 +76,7 @@ class Finding:
     column: str
     reason: str
     left_out: bool = True
-    item: Number | Category | Text | None = None
+    item: Number | Category | Datetime | Text | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ def inspect_table(
     """
     columns = _columns_but(frame, target)
     output, actual, notes = _output(frame[target], task or _task_of(frame[target]))
-    inputs: list[Number | Category | Text] = []
+    inputs: list[Number | Category | Datetime | Text] = []
     values: dict[str, np.ndarray] = {}
     findings, skills = notes, {}
     for column in track(columns):
@@ -112,6 +127,12 @@ def inspect_table(
             findings.append(_with_order(finding, frame[column], actual, output.task))
         if isinstance(item, Text):
             inputs.append(item)
+        elif isinstance(item, Datetime):
+            leak = _date_leak(item, frame[column], actual, output.task)
+            if leak:
+                findings.append(_leak_finding(leak, item))
+            if leak is None or not leak.refused:
+                inputs.append(item)
         elif item is not None:
             numbers = _as_numbers(item, frame[column])
             skill, leak = input_leak(
@@ -188,14 +209,14 @@ def _measure_for(spec: ModelSpec, actual: np.ndarray) -> str:
 
 
 def _pair_findings(
-    inputs: list[Number | Category | Text],
+    inputs: list[Number | Category | Datetime | Text],
     values: dict[str, np.ndarray],
     skills: dict[str, float],
     actual: np.ndarray,
     task: str,
 ) -> list[Finding]:
     """Findings about pairs of inputs that give the target away together, one for each input."""
-    items = {item.name: item for item in inputs if not isinstance(item, Text)}
+    items = {item.name: item for item in inputs if isinstance(item, Number | Category)}
     _, leaks = pair_leaks(values, skills, actual, task)
     left_out: set[str] = set()
     findings: list[Finding] = []
@@ -207,13 +228,13 @@ def _pair_findings(
 
 
 def _select_inputs(
-    inputs: list[Number | Category | Text], findings: list[Finding]
-) -> tuple[list[Number | Category | Text], list[Finding]]:
-    """Numbers and categories; without any, one column of text; without text, the leaks."""
+    inputs: list[Number | Category | Datetime | Text], findings: list[Finding]
+) -> tuple[list[Number | Category | Datetime | Text], list[Finding]]:
+    """Numbers, categories and dates; without any, one column of text; without text, the leaks."""
     table = [item for item in inputs if not isinstance(item, Text)]
     texts = [item for item in inputs if isinstance(item, Text)]
-    leaks = [finding for finding in findings if isinstance(finding.item, Number | Category)]
-    kept: list[Number | Category | Text] = [*table]
+    leaks = [finding for finding in findings if finding.item]
+    kept: list[Number | Category | Datetime | Text] = [*table]
     if not table and texts:
         kept = [texts.pop(0)]
     elif not table:
@@ -275,8 +296,12 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
     return Classes(names, name), codes.to_numpy(np.int64), notes
 
 
-def _inspect_column(column: pd.Series) -> tuple[Number | Category | Text | None, Finding | None]:
+def _inspect_column(
+    column: pd.Series,
+) -> tuple[Number | Category | Datetime | Text | None, Finding | None]:
     name, known = str(column.name), column.dropna()
+    if dates := propose_datetime(column):
+        return dates, None
     reason = _why_unusable(column, known)
     if reason:
         return None, Finding(name, reason)
@@ -289,9 +314,10 @@ def _inspect_column(column: pd.Series) -> tuple[Number | Category | Text | None,
 
 def _why_unusable(column: pd.Series, known: pd.Series) -> str:
     """Why a column cannot be an input because of its type, or a constant; empty if it can."""
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        return "a time: derive numbers from it, such as an age or a weekday"
-    if not _are(known, str, int, float):
+    if pd.api.types.is_timedelta64_dtype(column):
+        return "a duration: write it as a number, such as hours"
+    dates = pd.api.types.is_datetime64_any_dtype(column)
+    if not dates and not _are(known, str, int, float):
         return f"not a plain value: it contains {type(known.iloc[0]).__name__}"
     if known.nunique() == 1:
         rows = "in every row with a value" if column.hasnans else "in every row"
@@ -303,7 +329,12 @@ def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Findi
     known = column.dropna().to_numpy(np.float64)
     if not (np.abs(known) < _LARGEST).all():
         return None, Finding(name, "beyond the float32 range, or infinite")
+    if reason := describe_numeric_dates(known):
+        return None, Finding(name, reason)
     distinct, whole = len(np.unique(known)), bool((known % 1 == 0).all())
+    (low, high), merged = _CODES, describe_merged_numbers(column.dropna().to_numpy())
+    if merged and whole and low <= np.abs(known).max() < high and distinct > MOST_CATEGORIES:
+        return None, Finding(name, f"{_IDENTIFIER} of many digits: {merged}")
     key = whole and _is_key(name)
     if whole and distinct >= _NEARLY_ALL * len(column):
         counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
@@ -314,6 +345,9 @@ def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Findi
     if key:
         reason = f"named like a key, with {distinct} values: if they only identify something, make"
         return item, Finding(name, f"{reason} it a Category", left_out=False)
+    if merged:
+        reason = f"{merged}: subtract a constant in the file, or leave it out if it is a code"
+        return item, Finding(name, reason, left_out=False)
     return item, None
 
 
@@ -324,8 +358,8 @@ def _identifier(distinct: int, rows: int) -> str:
 def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None, Finding | None]:
     counts = words.value_counts()
     known, distinct = int(counts.sum()), len(counts)
-    if counts.index.str.fullmatch(_DATE).mean() > _NEARLY_ALL:
-        return None, Finding(name, "a date: derive numbers from it, such as an age or a weekday")
+    if dates := describe_dates(counts.index):
+        return None, Finding(name, dates)
     if formatted := _formatted_numbers(counts):
         return None, Finding(name, formatted)
     mean_words = counts.index.str.split().str.len().to_series().mean()
@@ -404,7 +438,14 @@ def _as_numbers(item: Number | Category, column: pd.Series) -> np.ndarray:
     return as_words(column).map(codes).to_numpy(np.float64)
 
 
-def _leak_finding(leak: Leak, item: Number | Category) -> Finding:
+def _date_leak(item: Datetime, column: pd.Series, actual: np.ndarray, task: str) -> Leak | None:
+    """The leak of a date's strongest part; None if no part predicts the target too well."""
+    parts = zip(item.parts, item.encode(column.to_numpy()).T.astype(np.float64))
+    found = [input_leak(f"{item.name} {part}", values, actual, task) for part, values in parts]
+    return max(found, key=lambda each: each[0].value)[1]
+
+
+def _leak_finding(leak: Leak, item: Number | Category | Datetime) -> Finding:
     """The finding about an input, which is left out if it must not be one."""
     if leak.refused:
         return Finding(item.name, f"a LEAK: {leak.reason}", item=item)

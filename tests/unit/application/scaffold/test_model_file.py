@@ -75,6 +75,11 @@ def table(kind: str) -> pd.DataFrame:
         texts = [" ".join(rng.choice(words, 9)) for _ in range(ROWS)]
         count = pd.Series(texts).str.count("late|GREAT")
         return pd.DataFrame({"text": texts, "y": count > 1 if kind == "text" else count + noise})
+    if kind == "dates":
+        days = pd.date_range("2023-01-01", periods=ROWS, freq="59h").to_series(index=range(ROWS))
+        demand = 9 * (days.dt.day_of_week > 4) + days.dt.hour + noise
+        frame = pd.DataFrame({"at": days.where(rng.random(ROWS) > 0.1), "heat": noise})
+        return frame.assign(hall=rng.choice(["a", "b"], ROWS), y=demand)
     if kind == "odd":
         frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
         words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
@@ -91,15 +96,15 @@ def table(kind: str) -> pd.DataFrame:
     return frame.assign(y=score * 1e5)
 
 
-KINDS = ("binary", "many", "categories", "regression", "odd", "text", "scored_text")
+KINDS = ("binary", "many", "categories", "regression", "odd", "text", "scored_text", "dates")
 BOOSTING = ESTIMATORS["gradient_boosting"]
 VARIANTS = [
     *((kind, None) for kind in KINDS),
     *(
         (kind, name)
-        for kind in ("binary", "many", "regression")
+        for kind in ("binary", "many", "regression", "dates")
         for name, estimator in ESTIMATORS.items()
-        if (estimator.regressor if kind == "regression" else estimator.classifier)
+        if (estimator.regressor if kind in ("regression", "dates") else estimator.classifier)
     ),
 ]
 
@@ -195,6 +200,7 @@ def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:
     for kind, name in (
         *(("odd", None), ("scored_text", None), ("binary", "hist_gradient_boosting")),
         *(("many", "xgboost"), ("regression", "catboost"), ("regression", "ridge")),
+        *(("dates", "xgboost"), ("dates", None)),
     ):
         inspection = inspect_table(table(kind), "y", f"{kind}_{name}".lower())
         with suppress(MissingExtraError):
