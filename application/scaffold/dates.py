@@ -106,7 +106,7 @@ def describe_merged_numbers(numbers: np.ndarray) -> str:
     Args:
         numbers: the values that are not missing, shape (n,).
     """
-    distinct = np.unique(numbers)
+    distinct = np.unique(numbers[np.abs(numbers) < 1e38])  # what float32 holds at all
     if not _float32_merges(distinct):
         return ""
     return (

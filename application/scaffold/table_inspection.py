@@ -56,6 +56,7 @@ _FORMATTED = re.compile(  # 25,77 and 1,234 and $100.35 and 12 % and (12)
 _FORMATTED_SHARE = 0.9
 _TEXT_WORDS = 4
 _MARGIN = 0.5
+_TAIL = 4  # how many times as far as half the range of nine tenths of the values an extreme is
 _CODES = (1e15, 1e20)  # whole numbers of so many digits count nothing
 _LARGEST = 1e38  # float32 ends at 3.4e38
 _IDENTIFIER = "an identifier"
@@ -327,28 +328,47 @@ def _why_unusable(column: pd.Series, known: pd.Series) -> str:
 
 def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Finding | None]:
     known = column.dropna().to_numpy(np.float64)
-    if not (np.abs(known) < _LARGEST).all():
-        return None, Finding(name, "beyond the float32 range, or infinite")
-    if reason := describe_numeric_dates(known):
+    merged = describe_merged_numbers(column.dropna().to_numpy())
+    if reason := _why_not_a_number(name, column, merged):
         return None, Finding(name, reason)
     distinct, whole = len(np.unique(known)), bool((known % 1 == 0).all())
-    (low, high), merged = _CODES, describe_merged_numbers(column.dropna().to_numpy())
-    if merged and whole and low <= np.abs(known).max() < high and distinct > MOST_CATEGORIES:
-        return None, Finding(name, f"{_IDENTIFIER} of many digits: {merged}")
-    key = whole and _is_key(name)
-    if whole and distinct >= _NEARLY_ALL * len(column):
-        counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
-        if key or counts_up or _is_row_number(name) or names_rows(known):
-            return None, Finding(name, _identifier(distinct, len(column)))
     low, high = (0.0, 1.0) if set(np.unique(known)) == {0.0, 1.0} else _range(known)
     item = Number(name, "", low, high, nullable=bool(column.hasnans))
-    if key:
+    if _is_heavy_tailed(known):
+        item = replace(item, outside="clip")
+    if whole and _is_key(name):
         reason = f"named like a key, with {distinct} values: if they only identify something, make"
         return item, Finding(name, f"{reason} it a Category", left_out=False)
-    if merged:
-        reason = f"{merged}: subtract a constant in the file, or leave it out if it is a code"
-        return item, Finding(name, reason, left_out=False)
-    return item, None
+    reason = f"{merged}: subtract a constant in the file, or leave it out if it is a code"
+    return item, Finding(name, reason, left_out=False) if merged else None
+
+
+def _why_not_a_number(name: str, column: pd.Series, merged: str) -> str:
+    """Why a column of numbers cannot be an input; empty if it can.
+
+    Args:
+        merged: the remark if float32 does not hold the values.
+    """
+    known = column.dropna().to_numpy(np.float64)
+    if not (np.abs(known) < _LARGEST).all():
+        return "beyond the float32 range, or infinite"
+    if dates := describe_numeric_dates(known):
+        return dates
+    distinct, whole = len(np.unique(known)), bool((known % 1 == 0).all())
+    if merged and whole and _CODES[0] <= np.abs(known).max() < _CODES[1]:
+        return f"{_IDENTIFIER} of many digits: {merged}" if distinct > MOST_CATEGORIES else ""
+    if whole and distinct >= _NEARLY_ALL * len(column):
+        counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
+        if _is_key(name) or counts_up or _is_row_number(name) or names_rows(known):
+            return _identifier(distinct, len(column))
+    return ""
+
+
+def _is_heavy_tailed(values: np.ndarray) -> bool:
+    """Whether an extreme is so far out that new values will be still further, as in incomes."""
+    low, below, middle, above, high = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
+    several = len(np.unique(values)) > MOST_CLASSES
+    return several and bool(max(high - middle, middle - low) > _TAIL * (above - below) / 2)
 
 
 def _identifier(distinct: int, rows: int) -> str:

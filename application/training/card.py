@@ -119,6 +119,9 @@ def describe_values(item: Input) -> str:
     match item:
         case Number():
             words = f"{item.minimum:g} to {item.maximum:g} {item.unit}".strip()
+            words += {"refuse": "", "clip": ", others clipped", "accept": ", others accepted"}[
+                item.outside
+            ]
         case Category():
             unseen = ", others count as missing" if item.unseen == "missing" else ""
             words = ", ".join(item.categories) + unseen
@@ -172,8 +175,12 @@ def _describe_split(config: TrainingConfig, spec: ModelSpec) -> str:
 def _unsuitable_uses(spec: ModelSpec) -> str:
     """What the model is not intended for, as an enumeration."""
     uses = []
-    if any(isinstance(item, Number | Tensor) for item in spec.inputs):
+    if any(
+        getattr(item, "outside", "") == "refuse" or isinstance(item, Tensor) for item in spec.inputs
+    ):
         uses.append("values out of these ranges (refused)")
+    if any(getattr(item, "outside", "refuse") != "refuse" for item in spec.inputs):
+        uses.append("values out of these ranges (clipped or accepted, unlike those of training)")
     if any(isinstance(item, Datetime) and (item.earliest or item.latest) for item in spec.inputs):
         uses.append("dates out of these ranges (refused)")
     if any(isinstance(item, Category) and item.unseen == "refuse" for item in spec.inputs):

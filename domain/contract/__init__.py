@@ -4,7 +4,8 @@ Input checks, the MLflow signature, the service's schema, the drift monitors, th
 and the card are derived from it. It depends on NumPy alone, because the serving image contains it.
 
 The model's input is one array of shape (n_rows, width): float32, with categories as their position
-in the contract, dates as their parts, tensors flattened in C order and missing values as NaN; or, for text, strings.
+in the contract, dates as their parts, tensors flattened in C order and missing values as NaN; or,
+for text, strings.
 Training data, batches and requests are all encoded by `ModelSpec`, so they cannot differ.
 """
 

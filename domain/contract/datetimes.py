@@ -186,8 +186,8 @@ class Datetime:
             if isinstance(found, date):
                 return datetime.combine(found, time.min)
         raise InputError(
-            f"row {row}, {self.name}: {short_repr(value)} is not a date or time in ISO 8601: write it as "
-            "2024-01-31 or 2024-01-31T13:45:00+01:00"
+            f"row {row}, {self.name}: {short_repr(value)} is not a date or time in ISO 8601: write "
+            "it as 2024-01-31 or 2024-01-31T13:45:00+01:00"
         )
 
     @cached_property
@@ -208,16 +208,17 @@ def _part(part: DatePart, moments: np.ndarray) -> np.ndarray:
     months, years = days.astype("datetime64[M]"), days.astype("datetime64[Y]")
     match part:
         case "days_since":
-            return (days - _ORIGIN).astype(np.int64)
+            found = days - _ORIGIN
         case "year":
             return years.astype(np.int64) + 1970
         case "month":
-            return (months - years.astype(months.dtype)).astype(np.int64) + 1
+            found = months - years.astype(months.dtype) + 1
         case "day":
-            return (days - months.astype(days.dtype)).astype(np.int64) + 1
+            found = days - months.astype(days.dtype) + 1
         case "day_of_year":
-            return (days - years.astype(days.dtype)).astype(np.int64) + 1
+            found = days - years.astype(days.dtype) + 1
         case "weekday":
-            return (days - _MONDAY).astype(np.int64) % 7
+            found = (days - _MONDAY) % np.timedelta64(7, "D")
         case "hour":
             return (moments - days) / _HOUR
+    return found.astype(np.int64)

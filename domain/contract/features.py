@@ -37,10 +37,12 @@ class Number:
     Attributes:
         name: its name in data and requests.
         unit: the unit of its values, such as ``cm``; empty if there is none.
-        minimum: smallest possible value; a smaller one is an error, not an outlier.
+        minimum: smallest possible value.
         maximum: largest possible value.
         description: what it measures, for people.
         nullable: whether it may be missing; the model then sees NaN.
+        outside: whether a number outside the range is refused as an error, replaced by the nearer
+            end of the range, or accepted as it is.
     """
 
     kind: ClassVar[str] = "number"
@@ -52,6 +54,7 @@ class Number:
     maximum: float
     description: str = ""
     nullable: bool = False
+    outside: Literal["refuse", "clip", "accept"] = "refuse"
 
     def parse(self, field: str) -> float | str | None:
         """The value in a field of a CSV file, as `encode` takes it."""
@@ -61,10 +64,15 @@ class Number:
         """float32 of shape (n_rows, 1) from numbers; None and NaN are missing.
 
         Raises:
-            InputError: a value is not a number, infinite, outside the range, or missing but
-                required.
+            InputError: a value is not a number, infinite, outside a range that refuses it, or
+                missing but required.
         """
         return check_numbers(to_floats(self.name, values)[:, None], (self,))
+
+    def count_outside(self, values: Sequence[Any] | np.ndarray) -> int:
+        """How many of these valid values are outside the range."""
+        numbers = to_floats(self.name, values)
+        return int(((numbers < self.minimum) | (numbers > self.maximum)).sum())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from domain.contract.datetimes import FORWARD_PARTS, Datetime
 from domain.contract.encoding import (
+    LARGEST,
     PYTHON_NUMBERS,
     RepeatedValues,
     are_python_numbers,
@@ -28,7 +29,6 @@ _INPUTS = {cls.kind: cls for cls in (Number, Category, Datetime, Tensor, Text, A
 _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
 _FEW = 64  # up to so many numbers, checking in Python is faster than in NumPy
-_LARGEST = 3e38  # just below the maximum of float32
 _BLOCK = 256  # rows; after a refused row, the rest of its block is encoded again
 
 
@@ -45,8 +45,9 @@ class ModelSpec:
     Raises:
         ContractError: there is no input; two inputs, categories, classes or monitored variables
             have the same name; text or audio is not the only input; a range is empty or exceeds
-            float32; a date has no parts, or an unknown time zone; the coverage or the decision threshold is not between 0 and 1; or there is a
-            threshold or a positive class, but not two classes, of which it is one.
+            float32; a date has no parts, or an unknown time zone; the coverage or the decision
+            threshold is not between 0 and 1; or there is a threshold or a positive class, but not
+            two classes, of which it is one.
     """
 
     name: str
@@ -81,7 +82,7 @@ class ModelSpec:
             raise ContractError(f"{self.name}: {item.name}: {item.fault}")
         elif isinstance(item, Number | Tensor):
             low, high = item.minimum, item.maximum
-            if not -_LARGEST <= low <= high <= _LARGEST:
+            if not -LARGEST <= low <= high <= LARGEST:
                 raise ContractError(
                     f"{self.name}: the range of {item.name}, [{low:g}, {high:g}], is empty or "
                     "exceeds float32"

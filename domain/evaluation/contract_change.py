@@ -41,10 +41,13 @@ class _Changes:
     compatible: list[str] = field(default_factory=list)
     wording: list[str] = field(default_factory=list)
 
-    def compare_limit(self, what: str, end: str, old: float, new: float) -> None:
-        """Compare a limit; `end` is ``at least`` or ``at most``. A narrower range is breaking."""
+    def compare_limit(
+        self, what: str, end: str, old: float, new: float, refuses: bool = True
+    ) -> None:
+        """Compare a limit; `end` is ``at least`` or ``at most``. A narrower range that refuses
+        others is breaking."""
         if new != old:
-            narrower = (new < old) == (end == "at most")
+            narrower = refuses and (new < old) == (end == "at most")
             message = f"{what} is now {end} {new:g}, was {old:g}"
             (self.breaking if narrower else self.compatible).append(message)
 
@@ -105,8 +108,12 @@ def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
         found.compatible.append(f"{name} may now be missing")
     if isinstance(old, Number | Tensor) and isinstance(new, Number | Tensor):
         found.compare_value(f"the unit of {name}", old.unit, new.unit)
-        found.compare_limit(name, "at least", old.minimum, new.minimum)
-        found.compare_limit(name, "at most", old.maximum, new.maximum)
+        refuses = getattr(new, "outside", "refuse") == "refuse"
+        found.compare_limit(name, "at least", old.minimum, new.minimum, refuses)
+        found.compare_limit(name, "at most", old.maximum, new.maximum, refuses)
+    if isinstance(old, Number) and isinstance(new, Number) and old.outside != new.outside:
+        message = f"numbers outside the range of {name}: now {new.outside}, was {old.outside}"
+        (found.breaking if new.outside == "refuse" else found.compatible).append(message)
     if isinstance(old, Tensor) and isinstance(new, Tensor):
         found.compare_value(
             f"the shape of {name}", format_shape(old.shape), format_shape(new.shape)

@@ -27,7 +27,7 @@ def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
 def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: int) -> np.ndarray:
     """Copies of the rows with small changes, as if measured or typed again.
 
-    Numbers and tensors get normal noise and stay within their range, even if they are counts, since
+    Numbers and tensors get normal noise and stay within a range that others may not exceed, even if they are counts, since
     the contract does not require integers. Categories, dates and missing values stay. In a text one space
     is doubled and one is appended, as far as the maximum length allows.
 
@@ -73,8 +73,14 @@ def instability(spec: ModelSpec, before: np.ndarray, after: np.ndarray) -> float
 def _ranges(spec: ModelSpec) -> np.ndarray:
     """Ends of the ranges of the columns that hold numbers, shape (2, n_columns)."""
     items = [item for item in spec.inputs if isinstance(item, Number | Tensor)]
-    ends = [(item.minimum, item.maximum) for item in items for _ in range(item.width)]
+    ends = [_range(item) for item in items for _ in range(item.width)]
     return np.array(ends).reshape(-1, 2).T
+
+
+def _range(item: Number | Tensor) -> tuple[float, float]:
+    if isinstance(item, Number) and item.outside == "accept":
+        return -np.inf, np.inf
+    return item.minimum, item.maximum
 
 
 def _with_spaces(text: str, max_length: int, rng: np.random.Generator) -> str:

@@ -242,6 +242,8 @@ def _numbers(words: Sequence[str]) -> list[int | float]:
 
 
 def _number(item: Number | Tensor) -> Schema:
+    if isinstance(item, Number) and item.outside != "refuse":
+        return {"type": "number"}
     return {"type": "number", "minimum": item.minimum, "maximum": item.maximum}
 
 
@@ -250,7 +252,13 @@ def _describe_input(item: Input) -> str:
     text = f"{item.name}: {item.description}" if item.description else item.name
     if isinstance(item, Number | Tensor):
         shape = f"{format_shape(item.shape)} numbers, " if isinstance(item, Tensor) else ""
-        text += f" ({shape}{item.minimum:g} to {item.maximum:g} {item.unit}".rstrip() + ")"
+        text += f" ({shape}{item.minimum:g} to {item.maximum:g} {item.unit}".rstrip()
+        outside = item.outside if isinstance(item, Number) else "refuse"
+        text += {
+            "refuse": ")",
+            "clip": "; others are clipped)",
+            "accept": "; others are accepted)",
+        }[outside]
     elif isinstance(item, Category):
         other = "; any other counts as missing" if item.unseen == "missing" else ""
         text += f" (one of {', '.join(item.categories)}{other})"

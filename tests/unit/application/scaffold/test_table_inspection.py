@@ -170,6 +170,15 @@ def test_a_date_that_gives_the_target_away_is_left_out_ready_to_be_restored() ->
     assert inspection.spec.input_names == ("noise",)
 
 
+def test_a_heavy_tail_is_clipped_since_later_values_reach_further() -> None:
+    incomes = np.exp(1.5 * NOISE)
+    for values in (incomes, -incomes, np.append(NOISE[1:], 1e5)):
+        item = item_of(values)
+        assert isinstance(item, Number) and item.outside == "clip"
+    for values in (NOISE, np.linspace(0, 1, ROWS), np.arange(ROWS) % 97 == 0, np.arange(ROWS) % 7):
+        assert getattr(item_of(values), "outside", "refuse") == "refuse"
+
+
 def test_numbers_that_float32_cannot_hold_are_pointed_out() -> None:
     finding = finding_of(1e9 + RNG.random(ROWS))
     assert not finding.left_out

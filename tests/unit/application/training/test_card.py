@@ -108,6 +108,15 @@ def test_the_inputs_are_a_table_in_the_order_of_the_contract() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("outside", "words"),
+    [("refuse", ""), ("clip", ", others clipped"), ("accept", ", others accepted")],
+)
+def test_what_happens_outside_a_range_is_described(outside: Any, words: str) -> None:
+    item = Number("income", "EUR", 0, 100, outside=outside)
+    assert describe_values(item) == f"0 to 100 EUR{words}"
+
+
 def test_a_date_is_described_with_its_range_and_zone() -> None:
     item = KINDS["dates"].SPEC.inputs[0]
     assert describe_values(item) == (

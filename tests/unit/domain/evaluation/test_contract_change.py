@@ -87,6 +87,11 @@ def test_an_equal_contract_has_no_change(kind: str) -> None:
             replace(REVIEW, max_length=100),
             "the length of review is now at most 100, was 200",
         ),
+        (
+            replace(AREA, outside="clip"),
+            AREA,
+            "numbers outside the range of area: now refuse, was clip",
+        ),
         (DAY, replace(DAY, zone="Asia/Taipei"), "the time zone of day is now Asia/Taipei, was UTC"),
         (
             DAY,
@@ -133,6 +138,16 @@ def test_breaking_changes_are_reported_by_name(old: Any, new: Any, message: str)
         (AREA, replace(AREA, maximum=600), "area is now at most 600, was 500"),
         (AREA, replace(AREA, minimum=1), "area is now at least 1, was 5"),
         (AREA, replace(AREA, nullable=True), "area may now be missing"),
+        (
+            AREA,
+            replace(AREA, outside="accept"),
+            "numbers outside the range of area: now accept, was refuse",
+        ),
+        (
+            replace(AREA, outside="clip"),
+            replace(AREA, outside="clip", maximum=400),
+            "area is now at most 400, was 500",
+        ),
         (DAY, replace(DAY, earliest=""), "day is now from 0001-01-01, was 2024-01-01"),
         (
             DISTRICT,

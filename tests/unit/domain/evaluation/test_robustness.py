@@ -148,3 +148,9 @@ def test_dates_stay_as_they_are() -> None:
     moved = perturbed(spec, rows, noise=0.1, random_state=0)
     assert (moved[:, :-1] == rows[:, :-1]).all()
     assert (moved[:, -1] != rows[:, -1]).all()
+
+
+def test_numbers_outside_a_range_that_accepts_them_are_not_moved_into_it() -> None:
+    spec = ModelSpec("x", (Number("x", "", 0, 1, outside="accept"),), Quantity("y"))
+    rows = spec.encode_rows([[50], [60], [70]])
+    assert (perturbed(spec, rows, noise=0.01, random_state=0) > 40).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,17 @@ def test_words_that_booleans_and_numbers_count_as_may_be_sent_as_these(
     found = schema.objects_schema(spec, [[True]])["oneOf"][0]["properties"][item.name]
     assert found["oneOf"] == forms
     assert set(found) == {"oneOf", "description"}
+
+
+@pytest.mark.parametrize(("outside", "words"), [("clip", "clipped"), ("accept", "accepted")])
+def test_a_range_that_refuses_nothing_is_described_but_not_required(
+    outside: Any, words: str
+) -> None:
+    item = Number("income", "EUR", 0, 100, outside=outside)
+    spec = ModelSpec("m", (item,), Quantity("rent"))
+    made = schema.named_row_schema(spec)["properties"]["income"]
+    assert made.keys() == {"type", "description"}
+    assert made["description"] == f"income (0 to 100 EUR; others are {words})"
 
 
 def test_a_date_is_text_in_iso_8601() -> None:
