@@ -10,7 +10,8 @@ from domain.contract import Category, Datetime, ModelSpec, Number, Tensor, Text
 def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
     """Standard deviation of each column over the rows, float64 of shape (width,).
 
-    A tensor has one, over all of its values; that of a category or a date is 0. Missing values are ignored.
+    A tensor has one, over all of its values; that of a category or a date is 0. Missing values are
+    ignored.
 
     Args:
         encoded: encoded rows of numbers, shape (n_rows, width).
@@ -27,9 +28,10 @@ def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
 def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: int) -> np.ndarray:
     """Copies of the rows with small changes, as if measured or typed again.
 
-    Numbers and tensors get normal noise and stay within a range that others may not exceed, even if they are counts, since
-    the contract does not require integers. Categories, dates and missing values stay. In a text one space
-    is doubled and one is appended, as far as the maximum length allows.
+    Numbers and tensors get normal noise, even if they are counts, since the contract does not
+    require integers; they stay within their range unless it accepts others. Categories, dates and
+    missing values stay. In a text one space is doubled and one is appended, as far as the maximum
+    length allows.
 
     Args:
         encoded: encoded rows, shape (n_rows, width).

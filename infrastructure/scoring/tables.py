@@ -412,6 +412,8 @@ def _values_of(item: Input, column: pa.Array) -> Values:
     """An Arrow column in the form that the input accepts, which later rejects invalid values."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if isinstance(item, Datetime):
+        return _moments(column, item.zone)
     if isinstance(item, Number):
         if _is_number(column.type):
             return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
@@ -421,22 +423,19 @@ def _values_of(item: Input, column: pa.Array) -> Values:
         tensor = _as_tensor(column, item.shape)
         if tensor is not None:
             return tensor
-    elif isinstance(item, Datetime) and pa.types.is_temporal(column.type):
-        return _times(column, item.zone)
-    elif isinstance(item, Category | Datetime) and not pa.types.is_nested(column.type):
+    elif isinstance(item, Category) and not pa.types.is_nested(column.type):
         return _repeated(column)
-    elif _is_text(column.type):
-        return column.to_numpy(zero_copy_only=False)
-    return list(column.to_pylist())
+    is_text = _is_text(column.type)
+    return column.to_numpy(zero_copy_only=False) if is_text else list(column.to_pylist())
 
 
-def _times(column: pa.Array, zone: str) -> np.ndarray:
-    """Dates and times as datetime64, those with a time zone in `zone`."""
+def _moments(column: pa.Array, zone: str) -> Values:
+    """Dates and times as datetime64, those with a time zone in `zone`; other values as they are."""
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         column = pc.local_timestamp(pc.cast(column, pa.timestamp(column.type.unit, zone)))
-    elif pa.types.is_date(column.type):
-        column = pc.cast(column, pa.timestamp("s"))
-    return column.to_numpy(zero_copy_only=False)
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    return _repeated(column) if _is_text(column.type) else list(column.to_pylist())
 
 
 def _repeated(column: pa.Array) -> RepeatedValues:
