@@ -70,7 +70,8 @@ def test_other_columns_are_no_dates(values: Any) -> None:
 )
 def test_dates_in_other_forms_are_recognised(word: str) -> None:
     assert describe_dates(pd.Index([word])) == (
-        f"dates such as {word!r}: write them as 2024-01-31 or 2024-01-31T13:45 to make it a Datetime"
+        f"dates such as {word!r}: write them as 2024-01-31 or 2024-01-31T13:45 to make it a "
+        "Datetime"
     )
 
 

@@ -66,6 +66,22 @@ def mixed(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def visits(rng: np.random.Generator, noise: np.ndarray) -> pd.DataFrame:
+    """Times with gaps, and what follows the hour and the weekday."""
+    times = pd.date_range("2023-01-01", periods=ROWS, freq="59h").to_series(index=range(ROWS))
+    demand = 9 * (times.dt.day_of_week > 4) + times.dt.hour + noise
+    frame = pd.DataFrame({"at": times.where(rng.random(ROWS) > 0.1), "heat": noise})
+    return frame.assign(hall=rng.choice(["a", "b"], ROWS), y=demand)
+
+
+def odd(rng: np.random.Generator, noise: np.ndarray) -> pd.DataFrame:
+    """Names and words with quotes and control characters."""
+    frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
+    words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
+    frame["wörter"] = rng.choice(words, ROWS)
+    return frame.assign(y=np.where(noise > 0, 'the "one"', "the 'other'"))
+
+
 def table(kind: str) -> pd.DataFrame:
     """A synthetic table with the target y."""
     rng = np.random.default_rng(3)
@@ -75,16 +91,8 @@ def table(kind: str) -> pd.DataFrame:
         texts = [" ".join(rng.choice(words, 9)) for _ in range(ROWS)]
         count = pd.Series(texts).str.count("late|GREAT")
         return pd.DataFrame({"text": texts, "y": count > 1 if kind == "text" else count + noise})
-    if kind == "dates":
-        days = pd.date_range("2023-01-01", periods=ROWS, freq="59h").to_series(index=range(ROWS))
-        demand = 9 * (days.dt.day_of_week > 4) + days.dt.hour + noise
-        frame = pd.DataFrame({"at": days.where(rng.random(ROWS) > 0.1), "heat": noise})
-        return frame.assign(hall=rng.choice(["a", "b"], ROWS), y=demand)
-    if kind == "odd":
-        frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
-        words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
-        frame["wörter"] = rng.choice(words, ROWS)
-        return frame.assign(y=np.where(noise > 0, 'the "one"', "the 'other'"))
+    if kind in ("dates", "odd"):
+        return visits(rng, noise) if kind == "dates" else odd(rng, noise)
     frame = pd.DataFrame(mixed(rng))
     score = frame["age"] / 30 + (frame["plan"] == "free") + frame["income"].isna() + noise
     if kind == "binary":
