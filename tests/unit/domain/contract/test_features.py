@@ -11,7 +11,7 @@ import pytest
 
 from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text
 from domain.errors import ContractError
-from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal, input_refusal
+from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, input_refusal, refusal
 
 # numbers
 
