@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from domain.catalog import CatalogModel
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import Category, Classes, Datetime, ModelSpec, Number, Quantity, Tensor, Text
 from domain.data.dataset import Dataset
 
 _ROWS = 120
@@ -40,6 +40,21 @@ def _rents() -> Dataset:
 
 def _ridge(alpha: float = 1.0) -> Any:
     return make_pipeline(SimpleImputer(), Ridge(alpha))
+
+
+def _visits() -> Dataset:
+    rng = np.random.default_rng(4)
+    days = pd.date_range("2024-01-01", periods=_ROWS, freq="31h")
+    visits = 50 + 30 * (days.day_of_week > 4) + days.hour + rng.normal(0, 2, _ROWS)
+    times = days.strftime("%Y-%m-%dT%H:%M").to_numpy(object)
+    inputs = pd.DataFrame({"at": np.where(np.arange(_ROWS) % 11 == 3, None, times)})
+    inputs["open"] = rng.random(_ROWS) < 0.9
+    return Dataset("visits", "made here", inputs, pd.Series(visits, name="visits"))
+
+
+def _trees(n_estimators: int = 10, random_state: int = 0) -> Any:
+    forest = RandomForestRegressor(n_estimators, random_state=random_state)
+    return make_pipeline(SimpleImputer(strategy="constant", fill_value=-1e30), forest)
 
 
 def _churn() -> Dataset:
@@ -105,6 +120,27 @@ KINDS: dict[str, CatalogModel] = {
         load=_rents,
         build=_ridge,
     ),
+    "dates": SimpleNamespace(
+        SPEC=ModelSpec(
+            "visits",
+            (
+                Datetime(
+                    "at",
+                    ("days_since", "weekday", "hour"),
+                    "2020-01-01",
+                    "2039-12-31",
+                    "Europe/Berlin",
+                    "start of the hour",
+                    nullable=True,
+                ),
+                Category("open", ("false", "true")),
+            ),
+            Quantity("visits", coverage=0.8),
+            "Visitors in an hour.",
+        ),
+        load=_visits,
+        build=_trees,
+    ),
     "categories": SimpleNamespace(
         SPEC=ModelSpec(
             "churn",
@@ -154,6 +190,12 @@ KINDS: dict[str, CatalogModel] = {
 # valid rows that are unlike the data
 UNLIKE: dict[str, Sequence[Sequence[Any]]] = {
     "regression": ((None, None, "true"), (50, "south", "false"), (50.5, "west", True)),
+    "dates": (
+        ("2030-02-28", "true"),
+        (None, False),
+        ("2024-07-01T12:30:15.5Z", "true"),
+        ("2024-07-01 12:30-05:00", "false"),
+    ),
     "categories": ((600, "basic"), (0, "plus")),
     "tensor": (([[0, 0, 0, 0]] * 3,), ([[16.0] * 4] * 3,)),
     "mixed": ((0, [[16.0] * 4] * 3, "large"), (30, [[0, 0, 0, 0]] * 3, "small")),

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from application.ports.model import Model
-from domain.contract import Category, ModelSpec, RepeatedValues, Text, Transcript, format_names
+from domain.contract import (
+    Category,
+    ModelSpec,
+    Number,
+    RepeatedValues,
+    Text,
+    Transcript,
+    format_names,
+)
 from domain.errors import ContractError, DataError, InputError
 
 BATCH_ROWS = 65_536
@@ -28,12 +36,15 @@ class ScoredBatch:
         reasons: what is wrong with each other row, by its position.
         unknown: number of words that count as missing since the contract does not know them, by
             input.
+        outside: number of numbers that were clipped to their range, or accepted outside it, by
+            input.
     """
 
     kept: np.ndarray
     predictions: np.ndarray
     reasons: Mapping[int, str]
     unknown: Mapping[str, int]
+    outside: Mapping[str, int]
 
 
 def check_columns(spec: ModelSpec, names: Collection[str]) -> None:
@@ -86,7 +97,7 @@ def score(spec: ModelSpec, model: Model, columns: Mapping[str, Any], rows: int) 
         kept = np.delete(kept, list(reasons))
         if not kept.size:
             none = np.empty((0, len(spec.output_columns)), np.float32)
-            return ScoredBatch(kept, none, reasons, {})
+            return ScoredBatch(kept, none, reasons, {}, {})
         inputs = {name: _select(values, kept) for name, values in inputs.items()}
         encoded = spec.encode(inputs)
     unknown = {
@@ -94,7 +105,12 @@ def score(spec: ModelSpec, model: Model, columns: Mapping[str, Any], rows: int) 
         for item in spec.inputs
         if isinstance(item, Category) and item.unseen == "missing"
     }
-    return ScoredBatch(kept, model(encoded), reasons, unknown)
+    outside = {
+        item.name: item.count_outside(inputs[item.name])
+        for item in spec.inputs
+        if isinstance(item, Number) and item.outside != "refuse"
+    }
+    return ScoredBatch(kept, model(encoded), reasons, unknown, outside)
 
 
 def prediction_columns(spec: ModelSpec, existing: Collection[str]) -> list[str]:

@@ -78,7 +78,8 @@ ESTIMATORS = {
         *("xgboost", "XGBClassifier", "XGBRegressor", "codes"),
         {**_BOOSTING, "max_depth": 6, "min_child_weight": 5, "n_jobs": 2, **_SEEDED},
         "enable_categorical=True, feature_types="
-        '["c" if isinstance(item, Category) else "q" for item in SPEC.inputs]',
+        '["c" if isinstance(item, Category) else "q" for item in SPEC.inputs '
+        "for _ in range(item.width)]",
     ),
     "catboost": Estimator(
         *("catboost", "CatBoostClassifier", "CatBoostRegressor", "codes"),

@@ -31,7 +31,7 @@ from application.scaffold.model_file import (
 from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
 from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
 from application.training.config import ValidationConfig
-from domain.contract import Category, Classes, Input, ModelSpec, Number, format_names
+from domain.contract import Category, Classes, Datetime, Input, ModelSpec, Number, format_names
 from domain.data.addresses import check_address, is_address, is_source
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
@@ -284,7 +284,11 @@ def _show(inspection: Inspection) -> None:
     show_step("target", f"{description} (for {other}: TASK={other}, or --task {other})")
     if inspection.measure != default_measure(inspection.spec).name:
         show_step("measure", _why_measure(inspection))
-    show_step("inputs", "requests with other words, or numbers outside these ranges, are refused")
+    show_step(
+        "inputs",
+        "requests with other words, or numbers outside these ranges, are refused unless it says "
+        "otherwise",
+    )
     width = max(len(item.name) for item in inputs)
     for item in inputs:
         show_step("input", f"{item.name:<{width}}  {_describe(item)}")
@@ -304,8 +308,11 @@ def _why_measure(inspection: Inspection) -> str:
 def _describe(item: Input) -> str:
     missing = ", may be missing" if item.nullable else ""
     if isinstance(item, Number):
-        return f"number, {item.minimum:g} to {item.maximum:g}{missing}"
+        others = ", others clipped" if item.outside == "clip" else ""
+        return f"number, {item.minimum:g} to {item.maximum:g}{others}{missing}"
     if isinstance(item, Category):
         words = ", ".join(item.categories[:5]) + (" …" if len(item.categories) > 5 else "")
         return f"category, {len(item.categories)}: {words}{missing}"
+    if isinstance(item, Datetime):
+        return f"{item.describe()}: {', '.join(item.parts)}{missing}"
     return f"{item.kind}{missing}"

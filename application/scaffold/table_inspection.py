@@ -12,11 +12,18 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from application.scaffold.dates import (
+    describe_dates,
+    describe_merged_numbers,
+    describe_numeric_dates,
+    propose_datetime,
+)
 from application.scaffold.formatted_numbers import Format, decimal_mark
 from domain.contract import (
     MISSING_WORDS,
     Category,
     Classes,
+    Datetime,
     ModelSpec,
     Number,
     Quantity,
@@ -46,7 +53,6 @@ _ROW_WORDS = {"row", "rows", "rowname", "rownames", "rownum", "rownumber"}
 _LAST_WORDS = {"no", "nr", "num", "number"}  # of a name, as in invoice_no
 _UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_DATE = re.compile(r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d\d))([ T].*)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
 _FORMATTED_SHARE = 0.9
 _FEWEST_COVERED = 0.2  # of the rows, by the categories that are kept
@@ -57,6 +63,8 @@ _NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
     "\U00020000-\U0003ffff]"
 )
 _MARGIN = 0.5
+_TAIL = 4  # how many times as far as half the range of nine tenths of the values an extreme is
+_CODES = (1e15, 1e20)  # whole numbers of so many digits count nothing
 _LARGEST = 1e38  # float32 ends at 3.4e38
 _IDENTIFIER = "an identifier"
 _NARROWEST = 1e-300  # a tenth of less may be 0 in float64, and is below the float32 range
@@ -76,7 +84,7 @@ class Finding:
     column: str
     reason: str
     left_out: bool = True
-    item: Number | Category | Text | None = None
+    item: Number | Category | Datetime | Text | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ def inspect_table(
     output, actual, notes = _output(frame[target], task or _task_of(frame[target]))
     if isinstance(output, Quantity) and target in formats:
         output = replace(output, unit=formats[target].unit, decimal=formats[target].decimal)
-    inputs: list[Number | Category | Text] = []
+    inputs: list[Number | Category | Datetime | Text] = []
     values: dict[str, np.ndarray] = {}
     findings, skills = notes, {}
     for column in track(columns):
@@ -140,6 +148,12 @@ def inspect_table(
             item = replace(item, unit=formats[column].unit, decimal=formats[column].decimal)
         if isinstance(item, Text):
             inputs.append(item)
+        elif isinstance(item, Datetime):
+            leak = _date_leak(item, frame[column], actual, output.task)
+            if leak:
+                findings.append(_leak_finding(leak, item))
+            if leak is None or not leak.refused:
+                inputs.append(item)
         elif item is not None:
             numbers = _as_numbers(item, frame[column])
             skill, leak = input_leak(
@@ -217,14 +231,14 @@ def _measure_for(spec: ModelSpec, actual: np.ndarray) -> str:
 
 
 def _pair_findings(
-    inputs: list[Number | Category | Text],
+    inputs: list[Number | Category | Datetime | Text],
     values: dict[str, np.ndarray],
     skills: dict[str, float],
     actual: np.ndarray,
     task: str,
 ) -> list[Finding]:
     """Findings about pairs of inputs that give the target away together, one for each input."""
-    items = {item.name: item for item in inputs if not isinstance(item, Text)}
+    items = {item.name: item for item in inputs if isinstance(item, Number | Category)}
     _, leaks = pair_leaks(values, skills, actual, task)
     left_out: set[str] = set()
     findings: list[Finding] = []
@@ -236,13 +250,13 @@ def _pair_findings(
 
 
 def _select_inputs(
-    inputs: list[Number | Category | Text], findings: list[Finding]
-) -> tuple[list[Number | Category | Text], list[Finding]]:
-    """Numbers and categories; without any, one column of text; without text, the leaks."""
+    inputs: list[Number | Category | Datetime | Text], findings: list[Finding]
+) -> tuple[list[Number | Category | Datetime | Text], list[Finding]]:
+    """Numbers, categories and dates; without any, one column of text; without text, the leaks."""
     table = [item for item in inputs if not isinstance(item, Text)]
     texts = [item for item in inputs if isinstance(item, Text)]
-    leaks = [finding for finding in findings if isinstance(finding.item, Number | Category)]
-    kept: list[Number | Category | Text] = [*table]
+    leaks = [finding for finding in findings if finding.item]
+    kept: list[Number | Category | Datetime | Text] = [*table]
     if not table and texts:
         kept = [texts.pop(0)]
     elif not table:
@@ -306,8 +320,12 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
     return Classes(names, name), codes.to_numpy(np.int64), notes
 
 
-def _inspect_column(column: pd.Series) -> tuple[Number | Category | Text | None, Finding | None]:
+def _inspect_column(
+    column: pd.Series,
+) -> tuple[Number | Category | Datetime | Text | None, Finding | None]:
     name, known = str(column.name), column.dropna()
+    if dates := propose_datetime(column):
+        return dates, None
     reason = _why_unusable(column, known)
     if reason:
         return None, Finding(name, reason)
@@ -320,9 +338,10 @@ def _inspect_column(column: pd.Series) -> tuple[Number | Category | Text | None,
 
 def _why_unusable(column: pd.Series, known: pd.Series) -> str:
     """Why a column cannot be an input because of its type, or a constant; empty if it can."""
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        return "a time: derive numbers from it, such as an age or a weekday"
-    if not _are(known, str, int, float):
+    if pd.api.types.is_timedelta64_dtype(column):
+        return "a duration: write it as a number, such as hours"
+    dates = pd.api.types.is_datetime64_any_dtype(column)
+    if not dates and not _are(known, str, int, float):
         return f"not a plain value: it contains {type(known.iloc[0]).__name__}"
     if known.nunique() == 1:
         rows = "in every row with a value" if column.hasnans else "in every row"
@@ -332,22 +351,49 @@ def _why_unusable(column: pd.Series, known: pd.Series) -> str:
 
 def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Finding | None]:
     known = column.dropna().to_numpy(np.float64)
-    if not (np.abs(known) < _LARGEST).all():
-        return None, Finding(name, "beyond the float32 range, or infinite")
+    merged = describe_merged_numbers(column.dropna().to_numpy())
+    if reason := _why_not_a_number(name, column, merged):
+        return None, Finding(name, reason)
     distinct, whole = len(np.unique(known)), bool((known % 1 == 0).all())
-    key = whole and _is_key(name)
-    if whole and distinct >= _NEARLY_ALL * len(column):
-        counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
-        if key or counts_up or _is_row_number(name) or names_rows(known):
-            return None, Finding(name, _identifier(distinct, len(column)))
     low, high = (0.0, 1.0) if set(np.unique(known)) == {0.0, 1.0} else _range(known)
     if whole:
         low, high = float(math.floor(low)), float(math.ceil(high))
     item = Number(name, "", low, high, nullable=bool(column.hasnans))
-    if key:
+    if _is_heavy_tailed(known):
+        item = replace(item, outside="clip")
+    if whole and _is_key(name):
         reason = f"named like a key, with {distinct} values: if they only identify something, make"
         return item, Finding(name, f"{reason} it a Category", left_out=False)
-    return item, None
+    reason = f"{merged}: subtract a constant in the file, or leave it out if it is a code"
+    return item, Finding(name, reason, left_out=False) if merged else None
+
+
+def _why_not_a_number(name: str, column: pd.Series, merged: str) -> str:
+    """Why a column of numbers cannot be an input; empty if it can.
+
+    Args:
+        merged: the remark if float32 does not hold the values.
+    """
+    known = column.dropna().to_numpy(np.float64)
+    if not (np.abs(known) < _LARGEST).all():
+        return "beyond the float32 range, or infinite"
+    if dates := describe_numeric_dates(known):
+        return dates
+    distinct, whole = len(np.unique(known)), bool((known % 1 == 0).all())
+    if merged and whole and _CODES[0] <= np.abs(known).max() < _CODES[1]:
+        return f"{_IDENTIFIER} of many digits: {merged}" if distinct > MOST_CATEGORIES else ""
+    if whole and distinct >= _NEARLY_ALL * len(column):
+        counts_up = distinct == len(column) and known.max() - known.min() + 1 == distinct
+        if _is_key(name) or counts_up or _is_row_number(name) or names_rows(known):
+            return _identifier(distinct, len(column))
+    return ""
+
+
+def _is_heavy_tailed(values: np.ndarray) -> bool:
+    """Whether an extreme is so far out that new values will be still further, as in incomes."""
+    low, below, middle, above, high = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
+    several = len(np.unique(values)) > MOST_CLASSES
+    return several and bool(max(high - middle, middle - low) > _TAIL * (above - below) / 2)
 
 
 def _identifier(distinct: int, rows: int) -> str:
@@ -357,8 +403,8 @@ def _identifier(distinct: int, rows: int) -> str:
 def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None, Finding | None]:
     counts = words.value_counts()
     known, distinct = int(counts.sum()), len(counts)
-    if counts.index.str.fullmatch(_DATE).mean() > _NEARLY_ALL:
-        return None, Finding(name, "a date: derive numbers from it, such as an age or a weekday")
+    if dates := describe_dates(counts.index):
+        return None, Finding(name, dates)
     if formatted := _formatted_numbers(name, counts):
         return None, Finding(name, formatted)
     if distinct > MOST_CATEGORIES and distinct > known / 2 and _are_sentences(counts.index):
@@ -478,7 +524,14 @@ def _as_numbers(item: Number | Category, column: pd.Series) -> np.ndarray:
     return as_words(column).map(codes).to_numpy(np.float64)
 
 
-def _leak_finding(leak: Leak, item: Number | Category) -> Finding:
+def _date_leak(item: Datetime, column: pd.Series, actual: np.ndarray, task: str) -> Leak | None:
+    """The leak of a date's strongest part; None if no part predicts the target too well."""
+    parts = zip(item.parts, item.encode(column.to_numpy()).T.astype(np.float64))
+    found = [input_leak(f"{item.name} {part}", values, actual, task) for part, values in parts]
+    return max(found, key=lambda each: each[0].value)[1]
+
+
+def _leak_finding(leak: Leak, item: Number | Category | Datetime) -> Finding:
     """The finding about an input, which is left out if it must not be one."""
     if leak.refused:
         return Finding(item.name, f"a LEAK: {leak.reason}", item=item)

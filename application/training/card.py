@@ -12,6 +12,7 @@ from domain.contract import (
     Audio,
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -118,9 +119,14 @@ def describe_values(item: Input) -> str:
     match item:
         case Number():
             words = f"{item.minimum:g} to {item.maximum:g} {item.unit}".strip()
+            words += {"refuse": "", "clip": ", others clipped", "accept": ", others accepted"}[
+                item.outside
+            ]
         case Category():
             unseen = ", others count as missing" if item.unseen == "missing" else ""
             words = ", ".join(item.categories) + unseen
+        case Datetime():
+            words = item.describe()
         case Tensor():
             shape = format_shape(item.shape)
             words = f"{shape} of {item.minimum:g} to {item.maximum:g} {item.unit}".strip()
@@ -169,8 +175,14 @@ def _describe_split(config: TrainingConfig, spec: ModelSpec) -> str:
 def _unsuitable_uses(spec: ModelSpec) -> str:
     """What the model is not intended for, as an enumeration."""
     uses = []
-    if any(isinstance(item, Number | Tensor) for item in spec.inputs):
+    if any(
+        getattr(item, "outside", "") == "refuse" or isinstance(item, Tensor) for item in spec.inputs
+    ):
         uses.append("values out of these ranges (refused)")
+    if any(getattr(item, "outside", "refuse") != "refuse" for item in spec.inputs):
+        uses.append("values out of these ranges (clipped or accepted, unlike those of training)")
+    if any(isinstance(item, Datetime) and (item.earliest or item.latest) for item in spec.inputs):
+        uses.append("dates out of these ranges (refused)")
     if any(isinstance(item, Category) and item.unseen == "refuse" for item in spec.inputs):
         uses.append("unlisted words (refused)")
     if any(isinstance(item, Category) and item.unseen == "missing" for item in spec.inputs):

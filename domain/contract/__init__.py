@@ -4,10 +4,12 @@ Input checks, the MLflow signature, the service's schema, the drift monitors, th
 and the card are derived from it. It depends on NumPy alone, because the serving image contains it.
 
 The model's input is one array of shape (n_rows, width): float32, with categories as their position
-in the contract, tensors flattened in C order and missing values as NaN; or, for text, strings.
+in the contract, dates as their parts, tensors flattened in C order and missing values as NaN; or,
+for text, strings.
 Training data, batches and requests are all encoded by `ModelSpec`, so they cannot differ.
 """
 
+from domain.contract.datetimes import DATE_PARTS, FORWARD_PARTS, ISO_8601, DatePart, Datetime
 from domain.contract.encoding import (
     MISSING_WORDS,
     NUMBER,
@@ -28,6 +30,11 @@ __all__ = [
     "Audio",
     "Category",
     "Classes",
+    "DATE_PARTS",
+    "DatePart",
+    "Datetime",
+    "FORWARD_PARTS",
+    "ISO_8601",
     "Input",
     "MISSING_WORDS",
     "ModelSpec",

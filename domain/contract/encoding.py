@@ -13,6 +13,7 @@ import numpy as np
 
 from domain.errors import InputError
 
+LARGEST = 3e38  # just below the maximum of float32
 PYTHON_NUMBERS = frozenset((float, int))
 MISSING_WORDS = frozenset(  # in a field of a number or boolean
     "NA N/A n/a #N/A <NA> NULL null None none NaN nan -NaN -nan".split()
@@ -137,14 +138,16 @@ def format_shape(shape: Sequence[int]) -> str:
 
 
 def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
-    """Check every value against its contract; float32 of shape (n_rows, len(inputs)).
+    """Check every value against its contract, and clip those that it says to clip; float32 of
+    shape (n_rows, len(inputs)).
 
     Args:
         values: floats of shape (n_rows, len(inputs)), NaN where a value is missing.
         inputs: the `Number` of each column.
 
     Raises:
-        InputError: a value is infinite, outside its range, or missing but required.
+        InputError: a value is infinite or exceeds float32, is outside a range that refuses it, or
+            missing but required.
     """
     # float32 values are compared with the range rounded to float32
     kind = np.float32 if values.dtype == np.float32 else np.float64
@@ -154,6 +157,8 @@ def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
     if bad.any():
         nullable = np.array([item.nullable for item in inputs])
         bad &= ~(np.isnan(values) & nullable)
+        outside = np.array([item.outside for item in inputs])
+        bad &= (outside == "refuse") | ~(np.abs(values) <= LARGEST)
         for row, column in np.argwhere(bad)[:1]:
             item, value = inputs[column], values[row, column]
             place = f"row {row}, {item.name}"
@@ -161,7 +166,12 @@ def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
                 raise InputError(f"{place}: a value is missing")
             if np.isinf(value):
                 raise InputError(f"{place}: {value} is not a finite number")
+            if item.outside != "refuse":
+                raise InputError(f"{place}: {value:g} exceeds float32")
             raise InputError(f"{place}: {outside_range(value, item)}")
+        clipped = outside == "clip"
+        low, high = np.where(clipped, low, -np.inf), np.where(clipped, high, np.inf)
+        values = np.clip(values, low, high)
     return np.ascontiguousarray(values, dtype=np.float32)
 
 

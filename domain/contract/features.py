@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from domain.contract.datetimes import Datetime
 from domain.contract.encoding import (
     RepeatedValues,
     as_word,
@@ -37,10 +38,12 @@ class Number:
     Attributes:
         name: its name in data and requests.
         unit: the unit of its values, such as ``cm``; empty if there is none.
-        minimum: smallest possible value; a smaller one is an error, not an outlier.
+        minimum: smallest possible value.
         maximum: largest possible value.
         description: what it measures, for people.
         nullable: whether it may be missing; the model then sees NaN.
+        outside: whether a number outside the range is refused as an error, replaced by the nearer
+            end of the range, or accepted as it is.
         decimal: decimal mark, ``.`` or ``,``, of text in files that is read as a number although it
             has signs or separators, such as ``$1,234.50``; empty to refuse such text. JSON has
             numbers, and no such text.
@@ -55,6 +58,7 @@ class Number:
     maximum: float
     description: str = ""
     nullable: bool = False
+    outside: Literal["refuse", "clip", "accept"] = "refuse"
     decimal: Literal["", ".", ","] = ""
 
     def parse(self, field: str) -> float | str | None:
@@ -65,10 +69,15 @@ class Number:
         """float32 of shape (n_rows, 1) from numbers; None and NaN are missing.
 
         Raises:
-            InputError: a value is not a number, infinite, outside the range, or missing but
-                required.
+            InputError: a value is not a number, infinite, outside a range that refuses it, or
+                missing but required.
         """
         return check_numbers(to_floats(self.name, values)[:, None], (self,))
+
+    def count_outside(self, values: Sequence[Any] | np.ndarray) -> int:
+        """How many of these valid values are outside the range."""
+        numbers = to_floats(self.name, values)
+        return int(((numbers < self.minimum) | (numbers > self.maximum)).sum())
 
 
 @dataclass(frozen=True)
@@ -285,4 +294,4 @@ class Audio:
         raise ContractError(f"{self.name} is a recording, which cannot be encoded as a row")
 
 
-Input = Number | Category | Tensor | Text | Audio
+Input = Number | Category | Datetime | Tensor | Text | Audio

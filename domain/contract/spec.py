@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from domain.contract.datetimes import FORWARD_PARTS, Datetime
 from domain.contract.encoding import (
+    LARGEST,
     PYTHON_NUMBERS,
     RepeatedValues,
     are_python_numbers,
@@ -23,11 +25,10 @@ from domain.contract.features import Audio, Category, Input, Number, Tensor, Tex
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.errors import ContractError, InputError
 
-_INPUTS = {cls.kind: cls for cls in (Number, Category, Tensor, Text, Audio)}
+_INPUTS = {cls.kind: cls for cls in (Number, Category, Datetime, Tensor, Text, Audio)}
 _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
 _FEW = 64  # up to so many numbers, checking in Python is faster than in NumPy
-_LARGEST = 3e38  # just below the maximum of float32
 RESULT = "prediction"  # name of the result in responses and tables
 _SHOWN_ROWS = 10  # of those that are refused, in a message
 _BLOCK = 256  # rows; after a refused row, the rest of its block is encoded again
@@ -46,8 +47,9 @@ class ModelSpec:
     Raises:
         ContractError: there is no input; two inputs, categories, classes or monitored variables
             have the same name; text or audio is not the only input; a range is empty or exceeds
-            float32; the coverage or the decision threshold is not between 0 and 1; or there is a
-            threshold or a positive class, but not two classes, of which it is one.
+            float32; a date has no parts, or an unknown time zone; the coverage or the decision
+            threshold is not between 0 and 1; or there is a threshold or a positive class, but not
+            two classes, of which it is one.
     """
 
     name: str
@@ -83,9 +85,11 @@ class ModelSpec:
         """Raise ContractError if one input contradicts itself."""
         if isinstance(item, Category):
             _check_unique(f"{self.name}: the categories of {item.name}", item.categories)
+        elif isinstance(item, Datetime) and item.fault:
+            raise ContractError(f"{self.name}: {item.name}: {item.fault}")
         elif isinstance(item, Number | Tensor):
             low, high = item.minimum, item.maximum
-            if not -_LARGEST <= low <= high <= _LARGEST:
+            if not -LARGEST <= low <= high <= LARGEST:
                 raise ContractError(
                     f"{self.name}: the range of {item.name}, [{low:g}, {high:g}], is empty or "
                     "exceeds float32"
@@ -264,16 +268,13 @@ class ModelSpec:
     @cached_property
     def monitored_inputs(self) -> tuple[Input, ...]:
         """The input of each of `monitored_names`."""
-        return tuple(i for i in self.inputs for _ in range(2 if isinstance(i, Tensor) else 1))
+        return tuple(item for item in self.inputs for _ in _monitored_of(item))
 
     @cached_property
     def monitored_names(self) -> tuple[str, ...]:
-        """Variables monitored for drift: every input; for a tensor, its mean and its spread."""
-        names: list[str] = []
-        for item in self.inputs:
-            statistics = (f"{item.name}_mean", f"{item.name}_spread")
-            names += statistics if isinstance(item, Tensor) else (item.name,)
-        return tuple(names)
+        """Monitored variables: every input; of a tensor its mean and its spread, of a date the
+        parts that recur, such as ``<name>_weekday``, but none that only grows."""
+        return tuple(name for item in self.inputs for name in _monitored_of(item))
 
     def monitored(self, encoded: np.ndarray) -> np.ndarray:
         """Monitored variables of encoded rows, float64 of shape (n_rows, len(monitored_names)).
@@ -282,13 +283,15 @@ class ModelSpec:
         """
         if encoded.dtype == object:
             return np.array([[float(len(text)) for text in row] for row in encoded])
-        if not any(isinstance(item, Tensor) for item in self.inputs):
+        if not any(isinstance(item, Tensor | Datetime) for item in self.inputs):
             return encoded.astype(np.float64)
         parts, start = [], 0
         for item in self.inputs:
             part = encoded[:, start : start + item.width].astype(np.float64)
             if isinstance(item, Tensor):
                 part = np.stack([part.mean(axis=1), part.std(axis=1)], axis=1)
+            elif isinstance(item, Datetime):
+                part = part[:, [name not in FORWARD_PARTS for name in item.parts]]
             parts.append(part)
             start += item.width
         return np.concatenate(parts, axis=1)
@@ -312,6 +315,15 @@ class ModelSpec:
             inputs=tuple(_from_plain(_INPUTS[item["kind"]], item) for item in data["inputs"]),
             output=_from_plain(_OUTPUTS[data["task"]], data["output"]),
         )
+
+
+def _monitored_of(item: Input) -> list[str]:
+    """Names of the variables that represent an input in monitoring."""
+    if isinstance(item, Tensor):
+        return [f"{item.name}_mean", f"{item.name}_spread"]
+    if isinstance(item, Datetime):
+        return [f"{item.name}_{part}" for part in item.parts if part not in FORWARD_PARTS]
+    return [item.name]
 
 
 def _refusals(item: Input, values: Sequence[Any] | np.ndarray) -> Iterator[tuple[int, str]]:

@@ -63,7 +63,8 @@ class Dataset:
         return _digest("\n".join([*map(str, self.inputs.columns), *rows]), size=16)
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """All rows as in requests: Python values, lists for tensors, None for missing values."""
+        """All rows as in requests: Python values, lists for tensors, ISO 8601 for times, None
+        for missing values."""
         columns = [_to_python(self.inputs[name]) for name in self.inputs.columns]
         return list(zip(*columns))
 
@@ -96,6 +97,8 @@ class Dataset:
 
 def _to_python(column: pd.Series) -> list[Any]:
     """Python values without NumPy types; None for missing values."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        column = column.map(lambda time: time.isoformat(), na_action="ignore").astype(object)
     values = [v.tolist() if isinstance(v, np.ndarray | np.generic) else v for v in column.tolist()]
     if column.hasnans:
         return [None if not isinstance(v, list) and pd.isna(v) else v for v in values]

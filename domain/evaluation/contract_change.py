@@ -9,6 +9,7 @@ from domain.contract import (
     Audio,
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -40,12 +41,27 @@ class _Changes:
     compatible: list[str] = field(default_factory=list)
     wording: list[str] = field(default_factory=list)
 
-    def compare_limit(self, what: str, end: str, old: float, new: float) -> None:
-        """Compare a limit; `end` is ``at least`` or ``at most``. A narrower range is breaking."""
+    def compare_limit(
+        self, what: str, end: str, old: float, new: float, refuses: bool = True
+    ) -> None:
+        """Compare a limit; `end` is ``at least`` or ``at most``. A narrower range that refuses
+        others is breaking."""
         if new != old:
-            narrower = (new < old) == (end == "at most")
+            narrower = refuses and (new < old) == (end == "at most")
             message = f"{what} is now {end} {new:g}, was {old:g}"
             (self.breaking if narrower else self.compatible).append(message)
+
+    def compare_days(self, what: str, old: Datetime, new: Datetime) -> None:
+        """Compare the first and last day of a date. A narrower range is breaking."""
+        (first, last), (new_first, new_last) = old.limits, new.limits
+        ends = (
+            ("from", first, new_first, new_first > first),
+            ("to", last, new_last, new_last < last),
+        )
+        for word, before, after, narrower in ends:
+            if after != before:
+                message = f"{what} is now {word} {after}, was {before}"
+                (self.breaking if narrower else self.compatible).append(message)
 
     def compare_value(self, what: str, old: Any, new: Any) -> None:
         """Compare a value of which every change is breaking."""
@@ -92,16 +108,23 @@ def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
         found.compatible.append(f"{name} may now be missing")
     if isinstance(old, Number | Tensor) and isinstance(new, Number | Tensor):
         found.compare_value(f"the unit of {name}", old.unit, new.unit)
-        found.compare_limit(name, "at least", old.minimum, new.minimum)
-        found.compare_limit(name, "at most", old.maximum, new.maximum)
+        refuses = getattr(new, "outside", "refuse") == "refuse"
+        found.compare_limit(name, "at least", old.minimum, new.minimum, refuses)
+        found.compare_limit(name, "at most", old.maximum, new.maximum, refuses)
     if isinstance(old, Number) and isinstance(new, Number):
         found.compare_value(f"the decimal mark of {name}", old.decimal, new.decimal)
+        if old.outside != new.outside:
+            message = f"numbers outside the range of {name}: now {new.outside}, was {old.outside}"
+            (found.breaking if new.outside == "refuse" else found.compatible).append(message)
     if isinstance(old, Tensor) and isinstance(new, Tensor):
         found.compare_value(
             f"the shape of {name}", format_shape(old.shape), format_shape(new.shape)
         )
     elif isinstance(old, Category) and isinstance(new, Category):
         _compare_categories(found, old, new)
+    elif isinstance(old, Datetime) and isinstance(new, Datetime):
+        found.compare_value(f"the time zone of {name}", old.zone, new.zone)
+        found.compare_days(name, old, new)
     elif isinstance(old, Text) and isinstance(new, Text):
         found.compare_limit(f"the length of {name}", "at most", old.max_length, new.max_length)
     elif isinstance(old, Audio) and isinstance(new, Audio):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
+from domain.contract import Category, Classes, Datetime, ModelSpec, Number, Tensor, Text
 
 Predict = Callable[[np.ndarray], np.ndarray]
 _BITS = 32  # bisections that make any two float32 neighbours
@@ -75,10 +75,11 @@ def edge_rows(
     if isinstance(spec.inputs[0], Text):
         return _texts(rows, spec.inputs[0].max_length)
     words = _words(rows, spec)
-    if not spec.columns_of(Number, Tensor):
+    numeric = spec.columns_of(Number, Datetime, Tensor)
+    if not numeric:
         return words
     rng = np.random.default_rng(random_state)
-    columns = rng.choice(spec.columns_of(Number, Tensor), size=limit)
+    columns = rng.choice(numeric, size=limit)
     base, other = rows[rng.integers(len(rows), size=(2, limit))]
     each = np.arange(limit)
     first, last = base[each, columns], other[each, columns]
@@ -141,11 +142,15 @@ def _texts(rows: np.ndarray, max_length: int) -> np.ndarray:
 
 def _ranges(spec: ModelSpec) -> np.ndarray:
     """float32 of shape (2, width): ends of each column's range; 0 for categories."""
-    ends = [
-        (i.minimum, i.maximum) if isinstance(i, Number | Tensor) else (0.0, 0.0)
-        for i in spec.inputs
-    ]
-    return np.repeat(np.array(ends, np.float32), [i.width for i in spec.inputs], axis=0).T
+    ends: list[tuple[float, float]] = []
+    for item in spec.inputs:
+        if isinstance(item, Datetime):
+            ends += item.part_ranges
+        elif isinstance(item, Number | Tensor):
+            ends += [(item.minimum, item.maximum)] * item.width
+        else:
+            ends += [(0.0, 0.0)] * item.width
+    return np.array(ends, np.float32).T
 
 
 def _ordinal(values: np.ndarray) -> np.ndarray:

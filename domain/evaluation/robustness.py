@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain.contract import Category, ModelSpec, Number, Tensor, Text
+from domain.contract import Category, Datetime, ModelSpec, Number, Tensor, Text
 
 
 def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
     """Standard deviation of each column over the rows, float64 of shape (width,).
 
-    A tensor has one, over all of its values; that of a category is 0. Missing values are ignored.
+    A tensor has one, over all of its values; that of a category or a date is 0. Missing values are
+    ignored.
 
     Args:
         encoded: encoded rows of numbers, shape (n_rows, width).
@@ -19,7 +20,7 @@ def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
     for item in spec.inputs:
         part = encoded[:, len(found) : len(found) + item.width].astype(np.float64)
         known = part[~np.isnan(part)]
-        moves = len(known) > 0 and not isinstance(item, Category)
+        moves = len(known) > 0 and not isinstance(item, Category | Datetime)
         found += [float(known.std()) if moves else 0.0] * item.width
     return np.array(found)
 
@@ -27,9 +28,10 @@ def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
 def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: int) -> np.ndarray:
     """Copies of the rows with small changes, as if measured or typed again.
 
-    Numbers and tensors get normal noise and stay within their range, even if they are counts, since
-    the contract does not require integers. Categories and missing values stay. In a text one space
-    is doubled and one is appended, as far as the maximum length allows.
+    Numbers and tensors get normal noise, even if they are counts, since the contract does not
+    require integers; they stay within their range unless it accepts others. Categories, dates and
+    missing values stay. In a text one space is doubled and one is appended, as far as the maximum
+    length allows.
 
     Args:
         encoded: encoded rows, shape (n_rows, width).
@@ -73,8 +75,14 @@ def instability(spec: ModelSpec, before: np.ndarray, after: np.ndarray) -> float
 def _ranges(spec: ModelSpec) -> np.ndarray:
     """Ends of the ranges of the columns that hold numbers, shape (2, n_columns)."""
     items = [item for item in spec.inputs if isinstance(item, Number | Tensor)]
-    ends = [(item.minimum, item.maximum) for item in items for _ in range(item.width)]
+    ends = [_range(item) for item in items for _ in range(item.width)]
     return np.array(ends).reshape(-1, 2).T
+
+
+def _range(item: Number | Tensor) -> tuple[float, float]:
+    if isinstance(item, Number) and item.outside == "accept":
+        return -np.inf, np.inf
+    return item.minimum, item.maximum
 
 
 def _with_spaces(text: str, max_length: int, rng: np.random.Generator) -> str:

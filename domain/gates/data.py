@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain.contract import Category, ModelSpec, Number
+from domain.contract import Category, Datetime, ModelSpec, Number
 from domain.evaluation.leakage import Leak, input_leak, pair_leaks
 from domain.evaluation.near_duplicates import COPIES
 from domain.gates.verdict import Verdict
@@ -57,22 +57,30 @@ def no_target_leakage(spec: ModelSpec, encoded: np.ndarray, target: np.ndarray) 
         encoded: encoded rows, shape (n_rows, width).
         target: class numbers or values, shape (n_rows,).
     """
-    items = [item for item in spec.inputs if isinstance(item, Number | Category)]
+    items = {
+        name: item
+        for item in spec.inputs
+        if isinstance(item, Number | Category | Datetime)
+        for name in _column_names(item)
+    }
     columns = {
-        item.name: encoded[:, column].astype(np.float64)
-        for item, column in zip(items, spec.columns_of(Number, Category), strict=True)
+        name: encoded[:, column].astype(np.float64)
+        for name, column in zip(items, spec.columns_of(Number, Category, Datetime), strict=True)
     }
     if not columns:  # the brightness of an image or the length of a text may predict everything
-        return Verdict("no_target_leakage", True, "no number or category among the inputs")
+        return Verdict("no_target_leakage", True, "no number, category or date among the inputs")
     skills: dict[str, float] = {}
     leaks: list[Leak] = []
-    for item in items:
-        words = isinstance(item, Category)
-        skill, leak = input_leak(item.name, columns[item.name], target, spec.task, words)
-        skills[item.name] = skill.value
+    for name, item in items.items():
+        skill, leak = input_leak(name, columns[name], target, spec.task, isinstance(item, Category))
+        skills[name] = skill.value
         leaks += [leak] if leak else []
     refused = {name for leak in leaks if leak.refused for name in leak.inputs}
-    rest = {name: values for name, values in columns.items() if name not in refused}
+    rest = {  # the parts of one date belong together, so a pair of them gives nothing away
+        name: values
+        for name, values in columns.items()
+        if name not in refused and not isinstance(items[name], Datetime)
+    }
     pairs, pair = pair_leaks(rest, skills, target, spec.task)
     leaks += pair
     best = max(skills, key=lambda name: skills[name])
@@ -89,3 +97,10 @@ def no_target_leakage(spec: ModelSpec, encoded: np.ndarray, target: np.ndarray) 
             "if its value is known when a prediction is needed"
         )
     return Verdict("no_target_leakage", accepted, reason, figures)
+
+
+def _column_names(item: Number | Category | Datetime) -> list[str]:
+    """Names of an input's columns: of a date, its parts."""
+    if isinstance(item, Datetime):
+        return [f"{item.name} {part}" for part in item.parts]
+    return [item.name]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.contract import Category, Input, ModelSpec, Number
+from domain.contract import Category, Datetime, Input, ModelSpec, Number
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,19 @@ class Profile:
 def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
     """Profiles of the inputs, as plain data, by the contract's `monitored_names`.
 
+    Dates have none: a day's requests have one date where training has years, which is no drift.
+
     Args:
         encoded: encoded rows, shape (n_rows, width).
     """
     columns = zip(
         spec.monitored_names, spec.monitored_inputs, spec.monitored(encoded).T, strict=True
     )
-    return {name: _profile(item, values).to_dict() for name, item, values in columns}
+    return {
+        name: _profile(item, values).to_dict()
+        for name, item, values in columns
+        if not isinstance(item, Datetime)
+    }
 
 
 def profile_outputs(spec: ModelSpec, predictions: np.ndarray) -> dict[str, Any]:

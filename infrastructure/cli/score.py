@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     show_step("result", f"{totals.scored:,} rows scored, {totals.rejected:,} rejected{see}")
     for name, count in totals.unknown.items():
         show_step("look at", f"{name}: {count:,} unknown words counted as missing")
+    for name, count in totals.outside.items():
+        show_step("look at", f"{name}: {count:,} numbers outside the range of the contract")
     rate = (totals.scored + totals.rejected) / seconds
     show_step("output", f"{args.output}: {seconds:.1f} s, {rate:,.0f} rows/s")
     return 0

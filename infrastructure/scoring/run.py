@@ -33,12 +33,15 @@ class Totals:
         rejects: file with the rejected rows.
         unknown: number of words that counted as missing since the contract does not know them, by
             input.
+        outside: number of numbers that were clipped to their range, or accepted outside it, by
+            input.
     """
 
     scored: int
     rejected: int
     rejects: Path
     unknown: Mapping[str, int] = field(default_factory=dict)
+    outside: Mapping[str, int] = field(default_factory=dict)
 
 
 def score_file(
@@ -71,6 +74,7 @@ def score_file(
     rejects = output.with_name(f"{output.stem}.rejected.ndjson")
     done = scored_rows = 0
     unknown: Counter[str] = Counter()
+    outside: Counter[str] = Counter()
     with Draft(output) as draft, Draft(rejects) as rejected:
         with (
             open_sink(output, draft.path, schema) as sink,
@@ -100,6 +104,7 @@ def score_file(
                 done += len(batch)
                 scored_rows += len(scored.kept)
                 unknown.update(scored.unknown)
+                outside.update(scored.outside)
                 bar.update(len(batch))
         if scored_rows == done:
             rejects.unlink(missing_ok=True)
@@ -107,4 +112,4 @@ def score_file(
             rejected.publish()
         if scored_rows or not done:
             draft.publish()
-    return Totals(scored_rows, done - scored_rows, rejects, +unknown)
+    return Totals(scored_rows, done - scored_rows, rejects, +unknown, +outside)

@@ -23,6 +23,7 @@ from domain.contract import (
     MISSING_WORDS,
     NUMBER,
     Category,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -226,7 +227,7 @@ class CsvTable:
                 arrays[item.name] = pa.array(numbers, pa.float64())
             elif isinstance(item, Number):
                 arrays[item.name], columns[item.name] = _parse_numbers(column)
-            elif isinstance(item, Category):
+            elif isinstance(item, Category | Datetime):
                 fields = _repeated(column)
                 parsed = [_parse(item, field) for field in fields.distinct]
                 columns[item.name] = RepeatedValues(parsed, fields.positions)
@@ -415,9 +416,13 @@ def _values_of(item: Input, column: pa.Array) -> Values:
     """An Arrow column in the form that the input accepts, which later rejects invalid values."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if isinstance(item, Datetime):
+        return _moments(column, item.zone)
     if isinstance(item, Number):
         if _is_number(column.type):
             return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if item.decimal and _is_text(column.type):
+            return [_parse(item, field) for field in column.to_pylist()]
     elif isinstance(column, pa.FixedShapeTensorArray):
         return column.to_numpy_ndarray()
     elif isinstance(item, Tensor):
@@ -426,10 +431,17 @@ def _values_of(item: Input, column: pa.Array) -> Values:
             return tensor
     elif isinstance(item, Category) and not pa.types.is_nested(column.type):
         return _repeated(column)
-    elif _is_text(column.type):
+    is_text = _is_text(column.type)
+    return column.to_numpy(zero_copy_only=False) if is_text else list(column.to_pylist())
+
+
+def _moments(column: pa.Array, zone: str) -> Values:
+    """Dates and times as datetime64, those with a time zone in `zone`; other values as they are."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        column = pc.local_timestamp(pc.cast(column, pa.timestamp(column.type.unit, zone)))
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         return column.to_numpy(zero_copy_only=False)
-    formatted = isinstance(item, Number) and item.decimal and _is_text(column.type)
-    return [_parse(item, value) if formatted else value for value in column.to_pylist()]
+    return _repeated(column) if _is_text(column.type) else list(column.to_pylist())
 
 
 def _repeated(column: pa.Array) -> RepeatedValues:

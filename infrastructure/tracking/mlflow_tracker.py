@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from application.ports.tracker import RegisteredVersion, TrainingRecord
-from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text, as_word
+from domain.contract import Category, Datetime, Input, ModelSpec, Number, Tensor, Text, as_word
 from domain.errors import TrackingError, reason_of
 from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking.database import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _CODE = (  # what `served_model` needs to load a package anywhere
     *("domain/__init__.py", "domain/errors.py", "domain/contract/__init__.py"),
-    *("domain/contract/encoding.py", "domain/contract/features.py", "domain/contract/outputs.py"),
+    *(f"domain/contract/{name}.py" for name in ("datetimes", "encoding", "features", "outputs")),
     *("domain/contract/spec.py", "domain/evaluation/__init__.py"),
     "domain/evaluation/predictions.py",
     *(f"domain/estimators/{name}.py" for name in ("__init__", "conformal", "fitting", "search")),
@@ -490,9 +490,9 @@ def _column_type(item: Input) -> Any:
     from mlflow.types import DataType
     from mlflow.types.schema import AnyType, Array
 
-    if isinstance(item, Number | Category):
-        # MLflow rejects integers for doubles and booleans for strings; the contract, which
-        # `served_model` checks, accepts them
+    if isinstance(item, Number | Category | Datetime):
+        # MLflow rejects integers for doubles, and booleans and times for strings; the contract,
+        # which `served_model` checks, accepts them
         return AnyType()
     kind: Any = DataType.string if isinstance(item, Text) else DataType.double
     for _ in item.shape if isinstance(item, Tensor) else ():

@@ -40,7 +40,16 @@ from application.inference.protocols.openapi import (
 )
 from application.inference.protocols.schema import EXAMPLES
 from application.ports.recorder import PredictionResult
-from domain.contract import Category, Input, ModelSpec, Number, Quantity, Tensor, as_word
+from domain.contract import (
+    Category,
+    Datetime,
+    Input,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    as_word,
+)
 from domain.errors import InputError
 
 OCTETS = "application/octet-stream"
@@ -187,7 +196,7 @@ class OpenInference:
         columns: list[Any] = [list(rows)]
         if not self._spec.is_numeric:
             columns = [
-                _as_words(values) if isinstance(item, Category) else values
+                _as_words(values) if isinstance(item, Category | Datetime) else values
                 for item, values in zip(self._spec.inputs, zip(*rows))
             ]
         tensors = [
@@ -338,6 +347,8 @@ def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
         elif isinstance(item, Category):
             parameters = {"categories": ", ".join(item.categories)}
             tensors.append(_tensor(item.name, "BYTES", (-1,), parameters))
+        elif isinstance(item, Datetime):
+            tensors.append(_tensor(item.name, "BYTES", (-1,), {"values": item.describe()}))
         else:
             tensors.append(_tensor(item.name, "BYTES", (-1,)))
     return tensors
@@ -483,16 +494,16 @@ def _as_bytes(word: str) -> bytes:
 
 
 def _values(item: Input, tensor: np.ndarray) -> Any:
-    """The values of one input; an empty string is None if the category is nullable."""
+    """The values of one input; an empty string is None if a category or date is nullable."""
     if isinstance(item, Tensor):
         _check_shape(item.name, tensor, item.shape)
         return tensor
     if tensor.ndim != 1:
         _check_shape(item.name, tensor, (1,))
-    if not isinstance(item, Category):
+    if not isinstance(item, Category | Datetime):
         return tensor.ravel()
     words = tensor.ravel().tolist()
-    if item.nullable and "" not in item.categories:
+    if item.nullable and "" not in getattr(item, "categories", ()):
         words = [None if word == "" else word for word in words]
     return words
 

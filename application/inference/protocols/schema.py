@@ -9,8 +9,10 @@ from typing import Any
 from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
 from application.monitoring.feedback import LONGEST_ID, are_numbered
 from domain.contract import (
+    ISO_8601,
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -195,6 +197,8 @@ def _value(item: Input) -> Schema:
             schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
     elif isinstance(item, Category):
         schema = _category(item)
+    elif isinstance(item, Datetime):
+        schema = {"type": "string", "pattern": f"^{ISO_8601}$"}
     else:
         schema = {"type": "string"}
     if item.kind == "text":
@@ -241,6 +245,8 @@ def _numbers(words: Sequence[str]) -> list[int | float]:
 
 
 def _number(item: Number | Tensor) -> Schema:
+    if isinstance(item, Number) and item.outside != "refuse":
+        return {"type": "number"}
     return {"type": "number", "minimum": item.minimum, "maximum": item.maximum}
 
 
@@ -249,8 +255,16 @@ def _describe_input(item: Input) -> str:
     text = f"{item.name}: {item.description}" if item.description else item.name
     if isinstance(item, Number | Tensor):
         shape = f"{format_shape(item.shape)} numbers, " if isinstance(item, Tensor) else ""
-        text += f" ({shape}{item.minimum:g} to {item.maximum:g} {item.unit}".rstrip() + ")"
+        text += f" ({shape}{item.minimum:g} to {item.maximum:g} {item.unit}".rstrip()
+        outside = item.outside if isinstance(item, Number) else "refuse"
+        text += {
+            "refuse": ")",
+            "clip": "; others are clipped)",
+            "accept": "; others are accepted)",
+        }[outside]
     elif isinstance(item, Category):
         other = "; any other counts as missing" if item.unseen == "missing" else ""
         text += f" (one of {', '.join(item.categories)}{other})"
+    elif isinstance(item, Datetime):
+        text += f" ({item.describe()})"
     return f"{text}, or null" if item.nullable else text

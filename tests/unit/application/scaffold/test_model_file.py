@@ -67,6 +67,22 @@ def mixed(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def visits(rng: np.random.Generator, noise: np.ndarray) -> pd.DataFrame:
+    """Times with gaps, and what follows the hour and the weekday."""
+    times = pd.date_range("2023-01-01", periods=ROWS, freq="59h").to_series(index=range(ROWS))
+    demand = 9 * (times.dt.day_of_week > 4) + times.dt.hour + noise
+    frame = pd.DataFrame({"at": times.where(rng.random(ROWS) > 0.1), "heat": noise})
+    return frame.assign(hall=rng.choice(["a", "b"], ROWS), y=demand)
+
+
+def odd(rng: np.random.Generator, noise: np.ndarray) -> pd.DataFrame:
+    """Names and words with quotes and control characters."""
+    frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
+    words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
+    frame["wörter"] = rng.choice(words, ROWS)
+    return frame.assign(y=np.where(noise > 0, 'the "one"', "the 'other'"))
+
+
 def table(kind: str) -> pd.DataFrame:
     """A synthetic table with the target y."""
     rng = np.random.default_rng(3)
@@ -80,11 +96,8 @@ def table(kind: str) -> pd.DataFrame:
             texts, count = reviews["句子"], 2 * (reviews["類別"] == "好評")
         scored = kind.startswith("scored")
         return pd.DataFrame({"text": texts, "y": count + noise if scored else count > 1})
-    if kind == "odd":
-        frame = pd.DataFrame({name: rng.normal(size=ROWS) for name in ODD_NAMES})
-        words = ["sagt 'ja'", 'sagt "nein"', "beides '\"", "\\", "\n", "\u200b", "w" * 90]
-        frame["wörter"] = rng.choice(words, ROWS)
-        return frame.assign(y=np.where(noise > 0, 'the "one"', "the 'other'"))
+    if kind in ("dates", "odd"):
+        return visits(rng, noise) if kind == "dates" else odd(rng, noise)
     frame = pd.DataFrame(mixed(rng))
     score = frame["age"] / 30 + (frame["plan"] == "free") + frame["income"].isna() + noise
     if kind == "binary":
@@ -106,15 +119,16 @@ KINDS = (
     "scored_text",
     "chinese",
     "scored_chinese",
+    "dates",
 )
 BOOSTING = ESTIMATORS["gradient_boosting"]
 VARIANTS = [
     *((kind, None) for kind in KINDS),
     *(
         (kind, name)
-        for kind in ("binary", "many", "regression")
+        for kind in ("binary", "many", "regression", "dates")
         for name, estimator in ESTIMATORS.items()
-        if (estimator.regressor if kind == "regression" else estimator.classifier)
+        if (estimator.regressor if kind in ("regression", "dates") else estimator.classifier)
     ),
 ]
 
@@ -230,6 +244,7 @@ def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:
         *(("odd", None), ("scored_text", None), ("chinese", None)),
         *(("binary", "hist_gradient_boosting"),),
         *(("many", "xgboost"), ("regression", "catboost"), ("regression", "ridge")),
+        *(("dates", "xgboost"), ("dates", None)),
     ):
         inspection = inspect_table(table(kind), "y", f"{kind}_{name}".lower())
         with suppress(MissingExtraError):

@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from application.scaffold.estimators import ESTIMATORS
+from domain.data.splitting import hold_out
 from infrastructure.cli import new_model as command
 from infrastructure.cli._exit import exit_code_of
 
 ROWS = 200
+BOOSTING = ESTIMATORS["gradient_boosting"]
 
 
 @pytest.fixture(name="clone")
@@ -271,6 +274,26 @@ def test_dates_in_order_split_the_rows_by_time(clone: Path) -> None:
     assert new_model(clone) == 0
     config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
     assert config["data"]["split"] == {"time": "day"}
+
+
+def test_a_daily_table_is_learned_far_better_with_its_date(clone: Path) -> None:
+    rng, days = np.random.default_rng(0), pd.date_range("2024-01-01", periods=731)
+    season = 40 * np.sin(2 * np.pi * days.day_of_year / 365) + 25 * (days.day_of_week > 4)
+    table = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "heat": rng.normal(15, 5, 731)})
+    table["sales"] = 100 + season + 1.5 * table["heat"] + rng.normal(0, 5, 731)
+    table.to_csv(clone / "sales.csv", index=False)
+    scores = []
+    for name, left_out in (("dated", "void"), ("undated", "day")):
+        table.assign(void=0 * table["heat"]).to_csv(clone / "sales.csv", index=False)
+        options = {"name": name, "target": "sales", "leave-out": left_out}
+        assert new_model(clone, data=str(clone / "sales.csv"), **options) == 0
+        module = runpy.run_path(str(clone / f"domain/models/{name}.py"))
+        spec, dataset = module["SPEC"], module["load"](str(clone / "sales.csv"))
+        learned, judged = hold_out(dataset, spec, 0.2, 0)
+        model = module["build"](**BOOSTING.parameters)
+        model.fit(learned.encoded(spec), learned.encoded_target(spec))
+        scores.append(model.score(judged.encoded(spec), judged.encoded_target(spec)))
+    assert scores[0] > 0.9 > 0.3 > scores[1]
 
 
 def test_a_split_that_would_leave_out_a_class_is_not_proposed(

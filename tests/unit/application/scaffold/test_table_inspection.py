@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from application.scaffold.table_inspection import Finding, Inspection, inspect_table
-from domain.contract import Category, Classes, Number, Quantity, Text
+from domain.contract import Category, Classes, Datetime, Number, Quantity, Text
 from domain.errors import DataError
 from tests.reviews import chinese_reviews
 
@@ -147,11 +148,12 @@ def test_classes_that_look_alike_are_pointed_out() -> None:
         ("x", ["same"] * ROWS, "constant"),
         ("x", [3.0] * ROWS, "constant"),
         ("x", [True, *[None] * (ROWS - 1)], "constant"),
-        ("x", pd.date_range("2020-01-01", periods=ROWS), "a time"),
-        ("x", pd.date_range("2020-01-01", periods=ROWS, tz="UTC"), "a time"),
-        ("x", pd.to_timedelta(np.arange(ROWS), unit="s"), "a time"),
-        ("x", [f"{1 + row % 28:02d}.03.{1990 + row % 30}" for row in range(ROWS)], "a date"),
-        ("x", [f"2024-01-{1 + row % 28:02d}T10:00:00Z" for row in range(ROWS)], "a date"),
+        ("x", pd.to_timedelta(np.arange(ROWS), unit="s"), "a duration"),
+        ("x", pd.to_datetime(["2024-01-31"] * ROWS), "constant: 2024-01-31"),
+        ("x", [f"{1 + row % 28:02d}.03.{1990 + row % 30}" for row in range(ROWS)], "dates such"),
+        ("x", 20240101 + np.arange(ROWS) % 28, "dates such as 20240101: write them as 2024-01-01"),
+        ("x", 1764001548682 + 997 * np.arange(ROWS), "milliseconds since 1970"),
+        ("x", 8 * 10**18 + 10**9 * RNG.permutation(ROWS), "an identifier of many digits: float32"),
         ("x", [[row] for row in range(ROWS)], "not a plain value"),
         ("x", np.where(NOISE > 1, np.inf, NOISE), "float32"),
         ("x", [f"the parcel {row} came late again" for row in range(ROWS)], "free text"),
@@ -174,6 +176,42 @@ def test_distinct_numbers_alone_do_not_make_an_identifier(values: Any) -> None:
 def test_a_name_that_only_contains_id_is_not_a_key(name: str) -> None:
     inspection = inspect({name: RNG.permutation(10**6)[:ROWS]})
     assert not inspection.findings
+
+
+def test_dates_become_a_datetime() -> None:
+    days = pd.Series(pd.date_range("2020-01-01", periods=ROWS))
+    expected = Datetime("x", ("days_since", "day_of_year", "weekday"), "2019-01-01", "2099-12-31")
+    for column in (days, days.dt.tz_localize("UTC"), days.dt.strftime("%Y-%m-%d")):
+        inspection = inspect({"x": column})
+        assert inspection.spec.inputs == (expected,)
+        assert not inspection.findings
+    gaps = days.where(np.arange(ROWS) % 9 > 0)
+    assert item_of(gaps) == replace(expected, nullable=True)
+
+
+def test_a_date_that_gives_the_target_away_is_left_out_ready_to_be_restored() -> None:
+    left = pd.Series(np.where(YES_NO == "yes", "2024-03-01", None), dtype=object)
+    days = pd.Series(pd.date_range("2024-01-01", periods=ROWS).strftime("%Y-%m-%d"))
+    inspection = inspect({"noise": NOISE, "left": days.where(left.notna())})
+    (finding,) = inspection.findings
+    assert finding.left_out and isinstance(finding.item, Datetime)
+    assert finding.reason.startswith("a LEAK: left ")
+    assert inspection.spec.input_names == ("noise",)
+
+
+def test_a_heavy_tail_is_clipped_since_later_values_reach_further() -> None:
+    incomes = np.exp(1.5 * NOISE)
+    for values in (incomes, -incomes, np.append(NOISE[1:], 1e5)):
+        item = item_of(values)
+        assert isinstance(item, Number) and item.outside == "clip"
+    for values in (NOISE, np.linspace(0, 1, ROWS), np.arange(ROWS) % 97 == 0, np.arange(ROWS) % 7):
+        assert getattr(item_of(values), "outside", "refuse") == "refuse"
+
+
+def test_numbers_that_float32_cannot_hold_are_pointed_out() -> None:
+    finding = finding_of(1e9 + RNG.random(ROWS))
+    assert not finding.left_out
+    assert finding.reason.startswith("float32, which the model sees, holds only 1 of 400 different")
 
 
 def test_a_key_with_repeated_values_is_kept_with_a_note() -> None:

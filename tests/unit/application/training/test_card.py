@@ -108,6 +108,23 @@ def test_the_inputs_are_a_table_in_the_order_of_the_contract() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("outside", "words"),
+    [("refuse", ""), ("clip", ", others clipped"), ("accept", ", others accepted")],
+)
+def test_what_happens_outside_a_range_is_described(outside: Any, words: str) -> None:
+    item = Number("income", "EUR", 0, 100, outside=outside)
+    assert describe_values(item) == f"0 to 100 EUR{words}"
+
+
+def test_a_date_is_described_with_its_range_and_zone() -> None:
+    item = KINDS["dates"].SPEC.inputs[0]
+    assert describe_values(item) == (
+        "ISO 8601 date or time from 2020-01-01 to 2039-12-31, in Europe/Berlin if without an "
+        "offset, or missing"
+    )
+
+
 def card_of(kind: str, name: str | None = None, chosen: Mapping[str, Any] | None = None) -> str:
     """The card of a model whose predictions are all right, by the measure of this name."""
     model = KINDS[kind]

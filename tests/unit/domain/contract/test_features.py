@@ -11,7 +11,7 @@ import pytest
 
 from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text
 from domain.errors import ContractError
-from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal, input_refusal
+from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, input_refusal, refusal
 
 # numbers
 
@@ -39,6 +39,46 @@ def numbers(spec: ModelSpec) -> list[Number]:
 def test_a_value_that_is_not_finite_is_refused_with_its_row_and_input(value: float) -> None:
     message = refusal(GOOD, GOOD, [80.0, value, 35.0])
     assert message == f"row 2, rooms: {value} is not a finite number"
+
+
+def lenient(outside: Any) -> ModelSpec:
+    """A contract of an income and a number that refuses others."""
+    income = Number("income", "EUR", 0, 100, nullable=True, outside=outside)
+    return ModelSpec("lenient", (income, Number("rooms", "", 1, 20)), SOLD)
+
+
+@pytest.mark.parametrize(
+    ("outside", "low", "high"), [("clip", 0.0, 100.0), ("accept", -5.0, 1e9)], ids=str
+)
+def test_numbers_outside_the_range_are_clipped_or_accepted(
+    outside: Any, low: float, high: float
+) -> None:
+    spec, rows = lenient(outside), [[50.0, 3], [-5, 3], [1e9, 3], [None, 3]]
+    expected = np.array([[50, 3], [low, 3], [high, 3], [np.nan, 3]], np.float32)
+    columns = dict(zip(spec.input_names, zip(*rows)))
+    arrays = {name: np.array(column, np.float64) for name, column in columns.items()}
+    singles = np.array(
+        [numbers(spec)[0].encode([row[0]])[0] for row in rows]  # type: ignore[index]
+    )
+    for encoded in (spec.encode_rows(rows), spec.encode(columns), spec.encode(arrays)):
+        np.testing.assert_array_equal(encoded, expected)
+        assert encoded.dtype == np.float32 and encoded.flags.c_contiguous
+    np.testing.assert_array_equal(singles, expected[:, :1])
+    np.testing.assert_array_equal(spec.encode_rows(rows * 100), np.tile(expected, (100, 1)))
+
+
+@pytest.mark.parametrize("outside", ["clip", "accept"])
+def test_what_float32_cannot_hold_is_refused_whatever_the_range(outside: Any) -> None:
+    spec = lenient(outside)
+    assert refusal([1e39, 3], spec=spec) == "row 0, income: 1e+39 exceeds float32"
+    assert refusal([9, 3], [math.inf, 3], spec=spec) == "row 1, income: inf is not a finite number"
+    assert refusal([500, 99], spec=spec) == "row 0, rooms: 99 is outside [1, 20]"
+
+
+def test_numbers_outside_the_range_are_counted() -> None:
+    income = numbers(lenient("clip"))[0]
+    assert income.count_outside([50, -1, 101.0, None, 100]) == 2
+    assert income.count_outside(np.array([np.nan, 1e9], np.float32)) == 1
 
 
 @pytest.mark.parametrize("value", [None, math.nan, np.float32("nan")])

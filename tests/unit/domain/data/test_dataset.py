@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import (
+    Category,
+    Classes,
+    Datetime,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
 from domain.data.dataset import Dataset
 from domain.data.split_keys import SplitKeys
 from domain.errors import InputError
@@ -199,6 +208,19 @@ def test_a_text_alone_is_a_row() -> None:
     spec = ModelSpec("reviews", (Text("review"),), Classes(("+", "-")))
     assert dataset.rows() == [("good",), ("",), ("great \0",)]
     assert dataset.encoded(spec).tolist() == [["good"], [""], ["great \0"]]
+
+
+def test_times_are_iso_8601_in_rows_and_encoded_like_requests() -> None:
+    days = pd.Series(pd.to_datetime(["2024-01-05T00:00", None, "2024-01-06T12:30"]), name="day")
+    spec = ModelSpec("days", (Datetime("day", nullable=True),), Quantity("y"))
+    for column in (days, days.dt.tz_localize("Europe/Berlin")):
+        dataset = Dataset("days", "", column.to_frame(), pd.Series([1.0, 2.0, 3.0]))
+        rows = dataset.rows()
+        assert [row[0] and row[0][:16] for row in rows] == [
+            *("2024-01-05T00:00", None, "2024-01-06T12:30"),
+        ]
+        assert np.array_equal(dataset.encoded(spec), spec.encode_rows(rows), equal_nan=True)
+        assert len(set(dataset.row_hashes)) == 3
 
 
 def test_training_data_and_requests_are_encoded_alike() -> None:

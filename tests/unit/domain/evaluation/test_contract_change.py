@@ -11,6 +11,7 @@ from domain.contract import (
     Audio,
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -27,6 +28,7 @@ AREA = Number("area", "m²", 5, 500, "living area")
 DISTRICT = Category("district", ("east", "north"))
 IMAGE = Tensor("image", (3, 4), 0, 16)
 REVIEW = Text("review", 200)
+DAY = Datetime("day", ("weekday",), "2024-01-01")
 SOUND = Audio("sound", 16_000, 30)
 CLASSES = Classes(("no", "yes", "later"), "leaves")
 RENT = Quantity("rent", "EUR", 0.9)
@@ -87,6 +89,18 @@ def test_an_equal_contract_has_no_change(kind: str) -> None:
             "the length of review is now at most 100, was 200",
         ),
         (
+            replace(AREA, outside="clip"),
+            AREA,
+            "numbers outside the range of area: now refuse, was clip",
+        ),
+        (DAY, replace(DAY, zone="Asia/Taipei"), "the time zone of day is now Asia/Taipei, was UTC"),
+        (
+            DAY,
+            replace(DAY, earliest="2024-02-01"),
+            "day is now from 2024-02-01, was 2024-01-01",
+        ),
+        (DAY, replace(DAY, latest="2030-01-01"), "day is now to 2030-01-01, was 9999-12-31"),
+        (
             SOUND,
             replace(SOUND, max_seconds=29.5),
             "the duration of sound in seconds is now at most 29.5, was 30",
@@ -125,6 +139,17 @@ def test_breaking_changes_are_reported_by_name(old: Any, new: Any, message: str)
         (AREA, replace(AREA, maximum=600), "area is now at most 600, was 500"),
         (AREA, replace(AREA, minimum=1), "area is now at least 1, was 5"),
         (AREA, replace(AREA, nullable=True), "area may now be missing"),
+        (
+            AREA,
+            replace(AREA, outside="accept"),
+            "numbers outside the range of area: now accept, was refuse",
+        ),
+        (
+            replace(AREA, outside="clip"),
+            replace(AREA, outside="clip", maximum=400),
+            "area is now at most 400, was 500",
+        ),
+        (DAY, replace(DAY, earliest=""), "day is now from 0001-01-01, was 2024-01-01"),
         (
             DISTRICT,
             replace(DISTRICT, categories=("west", "east", "north")),

@@ -14,6 +14,7 @@ from domain import gates
 from domain.contract import (
     Category,
     Classes,
+    Datetime,
     Input,
     ModelSpec,
     Number,
@@ -287,6 +288,14 @@ def test_texts_get_letters_and_blanks_that_libraries_treat_differently() -> None
     edges = edge_rows(value_of, rows, text, random_state=0)
     assert {"", "good\u00a0fil", "goodéfil", "bad"} <= set(edges[:, 0])
     assert max(map(len, edges[:, 0])) <= 8
+
+
+def test_edge_rows_have_the_ends_of_every_part_of_a_date() -> None:
+    spec = ModelSpec("d", (Datetime("at", ("weekday", "hour")),), Quantity("y"))
+    rows = spec.encode_rows([[f"2024-01-0{day}T0{day}:00"] for day in range(1, 8)])
+    edges = edge_rows(value_of, rows, spec, random_state=0)
+    assert edges.min(axis=0).tolist() == [0, 0]
+    assert edges.max(axis=0).tolist() == [6, 24]
 
 
 def test_every_value_of_a_tensor_can_be_moved() -> None:

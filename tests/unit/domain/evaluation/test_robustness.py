@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import (
+    Category,
+    Classes,
+    Datetime,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
 from domain.evaluation.robustness import instability, perturbed, spreads
 from tests.kinds import KINDS
 
@@ -131,3 +140,17 @@ def test_a_class_changes_where_its_probability_crosses_the_threshold() -> None:
     before = np.array([[0.81, 0.19], [0.55, 0.45]])
     after = np.array([[0.79, 0.21], [0.45, 0.55]])
     assert instability(spec, before, after) == 0.5
+
+
+def test_dates_stay_as_they_are() -> None:
+    spec = ModelSpec("d", (Datetime("at"), Number("x", "", -9, 9)), Quantity("y"))
+    rows = spec.encode_rows([[f"2024-01-0{day}T0{day}:30", day] for day in range(1, 8)])
+    moved = perturbed(spec, rows, noise=0.1, random_state=0)
+    assert (moved[:, :-1] == rows[:, :-1]).all()
+    assert (moved[:, -1] != rows[:, -1]).all()
+
+
+def test_numbers_outside_a_range_that_accepts_them_are_not_moved_into_it() -> None:
+    spec = ModelSpec("x", (Number("x", "", 0, 1, outside="accept"),), Quantity("y"))
+    rows = spec.encode_rows([[50], [60], [70]])
+    assert (perturbed(spec, rows, noise=0.01, random_state=0) > 40).all()

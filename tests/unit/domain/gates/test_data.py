@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from domain import gates
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Text
+from domain.contract import (
+    Category,
+    Classes,
+    Datetime,
+    ModelSpec,
+    Number,
+    Quantity,
+    Text,
+)
 
 HOLDOUT = np.array([f"{number:016x}" for number in range(30)])
 TRAINING = np.array([f"{number:016x}" for number in range(30, 150)])
@@ -93,7 +101,7 @@ def test_an_input_that_is_the_target_is_refused_by_name() -> None:
     assert gates.no_target_leakage(spec, encoded * [1, 0], target).accepted
 
 
-def table(*inputs: Number | Category) -> ModelSpec:
+def table(*inputs: Number | Category | Datetime) -> ModelSpec:
     """A contract of these inputs and two classes."""
     return ModelSpec("table", inputs, Classes(("no", "yes")))
 
@@ -110,6 +118,22 @@ def test_a_leak_is_found_in_numbers_and_categories_of_either_task() -> None:
     quantity = encoded[:, 1].astype(np.float64)
     assert gates.no_target_leakage(rent, encoded, quantity).reason.startswith("weight alone")
     assert not gates.no_target_leakage(rent, encoded, quantity).accepted
+
+
+def test_a_date_that_gives_the_target_away_is_refused_by_its_part() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(2, size=400)
+    spec = table(Datetime("closed", ("weekday", "day"), nullable=True), Number("x", "", -9, 9))
+    days = np.where(target, "2024-01-06", "2024-01-02")
+    encoded = spec.encode({"closed": days.tolist(), "x": rng.normal(size=400)})
+    verdict = gates.no_target_leakage(spec, encoded, target)
+    assert not verdict.accepted
+    assert verdict.reason.startswith("closed weekday alone")
+    honest = rng.choice(["2024-01-06", "2024-01-02"], 400).tolist()
+    encoded = spec.encode({"closed": honest, "x": rng.normal(size=400)})
+    verdict = gates.no_target_leakage(spec, encoded, target)
+    assert verdict.accepted
+    assert {"closed weekday", "closed day", "x"} == set(verdict.figures)
 
 
 def test_leaks_are_named_before_strong_inputs_and_every_skill_is_a_figure() -> None:
@@ -133,7 +157,7 @@ def test_text_inputs_are_not_checked_for_leaks() -> None:
     spec = ModelSpec("reviews", (Text("review", 9),), Classes(("bad", "good")))
     verdict = gates.no_target_leakage(spec, np.array([["a"], ["b"]], object), np.arange(2))
     assert verdict == gates.Verdict(
-        "no_target_leakage", True, "no number or category among the inputs"
+        "no_target_leakage", True, "no number, category or date among the inputs"
     )
 
 

@@ -7,7 +7,16 @@ import json
 import numpy as np
 import pytest
 
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import (
+    Category,
+    Classes,
+    Datetime,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
 from domain.monitoring.profile import Profile, profile_inputs, profile_outputs
 
 
@@ -126,6 +135,11 @@ def test_each_kind_of_input_has_the_profile_that_fits_it() -> None:
     assert profiles["plan_mean"] == Profile.of(np.array([0.5, 1.0] * 10)).to_dict()
     assert profiles["plan_spread"] == Profile.of(np.array([0.5, 0.0] * 10)).to_dict()
     assert json.loads(json.dumps(profiles, allow_nan=False)) == profiles
+
+
+def test_a_date_has_no_profile_since_live_dates_never_look_like_those_of_training() -> None:
+    spec = ModelSpec("visits", (Datetime("at"), Number("area", "m²", 5, 500)), OUTPUT)
+    assert list(profile_inputs(spec, spec.encode_rows([["2024-01-05", 50]] * 9))) == ["area"]
 
 
 def test_a_text_is_profiled_by_its_length() -> None:

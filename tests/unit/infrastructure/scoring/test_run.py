@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from domain.contract import Category, ModelSpec, Quantity
+from domain.contract import Category, ModelSpec, Number, Quantity
 from domain.errors import DataError
 from infrastructure.inference.onnx_runtime import load_onnx
 from infrastructure.packaging.model_package import ModelPackage
@@ -239,3 +239,13 @@ def test_unknown_words_that_count_as_missing_are_counted(source: str, tmp_path: 
         spec, lambda rows: np.zeros((len(rows), 3), np.float32), path, tmp_path / "out.csv", {}
     )
     assert (totals.scored, totals.unknown) == (5, {"team": 2})
+
+
+@pytest.mark.parametrize("source", FORMATS)
+def test_numbers_outside_a_range_that_refuses_none_are_counted(source: str, tmp_path: Path) -> None:
+    spec = ModelSpec("pay", (Number("pay", "EUR", 0, 10, outside="clip"),), Quantity("rent"))
+    path = write(tmp_path / f"in{source}", [{"pay": pay} for pay in (5.0, -1.0, 99.0, 10.0)])
+    totals = score_file(spec, lambda rows: np.repeat(rows, 3, axis=1), path, tmp_path / "o.csv", {})
+    assert (totals.scored, totals.outside) == (4, {"pay": 2})
+    found = [float(row["prediction"]) for row in read(tmp_path / "o.csv")]
+    assert found == [5, 0, 10, 10]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from application.scaffold.table_inspection import inspect_table
-from domain.contract import Category, Classes, ModelSpec, Number, Tensor, Text
+from domain.contract import (
+    Category,
+    Classes,
+    Datetime,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
 from domain.data.tables import read_frame, read_table
 from domain.errors import DataError, InputError
 from infrastructure.scoring.tables import Batch, check_output, open_sink, open_table
@@ -50,6 +60,15 @@ def parquet(folder: Path, **columns: Any) -> Path:
     """A Parquet file."""
     pq.write_table(pa.table(columns), folder / "in.parquet")
     return folder / "in.parquet"
+
+
+VISITS = ModelSpec(
+    "visits",
+    (Datetime("at", ("days_since", "hour"), zone="Europe/Berlin", nullable=True),),
+    Quantity("visits"),
+)
+TIMES = [datetime(2024, 7, 2, 0, 30), datetime(2024, 1, 1)]
+IN_UTC = [datetime(2024, 7, 1, 22, 30), datetime(2023, 12, 31, 23, 0)]
 
 
 def text(folder: Path, name: str, *lines: str) -> Path:
@@ -113,6 +132,43 @@ def test_words_of_every_type_of_parquet_are_words(
     spec = ModelSpec("kind", FLAT.inputs[1:2], CLASSES)
     found = np.array(encoded(parquet(tmp_path, kind=column), spec))
     assert np.array_equal(found[:, 0], codes, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["2024-07-02T00:30", "2024-01-01", None]),
+        pa.array(["2024-07-01T22:30Z", "2024-01-01", None]),
+        pa.array(["2024-07-02 00:30", "2024-01-01", None]).dictionary_encode(),
+        *(pa.array([*TIMES, None], pa.timestamp(unit)) for unit in ("s", "ms", "us", "ns")),
+        pa.array([*IN_UTC, None], pa.timestamp("us", "UTC")),
+        pa.array([*IN_UTC, None], pa.timestamp("ns", "Asia/Taipei")),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_times_of_every_type_of_parquet_are_times_in_the_zone(
+    column: pa.Array, tmp_path: Path
+) -> None:
+    found = np.array(encoded(parquet(tmp_path, at=column), VISITS))
+    expected = [[8949, 0.5], [8766, 0], [np.nan, np.nan]]
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.date64()], ids=str)
+def test_dates_of_parquet_are_midnights(kind: pa.DataType, tmp_path: Path) -> None:
+    column = pa.array([date(2024, 7, 2), None], kind)
+    found = np.array(encoded(parquet(tmp_path, at=column), VISITS))
+    assert np.array_equal(found, [[8949, 0], [np.nan, np.nan]], equal_nan=True)
+
+
+def test_dates_of_csv_are_read_alike_by_training_and_scoring(tmp_path: Path) -> None:
+    path = text(
+        *(tmp_path, "in.csv", "at,visits", " 2024-07-02T00:30 ,1", "2024-07-01T22:30Z,2"),
+        *(",3", "NA,4", "2024-07-02 00:30,5"),
+    )
+    learned = read_table(str(path), VISITS).encoded(VISITS)
+    assert learned[[0, 1, 4]].tolist() == [[8949, 0.5]] * 3
+    assert np.array_equal(np.array(encoded(path, VISITS)), learned, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,15 @@ from application.inference.protocols.schema import truth_names
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.recorder import PredictionRecorder
 from application.ports.prediction_log import LoggedPrediction
-from domain.contract import Category, Input, ModelSpec, Tensor, Text
+from domain.contract import (
+    Category,
+    Datetime,
+    Input,
+    ModelSpec,
+    Tensor,
+    Text,
+    as_word,
+)
 from domain.errors import InputError, UnknownPredictionError
 from tests import petals
 from tests.fakes import FakeMetrics, FakePredictionLog
@@ -131,8 +139,8 @@ def good_bodies(kind: str) -> list[Any]:
 def tensor_of(item: Input, column: list[Any]) -> dict[str, Any]:
     """The values of an input as a tensor of the Open Inference Protocol."""
     shape, datatype = [len(column), *(item.shape if isinstance(item, Tensor) else ())], "FP64"
-    if isinstance(item, Category | Text):
-        column = [None if value is None else str(value).lower() for value in column]
+    if isinstance(item, Category | Datetime | Text):
+        column = [None if value is None else as_word(value) for value in column]
         datatype = "BYTES"
     return {"name": item.name, "shape": shape, "datatype": datatype, "data": column}
 

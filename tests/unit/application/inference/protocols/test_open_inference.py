@@ -265,6 +265,21 @@ def test_categories_and_missing_values_are_accepted_as_bytes() -> None:
     assert response["outputs"][0]["data"] == expected(RENTS, rows)[:, 0].tolist()
 
 
+def test_dates_are_bytes_and_an_empty_one_is_missing() -> None:
+    spec = KINDS["dates"].SPEC
+    metadata = service(spec).get(f"/v2/models/{spec.name}").json()["inputs"][0]
+    assert (metadata["name"], metadata["datatype"]) == ("at", "BYTES")
+    assert metadata["parameters"]["values"].endswith("in Europe/Berlin if without an offset")
+    times, opened = ["2024-07-01T22:30Z", ""], ["true", "false"]
+    tensors = [
+        {"name": name, "shape": [2], "datatype": "BYTES", "data": data}
+        for name, data in (("at", times), ("open", opened))
+    ]
+    response = service(spec).post(f"/v2/models/{spec.name}/infer", json={"inputs": tensors}).json()
+    rows = [["2024-07-02T00:30", "true"], [None, "false"]]
+    assert response["outputs"][0]["data"] == expected(spec, rows)[:, 0].tolist()
+
+
 def test_nullable_inputs_may_be_left_out_or_null() -> None:
     client, path = service(RENTS), "/v2/models/rents/infer"
     furnished = tensor([True, False], "furnished", "BOOL")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from domain.contract import (
     Text,
 )
 from tests import petals
+from tests.kinds import KINDS
 
 RENT = ModelSpec(
     "rent",
@@ -107,6 +110,31 @@ def test_words_that_booleans_and_numbers_count_as_may_be_sent_as_these(
     found = schema.objects_schema(spec, [[True]])["oneOf"][0]["properties"][item.name]
     assert found["oneOf"] == forms
     assert set(found) == {"oneOf", "description"}
+
+
+@pytest.mark.parametrize(("outside", "words"), [("clip", "clipped"), ("accept", "accepted")])
+def test_a_range_that_refuses_nothing_is_described_but_not_required(
+    outside: Any, words: str
+) -> None:
+    item = Number("income", "EUR", 0, 100, outside=outside)
+    spec = ModelSpec("m", (item,), Quantity("rent"))
+    made = schema.named_row_schema(spec)["properties"]["income"]
+    assert made.keys() == {"type", "description"}
+    assert made["description"] == f"income (0 to 100 EUR; others are {words})"
+
+
+def test_a_date_is_text_in_iso_8601() -> None:
+    spec = KINDS["dates"].SPEC
+    made = schema.named_row_schema(spec)["properties"]["at"]
+    assert made["type"] == "string" and made["nullable"]
+    for value in ("2024-01-31", "2024-01-31 13:45", "2024-01-31T13:45:00.5+01:00"):
+        assert re.match(made["pattern"], value)
+    for value in ("20240131", "31-1-2024", "2024-01-31T13:45:00 CET"):
+        assert not re.match(made["pattern"], value)
+    assert made["description"] == (
+        "at: start of the hour (ISO 8601 date or time from 2020-01-01 to 2039-12-31, in "
+        "Europe/Berlin if without an offset), or null"
+    )
 
 
 def test_a_text_has_its_greatest_length() -> None:
