@@ -132,7 +132,7 @@ SETTINGS = (  # docs/decisions/0011-champion-against-challenger.md
     Setting("f1_macro", 1000, 0.9, None, 0.4),
     Setting("neg_expected_cost", 1000, 0.9, None, 0.6),
     Setting("recall_at_precision", 1000, 0.9, None, 0.85),
-    Setting("precision_at_top", 1000, 0.9, None, 0.2),
+    Setting("precision_at_top", 1000, 0.9, None, 0.25),
 )
 
 

@@ -162,7 +162,8 @@ def measure_slices(
         masks = {part.name: part.mask for part in slices}
         for report in worse:
             rows = masks[report.name]
-            of_slice = measure, reached[rows], predictions[rows], actual[rows]
+            top = max(1, round(measure.top * report.rows / len(actual)))  # the same share
+            of_slice = replace(measure, top=top), reached[rows], predictions[rows], actual[rows]
             reachable, hard = _reached(*of_slice)
             reports[reports.index(report)] = replace(report, reachable=reachable, hard=hard)
     return sorted(
