@@ -39,8 +39,6 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON
 ##@ Model
 new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET; options: docs/new-model.md
 	@$(MLOPS) new-model $(call args,NAME DATA QUERY TARGET TASK LEAVE_OUT READ_AS_NUMBERS ESTIMATOR) $(call flag,DROP_UNLABELLED) $(call flag,FORCE)
-data: $(CORE) ## List what MODEL was trained on, and what changed between the last two (or OLD and NEW)
-	@$(MLOPS) data --model $(MODEL) $(call args,OLD NEW)
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion

@@ -77,6 +77,8 @@ promote rollback: $(CORE)
 	@$(MLOPS) $@ --model $(MODEL) $(call args,VERSION) --receipt $(RECEIPTS)/champion.json
 reproduce: $(CORE) ## Train a recorded version again from its commit, and compare: RUN
 	@$(MLOPS) reproduce --model $(MODEL) $(call args,RUN)
+data: $(CORE) ## List what MODEL was trained on, and what changed between the last two (or OLD and NEW)
+	@$(MLOPS) data --model $(MODEL) $(call args,OLD NEW)
 registry: $(CORE) ## List versions with aliases, verdict, quality and deployments (of MODEL, or all)
 	@$(MLOPS) registry $(call args,MODEL)
 which-model: $(CORE) ## Show what was champion and deployed AT="2026-11-20 14:00" (of MODEL, or all)
