@@ -247,8 +247,8 @@ def _compare_splits(
     (kind, column), *_ = data["split"].items()
     show_step(
         "compared",
-        f"{measure.name} of the baseline: {format_score(followed)} with the split by {kind} ({column}), a "
-        f"random split would claim {format_score(random)}; a constant prediction has "
+        f"{measure.name} of the baseline: {format_score(followed)} with the split by {kind} "
+        f"({column}), a random split would claim {format_score(random)}; a constant prediction has "
         f"{format_score(inspection.baseline)}",
     )
 

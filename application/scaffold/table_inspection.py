@@ -148,22 +148,14 @@ def inspect_table(
             item = replace(item, unit=formats[column].unit, decimal=formats[column].decimal)
         if isinstance(item, Text):
             inputs.append(item)
-        elif isinstance(item, Datetime):
-            leak = _date_leak(item, frame[column], actual, output.task)
-            if leak:
-                findings.append(_leak_finding(leak, item))
-            if leak is None or not leak.refused:
-                inputs.append(item)
         elif item is not None:
-            numbers = _as_numbers(item, frame[column])
-            skill, leak = input_leak(
-                column, numbers, actual, output.task, words=isinstance(item, Category)
-            )
+            leak, numbers, skill = _judge_alone(item, frame[column], actual, output.task)
             if leak:
                 findings.append(_leak_finding(leak, item))
             if leak is None or not leak.refused:
                 inputs.append(item)
-                values[column], skills[column] = numbers, skill.value
+                if numbers is not None:
+                    values[column], skills[column] = numbers, skill
     findings += _pair_findings(inputs, values, skills, actual, output.task)
     left_out = {finding.column for finding in findings if finding.left_out}
     inputs = [item for item in inputs if item.name not in left_out]
@@ -182,6 +174,17 @@ def inspect_table(
         frequent=float(_shares(actual).max()) if spec.classes else 0.0,
         by_character=isinstance(inputs[0], Text) and _has_no_blanks(frame[inputs[0].name]),
     )
+
+
+def _judge_alone(
+    item: Number | Category | Datetime, column: pd.Series, actual: np.ndarray, task: str
+) -> tuple[Leak | None, np.ndarray | None, float]:
+    """Whether an input gives the target away, its numbers (None of dates), and its skill."""
+    if isinstance(item, Datetime):
+        return _date_leak(item, column, actual, task), None, 0.0
+    numbers = _as_numbers(item, column)
+    skill, leak = input_leak(item.name, numbers, actual, task, words=isinstance(item, Category))
+    return leak, numbers, skill.value
 
 
 def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:  # a server has this module, without the data
     from domain.data.split_keys import SplitKeys
+
+_VALUES_OF_A_THREAD = 1_000_000
 
 
 def fit_estimator(
@@ -17,13 +20,17 @@ def fit_estimator(
 ) -> Any:
     """The estimator, fitted on rows of shape (n_rows, width) and a target of shape (n_rows,).
 
+    Few values are learned with one thread: more would wait for each other, above all on a busy
+    machine.
+
     Args:
         keys: of the rows, if their split follows time or group; passed on if `fit` has a parameter
             of this name.
     """
-    if keys is not None and has_fit_parameter(estimator, "keys"):
-        return estimator.fit(rows, target, keys=keys)
-    return estimator.fit(rows, target)
+    with threadpool_limits(1 if rows.size < _VALUES_OF_A_THREAD else None):
+        if keys is not None and has_fit_parameter(estimator, "keys"):
+            return estimator.fit(rows, target, keys=keys)
+        return estimator.fit(rows, target)
 
 
 def fit_on(

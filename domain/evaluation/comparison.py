@@ -59,8 +59,8 @@ class Comparison:
 
     def __str__(self) -> str:
         text = (
-            f"{self.measure} {format_score(self.challenger)}, champion {format_score(self.champion)}, "
-            f"{self.rows} rows; difference {signed(self.difference)} ({self.outcome}), "
+            f"{self.measure} {format_score(self.challenger)}, champion "
+            f"{format_score(self.champion)}, {self.rows} rows; difference {signed(self.difference)} ({self.outcome}), "
             f"90 % interval {signed(self.low)} to {signed(self.high)}"
         )
         if self.p is None:

@@ -60,8 +60,9 @@ def beats_baseline(comparison: Comparison, chance: float = -np.inf) -> Verdict:
     gained = max(0.0, chance - comparison.champion)
     better = comparison.low > gained and (comparison.p is None or comparison.p <= 2 * LEVEL)
     reason = (
-        f"{comparison.measure} {format_score(comparison.challenger)}, baseline (best constant prediction) "
-        f"{format_score(comparison.champion)}; difference {signed(comparison.difference)}, "
+        f"{comparison.measure} {format_score(comparison.challenger)}, "
+        f"baseline (best constant prediction) {format_score(comparison.champion)}; "
+        f"difference {signed(comparison.difference)}, "
         f"90 % interval {signed(comparison.low)} to {signed(comparison.high)}"
     )
     if comparison.p is not None:
@@ -108,7 +109,8 @@ def worst_slice(
     p_value = min(1.0, worst.p * len(judged))
     reason = (
         f"worst of {len(judged)} slices is {worst.name}: {measure} {format_score(worst.score)} on "
-        f"{worst.rows} rows, {format_score(overall)} overall, margin {margin:.3f} (p = {p_value:.2g})"
+        f"{worst.rows} rows, {format_score(overall)} overall, margin {margin:.3f} "
+        f"(p = {p_value:.2g})"
     )
     if np.isfinite(worst.reachable):
         reason += f"; plain gradient boosting reaches {format_score(worst.reachable)} there"

@@ -301,8 +301,8 @@ def difference(comparison: Comparison, margin: float | None) -> Plot:
     return _plot(
         "difference",
         figure,
-        f"Difference {format_score(comparison.difference)}, 90 % interval {format_score(comparison.low)} to "
-        f"{format_score(comparison.high)}.{limit}",
+        f"Difference {format_score(comparison.difference)}, 90 % interval "
+        f"{format_score(comparison.low)} to {format_score(comparison.high)}.{limit}",
         f"Difference of {comparison.measure} with its 90 % interval: right of 0 the challenger is "
         f"better, left of 0 it is worse.{limit}",
     )

@@ -419,20 +419,24 @@ def _values_of(item: Input, column: pa.Array) -> Values:
     if isinstance(item, Datetime):
         return _moments(column, item.zone)
     if isinstance(item, Number):
-        if _is_number(column.type):
-            return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        if item.decimal and _is_text(column.type):
-            return [_parse(item, field) for field in column.to_pylist()]
-    elif isinstance(column, pa.FixedShapeTensorArray):
+        return _numbers_of(item, column)
+    if isinstance(column, pa.FixedShapeTensorArray):
         return column.to_numpy_ndarray()
-    elif isinstance(item, Tensor):
+    if isinstance(item, Tensor):
         tensor = _as_tensor(column, item.shape)
         if tensor is not None:
             return tensor
-    elif isinstance(item, Category) and not pa.types.is_nested(column.type):
+    if isinstance(item, Category) and not pa.types.is_nested(column.type):
         return _repeated(column)
     is_text = _is_text(column.type)
     return column.to_numpy(zero_copy_only=False) if is_text else list(column.to_pylist())
+
+
+def _numbers_of(item: Number, column: pa.Array) -> Values:
+    if _is_number(column.type):
+        return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    parses = item.decimal and _is_text(column.type)
+    return [_parse(item, value) if parses else value for value in column.to_pylist()]
 
 
 def _moments(column: pa.Array, zone: str) -> Values:
