@@ -58,9 +58,10 @@ class Comparison:
     relative_variance: float = 1.0
 
     def __str__(self) -> str:
+        before, after = map(format_score, (self.champion, self.challenger))
         text = (
-            f"{self.measure} {format_score(self.challenger)}, champion "
-            f"{format_score(self.champion)}, {self.rows} rows; difference {signed(self.difference)} ({self.outcome}), "
+            f"{self.measure} {after}, champion {before}, {self.rows} rows; "
+            f"difference {signed(self.difference)} ({self.outcome}), "
             f"90 % interval {signed(self.low)} to {signed(self.high)}"
         )
         if self.p is None:
