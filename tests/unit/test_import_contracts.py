@@ -50,7 +50,7 @@ VIOLATIONS = [
 
 # What the domain may use, of all that the project depends on. An estimator is written in the
 # library that trains it; how it is exported, and what hears recordings, is no matter of the domain.
-DOMAIN_LIBRARIES = {"numpy", "pandas", "scikit-learn", "scipy"}
+DOMAIN_LIBRARIES = {"numpy", "pandas", "scikit-learn", "scipy", "threadpoolctl"}
 ESTIMATOR_LIBRARIES = {"catboost", "lightgbm", "skorch", "tensorflow", "torch", "xgboost"}
 
 # The module of a library, where it has another name.

@@ -19,6 +19,7 @@ from application.ports import (
     prediction_log,
     recorder,
     registry,
+    snapshots,
     tracker,
 )
 from infrastructure.packaging.model_package import PackageDraft
@@ -30,6 +31,7 @@ PAIRS = [
     (figures.DrawFigures, fakes.FakeDrawFigures),
     (package_draft.PackageDraft, PackageDraft),  # the real one: it writes where a test says
     (tracker.Tracker, fakes.FakeTracker),
+    (snapshots.Snapshots, fakes.FakeSnapshots),
     (registry.VersionReader, fakes.FakeRegistry),
     (registry.VerdictWriter, fakes.FakeRegistry),
     (registry.Promoter, fakes.FakeRegistry),

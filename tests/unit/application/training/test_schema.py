@@ -216,7 +216,9 @@ def test_rows_are_counted_by_position_with_any_index() -> None:
 
 
 def test_the_first_three_problems_are_shown_and_the_rest_counted() -> None:
-    renamed = Dataset("flowers", "", -DATA.inputs, DATA.target.str.upper())
+    inputs = DATA.inputs.copy()
+    inputs.iloc[0, 0] *= -1
+    renamed = Dataset("flowers", "", inputs, DATA.target.str.upper())
     message = refusal(renamed)
     assert message.count("row ") == 3
     assert "row 0, sepal_length: " in message
