@@ -22,7 +22,7 @@ class Estimator:
 
     Attributes:
         module: what its class is imported from; an extra of the same name installs a library.
-        classifier, regressor: names of its classes; empty if there is none.
+        classifier, regressor: names of its classes; empty if it has no such class.
         inputs: how categories and missing values get in: ``codes`` as they are, ``dense`` as a
             column for each category and a constant for missing values, ``scaled`` also with numbers
             of mean 0 and deviation 1; ``words`` of texts.
@@ -40,7 +40,7 @@ class Estimator:
     renamed: Mapping[str, str] | None = None
 
     def class_of(self, spec: ModelSpec) -> str:
-        """The class for a contract's task; empty if there is none."""
+        """The class for a contract's task; empty without one."""
         return self.classifier if spec.classes else self.regressor
 
     def arguments(self) -> str:
@@ -118,7 +118,7 @@ def choose_estimator(spec: ModelSpec, rows: int, name: str | None = None) -> Est
     """The estimator of this name, or the one that suits the contract and the number of rows.
 
     Raises:
-        ConfigError: there is none of this name, or not for this task or these inputs.
+        ConfigError: the name is unknown, or does not fit the task or the inputs.
         MissingExtraError: its library is not installed; the message has the command.
     """
     is_text = isinstance(spec.inputs[0], Text)

@@ -138,7 +138,7 @@ def write_files(files: dict[Path, str]) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    former = {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
+    previous = {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
     written: list[Path] = []
     try:
         for path, text in files.items():
@@ -146,8 +146,8 @@ def write_files(files: dict[Path, str]) -> None:
             written.append(path)
     except BaseException:
         for path in written:
-            if path in former:
-                write_atomically(path, former[path])
+            if path in previous:
+                write_atomically(path, previous[path])
             else:
                 path.unlink()
         raise

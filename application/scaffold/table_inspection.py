@@ -436,7 +436,7 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
 
 
 def _look_alikes(counts: pd.Series) -> str:
-    """A remark about words that differ only in case or blanks; empty if there are none."""
+    """A remark about words that differ only in case or blanks; may be empty."""
     alike: dict[str, list[str]] = {}
     for word in counts.index:
         alike.setdefault(" ".join(word.casefold().split()), []).append(word)

@@ -307,8 +307,8 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
 
 
 def _only_class(spec: ModelSpec, report: Report) -> str:
-    """The class that the decision threshold predicts for every row of the hold-out; empty if there
-    is no such class, or no threshold."""
+    """The class that the decision threshold predicts for every row of the hold-out; empty if it
+    predicts several, or without a threshold."""
     decides = isinstance(spec.output, Classes) and spec.output.threshold is not None
     if not decides or not isinstance(report, ClassificationReport):
         return ""
@@ -438,15 +438,17 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
             "recognised: keep data.split.time, or skip this gate once with validation.skip",
         )
     training_hashes = np.array(champion.package.read_json("holdout.json")["training"])
-    inputs = case.holdout.inputs[list(champion.spec.input_names)]  # inputs may have been added
-    keys = case.holdout.keys if time else None
-    hashes = replace(case.holdout, inputs=inputs, keys=keys).row_hashes
+    inputs = list(champion.spec.input_names)  # inputs may have been added
+    hashes = _identified_by(case.holdout, inputs, time).row_hashes
     fits, unseen = case.comparable, ~np.isin(hashes, training_hashes)
     common = fits & unseen
     if spec.classes:  # another split of the champion's may have left few rows of one class
         common[fits] = with_equal_shares(unseen[fits], case.actual[fits])
     dropped_rows = int((~common).sum())
-    recognised = _share_in_data(training_hashes, case, list(champion.spec.input_names), time)
+    recognised = 1.0
+    if len(training_hashes):
+        in_data = _identified_by(case.dataset, inputs, time).row_hashes
+        recognised = float(np.isin(training_hashes, in_data).mean())
     comparison = None
     if common.any():
         rows = case.holdout.take(common).encoded(champion.spec)
@@ -468,12 +470,13 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     return comparison, verdict
 
 
-def _share_in_data(hashes: np.ndarray, case: Case, inputs: list[str], time: str | None) -> float:
-    """Share of these hashes of rows with these inputs that occur in the data; 1 for none."""
-    rows = replace(
-        case.dataset, inputs=case.dataset.inputs[inputs], keys=case.dataset.keys if time else None
-    )
-    return float(np.isin(hashes, rows.row_hashes).mean()) if len(hashes) else 1.0
+def _identified_by(dataset: Dataset, inputs: list[str], time: str | None) -> Dataset:
+    """The rows with the identity that they have for the champion: these inputs, and perhaps the
+    time. The data set itself, which knows its hashes, if nothing differs."""
+    keys = dataset.keys if time else None
+    if keys is dataset.keys and list(dataset.inputs.columns) == inputs:
+        return dataset
+    return replace(dataset, inputs=dataset.inputs[inputs], keys=keys)
 
 
 def _time_column(package: JudgedPackage) -> str | None:

@@ -60,9 +60,9 @@ class Datetime:
     Attributes:
         name: its name in data and requests.
         parts: what the model sees, in this order.
-        earliest: first possible day, such as ``2020-01-01``; an earlier one is an error. Empty if
-            there is none.
-        latest: last possible day; empty if there is none.
+        earliest: first possible day, such as ``2020-01-01``; an earlier one is an error. Empty for
+            no limit.
+        latest: last possible day; empty for no limit.
         zone: name of a time zone in the IANA database, such as ``Europe/Berlin``.
         description: what it means, for people.
         nullable: whether it may be missing; the model then sees NaN for every part.
@@ -192,7 +192,7 @@ class Datetime:
 
     @cached_property
     def limits(self) -> tuple[date, date]:
-        """First and last possible day; of the years 1 to 9999 if there is no limit."""
+        """First and last possible day; of the years 1 to 9999 without a limit."""
         ends = ((self.earliest, date.min), (self.latest, date.max))
         low, high = (date.fromisoformat(day) if day else end for day, end in ends)
         return low, high

@@ -109,7 +109,7 @@ def parse_formatted(field: str, decimal: str) -> float | str | None:
 
 
 def symbol_of(field: str) -> str:
-    """The currency or percent sign in a formatted number, such as ``€``; empty if there is none."""
+    """The currency or percent sign in a formatted number, such as ``€``; empty without one."""
     found = re.search(_SYMBOL, field)
     return found[0] if found else ""
 

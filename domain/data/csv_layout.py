@@ -48,7 +48,7 @@ def csv_layout(path: Path) -> CsvLayout:
     """The layout of a file, which may be compressed, from its first 64 KiB.
 
     The separator is the first of comma, semicolon, tab and bar with which all rows have as many
-    fields as the line of the names; if there is none, the first that occurs in this line.
+    fields as the line of the names; otherwise the first that occurs in this line.
 
     Raises:
         DataError: the file is not text, not UTF-8, or its names are not in the first line.

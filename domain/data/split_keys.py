@@ -25,7 +25,7 @@ class SplitKeys:
 
     Attributes:
         time: float array of shape (n_rows,), in days for dates; None if time does not matter.
-        group: array of words of shape (n_rows,); None if there are no groups.
+        group: array of words of shape (n_rows,); None without groups.
         gap: rows so shortly before the rows that judge are not learned from, in the unit of `time`.
         start: time at which the hold-out starts; None for the last share of the rows.
     """
