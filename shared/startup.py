@@ -1,4 +1,5 @@
-"""Startup of every Python process of .venv: sets the paths of this clone as environment variables.
+"""Startup of every Python process of .venv: sets paths of this clone, and a few options of
+libraries, as environment variables.
 
 The installer copies scripts/setup/mlops_template.pth into .venv: it puts the clone on sys.path, by
 a path relative to .venv, and calls `prepare`. So `bentoml`, `mlflow`, notebooks and debuggers use
@@ -44,6 +45,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) ->
         "MLFLOW_TRACKING_URI": TRACKING_URI,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime
+        "OMP_WAIT_POLICY": "PASSIVE",  # idle threads sleep, instead of keeping others off a core
         **_env_file(os.path.join(root, ".env")),
     }
     chosen = {name: value for name, value in defaults.items() if name not in environ}

@@ -11,8 +11,11 @@ from domain.errors import DataError, InputError
 _SHOWN = 3
 
 
-def check_data(dataset: Dataset, spec: ModelSpec) -> None:
+def check_data(dataset: Dataset, spec: ModelSpec) -> np.ndarray:
     """Check the columns, every value, and the target.
+
+    Returns:
+        The encoded inputs, shape (n_rows, spec.width).
 
     Raises:
         DataError: the data break the contract; the message names rows and columns.
@@ -26,8 +29,9 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
     if len(dataset) == 0:
         raise DataError(f"{dataset.name} has no rows")
     problems = _target_problems(dataset, spec)
+    rows = np.empty((0, spec.width), np.float32)
     try:
-        dataset.encoded(spec)
+        rows = dataset.encoded(spec)
     except InputError as error:
         problems.insert(0, str(error))
     if problems:
@@ -37,6 +41,7 @@ def check_data(dataset: Dataset, spec: ModelSpec) -> None:
             f"{dataset.name} breaks the contract of {spec.name}: {shown}{more} (rows count from 0; "
             f"fix the data, or SPEC in domain/models/{spec.name}.py)"
         )
+    return rows
 
 
 def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:

@@ -28,7 +28,8 @@ from application.training.threshold import check_decision, decide, describe, fac
 from domain.catalog import CatalogModel
 from domain.contract import Classes, ModelSpec, Quantity
 from domain.data.dataset import Dataset
-from domain.data.splitting import hold_out
+from domain.data.split_keys import SplitKeys
+from domain.data.splitting import hold_out_masks
 from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
 from domain.estimators.search import chosen_parameters
@@ -61,17 +62,20 @@ class Fitted:
     """A fitted estimator with its training rows and its hold-out.
 
     Attributes:
-        predictions: predictions on the hold-out, shape (n_holdout, n_outputs).
+        rows: all rows of the data set, encoded, shape (n_rows, width).
+        learned, held: which of them are for training and held out, bool of shape (n_rows,).
+        native: predictions of the estimator for `rows`, shape (n_rows, n_outputs).
         seconds: how long the fit took.
         decision: how the decision threshold was chosen, for ``metrics.json``.
     """
 
     measure: Measure
     dataset: Dataset
-    training: Dataset
-    holdout: Dataset
+    rows: np.ndarray
+    learned: np.ndarray
+    held: np.ndarray
     estimator: Any
-    predictions: np.ndarray
+    native: np.ndarray
     seconds: float
     decision: Mapping[str, Any]
 
@@ -79,6 +83,21 @@ class Fitted:
     def spec(self) -> ModelSpec:
         """The contract."""
         return self.measure.spec
+
+    @cached_property
+    def training(self) -> Dataset:
+        """The training rows."""
+        return self.dataset.take(self.learned)
+
+    @cached_property
+    def holdout(self) -> Dataset:
+        """The hold-out."""
+        return self.dataset.take(self.held)
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """Predictions on the hold-out, shape (n_holdout, n_outputs)."""
+        return self.native[self.held]
 
     @cached_property
     def actual(self) -> np.ndarray:
@@ -209,7 +228,8 @@ def train(
 
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
-        parity, digest = _check_served(fitted, served)
+        predictions = _predictions_of(served, fitted)
+        parity = Parity.of(fitted.native, predictions, spec)
         progress(
             "export",
             f"{served_file.name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native "
@@ -220,7 +240,9 @@ def train(
             "parity_largest_difference": parity.largest_difference,
             "fit_seconds": fitted.seconds / getattr(fitted.estimator, "fits_", 1),
         }
+        digest = digest_of(predictions, fitted.dataset.row_hashes)
         origin = {**provenance, "predictions": digest}
+        draft.write_json("profile.json", _profiles(fitted, predictions))
         _write_package(draft, fitted, config, served, metrics, origin, snapshots)
         tasks.finish()
         figures = (draft.folder / "figures").iterdir()
@@ -279,26 +301,22 @@ def _fit(
     if config.serving.format == "onnx":
         framework.check_export(estimator)
     dataset = _load(model, config, fetched)
-    check_data(dataset, spec)
-    training, holdout = hold_out(dataset, spec, *config.data.share_and_seed)
-    unused = len(dataset) - len(training) - len(holdout)
+    rows = check_data(dataset, spec)
+    learned, held = hold_out_masks(dataset, spec, *config.data.share_and_seed)
     # refuse invalid slices now, not after the fit
-    slices_of(spec, holdout.encoded(spec), config.validation.slices, 1)
+    slices_of(spec, rows[held], config.validation.slices, 1)
+    unused = int((~learned & ~held).sum())
     progress(
         "data",
-        f"{len(dataset)} rows × {len(spec.inputs)} inputs, {len(holdout)} held out, "
+        f"{len(dataset)} rows × {len(spec.inputs)} inputs, {held.sum()} held out, "
         + f"{unused} on neither side of the split, " * bool(unused)
         + f"fingerprint {dataset.fingerprint[:12]}",
     )
+    training, training_rows = dataset.take(learned), rows[learned]
+    target = training.encoded_target(spec)
     start = time.perf_counter()
     try:
-        framework.fit(
-            estimator,
-            training.encoded(spec),
-            training.encoded_target(spec),
-            tasks.report,
-            training.keys,
-        )
+        framework.fit(estimator, training_rows, target, tasks.report, training.keys)
     except ValueError as error:  # scikit-learn checks its parameters here
         raise ConfigError(
             f"{_name_of(estimator)} cannot be trained with this configuration: {error}"
@@ -307,23 +325,26 @@ def _fit(
     epochs = max(map(len, tasks.curves.values()), default=0)
     in_epochs = f" and {epochs} epochs" if epochs else ""
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{in_epochs}")
-    spec, decision = _decide(spec, config, estimator, training, progress)
-    predictions = predict_function(estimator, spec)(holdout.encoded(spec))
+    spec, decision = _decide(
+        spec, config, estimator, training_rows, target, training.keys, progress
+    )
+    native = predict_function(estimator, spec)(rows)
     measure = config.validation.measure_of(spec)
-    return Fitted(measure, dataset, training, holdout, estimator, predictions, seconds, decision)
+    return Fitted(measure, dataset, rows, learned, held, estimator, native, seconds, decision)
 
 
 def _decide(
     spec: ModelSpec,
     config: TrainingConfig,
     estimator: Any,
-    training: Dataset,
+    rows: np.ndarray,
+    target: np.ndarray,
+    keys: SplitKeys | None,
     progress: Progress,
 ) -> tuple[ModelSpec, Mapping[str, Any]]:
     """The contract with its decision threshold, and facts of the decision."""
-    rows, target = training.encoded(spec), training.encoded_target(spec)
     seed = config.data.share_and_seed[1]
-    spec, choice = decide(spec, config.decision, estimator, rows, target, seed, training.keys)
+    spec, choice = decide(spec, config.decision, estimator, rows, target, seed, keys)
     output = spec.output
     if not isinstance(output, Classes) or config.decision == DecisionConfig():
         return spec, {}
@@ -354,17 +375,14 @@ def _write_served(
     return draft.folder / name
 
 
-def _check_served(fitted: Fitted, served: Model) -> tuple[Parity, str]:
-    """Compare the served model with the native one on all rows; parity, and the digest of its
-    predictions.
+def _predictions_of(served: Model, fitted: Fitted) -> np.ndarray:
+    """The served model's predictions for all rows.
 
     Raises:
         ExportError: the served model fails, or its predictions are not finite.
     """
-    rows = fitted.dataset.encoded(fitted.spec)
-    native = predict_function(fitted.estimator, fitted.spec)(rows)
     try:
-        predictions = served(rows)
+        predictions = served(fitted.rows)
     except Exception as error:  # whatever its runtime raises
         raise ExportError(
             f"{_name_of(fitted.estimator)} was exported, but the exported model fails: "
@@ -374,10 +392,22 @@ def _check_served(fitted: Fitted, served: Model) -> tuple[Parity, str]:
     if invalid:
         raise ExportError(
             f"the predictions of {_name_of(fitted.estimator)} are not finite for {invalid} of "
-            f"{len(rows)} rows"
+            f"{len(predictions)} rows"
         )
-    digest = digest_of(predictions, fitted.dataset.row_hashes)
-    return Parity.of(native, predictions, fitted.spec), digest
+    return predictions
+
+
+def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
+    """Profiles of the training rows and of the served model's predictions for them.
+
+    Args:
+        predictions: for all rows, shape (n_rows, n_outputs).
+    """
+    return {
+        "prediction": profile_outputs(fitted.spec, predictions[fitted.learned]),
+        # an input of this name takes precedence
+        **profile_inputs(fitted.spec, fitted.rows[fitted.learned]),
+    }
 
 
 def _record(
@@ -424,12 +454,6 @@ def _write_package(
             "training": fitted.training.row_hashes.tolist(),
         },
     )
-    training_rows = fitted.training.encoded(spec)
-    profiles = {
-        "prediction": profile_outputs(spec, served(training_rows)),
-        **profile_inputs(spec, training_rows),  # an input of this name takes precedence
-    }
-    draft.write_json("profile.json", profiles)
     predictions = served(spec.encode_rows(golden))
     draft.write_json(
         "golden.json",

@@ -70,13 +70,16 @@ class Dataset:
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The rows at these positions, in this order, or where a mask is true."""
-        return replace(
+        taken = replace(
             self,
             inputs=self.inputs.iloc[rows],
             target=self.target.iloc[rows],
             others=None if self.others is None else self.others.iloc[rows],
             keys=None if self.keys is None else self.keys.take(rows),
         )
+        if "row_hashes" in self.__dict__:  # the cache of the property: a row keeps its hash
+            taken.__dict__["row_hashes"] = self.row_hashes[rows]
+        return taken
 
     def encoded(self, spec: ModelSpec) -> np.ndarray:
         """The inputs encoded for the model, array of shape (n_rows, spec.width).
@@ -99,6 +102,8 @@ def _to_python(column: pd.Series) -> list[Any]:
     """Python values without NumPy types; None for missing values."""
     if pd.api.types.is_datetime64_any_dtype(column):
         column = column.map(lambda time: time.isoformat(), na_action="ignore").astype(object)
+    if column.dtype != object:
+        return column.astype(object).where(column.notna(), None).tolist()
     values = [v.tolist() if isinstance(v, np.ndarray | np.generic) else v for v in column.tolist()]
     if column.hasnans:
         return [None if not isinstance(v, list) and pd.isna(v) else v for v in values]

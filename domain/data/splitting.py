@@ -86,6 +86,14 @@ def _times(column: pd.Series, source: str) -> np.ndarray:
 def hold_out(
     dataset: Dataset, spec: ModelSpec, test_size: float, random_state: int
 ) -> tuple[Dataset, Dataset]:
+    """The data set's training and hold-out rows, as `hold_out_masks` splits them."""
+    learned, held = hold_out_masks(dataset, spec, test_size, random_state)
+    return dataset.take(learned), dataset.take(held)
+
+
+def hold_out_masks(
+    dataset: Dataset, spec: ModelSpec, test_size: float, random_state: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Split into training and hold-out rows; appended rows move no earlier row.
 
     At random, stratified by class, or by fifths of a quantity: a hash of a row's inputs and the
@@ -102,7 +110,7 @@ def hold_out(
         random_state: seed of the hash.
 
     Returns:
-        (training, hold-out)
+        Which rows are for training, and which are held out: bool of shape (n_rows,) each.
 
     Raises:
         DataError: one side would have no row, or no row of a class.
@@ -123,15 +131,14 @@ def hold_out(
             first: dict[str, bool] = {}
             same = np.array([first.setdefault(*each) == each[1] for each in zip(hashes, held)])
             learned, held = learned & same, held & same
-    training, holdout = dataset.take(learned), dataset.take(held)
-    for side, part in (("training", training), ("the hold-out", holdout)):
-        absent = sorted(set(spec.classes).difference(part.target))
-        if absent or len(part) == 0:
+    for side, mask in (("training", learned), ("the hold-out", held)):
+        absent = sorted(set(spec.classes).difference(dataset.target[mask]))
+        if absent or not mask.any():
             of_the_class = f" of the class {absent[0]!r}" if absent else ""
             raise DataError(
                 f"{dataset.name} cannot be split: {side} would have no row{of_the_class} ({rule})"
             )
-    return training, holdout
+    return learned, held
 
 
 def _fifths(target: np.ndarray) -> list[int]:

@@ -38,6 +38,11 @@ def test_nothing_is_reported_to_vendors() -> None:
     assert environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
+def test_idle_threads_sleep() -> None:
+    assert prepared()["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert prepared(OMP_WAIT_POLICY="ACTIVE")["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
