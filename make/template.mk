@@ -17,3 +17,5 @@ models-report: $(ALL) ## Run the chain of every model; the table goes to docs/mo
 	@$(BENCHMARK).models_report
 gates-report: $(DEV) ## Run the gates on every mutant and on equal challengers; the table goes to docs/gates.md
 	@$(BENCHMARK).gates_report
+data-report: $(DEV) ## Run new-model, train and validate on ten real tables; the table goes to docs/data.md
+	@$(BENCHMARK).data_report

@@ -19,7 +19,8 @@ def open_filesystem(address: str) -> tuple[FileSystem, str]:
 
     Credentials, region and endpoint of S3 come from the variables ``AWS_ACCESS_KEY_ID``,
     ``AWS_SECRET_ACCESS_KEY``, ``AWS_DEFAULT_REGION``, ``AWS_ENDPOINT_URL`` and so on, or from
-    ~/.aws; those of Google Cloud Storage from ``GOOGLE_APPLICATION_CREDENTIALS``.
+    ~/.aws; those of Google Cloud Storage from ``GOOGLE_APPLICATION_CREDENTIALS``. An emulator of
+    the latter is named by ``STORAGE_EMULATOR_HOST``, as for Google's own clients.
 
     Raises:
         OSError: the region of a bucket cannot be found.
@@ -29,7 +30,19 @@ def open_filesystem(address: str) -> tuple[FileSystem, str]:
 
     scheme, _, path = address.partition("://")
     if scheme == "gs" and path:
-        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=_SECONDS)), path
+        limit, emulator = timedelta(seconds=_SECONDS), os.environ.get("STORAGE_EMULATOR_HOST")
+        if not emulator:
+            return fs.GcsFileSystem(retry_time_limit=limit), path
+        protocol, _, host = emulator.rpartition("://")
+        return (
+            fs.GcsFileSystem(
+                anonymous=True,
+                scheme=protocol or "http",
+                endpoint_override=host,
+                retry_time_limit=limit,
+            ),
+            path,
+        )
     if scheme != "s3" or not path:
         return fs.LocalFileSystem(), str(Path(address))
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -28,7 +28,8 @@ EXAMPLES = ("breast_cancer", "diabetes", "digits", "iris", "speech", "wine")
 
 # files that only describe or test the template
 TEMPLATE_FILES = (
-    *("README.*.md", "CHANGELOG.md", "docs/benchmarks", "docs/models.md", "docs/mutation.md"),
+    *("README.*.md", "CHANGELOG.md", "docs/benchmarks", "docs/data.md"),
+    *("docs/models.md", "docs/mutation.md"),
     *("docs/strength.md", "make/template.mk", "tests/template"),
 )
 MODEL_FILES = (

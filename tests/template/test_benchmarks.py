@@ -1,4 +1,4 @@
-"""The serving benchmark reports its measurements, and leaves no process behind."""
+"""The benchmarks report their measurements, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
 from shared.paths import ROOT
+from tests.served import Home
+from tests.template.benchmarks.data_report import Comparison, Cost, plain_columns, row, run
 from tests.template.benchmarks.measure import Measured
 from tests.template.benchmarks.parts import replace_part
 from tests.template.benchmarks.serving.contestants import (
@@ -214,3 +217,34 @@ def test_no_process_of_a_server_survives_an_interrupt(tmp_path: Path) -> None:
     )
     assert "KeyboardInterrupt" in done.stderr
     assert not psutil.pid_exists(int(done.stdout)), done.stderr
+
+
+def test_plain_boosting_gets_numbers_booleans_and_words_that_are_few() -> None:
+    table = pd.DataFrame(
+        {
+            "size": range(400),
+            "new": [True, False] * 200,
+            "kind": ["a", "b"] * 200,
+            "same": "x",
+            "name": [f"n{row}" for row in range(400)],
+        }
+    )
+    kinds = {name: str(kind) for name, kind in plain_columns(table).dtypes.items()}
+    assert kinds == {"size": "int64", "new": "float64", "kind": "category"}
+
+
+def test_a_row_of_the_data_report_has_error_and_cost_beside_those_of_the_fits() -> None:
+    compared = Comparison(5000, 12, "a number", 9.0, 10.0, fit_seconds=2.04, fits=11)
+    text = row("wages", compared, Cost(31.2, 400.4), Cost(28.7, 612.0), folds=10)
+    cells = [cell.strip() for cell in text.strip("|").split("|")]
+    assert cells[:6] == ["wages", "5,000 × 12", "a number", "9", "10", "0.90"]
+    assert cells[6:] == ["31 s", "11 × 2.0 s", "29 s", "10 × 2.0 s", "612 MB"]
+
+
+def test_the_cost_of_a_command_includes_the_processes_that_it_starts(tmp_path: Path) -> None:
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    cost, output = run(Home(tmp_path), "bash", "-c", f"{sys.executable} -c '{busy}'; echo done")
+    assert cost.seconds >= 0.5 and cost.memory > 1
+    assert output == "done\n"
+    with pytest.raises(RuntimeError, match="no such table"):
+        run(Home(tmp_path), "bash", "-c", "echo no such table; exit 2")

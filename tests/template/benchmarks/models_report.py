@@ -126,10 +126,10 @@ def _latency(url: str, row: list[Any]) -> float:
     return statistics.median(seconds)
 
 
-def write_table(path: Path, table: str) -> None:
+def write_table(path: Path, table: str, marker: str = "models-report") -> None:
     """Replace the table between the markers of a page."""
     text = path.read_text(encoding="utf-8")
-    marked = re.compile(r"(<!-- models-report -->\n).*?(<!-- /models-report -->)", re.DOTALL)
+    marked = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
     path.write_text(marked.sub(lambda m: f"{m[1]}{table}{m[2]}", text), encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import boto3
 import pandas as pd
@@ -202,3 +204,63 @@ def test_files_folders_and_patterns_of_s3_are_read(tmp_path: Path) -> None:
     for address in ("s3://shop/gone.csv", "s3://nobody/t.csv"):
         with pytest.raises(DataError, match="no such file|cannot be read"):
             read(tmp_path, address)
+
+
+class _Bucket(SimpleHTTPRequestHandler):
+    """Google Cloud Storage's JSON API, as far as reading needs it, over the files of a folder."""
+
+    def do_GET(self) -> None:  # pylint: disable=invalid-name  # as the base class names it
+        folder, url = Path(self.directory), urlsplit(self.path)
+        bucket, _, name = url.path.removeprefix("/storage/v1/b/").partition("/o")
+        file, query = folder / unquote(name).lstrip("/"), parse_qs(url.query)
+        if bucket != "shop" or name and not file.is_file():
+            self.send_error(404)
+        elif "media" in query.get("alt", ()):
+            self._send(file.read_bytes())
+        elif name:
+            self._send(json.dumps(self._facts(file)).encode())
+        else:
+            prefix = query.get("prefix", [""])[0]
+            found = [self._facts(each) for each in sorted(folder.rglob("*")) if each.is_file()]
+            items = [each for each in found if each["name"].startswith(prefix)]
+            self._send(json.dumps({"kind": "storage#objects", "items": items}).encode())
+
+    def log_message(self, *_: object) -> None:  # pylint: disable=arguments-differ
+        """Print nothing."""
+
+    def _facts(self, file: Path) -> dict[str, str]:
+        name = file.relative_to(self.directory).as_posix()
+        facts = {"kind": "storage#object", "bucket": "shop", "name": name, "generation": "1"}
+        return {**facts, "size": str(file.stat().st_size), "updated": "2026-01-31T12:00:00Z"}
+
+    def _send(self, body: bytes) -> None:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+        if wanted:
+            body = body[int(wanted[1]) : int(wanted[2] or len(body)) + 1]
+        self.send_response(206 if wanted else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_files_folders_and_patterns_of_google_cloud_storage_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FRAME.to_csv(tmp_path / "t.csv.gz", index=False)
+    partitioned(tmp_path)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Bucket, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+    work = tmp_path / "work"
+    work.mkdir()
+    try:
+        assert read(work, "gs://shop/t.csv.gz")["age"].tolist() == [26, 46, 71]
+        local = read(tmp_path, "orders")
+        for address in ("gs://shop/orders/", "gs://shop/orders/*/part-*.parquet"):
+            pd.testing.assert_frame_equal(read(work, address), local)
+        for address in ("gs://shop/gone.csv", "gs://nobody/t.csv"):
+            with pytest.raises(DataError, match="no such file"):
+                read(work, address)
+    finally:
+        server.shutdown()
+        server.server_close()
