@@ -13,7 +13,7 @@ from application.training.train import Candidate, train
 from application.training.transcription import SpeechCandidate, package_weights
 from domain import catalog
 from domain.errors import ConfigError
-from infrastructure.cli._snapshots import open_snapshots
+from infrastructure.storage.snapshots import open_snapshots
 from infrastructure.compute.background import Background
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.frameworks.dispatch import Frameworks

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from application.scaffold.estimators import ESTIMATORS
 from application.scaffold.new_model import NewModel, write_model
-from infrastructure.cli._snapshots import open_snapshots
+from infrastructure.storage.snapshots import open_snapshots
 from shared.paths import ROOT
 from shared.settings import Settings
 

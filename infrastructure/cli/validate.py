@@ -35,7 +35,7 @@ from domain.catalog import needing_extras
 from domain.errors import GateRefusal, PackageError, RegistryError
 from infrastructure.cli._arguments import add_model, add_receipt
 from infrastructure.cli._registry import open_registry
-from infrastructure.cli._snapshots import open_snapshots
+from infrastructure.storage.snapshots import open_snapshots
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.bento_store import add_accepted, service_of

@@ -521,11 +521,11 @@ def _largest(values: Mapping[str, float], most: int | None = MOST_ROWS) -> dict[
     return dict(sorted(values.items(), key=lambda pair: -pair[1])[:most])
 
 
-def sample_rows(rows: int) -> np.ndarray:
-    """Positions of at most MOST_POINTS of this many rows."""
-    if rows <= MOST_POINTS:
+def sample_rows(rows: int, most: int = MOST_POINTS) -> np.ndarray:
+    """Positions of at most so many of this many rows."""
+    if rows <= most:
         return np.arange(rows)
-    return np.random.default_rng(0).choice(rows, MOST_POINTS, replace=False)
+    return np.random.default_rng(0).choice(rows, most, replace=False)
 
 
 def _sampled(rows: int) -> str:
