@@ -25,6 +25,7 @@ class Exploration:
 
     Attributes:
         estimator: unfitted, as configured.
+        dataset: all rows.
         training: the rows to look at and to learn from.
         holdout: the rows that validation judges by; look at them as rarely as possible.
     """
@@ -32,12 +33,13 @@ class Exploration:
     spec: ModelSpec
     config: TrainingConfig
     estimator: Any
+    dataset: Dataset
     training: Dataset
     holdout: Dataset
 
     def __str__(self) -> str:
-        rows, source = len(self.training), self.training.source
-        return f"{rows:,} training rows, {len(self.holdout):,} hold-out rows; {source}"
+        rows = f"{len(self.training):,} training rows, {len(self.holdout):,} hold-out rows"
+        return f"{rows}; {self.dataset.source}"
 
     @property
     def measure(self) -> Measure:
@@ -86,4 +88,5 @@ def explore(name: str) -> Exploration:
         file = open_snapshots(Settings.load()).fetch(source.address, source.query).file
     dataset = config.load_data(model, file)
     training, holdout = hold_out(dataset, model.SPEC, *config.data.share_and_seed)
-    return Exploration(model.SPEC, config, make_estimator(model, config), training, holdout)
+    estimator = make_estimator(model, config)
+    return Exploration(model.SPEC, config, estimator, dataset, training, holdout)

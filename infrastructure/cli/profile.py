@@ -10,8 +10,8 @@ from pathlib import Path
 
 from application.scaffold.source_table import open_table, track_columns
 from application.scaffold.table_profile import profile_table
-from infrastructure.storage.snapshots import open_snapshots
 from infrastructure.reporting.table_page import write_table_page
+from infrastructure.storage.snapshots import open_snapshots
 from shared.console import show_step
 from shared.paths import ROOT
 from shared.settings import Settings
