@@ -32,7 +32,7 @@ from application.scaffold.source_table import open_table, track_columns
 from application.scaffold.split_proposal import Proposal, claimed_scores, inspect_with_split
 from application.scaffold.table_inspection import Inspection, Task, describe_input
 from application.training.config import ValidationConfig
-from domain.contract import Classes, ModelSpec, format_names
+from domain.contract import Classes, ModelSpec, format_names, join_names
 from domain.data.addresses import is_address
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys

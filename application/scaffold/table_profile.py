@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ from domain.data.summary import count_duplicates, summarise_columns
 from domain.data.tables import as_words, check_target
 from domain.errors import DataError
 
+_REFUSED = "make new-model would refuse this table"
 Role = Literal["target", "input", "left out"]
 
 
@@ -97,22 +99,12 @@ def profile_table(
     if target is not None and target not in frame.columns:
         raise DataError(f"unknown column {target!r}: the columns are {format_names(frame.columns)}")
     summary, rows, duplicates = summarise_columns(frame), len(frame), count_duplicates(frame)
-    remarks: list[str] = []
-    empty = [name for name in frame.columns if frame[name].isna().all()]
-    usable = frame.drop(columns=empty)
-    inspection = actual = None
+    empty = [name for name in frame.columns if name != target and frame[name].isna().all()]
+    usable, inspection, actual, remarks = frame.drop(columns=empty), None, None, list[str]()
     if target is not None:
-        labelled, remark = _labelled(usable, target)
-        remarks += remark
-        try:
-            inspection, proposal = inspect_with_split(labelled, target, "table", track=track)
-        except DataError as error:
-            remarks.append(f"make new-model would refuse this table: {error}")
-        else:
-            usable, actual = labelled, _encoded(labelled[target], inspection)
-            if proposal:
-                remarks.append(f"make new-model would split the rows by it: {proposal.reason}")
+        labelled, inspection, remarks = _inspect(usable, target, track)
     if inspection:
+        usable, actual = labelled, _encoded(labelled[target], inspection)
         inputs, findings = inspection.spec.inputs, inspection.findings
     else:
         inputs, findings = _without_target(usable.drop(columns=target or []), track)
@@ -128,16 +120,25 @@ def profile_table(
     return TableProfile(usable, rows, duplicates, columns, tuple(remarks), inspection, actual)
 
 
-def _labelled(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with a target, and what is wrong with the others, if there are any."""
-    if target not in frame.columns:  # no row has one
-        return frame, []
+def _inspect(
+    frame: pd.DataFrame, target: str, track: Track
+) -> tuple[pd.DataFrame, Inspection | None, list[str]]:
+    """The rows with a target, what new-model finds in them, if it can, and remarks."""
+    remarks = []
     try:
         check_target(frame[target], "the table")
     except DataError as error:
-        kept = frame[frame[target].notna()].reset_index(drop=True)
-        return kept, [f"make new-model would refuse this table: {error}"]
-    return frame, []
+        remarks.append(f"{_REFUSED}: {error}")
+        frame = frame[frame[target].notna()].reset_index(drop=True)
+        if frame.empty or not all(isinstance(value, Hashable) for value in frame[target]):
+            return frame, None, remarks
+    try:
+        inspection, proposal = inspect_with_split(frame, target, "table", track=track)
+    except DataError as error:
+        return frame, None, [*remarks, f"{_REFUSED}: {error}"]
+    if proposal:
+        remarks.append(f"make new-model would split the rows by it: {proposal.reason}")
+    return frame, inspection, remarks
 
 
 def _without_target(

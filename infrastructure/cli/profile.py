@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, root: Path = ROOT) -> None:
+def run(args: argparse.Namespace) -> None:
     """Profile the table and write the page."""
-    table = open_table(args.data, args.query, open_snapshots(Settings.load()), root)
+    table = open_table(args.data, args.query, open_snapshots(Settings.load()), ROOT)
     profile = profile_table(table.frame, args.target, track_columns)
     for remark in profile.remarks:
         show_step("look at", remark)

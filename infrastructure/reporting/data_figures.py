@@ -88,7 +88,8 @@ class Gallery:
             f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
             for plot in self.plots
         )
-        style = f"{variables}display:flex;flex-wrap:wrap;gap:2em;background:#fff;color:#1d2329"
+        look = "background:#fff;color:var(--ink);font-family:sans-serif"
+        style = f"{variables}display:flex;flex-wrap:wrap;gap:2em;{look}"
         return f'<div style="{style}">{"".join(cells)}</div>'
 
 
@@ -239,7 +240,7 @@ def _draw_text(_: Text, values: pd.Series, target: Target | None) -> tuple[Figur
     texts = values.dropna()
     counts = Counter(
         word
-        for text in texts[sample_rows(len(texts), _MOST_TEXTS)]
+        for text in texts.iloc[sample_rows(len(texts), _MOST_TEXTS)]
         for word in frequent_parts(text)
     )
     words, rows = zip(*counts.most_common(MOST_ROWS)) if counts else ((), ())
