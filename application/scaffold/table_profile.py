@@ -100,7 +100,8 @@ def profile_table(
         raise DataError(f"unknown column {target!r}: the columns are {format_names(frame.columns)}")
     summary, rows, duplicates = summarise_columns(frame), len(frame), count_duplicates(frame)
     empty = [name for name in frame.columns if name != target and frame[name].isna().all()]
-    usable, inspection, actual, remarks = frame.drop(columns=empty), None, None, list[str]()
+    usable = labelled = frame.drop(columns=empty)
+    inspection, actual, remarks = None, None, list[str]()
     if target is not None:
         labelled, inspection, remarks = _inspect(usable, target, track)
     if inspection:

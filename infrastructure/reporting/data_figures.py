@@ -1,8 +1,8 @@
 """Plots of data by the contract, before a model learns from them: for notebooks and `make profile`.
 
 Numbers are histograms, categories are counted, dates show the target over time, of text there are
-lengths and frequent words, of images examples. With classes as target, each plot compares them; with
-a quantity, it shows the quantity by the input.
+lengths and frequent words, of images examples. With classes as target, each plot compares them;
+with a quantity, it shows the quantity by the input.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _edges(numbers: np.ndarray) -> np.ndarray:
     return np.array([low - half, low + half])
 
 
-def _draw_category(item: Category, values: pd.Series, target: Target | None) -> tuple[Figure, str]:
+def _draw_category(_: Category, values: pd.Series, target: Target | None) -> tuple[Figure, str]:
     words = as_words(values).fillna("(missing)")
     counts = words.value_counts()[:MOST_ROWS]
     names, what = counts.index.tolist(), f"the {len(counts)} most frequent of its words"

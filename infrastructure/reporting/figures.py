@@ -97,6 +97,7 @@ class Plot:
 
 @contextmanager
 def plot_style() -> Iterator[None]:
+    """The style of all plots, for the block or the decorated function."""
     from matplotlib import rc_context
 
     with rc_context(_STYLE), warnings.catch_warnings():

@@ -72,8 +72,8 @@ def _columns_section(profile: TableProfile) -> Section:
     if profile.inspection:
         paragraphs.append(
             "Skill alone: how well a small tree predicts the target from this column only, in "
-            "cross-validation: 0 is no better than a constant, 1 is perfect (of classes by balanced "
-            "accuracy, of a quantity R²)."
+            "cross-validation: 0 is no better than a constant, 1 is perfect (of classes by "
+            "balanced accuracy, of a quantity R²)."
         )
         head.insert(5, "skill alone")
         for row, column in zip(rows, profile.columns):

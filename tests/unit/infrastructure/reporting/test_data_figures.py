@@ -40,7 +40,7 @@ RENT = Target(Quantity("rent <b>", "EUR"), RNG.normal(size=ROWS))
 MANY = Target(Classes(tuple(f"class {n}" for n in range(30)), "many"), np.arange(ROWS) % 30)
 TARGETS = {"no target": None, "classes": CLASSES, "quantity": RENT, "many classes": MANY}
 NUMBERS = pd.Series(np.where(np.arange(ROWS) % 9, RNG.normal(size=ROWS), np.nan))
-WORDS = pd.Series(RNG.choice(["台北 <i>", "高雄", None], ROWS), dtype=object)
+WORDS = pd.Series([("台北 <i>", "高雄", None)[code] for code in RNG.integers(0, 3, ROWS)])
 DAYS = pd.Series(pd.date_range("2026-01-01", periods=ROWS).strftime("%Y-%m-%d"), dtype=object)
 TEXTS = pd.Series([f"the {word} of row {n}" for n, word in enumerate(WORDS)])
 INPUTS: dict[str, tuple[Input, Any]] = {
