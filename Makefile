@@ -37,7 +37,7 @@ checkgpu: $(CORE) ## Show driver, GPUs and what each framework computes on (JSON
 	@$(MLOPS) checkgpu $(call flag,JSON)
 
 ##@ Model
-new-model: $(CORE) ## Write a model and its configuration for a table: NAME, DATA, TARGET; options: docs/new-model.md
+new-model: $(CORE) ## Write a model, its configuration and its notebook for a table: NAME, DATA, TARGET; options: docs/new-model.md
 	@$(MLOPS) new-model $(call args,NAME DATA QUERY TARGET TASK LEAVE_OUT READ_AS_NUMBERS ESTIMATOR) $(call flag,DROP_UNLABELLED) $(call flag,FORCE)
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts

@@ -70,6 +70,10 @@ $(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $$(call changed,cont
 	@$(MLOPS) containerize --bento $< $(call args,ENGINE) --receipt $@
 	@$(call remember,containerize)
 
+##@ Explore
+profile: $(CORE) ## Write build/profile.html about a table before there is a model: DATA (TARGET, QUERY, OUTPUT)
+	@$(MLOPS) profile $(call args,DATA QUERY TARGET OUTPUT)
+
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)
 rollback: ## Make the previous champion, or VERSION, the champion again, and show what changes

@@ -42,10 +42,10 @@ from domain.evaluation.measures import repeat
 from domain.evaluation.parity import Parity, edge_rows
 from domain.evaluation.predictions import predict_function
 from domain.monitoring.profile import Profile, profile_inputs
-from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
+from infrastructure.storage.snapshots import open_snapshots
 from shared.paths import ROOT
 from shared.settings import Settings
 from tests.packages import open_recorded

@@ -1,4 +1,4 @@
-"""The two files of a new model: its module and its configuration."""
+"""The files of a new model: its module, its configuration and its notebook."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from jinja2 import StrictUndefined, Template
 from application.scaffold.estimators import Estimator
 from application.scaffold.table_inspection import HOLDOUT_SHARE, Inspection
 from domain.contract import Input
-from domain.data.addresses import is_address
 from domain.errors import ConfigError
 from domain.evaluation.measures import default_measure
 from shared.files import write_atomically
-from shared.paths import path_in_clone
 
 LONGEST_NAME = 52  # BentoML allows 63 characters, including what `render_config` appends
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -53,15 +51,13 @@ def check_name(name: str, root: Path) -> None:
         )
 
 
-def model_paths(name: str, root: Path) -> tuple[Path, Path]:
-    """Paths of the module and the configuration of a model."""
-    configs = root / "application" / "training" / "configs"
-    return root / "domain" / "models" / f"{name}.py", configs / f"{name}_config.json"
-
-
-def data_path(data: str, root: Path) -> str:
-    """A path for the configuration: relative to the clone if it is inside, else absolute."""
-    return data if is_address(data) else path_in_clone(Path(data).expanduser().absolute(), root)
+def model_paths(name: str, root: Path) -> tuple[Path, Path, Path]:
+    """Paths of the module, the configuration and the notebook of a model."""
+    return (
+        root / "domain" / "models" / f"{name}.py",
+        root / "application" / "training" / "configs" / f"{name}_config.json",
+        root / "domain" / "experiments" / "notebooks" / f"{name}.ipynb",
+    )
 
 
 def render_config(
@@ -95,14 +91,8 @@ def render_module(inspection: Inspection, source: str, estimator: Estimator) -> 
     Args:
         source: name of the inspected file, for the docstring.
     """
-    template = Template(
-        Path(__file__).with_name("model.py.j2").read_text(encoding="utf-8"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     module = _format(
-        template.render(
+        _template("model.py.j2").render(
             spec=inspection.spec,
             estimator=estimator,
             class_name=estimator.class_of(inspection.spec),
@@ -121,12 +111,39 @@ def render_module(inspection: Inspection, source: str, estimator: Estimator) -> 
     return module
 
 
+def render_notebook(name: str) -> str:
+    """The model's notebook, without outputs."""
+    return _template("notebook.ipynb.j2").render(name=name) + "\n"
+
+
+def _template(file: str) -> Template:
+    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+    return Template(text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def current_text(path: Path) -> str:
+    """The text of an existing file; of a notebook without outputs and what editors add to it."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    try:
+        notebook = json.loads(text)
+        for cell in notebook["cells"]:
+            cell.update(metadata={}, source="".join(cell["source"]).splitlines(keepends=True))
+            if cell["cell_type"] == "code":
+                cell.update(execution_count=None, outputs=[])
+        plain = {**json.loads(render_notebook("")), "cells": notebook["cells"]}
+        return json.dumps(plain, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    except (ValueError, KeyError, TypeError, AttributeError):  # not a notebook
+        return text
+
+
 def difference_of(files: dict[Path, str], root: Path) -> list[str]:
     """What these texts would change in the files that exist, as lines of a unified diff."""
     lines: list[str] = []
     for path, text in files.items():
         if path.exists():
-            old, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
+            old, name = current_text(path), path.relative_to(root).as_posix()
             pair = old.splitlines(), text.splitlines()
             lines += difflib.unified_diff(*pair, name, f"{name} (new)", n=1, lineterm="")
     return lines

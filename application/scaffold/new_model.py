@@ -5,37 +5,38 @@ from __future__ import annotations
 import json
 import runpy
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from application.ports.snapshots import Snapshots
 from application.scaffold.estimators import choose_estimator
 from application.scaffold.formatted_numbers import Format, read_as_numbers
 from application.scaffold.model_file import (
     check_name,
-    data_path,
+    current_text,
     difference_of,
     model_paths,
     render_config,
     render_module,
+    render_notebook,
     to_json,
     write_files,
 )
-from application.scaffold.split_proposal import Proposal, claimed_scores, propose_split
-from application.scaffold.table_inspection import Finding, Inspection, Task, inspect_table
+from application.scaffold.source_table import open_table, track_columns
+from application.scaffold.split_proposal import Proposal, claimed_scores, inspect_with_split
+from application.scaffold.table_inspection import Inspection, Task, describe_input
 from application.training.config import ValidationConfig
-from domain.contract import Category, Classes, Datetime, Input, ModelSpec, Number, format_names
-from domain.data.addresses import check_address, is_address, is_source
+from domain.contract import Classes, ModelSpec, format_names, join_names
+from domain.data.addresses import is_address
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
-from domain.data.tables import check_target, read_frame, read_table
+from domain.data.tables import check_target, read_table
 from domain.errors import ConfigError, DataError
 from domain.estimators.conformal import default_folds
 from domain.evaluation.measures import Measure, default_measure, format_score
@@ -88,37 +89,27 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     """
     name, target = request.name, request.target
     check_name(name, root)
-    path, query = data_path(request.data, root), request.query and data_path(request.query, root)
-    check_address(path)
-    show_step("reading", path)
-    if query or is_source(path, root):
-        location = str(snapshots.fetch(path, query).file)
-        keys: dict[str, Any] = {"source": {"address": path, **({"query": query} if query else {})}}
-    else:
-        location = str(root / path)
-        keys = {"path": path}
-    frame = read_frame(location)
-    show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
-    frame, formats = _prepare(frame, request, path)
+    table = open_table(request.data, request.query, snapshots, root)
+    path, location, keys = table.path, table.location, table.keys
+    frame, formats = _prepare(table.frame, request, path)
+    del table
     if request.drop_unlabelled:
         keys["drop_unlabelled"] = True
-    proposal = propose_split(frame, target)
-    if proposal and proposal.group:
-        frame = frame.drop(columns=proposal.group)
     task = "regression" if target in formats else request.task
-    inspection = inspect_table(frame, target, name, task, _track, formats)
+    inspection, proposal = inspect_with_split(frame, target, name, task, track_columns, formats)
     del frame
-    if proposal and proposal.group:
-        finding = Finding(proposal.group, "it tells groups apart, which the split follows")
-        inspection = replace(inspection, findings=(*inspection.findings, finding))
     _show(inspection)
     chosen = choose_estimator(inspection.spec, inspection.rows, request.estimator)
     show_step("estimator", chosen.class_of(inspection.spec))
     config = render_config(inspection, keys, chosen)
     dataset = _split_as_training(inspection.spec, location, config["data"], proposal)
-    module_path, config_path = model_paths(name, root)
+    module_path, config_path, notebook_path = model_paths(name, root)
     source = path if is_address(path) else Path(path).name
-    files = {module_path: render_module(inspection, source, chosen), config_path: to_json(config)}
+    files = {
+        module_path: render_module(inspection, source, chosen),
+        config_path: to_json(config),
+        notebook_path: render_notebook(name),
+    }
     _write(files, root, request.force)
     build = runpy.run_path(str(module_path))["build"]
     if dataset.keys is not None:
@@ -160,6 +151,8 @@ def _prepare(
 def _write(files: dict[Path, str], root: Path, force: bool) -> None:
     """Write the files that change; without `force`, only show what would change in existing ones.
 
+    Outputs of notebooks do not count.
+
     Raises:
         ConfigError: without `force`, an existing file would change.
     """
@@ -171,13 +164,13 @@ def _write(files: dict[Path, str], root: Path, force: bool) -> None:
             show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
         existing = [path.relative_to(root).as_posix() for path in files if path.exists()]
         raise ConfigError(
-            f"the name {next(iter(files)).stem} is taken: {' and '.join(existing)} would change as "
+            f"the name {next(iter(files)).stem} is taken: {join_names(existing)} would change as "
             "shown; choose another name, or replace what is there with FORCE=1 (--force)"
         )
     changed = {
         path: text
         for path, text in files.items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
+        if not path.exists() or current_text(path) != text
     }
     write_files(changed)
     for each in files:
@@ -196,10 +189,6 @@ def _read_as_numbers(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, For
         frame[name], formats[name] = read_as_numbers(frame[name])
         show_step("numbers", f"{name}: {formats[name].example}")
     return formats
-
-
-def _track(columns: list[str]) -> Iterable[str]:
-    return tqdm(columns, "inspecting columns", unit="column", disable=None, leave=False)
 
 
 def _split_as_training(
@@ -291,7 +280,7 @@ def _show(inspection: Inspection) -> None:
     )
     width = max(len(item.name) for item in inputs)
     for item in inputs:
-        show_step("input", f"{item.name:<{width}}  {_describe(item)}")
+        show_step("input", f"{item.name:<{width}}  {describe_input(item)}")
     for finding in inspection.findings:
         show_step(
             "LEFT OUT" if finding.left_out else "look at", f"{finding.column}: {finding.reason}"
@@ -303,16 +292,3 @@ def _why_measure(inspection: Inspection) -> str:
     if isinstance(output, Classes) and output.positive:
         text += f", of the positive class {output.positive}"
     return f"{text}: always predicting one class has an accuracy of {inspection.frequent:.3f}"
-
-
-def _describe(item: Input) -> str:
-    missing = ", may be missing" if item.nullable else ""
-    if isinstance(item, Number):
-        others = ", others clipped" if item.outside == "clip" else ""
-        return f"number, {item.minimum:g} to {item.maximum:g}{others}{missing}"
-    if isinstance(item, Category):
-        words = ", ".join(item.categories[:5]) + (" …" if len(item.categories) > 5 else "")
-        return f"category, {len(item.categories)}: {words}{missing}"
-    if isinstance(item, Datetime):
-        return f"{item.describe()}: {', '.join(item.parts)}{missing}"
-    return f"{item.kind}{missing}"

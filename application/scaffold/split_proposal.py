@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from application.scaffold.table_inspection import words_of
+from application.scaffold.formatted_numbers import Format
+from application.scaffold.table_inspection import (
+    Finding,
+    Inspection,
+    Task,
+    Track,
+    inspect_table,
+    words_of,
+)
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
 from domain.evaluation.measures import Measure, repeat
@@ -69,6 +78,28 @@ def propose_split(frame: pd.DataFrame, target: str) -> Proposal | None:
                 )
             return Proposal({"time": column}, reason)
     return Proposal({"group": group}, repeated) if group else None
+
+
+def inspect_with_split(
+    frame: pd.DataFrame,
+    target: str,
+    name: str,
+    task: Task | None = None,
+    track: Track = iter,
+    formats: Mapping[str, Format] | None = None,
+) -> tuple[Inspection, Proposal | None]:
+    """What `inspect_table` finds, without the column of groups that `propose_split` finds.
+
+    Raises:
+        DataError: as `inspect_table`.
+    """
+    proposal = propose_split(frame, target)
+    if proposal is None or proposal.group is None:
+        return inspect_table(frame, target, name, task, track, formats), proposal
+    others = frame.drop(columns=proposal.group)
+    inspection = inspect_table(others, target, name, task, track, formats)
+    finding = Finding(proposal.group, "it tells groups apart, which the split follows")
+    return replace(inspection, findings=(*inspection.findings, finding)), proposal
 
 
 def _repeated_identifier(frame: pd.DataFrame) -> str | None:

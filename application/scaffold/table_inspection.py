@@ -6,7 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from domain.contract import (
     Category,
     Classes,
     Datetime,
+    Input,
     ModelSpec,
     Number,
     Quantity,
@@ -58,7 +59,7 @@ _FORMATTED_SHARE = 0.9
 _FEWEST_COVERED = 0.2  # of the rows, by the categories that are kept
 _TEXT_WORDS = 4
 _TEXT_CHARACTERS = 8  # of a script without blanks between words
-_NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
+NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
 )
@@ -99,6 +100,8 @@ class Inspection:
         baseline: score of the best constant prediction.
         frequent: share of the most frequent class; 0 for a regression.
         by_character: whether the input is text in a script without blanks, such as Chinese.
+        skills: how well each column that could be an input predicts the target alone, from 0, like
+            a constant, to 1; of dates their strongest part; without texts.
     """
 
     spec: ModelSpec
@@ -108,6 +111,7 @@ class Inspection:
     baseline: float
     frequent: float
     by_character: bool = False
+    skills: Mapping[str, float] = field(default_factory=dict)
 
 
 def inspect_table(
@@ -139,9 +143,9 @@ def inspect_table(
         output = replace(output, unit=formats[target].unit, decimal=formats[target].decimal)
     inputs: list[Number | Category | Datetime | Text] = []
     values: dict[str, np.ndarray] = {}
-    findings, skills = notes, {}
+    findings, skills = notes, dict[str, float]()
     for column in track(columns):
-        item, finding = _inspect_column(frame[column])
+        item, finding = inspect_column(frame[column])
         if finding:
             findings.append(_with_order(finding, frame[column], actual, output.task))
         if isinstance(item, Number) and column in formats:
@@ -149,17 +153,17 @@ def inspect_table(
         if isinstance(item, Text):
             inputs.append(item)
         elif item is not None:
-            leak, numbers, skill = _judge_alone(item, frame[column], actual, output.task)
+            leak, numbers, skills[column] = _judge_alone(item, frame[column], actual, output.task)
             if leak:
                 findings.append(_leak_finding(leak, item))
             if leak is None or not leak.refused:
                 inputs.append(item)
                 if numbers is not None:
-                    values[column], skills[column] = numbers, skill
+                    values[column] = numbers
     findings += _pair_findings(inputs, values, skills, actual, output.task)
     left_out = {finding.column for finding in findings if finding.left_out}
     inputs = [item for item in inputs if item.name not in left_out]
-    inputs, findings = _select_inputs(inputs, findings)
+    inputs, findings = select_inputs(inputs, findings)
     if not inputs:
         reasons = [f"{item.column} is {item.reason}" for item in findings if item.left_out]
         why = "; ".join(reasons) or "the table has no other column"
@@ -173,6 +177,7 @@ def inspect_table(
         baseline=measure.score(actual, repeat(measure.constant(actual), len(actual))),
         frequent=float(_shares(actual).max()) if spec.classes else 0.0,
         by_character=isinstance(inputs[0], Text) and _has_no_blanks(frame[inputs[0].name]),
+        skills=skills,
     )
 
 
@@ -181,10 +186,11 @@ def _judge_alone(
 ) -> tuple[Leak | None, np.ndarray | None, float]:
     """Whether an input gives the target away, its numbers (None of dates), and its skill."""
     if isinstance(item, Datetime):
-        return _date_leak(item, column, actual, task), None, 0.0
+        leak, skill = _date_leak(item, column, actual, task)
+        return leak, None, skill
     numbers = _as_numbers(item, column)
-    skill, leak = input_leak(item.name, numbers, actual, task, words=isinstance(item, Category))
-    return leak, numbers, skill.value
+    found, leak = input_leak(item.name, numbers, actual, task, words=isinstance(item, Category))
+    return leak, numbers, found.value
 
 
 def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
@@ -252,7 +258,7 @@ def _pair_findings(
     return findings
 
 
-def _select_inputs(
+def select_inputs(
     inputs: list[Number | Category | Datetime | Text], findings: list[Finding]
 ) -> tuple[list[Number | Category | Datetime | Text], list[Finding]]:
     """Numbers, categories and dates; without any, one column of text; without text, the leaks."""
@@ -323,9 +329,14 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
     return Classes(names, name), codes.to_numpy(np.int64), notes
 
 
-def _inspect_column(
+def inspect_column(
     column: pd.Series,
 ) -> tuple[Number | Category | Datetime | Text | None, Finding | None]:
+    """The input that a column would be, None if it cannot be one, and what to know about it.
+
+    Args:
+        column: as `domain.data.tables.read_frame` returns it, with at least one value.
+    """
     name, known = str(column.name), column.dropna()
     if dates := propose_datetime(column):
         return dates, None
@@ -337,6 +348,20 @@ def _inspect_column(
     if pd.api.types.is_numeric_dtype(column):
         return _inspect_numbers(name, column)
     return _inspect_words(name, as_words(column))
+
+
+def describe_input(item: Input) -> str:
+    """What an input takes, in a few words."""
+    missing = ", may be missing" if item.nullable else ""
+    if isinstance(item, Number):
+        others = ", others clipped" if item.outside == "clip" else ""
+        return f"number, {item.minimum:g} to {item.maximum:g}{others}{missing}"
+    if isinstance(item, Category):
+        words = ", ".join(item.categories[:5]) + (" …" if len(item.categories) > 5 else "")
+        return f"category, {len(item.categories)}: {words}{missing}"
+    if isinstance(item, Datetime):
+        return f"{item.describe()}: {', '.join(item.parts)}{missing}"
+    return f"{item.kind}{missing}"
 
 
 def _why_unusable(column: pd.Series, known: pd.Series) -> str:
@@ -460,7 +485,7 @@ def _are_sentences(texts: pd.Index) -> bool:
 
 def _has_no_blanks(texts: pd.Series) -> bool:
     """Whether most characters belong to a script without blanks between words."""
-    letters = texts.str.count(_NO_BLANKS).sum()
+    letters = texts.str.count(NO_BLANKS).sum()
     return bool(letters > 0.5 * texts.str.count(r"\w").sum())
 
 
@@ -527,11 +552,14 @@ def _as_numbers(item: Number | Category, column: pd.Series) -> np.ndarray:
     return as_words(column).map(codes).to_numpy(np.float64)
 
 
-def _date_leak(item: Datetime, column: pd.Series, actual: np.ndarray, task: str) -> Leak | None:
-    """The leak of a date's strongest part; None if no part predicts the target too well."""
+def _date_leak(
+    item: Datetime, column: pd.Series, actual: np.ndarray, task: str
+) -> tuple[Leak | None, float]:
+    """The leak of a date's strongest part, None if it does not predict too well, and its skill."""
     parts = zip(item.parts, item.encode(column.to_numpy()).T.astype(np.float64))
     found = [input_leak(f"{item.name} {part}", values, actual, task) for part, values in parts]
-    return max(found, key=lambda each: each[0].value)[1]
+    skill, leak = max(found, key=lambda each: each[0].value)
+    return leak, skill.value
 
 
 def _leak_finding(leak: Leak, item: Number | Category | Datetime) -> Finding:

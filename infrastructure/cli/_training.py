@@ -13,7 +13,6 @@ from application.training.train import Candidate, train
 from application.training.transcription import SpeechCandidate, package_weights
 from domain import catalog
 from domain.errors import ConfigError
-from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.compute.background import Background
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.frameworks.dispatch import Frameworks
@@ -23,7 +22,7 @@ from infrastructure.packaging.model_package import PackageDraft, new_version
 from infrastructure.provenance import collect_provenance, uncommitted
 from infrastructure.registry.ledger import open_ledger
 from infrastructure.reporting.figures import draw_figures
-from infrastructure.storage.snapshots import SnapshotStore
+from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from shared.console import show_progress, show_step
 from shared.files import write_atomically

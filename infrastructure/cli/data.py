@@ -17,10 +17,9 @@ from domain.errors import DataError, PackageError, RegistryError
 from domain.evaluation.table_difference import input_drift, table_differences
 from infrastructure.cli._arguments import add_model
 from infrastructure.cli._registry import local_time, open_registry
-from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.registry.mlflow_registry import MlflowRegistry
-from infrastructure.storage.snapshots import SnapshotStore
+from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
 from shared.console import show_line, show_step
 from shared.settings import Settings
 

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from application.ports.snapshots import recorded_snapshots
 from application.registry.collection import Stored, superfluous
 from infrastructure.cli._registry import open_registry
-from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.deployment.local import deployed_in
 from infrastructure.registry.storage import remove, stored_in
+from infrastructure.storage.snapshots import open_snapshots
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from shared.console import show_step
 from shared.settings import Settings

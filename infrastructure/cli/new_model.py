@@ -1,4 +1,4 @@
-"""Write a model and its training configuration for a table.
+"""Write a model, its training configuration and its notebook for a table.
 
 Example: make new-model NAME=churn DATA=churn.csv TARGET=churned
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from application.scaffold.estimators import ESTIMATORS
 from application.scaffold.new_model import NewModel, write_model
-from infrastructure.cli._snapshots import open_snapshots
+from infrastructure.storage.snapshots import open_snapshots
 from shared.paths import ROOT
 from shared.settings import Settings
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, root: Path = ROOT) -> None:
-    """Write the module and the configuration into a clone."""
+    """Write the module, the configuration and the notebook into a clone."""
     request = NewModel(
         name=args.name,
         data=args.data,

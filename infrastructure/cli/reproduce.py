@@ -23,10 +23,10 @@ from domain import catalog
 from domain.errors import PackageError
 from infrastructure.cli._arguments import add_model
 from infrastructure.cli._registry import open_registry
-from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.reproduction.worktree import commit_of, open_worktree
+from infrastructure.storage.snapshots import open_snapshots
 from shared.console import show_step
 from shared.paths import ROOT
 from shared.settings import Settings

@@ -35,7 +35,6 @@ from domain.catalog import needing_extras
 from domain.errors import GateRefusal, PackageError, RegistryError
 from infrastructure.cli._arguments import add_model, add_receipt
 from infrastructure.cli._registry import open_registry
-from infrastructure.cli._snapshots import open_snapshots
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.bento_store import add_accepted, service_of
@@ -44,6 +43,7 @@ from infrastructure.registry.ledger import open_ledger
 from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION, MlflowRegistry
 from infrastructure.reporting.validation_folder import ValidationFolder
 from infrastructure.serving.serving_check import start_serving_check
+from infrastructure.storage.snapshots import open_snapshots
 from shared.console import progress, show_step
 from shared.settings import Settings
 

@@ -47,7 +47,7 @@ COLOURS = {  # of a light page; in SVG they are CSS variables, which a dark page
     "alarm": "#b3362b",
 }
 _INK, _MUTED, _LINE, _MAIN, _ALARM = COLOURS.values()
-_CURVES = (
+CURVES = (
     *("#3b78c2", "#d1622b", "#2f8f5b", "#b04fa3", "#8a7a1f"),
     *("#c23b55", "#1f8a99", "#7a68c9", "#7d7d7d", "#9a6a3a"),
 )
@@ -96,7 +96,8 @@ class Plot:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def plot_style() -> Iterator[None]:
+    """The style of all plots, for the block or the decorated function."""
     from matplotlib import rc_context
 
     with rc_context(_STYLE), warnings.catch_warnings():
@@ -110,7 +111,7 @@ def short_label(name: str, longest: int = LONGEST_LABEL) -> str:
     return label if len(label) <= longest else f"{label[:longest - 1]}…"
 
 
-@_style()
+@plot_style()
 def draw_figures(data: FigureData, folder: Path) -> None:
     """Write PNG files into `folder`.
 
@@ -144,10 +145,10 @@ def draw_figures(data: FigureData, folder: Path) -> None:
         figure.savefig(folder / f"{file}.png", facecolor="white")
 
 
-@_style()
+@plot_style()
 def confusion(report: ClassificationReport, classes: Sequence[str]) -> Plot:
     """Confusion matrix of up to MOST_CLASSES classes."""
-    return _plot(
+    return to_plot(
         "confusion",
         _confusion_figure(report, classes),
         f"Confusion matrix of {len(classes)} classes: {report.correct} of {report.rows} rows are "
@@ -157,10 +158,10 @@ def confusion(report: ClassificationReport, classes: Sequence[str]) -> Plot:
     )
 
 
-@_style()
+@plot_style()
 def reliability(calibration: Calibration) -> Plot:
     """Accuracy by confidence, the probability of the most probable class."""
-    figure, axes = _canvas(4, 3)
+    figure, axes = new_axes(4, 3)
     correct = np.rint(calibration.accuracy * calibration.rows).astype(int)
     limits = np.array(
         [wilson_interval(int(hits), int(rows)) for hits, rows in zip(correct, calibration.rows)]
@@ -171,7 +172,7 @@ def reliability(calibration: Calibration) -> Plot:
     axes.plot(calibration.confidence, calibration.accuracy, "o-", color=_MAIN, linewidth=1)
     axes.set(xlim=(lowest, 1.02), ylim=(lowest, 1.02), xlabel="confidence", ylabel="accuracy")
     axes.grid()
-    return _plot(
+    return to_plot(
         "reliability",
         figure,
         f"Reliability diagram of {len(correct)} bins: the expected calibration error is "
@@ -181,7 +182,7 @@ def reliability(calibration: Calibration) -> Plot:
     )
 
 
-@_style()
+@plot_style()
 def roc(probabilities: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int]) -> Plot:
     """Receiver operating characteristic of each of these classes against the rest."""
     from sklearn.metrics import RocCurveDisplay
@@ -190,7 +191,7 @@ def roc(probabilities: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int])
     figure, axes, areas = _curves_figure(draw, "roc_auc", probabilities, actual, drawn)
     axes.plot([0, 1], [0, 1], color=_MUTED, linestyle="--", linewidth=1)
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    return _plot(
+    return to_plot(
         "roc",
         figure,
         f"ROC curves; areas: {_listed(areas)}.",
@@ -198,7 +199,7 @@ def roc(probabilities: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int])
     )
 
 
-@_style()
+@plot_style()
 def precision_recall(
     probabilities: np.ndarray, actual: np.ndarray, drawn: Mapping[str, int]
 ) -> Plot:
@@ -208,7 +209,7 @@ def precision_recall(
     draw = PrecisionRecallDisplay.from_predictions
     figure, axes, means = _curves_figure(draw, "average_precision", probabilities, actual, drawn)
     axes.set(xlabel="recall", ylabel="precision")
-    return _plot(
+    return to_plot(
         "precision-recall",
         figure,
         f"Precision-recall curves; average precision: {_listed(means)}.",
@@ -216,7 +217,7 @@ def precision_recall(
     )
 
 
-@_style()
+@plot_style()
 def thresholds(
     probabilities: np.ndarray, actual: np.ndarray, output: Classes, costs: np.ndarray
 ) -> Plot:
@@ -233,9 +234,9 @@ def thresholds(
     with np.errstate(invalid="ignore"):  # no precision where no row is predicted positive
         shown = {"precision": tp / (tp + fp), "recall": tp / (tp + fn)}
     cost = -cost_score(costs, code)(*counts)
-    figure, axes = _canvas(4.4, 2.2)
+    figure, axes = new_axes(4.4, 2.2)
     below = figure.add_axes((0, -0.6, 1, 0.45))
-    for (name, values), colour in zip(shown.items(), _CURVES):
+    for (name, values), colour in zip(shown.items(), CURVES):
         axes.plot(grid, values, color=colour, label=name)
     below.plot(grid, cost, color=_MAIN)
     for each in (axes, below):
@@ -251,7 +252,7 @@ def thresholds(
     found = {name: float(values[at]) for name, values in {**shown, "cost per row": cost}.items()}
     values = _listed({name: value for name, value in found.items() if np.isfinite(value)})
     line = "The dashed line is the threshold." if output.threshold else "The dotted line is at 0.5."
-    return _plot(
+    return to_plot(
         "thresholds",
         figure,
         f"Precision, recall and cost per row by threshold; at {chosen:g}: {values}.",
@@ -260,24 +261,24 @@ def thresholds(
     )
 
 
-@_style()
+@plot_style()
 def predictions(report: RegressionReport, name: str) -> Plot:
     """Actual against predicted values, with the intervals."""
-    return _plot(
+    return to_plot(
         "predictions",
-        _errors_figure(report, name, _sample(report.rows), "actual_vs_predicted"),
+        _errors_figure(report, name, sample_rows(report.rows), "actual_vs_predicted"),
         f"Actual against predicted values: {report.covered:.1%} are inside their interval.",
         f"Actual against predicted values. The band is the {report.coverage:.0%} interval; values "
         f"outside it have the other colour.{_sampled(report.rows)}",
     )
 
 
-@_style()
+@plot_style()
 def residuals(report: RegressionReport, name: str) -> Plot:
     """Residuals by predicted value."""
-    return _plot(
+    return to_plot(
         "residuals",
-        _errors_figure(report, name, _sample(report.rows), "residual_vs_predicted"),
+        _errors_figure(report, name, sample_rows(report.rows), "residual_vs_predicted"),
         f"Residuals: mean {report.residuals.mean():.3g}, mean of the absolute values "
         f"{report.mean_absolute_error:.3g}.",
         "Residuals: a good model leaves no pattern in them. Those of values outside their interval "
@@ -285,10 +286,10 @@ def residuals(report: RegressionReport, name: str) -> Plot:
     )
 
 
-@_style()
+@plot_style()
 def difference(comparison: Comparison, margin: float | None) -> Plot:
     """The difference from the champion's score, with its interval."""
-    figure, axes = _canvas(4.4, 0.65)
+    figure, axes = new_axes(4.4, 0.65)
     axes.axvline(0, color=_MUTED, linewidth=1)
     if margin is not None:
         axes.axvline(-margin, color=_ALARM, linestyle="--", linewidth=1.5)
@@ -298,7 +299,7 @@ def difference(comparison: Comparison, margin: float | None) -> Plot:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     limit = "" if margin is None else f" The dashed line is the margin, −{margin:.3g}."
-    return _plot(
+    return to_plot(
         "difference",
         figure,
         f"Difference {format_score(comparison.difference)}, 90 % interval "
@@ -308,14 +309,14 @@ def difference(comparison: Comparison, margin: float | None) -> Plot:
     )
 
 
-@_style()
+@plot_style()
 def slices(
     reports: Sequence[SliceReport], measure: str, overall: float, margin: float | None
 ) -> Plot:
     """Score of the worst slices, with intervals."""
     shown = reports[:MOST_ROWS]
     labels = [f"{short_label(each.name, LONGEST_LABEL + 8)} ({each.rows})" for each in shown]
-    figure, axes = _rows_canvas(labels)
+    figure, axes = rows_axes(labels)
     axes.axvline(overall, color=_MUTED, linewidth=1)
     lines = " The line is the score of all rows."
     if margin is not None:
@@ -326,7 +327,7 @@ def slices(
     axes.plot([each.score for each in shown], places, "o", color=_MAIN)
     axes.set_xlabel(measure)
     worst = _listed({each.name: each.score for each in shown[:3]})
-    return _plot(
+    return to_plot(
         "slices",
         figure,
         f"{measure} of {len(shown)} slices. The worst: {worst}.{lines}",
@@ -334,14 +335,14 @@ def slices(
     )
 
 
-@_style()
+@plot_style()
 def importances(decreases: Mapping[str, float], measure: str) -> Plot:
     """The inputs with the largest permutation importance."""
     shown = _largest(decreases)
     figure, axes = _bars_figure(shown)
     axes.axvline(0, color=_MUTED, linewidth=1)
     axes.set_xlabel(f"decrease of {measure}")
-    return _plot(
+    return to_plot(
         "importance",
         figure,
         f"Permutation importance: {_listed(shown)}.",
@@ -350,7 +351,7 @@ def importances(decreases: Mapping[str, float], measure: str) -> Plot:
     )
 
 
-@_style()
+@plot_style()
 def drift(scores: Mapping[str, float]) -> Plot:
     """The distributions that drifted most."""
     shown = _largest(scores)
@@ -358,7 +359,7 @@ def drift(scores: Mapping[str, float]) -> Plot:
     axes.axvline(0.1, color=_MUTED, linestyle=":", linewidth=1.2)
     axes.axvline(0.25, color=_ALARM, linestyle="--", linewidth=1.2)
     axes.set(xlim=(0, max(0.3, 1.05 * max(shown.values()))), xlabel="population stability index")
-    return _plot(
+    return to_plot(
         "drift",
         figure,
         f"Population stability index: {_listed(shown)}.",
@@ -376,7 +377,7 @@ def _confusion_figure(report: ClassificationReport, classes: Sequence[str]) -> F
     names, counts, side = [short_label(name) for name in classes], report.confusion, len(classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cell = min(1.0, max(0.36, 3.2 / side))
-    figure, axes = _canvas(cell * side, cell * side)
+    figure, axes = new_axes(cell * side, cell * side)
     cells, colours = [], []
     for row, column in np.argwhere(counts):
         cells.append(Rectangle((column - 0.5, row - 0.5), 1, 1))
@@ -395,7 +396,7 @@ def _confusion_figure(report: ClassificationReport, classes: Sequence[str]) -> F
 
 def _confidence_figure(data: FigureData) -> Figure:
     """A histogram of the probability of the predicted class, of correct and of wrong rows."""
-    figure, axes = _canvas(4, 2.4)
+    figure, axes = new_axes(4, 2.4)
     predicted = data.spec.decide(data.predictions)
     correct = predicted == data.actual
     confidence = data.predictions[np.arange(len(predicted)), predicted]
@@ -420,7 +421,7 @@ def _errors_figure(report: RegressionReport, name: str, rows: np.ndarray, kind: 
     rows = rows[np.argsort(report.predictions[rows, 0])]
     drawable = np.where(np.isfinite(report.predictions), report.predictions, np.nan)
     (predicted, lower, upper), actual = drawable[rows].T, report.actual[rows]
-    figure, axes = _canvas(4, 3.2)
+    figure, axes = new_axes(4, 3.2)
     if kind == "actual_vs_predicted":
         band = axes.fill_between(predicted, lower, upper, color=_MAIN, alpha=0.15, linewidth=0)
         axes.legend([band], [f"{report.coverage:.0%} interval"], loc="upper left")
@@ -440,7 +441,7 @@ def _errors_figure(report: RegressionReport, name: str, rows: np.ndarray, kind: 
 
 
 def _epochs_figure(curves: Mapping[str, Sequence[float]]) -> Figure:
-    figure, axes = _canvas(4, 2.4)
+    figure, axes = new_axes(4, 2.4)
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, label=name.replace("_", " "))
     axes.set_xlabel("epoch")
@@ -456,8 +457,8 @@ def _curves_figure(
     drawn: Mapping[str, int],
 ) -> tuple[Figure, Axes, dict[str, float]]:
     """A curve for each class, drawn by a display, and the display's measure of each."""
-    figure, axes = _canvas(3.8, 3.8)
-    axes.set_prop_cycle(color=_CURVES)
+    figure, axes = new_axes(3.8, 3.8)
+    axes.set_prop_cycle(color=CURVES)
     measures = {}
     for name, number in drawn.items():
         display = draw(actual == number, probabilities[:, number], ax=axes)
@@ -471,13 +472,13 @@ def _curves_figure(
 
 def _bars_figure(values: Mapping[str, float], alarm: float = np.inf) -> tuple[Figure, Axes]:
     """A bar for each value; those above `alarm` have the other colour."""
-    figure, axes = _rows_canvas([short_label(name) for name in values])
+    figure, axes = rows_axes([short_label(name) for name in values])
     colours = [_ALARM if value > alarm else _MAIN for value in values.values()]
     axes.barh(range(len(values)), list(values.values()), color=colours, height=0.6)
     return figure, axes
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure with axes of this size in inches; saving it adds space for their labels."""
     from matplotlib.figure import Figure as NewFigure
 
@@ -485,9 +486,9 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_axes((0, 0, 1, 1))
 
 
-def _rows_canvas(labels: Sequence[str]) -> tuple[Figure, Axes]:
+def rows_axes(labels: Sequence[str]) -> tuple[Figure, Axes]:
     """A figure with one row per label, the first on top."""
-    figure, axes = _canvas(3, 0.28 * max(len(labels), 2))
+    figure, axes = new_axes(3, 0.28 * max(len(labels), 2))
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
@@ -495,7 +496,7 @@ def _rows_canvas(labels: Sequence[str]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _plot(name: str, figure: Figure, alt: str, caption: str) -> Plot:
+def to_plot(name: str, figure: Figure, alt: str, caption: str) -> Plot:
     """The figure as an SVG element; its ids start with `name`, so that a page can have several."""
     file = StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -521,11 +522,11 @@ def _largest(values: Mapping[str, float], most: int | None = MOST_ROWS) -> dict[
     return dict(sorted(values.items(), key=lambda pair: -pair[1])[:most])
 
 
-def _sample(rows: int) -> np.ndarray:
-    """Positions of at most MOST_POINTS of this many rows."""
-    if rows <= MOST_POINTS:
+def sample_rows(rows: int, most: int = MOST_POINTS) -> np.ndarray:
+    """Positions of at most so many of this many rows."""
+    if rows <= most:
         return np.arange(rows)
-    return np.random.default_rng(0).choice(rows, MOST_POINTS, replace=False)
+    return np.random.default_rng(0).choice(rows, most, replace=False)
 
 
 def _sampled(rows: int) -> str:

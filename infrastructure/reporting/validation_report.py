@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from application.training.card import class_rows, describe_output, describe_values
 from application.validation.judgement import Judgement, Validation
@@ -16,7 +14,7 @@ from domain.contract import Classes
 from domain.evaluation.measures import cost_matrix
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from infrastructure.reporting import figures
-from infrastructure.reporting.figures import Plot
+from infrastructure.reporting.page import Section, Table, render_page
 from shared.files import write_atomically
 
 _NOT_MEASURED = "Not measured: a gate refused earlier, or this does not apply."
@@ -25,47 +23,14 @@ _MOST_ROWS = 100
 _LONGEST_TEXT = 400
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table with a caption.
-
-    Attributes:
-        rows: the cells of each row.
-        kinds: a CSS class for each row, or empty.
-    """
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    kinds: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what follows it."""
-
-    title: str
-    paragraphs: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    plots: Sequence[Plot] = ()
-
-
 def write_report(validation: Validation, folder: Path) -> Path:
     """Write ``report.html`` into `folder`; it needs no network and no scripts."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("validation_report.html.j2").render(
-        name=validation.model_name,
-        version=validation.package_version,
-        description=validation.judgement.spec.description,
+    page = render_page(
+        f"{validation.model_name} {validation.package_version}",
+        validation.judgement.spec.description,
+        _sections(validation),
+        "validation_report.html.j2",
         judgement=validation.judgement,
-        sections=list(_sections(validation)),
-        colours=figures.COLOURS,
     )
     path = folder / "report.html"
     write_atomically(path, page)

@@ -14,6 +14,8 @@ from domain.errors import DataError
 from infrastructure.sources.filesystems import open_filesystem
 from shared.digests import sha256_of
 from shared.files import Draft
+from shared.paths import ROOT
+from shared.settings import Settings
 
 NAME = re.compile(r"[0-9a-f]{64}(\.\w+)*")
 
@@ -108,3 +110,8 @@ class SnapshotStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.folder) as folder:
             yield Path(folder)
+
+
+def open_snapshots(settings: Settings) -> SnapshotStore:
+    """The store that the settings name."""
+    return SnapshotStore(settings.snapshots, ROOT / "snapshots", ROOT)

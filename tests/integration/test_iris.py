@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-import nbformat
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from application.scaffold.model_file import render_notebook
 from domain.models.iris import SPEC, load
 from shared.paths import ROOT
+from tests.notebooks import code_cells, execute, output_of, parse
 
 NOTEBOOK = Path("domain/experiments/notebooks/iris_experiment.ipynb")
-
-
-def parse(source: bytes) -> NotebookNode:
-    """A notebook from the bytes of its file."""
-    notebook: NotebookNode = nbformat.reads(  # type: ignore[no-untyped-call]
-        source.decode(), as_version=4
-    )
-    return notebook
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ class Executed:
 
     def code_cells(self) -> list[NotebookNode]:
         """The cells that were executed."""
-        return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+        return code_cells(self.notebook)
 
 
 @pytest.fixture(scope="module", name="executed")
@@ -55,20 +46,7 @@ def _executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
     """Execute the notebook, with a tracking database and a working directory of its own."""
     folder = tmp_path_factory.mktemp("notebook")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    variables = {
-        "MLFLOW_TRACKING_URI": uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "IPYTHONDIR": str(folder / "ipython"),
-    }
-    (folder / "work").mkdir()
-    notebook = parse((ROOT / NOTEBOOK).read_bytes())
-    client = NotebookClient(
-        notebook,
-        timeout=300,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder / "work")}},
-    )
-    client.execute(env={**os.environ, **variables})
+    notebook = execute((ROOT / NOTEBOOK).read_bytes(), folder, {"MLFLOW_TRACKING_URI": uri})
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     yield Executed(notebook, folder, MlflowClient(uri))
@@ -87,7 +65,14 @@ def test_data_and_results_are_shown_as_figures(executed: Executed) -> None:
         for cell in executed.code_cells()
         if any("image/png" in output.get("data", {}) for output in cell.outputs)
     ]
-    assert drawn == ["distributions", "pairs", "table", "judgement"]
+    assert drawn == ["table", "judgement"]
+    assert output_of(executed.notebook, "plots").count("<svg") == 1 + len(SPEC.inputs)
+
+
+def test_the_notebook_starts_as_those_that_new_model_writes() -> None:
+    written = {cell.id: cell.source for cell in parse((ROOT / NOTEBOOK).read_bytes()).cells}
+    for cell in code_cells(parse(render_notebook("iris").encode())):
+        assert written[cell.id] == cell.source
 
 
 def test_three_models_are_recorded_with_a_plausible_accuracy(executed: Executed) -> None:
@@ -132,7 +117,7 @@ def test_nothing_is_written_to_the_working_directory(executed: Executed) -> None
 def test_the_notebook_imports_the_domain() -> None:
     cells = parse((ROOT / NOTEBOOK).read_bytes()).cells
     source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    assert "\nfrom domain." in source
+    assert "from domain." in source
     assert "sys.path" not in source
 
 

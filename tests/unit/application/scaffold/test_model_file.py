@@ -1,4 +1,4 @@
-"""The two files of a new model: their contents, and that they work unchanged."""
+"""The files of a new model: their contents, and that they work unchanged."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,10 +23,11 @@ from threadpoolctl import threadpool_limits
 from application.scaffold.estimators import ESTIMATORS, Estimator, choose_estimator
 from application.scaffold.model_file import (
     check_name,
-    data_path,
+    current_text,
     difference_of,
     render_config,
     render_module,
+    render_notebook,
     to_json,
     write_files,
 )
@@ -38,6 +40,7 @@ from infrastructure.frameworks import scikit_learn
 from shared.paths import ROOT
 from tests.exports import run_onnx
 from tests.fakes import PETALS_CONFIG
+from tests.notebooks import parse
 from tests.reviews import chinese_reviews
 
 ROWS = 300
@@ -343,10 +346,38 @@ def test_a_difference_has_the_lines_that_would_change(tmp_path: Path) -> None:
     ]
 
 
-def test_a_path_in_the_clone_is_written_as_a_relative_path(tmp_path: Path) -> None:
-    assert data_path(str(tmp_path / "data" / "x.csv"), tmp_path) == "data/x.csv"
-    assert data_path("/elsewhere/x.csv", tmp_path) == "/elsewhere/x.csv"
-    assert data_path("https://host/x.csv", tmp_path) == "https://host/x.csv"
+def test_a_notebook_that_was_run_and_saved_is_compared_without_its_outputs(tmp_path: Path) -> None:
+    path, text = tmp_path / "churn.ipynb", render_notebook("churn")
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        cell.update(metadata={"tags": ["x"]}, source="".join(cell["source"]))
+        if cell["cell_type"] == "code":
+            cell.update(execution_count=3, outputs=[{"output_type": "stream", "text": "x"}])
+    notebook["metadata"]["language_info"]["version"] = "3.11"
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    assert current_text(path) == text
+    assert difference_of({path: text}, tmp_path) == []
+    notebook["cells"][1]["source"] += "\nmine = 1"
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    changed = [line for line in difference_of({path: text}, tmp_path) if line[0] in "+-"][2:]
+    assert changed == [
+        '-    "print(exploration)\\n",',
+        '-    "mine = 1"',
+        '+    "print(exploration)"',
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": 3}', '{"cells": [{}]}'])
+def test_a_file_that_is_not_a_notebook_is_compared_as_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "churn.ipynb"
+    path.write_text(text, encoding="utf-8")
+    assert current_text(path) == text
+
+
+def test_a_notebook_is_valid_and_names_its_model() -> None:
+    notebook = parse(render_notebook("churn").encode())
+    nbformat.validate(notebook)  # type: ignore[no-untyped-call]
+    assert 'explore("churn")' in notebook.cells[1].source
 
 
 def test_either_all_files_are_written_or_none(tmp_path: Path) -> None:

@@ -59,17 +59,14 @@ def new_model(clone: Path, **options: str) -> int:
 
 
 def written(clone: Path) -> list[str]:
-    """Names of the module and configuration files."""
-    return sorted(
-        path.name
-        for folder in ("domain/models", "application/training/configs")
-        for path in (clone / folder).iterdir()
-    )
+    """Names of the module, configuration and notebook files."""
+    folders = ("domain/models", "application/training/configs", "domain/experiments/notebooks")
+    return sorted(path.name for folder in folders for path in (clone / folder).glob("*"))
 
 
-def test_a_module_and_a_configuration_are_written(clone: Path) -> None:
+def test_a_module_a_configuration_and_a_notebook_are_written(clone: Path) -> None:
     assert new_model(clone) == 0
-    assert written(clone) == ["churn.py", "churn_config.json"]
+    assert written(clone) == ["churn.ipynb", "churn.py", "churn_config.json"]
     config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
     assert config["data"]["path"] == "churn.csv"
 
@@ -224,6 +221,24 @@ def test_a_table_that_has_changed_shows_what_would_change(
     assert [path.read_bytes() for path in sorted(clone.rglob("*.*"))] == before
 
 
+def test_a_notebook_that_was_changed_is_kept_without_force(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new_model(clone) == 0
+    path = clone / "domain/experiments/notebooks/churn.ipynb"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace('"outputs": []', '"outputs": ["a plot"]'), "utf-8")
+    assert new_model(clone) == 0  # outputs do not count
+    assert "a plot" in path.read_text("utf-8")
+    path.write_text(text.replace("## Next", "## Mine"), "utf-8")
+    capsys.readouterr()
+    assert new_model(clone) == 1
+    assert '  -    "## Mine\\n",' in capsys.readouterr().out.splitlines()
+    assert "## Mine" in path.read_text("utf-8")
+    assert new_model(clone, force="") == 0
+    assert path.read_text("utf-8") == text
+
+
 def test_rows_without_a_target_are_left_out_on_request_here_and_in_training(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,7 +279,7 @@ def test_a_repeated_customer_splits_the_rows_and_a_random_claim_is_shown(
     assert '"data": {"split": {"group": "customer"}} in the configuration' in shown
     assert "LEFT OUT  customer: it tells groups apart" in shown
     assert "with the split by group (customer), a random split would claim 0." in shown
-    assert written(clone) == ["churn.py", "churn_config.json"]
+    assert written(clone) == ["churn.ipynb", "churn.py", "churn_config.json"]
 
 
 def test_dates_in_order_split_the_rows_by_time(clone: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
-from application.scaffold.split_proposal import claimed_scores, propose_split
+from application.scaffold.split_proposal import claimed_scores, inspect_with_split, propose_split
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_keys
@@ -111,6 +111,15 @@ def test_a_split_by_group_is_proposed_where_an_identifier_repeats(name: str, val
 )
 def test_no_split_by_group_is_proposed_for_other_columns(name: str, values: Any) -> None:
     assert propose_split(table(**{name: values}), "churned") is None
+
+
+def test_the_column_of_groups_is_left_out_with_the_reason() -> None:
+    frame = table(customer=[f"C{number:05d}" for number in THRICE])
+    inspection, proposal = inspect_with_split(frame, "churned", "churn")
+    assert proposal is not None and proposal.group == "customer"
+    assert "customer" not in inspection.spec.input_names
+    assert inspection.findings[-1].reason == "it tells groups apart, which the split follows"
+    assert inspect_with_split(table(), "churned", "churn")[1] is None
 
 
 def test_time_goes_before_group_and_the_target_is_neither() -> None:

@@ -197,6 +197,7 @@ def test_a_date_that_gives_the_target_away_is_left_out_ready_to_be_restored() ->
     assert finding.left_out and isinstance(finding.item, Datetime)
     assert finding.reason.startswith("a LEAK: left ")
     assert inspection.spec.input_names == ("noise",)
+    assert inspection.skills["left"] > 0.99 > 0.5 > inspection.skills["noise"]
 
 
 def test_a_heavy_tail_is_clipped_since_later_values_reach_further() -> None:

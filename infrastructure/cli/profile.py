@@ -1,0 +1,41 @@
+"""Write an HTML page about a table: what it contains, and what new-model would make of it.
+
+Example: make profile DATA=churn.csv TARGET=churned
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from application.scaffold.source_table import open_table, track_columns
+from application.scaffold.table_profile import profile_table
+from infrastructure.reporting.table_page import write_table_page
+from infrastructure.storage.snapshots import open_snapshots
+from shared.console import show_step
+from shared.paths import ROOT
+from shared.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the table, the target and the page."""
+    parser.add_argument("--data", required=True, help="table: docs/data-sources.md has the forms")
+    parser.add_argument("--query", help="file with the SQL to run, if the table is in a database")
+    parser.add_argument("--target", help="column to predict, if there is one already")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=ROOT / "build" / "profile.html",
+        help="page to write (default: build/profile.html)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Profile the table and write the page."""
+    table = open_table(args.data, args.query, open_snapshots(Settings.load()), ROOT)
+    profile = profile_table(table.frame, args.target, track_columns)
+    for remark in profile.remarks:
+        show_step("look at", remark)
+    page = args.output.expanduser().absolute()
+    write_table_page(profile, table.path, page, track_columns)
+    show_step("page", page.as_uri())
