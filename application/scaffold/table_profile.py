@@ -138,7 +138,9 @@ def _inspect(
     except DataError as error:
         return frame, None, [*remarks, f"{_REFUSED}: {error}"]
     if proposal:
-        remarks.append(f"make new-model would split the rows by it: {proposal.reason}")
+        remarks.append(
+            f"make new-model would split by {' and '.join(proposal.split)}: {proposal.reason}"
+        )
     return frame, inspection, remarks
 
 

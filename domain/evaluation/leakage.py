@@ -82,7 +82,7 @@ def input_leak(
         pointed_out, refused = _NAME_TELLS
         if named.certain >= pointed_out:
             reason = (
-                f"{name} only names rows, or counts time, but its order, ranges or last digits "
+                f"{name} only identifies rows or counts time, but its order, ranges or last digits "
             )
             reason += f"remove {named.value:.1%} of the baseline's error"
             # a quantity may have a trend in time

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BINS = 30
+_MOST_POINTS = 500  # of each input: a table may have a hundred
 _WIDTH, _HEIGHT = 3.6, 1.9  # inches
 _MOST_TEXTS = 5_000
 _MOST_IMAGES = 12
@@ -145,7 +146,7 @@ def _draw_number(item: Number, values: pd.Series, target: Target | None) -> tupl
         axes.set_xlabel(label)
         return figure, "histogram" + (" by class" if target and target.groups else "")
     below = figure.add_axes((0, -1.15, 1, 1))
-    shown = sample_rows(len(numbers))
+    shown = sample_rows(len(numbers), _MOST_POINTS)
     below.scatter(numbers[shown], target.quantity[shown], s=6, alpha=0.4, color=_MAIN, linewidths=0)
     below.set(xlabel=label, ylabel=short_label(target.output.name), xlim=axes.get_xlim())
     axes.tick_params(labelbottom=False)

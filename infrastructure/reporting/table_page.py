@@ -47,11 +47,11 @@ def _target_rows(profile: TableProfile) -> Iterator[tuple[str, str]]:
     if inspection is None:
         return
     output = inspection.spec.output
-    if isinstance(output, Classes):
-        kind = f"{len(output.names)} classes; the most frequent has {inspection.frequent:.1%}"
-    else:
-        kind = "a quantity"
-    yield f"target {output.name}", kind
+    target = f"target {output.name}"
+    if not isinstance(output, Classes):
+        yield target, "a quantity"
+        return
+    yield target, f"{len(output.names)} classes; the most frequent has {inspection.frequent:.1%}"
     yield f"{inspection.measure} of the best constant prediction", f"{inspection.baseline:.3f}"
 
 

@@ -90,7 +90,7 @@ def test_words_whose_beginning_tells_the_class_are_refused() -> None:
     codes[:30] = codes[:30][::-1]
     _, leak = input_leak("ticket", codes * 1.0, TARGET, "classification", words=True)
     assert leak is not None and leak.refused
-    assert leak.reason.startswith("ticket only names rows")
+    assert leak.reason.startswith("ticket only identifies rows")
 
 
 def test_a_number_that_counts_time_is_pointed_out_for_a_quantity() -> None:

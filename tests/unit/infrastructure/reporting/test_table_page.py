@@ -57,7 +57,7 @@ def test_columns_are_listed_with_what_new_model_makes_of_them(tmp_path: Path) ->
         "id left out 0 200",
         "an identifier: 200 different values in 200 rows",
         "void left out 200 (100.0%) 0",
-        "make new-model would split the rows by it: day has dates that are in order",
+        "make new-model would split by time: day has dates that are in order",
         "churned target 0 2",
     ):
         assert text in page.text
