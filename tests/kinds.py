@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -201,3 +202,20 @@ UNLIKE: dict[str, Sequence[Sequence[Any]]] = {
     "mixed": ((0, [[16.0] * 4] * 3, "large"), (30, [[0, 0, 0, 0]] * 3, "small")),
     "text": (("dull and awful",), ("",)),
 }
+
+_REGRESSORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "catboost": ("CatBoostRegressor", {"verbose": False, "allow_writing_files": False}),
+    "lightgbm": ("LGBMRegressor", {"verbose": -1}),
+    "xgboost": ("XGBRegressor", {}),
+}
+
+
+def boosted(library: str) -> CatalogModel:
+    """The regression of `KINDS` with the trees of a boosting library, which must be installed."""
+    name, parameters = _REGRESSORS[library]
+    regressor = getattr(import_module(library), name)
+
+    def build(n_estimators: int = 30, random_state: int = 0) -> Any:
+        return regressor(n_estimators=n_estimators, random_state=random_state, **parameters)
+
+    return SimpleNamespace(**{**vars(KINDS["regression"]), "build": build})

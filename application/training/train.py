@@ -276,8 +276,8 @@ def _fit(
     spec, estimator = model.SPEC, make_estimator(model, config)
     config.validation.measure_of(spec)  # refuse an invalid measure now, not after the fit
     check_decision(spec, config.decision)
-    if config.serving.format == "onnx":
-        framework.check_export(estimator)
+    check = framework.check_export if config.serving.format == "onnx" else framework.check_save
+    check(estimator)
     dataset = _load(model, config, fetched)
     check_data(dataset, spec)
     training, holdout = hold_out(dataset, spec, *config.data.share_and_seed)

@@ -382,7 +382,7 @@ def _write_mlflow_model(
     """
     from mlflow.models import Model
 
-    requirements = [f"{name}=={version(name)}" for name in _requirements(served)]
+    requirements = _requirements(served)
     example = _example(record.spec, record.example)
     model = Model(
         run_id=run_id,
@@ -408,7 +408,8 @@ def _write_mlflow_model(
     for source, target in [
         *(
             (file, folder / "data" / file.name)
-            for file in (served, record.package / "contract.json")
+            for name in (served.name, "contract.json", "model.json")
+            if (file := record.package / name).exists()
         ),
         *((ROOT / name, folder / "code" / name) for name in _CODE),
     ]:
@@ -438,8 +439,10 @@ def _served_file(package: Path) -> Path | None:
 
 
 def _requirements(served: Path) -> list[str]:
-    native = ["scikit-learn", "skops"] if served.suffix == ".skops" else []
-    return ["mlflow", "numpy", "onnxruntime", "pandas", *native]
+    facts = served.with_suffix(".json")
+    native = json.loads(facts.read_text(encoding="utf-8"))["requirements"] if facts.exists() else []
+    always = [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas")]
+    return [*always, *native]
 
 
 @dataclass(frozen=True)
