@@ -1,7 +1,7 @@
 """Models without an ONNX form, loaded with skops; nothing is unpickled.
 
-``model.json``, next to ``model.skops``, lists what training has found in it: the types that a server
-may create, and the libraries that it needs.
+``model.json``, next to ``model.skops``, lists what training has found in it: the types that a
+server may create, and the libraries that it needs.
 """
 
 from __future__ import annotations

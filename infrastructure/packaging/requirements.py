@@ -16,8 +16,8 @@ _SERVER = (
 )
 _TABULAR = (*_SERVER, "onnxruntime", "sqlalchemy")
 _SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", "torch")
-# Whisper requires triton, but uses it only on CUDA, for word timestamps; XGBoost requires the other,
-# but uses it only on several GPUs
+# Whisper requires triton, but uses it only on CUDA, for word timestamps; XGBoost requires the
+# other, but uses it only on several GPUs
 _OPTIONAL = ("triton", "nvidia-nccl-cu12")
 
 

@@ -26,7 +26,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from application.ports.tracker import RegisteredVersion, TrainingRecord
-from domain.contract import Category, Datetime, Input, ModelSpec, Number, Tensor, Text, as_word
+from domain.contract import (
+    Category,
+    Datetime,
+    HashedText,
+    Input,
+    ModelSpec,
+    Number,
+    Tensor,
+    Text,
+    as_word,
+)
 from domain.errors import TrackingError, reason_of
 from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking.database import (
@@ -497,7 +507,7 @@ def _column_type(item: Input) -> Any:
         # MLflow rejects integers for doubles, and booleans and times for strings; the contract,
         # which `served_model` checks, accepts them
         return AnyType()
-    kind: Any = DataType.string if isinstance(item, Text) else DataType.double
+    kind: Any = DataType.string if isinstance(item, Text | HashedText) else DataType.double
     for _ in item.shape if isinstance(item, Tensor) else ():
         kind = Array(kind)
     return kind
