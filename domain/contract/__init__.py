@@ -4,9 +4,9 @@ Input checks, the MLflow signature, the service's schema, the drift monitors, th
 and the card are derived from it. It depends on NumPy alone, because the serving image contains it.
 
 The model's input is one array of shape (n_rows, width): float32, with categories as their position
-in the contract, dates as their parts, tensors flattened in C order, hashed texts as counts of words, and missing
-values as NaN; or, for text alone, strings.
-Training data, batches and requests are all encoded by `ModelSpec`, so they cannot differ.
+in the contract, dates as their parts, tensors flattened in C order, hashed texts as counts of words
+and missing values as NaN; or, for text alone, strings. Training data, batches and requests are all
+encoded by `ModelSpec`, so they cannot differ.
 """
 
 from domain.contract.datetimes import DATE_PARTS, FORWARD_PARTS, ISO_8601, DatePart, Datetime

@@ -10,8 +10,8 @@ from domain.contract import Category, Datetime, HashedText, ModelSpec, Number, T
 def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
     """Standard deviation of each column over the rows, float64 of shape (width,).
 
-    A tensor has one, over all of its values; that of a category, a date or a hashed text is 0. Missing values are
-    ignored.
+    A tensor has one, over all of its values; that of a category, a date or a hashed text is 0.
+    Missing values are ignored.
 
     Args:
         encoded: encoded rows of numbers, shape (n_rows, width).
@@ -30,8 +30,8 @@ def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: 
 
     Numbers and tensors get normal noise, even if they are counts, since the contract does not
     require integers; they stay within their range unless it accepts others. Categories, dates,
-    counts of words and missing values stay. In a text one space is doubled and one is appended, as far as the maximum
-    length allows.
+    counts of words and missing values stay. In a text one space is doubled and one is appended, as
+    far as the maximum length allows.
 
     Args:
         encoded: encoded rows, shape (n_rows, width).

@@ -495,7 +495,8 @@ def _as_bytes(word: str) -> bytes:
 
 
 def _values(item: Input, tensor: np.ndarray) -> Any:
-    """The values of one input; an empty string is None if a category, date or hashed text is nullable."""
+    """The values of one input; an empty string is None if a category, date or hashed text may be
+    missing."""
     if isinstance(item, Tensor):
         _check_shape(item.name, tensor, item.shape)
         return tensor
