@@ -103,6 +103,9 @@ class FakeFramework:
     def check_export(self, estimator: Any) -> None:
         """Every estimator can be exported."""
 
+    def check_save(self, estimator: Any) -> None:
+        """Every estimator can be saved."""
+
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path`."""
         self._write(estimator, spec, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,13 +11,24 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfTransformer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from domain.catalog import CatalogModel
-from domain.contract import Category, Classes, Datetime, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import (
+    Category,
+    Classes,
+    Datetime,
+    HashedText,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
 from domain.data.dataset import Dataset
 
 _ROWS = 120
@@ -88,6 +100,25 @@ def _parcels() -> Dataset:
     inputs["box"] = np.where(weights > 20, "large", "small")
     heavy = np.where((weights > 15) | (images.target == "bright"), "dear", "cheap")
     return Dataset("parcels", "made here", inputs, pd.Series(heavy, name="price"))
+
+
+def _tickets() -> Dataset:
+    rng = np.random.default_rng(5)
+    waited, urgent = rng.uniform(0, 100, _ROWS).round(1), rng.random(_ROWS) < 0.5
+    other = rng.choice(["the invoice", "my account", "a parcel"], _ROWS)
+    messages = [f"{'urgent: ' if now else ''}about {what}" for now, what in zip(urgent, other)]
+    inputs = pd.DataFrame({"waited": waited, "message": np.array(messages, object)})
+    inputs["plan"] = rng.choice(["basic", "plus"], _ROWS)
+    inputs.loc[::12, "message"] = None
+    known = urgent & (np.arange(_ROWS) % 12 != 0)
+    reply = pd.Series(np.where(known | (waited > 80), "now", "later"), name="reply")
+    return Dataset("tickets", "made here", inputs, reply)
+
+
+def _weighted_words() -> Any:
+    words = (TfidfTransformer(), list(range(1, 33)))
+    columns = make_column_transformer(words, remainder=StandardScaler())
+    return make_pipeline(columns, LogisticRegression())
 
 
 def _reviews() -> Dataset:
@@ -175,6 +206,20 @@ KINDS: dict[str, CatalogModel] = {
         load=_parcels,
         build=_forest,
     ),
+    "hashed": SimpleNamespace(
+        SPEC=ModelSpec(
+            "tickets",
+            (
+                Number("waited", "h", 0, 100),
+                HashedText("message", 200, features=32, nullable=True),
+                Category("plan", ("basic", "plus")),
+            ),
+            Classes(("later", "now"), "reply"),
+            "Whether a message needs a reply now.",
+        ),
+        load=_tickets,
+        build=_weighted_words,
+    ),
     "text": SimpleNamespace(
         SPEC=ModelSpec(
             "reviews",
@@ -199,5 +244,23 @@ UNLIKE: dict[str, Sequence[Sequence[Any]]] = {
     "categories": ((600, "basic"), (0, "plus")),
     "tensor": (([[0, 0, 0, 0]] * 3,), ([[16.0] * 4] * 3,)),
     "mixed": ((0, [[16.0] * 4] * 3, "large"), (30, [[0, 0, 0, 0]] * 3, "small")),
+    "hashed": ((0.5, "不能用了 please, help!", "plus"), (99, None, "basic")),
     "text": (("dull and awful",), ("",)),
 }
+
+_REGRESSORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "catboost": ("CatBoostRegressor", {"verbose": False, "allow_writing_files": False}),
+    "lightgbm": ("LGBMRegressor", {"verbose": -1}),
+    "xgboost": ("XGBRegressor", {}),
+}
+
+
+def boosted(library: str) -> CatalogModel:
+    """The regression of `KINDS` with the trees of a boosting library, which must be installed."""
+    name, parameters = _REGRESSORS[library]
+    regressor = getattr(import_module(library), name)
+
+    def build(n_estimators: int = 30, random_state: int = 0) -> Any:
+        return regressor(n_estimators=n_estimators, random_state=random_state, **parameters)
+
+    return SimpleNamespace(**{**vars(KINDS["regression"]), "build": build})

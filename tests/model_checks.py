@@ -30,6 +30,7 @@ from domain.catalog import CatalogModel
 from domain.contract import (
     Category,
     Datetime,
+    HashedText,
     ModelSpec,
     Number,
     Tensor,
@@ -266,7 +267,7 @@ def check_invalid_values_are_refused(model: FittedModel) -> None:
         values: list[Any] = [[], {}, [[[[1]]]]]
         if not isinstance(item, Category):
             values += [True]
-        if not isinstance(item, Category | Text):
+        if not isinstance(item, Category | HashedText | Text):
             values += ["1", 10**400]
         for value in values:
             refused = encoded_with(model, place, value)

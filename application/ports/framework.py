@@ -47,6 +47,13 @@ class Framework(Protocol):
             ExportError: the estimator cannot be exported; the message says why.
         """
 
+    def check_save(self, estimator: Any) -> None:
+        """Check that an unfitted estimator can be served as it is, as far as is known before.
+
+        Raises:
+            ExportError: it cannot; the message says what to do.
+        """
+
     def save(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path` so that the estimator itself can be served, without running any code from
         the file.

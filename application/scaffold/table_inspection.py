@@ -278,8 +278,14 @@ def select_inputs(
             )
             for f in findings
         ]
-    reason = "free text, which can only be the single input of a model"
-    return kept, findings + [Finding(item.name, reason) for item in texts]
+    return kept, findings + [
+        Finding(
+            item.name,
+            f"free text; HashedText({item.name!r}, {item.max_length}) and an estimator that takes "
+            "its columns make it an input",
+        )
+        for item in texts
+    ]
 
 
 def _task_of(target: pd.Series) -> Task:

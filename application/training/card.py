@@ -13,6 +13,7 @@ from domain.contract import (
     Category,
     Classes,
     Datetime,
+    HashedText,
     Input,
     ModelSpec,
     Number,
@@ -130,7 +131,7 @@ def describe_values(item: Input) -> str:
         case Tensor():
             shape = format_shape(item.shape)
             words = f"{shape} of {item.minimum:g} to {item.maximum:g} {item.unit}".strip()
-        case Text():
+        case Text() | HashedText():
             words = f"at most {item.max_length} characters"
         case Audio():
             words = f"at most {item.max_seconds:g} s"
@@ -187,7 +188,7 @@ def _unsuitable_uses(spec: ModelSpec) -> str:
         uses.append("unlisted words (refused)")
     if any(isinstance(item, Category) and item.unseen == "missing" for item in spec.inputs):
         uses.append("unlisted words (unknown to the model)")
-    if any(isinstance(item, Text) for item in spec.inputs):
+    if any(isinstance(item, Text | HashedText) for item in spec.inputs):
         uses.append("longer texts (refused), texts in another language")
     return ", ".join([*uses, "or decisions without human review"])
 

@@ -298,8 +298,8 @@ def _fit(
     spec, estimator = model.SPEC, make_estimator(model, config)
     config.validation.measure_of(spec)  # refuse an invalid measure now, not after the fit
     check_decision(spec, config.decision)
-    if config.serving.format == "onnx":
-        framework.check_export(estimator)
+    check = framework.check_export if config.serving.format == "onnx" else framework.check_save
+    check(estimator)
     dataset = _load(model, config, fetched)
     rows = check_data(dataset, spec)
     learned, held = hold_out_masks(dataset, spec, *config.data.share_and_seed)

@@ -4,9 +4,9 @@ Input checks, the MLflow signature, the service's schema, the drift monitors, th
 and the card are derived from it. It depends on NumPy alone, because the serving image contains it.
 
 The model's input is one array of shape (n_rows, width): float32, with categories as their position
-in the contract, dates as their parts, tensors flattened in C order and missing values as NaN; or,
-for text, strings.
-Training data, batches and requests are all encoded by `ModelSpec`, so they cannot differ.
+in the contract, dates as their parts, tensors flattened in C order, hashed texts as counts of words
+and missing values as NaN; or, for text alone, strings. Training data, batches and requests are all
+encoded by `ModelSpec`, so they cannot differ.
 """
 
 from domain.contract.datetimes import DATE_PARTS, FORWARD_PARTS, ISO_8601, DatePart, Datetime
@@ -22,7 +22,7 @@ from domain.contract.encoding import (
     parse_word,
     symbol_of,
 )
-from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
+from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.contract.spec import ModelSpec
 
@@ -34,6 +34,7 @@ __all__ = [
     "DatePart",
     "Datetime",
     "FORWARD_PARTS",
+    "HashedText",
     "ISO_8601",
     "Input",
     "MISSING_WORDS",

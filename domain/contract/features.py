@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any, ClassVar, Literal
+from zlib import crc32
 
 import numpy as np
 
@@ -217,7 +219,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Free text. A model with a text input has no other input.
+    """Free text. A model with such an input has no other input; see `HashedText`.
 
     Attributes:
         name: its name in data and requests.
@@ -246,19 +248,91 @@ class Text:
         """
         encoded = np.full((len(values), 1), "", dtype=object)
         for row, value in enumerate(values):
-            if is_missing(value):
-                if not self.nullable:
-                    raise InputError(f"row {row}, {self.name}: a value is missing")
-            elif not isinstance(value, str):
-                raise InputError(f"row {row}, {self.name}: {short_repr(value)} is not text")
-            elif len(value) > self.max_length:
-                raise InputError(
-                    f"row {row}, {self.name}: the text has {len(value)} characters, "
-                    f"at most {self.max_length} are allowed"
-                )
-            else:
-                encoded[row] = str(value)
+            encoded[row] = _checked_text(self, row, value)
         return encoded
+
+
+def _checked_text(item: Text | HashedText, row: int, value: Any) -> str:
+    """The text of a row, empty if it is missing.
+
+    Raises:
+        InputError: the value is not text, is too long, or missing but required.
+    """
+    place = f"row {row}, {item.name}"
+    if is_missing(value):
+        if item.nullable:
+            return ""
+        raise InputError(f"{place}: a value is missing")
+    if not isinstance(value, str):
+        raise InputError(f"{place}: {short_repr(value)} is not text")
+    if len(value) > item.max_length:
+        raise InputError(
+            f"{place}: the text has {len(value)} characters, "
+            f"at most {item.max_length} are allowed"
+        )
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class HashedText:
+    """Free text next to other inputs. The model sees how often words occur in it, in columns that a
+    hash of the word chooses ("hashing trick", Weinberger et al., 2009).
+
+    A word is a run of letters and digits, in lower case. Where a script has no blanks, such as
+    Chinese, Japanese or Thai, words are the characters and the pairs of neighbouring ones.
+
+    Attributes:
+        name: its name in data and requests.
+        max_length: maximum number of characters.
+        features: number of columns. With few, several words share one.
+        description: what it contains, for people.
+        nullable: whether it may be missing; the model then sees no words.
+    """
+
+    kind: ClassVar[str] = "hashed_text"
+
+    name: str
+    max_length: int = 10_000
+    features: int = 256
+    description: str = ""
+    nullable: bool = False
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.features
+
+    def parse(self, field: str) -> str | None:
+        """The value in a field of a CSV file, as `encode` takes it."""
+        return field.strip() or None
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Counts of words, float32 of shape (n_rows, features).
+
+        Raises:
+            InputError: a value is not text, is too long, or missing but required.
+        """
+        encoded = np.zeros((len(values), self.features), dtype=np.float32)
+        for row, value in enumerate(values):
+            words = _words_of(_checked_text(self, row, value))
+            columns = [crc32(word.encode()) % self.features for word in words]
+            if columns:
+                encoded[row] = np.bincount(columns, minlength=self.features)
+        return encoded
+
+
+# Thai to Burmese, kana, and Chinese characters
+_NO_BLANKS = "\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_RUN = re.compile(rf"([{_NO_BLANKS}]+)|[^\W_{_NO_BLANKS}]+")
+
+
+def _words_of(text: str) -> Iterator[str]:
+    for run in _RUN.finditer(text.lower()):
+        if run[1]:
+            yield from run[1]
+            yield from map("".join, pairwise(run[1]))
+        else:
+            yield run[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,4 +368,4 @@ class Audio:
         raise ContractError(f"{self.name} is a recording, which cannot be encoded as a row")
 
 
-Input = Number | Category | Datetime | Tensor | Text | Audio
+Input = Number | Category | Datetime | Tensor | Text | HashedText | Audio

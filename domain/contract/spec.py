@@ -21,11 +21,11 @@ from domain.contract.encoding import (
     check_numbers,
     join_names,
 )
-from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
+from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.errors import ContractError, InputError
 
-_INPUTS = {cls.kind: cls for cls in (Number, Category, Datetime, Tensor, Text, Audio)}
+_INPUTS = {cls.kind: cls for cls in (Number, Category, Datetime, Tensor, Text, HashedText, Audio)}
 _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
 _FEW = 64  # up to so many numbers, checking in Python is faster than in NumPy
@@ -63,7 +63,10 @@ class ModelSpec:
             raise ContractError(f"{self.name}: a contract needs at least one input")
         _check_unique(f"{self.name}: the inputs", names)
         if len(names) > 1 and any(isinstance(item, _ALONE) for item in self.inputs):
-            raise ContractError(f"{self.name}: text and audio must be the only input")
+            raise ContractError(
+                f"{self.name}: text and audio must be the only input; next to others, use "
+                "HashedText for a text"
+            )
         for item in self.inputs:
             self._check(item)
         _check_unique(f"{self.name}: the classes", self.classes)
@@ -87,6 +90,8 @@ class ModelSpec:
             _check_unique(f"{self.name}: the categories of {item.name}", item.categories)
         elif isinstance(item, Datetime) and item.fault:
             raise ContractError(f"{self.name}: {item.name}: {item.fault}")
+        elif isinstance(item, HashedText) and item.features < 1:
+            raise ContractError(f"{self.name}: {item.name} has no features")
         elif isinstance(item, Number | Tensor):
             low, high = item.minimum, item.maximum
             if not -LARGEST <= low <= high <= LARGEST:
@@ -279,17 +284,20 @@ class ModelSpec:
     def monitored(self, encoded: np.ndarray) -> np.ndarray:
         """Monitored variables of encoded rows, float64 of shape (n_rows, len(monitored_names)).
 
-        A tensor is represented by its mean and standard deviation, a text by its length.
+        A tensor is represented by its mean and standard deviation, a text by its length, a hashed
+        text by its number of words.
         """
         if encoded.dtype == object:
             return np.array([[float(len(text)) for text in row] for row in encoded])
-        if not any(isinstance(item, Tensor | Datetime) for item in self.inputs):
+        if not any(isinstance(item, Tensor | Datetime | HashedText) for item in self.inputs):
             return encoded.astype(np.float64)
         parts, start = [], 0
         for item in self.inputs:
             part = encoded[:, start : start + item.width].astype(np.float64)
             if isinstance(item, Tensor):
                 part = np.stack([part.mean(axis=1), part.std(axis=1)], axis=1)
+            elif isinstance(item, HashedText):
+                part = part.sum(axis=1, keepdims=True)
             elif isinstance(item, Datetime):
                 part = part[:, [name not in FORWARD_PARTS for name in item.parts]]
             parts.append(part)

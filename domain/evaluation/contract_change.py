@@ -10,6 +10,7 @@ from domain.contract import (
     Category,
     Classes,
     Datetime,
+    HashedText,
     Input,
     ModelSpec,
     Number,
@@ -125,14 +126,20 @@ def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
     elif isinstance(old, Datetime) and isinstance(new, Datetime):
         found.compare_value(f"the time zone of {name}", old.zone, new.zone)
         found.compare_days(name, old, new)
-    elif isinstance(old, Text) and isinstance(new, Text):
-        found.compare_limit(f"the length of {name}", "at most", old.max_length, new.max_length)
+    elif isinstance(old, Text | HashedText) and isinstance(new, Text | HashedText):
+        _compare_texts(found, old, new)
     elif isinstance(old, Audio) and isinstance(new, Audio):
         found.compare_limit(
             f"the duration of {name} in seconds", "at most", old.max_seconds, new.max_seconds
         )
         if old.sample_rate != new.sample_rate:  # requests may have any sample rate
             found.compatible.append(f"{name} is now resampled to {new.sample_rate} Hz")
+
+
+def _compare_texts(found: _Changes, old: Text | HashedText, new: Text | HashedText) -> None:
+    found.compare_limit(f"the length of {old.name}", "at most", old.max_length, new.max_length)
+    if old.width != new.width:  # requests stay the same
+        found.compatible.append(f"{old.name} now has {new.width} features")
 
 
 def _compare_categories(found: _Changes, old: Category, new: Category) -> None:

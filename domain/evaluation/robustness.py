@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain.contract import Category, Datetime, ModelSpec, Number, Tensor, Text
+from domain.contract import Category, Datetime, HashedText, ModelSpec, Number, Tensor, Text
 
 
 def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
     """Standard deviation of each column over the rows, float64 of shape (width,).
 
-    A tensor has one, over all of its values; that of a category or a date is 0. Missing values are
-    ignored.
+    A tensor has one, over all of its values; that of a category, a date or a hashed text is 0.
+    Missing values are ignored.
 
     Args:
         encoded: encoded rows of numbers, shape (n_rows, width).
@@ -20,7 +20,7 @@ def spreads(spec: ModelSpec, encoded: np.ndarray) -> np.ndarray:
     for item in spec.inputs:
         part = encoded[:, len(found) : len(found) + item.width].astype(np.float64)
         known = part[~np.isnan(part)]
-        moves = len(known) > 0 and not isinstance(item, Category | Datetime)
+        moves = len(known) > 0 and not isinstance(item, Category | Datetime | HashedText)
         found += [float(known.std()) if moves else 0.0] * item.width
     return np.array(found)
 
@@ -29,9 +29,9 @@ def perturbed(spec: ModelSpec, encoded: np.ndarray, noise: float, random_state: 
     """Copies of the rows with small changes, as if measured or typed again.
 
     Numbers and tensors get normal noise, even if they are counts, since the contract does not
-    require integers; they stay within their range unless it accepts others. Categories, dates and
-    missing values stay. In a text one space is doubled and one is appended, as far as the maximum
-    length allows.
+    require integers; they stay within their range unless it accepts others. Categories, dates,
+    counts of words and missing values stay. In a text one space is doubled and one is appended, as
+    far as the maximum length allows.
 
     Args:
         encoded: encoded rows, shape (n_rows, width).

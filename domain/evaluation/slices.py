@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm, t
 
-from domain.contract import Category, Input, ModelSpec, Number, Text, as_word
+from domain.contract import Category, HashedText, Input, ModelSpec, Number, Text, as_word
 from domain.errors import ConfigError
 from domain.evaluation.comparison import compare
 from domain.evaluation.intervals import wilson_interval
@@ -338,6 +338,7 @@ def _in_words(
 def _automatic(name: str, item: Input, values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Names and masks of the slices of one monitored variable, shape (n_rows,)."""
     name = f"length of {name}" if isinstance(item, Text) else name
+    name = f"words in {name}" if isinstance(item, HashedText) else name
     known = values[~np.isnan(values)]
     distinct = np.unique(known)
     if isinstance(item, Category):

@@ -16,6 +16,7 @@ from domain.errors import ConfigError
 from infrastructure.compute.background import Background
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.frameworks.dispatch import Frameworks
+from infrastructure.frameworks.native import not_locked
 from infrastructure.inference.loading import load_served
 from infrastructure.inference.speech_tools import speech_tools
 from infrastructure.packaging.model_package import PackageDraft, new_version
@@ -73,6 +74,12 @@ def train_candidate(
         quality[candidate.report.measure] = candidate.report.score
     ledger.append("train", config.model_name, version, run=candidate.registered.run_id, **quality)
     show_step("package", str(candidate.package))
+    for library in not_locked(candidate.package, ROOT / "poetry.lock"):
+        show_step(
+            "WARNING",
+            f"the model is served with {library}, which poetry.lock does not have: add it to "
+            "pyproject.toml and run poetry lock, or make install will leave it out",
+        )
     if receipt:
         watched = [*map(str, candidate.data_files), *(fetched.watched if fetched else ())]
         _write_data_files(receipt, watched)

@@ -14,8 +14,7 @@ from domain.data.split_keys import SplitKeys
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
 from domain.estimators.search import best_found
-from infrastructure.frameworks import scikit_learn
-from infrastructure.inference.native import foreign_types
+from infrastructure.frameworks import native, scikit_learn
 
 # library of the estimator's class → module of this package
 _ADAPTERS = {"skorch": "pytorch", "keras": "keras"}
@@ -78,7 +77,10 @@ class Frameworks:
                 "preprocessing into the network"
             )
         if framework_of(estimator) is scikit_learn:
-            scikit_learn.check_export(estimator)
+            try:
+                scikit_learn.check_export(estimator)
+            except ExportError as error:
+                raise ExportError(f"{error}. {_alternative(estimator)}") from error
 
     def export(self, estimator: Any, spec: ModelSpec, path: Path) -> None:
         """Write `path` as ONNX.
@@ -95,28 +97,33 @@ class Frameworks:
             framework_of(steps[-1][1] if steps else estimator).export(estimator, spec, path)
             _normalize(path)
 
+    def check_save(self, estimator: Any) -> None:
+        """Check that an unfitted estimator can be served as it is, as far as is known before.
+
+        Raises:
+            ExportError: skops cannot write or read it, or a part of it is not trusted.
+        """
+        native.check_save(estimator)
+
     def save(self, estimator: Any, _spec: ModelSpec, path: Path) -> None:
         """Write `path` with skops, which loads it without unpickling.
 
         Raises:
-            ExportError: skops cannot write the estimator, or a part of it is not scikit-learn's.
+            ExportError: skops cannot write or read it, or a part of it is not trusted.
         """
-        # pylint: disable-next=import-outside-toplevel  # only for models that have no ONNX form
-        import skops.io
+        native.save(estimator, path)
 
-        try:
-            skops.io.dump(estimator, path)
-        except Exception as error:  # skops has no common base for what it raises
-            name = type(estimator).__name__
-            raise ExportError(
-                f"skops cannot save {name} for serving without ONNX: {error}"
-            ) from error
-        foreign = foreign_types(path)
-        if foreign:
-            raise ExportError(
-                f"cannot serve {type(estimator).__name__} without ONNX: it contains "
-                f"{', '.join(foreign)}, and only scikit-learn's estimators are allowed"
-            )
+
+def _alternative(estimator: Any) -> str:
+    """What to do about an unfitted estimator that has no ONNX form."""
+    try:
+        native.check_save(estimator)
+    except ExportError as error:
+        return f"Choose another estimator, since this one cannot be served as it is either: {error}"
+    return (
+        'Choose another estimator, or serve it as it is: "serving": {"format": "native"} in the '
+        "configuration"
+    )
 
 
 def _normalize(path: Path) -> None:

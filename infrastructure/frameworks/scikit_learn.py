@@ -60,20 +60,17 @@ def check_export(estimator: Any) -> None:
 
     register_converters()
     known = {*sklearn_parsers_map, *sklearn_operator_name_map, *_SEARCHES}
-    for part in _parts(estimator):
+    for part in parts_of(estimator):
         name = type(part).__name__
         if type(part) not in known and not hasattr(part, "onnx_converter"):
             reason = "it has no ONNX form"
         else:
             reason = _reason_against(part)
         if reason:
-            raise ExportError(
-                f"{name} cannot be exported to ONNX: {reason}. Choose another estimator, or serve "
-                'it as it is: "serving": {"format": "native"} in the configuration'
-            )
+            raise ExportError(f"{name} cannot be exported to ONNX: {reason}")
 
 
-def _parts(estimator: Any) -> Iterator[Any]:
+def parts_of(estimator: Any) -> Iterator[Any]:
     """An estimator and the estimators in its parameters."""
     yield estimator
     for value in estimator.get_params(deep=True).values():

@@ -1,7 +1,14 @@
-"""Models without an ONNX form, loaded with skops; nothing is unpickled."""
+"""Models without an ONNX form, loaded with skops; nothing is unpickled.
+
+``model.json``, next to ``model.skops``, lists what training has found in it: the types that a
+server may create, and the libraries that it needs.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 
@@ -9,31 +16,51 @@ import numpy as np
 
 from application.ports.model import Model
 from domain.contract import ModelSpec
-from domain.errors import PackageError
+from domain.errors import PackageError, reason_of
 from domain.evaluation.predictions import predict_function
 
-_TRUSTED = {
-    "domain.estimators.conformal.ConformalRegressor",
-    "numpy.dtype",  # imputers keep one
-}
+OWN_TYPES = frozenset(
+    {
+        "collections.OrderedDict",  # LightGBM's boosters keep one
+        "domain.estimators.conformal.ConformalRegressor",
+        "numpy.dtype",  # imputers keep one
+    }
+)
 
 
 def load_native(path: Path, spec: ModelSpec) -> Model:
     """A model from a file that skops has written.
 
     Raises:
-        PackageError: it contains types from neither scikit-learn nor the template; nothing is
-            loaded.
+        PackageError: it contains a type that training has not recorded, or one that is never
+            trusted; nothing is loaded then. Or a library is missing, or skops cannot read it.
     """
     # pylint: disable-next=import-outside-toplevel  # only in images of such models
     import skops.io
 
-    foreign = foreign_types(path)
-    if foreign:
+    facts_file = path.with_suffix(".json")
+    if not facts_file.exists():
+        raise PackageError(f"{facts_file} is missing, so no type is trusted: train again")
+    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    try:
+        found = skops.io.get_untrusted_types(file=path)
+        unknown = sorted({*found} - {*facts["types"]})
+        if unknown:
+            raise PackageError(
+                f"{path} contains {', '.join(unknown)}, which training has not recorded in "
+                f"{facts_file.name}"
+            )
+        if never := untrusted(found):
+            raise PackageError(f"{path} contains {', '.join(never)}, which is never trusted")
+        estimator = skops.io.load(path, trusted=found)
+    except ImportError as error:
         raise PackageError(
-            f"{path} contains {', '.join(foreign)}, and only scikit-learn's types are allowed"
-        )
-    estimator = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+            f"{path} needs {', '.join(facts['requirements'])}: {reason_of(error)}"
+        ) from error
+    except PackageError:
+        raise
+    except Exception as error:  # skops has no common base for what it raises
+        raise PackageError(f"skops cannot read {path}: {reason_of(error)}") from error
     compute = predict_function(estimator, spec)
 
     def predict(rows: np.ndarray) -> np.ndarray:
@@ -43,29 +70,21 @@ def load_native(path: Path, spec: ModelSpec) -> Model:
     return predict
 
 
-def foreign_types(path: Path) -> list[str]:
-    """Names of a skops file's types that are neither scikit-learn's nor the template's, sorted.
+def untrusted(types: Collection[str]) -> list[str]:
+    """Those names of types that no file may contain, sorted: functions, which could do anything,
+    and classes of Python itself, of which some run commands.
 
-    skops trusts fewer of scikit-learn's classes, since some, such as trees, do not check their
-    state. They are trusted here because a package's digests are checked before it is loaded.
+    Raises:
+        ImportError: the library of a type is missing.
     """
-    # pylint: disable-next=import-outside-toplevel  # only in images of such models
-    import skops.io
-
-    return sorted(
-        name
-        for name in skops.io.get_untrusted_types(file=path)
-        if name not in _TRUSTED and not _is_sklearn_class(name)
-    )
+    return sorted(name for name in types if name not in OWN_TYPES and not _is_library_class(name))
 
 
-def _is_sklearn_class(name: str) -> bool:
-    """Whether it is a class of scikit-learn; functions are not trusted, they could do anything."""
+def _is_library_class(name: str) -> bool:
+    """Whether a name is that of a class, in a module of the library that defines it."""
     module, _, attribute = name.rpartition(".")
-    if not module.startswith("sklearn."):
+    library = module.partition(".")[0]
+    if not library or library in sys.stdlib_module_names:
         return False
-    try:
-        found = getattr(import_module(module), attribute, None)
-    except ImportError:
-        return False
-    return isinstance(found, type) and found.__module__.startswith("sklearn.")
+    found = getattr(import_module(module), attribute, None)
+    return isinstance(found, type) and found.__module__.partition(".")[0] == library

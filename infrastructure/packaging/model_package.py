@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
+_NATIVE_FACTS = "model.json"  # what is in model.skops, and what it needs
 _LOCK_SECONDS = 60.0  # no other training has this version; only `make gc` checks the lock briefly
 _STORED = frozenset({"model.yaml", NATIVE})  # differences of a copy in BentoML's store
 
@@ -151,6 +152,19 @@ class ModelPackage:
     def is_native(self) -> bool:
         """Whether it is served without ONNX, by skops."""
         return self.served.suffix == ".skops"
+
+    @property
+    def native_requirements(self) -> list[str]:
+        """What a model that is served without ONNX needs, as ``name==version``; else empty.
+
+        Raises:
+            PackageError: training has not recorded it.
+        """
+        if "model.skops" not in self.digests:
+            return []
+        if _NATIVE_FACTS not in self.digests:
+            raise PackageError(f"{self.folder}: {_NATIVE_FACTS} is missing: train again")
+        return list(self.read_json(_NATIVE_FACTS)["requirements"])
 
     @cached_property
     def spec(self) -> ModelSpec:

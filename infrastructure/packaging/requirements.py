@@ -8,26 +8,47 @@ from importlib.metadata import PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from domain.errors import BuildError
+
 _SERVER = (
     *("bentoml", "httptools", "msgspec", "numpy", "prometheus-client", "pydantic-settings"),
     *("python-json-logger", "starlette", "uvicorn", "uvloop"),
 )
 _TABULAR = (*_SERVER, "onnxruntime", "sqlalchemy")
-_NATIVE = ("scikit-learn", "skops")
 _SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", "torch")
-_OPTIONAL = ("triton",)  # Whisper requires it, but uses it only on CUDA, for word timestamps
+# Whisper requires triton, but uses it only on CUDA, for word timestamps; XGBoost requires the
+# other, but uses it only on several GPUs
+_OPTIONAL = ("triton", "nvidia-nccl-cu12")
 
 
-def serving_requirements(task: str, native: bool = False) -> list[str]:
+def serving_requirements(task: str, native: Collection[str] = ()) -> list[str]:
     """The pinned requirements of a model's image.
 
     Args:
         task: the task in the model's contract.
-        native: whether the model is served without ONNX.
+        native: what a model that is served without ONNX needs, as ``name==version``.
+
+    Raises:
+        BuildError: another version of it is installed, or none.
     """
     if task == "transcription":
         return pinned_requirements(_SPEECH, _OPTIONAL)
-    return pinned_requirements((*_TABULAR, *(_NATIVE if native else ())))
+    for requirement in native:
+        _check_installed(requirement)
+    return pinned_requirements((*_TABULAR, *native), _OPTIONAL)
+
+
+def _check_installed(requirement: str) -> None:
+    name, _, wanted = requirement.partition("==")
+    try:
+        found = f"version {distribution(name).version}"
+    except PackageNotFoundError:
+        found = "no version"
+    if found.removeprefix("version ").partition("+")[0] != wanted:
+        raise BuildError(
+            f"the model was trained with {requirement}, but {found} is installed: install that "
+            "version, or train again"
+        )
 
 
 def pinned_requirements(names: Iterable[str], optional: Collection[str] = ()) -> list[str]:

@@ -29,6 +29,8 @@ from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from shared.logs import AccessLog, configure_logs
 from shared.settings import InvalidSettingError, ProcessSettings, ServingSettings
 
+_SYSTEM_PACKAGES = {"lightgbm": "libgomp1"}  # the image has Debian without it
+
 
 @contextmanager
 def errors_for_bentoml() -> Iterator[None]:
@@ -59,6 +61,7 @@ class BentoService:
 
     Raises:
         PackageError: the store has no such model.
+        BuildError: what the model is served with is not installed in the version of its training.
         InvalidSettingError: a setting is wrong.
     """
 
@@ -81,6 +84,9 @@ class BentoService:
         self.started: Future[Started] = Future()
         self._service: Any = None
         self._labels = stored.info.labels
+        self._requirements = serving_requirements(
+            self.package.spec.task, self.package.native_requirements
+        )
         self._processes = ProcessSettings.load()
         self._authorise = authoriser(
             ApiKeys.parse(self.settings.api_keys), self.settings.open_paths
@@ -91,7 +97,11 @@ class BentoService:
         python = ".".join(platform.python_version_tuple()[:2])
         image = bentoml.images.Image(
             base_image=f"python:{python}-slim", distro="none", lock_python_packages=False
-        ).python_packages(*serving_requirements(self.package.spec.task, self.package.is_native))
+        )
+        for library, system in _SYSTEM_PACKAGES.items():
+            if any(each.startswith(f"{library}==") for each in self._requirements):
+                image.run(f"apt-get update -q && apt-get install -qy {system}")
+        image.python_packages(*self._requirements)
         return {
             "name": self.name,
             "image": image,

@@ -26,7 +26,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from application.ports.tracker import RegisteredVersion, TrainingRecord
-from domain.contract import Category, Datetime, Input, ModelSpec, Number, Tensor, Text, as_word
+from domain.contract import (
+    Category,
+    Datetime,
+    HashedText,
+    Input,
+    ModelSpec,
+    Number,
+    Tensor,
+    Text,
+    as_word,
+)
 from domain.errors import TrackingError, reason_of
 from infrastructure.packaging.model_package import MANIFEST
 from infrastructure.tracking.database import (
@@ -382,7 +392,7 @@ def _write_mlflow_model(
     """
     from mlflow.models import Model
 
-    requirements = [f"{name}=={version(name)}" for name in _requirements(served)]
+    requirements = _requirements(served)
     example = _example(record.spec, record.example)
     model = Model(
         run_id=run_id,
@@ -408,7 +418,8 @@ def _write_mlflow_model(
     for source, target in [
         *(
             (file, folder / "data" / file.name)
-            for file in (served, record.package / "contract.json")
+            for name in (served.name, "contract.json", "model.json")
+            if (file := record.package / name).exists()
         ),
         *((ROOT / name, folder / "code" / name) for name in _CODE),
     ]:
@@ -438,8 +449,10 @@ def _served_file(package: Path) -> Path | None:
 
 
 def _requirements(served: Path) -> list[str]:
-    native = ["scikit-learn", "skops"] if served.suffix == ".skops" else []
-    return ["mlflow", "numpy", "onnxruntime", "pandas", *native]
+    facts = served.with_suffix(".json")
+    native = json.loads(facts.read_text(encoding="utf-8"))["requirements"] if facts.exists() else []
+    always = [f"{name}=={version(name)}" for name in ("mlflow", "numpy", "onnxruntime", "pandas")]
+    return [*always, *native]
 
 
 @dataclass(frozen=True)
@@ -494,7 +507,7 @@ def _column_type(item: Input) -> Any:
         # MLflow rejects integers for doubles, and booleans and times for strings; the contract,
         # which `served_model` checks, accepts them
         return AnyType()
-    kind: Any = DataType.string if isinstance(item, Text) else DataType.double
+    kind: Any = DataType.string if isinstance(item, Text | HashedText) else DataType.double
     for _ in item.shape if isinstance(item, Tensor) else ():
         kind = Array(kind)
     return kind

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import black
+import numpy as np
 import pytest
 
 from application.inference.predictor import Predictor
@@ -26,6 +27,8 @@ from application.scaffold.model_file import model_paths
 from application.training.config import TrainingConfig
 from domain import catalog
 from domain.catalog import CatalogModel
+from infrastructure.frameworks.dispatch import Frameworks
+from infrastructure.inference.loading import load_served
 from shared.paths import ROOT
 from shared.settings import ServingSettings
 from tests import petals
@@ -219,7 +222,7 @@ def test_python_in_a_document_is_formatted_by_black(name: str) -> None:
 
 
 def test_the_model_of_the_guide_accepts_its_configuration() -> None:
-    (module,), (config,) = (blocks(read(GUIDE), language) for language in ("python", "json"))
+    (_, module), (config,) = (blocks(read(GUIDE), language) for language in ("python", "json"))
     names: dict[str, Any] = {}
     exec(module, names)  # pylint: disable=exec-used  # of this clone
     model = cast(CatalogModel, SimpleNamespace(**names))
@@ -227,6 +230,21 @@ def test_the_model_of_the_guide_accepts_its_configuration() -> None:
     model.build(**checked.build_arguments(model))
     assert checked.load_arguments(model) == {"path": "shapes.npz"}
     assert checked.data.share_and_seed == (0.2, 42)
+
+
+def test_the_recipe_for_text_next_to_numbers_learns_and_is_exported(tmp_path: Path) -> None:
+    module, _ = blocks(read(GUIDE), "python")
+    names: dict[str, Any] = {}
+    exec(module, names)  # pylint: disable=exec-used  # of this clone
+    spec = names["SPEC"]
+    urgent = np.random.default_rng(0).random(300) < 0.5
+    words = np.where(urgent, "it is urgent", "no hurry")
+    rows = spec.encode_rows([[row % 50, f"{each} {row}"] for row, each in enumerate(words)])
+    estimator = names["build"](1.0).fit(rows[:200], urgent[:200])
+    assert estimator.score(rows[200:], urgent[200:]) > 0.95
+    Frameworks().export(estimator, spec, tmp_path / "model.onnx")
+    served = load_served(tmp_path / "model.onnx", spec)(rows)
+    np.testing.assert_allclose(served, estimator.predict_proba(rows), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [*READMES, "docs/models.md"])

@@ -17,7 +17,7 @@ from domain.data.dataset import Dataset
 from domain.errors import DataError, PackageError
 from tests import model_checks, petals
 from tests.fakes import PETALS_CONFIG
-from tests.kinds import KINDS
+from tests.kinds import KINDS, boosted
 from tests.model_checks import RULES, TABULAR, FittedModel, cheap, fit_and_package, model_of
 
 KIND_CONFIG = {
@@ -25,6 +25,11 @@ KIND_CONFIG = {
     "data": {"test_size": 0.25, "random_state": 0},
     "experiment_name": "kinds",
     "version": "1.0.0",
+}
+
+BOOSTED = {  # name → library, how it is served
+    **{library: (library, "onnx") for library in ("catboost", "lightgbm", "xgboost")},
+    "lightgbm_native": ("lightgbm", "native"),
 }
 
 GetFitted = Callable[[str], FittedModel]
@@ -42,6 +47,11 @@ def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetFitted]:
         if name in KINDS:
             config = TrainingConfig.model_validate({**KIND_CONFIG, "model_name": name})
             return fit_and_package(KINDS[name], config, folder)
+        if name in BOOSTED:
+            library, form = BOOSTED[name]
+            pytest.importorskip(library, reason=f"make install EXTRAS={library}")
+            fields = {**KIND_CONFIG, "model_name": name, "serving": {"format": form}}
+            return fit_and_package(boosted(library), TrainingConfig.model_validate(fields), folder)
         return fit_and_package(
             model_of(name), cheap(TrainingConfig.read(config_path(name))), folder
         )
@@ -51,7 +61,7 @@ def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetFitted]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__.removeprefix("check_"))
-@pytest.mark.parametrize("name", [*TABULAR, *KINDS])
+@pytest.mark.parametrize("name", [*TABULAR, *KINDS, *BOOSTED])
 def test_every_model_keeps_every_rule(
     name: str, rule: Callable[[FittedModel], None], fitted: GetFitted
 ) -> None:

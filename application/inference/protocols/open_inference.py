@@ -43,6 +43,7 @@ from application.ports.recorder import PredictionResult
 from domain.contract import (
     Category,
     Datetime,
+    HashedText,
     Input,
     ModelSpec,
     Number,
@@ -494,13 +495,14 @@ def _as_bytes(word: str) -> bytes:
 
 
 def _values(item: Input, tensor: np.ndarray) -> Any:
-    """The values of one input; an empty string is None if a category or date is nullable."""
+    """The values of one input; an empty string is None if a category, date or hashed text may be
+    missing."""
     if isinstance(item, Tensor):
         _check_shape(item.name, tensor, item.shape)
         return tensor
     if tensor.ndim != 1:
         _check_shape(item.name, tensor, (1,))
-    if not isinstance(item, Category | Datetime):
+    if not isinstance(item, Category | Datetime | HashedText):
         return tensor.ravel()
     words = tensor.ravel().tolist()
     if item.nullable and "" not in getattr(item, "categories", ()):

@@ -39,7 +39,7 @@ from application.monitoring.summary import summarise
 from application.ports.metrics import QualityMetrics
 from application.ports.prediction_log import FeedbackLog
 from application.ports.recorder import PredictionResult
-from domain.contract import Datetime, Input, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import Datetime, HashedText, Input, ModelSpec, Number, Quantity, Tensor, Text
 from domain.errors import InputError
 from domain.evaluation.measures import Measure, default_measure
 
@@ -100,7 +100,7 @@ def _type_of(item: Input) -> Any:
     found: Any = str | int | float | bool
     if isinstance(item, Number):
         found = float
-    elif isinstance(item, Datetime | Text):
+    elif isinstance(item, Datetime | Text | HashedText):
         found = str
     elif isinstance(item, Tensor):
         found = float

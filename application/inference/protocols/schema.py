@@ -201,7 +201,7 @@ def _value(item: Input) -> Schema:
         schema = {"type": "string", "pattern": f"^{ISO_8601}$"}
     else:
         schema = {"type": "string"}
-    if item.kind == "text":
+    if item.kind in ("text", "hashed_text"):
         schema["maxLength"] = getattr(item, "max_length")
     if item.nullable and "oneOf" not in schema:
         schema["nullable"] = True

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from dataclasses import replace
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from domain.contract import Category, Input, ModelSpec, Number, Tensor, Text
+from domain.contract import Category, HashedText, Input, ModelSpec, Number, Tensor, Text
 from domain.errors import ContractError
 from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, input_refusal, refusal
 
@@ -302,6 +305,53 @@ def test_a_value_that_is_not_a_text_or_is_too_long_is_refused(value: Any, reason
 
 def test_a_missing_optional_text_is_empty() -> None:
     assert Text("note", nullable=True).encode([None, math.nan, "x"])[:, 0].tolist() == ["", "", "x"]
+
+
+NOTE = HashedText("note", 12, features=1000)
+
+
+def columns_of(text: str) -> dict[int, int]:
+    """Columns of a text that are not 0, with their values."""
+    (encoded,) = NOTE.encode([text])
+    return {int(column): int(encoded[column]) for column in np.flatnonzero(encoded)}
+
+
+def test_a_hashed_text_counts_words_without_case_and_punctuation() -> None:
+    encoded = NOTE.encode(["Tea, tea & x_1!"[:12], "tea"])
+    assert encoded.shape == (2, 1000) and encoded.dtype == np.float32
+    tea = crc32(b"tea") % 1000
+    assert columns_of("Tea, TEA!") == {tea: 2}
+    assert columns_of("x tea_1") == {crc32(b"x") % 1000: 1, tea: 1, crc32(b"1") % 1000: 1}
+    assert columns_of("große") == {crc32("große".encode()) % 1000: 1}
+    assert not columns_of("?! _")
+
+
+@pytest.mark.parametrize("text", ["不能用", "ok,不能用!"])
+def test_words_of_a_script_without_blanks_are_characters_and_their_pairs(text: str) -> None:
+    words = ["不", "能", "用", "不能", "能用", *(["ok"] if "ok" in text else [])]
+    assert columns_of(text) == Counter(crc32(word.encode()) % 1000 for word in words)
+
+
+def test_few_features_are_shared_by_several_words() -> None:
+    encoded = HashedText("note", features=1).encode(["a b c", "不能"])
+    assert encoded.tolist() == [[3], [3]]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("thirteen char", "the text has 13 characters, at most 12 are allowed"),
+        (7, "7 is not text"),
+        (None, "a value is missing"),
+    ],
+)
+def test_a_value_that_is_no_hashed_text_is_refused(value: Any, reason: str) -> None:
+    assert input_refusal(NOTE, "fine", value) == f"row 1, note: {reason}"
+
+
+def test_a_missing_optional_hashed_text_has_no_words() -> None:
+    encoded = replace(NOTE, nullable=True).encode([None, math.nan, "", "x"])
+    assert encoded.sum(axis=1).tolist() == [0, 0, 0, 1]
 
 
 def test_a_recording_cannot_be_encoded_as_a_row() -> None:

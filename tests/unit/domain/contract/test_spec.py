@@ -13,7 +13,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from domain.contract import Category, Classes, Input, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import (
+    Category,
+    Classes,
+    HashedText,
+    Input,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
 from domain.errors import ContractError, InputError
 from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, refusal
 from tests.strength import examples
@@ -168,8 +178,24 @@ def test_the_inputs_of_a_contract_have_unique_names() -> None:
 
 @pytest.mark.parametrize("item", [REVIEW.inputs[0], SPEECH.inputs[0]], ids=["text", "audio"])
 def test_text_and_recordings_are_alone(item: Input) -> None:
-    with pytest.raises(ContractError, match="text and audio must be the only input"):
+    with pytest.raises(ContractError, match="text and audio must be the only input; .* HashedText"):
         ModelSpec("both", (FLAT.inputs[0], item), SOLD)
+
+
+def test_a_hashed_text_is_next_to_other_inputs_and_monitored_by_its_number_of_words() -> None:
+    note = HashedText("note", features=8, nullable=True)
+    spec = ModelSpec("both", (FLAT.inputs[0], note, Number("last", "", 0, 9)), SOLD)
+    assert (spec.width, spec.columns_of(HashedText)) == (10, list(range(1, 9)))
+    rows = spec.encode_rows([[50, "a fine flat", 1], [60, None, 2]])
+    assert rows[:, [0, 9]].tolist() == [[50, 1], [60, 2]]
+    assert spec.monitored_names == (FLAT.input_names[0], "note", "last")
+    assert spec.monitored(rows).tolist() == [[50, 3, 1], [60, 0, 2]]
+    assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_hashed_text_has_features() -> None:
+    with pytest.raises(ContractError, match="none: note has no features"):
+        ModelSpec("none", (HashedText("note", features=0),), SOLD)
 
 
 @pytest.mark.parametrize(

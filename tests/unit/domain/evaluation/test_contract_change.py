@@ -12,6 +12,7 @@ from domain.contract import (
     Category,
     Classes,
     Datetime,
+    HashedText,
     Input,
     ModelSpec,
     Number,
@@ -28,6 +29,7 @@ AREA = Number("area", "m²", 5, 500, "living area")
 DISTRICT = Category("district", ("east", "north"))
 IMAGE = Tensor("image", (3, 4), 0, 16)
 REVIEW = Text("review", 200)
+NOTE = HashedText("note", 200, 64)
 DAY = Datetime("day", ("weekday",), "2024-01-01")
 SOUND = Audio("sound", 16_000, 30)
 CLASSES = Classes(("no", "yes", "later"), "leaves")
@@ -88,6 +90,8 @@ def test_an_equal_contract_has_no_change(kind: str) -> None:
             replace(REVIEW, max_length=100),
             "the length of review is now at most 100, was 200",
         ),
+        (NOTE, replace(NOTE, max_length=9), "the length of note is now at most 9, was 200"),
+        (NOTE, Text("note", 200), "the kind of note is now text, was hashed_text"),
         (
             replace(AREA, outside="clip"),
             AREA,
@@ -165,6 +169,7 @@ def test_breaking_changes_are_reported_by_name(old: Any, new: Any, message: str)
             replace(REVIEW, max_length=300),
             "the length of review is now at most 300, was 200",
         ),
+        (NOTE, replace(NOTE, features=128), "note now has 128 features"),
         (
             SOUND,
             replace(SOUND, max_seconds=60),

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 
+pytest.importorskip("lightgbm", reason="make install EXTRAS=lightgbm")
+# pylint: disable=wrong-import-position
 from domain.contract import Number
 from domain.models import breast_cancer
 
 PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.2,
-    "max_iter": 20,
-    "max_leaf_nodes": 7,
-    "l2_regularization": 1.0,
+    "n_estimators": 20,
+    "num_leaves": 7,
+    "reg_lambda": 1.0,
+    "share_of_rows": 0.7,
+    "share_of_columns": 0.5,
     "random_state": 42,
 }
 SPEC, DATA = breast_cancer.SPEC, breast_cancer.load()
@@ -65,4 +69,8 @@ def test_the_pipeline_learns_the_diagnosis() -> None:
 
 def test_the_estimator_has_the_configured_parameters() -> None:
     boosting = breast_cancer.build(**PARAMETERS)[-1]
-    assert boosting.get_params().items() >= PARAMETERS.items()
+    names = {"share_of_rows": "subsample", "share_of_columns": "colsample_bytree"}
+    expected = {names.get(name, name): value for name, value in PARAMETERS.items()}
+    assert boosting.get_params().items() >= expected.items()
+    # without it, LightGBM ignores the share of rows
+    assert boosting.get_params()["subsample_freq"] == 1

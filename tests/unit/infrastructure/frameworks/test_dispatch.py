@@ -26,6 +26,7 @@ from sklearn.model_selection import (
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.semi_supervised import LabelSpreading
 
 from domain.contract import Classes
 from domain.errors import ExportError
@@ -156,20 +157,34 @@ def test_estimators_with_compiled_parts_can_be_served_natively(
     )
 
 
+def test_an_estimator_without_an_onnx_form_is_refused_before_the_fit_with_what_to_do() -> None:
+    native = 'serve it as it is: "serving": {"format": "native"} in the configuration$'
+    with pytest.raises(ExportError, match=f"LabelSpreading cannot be exported to ONNX: .*{native}"):
+        Frameworks().check_export(make_pipeline(StandardScaler(), LabelSpreading()))
+    neither = "since this one cannot be served as it is either: .* it contains .*unknown, and"
+    with pytest.raises(ExportError, match=f"a function of Python is not known .*{neither}"):
+        Frameworks().check_export(make_pipeline(FunctionTransformer(unknown), LogisticRegression()))
+
+
 @pytest.mark.parametrize("step", [unknown, lambda rows: rows, print])
 def test_an_estimator_with_foreign_types_is_not_saved_for_serving(
     step: Any, tmp_path: Path
 ) -> None:
     estimator = make_pipeline(FunctionTransformer(step), LogisticRegression())
-    with pytest.raises(ExportError, match="only scikit-learn's estimators are allowed"):
-        Frameworks().save(estimator, petals.SPEC, tmp_path / "model.skops")
+    for refused in (
+        lambda: Frameworks().check_save(estimator),
+        lambda: Frameworks().save(estimator, petals.SPEC, tmp_path / "model.skops"),
+    ):
+        with pytest.raises(ExportError, match="cannot serve Pipeline without ONNX: it contains"):
+            refused()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_estimator_that_skops_cannot_write_is_refused_with_the_reason(tmp_path: Path) -> None:
     endless: list[Any] = []
     endless.append(endless)
     estimator = FunctionTransformer(kw_args={"endless": endless})
-    with pytest.raises(ExportError, match="skops cannot save FunctionTransformer"):
+    with pytest.raises(ExportError, match="skops cannot write FunctionTransformer .* Choose anot"):
         Frameworks().save(estimator, petals.SPEC, tmp_path / "model.skops")
 
 

@@ -170,16 +170,13 @@ def test_an_estimator_without_converter_is_refused_and_no_file_is_left_behind(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_estimator_without_converter_is_refused_before_the_fit_with_what_to_do() -> None:
-    advice = r'Choose another estimator, or serve it as it is: "serving": {"format": "native"}'
+def test_an_estimator_without_converter_is_refused_before_the_fit() -> None:
     for estimator in (
         Oracle(),
         make_pipeline(StandardScaler(), Oracle()),
         BaggingClassifier(Oracle()),
     ):
-        with pytest.raises(
-            ExportError, match=f"Oracle cannot be exported to ONNX: it has.*{advice}"
-        ):
+        with pytest.raises(ExportError, match="Oracle cannot be exported to ONNX: it has no ONNX"):
             scikit_learn.check_export(estimator)
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,28 @@ def test_a_package_without_onnx_serves_the_native_form(
     native = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
     assert ModelPackage(native).served == native / "model.skops"
     assert ModelPackage(native).served.stat().st_size > 1000
+
+
+def test_a_package_says_what_its_model_is_served_with(
+    sealed: Path, make_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert not ModelPackage(sealed).native_requirements
+    native = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
+    expected = [f"{name}=={version(name)}" for name in ("scikit-learn", "skops")]
+    assert ModelPackage(native).native_requirements == expected
+
+
+def test_a_native_package_of_an_earlier_release_is_to_be_trained_again(
+    make_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    native = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
+    (native / "model.json").unlink()
+    manifest = native / MANIFEST
+    lines = manifest.read_text("utf-8").splitlines(keepends=True)
+    manifest.chmod(0o644)
+    manifest.write_text("".join(line for line in lines if "model.json" not in line), "utf-8")
+    with pytest.raises(PackageError, match="model.json is missing: train again"):
+        _ = ModelPackage(native).native_requirements
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
+from domain.errors import BuildError
 from infrastructure.packaging.requirements import pinned_requirements, serving_requirements
 
 
@@ -38,11 +39,27 @@ def test_an_optional_package_that_is_not_installed_is_left_out() -> None:
     assert pins == [f"six=={version('six')}"]
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_only_a_model_without_an_onnx_form_needs_scikit_learn(native: bool) -> None:
-    names = {pin.partition("==")[0] for pin in serving_requirements("regression", native)}
-    assert {"bentoml", "onnxruntime"} <= names
-    assert ("scikit-learn" in names) is ("skops" in names) is native
+def test_only_a_model_without_an_onnx_form_needs_more() -> None:
+    always = set(serving_requirements("regression"))
+    names = {pin.partition("==")[0] for pin in always}
+    assert {"bentoml", "onnxruntime"} <= names and not names & {"scikit-learn", "skops"}
+    needed = [f"{name}=={version(name)}" for name in ("scikit-learn", "skops")]
+    more = set(serving_requirements("regression", needed))
+    assert more > always
+    assert {*needed, f"scipy=={version('scipy')}"} <= more - always
+
+
+def test_what_a_model_was_trained_with_must_be_installed_in_that_version() -> None:
+    with pytest.raises(BuildError, match=r"with six==0.1, but version .* is installed: install"):
+        serving_requirements("regression", ["six==0.1"])
+    with pytest.raises(BuildError, match="with tiny==1, but no version is installed"):
+        serving_requirements("regression", ["tiny==1"])
+
+
+def test_xgboost_needs_no_library_for_several_gpus() -> None:
+    pytest.importorskip("xgboost", reason="make install EXTRAS=xgboost")
+    needed = f"xgboost=={version('xgboost')}"
+    assert needed in serving_requirements("regression", [needed])
 
 
 def test_a_server_has_the_fast_parser_and_event_loop_of_uvicorn() -> None:

@@ -166,7 +166,7 @@ def test_an_operator_that_no_runtime_knows_is_refused(alter: Alter) -> None:
     assert "ONNX Runtime cannot load" in verdict.reason
 
 
-def test_a_type_that_is_not_scikit_learns_is_refused(
+def test_a_type_that_training_has_not_seen_is_refused(
     make_package: Callable[..., Path], tmp_path: Path
 ) -> None:
     package = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
@@ -182,7 +182,7 @@ def test_a_type_that_is_not_scikit_learns_is_refused(
     manifest.write_text("".join([*lines, f"{digest}  model.skops\n"]), encoding="utf-8")
     verdict = verdict_on(package)
     assert not verdict.accepted
-    assert "Foreign, and only scikit-learn's types are allowed" in verdict.reason
+    assert "Foreign, which training has not recorded in model.json" in verdict.reason
 
 
 def test_a_process_that_dies_is_refused(package: Path, clone: Path) -> None:

@@ -450,6 +450,16 @@ def _register(tracking: Any, golden: Golden) -> Callable[[str, str], Registered]
     return register
 
 
+def test_a_model_served_without_onnx_brings_its_record_and_its_libraries(
+    register: Callable[[str, str], Registered],
+) -> None:
+    folder = register("native", "regression").folder
+    assert (folder / "data/model.json").exists()
+    requirements = (folder / "requirements.txt").read_text("utf-8").splitlines()
+    assert [line.partition("==")[0] for line in requirements[4:]] == ["scikit-learn", "skops"]
+    assert f"skops=={version('skops')}" in requirements
+
+
 @pytest.fixture(name="registered", params=["onnx", "native"])
 def _registered(request: pytest.FixtureRequest, register: Callable[[str, str], Registered]) -> Any:
     """Registers a model of a kind, in each form of serving."""

@@ -26,6 +26,7 @@ from application.ports.prediction_log import LoggedPrediction
 from domain.contract import (
     Category,
     Datetime,
+    HashedText,
     Input,
     ModelSpec,
     Tensor,
@@ -139,7 +140,7 @@ def good_bodies(kind: str) -> list[Any]:
 def tensor_of(item: Input, column: list[Any]) -> dict[str, Any]:
     """The values of an input as a tensor of the Open Inference Protocol."""
     shape, datatype = [len(column), *(item.shape if isinstance(item, Tensor) else ())], "FP64"
-    if isinstance(item, Category | Datetime | Text):
+    if isinstance(item, Category | Datetime | HashedText | Text):
         column = [None if value is None else as_word(value) for value in column]
         datatype = "BYTES"
     return {"name": item.name, "shape": shape, "datatype": datatype, "data": column}
