@@ -151,6 +151,7 @@ class ServedModel:
             service.version,
             service.spec.classes or (service.spec.output.name,),
             value_buckets=value_buckets(service.spec, service.golden, self._profiles),
+            tolerant=service.spec.tolerant_names,
         )
         self._rest: Future[RestApi] = Future()
         Thread(target=self._start, name="starting", daemon=True).start()
