@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -14,20 +15,24 @@ _SERVER = (
 )
 _TABULAR = (*_SERVER, "onnxruntime", "sqlalchemy")
 _NATIVE = ("scikit-learn", "skops")
+_ZONES = ("tzdata",)  # slim images have no time zones
 _SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", "torch")
 _OPTIONAL = ("triton",)  # Whisper requires it, but uses it only on CUDA, for word timestamps
 
 
-def serving_requirements(task: str, native: bool = False) -> list[str]:
+def serving_requirements(contract: Mapping[str, Any], native: bool = False) -> list[str]:
     """The pinned requirements of a model's image.
 
     Args:
-        task: the task in the model's contract.
+        contract: ``contract.json`` of the model's package.
         native: whether the model is served without ONNX.
     """
-    if task == "transcription":
+    if contract["task"] == "transcription":
         return pinned_requirements(_SPEECH, _OPTIONAL)
-    return pinned_requirements((*_TABULAR, *(_NATIVE if native else ())))
+    zones = {item.get("zone", "UTC") for item in contract["inputs"]}
+    return pinned_requirements(
+        (*_TABULAR, *(_NATIVE if native else ()), *(_ZONES if zones - {"UTC"} else ()))
+    )
 
 
 def pinned_requirements(names: Iterable[str], optional: Collection[str] = ()) -> list[str]:

@@ -89,9 +89,10 @@ class BentoService:
     def bento_options(self) -> dict[str, Any]:
         """Arguments of `bentoml.service`."""
         python = ".".join(platform.python_version_tuple()[:2])
+        contract = self.package.read_json("contract.json")
         image = bentoml.images.Image(
             base_image=f"python:{python}-slim", distro="none", lock_python_packages=False
-        ).python_packages(*serving_requirements(self.package.spec.task, self.package.is_native))
+        ).python_packages(*serving_requirements(contract, self.package.is_native))
         return {
             "name": self.name,
             "image": image,

@@ -80,7 +80,7 @@ def _reached(package: str) -> dict[str, Distribution]:
     from infrastructure.packaging.requirements import serving_requirements
 
     copy = ModelPackage(_store(Path(package), Path("package")), stored=True)
-    pins = serving_requirements(copy.read_json("contract.json")["task"], copy.is_native)
+    pins = serving_requirements(copy.read_json("contract.json"), copy.is_native)
     for name in set(sys.modules) - before:
         if name.partition(".")[0] not in sys.stdlib_module_names:
             del sys.modules[name]

@@ -1,10 +1,20 @@
 """Requirements of an image: all are pinned, and none is unnecessary."""
 
+import os
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
+from domain.contract import Datetime, ModelSpec, Quantity
 from infrastructure.packaging.requirements import pinned_requirements, serving_requirements
+
+
+def names_for(task: str, native: bool = False) -> set[str]:
+    """The packages for a contract of numbers."""
+    pins = serving_requirements({"task": task, "inputs": [{"kind": "number"}]}, native)
+    return {pin.partition("==")[0] for pin in pins}
 
 
 def test_a_package_brings_its_dependencies_at_installed_versions() -> None:
@@ -40,20 +50,41 @@ def test_an_optional_package_that_is_not_installed_is_left_out() -> None:
 
 @pytest.mark.parametrize("native", [False, True])
 def test_only_a_model_without_an_onnx_form_needs_scikit_learn(native: bool) -> None:
-    names = {pin.partition("==")[0] for pin in serving_requirements("regression", native)}
+    names = names_for("regression", native)
     assert {"bentoml", "onnxruntime"} <= names
     assert ("scikit-learn" in names) is ("skops" in names) is native
 
 
 def test_a_server_has_the_fast_parser_and_event_loop_of_uvicorn() -> None:
-    names = {pin.partition("==")[0] for pin in serving_requirements("classification")}
+    names = names_for("classification")
     assert {"httptools", "uvicorn", "uvloop", "msgspec", "python-json-logger"} <= names
     assert not names & {"mlflow", "pandas", "pyarrow", "scipy"}
 
 
+@pytest.mark.parametrize(("zone", "needed"), [("UTC", False), ("Europe/Berlin", True)])
+def test_a_contract_with_another_time_zone_than_utc_needs_time_zones(
+    zone: str, needed: bool
+) -> None:
+    spec = ModelSpec("visits", (Datetime("at", zone=zone),), Quantity("visits"))
+    pins = serving_requirements(spec.to_dict())
+    assert (f"tzdata=={version('tzdata')}" in pins) is needed
+
+
+def test_time_zones_of_that_package_are_found_where_the_system_has_none() -> None:
+    code = "from zoneinfo import ZoneInfo; print(ZoneInfo('Europe/Berlin'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONTZPATH": ""},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "Europe/Berlin"
+
+
 def test_a_transcriber_needs_whisper() -> None:
     pytest.importorskip("whisper", reason="make install EXTRAS=whisper")
-    names = {pin.partition("==")[0] for pin in serving_requirements("transcription")}
+    names = names_for("transcription")
     assert {"httptools", "openai-whisper", "torch", "uvloop"} <= names
     assert "onnxruntime" not in names
 

@@ -992,3 +992,114 @@ def test_predictions_and_the_log_follow_the_decision_threshold(
     assert service.post("/feedback", label).json["correct"]
     summary = service.post("/get_metrics_summary", {}).json["metrics"]
     assert summary["class_distribution"] == {"yes": 3, "no": 1}
+
+
+# IDs of rows
+
+
+@pytest.mark.parametrize("row_id", ["order-17", "訂單 \\ 17", 17, -3, 2**63 - 1, 17.0])
+def test_the_id_of_a_named_row_comes_back_as_it_was_sent(service: Service, row_id: Any) -> None:
+    response = service.post("/predict_json", {**FLOWER, "id": row_id})
+    (found,) = response.json["predictions"]
+    assert found.pop("id") == row_id
+    (plain,) = service.post("/predict_json", FLOWER).json["predictions"]
+    assert found == plain
+    instances = [FLOWER, {"id": row_id, **FLOWER}, {**FLOWER, "id": None}]
+    several = service.post("/classify_json", {"instances": instances}).json["predictions"]
+    assert [item.get("id") for item in several] == [None, row_id, None]
+
+
+def test_a_name_that_is_escaped_in_json_is_the_same_name(service: Service) -> None:
+    body = json.dumps(FLOWER)[:-1].encode() + rb', "\u0069d": "a"}'
+    assert service.call("/predict_json", body).json["predictions"][0]["id"] == "a"
+
+
+def test_every_wrong_id_and_value_of_a_request_is_told_by_its_row(service: Service) -> None:
+    rows = [{**FLOWER, "id": "a"}, {**FLOWER, "id": 0.5}, {**FLOWER, "petal_width": 99, "id": ""}]
+    response = service.post("/predict_json", {"instances": rows})
+    assert response.status == 422
+    first, second = response.json["error"].split("; row ")
+    assert first.startswith("row 1, id: 0.5 is not an ID: send 1 to 200 characters")
+    assert second.startswith("2, id: '' is not an ID")
+    assert second.endswith("petal_width: 99 cm is outside [0.1, 30]")
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (
+            {"instances": [FLOWER, {**FLOWER, "id": "b", "sepal_width": "wide"}]},
+            "got `str` - at `$.instances[1].sepal_width`",
+        ),
+        ({"id": "a"}, "missing required field `sepal_length`"),
+        ({**FLOWER, "id": "a", "more": 1}, "unknown field `more`"),
+        ({**FLOWER, "id": ["a"]}, "row 0, id: ['a'] is not an ID"),
+    ],
+)
+def test_a_wrong_body_with_ids_is_refused_with_its_position(
+    service: Service, data: Any, text: str
+) -> None:
+    assert_refused(service, service.post("/predict_json", data), 422, text)
+
+
+def test_names_that_json_escapes_may_have_an_id_beside_them(open_service: Open) -> None:
+    spec = ModelSpec("m", (Number('a "b"', "", 0, 9), Number("c", "", 0, 9)), Quantity("q"))
+    service = open_service(spec=spec)
+    response = service.post("/predict_json", {'a "b"': 1, "c": 2, "id": "x"})
+    assert response.json["predictions"][0]["id"] == "x"
+
+
+def test_an_input_called_id_is_no_key(open_service: Open) -> None:
+    spec = ModelSpec("m", (Number("id", "", 0, 9), Number("x", "", 0, 9)), Quantity("q"))
+    service = open_service(spec=spec)
+    response = service.post("/predict_json", {"id": 3, "x": 1})
+    assert response.json["predictions"] == [{"prediction": 3, "lower": -7, "upper": 13, "row": 0}]
+    labels = {"predicted": 3, "actual": 4}
+    assert service.post("/feedback", {"id": 3, "x": 1, **labels}).json["joined"] is True
+    assert service.post("/feedback", {"id": 3, "actual": 4}).status == 422
+
+
+@pytest.mark.parametrize("asked", ["17", 17])
+def test_feedback_by_id_labels_the_latest_row_with_it(service: Service, asked: Any) -> None:
+    service.post("/predict_json", {**FLOWER, "id": 17})
+    rows = [{**dict(zip(NAMES, row)), "id": 17} for row in (SETOSA, VIRGINICA)]
+    request_id = service.post("/predict_json", {"instances": rows}).json["request_id"]
+    response = service.post("/feedback", {"id": asked, "actual_class": "versicolor"})
+    assert response.status == 200
+    assert response.json == {
+        "status": "feedback_recorded",
+        "request_id": request_id,
+        "row": 1,
+        "id": asked,
+        "predicted_class": "virginica",
+        "actual_class": "versicolor",
+        "correct": False,
+        "joined": True,
+    }
+
+
+def test_synthetic_feedback_by_id_is_recorded_nowhere(service: Service) -> None:
+    body = json.dumps({"id": "a", "actual_class": 2}).encode()
+    response = service.call("/feedback", body, headers=[(b"x-synthetic", b"demo")])
+    assert (response.json["id"], response.json["actual_class"]) == ("a", "virginica")
+    assert response.json["synthetic"] is True and not service.log.labels
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "text"),
+    [
+        ({"id": "nobody", "actual_class": 0}, 404, "no prediction with the id 'nobody' in the log"),
+        ({"id": "", "actual_class": 0}, 422, "id: '' is not an ID"),
+        ({"id": 0.5, "actual_class": 0}, 422, "id: 0.5 is not an ID"),
+        ({"id": None, "actual_class": 0}, 422, "got `null` - at `$.id`"),
+        ({"id": ["a"], "actual_class": 0}, 422, "got `array` - at `$.id`"),
+        ({"id": "a"}, 422, "missing required field `actual_class`"),
+        ({"id": "a", "row": 0, "actual_class": 0}, 422, "unknown field `row`"),
+        ({"id": "a", "request_id": "a", "actual_class": 0}, 422, "unknown field `id`"),
+        ({"id": "a", **FLOWER, "actual_class": 0}, 422, "unknown field `sepal_length`"),
+    ],
+)
+def test_feedback_by_an_id_that_is_wrong_is_refused(
+    service: Service, data: Any, status: int, text: str
+) -> None:
+    assert_refused(service, service.post("/feedback", data), status, text)
