@@ -10,7 +10,7 @@ import numpy as np
 
 from application.ports.model import Model
 from application.ports.recorder import PredictionResult, Recorder
-from domain.contract import ModelSpec
+from domain.contract import ModelSpec, RangePolicy
 from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.evaluation.parity import Parity
 
@@ -39,10 +39,11 @@ class Predictor:
         self, spec: ModelSpec, model: Model, recorder: Recorder, max_rows: int = MAX_ROWS
     ) -> None:
         self.spec = spec
-        self._reading = spec.unclipped  # so that the recorder sees what is clipped
+        policy = RangePolicy(spec)
+        self._reading = policy.unclipped  # so that the recorder sees what is clipped
         self._model: Model = model
         if self._reading is not spec:
-            self._model = lambda rows: model(spec.clip(rows))
+            self._model = lambda rows: model(policy.clip(rows))
         self._recorder = recorder
         self._max_rows = max_rows
 

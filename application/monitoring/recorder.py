@@ -15,7 +15,7 @@ import numpy as np
 from application.ports.metrics import PredictionMetrics
 from application.ports.prediction_log import PredictionBatch, PredictionWriter
 from application.ports.recorder import PredictionResult
-from domain.contract import ROW_IDS, ModelSpec
+from domain.contract import ROW_IDS, ModelSpec, RangePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class PredictionRecorder:
         watch: Callable[[], bool] | None = None,
     ) -> None:
         self._spec = spec
-        self._is_tolerant = bool(spec.tolerant_names)
+        self._ranges = RangePolicy(spec)
         self._metrics = metrics
         self._log = log
         self._capacity = capacity
@@ -132,9 +132,9 @@ class PredictionRecorder:
         outputs = np.concatenate([result.predictions for result in requests])
         encoded = np.concatenate([result.rows for result in requests])
         latency = np.array([result.latency for result in requests])
-        if self._is_tolerant:
-            self._metrics.record_outside(self._spec.count_outside(encoded))
-            encoded = self._spec.clip(encoded)
+        if outside := self._ranges.count_outside(encoded):
+            self._metrics.record_outside(outside)
+            encoded = self._ranges.clip(encoded)
         predicted, confidence = self._spec.decide(outputs), None
         if self._spec.classes:
             confidence = outputs[np.arange(len(predicted)), predicted]

@@ -26,6 +26,7 @@ from domain.contract.encoding import (
 )
 from domain.contract.features import Audio, Category, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
+from domain.contract.range_policy import RangePolicy
 from domain.contract.row_ids import ID, LARGEST_ROW_ID, LONGEST_ROW_ID, ROW_ID_PATTERN, ROW_IDS
 from domain.contract.spec import ModelSpec
 
@@ -48,6 +49,7 @@ __all__ = [
     "Number",
     "Output",
     "Quantity",
+    "RangePolicy",
     "ROW_IDS",
     "ROW_ID_PATTERN",
     "RepeatedValues",

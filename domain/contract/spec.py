@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any
@@ -160,21 +160,6 @@ class ModelSpec:
         """Whether a named row may have an ID: not if that is the name of an input or a class."""
         return ID not in (*self.input_names, *self.classes)
 
-    @cached_property
-    def unclipped(self) -> ModelSpec:
-        """The contract that accepts the numbers that this one clips; see `clip`."""
-        if not any(isinstance(item, Number) and item.outside == "clip" for item in self.inputs):
-            return self
-        accepting = (
-            (
-                replace(item, outside="accept")
-                if isinstance(item, Number) and item.outside == "clip"
-                else item
-            )
-            for item in self.inputs
-        )
-        return replace(self, inputs=tuple(accepting))
-
     def columns_of(self, *kinds: type[Input]) -> list[int]:
         """Positions of the inputs of these kinds in the model's input array."""
         found: list[int] = []
@@ -300,52 +285,6 @@ class ModelSpec:
     @cached_property
     def _ranges(self) -> list[tuple[float, float]]:
         return [(i.minimum, i.maximum) for i in self.inputs if isinstance(i, Number)]
-
-    def clip(self, encoded: np.ndarray) -> np.ndarray:
-        """Rows that `unclipped` has encoded, as `encode` does: with the numbers clipped.
-
-        Args:
-            encoded: shape (n_rows, width).
-        """
-        return encoded if self.unclipped is self else np.clip(encoded, *self._clip_limits)
-
-    def count_outside(self, encoded: np.ndarray) -> dict[str, int]:
-        """How many numbers are outside the range of each input that does not refuse them, by name.
-
-        Args:
-            encoded: rows that `unclipped` has encoded, shape (n_rows, width).
-        """
-        if not self._tolerant:
-            return {}
-        columns, items = zip(*self._tolerant)
-        low, high = np.array([[item.minimum, item.maximum] for item in items], np.float32).T
-        numbers = encoded[:, columns]
-        counts = ((numbers < low) | (numbers > high)).sum(axis=0).tolist()
-        return dict(zip(self.tolerant_names, counts))
-
-    @property
-    def tolerant_names(self) -> tuple[str, ...]:
-        """Names of the numbers that are accepted or clipped outside their range."""
-        return tuple(item.name for _, item in self._tolerant)
-
-    @cached_property
-    def _clip_limits(self) -> np.ndarray:
-        """The smallest and largest number of each column, shape (2, width)."""
-        limits = np.full((2, self.width), [[-np.inf], [np.inf]], np.float32)
-        for column, item in self._tolerant:
-            if item.outside == "clip":
-                limits[:, column] = item.minimum, item.maximum
-        return limits
-
-    @cached_property
-    def _tolerant(self) -> list[tuple[int, Number]]:
-        """The numbers that are accepted or clipped outside their range, with their columns."""
-        ends = np.cumsum([item.width for item in self.inputs]).tolist()
-        return [
-            (end - 1, item)
-            for end, item in zip(ends, self.inputs)
-            if isinstance(item, Number) and item.outside != "refuse"
-        ]
 
     @cached_property
     def monitored_inputs(self) -> tuple[Input, ...]:

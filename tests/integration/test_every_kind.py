@@ -284,7 +284,7 @@ def test_the_openapi_document_has_every_input_and_valid_examples(served: Served)
         for name in served.spec.input_names:
             assert name in json.dumps(body["schema"])
     one = body["schema"]["oneOf"][0]
-    assert list(one["properties"]) == list(served.spec.input_names)
+    assert list(one["properties"]) == [*served.spec.input_names, "id"]
     response = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]
     assert "predictions" in response["application/json"]["schema"]["properties"]
     assert ("/classify" in document["paths"]) == bool(served.spec.classes)

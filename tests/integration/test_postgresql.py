@@ -160,8 +160,12 @@ def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:
             batch_of(logged_prediction("r2", SETOSA, at=time.time())),
             batch_of(logged_prediction("r3", SETOSA, at=time.time()), ids={0: "b"}),
         )
-        for text, found in (("訂單 1", ("r1", 2)), ("👩‍👩‍👧" * 40, ("r1", 1)), ("b", ("r3", 0))):
-            prediction = log.find_id(text)
+        for row_id, found in (
+            ("訂單 1", ("r1", 2)),
+            ("👩‍👩‍👧" * 40, ("r1", 1)),
+            ("b", ("r3", 0)),
+        ):
+            prediction = log.find_id(row_id)
             assert prediction and (prediction.request_id, prediction.row) == found
         assert log.find_id("B") is None
         assert log.traffic(0).predictions == 5

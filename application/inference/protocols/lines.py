@@ -1,9 +1,9 @@
 """Many rows in one body: POST /predict_lines takes and returns one JSON value per line (NDJSON).
 
-A line is an object with named inputs and perhaps an ``id``, or a list in the contract's order. Each gets one line in
-response, in the same order: its position as ``line``, and either the prediction, with the
-``request_id`` and ``row`` that identify it for feedback, or an ``error``. An invalid line does not
-stop the others.
+A line is an object with named inputs and perhaps an ``id``, or a list in the contract's order. Each
+gets one line in response, in the same order: its position as ``line``, and either the prediction,
+with the ``request_id`` and ``row`` that identify it for feedback, or an ``error``. An invalid line
+does not stop the others.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 POST /invocations takes ``dataframe_split``, ``dataframe_records``, ``instances`` or ``inputs`` in
 JSON, or CSV with a header, and returns ``{"predictions": [{…}, …]}`` as `mlflow models serve` does
 for the logged model: columns may be in any order, nullable ones may be left out, unknown ones are
-ignored. A column ``id`` comes back with the predictions. GET /version returns MLflow's version. Rows may also be lists in the contract's order.
+ignored. A column ``id`` comes back with the predictions. GET /version returns MLflow's version.
+Rows may also be lists in the contract's order.
 
 References:
     https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally

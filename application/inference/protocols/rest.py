@@ -79,9 +79,6 @@ class _Decoders:  # pylint: disable=too-few-public-methods
         self.keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self.rows: msgspec.json.Decoder[Any] = msgspec.json.Decoder(rows)
         self.named = _NamedRows(spec, inputs, names)
-        self.named_with_ids = self.named
-        if spec.takes_ids:
-            self.named_with_ids = _NamedRows(spec, [*inputs, (ID, Any, None)], names)
         self.prediction_feedback = msgspec.json.Decoder(
             _struct("Feedback", [("request_id", str), *actual, ("row", row_number, 0)], names)
         )
@@ -97,20 +94,44 @@ class _Decoders:  # pylint: disable=too-few-public-methods
 
 
 class _NamedRows:  # pylint: disable=too-few-public-methods
-    """Decoders of one object with named inputs, and of several as ``instances``."""
+    """Reads one object with named inputs, or several as ``instances``, and their IDs.
 
-    def __init__(self, spec: ModelSpec, fields: list[Any], names: dict[str, str]) -> None:
-        row = _struct("Row", fields, names) if has_plain_names(spec) else dict[str, Any]
-        several: list[Any] = [("instances", list[row])]  # type: ignore[valid-type]
-        self._one = msgspec.json.Decoder(row)
-        self._several = msgspec.json.Decoder(_struct("Instances", several, {}))
+    Args:
+        inputs: fields of a struct with the inputs.
+        names: of these fields in JSON.
+    """
 
-    def objects(self, body: bytes, several: bool) -> list[Any]:
-        """The rows in a body, under ``instances`` if there may be several."""
-        if several:
-            found: list[Any] = self._several.decode(body).instances
-            return found
-        return [self._one.decode(body)]
+    def __init__(self, spec: ModelSpec, inputs: list[Any], names: dict[str, str]) -> None:
+        self._several = takes_instances(spec)
+        self._keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self._reader = None if has_plain_names(spec) else RowReader(spec)
+        fields = {False: inputs}
+        if spec.takes_ids:
+            fields[True] = [*inputs, (ID, Any, None)]
+        self._decoders = {}
+        for with_ids, chosen in fields.items():
+            row = dict[str, Any] if self._reader else _struct("Row", chosen, names)
+            several: list[Any] = [("instances", list[row])]  # type: ignore[valid-type]
+            decoders = (row, _struct("Instances", several, {}))
+            self._decoders[with_ids] = [msgspec.json.Decoder(kind).decode for kind in decoders]
+
+    def read(self, body: bytes) -> tuple[list[Any], list[Any] | None]:
+        """The rows in a body, and their IDs; None if no row has one."""
+        several = self._several and "instances" in self._keys.decode(body)
+        with_ids = False
+        try:
+            found = self._decoders[False][several](body)
+        except msgspec.ValidationError:  # decoding without IDs is faster
+            if True not in self._decoders:
+                raise
+            with_ids, found = True, self._decoders[True][several](body)
+        objects = found.instances if several else [found]
+        if self._reader:
+            return self._reader.read(objects), self._reader.ids(objects)
+        rows: list[Any] = list(map(msgspec.structs.astuple, objects))
+        if not with_ids:
+            return rows, None
+        return [row[:-1] for row in rows], known_ids([row[-1] for row in rows])
 
 
 def _struct(name: str, fields: list[Any], names: dict[str, str]) -> Any:
@@ -165,9 +186,7 @@ class RestApi:
         self._document = document
         self._feedback = Feedback(self._measure, log, metrics, recorder.flush)
         self._decode = _Decoders(spec)
-        self._reader = RowReader(spec)
-        self._has_plain_names = has_plain_names(spec)
-        self._takes_instances = takes_instances(spec)
+        self._is_value = RowReader(spec).is_value
         self._responses = ResponseBuilder(spec)
         self._interval: dict[str, Any] = {}
         if isinstance(spec.output, Quantity):
@@ -200,7 +219,7 @@ class RestApi:
         """Predict for ``[[…], …]`` or one flat row."""
         rows = self._decode.rows.decode(request.body)
         is_numeric = self._measure.spec.is_numeric
-        if rows and self._reader.is_value(rows[0]):  # a flat row
+        if rows and self._is_value(rows[0]):  # a flat row
             rows = [rows]
             for column, item in enumerate(rows[0] if is_numeric else ()):
                 if isinstance(item, list):
@@ -213,21 +232,7 @@ class RestApi:
 
     def predict_json(self, request: Request) -> bytes:
         """Predict for one object, or for the objects under ``instances``."""
-        body = request.body
-        decode = self._decode
-        several = self._takes_instances and "instances" in decode.keys.decode(body)
-        try:
-            objects, have_ids = decode.named.objects(body, several), False
-        except msgspec.ValidationError:  # decoding without IDs is faster
-            objects, have_ids = decode.named_with_ids.objects(body, several), True
-        rows: list[Any]
-        ids = None
-        if not self._has_plain_names:
-            rows, ids = self._reader.read(objects), self._reader.ids(objects)
-        else:
-            rows = list(map(msgspec.structs.astuple, objects))
-            if have_ids:
-                rows, ids = [row[:-1] for row in rows], known_ids([row[-1] for row in rows])
+        rows, ids = self._decode.named.read(request.body)
         return self._response(self._predictor.predict(request.request_id, rows, ids))
 
     def health_check(self, _request: Request) -> bytes:

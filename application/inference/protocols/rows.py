@@ -39,7 +39,7 @@ class RowReader:
         """
         rows = []
         for index, item in enumerate(items):
-            if type(item) is list and len(item) == self._length:  # as usual: this is fast
+            if isinstance(item, list) and len(item) == self._length:  # as usual: this is fast
                 rows.append(item)
                 continue
             try:

@@ -454,7 +454,7 @@ def test_feedback_by_id_labels_the_latest_prediction_of_the_row(
     result = finished(setup.feedback.for_id(asked, "setosa"), setup.pauses)
     assert (result.request_id, result.row, result.joined) == ("newer", 1, True)
     assert (result.predicted, result.actual) == ("versicolor", "setosa")
-    assert setup.confusion() == {(1, 0): 1} and setup.pauses == []
+    assert setup.confusion() == {(1, 0): 1} and not setup.pauses
 
 
 def test_feedback_by_an_unknown_id_waits_a_second_and_is_refused() -> None:
@@ -475,4 +475,4 @@ def test_feedback_by_id_that_is_invalid_is_refused_before_the_log_is_searched(
     setup = Setup()
     with pytest.raises(InputError, match=message):
         finished(setup.feedback.for_id(row_id, actual), setup.pauses)
-    assert setup.pauses == []
+    assert not setup.pauses

@@ -50,8 +50,7 @@ def test_anything_else_is_refused_with_its_row_and_what_to_send(value: Any) -> N
 
 
 def test_texts_are_compared_as_they_were_sent() -> None:
-    composed, decomposed = ROW_IDS.encode(["\u00e9", "e\u0301"])
-    assert composed != decomposed
+    assert ROW_IDS.text("\u00e9") != ROW_IDS.text("e\u0301")
     assert ROW_IDS.encode(["A", "a"]) == ["A", "a"]
 
 

@@ -628,7 +628,8 @@ def test_an_id_is_found_through_indexes(log: SqlPredictionLog, tmp_path: Path) -
             assert log.find_id("a") is None
         finally:
             sa.event.remove(sa.Engine, "before_cursor_execute", explain)
-    (plan,) = plans
+    assert len(plans) == 1
+    plan = plans[0]
     assert "prediction_ids_by_text (model=? AND text=?)" in plan
     assert "SEARCH prediction_batches USING INTEGER PRIMARY KEY" in plan
     assert "SCAN" not in plan
