@@ -275,7 +275,10 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 work = json.loads(sys.argv[1])
-metrics = ModelMetricsCollector(*work["model"], work["classes"], CollectorRegistry())
+tolerant = ["petal_width"]
+registry = CollectorRegistry()
+metrics = ModelMetricsCollector(*work["model"], work["classes"], registry, tolerant=tolerant)
+metrics.record_outside({"petal_width": 2})
 metrics.record_predictions(*map(np.array, work["predictions"]))
 metrics.record_error("internal")
 if "accuracy" in work:
@@ -308,8 +311,9 @@ def test_several_workers_are_summed_and_the_latest_gauge_counts(tmp_path: Path) 
     assert value(registry, "ml_prediction_errors_total", error_type="internal") == 3
     assert value(registry, "ml_prediction_duration_seconds_count") == 3
     assert value(registry, "ml_model_accuracy") == 0.4
-    drift = {"model_name": LABELS["model_name"], "feature": "petal_width"}
-    assert registry.get_sample_value("ml_data_drift_score", drift) == 0.4
+    feature = {"model_name": LABELS["model_name"], "feature": "petal_width"}
+    assert registry.get_sample_value("ml_data_drift_score", feature) == 0.4
+    assert registry.get_sample_value("ml_inputs_outside_range_total", feature) == 6
 
 
 def test_values_outside_their_range_are_counted_by_input_from_zero(
