@@ -361,6 +361,7 @@ class FakeMetrics:
     latencies: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     synthetic: Counter[str] = field(default_factory=Counter)
+    outside: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
     accuracy: float | None = None
     mean_absolute_error: float | None = None
@@ -379,6 +380,10 @@ class FakeMetrics:
         """Count predictions."""
         self.values += values.tolist()
         self.latencies += latencies.tolist()
+
+    def record_outside(self, counts: Mapping[str, int]) -> None:
+        """Count numbers outside their range."""
+        self.outside.update(counts)
 
     def record_error(self, error_type: str) -> None:
         """Count a refused request."""
@@ -420,6 +425,7 @@ class FakePredictionLog:
 
     def __init__(self, failures: Sequence[Exception] = ()) -> None:
         self.predictions: list[LoggedPrediction] = []
+        self.ids: dict[int, str] = {}
         self.labels: dict[tuple[str, int], tuple[float, LabelledPrediction]] = {}
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
@@ -431,6 +437,8 @@ class FakePredictionLog:
             self.batches.put(failure)
             raise failure
         for batch in batches:
+            start = len(self.predictions)
+            self.ids |= {start + position: text for position, text in batch.ids.items()}
             self.predictions += map(batch.prediction, range(len(batch.predicted)))
             self.batches.put(batch)
 
@@ -455,6 +463,14 @@ class FakePredictionLog:
             and p.at >= since
         )
         return next(found, None)
+
+    def find_id(self, text: str) -> LoggedPrediction | None:
+        """The latest prediction for a row with this ID."""
+        named = [position for position, found in self.ids.items() if found == text]
+        latest = max(
+            named, key=lambda position: (self.predictions[position].at, position), default=-1
+        )
+        return self.predictions[latest] if named else None
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
         """Keep the label of a prediction."""
@@ -579,8 +595,14 @@ def logged_prediction(
     )
 
 
-def batch_of(*predictions: LoggedPrediction) -> PredictionBatch:
-    """A batch of predictions for the log; row 0 starts a new request."""
+def batch_of(
+    *predictions: LoggedPrediction, ids: Mapping[int, str] | None = None
+) -> PredictionBatch:
+    """A batch of predictions for the log; row 0 starts a new request.
+
+    Args:
+        ids: IDs of some predictions, by their position.
+    """
     starts = [position for position, entry in enumerate(predictions) if entry.row == 0]
     first = [predictions[position] for position in starts]
     confidences = [entry.confidence for entry in predictions]
@@ -593,4 +615,5 @@ def batch_of(*predictions: LoggedPrediction) -> PredictionBatch:
         np.array([entry.inputs for entry in predictions]),
         np.array([entry.predicted for entry in predictions]),
         None if None in confidences else np.array(confidences),
+        ids or {},
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from application.ports.model import Model
 from application.ports.recorder import PredictionResult, Recorder
-from domain.contract import ModelSpec
+from domain.contract import ModelSpec, RangePolicy
 from domain.errors import InputError, PackageError, TooManyRowsError
 from domain.evaluation.parity import Parity
 
@@ -39,33 +39,50 @@ class Predictor:
         self, spec: ModelSpec, model: Model, recorder: Recorder, max_rows: int = MAX_ROWS
     ) -> None:
         self.spec = spec
-        self._model = model
+        policy = RangePolicy(spec)
+        self._reading = policy.unclipped  # so that the recorder sees what is clipped
+        self._model: Model = model
+        if self._reading is not spec:
+            self._model = lambda rows: model(policy.clip(rows))
         self._recorder = recorder
         self._max_rows = max_rows
 
-    def predict(self, request_id: str, rows: Sequence[Sequence[Any]]) -> PredictionResult:
+    def predict(
+        self,
+        request_id: str,
+        rows: Sequence[Sequence[Any]],
+        ids: Sequence[Any] | None = None,
+    ) -> PredictionResult:
         """Predict for the rows of one request, with one call of the model.
 
         Args:
             rows: n_rows sequences of one value for each input, in the contract's order.
+            ids: the callers' IDs of the rows, as they were sent; None without any.
 
         Raises:
-            InputError: the rows break the contract.
+            InputError: the rows or their IDs break the contract.
             TooManyRowsError: there are too many rows.
         """
         start = time.perf_counter()
         self._check_row_count(len(rows))
-        return self._predict_encoded(request_id, self.spec.encode_rows(rows), start)
+        encoded = self._reading.encode_rows(rows, ids)
+        return self._predict_encoded(request_id, encoded, start, ids)
 
-    def predict_columns(self, request_id: str, columns: Mapping[str, Any]) -> PredictionResult:
+    def predict_columns(
+        self,
+        request_id: str,
+        columns: Mapping[str, Any],
+        ids: Sequence[Any] | None = None,
+    ) -> PredictionResult:
         """Predict for one request that has its values by column.
 
         Args:
             columns: n_rows values for each input, by name; for a tensor also an array of shape
                 (n_rows, *tensor_shape).
+            ids: as for `predict`.
 
         Raises:
-            InputError: the values break the contract, or there are no rows.
+            InputError: the values or IDs break the contract, or there are no rows.
             TooManyRowsError: there are too many rows.
         """
         start = time.perf_counter()
@@ -73,21 +90,21 @@ class Predictor:
             (len(columns[name]) for name in self.spec.input_names if name in columns), default=0
         )
         self._check_row_count(longest)
-        encoded = self.spec.encode(columns)
+        encoded = self._reading.encode(columns, ids)
         if len(encoded) == 0:
             raise InputError("there are no rows: send at least one")
-        return self._predict_encoded(request_id, encoded, start)
+        return self._predict_encoded(request_id, encoded, start, ids)
 
     def _check_row_count(self, rows: int) -> None:
         if rows > self._max_rows:
             raise TooManyRowsError(f"{rows} rows are too many: send at most {self._max_rows}")
 
     def _predict_encoded(
-        self, request_id: str, encoded: np.ndarray, start: float
+        self, request_id: str, encoded: np.ndarray, start: float, ids: Sequence[Any] | None
     ) -> PredictionResult:
         predictions = self._model(encoded)
         now = time.perf_counter()
-        result = PredictionResult(request_id, time.time(), encoded, predictions, now - start)
+        result = PredictionResult(request_id, time.time(), encoded, predictions, now - start, ids)
         self._recorder.record(result)
         return result
 

@@ -23,7 +23,7 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     PredictionStatistics,
 )
-from domain.contract import ModelSpec, as_word, parse_word
+from domain.contract import ROW_IDS, ModelSpec, as_word, parse_word
 from domain.errors import InputError, PredictionLogError, UnknownPredictionError
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
@@ -61,9 +61,9 @@ class FeedbackResult:
 class Feedback:
     """Records labels and updates the live quality.
 
-    Both methods run in steps: each step yields the seconds to wait before the next one. The first
-    step searches recent predictions, which is fast; the others search the whole log, or wait for
-    another worker to write to it. Invalid feedback is refused before the log is used.
+    The methods `for_…` run in steps: each step yields the seconds to wait before the next one. The
+    first step searches recent predictions, which is fast; the others search the whole log, or wait
+    for another worker to write to it. Invalid feedback is refused before the log is used.
 
     Args:
         measure: the chosen measure, whose live score is updated at most every `score_seconds`, and
@@ -71,7 +71,7 @@ class Feedback:
         flush: writes to the log what waits in this process; called before each search.
 
     Raises:
-        PredictionLogError: from both methods, the log is busy or unavailable.
+        PredictionLogError: from these methods, the log is busy or unavailable.
     """
 
     def __init__(
@@ -110,6 +110,25 @@ class Feedback:
         )
         if prediction is None:
             raise UnknownPredictionError(f"no prediction {request_id!r}, row {row}, in the log")
+        return self._record(prediction, truth, joined=True)
+
+    def for_id(self, row_id: str | float, actual: Truth) -> Generator[float, None, FeedbackResult]:
+        """Label the latest prediction for a row with this ID of its caller.
+
+        Raises:
+            InputError: the ID, the class or the value is invalid.
+            UnknownPredictionError: no prediction has this ID.
+        """
+        text = ROW_IDS.text(row_id) or ""
+        truth = self._number("actual", actual)
+        self._flush()
+        prediction = yield from _search(
+            lambda _since: self._log.find_id(text), since=0.0, pauses=PAUSES
+        )
+        if prediction is None:
+            raise UnknownPredictionError(
+                f"no prediction with the id {row_id!r} in the log: was it sent with the row?"
+            )
         return self._record(prediction, truth, joined=True)
 
     def for_inputs(

@@ -15,7 +15,7 @@ import numpy as np
 from application.ports.metrics import PredictionMetrics
 from application.ports.prediction_log import PredictionBatch, PredictionWriter
 from application.ports.recorder import PredictionResult
-from domain.contract import ModelSpec
+from domain.contract import ROW_IDS, ModelSpec, RangePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class PredictionRecorder:
         watch: Callable[[], bool] | None = None,
     ) -> None:
         self._spec = spec
+        self._ranges = RangePolicy(spec)
         self._metrics = metrics
         self._log = log
         self._capacity = capacity
@@ -131,6 +132,9 @@ class PredictionRecorder:
         outputs = np.concatenate([result.predictions for result in requests])
         encoded = np.concatenate([result.rows for result in requests])
         latency = np.array([result.latency for result in requests])
+        if outside := self._ranges.count_outside(encoded):
+            self._metrics.record_outside(outside)
+            encoded = self._ranges.clip(encoded)
         predicted, confidence = self._spec.decide(outputs), None
         if self._spec.classes:
             confidence = outputs[np.arange(len(predicted)), predicted]
@@ -146,7 +150,21 @@ class PredictionRecorder:
             self._spec.monitored(encoded),
             predicted,
             confidence,
+            _ids(requests),
         )
+
+
+def _ids(requests: Sequence[PredictionResult]) -> dict[int, str]:
+    """The texts of the callers' IDs, by position of their rows among those of all requests."""
+    found: dict[int, str] = {}
+    if not [result for result in requests if result.ids is not None]:  # as usual: this is fast
+        return found
+    start = 0
+    for result in requests:
+        texts = enumerate(ROW_IDS.encode(result.ids or ()), start)
+        found |= {position: text for position, text in texts if text is not None}
+        start += len(result.rows)
+    return found
 
 
 def _batches(requests: Iterable[PredictionResult]) -> Iterator[list[PredictionResult]]:

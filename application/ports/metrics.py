@@ -9,7 +9,7 @@ import numpy as np
 
 
 class PredictionMetrics(Protocol):
-    """Counts requests, predictions, and rows that are missing in the prediction log."""
+    """Counts requests, predictions, unusual inputs, and rows missing in the prediction log."""
 
     def record_predictions(
         self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
@@ -24,6 +24,9 @@ class PredictionMetrics(Protocol):
 
     def record_values(self, values: np.ndarray, latencies: np.ndarray) -> None:
         """Count the predictions of a regressor: value of each row, seconds of each request."""
+
+    def record_outside(self, counts: Mapping[str, int]) -> None:
+        """Count accepted or clipped numbers outside their range, by name of the input."""
 
     def record_error(self, error_type: str) -> None:
         """Count an error: a refused request, or a failure to log predictions."""

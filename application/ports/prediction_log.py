@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any, Protocol
 
@@ -45,6 +45,7 @@ class PredictionBatch:
         inputs: values of the monitored inputs, shape (n_rows, n_monitored).
         predicted: number of the class, or the value, shape (n_rows,).
         confidence: probability of the class, shape (n_rows,); None for a regressor.
+        ids: texts of the callers' IDs, by position of their rows in the batch.
     """
 
     request_ids: Sequence[str]
@@ -55,6 +56,7 @@ class PredictionBatch:
     inputs: np.ndarray
     predicted: np.ndarray
     confidence: np.ndarray | None
+    ids: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def join(cls, batches: Sequence[PredictionBatch]) -> PredictionBatch:
@@ -64,11 +66,16 @@ class PredictionBatch:
             for column in fields(cls)
         }
         request_ids = list(chain.from_iterable(columns.pop("request_ids")))
+        ids: dict[int, str] = {}
+        start = 0
+        for batch, found in zip(batches, columns.pop("ids")):
+            ids |= {start + position: text for position, text in found.items()}
+            start += len(batch.predicted)
         joined: dict[str, Any] = {
             name: None if parts[0] is None else np.concatenate(parts)
             for name, parts in columns.items()
         }
-        return cls(request_ids, **joined)
+        return cls(request_ids, **joined, ids=ids)
 
     def prediction(self, position: int) -> LoggedPrediction:
         """One row, by its position in the whole batch."""
@@ -146,6 +153,9 @@ class LabelStore(Protocol):
 
         Predictions before `since` may be skipped.
         """
+
+    def find_id(self, text: str) -> LoggedPrediction | None:
+        """Find the latest prediction for a row with this ID of its caller."""
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
         """Store the label of a prediction; a second label replaces the first."""

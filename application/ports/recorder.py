@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -14,10 +15,12 @@ class PredictionResult(msgspec.Struct, gc=False):
     Attributes:
         request_id: ID of the request; with the position of a row it identifies a prediction.
         at: time of the predictions, seconds since the epoch.
-        rows: the encoded rows, shape (n_rows, width).
+        rows: the encoded rows before numbers are clipped, shape (n_rows, width).
         predictions: float32 array of shape (n_rows, n_outputs), columns as in the contract's
             `output_columns`.
         latency: seconds from the rows to the predictions.
+        ids: the callers' IDs of the rows as they were sent, None for a row without; None if no row
+            has one.
     """
 
     request_id: str
@@ -25,6 +28,7 @@ class PredictionResult(msgspec.Struct, gc=False):
     rows: np.ndarray
     predictions: np.ndarray
     latency: float
+    ids: Sequence[Any] | None = None
 
 
 class Recorder(Protocol):

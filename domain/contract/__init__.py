@@ -17,13 +17,17 @@ from domain.contract.encoding import (
     as_word,
     format_names,
     format_shape,
+    is_missing,
     join_names,
     parse_formatted,
     parse_word,
+    short_repr,
     symbol_of,
 )
 from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
+from domain.contract.range_policy import RangePolicy
+from domain.contract.row_ids import ID, LARGEST_ROW_ID, LONGEST_ROW_ID, ROW_ID_PATTERN, ROW_IDS
 from domain.contract.spec import ModelSpec
 
 __all__ = [
@@ -35,14 +39,20 @@ __all__ = [
     "Datetime",
     "FORWARD_PARTS",
     "HashedText",
+    "ID",
     "ISO_8601",
     "Input",
+    "LARGEST_ROW_ID",
+    "LONGEST_ROW_ID",
     "MISSING_WORDS",
     "ModelSpec",
     "NUMBER",
     "Number",
     "Output",
     "Quantity",
+    "RangePolicy",
+    "ROW_IDS",
+    "ROW_ID_PATTERN",
     "RepeatedValues",
     "Tensor",
     "Text",
@@ -50,8 +60,10 @@ __all__ = [
     "as_word",
     "format_names",
     "format_shape",
+    "is_missing",
     "join_names",
     "parse_formatted",
     "parse_word",
+    "short_repr",
     "symbol_of",
 ]

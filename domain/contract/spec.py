@@ -23,6 +23,7 @@ from domain.contract.encoding import (
 )
 from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
+from domain.contract.row_ids import ID, ROW_IDS, RowIds
 from domain.errors import ContractError, InputError
 
 _INPUTS = {cls.kind: cls for cls in (Number, Category, Datetime, Tensor, Text, HashedText, Audio)}
@@ -159,6 +160,11 @@ class ModelSpec:
         """Whether every input is a number."""
         return all(isinstance(item, Number) for item in self.inputs)
 
+    @cached_property
+    def takes_ids(self) -> bool:
+        """Whether a named row may have an ID: not if that is the name of an input or a class."""
+        return ID not in (*self.input_names, *self.classes)
+
     def columns_of(self, *kinds: type[Input]) -> list[int]:
         """Positions of the inputs of these kinds in the model's input array."""
         found: list[int] = []
@@ -169,18 +175,19 @@ class ModelSpec:
             start += item.width
         return found
 
-    def encode(self, columns: Mapping[str, Any]) -> np.ndarray:
+    def encode(self, columns: Mapping[str, Any], ids: Sequence[Any] | None = None) -> np.ndarray:
         """Encode columns of values for the model.
 
         Args:
             columns: n_rows values for each input, by name, in any order; may be a data frame.
+            ids: the IDs of the rows, which are checked with them; None without IDs.
 
         Returns:
             C-ordered float32 array of shape (n_rows, width), or an object array of str for text.
 
         Raises:
-            InputError: an input is missing, values violate the contract (the message has their rows
-                and inputs, up to ten rows), or the columns differ in length.
+            InputError: an input is missing, values or IDs violate the contract (the message has
+                their rows and inputs, up to ten rows), or the columns differ in length.
         """
         for name in self.input_names:
             if name not in columns:
@@ -189,61 +196,75 @@ class ModelSpec:
                 )
         values = {name: _column(columns[name]) for name in self.input_names}
         lengths = {name: len(column) for name, column in values.items()}
+        if ids is not None:
+            lengths[ID] = len(ids)
         if len(set(lengths.values())) > 1:
             counts = join_names([f"{name} has {length} values" for name, length in lengths.items()])
             raise InputError(f"the columns differ in length: {counts}")
-        return self._encode_columns([values[name] for name in self.input_names])
+        return self._encode_columns([values[name] for name in self.input_names], ids)
 
-    def _encode_columns(self, columns: Sequence[Sequence[Any] | np.ndarray]) -> np.ndarray:
+    def _encode_columns(
+        self, columns: Sequence[Sequence[Any] | np.ndarray], ids: Sequence[Any] | None
+    ) -> np.ndarray:
         try:
             parts = [item.encode(values) for item, values in zip(self.inputs, columns)]
+            ROW_IDS.encode(ids or ())
         except InputError as error:
-            raise InputError(self._faults(columns)) from error
+            raise InputError(self._faults(columns, ids)) from error
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
-    def _faults(self, columns: Sequence[Sequence[Any] | np.ndarray]) -> str:
+    def _faults(
+        self, columns: Sequence[Sequence[Any] | np.ndarray], ids: Sequence[Any] | None
+    ) -> str:
         """What is wrong, in the first rows that are refused."""
         found: dict[int, list[str]] = {}
-        for item, values in zip(self.inputs, columns):
+        for item, values in ((ROW_IDS, ids or ()), *zip(self.inputs, columns)):
             for row, reason in islice(_refusals(item, values), _SHOWN_ROWS + 1):
                 found.setdefault(row, []).append(reason)
         shown = sorted(found)[:_SHOWN_ROWS]
         more = "; and further rows" if len(found) > _SHOWN_ROWS else ""
         return "; ".join(f"row {row}, {'; '.join(found[row])}" for row in shown) + more
 
-    def reasons(self, columns: Mapping[str, Any]) -> dict[int, str]:
+    def reasons(
+        self, columns: Mapping[str, Any], ids: Sequence[Any] | None = None
+    ) -> dict[int, str]:
         """The reasons why `encode` would refuse each of these rows.
 
         Args:
-            columns: as for `encode`, of equal length.
+            columns, ids: as for `encode`, of equal length.
 
         Returns:
             By the row's position from 0, what is wrong with each of its inputs; valid rows are left
             out.
         """
         found: dict[int, list[str]] = {}
-        for item in self.inputs:
-            for row, reason in _refusals(item, _column(columns[item.name])):
+        values = (_column(columns[item.name]) for item in self.inputs)
+        for item, column in ((ROW_IDS, ids or ()), *zip(self.inputs, values)):
+            for row, reason in _refusals(item, column):
                 found.setdefault(row, []).append(reason)
         return {row: "; ".join(found[row]) for row in sorted(found)}
 
-    def encode_rows(self, rows: Sequence[Sequence[Any]]) -> np.ndarray:
+    def encode_rows(
+        self, rows: Sequence[Sequence[Any]], ids: Sequence[Any] | None = None
+    ) -> np.ndarray:
         """Encode rows of values, as in requests, for the model.
 
         Args:
             rows: n_rows sequences of one value for each input, in the contract's order.
+            ids: as for `encode`.
 
         Returns:
             As `encode`.
 
         Raises:
-            InputError: there are no rows, a row has another length, or a value violates the
-                contract.
+            InputError: there are no rows, a row has another length, or a value or an ID violates
+                the contract.
         """
         if len(rows) == 0:
             raise InputError("there are no rows: send at least one")
         expected = len(self.inputs)
-        if self.is_numeric and len(rows) * expected <= _FEW and self._are_valid(rows):
+        is_numeric = self.is_numeric and (ids is None or _are_ids(ids))
+        if is_numeric and len(rows) * expected <= _FEW and self._are_valid(rows):
             return np.array(rows, dtype=np.float32)
         for index, row in enumerate(rows):
             if len(row) != expected:
@@ -251,10 +272,10 @@ class ModelSpec:
                     f"row {index} has {len(row)} values, expected {expected}: "
                     f"{join_names(self.input_names)}"
                 )
-        if self.is_numeric and are_python_numbers(chain.from_iterable(rows)):
+        if is_numeric and are_python_numbers(chain.from_iterable(rows)):
             with suppress(OverflowError, InputError):  # the code below finds what is wrong
                 return check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
-        return self._encode_columns(list(zip(*rows)))
+        return self._encode_columns(list(zip(*rows)), ids)
 
     def _are_valid(self, rows: Sequence[Sequence[Any]]) -> bool:
         """Whether rows are Python numbers within their ranges; for few rows faster than NumPy."""
@@ -334,14 +355,24 @@ def _monitored_of(item: Input) -> list[str]:
     return [item.name]
 
 
-def _refusals(item: Input, values: Sequence[Any] | np.ndarray) -> Iterator[tuple[int, str]]:
+def _are_ids(ids: Sequence[Any]) -> bool:
+    try:
+        ROW_IDS.encode(ids)
+    except InputError:
+        return False
+    return True
+
+
+def _refusals(
+    item: Input | RowIds, values: Sequence[Any] | np.ndarray
+) -> Iterator[tuple[int, str]]:
     """Every row that an input refuses, with the reason, nearly in order."""
     for start in range(0, len(values), _BLOCK):
         yield from _refusals_between(item, values, start, min(start + _BLOCK, len(values)))
 
 
 def _refusals_between(
-    item: Input, values: Sequence[Any] | np.ndarray, start: int, end: int
+    item: Input | RowIds, values: Sequence[Any] | np.ndarray, start: int, end: int
 ) -> Iterator[tuple[int, str]]:
     while start < end:
         try:

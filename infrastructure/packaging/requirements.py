@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -15,27 +16,30 @@ _SERVER = (
     *("python-json-logger", "starlette", "uvicorn", "uvloop"),
 )
 _TABULAR = (*_SERVER, "onnxruntime", "sqlalchemy")
+_ZONES = ("tzdata",)  # slim images have no time zones
 _SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", "torch")
 # Whisper requires triton, but uses it only on CUDA, for word timestamps; XGBoost requires the
 # other, but uses it only on several GPUs
 _OPTIONAL = ("triton", "nvidia-nccl-cu12")
 
 
-def serving_requirements(task: str, native: Collection[str] = ()) -> list[str]:
+def serving_requirements(contract: Mapping[str, Any], native: Collection[str] = ()) -> list[str]:
     """The pinned requirements of a model's image.
 
     Args:
-        task: the task in the model's contract.
+        contract: ``contract.json`` of the model's package.
         native: what a model that is served without ONNX needs, as ``name==version``.
 
     Raises:
         BuildError: another version of it is installed, or none.
     """
-    if task == "transcription":
+    if contract["task"] == "transcription":
         return pinned_requirements(_SPEECH, _OPTIONAL)
     for requirement in native:
         _check_installed(requirement)
-    return pinned_requirements((*_TABULAR, *native), _OPTIONAL)
+    zones = {item.get("zone", "UTC") for item in contract["inputs"]}
+    needed = (*_TABULAR, *native, *(_ZONES if zones - {"UTC"} else ()))
+    return pinned_requirements(needed, _OPTIONAL)
 
 
 def _check_installed(requirement: str) -> None:

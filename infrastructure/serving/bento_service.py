@@ -85,7 +85,7 @@ class BentoService:
         self._service: Any = None
         self._labels = stored.info.labels
         self._requirements = serving_requirements(
-            self.package.spec.task, self.package.native_requirements
+            self.package.read_json("contract.json"), self.package.native_requirements
         )
         self._processes = ProcessSettings.load()
         self._authorise = authoriser(

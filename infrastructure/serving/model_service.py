@@ -35,7 +35,7 @@ from application.monitoring.drift_watch import DriftWatch
 from application.monitoring.recorder import PredictionRecorder, every
 from application.ports.model import Model
 from application.ports.recorder import Recorder
-from domain.contract import ModelSpec, Quantity
+from domain.contract import ModelSpec, Quantity, RangePolicy
 from domain.evaluation.measures import Measure, default_measure
 from domain.monitoring.drift import PREDICTION
 from infrastructure.inference.loading import load_served
@@ -151,6 +151,7 @@ class ServedModel:
             service.version,
             service.spec.classes or (service.spec.output.name,),
             value_buckets=value_buckets(service.spec, service.golden, self._profiles),
+            tolerant=RangePolicy(service.spec).tolerant_names,
         )
         self._rest: Future[RestApi] = Future()
         Thread(target=self._start, name="starting", daemon=True).start()

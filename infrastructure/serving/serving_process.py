@@ -80,7 +80,7 @@ def _reached(package: str) -> dict[str, Distribution]:
     from infrastructure.packaging.requirements import serving_requirements
 
     copy = ModelPackage(_store(Path(package), Path("package")), stored=True)
-    pins = serving_requirements(copy.read_json("contract.json")["task"], copy.native_requirements)
+    pins = serving_requirements(copy.read_json("contract.json"), copy.native_requirements)
     for name in set(sys.modules) - before:
         if name.partition(".")[0] not in sys.stdlib_module_names:
             del sys.modules[name]

@@ -20,6 +20,7 @@ from application.ports.prediction_log import (
     PredictionBatch,
     Traffic,
 )
+from domain.contract import LONGEST_ROW_ID
 from domain.errors import PredictionLogError, reason_of
 from shared.request_id import time_of
 
@@ -82,6 +83,19 @@ _labels = sa.Table(
     sa.Index("labelled_rows_by_time", "model", "at"),
 )
 
+# The rows with an ID of their caller, by their position in a batch.
+_ids = sa.Table(
+    "prediction_ids",
+    _metadata,
+    sa.Column("batch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("text", sa.String(LONGEST_ROW_ID), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Index("prediction_ids_by_text", "model", "text", "at"),
+    sa.Index("prediction_ids_by_time", "at"),
+)
+
 
 class SqlPredictionLog:
     """Predictions and labels of one model, shared by all processes that open the same URL.
@@ -111,8 +125,15 @@ class SqlPredictionLog:
 
     def add(self, *batches: PredictionBatch) -> None:
         """Append predictions in one transaction."""
+        plain = [batch for batch in batches if not batch.ids]
         with self._engine.begin() as connection:
-            connection.execute(_ADD, [self._record_of(batch) for batch in batches])
+            if plain:
+                connection.execute(_ADD, [self._record_of(batch) for batch in plain])
+            for batch in batches:
+                if batch.ids:
+                    adding = _ADD.returning(_batches.c.id)
+                    number = connection.execute(adding, self._record_of(batch)).scalar_one()
+                    connection.execute(_ids.insert(), self._ids_of(batch, number))
         if time.time() > self._last_cleanup + _HOUR:
             self._remove_old()
 
@@ -131,6 +152,24 @@ class SqlPredictionLog:
             **_totals(batch),
             **columns,
         }
+
+    def _ids_of(self, batch: PredictionBatch, number: int) -> list[dict[str, Any]]:
+        """The rows of a batch that have an ID.
+
+        Args:
+            number: primary key of the batch.
+        """
+        times = np.repeat(batch.at, batch.rows).tolist()
+        return [
+            {
+                "batch": number,
+                "position": position,
+                "model": self._model,
+                "text": text,
+                "at": times[position],
+            }
+            for position, text in batch.ids.items()
+        ]
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """A prediction by its request ID and row.
@@ -177,6 +216,19 @@ class SqlPredictionLog:
                     if (prediction.request_id, prediction.row) not in labelled:
                         return prediction
         return None
+
+    def find_id(self, text: str) -> LoggedPrediction | None:
+        """The latest prediction for a row with this ID; of rows in one request, the last."""
+        query = (
+            sa.select(_batches, _ids.c.position)
+            .join_from(_ids, _batches, _batches.c.id == _ids.c.batch)
+            .where(_ids.c.model == self._model, _ids.c.text == text)
+            .order_by(_ids.c.at.desc(), _ids.c.batch.desc(), _ids.c.position.desc())
+            .limit(1)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query).first()
+        return _decode(found).prediction(found.position) if found else None
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
         """Record the true value of a prediction; a second label replaces the first."""
@@ -320,7 +372,7 @@ class SqlPredictionLog:
     def _remove_old(self) -> None:
         self._last_cleanup = time.time()
         with self._engine.begin() as connection:
-            for last in (_batches.c.until, _labels.c.at):
+            for last in (_batches.c.until, _ids.c.at, _labels.c.at):
                 old = last < self._last_cleanup - self._retention
                 connection.execute(sa.delete(last.table).where(old))
 
@@ -366,7 +418,7 @@ def _open(address: sa.URL) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
     with engine.begin() as connection:
-        for table in (_batches, _labels):
+        for table in (_batches, _ids, _labels):
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))

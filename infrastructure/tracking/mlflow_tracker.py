@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 _CODE = (  # what `served_model` needs to load a package anywhere
     *("domain/__init__.py", "domain/errors.py", "domain/contract/__init__.py"),
     *(f"domain/contract/{name}.py" for name in ("datetimes", "encoding", "features", "outputs")),
-    *("domain/contract/spec.py", "domain/evaluation/__init__.py"),
+    *(f"domain/contract/{name}.py" for name in ("range_policy", "row_ids", "spec")),
+    "domain/evaluation/__init__.py",
     "domain/evaluation/predictions.py",
     *(f"domain/estimators/{name}.py" for name in ("__init__", "conformal", "fitting", "search")),
     *("application/__init__.py", "application/ports/__init__.py", "application/ports/model.py"),

@@ -39,7 +39,10 @@ RNG = np.random.default_rng(0)
 
 FLOWERS = ModelSpec(
     "flowers",
-    (Number("petal length (cm)", "cm", 0, 10, "longest petal"), Number("class", "", 0, 10)),
+    (
+        Number("petal length (cm)", "cm", 0, 10, "longest petal"),
+        Number("class", "", 0, 10, outside="clip"),
+    ),
     Classes(("small", "large"), "size"),
     "Size of a flower.",
 )
@@ -281,7 +284,7 @@ def test_the_openapi_document_has_every_input_and_valid_examples(served: Served)
         for name in served.spec.input_names:
             assert name in json.dumps(body["schema"])
     one = body["schema"]["oneOf"][0]
-    assert list(one["properties"]) == list(served.spec.input_names)
+    assert list(one["properties"]) == [*served.spec.input_names, "id"]
     response = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]
     assert "predictions" in response["application/json"]["schema"]["properties"]
     assert ("/classify" in document["paths"]) == bool(served.spec.classes)
@@ -444,3 +447,51 @@ def test_a_bento_requires_scikit_learn_only_if_the_native_model_is_served(
         required = {line.partition("==")[0] for line in listed}
         assert ("skops" in required) == ("scikit-learn" in required) == (name == "rents_native")
         assert not required & {"torch", "tensorflow", "mlflow", "skl2onnx"}
+
+
+def test_a_row_with_an_id_is_labelled_by_it_in_every_protocol(served: Served) -> None:
+    rows = served.kind.rows[:2]
+    named = [{**served.named(row), "id": f"{served.spec.name} №{i}"} for i, row in enumerate(rows)]
+    lines = "\n".join(map(json.dumps, named))
+    sent = {
+        "/predict_json": {"json": {"instances": named}},
+        "/vertex/predict": {"json": {"instances": named}},
+        "/invocations": {"json": {"dataframe_records": named}},
+        "/predict_lines": {
+            "content": lines,
+            "headers": {"content-type": "application/x-ndjson"},
+        },
+    }
+    actual = {"actual_class": served.spec.classes[0]} if served.spec.classes else {"actual": 1.5}
+    for path, request in sent.items():
+        request_id = f"{served.spec.name}{path.replace('/', '-')}"
+        mark = {**request.pop("headers", {}), "x-request-id": request_id}
+        response = served.client.post(path, headers=mark, **request)
+        assert response.status_code == 200, response.text
+        objects = map(json.loads, response.text.splitlines())
+        found = list(objects) if path == "/predict_lines" else response.json()["predictions"]
+        assert [row["id"] for row in found] == [row["id"] for row in named]
+        feedback = served.post("/feedback", {"id": named[1]["id"], **actual}).json()
+        assert feedback["request_id"].startswith(request_id)
+        assert (feedback["row"], feedback["joined"]) == (1, True)
+    unknown = served.post("/feedback", {"id": "nobody", **actual})
+    assert unknown.status_code == 404
+    assert "no prediction with the id 'nobody' in the log" in unknown.json()["error"]
+
+
+def test_values_outside_a_range_that_clips_are_counted(services: dict[str, Served]) -> None:
+    flowers = services["flowers"]
+
+    def counted() -> float:
+        lines = flowers.client.get("/metrics").text.splitlines()
+        name = "ml_inputs_outside_range_total{"
+        (line,) = (line for line in lines if line.startswith(name))
+        assert 'feature="class"' in line and 'model_name="flowers_model"' in line
+        return float(line.split()[-1])
+
+    before = counted()
+    rows = [[5, 3], [5, 10], [5, 12], [5, -1], [5, 1e9]]
+    clipped = flowers.predictions("/predict", [[5, 3], [5, 10], [5, 10], [5, 0], [5, 10]])
+    assert (flowers.predictions("/predict", rows) == clipped).all()
+    assert eventually(lambda: counted() == before + 3)
+    assert "ml_inputs_outside_range_total{" not in services["images"].client.get("/metrics").text

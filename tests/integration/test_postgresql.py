@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +17,8 @@ from sqlalchemy import URL, create_engine, text
 from domain.data.tables import read_frame
 from domain.errors import DataError
 from infrastructure.sources.fetch import draft_of
+from infrastructure.storage.prediction_log import SqlPredictionLog
+from tests.fakes import SETOSA, batch_of, logged_prediction
 from tests.postgresql import PASSWORD, postgresql
 from tests.served import Home, commit_all, copy_clone
 
@@ -145,3 +149,23 @@ def test_types_of_postgresql_are_read_exactly(place: Home, tmp_path: Path) -> No
     assert row["key"] == "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
     assert pd.isna(row["nothing"])
     assert watched == (ADDRESS, str(place.root / "types.sql"))
+
+
+def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:
+    url = URL.create("postgresql+psycopg", "ann", PASSWORD, "127.0.0.1", port, "postgres")
+    rows = [logged_prediction("r1", SETOSA, row=row, at=time.time()) for row in range(3)]
+    with closing(SqlPredictionLog(url.render_as_string(hide_password=False), "petals")) as log:
+        log.add(
+            batch_of(*rows, ids={0: "訂單 1", 1: "👩‍👩‍👧" * 40, 2: "訂單 1"}),
+            batch_of(logged_prediction("r2", SETOSA, at=time.time())),
+            batch_of(logged_prediction("r3", SETOSA, at=time.time()), ids={0: "b"}),
+        )
+        for row_id, found in (
+            ("訂單 1", ("r1", 2)),
+            ("👩‍👩‍👧" * 40, ("r1", 1)),
+            ("b", ("r3", 0)),
+        ):
+            prediction = log.find_id(row_id)
+            assert prediction and (prediction.request_id, prediction.row) == found
+        assert log.find_id("B") is None
+        assert log.traffic(0).predictions == 5

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import json
 import re
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from application.inference.predictor import Predictor
@@ -19,6 +26,7 @@ from shared.paths import ROOT
 from tests import petals
 from tests.fakes import FakeClassifier, FakeRecorder
 from tests.protocols import Client
+from tests.served import serve
 
 NAME = "iris_classifier_pipeline"
 FORM = "application/x-www-form-urlencoded"  # default of curl
@@ -86,3 +94,65 @@ def forms(value: Any) -> Any:
     if isinstance(value, list):
         return [forms(item) for item in value]
     return float if isinstance(value, float) else value if isinstance(value, str) else type(value)
+
+
+KEY = "mlops_a-key-for-the-page"
+CLIENT = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture(scope="module", name="page_client")
+def _page_client(
+    exported_bento: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The variables of the client after it ran with a service of two workers, and its output."""
+    (code,) = CLIENT
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    keys = {"SERVING_API_KEYS": f"page:{digest}:predict,feedback"}
+    with serve(exported_bento, tmp_path_factory.mktemp("client"), workers=2, **keys) as url:
+        code = code.replace("http://127.0.0.1:3000", url).replace('""  #', f'"{KEY}"  #')
+        variables: dict[str, Any] = {}
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, variables)  # pylint: disable=exec-used  # it is the documented code
+        yield variables, printed.getvalue()
+
+
+def test_the_client_prints_each_prediction_with_its_id(
+    page_client: tuple[dict[str, Any], str],
+) -> None:
+    first, second = page_client[1].splitlines()
+    assert first.startswith("order-17 setosa ") and second.startswith("order-18 v")
+    body = {"id": "order-18", "actual_class": "virginica"}
+    assert page_client[0]["post"]("/feedback", body)["joined"] is True
+
+
+def test_the_client_says_what_the_service_refuses(page_client: tuple[dict[str, Any], str]) -> None:
+    post, flower = page_client[0]["post"], page_client[0]["flower"]
+    rows = [flower, {**flower, "id": "", "petal_width": 99}]
+    with pytest.raises(RuntimeError, match="status 422: .*row 1, id: '' is not .*petal_width: 99"):
+        post("/predict_json", {"instances": rows})
+    with pytest.raises(RuntimeError, match="status 404: .*no prediction with the id 'order-19'"):
+        post("/feedback", {"id": "order-19", "actual_class": "setosa"})
+    with pytest.raises(RuntimeError, match="status 403"):
+        post("/get_metrics_summary", {})
+
+
+@pytest.mark.parametrize("busy", [2, 9])
+def test_the_client_waits_while_the_service_is_busy_but_not_forever(
+    page_client: tuple[dict[str, Any], str], busy: int
+) -> None:
+    responses = [httpx.Response(503, headers={"Retry-After": "7"}), httpx.Response(429)] * 9
+    ended = iter([*responses[:busy], httpx.Response(200, json={"predictions": []})])
+    waits: list[float] = []
+    variables = dict(page_client[0])
+    transport = httpx.MockTransport(lambda _request: next(ended))
+    variables["client"] = httpx.Client(base_url="http://service", transport=transport)
+    variables["time"] = SimpleNamespace(sleep=waits.append)
+    (code,) = re.findall(r"^def post.*?\n\n\n", CLIENT[0], re.DOTALL | re.MULTILINE)
+    exec(code, variables)  # pylint: disable=exec-used
+    if busy == 2:
+        assert variables["post"]("/predict_json", {}) == {"predictions": []}
+    else:
+        with pytest.raises(RuntimeError, match="status 503"):
+            variables["post"]("/predict_json", {})
+    assert waits == [7, 2, 7, 8, 7][:busy]

@@ -60,7 +60,10 @@ def test_only_validation_loads_a_native_model() -> None:
 
 
 def test_an_image_for_onnx_has_no_joblib() -> None:
-    names = {pin.partition("==")[0] for pin in serving_requirements("classification")}
+    names = {
+        pin.partition("==")[0]
+        for pin in serving_requirements({"task": "classification", "inputs": []})
+    }
     assert "onnxruntime" in names
     assert not names & {"joblib", "scikit-learn"}
 

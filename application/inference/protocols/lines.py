@@ -1,9 +1,9 @@
 """Many rows in one body: POST /predict_lines takes and returns one JSON value per line (NDJSON).
 
-A line is an object with named inputs, or a list in the contract's order. Each gets one line in
-response, in the same order: its position as ``line``, and either the prediction, with the
-``request_id`` and ``row`` that identify it for feedback, or an ``error``. An invalid line does not
-stop the others.
+A line is an object with named inputs and perhaps an ``id``, or a list in the contract's order. Each
+gets one line in response, in the same order: its position as ``line``, and either the prediction,
+with the ``request_id`` and ``row`` that identify it for feedback, or an ``error``. An invalid line
+does not stop the others.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from application.inference.protocols.openapi import REFUSALS, TEXT, Schema, oper
 from application.inference.protocols.responses import ResponseBuilder
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import EXAMPLES
+from application.ports.recorder import PredictionResult
 from domain.errors import InputError
 
 PATH = "/predict_lines"
@@ -92,9 +93,9 @@ class PredictionLines:
             first: position of the first line in the body.
         """
         responses: dict[int, bytes] = {}
-        rows = self._decode_rows(lines, responses)
+        rows, ids = self._decode_rows(lines, responses)
         if rows:
-            self._predict_rows(request_id, rows, responses)
+            self._predict_rows(request_id, rows, ids, responses)
         return b"".join(
             b'{"line":%d,%b\n' % (first + position, responses[position])
             for position in range(len(lines))
@@ -102,35 +103,48 @@ class PredictionLines:
 
     def _decode_rows(
         self, lines: Sequence[bytes], responses: dict[int, bytes]
-    ) -> dict[int, list[Any]]:
-        """Rows by their position; errors of invalid lines go into `responses`."""
-        rows = {}
+    ) -> tuple[dict[int, list[Any]], dict[int, Any]]:
+        """Rows and their IDs by their position; errors of invalid lines go into `responses`."""
+        rows, items = {}, []
         for position, line in enumerate(lines):
             try:
-                rows[position] = self._rows.row(self._decode(line))
+                item = self._decode(line)
+                rows[position] = self._rows.row(item)
+                items.append(item)
             except (InputError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 responses[position] = self._error(error)
-        return rows
+        return rows, dict(zip(rows, self._rows.ids(items) or ()))
 
     def _predict_rows(
-        self, request_id: str, rows: dict[int, list[Any]], responses: dict[int, bytes]
+        self,
+        request_id: str,
+        rows: dict[int, list[Any]],
+        ids: dict[int, Any],
+        responses: dict[int, bytes],
     ) -> None:
         """Put predictions into `responses`, or why a row breaks the contract."""
+        spec = self._predictor.spec
         try:
-            result = self._predictor.predict(request_id, list(rows.values()))
+            result = self._predict(request_id, rows, ids)
         except InputError:
-            columns = dict(zip(self._predictor.spec.input_names, zip(*rows.values())))
+            columns = dict(zip(spec.input_names, zip(*rows.values())))
             positions = list(rows)
-            for index, reason in self._predictor.spec.reasons(columns).items():
+            for index, reason in spec.reasons(columns, list(ids.values())).items():
                 position = positions[index]
                 del rows[position]
                 responses[position] = self._error(reason)
             if not rows:
                 return
-            result = self._predictor.predict(request_id, list(rows.values()))
+            result = self._predict(request_id, rows, ids)
         identity = b'"request_id":%b,' % self._encode(request_id)
         for position, prediction in zip(rows, self._responses.predictions(result)):
             responses[position] = identity + self._encode(prediction)[1:]
+
+    def _predict(
+        self, request_id: str, rows: dict[int, list[Any]], ids: dict[int, Any]
+    ) -> PredictionResult:
+        known = [ids[position] for position in rows] if ids else None
+        return self._predictor.predict(request_id, list(rows.values()), known)
 
     def _error(self, reason: object) -> bytes:
         return self._encode({"error": str(reason)})[1:]

@@ -3,7 +3,8 @@
 POST /invocations takes ``dataframe_split``, ``dataframe_records``, ``instances`` or ``inputs`` in
 JSON, or CSV with a header, and returns ``{"predictions": [{…}, …]}`` as `mlflow models serve` does
 for the logged model: columns may be in any order, nullable ones may be left out, unknown ones are
-ignored. GET /version returns MLflow's version. Rows may also be lists in the contract's order.
+ignored. A column ``id`` comes back with the predictions. GET /version returns MLflow's version.
+Rows may also be lists in the contract's order.
 
 References:
     https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
@@ -30,10 +31,15 @@ from application.inference.protocols.openapi import (
     object_of,
     operation,
 )
-from application.inference.protocols.rows import RowReader
-from application.inference.protocols.schema import EXAMPLES, any_row_schema, named_row_schema
+from application.inference.protocols.rows import RowReader, known_ids
+from application.inference.protocols.schema import (
+    EXAMPLES,
+    any_row_schema,
+    named_row_schema,
+    with_id,
+)
 from application.ports.recorder import PredictionResult
-from domain.contract import Tensor
+from domain.contract import ID, Tensor, short_repr
 from domain.errors import InputError
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -94,11 +100,12 @@ class MlflowScoring:
         prediction: Schema = dict.fromkeys(self._spec.output_columns, number)
         if self._spec.classes:
             prediction = {"prediction": {**TEXT, "enum": list(self._spec.classes)}, **prediction}
+        predictions = list_of(with_id(self._spec, object_of(prediction)))
         invoke = operation(
             tag,
             "Predict for a table",
             bodies=self._bodies(rows[:EXAMPLES]),
-            responses={JSON: object_of({"predictions": list_of(object_of(prediction))})},
+            responses={JSON: object_of({"predictions": predictions})},
             error=object_of({"error_code": TEXT, "message": TEXT}),
             refusals=LENIENT,
         )
@@ -135,7 +142,7 @@ class MlflowScoring:
             Refusal: the body is not a table, or has another content type.
         """
         if request.content_type == CSV:
-            result = self._predict_columns(request.request_id, self._read_csv(request.body))
+            result = self._predict_table(request.request_id, self._read_csv(request.body))
         elif request.content_type in ("application/json", ""):
             result = self._predict_json(request)
         else:
@@ -154,13 +161,14 @@ class MlflowScoring:
             if tuple(table.columns) == self._spec.input_names:
                 return self._predictor.predict(request.request_id, table.data)
             columns = _columns_of(table.columns, table.data)
-            return self._predict_columns(request.request_id, columns)
+            return self._predict_table(request.request_id, columns)
         if isinstance(table, dict):
             known = (table[name] for name in self._spec.input_names if name in table)
             if all(isinstance(values, list) for values in known):
-                return self._predict_columns(request.request_id, table)
+                return self._predict_table(request.request_id, table)
             table = [table]
-        return self._predictor.predict(request.request_id, self._rows.read(table))
+        rows, ids = self._rows.read(table), self._rows.ids(table)
+        return self._predictor.predict(request.request_id, rows, ids)
 
     def _decode_body(self, body: bytes) -> _Body:
         try:
@@ -175,14 +183,17 @@ class MlflowScoring:
         except ValueError as error:
             raise Refusal(400, f"the body is not valid JSON: {error}") from error
 
-    def _predict_columns(self, request_id: str, table: Mapping[Any, Any]) -> PredictionResult:
+    def _predict_table(self, request_id: str, table: Mapping[Any, Any]) -> PredictionResult:
         """Predict for the columns of a table by name; columns of nullable inputs are optional."""
         columns = {name: table[name] for name in self._spec.input_names if name in table}
         rows = max(map(len, columns.values()), default=0)
         for item in self._spec.inputs:
             if item.nullable and item.name not in columns:
                 columns[item.name] = [None] * rows
-        return self._predictor.predict_columns(request_id, columns)
+        ids = table.get(ID) if self._spec.takes_ids else None
+        if not isinstance(ids, Sequence | None) or isinstance(ids, str):
+            raise InputError(f"{ID}: {short_repr(ids)} is not a list of IDs, one for each row")
+        return self._predictor.predict_columns(request_id, columns, ids and known_ids(ids))
 
     def _read_csv(self, body: bytes) -> dict[str, list[Any]]:
         if any(isinstance(item, Tensor) for item in self._spec.inputs):
@@ -194,18 +205,27 @@ class MlflowScoring:
             raise Refusal(400, f"the body is not CSV with a header: {error}") from error
         columns = _columns_of([name.strip() for name in header], rows)
         known = [item for item in self._spec.inputs if item.name in columns]
-        return {item.name: [*map(item.parse, columns[item.name])] for item in known}
+        table = {item.name: [*map(item.parse, columns[item.name])] for item in known}
+        if self._spec.takes_ids and ID in columns:
+            table[ID] = [field.strip() or None for field in columns[ID]]
+        return table
 
     def _predictions(self, result: PredictionResult) -> list[dict[str, Any]]:
         """One object for each row: the outputs by name, for a classifier also the class."""
         names, rows = self._spec.output_columns, result.predictions.tolist()
-        if not self._spec.classes:
-            return [dict(zip(names, outputs)) for outputs in rows]
-        codes = self._spec.decide(result.predictions).tolist()
-        return [
-            {"prediction": names[code], **dict(zip(names, outputs))}
-            for code, outputs in zip(codes, rows)
-        ]
+        found: list[dict[str, Any]]
+        if self._spec.classes:
+            codes = self._spec.decide(result.predictions).tolist()
+            found = [
+                {"prediction": names[code], **dict(zip(names, outputs))}
+                for code, outputs in zip(codes, rows)
+            ]
+        else:
+            found = [dict(zip(names, outputs)) for outputs in rows]
+        for prediction, row_id in zip(found, result.ids or ()):
+            if row_id is not None:
+                prediction[ID] = row_id
+        return found
 
 
 def _refuse(status: int, message: str, _request_id: str) -> Reply:

@@ -7,9 +7,11 @@
 | POST /classify, /classify_json | the same, only for a classifier |
 | GET, POST /health_check | |
 | POST /get_metrics_summary | ``{"hours": 1}`` |
-| POST /feedback | ``{"request_id", "row", "actual_class"}``, or the inputs with
-``predicted_class`` and ``actual_class``; for a regressor ``predicted`` and ``actual`` |
+| POST /feedback | ``{"request_id", "row", "actual_class"}`` or ``{"id", "actual_class"}``, or the
+inputs with ``predicted_class`` and ``actual_class``; for a regressor ``predicted`` and ``actual`` |
 | GET /docs.json | the OpenAPI document, including error responses |
+
+An object with the inputs may have an ``id``, the caller's own key of the row.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from application.inference.predictor import Predictor
 from application.inference.protocols.http import Request, Route, Steps
 from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
 from application.inference.protocols.responses import ResponseBuilder
-from application.inference.protocols.rows import RowReader
+from application.inference.protocols.rows import RowReader, known_ids
 from application.inference.protocols.schema import (
     LAST_ROW,
     MOST_HOURS,
@@ -39,7 +41,17 @@ from application.monitoring.summary import summarise
 from application.ports.metrics import QualityMetrics
 from application.ports.prediction_log import FeedbackLog
 from application.ports.recorder import PredictionResult
-from domain.contract import Datetime, HashedText, Input, ModelSpec, Number, Quantity, Tensor, Text
+from domain.contract import (
+    ID,
+    Datetime,
+    HashedText,
+    Input,
+    ModelSpec,
+    Number,
+    Quantity,
+    Tensor,
+    Text,
+)
 from domain.errors import InputError
 from domain.evaluation.measures import Measure, default_measure
 
@@ -74,12 +86,9 @@ class _Decoders:  # pylint: disable=too-few-public-methods
         row_number = Annotated[int, msgspec.Meta(ge=0, le=LAST_ROW)]
         number = float | None if any(item.nullable for item in spec.inputs) else float
         rows = list[list[number] | number] if spec.is_numeric else list[Any]  # type: ignore[valid-type]
-        row = _struct("Row", inputs, names) if has_plain_names(spec) else dict[str, Any]
-        several: list[Any] = [("instances", list[row])]  # type: ignore[valid-type]
         self.keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self.rows: msgspec.json.Decoder[Any] = msgspec.json.Decoder(rows)
-        self.row = msgspec.json.Decoder(row)
-        self.instances = msgspec.json.Decoder(_struct("Instances", several, {}))
+        self.named = _NamedRows(spec, inputs, names)
         self.prediction_feedback = msgspec.json.Decoder(
             _struct("Feedback", [("request_id", str), *actual, ("row", row_number, 0)], names)
         )
@@ -88,7 +97,51 @@ class _Decoders:  # pylint: disable=too-few-public-methods
             self.inputs_feedback = msgspec.json.Decoder(
                 _struct("InputsFeedback", inputs + labels, names)
             )
+        self.id_feedback = msgspec.json.Decoder(
+            _struct("IdFeedback", [(ID, str | int | float), *actual], names)
+        )
         self.summary = msgspec.json.Decoder(SummaryRequest)
+
+
+class _NamedRows:  # pylint: disable=too-few-public-methods
+    """Reads one object with named inputs, or several as ``instances``, and their IDs.
+
+    Args:
+        inputs: fields of a struct with the inputs.
+        names: of these fields in JSON.
+    """
+
+    def __init__(self, spec: ModelSpec, inputs: list[Any], names: dict[str, str]) -> None:
+        self._several = takes_instances(spec)
+        self._keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self._reader = None if has_plain_names(spec) else RowReader(spec)
+        fields = {False: inputs}
+        if spec.takes_ids:
+            fields[True] = [*inputs, (ID, Any, None)]
+        self._decoders = {}
+        for with_ids, chosen in fields.items():
+            row = dict[str, Any] if self._reader else _struct("Row", chosen, names)
+            several: list[Any] = [("instances", list[row])]  # type: ignore[valid-type]
+            decoders = (row, _struct("Instances", several, {}))
+            self._decoders[with_ids] = [msgspec.json.Decoder(kind).decode for kind in decoders]
+
+    def read(self, body: bytes) -> tuple[list[Any], list[Any] | None]:
+        """The rows in a body, and their IDs; None if no row has one."""
+        several = self._several and "instances" in self._keys.decode(body)
+        with_ids = False
+        try:
+            found = self._decoders[False][several](body)
+        except msgspec.ValidationError:  # decoding without IDs is faster
+            if True not in self._decoders:
+                raise
+            with_ids, found = True, self._decoders[True][several](body)
+        objects = found.instances if several else [found]
+        if self._reader:
+            return self._reader.read(objects), self._reader.ids(objects)
+        rows: list[Any] = list(map(msgspec.structs.astuple, objects))
+        if not with_ids:
+            return rows, None
+        return [row[:-1] for row in rows], known_ids([row[-1] for row in rows])
 
 
 def _struct(name: str, fields: list[Any], names: dict[str, str]) -> Any:
@@ -107,6 +160,11 @@ def _type_of(item: Input) -> Any:
         for _ in item.shape:
             found = list[found]
     return found | None if item.nullable else found
+
+
+def _id_of(feedback: Any) -> dict[str, Any]:
+    """The ID of feedback as it was sent, for its response."""
+    return {ID: feedback.id} if hasattr(feedback, ID) else {}
 
 
 class RestApi:
@@ -138,12 +196,8 @@ class RestApi:
         self._document = document
         self._feedback = Feedback(self._measure, log, metrics, recorder.flush)
         self._decode = _Decoders(spec)
-        reader = RowReader(spec)
-        self._to_rows: Callable[[list[Any]], list[Any]] = reader.read
-        if has_plain_names(spec):
-            self._to_rows = lambda objects: list(map(msgspec.structs.astuple, objects))
+        self._is_value = RowReader(spec).is_value
         self._responses = ResponseBuilder(spec)
-        self._is_value = reader.is_value
         self._interval: dict[str, Any] = {}
         if isinstance(spec.output, Quantity):
             self._interval = {"coverage": spec.output.coverage, "unit": spec.output.unit}
@@ -174,26 +228,22 @@ class RestApi:
     def predict(self, request: Request) -> bytes:
         """Predict for ``[[…], …]`` or one flat row."""
         rows = self._decode.rows.decode(request.body)
-        value = "number" if self._measure.spec.is_numeric else "value"
+        is_numeric = self._measure.spec.is_numeric
         if rows and self._is_value(rows[0]):  # a flat row
             rows = [rows]
-            for column, item in enumerate(rows[0] if self._measure.spec.is_numeric else ()):
+            for column, item in enumerate(rows[0] if is_numeric else ()):
                 if isinstance(item, list):
                     raise InputError(f"row 0, value {column} is a list, expected a number")
         for index, row in enumerate(rows):
             if not isinstance(row, list):
+                value = "number" if is_numeric else "value"
                 raise InputError(f"row {index} is a {value}, expected a list of {value}s")
         return self._response(self._predictor.predict(request.request_id, rows))
 
     def predict_json(self, request: Request) -> bytes:
         """Predict for one object, or for the objects under ``instances``."""
-        body = request.body
-        if takes_instances(self._measure.spec) and "instances" in self._decode.keys.decode(body):
-            objects = self._decode.instances.decode(body).instances
-        else:
-            objects = [self._decode.row.decode(body)]
-        rows = self._to_rows(objects)
-        return self._response(self._predictor.predict(request.request_id, rows))
+        rows, ids = self._decode.named.read(request.body)
+        return self._response(self._predictor.predict(request.request_id, rows, ids))
 
     def health_check(self, _request: Request) -> bytes:
         """Name the model. A service has no routes before it reproduced its golden requests."""
@@ -221,8 +271,14 @@ class RestApi:
         """Record the actual class or value of a prediction."""
         body, synthetic = request.body, SYNTHETIC in request.headers
         decode = self._decode
+        keys = decode.keys.decode(body)
         by_inputs = decode.inputs_feedback is not decode.prediction_feedback
-        if by_inputs and "request_id" not in decode.keys.decode(body):
+        if self._measure.spec.takes_ids and ID in keys and "request_id" not in keys:
+            item = decode.id_feedback.decode(body)
+            if synthetic:
+                return self._synthetic_response(request.request_id, item)
+            result = yield from self._feedback.for_id(item.id, item.actual)
+        elif by_inputs and "request_id" not in keys:
             item = decode.inputs_feedback.decode(body)
             if synthetic:
                 return self._synthetic_response(request.request_id, item)
@@ -238,7 +294,7 @@ class RestApi:
             result = yield from self._feedback.for_prediction(
                 item.request_id, item.row, item.actual
             )
-        return self._feedback_response(result)
+        return self._feedback_response(result, _id_of(item))
 
     def _synthetic_response(self, request_id: str, feedback: Any) -> bytes:
         """Accept feedback on a synthetic prediction without recording it: it is in no log."""
@@ -247,13 +303,14 @@ class RestApi:
             "status": "feedback_recorded",
             "request_id": request_id,
             "row": getattr(feedback, "row", 0),
+            **_id_of(feedback),
             actual: self._feedback.truth("actual", feedback.actual),
             "joined": False,
             "synthetic": True,
         }
         return _encode(response)
 
-    def _feedback_response(self, result: FeedbackResult) -> bytes:
+    def _feedback_response(self, result: FeedbackResult, row_id: dict[str, Any]) -> bytes:
         predicted, actual = truth_names(self._measure.spec)
         comparison: dict[str, Any] = {"correct": result.predicted == result.actual}
         if not self._measure.spec.classes:
@@ -262,6 +319,7 @@ class RestApi:
             "status": "feedback_recorded",
             "request_id": result.request_id,
             "row": result.row,
+            **row_id,
             predicted: result.predicted,
             actual: result.actual,
             **comparison,

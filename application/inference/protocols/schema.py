@@ -9,7 +9,11 @@ from typing import Any
 from application.inference.protocols.openapi import TEXT, Schema, list_of, object_of
 from application.monitoring.feedback import LONGEST_ID, are_numbered
 from domain.contract import (
+    ID,
     ISO_8601,
+    LARGEST_ROW_ID,
+    LONGEST_ROW_ID,
+    ROW_ID_PATTERN,
     Category,
     Classes,
     Datetime,
@@ -26,6 +30,15 @@ EXAMPLES = 2
 MOST_HOURS = 24 * 366  # of a summary
 LAST_ROW = 2**31 - 1  # largest integer in the database
 REQUEST_ID: Schema = {**TEXT, "pattern": "^[A-Za-z0-9._-]+$", "maxLength": LONGEST_ID}
+
+ROW_ID: Schema = {
+    "oneOf": [
+        {**TEXT, "minLength": 1, "maxLength": LONGEST_ROW_ID, "pattern": ROW_ID_PATTERN},
+        {"type": "integer", "minimum": -LARGEST_ROW_ID, "maximum": LARGEST_ROW_ID},
+    ],
+    "description": "your own key of the row; it comes back with the prediction, and `/feedback` "
+    "takes it",
+}
 
 
 def rows_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
@@ -62,7 +75,21 @@ def named_row_schema(spec: ModelSpec, ignore_unknown: bool = False) -> Schema:
         ignore_unknown: whether it may have other names too.
     """
     row = object_of({item.name: _value(item) for item in spec.inputs}, _required(spec))
+    row = with_id(spec, row, nullable=True)
     return {**row, "additionalProperties": True} if ignore_unknown else row
+
+
+def with_id(spec: ModelSpec, row: Schema, nullable: bool = False) -> Schema:
+    """A row or a prediction that may have an ``id``, unless the contract uses that name.
+
+    Args:
+        nullable: whether it may be null, which is the same as none.
+    """
+    if not spec.takes_ids:
+        return row
+    text = {**ROW_ID["oneOf"][0], "nullable": True} if nullable else ROW_ID["oneOf"][0]
+    found = {**ROW_ID, "oneOf": [text, *ROW_ID["oneOf"][1:]]}
+    return {**row, "properties": {**row["properties"], ID: found}}
 
 
 def any_row_schema(spec: ModelSpec, ignore_unknown: bool = False) -> Schema:
@@ -84,20 +111,23 @@ def objects_schema(spec: ModelSpec, rows: Sequence[Sequence[Any]]) -> Schema:
 
 
 def feedback_schema(spec: ModelSpec) -> Schema:
-    """What ``/feedback`` takes: the identity or the inputs of a prediction, and the truth."""
+    """What ``/feedback`` takes: the identity, ID or inputs of a prediction, and the truth."""
     truth = _truth(spec)
     predicted, actual = truth_names(spec)
     row = {"type": "integer", "minimum": 0, "maximum": LAST_ROW, "default": 0}
     by_identity = object_of(
         {"request_id": REQUEST_ID, "row": row, actual: truth}, ["request_id", actual]
     )
+    by_id = object_of({ID: ROW_ID, actual: truth})
     inputs = {item.name: _value(item) for item in spec.inputs}
     confidence = {"confidence": {"type": "number", "nullable": True}} if spec.classes else {}
     by_inputs = object_of(
         {**inputs, predicted: truth, actual: truth, **confidence},
         [*_required(spec), predicted, actual],
     )
-    forms = [by_identity, by_inputs] if takes_feedback_by_inputs(spec) else [by_identity]
+    forms = [by_identity]
+    forms += [by_id] if spec.takes_ids else []
+    forms += [by_inputs] if takes_feedback_by_inputs(spec) else []
     return {"oneOf": forms}
 
 
@@ -128,7 +158,7 @@ def predictions_schema(spec: ModelSpec) -> Schema:
         row["prediction_id"] = {"type": "integer", "description": "number of the class"}
         row["confidence"] = {"type": "number", "description": "probability of that class"}
         row["probabilities"] = object_of({name: number for name in spec.classes})
-    return list_of(object_of(row))
+    return list_of(with_id(spec, object_of(row)))
 
 
 def truth_names(spec: ModelSpec) -> tuple[str, str]:

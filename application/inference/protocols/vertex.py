@@ -1,7 +1,7 @@
 """Vertex AI's prediction protocol: POST ``{"instances": […]}`` returns ``{"predictions": […]}``.
 
-An instance is a list in the contract's order, an object with named inputs, or the bare value if
-the model has a single input. Vertex AI sets the path by AIP_PREDICT_ROUTE.
+An instance is a list in the contract's order, an object with named inputs and perhaps an ``id``, or
+the bare value if the model has a single input. Vertex AI sets the path by AIP_PREDICT_ROUTE.
 
 References:
     https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
@@ -84,5 +84,6 @@ class VertexPrediction:
         if body.parameters:
             names = ", ".join(body.parameters)[:200]
             raise InputError(f"parameters are not supported, got {names}")
-        result = self._predictor.predict(request.request_id, self._rows.read(body.instances))
+        rows, ids = self._rows.read(body.instances), self._rows.ids(body.instances)
+        result = self._predictor.predict(request.request_id, rows, ids)
         return msgspec.json.encode({"predictions": self._responses.predictions(result)})

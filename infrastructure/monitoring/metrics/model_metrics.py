@@ -42,6 +42,8 @@ class ModelMetricsCollector(RequestCounters):
             the start, at zero.
         registry: where the metrics are registered; tests pass their own.
         value_buckets: upper bounds of the buckets of a predicted quantity; None for classes.
+        tolerant: names of the inputs that are accepted or clipped outside their range; each has a
+            time series from the start, too.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ModelMetricsCollector(RequestCounters):
         classes: Sequence[str],
         registry: CollectorRegistry = REGISTRY,
         value_buckets: Sequence[float] | None = None,
+        tolerant: Sequence[str] = (),
     ) -> None:
         super().__init__(model_name, version, registry)
         self._registry = registry
@@ -72,6 +75,13 @@ class ModelMetricsCollector(RequestCounters):
             "by input.",
             ("model_name", "feature"),
         )
+        outside = Counter(
+            "ml_inputs_outside_range",
+            "Values outside the range in the contract that were accepted or clipped, by input.",
+            ("model_name", "feature"),
+            registry=registry,
+        )
+        self._outside = {name: outside.labels(model_name, name) for name in tolerant}
         self._dropped = Counter(
             "ml_prediction_log_dropped_rows",
             "Predicted rows that were not written to the prediction log.",
@@ -151,6 +161,11 @@ class ModelMetricsCollector(RequestCounters):
         (counter,) = self._predictions  # a regression predicts one quantity
         counter.inc(len(values))
         self._value.observe(values)
+
+    def record_outside(self, counts: Mapping[str, int]) -> None:
+        """Count accepted or clipped numbers outside their range, by name of the input."""
+        for name, count in counts.items():
+            self._outside[name].inc(count)
 
     def record_dropped(self, rows: int) -> None:
         """Count predicted rows that were not written to the prediction log."""

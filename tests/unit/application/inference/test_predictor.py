@@ -253,3 +253,35 @@ def test_values_may_differ_by_rounding_of_their_own_row() -> None:
     check_golden(RENT, almost, recorded)
     with pytest.raises(PackageError, match="differ by 3.9e-05"):
         check_golden(RENT, np.array(recorded) + 0.041, recorded)
+
+
+def test_ids_are_checked_with_the_rows_and_recorded_as_they_were_sent() -> None:
+    setup = Setup()
+    columns = dict(zip(petals.SPEC.input_names, zip(*ROWS)))
+    ids = ["order-17", 18, None]
+    setup.predictor.predict("a", ROWS, ids)
+    setup.predictor.predict_columns("b", columns, ids)
+    setup.predictor.predict("c", ROWS)
+    assert [result.ids for result in setup.recorder.results] == [ids, ids, None]
+    with pytest.raises(InputError, match="row 2, id: 0.5 is not an ID"):
+        setup.predictor.predict("d", ROWS, [1, 2, 0.5])
+    with pytest.raises(InputError, match="row 2, id: 0.5 is not an ID"):
+        setup.predictor.predict_columns("d", columns, [1, 2, 0.5])
+    assert len(setup.model.calls) == 3
+
+
+def test_the_model_sees_clipped_numbers_and_the_recorder_those_that_were_sent() -> None:
+    spec = ModelSpec("m", (Number("x", "", 0, 10, outside="clip"),), Quantity("q"))
+    seen: list[list[list[float]]] = []
+
+    def model(rows: np.ndarray) -> np.ndarray:
+        seen.append(rows.tolist())
+        return np.repeat(rows, 3, axis=1)
+
+    recorder = FakeRecorder()
+    predictor = Predictor(spec, model, recorder)
+    predictor.predict("a", [[5], [12]])
+    predictor.predict_columns("b", {"x": [-1.0]})
+    assert seen == [[[5], [10]], [[0]]]
+    assert [result.rows.tolist() for result in recorder.results] == [[[5], [12]], [[-1]]]
+    assert [result.predictions[0, 0] for result in recorder.results] == [5, 0]

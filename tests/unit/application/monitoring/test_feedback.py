@@ -438,3 +438,41 @@ def test_a_boolean_is_not_the_number_of_a_class() -> None:
     feedback = Feedback(default_measure(spec), FakePredictionLog(), FakeMetrics())
     with pytest.raises(InputError, match="actual_class: True is not one of no, yes"):
         feedback.truth("actual", True)
+
+
+# feedback by the ID of a row
+
+
+@pytest.mark.parametrize(("sent", "asked"), [("order-17", "order-17"), ("17", 17), ("17", "17")])
+def test_feedback_by_id_labels_the_latest_prediction_of_the_row(
+    sent: str, asked: str | int
+) -> None:
+    setup = Setup()
+    for request_id in ("older", "newer"):
+        rows = [logged_prediction(request_id, row, row=i) for i, row in enumerate(FLOWERS)]
+        setup.log.add(batch_of(*rows, ids={0: "other", 1: sent}))
+    result = finished(setup.feedback.for_id(asked, "setosa"), setup.pauses)
+    assert (result.request_id, result.row, result.joined) == ("newer", 1, True)
+    assert (result.predicted, result.actual) == ("versicolor", "setosa")
+    assert setup.confusion() == {(1, 0): 1} and not setup.pauses
+
+
+def test_feedback_by_an_unknown_id_waits_a_second_and_is_refused() -> None:
+    setup = Setup()
+    with pytest.raises(UnknownPredictionError, match="no prediction with the id 'order-17' in the"):
+        finished(setup.feedback.for_id("order-17", "setosa"), setup.pauses)
+    assert sum(setup.pauses) == pytest.approx(1)
+    assert not setup.log.labels
+
+
+@pytest.mark.parametrize(
+    ("row_id", "actual", "message"),
+    [("", "setosa", "^id: '' is not an ID"), (1.5, "setosa", "^id: 1.5"), ("a", "rose", "'rose'")],
+)
+def test_feedback_by_id_that_is_invalid_is_refused_before_the_log_is_searched(
+    row_id: str | float, actual: str, message: str
+) -> None:
+    setup = Setup()
+    with pytest.raises(InputError, match=message):
+        finished(setup.feedback.for_id(row_id, actual), setup.pauses)
+    assert not setup.pauses

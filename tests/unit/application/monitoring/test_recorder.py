@@ -472,3 +472,53 @@ def test_an_action_runs_again_after_the_interval() -> None:
     for now[0], expected in ((0, True), (9, False), (10, True), (19, False)):
         assert act() == expected
     assert len(done) == 2
+
+
+def test_the_ids_of_all_requests_are_logged_by_their_text(
+    open_recorder: Open, log: FakePredictionLog
+) -> None:
+    recorder = open_recorder()
+    recorder.record(classification_result("a", SETOSA, VIRGINICA))
+    for request_id, ids in (("b", [None, 17, "訂單"]), ("c", ["x"])):
+        result = classification_result(request_id, *[SETOSA] * len(ids))
+        recorder.record(structs.replace(result, ids=ids))
+    recorder.flush()
+    assert log.ids == {3: "17", 4: "訂單", 5: "x"}
+    found = log.find_id("17")
+    assert found is not None and (found.request_id, found.row) == ("b", 1)
+
+
+TOLERANT = ModelSpec(
+    "tolerant",
+    (
+        Number("clipped", "", 0, 10, outside="clip"),
+        Number("accepted", "", 0, 10, outside="accept"),
+    ),
+    Quantity("sum"),
+)
+
+
+@pytest.mark.parametrize("capacity", [0, 100])
+def test_numbers_outside_their_range_are_counted_and_clipped_ones_logged_as_the_model_saw_them(
+    metrics: FakeMetrics, log: FakePredictionLog, capacity: int
+) -> None:
+    recorder = PredictionRecorder(TOLERANT, metrics, log, interval=NEVER, capacity=capacity)
+    rows = np.array([[12, 5], [3, -1], [-4, 11], [10, 0]], np.float32)
+    recorder.record(PredictionResult("a", 0.0, rows, np.zeros((4, 3), np.float32), 0.001))
+    recorder.close()
+    assert metrics.outside == {"clipped": 2, "accepted": 2}
+    if capacity:
+        logged = [prediction.inputs for prediction in log.predictions]
+        assert logged == [[10, 5], [3, -1], [0, 11], [10, 0]]
+        assert [item.identity for item in log.predictions] == identities(
+            TOLERANT.encode_rows(rows.tolist())
+        ).tolist()
+
+
+def test_without_such_inputs_nothing_is_counted_as_outside(
+    open_recorder: Open, metrics: FakeMetrics
+) -> None:
+    recorder = open_recorder()
+    recorder.record(classification_result("a", SETOSA))
+    recorder.flush()
+    assert not metrics.outside

@@ -27,3 +27,10 @@ def test_joined_batches_have_every_row_in_order(confidence: float | None) -> Non
     )
     assert [joined.prediction(position) for position in range(4)] == predictions
     assert list(joined.request_ids) == ["a", "b", "c"]
+
+
+def test_joined_batches_keep_the_ids_of_their_rows() -> None:
+    rows = [fakes.logged_prediction("a", fakes.SETOSA, row=row) for row in range(2)]
+    batches = [fakes.batch_of(*rows, ids={1: "x"}), fakes.batch_of(rows[0]), fakes.batch_of(*rows)]
+    joined = PredictionBatch.join([*batches, fakes.batch_of(rows[0], ids={0: "y"})])
+    assert joined.ids == {1: "x", 5: "y"}

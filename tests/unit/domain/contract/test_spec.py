@@ -386,3 +386,46 @@ def test_a_contract_decides_classes_and_takes_values_as_they_are() -> None:
 def test_no_class_has_the_name_of_the_result() -> None:
     with pytest.raises(ContractError, match="a class of kind cannot be called 'prediction'"):
         ModelSpec("m", (Number("x", "", 0, 1),), Classes(("other", "prediction"), "kind"))
+
+
+# IDs of rows
+
+
+def test_faults_of_ids_are_told_with_those_of_the_values() -> None:
+    rows = [[50, "east", PLAN, True, 1], [4, "east", PLAN, True, 1], [50, "east", PLAN, True, -1]]
+    for encode in (
+        lambda ids: RENT.encode_rows(rows, ids),
+        lambda ids: RENT.encode(columns(RENT, rows), ids),
+    ):
+        with pytest.raises(InputError) as refused:
+            encode([1.5, "b", ""])
+        first, second, *third = str(refused.value).split("; row")
+        assert first.startswith("row 0, id: 1.5 is not an ID")
+        assert second == " 1, floor area (m²): 4 m² is outside [5, 500]"
+        assert " 2, id: '' is not an ID" in third[0] and "2nd price: -1 EUR is outside" in third[0]
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_numbers_with_ids_are_encoded_as_without(times: int) -> None:
+    rows = [GOOD] * times
+    assert (FLAT.encode_rows(rows, ["a"] * times) == FLAT.encode_rows(rows)).all()
+    with pytest.raises(InputError, match=f"^row {times - 1}, id: True is not an ID"):
+        FLAT.encode_rows(rows, ["a"] * (times - 1) + [True])
+
+
+def test_ids_and_columns_have_one_length() -> None:
+    table = columns(FLAT, [GOOD, GOOD])
+    with pytest.raises(InputError, match="differ in length: .*id has 1 values"):
+        FLAT.encode(table, ["a"])
+
+
+def test_the_reasons_of_a_row_include_its_id() -> None:
+    found = FLAT.reasons(columns(FLAT, [GOOD, GOOD]), ["a", False])
+    assert list(found) == [1] and found[1].startswith("id: False is not an ID")
+
+
+def test_a_contract_that_uses_the_name_has_no_ids() -> None:
+    named = ModelSpec("m", (Number("id", "", 0, 1),), Quantity("q"))
+    of_class = ModelSpec("m", FLAT.inputs, Classes(("id", "other")))
+    assert FLAT.takes_ids
+    assert not named.takes_ids and not of_class.takes_ids

@@ -13,9 +13,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -550,11 +552,95 @@ def test_the_latest_batches_are_found_through_an_index(
     assert "prediction_batches_by_time" in str(plan)
 
 
+# find by the ID of a row
+
+
+def test_the_latest_row_with_an_id_is_found_and_of_one_request_the_last(
+    log: SqlPredictionLog,
+) -> None:
+    rows = [prediction("new", row, at=NOW, predicted=float(row)) for row in range(3)]
+    log.add(
+        batch_of(*rows, ids={0: "a", 1: "a", 2: "b"}),
+        batch_of(prediction("late to the log", at=NOW - 1), ids={0: "a"}),
+        batch_of(prediction("without")),
+    )
+    assert log.find_id("a") == rows[1]
+    assert log.find_id("b") == rows[2]
+    assert log.traffic(0).predictions == 5
+    log.add(batch_of(prediction("newer", at=NOW + 1), ids={0: "a"}))
+    assert log.find_id("a") == prediction("newer", at=NOW + 1)
+
+
+@pytest.mark.parametrize("text", ["訂單 1", "'; --", "a%", "\u00e9", "x" * 200, "👩‍👩‍👧", "NULL"])
+def test_an_id_is_found_by_exactly_its_characters(log: SqlPredictionLog, text: str) -> None:
+    log.add(batch_of(prediction("r1"), ids={0: text}))
+    assert log.find_id(text) == prediction("r1")
+    for other in (f"{text} ", text[:-1], f"{text[:-1]}_", "e\u0301", "nobody", ""):
+        assert log.find_id(other) is None
+
+
+def test_ids_are_compared_with_their_case(log: SqlPredictionLog) -> None:
+    log.add(batch_of(prediction("r1"), ids={0: "A"}))
+    assert log.find_id("a") is None
+
+
+def test_ids_of_models_in_one_database_are_apart(open_log: Open) -> None:
+    open_log("iris").add(batch_of(prediction("r1"), ids={0: "a"}))
+    assert open_log("wine").find_id("a") is None
+
+
+def test_a_log_of_before_there_were_ids_keeps_its_predictions(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log()
+    add(log, prediction("old"))
+    log.label(LabelledPrediction("old", 0, 0, 1), NOW)
+    log.close()
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        database.execute("DROP TABLE prediction_ids")
+    again = open_log()
+    assert again.find("old", 0) == prediction("old") and again.confusion(0) == {(0, 1): 1}
+    assert again.find_id("a") is None
+    again.add(batch_of(prediction("new"), ids={0: "a"}))
+    assert again.find_id("a") == prediction("new")
+
+
+def test_an_id_is_removed_with_its_prediction(open_log: Open, tmp_path: Path) -> None:
+    old, young = prediction("old", at=NOW - 8 * DAY), prediction("young", at=NOW - 6 * DAY)
+    log = open_log(retention_days=7)
+    log.add(batch_of(old, ids={0: "a"}), batch_of(young, ids={0: "b"}))
+    again = open_log(retention_days=7)
+    assert again.find_id("a") is None and again.find_id("b") == young
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        assert database.execute("SELECT text FROM prediction_ids").fetchall() == [("b",)]
+
+
+def test_an_id_is_found_through_indexes(log: SqlPredictionLog, tmp_path: Path) -> None:
+    plans: list[str] = []
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+
+        def explain(*call: Any) -> None:
+            _connection, _cursor, sql, values, *_more = call
+            plans.append(str(database.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()))
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", explain)
+        try:
+            assert log.find_id("a") is None
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", explain)
+    assert len(plans) == 1
+    plan = plans[0]
+    assert "prediction_ids_by_text (model=? AND text=?)" in plan
+    assert "SEARCH prediction_batches USING INTEGER PRIMARY KEY" in plan
+    assert "SCAN" not in plan
+
+
 # comparison with a log in memory
 
 TIMES = [NOW + hours * HOUR for hours in (-2, -1, 0, 1)]
 OWN = [identity_of(at) for at in TIMES]
 NAMES = ["a", "A", "ab", "b", "a_", "a%", *OWN]
+IDS = {7: "seven", 2**64 - 1: "最後"}  # of rows with these identities
 FLOATS = st.floats(-1e6, 1e6, width=32)
 
 
@@ -592,7 +678,9 @@ def test_it_returns_the_same_as_a_log_in_memory(
         with closing(SqlPredictionLog(f"sqlite:///{folder}/log.db", "m")) as log:
             # batches are ordered by their last prediction
             for batch in sorted(batches, key=lambda batch: max(rows[0].at for rows in batch)):
-                joined = batch_of(*[row for request in batch for row in request])
+                rows = [row for request in batch for row in request]
+                ids = {place: IDS[row.identity] for place, row in enumerate(rows) if row.identity}
+                joined = batch_of(*rows, ids=ids)
                 log.add(joined)
                 fake.add(joined)
             for request_id, row in labelled:
@@ -617,6 +705,8 @@ def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
         for predicted in range(3):
             unlabelled = log.find_unlabelled(identity, predicted)
             assert unlabelled == fake.find_unlabelled(identity, predicted)
+    for text in (*IDS.values(), "nobody"):
+        assert log.find_id(text) == fake.find_id(text)
     for rows in (1, 5, 100):
         for ours, theirs in zip(log.recent(rows), fake.recent(rows), strict=True):
             assert ours.tolist() == theirs.tolist()

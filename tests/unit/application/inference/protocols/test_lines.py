@@ -194,3 +194,13 @@ def test_predictions_follow_the_decision_threshold() -> None:
     found = [json.loads(line) for line in response.text.splitlines()]
     assert [line["prediction"] for line in found] == DECISIONS
     assert [line["confidence"] for line in found] == pytest.approx([0.9, 0.2, 0.45, 0.9])
+
+
+def test_an_id_comes_back_with_its_line_and_a_wrong_one_stops_no_other_line() -> None:
+    setup = Setup()
+    lines = [{**NAMED[0], "id": "a"}, {**NAMED[1], "id": [1]}, ROWS[1], [1], {**NAMED[2], "id": 7}]
+    found = setup.responses(body(*lines))
+    assert [line.get("id") for line in found] == ["a", None, None, None, 7]
+    assert [line.get("row") for line in found] == [0, None, 1, None, 2]
+    assert found[1]["error"].startswith("id: [1] is not an ID")
+    assert [result.ids for result in setup.recorder.results] == [["a", None, 7]]

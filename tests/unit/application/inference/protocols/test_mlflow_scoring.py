@@ -342,3 +342,66 @@ def test_predictions_follow_the_decision_threshold_and_probabilities_stay() -> N
     found = predictions({"inputs": RISKS}, client)
     assert [row["prediction"] for row in found] == DECISIONS
     assert [row["yes"] for row in found] == pytest.approx([0.1, 0.2, 0.45, 0.9])
+
+
+IDS: list[Any] = ["訂單-1", 17]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "dataframe_split": {
+                "columns": [*NAMES, "id"],
+                "data": [[*ROWS[0], IDS[0]], [*ROWS[1], 17]],
+            }
+        },
+        {
+            "dataframe_records": [
+                {"id": i, **row} for i, row in zip(IDS, records(petals.SPEC, ROWS))
+            ]
+        },
+        {"instances": [{"id": i, **row} for i, row in zip(IDS, records(petals.SPEC, ROWS))]},
+        {"inputs": {"id": IDS, **columns(petals.SPEC, ROWS)}},
+    ],
+)
+def test_a_column_of_ids_comes_back_with_the_predictions(body: Any) -> None:
+    found = [{**row, "id": i} for i, row in zip(IDS, wanted(petals.SPEC, ROWS))]
+    assert predictions(body) == found
+
+
+def test_a_missing_id_is_left_out() -> None:
+    content = json.dumps({"inputs": {"id": [float("nan"), 2.0], **columns(petals.SPEC, ROWS)}})
+    response = PETALS.post(
+        "/invocations", content=content, headers={"content-type": "application/json"}
+    )
+    assert [row.get("id") for row in response.json()["predictions"]] == [None, 2.0]
+
+
+def test_a_column_of_ids_in_csv_comes_back_as_text() -> None:
+    rows = "".join(f"{','.join(map(str, row))}, 0{i} \n" for i, row in enumerate(ROWS))
+    content = f"{','.join(NAMES)},id\n{rows}{','.join(map(str, ROWS[0]))},\n"
+    response = PETALS.post("/invocations", content=content, headers={"content-type": "text/csv"})
+    found = response.json()["predictions"]
+    assert [row.pop("id", None) for row in found] == ["00", "01", None]
+    assert found == wanted(petals.SPEC, [*ROWS, ROWS[0]])
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 0.5], "row 1, id: 0.5 is not an ID"),
+        ([1], "the columns differ in length"),
+        ("ab", "id: 'ab' is not a list of IDs, one for each row"),
+        (7, "id: 7 is not a list of IDs"),
+    ],
+)
+def test_a_wrong_column_of_ids_is_refused(ids: Any, message: str) -> None:
+    body = {"inputs": {"id": ids, **columns(petals.SPEC, ROWS)}}
+    assert message in refused(json.dumps(body).encode())
+
+
+def test_an_input_called_id_is_no_id_of_a_row() -> None:
+    spec = ModelSpec("m", (Number("id", "", 0, 9), Number("x", "", 0, 9)), Classes(("a", "b")))
+    body = {"dataframe_split": {"columns": ["x", "id"], "data": [[2, 1]]}}
+    assert predictions(body, service(spec)) == wanted(spec, [[1, 2]])

@@ -98,3 +98,14 @@ def test_a_threshold_decides_as_the_contract_does_and_confidence_is_of_the_predi
     assert [item["confidence"] for item in objects] == [
         float(row[code]) for row, code in zip(predictions, codes)
     ]
+
+
+@pytest.mark.parametrize("spec", [RENT, ModelSpec("m", INPUTS, Classes(NAMES[1]))])
+def test_predictions_of_rows_with_an_id_have_it_as_it_was_sent(spec: ModelSpec) -> None:
+    predictions = np.full((4, len(spec.output_columns)), 0.25, np.float32)
+    plain = objects_of(spec, predictions)
+    ids: list[Any] = ['訂單 "1"', 2**63 - 1, None, 17.0]
+    result = PredictionResult("a", 0.0, np.zeros((4, 1)), predictions, 0.001, ids)
+    found = msgspec.json.decode(msgspec.json.encode(ResponseBuilder(spec).predictions(result)))
+    assert [item.pop("id", None) for item in found] == ids
+    assert found == plain

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,6 @@ import numpy as np
 import pytest
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.app import (
-    Message,
-    PredictionApp,
-    Receive,
-    Scope,
-    Send,
-    Started,
-)
 from application.inference.protocols.http import Request
 from application.inference.protocols.rest import RestApi
 from application.monitoring.recorder import PredictionRecorder
@@ -39,14 +29,11 @@ from tests.fakes import (
     FakeMetrics,
     FakePredictionLog,
 )
+from tests.rest_service import POST_ONLY, Echo, FakeModel, Response, Service
 
 NAMES = petals.SPEC.input_names
 FLOWER = dict(zip(NAMES, SETOSA))
 IDENTITY = {"model_name": "iris_classifier_pipeline", "version": "1.0.0-a"}
-POST_ONLY = [
-    *("/predict", "/predict_json", "/classify", "/classify_json"),
-    *("/get_metrics_summary", "/feedback"),
-]
 RENT = ModelSpec(
     "rent",
     (
@@ -69,122 +56,6 @@ ERROR_TYPES = {
     413: "too_large",
     422: "invalid_input",
 }
-Headers = Sequence[tuple[bytes, bytes]]
-
-
-class InnerApp:
-    """The wrapped application, which keeps the paths of the requests that reach it.
-
-    It has the paths of the endpoints too, as BentoML's application has.
-    """
-
-    def __init__(self) -> None:
-        self.reached: list[str] = []
-
-    @staticmethod
-    def serves(path: str) -> Sequence[str]:
-        """The methods that it supports at a path."""
-        return ("POST",) if path in (*POST_ONLY, "/health_check") else ()
-
-    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        self.reached.append(scope["path"])
-
-
-class Echo:
-    """Predicts the first number of each row, or a text's length, and keeps the rows of each call.
-
-    As a value with an interval of ± 10, or as the probability of the first of two classes.
-    """
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self.calls: list[np.ndarray] = []
-        self._spec = spec
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Predictions, float32 of shape (n_rows, n_outputs)."""
-        self.calls.append(rows)
-        first = self._spec.monitored(rows)[:, :1] if rows.dtype == object else rows[:, :1]
-        first = np.nan_to_num(first.astype(np.float32), nan=-1)
-        parts = [first, 1 - first] if self._spec.classes else [first, first - 10, first + 10]
-        return np.concatenate(parts, axis=1)
-
-
-FakeModel = FakeClassifier | Echo
-
-
-@dataclass(frozen=True)
-class Response:
-    """The messages of a response; none if the inner application was reached."""
-
-    messages: list[Message]
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return int(self.messages[0]["status"])
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        """The headers."""
-        return dict(self.messages[0]["headers"])
-
-    @property
-    def body(self) -> bytes:
-        """The body; its length and type match the headers."""
-        body: bytes = self.messages[1]["body"]
-        assert self.headers[b"content-type"] == b"application/json"
-        assert self.headers[b"content-length"] == str(len(body)).encode()
-        assert len(self.messages) == 2
-        return body
-
-    @property
-    def json(self) -> Any:
-        """The body as data."""
-        return json.loads(self.body)
-
-
-@dataclass
-class Service:
-    """A service with its fakes."""
-
-    api: RestApi
-    model: FakeModel
-    metrics: FakeMetrics
-    log: FakePredictionLog
-    inner: InnerApp = field(default_factory=InnerApp)
-
-    def __post_init__(self) -> None:
-        started: Future[Started] = Future()
-        started.set_result(Started(self.api.routes(), self.metrics, lambda _: None))
-        self._app = PredictionApp(self.inner, self.inner.serves, started=started)
-
-    def call(
-        self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
-    ) -> Response:
-        """Send one request on an event loop of its own."""
-        return asyncio.run(self.send(path, body, method=method, headers=headers))
-
-    async def send(
-        self, path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = ()
-    ) -> Response:
-        """Send one request whose body comes at once."""
-        scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": body}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        await self._app(scope, receive, send)
-        return Response(sent)
-
-    def post(self, path: str, data: Any) -> Response:
-        """Send one request with a JSON body."""
-        return self.call(path, json.dumps(data).encode())
-
-
 Open = Callable[..., Service]
 
 
@@ -992,3 +863,114 @@ def test_predictions_and_the_log_follow_the_decision_threshold(
     assert service.post("/feedback", label).json["correct"]
     summary = service.post("/get_metrics_summary", {}).json["metrics"]
     assert summary["class_distribution"] == {"yes": 3, "no": 1}
+
+
+# IDs of rows
+
+
+@pytest.mark.parametrize("row_id", ["order-17", "訂單 \\ 17", 17, -3, 2**63 - 1, 17.0])
+def test_the_id_of_a_named_row_comes_back_as_it_was_sent(service: Service, row_id: Any) -> None:
+    response = service.post("/predict_json", {**FLOWER, "id": row_id})
+    (found,) = response.json["predictions"]
+    assert found.pop("id") == row_id
+    (plain,) = service.post("/predict_json", FLOWER).json["predictions"]
+    assert found == plain
+    instances = [FLOWER, {"id": row_id, **FLOWER}, {**FLOWER, "id": None}]
+    several = service.post("/classify_json", {"instances": instances}).json["predictions"]
+    assert [item.get("id") for item in several] == [None, row_id, None]
+
+
+def test_a_name_that_is_escaped_in_json_is_the_same_name(service: Service) -> None:
+    body = json.dumps(FLOWER)[:-1].encode() + rb', "\u0069d": "a"}'
+    assert service.call("/predict_json", body).json["predictions"][0]["id"] == "a"
+
+
+def test_every_wrong_id_and_value_of_a_request_is_told_by_its_row(service: Service) -> None:
+    rows = [{**FLOWER, "id": "a"}, {**FLOWER, "id": 0.5}, {**FLOWER, "petal_width": 99, "id": ""}]
+    response = service.post("/predict_json", {"instances": rows})
+    assert response.status == 422
+    first, second = response.json["error"].split("; row ")
+    assert first.startswith("row 1, id: 0.5 is not an ID: send 1 to 200 characters")
+    assert second.startswith("2, id: '' is not an ID")
+    assert second.endswith("petal_width: 99 cm is outside [0.1, 30]")
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (
+            {"instances": [FLOWER, {**FLOWER, "id": "b", "sepal_width": "wide"}]},
+            "got `str` - at `$.instances[1].sepal_width`",
+        ),
+        ({"id": "a"}, "missing required field `sepal_length`"),
+        ({**FLOWER, "id": "a", "more": 1}, "unknown field `more`"),
+        ({**FLOWER, "id": ["a"]}, "row 0, id: ['a'] is not an ID"),
+    ],
+)
+def test_a_wrong_body_with_ids_is_refused_with_its_position(
+    service: Service, data: Any, text: str
+) -> None:
+    assert_refused(service, service.post("/predict_json", data), 422, text)
+
+
+def test_names_that_json_escapes_may_have_an_id_beside_them(open_service: Open) -> None:
+    spec = ModelSpec("m", (Number('a "b"', "", 0, 9), Number("c", "", 0, 9)), Quantity("q"))
+    service = open_service(spec=spec)
+    response = service.post("/predict_json", {'a "b"': 1, "c": 2, "id": "x"})
+    assert response.json["predictions"][0]["id"] == "x"
+
+
+def test_an_input_called_id_is_no_key(open_service: Open) -> None:
+    spec = ModelSpec("m", (Number("id", "", 0, 9), Number("x", "", 0, 9)), Quantity("q"))
+    service = open_service(spec=spec)
+    response = service.post("/predict_json", {"id": 3, "x": 1})
+    assert response.json["predictions"] == [{"prediction": 3, "lower": -7, "upper": 13, "row": 0}]
+    labels = {"predicted": 3, "actual": 4}
+    assert service.post("/feedback", {"id": 3, "x": 1, **labels}).json["joined"] is True
+    assert service.post("/feedback", {"id": 3, "actual": 4}).status == 422
+
+
+@pytest.mark.parametrize("asked", ["17", 17])
+def test_feedback_by_id_labels_the_latest_row_with_it(service: Service, asked: Any) -> None:
+    service.post("/predict_json", {**FLOWER, "id": 17})
+    rows = [{**dict(zip(NAMES, row)), "id": 17} for row in (SETOSA, VIRGINICA)]
+    request_id = service.post("/predict_json", {"instances": rows}).json["request_id"]
+    response = service.post("/feedback", {"id": asked, "actual_class": "versicolor"})
+    assert response.status == 200
+    assert response.json == {
+        "status": "feedback_recorded",
+        "request_id": request_id,
+        "row": 1,
+        "id": asked,
+        "predicted_class": "virginica",
+        "actual_class": "versicolor",
+        "correct": False,
+        "joined": True,
+    }
+
+
+def test_synthetic_feedback_by_id_is_recorded_nowhere(service: Service) -> None:
+    body = json.dumps({"id": "a", "actual_class": 2}).encode()
+    response = service.call("/feedback", body, headers=[(b"x-synthetic", b"demo")])
+    assert (response.json["id"], response.json["actual_class"]) == ("a", "virginica")
+    assert response.json["synthetic"] is True and not service.log.labels
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "text"),
+    [
+        ({"id": "nobody", "actual_class": 0}, 404, "no prediction with the id 'nobody' in the log"),
+        ({"id": "", "actual_class": 0}, 422, "id: '' is not an ID"),
+        ({"id": 0.5, "actual_class": 0}, 422, "id: 0.5 is not an ID"),
+        ({"id": None, "actual_class": 0}, 422, "got `null` - at `$.id`"),
+        ({"id": ["a"], "actual_class": 0}, 422, "got `array` - at `$.id`"),
+        ({"id": "a"}, 422, "missing required field `actual_class`"),
+        ({"id": "a", "row": 0, "actual_class": 0}, 422, "unknown field `row`"),
+        ({"id": "a", "request_id": "a", "actual_class": 0}, 422, "unknown field `id`"),
+        ({"id": "a", **FLOWER, "actual_class": 0}, 422, "unknown field `sepal_length`"),
+    ],
+)
+def test_feedback_by_an_id_that_is_wrong_is_refused(
+    service: Service, data: Any, status: int, text: str
+) -> None:
+    assert_refused(service, service.post("/feedback", data), status, text)

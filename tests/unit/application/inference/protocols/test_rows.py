@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from application.inference.protocols.rows import RowReader
+from application.inference.protocols.rows import RowReader, known_ids
 from domain.contract import Classes, ModelSpec, Number
 from domain.errors import InputError
 from tests import petals
@@ -61,3 +61,29 @@ def test_an_invalid_row_is_refused_with_its_position(item: Any, words: str) -> N
     with pytest.raises(InputError) as refused:
         PETALS.read([ROW, item])
     assert str(refused.value).startswith(words)
+
+
+def test_the_ids_of_named_rows_are_apart_from_their_values() -> None:
+    items = [{**NAMED, "id": "a"}, NAMED, ROW, {"id": 7, **NAMED}]
+    assert PETALS.read(items) == [ROW] * 4
+    assert PETALS.ids(items) == ["a", None, None, 7]
+    for without in ([NAMED], [ROW], [NAMED, ROW, 3], [{**NAMED, "id": None}]):
+        assert PETALS.ids(without) is None
+
+
+def test_an_input_called_id_is_an_input() -> None:
+    spec = ModelSpec("m", (Number("id", "", 0, 9), Number("x", "", 0, 9)), Classes(("a", "b")))
+    reader = RowReader(spec)
+    assert reader.read([{"id": 1, "x": 2}]) == [[1, 2]]
+    assert reader.ids([{"id": 1, "x": 2}]) is None
+
+
+def test_without_ids_the_name_is_unknown() -> None:
+    reader = RowReader(ModelSpec("m", (Number("x", "", 0, 9),), Classes(("id", "b"))))
+    with pytest.raises(InputError, match="unknown input 'id'"):
+        reader.read([{"id": 1, "x": 2}])
+
+
+def test_missing_ids_are_none_and_only_missing_ones_are_no_ids() -> None:
+    assert known_ids([1, float("nan"), None, "a"]) == [1, None, None, "a"]
+    assert known_ids([float("nan"), None]) is None

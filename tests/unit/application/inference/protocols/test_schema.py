@@ -46,6 +46,7 @@ def test_each_kind_of_input_has_its_type_range_and_words() -> None:
     found = {
         name: {key: value for key, value in item.items() if key != "description"}
         for name, item in one["properties"].items()
+        if name != "id"
     }
     numbers = {"type": "number", "minimum": 0, "maximum": 1}
     rows = {"type": "array", "items": numbers, "minItems": 3, "maxItems": 3}
@@ -167,11 +168,13 @@ def test_the_first_rows_are_the_examples() -> None:
     assert example == dict(zip(RENT.input_names, ROW))
 
 
-def test_feedback_identifies_a_prediction_by_request_id_or_inputs() -> None:
-    by_identity, by_inputs = schema.feedback_schema(petals.SPEC)["oneOf"]
+def test_feedback_identifies_a_prediction_by_request_id_id_or_inputs() -> None:
+    by_identity, by_id, by_inputs = schema.feedback_schema(petals.SPEC)["oneOf"]
     assert by_identity["required"] == ["request_id", "actual_class"]
     assert by_inputs["required"] == [*petals.SPEC.input_names, "predicted_class", "actual_class"]
-    by_identity, by_inputs = schema.feedback_schema(RENT)["oneOf"]
+    assert by_id["required"] == ["id", "actual_class"]
+    assert "nullable" not in by_id["properties"]["id"]["oneOf"][0]
+    by_identity, _, by_inputs = schema.feedback_schema(RENT)["oneOf"]
     assert by_identity["properties"]["actual"] == {"type": "number"}
     assert by_inputs["required"] == ["furnished", "plan", "predicted", "actual"]
 
@@ -194,10 +197,11 @@ def test_what_inputs_with_reserved_names_rule_out_is_not_promised() -> None:
         objects, feedback = schema.objects_schema(spec, [[1]]), schema.feedback_schema(spec)
         return len(objects["oneOf"]), len(feedback["oneOf"])
 
-    assert forms("a") == forms("row") == (2, 2)
-    assert forms("instances") == (1, 2)
+    assert forms("a") == forms("row") == (2, 3)
+    assert forms("instances") == (1, 3)
+    assert forms("id") == (2, 2)
     for name in ("request_id", "confidence", "actual_class", "predicted_class"):
-        assert forms(name) == (2, 1)
+        assert forms(name) == (2, 2)
 
 
 def test_predictions_are_classes_with_probabilities_or_values_with_limits() -> None:
@@ -206,7 +210,7 @@ def test_predictions_are_classes_with_probabilities_or_values_with_limits() -> N
     assert list(row["probabilities"]["properties"]) == list(petals.SPEC.classes)
     response = schema.response_schema(RENT)["properties"]
     row = response["predictions"]["items"]["properties"]
-    assert set(row) == {"row", "prediction", "lower", "upper"}
+    assert set(row) == {"row", "prediction", "lower", "upper", "id"}
     assert row["prediction"]["description"] == "rent, in EUR"
     assert {"coverage", "unit", "request_id"} <= set(response)
 
@@ -228,3 +232,21 @@ def test_the_description_has_inputs_and_output() -> None:
     assert "Output: rent in EUR, with an interval covering 80% of cases." in description
     two = ModelSpec("m", petals.SPEC.inputs, Classes(("yes", "no"), "verdict"))
     assert "Output: verdict, one of yes, no." in schema.describe(two)
+
+
+def test_named_rows_and_predictions_may_have_an_id_unless_the_contract_uses_the_name() -> None:
+    def rows(spec: ModelSpec) -> list[Schema]:
+        response = schema.response_schema(spec)["properties"]["predictions"]["items"]
+        return [schema.named_row_schema(spec), schema.named_row_schema(spec, True), response]
+
+    for row in rows(petals.SPEC):
+        text, number = row["properties"]["id"]["oneOf"]
+        assert (text["minLength"], text["maxLength"], number["type"]) == (1, 200, "integer")
+        assert "id" not in row["required"]
+    assert [row["properties"]["id"]["oneOf"][0].get("nullable") for row in rows(petals.SPEC)] == [
+        *(True, True, None)
+    ]
+    named = ModelSpec("m", (Number("id", "", 0, 1),), Quantity("q"))
+    assert rows(named)[0]["properties"]["id"]["type"] == "number"
+    assert "id" not in rows(named)[2]["properties"]
+    assert len(schema.feedback_schema(named)["oneOf"]) == 2

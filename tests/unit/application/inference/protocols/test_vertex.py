@@ -102,3 +102,14 @@ def test_predictions_follow_the_decision_threshold_and_probabilities_stay() -> N
     assert [row["prediction"] for row in found] == DECISIONS
     assert [row["probabilities"]["yes"] for row in found] == pytest.approx([0.1, 0.2, 0.45, 0.9])
     assert [row["confidence"] for row in found] == pytest.approx([0.9, 0.2, 0.45, 0.9])
+
+
+def test_an_id_comes_back_with_its_prediction_and_is_refused_by_its_row() -> None:
+    named = [dict(zip(petals.SPEC.input_names, row)) for row in ROWS]
+    found = predictions([{**named[0], "id": 17}, ROWS[0], {**named[1], "id": "b"}], service())
+    assert [row.get("id") for row in found] == [17, None, "b"]
+    body = {"instances": [{**named[0], "id": "a"}, {**named[1], "id": "", "petal_width": 99}]}
+    response = service().post("/vertex/predict", json=body)
+    assert response.status_code == 422
+    assert response.json()["error"].startswith("row 1, id: '' is not an ID: send 1 to 200")
+    assert response.json()["error"].endswith("; petal_width: 99 cm is outside [0.1, 30]")

@@ -37,6 +37,7 @@ NAMES = {
     "ml_data_drift_score": {"model_name", "feature"},
     "ml_prediction_errors_total": {"model_name", "version", "error_type"},
     "ml_prediction_log_dropped_rows_total": {"model_name", "version"},
+    "ml_inputs_outside_range_total": {"model_name", "feature"},
     "ml_synthetic_requests_total": {"model_name", "version", "source"},
 }
 
@@ -48,7 +49,7 @@ def _registry() -> CollectorRegistry:
 
 @pytest.fixture(name="metrics")
 def _metrics(registry: CollectorRegistry) -> ModelMetricsCollector:
-    return ModelMetricsCollector(*LABELS.values(), CLASSES, registry)
+    return ModelMetricsCollector(*LABELS.values(), CLASSES, registry, tolerant=["petal_width"])
 
 
 def record(
@@ -274,7 +275,10 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 work = json.loads(sys.argv[1])
-metrics = ModelMetricsCollector(*work["model"], work["classes"], CollectorRegistry())
+tolerant = ["petal_width"]
+registry = CollectorRegistry()
+metrics = ModelMetricsCollector(*work["model"], work["classes"], registry, tolerant=tolerant)
+metrics.record_outside({"petal_width": 2})
 metrics.record_predictions(*map(np.array, work["predictions"]))
 metrics.record_error("internal")
 if "accuracy" in work:
@@ -307,5 +311,23 @@ def test_several_workers_are_summed_and_the_latest_gauge_counts(tmp_path: Path) 
     assert value(registry, "ml_prediction_errors_total", error_type="internal") == 3
     assert value(registry, "ml_prediction_duration_seconds_count") == 3
     assert value(registry, "ml_model_accuracy") == 0.4
-    drift = {"model_name": LABELS["model_name"], "feature": "petal_width"}
-    assert registry.get_sample_value("ml_data_drift_score", drift) == 0.4
+    feature = {"model_name": LABELS["model_name"], "feature": "petal_width"}
+    assert registry.get_sample_value("ml_data_drift_score", feature) == 0.4
+    assert registry.get_sample_value("ml_inputs_outside_range_total", feature) == 6
+
+
+def test_values_outside_their_range_are_counted_by_input_from_zero(
+    registry: CollectorRegistry,
+) -> None:
+    tolerant = ("area", "price")
+    metrics = ModelMetricsCollector(*LABELS.values(), ["rent"], registry, [1, 2], tolerant)
+
+    def counts() -> list[float | None]:
+        name = "ml_inputs_outside_range_total"
+        labels = [{"model_name": "iris", "feature": feature} for feature in tolerant]
+        return [registry.get_sample_value(name, item) for item in labels]
+
+    assert counts() == [0, 0]
+    metrics.record_outside({"area": 3, "price": 0})
+    metrics.record_outside({"area": 1, "price": 2})
+    assert counts() == [4, 2]
