@@ -132,8 +132,9 @@ def measure_slices(
 
     A slice may be worse because its rows are harder to predict: where half of the rows are
     positive, even the true probabilities have more errors. So a slice that is significantly worse
-    counts as hard unless a reference model is significantly better there; of classes also by the
-    Brier score, at 20 %, of which the true probabilities have the best.
+    counts as hard unless a reference model is significantly better there, at 5 % over all such
+    slices together; of classes also by the Brier score, at 20 %, of which the true probabilities
+    have the best.
 
     Args:
         actual, predictions: of every row, as for `Measure.score`. A slice with a loss that is not
@@ -164,7 +165,7 @@ def measure_slices(
             rows = masks[report.name]
             top = max(1, round(measure.top * report.rows / len(actual)))  # the same share
             of_slice = replace(measure, top=top), reached[rows], predictions[rows], actual[rows]
-            reachable, hard = _reached(*of_slice)
+            reachable, hard = _reached(*of_slice, LEVEL / len(worse))
             reports[reports.index(report)] = replace(report, reachable=reachable, hard=hard)
     return sorted(
         reports, key=lambda report: (np.isnan(report.p), report.hard, report.p, report.score)
@@ -172,11 +173,17 @@ def measure_slices(
 
 
 def _reached(
-    measure: Measure, reference: np.ndarray, predictions: np.ndarray, actual: np.ndarray
+    measure: Measure,
+    reference: np.ndarray,
+    predictions: np.ndarray,
+    actual: np.ndarray,
+    level: float,
 ) -> tuple[float, bool]:
-    """The score of the reference on a slice, and whether it is not certainly better."""
+    """The score of the reference on a slice, and whether it is not certainly better, by a one-sided
+    test at this level."""
     found = compare(measure, reference, predictions, actual, measure.constant(actual))
-    hard = bool(found.high >= 0)
+    wider = norm.isf(level) / norm.isf(LEVEL)  # the limits are those of a test at 5 %
+    hard = bool(found.difference + wider * (found.high - found.difference) >= 0)
     if measure.spec.classes and not hard:
         brier = Measure(measure.spec, "neg_brier_score")
         seen = compare(brier, reference, predictions, actual, brier.constant(actual))

@@ -9,7 +9,7 @@ import pytest
 
 from application.scaffold import estimators
 from application.scaffold.estimators import ESTIMATORS, MANY_ROWS, choose_estimator
-from domain.contract import Classes, ModelSpec, Number, Quantity, Text
+from domain.contract import Classes, ModelSpec, Number, Output, Quantity, Text
 from domain.errors import ConfigError, MissingExtraError
 
 NUMBERS, WORDS = (Number("x", "", 0, 1),), (Text("x", 100),)
@@ -71,3 +71,15 @@ def test_a_library_that_is_not_installed_is_refused_with_the_command(
 
 def test_every_estimator_is_for_classes_or_quantities() -> None:
     assert all(each.classifier or each.regressor for each in ESTIMATORS.values())
+
+
+@pytest.mark.parametrize(
+    ("output", "rows", "leaves"),
+    [(CLASSES, 19_999, 15), (CLASSES, 20_000, 31), (VALUES, 19_999, 31), (VALUES, 20_000, 31)],
+)
+def test_trees_of_classes_are_smaller_where_rows_are_few(
+    output: Output, rows: int, leaves: int
+) -> None:
+    spec = ModelSpec("a_model", NUMBERS, output)
+    chosen = choose_estimator(spec, rows, "hist_gradient_boosting")
+    assert chosen.parameters["max_leaf_nodes"] == leaves

@@ -555,3 +555,30 @@ def test_a_slice_that_a_reference_model_predicts_better_is_refused(name: str) ->
     assert not verdict.accepted
     assert "is plan premium" in verdict.reason
     assert "; plain gradient boosting reaches " in verdict.reason
+
+
+@pytest.mark.parametrize(("worse_shops", "hard"), [(1, False), (8, True)])
+def test_a_reference_must_be_better_by_a_test_over_all_slices_that_are_worse(
+    worse_shops: int, hard: bool
+) -> None:
+    words = tuple(f"shop{number:02d}" for number in range(20))
+    spec = ModelSpec("sales", (Category("shop", words),), Classes(("no", "yes")))
+    shop, place = np.repeat(np.arange(20), 200), np.tile(np.arange(200), 20)
+    actual = np.zeros(len(shop), np.int64)
+    wrong = (shop < worse_shops) & (place < 100)
+    fixed, broken = wrong & (place < 16), (shop < worse_shops) & (place >= 194)
+
+    def predictions_with(errors: np.ndarray) -> np.ndarray:
+        return np.where(errors[:, None], [0.1, 0.9], [0.9, 0.1])
+
+    reports = measure_slices(
+        slices_of(spec, shop[:, None].astype(np.float32), {}, 20),
+        Measure(spec, "accuracy"),
+        actual,
+        predictions_with(wrong),
+        0.05,
+        lambda: predictions_with((wrong & ~fixed) | broken),
+    )
+    first = next(report for report in reports if report.name == "shop shop00")
+    # 16 rows are right by the reference alone and 6 by the model alone: a one-sided p of 0.02
+    assert (first.score, first.reachable, first.hard) == (0.5, 0.55, hard)
