@@ -236,10 +236,16 @@ def _compare_splits(
     (kind, column), *_ = data["split"].items()
     show_step(
         "compared",
-        f"{measure.name} of the baseline: {format_score(followed)} with the split by {kind} "
+        f"{measure.name} of this estimator: {format_score(followed)} with the split by {kind} "
         f"({column}), a random split would claim {format_score(random)}; a constant prediction has "
         f"{format_score(inspection.baseline)}",
     )
+    if kind == "time" and measure.spec.task == "regression" and followed < inspection.baseline:
+        show_step(
+            "look at",
+            "trees cannot continue a trend, and the last rows are worse than a constant: try "
+            "ESTIMATOR=ridge (--estimator), or predict the change since a known value",
+        )
 
 
 def _show_cost(estimator: Any, dataset: Dataset, spec: ModelSpec) -> None:

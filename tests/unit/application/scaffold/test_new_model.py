@@ -291,6 +291,21 @@ def test_dates_in_order_split_the_rows_by_time(clone: Path) -> None:
     assert config["data"]["split"] == {"time": "day"}
 
 
+@pytest.mark.parametrize("trend", [0.0, 0.2])
+def test_a_trend_that_trees_cannot_continue_is_pointed_out(
+    clone: Path, trend: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, days = np.random.default_rng(0), pd.date_range("2024-01-01", periods=500)
+    table = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "heat": rng.normal(15, 5, 500)})
+    table["sales"] = 100 + trend * np.arange(500) + table["heat"] + rng.normal(0, 1, 500)
+    table.to_csv(clone / "sales.csv", index=False)
+    options = {"data": str(clone / "sales.csv"), "target": "sales", "leave-out": ""}
+    assert new_model(clone, **options) == 0
+    shown = capsys.readouterr().out
+    assert "r2 of this estimator: " in shown and "a random split would claim 0.9" in shown
+    assert ("try ESTIMATOR=ridge" in shown) is (trend > 0)
+
+
 def test_a_daily_table_is_learned_far_better_with_its_date(clone: Path) -> None:
     rng, days = np.random.default_rng(0), pd.date_range("2024-01-01", periods=731)
     season = 40 * np.sin(2 * np.pi * days.day_of_year / 365) + 25 * (days.day_of_week > 4)
