@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from application.training.config import TrainingConfig, config_path
 from application.training.train import make_estimator
 from application.validation.validate import CrossValidation, cross_validate
@@ -40,6 +42,12 @@ class Exploration:
     def __str__(self) -> str:
         rows = f"{len(self.training):,} training rows, {len(self.holdout):,} hold-out rows"
         return f"{rows}; {self.dataset.source}"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Inputs and target of the training rows."""
+        target = self.training.target.rename(self.spec.output.name)
+        return pd.concat([self.training.inputs, target], axis=1)
 
     @property
     def measure(self) -> Measure:

@@ -7,11 +7,13 @@ import re
 import numpy as np
 import pandas as pd
 
-from domain.contract import DatePart, Datetime
+from domain.contract import DatePart, Datetime, short_repr
 from domain.errors import InputError
 
 _ISO = "2024-01-31"
-_NEARLY_ALL = 0.99
+_ISO_DAY = r"\d{4}-\d\d-\d\d"
+_NEARLY_ALL, _MOST = 0.99, 0.9
+_ROUNDING = 1e-4  # of a standard deviation: a smaller error by float32 does not matter
 _FEWEST_DAYS = {"weekday": 14, "day_of_year": 366}  # that show a week or a year more than once
 _LATEST = "2099-12-31"
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
@@ -66,12 +68,19 @@ def propose_datetime(column: pd.Series) -> Datetime | None:
 
 def describe_dates(words: pd.Index) -> str:
     """A remark if nearly all of these different words are dates or times of day; else empty."""
+    iso = words[words.str.match(_ISO_DAY)]
+    if len(iso) > _MOST * len(words):
+        dates = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
+        odd = words.difference(iso[dates.notna()], sort=False)
+        if len(odd):
+            examples = ", ".join(map(short_repr, odd[:3]))
+            return f"dates, except for {examples}: fix these to make it a Datetime"
     for pattern, what, form in (
         (_DATES, "dates", f"write them as {_ISO} or {_ISO}T13:45 to make it a Datetime"),
         (_TIME, "times of day", "write them as hours, such as 13.75, to make it a Number"),
     ):
         if words.str.fullmatch(pattern).mean() > _NEARLY_ALL:
-            return f"{what} such as {_example(words)!r}: {form}"
+            return f"{what} such as {short_repr(_example(words))}: {form}"
     return ""
 
 
@@ -118,12 +127,12 @@ def describe_merged_numbers(numbers: np.ndarray) -> str:
 def _may_be_iso(column: pd.Series) -> bool:
     """Whether the first value is a text that begins like a date, before all are looked at."""
     known = column.dropna()
-    return len(known) > 0 and bool(re.match(r"\d{4}-\d\d-\d\d", str(known.iloc[0])))
+    return len(known) > 0 and bool(re.match(_ISO_DAY, str(known.iloc[0])))
 
 
 def _example(words: pd.Index) -> str:
     """A word that is not in ISO 8601 if there is one."""
-    odd = words[~words.str.fullmatch(r"\d{4}-\d\d-\d\d([ T].*)?")]
+    odd = words[~words.str.fullmatch(rf"{_ISO_DAY}([ T].*)?")]
     return str((odd if len(odd) else words)[0])
 
 
@@ -132,4 +141,7 @@ def _float32_count(distinct: np.ndarray) -> int:
 
 
 def _float32_merges(distinct: np.ndarray) -> bool:
-    return _float32_count(distinct) < 0.9 * len(distinct)
+    """Whether float32 merges many values that differ by more than rounding errors."""
+    rounded = np.abs(distinct - distinct.astype(np.float32)).max(initial=0)
+    noticed = rounded > _ROUNDING * np.std(distinct)
+    return bool(noticed) and _float32_count(distinct) < 0.9 * len(distinct)

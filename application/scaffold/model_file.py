@@ -123,7 +123,7 @@ def _template(file: str) -> Template:
 
 def current_text(path: Path) -> str:
     """The text of an existing file; of a notebook without outputs and what editors add to it."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix != ".ipynb":
         return text
     try:
@@ -155,7 +155,7 @@ def write_files(files: dict[Path, str]) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    previous = {path: path.read_text(encoding="utf-8") for path in files if path.exists()}
+    previous = {path: path.read_bytes() for path in files if path.exists()}
     written: list[Path] = []
     try:
         for path, text in files.items():

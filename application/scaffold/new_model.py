@@ -29,7 +29,12 @@ from application.scaffold.model_file import (
     write_files,
 )
 from application.scaffold.source_table import open_table, track_columns
-from application.scaffold.split_proposal import Proposal, claimed_scores, inspect_with_split
+from application.scaffold.split_proposal import (
+    MOST_COMPARED,
+    Proposal,
+    claimed_scores,
+    inspect_with_split,
+)
 from application.scaffold.table_inspection import Inspection, Task, describe_input
 from application.training.config import ValidationConfig
 from domain.contract import Classes, ModelSpec, format_names, join_names
@@ -156,22 +161,22 @@ def _write(files: dict[Path, str], root: Path, force: bool) -> None:
     Raises:
         ConfigError: without `force`, an existing file would change.
     """
-    differences = difference_of(files, root)
-    if differences and not force:
-        for line in differences[:_SHOWN_LINES]:
-            show_line(line)
-        if len(differences) > _SHOWN_LINES:
-            show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
-        existing = [path.relative_to(root).as_posix() for path in files if path.exists()]
-        raise ConfigError(
-            f"the name {next(iter(files)).stem} is taken: {join_names(existing)} would change as "
-            "shown; choose another name, or replace what is there with FORCE=1 (--force)"
-        )
     changed = {
         path: text
         for path, text in files.items()
         if not path.exists() or current_text(path) != text
     }
+    differences = difference_of(changed, root)
+    if differences and not force:
+        for line in differences[:_SHOWN_LINES]:
+            show_line(line)
+        if len(differences) > _SHOWN_LINES:
+            show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
+        existing = [path.relative_to(root).as_posix() for path in changed if path.exists()]
+        raise ConfigError(
+            f"the name {next(iter(files)).stem} is taken: {join_names(existing)} would change as "
+            "shown; choose another name, or replace what is there with FORCE=1 (--force)"
+        )
     write_files(changed)
     for each in files:
         show_step("wrote" if each in changed else "unchanged", each.relative_to(root).as_posix())
@@ -236,7 +241,8 @@ def _compare_splits(
     (kind, column), *_ = data["split"].items()
     show_step(
         "compared",
-        f"{measure.name} of this estimator: {format_score(followed)} with the split by {kind} "
+        f"{measure.name} of this estimator, by {min(len(dataset), MOST_COMPARED):,} rows: "
+        f"{format_score(followed)} with the split by {kind} "
         f"({column}), a random split would claim {format_score(random)}; a constant prediction has "
         f"{format_score(inspection.baseline)}",
     )

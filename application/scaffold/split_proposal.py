@@ -28,7 +28,7 @@ _FEWEST_VALUES = 20  # of a time or a group, so that both sides have some
 _NEARLY_ALL = 0.99
 _ROWS_PER_GROUP = 1.5
 _ROWS_PER_SERIES = 5  # so that dates are hardly in order by chance in each of them
-_MOST_ROWS = 5000  # that are fitted to compare splits, which takes some seconds
+MOST_COMPARED = 5000  # rows that are fitted to compare splits, which takes some seconds
 _NOT_TIMES = {"birth", "birthday", "birthdate", "born", "dob"}
 _GROUPS = set(
     "id ids uid uuid guid key account borrower client company customer device driver employee "
@@ -122,7 +122,7 @@ def claimed_scores(
     Raises:
         DataError: these rows cannot be split.
     """
-    dataset = dataset.take(np.arange(len(dataset))[-_MOST_ROWS:])
+    dataset = dataset.take(np.arange(len(dataset))[-MOST_COMPARED:])
     plain = Dataset(dataset.name, dataset.source, dataset.inputs, dataset.target)
     spec, scores = measure.spec, []
     for each in (plain, dataset):

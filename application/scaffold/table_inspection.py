@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -31,6 +31,7 @@ from domain.contract import (
     Text,
     format_names,
     parse_formatted,
+    short_repr,
 )
 from domain.data.tables import as_words
 from domain.errors import DataError
@@ -210,9 +211,15 @@ def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
     if empty:
         raise DataError(
             f"no row has a value of {format_names(empty)}: fix the file, or leave them out with "
-            f"LEAVE_OUT={shlex.quote(','.join(empty))} (--leave-out)"
+            f"LEAVE_OUT={leave_out_value(empty)} (--leave-out)"
         )
     return columns
+
+
+def leave_out_value(names: Sequence[str]) -> str:
+    """The names of columns as the variable LEAVE_OUT takes them, for a shell."""
+    quoted = (f'"{name}"' if "," in name else name for name in names)
+    return shlex.quote(",".join(quoted))
 
 
 def _shares(codes: np.ndarray) -> np.ndarray:
@@ -318,7 +325,7 @@ def _output(target: pd.Series, task: Task) -> tuple[Classes | Quantity, np.ndarr
             raise DataError(f"{name} has {reason}")
         raise DataError(
             f"{name} has {len(counts)} different values in {len(target)} rows, such as "
-            f"{counts.index[0]!r}: too many to be classes"
+            f"{short_repr(counts.index[0])}: too many to be classes"
         )
     alike, single = _look_alikes(counts), sorted(counts[counts < 2].index)
     if single:
@@ -360,7 +367,7 @@ def describe_input(item: Input) -> str:
     """What an input takes, in a few words."""
     missing = ", may be missing" if item.nullable else ""
     if isinstance(item, Number):
-        others = ", others clipped" if item.outside == "clip" else ""
+        others = {"clip": ", others clipped", "accept": ", others accepted"}.get(item.outside, "")
         return f"number, {item.minimum:g} to {item.maximum:g}{others}{missing}"
     if isinstance(item, Category):
         words = ", ".join(item.categories[:5]) + (" …" if len(item.categories) > 5 else "")
@@ -395,6 +402,8 @@ def _inspect_numbers(name: str, column: pd.Series) -> tuple[Number | None, Findi
     item = Number(name, "", low, high, nullable=bool(column.hasnans))
     if _is_heavy_tailed(known):
         item = replace(item, outside="clip")
+    elif 1900 <= known.min() and known.max() <= 2100:  # years, which grow
+        item = replace(item, outside="accept")
     if whole and _is_key(name):
         reason = f"named like a key, with {distinct} values: if they only identify something, make"
         return item, Finding(name, f"{reason} it a Category", left_out=False)
@@ -471,7 +480,9 @@ def _look_alikes(counts: pd.Series) -> str:
     alike: dict[str, list[str]] = {}
     for word in counts.index:
         alike.setdefault(" ".join(word.casefold().split()), []).append(word)
-    groups = [" and ".join(map(repr, sorted(words))) for words in alike.values() if len(words) > 1]
+    groups = [
+        " and ".join(map(short_repr, sorted(words))) for words in alike.values() if len(words) > 1
+    ]
     if not groups:
         return ""
     more = f", and {len(groups) - 3} more" if len(groups) > 3 else ""
@@ -503,18 +514,18 @@ def _category_remarks(counts: pd.Series) -> str:
     reasons = []
     if len(padded):
         reasons.append(
-            f"has leading zeros, such as {padded[0]!r}, so it is treated as words: if it is a "
-            f"number, write it without them"
+            f"has leading zeros, such as {short_repr(padded[0])}, so it is treated as words: if it "
+            f"is a number, write it without them"
         )
     elif len(counts) > MOST_CATEGORIES / 2 and numbers.all():
         reasons.append(
-            f"numbers stored as words, or with too many digits, such as {counts.index[0]!r}: fix "
-            f"these to make it a Number"
+            "numbers stored as words, or with too many digits, such as "
+            f"{short_repr(counts.index[0])}: fix these to make it a Number"
         )
     elif len(counts) > MOST_CATEGORIES / 2 and numbers.mean() > 0.5:
         odd = counts.index[~numbers][:3]
         reasons.append(
-            f"numbers, except for {', '.join(map(repr, odd))}: fix these to make it a Number"
+            f"numbers, except for {', '.join(map(short_repr, odd))}: fix these to make it a Number"
         )
     if len(counts) > MOST_CATEGORIES:
         share = counts.iloc[:MOST_CATEGORIES].sum() / counts.sum()
@@ -540,7 +551,7 @@ def _formatted_numbers(name: str, counts: pd.Series) -> str:
     if formatted.empty or counts[read].sum() < _FORMATTED_SHARE * counts.sum():
         return ""
     return (
-        f"numbers written as text, such as {formatted[0]!r}: read them with "
+        f"numbers written as text, such as {short_repr(formatted[0])}: read them with "
         f"READ_AS_NUMBERS={shlex.quote(name)} (--read-as-numbers)"
     )
 
@@ -622,4 +633,4 @@ def _are(values: pd.Series, *kinds: type) -> bool:
 
 
 def _shown(target: pd.Series) -> str:
-    return f"{target.dtype}, such as {target.iloc[0]!r}"
+    return f"{target.dtype}, such as {short_repr(target.iloc[0])}"

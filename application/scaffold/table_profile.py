@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +16,7 @@ from application.scaffold.table_inspection import (
     Track,
     describe_input,
     inspect_column,
+    leave_out_value,
     select_inputs,
 )
 from domain.contract import Input, format_names
@@ -113,7 +113,7 @@ def profile_table(
         Finding(
             name,
             "no row has a value: fix the file, or leave it out with "
-            f"LEAVE_OUT={shlex.quote(name)}, without which make new-model refuses the table",
+            f"LEAVE_OUT={leave_out_value([name])}, without which make new-model refuses the table",
         )
         for name in empty
     )

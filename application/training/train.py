@@ -323,14 +323,20 @@ def _fit(
         ) from error
     seconds = time.perf_counter() - start
     epochs = max(map(len, tasks.curves.values()), default=0)
-    in_epochs = f" and {epochs} epochs" if epochs else ""
-    progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{in_epochs}")
+    progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{_effort(estimator, epochs)}")
     spec, decision = _decide(
         spec, config, estimator, training_rows, target, training.keys, progress
     )
     native = predict_function(estimator, spec)(rows)
     measure = config.validation.measure_of(spec)
     return Fitted(measure, dataset, rows, learned, held, estimator, native, seconds, decision)
+
+
+def _effort(estimator: Any, epochs: int) -> str:
+    """How many epochs or fits a training took, if there were several."""
+    fits = getattr(estimator, "fits_", 1)
+    for_intervals = f" for {fits} fits, {fits - 1} of them for the intervals" if fits > 1 else ""
+    return (f" and {epochs} epochs" if epochs else "") + for_intervals
 
 
 def _decide(

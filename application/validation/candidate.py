@@ -190,7 +190,9 @@ def validate_candidate(
     show_verdicts([alone], ports.progress)
     judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, alone])
     refusals = len(judgement.refused)
-    outcome = f"{refusals} refused" if refusals else "all accepted"
+    skipped = sum(verdict.skipped for verdict in judgement.verdicts)
+    outcome = f"{refusals} refused" if refusals else f"{skipped} skipped, the others accepted"
+    outcome = outcome if refusals or skipped else "all accepted"
     seconds = time.monotonic() - start
     ports.progress("judged", f"{len(judgement.verdicts)} gates in {seconds:.1f} s: {outcome}")
     holdout = _holdout_of(package)

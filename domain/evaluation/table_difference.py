@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -36,21 +37,30 @@ def table_differences(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
 
 
 def input_drift(profiles: Mapping[str, Any], spec: ModelSpec, new: Dataset) -> list[str]:
-    """Lines on each input that is not stable, the strongest drift first.
+    """Lines on each input that is not stable, the strongest drift first; if all are, one line.
 
     Args:
         profiles: ``profile.json`` of the older version.
         spec: its contract.
-        new: the data of the newer version, which may break that contract; then a line says how.
+        new: the data of the newer version; for an input that breaks that contract a line says how.
     """
-    try:
-        monitored = spec.monitored(new.encoded(spec)).T
-    except InputError as error:
-        return [f"drift: cannot be measured by the older contract: {error}"]
-    scores = {
-        name: population_stability_index(Profile.from_dict(profiles[name]), values)
-        for name, values in zip(spec.monitored_names, monitored, strict=True)
-        if name in profiles
-    }
-    drifted = sorted((name for name in scores if scores[name] >= DRIFT), key=lambda n: -scores[n])
-    return [f"drift of {name}: population stability index {scores[name]:.3f}" for name in drifted]
+    scores: dict[str, float] = {}
+    lines = []
+    for item in spec.inputs:
+        alone = replace(spec, inputs=(item,))
+        try:
+            monitored = alone.monitored(alone.encode({item.name: new.inputs[item.name].array})).T
+        except InputError as error:
+            lines.append(f"drift of {item.name}: cannot be measured by the older contract: {error}")
+            continue
+        for name, values in zip(alone.monitored_names, monitored, strict=True):
+            if name in profiles:
+                profile = Profile.from_dict(profiles[name])
+                scores[name] = population_stability_index(profile, values)
+    ranked = sorted(scores, key=lambda name: -scores[name])
+    index = "population stability index"
+    lines += [f"drift of {n}: {index} {scores[n]:.3f}" for n in ranked if scores[n] >= DRIFT]
+    if not lines and ranked:
+        largest = scores[ranked[0]]
+        lines = [f"drift: none; the largest {index} is {largest:.3f}, of {ranked[0]}"]
+    return lines

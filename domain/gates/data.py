@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from domain.contract import Category, Datetime, ModelSpec, Number
+from domain.contract import Category, Datetime, HashedText, ModelSpec, Number
 from domain.evaluation.leakage import Leak, input_leak, pair_leaks
 from domain.evaluation.near_duplicates import COPIES
 from domain.gates.verdict import Verdict
@@ -89,6 +89,9 @@ def no_target_leakage(spec: ModelSpec, encoded: np.ndarray, target: np.ndarray) 
     ) or (
         f"the strongest input, {best}, removes {max(0.0, skills[best]):.1%} of the baseline's error"
     )
+    texts = [item.name for item in spec.inputs if isinstance(item, HashedText)]
+    if texts:  # a word may well decide
+        reason += f"; texts are not judged: {', '.join(texts)}"
     figures = {**skills, **{name: skill.value for name, skill in pairs.items()}}
     accepted = not any(leak.refused for leak in leaks)
     if not accepted:

@@ -6,6 +6,7 @@ Example: make new-model NAME=churn DATA=churn.csv TARGET=churned
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 
 from application.scaffold.estimators import ESTIMATORS
@@ -31,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=ESTIMATORS,
         help="what learns (default: by the number of rows; text: a linear model)",
     )
-    parser.add_argument("--leave-out", default="", help="columns to leave out, comma-separated")
+    parser.add_argument(
+        "--leave-out",
+        default="",
+        help='columns to leave out, comma-separated; "a,b" in quotes is one',
+    )
     parser.add_argument(
         "--read-as-numbers",
         default="",
@@ -63,4 +68,6 @@ def run(args: argparse.Namespace, root: Path = ROOT) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Names in a line of CSV: one with a comma is in double quotes."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from application.scaffold.source_table import open_table, track_columns
 from application.scaffold.table_profile import profile_table
+from domain.errors import DataError
 from infrastructure.reporting.table_page import write_table_page
 from infrastructure.storage.snapshots import open_snapshots
 from shared.console import show_step
@@ -32,10 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Profile the table and write the page."""
+    page = args.output.expanduser().absolute()
+    for file in filter(None, (args.data, args.query)):
+        if page.exists() and Path(file).exists() and page.samefile(file):
+            raise DataError(f"OUTPUT (--output): {file} is read, so it cannot be the page, too")
     table = open_table(args.data, args.query, open_snapshots(Settings.load()), ROOT)
     profile = profile_table(table.frame, args.target, track_columns)
     for remark in profile.remarks:
         show_step("look at", remark)
-    page = args.output.expanduser().absolute()
     write_table_page(profile, table.path, page, track_columns)
     show_step("page", page.as_uri())

@@ -18,7 +18,17 @@ import numpy as np
 import pandas as pd
 
 from application.scaffold.table_inspection import NO_BLANKS
-from domain.contract import Category, Classes, Datetime, Input, ModelSpec, Number, Tensor, Text
+from domain.contract import (
+    Category,
+    Classes,
+    Datetime,
+    HashedText,
+    Input,
+    ModelSpec,
+    Number,
+    Tensor,
+    Text,
+)
 from domain.contract.outputs import Output
 from domain.data.dataset import Dataset
 from domain.data.tables import as_words
@@ -47,6 +57,7 @@ _MOST_IMAGES = 12
 _CHANNELS = (1, 3)
 _TAIL = 0.01  # share of the rows at each end that count as the ends of a clipped number
 _NO_BLANKS, _LETTERS = re.compile(NO_BLANKS), re.compile(r"[^\W\d_]{2,}")
+_DRAWN_YEARS = np.array(["1000", "9000"], "datetime64[s]").astype(np.int64)  # with room for axes
 _MAIN, _MUTED = COLOURS["main"], COLOURS["muted"]
 
 
@@ -81,6 +92,9 @@ class Gallery:
     """Plots side by side, which a notebook shows on white."""
 
     plots: Sequence[Plot]
+
+    def __repr__(self) -> str:  # or a notebook would also keep the source of the plots as text
+        return f"{len(self.plots)} plots"
 
     def _repr_html_(self) -> str:
         variables = "".join(f"--{name}:{colour};" for name, colour in COLOURS.items())
@@ -208,7 +222,7 @@ def _draw_category(_: Category, values: pd.Series, target: Target | None) -> tup
 def _draw_dates(item: Datetime, values: pd.Series, target: Target | None) -> tuple[Figure, str]:
     moments = item.moments(values.array)
     known = ~np.isnat(moments)
-    times = moments[known].astype("datetime64[s]").astype(np.int64)
+    times = np.clip(moments[known].astype("datetime64[s]").astype(np.int64), *_DRAWN_YEARS)
     edges = _edges(times)
     bins = len(edges) - 1
     places = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, bins - 1)
@@ -236,7 +250,9 @@ def _draw_dates(item: Datetime, values: pd.Series, target: Target | None) -> tup
     return figure, "rows over time"
 
 
-def _draw_text(_: Text, values: pd.Series, target: Target | None) -> tuple[Figure, str]:
+def _draw_text(
+    _: Text | HashedText, values: pd.Series, target: Target | None
+) -> tuple[Figure, str]:
     lengths = values.str.len().to_numpy(np.float64)
     texts = values.dropna()
     counts = Counter(
@@ -306,5 +322,6 @@ _DRAWN: dict[type, Callable[[Any, pd.Series, Target | None], tuple[Figure, str]]
     Category: _draw_category,
     Datetime: _draw_dates,
     Text: _draw_text,
+    HashedText: _draw_text,
     Tensor: _draw_tensor,
 }

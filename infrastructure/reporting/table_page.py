@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 
 from application.scaffold.table_inspection import Track
@@ -77,7 +78,7 @@ def _columns_section(profile: TableProfile) -> Section:
         )
         head.insert(5, "skill alone")
         for row, column in zip(rows, profile.columns):
-            row.insert(5, "" if column.skill is None else f"{max(0.0, column.skill):.2f}")
+            row.insert(5, _skill(column.skill))
     kinds = ["skipped" if column.role == "left out" else "" for column in profile.columns]
     return Section("Columns", paragraphs, [Table("The columns", head, rows, kinds)])
 
@@ -102,3 +103,7 @@ def _plots_section(profile: TableProfile, track: Track) -> Section:
 
 def _share(count: int, total: int) -> str:
     return f"{count:,} ({count / total:.1%})" if count else "0"
+
+
+def _skill(skill: float | None) -> str:
+    return "" if skill is None or isnan(skill) else f"{max(0.0, skill):.2f}"

@@ -28,6 +28,8 @@ def test_a_model_is_explored_on_the_rows_that_training_learns_from() -> None:
     training, holdout = hold_out(petals.load(), petals.SPEC, test_size, seed)
     assert exploration.training.fingerprint == training.fingerprint
     assert exploration.holdout.fingerprint == holdout.fingerprint
+    assert exploration.table[petals.SPEC.output.name].tolist() == training.target.tolist()
+    assert [*exploration.table][:-1] == [*petals.SPEC.input_names]
     assert str(exploration).startswith(f"{len(training)} training rows, {len(holdout)} hold-out")
 
 

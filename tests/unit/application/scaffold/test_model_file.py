@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -207,6 +207,32 @@ def assert_exported(
     assert difference <= 3e-6 * np.abs(native(tested)).max()
 
 
+@pytest.mark.parametrize("name", ["gradient_boosting", "logistic", "hist_gradient_boosting"])
+def test_a_text_that_is_added_to_the_contract_reaches_the_estimator(
+    tmp_path: Path, name: str
+) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=400), "city": rng.choice(["Oslo", "Rome"], 400)})
+    frame["y"] = rng.choice(["no", "yes"], 400)
+    frame["note"] = ["it is urgent" if y == "yes" else "it can wait" for y in frame["y"]]
+    path, module = tmp_path / "made.parquet", tmp_path / "made.py"
+    frame.to_parquet(path)
+    inspection = inspect_table(frame.drop(columns="note"), "y", "made")
+    estimator = choose_estimator(inspection.spec, inspection.rows, name)
+    text = render_module(inspection, path.name, estimator)
+    text = text.replace("inputs=(", 'inputs=(HashedText("note", features=16),', 1)
+    module.write_text(text.replace("import Category", "import Category, HashedText"), "utf-8")
+    made = imported(module)
+    dataset = made.load(str(path))
+    rows, target = dataset.encoded(made.SPEC), dataset.encoded_target(made.SPEC)
+    with threadpool_limits(1):
+        fitted = made.build(**estimator.parameters).fit(rows, target)
+    assert fitted.score(rows, target) == 1
+    assert_exported(
+        fitted, Made(module, replace(inspection, spec=made.SPEC), estimator), rows, target, tmp_path
+    )
+
+
 def test_text_without_blanks_is_split_as_the_export_splits_it(tmp_path: Path) -> None:
     frame = table("chinese")
     inspection = inspect_table(frame, "y", "made")
@@ -365,6 +391,19 @@ def test_a_notebook_that_was_run_and_saved_is_compared_without_its_outputs(tmp_p
         '-    "mine = 1"',
         '+    "print(exploration)"',
     ]
+
+
+def test_a_file_in_another_encoding_differs_and_is_replaced_or_stays(tmp_path: Path) -> None:
+    first, second, folder = tmp_path / "a.ipynb", tmp_path / "b.py", tmp_path / "folder"
+    for path in (first, second):
+        path.write_bytes("é".encode("latin-1"))
+    folder.mkdir()
+    assert "+new" in difference_of({first: "new"}, tmp_path)
+    with pytest.raises(OSError):
+        write_files({first: "new", second: "new", folder: "no file can replace it"})
+    assert first.read_bytes() == second.read_bytes() == "é".encode("latin-1")
+    write_files({first: "new"})
+    assert first.read_text("utf-8") == "new"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": 3}', '{"cells": [{}]}'])

@@ -168,6 +168,7 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         ({"leave-out": ""}, "leave them out with LEAVE_OUT=void"),
         ({"leave-out": "void,age"}, "LEAVE_OUT (--leave-out): cannot leave out age"),
         ({"leave-out": "void,my age"}, "LEAVE_OUT (--leave-out): cannot leave out 'my age'"),
+        ({"leave-out": 'void,"my, age"'}, "LEAVE_OUT (--leave-out): cannot leave out 'my, age'"),
         ({"leave-out": "churned"}, "cannot leave out churned"),
         ({"read-as-numbers": "cost"}, "(--read-as-numbers): unknown column 'cost'"),
         (

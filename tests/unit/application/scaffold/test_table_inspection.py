@@ -200,6 +200,12 @@ def test_a_date_that_gives_the_target_away_is_left_out_ready_to_be_restored() ->
     assert inspection.skills["left"] > 0.99 > 0.5 > inspection.skills["noise"]
 
 
+def test_years_are_accepted_outside_their_range_since_they_grow() -> None:
+    for values, outside in (([2003, 2009] * 200, "accept"), ([1003, 2009] * 200, "refuse")):
+        item = item_of(values)
+        assert isinstance(item, Number) and item.outside == outside
+
+
 def test_a_heavy_tail_is_clipped_since_later_values_reach_further() -> None:
     incomes = np.exp(1.5 * NOISE)
     for values in (incomes, -incomes, np.append(NOISE[1:], 1e5)):

@@ -13,6 +13,7 @@ from domain.contract import (
     Category,
     Classes,
     Datetime,
+    HashedText,
     ModelSpec,
     Number,
     Quantity,
@@ -118,6 +119,17 @@ def test_a_leak_is_found_in_numbers_and_categories_of_either_task() -> None:
     quantity = encoded[:, 1].astype(np.float64)
     assert gates.no_target_leakage(rent, encoded, quantity).reason.startswith("weight alone")
     assert not gates.no_target_leakage(rent, encoded, quantity).accepted
+
+
+def test_a_text_next_to_other_inputs_is_named_as_not_judged() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(2, size=200)
+    words = HashedText("message", features=8)
+    spec = table(Number("weight", "", -9, 9), words)
+    texts = words.encode([("urgent", "later")[code] for code in target])
+    encoded = np.column_stack([rng.normal(size=200), texts]).astype(np.float32)
+    verdict = gates.no_target_leakage(spec, encoded, target)
+    assert verdict.accepted and verdict.reason.endswith("; texts are not judged: message")
 
 
 def test_a_date_that_gives_the_target_away_is_refused_by_its_part() -> None:

@@ -95,3 +95,14 @@ def test_the_page_goes_to_the_build_folder_by_default() -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert parser.parse_args(["--data", "x.csv"]).output == ROOT / "build" / "profile.html"
+
+
+def test_a_table_is_never_replaced_by_its_page(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, data in (("page.html", "page.html"), ("page.html", "./page.html")):
+        (folder / name).write_text("x,y\n1,2\n" * 20, encoding="utf-8")
+        before = (folder / name).read_bytes()
+        assert profile(folder, "--data", str(folder / data)) == 1
+        assert "it cannot be the page, too" in capsys.readouterr().err
+        assert (folder / name).read_bytes() == before

@@ -13,6 +13,7 @@ from domain.contract import (
     Category,
     Classes,
     Datetime,
+    HashedText,
     Input,
     ModelSpec,
     Number,
@@ -28,7 +29,6 @@ from infrastructure.reporting.data_figures import (
     draw_target,
     frequent_parts,
 )
-from infrastructure.reporting.figures import MOST_POINTS
 from tests.pages import Page
 from tests.petals import SPEC, load
 
@@ -50,6 +50,7 @@ INPUTS: dict[str, tuple[Input, Any]] = {
     "date": (Datetime("day", ("weekday",), nullable=True), DAYS.where(DAYS.index > 3, None)),
     "timestamps": (Datetime("day", ("weekday",)), pd.to_datetime(DAYS)),
     "text": (Text("text", nullable=True), TEXTS.where(TEXTS.index > 3, None)),
+    "hashed text": (HashedText("text", nullable=True), TEXTS.where(TEXTS.index > 3, None)),
     "image": (Tensor("image", (4, 5), 0, 1), list(RNG.random((ROWS, 4, 5)))),
     "channels first": (Tensor("image", (3, 4, 5), 0, 1), list(RNG.random((ROWS, 3, 4, 5)))),
     "channels last": (Tensor("image", (4, 5, 3), 0, 1), list(RNG.random((ROWS, 4, 5, 3)))),
@@ -98,10 +99,17 @@ def test_a_plot_says_what_its_axes_show(kind: str, target: str, shown: str) -> N
 
 
 def test_a_quantity_is_shown_by_a_sample_of_the_rows() -> None:
-    rows = 3 * MOST_POINTS
+    rows = 3000
     target = Target(Quantity("y"), np.arange(rows, dtype=float))
     plot = draw_input("a", Number("x", "", 0, rows), pd.Series(np.arange(rows)), target)
-    assert MOST_POINTS <= plot.svg.count("<use ") < MOST_POINTS + 100
+    assert 500 <= plot.svg.count("<use ") < 600
+
+
+@pytest.mark.parametrize("target", [None, RENT, CLASSES])
+def test_dates_at_the_ends_of_the_calendar_are_drawn(target: Target | None) -> None:
+    days = DAYS.replace({DAYS[0]: "0001-01-01", DAYS[1]: "9999-12-31"})
+    plot = draw_input("a", Datetime("day", ("weekday",)), days, target)
+    assert {"1001", "9001"} <= set(texts_of(plot.svg))
 
 
 @pytest.mark.parametrize(

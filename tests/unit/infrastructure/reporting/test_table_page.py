@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,13 @@ def test_of_many_columns_the_strongest_are_drawn(tmp_path: Path) -> None:
     without = page_of(table, None, tmp_path)
     assert len(without.figures) == MOST_PLOTS and "the first ones" in without.text
     assert "strong: histogram" not in without.source
+
+
+def test_a_skill_that_is_unknown_is_not_shown_as_none(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": [1.0, *[np.nan] * 39], "y": np.tile(np.arange(20.0), 2)})
+    profile = profile_table(table, "y")
+    (column,) = (each for each in profile.columns if each.name == "x")
+    unknown = replace(column, skill=np.nan, role="input")
+    page_of_unknown = tmp_path / "unknown.html"
+    write_table_page(replace(profile, columns=(unknown,)), "t.csv", page_of_unknown)
+    assert "0.00" not in Page(page_of_unknown.read_text("utf-8")).text
