@@ -135,7 +135,7 @@ class PredictionRecorder:
         """Count requests, and return them as batches for the log, without those that fail."""
         try:
             return [self._count(requests)]
-        except Exception as error:  # pylint: disable=broad-exception-caught  # others count
+        except Exception as error:  # pylint: disable=broad-exception-caught  # keep the others
             if len(requests) > 1:
                 return [batch for result in requests for batch in self._count_valid([result])]
             request_id, rows = requests[0].request_id, _rows(requests)
