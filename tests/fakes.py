@@ -464,9 +464,13 @@ class FakePredictionLog:
         )
         return next(found, None)
 
-    def find_id(self, text: str) -> LoggedPrediction | None:
-        """The latest prediction for a row with this ID."""
-        named = [position for position, found in self.ids.items() if found == text]
+    def find_id(self, text: str, until: float | None = None) -> LoggedPrediction | None:
+        """The latest prediction for a row with this ID, until a time."""
+        named = [
+            position
+            for position, found in self.ids.items()
+            if found == text and (until is None or self.predictions[position].at <= until)
+        ]
         latest = max(
             named, key=lambda position: (self.predictions[position].at, position), default=-1
         )

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from application.monitoring.recorder import every, identities
+from application.monitoring.recorder import WRITE_SECONDS, every, identities
 from application.ports.metrics import QualityMetrics
 from application.ports.prediction_log import (
     FeedbackLog,
@@ -32,7 +32,8 @@ from shared.request_id import time_of
 QUALITY_HOURS = 24
 _SCORED_ROWS = 10_000
 NEW_SECONDS = 60.0  # an older prediction is in the log by now, or never will be
-PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes to the log every 0.1 s
+PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes every `WRITE_SECONDS`
+WRITTEN_SECONDS = 2 * WRITE_SECONDS  # until then, every worker has written what waited
 LONGEST_ID = 80  # 64 characters of the caller's ID, and the position of a part of the request
 _ID = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_ID}}}")
 Found = TypeVar("Found")
@@ -62,8 +63,9 @@ class Feedback:
     """Records labels and updates the live quality.
 
     The methods `for_…` run in steps: each step yields the seconds to wait before the next one. The
-    first step searches recent predictions, which is fast; the others search the whole log, or wait
-    for another worker to write to it. Invalid feedback is refused before the log is used.
+    first step is fast: it searches recent predictions, or nothing yet if the row is named by its
+    ID; the others search the whole log, or wait for another worker to write to it. Invalid feedback
+    is refused before the log is used.
 
     Args:
         measure: the chosen measure, whose live score is updated at most every `score_seconds`, and
@@ -115,6 +117,9 @@ class Feedback:
     def for_id(self, row_id: str | float, actual: Truth) -> Generator[float, None, FeedbackResult]:
         """Label the latest prediction for a row with this ID of its caller.
 
+        That is the latest one before this call, whichever worker made it, if each worker writes to
+        the log within `WRITTEN_SECONDS`. If there is none before, one that arrives within a second.
+
         Raises:
             InputError: the ID, the class or the value is invalid.
             UnknownPredictionError: no prediction has this ID.
@@ -122,8 +127,12 @@ class Feedback:
         text = ROW_IDS.text(row_id) or ""
         truth = self._number("actual", actual)
         self._flush()
+        now = time.time()
+        yield WRITTEN_SECONDS  # a prediction that is in the log may not be the latest one
         prediction = yield from _search(
-            lambda _since: self._log.find_id(text), since=0.0, pauses=PAUSES
+            lambda _since: self._log.find_id(text, until=now) or self._log.find_id(text),
+            since=0.0,
+            pauses=PAUSES[3:],
         )
         if prediction is None:
             raise UnknownPredictionError(

@@ -16,11 +16,13 @@ from application.ports.metrics import PredictionMetrics
 from application.ports.prediction_log import PredictionBatch, PredictionWriter
 from application.ports.recorder import PredictionResult
 from domain.contract import ROW_IDS, ModelSpec, RangePolicy
+from domain.errors import reason_of
 
 logger = logging.getLogger(__name__)
 
 REQUESTS_AT_ONCE = 128
 ROWS_AT_ONCE = 1024  # so that a request never waits long for the GIL
+WRITE_SECONDS = 0.1  # between two writes to the log
 BATCHES_AT_ONCE = 8  # batches of small requests that are written to the log as one
 
 
@@ -41,10 +43,11 @@ class PredictionRecorder:
 
     Memory is bounded: a request that would let more than `capacity` rows wait is counted at once
     but not logged, and counts as an error of type ``log_overflow``. Rows that are not logged, for
-    this reason or because the log fails, are counted as dropped.
+    this reason or because recording fails, are counted as dropped. A request that cannot be
+    recorded does not affect the others.
 
     Args:
-        interval: seconds between two writes to the log.
+        interval: seconds between two writes to the log; feedback relies on the default.
         capacity: maximum number of waiting rows.
         watch: checks for drift and returns whether it did; called after a batch with new rows, and
             again until it returns True.
@@ -56,7 +59,7 @@ class PredictionRecorder:
         metrics: PredictionMetrics,
         log: PredictionWriter,
         *,
-        interval: float = 0.1,
+        interval: float = WRITE_SECONDS,
         capacity: int = 100_000,
         watch: Callable[[], bool] | None = None,
     ) -> None:
@@ -86,10 +89,9 @@ class PredictionRecorder:
                 requests.append(result)
                 waiting.rows += len(result.rows)
                 if len(requests) == REQUESTS_AT_ONCE and _rows(requests) <= ROWS_AT_ONCE:
-                    waiting.counted.append(self._count(requests))
+                    waiting.counted += self._count_valid(requests)
                     waiting.requests = []
-        if not fits:
-            self._count([result])
+        if not fits and self._count_valid([result]):
             self._metrics.record_error("log_overflow")
             self._metrics.record_dropped(len(result.rows))
 
@@ -100,12 +102,14 @@ class PredictionRecorder:
                 waiting, self._waiting = self._waiting, _Waiting()
             check_drift = self._drift_check_pending or bool(waiting.rows)
             self._drift_check_pending = False  # a check that fails is not repeated
-            counted = [*_joined(waiting.counted), *map(self._count, _batches(waiting.requests))]
+            counted = [*_joined(waiting.counted)]
+            for requests in _batches(waiting.requests):
+                counted += self._count_valid(requests)
             if counted:
                 try:
                     self._log.add(*counted)
                 except Exception:
-                    self._metrics.record_dropped(waiting.rows)
+                    self._metrics.record_dropped(sum(len(batch.predicted) for batch in counted))
                     raise
             if self._watch and check_drift:
                 self._drift_check_pending = not self._watch()
@@ -127,21 +131,35 @@ class PredictionRecorder:
             logger.exception("a batch of predictions was not logged")
             self._metrics.record_error("log_failure")
 
+    def _count_valid(self, requests: Sequence[PredictionResult]) -> list[PredictionBatch]:
+        """Count requests, and return them as batches for the log, without those that fail."""
+        try:
+            return [self._count(requests)]
+        except Exception as error:  # pylint: disable=broad-exception-caught  # keep the others
+            if len(requests) > 1:
+                return [batch for result in requests for batch in self._count_valid([result])]
+            request_id, rows = requests[0].request_id, _rows(requests)
+            logger.error(
+                "request %s: %d rows were not recorded: %s", request_id, rows, reason_of(error)
+            )
+            self._metrics.record_error("log_failure")
+            self._metrics.record_dropped(rows)
+            return []
+
     def _count(self, requests: Sequence[PredictionResult]) -> PredictionBatch:
-        """Count requests in the metrics, and return them as a batch for the log."""
+        """Count requests in the metrics, and return them as a batch for the log.
+
+        If it fails, nothing is counted.
+        """
         outputs = np.concatenate([result.predictions for result in requests])
         encoded = np.concatenate([result.rows for result in requests])
         latency = np.array([result.latency for result in requests])
         if outside := self._ranges.count_outside(encoded):
-            self._metrics.record_outside(outside)
             encoded = self._ranges.clip(encoded)
         predicted, confidence = self._spec.decide(outputs), None
         if self._spec.classes:
             confidence = outputs[np.arange(len(predicted)), predicted]
-            self._metrics.record_predictions(predicted, confidence, latency)
-        else:
-            self._metrics.record_values(predicted, latency)
-        return PredictionBatch(
+        batch = PredictionBatch(
             [result.request_id for result in requests],
             np.array([len(result.rows) for result in requests]),
             np.array([result.at for result in requests]),
@@ -152,6 +170,13 @@ class PredictionRecorder:
             confidence,
             _ids(requests),
         )
+        if outside:
+            self._metrics.record_outside(outside)
+        if confidence is None:
+            self._metrics.record_values(predicted, latency)
+        else:
+            self._metrics.record_predictions(predicted, confidence, latency)
+        return batch
 
 
 def _ids(requests: Sequence[PredictionResult]) -> dict[int, str]:

@@ -154,8 +154,11 @@ class LabelStore(Protocol):
         Predictions before `since` may be skipped.
         """
 
-    def find_id(self, text: str) -> LoggedPrediction | None:
-        """Find the latest prediction for a row with this ID of its caller."""
+    def find_id(self, text: str, until: float | None = None) -> LoggedPrediction | None:
+        """Find the latest prediction for a row with this ID of its caller.
+
+        With `until`, predictions after that time are skipped.
+        """
 
     def label(self, labelled: LabelledPrediction, at: float) -> None:
         """Store the label of a prediction; a second label replaces the first."""

@@ -20,6 +20,7 @@ MISSING_WORDS = frozenset(  # in a field of a number or boolean
 )
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 _BOOLEANS = ("true", "false")
+_HALF = "is half of a surrogate pair: send valid Unicode"
 _SYMBOL = "[A-Z]{0,3}[$€£¥]|[元%]"
 _FORMATTED = {  # by decimal mark
     mark: re.compile(
@@ -30,6 +31,9 @@ _FORMATTED = {  # by decimal mark
     for mark, thousands in ((".", ","), (",", "."))
 }
 _CODE = r"[+-]?0[0-9]"  # leading zeros make a code
+_ESCAPES = re.compile(  # in JSON; \\. so that an escaped backslash begins no other escape
+    rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F]..)|\\.", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,32 @@ def contains_boolean(value: Any, depth: int) -> bool:
     for _ in range(depth - 1):
         flat = chain.from_iterable(flat)
     return not {bool, np.bool_}.isdisjoint(map(type, flat))
+
+
+def unicode_fault(text: str) -> str | None:
+    """What is wrong with a text that UTF-8 cannot encode; None if it can.
+
+    >>> unicode_fault("a\\ud800")
+    "character 2, '\\\\ud800', is half of a surrogate pair: send valid Unicode"
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        position = error.start
+        return f"character {position + 1}, {text[position]!r}, {_HALF}"
+    return None
+
+
+def json_unicode_fault(document: bytes) -> str | None:
+    """The same for JSON, whose parser may call half of a surrogate pair truncated data.
+
+    >>> json_unicode_fault(rb'["\\ud83d\\ude00", "\\ud800"]')
+    '\\\\ud800 is half of a surrogate pair: send valid Unicode'
+    """
+    for escape in _ESCAPES.finditer(document):
+        if half := escape["half"]:
+            return f"{half.decode(errors='replace')} {_HALF}"
+    return None
 
 
 def short_repr(value: Any) -> str:

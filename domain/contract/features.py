@@ -29,6 +29,7 @@ from domain.contract.encoding import (
     parse_word,
     short_repr,
     to_floats,
+    unicode_fault,
 )
 from domain.errors import ContractError, InputError
 
@@ -77,9 +78,11 @@ class Number:
         return check_numbers(to_floats(self.name, values)[:, None], (self,))
 
     def count_outside(self, values: Sequence[Any] | np.ndarray) -> int:
-        """How many of these valid values are outside the range."""
-        numbers = to_floats(self.name, values)
-        return int(((numbers < self.minimum) | (numbers > self.maximum)).sum())
+        """How many of these valid values are outside the range, in float32 as the model sees
+        them."""
+        numbers = to_floats(self.name, values).astype(np.float32)
+        low, high = np.float32(self.minimum), np.float32(self.maximum)
+        return int(((numbers < low) | (numbers > high)).sum())
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Category:
         Booleans are the words ``true`` and ``false``, and whole numbers are their digits.
 
         Raises:
-            InputError: a word is unknown, or missing but required.
+            InputError: a word is unknown, not Unicode, or missing but required.
         """
         if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
             values = RepeatedValues.of(values)
@@ -153,6 +156,8 @@ class Category:
             word = as_word(value)
         except ValueError as error:  # Python limits the digits of an integer that it prints
             raise InputError(f"{place}: {short_repr(value)} is not a word") from error
+        if fault := unicode_fault(word):
+            raise InputError(f"{place}: {fault}")
         if word not in self._codes and self.unseen == "refuse":
             words = join_names(self.categories)
             raise InputError(f"{place}: {short_repr(value)} is not one of {words}")
@@ -244,7 +249,7 @@ class Text:
         """Object array of str of shape (n_rows, 1).
 
         Raises:
-            InputError: a value is not text, is too long, or missing but required.
+            InputError: a value is not text, not Unicode, too long, or missing but required.
         """
         encoded = np.full((len(values), 1), "", dtype=object)
         for row, value in enumerate(values):
@@ -256,7 +261,7 @@ def _checked_text(item: Text | HashedText, row: int, value: Any) -> str:
     """The text of a row, empty if it is missing.
 
     Raises:
-        InputError: the value is not text, is too long, or missing but required.
+        InputError: the value is not text, not Unicode, too long, or missing but required.
     """
     place = f"row {row}, {item.name}"
     if is_missing(value):
@@ -270,6 +275,8 @@ def _checked_text(item: Text | HashedText, row: int, value: Any) -> str:
             f"{place}: the text has {len(value)} characters, "
             f"at most {item.max_length} are allowed"
         )
+    if fault := unicode_fault(value):
+        raise InputError(f"{place}: {fault}")
     return str(value)
 
 
@@ -310,7 +317,7 @@ class HashedText:
         """Counts of words, float32 of shape (n_rows, features).
 
         Raises:
-            InputError: a value is not text, is too long, or missing but required.
+            InputError: a value is not text, not Unicode, too long, or missing but required.
         """
         encoded = np.zeros((len(values), self.features), dtype=np.float32)
         for row, value in enumerate(values):

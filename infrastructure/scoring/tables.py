@@ -29,6 +29,7 @@ from domain.contract import (
     Number,
     RepeatedValues,
     Tensor,
+    json_unicode_fault,
 )
 from domain.data.csv_layout import csv_layout
 from domain.errors import DataError, reason_of
@@ -312,8 +313,9 @@ class NdjsonTable:
                 try:
                     objects.append(decode(line))
                 except (msgspec.DecodeError, RecursionError) as error:
+                    reason = json_unicode_fault(line) or error
                     raise DataError(
-                        f"cannot read {self._path}: line {number} is not a JSON object: {error}"
+                        f"cannot read {self._path}: line {number} is not a JSON object: {reason}"
                     ) from error
                 size += len(line)
                 if len(objects) == most or size >= _BATCH_BYTES:

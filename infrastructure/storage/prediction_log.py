@@ -217,12 +217,17 @@ class SqlPredictionLog:
                         return prediction
         return None
 
-    def find_id(self, text: str) -> LoggedPrediction | None:
-        """The latest prediction for a row with this ID; of rows in one request, the last."""
+    def find_id(self, text: str, until: float | None = None) -> LoggedPrediction | None:
+        """The latest prediction for a row with this ID; of rows in one request, the last.
+
+        Args:
+            until: later predictions are left out.
+        """
+        in_time = [] if until is None else [_ids.c.at <= until]
         query = (
             sa.select(_batches, _ids.c.position)
             .join_from(_ids, _batches, _batches.c.id == _ids.c.batch)
-            .where(_ids.c.model == self._model, _ids.c.text == text)
+            .where(_ids.c.model == self._model, _ids.c.text == text, *in_time)
             .order_by(_ids.c.at.desc(), _ids.c.batch.desc(), _ids.c.position.desc())
             .limit(1)
         )

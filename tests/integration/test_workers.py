@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.request_id import time_of
+from tests import petals
 from tests.served import serve
 from tests.strength import (
     JSON,
@@ -33,6 +36,7 @@ PAUSE = 0.02  # seconds between two requests on a connection
 CROWD = 200
 LARGE = 2000  # rows; such a request is queued
 HERD, BURST = 128, 64  # clients that connect at once, requests of each
+LABELS = 40
 
 
 async def _eventually(check: Callable[[], bool]) -> None:
@@ -112,6 +116,44 @@ def test_a_killed_worker_is_replaced_while_the_other_continues(
         for _ in range(50):
             assert httpx.post(f"{url}/predict", content=row).status_code == 200
         asyncio.run(_eventually(lambda: (counted(), logged()) == (before[0] + 50, before[1] + 50)))
+
+
+def test_feedback_by_an_id_labels_the_latest_prediction_whichever_worker_made_it(
+    exported_bento: Path, tmp_path: Path
+) -> None:
+    with ExitStack() as opened:
+        url = opened.enter_context(serve(exported_bento, tmp_path, workers=2))
+        service = service_at(url)
+        assert service
+        names = httpx.get(f"{url}/docs.json").json()["paths"]["/predict_json"]["post"]
+        schema = names["requestBody"]["content"]["application/json"]["schema"]
+        clients = _clients_of_each_worker(service, opened)
+
+        def predict(client: httpx.Client, row_id: str) -> str:
+            row = {**schema["example"], "id": row_id}
+            return str(client.post("/predict_json", json=row).json()["request_id"])
+
+        for number in range(LABELS):
+            older, newer = clients if number % 2 else clients[::-1]
+            predict(older, f"order-{number}")
+            time.sleep(0.15 if number % 4 < 2 else 0.0)  # the older row is written, or not yet
+            latest = predict(newer, f"order-{number}")
+            label = {"id": f"order-{number}", "actual_class": petals.SPEC.classes[0]}
+            found = older.post("/feedback", json=label).json()
+            assert (found["request_id"], found["joined"]) == (latest, True), number
+
+
+def _clients_of_each_worker(service: Service, opened: ExitStack) -> list[httpx.Client]:
+    """One client with an open connection to each of two workers."""
+    found: dict[int, httpx.Client] = {}
+    while len(found) < 2:
+        client = opened.enter_context(httpx.Client(base_url=service.url))
+        before = [service.connections(worker) for worker in service.workers()]
+        client.get("/health_check")
+        after = [service.connections(worker) for worker in service.workers()]
+        (worker,) = np.flatnonzero(np.subtract(after, before)).tolist()
+        found.setdefault(worker, client)
+    return list(found.values())
 
 
 async def _crowd(port: int, request: bytes) -> list[Response]:

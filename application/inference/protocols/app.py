@@ -42,6 +42,7 @@ from application.inference.protocols.http import (
 )
 from application.inference.protocols.synthetic import SYNTHETIC, source_of
 from application.inference.protocols.trace import trace_id_of
+from domain.contract import json_unicode_fault
 from domain.errors import (
     InputError,
     PredictionLogError,
@@ -336,7 +337,7 @@ class PredictionApp:
     ) -> Reply:
         if isinstance(error, msgspec.ValidationError):
             error = _syntax_error(request) or error
-        refusal = _refusal_of(error)
+        refusal = _refusal_of(error, request.body)
         request_id = request.request_id
         if refusal.status == 500:
             ids = {"request_id": request_id, "trace_id": trace_id}
@@ -425,7 +426,7 @@ def _syntax_error(request: Request) -> Exception | None:
     return None
 
 
-def _refusal_of(error: Exception) -> Refusal:
+def _refusal_of(error: Exception, body: bytes) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, RecursionError):
@@ -434,7 +435,8 @@ def _refusal_of(error: Exception) -> Refusal:
         return retry_later(503, str(error), "log_unavailable", 1)
     for kind, status, error_type in _ERRORS:
         if isinstance(error, kind):
-            return Refusal(status, str(error), error_type)
+            fault = json_unicode_fault(body) if kind is msgspec.DecodeError else None
+            return Refusal(status, fault or str(error), error_type)
     return Refusal(500, "internal error: see the service's log", "internal")
 
 

@@ -21,6 +21,7 @@ from application.inference.protocols.responses import ResponseBuilder
 from application.inference.protocols.rows import RowReader
 from application.inference.protocols.schema import EXAMPLES
 from application.ports.recorder import PredictionResult
+from domain.contract import json_unicode_fault
 from domain.errors import InputError
 
 PATH = "/predict_lines"
@@ -112,7 +113,7 @@ class PredictionLines:
                 rows[position] = self._rows.row(item)
                 items.append(item)
             except (InputError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                responses[position] = self._error(error)
+                responses[position] = self._error(json_unicode_fault(line) or error)
         return rows, dict(zip(rows, self._rows.ids(items) or ()))
 
     def _predict_rows(

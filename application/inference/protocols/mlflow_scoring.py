@@ -39,11 +39,12 @@ from application.inference.protocols.schema import (
     with_id,
 )
 from application.ports.recorder import PredictionResult
-from domain.contract import ID, Tensor, short_repr
+from domain.contract import ID, Tensor, json_unicode_fault, short_repr
 from domain.errors import InputError
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 CSV = "text/csv"
+_LONGEST_FIELD = 2**31 - 1  # the service limits the whole body
 
 _CODES = {
     401: "UNAUTHENTICATED",
@@ -178,8 +179,10 @@ class MlflowScoring:
         except msgspec.DecodeError:
             if b"NaN" not in body:
                 raise
+        if fault := json_unicode_fault(body):  # which json accepts
+            raise Refusal(400, fault)
         try:  # MLflow's client writes missing values as NaN, which is not valid JSON
-            return msgspec.convert(json.loads(body), _Body)
+            return msgspec.convert(json.loads(body.decode()), _Body)
         except ValueError as error:
             raise Refusal(400, f"the body is not valid JSON: {error}") from error
 
@@ -198,6 +201,7 @@ class MlflowScoring:
     def _read_csv(self, body: bytes) -> dict[str, list[Any]]:
         if any(isinstance(item, Tensor) for item in self._spec.inputs):
             raise Refusal(415, f"{CSV} cannot hold tensors: send application/json")
+        csv.field_size_limit(_LONGEST_FIELD)
         lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         try:
             header, *rows = filter(None, lines)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from application.monitoring.feedback import (
+    WRITTEN_SECONDS,
     Feedback,
     FeedbackResult,
     Truth,
@@ -16,7 +17,7 @@ from application.monitoring.feedback import (
     live_quality,
     live_score,
 )
-from application.monitoring.recorder import identities
+from application.monitoring.recorder import WRITE_SECONDS, identities
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import InputError, UnknownPredictionError
@@ -454,7 +455,30 @@ def test_feedback_by_id_labels_the_latest_prediction_of_the_row(
     result = finished(setup.feedback.for_id(asked, "setosa"), setup.pauses)
     assert (result.request_id, result.row, result.joined) == ("newer", 1, True)
     assert (result.predicted, result.actual) == ("versicolor", "setosa")
-    assert setup.confusion() == {(1, 0): 1} and not setup.pauses
+    assert setup.confusion() == {(1, 0): 1} and setup.pauses == [WRITTEN_SECONDS]
+
+
+def test_feedback_by_id_waits_until_another_worker_has_written_a_later_prediction() -> None:
+    setup = Setup()
+    setup.log.add(batch_of(logged_prediction("older", SETOSA, at=time.time()), ids={0: "a"}))
+    latest = logged_prediction("latest", VIRGINICA, at=time.time())
+    steps = setup.feedback.for_id("a", "setosa")
+    assert next(steps) == WRITTEN_SECONDS > WRITE_SECONDS
+    setup.log.add(batch_of(latest, ids={0: "a"}))
+    # it was made while the label waited
+    after = logged_prediction("after", SETOSA, at=time.time() + 0.1)
+    setup.log.add(batch_of(after, ids={0: "a"}))
+    assert finished(steps, setup.pauses).request_id == "latest"
+    assert not setup.pauses
+
+
+def test_feedback_by_id_takes_a_later_prediction_if_there_is_none_before() -> None:
+    setup = Setup()
+    steps = setup.feedback.for_id("a", "setosa")
+    next(steps)
+    later = logged_prediction("later", SETOSA, at=time.time() + 5)
+    setup.log.add(batch_of(later, ids={0: "a"}))
+    assert finished(steps).request_id == "later"
 
 
 def test_feedback_by_an_unknown_id_waits_a_second_and_is_refused() -> None:

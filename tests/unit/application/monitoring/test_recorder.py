@@ -403,6 +403,35 @@ def test_a_failing_log_does_not_end_the_thread_and_is_counted_as_an_error(
     assert "database is locked" in caplog.text
 
 
+@pytest.mark.parametrize("at_once", [1, REQUESTS_AT_ONCE])
+def test_a_request_that_cannot_be_recorded_takes_no_other_with_it(
+    open_recorder: Open,
+    metrics: FakeMetrics,
+    log: FakePredictionLog,
+    caplog: pytest.LogCaptureFixture,
+    at_once: int,
+) -> None:
+    recorder = open_recorder()
+    good = [classification_result(str(number), SETOSA) for number in range(at_once)]
+    bad = classification_result("bad", VIRGINICA, VIRGINICA)
+    for result in (good[0], structs.replace(bad, ids=["a", "\ud800"]), *good[1:]):
+        recorder.record(result)
+    recorder.flush()
+    assert [entry.request_id for entry in log.predictions] == [item.request_id for item in good]
+    assert metrics.predictions == {0: at_once} and metrics.latencies == [0.002] * at_once
+    assert metrics.dropped == 2 and metrics.errors == {"log_failure": 1}
+    (line,) = caplog.messages
+    assert line.startswith("request bad: 2 rows were not recorded: row 1, id: character 1")
+
+
+def test_a_request_that_cannot_be_recorded_is_dropped_once_if_too_many_wait(
+    open_recorder: Open, metrics: FakeMetrics
+) -> None:
+    recorder = open_recorder(capacity=0)
+    recorder.record(structs.replace(classification_result("bad", SETOSA), ids=["\ud800"]))
+    assert metrics.dropped == 1 and metrics.errors == {"log_failure": 1}
+
+
 def test_closing_does_not_raise_when_the_log_fails(open_recorder: Open) -> None:
     log = FakePredictionLog(failures=[OSError("database is locked")])
     recorder = open_recorder(log=log)

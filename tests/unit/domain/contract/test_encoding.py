@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -9,7 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domain.contract import Category, ModelSpec, Number, RepeatedValues, Tensor, Text, as_word
+from domain.contract import (
+    Category,
+    ModelSpec,
+    Number,
+    RepeatedValues,
+    Tensor,
+    Text,
+    as_word,
+    json_unicode_fault,
+)
 from domain.errors import InputError
 from tests.contracts import FLAT, REVIEW, SOLD, input_refusal
 
@@ -171,3 +181,21 @@ def test_unknown_words_are_counted_but_missing_ones_are_not(repeated: bool) -> N
         values = RepeatedValues(["z", "a", None, 7], np.array([1, 0, 2, 0, 3]))
     category = Category("code", ("a",), nullable=True, unseen="missing")
     assert category.count_unknown(values) == 3
+
+
+@pytest.mark.parametrize(
+    ("document", "half"),
+    [
+        (r'"\ud83d\ude00"', None),
+        (r'"\\ud800 \"\\"', None),  # an escaped backslash
+        (r'"a\ud800"', r"\ud800"),
+        (r'"\\\uDFFF"', r"\uDFFF"),
+        (r'"\ud83d\ude00\ude00"', r"\ude00"),
+        (r'"\ud800\u0041"', r"\ud800"),
+        ('"😀"', None),
+    ],
+)
+def test_json_with_half_of_a_surrogate_pair_is_not_unicode(document: str, half: str | None) -> None:
+    fault = json_unicode_fault(document.encode())
+    assert fault == (half and f"{half} is half of a surrogate pair: send valid Unicode")
+    assert (fault is None) == json.loads(document).isprintable()

@@ -12,8 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from domain.contract import Category, HashedText, Input, ModelSpec, Number, Tensor, Text
-from domain.errors import ContractError
+from domain.contract import (
+    Category,
+    HashedText,
+    Input,
+    ModelSpec,
+    Number,
+    Quantity,
+    RangePolicy,
+    Tensor,
+    Text,
+)
+from domain.errors import ContractError, InputError
 from tests.contracts import FLAT, GOOD, IMAGE, REVIEW, SOLD, SPEECH, input_refusal, refusal
 
 # numbers
@@ -82,6 +92,34 @@ def test_numbers_outside_the_range_are_counted() -> None:
     income = numbers(lenient("clip"))[0]
     assert income.count_outside([50, -1, 101.0, None, 100]) == 2
     assert income.count_outside(np.array([np.nan, 1e9], np.float32)) == 1
+
+
+def test_numbers_are_outside_only_if_the_model_sees_them_outside() -> None:
+    share = Number("share", "", 0.1, 0.7, outside="accept")
+    spec = ModelSpec("m", (share,), Quantity("q"))
+    values = np.array([0.0999999999, 0.09999999, 0.1, 0.7, 0.7000000001, 0.7000001])
+    assert share.count_outside(values) == 2
+    for kind in (np.float32, np.float64):
+        encoded = spec.encode({"share": values.astype(kind)})
+        assert RangePolicy(spec).count_outside(encoded) == {"share": 2}
+        assert share.count_outside(values.astype(kind)) == 2
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        Text("text"),
+        HashedText("text", features=8),
+        Category("text", ("a", "b")),
+        Category("text", ("a", "b"), unseen="missing", nullable=True),
+    ],
+)
+@pytest.mark.parametrize("half", ["\ud800", "\udfff"])
+def test_a_text_that_is_not_unicode_is_refused_with_the_character(item: Any, half: str) -> None:
+    with pytest.raises(InputError) as refused:
+        item.encode(["a", f"a{half}😀"])
+    message = f"character 2, {half!r}, is half of a surrogate pair: send valid Unicode"
+    assert str(refused.value) == f"row 1, text: {message}"
 
 
 @pytest.mark.parametrize("value", [None, math.nan, np.float32("nan")])

@@ -25,6 +25,8 @@ LARGEST = 2**63 - 1
         (17, "17"),
         (-17, "-17"),
         (17.0, "17"),
+        (float(2**53 - 1), "9007199254740991"),
+        (2**53 + 1, "9007199254740993"),
         (LARGEST, str(LARGEST)),
         (None, None),
         (math.nan, None),
@@ -37,7 +39,7 @@ def test_an_id_has_a_text_and_a_number_has_its_digits(value: Any, text: str | No
 @pytest.mark.parametrize(
     "value",
     [
-        *("", "a\x00", "a\nb", "\x7f", "\x85", "\ud800", "x" * (LONGEST_ROW_ID + 1)),
+        *("", "a\x00", "a\nb", "\x7f", "\x85", "x" * (LONGEST_ROW_ID + 1)),
         *(1.5, math.inf, LARGEST + 1, -LARGEST - 1, 10**300, True, [], {}, b"a"),
     ],
 )
@@ -65,3 +67,21 @@ def test_the_pattern_of_the_schema_allows_the_same_characters(text: str) -> None
         assert not re.search(pattern, text)
     else:
         assert re.search(pattern, text)
+
+
+@pytest.mark.parametrize("value", [float(2**53), float(2**53 + 1), -float(2**53), 1e18])
+def test_a_float_that_may_stand_for_several_whole_numbers_is_refused(value: float) -> None:
+    with pytest.raises(InputError) as refused:
+        ROW_IDS.encode(["a", value])
+    message = str(refused.value)
+    assert message.startswith(
+        f"row 1, id: {value!r} is a float, which may have lost the last digits"
+    )
+    assert "send it as text or as a whole number without a decimal point" in message
+
+
+def test_an_id_that_is_not_unicode_is_refused_with_the_character() -> None:
+    with pytest.raises(InputError) as refused:
+        ROW_IDS.encode(["ab\udfff"])
+    message = "character 3, '\\udfff', is half of a surrogate pair: send valid Unicode"
+    assert str(refused.value) == f"row 0, id: {message}"

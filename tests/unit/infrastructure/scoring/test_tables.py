@@ -312,6 +312,7 @@ def test_objects_become_columns_of_a_type_for_all_their_values(tmp_path: Path) -
             "cannot read .*: CSV parse error: (Row #3: )?Expected 2 columns, got 1: 3",
         ),
         ("in.ndjson", '{"x": 1}\n{"x": \n', "cannot read .*: line 2 is not a JSON object: "),
+        ("in.ndjson", r'{"x": "\ud800"}', r"line 1 is not a JSON object: \\ud800 is half of a"),
         ("in.jsonl", "[1]\n", "line 1 is not a JSON object: "),
         ("in.ndjson", "[" * 100_000, "line 1 is not a JSON object: "),
         ("in.xlsx", "x", r"has an unknown format: its name must end in \.parquet, \.csv, "),

@@ -569,6 +569,8 @@ def test_the_latest_row_with_an_id_is_found_and_of_one_request_the_last(
     assert log.traffic(0).predictions == 5
     log.add(batch_of(prediction("newer", at=NOW + 1), ids={0: "a"}))
     assert log.find_id("a") == prediction("newer", at=NOW + 1)
+    assert log.find_id("a", until=NOW + 0.9) == log.find_id("a", until=NOW) == rows[1]
+    assert log.find_id("a", until=NOW - 2) is None
 
 
 @pytest.mark.parametrize("text", ["訂單 1", "'; --", "a%", "\u00e9", "x" * 200, "👩‍👩‍👧", "NULL"])
@@ -706,7 +708,8 @@ def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
             unlabelled = log.find_unlabelled(identity, predicted)
             assert unlabelled == fake.find_unlabelled(identity, predicted)
     for text in (*IDS.values(), "nobody"):
-        assert log.find_id(text) == fake.find_id(text)
+        for until in (None, NOW - 1, NOW, NOW + 1):
+            assert log.find_id(text, until) == fake.find_id(text, until)
     for rows in (1, 5, 100):
         for ours, theirs in zip(log.recent(rows), fake.recent(rows), strict=True):
             assert ours.tolist() == theirs.tolist()

@@ -89,6 +89,7 @@ def test_bad_lines_get_an_error_in_their_place_and_stop_nothing() -> None:
         b"\xff",
         b'["\xff", 1, 1, 1]',
         b"[1e400, 1, 1, 1]",
+        rb'{"id": "\ud800"}',
         body(ROWS[2]) + b"  \n\n",
     ]
     found = Setup().responses(b"\n".join(line.removesuffix(b"\n") for line in lines))
@@ -96,8 +97,9 @@ def test_bad_lines_get_an_error_in_their_place_and_stop_nothing() -> None:
     errors = {line["line"]: line["error"] for line in found if "error" in line}
     assert all(line.keys() == {"line", "error"} for line in found if "error" in line)
     good = {line["line"]: line["prediction"] for line in found if "error" not in line}
-    assert good == dict(zip((1, 4, 13), labels(petals.SPEC, ROWS)))
+    assert good == dict(zip((1, 4, 14), labels(petals.SPEC, ROWS)))
     assert errors[0].startswith("sepal_length: a value is missing")
+    assert errors[13].startswith(r"\ud800 is half of a surrogate pair")
     assert "malformed" in errors[2] and "truncated" in errors[3]
     assert "has an unknown input 'note'" in errors[5]
     assert errors[6].startswith("petal_width: 99 cm is outside")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from application.inference.protocols.mlflow_scoring import MlflowScoring
 from application.scaffold.table_inspection import inspect_table
-from domain.contract import Classes, ModelSpec, Number
+from domain.contract import Classes, ModelSpec, Number, Text
 from domain.data.tables import read_frame, read_table
+from infrastructure.scoring.tables import open_table
 from tests import petals
 from tests.kinds import KINDS
 from tests.messy_csv import FILES, write_csv
@@ -405,3 +406,37 @@ def test_an_input_called_id_is_no_id_of_a_row() -> None:
     spec = ModelSpec("m", (Number("id", "", 0, 9), Number("x", "", 0, 9)), Classes(("a", "b")))
     body = {"dataframe_split": {"columns": ["x", "id"], "data": [[2, 1]]}}
     assert predictions(body, service(spec)) == wanted(spec, [[1, 2]])
+
+
+@pytest.mark.parametrize(
+    "text", [rb"NaN \ud800", rb"\udc00\ud800 NaN", "NaN \ud800".encode("utf-8", "surrogatepass")]
+)
+def test_a_body_with_nan_is_unicode_like_any_other(text: bytes) -> None:
+    reply = service(KINDS["text"].SPEC).post(
+        "/invocations",
+        content=b'{"inputs": ["' + text + b'"]}',
+        headers={"content-type": "application/json"},
+    )
+    assert reply.status_code == 400
+    assert "surrogate pair" in reply.text or "can't decode byte 0xed" in reply.text
+
+
+def test_a_float_that_may_have_lost_digits_of_an_id_is_refused() -> None:
+    body = {"inputs": {"id": [float(2**53), None], **columns(petals.SPEC, ROWS)}}
+    assert "row 0, id: 9007199254740992.0 is a float" in refused(json.dumps(body).encode())
+    body["inputs"]["id"] = [17.0, None]
+    assert [row.get("id") for row in predictions(body)] == [17.0, None]
+
+
+def test_a_field_of_csv_may_be_as_long_in_a_request_as_in_training(tmp_path: Path) -> None:
+    text = "a word" * 200_000
+    spec = ModelSpec("m", (Text("text", max_length=2 * 10**6),), Classes(("a", "b"), "kind"))
+    path = tmp_path / "long.csv"
+    path.write_text(f'text,kind\n"{text}",a\n')
+    (training,) = read_table(str(path), spec).rows()
+    (scored,) = next(iter(open_table(path, spec).batches())).columns["text"]
+    reply = service(spec).post(
+        "/invocations", content=path.read_bytes(), headers={"content-type": "text/csv"}
+    )
+    assert reply.json()["predictions"] == wanted(spec, [[text]])
+    assert [*training] == [scored] == [text]

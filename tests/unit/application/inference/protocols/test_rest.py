@@ -187,6 +187,8 @@ def test_blanks_around_the_json_do_not_matter(service: Service) -> None:
         ("/classify_json", b"[5.1, 3.5", "Input data was truncated"),
         ("/classify", b"\xff\xfe", "JSON is malformed"),
         ("/classify", b"[[NaN, 1, 1, 1]]", "JSON is malformed"),
+        ("/classify_json", rb'{"id": "\ud800"}', r"\ud800 is half of a surrogate pair"),
+        ("/feedback", rb'{"id": "\udc00 and more"}', r"\udc00 is half of a surrogate pair"),
         ("/classify", b"[[1, 1, 1, 1]] x", "JSON is malformed: trailing characters"),
         ("/classify_json", b"", "Input data was truncated"),
         ("/classify_json", b'{"sepal_length": 5.1,', "Input data was truncated"),
@@ -930,7 +932,7 @@ def test_an_input_called_id_is_no_key(open_service: Open) -> None:
     assert service.post("/feedback", {"id": 3, "actual": 4}).status == 422
 
 
-@pytest.mark.parametrize("asked", ["17", 17])
+@pytest.mark.parametrize("asked", ["17", 17, 17.0])
 def test_feedback_by_id_labels_the_latest_row_with_it(service: Service, asked: Any) -> None:
     service.post("/predict_json", {**FLOWER, "id": 17})
     rows = [{**dict(zip(NAMES, row)), "id": 17} for row in (SETOSA, VIRGINICA)]
@@ -947,6 +949,7 @@ def test_feedback_by_id_labels_the_latest_row_with_it(service: Service, asked: A
         "correct": False,
         "joined": True,
     }
+    assert type(response.json["id"]) is type(asked)
 
 
 def test_synthetic_feedback_by_id_is_recorded_nowhere(service: Service) -> None:
@@ -962,6 +965,7 @@ def test_synthetic_feedback_by_id_is_recorded_nowhere(service: Service) -> None:
         ({"id": "nobody", "actual_class": 0}, 404, "no prediction with the id 'nobody' in the log"),
         ({"id": "", "actual_class": 0}, 422, "id: '' is not an ID"),
         ({"id": 0.5, "actual_class": 0}, 422, "id: 0.5 is not an ID"),
+        ({"id": 2.0**53, "actual_class": 0}, 422, "id: 9007199254740992.0 is a float, which may"),
         ({"id": None, "actual_class": 0}, 422, "got `null` - at `$.id`"),
         ({"id": ["a"], "actual_class": 0}, 422, "got `array` - at `$.id`"),
         ({"id": "a"}, 422, "missing required field `actual_class`"),
