@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from importlib.metadata import Distribution, distribution, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import skops.io
 from packaging.utils import canonicalize_name
+from sklearn.base import clone
 
 from domain.errors import ExportError, reason_of
+from domain.estimators.conformal import ConformalRegressor
+from domain.estimators.search import best_found, keeps_scorer, possible_parts
 from infrastructure.frameworks.scikit_learn import parts_of
 from infrastructure.inference.native import OWN_TYPES, untrusted
 
@@ -30,22 +34,48 @@ def check_save(estimator: Any) -> None:
     Raises:
         ExportError: they are not, or skops cannot; the message says what to do.
     """
-    _reviewed(estimator)
+    name = type(estimator).__name__
+    if isinstance(estimator, ConformalRegressor):
+        estimator = estimator.estimator
+    parts = possible_parts(estimator)
+    _review(name, parts, _estimators_in(parts))
+    for part in _estimators_in(parts):
+        if keeps_scorer(part):
+            raise ExportError(
+                f"cannot serve {name} without ONNX: the {type(part).__name__} inside another "
+                "estimator would keep the function of its scoring. Search around the whole "
+                "estimator, or in a step of a pipeline"
+            )
 
 
 def save(estimator: Any, path: Path) -> None:
     """Write a fitted estimator, and next to it its types and the libraries that it needs.
 
+    Of a search, the file has only what it found, as an export to ONNX: see `best_found`.
+
     Raises:
         ExportError: as `check_save`.
     """
-    data, types = _reviewed(estimator)
-    needed = {*_ALWAYS, *_libraries(estimator).values()}
+    name = type(estimator).__name__
+    estimator = _without_searches(estimator)
+    parts = [*parts_of(estimator)]
+    data, types = _review(name, estimator, parts)
+    needed = {*_ALWAYS, *_libraries(parts).values()}
     # public indexes do not have local labels such as +cpu
     requirements = [f"{name}=={version(name).partition('+')[0]}" for name in sorted(needed)]
     facts = {"types": types, "requirements": requirements}
     path.write_bytes(data)
     path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _without_searches(fitted: Any) -> Any:
+    if not isinstance(fitted, ConformalRegressor):
+        return best_found(fitted)
+    served = copy(fitted)
+    # pylint: disable-next=attribute-defined-outside-init  # scikit-learn's convention
+    served.estimator_ = best_found(fitted.estimator_)
+    served.estimator = clone(served.estimator_)
+    return served
 
 
 def not_locked(package: Path, lock: Path) -> list[str]:
@@ -61,18 +91,28 @@ def not_locked(package: Path, lock: Path) -> list[str]:
     ]
 
 
-def _reviewed(estimator: Any) -> tuple[bytes, list[str]]:
-    """An estimator in skops' format, and the types in it that skops does not trust by itself."""
-    name = type(estimator).__name__
+def _estimators_in(values: Sequence[Any]) -> list[Any]:
+    """The estimators among some values, and those in their parameters."""
+    return [part for each in values if hasattr(each, "get_params") for part in parts_of(each)]
+
+
+def _review(name: str, content: Any, parts: Sequence[Any]) -> tuple[bytes, list[str]]:
+    """An estimator in skops' format, and the types in it that skops does not trust by itself.
+
+    Args:
+        name: of the class of the estimator, for messages.
+        content: what is written: the estimator, or a list of what it may consist of.
+        parts: the estimators in it, whose libraries are trusted.
+    """
     try:
-        data = skops.io.dumps(estimator)
+        data = skops.io.dumps(content)
+        types = sorted(skops.io.get_untrusted_types(data=data))
     except Exception as error:  # skops has no common base for what it raises
         raise ExportError(
-            f"skops cannot write {name} for serving without ONNX: {reason_of(error)}. Choose "
-            "another estimator"
+            f"skops cannot write {name} for serving without ONNX: {_reason(error)}. Choose "
+            "another estimator, and no functions or methods as parameters"
         ) from error
-    types = sorted(skops.io.get_untrusted_types(data=data))
-    libraries = {"sklearn", *_libraries(estimator)}
+    libraries = {"sklearn", *_libraries(parts)}
     never = untrusted(types)
     foreign = [
         each
@@ -91,14 +131,18 @@ def _reviewed(estimator: Any) -> tuple[bytes, list[str]]:
     except Exception as error:
         raise ExportError(
             f"skops can write {name} for serving without ONNX, but not read it back: "
-            f"{reason_of(error)}. Choose another estimator"
+            f"{_reason(error)}. Choose another estimator"
         ) from error
     return data, types
 
 
-def _libraries(estimator: Any) -> Mapping[str, str]:
-    """First names of the modules of an estimator's parts, with the distributions that have them."""
-    modules = {type(part).__module__ for part in parts_of(estimator)}
+def _reason(error: Exception) -> str:
+    return reason_of(error).rstrip(".")
+
+
+def _libraries(parts: Sequence[Any]) -> Mapping[str, str]:
+    """First names of the modules of some estimators, with the distributions that have them."""
+    modules = {type(part).__module__ for part in parts}
     installed = packages_distributions()
     return {
         module.partition(".")[0]: found.name

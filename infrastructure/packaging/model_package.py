@@ -164,7 +164,10 @@ class ModelPackage:
             return []
         if _NATIVE_FACTS not in self.digests:
             raise PackageError(f"{self.folder}: {_NATIVE_FACTS} is missing: train again")
-        return list(self.read_json(_NATIVE_FACTS)["requirements"])
+        match self.read_json(_NATIVE_FACTS):
+            case {"requirements": [*requirements]}:
+                return requirements
+        raise PackageError(f"{self.folder}: {_NATIVE_FACTS} lists no requirements: train again")
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -175,8 +178,15 @@ class ModelPackage:
         return ModelSpec.from_dict(self.read_json("contract.json"))
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of the package."""
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        """A JSON file of the package.
+
+        Raises:
+            PackageError: it is not JSON.
+        """
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise PackageError(f"{self.folder}: cannot read {name}: {error}") from error
 
     def load_native(self) -> Any:
         """The native model; never in a server, and only if the package's digest is on record.

@@ -6,13 +6,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import uniform
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import (
+    GridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from domain.estimators.conformal import ConformalRegressor
-from domain.estimators.search import best_found, chosen_parameters, without_search
+from domain.estimators.search import (
+    best_found,
+    chosen_parameters,
+    keeps_scorer,
+    possible_parts,
+    without_search,
+)
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(120, 3))
@@ -49,3 +61,34 @@ def test_the_best_estimator_predicts_the_same_without_the_search() -> None:
     found = best_found(fitted)
     assert isinstance(found[-1], Ridge) and found[-1].alpha == 1e-3
     assert (found.predict(ROWS) == fitted.predict(ROWS)).all()
+
+
+def test_the_pipeline_around_what_was_found_keeps_its_class_and_the_fitted_one_its_search() -> None:
+    class Own(Pipeline):
+        """A pipeline of a library."""
+
+    fitted = Own([("scale", StandardScaler()), ("search", SEARCH)]).fit(ROWS, VALUES)
+    assert isinstance(best_found(fitted), Own)
+    assert isinstance(fitted[-1], GridSearchCV)
+
+
+def test_the_possible_parts_are_those_of_each_choice() -> None:
+    ridge, first, second = Ridge(), StandardScaler(), StandardScaler(with_std=False)
+    steps = Pipeline([("scale", first), ("model", ridge)])
+    search = GridSearchCV(steps, [{"scale": ["passthrough", second]}, {"model__alpha": [2.0]}])
+    inner, *others = possible_parts(search)
+    assert isinstance(inner, Pipeline) and not inner.steps and len(steps.steps) == 2
+    assert others == [first, ridge, "passthrough", second, 2.0]
+
+
+def test_a_distribution_has_no_parts_and_a_threshold_those_of_its_estimator() -> None:
+    logistic = LogisticRegression()
+    search = RandomizedSearchCV(logistic, {"C": uniform(), "max_iter": [7]})
+    assert possible_parts(TunedThresholdClassifierCV(search)) == [logistic, 7]
+
+
+def test_a_search_keeps_the_function_of_a_scoring_but_no_default() -> None:
+    scored = GridSearchCV(Ridge(), {"alpha": [1]}, scoring="r2")
+    assert [keeps_scorer(part) for part in (scored, SEARCH, Ridge())] == [True, False, False]
+    assert keeps_scorer(TunedThresholdClassifierCV(LogisticRegression()))
+    assert not keeps_scorer(CalibratedClassifierCV())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, StandardScaler
+from sklearn.svm import SVC
 
-from domain.contract import ModelSpec, Number, Quantity
+from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import ExportError
 from domain.estimators.conformal import ConformalRegressor
 from infrastructure.frameworks.native import check_save, not_locked, save
@@ -91,6 +99,91 @@ def test_a_search_over_another_library_is_served_too(file: Path) -> None:
     grid = GridSearchCV(boosting("lightgbm"), {"num_leaves": [2, 4]}, cv=3)
     assert_served_equally(grid, file)
     assert f"lightgbm=={version('lightgbm')}" in facts_of(file)["requirements"]
+
+
+LOGISTIC = LogisticRegression(max_iter=500)
+GRID = {"C": [0.01, 10.0]}
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        GridSearchCV(LOGISTIC, GRID, cv=3, scoring="roc_auc_ovr"),
+        make_pipeline(StandardScaler(), GridSearchCV(LOGISTIC, GRID, cv=3, scoring="neg_log_loss")),
+        RandomizedSearchCV(LOGISTIC, {"C": loguniform(0.1, 10)}, n_iter=2, cv=3, random_state=0),
+        make_pipeline(KBinsDiscretizer(3), CalibratedClassifierCV(SVC(), ensemble=False)),
+    ],
+    ids=["search", "search in a pipeline", "distribution", "sparse support vectors"],
+)
+def test_what_a_search_found_and_sparse_data_are_served(estimator: Any, file: Path) -> None:
+    assert_served_equally(estimator, file)
+    assert not [name for name in facts_of(file)["types"] if ".metrics." in name]
+
+
+@pytest.mark.parametrize("inner", [LOGISTIC, GridSearchCV(LOGISTIC, GRID, scoring="roc_auc")])
+def test_a_tuned_threshold_is_served_without_it(inner: Any, file: Path) -> None:
+    estimator = TunedThresholdClassifierCV(inner, cv=3)
+    check_save(estimator)
+    two = SPECIES < 2
+    estimator.fit(ROWS[two], SPECIES[two])
+    save(estimator, file)
+    answers = load_native(file, replace(petals.SPEC, output=Classes(("a", "b"))))(ROWS)
+    np.testing.assert_allclose(answers, estimator.predict_proba(ROWS), atol=1e-6)
+
+
+def test_an_interval_around_a_search_is_served_by_what_it_found(file: Path) -> None:
+    spec = ModelSpec("m", (Number("x", "", 0, 9), Number("y", "", 0, 9)), Quantity("z", "", 0.8))
+    grid = GridSearchCV(Ridge(), {"alpha": [1e-3, 1e6]}, cv=3, scoring="neg_mean_absolute_error")
+    estimator = ConformalRegressor(make_pipeline(StandardScaler(), grid), 0.8)
+    check_save(estimator)
+    rows = np.random.default_rng(0).uniform(0, 9, (60, 2)).astype(np.float32)
+    estimator.fit(rows, rows.sum(axis=1))
+    save(estimator, file)
+    expected = estimator.predict_interval(rows)
+    np.testing.assert_allclose(load_native(file, spec)(rows), expected, rtol=1e-5)
+    assert isinstance(estimator.estimator_[-1], GridSearchCV)  # the native model keeps its search
+
+
+@pytest.mark.parametrize("only_tiny", [True, False])
+def test_a_search_over_two_libraries_needs_only_the_library_of_what_it_found(
+    tiny: ModuleType, only_tiny: bool, file: Path
+) -> None:
+    steps = Pipeline([("scale", StandardScaler()), ("model", LOGISTIC)])
+    choices = [tiny.Halver()] if only_tiny else [tiny.Halver(), StandardScaler()]
+    assert_served_equally(GridSearchCV(steps, {"scale": choices}, cv=3), file)
+    needed = {*ALWAYS, REQUIREMENT} if only_tiny else ALWAYS
+    assert set(facts_of(file)["requirements"]) == needed
+
+
+def test_a_choice_that_cannot_be_served_is_refused_before_the_fit() -> None:
+    steps = Pipeline([("scale", StandardScaler()), ("model", LOGISTIC)])
+    grid = GridSearchCV(steps, {"scale": ["passthrough", FunctionTransformer(print)]})
+    with pytest.raises(ExportError, match="cannot serve GridSearchCV .* contains builtins.print"):
+        check_save(grid)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [GridSearchCV(LOGISTIC, GRID, scoring="roc_auc"), TunedThresholdClassifierCV(LOGISTIC)],
+)
+def test_a_search_with_a_scoring_inside_another_estimator_is_refused_before_the_fit(
+    inner: Any,
+) -> None:
+    message = f"the {type(inner).__name__} inside another .* Search around the whole estimator"
+    with pytest.raises(ExportError, match=message):
+        check_save(make_pipeline(StandardScaler(), CalibratedClassifierCV(inner)))
+
+
+def test_a_search_that_keeps_no_scoring_may_be_inside_another_estimator(file: Path) -> None:
+    assert_served_equally(CalibratedClassifierCV(GridSearchCV(LOGISTIC, GRID, cv=3), cv=3), file)
+
+
+@pytest.mark.parametrize("function", [StandardScaler().fit_transform, lambda rows: rows])
+def test_methods_and_lambdas_are_refused_before_the_fit_with_what_to_do(function: Any) -> None:
+    steps = make_pipeline(FunctionTransformer(function), LOGISTIC)
+    message = "Pipeline .*(no functions or methods as parameters|in place of a function too)"
+    with pytest.raises(ExportError, match=message):
+        check_save(steps)
 
 
 def test_a_step_of_a_small_library_is_served_with_exactly_its_types(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
+import warnings
+import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import gen_batches
+from skops.io._protocol import PROTOCOL
 
 from domain.errors import PackageError
 from infrastructure.frameworks.native import save
@@ -98,12 +103,97 @@ def test_a_function_is_refused_even_if_the_record_was_changed_too(
         load_native(file, petals.SPEC)
 
 
+def forge(file: Path, name: str, *args: Any) -> None:
+    """A file that calls a class with arguments when skops loads it, and a record that lists it."""
+    module, _, attribute = name.rpartition(".")
+    content = [
+        {
+            "__class__": "str",
+            "__module__": "builtins",
+            "__loader__": "JsonNode",
+            "content": json.dumps(value),
+            "is_json": True,
+        }
+        for value in args
+    ]
+    schema = {
+        "__class__": attribute,
+        "__module__": module,
+        "__loader__": "ConstructorFromReduceNode",
+        "content": {
+            "__class__": "tuple",
+            "__module__": "builtins",
+            "__loader__": "TupleNode",
+            "content": content,
+        },
+        "protocol": PROTOCOL,
+        "_skops_version": skops.__version__,
+    }
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("schema.json", json.dumps(schema))
+    facts = {"types": [name], "requirements": []}
+    file.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["psutil.Popen", "subprocess.Popen"])
+def test_files_that_are_both_forged_run_no_command(name: str, file: Path) -> None:
+    forge(file, name, ["touch", str(file.with_name("made"))])
+    with pytest.raises(PackageError, match=f"contains {name}, which is never trusted"):
+        load_native(file, petals.SPEC)
+    assert not file.with_name("made").exists()
+
+
+def test_files_that_are_both_forged_overwrite_no_file(file: Path) -> None:
+    victim = file.with_name("victim")
+    victim.write_text("precious", encoding="utf-8")
+    forge(file, "numpy.memmap", str(victim), "uint8", "w+", 0, [4])
+    with pytest.raises(PackageError, match="contains numpy.memmap, which is never trusted"):
+        load_native(file, petals.SPEC)
+    assert victim.read_text(encoding="utf-8") == "precious"
+
+
+def test_a_library_counts_only_together_with_an_estimator_of_it() -> None:
+    pytest.importorskip("lightgbm", reason="make install EXTRAS=lightgbm")
+    booster, estimator = "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier"
+    assert untrusted([booster]) == [booster]
+    assert not untrusted([booster, estimator])
+    assert untrusted([booster, estimator, "psutil.Popen"]) == ["psutil.Popen"]
+
+
+def test_modules_that_are_not_installed_as_a_library_are_not_even_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stray.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["stray.Thing", "domain.estimators.torch_network.TorchClassifier", "__main__.Own"]
+    assert untrusted(names) == sorted(names)
+    assert "stray" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("estimator", "kind", "message"),
+    [
+        (StandardScaler(), "petals", "StandardScaler, which has no predict_proba: train again"),
+        (StandardScaler(), "regression", "StandardScaler, which has no predict: train again"),
+        ([1, 2], "petals", "object of list, which has no predict_proba"),
+    ],
+)
+def test_a_file_without_an_estimator_that_predicts_is_refused(
+    estimator: Any, kind: str, message: str, file: Path
+) -> None:
+    saved(LogisticRegression().fit(ROWS, SPECIES), file)
+    skops.io.dump(estimator, file)
+    with pytest.raises(PackageError, match=message):
+        load_native(file, petals.SPEC if kind == "petals" else KINDS[kind].SPEC)
+
+
 def test_functions_and_classes_of_python_are_never_trusted() -> None:
     never = [
         *("builtins.eval", "os.system", "subprocess.Popen", "sklearn.utils.gen_batches"),
         "nothing",
     ]
     known = ["sklearn.tree._tree.Tree", "numpy.dtype", "collections.OrderedDict"]
+    known += ["scipy.sparse._csr.csr_matrix", "scipy.sparse._csc.csc_array"]
     assert untrusted([*known, *never]) == sorted(never)
     assert subprocess.Popen.__module__ == "subprocess"  # a class, but one that runs commands
 
@@ -118,6 +208,57 @@ def test_a_class_that_a_library_only_imports_is_not_trusted(
 def test_without_the_record_of_its_types_nothing_is_loaded(file: Path) -> None:
     skops.io.dump(LogisticRegression().fit(ROWS, SPECIES), file)
     with pytest.raises(PackageError, match="model.json is missing, so no type is trusted: train"):
+        load_native(file, petals.SPEC)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "cannot read .*model.json: Expecting .*; train again"),
+        (b"\xff\xfe", "cannot read .*model.json: 'utf-8' codec .*; train again"),
+        (b"[]", "must have types and requirements, lists of text: train again"),
+        (b'{"types": []}', "must have types and requirements"),
+        (b'{"requirements": []}', "must have types and requirements"),
+        (b'{"types": [[1]], "requirements": []}', "must have types and requirements"),
+        (b'{"types": "*", "requirements": []}', "must have types and requirements"),
+    ],
+)
+def test_a_damaged_record_is_refused_with_its_name(
+    content: bytes, message: str, file: Path
+) -> None:
+    saved(LogisticRegression().fit(ROWS, SPECIES), file)
+    file.with_suffix(".json").write_bytes(content)
+    with pytest.raises(PackageError, match=message):
+        load_native(file, petals.SPEC)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "found"),
+    [("scikit-learn==0.1", re.escape(version("scikit-learn"))), ("absent==1.0", "no version")],
+)
+def test_a_model_of_another_version_of_its_library_is_loaded_with_a_warning(
+    requirement: str, found: str, file: Path
+) -> None:
+    saved(LogisticRegression().fit(ROWS, SPECIES), file)
+    record = file.with_suffix(".json")
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    facts["requirements"] = [requirement]
+    record.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.warns(UserWarning, match=f"trained with {requirement}, but {found} is installed"):
+        load_native(file, petals.SPEC)
+
+
+def test_a_model_of_the_installed_versions_is_loaded_without_a_warning(file: Path) -> None:
+    saved(LogisticRegression().fit(ROWS, SPECIES), file)
+    with warnings.catch_warnings(action="error"):
+        load_native(file, petals.SPEC)
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_version(file: Path) -> None:
+    forge(file, "absent_library.Estimator")
+    facts = {"types": ["absent_library.Estimator"], "requirements": ["absent-library==1.0"]}
+    file.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(PackageError, match="needs absent-library==1.0: No module named 'absent_"):
         load_native(file, petals.SPEC)
 
 

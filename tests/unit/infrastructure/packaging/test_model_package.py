@@ -199,6 +199,26 @@ def test_a_native_package_of_an_earlier_release_is_to_be_trained_again(
         _ = ModelPackage(native).native_requirements
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "cannot read model.json: Expecting"),
+        (b"\xff", "cannot read model.json: 'utf-8' codec"),
+        (b"[]", "model.json lists no requirements: train again"),
+        (b"{}", "model.json lists no requirements: train again"),
+    ],
+)
+def test_a_native_package_whose_record_is_damaged_is_refused(
+    content: bytes, message: str, make_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    native = make_package(tmp_path, "iris_classifier", "1.0.0-a", form="native")
+    package = ModelPackage(native)
+    (native / "model.json").chmod(0o644)
+    (native / "model.json").write_bytes(content)
+    with pytest.raises(PackageError, match=message):
+        _ = package.native_requirements
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_one_flipped_bit_is_refused_and_the_file_is_named(copy: Path, name: str) -> None:
     flip_a_byte(copy / name)
