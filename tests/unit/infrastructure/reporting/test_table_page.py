@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from application.scaffold.table_profile import profile_table
-from infrastructure.reporting.table_page import MOST_PLOTS, write_table_page
+from infrastructure.reporting import table_page
+from infrastructure.reporting.table_page import write_table_page
 from tests.pages import Page, check_self_contained
 
 ROWS = 200
@@ -72,16 +73,19 @@ def test_the_skill_is_shown_only_with_a_target(tmp_path: Path) -> None:
     assert "skill alone" not in page.text.lower() and "target" not in page.figures
 
 
-def test_of_many_columns_the_strongest_are_drawn(tmp_path: Path) -> None:
-    wide = pd.DataFrame(RNG.normal(size=(40, MOST_PLOTS + 5)).round(3)).rename(columns="x{}".format)
+def test_of_many_columns_the_strongest_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_page, "MOST_PLOTS", 3)
+    wide = pd.DataFrame(RNG.normal(size=(40, 8)).round(3)).rename(columns="x{}".format)
     strong = np.tile(np.arange(20.0), 2)
     table = wide.assign(strong=strong, y=strong + RNG.normal(size=40))
     page = page_of(table, "y", tmp_path)
-    assert len(page.figures) == MOST_PLOTS + 1
-    assert f"Drawn are {MOST_PLOTS} of {MOST_PLOTS + 6} columns: those that predict" in page.text
+    assert len(page.figures) == 4
+    assert "Drawn are 3 of 9 columns: those that predict" in page.text
     assert "strong: histogram" in page.source
     without = page_of(table, None, tmp_path)
-    assert len(without.figures) == MOST_PLOTS and "the first ones" in without.text
+    assert len(without.figures) == 3 and "the first ones" in without.text
     assert "strong: histogram" not in without.source
 
 
