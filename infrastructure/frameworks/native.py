@@ -15,7 +15,6 @@ from importlib.metadata import Distribution, distribution, packages_distribution
 from pathlib import Path
 from typing import Any
 
-import skops.io
 from packaging.utils import canonicalize_name
 from sklearn.base import clone
 
@@ -104,6 +103,9 @@ def _review(name: str, content: Any, parts: Sequence[Any]) -> tuple[bytes, list[
         content: what is written: the estimator, or a list of what it may consist of.
         parts: the estimators in it, whose libraries are trusted.
     """
+    # pylint: disable-next=import-outside-toplevel  # it imports all of scikit-learn, and PyTorch
+    import skops.io
+
     try:
         data = skops.io.dumps(content)
         types = sorted(skops.io.get_untrusted_types(data=data))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +36,7 @@ from domain.estimators.conformal import ConformalRegressor
 from infrastructure.frameworks import scikit_learn
 from infrastructure.frameworks.dispatch import Frameworks, framework_of
 from infrastructure.inference.loading import load_served
+from shared.paths import ROOT
 from tests import petals
 from tests.kinds import KINDS, UNLIKE
 
@@ -236,3 +239,12 @@ def test_a_network_behind_other_steps_is_refused_before_the_fit() -> None:
     Frameworks().check_export(network)
     with pytest.raises(ExportError, match="move the preprocessing into the network"):
         Frameworks().check_export(make_pipeline(StandardScaler(), network))
+
+
+def test_a_training_imports_skops_only_if_it_serves_natively() -> None:
+    module = "infrastructure.frameworks.dispatch"
+    code = f"import sys, {module}; print({{'skops', 'torch'}} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n"
