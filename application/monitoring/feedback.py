@@ -118,7 +118,7 @@ class Feedback:
         """Label the latest prediction for a row with this ID of its caller.
 
         That is the latest one before this call, whichever worker made it, if each worker writes to
-        the log within `WRITTEN_SECONDS`. If there is none before, one that arrives within a second.
+        the log within `WRITTEN_SECONDS`. Without an earlier one, it waits a second for one.
 
         Raises:
             InputError: the ID, the class or the value is invalid.

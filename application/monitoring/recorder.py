@@ -102,7 +102,7 @@ class PredictionRecorder:
                 waiting, self._waiting = self._waiting, _Waiting()
             check_drift = self._drift_check_pending or bool(waiting.rows)
             self._drift_check_pending = False  # a check that fails is not repeated
-            counted = [*_joined(waiting.counted)]
+            counted = list(_joined(waiting.counted))
             for requests in _batches(waiting.requests):
                 counted += self._count_valid(requests)
             if counted:

@@ -11,7 +11,7 @@ from domain.contract import DatePart, Datetime, short_repr
 from domain.errors import InputError
 
 _ISO = "2024-01-31"
-_ISO_DAY = r"\d{4}-\d\d-\d\d"
+ISO_DAY = r"\d{4}-\d\d-\d\d"
 _NEARLY_ALL, _MOST = 0.99, 0.9
 _ROUNDING = 1e-4  # of a standard deviation: a smaller error by float32 does not matter
 _FEWEST_DAYS = {"weekday": 14, "day_of_year": 366}  # that show a week or a year more than once
@@ -68,7 +68,7 @@ def propose_datetime(column: pd.Series) -> Datetime | None:
 
 def describe_dates(words: pd.Index) -> str:
     """A remark if nearly all of these different words are dates or times of day; else empty."""
-    iso = words[words.str.match(_ISO_DAY)]
+    iso = words[words.str.match(ISO_DAY)]
     if len(iso) > _MOST * len(words):
         dates = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
         odd = words.difference(iso[dates.notna()], sort=False)
@@ -127,12 +127,12 @@ def describe_merged_numbers(numbers: np.ndarray) -> str:
 def _may_be_iso(column: pd.Series) -> bool:
     """Whether the first value is a text that begins like a date, before all are looked at."""
     known = column.dropna()
-    return len(known) > 0 and bool(re.match(_ISO_DAY, str(known.iloc[0])))
+    return len(known) > 0 and bool(re.match(ISO_DAY, str(known.iloc[0])))
 
 
 def _example(words: pd.Index) -> str:
     """A word that is not in ISO 8601 if there is one."""
-    odd = words[~words.str.fullmatch(rf"{_ISO_DAY}([ T].*)?")]
+    odd = words[~words.str.fullmatch(rf"{ISO_DAY}([ T].*)?")]
     return str((odd if len(odd) else words)[0])
 
 

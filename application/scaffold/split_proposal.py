@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from application.scaffold.dates import ISO_DAY
 from application.scaffold.formatted_numbers import Format
 from application.scaffold.table_inspection import (
     Finding,
@@ -160,7 +161,7 @@ def _as_times(column: pd.Series) -> pd.Series | None:
     if pd.api.types.is_datetime64_any_dtype(column):
         return column
     words = column.map(lambda value: isinstance(value, str)).all()
-    if not words or not column.str.match(r"\d{4}-\d\d-\d\d").all():
+    if not words or not column.str.match(ISO_DAY).all():
         return None
     with suppress(ValueError):
         return pd.to_datetime(column, format="ISO8601", utc=True)

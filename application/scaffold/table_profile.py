@@ -90,7 +90,7 @@ def profile_table(
 
     Args:
         frame: columns as `domain.data.tables.read_frame` returns them.
-        target: the column to predict; None if there is none yet.
+        target: the column to predict; None before it is chosen.
         track: shows the progress over the columns.
 
     Raises:

@@ -312,11 +312,11 @@ def _fit(
         + f"{unused} on neither side of the split, " * bool(unused)
         + f"fingerprint {dataset.fingerprint[:12]}",
     )
-    training, training_rows = dataset.take(learned), rows[learned]
-    target = training.encoded_target(spec)
+    training_rows, target = rows[learned], dataset.encoded_target(spec)[learned]
+    keys = None if dataset.keys is None else dataset.keys.take(learned)
     start = time.perf_counter()
     try:
-        framework.fit(estimator, training_rows, target, tasks.report, training.keys)
+        framework.fit(estimator, training_rows, target, tasks.report, keys)
     except ValueError as error:  # scikit-learn checks its parameters here
         raise ConfigError(
             f"{_name_of(estimator)} cannot be trained with this configuration: {error}"
@@ -324,9 +324,7 @@ def _fit(
     seconds = time.perf_counter() - start
     epochs = max(map(len, tasks.curves.values()), default=0)
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{_effort(estimator, epochs)}")
-    spec, decision = _decide(
-        spec, config, estimator, training_rows, target, training.keys, progress
-    )
+    spec, decision = _decide(spec, config, estimator, training_rows, target, keys, progress)
     native = predict_function(estimator, spec)(rows)
     measure = config.validation.measure_of(spec)
     return Fitted(measure, dataset, rows, learned, held, estimator, native, seconds, decision)

@@ -189,10 +189,11 @@ def validate_candidate(
         alone = check.verdict()
     show_verdicts([alone], ports.progress)
     judgement = replace(judgement, verdicts=[intact, *judgement.verdicts, alone])
-    refusals = len(judgement.refused)
-    skipped = sum(verdict.skipped for verdict in judgement.verdicts)
-    outcome = f"{refusals} refused" if refusals else f"{skipped} skipped, the others accepted"
-    outcome = outcome if refusals or skipped else "all accepted"
+    outcome = "all accepted"
+    if skipped := sum(verdict.skipped for verdict in judgement.verdicts):
+        outcome = f"{skipped} skipped, the others accepted"
+    if judgement.refused:
+        outcome = f"{len(judgement.refused)} refused"
     seconds = time.monotonic() - start
     ports.progress("judged", f"{len(judgement.verdicts)} gates in {seconds:.1f} s: {outcome}")
     holdout = _holdout_of(package)

@@ -1,4 +1,4 @@
-"""The caller's own key of a row: it travels with the row as ``id`` and is no input of the model."""
+"""The caller's own key of a row: it travels with the row as ``id`` and is not an input."""
 
 from __future__ import annotations
 
