@@ -14,11 +14,10 @@ from domain import catalog
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out
+from domain.estimators.fitting import default_folds
 from domain.evaluation.measures import Measure, repeat
 from infrastructure.storage.snapshots import open_snapshots
 from shared.settings import Settings
-
-_FOLDS = 10  # if the configuration has none
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Exploration:
             self.estimator if estimator is None else estimator,
             self.training,
             self.measure,
-            rules.folds or _FOLDS,
+            rules.folds or default_folds(len(self.training)),
             self.config.data.share_and_seed[1],
             seconds=rules.seconds,
             holdout=len(self.holdout),

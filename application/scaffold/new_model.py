@@ -36,14 +36,13 @@ from application.scaffold.split_proposal import (
     inspect_with_split,
 )
 from application.scaffold.table_inspection import Inspection, Task, describe_input
-from application.training.config import ValidationConfig
 from domain.contract import Classes, ModelSpec, format_names, join_names
 from domain.data.addresses import is_address
 from domain.data.dataset import Dataset
 from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import check_target, read_table
 from domain.errors import ConfigError, DataError
-from domain.estimators.conformal import default_folds
+from domain.estimators.fitting import default_folds
 from domain.evaluation.measures import Measure, default_measure, format_score
 from shared.console import show_line, show_step
 
@@ -263,13 +262,12 @@ def _show_cost(estimator: Any, dataset: Dataset, spec: ModelSpec) -> None:
     with threadpool_limits(1):  # threads that wait for each other would count
         estimator.fit(some.encoded(spec), some.encoded_target(spec))
     seconds = (time.process_time() - start) * rows / len(some)
-    fits = 1 if spec.classes else 1 + default_folds(rows)
-    folds = ValidationConfig().folds
+    folds = default_folds(rows)
     show_step(
         "cost",
-        f"a fit takes at most about {seconds:.1f} CPU seconds: {fits} × that in training"
-        + ", all but one for the intervals" * (not spec.classes)
-        + f", {folds} × in validation (validation.folds)",
+        f"a fit takes at most about {seconds:.1f} CPU seconds: one in training, "
+        f"{folds} (validation.folds) for "
+        + ("the cross-validation in validation" if spec.classes else "its intervals"),
     )
 
 

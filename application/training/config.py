@@ -160,7 +160,8 @@ class ValidationConfig(_Strict):
             docs/decisions/0004 has the arithmetic. For a transcriber it is the minimum of 1 − word
             error rate; only there it may be null, which accepts weights that were not measured.
         skip: gates whose refusal is accepted; their verdicts are still reported.
-        folds: folds of the cross-validation that is reported with the verdicts; 0 for none.
+        folds: folds of the cross-validation that is reported with the verdicts; 0 for none, null
+            for 10, or 3 above 20,000 rows. Training makes that of a regression, for its intervals.
         seconds: budget of the cross-validation; folds that would exceed it are left out.
         repeat_search: whether each fold searches for the best parameters again, if the estimator
             does so; otherwise it uses those that the training found.
@@ -188,7 +189,7 @@ class ValidationConfig(_Strict):
     measure: Annotated[MeasureConfig | None, BeforeValidator(_with_name)] = None
     threshold: float | None = Field(0.85, le=1, allow_inf_nan=False)
     skip: list[Annotated[Gate, BeforeValidator(_current_gate)]] = []
-    folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 10
+    folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] | None = None
     seconds: float = Field(120.0, gt=0, allow_inf_nan=False)
     repeat_search: bool = False
     approval: Literal["automatic", "manual"] = "automatic"

@@ -115,6 +115,16 @@ class Fitted:
         return evaluate(self.measure, self.predictions, self.actual)
 
     @cached_property
+    def cross_validation(self) -> dict[str, list[float | None]]:
+        """Scores of the folds that gave a regression its intervals, for ``metrics.json``; None in a
+        fold for which the measure is not defined."""
+        target = self.dataset.encoded_target(self.spec)[self.learned]
+        folds = getattr(self.estimator, "fold_predictions_", ())
+        scores = [self.measure.score(target[test], made[:, None]) for test, made in folds]
+        known = [score if np.isfinite(score) else None for score in scores]
+        return {"cross_validation": known} if known else {}
+
+    @cached_property
     def golden(self) -> np.ndarray:
         """Positions of a few hold-out rows: the first of each class, or those with the smallest,
         the middle and the largest value."""
@@ -268,7 +278,10 @@ def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
         )
     if isinstance(output, Quantity):
         return ConformalRegressor(
-            estimator, output.coverage, random_state=config.data.share_and_seed[1]
+            estimator,
+            output.coverage,
+            config.validation.folds or None,
+            config.data.share_and_seed[1],
         )
     return estimator
 
@@ -469,6 +482,7 @@ def _write_package(
             **metrics,
             **report.details(),
             **fitted.decision,
+            **fitted.cross_validation,
             "measure": report.measure,
             "measure_options": fitted.measure.options,
             "chosen_parameters": fitted.chosen,

@@ -11,6 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from application.ports.ledger import Ledger
 from application.ports.model import Loader
 from application.ports.progress import Progress
@@ -32,6 +34,7 @@ from domain import catalog
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.errors import ConfigError, GateRefusal, MlopsError, PackageError, RegistryError
+from domain.estimators.fitting import default_folds
 from domain.estimators.search import chosen_parameters, without_search
 from domain.gates import Verdict
 
@@ -258,7 +261,7 @@ def judge_estimator(
     except GateRefusal as error:
         judgement = Judgement(spec, [Verdict("predictions_are_valid", False, str(error))])
     show_verdicts(judgement.verdicts, progress)
-    if not rules.folds:
+    if rules.folds == 0:
         return judgement, None
     return judgement, _cross_validate(package, rules, dataset, on_folds, progress)
 
@@ -275,8 +278,15 @@ def _cross_validate(
     on_folds: Callable[[Iterable[Any]], Iterable[Any]],
     progress: Progress,
 ) -> CrossValidation | None:
-    config, folds = recorded_config(package), rules.folds
-    fit_seconds = package.read_json("metrics.json").get("fit_seconds", 0.0)
+    config, metrics = recorded_config(package), package.read_json("metrics.json")
+    measure = rules.measure_of(package.spec)
+    scores = metrics.get("cross_validation")
+    if scores and not rules.repeat_search:
+        crossed = CrossValidation(measure.title, np.array(scores, np.float64), len(scores))
+        progress("context", f"cross-validation of the same recipe, by training: {crossed}")
+        return crossed
+    folds = default_folds(len(dataset)) if rules.folds is None else rules.folds
+    fit_seconds = metrics.get("fit_seconds", 0.0)
     recipe = make_estimator(catalog.get(package.spec.name), config)
     if not rules.repeat_search:
         native = package.load_native()
@@ -298,7 +308,7 @@ def _cross_validate(
         crossed = cross_validate(
             recipe,
             dataset,
-            rules.measure_of(package.spec),
+            measure,
             folds,
             config.data.share_and_seed[1],
             on_folds,

@@ -8,19 +8,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 
 from domain.errors import DataError
-from domain.estimators.fitting import fit_estimator, fit_on, make_folds
+from domain.estimators.fitting import default_folds, fit_estimator, fit_on, make_folds
 from domain.estimators.search import without_search
 
 if TYPE_CHECKING:  # a server has this module, without the data
     from domain.data.split_keys import SplitKeys
-
-_FOLDS, _FEW_FOLDS = 10, 3
-_MANY_ROWS = 20_000
-
-
-def default_folds(rows: int) -> int:
-    """Folds of a cross-validation that finds the intervals for this number of rows."""
-    return _FOLDS if rows <= _MANY_ROWS else _FEW_FOLDS
 
 
 class ConformalRegressor(RegressorMixin, BaseEstimator):
@@ -34,14 +26,15 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
     Args:
         estimator: the regressor.
         coverage: share of the true values that the intervals should contain.
-        folds: number of folds of the cross-validation; None for 10, or 3 above 20,000 rows, whose
-            errors hardly depend on it.
+        folds: number of folds of the cross-validation; None for `default_folds`.
         random_state: seed of the folds.
 
     Attributes:
         estimator_: the regressor, fitted on all rows.
         half_width_: half the width of the interval, in the unit of the target.
         fits_: how many times the regressor was fitted.
+        fold_predictions_: for each fold the positions of the rows that it tests and the predictions
+            for them, of shape (n_tested,) both. They are not kept when it is saved.
 
     References:
         V. Vovk, "Cross-conformal predictors", 2015; R. F. Barber et al., "Predictive inference with
@@ -82,13 +75,20 @@ class ConformalRegressor(RegressorMixin, BaseEstimator):
             raise DataError(f"{count} rows are too few for {needs}")
         # pylint: disable=attribute-defined-outside-init  # scikit-learn's convention
         self.estimator_ = fit_estimator(clone(self.estimator), rows, target, keys)
-        errors = []
+        self.fold_predictions_ = []
         for fit, test in folds:
             fitted = fit_on(fit, without_search(self.estimator_), rows, target, keys)
-            errors.append(np.abs(target[test] - np.asarray(fitted.predict(rows[test])).reshape(-1)))
+            self.fold_predictions_.append(
+                (test, np.asarray(fitted.predict(rows[test])).reshape(-1))
+            )
+        errors = [np.abs(target[test] - predicted) for test, predicted in self.fold_predictions_]
         self.fits_ = 1 + len(folds)
         self.half_width_ = float(np.sort(np.concatenate(errors))[rank - 1])
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "fold_predictions_"}
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """float array of shape (n_rows,)."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # a server has this module, without the data
     from domain.data.split_keys import SplitKeys
 
 _VALUES_OF_A_THREAD = 1_000_000
+_FOLDS, _FEW_FOLDS = 10, 3
+_MANY_ROWS = 20_000
 
 
 def fit_estimator(
@@ -43,6 +45,12 @@ def fit_on(
     """The estimator, fitted as by `fit_estimator` on the rows at the chosen positions."""
     part = None if keys is None else keys.take(chosen)
     return fit_estimator(estimator, rows[chosen], target[chosen], part)
+
+
+def default_folds(rows: int) -> int:
+    """Folds of a cross-validation of this number of rows: with more than 20,000, three find about
+    the same as ten."""
+    return _FOLDS if rows <= _MANY_ROWS else _FEW_FOLDS
 
 
 def make_folds(

@@ -30,7 +30,7 @@ from application.training.config import TrainingConfig
 from domain import catalog
 from domain.contract import Quantity
 from domain.data.splitting import hold_out_masks
-from domain.estimators.conformal import default_folds
+from domain.estimators.fitting import default_folds
 from domain.evaluation.predictions import predict_function
 from shared.paths import ROOT
 from tests.served import Home, copy_clone

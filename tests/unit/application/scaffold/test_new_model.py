@@ -77,7 +77,7 @@ def test_a_regression_says_beforehand_what_its_intervals_cost(
     assert new_model(clone, target="tenure", task="regression", estimator="ridge") == 0
     shown = capsys.readouterr().out
     assert "estimator Ridge" in shown
-    assert "11 × that in training, all but one for the intervals, 10 × in validation" in shown
+    assert " CPU seconds: one in training, 10 (validation.folds) for its intervals" in shown
     config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
     assert config["model"] == {"strength": 1.0}
 
@@ -149,7 +149,7 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         "LEFT OUT  customer: an identifier",
         " training rows, ",
         "estimator GradientBoostingClassifier",
-        " CPU seconds: 1 × that in training, 10 × in validation (validation.folds)",
+        " CPU seconds: one in training, 10 (validation.folds) for the cross-validation in validation",
         "validation.threshold in the configuration",
         "make quickstart MODEL=churn ENV=churn PORT=3001",
     ):

@@ -130,7 +130,7 @@ def test_the_tutorials_configuration_is_accepted(tmp_path: Path) -> None:
 
 def test_a_configuration_without_validation_has_the_default_threshold(tmp_path: Path) -> None:
     validation = read(tmp_path, TUTORIAL).validation
-    assert (validation.threshold, validation.folds) == (0.85, 10)
+    assert (validation.threshold, validation.folds) == (0.85, None)
 
 
 def test_a_configured_threshold_is_used(tmp_path: Path) -> None:
@@ -141,12 +141,12 @@ def test_a_regression_may_have_a_threshold_below_the_mean(tmp_path: Path) -> Non
     assert read(tmp_path, changed("validation.threshold", -0.1)).validation.threshold == -0.1
 
 
-@pytest.mark.parametrize("folds", [0, 2, 10, 100])
+@pytest.mark.parametrize("folds", [None, 0, 2, 10, 100])
 def test_cross_validation_has_at_least_two_folds_or_is_off(tmp_path: Path, folds: int) -> None:
     assert read(tmp_path, changed("validation.folds", folds)).validation.folds == folds
 
 
-@pytest.mark.parametrize("folds", [1, -1, 101, 2.0, "3", None, True])
+@pytest.mark.parametrize("folds", [1, -1, 101, 2.0, "3", True])
 def test_an_invalid_number_of_folds_is_refused_by_key(tmp_path: Path, folds: Any) -> None:
     message = refusal(tmp_path, changed("validation.folds", folds))
     assert message.startswith("validation.folds")

@@ -29,8 +29,10 @@ from application.training.config import (
     SourceConfig,
     SplitConfig,
     TrainingConfig,
+    ValidationConfig,
 )
 from application.training.train import Candidate, make_estimator, train
+from application.validation.validate import cross_validate
 from domain import gates
 from domain.catalog import CatalogModel
 from domain.contract import Classes, Datetime, ModelSpec, Number, Quantity
@@ -39,6 +41,7 @@ from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import read_table
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
+from domain.evaluation.measures import default_measure
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.prediction_digest import digest_of
 from domain.evaluation.predictions import predict_function
@@ -510,6 +513,16 @@ def test_a_regression_has_intervals_with_the_coverage_of_its_contract() -> None:
     assert isinstance(estimator, ConformalRegressor)
     assert (estimator.coverage, estimator.random_state) == (0.8, 3)
     assert estimator.estimator[-1].alpha == 2.0
+
+
+def test_the_cross_validation_for_the_intervals_is_recorded_with_its_scores(real: Workshop) -> None:
+    model, config = KINDS["regression"], config_of(KINDS["regression"])
+    config = config.model_copy(update={"validation": ValidationConfig(folds=4)})
+    metrics = read(real.train(config=config, model=model), "metrics.json")
+    training, _ = hold_out(model.load(), model.SPEC, 0.25, 3)
+    estimator = model.build(**config.build_arguments(model))
+    expected = cross_validate(estimator, training, default_measure(model.SPEC), 4, 3)
+    assert metrics["cross_validation"] == pytest.approx(expected.scores.tolist())
 
 
 def test_a_classifier_is_not_wrapped() -> None:

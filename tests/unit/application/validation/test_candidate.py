@@ -335,9 +335,9 @@ class Judged:
     steps: list[str] = field(default_factory=list)
 
     def cross_validation(
-        self, estimator: Any, fit_seconds: float = 0.0, **rules: Any
+        self, estimator: Any, fit_seconds: float = 0.0, scores: Any = None, **rules: Any
     ) -> CrossValidation | None:
-        """Judge, and return the cross-validation."""
+        """Judge, and return the cross-validation; `scores` are those that training recorded."""
         dataset = petals.load()
         self.monkeypatch.setattr(
             catalog, "get", lambda name: fake_model(dataset, build=lambda: clone(estimator))
@@ -356,7 +356,7 @@ class Judged:
                 "training": training.row_hashes.tolist(),
             },
             "provenance.json": {"config": config},
-            "metrics.json": {"fit_seconds": fit_seconds},
+            "metrics.json": {"fit_seconds": fit_seconds, "cross_validation": scores},
         }
         package = Trained(files, fitted, "1.0.0-a", self.folder)
         package.served.write_bytes(b"model")
@@ -384,6 +384,18 @@ def test_the_recipe_is_cross_validated_by_the_chosen_measure(judged: Judged) -> 
     assert (crossed.measure, len(crossed.scores)) == ("f1_macro", 3)
     assert judged.steps[-1] == f"context cross-validation of the same recipe: {crossed}"
     assert judged.cross_validation(TREE, folds=0) is None
+
+
+def test_a_cross_validation_that_training_made_is_not_made_again(judged: Judged) -> None:
+    search = CountingSearch(TREE, {"max_depth": [1, 3]}, cv=3)
+    crossed = judged.cross_validation(search, scores=[0.25, None, 0.75])
+    assert crossed is not None and str(crossed).startswith("accuracy 0.500 ± 0.354 (3 folds")
+    assert (
+        judged.steps[-1] == f"context cross-validation of the same recipe, by training: {crossed}"
+    )
+    repeated = judged.cross_validation(search, scores=[0.25, 0.75], folds=3, repeat_search=True)
+    assert repeated is not None and len(repeated.scores) == CountingSearch.fits == 3
+    assert judged.cross_validation(search, scores=[0.25, 0.75], folds=0) is None
 
 
 def test_a_fit_longer_than_the_budget_is_not_cross_validated(judged: Judged) -> None:

@@ -15,7 +15,8 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from domain.data.split_keys import SplitKeys
 from domain.errors import DataError
-from domain.estimators.conformal import ConformalRegressor, default_folds
+from domain.estimators.conformal import ConformalRegressor
+from domain.estimators.fitting import default_folds
 
 
 def sample(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -113,11 +114,22 @@ def test_a_clone_has_the_parameters_but_is_not_fitted() -> None:
     assert fitted.estimator.alpha == 3.0
 
 
-def test_it_predicts_the_same_after_pickling() -> None:
+def test_it_predicts_the_same_after_pickling_without_the_predictions_of_the_folds() -> None:
     rows, target = sample(np.random.default_rng(0), 30)
     fitted = ConformalRegressor(Ridge()).fit(rows, target)
     read = pickle.loads(pickle.dumps(fitted))
     assert (read.predict_interval(rows) == fitted.predict_interval(rows)).all()
+    assert hasattr(fitted, "fold_predictions_") and not hasattr(read, "fold_predictions_")
+
+
+def test_the_predictions_of_the_folds_are_those_of_a_cross_validation() -> None:
+    rows, target = sample(np.random.default_rng(0), 30)
+    folds = KFold(5, shuffle=True, random_state=7)
+    expected = cross_val_predict(Ridge(), rows, target, cv=folds)
+    fitted = ConformalRegressor(Ridge(), 0.8, 5, 7).fit(rows, target)
+    assert len(fitted.fold_predictions_) == 5
+    for (test, predicted), (_, other) in zip(fitted.fold_predictions_, folds.split(rows)):
+        assert (test == other).all() and (predicted == expected[test]).all()
 
 
 def test_its_score_is_the_r2_of_the_predictions() -> None:
