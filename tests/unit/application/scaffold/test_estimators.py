@@ -83,3 +83,12 @@ def test_trees_of_classes_are_smaller_where_rows_are_few(
     spec = ModelSpec("a_model", NUMBERS, output)
     chosen = choose_estimator(spec, rows, "hist_gradient_boosting")
     assert chosen.parameters["max_leaf_nodes"] == leaves
+
+
+@pytest.mark.parametrize(("rows", "rate"), [(999, 0.05), (1_000, 0.1)])
+@pytest.mark.parametrize("output", [CLASSES, VALUES])
+def test_gradient_boosting_learns_more_slowly_where_rows_are_few(
+    output: Output, rows: int, rate: float
+) -> None:
+    chosen = choose_estimator(ModelSpec("a_model", NUMBERS, output), rows)
+    assert chosen.parameters["learning_rate"] == rate
