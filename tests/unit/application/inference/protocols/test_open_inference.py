@@ -329,7 +329,7 @@ def test_a_response_has_model_version_and_request_id() -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ([], "the input sepal_length is missing: expected sepal_length"),
+        ([], "the inputs sepal_length, sepal_width, petal_length, petal_width are missing: exp"),
         ([tensor(ROWS) | {"shape": [2, 3]}], "inputs: the shape is [2, 3], but the data have"),
         ([tensor(ROWS[0], datatype="FP64")], "inputs: the shape is [4], expected [-1, 4]"),
         ([tensor([ROWS])], "inputs: the shape is [1, 2, 4], expected [-1, 4]"),
@@ -352,7 +352,10 @@ def test_a_response_has_model_version_and_request_id() -> None:
         ([tensor([ROWS[0], [5, 3, 99, 1]])], "row 1, petal_length: 99 cm is outside"),
         ([tensor(ROWS), tensor(ROWS)], "duplicate input 'inputs'"),
         ([tensor([1.0], "colour")], "unknown input 'colour': expected inputs"),
-        ([tensor([1.0], NAMES[0])], "the input sepal_width is missing"),
+        (
+            [tensor([1.0], NAMES[0])],
+            "the inputs sepal_width, petal_length, petal_width are missing",
+        ),
         ([{"name": "inputs", "shape": [1, 4], "datatype": "FP32"}], "has neither data nor"),
         ([{"name": "inputs", "shape": [1, 4]}], "missing required field `datatype`"),
         ([tensor([1.0, 2.0], name) for name in NAMES[:3]] + [tensor([1.0], NAMES[3])], "length"),

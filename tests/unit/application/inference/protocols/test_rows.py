@@ -51,10 +51,10 @@ def test_a_number_that_is_the_only_input_is_a_row() -> None:
     [
         (ROW[:3], "row 1 has 3 values, expected 4: sepal_length, sepal_width"),
         ([], "row 1 has 0 values"),
-        (5.1, "row 1 is not a list or object of inputs, expected 4: sepal_length"),
-        (None, "row 1 is not a list or object"),
-        ("ab", "row 1 is not a list or object"),
-        ({**NAMED, "note": 1}, "row 1 has an unknown input 'note', expected 4: sepal_length"),
+        (5.1, "row 1 is a number, expected a list or object"),
+        (None, "row 1 is null, expected a list or object"),
+        ("ab", "row 1 is a text, expected a list or object"),
+        ({**NAMED, "note": 1}, "row 1, unknown input 'note', expected sepal_length"),
     ],
 )
 def test_an_invalid_row_is_refused_with_its_position(item: Any, words: str) -> None:
