@@ -244,11 +244,10 @@ class Feedback:
         """The number of a class, or the value itself."""
         classes = self._spec.classes
         if not classes:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InputError(f"{field}: {repr(value)[:100]} is not a number")
-            if not abs(value) <= sys.float_info.max:
-                raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
-            return float(value)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
+                return float(value)
+            raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
         word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
         if word in classes:
             return classes.index(word)
@@ -302,21 +301,25 @@ def live_score(log: PredictionStatistics, measure: Measure, since: float) -> flo
     return None if np.isnan(score) else score
 
 
-def _all_of(*checks: Callable[[], Any]) -> tuple[Any, ...]:
+def _all_of(*checks: Callable[[], Any]) -> list[Any]:
     """What each check returns.
 
     Raises:
         InputError: checks failed; the message has all of their faults.
     """
-    found, faults = [], []
-    for check in checks:
-        try:
-            found.append(check())
-        except InputError as error:
-            faults.append(str(error))
+    found = [_outcome(check) for check in checks]
+    faults = [str(item) for item in found if isinstance(item, InputError)]
     if faults:
         raise InputError("; ".join(faults))
-    return tuple(found)
+    return found
+
+
+def _outcome(check: Callable[[], Any]) -> Any:
+    """What a check returns, or the InputError that it raises."""
+    try:
+        return check()
+    except InputError as error:
+        return error
 
 
 def _is_number(name: str) -> bool:

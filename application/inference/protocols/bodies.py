@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from application.inference.protocols.rows import RowReader, kind_of, known_ids
+from application.inference.protocols.rows import RowReader, decode_untyped, kind_of, known_ids
 from application.inference.protocols.schema import (
     LAST_ROW,
     has_plain_names,
@@ -38,7 +38,6 @@ from domain.contract import (
 )
 from domain.errors import InputError
 
-_decode_any = msgspec.json.Decoder(float_hook=float).decode  # 1e999 becomes infinite
 _OPTIONAL = ("row", "confidence")  # fields of feedback
 CheckRows = Callable[[int], None]
 """Raises TooManyRowsError for so many rows."""
@@ -71,7 +70,7 @@ class PositionalRows:  # pylint: disable=too-few-public-methods
         try:
             rows = self._decode(body)
         except msgspec.ValidationError:
-            rows = _decode_any(body)
+            rows = decode_untyped(body)
             if not isinstance(rows, list):
                 hint = f": {self._hint}" if isinstance(rows, dict) else ""
                 raise InputError(f"expected a list of rows, got {kind_of(rows)}{hint}") from None
@@ -120,7 +119,7 @@ class NamedRows:  # pylint: disable=too-few-public-methods
         if self._typed:
             with suppress(msgspec.ValidationError):
                 return self._read_typed(body)
-        items = _decode_any(body)
+        items = decode_untyped(body)
         if not isinstance(items, dict):
             hint = self._hint_for(items) if isinstance(items, list) else ""
             raise InputError(f"expected an object of inputs, got {kind_of(items)}{hint}")
@@ -227,13 +226,13 @@ class FeedbackBodies:  # pylint: disable=too-few-public-methods
         try:
             keys = self._keys(body)
         except msgspec.ValidationError:
-            kind = kind_of(_decode_any(body))
+            kind = kind_of(decode_untyped(body))
             raise InputError(f"expected an object, got {kind}: {self._how}") from None
         form = self._form_of(keys)
         try:
             return form, self._decoders[form](body)
         except msgspec.ValidationError as error:
-            faults = self._faults(form, _decode_any(body))
+            faults = self._faults(form, decode_untyped(body))
             raise (InputError(join_faults(faults)) if faults else error) from None
 
     def _form_of(self, keys: Collection[str]) -> FeedbackForm:

@@ -7,6 +7,8 @@ from itertools import repeat
 from operator import contains
 from typing import Any
 
+import msgspec
+
 from domain.contract import (
     ID,
     SHOWN_ROWS,
@@ -21,6 +23,9 @@ from domain.contract import (
     unknown_faults,
 )
 from domain.errors import InputError
+
+decode_untyped = msgspec.json.Decoder(float_hook=float).decode
+"""Decodes JSON of any form. 1e999 becomes infinite, which the contract refuses by its place."""
 
 
 class RowReader:
