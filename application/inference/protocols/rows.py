@@ -57,7 +57,8 @@ class RowReader:
         self._lists, self._objects, self._hint = lists, objects, hint
         first = spec.inputs[0]
         self._takes_bare = len(spec.inputs) == 1 and lists and objects
-        self._length = 0 if self._takes_bare or not lists else len(spec.inputs)
+        # of a list that is a row without further checks; -1: no list is
+        self._length = len(spec.inputs) if lists and not self._takes_bare else -1
         self._value_depth = len(first.shape) if isinstance(first, Tensor) else 0
 
     def read(self, items: Sequence[Any]) -> list[list[Any]]:

@@ -68,6 +68,7 @@ def test_an_invalid_row_is_refused_with_its_position(item: Any, words: str) -> N
     [
         ({"objects": False}, NAMED, "row 1 is an object, expected a list of values; use /named"),
         ({"lists": False}, ROW, "row 1 is a list, expected an object; use /named"),
+        ({"lists": False}, [], "row 1 is a list, expected an object; use /named"),
         ({"lists": False}, True, "row 1 is a boolean, expected an object"),
     ],
 )
