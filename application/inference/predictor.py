@@ -64,7 +64,7 @@ class Predictor:
             TooManyRowsError: there are too many rows.
         """
         start = time.perf_counter()
-        self._check_row_count(len(rows))
+        self.check_row_count(len(rows))
         encoded = self._reading.encode_rows(rows, ids)
         return self._predict_encoded(request_id, encoded, start, ids)
 
@@ -89,13 +89,14 @@ class Predictor:
         longest = max(
             (len(columns[name]) for name in self.spec.input_names if name in columns), default=0
         )
-        self._check_row_count(longest)
+        self.check_row_count(longest)
         encoded = self._reading.encode(columns, ids)
         if len(encoded) == 0:
             raise InputError("there are no rows: send at least one")
         return self._predict_encoded(request_id, encoded, start, ids)
 
-    def _check_row_count(self, rows: int) -> None:
+    def check_row_count(self, rows: int) -> None:
+        """Raise TooManyRowsError if a request may not have so many rows."""
         if rows > self._max_rows:
             raise TooManyRowsError(f"{rows} rows are too many: send at most {self._max_rows}")
 

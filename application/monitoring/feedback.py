@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 import threading
 import time
 import uuid
@@ -100,8 +100,9 @@ class Feedback:
             InputError: the request ID, the class or the value is invalid.
             UnknownPredictionError: no such prediction.
         """
-        _check_request_id(request_id)
-        truth = self._number("actual", actual)
+        _, truth = _all_of(
+            partial(_check_request_id, request_id), partial(self._number, "actual", actual)
+        )
         self._flush()
         now, made = time.time(), time_of(request_id)
         may_arrive = made is None or abs(now - made) < NEW_SECONDS
@@ -124,8 +125,9 @@ class Feedback:
             InputError: the ID, the class or the value is invalid.
             UnknownPredictionError: no prediction has this ID.
         """
-        text = ROW_IDS.text(row_id) or ""
-        truth = self._number("actual", actual)
+        text, truth = _all_of(
+            partial(ROW_IDS.text, row_id), partial(self._number, "actual", actual)
+        )
         self._flush()
         now = time.time()
         yield WRITTEN_SECONDS  # a prediction that is in the log may not be the latest one
@@ -158,8 +160,11 @@ class Feedback:
         Raises:
             InputError: a class or value is invalid, or the inputs break the contract.
         """
-        number, truth = self._number("predicted", predicted), self._number("actual", actual)
-        encoded = self._spec.encode_rows([inputs])
+        encoded, number, truth = _all_of(
+            partial(self._spec.encode_rows, [inputs]),
+            partial(self._number, "predicted", predicted),
+            partial(self._number, "actual", actual),
+        )
         identity = int(identities(encoded)[0])
         self._flush()
         found = yield from _search(
@@ -239,9 +244,10 @@ class Feedback:
         """The number of a class, or the value itself."""
         classes = self._spec.classes
         if not classes:
-            if isinstance(value, str) or not math.isfinite(value):
-                raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
-            return float(value)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
+                return float(value)
+            raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
         word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
         if word in classes:
             return classes.index(word)
@@ -273,12 +279,14 @@ def live_score(log: PredictionStatistics, measure: Measure, since: float) -> flo
     """Score of the chosen measure on the latest 10,000 predictions labelled since a time.
 
     None without labels, and if the measure is not defined for them: an area under a curve needs
-    labels of both classes, and the log has only the probability of the predicted class, so that a
-    measure of probabilities needs a binary classifier.
+    labels of both classes, R² two different values, and as the log has only the probability of the
+    predicted class, a measure of probabilities needs a binary classifier.
     """
     spec = measure.spec
     predicted, actual, confidence = log.labelled(since, _SCORED_ROWS).T
     predictions = np.stack([predicted] * 3, axis=1)
+    if measure.name == "r2" and (actual == actual[:1]).all():
+        return None
     if spec.classes:
         n_classes, known = len(spec.classes), np.isfinite(confidence)
         predictions = np.eye(n_classes)[predicted.astype(np.int64)]
@@ -291,6 +299,27 @@ def live_score(log: PredictionStatistics, measure: Measure, since: float) -> flo
         actual = actual.astype(np.int64)
     score = measure.score(actual, predictions) if len(actual) else np.nan
     return None if np.isnan(score) else score
+
+
+def _all_of(*checks: Callable[[], Any]) -> list[Any]:
+    """What each check returns.
+
+    Raises:
+        InputError: checks failed; the message has all of their faults.
+    """
+    found = [_outcome(check) for check in checks]
+    faults = [str(item) for item in found if isinstance(item, InputError)]
+    if faults:
+        raise InputError("; ".join(faults))
+    return found
+
+
+def _outcome(check: Callable[[], Any]) -> Any:
+    """What a check returns, or the InputError that it raises."""
+    try:
+        return check()
+    except InputError as error:
+        return error
 
 
 def _is_number(name: str) -> bool:

@@ -25,6 +25,15 @@ from domain.contract.encoding import (
     short_repr,
     symbol_of,
 )
+from domain.contract.faults import (
+    SHOWN_ROWS,
+    Faults,
+    WholeRow,
+    describe_faults,
+    join_faults,
+    length_fault,
+    unknown_faults,
+)
 from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.contract.range_policy import RangePolicy
@@ -39,6 +48,7 @@ __all__ = [
     "DatePart",
     "Datetime",
     "FORWARD_PARTS",
+    "Faults",
     "HashedText",
     "ID",
     "ISO_8601",
@@ -55,17 +65,23 @@ __all__ = [
     "ROW_IDS",
     "ROW_ID_PATTERN",
     "RepeatedValues",
+    "SHOWN_ROWS",
     "Tensor",
     "Text",
     "Transcript",
+    "WholeRow",
     "as_word",
+    "describe_faults",
     "format_names",
     "format_shape",
     "is_missing",
+    "join_faults",
     "join_names",
     "json_unicode_fault",
+    "length_fault",
     "parse_formatted",
     "parse_word",
     "short_repr",
     "symbol_of",
+    "unknown_faults",
 ]

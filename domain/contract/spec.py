@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -21,9 +21,17 @@ from domain.contract.encoding import (
     check_numbers,
     join_names,
 )
+from domain.contract.faults import (
+    SHOWN_ROWS,
+    Faults,
+    describe_faults,
+    join_faults,
+    length_fault,
+    refusals,
+)
 from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
-from domain.contract.row_ids import ID, ROW_IDS, RowIds
+from domain.contract.row_ids import ID, ROW_IDS
 from domain.errors import ContractError, InputError
 
 _INPUTS = {cls.kind: cls for cls in (Number, Category, Datetime, Tensor, Text, HashedText, Audio)}
@@ -31,8 +39,6 @@ _OUTPUTS = {cls.task: cls for cls in (Classes, Quantity, Transcript)}
 _ALONE = (Text, Audio)
 _FEW = 64  # up to so many numbers, checking in Python is faster than in NumPy
 RESULT = "prediction"  # name of the result in responses and tables
-_SHOWN_ROWS = 10  # of those that are refused, in a message
-_BLOCK = 256  # rows; after a refused row, the rest of its block is encoded again
 
 
 @dataclass(frozen=True)
@@ -189,11 +195,13 @@ class ModelSpec:
             InputError: an input is missing, values or IDs violate the contract (the message has
                 their rows and inputs, up to ten rows), or the columns differ in length.
         """
-        for name in self.input_names:
-            if name not in columns:
-                raise InputError(
-                    f"the input {name} is missing: expected {join_names(self.input_names)}"
-                )
+        missing = [name for name in self.input_names if name not in columns]
+        if missing:
+            what = "input {} is" if len(missing) == 1 else "inputs {} are"
+            raise InputError(
+                f"the {what.format(join_names(missing))} missing: "
+                f"expected {join_names(self.input_names)}"
+            )
         values = {name: _column(columns[name]) for name in self.input_names}
         lengths = {name: len(column) for name, column in values.items()}
         if ids is not None:
@@ -210,20 +218,28 @@ class ModelSpec:
             parts = [item.encode(values) for item, values in zip(self.inputs, columns)]
             ROW_IDS.encode(ids or ())
         except InputError as error:
-            raise InputError(self._faults(columns, ids)) from error
+            faults = self._faults(columns, ids, SHOWN_ROWS + 1)
+            raise InputError(describe_faults(faults)) from error
         return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
-    def _faults(
-        self, columns: Sequence[Sequence[Any] | np.ndarray], ids: Sequence[Any] | None
-    ) -> str:
-        """What is wrong, in the first rows that are refused."""
-        found: dict[int, list[str]] = {}
-        for item, values in ((ROW_IDS, ids or ()), *zip(self.inputs, columns)):
-            for row, reason in islice(_refusals(item, values), _SHOWN_ROWS + 1):
-                found.setdefault(row, []).append(reason)
-        shown = sorted(found)[:_SHOWN_ROWS]
-        more = "; and further rows" if len(found) > _SHOWN_ROWS else ""
-        return "; ".join(f"row {row}, {'; '.join(found[row])}" for row in shown) + more
+    def faults(self, rows: Sequence[Sequence[Any]], ids: Sequence[Any] | None = None) -> Faults:
+        """What `encode_rows` would refuse in the first rows, at most one more than a message shows.
+
+        Args:
+            rows, ids: as for `encode_rows`; the values of a row of another length are not checked.
+        """
+        n_inputs = len(self.inputs)
+        wrong = ((row, values) for row, values in enumerate(rows) if len(values) != n_inputs)
+        found: Faults = {
+            row: [length_fault(len(values), self.input_names)]
+            for row, values in islice(wrong, SHOWN_ROWS + 1)
+        }
+        whole = [row for row, values in enumerate(rows) if len(values) == n_inputs]
+        columns = list(zip(*(rows[row] for row in whole)))
+        chosen = None if ids is None else [ids[row] for row in whole]
+        for row, reasons in self._faults(columns, chosen, SHOWN_ROWS + 1).items():
+            found[whole[row]] = reasons
+        return found
 
     def reasons(
         self, columns: Mapping[str, Any], ids: Sequence[Any] | None = None
@@ -237,12 +253,26 @@ class ModelSpec:
             By the row's position from 0, what is wrong with each of its inputs; valid rows are left
             out.
         """
-        found: dict[int, list[str]] = {}
-        values = (_column(columns[item.name]) for item in self.inputs)
-        for item, column in ((ROW_IDS, ids or ()), *zip(self.inputs, values)):
-            for row, reason in _refusals(item, column):
+        found = self._faults([_column(columns[name]) for name in self.input_names], ids)
+        return {row: join_faults(found[row]) for row in sorted(found)}
+
+    def _faults(
+        self,
+        columns: Sequence[Sequence[Any] | np.ndarray],
+        ids: Sequence[Any] | None,
+        most: int | None = None,
+    ) -> Faults:
+        """What is wrong with each row that is refused.
+
+        Args:
+            columns: the values of each input.
+            most: rows to find for each input; None for all.
+        """
+        found: Faults = {}
+        for item, values in ((ROW_IDS, ids or ()), *zip(self.inputs, columns)):
+            for row, reason in islice(refusals(item, values), most):
                 found.setdefault(row, []).append(reason)
-        return {row: "; ".join(found[row]) for row in sorted(found)}
+        return found
 
     def encode_rows(
         self, rows: Sequence[Sequence[Any]], ids: Sequence[Any] | None = None
@@ -266,12 +296,8 @@ class ModelSpec:
         is_numeric = self.is_numeric and (ids is None or _are_ids(ids))
         if is_numeric and len(rows) * expected <= _FEW and self._are_valid(rows):
             return np.array(rows, dtype=np.float32)
-        for index, row in enumerate(rows):
-            if len(row) != expected:
-                raise InputError(
-                    f"row {index} has {len(row)} values, expected {expected}: "
-                    f"{join_names(self.input_names)}"
-                )
+        if set(map(len, rows)) != {expected}:
+            raise InputError(describe_faults(self.faults(rows, ids)))
         if is_numeric and are_python_numbers(chain.from_iterable(rows)):
             with suppress(OverflowError, InputError):  # the code below finds what is wrong
                 return check_numbers(np.asarray(rows, dtype=np.float64), self.inputs)
@@ -361,30 +387,6 @@ def _are_ids(ids: Sequence[Any]) -> bool:
     except InputError:
         return False
     return True
-
-
-def _refusals(
-    item: Input | RowIds, values: Sequence[Any] | np.ndarray
-) -> Iterator[tuple[int, str]]:
-    """Every row that an input refuses, with the reason, nearly in order."""
-    for start in range(0, len(values), _BLOCK):
-        yield from _refusals_between(item, values, start, min(start + _BLOCK, len(values)))
-
-
-def _refusals_between(
-    item: Input | RowIds, values: Sequence[Any] | np.ndarray, start: int, end: int
-) -> Iterator[tuple[int, str]]:
-    while start < end:
-        try:
-            item.encode(values[start:end])
-            return
-        except InputError as error:  # its message begins with the row
-            place, _, reason = str(error).removeprefix("row ").partition(", ")
-            row = start + int(place)
-            # types are checked before ranges, so an earlier row may be out of range
-            yield from _refusals_between(item, values, start, row)
-            yield row, reason
-            start = row + 1
 
 
 def _from_plain(cls: Any, data: Mapping[str, Any]) -> Any:

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 
 _CODE = (  # what `served_model` needs to load a package anywhere
     *("domain/__init__.py", "domain/errors.py", "domain/contract/__init__.py"),
-    *(f"domain/contract/{name}.py" for name in ("datetimes", "encoding", "features", "outputs")),
-    *(f"domain/contract/{name}.py" for name in ("range_policy", "row_ids", "spec")),
+    *(f"domain/contract/{name}.py" for name in ("datetimes", "encoding", "faults", "features")),
+    *(f"domain/contract/{name}.py" for name in ("outputs", "range_policy", "row_ids", "spec")),
     "domain/evaluation/__init__.py",
     "domain/evaluation/predictions.py",
     *(f"domain/estimators/{name}.py" for name in ("__init__", "conformal", "fitting", "search")),

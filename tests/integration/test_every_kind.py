@@ -363,7 +363,7 @@ def test_missing_and_unseen_values_are_treated_as_the_contract_says(rents: Serve
     assert predict(furnished=False, district="moon") != missing
     without = rents.post("/predict_json", {"Total Area": 50})
     assert without.status_code == 422
-    assert "missing required field `furnished`" in without.json()["error"]
+    assert "furnished: a value is missing" in without.json()["error"]
 
 
 def test_a_prediction_of_a_quantity_has_interval_unit_and_coverage(rents: Served) -> None:

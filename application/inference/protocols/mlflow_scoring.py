@@ -39,7 +39,14 @@ from application.inference.protocols.schema import (
     with_id,
 )
 from application.ports.recorder import PredictionResult
-from domain.contract import ID, Tensor, json_unicode_fault, short_repr
+from domain.contract import (
+    ID,
+    Tensor,
+    describe_faults,
+    json_unicode_fault,
+    length_fault,
+    short_repr,
+)
 from domain.errors import InputError
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -64,7 +71,7 @@ class _Split(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Body(msgspec.Struct):  # `params` and other keys are ignored, as MLflow does
     dataframe_split: _Split | None = None
-    dataframe_records: list[dict[str, Any]] | None = None
+    dataframe_records: list[Any] | None = None
     instances: list[Any] | dict[str, Any] | None = None
     inputs: list[Any] | dict[str, Any] | None = None
 
@@ -82,6 +89,8 @@ class MlflowScoring:
         self._version = mlflow_version.encode()
         self._decode = msgspec.json.Decoder(_Body).decode
         self._rows = RowReader(self._spec, ignore_unknown=True)
+        hint = "send lists as instances"
+        self._records = RowReader(self._spec, ignore_unknown=True, lists=False, hint=hint)
 
     def routes(self) -> dict[str, Route]:
         """The route of each path."""
@@ -168,7 +177,9 @@ class MlflowScoring:
             if all(isinstance(values, list) for values in known):
                 return self._predict_table(request.request_id, table)
             table = [table]
-        rows, ids = self._rows.read(table), self._rows.ids(table)
+        reader = self._records if forms[0] == "dataframe_records" else self._rows
+        self._predictor.check_row_count(len(table))
+        rows, ids = reader.read(table), reader.ids(table)
         return self._predictor.predict(request.request_id, rows, ids)
 
     def _decode_body(self, body: bytes) -> _Body:
@@ -245,9 +256,14 @@ def _columns_of(names: Sequence[Any], rows: Sequence[Sequence[Any]]) -> dict[Any
     Raises:
         InputError: a row has the wrong length, or two columns have the same name.
     """
-    for index, row in enumerate(rows):
-        if len(row) != len(names):
-            raise InputError(f"row {index} has {len(row)} values, expected {len(names)}")
+    known = list(map(str, names))
+    faults = {
+        index: [length_fault(len(row), known)]
+        for index, row in enumerate(rows)
+        if len(row) != len(names)
+    }
+    if faults:
+        raise InputError(describe_faults(faults))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"duplicate column {str(twice)[:60]!r}")

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -38,9 +39,11 @@ from application.inference.protocols.openapi import (
     object_of,
     operation,
 )
+from application.inference.protocols.rows import decode_untyped, kind_of
 from application.inference.protocols.schema import EXAMPLES
 from application.ports.recorder import PredictionResult
 from domain.contract import (
+    SHOWN_ROWS,
     Category,
     Datetime,
     HashedText,
@@ -50,6 +53,7 @@ from domain.contract import (
     Quantity,
     Tensor,
     as_word,
+    short_repr,
 )
 from domain.errors import InputError
 
@@ -415,7 +419,10 @@ def _from_json(tensor: _InputTensor) -> np.ndarray:
     if not bytes(tensor.data):
         raise InputError(f"{name}: has neither data nor binary_data_size")
     dtype = _DATATYPES[tensor.datatype]
-    values, nested = _decode_values(tensor.data, dtype.kind, len(shape))
+    try:
+        values, nested = _decode_values(tensor.data, dtype.kind, len(shape))
+    except msgspec.ValidationError as error:
+        raise InputError(_wrong_values(tensor) or f"{name}: {error}") from error
     try:
         with np.errstate(over="ignore"):  # too large becomes infinite, which the contract refuses
             array = np.array(values, dtype)
@@ -431,9 +438,45 @@ def _from_json(tensor: _InputTensor) -> np.ndarray:
 
 def _decode_values(data: msgspec.Raw, kind: str, depth: int) -> tuple[list[Any], bool]:
     """The values in a tensor's JSON, and whether they are in nested lists."""
-    if depth > 1 and bytes(data).lstrip()[1:].lstrip()[:1] == b"[":
-        return _decoder(kind, depth)(data), True
-    return _decoder(kind, 1)(data), False
+    nested = depth > 1 and _is_nested(data)
+    return _decoder(kind, depth if nested else 1)(data), nested
+
+
+def _is_nested(data: msgspec.Raw) -> bool:
+    return bytes(data).lstrip()[1:].lstrip()[:1] == b"["
+
+
+def _wrong_values(tensor: _InputTensor) -> str:
+    """The first values in a tensor's JSON that its datatype does not have; empty if all fit."""
+    values = decode_untyped(tensor.data)
+    if not isinstance(values, list):
+        return f"{tensor.name}: expected a list of data, got {kind_of(values)}"
+    depth = len(tensor.shape) if _is_nested(tensor.data) else 1
+    kind = _IN_JSON[_DATATYPES[tensor.datatype].kind]
+    wrong = (item for item in _places(values, depth) if not _is_of(kind, item[1]))
+    faults = [
+        f"value {place} is {short_repr(value)}, which is not {tensor.datatype}"
+        for place, value in islice(wrong, SHOWN_ROWS + 1)
+    ]
+    more = "; and further values" if len(faults) > SHOWN_ROWS else ""
+    return f"{tensor.name}: {'; '.join(faults[:SHOWN_ROWS])}{more}" if faults else ""
+
+
+def _places(values: Any, depth: int, place: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Values in lists of this depth, and their positions on each axis."""
+    if len(place) == depth or not isinstance(values, list):
+        yield ", ".join(map(str, place)), values
+        return
+    for index, value in enumerate(values):
+        yield from _places(value, depth, (*place, index))
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 @cache

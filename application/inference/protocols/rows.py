@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 from operator import contains
 from typing import Any
 
-from domain.contract import ID, ModelSpec, Tensor, is_missing
+import msgspec
+
+from domain.contract import (
+    ID,
+    SHOWN_ROWS,
+    Faults,
+    ModelSpec,
+    Tensor,
+    WholeRow,
+    describe_faults,
+    is_missing,
+    join_faults,
+    length_fault,
+    unknown_faults,
+)
 from domain.errors import InputError
+
+decode_untyped = msgspec.json.Decoder(float_hook=float).decode
+"""Decodes JSON of any form. 1e999 becomes infinite, which the contract refuses by its place."""
 
 
 class RowReader:
@@ -19,50 +36,59 @@ class RowReader:
 
     Args:
         ignore_unknown: whether to ignore unknown names in an object instead of refusing it.
+        lists, objects: whether a row may be a list or an object. If only one of them is allowed,
+            a bare value is no row.
+        hint: what to do with rows of the other form.
     """
 
-    def __init__(self, spec: ModelSpec, ignore_unknown: bool = False) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        ignore_unknown: bool = False,
+        lists: bool = True,
+        objects: bool = True,
+        hint: str = "",
+    ) -> None:
+        self._spec = spec
         self._names = spec.input_names
         self._takes_ids = spec.takes_ids
         self._known = {*spec.input_names, *([ID] if spec.takes_ids else [])}
         self._ignore_unknown = ignore_unknown
+        self._lists, self._objects, self._hint = lists, objects, hint
         first = spec.inputs[0]
-        self._single_input = len(spec.inputs) == 1
-        self._length = 0 if self._single_input else len(spec.inputs)  # of a list that is a row
+        self._takes_bare = len(spec.inputs) == 1 and lists and objects
+        # of a list that is a row without further checks; -1: no list is
+        self._length = len(spec.inputs) if lists and not self._takes_bare else -1
         self._value_depth = len(first.shape) if isinstance(first, Tensor) else 0
 
     def read(self, items: Sequence[Any]) -> list[list[Any]]:
         """Rows of one value for each input.
 
         Raises:
-            InputError: an item is not a row; the message has its position.
+            InputError: an item is not a row; the message has what is wrong, values included, with
+                the first ten rows that are refused.
         """
         rows = []
-        for index, item in enumerate(items):
+        for item in items:
             if isinstance(item, list) and len(item) == self._length:  # as usual: this is fast
                 rows.append(item)
                 continue
-            try:
-                rows.append(self.row(item))
-            except InputError as error:
-                raise InputError(f"row {index} {error}") from None
+            row = self._row(item)
+            if row is None:
+                raise InputError(self._describe(items))
+            rows.append(row)
         return rows
 
     def row(self, item: Any) -> list[Any]:
         """One row; an input that was left out is None.
 
         Raises:
-            InputError: the item is not a row.
+            InputError: the item is not a row; the message has everything that is wrong with it.
         """
-        if isinstance(item, dict):
-            return self._named(item)
-        if self._single_input and self.is_value(item):
-            return [item]
-        if not isinstance(item, list):
-            raise InputError(f"is not a list or object of inputs, expected {self._expected}")
-        if len(item) != len(self._names):
-            raise InputError(f"has {len(item)} values, expected {self._expected}")
-        return item
+        row = self._row(item)
+        if row is None:
+            raise InputError(join_faults(self._faults([item])[0]))
+        return row
 
     def ids(self, items: Sequence[Any]) -> list[Any] | None:
         """The IDs of rows, None for a row without; None if no row has one."""
@@ -79,16 +105,62 @@ class RowReader:
             depth, item = depth + 1, item[0] if item else None
         return depth <= self._value_depth
 
-    def _named(self, item: Mapping[str, Any]) -> list[Any]:
-        if not self._ignore_unknown and not item.keys() <= self._known:
-            unknown = next(name for name in item if name not in self._known)
-            raise InputError(f"has an unknown input {unknown[:60]!r}, expected {self._expected}")
-        return list(map(item.get, self._names))
+    def _row(self, item: Any) -> list[Any] | None:
+        """One row; None if the item is not one."""
+        if isinstance(item, dict):
+            if not self._objects or not (self._ignore_unknown or item.keys() <= self._known):
+                return None
+            return list(map(item.get, self._names))
+        if self._takes_bare and self.is_value(item):
+            return [item]
+        if not isinstance(item, list) or not self._lists or len(item) != len(self._names):
+            return None
+        return item
 
-    @property
-    def _expected(self) -> str:
-        names = ", ".join(self._names[:20]) + (" …" if len(self._names) > 20 else "")
-        return f"{len(self._names)}: {names}"
+    def _form_fault(self, item: Any) -> WholeRow:
+        """Why an item that is not a row is none, whatever its values are."""
+        if isinstance(item, list) and self._lists:
+            return length_fault(len(item), self._names)
+        form = "a list or object" if self._objects else "a list of values"
+        if not self._lists:
+            form = "an object"
+        return WholeRow(f"is {kind_of(item)}, expected {form}")
+
+    def _describe(self, items: Sequence[Any]) -> str:
+        """What is wrong with the first items that are refused, and where to send them instead."""
+        refused = [kind for kind, fits in ((list, self._lists), (dict, self._objects)) if not fits]
+        hint = f"; {self._hint}" if not set(refused).isdisjoint(map(type, items)) else ""
+        return describe_faults(self._faults(items)) + hint
+
+    def _faults(self, items: Sequence[Any]) -> Faults:
+        """What is wrong with the first items that are refused."""
+        found: Faults = {}
+        rows, positions = [], []
+        for index, item in enumerate(items):
+            row = self._row(item)
+            if row is None and isinstance(item, dict) and self._objects:
+                unknown = (name for name in item if name not in self._known)
+                found[index] = unknown_faults(unknown, self._names, self._takes_ids)
+                row = list(map(item.get, self._names))
+            if row is None:
+                found[index] = [self._form_fault(item)]
+            else:
+                rows.append(row)
+                positions.append(index)
+            if len(found) > SHOWN_ROWS:
+                break
+        ids = self.ids([items[index] for index in positions])
+        for position, reasons in self._spec.faults(rows, ids).items():
+            found.setdefault(positions[position], []).extend(reasons)
+        return found
+
+
+def kind_of(value: Any) -> str:
+    """What JSON calls a value, with its article."""
+    if value is None:
+        return "null"
+    kinds = {bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "a number")
 
 
 def known_ids(ids: Sequence[Any]) -> list[Any] | None:

@@ -84,6 +84,7 @@ class VertexPrediction:
         if body.parameters:
             names = ", ".join(body.parameters)[:200]
             raise InputError(f"parameters are not supported, got {names}")
+        self._predictor.check_row_count(len(body.instances))
         rows, ids = self._rows.read(body.instances), self._rows.ids(body.instances)
         result = self._predictor.predict(request.request_id, rows, ids)
         return msgspec.json.encode({"predictions": self._responses.predictions(result)})

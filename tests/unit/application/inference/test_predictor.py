@@ -159,8 +159,11 @@ def test_values_of_a_tensor_may_be_one_array() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({}, "the input sepal_length is missing: expected sepal_length, sepal_width"),
-        ({"sepal_length": [5.1]}, "the input sepal_width is missing"),
+        (
+            {},
+            "the inputs sepal_length, sepal_width, petal_length, petal_width are missing: expected",
+        ),
+        ({"sepal_length": [5.1]}, "the inputs sepal_width, petal_length, petal_width are missing"),
         ({**COLUMNS, "petal_width": [0.2]}, "the columns differ in length"),
         ({**COLUMNS, "petal_width": [0.2, 99, 0.2]}, "row 1, petal_width: 99 cm is outside"),
         ({**COLUMNS, "petal_width": [0.2, "a", 0.2]}, "row 1, petal_width: 'a' is not a number"),

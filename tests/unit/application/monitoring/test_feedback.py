@@ -235,6 +235,15 @@ def test_an_invalid_request_id_is_refused_before_the_log_is_searched(request_id:
     assert not log.searches
 
 
+def test_a_request_id_and_a_class_that_are_both_wrong_are_both_told() -> None:
+    with pytest.raises(
+        InputError, match="request_id: '[?]' .*; actual_class: 'rose' is not one of"
+    ):
+        Setup().for_prediction("?", 0, "rose")
+    with pytest.raises(InputError, match="id: '' is not an ID.*; actual_class: 'rose' is not one"):
+        Setup().feedback.for_id("", "rose").send(None)
+
+
 @pytest.mark.parametrize("value", ["rose", "", "Setosa", "0", 3, -1])
 def test_an_unknown_class_is_refused_by_field_with_the_known_classes(value: str | int) -> None:
     setup = Setup()
@@ -289,6 +298,13 @@ def test_feedback_is_never_counted_as_a_prediction() -> None:
         (SETOSA, "rose", "setosa", f"predicted_class: 'rose' is not one of {CLASSES}"),
         (SETOSA, "setosa", 7, f"actual_class: 7 is not one of {CLASSES}"),
         (SETOSA[:3], "setosa", "setosa", "row 0 has 3 values, expected 4"),
+        (
+            (5.1, 3.5, -1.4, 0.2),
+            "rose",
+            7,
+            "row 0, petal_length: -1.4 cm is outside [0.1, 30]; predicted_class: 'rose' is not one "
+            f"of {CLASSES}; actual_class: 7 is not one of {CLASSES}",
+        ),
         ((5.1, 3.5, -1.4, 0.2), "setosa", "setosa", "row 0, petal_length: -1.4 cm is outside"),
     ],
 )
@@ -331,7 +347,7 @@ def test_a_value_is_also_found_by_its_inputs() -> None:
     assert (other.predicted, other.actual, other.joined) == (300, 305, False)
 
 
-@pytest.mark.parametrize("value", ["310", float("nan"), float("inf")])
+@pytest.mark.parametrize("value", ["310", float("nan"), float("inf"), True, 10**400])
 def test_the_true_value_must_be_finite(value: str | float) -> None:
     setup = RentSetup()
     with pytest.raises(InputError, match="actual: .* is not a finite number"):
@@ -384,6 +400,16 @@ def test_the_live_score_of_two_classes_is_that_of_their_probabilities(
     no_positive = live_score(log, Measure(spec, name), since=12.0)
     assert (no_positive is None) == (name in ("f1", "roc_auc", "average_precision"))
     assert live_score(log, Measure(spec, name), since=100.0) is None
+
+
+def test_r2_has_no_live_score_until_two_values_differ() -> None:
+    log, measure = FakePredictionLog(), default_measure(RENT)
+    found = []
+    for row, actual in enumerate((100.0, 100.0, 120.0)):
+        log.label(LabelledPrediction("a", row, 110.0, actual, None), 10.0 + row)
+        found.append(live_score(log, measure, since=0))
+    assert found == [None, None, pytest.approx(1 - 300 / (800 / 3))]
+    assert live_score(log, Measure(RENT, "neg_mean_absolute_error"), since=0) == -10
 
 
 def test_the_log_has_too_little_for_the_probabilities_of_three_classes() -> None:

@@ -69,6 +69,14 @@ def test_a_row_of_the_wrong_width_is_refused_with_the_names_of_the_inputs(row: l
     assert refusal(GOOD, row, GOOD) == message
 
 
+def test_rows_of_the_wrong_width_are_told_with_the_values_of_the_others() -> None:
+    message = refusal([80.0], GOOD, [80.0, "a", 35.0], [])
+    assert message.startswith(
+        "row 0 has 1 values, expected 3: area, rooms, altitude; row 2, rooms:"
+    )
+    assert message.endswith("; row 3 has 0 values, expected 3: area, rooms, altitude")
+
+
 def test_inputs_of_several_kinds_share_a_row() -> None:
     encoded = RENT.encode_rows(RENT_ROWS)
     assert encoded.shape == (4, RENT.width) == (4, 10)

@@ -101,7 +101,7 @@ def test_bad_lines_get_an_error_in_their_place_and_stop_nothing() -> None:
     assert errors[0].startswith("sepal_length: a value is missing")
     assert errors[13].startswith(r"\ud800 is half of a surrogate pair")
     assert "malformed" in errors[2] and "truncated" in errors[3]
-    assert "has an unknown input 'note'" in errors[5]
+    assert "unknown input 'note', expected sepal_length" in errors[5]
     assert errors[6].startswith("petal_width: 99 cm is outside")
     assert errors[7].startswith("has 2 values, expected 4")
     assert "Expected `object | array`, got `int`" in errors[8]

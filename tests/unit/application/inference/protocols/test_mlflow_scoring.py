@@ -223,12 +223,15 @@ def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
         ),
         ({"dataframe_records": []}, "there are no rows"),
         ({"dataframe_records": [{}]}, "row 0, sepal_length: a value is missing"),
-        ({"dataframe_records": ROWS}, "Expected `object`, got `array`"),
+        ({"dataframe_records": ROWS}, "row 0 is a list, expected an object; row 1 is a list"),
         ({"instances": []}, "there are no rows"),
-        ({"instances": ROWS[0]}, "row 0 is not a list or object"),
+        ({"instances": ROWS[0]}, "row 0 is a number, expected a list or object"),
         ({"instances": [ROWS[0], {}]}, "row 1, sepal_length: a value is missing"),
         ({"instances": 1}, "Expected `object | array | null`"),
-        ({"inputs": {}}, "the input sepal_length is missing"),
+        (
+            {"inputs": {}},
+            "the inputs sepal_length, sepal_width, petal_length, petal_width are missing",
+        ),
         (
             {"inputs": {**columns(petals.SPEC, ROWS), NAMES[3]: 1}},
             "sepal_length: [5.1, 6.3] is not",

@@ -329,7 +329,7 @@ def test_a_response_has_model_version_and_request_id() -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ([], "the input sepal_length is missing: expected sepal_length"),
+        ([], "the inputs sepal_length, sepal_width, petal_length, petal_width are missing: exp"),
         ([tensor(ROWS) | {"shape": [2, 3]}], "inputs: the shape is [2, 3], but the data have"),
         ([tensor(ROWS[0], datatype="FP64")], "inputs: the shape is [4], expected [-1, 4]"),
         ([tensor([ROWS])], "inputs: the shape is [1, 2, 4], expected [-1, 4]"),
@@ -343,8 +343,19 @@ def test_a_response_has_model_version_and_request_id() -> None:
         ([tensor(ROWS) | {"datatype": "FP8"}], "unknown datatype 'FP8': use BOOL"),
         ([tensor([["a"] * 4], datatype="BYTES")], "inputs: expected numbers"),
         ([tensor([[True] * 4], datatype="BOOL")], "inputs: expected numbers"),
-        ([tensor([["a"] * 4])], "Expected `float | null`, got `str`"),
-        ([tensor([[1.5] * 4], datatype="INT32")], "Expected `int`, got `float`"),
+        ([tensor([["a"] * 4])], "inputs: value 0, 0 is 'a', which is not FP32; value 0, 1 is 'a'"),
+        ([tensor([[1.5] * 4], datatype="INT32")], "inputs: value 0, 0 is 1.5, which is not INT32"),
+        (
+            [tensor([[5.1, 3.5, 1.4, "a"], [1, {}, 1, 1]])],
+            "inputs: value 0, 3 is 'a', which is not",
+        ),
+        ([tensor([[5.1, 3.5, 1.4, "a"], [1, {}, 1, 1]])], "; value 1, 1 is {}, which is not FP32"),
+        ([tensor([5.1, True, 1.4, 0.2]) | {"shape": [1, 4]}], "inputs: value 1 is True, which"),
+        (
+            [tensor(["a"] * 12) | {"shape": [3, 4]}],
+            "value 9 is 'a', which is not FP32; and further",
+        ),
+        ([tensor(ROWS) | {"data": 5}], "inputs: expected a list of data, got a number"),
         ([tensor([[300] * 4], datatype="INT8")], "inputs: a value exceeds the range of INT8"),
         ([tensor([[-1] * 4], datatype="UINT64")], "inputs: a value exceeds the range of UINT64"),
         ([tensor([[1e39] * 4])], "row 0, sepal_length: inf is not a finite number"),
@@ -352,7 +363,10 @@ def test_a_response_has_model_version_and_request_id() -> None:
         ([tensor([ROWS[0], [5, 3, 99, 1]])], "row 1, petal_length: 99 cm is outside"),
         ([tensor(ROWS), tensor(ROWS)], "duplicate input 'inputs'"),
         ([tensor([1.0], "colour")], "unknown input 'colour': expected inputs"),
-        ([tensor([1.0], NAMES[0])], "the input sepal_width is missing"),
+        (
+            [tensor([1.0], NAMES[0])],
+            "the inputs sepal_width, petal_length, petal_width are missing",
+        ),
         ([{"name": "inputs", "shape": [1, 4], "datatype": "FP32"}], "has neither data nor"),
         ([{"name": "inputs", "shape": [1, 4]}], "missing required field `datatype`"),
         ([tensor([1.0, 2.0], name) for name in NAMES[:3]] + [tensor([1.0], NAMES[3])], "length"),
@@ -373,6 +387,10 @@ def test_malformed_tensors_are_refused_with_the_reason(inputs: list[Any], messag
         (b"[]", "Expected `object`, got `array`"),
         (b"{}", "missing required field `inputs`"),
         (b'{"inputs": 1}', "Expected `array`, got `int`"),
+        (
+            b'{"inputs":[{"name":"inputs","shape":[1,1],"datatype":"FP32","data":[1e999]}]}',
+            "inputs: Number out of range - at `$[0]`",
+        ),
         (b'{"inputs": [', "truncated"),
         (b'{"id": 7, "inputs": []}', "Expected `str | null`, got `int` - at `$.id`"),
         (b'{"parameters":{"a":' + b"[" * 5000, "nested too deeply"),
