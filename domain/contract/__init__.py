@@ -25,7 +25,16 @@ from domain.contract.encoding import (
     short_repr,
     symbol_of,
 )
-from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
+from domain.contract.features import (
+    Audio,
+    Category,
+    HashedText,
+    Input,
+    Number,
+    Tensor,
+    Text,
+    words_in,
+)
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.contract.range_policy import RangePolicy
 from domain.contract.row_ids import ID, LARGEST_ROW_ID, LONGEST_ROW_ID, ROW_ID_PATTERN, ROW_IDS
@@ -68,4 +77,5 @@ __all__ = [
     "parse_word",
     "short_repr",
     "symbol_of",
+    "words_in",
 ]

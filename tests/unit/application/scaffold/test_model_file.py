@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -102,6 +102,12 @@ def table(kind: str) -> pd.DataFrame:
     if kind in ("dates", "odd"):
         return visits(rng, noise) if kind == "dates" else odd(rng, noise)
     frame = pd.DataFrame(mixed(rng))
+    if kind == "note":
+        urgent = rng.random(ROWS) < 0.5
+        words = rng.choice(list("abcdefgh"), (ROWS, 5))
+        words[:, 0] = np.where(urgent, "u", "w")
+        notes = pd.Series([" ".join(each) for each in words]).where(frame["city"].notna())
+        return frame.assign(note=notes, y=np.where(urgent, "now", "later"))
     score = frame["age"] / 30 + (frame["plan"] == "free") + frame["income"].isna() + noise
     if kind == "binary":
         return frame.assign(y=np.where(score > score.median(), "yes", "no"))
@@ -123,13 +129,14 @@ KINDS = (
     "chinese",
     "scored_chinese",
     "dates",
+    "note",
 )
 BOOSTING = ESTIMATORS["gradient_boosting"]
 VARIANTS = [
     *((kind, None) for kind in KINDS),
     *(
         (kind, name)
-        for kind in ("binary", "many", "regression", "dates")
+        for kind in ("binary", "many", "regression", "dates", "note")
         for name, estimator in ESTIMATORS.items()
         if (estimator.regressor if kind in ("regression", "dates") else estimator.classifier)
     ),
@@ -198,39 +205,14 @@ def assert_exported(
 ) -> None:
     """Check that a fitted estimator beats the baseline, and that its export predicts the same."""
     spec = made.inspection.spec
-    assert estimator.score(rows, target) > made.inspection.baseline
+    least = 0.9 if "note" in spec.input_names else made.inspection.baseline
+    assert estimator.score(rows, target) > least
 
     native = predict_function(estimator, spec)
     scikit_learn.export(estimator, spec, folder / "model.onnx")
     tested = np.concatenate([rows, edge_rows(native, rows, spec, 0)])
     difference = np.abs(native(tested) - run_onnx(folder / "model.onnx", tested)).max()
     assert difference <= 3e-6 * np.abs(native(tested)).max()
-
-
-@pytest.mark.parametrize("name", ["gradient_boosting", "logistic", "hist_gradient_boosting"])
-def test_a_text_that_is_added_to_the_contract_reaches_the_estimator(
-    tmp_path: Path, name: str
-) -> None:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": rng.normal(size=400), "city": rng.choice(["Oslo", "Rome"], 400)})
-    frame["y"] = rng.choice(["no", "yes"], 400)
-    frame["note"] = ["it is urgent" if y == "yes" else "it can wait" for y in frame["y"]]
-    path, module = tmp_path / "made.parquet", tmp_path / "made.py"
-    frame.to_parquet(path)
-    inspection = inspect_table(frame.drop(columns="note"), "y", "made")
-    estimator = choose_estimator(inspection.spec, inspection.rows, name)
-    text = render_module(inspection, path.name, estimator)
-    text = text.replace("inputs=(", 'inputs=(HashedText("note", features=16),', 1)
-    module.write_text(text.replace("import Category", "import Category, HashedText"), "utf-8")
-    made = imported(module)
-    dataset = made.load(str(path))
-    rows, target = dataset.encoded(made.SPEC), dataset.encoded_target(made.SPEC)
-    with threadpool_limits(1):
-        fitted = made.build(**estimator.parameters).fit(rows, target)
-    assert fitted.score(rows, target) == 1
-    assert_exported(
-        fitted, Made(module, replace(inspection, spec=made.SPEC), estimator), rows, target, tmp_path
-    )
 
 
 def test_text_without_blanks_is_split_as_the_export_splits_it(tmp_path: Path) -> None:
@@ -273,7 +255,7 @@ def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:
         *(("odd", None), ("scored_text", None), ("chinese", None)),
         *(("binary", "hist_gradient_boosting"),),
         *(("many", "xgboost"), ("regression", "catboost"), ("regression", "ridge")),
-        *(("dates", "xgboost"), ("dates", None)),
+        *(("dates", "xgboost"), ("dates", None), ("note", None), ("note", "lightgbm")),
     ):
         inspection = inspect_table(table(kind), "y", f"{kind}_{name}".lower())
         with suppress(MissingExtraError):
