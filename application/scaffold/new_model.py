@@ -154,27 +154,28 @@ def _prepare(
 
 
 def _write(files: dict[Path, str], root: Path, force: bool) -> None:
-    """Write the files that change; without `force`, only show what would change in existing ones.
+    """Show what changes in existing files; unless that needs `force`, write those that change.
 
     Outputs of notebooks do not count.
 
     Raises:
         ConfigError: without `force`, an existing file would change.
     """
-    changed = {
-        path: text
-        for path, text in files.items()
-        if not path.exists() or current_text(path) != text
-    }
-    differences = difference_of(changed, root)
-    if differences and not force:
-        for line in differences[:_SHOWN_LINES]:
-            show_line(line)
-        if len(differences) > _SHOWN_LINES:
-            show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
-        existing = [path.relative_to(root).as_posix() for path in changed if path.exists()]
+    current = {path: current_text(path) for path in files if path.exists()}
+    changed = {path: text for path, text in files.items() if current.get(path) != text}
+    existing = {path.relative_to(root).as_posix(): path for path in changed if path in current}
+    differences = [
+        line
+        for name, path in existing.items()
+        for line in difference_of(current[path], changed[path], name)
+    ]
+    for line in differences[:_SHOWN_LINES]:
+        show_line(line)
+    if len(differences) > _SHOWN_LINES:
+        show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
+    if existing and not force:
         raise ConfigError(
-            f"the name {next(iter(files)).stem} is taken: {join_names(existing)} would change as "
+            f"the name {next(iter(files)).stem} is taken: {join_names(list(existing))} would change as "
             "shown; choose another name, or replace what is there with FORCE=1 (--force)"
         )
     write_files(changed)

@@ -295,7 +295,7 @@ def select_inputs(
     fewest, most = _HASHED_COLUMNS
     columns = min(most, max(fewest, MOST_HASHED // max(1, len(texts))))
     fitting = texts[: MOST_HASHED // fewest]
-    selected = [
+    selected: list[Input] = [
         (
             HashedText(item.name, item.max_length, columns, nullable=item.nullable)
             if isinstance(item, Text)

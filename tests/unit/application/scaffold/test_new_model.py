@@ -201,6 +201,8 @@ def test_an_existing_name_is_refused_and_its_files_stay_unchanged(
     assert "\n  -mine\n" in shown.out and " more lines" in shown.out
     assert (written(clone), module.read_text()) == (["churn.py"], "mine")
     assert new_model(clone, force="") == 0
+    forced = capsys.readouterr().out
+    assert "\n  -mine\n" in forced and "wrote     domain/models/churn.py" in forced
     assert "SPEC = ModelSpec(" in module.read_text("utf-8")
 
 
