@@ -215,9 +215,10 @@ def _split_as_training(
             show_step("look at", f"{proposal.reason}, but rows are split at random: {error}")
         else:
             data["split"], dataset = proposal.split, keyed
+            split = json.dumps(proposal.split, ensure_ascii=False)
             show_step(
                 "split",
-                f'{proposal.reason}: "data": {{"split": {json.dumps(proposal.split)}}} in the '
+                f'{proposal.reason}: "data": {{"split": {split}}} in the '
                 "configuration; remove it for a split at random",
             )
     if sides is None:

@@ -123,8 +123,8 @@ ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
     "up to 1. Mostly missing values are not filled: put an imputer before the estimator.",
     "deterministic": "Something random runs at prediction: dropout or batch normalisation in "
     "training mode, or a step that draws random numbers. Switch it off for predictions.",
-    "column_order": "A step of the estimator selects columns in an order of its own. Select them "
-    "with `SPEC.columns_of`, or by their position in `SPEC`.",
+    "column_order": "`load` encodes columns by their position in the table. Return them by name in "
+    "a `Dataset`, and let the contract encode them.",
     "robustness": "The model has learned noise: regularise it (fewer leaves, more rows in a leaf, "
     "a larger penalty), or round inputs that are more exact than they are measured. Raise "
     "`sensitivity` if predictions may well change that fast.",

@@ -273,15 +273,15 @@ def test_a_repeated_customer_splits_the_rows_and_a_random_claim_is_shown(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pd.read_csv(clone / "churn.csv")
-    table["customer"] = [f"C{row // 4}" for row in range(ROWS)]
+    table["customer 顧客"] = [f"C{row // 4}" for row in range(ROWS)]
     table.to_csv(clone / "churn.csv", index=False)
     assert new_model(clone) == 0
     config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
-    assert config["data"]["split"] == {"group": "customer"}
+    assert config["data"]["split"] == {"group": "customer 顧客"}
     shown = capsys.readouterr().out
-    assert '"data": {"split": {"group": "customer"}} in the configuration' in shown
-    assert "LEFT OUT  customer: it tells groups apart" in shown
-    assert "with the split by group (customer), a random split would claim 0." in shown
+    assert '"data": {"split": {"group": "customer 顧客"}} in the configuration' in shown
+    assert "LEFT OUT  customer 顧客: it tells groups apart" in shown
+    assert "with the split by group (customer 顧客), a random split would claim 0." in shown
     assert written(clone) == ["churn.ipynb", "churn.py", "churn_config.json"]
 
 
