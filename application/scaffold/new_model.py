@@ -28,7 +28,7 @@ from application.scaffold.model_file import (
     to_json,
     write_files,
 )
-from application.scaffold.source_table import open_table, track_columns
+from application.scaffold.source_table import is_ordered, open_table, track_columns
 from application.scaffold.split_proposal import (
     MOST_COMPARED,
     Proposal,
@@ -96,6 +96,12 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     check_name(name, root)
     table = open_table(request.data, request.query, snapshots, root)
     path, location, keys = table.path, table.location, table.keys
+    if request.query and not is_ordered(Path(request.query).expanduser().read_text("utf-8")):
+        show_step(
+            "look at",
+            f"{request.query} has no ORDER BY: rows may come in another order each time, and the "
+            "hold-out depends on it; order them by a unique column",
+        )
     frame, formats = _prepare(table.frame, request, path)
     del table
     if request.drop_unlabelled:
@@ -175,8 +181,8 @@ def _write(files: dict[Path, str], root: Path, force: bool) -> None:
         show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
     if existing and not force:
         raise ConfigError(
-            f"the name {next(iter(files)).stem} is taken: {join_names(list(existing))} would change as "
-            "shown; choose another name, or replace what is there with FORCE=1 (--force)"
+            f"the name {next(iter(files)).stem} is taken: {join_names(list(existing))} would change "
+            "as shown; choose another name, or replace what is there with FORCE=1 (--force)"
         )
     write_files(changed)
     for each in files:

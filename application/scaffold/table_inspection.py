@@ -316,8 +316,8 @@ def _text_finding(item: Text, columns: int, fits: bool) -> Finding:
         )
         return Finding(item.name, reason, left_out=False)
     reason = (
-        f"free text, and others have all {MOST_HASHED} columns of texts: leave one of them out with "
-        "LEAVE_OUT (--leave-out)"
+        f"free text, and others have all {MOST_HASHED} columns of texts: leave one of them out "
+        "with LEAVE_OUT (--leave-out)"
     )
     return Finding(item.name, reason)
 
@@ -480,11 +480,7 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     if formatted := _formatted_numbers(name, counts):
         return None, Finding(name, formatted)
     if distinct > MOST_CATEGORIES and distinct > known / 2 and _are_sentences(counts.index):
-        if _have_the_same_words(words.dropna()):
-            reason = "texts of the same words, except for words that occur once, such as numbers"
-            return None, Finding(name, reason)
-        longest = max(10_000, 2 * int(counts.index.str.len().max()))
-        return Text(name, longest, nullable=bool(words.hasnans)), None
+        return _inspect_texts(name, words)
     if distinct >= _NEARLY_ALL * len(words) or (_is_key(name) and distinct > known / 2):
         return None, Finding(name, _identifier(distinct, len(words)))
     covered = counts.iloc[:MOST_CATEGORIES].sum() / known
@@ -505,6 +501,14 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     )
     reason = _category_remarks(counts)
     return item, Finding(name, reason, left_out=False) if reason else None
+
+
+def _inspect_texts(name: str, texts: pd.Series) -> tuple[Text | None, Finding | None]:
+    if _have_the_same_words(texts.dropna()):
+        reason = "texts of the same words, except for words that occur once, such as numbers"
+        return None, Finding(name, reason)
+    longest = max(10_000, 2 * int(texts.str.len().max()))
+    return Text(name, longest, nullable=bool(texts.hasnans)), None
 
 
 def _look_alikes(counts: pd.Series) -> str:

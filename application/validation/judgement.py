@@ -93,7 +93,7 @@ class Judgement:
 
 
 def refusal_of(name: str, refused: Sequence[Verdict], report: Path) -> GateRefusal:
-    """The error that names the gates that refuse, if any was run; see `Judgement.check_accepted`."""
+    """The error that names the gates that refuse, if any was run: `Judgement.check_accepted`."""
     if not refused:
         return GateRefusal(f"{name} is refused: no gate was run")
     gates = ", ".join(verdict.gate for verdict in refused)

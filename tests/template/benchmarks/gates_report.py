@@ -108,8 +108,8 @@ ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
     "quality": "Look at the notebook and the report: more rows, better inputs or another estimator "
     "(`make new-model ESTIMATOR=…`) help most. Lower `threshold` only if the task allows it: its "
     "interval on the hold-out shows whether the shortfall is noise.",
-    "beats_baseline": "The inputs say nothing that is certain about the target. Check that rows and "
-    "labels belong together; then add inputs or rows. With few rows even a good model cannot be "
+    "beats_baseline": "The inputs say nothing that is certain about the target. Check that rows "
+    "and labels belong together; then add inputs or rows. With few rows even a good model cannot be "
     "told from luck.",
     "calibration": "Wrap the estimator in `CalibratedClassifierCV`, as the [recipe for "
     "images](new-model.md#by-hand-images) does, or regularise it more.",
@@ -119,8 +119,8 @@ ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
     "worst_slice": "The reason names the slice. Look whether its labels are right and its rows are "
     "enough, and add inputs that matter there. If a lower quality on it is acceptable, say so with "
     "`slice_margin`.",
-    "predictions_are_valid": "Some rows get NaN, an infinite value or probabilities that do not add "
-    "up to 1. Mostly missing values are not filled: put an imputer before the estimator.",
+    "predictions_are_valid": "Some rows get NaN, an infinite value or probabilities that do not "
+    "add up to 1. Mostly missing values are not filled: put an imputer before the estimator.",
     "deterministic": "Something random runs at prediction: dropout or batch normalisation in "
     "training mode, or a step that draws random numbers. Switch it off for predictions.",
     "column_order": "`load` encodes columns by their position in the table. Return them by name in "
@@ -141,8 +141,8 @@ ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
     "raise `latency_ratio`; on a busy machine, run `make validate` again first.",
     "size": "Use fewer or shallower trees, or a smaller vocabulary. If the size is worth it, raise "
     "`size_ratio`.",
-    "serves_alone": "The service imports a module or a library that its Bento does not contain. Add "
-    "the file to application/inference/services/bentofile.yaml, or remove the import; the reason "
+    "serves_alone": "The service imports a module or a library that its Bento does not contain. "
+    "Add the file to application/inference/services/bentofile.yaml, or remove the import; the reason "
     "has the end of its output.",
 }
 
