@@ -181,8 +181,8 @@ def _write(files: dict[Path, str], root: Path, force: bool) -> None:
         show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
     if existing and not force:
         raise ConfigError(
-            f"the name {next(iter(files)).stem} is taken: {join_names(list(existing))} would change "
-            "as shown; choose another name, or replace what is there with FORCE=1 (--force)"
+            f"the name {next(iter(files)).stem} is taken: {join_names(list(existing))} would "
+            "change as shown; choose another name, or replace what is there with FORCE=1 (--force)"
         )
     write_files(changed)
     for each in files:

@@ -109,8 +109,8 @@ ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
     "(`make new-model ESTIMATOR=…`) help most. Lower `threshold` only if the task allows it: its "
     "interval on the hold-out shows whether the shortfall is noise.",
     "beats_baseline": "The inputs say nothing that is certain about the target. Check that rows "
-    "and labels belong together; then add inputs or rows. With few rows even a good model cannot be "
-    "told from luck.",
+    "and labels belong together; then add inputs or rows. With few rows even a good model cannot "
+    "be told from luck.",
     "calibration": "Wrap the estimator in `CalibratedClassifierCV`, as the [recipe for "
     "images](new-model.md#by-hand-images) does, or regularise it more.",
     "interval_coverage": "The hold-out differs from the training rows, mostly because time has "
@@ -142,8 +142,8 @@ ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
     "size": "Use fewer or shallower trees, or a smaller vocabulary. If the size is worth it, raise "
     "`size_ratio`.",
     "serves_alone": "The service imports a module or a library that its Bento does not contain. "
-    "Add the file to application/inference/services/bentofile.yaml, or remove the import; the reason "
-    "has the end of its output.",
+    "Add the file to application/inference/services/bentofile.yaml, or remove the import; the "
+    "reason has the end of its output.",
 }
 
 _DEFAULTS = {  # in words, of keys that are null

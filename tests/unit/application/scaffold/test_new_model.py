@@ -218,7 +218,7 @@ def test_a_query_without_an_order_is_pointed_out(
         pd.read_csv(clone / "churn.csv").to_sql("churn", database, index=False)
     query = clone / "churn.sql"
     query.write_text(f"SELECT * FROM churn{order}", encoding="utf-8")
-    request = NewModel("churn", "sqlite:///shop.db", "churned", str(query), left_out=("void",))
+    request = NewModel("churn", "sqlite:///shop.db", "churned", str(query), left_out=["void"])
     write_model(request, SnapshotStore(str(clone / "snapshots"), clone, clone), clone)
     assert (f"{query} has no ORDER BY" in capsys.readouterr().out) is not bool(order)
 
