@@ -74,7 +74,7 @@ class TrackingError(MlopsError):
 
 
 class GateRefusal(MlopsError):
-    """Validation refuses a candidate; the message has the gates and their reasons."""
+    """Validation refuses a candidate; the message has the gates."""
 
 
 class UnknownPredictionError(MlopsError):

@@ -71,7 +71,7 @@ $(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $$(call changed,cont
 	@$(call remember,containerize)
 
 ##@ Explore
-profile: $(CORE) ## Write build/profile.html about a table before there is a model: DATA (TARGET, QUERY, OUTPUT)
+profile: $(CORE) ## Write build/profile-<table>.html about a table before there is a model: DATA (TARGET, QUERY, OUTPUT)
 	@$(MLOPS) profile $(call args,DATA QUERY TARGET OUTPUT)
 
 ##@ Registry

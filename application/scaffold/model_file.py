@@ -138,15 +138,10 @@ def current_text(path: Path) -> str:
         return text
 
 
-def difference_of(files: dict[Path, str], root: Path) -> list[str]:
-    """What these texts would change in the files that exist, as lines of a unified diff."""
-    lines: list[str] = []
-    for path, text in files.items():
-        if path.exists():
-            old, name = current_text(path), path.relative_to(root).as_posix()
-            pair = old.splitlines(), text.splitlines()
-            lines += difflib.unified_diff(*pair, name, f"{name} (new)", n=1, lineterm="")
-    return lines
+def difference_of(old: str, new: str, name: str) -> list[str]:
+    """What changes from one text of a file to another, as lines of a unified diff."""
+    pair = old.splitlines(), new.splitlines()
+    return list(difflib.unified_diff(*pair, name, f"{name} (new)", n=1, lineterm=""))
 
 
 def write_files(files: dict[Path, str]) -> None:

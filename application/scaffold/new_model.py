@@ -28,7 +28,7 @@ from application.scaffold.model_file import (
     to_json,
     write_files,
 )
-from application.scaffold.source_table import open_table, track_columns
+from application.scaffold.source_table import is_ordered, open_table, track_columns
 from application.scaffold.split_proposal import (
     MOST_COMPARED,
     Proposal,
@@ -95,6 +95,12 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     check_name(name, root)
     table = open_table(request.data, request.query, snapshots, root)
     path, location, keys = table.path, table.location, table.keys
+    if request.query and not is_ordered(Path(request.query).expanduser().read_text("utf-8")):
+        show_step(
+            "look at",
+            f"{request.query} has no ORDER BY: rows may come in another order each time, and the "
+            "hold-out depends on it; order them by a unique column",
+        )
     frame, formats = _prepare(table.frame, request, path)
     del table
     if request.drop_unlabelled:
@@ -153,28 +159,29 @@ def _prepare(
 
 
 def _write(files: dict[Path, str], root: Path, force: bool) -> None:
-    """Write the files that change; without `force`, only show what would change in existing ones.
+    """Show what changes in existing files; unless that needs `force`, write those that change.
 
     Outputs of notebooks do not count.
 
     Raises:
         ConfigError: without `force`, an existing file would change.
     """
-    changed = {
-        path: text
-        for path, text in files.items()
-        if not path.exists() or current_text(path) != text
-    }
-    differences = difference_of(changed, root)
-    if differences and not force:
-        for line in differences[:_SHOWN_LINES]:
-            show_line(line)
-        if len(differences) > _SHOWN_LINES:
-            show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
-        existing = [path.relative_to(root).as_posix() for path in changed if path.exists()]
+    current = {path: current_text(path) for path in files if path.exists()}
+    changed = {path: text for path, text in files.items() if current.get(path) != text}
+    existing = {path.relative_to(root).as_posix(): path for path in changed if path in current}
+    differences = [
+        line
+        for name, path in existing.items()
+        for line in difference_of(current[path], changed[path], name)
+    ]
+    for line in differences[:_SHOWN_LINES]:
+        show_line(line)
+    if len(differences) > _SHOWN_LINES:
+        show_line(f"… {len(differences) - _SHOWN_LINES} more lines")
+    if existing and not force:
         raise ConfigError(
-            f"the name {next(iter(files)).stem} is taken: {join_names(existing)} would change as "
-            "shown; choose another name, or replace what is there with FORCE=1 (--force)"
+            f"the name {next(iter(files)).stem} is taken: {join_names(list(existing))} would "
+            "change as shown; choose another name, or replace what is there with FORCE=1 (--force)"
         )
     write_files(changed)
     for each in files:
@@ -213,9 +220,10 @@ def _split_as_training(
             show_step("look at", f"{proposal.reason}, but rows are split at random: {error}")
         else:
             data["split"], dataset = proposal.split, keyed
+            split = json.dumps(proposal.split, ensure_ascii=False)
             show_step(
                 "split",
-                f'{proposal.reason}: "data": {{"split": {json.dumps(proposal.split)}}} in the '
+                f'{proposal.reason}: "data": {{"split": {split}}} in the '
                 "configuration; remove it for a split at random",
             )
     if sides is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from domain.data.addresses import check_address, is_address, is_source
 from domain.data.tables import read_frame
 from shared.console import show_step
 from shared.paths import path_in_clone
+
+_NOT_SQL = re.compile(r"--[^\n]*|/\*.*?\*/|'[^']*'|\"[^\"]*\"", re.DOTALL)  # comments and texts
+_BRACKETS = re.compile(r"\([^()]*\)")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ def open_table(data: str, query: str | None, snapshots: Snapshots, root: Path) -
     frame = read_frame(location)
     show_step("table", f"{len(frame):,} rows × {frame.shape[1]} columns")
     return SourceTable(path, location, keys, frame)
+
+
+def is_ordered(sql: str) -> bool:
+    """Whether a query orders its rows; an ``ORDER BY`` in a comment or in brackets does not."""
+    sql = _NOT_SQL.sub(" ", sql)
+    while (outer := _BRACKETS.sub(" ", sql)) != sql:
+        sql = outer
+    return re.search(r"\border\s+by\b", sql, re.IGNORECASE) is not None
 
 
 def data_path(data: str, root: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -24,6 +25,7 @@ from domain.contract import (
     Category,
     Classes,
     Datetime,
+    HashedText,
     Input,
     ModelSpec,
     Number,
@@ -32,6 +34,7 @@ from domain.contract import (
     format_names,
     parse_formatted,
     short_repr,
+    words_in,
 )
 from domain.data.tables import as_words
 from domain.errors import DataError
@@ -58,6 +61,9 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
 _FORMATTED_SHARE = 0.9
 _FEWEST_COVERED = 0.2  # of the rows, by the categories that are kept
+_HASHED_COLUMNS = (64, 256)  # of a text next to other columns: at least, at most
+MOST_HASHED = 512  # columns of all texts together: 2 kB for each row
+_COMPARED_TEXTS = 5_000  # to see whether they differ, which takes up to a second
 _TEXT_WORDS = 4
 _TEXT_CHARACTERS = 8  # of a script without blanks between words
 NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
@@ -164,12 +170,12 @@ def inspect_table(
     findings += _pair_findings(inputs, values, skills, actual, output.task)
     left_out = {finding.column for finding in findings if finding.left_out}
     inputs = [item for item in inputs if item.name not in left_out]
-    inputs, findings = select_inputs(inputs, findings)
-    if not inputs:
+    selected, findings = select_inputs(inputs, findings)
+    if not selected:
         reasons = [f"{item.column} is {item.reason}" for item in findings if item.left_out]
         why = "; ".join(reasons) or "the table has no other column"
         raise DataError(f"no column is left to predict {target} from: {why}")
-    spec = ModelSpec(name, tuple(inputs), output, f"Predicts {target}.")
+    spec = ModelSpec(name, tuple(selected), output, f"Predicts {target}.")
     if isinstance(output, Classes):
         spec = replace(spec, output=_with_positive(output, actual))
     measure = Measure(spec, _measure_for(spec, actual))
@@ -177,7 +183,7 @@ def inspect_table(
         *(spec, tuple(findings), len(frame), measure.name),
         baseline=measure.score(actual, repeat(measure.constant(actual), len(actual))),
         frequent=float(_shares(actual).max()) if spec.classes else 0.0,
-        by_character=isinstance(inputs[0], Text) and _has_no_blanks(frame[inputs[0].name]),
+        by_character=isinstance(selected[0], Text) and _has_no_blanks(frame[selected[0].name]),
         skills=skills,
     )
 
@@ -267,17 +273,18 @@ def _pair_findings(
 
 def select_inputs(
     inputs: list[Number | Category | Datetime | Text], findings: list[Finding]
-) -> tuple[list[Number | Category | Datetime | Text], list[Finding]]:
-    """Numbers, categories and dates; without any, one column of text; without text, the leaks."""
-    table = [item for item in inputs if not isinstance(item, Text)]
+) -> tuple[list[Input], list[Finding]]:
+    """All inputs, texts as hashed words; a text alone as it is; without any input, the leaks.
+
+    Texts share `MOST_HASHED` columns; those that do not fit are left out.
+    """
     texts = [item for item in inputs if isinstance(item, Text)]
+    if len(texts) == len(inputs) == 1:
+        return [*inputs], findings
     leaks = [finding for finding in findings if finding.item]
-    kept: list[Number | Category | Datetime | Text] = [*table]
-    if not table and texts:
-        kept = [texts.pop(0)]
-    elif not table:
+    if not inputs:
         kept = [finding.item for finding in leaks if finding.item]
-        findings = [
+        return [*kept], [
             (
                 Finding(f.column, f"{f.reason}; kept, since nothing else is left", False)
                 if f in leaks
@@ -285,14 +292,34 @@ def select_inputs(
             )
             for f in findings
         ]
-    return kept, findings + [
-        Finding(
-            item.name,
-            f"free text; HashedText({item.name!r}, {item.max_length}) and an estimator that takes "
-            "its columns make it an input",
+    fewest, most = _HASHED_COLUMNS
+    columns = min(most, max(fewest, MOST_HASHED // max(1, len(texts))))
+    fitting = texts[: MOST_HASHED // fewest]
+    selected: list[Input] = [
+        (
+            HashedText(item.name, item.max_length, columns, nullable=item.nullable)
+            if isinstance(item, Text)
+            else item
         )
-        for item in texts
+        for item in inputs
+        if not isinstance(item, Text) or item in fitting
     ]
+    return selected, findings + [_text_finding(item, columns, item in fitting) for item in texts]
+
+
+def _text_finding(item: Text, columns: int, fits: bool) -> Finding:
+    """What to know about a text next to other columns."""
+    if fits:
+        reason = (
+            f"free text: its words are counted in {columns} columns, which a hash of each word "
+            f"chooses; all texts share {MOST_HASHED}. More columns tell more words apart"
+        )
+        return Finding(item.name, reason, left_out=False)
+    reason = (
+        f"free text, and others have all {MOST_HASHED} columns of texts: leave one of them out "
+        "with LEAVE_OUT (--leave-out)"
+    )
+    return Finding(item.name, reason)
 
 
 def _task_of(target: pd.Series) -> Task:
@@ -374,6 +401,8 @@ def describe_input(item: Input) -> str:
         return f"category, {len(item.categories)}: {words}{missing}"
     if isinstance(item, Datetime):
         return f"{item.describe()}: {', '.join(item.parts)}{missing}"
+    if isinstance(item, HashedText):
+        return f"text, words counted in {item.features} columns{missing}"
     return f"{item.kind}{missing}"
 
 
@@ -451,8 +480,7 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     if formatted := _formatted_numbers(name, counts):
         return None, Finding(name, formatted)
     if distinct > MOST_CATEGORIES and distinct > known / 2 and _are_sentences(counts.index):
-        longest = max(10_000, 2 * int(counts.index.str.len().max()))
-        return Text(name, longest, nullable=bool(words.hasnans)), None
+        return _inspect_texts(name, words)
     if distinct >= _NEARLY_ALL * len(words) or (_is_key(name) and distinct > known / 2):
         return None, Finding(name, _identifier(distinct, len(words)))
     covered = counts.iloc[:MOST_CATEGORIES].sum() / known
@@ -473,6 +501,14 @@ def _inspect_words(name: str, words: pd.Series) -> tuple[Category | Text | None,
     )
     reason = _category_remarks(counts)
     return item, Finding(name, reason, left_out=False) if reason else None
+
+
+def _inspect_texts(name: str, texts: pd.Series) -> tuple[Text | None, Finding | None]:
+    if _have_the_same_words(texts.dropna()):
+        reason = "texts of the same words, except for words that occur once, such as numbers"
+        return None, Finding(name, reason)
+    longest = max(10_000, 2 * int(texts.str.len().max()))
+    return Text(name, longest, nullable=bool(texts.hasnans)), None
 
 
 def _look_alikes(counts: pd.Series) -> str:
@@ -498,6 +534,15 @@ def _are_sentences(texts: pd.Index) -> bool:
         return True
     long = texts.str.len().to_series().mean() >= _TEXT_CHARACTERS
     return bool(long) and _has_no_blanks(texts.to_series())
+
+
+def _have_the_same_words(texts: pd.Series) -> bool:
+    """Whether nearly all of the texts have the same words, apart from those of a single text."""
+    step = -(-len(texts) // _COMPARED_TEXTS)
+    found = [frozenset(words_in(text)) for text in texts.iloc[::step]]
+    counts = Counter(word for words in found for word in words)
+    repeated = Counter(frozenset(word for word in words if counts[word] > 1) for words in found)
+    return max(repeated.values()) >= _NEARLY_ALL * len(found)
 
 
 def _has_no_blanks(texts: pd.Series) -> bool:

@@ -21,7 +21,7 @@ from application.ports.snapshots import Snapshots, recorded_source
 from application.registry.promotion import promote
 from application.training.config import TrainingConfig, ValidationConfig
 from application.training.train import make_estimator
-from application.validation.judgement import JudgedPackage, Judgement, Validation
+from application.validation.judgement import JudgedPackage, Judgement, Validation, refusal_of
 from application.validation.validate import (
     GATES,
     Case,
@@ -208,7 +208,7 @@ def validate_candidate(
         ports.report.write_report(_validation_of(package, version, judgement, crossed, looks))
     finally:
         _record(judgement.verdicts, version, ports, holdout)
-    judgement.check_accepted(f"{version.model_name} {package.version}")
+    judgement.check_accepted(f"{version.model_name} {package.version}", ports.report.path)
     tag = ports.store(package, version.model_name)
     stored = f"{version.model_name} version {version.number}, {tag} in the Bento store"
     if rules.approval == "manual" and CHAMPION not in version.aliases:
@@ -337,7 +337,8 @@ def _open(folder: Path, version: ModelVersion, ports: Ports) -> tuple[Package, V
         refusal = Verdict(DIGESTS, False, str(error))
         show_verdicts([refusal], ports.progress)
         _record([refusal], version, ports)
-        raise GateRefusal(f"{version.model_name} {folder.name} is refused: {error}") from error
+        name = f"{version.model_name} {folder.name}"
+        raise refusal_of(name, [refusal], ports.report.path) from error
     verdict = Verdict(DIGESTS, True, "every file matches the digests in the registry")
     show_verdicts([verdict], ports.progress)
     return package, verdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,18 +78,26 @@ class Judgement:
         found = (verdict.figures.get(name) for verdict in self.verdicts if verdict.gate == gate)
         return next(found, None)
 
-    def check_accepted(self, name: str) -> None:
+    def check_accepted(self, name: str, report: Path) -> None:
         """Check that every gate accepts.
 
         Args:
             name: what was judged, for the message.
+            report: where the reasons are, for the message.
 
         Raises:
-            GateRefusal: a gate refuses, or no gate was run; the message has every reason.
+            GateRefusal: a gate refuses, or no gate was run; the message has the gates.
         """
         if not self.accepted:
-            reasons = "; ".join(f"{verdict.gate}: {verdict.reason}" for verdict in self.refused)
-            raise GateRefusal(f"{name} is refused: {reasons or 'no gate was run'}")
+            raise refusal_of(name, self.refused, report)
+
+
+def refusal_of(name: str, refused: Sequence[Verdict], report: Path) -> GateRefusal:
+    """The error that names the gates that refuse, if any was run: `Judgement.check_accepted`."""
+    if not refused:
+        return GateRefusal(f"{name} is refused: no gate was run")
+    gates = ", ".join(verdict.gate for verdict in refused)
+    return GateRefusal(f"{name} is refused by {gates}: the reasons are above and in {report}")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,16 @@ from domain.contract.faults import (
     length_fault,
     unknown_faults,
 )
-from domain.contract.features import Audio, Category, HashedText, Input, Number, Tensor, Text
+from domain.contract.features import (
+    Audio,
+    Category,
+    HashedText,
+    Input,
+    Number,
+    Tensor,
+    Text,
+    words_in,
+)
 from domain.contract.outputs import Classes, Output, Quantity, Transcript
 from domain.contract.range_policy import RangePolicy
 from domain.contract.row_ids import ID, LARGEST_ROW_ID, LONGEST_ROW_ID, ROW_ID_PATTERN, ROW_IDS
@@ -84,4 +93,5 @@ __all__ = [
     "short_repr",
     "symbol_of",
     "unknown_faults",
+    "words_in",
 ]

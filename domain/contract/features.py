@@ -321,7 +321,7 @@ class HashedText:
         """
         encoded = np.zeros((len(values), self.features), dtype=np.float32)
         for row, value in enumerate(values):
-            words = _words_of(_checked_text(self, row, value))
+            words = words_in(_checked_text(self, row, value))
             columns = [crc32(word.encode()) % self.features for word in words]
             if columns:
                 encoded[row] = np.bincount(columns, minlength=self.features)
@@ -333,7 +333,8 @@ _NO_BLANKS = "\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\
 _RUN = re.compile(rf"([{_NO_BLANKS}]+)|[^\W_{_NO_BLANKS}]+")
 
 
-def _words_of(text: str) -> Iterator[str]:
+def words_in(text: str) -> Iterator[str]:
+    """The words of a text as `HashedText` counts them, repeated as they are in the text."""
     for run in _RUN.finditer(text.lower()):
         if run[1]:
             yield from run[1]

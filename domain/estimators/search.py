@@ -74,9 +74,13 @@ def possible_parts(unfitted: Any) -> list[Any]:
 
 
 def keeps_scorer(part: Any) -> bool:
-    """Whether an estimator is a search that keeps a function for its `scoring` once fitted."""
+    """Whether an estimator keeps a function for its `scoring` once fitted: a search does, and
+    histogram gradient boosting that may stop early by a score."""
+    scoring = getattr(part, "scoring", None)
+    if getattr(part, "early_stopping", False) and hasattr(part, "scoring"):
+        return bool(scoring != "loss")
     searches = isinstance(part, TunedThresholdClassifierCV) or _searches_parameters(part)
-    return searches and getattr(part, "scoring", None) is not None
+    return searches and scoring is not None
 
 
 def _searches_parameters(estimator: Any) -> bool:

@@ -6,7 +6,8 @@ Example: make profile DATA=churn.csv TARGET=churned
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import re
+from pathlib import Path, PurePath
 
 from application.scaffold.source_table import open_table, track_columns
 from application.scaffold.table_profile import profile_table
@@ -24,16 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query", help="file with the SQL to run, if the table is in a database")
     parser.add_argument("--target", help="column to predict, if there is one already")
     parser.add_argument(
-        "--output",
-        type=Path,
-        default=ROOT / "build" / "profile.html",
-        help="page to write (default: build/profile.html)",
+        "--output", type=Path, help="page to write (default: build/profile-<table>.html)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Profile the table and write the page."""
-    page = args.output.expanduser().absolute()
+    output = args.output or ROOT / "build" / f"profile-{_name_of(args.query or args.data)}.html"
+    page = output.expanduser().absolute()
     for file in filter(None, (args.data, args.query)):
         if page.exists() and Path(file).exists() and page.samefile(file):
             raise DataError(f"OUTPUT (--output): {file} is read, so it cannot be the page, too")
@@ -43,3 +42,10 @@ def run(args: argparse.Namespace) -> None:
         show_step("look at", remark)
     write_table_page(profile, table.path, page, track_columns)
     show_step("page", page.as_uri())
+
+
+def _name_of(table: str) -> str:
+    """A name for the page of a table: that of its file or folder, without endings."""
+    name = PurePath(table.partition("?")[0]).name
+    name = re.sub(r"\.[a-z]+(\.(gz|zip|bz2|xz|zst))?$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"[^\w-]+", "-", name).strip("-") or "table"

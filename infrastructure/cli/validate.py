@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _show_next(model: str, name: str, registry: MlflowRegistry) -> None:
     """What to do after a refusal."""
-    show_step("next", "read docs/gates.md on the gates; `validation` in the config sets limits")
+    show_step("next", "docs/gates.md says what to do; `validation` in the config sets limits")
     with suppress(RegistryError):
         champion = registry.find(name, CHAMPION)
         show_step(

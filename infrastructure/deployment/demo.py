@@ -115,7 +115,7 @@ def demonstrate(service: Service, golden: Golden) -> None:
     row = golden.rows[0]
     response = service.post("/predict", [row])
     prediction = response["predictions"][0]
-    show_step("request", f"POST /predict {_short(json.dumps([row]))}")
+    show_step("request", f"POST /predict {_short(json.dumps([row], ensure_ascii=False))}")
     show_step("response", _prediction_text(prediction))
     if golden.actual:
         _, actual = truth_names(golden.spec)

@@ -41,9 +41,9 @@ def check_save(estimator: Any) -> None:
     for part in _estimators_in(parts):
         if keeps_scorer(part):
             raise ExportError(
-                f"cannot serve {name} without ONNX: the {type(part).__name__} inside another "
-                "estimator would keep the function of its scoring. Search around the whole "
-                "estimator, or in a step of a pipeline"
+                f"cannot serve {name} without ONNX: {type(part).__name__} would keep the function "
+                "of its scoring. A search must be around the whole estimator, or a step of a "
+                'pipeline; early stopping must be by scoring="loss"'
             )
 
 

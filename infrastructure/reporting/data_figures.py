@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BINS = 30
+_MOST_STEPS = 50 * _BINS  # from here on, a whole number more or less in a bin is not seen
+_LARGEST_WHOLE = 2.0**52  # up to here float64 holds halves, too
 _MOST_POINTS = 500  # of each input: a table may have a hundred
 _WIDTH, _HEIGHT = 3.6, 1.9  # inches
 _MOST_TEXTS = 5_000
@@ -152,7 +154,7 @@ def _draw_number(item: Number, values: pd.Series, target: Target | None) -> tupl
     label = short_label(item.name)
     known = numbers[np.isfinite(numbers)]
     if item.outside == "clip" and len(known):
-        numbers = np.clip(numbers, *np.quantile(known, (_TAIL, 1 - _TAIL)))
+        numbers = np.clip(numbers, *np.quantile(known, (_TAIL, 1 - _TAIL), method="nearest"))
         label += f", clipped to {1 - 2 * _TAIL:.0%} of the rows"
     figure, axes = new_axes(_WIDTH, _HEIGHT)
     _histogram(axes, numbers, target.groups if target else [])
@@ -172,7 +174,7 @@ def _histogram(
 ) -> None:
     """Rows of each bin, or of each class the share of its rows."""
     known = np.isfinite(numbers)
-    edges = _edges(numbers[known])
+    edges = bin_edges(numbers[known])
     if not groups:
         axes.stairs(np.histogram(numbers[known], edges)[0], edges, fill=True, color=_MAIN)
         axes.set_ylabel("rows")
@@ -186,10 +188,20 @@ def _histogram(
         _legend(axes)
 
 
-def _edges(numbers: np.ndarray) -> np.ndarray:
-    """The edges of bins of equal width, fewer of few values, float64 of shape (n_bins + 1,)."""
+def bin_edges(numbers: np.ndarray) -> np.ndarray:
+    """The edges of bins of equal width, fewer of few values, float64 of shape (n_bins + 1,).
+
+    Each bin has as many whole numbers, if these are not too many, or multiples such as tens.
+    """
     low, high = (numbers.min(), numbers.max()) if len(numbers) else (0.0, 0.0)
-    edges = np.unique(np.linspace(low, high, min(_BINS, len(np.unique(numbers))) + 1))
+    distinct = np.unique(numbers)
+    if low < high and max(-low, high) <= _LARGEST_WHOLE and not (distinct % 1).any():
+        step = int(np.gcd.reduce(np.diff(distinct).astype(np.int64)))
+        steps = int(high - low) // step + 1
+        if steps <= _MOST_STEPS:
+            width = step * -(-steps // _BINS)
+            return np.arange(low - step / 2, high + width, width)
+    edges = np.unique(np.linspace(low, high, min(_BINS, len(distinct)) + 1))
     if len(edges) > 1:
         return edges
     half = max(1.0, abs(low)) / 2
@@ -223,7 +235,7 @@ def _draw_dates(item: Datetime, values: pd.Series, target: Target | None) -> tup
     moments = item.moments(values.array)
     known = ~np.isnat(moments)
     times = np.clip(moments[known].astype("datetime64[s]").astype(np.int64), *_DRAWN_YEARS)
-    edges = _edges(times)
+    edges = bin_edges(times)
     bins = len(edges) - 1
     places = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, bins - 1)
     middles = ((edges[:-1] + edges[1:]) / 2).astype("datetime64[s]")

@@ -17,6 +17,7 @@ from pydantic import create_model
 from starlette.middleware.cors import CORSMiddleware
 
 from application.inference.api_keys import ApiKeys, authoriser
+from application.inference.protocols import schema
 from application.inference.protocols.app import App, Authorise, PredictionApp, Started
 from application.inference.protocols.http import Route
 from application.inference.protocols.openapi import Schema, with_keys, with_summaries
@@ -104,6 +105,7 @@ class BentoService:
         image.python_packages(*self._requirements)
         return {
             "name": self.name,
+            "description": schema.describe(self.package.spec),  # README.md of the Bento
             "image": image,
             "workers": self._processes.workers,
             "http": {"port": self._processes.port},
@@ -123,6 +125,8 @@ class BentoService:
             others: paths that BentoML does not serve.
         """
         document: Schema = self._service.openapi_spec.asdict()
+        # of a service that is not in a Bento, BentoML shows its own README with badges
+        document["info"]["description"] = schema.describe(self.package.spec)
         document |= {"paths": document["paths"] | others | page_paths()}
         document = with_summaries(document)
         return with_keys(document) if self._authorise else document

@@ -131,10 +131,6 @@ class ModelService(BentoService):
 
         return Endpoints
 
-    def bento_options(self) -> dict[str, Any]:
-        """Arguments of `bentoml.service`."""
-        return {**super().bento_options(), "description": schema.describe(self.spec)}
-
 
 class ServedModel:
     """The model in one worker, with its metrics and its prediction log.

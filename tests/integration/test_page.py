@@ -11,7 +11,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import needs_browser
 
-FOREIGN = re.compile(rb"googletagmanager|google-analytics|bentoml\.com", re.IGNORECASE)
+FOREIGN = re.compile(
+    rb"googletagmanager|google-analytics|bentoml\.com|readthedocs|shields\.io", re.IGNORECASE
+)
 
 
 def test_the_page_uses_no_other_host_and_no_file_of_bentomls_page(client: httpx.Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import tomllib
 from contextlib import closing
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import black
 import numpy as np
+import pandas as pd
 import pytest
 
 from application.inference.predictor import Predictor
@@ -67,7 +69,7 @@ EXPECTED = {  # files that users write or may remove
     "README.zh-TW.md",
     *(
         path.as_posix()
-        for name in ("churn", "shapes", *EXAMPLES)
+        for name in ("churn", "shapes", "tickets", *EXAMPLES)
         for path in (*model_paths(name, Path()), Path(f"docs/{name}.md"))
     ),
 }
@@ -234,14 +236,18 @@ def test_the_model_of_the_guide_accepts_its_configuration() -> None:
 
 def test_the_recipe_for_text_next_to_numbers_learns_and_is_exported(tmp_path: Path) -> None:
     module, _ = blocks(read(GUIDE), "python")
-    names: dict[str, Any] = {}
-    exec(module, names)  # pylint: disable=exec-used  # of this clone
-    spec = names["SPEC"]
+    path = tmp_path / "tickets.py"
+    path.write_text(module, "utf-8")
+    model = cast(CatalogModel, SimpleNamespace(**runpy.run_path(str(path))))
     urgent = np.random.default_rng(0).random(300) < 0.5
-    words = np.where(urgent, "it is urgent", "no hurry")
-    rows = spec.encode_rows([[row % 50, f"{each} {row}"] for row, each in enumerate(words)])
-    estimator = names["build"](1.0).fit(rows[:200], urgent[:200])
-    assert estimator.score(rows[200:], urgent[200:]) > 0.95
+    frame = pd.DataFrame({"waited": np.arange(300) % 50, "reply": np.where(urgent, "now", "later")})
+    words = np.where(urgent, "it is urgent ", "no hurry ")
+    frame["message"] = words + frame.index.to_numpy().astype(str)
+    frame.to_csv(tmp_path / "tickets.csv", index=False)
+    dataset, spec = model.load(path=str(tmp_path / "tickets.csv")), model.SPEC
+    rows, actual = dataset.encoded(spec), dataset.encoded_target(spec)
+    estimator = model.build(inverse_strength=1.0).fit(rows[:200], actual[:200])
+    assert estimator.score(rows[200:], actual[200:]) > 0.95
     Frameworks().export(estimator, spec, tmp_path / "model.onnx")
     served = load_served(tmp_path / "model.onnx", spec)(rows)
     np.testing.assert_allclose(served, estimator.predict_proba(rows), atol=1e-6)

@@ -8,7 +8,7 @@ from application.training.config import Gate, ValidationConfig
 from domain.gates import Verdict, budget
 from tests.equal_challengers import SETTINGS, Rates, Setting, exceeded_bounds
 from tests.leaky_tables import CASES
-from tests.template.benchmarks.gates_report import GATES, Result, render
+from tests.template.benchmarks.gates_report import ADVICE, GATES, Result, render
 from tests.template.zoo import BY_MEASURE, MUTANTS, SOUND_MODELS, SPEC, Mutant
 
 MUTANT = Mutant("a beast", "it bites", "quality")
@@ -102,6 +102,12 @@ def test_every_gate_and_configuration_key_is_listed() -> None:
         *("skip", "folds", "approval", "seconds", "repeat_search")
     }
     assert {mutant.gate for mutant in MUTANTS} == set(GATES) - {"loads"}
+
+
+def test_every_gate_has_advice_for_its_refusal() -> None:
+    assert list(ADVICE) == list(GATES)
+    text = render([], [], {}, [])
+    assert all(f"- `{gate}`: {advice}\n" in text for gate, advice in ADVICE.items())
 
 
 def test_mutants_have_unique_names_and_faults() -> None:

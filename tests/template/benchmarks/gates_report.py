@@ -92,6 +92,60 @@ GATES: Mapping[str, tuple[str, Sequence[str]]] = {
     "serves_alone": ("Does it serve in a clean process with only what its Bento contains?", ()),
 }
 
+ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
+    "digests_are_intact": "A file of the package was changed after training, or its registration "
+    "is gone. Do not repair it: run `make train` again, and find out what wrote to the folder.",
+    "loads": "The export is damaged, or needs another version of ONNX Runtime or of a library. Run "
+    "`make install` and `make train` again; if it still fails, the reason names the operator or "
+    "type to avoid in `build`.",
+    "holdout_is_unseen": "`load` or `build` brings hold-out rows into training, or the table has "
+    "nearly equal rows on both sides. Remove duplicates from the data; if several rows belong to "
+    "one customer or device, name that column in `data.split.group`.",
+    "holdout_is_complete": "The data have lost rows since training, or their values have changed. "
+    "Restore the file or the snapshot, or run `make train` on the data as they are now.",
+    "contract_is_versioned": "Clients may notice the change. Raise `version` in the configuration "
+    "to the one in the reason and train again, or undo the change in `SPEC`.",
+    "quality": "Look at the notebook and the report: more rows, better inputs or another estimator "
+    "(`make new-model ESTIMATOR=…`) help most. Lower `threshold` only if the task allows it: its "
+    "interval on the hold-out shows whether the shortfall is noise.",
+    "beats_baseline": "The inputs say nothing that is certain about the target. Check that rows "
+    "and labels belong together; then add inputs or rows. With few rows even a good model cannot "
+    "be told from luck.",
+    "calibration": "Wrap the estimator in `CalibratedClassifierCV`, as the [recipe for "
+    "images](new-model.md#by-hand-images) does, or regularise it more.",
+    "interval_coverage": "The hold-out differs from the training rows, mostly because time has "
+    "passed or groups are new. Split in the same way as the model will be used (`data.split`), or "
+    "train on more recent rows.",
+    "worst_slice": "The reason names the slice. Look whether its labels are right and its rows are "
+    "enough, and add inputs that matter there. If a lower quality on it is acceptable, say so with "
+    "`slice_margin`.",
+    "predictions_are_valid": "Some rows get NaN, an infinite value or probabilities that do not "
+    "add up to 1. Mostly missing values are not filled: put an imputer before the estimator.",
+    "deterministic": "Something random runs at prediction: dropout or batch normalisation in "
+    "training mode, or a step that draws random numbers. Switch it off for predictions.",
+    "column_order": "`load` encodes columns by their position in the table. Return them by name in "
+    "a `Dataset`, and let the contract encode them.",
+    "robustness": "The model has learned noise: regularise it (fewer leaves, more rows in a leaf, "
+    "a larger penalty), or round inputs that are more exact than they are measured. Raise "
+    "`sensitivity` if predictions may well change that fast.",
+    "no_target_leakage": "Ask when the value of the named input is known. If only after the "
+    "outcome, remove it from `SPEC`; if it is known before, add the gate to `skip`.",
+    "parity": "The exported model computes something else. Trees: do not scale before them, and "
+    "fill missing values; text: `lowercase=False`. Else serve the native model "
+    '(`"serving": {"format": "native"}`).',
+    "parity_at_edges": "Values next to a split point take another branch after the export: remove "
+    "what scales or divides before the trees, or serve the native model.",
+    "not_worse_than_champion": "If the reason says worse, keep the champion. If it says that there "
+    "are too few rows, hold out more (`test_size`), collect more, or allow a larger `margin`.",
+    "latency": "Use fewer or smaller trees, layers or features. If a slower model is worth it, "
+    "raise `latency_ratio`; on a busy machine, run `make validate` again first.",
+    "size": "Use fewer or shallower trees, or a smaller vocabulary. If the size is worth it, raise "
+    "`size_ratio`.",
+    "serves_alone": "The service imports a module or a library that its Bento does not contain. "
+    "Add the file to application/inference/services/bentofile.yaml, or remove the import; the "
+    "reason has the end of its output.",
+}
+
 _DEFAULTS = {  # in words, of keys that are null
     "measure": "`accuracy`, or `r2` of a quantity",
     "margin": "a quarter of what the champion gains over the baseline",
@@ -187,6 +241,8 @@ def render(
         "keeps a candidate from becoming champion. Keys are those of `validation` in the model's "
         "configuration; a gate that is named in `skip` there is reported and does not refuse.",
         "| gate | checks | keys and defaults |\n|---|---|---|\n" + "\n".join(gates),
+        "## If a gate refuses",
+        "\n".join(f"- `{gate}`: {text}" for gate, text in ADVICE.items()),
         "## The mutant zoo",
         f"{refused} of {len(zoo)} packages with one fault each are refused by the gate that is "
         "meant to. They are trained, packaged and judged with the defaults above, on data made "

@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,6 +86,15 @@ def odd(rng: np.random.Generator, noise: np.ndarray) -> pd.DataFrame:
     return frame.assign(y=np.where(noise > 0, 'the "one"', "the 'other'"))
 
 
+def notes(rng: np.random.Generator, noise: np.ndarray) -> pd.DataFrame:
+    """Numbers, categories and a text, with gaps, of which one word decides."""
+    frame, urgent = pd.DataFrame(mixed(rng)), noise > 0
+    words = rng.choice(list("abcdefgh"), (ROWS, 5))
+    words[:, 0] = np.where(urgent, "u", "w")
+    texts = pd.Series([" ".join(each) for each in words]).where(frame["city"].notna())
+    return frame.assign(note=texts, y=np.where(urgent, "now", "later"))
+
+
 def table(kind: str) -> pd.DataFrame:
     """A synthetic table with the target y."""
     rng = np.random.default_rng(3)
@@ -99,8 +108,9 @@ def table(kind: str) -> pd.DataFrame:
             texts, count = reviews["句子"], 2 * (reviews["類別"] == "好評")
         scored = kind.startswith("scored")
         return pd.DataFrame({"text": texts, "y": count + noise if scored else count > 1})
-    if kind in ("dates", "odd"):
-        return visits(rng, noise) if kind == "dates" else odd(rng, noise)
+    if kind in ("dates", "odd", "note"):
+        made = {"dates": visits, "odd": odd, "note": notes}[kind]
+        return made(rng, noise)
     frame = pd.DataFrame(mixed(rng))
     score = frame["age"] / 30 + (frame["plan"] == "free") + frame["income"].isna() + noise
     if kind == "binary":
@@ -123,13 +133,14 @@ KINDS = (
     "chinese",
     "scored_chinese",
     "dates",
+    "note",
 )
 BOOSTING = ESTIMATORS["gradient_boosting"]
 VARIANTS = [
     *((kind, None) for kind in KINDS),
     *(
         (kind, name)
-        for kind in ("binary", "many", "regression", "dates")
+        for kind in ("binary", "many", "regression", "dates", "note")
         for name, estimator in ESTIMATORS.items()
         if (estimator.regressor if kind in ("regression", "dates") else estimator.classifier)
     ),
@@ -198,39 +209,14 @@ def assert_exported(
 ) -> None:
     """Check that a fitted estimator beats the baseline, and that its export predicts the same."""
     spec = made.inspection.spec
-    assert estimator.score(rows, target) > made.inspection.baseline
+    least = 0.9 if "note" in spec.input_names else made.inspection.baseline
+    assert estimator.score(rows, target) > least
 
     native = predict_function(estimator, spec)
     scikit_learn.export(estimator, spec, folder / "model.onnx")
     tested = np.concatenate([rows, edge_rows(native, rows, spec, 0)])
     difference = np.abs(native(tested) - run_onnx(folder / "model.onnx", tested)).max()
     assert difference <= 3e-6 * np.abs(native(tested)).max()
-
-
-@pytest.mark.parametrize("name", ["gradient_boosting", "logistic", "hist_gradient_boosting"])
-def test_a_text_that_is_added_to_the_contract_reaches_the_estimator(
-    tmp_path: Path, name: str
-) -> None:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": rng.normal(size=400), "city": rng.choice(["Oslo", "Rome"], 400)})
-    frame["y"] = rng.choice(["no", "yes"], 400)
-    frame["note"] = ["it is urgent" if y == "yes" else "it can wait" for y in frame["y"]]
-    path, module = tmp_path / "made.parquet", tmp_path / "made.py"
-    frame.to_parquet(path)
-    inspection = inspect_table(frame.drop(columns="note"), "y", "made")
-    estimator = choose_estimator(inspection.spec, inspection.rows, name)
-    text = render_module(inspection, path.name, estimator)
-    text = text.replace("inputs=(", 'inputs=(HashedText("note", features=16),', 1)
-    module.write_text(text.replace("import Category", "import Category, HashedText"), "utf-8")
-    made = imported(module)
-    dataset = made.load(str(path))
-    rows, target = dataset.encoded(made.SPEC), dataset.encoded_target(made.SPEC)
-    with threadpool_limits(1):
-        fitted = made.build(**estimator.parameters).fit(rows, target)
-    assert fitted.score(rows, target) == 1
-    assert_exported(
-        fitted, Made(module, replace(inspection, spec=made.SPEC), estimator), rows, target, tmp_path
-    )
 
 
 def test_text_without_blanks_is_split_as_the_export_splits_it(tmp_path: Path) -> None:
@@ -273,7 +259,7 @@ def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:
         *(("odd", None), ("scored_text", None), ("chinese", None)),
         *(("binary", "hist_gradient_boosting"),),
         *(("many", "xgboost"), ("regression", "catboost"), ("regression", "ridge")),
-        *(("dates", "xgboost"), ("dates", None)),
+        *(("dates", "xgboost"), ("dates", None), ("note", None), ("note", "lightgbm")),
     ):
         inspection = inspect_table(table(kind), "y", f"{kind}_{name}".lower())
         with suppress(MissingExtraError):
@@ -362,14 +348,11 @@ def test_a_name_of_a_package_is_refused(tmp_path: Path) -> None:
         check_name("churn", tmp_path)
 
 
-def test_a_difference_has_the_lines_that_would_change(tmp_path: Path) -> None:
-    changed, same, new = (tmp_path / name for name in ("changed.py", "same.py", "new.py"))
-    changed.write_text("a\nb\nc\nd\n", encoding="utf-8")
-    same.write_text("a\n", encoding="utf-8")
-    files = {changed: "a\nb\nc\ne\n", same: "a\n", new: "a\n"}
-    assert difference_of(files, tmp_path) == [
+def test_a_difference_has_the_lines_that_would_change() -> None:
+    assert difference_of("a\nb\nc\nd\n", "a\nb\nc\ne\n", "changed.py") == [
         *("--- changed.py", "+++ changed.py (new)", "@@ -3,2 +3,2 @@", " c", "-d", "+e")
     ]
+    assert not difference_of("a\n", "a\n", "same.py")
 
 
 def test_a_notebook_that_was_run_and_saved_is_compared_without_its_outputs(tmp_path: Path) -> None:
@@ -382,11 +365,10 @@ def test_a_notebook_that_was_run_and_saved_is_compared_without_its_outputs(tmp_p
     notebook["metadata"]["language_info"]["version"] = "3.11"
     path.write_text(json.dumps(notebook), encoding="utf-8")
     assert current_text(path) == text
-    assert difference_of({path: text}, tmp_path) == []
     notebook["cells"][1]["source"] += "\nmine = 1"
     path.write_text(json.dumps(notebook), encoding="utf-8")
-    changed = [line for line in difference_of({path: text}, tmp_path) if line[0] in "+-"][2:]
-    assert changed == [
+    lines = difference_of(current_text(path), text, "churn.ipynb")
+    assert [line for line in lines if line[0] in "+-"][2:] == [
         '-    "print(exploration)\\n",',
         '-    "mine = 1"',
         '+    "print(exploration)"',
@@ -398,7 +380,7 @@ def test_a_file_in_another_encoding_differs_and_is_replaced_or_stays(tmp_path: P
     for path in (first, second):
         path.write_bytes("é".encode("latin-1"))
     folder.mkdir()
-    assert "+new" in difference_of({first: "new"}, tmp_path)
+    assert current_text(second) == "\ufffd"
     with pytest.raises(OSError):
         write_files({first: "new", second: "new", folder: "no file can replace it"})
     assert first.read_bytes() == second.read_bytes() == "é".encode("latin-1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import runpy
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import pandas as pd
 import pytest
 
 from application.scaffold.estimators import ESTIMATORS
+from application.scaffold.new_model import NewModel, write_model
 from domain.data.splitting import hold_out
 from infrastructure.cli import new_model as command
 from infrastructure.cli._exit import exit_code_of
+from infrastructure.storage.snapshots import SnapshotStore
 
 ROWS = 200
 BOOSTING = ESTIMATORS["gradient_boosting"]
@@ -201,7 +205,22 @@ def test_an_existing_name_is_refused_and_its_files_stay_unchanged(
     assert "\n  -mine\n" in shown.out and " more lines" in shown.out
     assert (written(clone), module.read_text()) == (["churn.py"], "mine")
     assert new_model(clone, force="") == 0
+    forced = capsys.readouterr().out
+    assert "\n  -mine\n" in forced and "wrote     domain/models/churn.py" in forced
     assert "SPEC = ModelSpec(" in module.read_text("utf-8")
+
+
+@pytest.mark.parametrize("order", ["", " ORDER BY customer"])
+def test_a_query_without_an_order_is_pointed_out(
+    clone: Path, capsys: pytest.CaptureFixture[str], order: str
+) -> None:
+    with closing(sqlite3.connect(clone / "shop.db")) as database:
+        pd.read_csv(clone / "churn.csv").to_sql("churn", database, index=False)
+    query = clone / "churn.sql"
+    query.write_text(f"SELECT * FROM churn{order}", encoding="utf-8")
+    request = NewModel("churn", "sqlite:///shop.db", "churned", str(query), left_out=["void"])
+    write_model(request, SnapshotStore(str(clone / "snapshots"), clone, clone), clone)
+    assert (f"{query} has no ORDER BY" in capsys.readouterr().out) is not bool(order)
 
 
 def test_a_table_that_has_changed_shows_what_would_change(
@@ -271,15 +290,15 @@ def test_a_repeated_customer_splits_the_rows_and_a_random_claim_is_shown(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pd.read_csv(clone / "churn.csv")
-    table["customer"] = [f"C{row // 4}" for row in range(ROWS)]
+    table["customer 顧客"] = [f"C{row // 4}" for row in range(ROWS)]
     table.to_csv(clone / "churn.csv", index=False)
     assert new_model(clone) == 0
     config = json.loads((clone / "application/training/configs/churn_config.json").read_text())
-    assert config["data"]["split"] == {"group": "customer"}
+    assert config["data"]["split"] == {"group": "customer 顧客"}
     shown = capsys.readouterr().out
-    assert '"data": {"split": {"group": "customer"}} in the configuration' in shown
-    assert "LEFT OUT  customer: it tells groups apart" in shown
-    assert "with the split by group (customer), a random split would claim 0." in shown
+    assert '"data": {"split": {"group": "customer 顧客"}} in the configuration' in shown
+    assert "LEFT OUT  customer 顧客: it tells groups apart" in shown
+    assert "with the split by group (customer 顧客), a random split would claim 0." in shown
     assert written(clone) == ["churn.ipynb", "churn.py", "churn_config.json"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from application.scaffold.source_table import data_path, open_table, track_columns
+from application.scaffold.source_table import data_path, is_ordered, open_table, track_columns
 from domain.errors import ConfigError, DataError
 from infrastructure.storage.snapshots import SnapshotStore
 
@@ -37,6 +37,22 @@ def test_other_sources_become_a_snapshot(tmp_path: Path) -> None:
     assert table.keys == {"source": {"address": "x.json"}}
     assert Path(table.location).parent == tmp_path / "snapshots"
     assert table.frame["a"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("sql", "ordered"),
+    [
+        ("SELECT * FROM t ORDER BY id", True),
+        ("select * from (select * from t) order\n  by (a + b), c", True),
+        ("SELECT * FROM t", False),
+        ("SELECT * FROM t -- order by id", False),
+        ("SELECT * FROM t /* order\nby id */", False),
+        ("SELECT 'order by' AS a, \"order by\" FROM t", False),
+        ("SELECT rank() OVER (PARTITION BY (a) ORDER BY b) FROM t", False),
+    ],
+)
+def test_a_query_is_ordered_by_its_outermost_order_by(sql: str, ordered: bool) -> None:
+    assert is_ordered(sql) is ordered
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from application.scaffold.table_inspection import Finding, Inspection, inspect_table
-from domain.contract import Category, Classes, Datetime, Number, Quantity, Text
+from application.scaffold.table_inspection import (
+    MOST_HASHED,
+    Finding,
+    Inspection,
+    inspect_table,
+)
+from domain.contract import Category, Classes, Datetime, HashedText, Number, Quantity, Text
 from domain.errors import DataError
 from tests.reviews import chinese_reviews
 
 ROWS = 400
 RNG = np.random.default_rng(7)
 NOISE = RNG.normal(size=ROWS)
+TEXTS = [" ".join(words) for words in RNG.choice(list("abcdefghij"), (ROWS, 8))]
 YES_NO = np.where(RNG.random(ROWS) < 0.3, "yes", "no")
 
 
@@ -156,7 +162,8 @@ def test_classes_that_look_alike_are_pointed_out() -> None:
         ("x", 8 * 10**18 + 10**9 * RNG.permutation(ROWS), "an identifier of many digits: float32"),
         ("x", [[row] for row in range(ROWS)], "not a plain value"),
         ("x", np.where(NOISE > 1, np.inf, NOISE), "float32"),
-        ("x", [f"the parcel {row} came late again" for row in range(ROWS)], "free text"),
+        ("x", [f"the parcel {row} came late again" for row in range(ROWS)], "the same words"),
+        ("x", [f"a{row} b{row} c{row} d{row} e{row}" for row in range(ROWS)], "the same words"),
     ],
 )
 def test_useless_columns_are_dropped_with_the_reason(name: str, values: Any, reason: str) -> None:
@@ -338,10 +345,34 @@ def test_a_leak_is_kept_if_it_is_the_only_column() -> None:
 
 
 def test_text_is_the_input_if_there_is_no_other_column() -> None:
-    texts = [f"the parcel {row} came late again" for row in range(ROWS)]
-    inspection = inspect({"id": np.arange(ROWS), "message": texts, "answer": texts})
-    assert [type(item) for item in inspection.spec.inputs] == [Text]
-    assert [finding.column for finding in inspection.findings] == ["id", "answer"]
+    inspection = inspect({"id": np.arange(ROWS), "message": TEXTS})
+    assert inspection.spec.inputs == (Text("message"),)
+    assert [finding.column for finding in inspection.findings] == ["id"]
+
+
+def test_texts_next_to_other_columns_are_hashed_words() -> None:
+    gaps = pd.Series(TEXTS).where(np.arange(ROWS) % 9 > 0)
+    inspection = inspect({"a": TEXTS, "noise": NOISE, "b": gaps})
+    first, _, last = inspection.spec.inputs
+    assert (first, last) == (HashedText("a"), HashedText("b", nullable=True))
+    assert [(found.column, found.left_out) for found in inspection.findings] == [
+        ("a", False),
+        ("b", False),
+    ]
+    assert "counted in 256 columns" in inspection.findings[0].reason
+    assert inspect({"a": TEXTS, "b": TEXTS}).spec.inputs == (HashedText("a"), HashedText("b"))
+
+
+@pytest.mark.parametrize(("texts", "features", "kept"), [(4, 128, 4), (10, 64, 8)])
+def test_texts_share_a_bounded_number_of_columns(texts: int, features: int, kept: int) -> None:
+    inspection = inspect({"noise": NOISE, **{f"text {column}": TEXTS for column in range(texts)}})
+    noise, *hashed = inspection.spec.inputs
+    assert noise.name == "noise"
+    assert hashed == [HashedText(f"text {column}", features=features) for column in range(kept)]
+    assert sum(item.width for item in hashed) <= MOST_HASHED
+    left_out = [finding for finding in inspection.findings if finding.left_out]
+    assert len(left_out) == texts - kept
+    assert all("others have all 512 columns" in finding.reason for finding in left_out)
 
 
 def test_sentences_without_blanks_are_text() -> None:
@@ -349,7 +380,7 @@ def test_sentences_without_blanks_are_text() -> None:
     inspection = inspect({"句子": sentences})
     assert isinstance(inspection.spec.inputs[0], Text) and inspection.by_character
     assert "free text" in finding_of(sentences).reason
-    korean = [f"이 식당의 {row} 서비스는 정말 좋았습니다" for row in range(ROWS)]
+    korean = [f"이 식당의 {row} 서비스는 정말 {'좋' if row % 2 else '나'}" for row in range(ROWS)]
     assert not inspect({"x": korean}).by_character
 
 

@@ -73,11 +73,12 @@ def test_without_a_target_the_columns_are_read_as_with_one() -> None:
     assert "LEAVE_OUT=void" in found["void"].reasons[0]
 
 
-def test_free_text_next_to_other_columns_is_left_out_without_a_target_too() -> None:
-    texts = [f"row {row} has a text of its own" for row in range(ROWS)]
+def test_free_text_is_an_input_alone_and_next_to_others_without_a_target_too() -> None:
+    texts = [" ".join(words) for words in RNG.choice(list("abcdefghij"), (ROWS, 8))]
     assert columns(profile_table(pd.DataFrame({"text": texts})))["text"].kind == "text"
     both = columns(profile_table(pd.DataFrame({"text": texts, "x": NOISE})))
-    assert both["text"].role == "left out" and "free text" in both["text"].reasons[0]
+    assert both["text"].kind == "text, words counted in 256 columns"
+    assert both["text"].role == "input" and "free text" in both["text"].reasons[0]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -192,8 +193,11 @@ def test_an_accepted_candidate_is_stored_recorded_and_promoted(bench: Bench) -> 
 
 def test_one_refusal_keeps_the_champion_and_is_recorded_with_its_reason(bench: Bench) -> None:
     bench.verdicts = [BAD]
-    with pytest.raises(GateRefusal, match=f"{NAME} {VERSION} is refused: quality: {BAD.reason}"):
+    with pytest.raises(
+        GateRefusal, match=f"{NAME} {VERSION} is refused by quality: the "
+    ) as refused:
         bench.validate()
+    assert str(bench.report.path) in str(refused.value) and BAD.reason not in str(refused.value)
     assert bench.champion() == "1.0.0-a"
     (entry,) = bench.ledger.entries()
     assert (entry.details["verdict"], entry.details["refused_by"]) == ("refused", "quality")
@@ -220,16 +224,18 @@ def test_other_versions_that_the_same_holdout_has_judged_are_counted(bench: Benc
 
 
 def test_a_modified_package_is_refused_before_any_of_it_is_used(bench: Bench) -> None:
-    with pytest.raises(GateRefusal, match="its digest is d2, not d1"):
+    with pytest.raises(GateRefusal, match="is refused by digests_are_intact: "):
         bench.validate(digest="d2")
+    assert bench.steps[0].endswith("its digest is d2, not d1")
     assert bench.report.verdicts == [("refused", ["digests_are_intact"])]
     assert not bench.judged and not bench.report.validations
 
 
 def test_a_version_without_a_recorded_digest_is_refused(bench: Bench) -> None:
     bench.candidate = replace(bench.candidate, package_digest=None)
-    with pytest.raises(GateRefusal, match="the registry has no digest of .*: train it again"):
+    with pytest.raises(GateRefusal, match="is refused by digests_are_intact: "):
         bench.validate()
+    assert re.search("the registry has no digest of .*: train it again$", bench.steps[0])
 
 
 def test_manual_approval_leaves_the_champion_in_place(bench: Bench) -> None:

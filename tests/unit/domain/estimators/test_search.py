@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import uniform
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
@@ -92,3 +93,8 @@ def test_a_search_keeps_the_function_of_a_scoring_but_no_default() -> None:
     assert [keeps_scorer(part) for part in (scored, SEARCH, Ridge())] == [True, False, False]
     assert keeps_scorer(TunedThresholdClassifierCV(LogisticRegression()))
     assert not keeps_scorer(CalibratedClassifierCV())
+    boosting = HistGradientBoostingClassifier
+    assert keeps_scorer(boosting(early_stopping=True, scoring="roc_auc"))
+    assert keeps_scorer(boosting(early_stopping=True, scoring=None))
+    assert not keeps_scorer(boosting(early_stopping=False, scoring="roc_auc"))
+    assert not keeps_scorer(boosting())

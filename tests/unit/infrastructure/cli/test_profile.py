@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -91,10 +92,27 @@ def test_an_error_leaves_no_page(
     assert not (folder / "page.html").exists()
 
 
-def test_the_page_goes_to_the_build_folder_by_default() -> None:
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (("shop.csv",), "profile-shop.html"),
+        (("data/sales.2024.csv.gz",), "profile-sales-2024.html"),
+        (("https://example.org/a b.parquet?key=x",), "profile-a-b.html"),
+        (("s3://bucket/城市/*.parquet",), "profile-table.html"),
+        (("postgresql://host/db", "--query", "sql/churn.sql"), "profile-churn.html"),
+    ],
+)
+def test_the_page_goes_to_the_build_folder_and_is_named_after_the_table(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], page: str
+) -> None:
+    pages = []
+    monkeypatch.setattr(command, "open_table", lambda *_: SimpleNamespace(frame=None, path="x"))
+    monkeypatch.setattr(command, "profile_table", lambda *_: SimpleNamespace(remarks=()))
+    monkeypatch.setattr(command, "write_table_page", lambda *args: pages.append(args[2]))
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    assert parser.parse_args(["--data", "x.csv"]).output == ROOT / "build" / "profile.html"
+    command.run(parser.parse_args(["--data", *words]))
+    assert pages == [ROOT / "build" / page]
 
 
 def test_a_table_is_never_replaced_by_its_page(

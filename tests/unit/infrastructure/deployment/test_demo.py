@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from domain.contract import Classes, ModelSpec, Number
+from domain.contract import Category, Classes, ModelSpec, Number
 from domain.errors import DeploymentError
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment.demo import Service, demonstrate
@@ -152,9 +152,9 @@ class Wrong(BaseHTTPRequestHandler):
 def test_the_feedback_is_the_actual_class_from_the_holdout(
     capsys: pytest.CaptureFixture[str], actual: list[str]
 ) -> None:
-    inputs = (Number("petal_length", "cm", 0, 30),)
+    inputs = (Number("petal_length", "cm", 0, 30), Category("場所", ("台北", "高雄")))
     spec = ModelSpec("iris", inputs, Classes(("setosa", "versicolor")))
-    golden = Golden(spec, [[4.5]], [[0.9, 0.1]], actual=actual)
+    golden = Golden(spec, [[4.5, "台北"]], [[0.9, 0.1]], actual=actual)
     with HTTPServer(("127.0.0.1", 0), Wrong) as server:
         requests: list[Any] = []
         server.requests = requests  # type: ignore[attr-defined]
@@ -163,7 +163,8 @@ def test_the_feedback_is_the_actual_class_from_the_holdout(
         server.shutdown()
     output = capsys.readouterr().out
     feedback = {"request_id": "1", "row": 0, "actual_class": "versicolor"}
-    expected = [("/predict", [[4.5]], "demo"), ("/feedback", feedback, "demo")]
+    expected = [("/predict", [[4.5, "台北"]], "demo"), ("/feedback", feedback, "demo")]
     assert requests == expected[: 1 + len(actual)]
+    assert 'request   POST /predict [[4.5, "台北"]]\n' in output
     assert ("actual value versicolor, from the hold-out" if actual else "train it again") in output
     assert f'ml_synthetic_requests_total{{source="demo"}} 0 → {len(requests)}' in output

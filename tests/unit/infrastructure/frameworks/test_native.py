@@ -16,6 +16,7 @@ import pytest
 from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
@@ -164,12 +165,16 @@ def test_a_choice_that_cannot_be_served_is_refused_before_the_fit() -> None:
 
 @pytest.mark.parametrize(
     "inner",
-    [GridSearchCV(LOGISTIC, GRID, scoring="roc_auc"), TunedThresholdClassifierCV(LOGISTIC)],
+    [
+        GridSearchCV(LOGISTIC, GRID, scoring="roc_auc"),
+        TunedThresholdClassifierCV(LOGISTIC),
+        HistGradientBoostingClassifier(early_stopping=True, scoring="roc_auc"),
+    ],
 )
-def test_a_search_with_a_scoring_inside_another_estimator_is_refused_before_the_fit(
+def test_what_keeps_its_scoring_inside_another_estimator_is_refused_before_the_fit(
     inner: Any,
 ) -> None:
-    message = f"the {type(inner).__name__} inside another .* Search around the whole estimator"
+    message = f"{type(inner).__name__} would keep .* A search must be around the whole estimator"
     with pytest.raises(ExportError, match=message):
         check_save(make_pipeline(StandardScaler(), CalibratedClassifierCV(inner)))
 

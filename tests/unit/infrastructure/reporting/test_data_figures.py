@@ -24,6 +24,7 @@ from domain.contract import (
 from domain.data.dataset import Dataset
 from infrastructure.reporting.data_figures import (
     Target,
+    bin_edges,
     draw_data,
     draw_input,
     draw_target,
@@ -61,6 +62,23 @@ INPUTS: dict[str, tuple[Input, Any]] = {
 def texts_of(svg: str) -> list[str]:
     """The texts in a plot."""
     return [text.strip() for text in Page(svg).texts if text.strip()]
+
+
+@pytest.mark.parametrize(
+    ("values", "edges"),
+    [
+        ([0, 1, 1], [-0.5, 0.5, 1.5]),
+        ([10, 20, 40], [5, 15, 25, 35, 45]),
+        (np.arange(72), np.arange(-0.5, 72, 3)),
+        ([0.5, 1.5], [0.5, 1, 1.5]),
+        ([0, 1, 1e6], [0, 1e6 / 3, 2e6 / 3, 1e6]),
+        ([-1e300, 1e300], [-1e300, 0, 1e300]),
+        ([7, 7], [3.5, 10.5]),
+        ([], [-0.5, 0.5]),
+    ],
+)
+def test_bins_of_whole_numbers_have_equally_many_of_them(values: Any, edges: Any) -> None:
+    np.testing.assert_allclose(bin_edges(np.array(values, float)), edges)
 
 
 @pytest.mark.parametrize("target", TARGETS)

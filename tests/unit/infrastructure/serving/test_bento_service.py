@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
+import bentoml
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -17,9 +20,10 @@ from starlette.routing import Route
 from application.inference.api_keys import ApiKeys, authoriser, entry_of, new_key
 from application.inference.protocols import http
 from application.inference.protocols.app import Started
-from infrastructure.serving.bento_service import outer_app
+from infrastructure.serving.bento_service import BentoService, outer_app
 from infrastructure.serving.outer_middleware import OuterMiddleware
 from shared.settings import ServingSettings
+from tests import petals
 from tests.asgi import send_requests
 from tests.fakes import FakeMetrics
 
@@ -64,3 +68,18 @@ def test_a_platform_may_name_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIP_HEALTH_ROUTE", "/platform/health")
     (probe,) = responses_of("/platform/health")
     assert probe.status_code == 200
+
+
+class Unstored(BentoService):
+    """The service of a model that is not in BentoML's store."""
+
+    def __init__(self) -> None:  # pylint: disable=super-init-not-called
+        self.package: Any = SimpleNamespace(spec=petals.SPEC)
+        self._authorise = None
+        self._service = bentoml.service(name="petals")(type("Endpoints", (), {}))
+
+
+def test_the_document_describes_the_model_and_names_no_other_host() -> None:
+    description = Unstored().document({})["info"]["description"]
+    assert description.startswith("# petals\n") and "Inputs:" in description
+    assert "http" not in description and "BentoML" not in description
