@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from domain.monitoring.profile import Profile
+from domain.monitoring.profile import SEASONAL, Profile
 
 LEVEL = 0.01
 """Probability of a false alarm, over all variables and however long a model is watched."""
@@ -22,6 +22,7 @@ _CONCENTRATIONS = np.array([3.0, 10.0, 30.0, 100.0, 300.0, 1000.0])
 _BLOCK_ROWS = 200  # between two rows at which a change may begin
 _KEPT_STARTS = 8  # of each age, which doubles
 _FEWEST = 10  # rows of a bin in the reference: rarer ones are joined
+_PARTS, _PART_ROWS = 10, 30  # consecutive parts of the training rows, with so many rows at least
 _SHIFT = 8  # from here on Stirling's series is exact to 1e-11
 
 
@@ -121,6 +122,44 @@ class Bins:
 
     def _joined(self, counts: np.ndarray) -> np.ndarray:
         return np.bincount(self._groups, counts, self._number)
+
+
+def mark_seasonal(
+    profiles: dict[str, Any], names: Sequence[str], columns: np.ndarray, time: np.ndarray
+) -> None:
+    """Mark the profiles of variables whose distribution depends on time in training: what is new
+    in production may only be the season, so that their drift is not watched.
+
+    Args:
+        profiles: as plain data, by name.
+        names, columns: of the variables, and their values, shape (n_rows, n_names).
+        time: of each row, shape (n_rows,).
+    """
+    for name, values in zip(names, columns.T, strict=True):
+        if name in profiles and varies_in_time(Profile.from_dict(profiles[name]), values, time):
+            profiles[name][SEASONAL] = True
+
+
+def varies_in_time(profile: Profile, values: np.ndarray, time: np.ndarray) -> bool:
+    """Whether a variable's distribution depends on time, as that of a season does.
+
+    Each of up to ten consecutive parts of the rows is compared with the others.
+
+    Args:
+        profile: of the values.
+        values, time: of each row, shape (n_rows,).
+    """
+    bins, order = Bins(profile), np.argsort(time, kind="stable")
+    parts = min(_PARTS, len(values) // _PART_ROWS)
+    counts = (
+        [bins.count(part) for part in np.array_split(values[order], parts)] if parts > 1 else []
+    )
+    found = []
+    for part in counts:
+        evidence = Evidence(bins.reference - part)
+        evidence.add(part)
+        found.append(evidence.log())
+    return bool(alarms({str(number): value for number, value in enumerate(found)}))
 
 
 def p_value(log_evidence: float) -> float:

@@ -10,6 +10,9 @@ import numpy as np
 
 from domain.contract import Category, Datetime, Input, ModelSpec, Number
 
+SEASONAL = "varies_in_time"
+"""Marks a profile of a variable whose distribution depends on time in training."""
+
 
 @dataclass(frozen=True)
 class Profile:

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from domain.monitoring.evidence import LEVEL, Bins, Evidence, alarms, p_value
+from domain.monitoring.evidence import (
+    LEVEL,
+    Bins,
+    Evidence,
+)
 from domain.monitoring.evidence import _log_gamma as log_gamma
+from domain.monitoring.evidence import alarms, mark_seasonal, p_value, varies_in_time
 from domain.monitoring.profile import Profile
 
 Draw = Callable[[int], np.ndarray]
@@ -170,3 +175,35 @@ def test_several_variables_need_more_evidence_but_less_if_others_drift_too() -> 
     assert alarms({"a": math.log(301), "b": 0.0, "c": 0.0}, 0.01) == ["a"]
     assert alarms({"a": math.log(151), "b": math.log(160), "c": 0.0}, 0.01) == ["b", "a"]
     assert not alarms({}, 0.01)
+
+
+def test_a_season_and_what_counts_forward_vary_in_time_but_noise_and_a_weekday_do_not() -> None:
+    rng = np.random.default_rng(6)
+    day = np.arange(0, 730, 0.5)
+    noise = rng.normal(size=len(day))
+    variables = {
+        "temperature": 10 * np.sin(2 * np.pi * day / 365) + 3 * noise,
+        "year": np.floor(day / 365),
+        "noise": noise,
+        "weekday": day // 1 % 7,
+    }
+    shuffled = rng.permutation(len(day))
+    varying = [
+        name
+        for name, values in variables.items()
+        if varies_in_time(Profile.of(values), values[shuffled], day[shuffled])
+    ]
+    assert varying == ["temperature", "year"]
+
+
+def test_only_profiles_of_what_varies_in_time_are_marked() -> None:
+    time = np.arange(500.0)
+    columns = np.stack([time, time * 7 % 500, time], axis=1)
+    profiles = {name: Profile.of(columns[:, 0]).to_dict() for name in ("year", "noise")}
+    mark_seasonal(profiles, ["year", "noise", "a date without a profile"], columns, time)
+    assert profiles["year"]["varies_in_time"] and "varies_in_time" not in profiles["noise"]
+
+
+def test_too_few_rows_do_not_vary_in_time() -> None:
+    values = np.arange(59.0)
+    assert not varies_in_time(Profile.of(values), values, values)
