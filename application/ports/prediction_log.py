@@ -20,6 +20,7 @@ class LoggedPrediction:
         predicted: number of the class, or the value.
         confidence: probability of the class; None for a regressor.
         latency: seconds that the request took.
+        version: of the model's package; None if unknown.
     """
 
     request_id: str
@@ -30,6 +31,7 @@ class LoggedPrediction:
     predicted: float
     confidence: float | None
     latency: float
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class PredictionBatch:
         predicted: number of the class, or the value, shape (n_rows,).
         confidence: probability of the class, shape (n_rows,); None for a regressor.
         ids: texts of the callers' IDs, by position of their rows in the batch.
+        callers: name of the API key of each request, None without one; empty if no request has one.
+        version, environment: of the service, which the log adds; None if unknown.
     """
 
     request_ids: Sequence[str]
@@ -57,14 +61,22 @@ class PredictionBatch:
     predicted: np.ndarray
     confidence: np.ndarray | None
     ids: Mapping[int, str] = field(default_factory=dict)
+    callers: Sequence[str | None] = ()
+    version: str | None = None
+    environment: str | None = None
 
     @classmethod
     def join(cls, batches: Sequence[PredictionBatch]) -> PredictionBatch:
-        """Join batches of one model, in order."""
+        """Join batches of one version and environment, in order."""
         columns = {
             column.name: [getattr(batch, column.name) for batch in batches]
             for column in fields(cls)
         }
+        service = {name: columns.pop(name)[0] for name in ("version", "environment")}
+        callers: list[str | None] = []
+        if any(columns.pop("callers")):
+            for batch in batches:
+                callers += batch.callers or [None] * len(batch.request_ids)
         request_ids = list(chain.from_iterable(columns.pop("request_ids")))
         ids: dict[int, str] = {}
         start = 0
@@ -75,7 +87,7 @@ class PredictionBatch:
             name: None if parts[0] is None else np.concatenate(parts)
             for name, parts in columns.items()
         }
-        return cls(request_ids, **joined, ids=ids)
+        return cls(request_ids, **joined, ids=ids, callers=callers, **service)
 
     def prediction(self, position: int) -> LoggedPrediction:
         """One row, by its position in the whole batch."""
@@ -90,6 +102,7 @@ class PredictionBatch:
             float(self.predicted[position]),
             None if self.confidence is None else float(self.confidence[position]),
             float(self.latency[request]),
+            self.version,
         )
 
 

@@ -168,7 +168,12 @@ class ServedModel:
     def _start(self) -> None:
         service = self._service
         try:
-            log = SqlPredictionLog(service.log_url, service.name)
+            log = SqlPredictionLog(
+                service.log_url,
+                service.name,
+                version=service.version,
+                environment=service.settings.environment or None,
+            )
             self._opened.callback(log.close)
             model = load_served(service.package.served, service.spec, service.settings.threads)
             replay_golden(service.spec, model, service.golden)

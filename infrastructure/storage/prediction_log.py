@@ -32,6 +32,7 @@ _HOUR = 3600.0
 _LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
 _BATCHES_PER_FETCH = 4  # usually the first ones are enough
 _BUSY_SECONDS = 10  # wait this long for other processes that write to an SQLite database
+_NAME = 200  # characters of a name or version
 _VALUE_TOLERANCE = 1e-5  # clients may round predicted values
 
 # Tables of older layouts have other names; they are kept, but not read.
@@ -42,7 +43,7 @@ _batches = sa.Table(
     "prediction_batches",
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("model", sa.String(_NAME), nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
     # totals come before the large columns, so that a summary does not read those
@@ -53,6 +54,8 @@ _batches = sa.Table(
     sa.Column("largest", sa.Double, nullable=False),
     sa.Column("total_confidence", sa.Double),
     sa.Column("by_class", sa.LargeBinary),
+    sa.Column("version", sa.String(_NAME)),  # NULL if unknown, as the environment
+    sa.Column("environment", sa.String(_NAME)),
     sa.Column("request_ids", sa.Text, nullable=False),
     sa.Column("rows", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.LargeBinary, nullable=False),
@@ -61,6 +64,7 @@ _batches = sa.Table(
     sa.Column("inputs", sa.LargeBinary, nullable=False),
     sa.Column("predicted", sa.LargeBinary, nullable=False),
     sa.Column("confidence", sa.LargeBinary),
+    sa.Column("callers", sa.Text),  # one line for each request; NULL if no request has one
     sa.Index("prediction_batches_by_time", "model", "until", "id"),
 )
 _ADD = _batches.insert()
@@ -69,12 +73,16 @@ _TYPES = {
     **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
     **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
 }
+_SCHEMA_LOCKS = {  # one process at a time changes the tables
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(4207849484)",
+}
 _COUNTS = "<u4"  # type of the counts per class
 _labels = sa.Table(
     "labelled_rows",
     _metadata,
-    sa.Column("model", sa.String(200), primary_key=True),
-    sa.Column("request_id", sa.String(200), primary_key=True),
+    sa.Column("model", sa.String(_NAME), primary_key=True),
+    sa.Column("request_id", sa.String(_NAME), primary_key=True),
     sa.Column("row", sa.Integer, primary_key=True),
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("predicted", sa.Double, nullable=False),
@@ -89,7 +97,7 @@ _ids = sa.Table(
     _metadata,
     sa.Column("batch", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("model", sa.String(_NAME), nullable=False),
     sa.Column("text", sa.String(LONGEST_ROW_ID), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
     sa.Index("prediction_ids_by_text", "model", "text", "at"),
@@ -100,16 +108,30 @@ _ids = sa.Table(
 class SqlPredictionLog:
     """Predictions and labels of one model, shared by all processes that open the same URL.
 
-    Rows older than `retention_days` are removed when the log is opened, and every hour.
+    Rows older than `retention_days` are removed when the log is opened, and every hour. Missing
+    tables and columns are added; what was written before a column existed has NULL there.
+
+    Args:
+        version, environment: of the service, recorded with each batch that has none of its own;
+            None if unknown.
 
     Raises:
         PredictionLogError: the database cannot be opened; from every method, it is locked or
             unavailable.
     """
 
-    def __init__(self, url: str, model: str, retention_days: float = RETENTION_DAYS) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        retention_days: float = RETENTION_DAYS,
+        *,
+        version: str | None = None,
+        environment: str | None = None,
+    ) -> None:
         address = sa.make_url(url)
         self._model = model
+        self._service = {"version": version, "environment": environment}
         self._retention = retention_days * 86400
         self._last_cleanup = 0.0
         try:
@@ -149,6 +171,8 @@ class SqlPredictionLog:
             "until": float(batch.at.max()),
             "request_ids": "\n".join(["", *batch.request_ids, ""]),
             "confidence": None,
+            "callers": "\n".join(name or "" for name in batch.callers) if batch.callers else None,
+            **{name: getattr(batch, name) or own for name, own in self._service.items()},
             **_totals(batch),
             **columns,
         }
@@ -422,31 +446,43 @@ def _open(address: sa.URL) -> sa.Engine:
     engine = sa.create_engine(address)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
-    with engine.begin() as connection:
-        for table in (_batches, _ids, _labels):
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-    _add_confidence(engine)
+    _create_missing(engine)
     return engine
 
 
-def _add_confidence(engine: sa.Engine) -> None:
-    """Add the column that labels had not before version 0.5; another worker may do it, too."""
+def _create_missing(engine: sa.Engine) -> None:
+    """Create the tables, columns and indexes that the database lacks.
 
-    def is_missing() -> bool:
-        return "confidence" not in {
-            each["name"] for each in sa.inspect(engine).get_columns(_labels.name)
-        }
+    Several workers, also of an older version of this project, may do this at once.
+    """
+    with engine.connect() as connection:
+        if not list(_missing(connection)):
+            return
+    with engine.begin() as connection:
+        if lock := _SCHEMA_LOCKS.get(engine.dialect.name):
+            connection.exec_driver_sql(lock)
+        for statement in list(_missing(connection)):
+            connection.execute(statement)
 
-    if not is_missing():
-        return
-    try:
-        with engine.begin() as connection:
-            connection.execute(sa.text(f"ALTER TABLE {_labels.name} ADD COLUMN confidence FLOAT"))
-    except sa.exc.DBAPIError:
-        if is_missing():
-            raise
+
+def _missing(connection: sa.Connection) -> Iterator[sa.Executable]:
+    """The statements that create what the database lacks."""
+    found = sa.inspect(connection)
+    existing = set(found.get_table_names())
+    for table in _metadata.tables.values():
+        if table.name not in existing:
+            yield sa.schema.CreateTable(table)
+            yield from map(sa.schema.CreateIndex, table.indexes)
+            continue
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in columns:
+                text = sa.schema.CreateColumn(column).compile(connection)
+                yield sa.text(f"ALTER TABLE {table.name} ADD COLUMN {text}")
+        indexes = {index["name"] for index in found.get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in indexes:
+                yield sa.schema.CreateIndex(index)
 
 
 def _raise_if_unavailable(context: sa.engine.ExceptionContext) -> None:
@@ -481,7 +517,14 @@ def _decode(record: sa.Row[Any]) -> PredictionBatch:
         for name, kind in _TYPES.items()
     }
     columns["inputs"] = columns["inputs"].reshape(len(columns["predicted"]), -1)
-    return PredictionBatch(stored["request_ids"].split("\n")[1:-1], **columns)
+    callers = stored["callers"].split("\n") if stored["callers"] else ()
+    return PredictionBatch(
+        stored["request_ids"].split("\n")[1:-1],
+        **columns,
+        callers=[name or None for name in callers],
+        version=stored["version"],
+        environment=stored["environment"],
+    )
 
 
 def _use_wal(cursor: sa.engine.interfaces.DBAPICursor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -151,10 +152,32 @@ def test_types_of_postgresql_are_read_exactly(place: Home, tmp_path: Path) -> No
     assert watched == (ADDRESS, str(place.root / "types.sql"))
 
 
-def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:
+def log_url(port: int) -> str:
+    """URL of the prediction log."""
     url = URL.create("postgresql+psycopg", "ann", PASSWORD, "127.0.0.1", port, "postgres")
+    return url.render_as_string(hide_password=False)
+
+
+def test_workers_create_and_extend_the_prediction_log_at_once(port: int) -> None:
+    def work(version: str) -> None:
+        with closing(SqlPredictionLog(log_url(port), "extended", version=version)) as log:
+            log.add(batch_of(logged_prediction(version, SETOSA, at=time.time())))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, "abcd"))
+    for column in ("version", "environment", "callers"):
+        change(port, f"alter table prediction_batches drop column {column}")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, "efgh"))
+    with closing(SqlPredictionLog(log_url(port), "extended")) as log:
+        found = {name: log.find(name, 0) for name in "abcdefgh"}
+    versions = {name: entry and entry.version for name, entry in found.items()}
+    assert versions == dict.fromkeys("abcd") | {name: name for name in "efgh"}
+
+
+def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:
     rows = [logged_prediction("r1", SETOSA, row=row, at=time.time()) for row in range(3)]
-    with closing(SqlPredictionLog(url.render_as_string(hide_password=False), "petals")) as log:
+    with closing(SqlPredictionLog(log_url(port), "petals")) as log:
         log.add(
             batch_of(*rows, ids={0: "訂單 1", 1: "👩‍👩‍👧" * 40, 2: "訂單 1"}),
             batch_of(logged_prediction("r2", SETOSA, at=time.time())),

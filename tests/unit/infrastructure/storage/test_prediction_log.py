@@ -49,7 +49,7 @@ def _open_log(tmp_path: Path) -> Iterator[Open]:
     """Opens the same database at each call of `open_log(model)`."""
     opened: list[SqlPredictionLog] = []
 
-    def open_log(model: str = "iris", **more: float) -> SqlPredictionLog:
+    def open_log(model: str = "iris", **more: Any) -> SqlPredictionLog:
         opened.append(SqlPredictionLog(f"sqlite:///{tmp_path}/new/log.db", model, **more))
         return opened[-1]
 
@@ -193,6 +193,31 @@ def test_missing_inputs_and_a_missing_confidence_come_back_as_such(log: SqlPredi
     np.testing.assert_array_equal(inputs, [[np.nan, 2]])
     assert predicted.tolist() == [300.5]
     assert log.traffic(0).mean_confidence is None
+
+
+def test_a_prediction_is_found_with_the_version_that_made_it(open_log: Open) -> None:
+    for version in ("1", "2", None):
+        add(open_log(version=version), prediction(f"of {version}"))
+    log = open_log(version="3")
+    for version in ("1", "2", None):
+        found = log.find(f"of {version}", 0)
+        assert found and found.version == version
+
+
+def test_version_environment_and_callers_of_a_batch_are_stored(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log(version="1.0.0-a", environment="staging")
+    log.add(replace(batch_of(*map(prediction, ("r1", "r2", "r3"))), callers=["shop", None, "till"]))
+    log.add(replace(batch_of(prediction("r4")), version="0.9", environment="production"))
+    open_log().add(batch_of(prediction("r5")))
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        query = "SELECT version, environment, callers FROM prediction_batches ORDER BY id"
+        assert database.execute(query).fetchall() == [
+            ("1.0.0-a", "staging", "shop\n\ntill"),
+            ("0.9", "production", None),
+            (None, None, None),
+        ]
 
 
 # find by inputs
@@ -511,6 +536,75 @@ def test_processes_that_make_the_database_and_write_at_once_lose_nothing(tmp_pat
         assert log.traffic(0).predictions == 150
         assert log.confusion(0) == {(0, 0): 150}
         assert all(log.find(f"{name}-{number}", 0) for name in "abc" for number in range(50))
+
+
+WITHOUT_VERSIONS = """
+CREATE TABLE prediction_batches ( id INTEGER NOT NULL, model VARCHAR(200) NOT NULL, since DOUBLE
+    NOT NULL, until DOUBLE NOT NULL, predictions INTEGER NOT NULL, total_latency DOUBLE NOT
+    NULL, total_predicted DOUBLE NOT NULL, smallest DOUBLE NOT NULL, largest DOUBLE NOT NULL,
+    total_confidence DOUBLE, by_class BLOB, request_ids TEXT NOT NULL, rows BLOB NOT NULL, at
+    BLOB NOT NULL, latency BLOB NOT NULL, identities BLOB NOT NULL, inputs BLOB NOT NULL,
+    predicted BLOB NOT NULL, confidence BLOB, PRIMARY KEY (id));
+CREATE INDEX prediction_batches_by_time ON prediction_batches (model, until, id);
+CREATE TABLE prediction_ids ( batch INTEGER NOT NULL, position INTEGER NOT NULL, model
+    VARCHAR(200) NOT NULL, text VARCHAR(200) NOT NULL, at DOUBLE NOT NULL, PRIMARY KEY (batch,
+    position));
+CREATE INDEX prediction_ids_by_time ON prediction_ids (at);
+CREATE INDEX prediction_ids_by_text ON prediction_ids (model, text, at);
+CREATE TABLE labelled_rows ( model VARCHAR(200) NOT NULL, request_id VARCHAR(200) NOT NULL,
+    "row" INTEGER NOT NULL, at DOUBLE NOT NULL, predicted DOUBLE NOT NULL, actual DOUBLE NOT
+    NULL, confidence DOUBLE, PRIMARY KEY (model, request_id, "row"));
+CREATE INDEX labelled_rows_by_time ON labelled_rows (model, at);
+"""
+
+
+def without_versions(file: Path) -> None:
+    """Write a database as the project did before it recorded versions, with one batch of two rows
+    and one label."""
+    record = ("iris", NOW, NOW, 2, 0.5, 2.0, 0.0, 2.0, 1.5, np.array([1, 0, 1], "<u4").tobytes())
+    columns = {
+        **{"rows": ("<u4", [2]), "at": ("<f8", [NOW]), "latency": ("<f4", [0.25])},
+        **{"identities": ("<u8", [3, 4]), "inputs": ("<f4", [1, 2, 3, 4])},
+        **{"predicted": ("<f4", [0, 2]), "confidence": ("<f4", [0.5, 1])},
+    }
+    packed = [np.array(values, kind).tobytes() for kind, values in columns.values()]
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(WITHOUT_VERSIONS)
+        database.execute(
+            "INSERT INTO prediction_batches VALUES (1" + ", ?" * 18 + ")",
+            (*record, "\nold\n", *packed),
+        )
+        database.execute(
+            "INSERT INTO labelled_rows VALUES ('iris', 'old', 0, ?, 0, 1, 0.5)", (NOW,)
+        )
+        database.execute("INSERT INTO prediction_ids VALUES (1, 1, 'iris', 'a', ?)", (NOW,))
+        database.commit()
+
+
+def test_a_database_without_versions_is_extended_and_its_rows_are_of_an_unknown_version(
+    tmp_path: Path,
+) -> None:
+    without_versions(tmp_path / "log.db")
+    with closing(SqlPredictionLog(f"sqlite:///{tmp_path}/log.db", "iris", version="2")) as log:
+        old = LoggedPrediction("old", 1, NOW, 4, [3.0, 4.0], 2.0, 1.0, 0.25)
+        assert log.find("old", 1) == log.find_id("a") == old
+        assert log.confusion(0) == {(0, 1): 1}
+        add(log, prediction("new"))
+        found = log.find("new", 0)
+        assert found and found.version == "2"
+        assert log.traffic(0).predictions == 3
+
+
+def test_workers_that_extend_a_database_at_once_do_it_once(tmp_path: Path) -> None:
+    without_versions(tmp_path / "log.db")
+    url = f"sqlite:///{tmp_path}/log.db"
+    with ThreadPoolExecutor(4) as threads:
+        for log in threads.map(
+            lambda number: SqlPredictionLog(url, "iris", version=number), "1234"
+        ):
+            add(log, prediction("new"))
+            assert log.find("old", 0)
+            log.close()
 
 
 OLDER_LAYOUTS = """
