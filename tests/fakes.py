@@ -476,9 +476,12 @@ class FakePredictionLog:
         )
         return self.predictions[latest] if named else None
 
-    def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Keep the label of a prediction."""
-        self.labels[labelled.request_id, labelled.row] = at, labelled
+    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+        """Keep labels."""
+        for label in labelled:
+            key = (label.request_id, label.row)
+            if key not in self.labels or self.labels[key][1].actual != label.actual:
+                self.labels[key] = at, label
 
     def traffic(self, since: float) -> Traffic:
         """Totals since a time."""
@@ -610,6 +613,7 @@ def batch_of(
     starts = [position for position, entry in enumerate(predictions) if entry.row == 0]
     first = [predictions[position] for position in starts]
     confidences = [entry.confidence for entry in predictions]
+    (version,) = {entry.version for entry in predictions}
     return PredictionBatch(
         [entry.request_id for entry in first],
         np.diff([*starts, len(predictions)]),
@@ -620,4 +624,5 @@ def batch_of(
         np.array([entry.predicted for entry in predictions]),
         None if None in confidences else np.array(confidences),
         ids or {},
+        version=version,
     )

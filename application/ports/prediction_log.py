@@ -112,6 +112,8 @@ class LabelledPrediction:
 
     Attributes:
         confidence: probability of the predicted class; None if unknown, and for a regressor.
+        version: of the model's package; None if unknown.
+        made: time of the prediction, seconds since the epoch; None if it is not in the log.
     """
 
     request_id: str
@@ -119,6 +121,8 @@ class LabelledPrediction:
     predicted: float
     actual: float
     confidence: float | None = None
+    version: str | None = None
+    made: float | None = None
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,12 @@ class LabelStore(Protocol):
         With `until`, predictions after that time are skipped.
         """
 
-    def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Store the label of a prediction; a second label replaces the first."""
+    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+        """Store labels in order: all of them, or none if it fails.
+
+        Another value for the same row replaces the previous one, which stays on record; the same
+        value again changes nothing.
+        """
 
 
 class PredictionStatistics(Protocol):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import URL, create_engine, text
 
+from application.ports.prediction_log import LabelledPrediction
 from domain.data.tables import read_frame
 from domain.errors import DataError
 from infrastructure.sources.fetch import draft_of
@@ -173,6 +174,30 @@ def test_workers_create_and_extend_the_prediction_log_at_once(port: int) -> None
         found = {name: log.find(name, 0) for name in "abcdefgh"}
     versions = {name: entry and entry.version for name, entry in found.items()}
     assert versions == dict.fromkeys("abcd") | {name: name for name in "efgh"}
+
+
+def test_labels_of_many_rows_are_corrected_by_several_workers_and_stay_on_record(
+    port: int,
+) -> None:
+    def label(actual: float) -> None:
+        with closing(SqlPredictionLog(log_url(port), "labelled")) as log:
+            rows = [LabelledPrediction(f"r{row}", 0, 0, actual, 0.5, "1", 2.0) for row in range(99)]
+            log.label(*rows[:: (-1) ** int(actual)], *rows, at=time.time())
+
+    label(0.0)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(label, (1.0, 2.0, 3.0, 4.0)))
+    with closing(SqlPredictionLog(log_url(port), "labelled")) as log:
+        counts = log.confusion(0)
+    assert sum(counts.values()) == 99
+    engine = create_engine(log_url(port))
+    with engine.connect() as connection:
+        query = text("select actual, count(*) from replaced_labels group by actual order by actual")
+        previous = dict(map(tuple, connection.execute(query)))
+    engine.dispose()
+    # each of the five values was set once, and is current or on record
+    expected = {float(actual): 99 - counts.get((0, actual), 0) for actual in range(5)}
+    assert previous == {actual: count for actual, count in expected.items() if count}
 
 
 def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:

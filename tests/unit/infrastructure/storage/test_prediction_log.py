@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -235,7 +236,7 @@ def test_a_labelled_prediction_is_not_found_again_by_its_inputs(log: SqlPredicti
     for expected in (("r2", 1), ("r1", 1), ("r1", 0)):
         found = log.find_unlabelled(IDENTITY, 0)
         assert found is not None and (found.request_id, found.row) == expected
-        log.label(LabelledPrediction(*expected, 0, 0), NOW)
+        log.label(LabelledPrediction(*expected, 0, 0), at=NOW)
     assert log.find_unlabelled(IDENTITY, 0) is None
 
 
@@ -251,8 +252,8 @@ def test_other_inputs_or_another_class_are_not_found(
 
 def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictionLog) -> None:
     add(log, prediction("r1", 0))
-    log.label(LabelledPrediction("r1", 1, 0, 0), NOW)
-    log.label(LabelledPrediction("r2", 0, 0, 0), NOW)
+    log.label(LabelledPrediction("r1", 1, 0, 0), at=NOW)
+    log.label(LabelledPrediction("r2", 0, 0, 0), at=NOW)
     assert log.find_unlabelled(IDENTITY, 0) is not None
 
 
@@ -267,17 +268,72 @@ def test_a_value_is_found_as_it_was_returned_and_rounded(log: SqlPredictionLog) 
 # labels
 
 
-def test_a_second_label_replaces_the_first(log: SqlPredictionLog) -> None:
-    log.label(LabelledPrediction("r1", 0, predicted=0, actual=1), NOW)
-    log.label(LabelledPrediction("r1", 0, predicted=0, actual=2), NOW)
-    assert log.confusion(0) == {(0, 2): 1}
+def replaced(folder: Path) -> list[tuple[Any, ...]]:
+    """The labels that others have replaced."""
+    with closing(sqlite3.connect(folder / "new/log.db")) as database:
+        query = "SELECT model, request_id, row, at, actual, replaced_at FROM replaced_labels"
+        return database.execute(f"{query} ORDER BY id").fetchall()
+
+
+def test_a_corrected_label_replaces_the_previous_one_which_stays_on_record(
+    log: SqlPredictionLog, tmp_path: Path
+) -> None:
+    for actual in (1, 2, 0):
+        log.label(LabelledPrediction("r1", 0, 0, actual), at=NOW + actual)
+    log.label(LabelledPrediction("r1", 1, 0, 1), at=NOW)
+    assert log.confusion(0) == {(0, 0): 1, (0, 1): 1}
+    assert replaced(tmp_path) == [
+        ("iris", "r1", 0, NOW + 1, 1, NOW + 2),
+        ("iris", "r1", 0, NOW + 2, 2, NOW),
+    ]
+
+
+def test_the_same_label_again_changes_nothing(log: SqlPredictionLog, tmp_path: Path) -> None:
+    for at in (NOW, NOW + 100):
+        log.label(LabelledPrediction("r1", 0, 0, 1), at=at)
+    assert log.confusion(NOW) == {(0, 1): 1}
+    assert not log.confusion(NOW + 1)
+    assert not replaced(tmp_path)
+
+
+def test_many_labels_are_recorded_in_order_as_one_by_one(
+    log: SqlPredictionLog, open_log: Open, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    labels = [
+        LabelledPrediction(f"r{request}", row, 0, float(actual))
+        for request, row, actual in generator.integers(0, (40, 2, 3), (400, 3)).tolist()
+    ]
+    one_by_one = open_log("one by one")
+    for label in labels:
+        one_by_one.label(label, at=NOW)
+    log.label(*labels, at=NOW)
+    assert log.confusion(0) == one_by_one.confusion(0)
+    history = {name: [] for name in ("iris", "one by one")}  # type: dict[str, list[Any]]
+    for model, *row in replaced(tmp_path):
+        history[model].append(row)
+    assert len(history["iris"]) > 100
+    key = itemgetter(0, 1)
+    assert sorted(history["iris"], key=key) == sorted(history["one by one"], key=key)
+
+
+def test_labels_are_all_recorded_or_none(log: SqlPredictionLog) -> None:
+    wrong = LabelledPrediction("r2", 0, 0, None)  # type: ignore[arg-type]
+    with pytest.raises(sa.exc.IntegrityError):
+        log.label(LabelledPrediction("r1", 0, 0, 1), wrong, at=NOW)
+    assert not log.confusion(0)
+
+
+def test_no_labels_are_no_work(log: SqlPredictionLog) -> None:
+    log.label(at=NOW)
+    assert not log.confusion(0)
 
 
 def test_confusion_counts_pairs_labelled_since_a_time(log: SqlPredictionLog) -> None:
     for row, (predicted, actual, at) in enumerate(
         [(0, 0, NOW), (0, 0, NOW), (1, 2, NOW), (2, 2, NOW - 100)]
     ):
-        log.label(LabelledPrediction("r1", row, predicted, actual), at)
+        log.label(LabelledPrediction("r1", row, predicted, actual), at=at)
     assert log.confusion(NOW - 1) == {(0, 0): 2, (1, 2): 1}
     assert log.confusion(NOW - 101) == {(0, 0): 2, (1, 2): 1, (2, 2): 1}
     assert log.confusion(NOW + 1) == {}
@@ -285,7 +341,7 @@ def test_confusion_counts_pairs_labelled_since_a_time(log: SqlPredictionLog) -> 
 
 def test_labels_are_returned_latest_first_with_the_confidence(log: SqlPredictionLog) -> None:
     for row, (confidence, at) in enumerate([(0.9, 30.0), (None, 10.0), (0.7, 20.0)]):
-        log.label(LabelledPrediction("a", row, 1, row, confidence), at)
+        log.label(LabelledPrediction("a", row, 1, row, confidence), at=at)
     assert log.labelled(15.0, 5).tolist() == [[1, 0, 0.9], [1, 2, 0.7]]
     assert log.labelled(0.0, 1).tolist() == [[1, 0, 0.9]]
     assert np.isnan(log.labelled(0.0, 5)[2, 2])
@@ -294,12 +350,12 @@ def test_labels_are_returned_latest_first_with_the_confidence(log: SqlPrediction
 
 def test_labels_of_an_older_layout_are_kept(tmp_path: Path, open_log: Open) -> None:
     log = open_log()
-    log.label(LabelledPrediction("a", 0, 1, 0, 0.9), NOW)
+    log.label(LabelledPrediction("a", 0, 1, 0, 0.9), at=NOW)
     log.close()
     with closing(sqlite3.connect(tmp_path / "new" / "log.db")) as database:
         database.execute("ALTER TABLE labelled_rows DROP COLUMN confidence")
     again = open_log()
-    again.label(LabelledPrediction("b", 0, 1, 1, 0.8), NOW + 1)
+    again.label(LabelledPrediction("b", 0, 1, 1, 0.8), at=NOW + 1)
     assert again.labelled(0.0, 5).tolist()[0] == [1, 1, 0.8]
     assert again.confusion(0.0) == {(1, 0): 1, (1, 1): 1}
 
@@ -308,7 +364,7 @@ def test_errors_are_those_of_the_values_labelled_since_a_time(log: SqlPrediction
     for row, (predicted, actual, at) in enumerate(
         [(300.0, 310.0, NOW), (200.0, 170.0, NOW), (5.0, 500.0, NOW - 100)]
     ):
-        log.label(LabelledPrediction("r1", row, predicted, actual), at)
+        log.label(LabelledPrediction("r1", row, predicted, actual), at=at)
     assert log.errors(NOW - 1) == LiveErrors(2, 20.0, pytest.approx(500**0.5))
     assert log.errors(NOW + 1) is None
 
@@ -399,7 +455,7 @@ def test_inputs_of_a_previous_version_with_other_ones_are_not_recent(log: SqlPre
 def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
     iris, wine = open_log("iris"), open_log("wine")
     add(iris, prediction("r1"))
-    iris.label(LabelledPrediction("r1", 0, 0, 0), NOW)
+    iris.label(LabelledPrediction("r1", 0, 0, 0), at=NOW)
     assert wine.find("r1", 0) is None
     assert wine.traffic(0).predictions == 0
     assert wine.by_class(0) == {}
@@ -412,7 +468,7 @@ def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
 def test_written_predictions_are_found_after_reopening(open_log: Open) -> None:
     first = open_log()
     add(first, prediction("r1"))
-    first.label(LabelledPrediction("r1", 0, 0, 1), NOW)
+    first.label(LabelledPrediction("r1", 0, 0, 1), at=NOW)
     first.close()
     again = open_log()
     assert again.find("r1", 0) == prediction("r1")
@@ -426,8 +482,8 @@ def test_batches_older_than_the_retention_are_removed_when_the_log_is_opened(
     add(log, prediction("old", at=NOW - 8 * DAY))
     add(log, prediction("beside a young one", at=NOW - 8 * DAY), prediction("a", at=NOW - 6 * DAY))
     add(log, prediction("young", at=NOW - 6 * DAY))
-    log.label(LabelledPrediction("old", 0, 0, 0), NOW - 8 * DAY)
-    log.label(LabelledPrediction("young", 0, 1, 1), NOW - 6 * DAY)
+    log.label(LabelledPrediction("old", 0, 0, 0), at=NOW - 8 * DAY)
+    log.label(LabelledPrediction("young", 0, 1, 1), at=NOW - 6 * DAY)
     again = open_log(retention_days=7)
     assert again.find("old", 0) is None
     assert again.find("beside a young one", 0) is not None
@@ -447,7 +503,7 @@ def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog
         for number in range(25):
             request_id = f"t{thread}-{number}"
             add(log, *[prediction(request_id, row) for row in range(4)])
-            log.label(LabelledPrediction(request_id, 0, 0, thread), NOW)
+            log.label(LabelledPrediction(request_id, 0, 0, thread), at=NOW)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(work, range(4)))
@@ -497,12 +553,12 @@ def test_a_locked_database_is_reported_and_works_again_when_it_is_released(
         closing(sqlite3.connect(file, isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        for work in (lambda: log.label(label, NOW), lambda: add(log, prediction())):
+        for work in (lambda: log.label(label, at=NOW), lambda: add(log, prediction())):
             with pytest.raises(PredictionLogError, match="busy or unavailable: retry later"):
                 work()
         assert not log.confusion(0)
         other.execute("COMMIT")
-        log.label(label, NOW)
+        log.label(label, at=NOW)
         assert log.confusion(0) == {(0, 1): 1}
 
 
@@ -517,7 +573,7 @@ one, zero, rows = np.ones(1), np.zeros(1), np.ones(1, int)
 for number in range(50):
     at = np.array([time.time()])
     log.add(PredictionBatch([f"{name}-{number}"], rows, at, zero, zero, zero[:, None], zero, one))
-    log.label(LabelledPrediction(f"{name}-{number}", 0, 0, 0), time.time())
+    log.label(LabelledPrediction(f"{name}-{number}", 0, 0, 0), at=time.time())
     assert log.find(f"{name}-{number}", 0)
 log.close()
 """
@@ -626,7 +682,7 @@ def test_tables_of_older_layouts_are_left_as_they_are(open_log: Open, tmp_path: 
         database.executescript(OLDER_LAYOUTS)
     log = open_log()
     add(log, prediction())
-    log.label(LabelledPrediction("r1", 0, 0, 1), NOW)
+    log.label(LabelledPrediction("r1", 0, 0, 1), at=NOW)
     assert log.traffic(0).predictions == 1
     assert log.confusion(0) == {(0, 1): 1}
     with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
@@ -690,7 +746,7 @@ def test_a_log_of_before_there_were_ids_keeps_its_predictions(
 ) -> None:
     log = open_log()
     add(log, prediction("old"))
-    log.label(LabelledPrediction("old", 0, 0, 1), NOW)
+    log.label(LabelledPrediction("old", 0, 0, 1), at=NOW)
     log.close()
     with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
         database.execute("DROP TABLE prediction_ids")
@@ -781,8 +837,8 @@ def test_it_returns_the_same_as_a_log_in_memory(
                 fake.add(joined)
             for request_id, row in labelled:
                 label = LabelledPrediction(request_id, row, 0, 1)
-                log.label(label, NOW)
-                fake.label(label, NOW)
+                log.label(label, at=NOW)
+                fake.label(label, at=NOW)
             assert_same(log, fake)
 
 
