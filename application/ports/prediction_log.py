@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any, Protocol
@@ -138,6 +138,23 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class VersionTraffic:
+    """What one version has predicted in a period.
+
+    Attributes:
+        version: None for predictions whose version is not on record.
+        labelled: how many of the predictions have a label by now.
+        first, last: times of its first and last prediction, seconds since the epoch.
+    """
+
+    version: str | None
+    predictions: int
+    labelled: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True)
 class LiveErrors:
     """Errors of labelled values; `labelled` is at least 1."""
 
@@ -186,22 +203,38 @@ class LabelStore(Protocol):
 
 
 class PredictionStatistics(Protocol):
-    """Totals of predictions and their labels."""
+    """Totals of predictions and their labels, from `since` until before `until`, of one version.
 
-    def traffic(self, since: float) -> Traffic:
-        """Totals since a time."""
+    By default, until now and of all versions. A label counts at the time when it arrived.
+    """
 
-    def by_class(self, since: float) -> Mapping[int, int]:
-        """How often each class was predicted since a time."""
+    def traffic(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Traffic:
+        """Totals of the predictions."""
 
-    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
-        """How often each pair of classes (predicted, actual) was labelled since a time."""
+    def by_class(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[int, int]:
+        """How often each class was predicted."""
 
-    def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values labelled since a time; None without labels."""
+    def versions(self, since: float, until: float | None = None) -> list[VersionTraffic]:
+        """The versions that made predictions, by the time of their first one."""
 
-    def labelled(self, since: float, rows: int) -> np.ndarray:
-        """Predicted, actual and confidence of what was labelled since a time, latest first.
+    def confusion(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[tuple[int, int], int]:
+        """How often each pair of classes (predicted, actual) was labelled."""
+
+    def errors(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> LiveErrors | None:
+        """Errors of the labelled values; None without labels."""
+
+    def labelled(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled, latest first.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
@@ -217,6 +250,23 @@ class RecentPredictions(Protocol):
         Returns:
             float64 arrays of shape (n, n_monitored) and (n,), n being at most `rows`.
         """
+
+
+class PredictionReader(Protocol):
+    """Reads every prediction of a period in order, for any period without using much memory."""
+
+    def batches(
+        self, since: float, until: float, version: str | None = None
+    ) -> Iterator[PredictionBatch]:
+        """Batches with predictions from `since` until before `until`, of a version or of all.
+
+        Batches that only partly belong to the period are complete. Each has the IDs of its rows.
+        """
+
+    def labels_of(
+        self, request_ids: Collection[str]
+    ) -> Mapping[tuple[str, int], tuple[float, float]]:
+        """The labels of requests: actual and time of the label, by request ID and row."""
 
 
 class FeedbackLog(LabelStore, PredictionStatistics, Protocol):

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     PredictionBatch,
     Traffic,
+    VersionTraffic,
 )
 from domain.contract import LONGEST_ROW_ID
 from domain.errors import PredictionLogError, reason_of
@@ -33,6 +35,8 @@ RETENTION_DAYS = 90
 _HOUR = 3600.0
 _LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
 _BATCHES_PER_FETCH = 4  # usually the first ones are enough
+_BATCHES_PER_PAGE = 64  # where all are read
+_IDS_PER_QUERY = 500
 _BUSY_SECONDS = 10  # wait this long for other processes that write to an SQLite database
 _NAME = 200  # characters of a name or version
 _VALUE_TOLERANCE = 1e-5  # clients may round predicted values
@@ -130,6 +134,15 @@ _ids = sa.Table(
     sa.Index("prediction_ids_by_text", "model", "text", "at"),
     sa.Index("prediction_ids_by_time", "at"),
 )
+
+
+@dataclass(frozen=True)
+class _Period:
+    """From `since` until before `until`, of one version; None means without end, and all."""
+
+    since: float
+    until: float | None = None
+    version: str | None = None
 
 
 class SqlPredictionLog:
@@ -320,8 +333,11 @@ class SqlPredictionLog:
             "new_made": label.made,
         }
 
-    def traffic(self, since: float) -> Traffic:
-        """Totals of the predictions since a time."""
+    def traffic(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Traffic:
+        """Totals of the predictions of a period."""
+        period = _Period(since, until, version)
         columns = _batches.c
         query = sa.select(
             sa.func.coalesce(sa.func.sum(columns.predictions), 0),
@@ -330,12 +346,11 @@ class SqlPredictionLog:
             sa.func.min(columns.smallest),
             sa.func.max(columns.largest),
             sa.func.sum(columns.total_confidence),
-        ).where(*self._fully_since(since))
+        ).where(*self._fully_in(period))
         with self._engine.connect() as connection:
             totals = [tuple(connection.execute(query).one())]
         totals += [
-            tuple(_totals(batch, recent).values())[:6]
-            for batch, recent in self._partly_since(since)
+            tuple(_totals(batch, chosen).values())[:6] for batch, chosen in self._partly_in(period)
         ]
         found = [total for total in totals if total[0]]
         if not found:
@@ -351,45 +366,90 @@ class SqlPredictionLog:
             max(largest),
         )
 
-    def by_class(self, since: float) -> Mapping[int, int]:
-        """How often each class was predicted since a time."""
-        query = sa.select(_batches.c.by_class).where(*self._fully_since(since))
+    def by_class(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[int, int]:
+        """How often each class was predicted in a period."""
+        period = _Period(since, until, version)
+        query = sa.select(_batches.c.by_class).where(*self._fully_in(period))
         with self._engine.connect() as connection:
             found = list(connection.execute(query).scalars())
-        found += [_totals(batch, recent)["by_class"] for batch, recent in self._partly_since(since)]
+        found += [_totals(batch, chosen)["by_class"] for batch, chosen in self._partly_in(period)]
         counts: Counter[int] = Counter()
         for numbers, times in Counter(found).items():
             for code, count in enumerate(np.frombuffer(numbers, _COUNTS).tolist()):
                 counts[code] += count * times
         return +counts
 
-    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
-        """How often each pair of classes (predicted, actual) was labelled since a time."""
+    def versions(self, since: float, until: float | None = None) -> list[VersionTraffic]:
+        """The versions that made predictions in a period, by the time of their first one."""
+        period, columns = _Period(since, until), _batches.c
+        query = (
+            sa.select(
+                columns.version,
+                sa.func.sum(columns.predictions),
+                sa.func.min(columns.since),
+                sa.func.max(columns.until),
+            )
+            .where(*self._fully_in(period))
+            .group_by(columns.version)
+        )
+        labels = (
+            sa.select(_labels.c.version, sa.func.count())  # pylint: disable=not-callable
+            .where(*self._conditions(period, _labels.c.made, _labels.c.version))
+            .group_by(_labels.c.version)
+        )
+        with self._engine.connect() as connection:
+            found = [tuple(row) for row in connection.execute(query)]
+            labelled = {version: count for version, count in connection.execute(labels)}
+        for batch, chosen in self._partly_in(period):
+            times = np.repeat(batch.at, batch.rows)[chosen]
+            if len(times):
+                found.append((batch.version, len(times), times.min(), times.max()))
+        parts: dict[str | None, list[tuple[Any, ...]]] = {}
+        for version, *totals in found:
+            parts.setdefault(version, []).append(tuple(totals))
+        traffic = []
+        for version, several in parts.items():
+            counts, first, last = zip(*several)
+            times = (float(min(first)), float(max(last)))
+            traffic.append(
+                VersionTraffic(version, int(sum(counts)), labelled.get(version, 0), *times)
+            )
+        return sorted(traffic, key=lambda each: (each.first, each.version or ""))
+
+    def confusion(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[tuple[int, int], int]:
+        """How often each pair of classes (predicted, actual) was labelled in a period."""
         by = (_labels.c.predicted, _labels.c.actual)
         query = (
             sa.select(*by, sa.func.count())  # pylint: disable=not-callable
-            .where(_labels.c.model == self._model, _labels.c.at >= since)
+            .where(*self._labelled_in(_Period(since, until, version)))
             .group_by(*by)
         )
         with self._engine.connect() as connection:
             found = connection.execute(query).all()
         return {(int(predicted), int(actual)): count for predicted, actual, count in found}
 
-    def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values that were labelled since a time; None if there are none."""
-        columns = _labels.c
-        error = columns.predicted - columns.actual
+    def errors(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> LiveErrors | None:
+        """Errors of the values that were labelled in a period; None if there are none."""
+        error = _labels.c.predicted - _labels.c.actual
         query = sa.select(
             sa.func.count(),  # pylint: disable=not-callable
             sa.func.avg(sa.func.abs(error)),
             sa.func.avg(error * error),
-        ).where(columns.model == self._model, columns.at >= since)
+        ).where(*self._labelled_in(_Period(since, until, version)))
         with self._engine.connect() as connection:
             labelled, absolute, squared = connection.execute(query).one()
         return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
 
-    def labelled(self, since: float, rows: int) -> np.ndarray:
-        """Predicted, actual and confidence of what was labelled since a time, latest first.
+    def labelled(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled in a period, latest first.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
@@ -397,13 +457,54 @@ class SqlPredictionLog:
         columns = _labels.c
         query = (
             sa.select(columns.predicted, columns.actual, columns.confidence)
-            .where(columns.model == self._model, columns.at >= since)
+            .where(*self._labelled_in(_Period(since, until, version)))
             .order_by(columns.at.desc())
             .limit(rows)
         )
         with self._engine.connect() as connection:
             found = connection.execute(query).all()
         return np.array([tuple(row) for row in found], np.float64).reshape(-1, 3)
+
+    def batches(
+        self, since: float, until: float, version: str | None = None
+    ) -> Iterator[PredictionBatch]:
+        """Batches with predictions of a period, each with the IDs of its rows.
+
+        They are read a few at a time, so that no transaction stays open: a long one would keep
+        SQLite from reusing its write-ahead log.
+        """
+        last, columns = (since, 0), _batches.c
+        chosen = self._overlapping(_Period(since, until, version))
+        while True:
+            # the first condition finds the place in the index
+            after = (columns.until >= last[0], sa.tuple_(columns.until, columns.id) > last)
+            query = sa.select(_batches).where(*chosen, *after).order_by(*_IN_ORDER)
+            with self._engine.connect() as connection:
+                found = connection.execute(query.limit(_BATCHES_PER_PAGE)).all()
+                numbers = [record.id for record in found]
+                ids: dict[int, dict[int, str]] = {number: {} for number in numbers}
+                named = sa.select(_ids.c.batch, _ids.c.position, _ids.c.text)
+                for batch, position, text in connection.execute(
+                    named.where(_ids.c.batch.in_(numbers))
+                ):
+                    ids[batch][position] = text
+            if not found:
+                return
+            for record in found:
+                yield replace(_decode(record), ids=ids[record.id])
+            last = (found[-1].until, found[-1].id)
+
+    def labels_of(self, request_ids: Collection[str]) -> dict[tuple[str, int], tuple[float, float]]:
+        """The labels of requests: actual and time of the label, by request ID and row."""
+        columns, names = _labels.c, list(request_ids)
+        labels: dict[tuple[str, int], tuple[float, float]] = {}
+        query = sa.select(columns.request_id, columns.row, columns.actual, columns.at)
+        with self._engine.connect() as connection:
+            for start in range(0, len(names), _IDS_PER_QUERY):
+                few = columns.request_id.in_(names[start : start + _IDS_PER_QUERY])
+                found = connection.execute(query.where(columns.model == self._model, few))
+                labels |= {(name, row): (actual, at) for name, row, actual, at in found}
+        return labels
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and predicted values of the latest predictions, latest first.
@@ -443,15 +544,46 @@ class SqlPredictionLog:
                 old = last < self._last_cleanup - self._retention
                 connection.execute(sa.delete(last.table).where(old))
 
-    def _fully_since(self, since: float) -> tuple[sa.ColumnElement[bool], ...]:
-        """Conditions for batches whose rows are all since a time."""
-        columns = _batches.c
-        return columns.model == self._model, columns.until >= since, columns.since >= since
+    def _conditions(
+        self, period: _Period, at: sa.Column[Any], version: sa.Column[Any]
+    ) -> list[sa.ColumnElement[bool]]:
+        """Conditions for rows of a period, whose time is in the column `at`."""
+        conditions = [at.table.c.model == self._model, at >= period.since]
+        if period.until is not None:
+            conditions.append(at < period.until)
+        if period.version is not None:
+            conditions.append(version == period.version)
+        return conditions
 
-    def _partly_since(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
-        """Batches with some rows since a time, and the mask of these rows."""
-        for batch in self._batches(since, _batches.c.since < since):
-            yield batch, np.repeat(batch.at >= since, batch.rows)
+    def _labelled_in(self, period: _Period) -> list[sa.ColumnElement[bool]]:
+        """Conditions for what was labelled in a period."""
+        return self._conditions(period, _labels.c.at, _labels.c.version)
+
+    def _fully_in(self, period: _Period) -> list[sa.ColumnElement[bool]]:
+        """Conditions for batches whose rows all belong to a period."""
+        conditions = self._conditions(period, _batches.c.until, _batches.c.version)
+        return [*conditions, _batches.c.since >= period.since]
+
+    def _overlapping(self, period: _Period) -> list[sa.ColumnElement[bool]]:
+        """Conditions for batches with rows of a period; some of their rows may not belong to it."""
+        conditions = self._conditions(
+            replace(period, until=None), _batches.c.until, _batches.c.version
+        )
+        return (
+            conditions if period.until is None else [*conditions, _batches.c.since < period.until]
+        )
+
+    def _partly_in(self, period: _Period) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
+        """Batches of which not all rows belong to a period, and the mask of those that do."""
+        outside = _batches.c.since < period.since
+        if period.until is not None:
+            outside = outside | (_batches.c.until >= period.until)
+        for batch in self._batches(period.since, *self._overlapping(period), outside):
+            chosen = batch.at >= period.since
+            if period.until is not None:
+                chosen &= batch.at < period.until
+            if chosen.any():
+                yield batch, np.repeat(chosen, batch.rows)
 
     def _batches(
         self, since: float, *conditions: sa.ColumnElement[bool], latest_first: bool = False

@@ -27,6 +27,7 @@ from application.ports.prediction_log import (
     LiveErrors,
     LoggedPrediction,
     Traffic,
+    VersionTraffic,
 )
 from domain.errors import PredictionLogError
 from infrastructure.storage import prediction_log
@@ -417,6 +418,90 @@ def test_totals_go_over_more_batches_than_are_read_at_once(log: SqlPredictionLog
 
 def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
     assert log.traffic(0) == Traffic(0, None, None, None, None, None)
+
+
+@pytest.mark.parametrize("version", ["1", "2", None])
+def test_totals_and_labels_are_of_a_period_and_a_version(
+    open_log: Open, version: str | None
+) -> None:
+    fake = FakePredictionLog()
+    for number in range(30):
+        made_by = "12"[number % 2]
+        rows = [
+            prediction(f"{number}-{step}", at=NOW + number + step, predicted=number % 3)
+            for step in range(4)
+        ]
+        labels = [
+            LabelledPrediction(row.request_id, 0, row.predicted, 1, 0.5, made_by, row.at)
+            for row in rows[: number % 5]
+        ]
+        batch = replace(batch_of(*rows), version=made_by)
+        for log in (open_log(), fake):
+            log.add(batch)
+            log.label(*labels, at=NOW + 100 + number)
+    log = open_log()
+    for since, until in ((NOW, NOW + 20), (NOW + 7, NOW + 8), (NOW + 9.5, None), (NOW, NOW)):
+        period = (since, until, version)
+        assert vars(log.traffic(*period)) == pytest.approx(vars(fake.traffic(*period)))
+        assert log.by_class(*period) == fake.by_class(*period)
+        assert log.versions(since, until) == fake.versions(since, until)
+        late = (since + 100, None if until is None else until + 100, version)
+        assert log.confusion(*late) == fake.confusion(*late)
+        assert log.errors(*late) == fake.errors(*late)
+        some = (late[0], 5, *late[1:])
+        assert len(log.labelled(*some)) == len(fake.labelled(*some))
+
+
+def test_versions_have_their_predictions_labels_and_times(open_log: Open) -> None:
+    open_log(version="2").add(batch_of(prediction("b", at=NOW), prediction("b", 1, at=NOW)))
+    open_log(version="1").add(batch_of(prediction("a", at=NOW - 5), prediction("c", at=NOW + 1)))
+    open_log().add(batch_of(prediction("old", at=NOW - 9)))
+    log = open_log()
+    log.label(LabelledPrediction("b", 1, 0, 0, None, "2", NOW), at=NOW)
+    log.label(LabelledPrediction("not in the log", 0, 0, 0), at=NOW)
+    assert log.versions(NOW - 9) == [
+        VersionTraffic(None, 1, 0, NOW - 9, NOW - 9),
+        VersionTraffic("1", 2, 0, NOW - 5, NOW + 1),
+        VersionTraffic("2", 2, 1, NOW, NOW),
+    ]
+    assert log.versions(NOW - 1, NOW + 1) == [VersionTraffic("2", 2, 1, NOW, NOW)]
+    assert not log.versions(NOW + 2)
+
+
+# all predictions of a period
+
+
+def test_every_batch_of_a_period_is_read_once_in_order(open_log: Open) -> None:
+    log = open_log(version="1")
+    for number in (*range(0, 200, 2), *range(1, 200, 2)):  # some arrive late
+        at = NOW + number // 3  # several at one time
+        log.add(batch_of(prediction(f"r{number}", at=at), ids={0: f"id {number}"}))
+    open_log(version="2").add(batch_of(prediction("other", at=NOW)))
+    open_log("wine").add(batch_of(prediction("other", at=NOW)))
+    read = list(log.batches(NOW, NOW + 1000, "1"))
+    assert {name for batch in read for name in batch.request_ids} == {f"r{n}" for n in range(200)}
+    assert len(read) == 200
+    assert [batch.at[0] for batch in read] == sorted(batch.at[0] for batch in read)
+    assert all(batch.ids == {0: f"id {batch.request_ids[0][1:]}"} for batch in read)
+    assert {batch.version for batch in log.batches(NOW, NOW + 1)} == {"1", "2"}
+    assert len(list(log.batches(NOW + 3, NOW + 5, "1"))) == 6
+    assert not list(log.batches(NOW + 1000, NOW + 2000))
+
+
+def test_batches_that_partly_belong_to_a_period_are_read(log: SqlPredictionLog) -> None:
+    add(log, prediction("a", at=NOW), prediction("b", at=NOW + 10))
+    for since, until, found in ((-5, 0, 0), (-5, 1, 1), (3, 7, 1), (10, 11, 1), (11, 20, 0)):
+        assert len(list(log.batches(NOW + since, NOW + until))) == found
+
+
+def test_labels_are_found_by_their_requests(open_log: Open) -> None:
+    log, names = open_log(), [f"r{number}" for number in range(1200)]
+    labels = [LabelledPrediction(name, row, 0, row) for name in names for row in range(2)]
+    log.label(*labels, at=NOW)
+    open_log("wine").label(LabelledPrediction("r0", 7, 0, 0), at=NOW)
+    found = log.labels_of([*names[100:], "unknown"])
+    assert found == {(name, row): (row, NOW) for name in names[100:] for row in range(2)}
+    assert not log.labels_of([])
 
 
 # recent predictions
