@@ -44,7 +44,7 @@ from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.request_id import new_request_id
-from shared.settings import Settings
+from shared.settings import Settings, default_log_url
 
 DRIFT_SECONDS = 10.0
 SLOW_SECONDS = 0.002  # for one row: a slower model runs off the event loop
@@ -269,5 +269,5 @@ def _seconds_per_row(model: Model, service: ModelService) -> float:
 
 
 def _log_url() -> str:
-    home = os.environ.get("BENTOML_HOME", Path.home() / "bentoml")
-    return Settings.load().prediction_log_url or f"sqlite:///{home}/predictions.db"
+    home = Path(os.environ.get("BENTOML_HOME", Path.home() / "bentoml"))
+    return Settings.load().prediction_log_url or default_log_url(home)

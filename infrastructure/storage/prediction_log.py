@@ -465,7 +465,7 @@ class SqlPredictionLog:
             found = connection.execute(query).all()
         return np.array([tuple(row) for row in found], np.float64).reshape(-1, 3)
 
-    def batches(
+    def read(
         self, since: float, until: float, version: str | None = None
     ) -> Iterator[PredictionBatch]:
         """Batches with predictions of a period, each with the IDs of its rows.
@@ -608,11 +608,18 @@ class SqlPredictionLog:
             return {tuple(found) for found in connection.execute(query)}
 
 
+def sqlite_file(url: str | sa.URL) -> Path | None:
+    """The file of an SQLite database; None for other databases, and if only SQLite knows it."""
+    address = sa.make_url(url)
+    path = address.database or ""
+    is_file = address.get_backend_name() == "sqlite" and path and not path.startswith("file:")
+    return Path(path) if is_file else None
+
+
 def _open(address: sa.URL) -> sa.Engine:
     """Connect to a database and create what it lacks."""
-    path = address.database or ""
-    if address.get_backend_name() == "sqlite" and path and not path.startswith("file:"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if file := sqlite_file(address):
+        file.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(address)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
