@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> None:
     for which, rows in left_out.items():
         show_step(
             "WARNING",
-            f"{rows:,} rows of version {which or 'unknown'} were left out: its package is gone, and "
-            "they do not fit the champion's contract",
+            f"{rows:,} rows of version {which or 'unknown'} were left out: its package is gone, "
+            "and they do not fit the champion's contract",
         )
     show_step("output", f"{output}: {total - sum(left_out.values()):,} rows")
 

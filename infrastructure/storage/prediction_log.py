@@ -401,7 +401,7 @@ class SqlPredictionLog:
         )
         with self._engine.connect() as connection:
             found = [tuple(row) for row in connection.execute(query)]
-            labelled = {version: count for version, count in connection.execute(labels)}
+            labelled = dict(map(tuple, connection.execute(labels)))
         for batch, chosen in self._partly_in(period):
             times = np.repeat(batch.at, batch.rows)[chosen]
             if len(times):

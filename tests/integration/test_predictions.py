@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ CLASSES = petals.SPEC.classes
 NAMES = petals.SPEC.input_names
 
 
+def serve_with(key: str, bento: Path, folder: Path) -> AbstractContextManager[str]:
+    """A service of an environment, which needs a key."""
+    settings = {"SERVING_API_KEYS": entry_of("shop", key), "SERVING_ENVIRONMENT": "staging"}
+    return serve(bento, folder, 2, **settings)
+
+
 def test_an_export_has_what_a_service_was_sent_and_answered(home: Home, tmp_path: Path) -> None:
     rows = [list(row) for row in petals.load().rows()[::3]]
     key = new_key()
-    settings = {"SERVING_API_KEYS": entry_of("shop", key), "SERVING_ENVIRONMENT": "staging"}
     with (
-        serve(home.receipts / "bento", tmp_path, 2, **settings) as url,
+        serve_with(key, home.receipts / "bento", tmp_path) as url,
         httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30) as client,
     ):
         sent: dict[tuple[str, int], tuple[list[Any], dict[str, Any], str | None]] = {}
@@ -43,16 +49,17 @@ def test_an_export_has_what_a_service_was_sent_and_answered(home: Home, tmp_path
             assert client.post(path, json=body).status_code == 200
         lines = {"content": f"{rows[0]}\n", "headers": {"Content-Type": "application/x-ndjson"}}
         assert client.post("/predict_lines", **lines).status_code == 200
-        marked = {"X-Synthetic": "test"}
-        assert client.post("/predict", json=rows, headers=marked).status_code == 200
-        label = {"id": "order 0", "actual_class": CLASSES[2]}
-        assert client.post("/feedback", json=label).json()["joined"]
+        client.post("/predict", json=rows, headers={"X-Synthetic": "test"}).raise_for_status()
+        client.post(
+            "/feedback", json={"id": "order 0", "actual_class": CLASSES[2]}
+        ).raise_for_status()
 
-    log = {"PREDICTION_LOG_URL": f"sqlite:///{tmp_path / 'predictions.db'}"}
-    output = tmp_path / "x.parquet"
-    done = home.run(*("make", "PY=.venv/bin/python", "predictions", f"OUTPUT={output}"), **log)
+    done = home.run(
+        *("make", "PY=.venv/bin/python", "predictions", f"OUTPUT={tmp_path}/x.parquet"),
+        PREDICTION_LOG_URL=f"sqlite:///{tmp_path}/predictions.db",
+    )
     assert done.returncode == 0, done.stderr
-    table = pd.read_parquet(output)
+    table = pd.read_parquet(tmp_path / "x.parquet")
     assert len(table) == 2 * len(rows) + 4
     assert set(table["caller"]) == {"shop"} and set(table["environment"]) == {"staging"}
     assert len(set(table["version"])) == 1
