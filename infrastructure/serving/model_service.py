@@ -44,7 +44,7 @@ from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.request_id import new_request_id
-from shared.settings import Settings
+from shared.settings import Settings, default_log_url
 
 DRIFT_SECONDS = 10.0
 SLOW_SECONDS = 0.002  # for one row: a slower model runs off the event loop
@@ -164,7 +164,12 @@ class ServedModel:
     def _start(self) -> None:
         service = self._service
         try:
-            log = SqlPredictionLog(service.log_url, service.name)
+            log = SqlPredictionLog(
+                service.log_url,
+                service.name,
+                version=service.version,
+                environment=service.settings.environment or None,
+            )
             self._opened.callback(log.close)
             model = load_served(service.package.served, service.spec, service.settings.threads)
             replay_golden(service.spec, model, service.golden)
@@ -260,5 +265,5 @@ def _seconds_per_row(model: Model, service: ModelService) -> float:
 
 
 def _log_url() -> str:
-    home = os.environ.get("BENTOML_HOME", Path.home() / "bentoml")
-    return Settings.load().prediction_log_url or f"sqlite:///{home}/predictions.db"
+    home = Path(os.environ.get("BENTOML_HOME", Path.home() / "bentoml"))
+    return Settings.load().prediction_log_url or default_log_url(home)
