@@ -363,6 +363,7 @@ class FakeMetrics:
     synthetic: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
+    spooled: int | None = None
     accuracy: float | None = None
     mean_absolute_error: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
@@ -397,6 +398,10 @@ class FakeMetrics:
         """Count dropped rows."""
         self.dropped += rows
 
+    def set_spooled(self, rows: int) -> None:
+        """Keep the number of waiting rows."""
+        self.spooled = rows
+
     def set_accuracy(self, accuracy: float) -> None:
         """Keep the live accuracy."""
         self.accuracy = accuracy
@@ -430,9 +435,9 @@ class FakePredictionLog:
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
 
-    def add(self, *batches: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> bool:
         """Append predictions."""
-        if self.failures:
+        if batches and self.failures:
             failure = self.failures.pop(0)
             self.batches.put(failure)
             raise failure
@@ -441,6 +446,7 @@ class FakePredictionLog:
             self.ids |= {start + position: text for position, text in batch.ids.items()}
             self.predictions += map(batch.prediction, range(len(batch.predicted)))
             self.batches.put(batch)
+        return True
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """The latest prediction of a request and row since a time."""
