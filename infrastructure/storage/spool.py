@@ -21,7 +21,9 @@ from shared.request_id import new_request_id
 
 _HEAD = struct.Struct("<8sQ")  # of a file: its format, and the rows that wait in it
 _FORMAT = b"spool 1\n"
-_RECORD = struct.Struct("<IIQQ")  # checksum of all that follows, length of the content, number, rows
+_RECORD = struct.Struct(
+    "<IIQQ"
+)  # checksum of all that follows, length of the content, number, rows
 _FILES = "*.spool"
 _ARRAY = 1  # code of an array in MessagePack
 
@@ -60,9 +62,10 @@ class Spool:
 
     @classmethod
     def take_over(cls, path: Path) -> Spool | None:
-        """The spool of a process that has ended; None if its process lives or the file is gone.
+        """The spool of a process that has ended.
 
-        A record that is incomplete, since its process was killed meanwhile, is ignored.
+        None if its process lives, or if the file is gone or has the format of another version. A
+        record that is incomplete, since its process was killed meanwhile, is ignored.
         """
         try:
             spool = cls(path, os.open(path, os.O_RDWR))
@@ -71,6 +74,9 @@ class Spool:
         try:
             fcntl.flock(spool._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(spool._file)
+            return None
+        if os.pread(spool._file, len(_FORMAT), 0) not in (_FORMAT, b""):
             os.close(spool._file)
             return None
         while record := spool._read(spool._end):
@@ -89,8 +95,7 @@ class Spool:
         record = struct.pack("<I", zlib.crc32(content, zlib.crc32(facts))) + facts + content
         with self._lock:
             try:
-                if os.pwrite(self._file, record, self._end) < len(record):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._write(record, self._end)
             except OSError:
                 os.ftruncate(self._file, self._end)
                 raise
@@ -121,7 +126,11 @@ class Spool:
         os.close(self._file)
 
     def _write_head(self) -> None:
-        os.pwrite(self._file, _HEAD.pack(_FORMAT, self.rows), 0)
+        self._write(_HEAD.pack(_FORMAT, self.rows), 0)
+
+    def _write(self, content: bytes, position: int) -> None:
+        if os.pwrite(self._file, content, position) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _read(self, position: int) -> tuple[int, int, bytes] | None:
         head = os.pread(self._file, _RECORD.size, position)
