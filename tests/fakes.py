@@ -352,7 +352,7 @@ class FakeLedger:
 
 
 @dataclass
-class FakeMetrics:
+class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for each metric
     """Counts in memory; predictions by the number of their class."""
 
     predictions: Counter[int] = field(default_factory=Counter)

@@ -131,7 +131,7 @@ class SqlPredictionLog:
         try:
             self._connections = _connections_to(address)
             self._remove_old()
-        except Exception as error:  # drivers raise errors of their own, too
+        except Exception as error:  # pylint: disable=broad-exception-caught  # drivers have their own
             place = sa.URL.create(  # without the user and the password
                 address.drivername, None, None, address.host, address.port, address.database
             )

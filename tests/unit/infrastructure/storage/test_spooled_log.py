@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from application.ports.prediction_log import PredictionBatch
 from domain.errors import PredictionLogError
@@ -38,11 +39,12 @@ def batch(number: int, rows: int = 1) -> PredictionBatch:
 
 def ids_in(url: str) -> list[str]:
     """Request IDs in the database, in the order in which they were written."""
-    log = SqlPredictionLog(url, "petals")
-    with closing(log), log._engine.connect() as connection:  # pylint: disable=protected-access
-        query = prediction_log._batches.select().order_by(prediction_log._batches.c.id)
-        found = connection.execute(query).all()
-    return [request_id for row in found for request_id in row.request_ids.split()]
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        query = "SELECT request_ids FROM prediction_batches ORDER BY id"
+        found = connection.exec_driver_sql(query).scalars().all()
+    engine.dispose()
+    return [request_id for request_ids in found for request_id in request_ids.split()]
 
 
 def names(*numbers: int) -> list[str]:
@@ -118,7 +120,8 @@ def test_a_locked_database_delays_nobody_and_gets_everything_in_order_afterwards
     log.add(batch(0))
     with locked(url):
         start = time.monotonic()
-        assert not any([log.add(batch(number, rows=3)) for number in range(1, 50)])
+        for number in range(1, 50):
+            assert not log.add(batch(number, rows=3))
         assert time.monotonic() - start < 2  # SQLite itself waits for 10 s
         assert metrics.spooled == 49 * 3
     wait_until_written(log)
@@ -346,12 +349,13 @@ def test_connections_that_a_restart_ended_are_replaced(server: Server) -> None:
 def test_a_table_that_is_locked_in_a_server_delays_nobody(open_log: Open, server: Server) -> None:
     log = open_log(server.url)
     assert log.add(batch(3000))
-    with closing(SqlPredictionLog(server.url, "petals")) as other:
-        with other._engine.begin() as connection:  # pylint: disable=protected-access
-            connection.exec_driver_sql("LOCK TABLE prediction_batches")
-            start = time.monotonic()
-            for number in range(3001, 3011):
-                assert not log.add(batch(number))
-            assert time.monotonic() - start < 2
+    other = sa.create_engine(server.url)
+    with other.begin() as connection:
+        connection.exec_driver_sql("LOCK TABLE prediction_batches")
+        start = time.monotonic()
+        for number in range(3001, 3011):
+            assert not log.add(batch(number))
+        assert time.monotonic() - start < 2
+    other.dispose()
     wait_until_written(log)
     assert ids_in(server.url)[-11:] == names(*range(3000, 3011))
