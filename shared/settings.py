@@ -135,6 +135,7 @@ class ServingSettings(_Environment):
         monitoring: whether predictions are counted and logged.
         retention_days: how long predictions and their labels are kept.
         spool_bytes: largest size of the files in which predictions wait while the log is down.
+        environment: name of the deployment, for the prediction log; empty: none is logged.
         api_keys: valid keys, as written by `make api-key`, separated by spaces; empty: no key is
             needed.
         open_paths: paths that need no key, separated by spaces.
@@ -157,6 +158,7 @@ class ServingSettings(_Environment):
     monitoring: bool = True
     retention_days: float = Field(90.0, gt=0)
     spool_bytes: int = Field(256 * 2**20, ge=0)
+    environment: str = Field("", max_length=64)
     api_keys: str = ""
     open_paths: str = "/livez /readyz /healthz /ping /v2/health/live /v2/health/ready /metrics"
     cors_origins: str = ""

@@ -208,8 +208,10 @@ class Feedback:
             prediction.predicted,
             actual,
             prediction.confidence,
+            prediction.version,
+            prediction.at if joined else None,
         )
-        self._log.label(labelled, now)
+        self._log.label(labelled, at=now)
         self._update_metrics(now - QUALITY_HOURS * 3600)
         return FeedbackResult(
             labelled.request_id,

@@ -169,6 +169,7 @@ class PredictionRecorder:
             predicted,
             confidence,
             _ids(requests),
+            _callers(requests),
         )
         if outside:
             self._metrics.record_outside(outside)
@@ -190,6 +191,11 @@ def _ids(requests: Sequence[PredictionResult]) -> dict[int, str]:
         found |= {position: text for position, text in texts if text is not None}
         start += len(result.rows)
     return found
+
+
+def _callers(requests: Sequence[PredictionResult]) -> list[str | None]:
+    callers = [result.caller for result in requests]
+    return callers if any(callers) else []
 
 
 def _batches(requests: Iterable[PredictionResult]) -> Iterator[list[PredictionResult]]:

@@ -42,6 +42,7 @@ from infrastructure.deployment.release import (
     write_release,
 )
 from infrastructure.deployment.variables import (
+    ENVIRONMENT,
     KEYS,
     LOG,
     Variables,
@@ -539,6 +540,7 @@ def _start(
         **{name: value for name, value in _inherited().items() if not name.startswith("SERVING_")},
         LOG: default_log,
         **variables,
+        ENVIRONMENT: folder.parent.parent.name,
         "BENTOML_HOME": str(home),  # separate, so that two releases do not sum their metrics
         "WORKERS": str(workers),
     }

@@ -170,8 +170,13 @@ class ServedModel:
     def _start(self) -> None:
         service = self._service
         try:
-            days = service.settings.retention_days
-            log = SqlPredictionLog(service.log_url, service.name, days)
+            log = SqlPredictionLog(
+                service.log_url,
+                service.name,
+                service.settings.retention_days,
+                version=service.version,
+                environment=service.settings.environment or None,
+            )
             self._opened.callback(log.close)
             model = load_served(service.package.served, service.spec, service.settings.threads)
             replay_golden(service.spec, model, service.golden)

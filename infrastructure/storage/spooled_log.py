@@ -103,7 +103,7 @@ class SpooledLog:
     def _spool(self, *batches: PredictionBatch) -> None:
         rows = sum(len(batch.predicted) for batch in batches)
         try:
-            self._spools.append(self._number, rows, encode(batches))
+            self._spools.append(self._number, rows, encode([*map(self._log.stamp, batches)]))
         except OSError as error:
             drop = partial(self._drop, rows, error)
             if self._in_flight == self._number:  # the write may still succeed

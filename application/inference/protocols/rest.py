@@ -238,12 +238,16 @@ class RestApi:
             if not isinstance(row, list):
                 value = "number" if is_numeric else "value"
                 raise InputError(f"row {index} is a {value}, expected a list of {value}s")
-        return self._response(self._predictor.predict(request.request_id, rows))
+        return self._response(
+            self._predictor.predict(request.request_id, rows, caller=request.caller)
+        )
 
     def predict_json(self, request: Request) -> bytes:
         """Predict for one object, or for the objects under ``instances``."""
         rows, ids = self._decode.named.read(request.body)
-        return self._response(self._predictor.predict(request.request_id, rows, ids))
+        return self._response(
+            self._predictor.predict(request.request_id, rows, ids, request.caller)
+        )
 
     def health_check(self, _request: Request) -> bytes:
         """Name the model. A service has no routes before it reproduced its golden requests."""

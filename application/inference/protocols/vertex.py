@@ -85,5 +85,5 @@ class VertexPrediction:
             names = ", ".join(body.parameters)[:200]
             raise InputError(f"parameters are not supported, got {names}")
         rows, ids = self._rows.read(body.instances), self._rows.ids(body.instances)
-        result = self._predictor.predict(request.request_id, rows, ids)
+        result = self._predictor.predict(request.request_id, rows, ids, request.caller)
         return msgspec.json.encode({"predictions": self._responses.predictions(result)})

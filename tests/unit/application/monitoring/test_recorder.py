@@ -104,6 +104,21 @@ def test_every_row_is_logged_with_its_identity_and_its_prediction(
     assert second.confidence == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize("callers", [["shop", None, "till"], [None, None, None]])
+def test_callers_are_logged_with_their_requests(
+    open_recorder: Open, log: FakePredictionLog, callers: list[str | None]
+) -> None:
+    recorder = open_recorder()
+    for number, caller in enumerate(callers):
+        result = classification_result(str(number), SETOSA)
+        result.caller = caller
+        recorder.record(result)
+    recorder.flush()
+    batch = log.batches.get_nowait()
+    assert isinstance(batch, PredictionBatch)
+    assert list(batch.callers) == (callers if any(callers) else [])
+
+
 def test_classes_are_counted_and_logged_by_the_decision_threshold(
     metrics: FakeMetrics, log: FakePredictionLog
 ) -> None:

@@ -82,8 +82,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def _open_log(tmp_path: Path, metrics: FakeMetrics) -> Iterator[Open]:
     opened: list[tuple[SpooledLog, SqlPredictionLog]] = []
 
-    def open_log(url: str, max_bytes: int = 10**7, folder: Path = tmp_path / "spool") -> SpooledLog:
-        store = SqlPredictionLog(url, "petals")
+    def open_log(
+        url: str, max_bytes: int = 10**7, folder: Path = tmp_path / "spool", **service: str
+    ) -> SpooledLog:
+        store = SqlPredictionLog(url, "petals", **service)
         opened.append((SpooledLog(store, metrics, SpoolFolder(folder, max_bytes)), store))
         return opened[-1][0]
 
@@ -178,6 +180,22 @@ def wait_until(check: Callable[[], bool]) -> None:
     while not check():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_prediction_keeps_its_version_if_that_of_another_version_writes_it(
+    open_log: Open, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_BUSY_SECONDS", 0)
+    first = open_log(url, version="1", environment="staging")
+    with locked(url):
+        first.add(batch(1))
+        first.close()
+    second = open_log(url, version="2")
+    wait_until(lambda: second.add() and len(ids_in(url)) == 1)
+    second.add(batch(2))
+    with closing(SqlPredictionLog(url, "petals", version="3")) as log:
+        versions = [found and found.version for found in (log.find("r1", 0), log.find("r2", 0))]
+    assert versions == ["1", "2"]
 
 
 def test_the_spool_of_a_process_that_ends_later_is_taken_over_by_one_that_lives(
