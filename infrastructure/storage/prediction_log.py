@@ -148,6 +148,11 @@ _writers = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
+_NOTE_WRITE = (
+    sa.update(_writers)
+    .where(_writers.c.writer == sa.bindparam("name"), _writers.c.number < sa.bindparam("write"))
+    .values(number=sa.bindparam("write"), at=sa.bindparam("now"))
+)
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,9 @@ class SqlPredictionLog:
         try:
             self._connections = _connections_to(address)
             self._remove_old()
-        except Exception as error:  # pylint: disable=broad-exception-caught  # drivers have their own
+        except (
+            Exception
+        ) as error:  # pylint: disable=broad-exception-caught  # drivers have their own
             place = sa.URL.create(  # without the user and the password
                 address.drivername, None, None, address.host, address.port, address.database
             )
@@ -683,15 +690,13 @@ def _connections_to(address: sa.URL) -> sa.Engine:
 
 def _is_new(connection: sa.Connection, writer: str, number: int) -> bool:
     """Whether the database does not have this write yet; it has after this transaction."""
-    is_writer = _writers.c.writer == writer
-    newer = sa.update(_writers).where(is_writer, _writers.c.number < number)
-    if connection.execute(newer.values(number=number, at=time.time())).rowcount:
+    write = {"name": writer, "write": number, "now": time.time()}
+    if connection.execute(_NOTE_WRITE, write).rowcount:
         return True
-    if connection.execute(sa.select(_writers.c.number).where(is_writer)).first():
+    if connection.execute(sa.select(_writers).where(_writers.c.writer == writer)).first():
         return False
-    values = {"writer": writer, "number": number, "at": time.time()}
     try:
-        connection.execute(_writers.insert().values(**values))
+        connection.execute(_writers.insert().values(writer=writer, number=number, at=write["now"]))
     except sa.exc.IntegrityError as error:  # the server still handles it for a killed process
         raise PredictionLogError("the same predictions are being written: retry later") from error
     return True

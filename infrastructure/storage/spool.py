@@ -69,7 +69,7 @@ class Spool:
         """
         try:
             spool = cls(path, os.open(path, os.O_RDWR))
-        except FileNotFoundError:
+        except OSError:  # it is gone, or belongs to another user
             return None
         try:
             fcntl.flock(spool._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

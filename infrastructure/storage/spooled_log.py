@@ -50,7 +50,7 @@ class SpooledLog:
         self._writing: Future[None] = Future()
         self._writing.set_result(None)
         self._catching_up = self._writing
-        self._next_attempt = 0.0  # monotonic time
+        self._last_attempt = -float("inf")  # monotonic time
         self._reason = ""  # of the last rows that were dropped
         self._report = every(
             _REPORT_SECONDS, lambda: logger.error("predictions are not logged: %s", self._reason)
@@ -68,7 +68,8 @@ class SpooledLog:
             is_free = self._writing.done() and not self._spools.rows
             if not (is_free and self._write(*batches)):
                 self._spool(*batches)
-        if self._catching_up.done() and time.monotonic() >= self._next_attempt:
+        pause = RETRY_SECONDS if self._spools.rows else TAKE_OVER_SECONDS
+        if self._catching_up.done() and time.monotonic() >= self._last_attempt + pause:
             self._catching_up = self._submit(self._catch_up)
         return self._writing.done() and not self._spools.rows
 
@@ -95,8 +96,10 @@ class SpooledLog:
             self._writing.result(PATIENCE)
         except PredictionLogError:
             self._metrics.record_error("log_failure")
+            self._last_attempt = time.monotonic()
             return False
         except TimeoutError:
+            self._last_attempt = -float("inf")  # the next attempt follows this write
             return False
         return True
 
@@ -110,7 +113,6 @@ class SpooledLog:
                 self._writing.add_done_callback(lambda done: drop() if done.exception() else None)
             else:
                 drop()
-        self._next_attempt = min(self._next_attempt, time.monotonic() + RETRY_SECONDS)
         self._show_rows()
 
     def _drop(self, rows: int, error: Exception) -> None:
@@ -129,9 +131,11 @@ class SpooledLog:
                 self._spools.release(spool)
         except PredictionLogError:
             self._metrics.record_error("log_failure")
+        except OSError as error:
+            self._metrics.record_error("log_failure")
+            logger.error("the predictions that wait cannot be read: %s", reason_of(error))
         finally:
-            pause = RETRY_SECONDS if self._spools.rows else TAKE_OVER_SECONDS
-            self._next_attempt = time.monotonic() + pause
+            self._last_attempt = time.monotonic()
             self._show_rows()
 
     def _restore(self, spool: Spool, number: int, rows: int, content: bytes) -> None:

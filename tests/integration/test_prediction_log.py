@@ -138,7 +138,10 @@ def test_a_lock_delays_neither_predictions_nor_summary_nor_metrics_and_drops_not
     with serve(exported_bento, tmp_path, workers=2) as url:
         row, model = example_row(url), name_at(url)
         with httpx.Client(base_url=url, timeout=TIMEOUT) as client:
-            label = {"request_id": predict(client, row, 1)[0], "actual_class": petals.SPEC.classes[0]}
+            label = {
+                "request_id": predict(client, row, 1)[0],
+                "actual_class": petals.SPEC.classes[0],
+            }
             assert client.post("/feedback", json=label).status_code == 200
             with locked(tmp_path / "predictions.db"):
                 predict(client, row, 200)

@@ -266,6 +266,17 @@ def test_a_batch_that_the_database_refuses_is_reported_to_the_caller(
     assert ids_in(url) == names(1)
 
 
+def test_a_spool_that_cannot_be_opened_keeps_no_other_waiting(
+    open_log: Open, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "spool" / "0.spool").mkdir(parents=True)  # root could open any file
+    spools = SpoolFolder(tmp_path / "spool", 10**7)
+    spools.append(1, 1, encode([batch(1)]))
+    spools.close()
+    log = open_log(url)
+    wait_until(lambda: log.add() and ids_in(url) == names(1))
+
+
 # a full disk
 
 
