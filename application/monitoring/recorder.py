@@ -41,10 +41,11 @@ class PredictionRecorder:
     Many small requests are counted by the caller instead: that takes 0.1 ms, less than two threads
     lose when they compete for the GIL. Only the thread writes to the log.
 
-    The log keeps what it cannot write yet, so that nothing waits for it. Memory is bounded: a request that would let more than `capacity` rows wait is counted at once
-    but not logged, and counts as an error of type ``log_overflow``. Rows that are not logged, for
-    this reason or because recording fails, are counted as dropped. A request that cannot be
-    recorded does not affect the others.
+    The log keeps what it cannot write yet, so that nothing waits for it. Memory is bounded: a
+    request that would let more than `capacity` rows wait is counted at once but not logged, and
+    counts as an error of type ``log_overflow``. Rows that are not logged, for this reason or because
+    recording fails, are counted as dropped. A request that cannot be recorded does not affect the
+    others.
 
     Args:
         interval: seconds between two writes to the log; feedback relies on the default.

@@ -199,9 +199,8 @@ class SqlPredictionLog:
         try:
             self._connections = _connections_to(address)
             self._remove_old()
-        except (
-            Exception
-        ) as error:  # pylint: disable=broad-exception-caught  # drivers have their own
+        # drivers raise errors of their own, too
+        except Exception as error:  # pylint: disable=broad-exception-caught
             place = sa.URL.create(  # without the user and the password
                 address.drivername, None, None, address.host, address.port, address.database
             )

@@ -1,5 +1,7 @@
 """The prediction log on SQLite: identity, labels, totals, and several writers at once."""
 
+# pylint: disable=too-many-lines
+
 from __future__ import annotations
 
 import sqlite3
