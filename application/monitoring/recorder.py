@@ -43,7 +43,7 @@ class PredictionRecorder:
 
     The log keeps what it cannot write yet, so that nothing waits for it. Memory is bounded: a
     request that would let more than `capacity` rows wait is counted at once but not logged, and
-    counts as an error of type ``log_overflow``. Rows that are not logged, for this reason or because
+    counts as an error of type ``log_overflow``. Rows that are not logged, for this reason or since
     recording fails, are counted as dropped. A request that cannot be recorded does not affect the
     others.
 
