@@ -18,6 +18,11 @@ from shared.paths import ROOT
 LogFormat = Literal["auto", "json", "text"]
 
 
+def default_log_url(folder: Path) -> str:
+    """URL of the prediction log in a folder, where PREDICTION_LOG_URL is not set."""
+    return f"sqlite:///{folder / 'predictions.db'}"
+
+
 class InvalidSettingError(Exception):
     """A variable in the environment or in .env has an invalid value."""
 

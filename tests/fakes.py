@@ -561,7 +561,7 @@ class FakePredictionLog:
         columns = [(p.predicted, p.actual, p.confidence) for p in found]
         return np.array(columns, np.float64).reshape(-1, 3)
 
-    def batches(
+    def read(
         self, since: float, until: float, version: str | None = None
     ) -> Iterator[PredictionBatch]:
         """Batches with predictions of a period, in the order in which they were added."""

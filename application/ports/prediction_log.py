@@ -259,7 +259,7 @@ class RecentPredictions(Protocol):
 class PredictionReader(Protocol):
     """Reads every prediction of a period in order, for any period without using much memory."""
 
-    def batches(
+    def read(
         self, since: float, until: float, version: str | None = None
     ) -> Iterator[PredictionBatch]:
         """Batches with predictions from `since` until before `until`, of a version or of all.

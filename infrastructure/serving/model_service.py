@@ -42,11 +42,11 @@ from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
-from infrastructure.storage.prediction_log import SqlPredictionLog
+from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
 from infrastructure.storage.spool import SpoolFolder
 from infrastructure.storage.spooled_log import SpooledLog
 from shared.request_id import new_request_id
-from shared.settings import Settings
+from shared.settings import Settings, default_log_url
 
 DRIFT_SECONDS = 10.0
 SLOW_SECONDS = 0.002  # for one row: a slower model runs off the event loop
@@ -277,10 +277,8 @@ def _seconds_per_row(model: Model, service: ModelService) -> float:
 
 def spool_folder(log_url: str) -> Path:
     """Where predictions wait for the log: beside an SQLite database, else in BENTOML_HOME."""
-    scheme, _, database = log_url.partition(":///")
-    if scheme.startswith("sqlite") and database and not database.startswith("file:"):
-        return Path(f"{database.partition('?')[0]}.spool")
-    return _home() / "predictions.spool"
+    file = sqlite_file(log_url)
+    return Path(f"{file}.spool") if file else _home() / "predictions.spool"
 
 
 def _home() -> Path:
@@ -288,4 +286,4 @@ def _home() -> Path:
 
 
 def _log_url() -> str:
-    return Settings.load().prediction_log_url or f"sqlite:///{_home()}/predictions.db"
+    return Settings.load().prediction_log_url or default_log_url(_home())

@@ -454,7 +454,7 @@ class SqlPredictionLog:
         )
         with self._engine.connect() as connection:
             found = [tuple(row) for row in connection.execute(query)]
-            labelled = {version: count for version, count in connection.execute(labels)}
+            labelled = dict(map(tuple, connection.execute(labels)))
         for batch, chosen in self._partly_in(period):
             times = np.repeat(batch.at, batch.rows)[chosen]
             if len(times):
@@ -518,7 +518,7 @@ class SqlPredictionLog:
             found = connection.execute(query).all()
         return np.array([tuple(row) for row in found], np.float64).reshape(-1, 3)
 
-    def batches(
+    def read(
         self, since: float, until: float, version: str | None = None
     ) -> Iterator[PredictionBatch]:
         """Batches with predictions of a period, each with the IDs of its rows.
@@ -670,12 +670,19 @@ class SqlPredictionLog:
             return {tuple(found) for found in connection.execute(query)}
 
 
+def sqlite_file(url: str | sa.URL) -> Path | None:
+    """The file of an SQLite database; None for other databases, and if only SQLite knows it."""
+    address = sa.make_url(url)
+    path = address.database or ""
+    is_file = address.get_backend_name() == "sqlite" and path and not path.startswith("file:")
+    return Path(path) if is_file else None
+
+
 def _connections_to(address: sa.URL) -> sa.Engine:
     """An engine that has no connection yet."""
-    path = address.database or ""
     options: dict[str, Any] = {}
-    if address.get_backend_name() == "sqlite" and path and not path.startswith("file:"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if file := sqlite_file(address):
+        file.parent.mkdir(parents=True, exist_ok=True)
     elif address.drivername.startswith("postgresql+psycopg"):
         options["pool_pre_ping"] = True  # connections end when the server restarts
         options["connect_args"] = {

@@ -199,6 +199,26 @@ def test_labels_of_many_rows_are_corrected_by_several_workers_and_stay_on_record
     assert previous == {actual: count for actual, count in expected.items() if count}
 
 
+def test_the_prediction_log_is_read_by_version_and_period(port: int) -> None:
+    now = time.time()
+    for version, start in (("1", now - 300), ("2", now - 100)):
+        with closing(SqlPredictionLog(log_url(port), "read", version=version)) as log:
+            for number in range(100):
+                name = f"{version}-{number}"
+                row = logged_prediction(name, SETOSA, at=start + number // 3)
+                log.add(batch_of(row, ids={0: f"id of {name}"}))
+                log.label(LabelledPrediction(name, 0, 0, 1, None, version, row.at), at=now)
+        with closing(SqlPredictionLog(log_url(port), "read")) as log:
+            read = list(log.read(now - 300, now, version))
+            assert len({batch.request_ids[0] for batch in read}) == len(read) == 100
+            assert all(batch.ids == {0: f"id of {batch.request_ids[0]}"} for batch in read)
+            assert len(log.labels_of([batch.request_ids[0] for batch in read])) == 100
+            assert log.traffic(now - 300, now, version).predictions == 100
+            assert log.by_class(now - 300, now, version) == {0: 100}
+            found = log.versions(now - 300, now)[-1]
+    assert (found.version, found.predictions, found.labelled) == ("2", 100, 100)
+
+
 def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:
     rows = [logged_prediction("r1", SETOSA, row=row, at=time.time()) for row in range(3)]
     with closing(SqlPredictionLog(log_url(port), "petals")) as log:

@@ -480,20 +480,20 @@ def test_every_batch_of_a_period_is_read_once_in_order(open_log: Open) -> None:
         log.add(batch_of(prediction(f"r{number}", at=at), ids={0: f"id {number}"}))
     open_log(version="2").add(batch_of(prediction("other", at=NOW)))
     open_log("wine").add(batch_of(prediction("other", at=NOW)))
-    read = list(log.batches(NOW, NOW + 1000, "1"))
+    read = list(log.read(NOW, NOW + 1000, "1"))
     assert {name for batch in read for name in batch.request_ids} == {f"r{n}" for n in range(200)}
     assert len(read) == 200
     assert [batch.at[0] for batch in read] == sorted(batch.at[0] for batch in read)
     assert all(batch.ids == {0: f"id {batch.request_ids[0][1:]}"} for batch in read)
-    assert {batch.version for batch in log.batches(NOW, NOW + 1)} == {"1", "2"}
-    assert len(list(log.batches(NOW + 3, NOW + 5, "1"))) == 6
-    assert not list(log.batches(NOW + 1000, NOW + 2000))
+    assert {batch.version for batch in log.read(NOW, NOW + 1)} == {"1", "2"}
+    assert len(list(log.read(NOW + 3, NOW + 5, "1"))) == 6
+    assert not list(log.read(NOW + 1000, NOW + 2000))
 
 
 def test_batches_that_partly_belong_to_a_period_are_read(log: SqlPredictionLog) -> None:
     add(log, prediction("a", at=NOW), prediction("b", at=NOW + 10))
     for since, until, found in ((-5, 0, 0), (-5, 1, 1), (3, 7, 1), (10, 11, 1), (11, 20, 0)):
-        assert len(list(log.batches(NOW + since, NOW + until))) == found
+        assert len(list(log.read(NOW + since, NOW + until))) == found
 
 
 def test_labels_are_found_by_their_requests(open_log: Open) -> None:

@@ -106,8 +106,13 @@ def locked(url: str) -> Iterator[None]:
 
 
 def test_predictions_go_straight_to_a_database_that_works(
-    open_log: Open, url: str, tmp_path: Path, metrics: FakeMetrics
+    open_log: Open,
+    url: str,
+    tmp_path: Path,
+    metrics: FakeMetrics,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(spooled_log, "PATIENCE", PATIENCE)
     log = open_log(url)
     assert log.add(batch(1), batch(2)) and log.add(batch(3)) and log.add()
     assert ids_in(url) == names(1, 2, 3)
@@ -120,6 +125,7 @@ def test_a_locked_database_delays_nobody_and_gets_everything_in_order_afterwards
 ) -> None:
     log = open_log(url)
     log.add(batch(0))
+    wait_until_written(log)
     with locked(url):
         start = time.monotonic()
         for number in range(1, 50):
@@ -128,6 +134,7 @@ def test_a_locked_database_delays_nobody_and_gets_everything_in_order_afterwards
         assert metrics.spooled == 49 * 3
     wait_until_written(log)
     log.add(batch(50))
+    wait_until_written(log)
     assert ids_in(url) == names(*range(51))
     assert metrics.spooled == 0 and not metrics.dropped
 
@@ -137,6 +144,7 @@ def test_a_write_that_succeeds_after_it_was_spooled_is_not_repeated(
 ) -> None:
     log = open_log(url)
     log.add(batch(0))
+    wait_until_written(log)
     with locked(url):
         assert not log.add(batch(1))  # SQLite writes it as soon as the lock is released
     wait_until_written(log)
@@ -193,6 +201,7 @@ def test_a_prediction_keeps_its_version_if_that_of_another_version_writes_it(
     second = open_log(url, version="2")
     wait_until(lambda: second.add() and len(ids_in(url)) == 1)
     second.add(batch(2))
+    wait_until_written(second)
     with closing(SqlPredictionLog(url, "petals", version="3")) as log:
         versions = [found and found.version for found in (log.find("r1", 0), log.find("r2", 0))]
     assert versions == ["1", "2"]
@@ -205,6 +214,7 @@ def test_the_spool_of_a_process_that_ends_later_is_taken_over_by_one_that_lives(
     other.append(1, 1, encode([batch(1)]))
     log = open_log(url)
     log.add(batch(2))
+    wait_until_written(log)
     assert ids_in(url) == names(2)
     other.close()
     wait_until(lambda: log.add() and ids_in(url) == names(2, 1))
@@ -224,6 +234,7 @@ def test_a_spool_of_limited_size_then_counts_what_is_dropped(
     wait_until_written(log)
     assert ids_in(url) == names(*range(kept))
     log.add(batch(10))
+    wait_until_written(log)
     assert ids_in(url)[-1] == "r10"
 
 
@@ -233,6 +244,7 @@ def test_without_a_place_for_the_spool_a_slow_write_is_not_counted_as_dropped(
     (tmp_path / "file").touch()
     log = open_log(url, folder=tmp_path / "file" / "spool")
     log.add(batch(0))
+    wait_until_written(log)
     with locked(url):
         log.add(batch(1))
         log.add(batch(2))
@@ -262,7 +274,8 @@ def test_a_batch_that_the_database_refuses_is_reported_to_the_caller(
     bad = batch_of(logged_prediction("a\ud800", SETOSA, at=NOW))
     with pytest.raises(UnicodeEncodeError):
         log.add(bad)
-    assert log.add(batch(1))
+    log.add(batch(1))
+    wait_until_written(log)
     assert ids_in(url) == names(1)
 
 
@@ -314,7 +327,8 @@ def test_a_full_disk_is_survived_and_what_does_not_fit_is_counted(
     (small_disk / "other").unlink()
     wait_until_written(log)
     assert len(ids_in(url)) == sent - metrics.dropped / 20
-    assert log.add(batch(sent))
+    log.add(batch(sent))
+    wait_until_written(log)
     assert ids_in(url)[-1] == f"r{sent}"
 
 
@@ -346,7 +360,8 @@ def test_a_restarted_server_gets_everything_in_order_and_once(
     open_log: Open, server: Server, metrics: FakeMetrics
 ) -> None:
     log = open_log(server.url)
-    assert log.add(batch(1000))
+    log.add(batch(1000))
+    wait_until_written(log)
     stopped = threading.Thread(target=server.stop)
     stopped.start()
     for number in range(1001, 1100):
@@ -357,7 +372,8 @@ def test_a_restarted_server_gets_everything_in_order_and_once(
     assert metrics.spooled
     server.start()
     wait_until_written(log)
-    assert log.add(batch(1101))
+    log.add(batch(1101))
+    wait_until_written(log)
     assert ids_in(server.url)[-102:] == names(*range(1000, 1102))
     assert not metrics.dropped
 
@@ -377,7 +393,8 @@ def test_connections_that_a_restart_ended_are_replaced(server: Server) -> None:
 
 def test_a_table_that_is_locked_in_a_server_delays_nobody(open_log: Open, server: Server) -> None:
     log = open_log(server.url)
-    assert log.add(batch(3000))
+    log.add(batch(3000))
+    wait_until_written(log)
     other = sa.create_engine(server.url)
     with other.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE prediction_batches")
