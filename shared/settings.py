@@ -138,6 +138,8 @@ class ServingSettings(_Environment):
         threads: number of threads of a model call.
         drain_seconds: how long a stopping service still accepts requests.
         monitoring: whether predictions are counted and logged.
+        retention_days: how long predictions and their labels are kept.
+        spool_bytes: largest size of the files in which predictions wait while the log is down.
         environment: name of the deployment, for the prediction log; empty: none is logged.
         api_keys: valid keys, as written by `make api-key`, separated by spaces; empty: no key is
             needed.
@@ -159,6 +161,8 @@ class ServingSettings(_Environment):
     threads: int = Field(1, gt=0)
     drain_seconds: float = Field(0.5, ge=0)
     monitoring: bool = True
+    retention_days: float = Field(90.0, gt=0)
+    spool_bytes: int = Field(256 * 2**20, ge=0)
     environment: str = Field("", max_length=64)
     api_keys: str = ""
     open_paths: str = "/livez /readyz /healthz /ping /v2/health/live /v2/health/ready /metrics"

@@ -353,7 +353,7 @@ class FakeLedger:
 
 
 @dataclass
-class FakeMetrics:
+class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for each metric
     """Counts in memory; predictions by the number of their class."""
 
     predictions: Counter[int] = field(default_factory=Counter)
@@ -364,6 +364,7 @@ class FakeMetrics:
     synthetic: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
+    spooled: int | None = None
     accuracy: float | None = None
     mean_absolute_error: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
@@ -397,6 +398,10 @@ class FakeMetrics:
     def record_dropped(self, rows: int) -> None:
         """Count dropped rows."""
         self.dropped += rows
+
+    def set_spooled(self, rows: int) -> None:
+        """Keep the number of waiting rows."""
+        self.spooled = rows
 
     def set_accuracy(self, accuracy: float) -> None:
         """Keep the live accuracy."""
@@ -432,9 +437,9 @@ class FakePredictionLog:
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
 
-    def add(self, *batches: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> bool:
         """Append predictions."""
-        if self.failures:
+        if batches and self.failures:
             failure = self.failures.pop(0)
             self.batches.put(failure)
             raise failure
@@ -444,6 +449,7 @@ class FakePredictionLog:
             self.ids |= {start + position: text for position, text in batch.ids.items()}
             self.predictions += map(batch.prediction, range(len(batch.predicted)))
             self.batches.put(batch)
+        return True
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """The latest prediction of a request and row since a time."""

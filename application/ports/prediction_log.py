@@ -166,8 +166,12 @@ class LiveErrors:
 class PredictionWriter(Protocol):
     """Writes predictions."""
 
-    def add(self, *batches: PredictionBatch) -> None:
-        """Append all of the predictions, or none if it fails."""
+    def add(self, *batches: PredictionBatch) -> bool:
+        """Append all of the predictions, or none if it fails.
+
+        Returns:
+            Whether the log has them, and all earlier ones; else some still wait to be written.
+        """
 
 
 class LabelStore(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -35,6 +36,10 @@ RETENTION_DAYS = 90
 _HOUR = 3600.0
 _LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
 _BATCHES_PER_FETCH = 4  # usually the first ones are enough
+_OLD_ROWS = 1000  # of a table that are removed at once
+_FAULTY_VALUES = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError)
+_POSTGRESQL = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
+_TEMPORARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 _BATCHES_PER_PAGE = 64  # where all are read
 _IDS_PER_QUERY = 500
 _BUSY_SECONDS = 10  # wait this long for other processes that write to an SQLite database
@@ -135,6 +140,20 @@ _ids = sa.Table(
     sa.Index("prediction_ids_by_time", "at"),
 )
 
+# The last write of each process, whose writes are numbered, so that none is repeated.
+_writers = sa.Table(
+    "prediction_writers",
+    _metadata,
+    sa.Column("writer", sa.String(40), primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+_NOTE_WRITE = (
+    sa.update(_writers)
+    .where(_writers.c.writer == sa.bindparam("name"), _writers.c.number < sa.bindparam("write"))
+    .values(number=sa.bindparam("write"), at=sa.bindparam("now"))
+)
+
 
 @dataclass(frozen=True)
 class _Period:
@@ -148,15 +167,17 @@ class _Period:
 class SqlPredictionLog:
     """Predictions and labels of one model, shared by all processes that open the same URL.
 
-    Rows older than `retention_days` are removed when the log is opened, and every hour. Missing
-    tables and columns are added; what was written before a column existed has NULL there.
+    Rows older than `retention_days` are removed when the log is opened, and every hour while
+    predictions are added, few at a time. Missing tables and columns are added; what was written
+    before a column existed has NULL there. A database that is locked, full or not reachable is
+    opened when it is used.
 
     Args:
         version, environment: of the service, recorded with each batch that has none of its own;
             None if unknown.
 
     Raises:
-        PredictionLogError: the database cannot be opened; from every method, it is locked or
+        PredictionLogError: the database can never be opened; from every method, it is locked or
             unavailable.
     """
 
@@ -174,30 +195,62 @@ class SqlPredictionLog:
         self._service = {"version": version, "environment": environment}
         self._retention = retention_days * 86400
         self._last_cleanup = 0.0
+        self._is_open, self._opening = False, threading.Lock()
         try:
-            self._engine = _open(address)
+            self._connections = _connections_to(address)
             self._remove_old()
-        except Exception as error:  # drivers raise errors of their own, too
+        # drivers raise errors of their own, too
+        except Exception as error:  # pylint: disable=broad-exception-caught
             place = sa.URL.create(  # without the user and the password
                 address.drivername, None, None, address.host, address.port, address.database
             )
             reason = f"PREDICTION_LOG_URL {place}: {reason_of(error)}"
-            raise PredictionLogError(reason) from error
-        sa.event.listen(self._engine, "handle_error", _raise_if_unavailable)
+            if not _is_temporary(error):
+                raise PredictionLogError(reason) from error
+            logger.warning("%s: predictions wait until it works", reason)
+        sa.event.listen(self._connections, "handle_error", _raise_if_unavailable)
 
-    def add(self, *batches: PredictionBatch) -> None:
-        """Append predictions in one transaction."""
+    @property
+    def _engine(self) -> sa.Engine:
+        """The engine of the database, which then has all tables."""
+        if not self._is_open:
+            with self._opening:
+                if not self._is_open:
+                    _create_missing(self._connections)
+                    with self._connections.begin() as connection:  # fails if it is read-only
+                        connection.execute(_writers.delete().where(sa.false()))
+                    self._is_open = True
+        return self._connections
+
+    def add(self, *batches: PredictionBatch, writer: str = "", number: int = 0) -> bool:
+        """Append predictions in one transaction; returns True.
+
+        Args:
+            writer: unique name of a process that numbers its writes, or empty.
+            number: of this write, higher than that of the previous one. Nothing is appended if the
+                database has it already.
+        """
         plain = [batch for batch in batches if not batch.ids]
         with self._engine.begin() as connection:
+            if writer and not _is_new(connection, writer, number):
+                return True
             if plain:
                 connection.execute(_ADD, [self._record_of(batch) for batch in plain])
             for batch in batches:
                 if batch.ids:
                     adding = _ADD.returning(_batches.c.id)
-                    number = connection.execute(adding, self._record_of(batch)).scalar_one()
-                    connection.execute(_ids.insert(), self._ids_of(batch, number))
+                    key = connection.execute(adding, self._record_of(batch)).scalar_one()
+                    connection.execute(_ids.insert(), self._ids_of(batch, key))
         if time.time() > self._last_cleanup + _HOUR:
             self._remove_old()
+        return True
+
+    def stamp(self, batch: PredictionBatch) -> PredictionBatch:
+        """A batch with its version and environment: another process may write it later."""
+        return replace(batch, **self._service_of(batch))
+
+    def _service_of(self, batch: PredictionBatch) -> dict[str, Any]:
+        return {name: getattr(batch, name) or own for name, own in self._service.items()}
 
     def _record_of(self, batch: PredictionBatch) -> dict[str, Any]:
         columns = {
@@ -212,7 +265,7 @@ class SqlPredictionLog:
             "request_ids": "\n".join(["", *batch.request_ids, ""]),
             "confidence": None,
             "callers": "\n".join(name or "" for name in batch.callers) if batch.callers else None,
-            **{name: getattr(batch, name) or own for name, own in self._service.items()},
+            **self._service_of(batch),
             **_totals(batch),
             **columns,
         }
@@ -535,14 +588,23 @@ class SqlPredictionLog:
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
+        self._connections.dispose()
 
     def _remove_old(self) -> None:
-        self._last_cleanup = time.time()
-        with self._engine.begin() as connection:
-            for last in (_batches.c.until, _ids.c.at, _labels.c.at, _replaced.c.replaced_at):
-                old = last < self._last_cleanup - self._retention
-                connection.execute(sa.delete(last.table).where(old))
+        """Remove the oldest rows, so few that nobody waits for long; the next call goes on."""
+        now, most = time.time(), 0
+        labels = (_labels.c.at, _replaced.c.replaced_at)
+        for last in (_batches.c.until, _ids.c.at, *labels, _writers.c.at):
+            key = sa.tuple_(*last.table.primary_key)
+            old = sa.select(*last.table.primary_key).where(last < now - self._retention)
+            with self._engine.connect() as connection:  # found without a lock
+                found = [tuple(row) for row in connection.execute(old.limit(_OLD_ROWS))]
+            if found:
+                with self._engine.begin() as connection:
+                    connection.execute(sa.delete(last.table).where(key.in_(found)))
+            most = max(most, len(found))
+        if most < _OLD_ROWS:
+            self._last_cleanup = now
 
     def _conditions(
         self, period: _Period, at: sa.Column[Any], version: sa.Column[Any]
@@ -616,15 +678,34 @@ def sqlite_file(url: str | sa.URL) -> Path | None:
     return Path(path) if is_file else None
 
 
-def _open(address: sa.URL) -> sa.Engine:
-    """Connect to a database and create what it lacks."""
+def _connections_to(address: sa.URL) -> sa.Engine:
+    """An engine that has no connection yet."""
+    options: dict[str, Any] = {}
     if file := sqlite_file(address):
         file.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(address)
+    elif address.drivername.startswith("postgresql+psycopg"):
+        options["pool_pre_ping"] = True  # connections end when the server restarts
+        options["connect_args"] = {
+            name: value for name, value in _POSTGRESQL.items() if name not in address.query
+        }
+    engine = sa.create_engine(address, **options)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
-    _create_missing(engine)
     return engine
+
+
+def _is_new(connection: sa.Connection, writer: str, number: int) -> bool:
+    """Whether the database does not have this write yet; it has after this transaction."""
+    write = {"name": writer, "write": number, "now": time.time()}
+    if connection.execute(_NOTE_WRITE, write).rowcount:
+        return True
+    if connection.execute(sa.select(_writers).where(_writers.c.writer == writer)).first():
+        return False
+    try:
+        connection.execute(_writers.insert().values(writer=writer, number=number, at=write["now"]))
+    except sa.exc.IntegrityError as error:  # the server still handles it for a killed process
+        raise PredictionLogError("the same predictions are being written: retry later") from error
+    return True
 
 
 @cache
@@ -678,8 +759,20 @@ def _missing(connection: sa.Connection) -> Iterator[sa.Executable]:
                 yield sa.schema.CreateIndex(index)
 
 
+def _is_temporary(error: Exception) -> bool:
+    """Whether a database that could not be opened may work later."""
+    if not isinstance(error, sa.exc.OperationalError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _TEMPORARY  # without the reason that SQLite adds
+
+
 def _raise_if_unavailable(context: sa.engine.ExceptionContext) -> None:
-    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError) or context.is_disconnect:
+    """Only values that the database refuses are not its fault."""
+    error = context.sqlalchemy_exception
+    if context.is_pre_ping or not isinstance(error, sa.exc.DBAPIError):
+        return
+    if not isinstance(error, _FAULTY_VALUES):
         logger.warning("the prediction log: %s", reason_of(context.original_exception))
         raise PredictionLogError("the prediction log is busy or unavailable: retry later")
 

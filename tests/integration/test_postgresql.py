@@ -32,7 +32,7 @@ ROWS = 300
 @pytest.fixture(scope="module", name="port")
 def _port() -> Iterator[int]:
     """The port of a server with a table of orders."""
-    with postgresql() as port:
+    with postgresql() as server:
         rng = np.random.default_rng(3)
         age = rng.integers(18, 80, ROWS)
         orders = pd.DataFrame(
@@ -44,14 +44,13 @@ def _port() -> Iterator[int]:
                 "churned": np.where(age + rng.normal(0, 6, ROWS) > 50, "yes", "no"),
             }
         )
-        url = URL.create("postgresql+psycopg", "ann", PASSWORD, "127.0.0.1", port, "postgres")
-        engine = create_engine(url)
+        engine = create_engine(server.url)
         orders.to_sql("orders", engine, index=False)
         with engine.begin() as connection:
             connection.execute(text("alter table orders alter column price type numeric(9, 2)"))
             connection.execute(text("update orders set price = null where age = 40"))
         engine.dispose()
-        yield port
+        yield server.port
 
 
 @pytest.fixture(name="place")

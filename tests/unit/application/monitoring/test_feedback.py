@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from application.monitoring.feedback import (
+    WRITE_PAUSES,
     WRITTEN_SECONDS,
     Feedback,
     FeedbackResult,
@@ -20,7 +21,7 @@ from application.monitoring.feedback import (
 from application.monitoring.recorder import WRITE_SECONDS, identities
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
-from domain.errors import InputError, UnknownPredictionError
+from domain.errors import InputError, PredictionLogError, UnknownPredictionError
 from domain.evaluation.measures import Measure, default_measure
 from tests import petals
 from tests.fakes import (
@@ -535,3 +536,23 @@ def test_feedback_by_id_that_is_invalid_is_refused_before_the_log_is_searched(
     with pytest.raises(InputError, match=message):
         finished(setup.feedback.for_id(row_id, actual), setup.pauses)
     assert not setup.pauses
+
+
+def test_feedback_is_refused_without_a_search_while_predictions_wait_for_the_log() -> None:
+    flushed: list[bool] = []
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    log.add(batch_of(logged_prediction("a", SETOSA)))
+    feedback = Feedback(
+        default_measure(petals.SPEC), log, metrics, lambda: bool(flushed and flushed.pop(0))
+    )
+    pauses: list[float] = []
+    for steps in (
+        feedback.for_prediction("a", 0, "setosa"),
+        feedback.for_id("order-1", "setosa"),
+        feedback.for_inputs(SETOSA, "setosa", "setosa"),
+    ):
+        with pytest.raises(PredictionLogError, match="unavailable or catching up: retry later"):
+            finished(steps, pauses)
+    assert pauses == [*WRITE_PAUSES] * 3 and not log.labels
+    flushed += [False, True]  # the log works again
+    assert finished(feedback.for_prediction("a", 0, "setosa")).joined

@@ -48,11 +48,11 @@ class BlockedLog(FakePredictionLog):
         super().__init__()
         self.reached, self.let_go = threading.Event(), threading.Event()
 
-    def add(self, *batches: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> bool:
         """Wait, then append."""
         self.reached.set()
         assert self.let_go.wait(PATIENCE)
-        super().add(*batches)
+        return super().add(*batches)
 
 
 @pytest.fixture(name="metrics")
@@ -471,6 +471,46 @@ def test_the_drift_check_runs_after_a_batch_is_logged(
         recorder.flush()
     recorder.flush()
     assert seen == [2, 4]
+
+
+class WaitingLog(FakePredictionLog):
+    """A log in which predictions wait while it is not `available`."""
+
+    available = False
+
+    def add(self, *batches: PredictionBatch) -> bool:
+        """Append predictions."""
+        return super().add(*batches) and self.available
+
+
+def test_what_the_log_keeps_waiting_is_not_dropped_and_not_written_yet(
+    open_recorder: Open, metrics: FakeMetrics
+) -> None:
+    log = WaitingLog()
+    recorder = open_recorder(log=log)
+    recorder.record(classification_result("a", SETOSA))
+    assert not recorder.flush() and not recorder.flush()
+    log.available = True
+    assert recorder.flush()  # it tries again without new predictions
+    assert not metrics.dropped and not metrics.errors
+    assert [entry.request_id for entry in log.predictions] == ["a"]
+
+
+def test_drift_is_checked_once_the_log_has_been_written(open_recorder: Open) -> None:
+    log, checked = WaitingLog(), []
+
+    def watch() -> bool:
+        checked.append(1)
+        return True
+
+    recorder = open_recorder(log=log, watch=watch)
+    recorder.record(classification_result("a", SETOSA))
+    recorder.flush()
+    assert not checked
+    log.available = True
+    recorder.flush()
+    recorder.flush()
+    assert len(checked) == 1
 
 
 def test_the_last_rows_of_a_burst_are_checked_even_if_no_more_follow(

@@ -26,8 +26,8 @@ from filelock import FileLock
 from application.inference.api_keys import entry_of, new_key
 from domain.contract import Classes, ModelSpec, Number
 from domain.errors import DeploymentError
-from infrastructure.deployment import local
 from infrastructure.cli.__main__ import main
+from infrastructure.deployment import local
 from infrastructure.deployment.local import (
     Build,
     LocalEnvironment,

@@ -1,5 +1,7 @@
 """The prediction log on SQLite: identity, labels, totals, and several writers at once."""
 
+# pylint: disable=too-many-lines
+
 from __future__ import annotations
 
 import sqlite3
@@ -581,6 +583,73 @@ def test_by_default_ninety_days_are_kept(open_log: Open) -> None:
     add(log, prediction("old", at=NOW - 91 * DAY))
     add(log, prediction("young", at=NOW - 89 * DAY))
     assert open_log().traffic(0).predictions == 1
+
+
+def test_old_rows_are_removed_a_few_at_a_time_so_that_nobody_waits(
+    open_log: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(retention_days=7)
+    log.add(*[batch_of(prediction(f"old{n}", at=NOW - 8 * DAY), ids={0: "a"}) for n in range(25)])
+    for number in range(15):
+        log.label(LabelledPrediction(f"old{number}", 0, 0, 0), at=NOW - 8 * DAY)
+    add(log, prediction("young"))
+    monkeypatch.setattr(prediction_log, "_OLD_ROWS", 10)
+    again = open_log(retention_days=7)
+    left = []
+    for number in range(5):
+        left.append((again.traffic(0).predictions - number, sum(again.confusion(0).values())))
+        add(again, prediction(f"new{number}"))
+    assert left == [(16, 5), (6, 0), (1, 0), (1, 0), (1, 0)]
+    assert again.find_id("a") is None and again.find("young", 0)
+
+
+# numbered writes
+
+
+def test_a_numbered_write_is_done_once(open_log: Open) -> None:
+    log, other = open_log(), open_log()
+    for number in (1, 1, 2, 1, 2, 4):
+        log.add(batch_of(prediction(f"r{number}")), writer="a", number=number)
+    other.add(batch_of(prediction("r4")), writer="a", number=4)
+    other.add(batch_of(prediction("r1 of b")), writer="b", number=1)
+    assert log.traffic(0).predictions == 4
+
+
+def test_a_numbered_write_that_fails_can_be_repeated(log: SqlPredictionLog) -> None:
+    write = {"writer": "a", "number": 1}
+    with pytest.raises(UnicodeEncodeError):
+        log.add(batch_of(prediction("r1")), batch_of(prediction("\ud800")), **write)
+    assert log.traffic(0).predictions == 0
+    log.add(batch_of(prediction("r1")), **write)
+    assert log.traffic(0).predictions == 1
+
+
+def test_writers_are_forgotten_with_their_predictions(open_log: Open, tmp_path: Path) -> None:
+    log = open_log(retention_days=7)
+    log.add(batch_of(prediction()), writer="a", number=1)
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        database.execute("UPDATE prediction_writers SET at = ?", (NOW - 8 * DAY,))
+        database.commit()
+        open_log(retention_days=7)
+        assert not database.execute("SELECT * FROM prediction_writers").fetchall()
+
+
+# a database that works later
+
+
+def test_a_database_that_is_locked_at_the_start_is_opened_later(
+    open_log: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_BUSY_SECONDS", 0)
+    (tmp_path / "new").mkdir()
+    with closing(sqlite3.connect(tmp_path / "new/log.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        log = open_log()
+        with pytest.raises(PredictionLogError, match="busy or unavailable: retry later"):
+            add(log, prediction())
+        other.execute("COMMIT")
+    add(log, prediction())
+    assert log.find("r1", 0)
 
 
 def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog) -> None:
