@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -56,3 +56,14 @@ class DriftMetrics(Protocol):
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Set drift scores, by name of the monitored input or ``prediction``."""
+
+    def set_drift_evidence(
+        self, rows: int, p_values: Mapping[str, Mapping[str, float]], drifting: Mapping[str, Collection[str]]
+    ) -> None:
+        """Set what is known of drift since the model was deployed.
+
+        Args:
+            rows: number of rows that were compared.
+            p_values: by what they were compared with, and by variable.
+            drifting: the variables with an alarm, by what they were compared with.
+        """

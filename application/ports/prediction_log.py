@@ -246,7 +246,7 @@ class PredictionStatistics(Protocol):
 
 
 class RecentPredictions(Protocol):
-    """Reads the latest predictions."""
+    """Reads the latest predictions, and keeps what was learned from all of this version."""
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and predicted classes or values of the latest predictions, latest first.
@@ -254,6 +254,17 @@ class RecentPredictions(Protocol):
         Returns:
             float64 arrays of shape (n, n_monitored) and (n,), n being at most `rows`.
         """
+
+    def drift_state(self) -> tuple[int, str | None]:
+        """The number of the last batch that was evaluated, and the state after it; 0 and None at
+        first."""
+
+    def batches_after(self, number: int, most: int) -> tuple[int, list[PredictionBatch]]:
+        """The next batches of this version after a number, and the number of the last one."""
+
+    def save_drift_state(self, previous: int, number: int, state: str) -> bool:
+        """Keep the state after a batch, unless another process has meanwhile evaluated batches
+        after `previous`; returns whether it was kept."""
 
 
 class PredictionReader(Protocol):

@@ -15,6 +15,8 @@ import numpy as np
 
 from domain.monitoring.profile import SEASONAL, Profile
 
+TRAINING, PRODUCTION = "training", "production"
+"""What rows are compared with: training, or what was predicted before."""
 LEVEL = 0.01
 """Probability of a false alarm, over all variables and however long a model is watched."""
 
@@ -95,6 +97,59 @@ class Evidence:
         """This evidence after what `to_dict` had."""
         self._total = np.array(seen["total"], np.float64)
         self._starts = [(number, np.array(counts)) for number, counts in seen["starts"]]
+        return self
+
+
+class DriftEvidence:
+    """Evidence of drift of several variables, compared with training and with earlier production.
+
+    Args:
+        profiles: column and profile of each variable, by name.
+
+    Attributes:
+        rows: number of rows so far.
+    """
+
+    def __init__(self, profiles: Mapping[str, tuple[int, Profile]]) -> None:
+        self.rows = 0
+        self._bins = {name: (column, Bins(profile)) for name, (column, profile) in profiles.items()}
+        self._evidence = {
+            TRAINING: {name: Evidence(bins.reference) for name, (_, bins) in self._bins.items()},
+            PRODUCTION: {
+                name: Evidence(np.zeros_like(bins.reference))
+                for name, (_, bins) in self._bins.items()
+            },
+        }
+
+    def add(self, columns: np.ndarray) -> None:
+        """Add rows of shape (n_rows, n_columns)."""
+        self.rows += len(columns)
+        for name, (column, bins) in self._bins.items():
+            counts = bins.count(columns[:, column])
+            for evidence in self._evidence.values():
+                evidence[name].add(counts)
+
+    def logs(self) -> dict[str, dict[str, float]]:
+        """Logarithms of the evidence by variable, compared with `TRAINING` and `PRODUCTION`."""
+        return {
+            reference: {name: each.log() for name, each in evidence.items()}
+            for reference, evidence in self._evidence.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """What has been seen, as plain data."""
+        seen = {
+            reference: {name: each.to_dict() for name, each in evidence.items()}
+            for reference, evidence in self._evidence.items()
+        }
+        return {"rows": self.rows, **seen}
+
+    def restored(self, seen: Mapping[str, Any]) -> Self:
+        """This evidence after what `to_dict` had, of the same variables."""
+        self.rows = seen["rows"]
+        for reference, evidence in self._evidence.items():
+            for name, each in evidence.items():
+                each.restored(seen[reference][name])
         return self
 
 

@@ -140,6 +140,17 @@ _ids = sa.Table(
     sa.Index("prediction_ids_by_time", "at"),
 )
 
+# What is known of the drift of a service, whose workers update it in turn.
+_drift = sa.Table(
+    "drift_states",
+    _metadata,
+    sa.Column("model", sa.String(_NAME), primary_key=True),
+    sa.Column("version", sa.String(_NAME), primary_key=True),  # empty if unknown
+    sa.Column("environment", sa.String(_NAME), primary_key=True),
+    sa.Column("batch", sa.Integer, nullable=False),  # the last one that was evaluated
+    sa.Column("state", sa.Text, nullable=False),
+)
+
 # The last write of each process, whose writes are numbered, so that none is repeated.
 _writers = sa.Table(
     "prediction_writers",
@@ -585,6 +596,51 @@ class SqlPredictionLog:
             np.concatenate(inputs)[:rows].astype(np.float64),
             np.concatenate(predicted)[:rows].astype(np.float64),
         )
+
+    def drift_state(self) -> tuple[int, str | None]:
+        """The number of the last batch that was evaluated, and the state after it; 0 and None at
+        first."""
+        query = sa.select(_drift.c.batch, _drift.c.state).where(*self._drift_key())
+        with self._engine.connect() as connection:
+            found = connection.execute(query).first()
+        return (found.batch, found.state) if found else (0, None)
+
+    def batches_after(self, number: int, most: int) -> tuple[int, list[PredictionBatch]]:
+        """The next batches of this version after a number, and the number of the last one."""
+        columns = _batches.c
+        query = (
+            sa.select(_batches)
+            .where(
+                *(columns.model == self._model, columns.id > number),
+                *(columns[name].is_not_distinct_from(value) for name, value in self._service.items()),
+            )
+            .order_by(columns.id)
+            .limit(most)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query).all()
+        return (found[-1].id if found else number), [_decode(record) for record in found]
+
+    def save_drift_state(self, previous: int, number: int, state: str) -> bool:
+        """Keep the state after a batch, unless another process has meanwhile evaluated batches
+        after `previous`; returns whether it was kept."""
+        after = {"batch": number, "state": state}
+        update = _drift.update().where(*self._drift_key(), _drift.c.batch == previous).values(after)
+        with self._engine.begin() as connection:
+            if connection.execute(update).rowcount:
+                return True
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(_drift.insert().values(**self._drift_names(), **after))
+        except sa.exc.IntegrityError:  # another process was faster
+            return False
+        return True
+
+    def _drift_names(self) -> dict[str, str]:
+        return {"model": self._model} | {name: text or "" for name, text in self._service.items()}
+
+    def _drift_key(self) -> list[sa.ColumnElement[bool]]:
+        return [_drift.c[name] == text for name, text in self._drift_names().items()]
 
     def close(self) -> None:
         """Close the connections."""
