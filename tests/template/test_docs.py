@@ -253,6 +253,21 @@ def test_the_recipe_for_text_next_to_numbers_learns_and_is_exported(tmp_path: Pa
     np.testing.assert_allclose(served, estimator.predict_proba(rows), atol=1e-6)
 
 
+def test_the_code_about_the_tutorials_collector_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = read("docs/monitoring.md").split("\n## The tutorial's collector\n")[1]
+    code = "\n".join(blocks(section.split("\n## ")[0], "python"))
+    names: dict[str, Any] = {}
+    exec(code.replace("port=8000", "port=0"), names)  # pylint: disable=exec-used  # of this clone
+    names["server"].shutdown()
+    names["server"].server_close()
+    exported = json.loads((tmp_path / "build/metrics.json").read_text("utf-8"))
+    assert exported["metrics_summary"]["class_distribution"] == {"setosa": 1}
+    assert 0 < names["scores"]["petal_length"] < 0.2
+
+
 @pytest.mark.parametrize("name", [*READMES, "docs/models.md"])
 def test_every_shipped_model_is_listed(name: str) -> None:
     cells = {cell.strip("`") for cell in first_cells(read(name))}
