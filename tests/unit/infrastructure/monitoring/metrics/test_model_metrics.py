@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import math
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry
 
 from domain.errors import DeploymentError, InputError
 from infrastructure.monitoring.metrics import model_metrics
@@ -32,12 +33,49 @@ from infrastructure.monitoring.metrics.model_metrics import (
 )
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from shared.paths import ROOT
+from tests.served import free_port
 
 SCRIPT = "infrastructure/monitoring/metrics/model_metrics.py"
 MODEL = {"model_name": "iris", "version": "1.0.0"}
 ROW = np.array([[5.1, 3.5, 1.4, 0.2]])
-FEATURES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 HOUR = 3600.0
+# in a process of its own, as it uses the registry of the process
+TUTORIAL = """
+import json
+import urllib.request
+
+import numpy as np
+
+from infrastructure.monitoring.metrics.model_metrics import (
+    ModelMetricsCollector, start_metrics_server
+)
+
+start_metrics_server(port=PORT)
+collector = ModelMetricsCollector("iris_classifier", model_version="1.0.0")
+collector.record_prediction(
+    features=np.array([[5.1, 3.5, 1.4, 0.2]]),
+    prediction="setosa",
+    confidence=0.95,
+    latency=0.05
+)
+collector.record_prediction(
+    features=np.array([[6.7, 3.0, 5.2, 2.3]]),
+    prediction="virginica",
+    confidence=0.9,
+    latency=0.05,
+    ground_truth="virginica"
+)
+collector.record_error("validation_error", "Invalid input shape")
+reference_features = np.random.default_rng(0).normal(size=(100, 4))
+current_features = reference_features + np.array([0, 0, 0, 5])
+feature_names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+scores = collector.detect_data_drift(current_features, reference_features, feature_names)
+summary = collector.get_prediction_summary(hours=24)
+collector.export_metrics("metrics.json")
+
+urllib.request.urlretrieve("http://127.0.0.1:PORT/metrics", "metrics.txt")
+print(json.dumps({"scores": scores, "summary": summary}))
+"""
 
 
 class Clock:
@@ -81,42 +119,33 @@ def record(collector: ModelMetricsCollector, *pairs: tuple[str, str | None]) -> 
         collector.record_prediction(ROW, prediction, 0.5, 0.25, actual)
 
 
-def test_the_lines_of_the_tutorial_work_word_for_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    collector = ModelMetricsCollector("tutorial_iris", model_version="1.0.0")
-    collector.record_prediction(
-        features=np.array([[5.1, 3.5, 1.4, 0.2]]),
-        prediction="setosa",
-        confidence=0.95,
-        latency=0.05,
+def test_the_lines_of_the_tutorial_work_word_for_word(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TUTORIAL.replace("PORT", str(free_port()))],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    collector.record_prediction(
-        features=np.array([[6.7, 3.0, 5.2, 2.3]]),
-        prediction="virginica",
-        confidence=0.9,
-        latency=0.05,
-        ground_truth="virginica",
-    )
-    collector.record_error("validation_error", "Invalid input shape")
-    reference_features = np.random.default_rng(0).normal(size=(100, 4))
-    current_features = reference_features + np.array([0, 0, 0, 5])
-    scores = collector.detect_data_drift(current_features, reference_features, FEATURES)
-    summary = collector.get_prediction_summary(hours=24)
-    collector.export_metrics(str(tmp_path / "metrics.json"))
-
-    labels = {"model_name": "tutorial_iris", "version": "1.0.0"}
-    value = REGISTRY.get_sample_value
-    assert value("ml_predictions_total", {**labels, "class": "setosa"}) == 1
-    assert value("ml_prediction_duration_seconds_count", labels) == 2
-    assert value("ml_prediction_confidence_sum", {**labels, "class": "setosa"}) == 0.95
-    assert value("ml_prediction_errors_total", {**labels, "error_type": "validation_error"}) == 1
-    assert value("ml_model_accuracy", labels) == 1
-    drift = {"model_name": "tutorial_iris", "feature": "petal_width"}
-    assert value("ml_data_drift_score", drift) == scores["petal_width"] > 4
-    assert (summary["total_predictions"], summary["labeled_predictions"]) == (2, 1)
-    assert json.loads((tmp_path / "metrics.json").read_text())["metrics_summary"] == summary
-    assert "Invalid input shape" in caplog.text and "petal_width has drifted" in caplog.text
+    shown, text = json.loads(done.stdout), (tmp_path / "metrics.txt").read_text("utf-8")
+    labels = 'model_name="iris_classifier",version="1.0.0"'
+    score = shown["scores"]["petal_width"]
+    for line in (
+        f'ml_predictions_total{{class="setosa",{labels}}} 1.0',
+        f"ml_prediction_duration_seconds_count{{{labels}}} 2.0",
+        f'ml_prediction_confidence_sum{{class="setosa",{labels}}} 0.95',
+        f'ml_prediction_errors_total{{error_type="validation_error",{labels}}} 1.0',
+        f"ml_model_accuracy{{{labels}}} 1.0",
+        f'ml_data_drift_score{{feature="petal_width",model_name="iris_classifier"}} {score}',
+    ):
+        assert line in text.splitlines()
+    assert score > 4
+    assert shown["summary"]["total_predictions"] == 2
+    exported = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    assert exported["metrics_summary"] == shown["summary"]
+    assert "Invalid input shape" in done.stderr
+    assert "petal_width has drifted" in done.stderr
 
 
 def test_the_version_is_1_0_0_unless_given(registry: CollectorRegistry) -> None:
@@ -502,6 +531,10 @@ def test_the_metrics_server_serves_what_was_recorded(
         text = fetch(url)
     line = 'ml_predictions_total{class="setosa",model_name="iris",version="1.0.0"} 1.0'
     assert line in text.splitlines()
+
+
+def test_the_metrics_server_listens_on_port_8000_unless_told_otherwise() -> None:
+    assert inspect.signature(start_metrics_server).parameters["port"].default == 8000
 
 
 def test_a_port_in_use_is_reported_with_its_holder(registry: CollectorRegistry) -> None:
