@@ -369,6 +369,9 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     mean_absolute_error: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
+    compared: int | None = None
+    p_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    drifting: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def record_predictions(
         self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
@@ -419,6 +422,15 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
         """Keep the drift scores."""
         self.drift = dict(scores)
 
+    def set_drift_evidence(
+        self,
+        rows: int,
+        p_values: Mapping[str, Mapping[str, float]],
+        drifting: Mapping[str, Collection[str]],
+    ) -> None:
+        """Keep what is known of drift."""
+        self.compared, self.p_values, self.drifting = rows, p_values, drifting
+
 
 class FakePredictionLog:
     """Predictions and labels in memory.
@@ -436,6 +448,7 @@ class FakePredictionLog:
         self.labels: dict[tuple[str, int], tuple[float, LabelledPrediction]] = {}
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
+        self.drift: tuple[int, str | None] = (0, None)
 
     def add(self, *batches: PredictionBatch) -> bool:
         """Append predictions."""
@@ -582,8 +595,25 @@ class FakePredictionLog:
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and predicted classes or values of the latest predictions."""
-        latest = self._latest_first()[:rows]
+        latest = self._latest_first()
+        latest = [p for p in latest if len(p.inputs) == len(latest[0].inputs)][:rows]
         return np.array([p.inputs for p in latest]), np.array([p.predicted for p in latest])
+
+    def drift_state(self) -> tuple[int, str | None]:
+        """The last batch that was evaluated, and the state after it."""
+        return self.drift
+
+    def batches_after(self, number: int, most: int) -> tuple[int, list[PredictionBatch]]:
+        """The next batches, which are numbered in the order in which they were added."""
+        found = self.added[number : number + most]
+        return number + len(found), found
+
+    def save_drift_state(self, previous: int, number: int, state: str) -> bool:
+        """Keep a state if the last one is that of `previous`."""
+        if self.drift[0] != previous:
+            return False
+        self.drift = (number, state)
+        return True
 
     def _predicted(
         self, since: float, until: float | None, version: str | None

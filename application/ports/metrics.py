@@ -58,7 +58,10 @@ class DriftMetrics(Protocol):
         """Set drift scores, by name of the monitored input or ``prediction``."""
 
     def set_drift_evidence(
-        self, rows: int, p_values: Mapping[str, Mapping[str, float]], drifting: Mapping[str, Collection[str]]
+        self,
+        rows: int,
+        p_values: Mapping[str, Mapping[str, float]],
+        drifting: Mapping[str, Collection[str]],
     ) -> None:
         """Set what is known of drift since the model was deployed.
 

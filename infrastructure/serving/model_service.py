@@ -39,7 +39,7 @@ from domain.contract import ModelSpec, Quantity, RangePolicy
 from domain.evaluation.measures import Measure, default_measure
 from domain.monitoring.drift import PREDICTION
 from infrastructure.inference.loading import load_served
-from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
+from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
 from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
@@ -144,7 +144,7 @@ class ServedModel:
     def __init__(self, service: ModelService) -> None:
         self._service, self._profiles = service, service.package.read_json("profile.json")
         self._opened = ExitStack()
-        self._metrics = ModelMetricsCollector(
+        self._metrics = ServiceMetrics(
             service.name,
             service.version,
             service.spec.classes or (service.spec.output.name,),

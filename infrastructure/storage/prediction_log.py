@@ -612,7 +612,10 @@ class SqlPredictionLog:
             sa.select(_batches)
             .where(
                 *(columns.model == self._model, columns.id > number),
-                *(columns[name].is_not_distinct_from(value) for name, value in self._service.items()),
+                *(
+                    columns[name].is_not_distinct_from(value)
+                    for name, value in self._service.items()
+                ),
             )
             .order_by(columns.id)
             .limit(most)

@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import subprocess
+import sys
 import tomllib
 from contextlib import closing
 from functools import cache
@@ -251,6 +252,18 @@ def test_the_recipe_for_text_next_to_numbers_learns_and_is_exported(tmp_path: Pa
     Frameworks().export(estimator, spec, tmp_path / "model.onnx")
     served = load_served(tmp_path / "model.onnx", spec)(rows)
     np.testing.assert_allclose(served, estimator.predict_proba(rows), atol=1e-6)
+
+
+def test_the_code_about_the_tutorials_collector_works(tmp_path: Path) -> None:
+    section = read("docs/monitoring.md").split("\n## The tutorial's collector\n")[1]
+    code = "\n".join(blocks(section.split("\n## ")[0], "python")).replace("port=8000", "port=0")
+    code += "\nprint(scores['petal_length'])\n"
+    # a process of its own, as it uses the registry of the process
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert 0 < float(done.stdout.split()[-1]) < 0.2
+    exported = json.loads((tmp_path / "build/metrics.json").read_text("utf-8"))
+    assert exported["metrics_summary"]["class_distribution"] == {"setosa": 1}
 
 
 @pytest.mark.parametrize("name", [*READMES, "docs/models.md"])

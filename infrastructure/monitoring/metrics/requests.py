@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter
 
+from infrastructure.monitoring.metrics.families import family
+
 
 class RequestCounters:
     """Counts failed requests, and synthetic ones.
@@ -16,17 +18,19 @@ class RequestCounters:
     def __init__(self, model_name: str, version: str, registry: CollectorRegistry) -> None:
         self._labels = (model_name, version)
         names = ("model_name", "version")
-        self._errors = Counter(
+        self._errors = family(
+            Counter,
             "ml_prediction_errors",
             "Failed requests, by reason.",
             (*names, "error_type"),
-            registry=registry,
+            registry,
         )
-        self._synthetic = Counter(
+        self._synthetic = family(
+            Counter,
             "ml_synthetic_requests",
             "Requests marked X-Synthetic, by source; no other metric counts them.",
             (*names, "source"),
-            registry=registry,
+            registry,
         )
 
     def record_error(self, error_type: str) -> None:

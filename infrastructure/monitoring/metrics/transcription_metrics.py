@@ -1,4 +1,4 @@
-"""Metrics of a transcription service for Prometheus; see `model_metrics` for several workers."""
+"""Metrics of a transcription service for Prometheus; see `service_metrics` for several workers."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from infrastructure.monitoring.metrics.model_metrics import ModelMetricsCollector
+from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from shared.paths import ROOT
 from tests.served import Home
 from tests.template.benchmarks.measure import Measured, interleave
@@ -101,7 +101,7 @@ def measure_recording(rounds: int) -> dict[str, Measured]:
     latencies = np.full(PREDICTIONS, 0.001)
     predictions = [(CLASSES[code], each) for code, each in zip(codes, confidences.tolist())]
     usual = UsualCollector()
-    collector = ModelMetricsCollector("iris", "1", CLASSES, CollectorRegistry())
+    collector = ServiceMetrics("iris", "1", CLASSES, CollectorRegistry())
 
     def timed(work: Callable[[], None]) -> Callable[[], float]:
         def run() -> float:
@@ -127,8 +127,8 @@ def measure_recording(rounds: int) -> dict[str, Measured]:
     return interleave(
         {
             "usual collector, single rows": timed(one_by_one),
-            "ModelMetricsCollector, batches of 1": timed(batches(1)),
-            "ModelMetricsCollector, batches of 100": timed(batches(100)),
+            "ServiceMetrics, batches of 1": timed(batches(1)),
+            "ServiceMetrics, batches of 100": timed(batches(100)),
         },
         rounds,
     )
@@ -147,7 +147,7 @@ def measure_memory() -> tuple[float, float]:
         return (after - before) / PREDICTIONS
 
     usual = UsualCollector()
-    ours = ModelMetricsCollector("iris", "1", CLASSES, CollectorRegistry())
+    ours = ServiceMetrics("iris", "1", CLASSES, CollectorRegistry())
 
     def record_usual(number: int) -> None:
         for index in range(number):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from application.monitoring.drift_watch import FEWEST, WINDOW, DriftWatch
+from application.ports.prediction_log import PredictionBatch
 from domain.contract import Category, ModelSpec, Quantity
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from tests import petals
@@ -39,11 +40,16 @@ def flowers(rows: int, seed: int = 0) -> np.ndarray:
     return FLOWERS[np.random.default_rng(seed).integers(len(FLOWERS), size=rows)]
 
 
+def batch(rows: np.ndarray) -> PredictionBatch:
+    """These inputs as a batch of the log."""
+    return batch_of(*[logged_prediction("a", row) for row in rows.tolist()])
+
+
 def scores(*batches: np.ndarray) -> dict[str, float]:
     """Scores after these batches of inputs were predicted."""
     log, metrics = FakePredictionLog(), FakeMetrics()
-    for batch in batches:
-        log.add(batch_of(*[logged_prediction("a", row) for row in batch.tolist()]))
+    for rows in batches:
+        log.add(batch(rows))
     DriftWatch(petals.SPEC, PROFILES, log, metrics).check()
     return metrics.drift
 
@@ -114,3 +120,62 @@ def test_many_categories_are_scored_only_with_enough_rows_for_each() -> None:
     watch.check()
     assert tuple(metrics.drift) == ("word", "prediction")
     assert max(metrics.drift.values()) < 0.1
+
+
+def test_evidence_grows_over_checks_and_restarts_and_counts_each_row_once() -> None:
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    for seed in range(5):
+        log.add(batch(flowers(100, seed)))
+        for _ in range(2):  # the second finds nothing new, as another worker or after a restart
+            DriftWatch(petals.SPEC, PROFILES, log, metrics).check()
+    assert metrics.compared == 500
+    assert {reference: tuple(found) for reference, found in metrics.p_values.items()} == {
+        "training": NAMES,
+        "production": NAMES,
+    }
+    assert min(min(found.values()) for found in metrics.p_values.values()) > 0.01
+    assert metrics.drifting == {"training": [], "production": []}
+
+
+def test_a_moved_input_raises_an_alarm_and_the_others_do_not() -> None:
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    watch = DriftWatch(petals.SPEC, PROFILES, log, metrics)
+    log.add(batch(flowers(1_000)))
+    watch.check()
+    assert metrics.drifting == {"training": [], "production": []}
+    moved = flowers(400, 1)
+    moved[:, 1] += 1
+    for rows in (moved[:200], moved[200:]):
+        log.add(batch(rows))
+        watch.check()
+    for reference, found in metrics.drifting.items():
+        assert "sepal_width" in found, reference
+        assert not {"petal_length", "petal_width"}.intersection(found)
+    assert metrics.p_values["training"]["sepal_width"] < 0.001
+
+
+def test_what_another_worker_has_evaluated_meanwhile_is_not_shown() -> None:
+    class Contended(FakePredictionLog):
+        """A log in which another worker is always faster."""
+
+        def save_drift_state(self, previous: int, number: int, state: str) -> bool:
+            return False
+
+    log, metrics = Contended(), FakeMetrics()
+    log.add(batch(flowers(300)))
+    DriftWatch(petals.SPEC, PROFILES, log, metrics).check()
+    assert metrics.compared is None
+
+
+def test_rows_of_another_number_of_inputs_are_no_evidence() -> None:
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    log.add(batch(flowers(300)[:, :3]), batch(flowers(200)))
+    DriftWatch(petals.SPEC, PROFILES, log, metrics).check()
+    assert metrics.compared == 200
+
+
+def test_few_rows_are_said_to_be_few() -> None:
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    log.add(batch(flowers(3)))
+    DriftWatch(petals.SPEC, PROFILES, log, metrics).check()
+    assert (metrics.compared, metrics.drift) == (3, {})

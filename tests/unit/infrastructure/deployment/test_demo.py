@@ -19,17 +19,15 @@ from domain.errors import DeploymentError
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment.demo import Service, demonstrate
 from infrastructure.deployment.golden import Golden
-from infrastructure.monitoring.metrics.model_metrics import (
-    ModelMetricsCollector,
-    start_metrics_server,
-)
+from infrastructure.monitoring.metrics.model_metrics import start_metrics_server
+from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 
 
 @pytest.fixture(scope="module", name="url")
 def _url() -> Iterator[str]:
     """The address of a server that has the metrics of a model."""
     registry = CollectorRegistry()
-    metrics = ModelMetricsCollector("iris", "1.0.0-a", ("setosa", "virginica"), registry)
+    metrics = ServiceMetrics("iris", "1.0.0-a", ("setosa", "virginica"), registry)
     metrics.record_predictions(np.array([0, 0]), np.array([0.75, 0.25]), np.array([0.5]))
     metrics.set_drift({"petal_width": 0.1})
     server, thread = start_metrics_server(0, registry)

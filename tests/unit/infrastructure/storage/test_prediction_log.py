@@ -1017,3 +1017,42 @@ def assert_same(log: SqlPredictionLog, fake: FakePredictionLog) -> None:
     for rows in (1, 5, 100):
         for ours, theirs in zip(log.recent(rows), fake.recent(rows), strict=True):
             assert ours.tolist() == theirs.tolist()
+
+
+def drift_log(folder: Path, version: str = "1", environment: str | None = None) -> SqlPredictionLog:
+    """The log of a service in a folder."""
+    url = f"sqlite:///{folder}/log.db"
+    return SqlPredictionLog(url, "m", version=version, environment=environment)
+
+
+def test_batches_are_read_in_the_order_of_their_numbers_and_by_service(tmp_path: Path) -> None:
+    rows = [batch_of(logged_prediction(f"r{n}", SETOSA, at=time.time() - n)) for n in range(5)]
+    with (
+        closing(drift_log(tmp_path)) as log,
+        closing(drift_log(tmp_path, "2")) as newer,
+        closing(drift_log(tmp_path, environment="staging")) as staging,
+    ):
+        for batch in rows[:3]:
+            log.add(batch)
+        newer.add(rows[3])
+        staging.add(rows[4])
+        first, found = log.batches_after(0, 2)
+        assert [batch.request_ids for batch in found] == [["r0"], ["r1"]]
+        last, found = log.batches_after(first, 2)
+        assert [batch.request_ids for batch in found] == [["r2"]]
+        assert log.batches_after(last, 2) == (last, [])
+        assert [newer.batches_after(0, 9)[1][0].request_ids] == [["r3"]]
+        assert [staging.batches_after(0, 9)[1][0].request_ids] == [["r4"]]
+
+
+def test_the_state_of_drift_is_kept_by_service_and_only_after_the_state_that_it_extends(
+    tmp_path: Path,
+) -> None:
+    with closing(drift_log(tmp_path)) as log, closing(drift_log(tmp_path, "2")) as newer:
+        assert log.drift_state() == (0, None)
+        assert log.save_drift_state(0, 3, "three")
+        assert not log.save_drift_state(0, 4, "another worker started from 0, too")
+        assert log.save_drift_state(3, 5, "five")
+        assert not log.save_drift_state(3, 6, "late")
+        assert log.drift_state() == (5, "five")
+        assert newer.drift_state() == (0, None)

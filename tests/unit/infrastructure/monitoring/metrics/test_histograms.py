@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from infrastructure.monitoring.metrics.histograms import ManyValues
-from infrastructure.monitoring.metrics.model_metrics import CONFIDENCE_BUCKETS, LATENCY_BUCKETS
+from infrastructure.monitoring.metrics.service_metrics import CONFIDENCE_BUCKETS, LATENCY_BUCKETS
 from shared.paths import ROOT
 
 BOUNDS = [*CONFIDENCE_BUCKETS, *LATENCY_BUCKETS, 100.0]
