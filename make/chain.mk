@@ -74,6 +74,10 @@ $(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $$(call changed,cont
 profile: $(CORE) ## Write build/profile-<table>.html about a table before there is a model: DATA (TARGET, QUERY, OUTPUT)
 	@$(MLOPS) profile $(call args,DATA QUERY TARGET OUTPUT)
 
+##@ Monitor
+predictions: $(CORE) ## Export what ENV's service of MODEL has predicted, with labels: OUTPUT (SINCE=7d, UNTIL, VERSION)
+	@$(MLOPS) predictions --model $(MODEL) --env $(ENV) $(call args,OUTPUT SINCE UNTIL VERSION)
+
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)
 rollback: ## Make the previous champion, or VERSION, the champion again, and show what changes

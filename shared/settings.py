@@ -18,6 +18,11 @@ from shared.paths import ROOT
 LogFormat = Literal["auto", "json", "text"]
 
 
+def default_log_url(folder: Path) -> str:
+    """URL of the prediction log in a folder, where PREDICTION_LOG_URL is not set."""
+    return f"sqlite:///{folder / 'predictions.db'}"
+
+
 class InvalidSettingError(Exception):
     """A variable in the environment or in .env has an invalid value."""
 
@@ -133,6 +138,9 @@ class ServingSettings(_Environment):
         threads: number of threads of a model call.
         drain_seconds: how long a stopping service still accepts requests.
         monitoring: whether predictions are counted and logged.
+        retention_days: how long predictions and their labels are kept.
+        spool_bytes: largest size of the files in which predictions wait while the log is down.
+        environment: name of the deployment, for the prediction log; empty: none is logged.
         api_keys: valid keys, as written by `make api-key`, separated by spaces; empty: no key is
             needed.
         open_paths: paths that need no key, separated by spaces.
@@ -153,6 +161,9 @@ class ServingSettings(_Environment):
     threads: int = Field(1, gt=0)
     drain_seconds: float = Field(0.5, ge=0)
     monitoring: bool = True
+    retention_days: float = Field(90.0, gt=0)
+    spool_bytes: int = Field(256 * 2**20, ge=0)
+    environment: str = Field("", max_length=64)
     api_keys: str = ""
     open_paths: str = "/livez /readyz /healthz /ping /v2/health/live /v2/health/ready /metrics"
     cors_origins: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     PredictionBatch,
     Traffic,
+    VersionTraffic,
 )
 from application.ports.recorder import PredictionResult
 from application.ports.registry import ModelVersion, Promotion
@@ -352,7 +353,7 @@ class FakeLedger:
 
 
 @dataclass
-class FakeMetrics:
+class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for each metric
     """Counts in memory; predictions by the number of their class."""
 
     predictions: Counter[int] = field(default_factory=Counter)
@@ -363,6 +364,7 @@ class FakeMetrics:
     synthetic: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
+    spooled: int | None = None
     accuracy: float | None = None
     mean_absolute_error: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
@@ -397,6 +399,10 @@ class FakeMetrics:
         """Count dropped rows."""
         self.dropped += rows
 
+    def set_spooled(self, rows: int) -> None:
+        """Keep the number of waiting rows."""
+        self.spooled = rows
+
     def set_accuracy(self, accuracy: float) -> None:
         """Keep the live accuracy."""
         self.accuracy = accuracy
@@ -425,22 +431,25 @@ class FakePredictionLog:
 
     def __init__(self, failures: Sequence[Exception] = ()) -> None:
         self.predictions: list[LoggedPrediction] = []
+        self.added: list[PredictionBatch] = []
         self.ids: dict[int, str] = {}
         self.labels: dict[tuple[str, int], tuple[float, LabelledPrediction]] = {}
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
 
-    def add(self, *batches: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> bool:
         """Append predictions."""
-        if self.failures:
+        if batches and self.failures:
             failure = self.failures.pop(0)
             self.batches.put(failure)
             raise failure
         for batch in batches:
+            self.added.append(batch)
             start = len(self.predictions)
             self.ids |= {start + position: text for position, text in batch.ids.items()}
             self.predictions += map(batch.prediction, range(len(batch.predicted)))
             self.batches.put(batch)
+        return True
 
     def find(self, request_id: str, row: int, since: float = 0.0) -> LoggedPrediction | None:
         """The latest prediction of a request and row since a time."""
@@ -476,13 +485,18 @@ class FakePredictionLog:
         )
         return self.predictions[latest] if named else None
 
-    def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Keep the label of a prediction."""
-        self.labels[labelled.request_id, labelled.row] = at, labelled
+    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+        """Keep labels."""
+        for label in labelled:
+            key = (label.request_id, label.row)
+            if key not in self.labels or self.labels[key][1].actual != label.actual:
+                self.labels[key] = at, label
 
-    def traffic(self, since: float) -> Traffic:
-        """Totals since a time."""
-        recent = [p for p in self.predictions if p.at >= since]
+    def traffic(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Traffic:
+        """Totals of a period."""
+        recent = self._predicted(since, until, version)
         predicted = [p.predicted for p in recent]
         return Traffic(
             len(recent),
@@ -493,38 +507,102 @@ class FakePredictionLog:
             max(predicted, default=None),
         )
 
-    def by_class(self, since: float) -> Mapping[int, int]:
-        """How often each class was predicted since a time."""
-        return Counter(int(p.predicted) for p in self.predictions if p.at >= since)
+    def by_class(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[int, int]:
+        """How often each class was predicted in a period."""
+        return Counter(int(p.predicted) for p in self._predicted(since, until, version))
 
-    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
-        """How often each pair of classes (predicted, actual) was labelled since a time."""
-        return Counter((int(p.predicted), int(p.actual)) for p in self._labelled(since))
+    def versions(self, since: float, until: float | None = None) -> list[VersionTraffic]:
+        """The versions that made predictions in a period."""
+        made: dict[str | None, list[LoggedPrediction]] = {}
+        for entry in sorted(
+            self._predicted(since, until, None), key=lambda entry: (entry.at, entry.version or "")
+        ):
+            made.setdefault(entry.version, []).append(entry)
+        labels = [label for _, label in self.labels.values() if label.made is not None]
+        return [
+            VersionTraffic(
+                version,
+                len(entries),
+                sum(
+                    label.version == version and _is_in(label.made or 0.0, since, until)
+                    for label in labels
+                ),
+                entries[0].at,
+                entries[-1].at,
+            )
+            for version, entries in made.items()
+        ]
 
-    def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values labelled since a time."""
-        errors = np.array([p.predicted - p.actual for p in self._labelled(since)])
+    def confusion(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[tuple[int, int], int]:
+        """How often each pair of classes (predicted, actual) was labelled in a period."""
+        found = self._labelled(since, until, version)
+        return Counter((int(p.predicted), int(p.actual)) for p in found)
+
+    def errors(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> LiveErrors | None:
+        """Errors of the values labelled in a period."""
+        found = self._labelled(since, until, version)
+        errors = np.array([p.predicted - p.actual for p in found])
         if len(errors) == 0:
             return None
         squared = float(np.square(errors).mean())
         return LiveErrors(len(errors), float(np.abs(errors).mean()), squared**0.5)
 
-    def labelled(self, since: float, rows: int) -> np.ndarray:
-        """Predicted, actual and confidence of what was labelled since a time, latest first."""
-        found = self._labelled(since)[::-1][:rows]
+    def labelled(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled in a period, latest first."""
+        found = self._labelled(since, until, version)[::-1][:rows]
         columns = [(p.predicted, p.actual, p.confidence) for p in found]
         return np.array(columns, np.float64).reshape(-1, 3)
+
+    def read(
+        self, since: float, until: float, version: str | None = None
+    ) -> Iterator[PredictionBatch]:
+        """Batches with predictions of a period, in the order in which they were added."""
+        for batch in self.added:
+            overlaps = batch.at.max() >= since and batch.at.min() < until
+            if overlaps and version in (None, batch.version):
+                yield batch
+
+    def labels_of(
+        self, request_ids: Collection[str]
+    ) -> Mapping[tuple[str, int], tuple[float, float]]:
+        """The labels of requests: actual and time of the label."""
+        return {
+            key: (label.actual, at)
+            for key, (at, label) in self.labels.items()
+            if key[0] in request_ids
+        }
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and predicted classes or values of the latest predictions."""
         latest = self._latest_first()[:rows]
         return np.array([p.inputs for p in latest]), np.array([p.predicted for p in latest])
 
-    def _labelled(self, since: float) -> list[LabelledPrediction]:
-        return [labelled for at, labelled in self.labels.values() if at >= since]
+    def _predicted(
+        self, since: float, until: float | None, version: str | None
+    ) -> list[LoggedPrediction]:
+        chosen = (p for p in self.predictions if version in (None, p.version))
+        return [p for p in chosen if _is_in(p.at, since, until)]
+
+    def _labelled(
+        self, since: float, until: float | None, version: str | None
+    ) -> list[LabelledPrediction]:
+        chosen = (found for found in self.labels.values() if version in (None, found[1].version))
+        return [label for at, label in chosen if _is_in(at, since, until)]
 
     def _latest_first(self) -> list[LoggedPrediction]:
         return self.predictions[::-1]
+
+
+def _is_in(at: float, since: float, until: float | None) -> bool:
+    return at >= since and (until is None or at < until)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -610,6 +688,7 @@ def batch_of(
     starts = [position for position, entry in enumerate(predictions) if entry.row == 0]
     first = [predictions[position] for position in starts]
     confidences = [entry.confidence for entry in predictions]
+    (version,) = {entry.version for entry in predictions}
     return PredictionBatch(
         [entry.request_id for entry in first],
         np.diff([*starts, len(predictions)]),
@@ -620,4 +699,5 @@ def batch_of(
         np.array([entry.predicted for entry in predictions]),
         None if None in confidences else np.array(confidences),
         ids or {},
+        version=version,
     )

@@ -123,7 +123,7 @@ def scope_of(method: str, path: str) -> str:
 
 def authoriser(
     keys: ApiKeys, open_paths: str
-) -> Callable[[Mapping[bytes, bytes], str, str], None] | None:
+) -> Callable[[Mapping[bytes, bytes], str, str], str | None] | None:
     """Make the access check: a function that raises a `Refusal` if a request lacks a valid key.
 
     Args:
@@ -131,18 +131,20 @@ def authoriser(
             styles of the page.
 
     Returns:
-        A function of a request's headers, method and path; None if there are no keys, which lets
-        everybody in.
+        A function of a request's headers, method and path, which returns the name of the key, or
+        None if the path needs none; None if there are no keys, which lets everybody in.
     """
     if not keys:
         return None
     is_open = frozenset(open_paths.split())
 
-    def authorise(headers: Mapping[bytes, bytes], method: str, path: str) -> None:
+    def authorise(headers: Mapping[bytes, bytes], method: str, path: str) -> str | None:
+        name = None
         if ("/" if path.startswith("/page/") else path) not in is_open:
-            keys.check(headers, scope_of(method, path))
+            name = keys.check(headers, scope_of(method, path))
         if SYNTHETIC in headers:
-            keys.check(headers, "synthetic")
+            name = keys.check(headers, "synthetic")
+        return name
 
     return authorise
 

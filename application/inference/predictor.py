@@ -52,12 +52,14 @@ class Predictor:
         request_id: str,
         rows: Sequence[Sequence[Any]],
         ids: Sequence[Any] | None = None,
+        caller: str | None = None,
     ) -> PredictionResult:
         """Predict for the rows of one request, with one call of the model.
 
         Args:
             rows: n_rows sequences of one value for each input, in the contract's order.
             ids: the callers' IDs of the rows, as they were sent; None without any.
+            caller: name of the API key of the request; None without one.
 
         Raises:
             InputError: the rows or their IDs break the contract.
@@ -66,20 +68,21 @@ class Predictor:
         start = time.perf_counter()
         self.check_row_count(len(rows))
         encoded = self._reading.encode_rows(rows, ids)
-        return self._predict_encoded(request_id, encoded, start, ids)
+        return self._predict_encoded(request_id, encoded, start, ids, caller)
 
     def predict_columns(
         self,
         request_id: str,
         columns: Mapping[str, Any],
         ids: Sequence[Any] | None = None,
+        caller: str | None = None,
     ) -> PredictionResult:
         """Predict for one request that has its values by column.
 
         Args:
             columns: n_rows values for each input, by name; for a tensor also an array of shape
                 (n_rows, *tensor_shape).
-            ids: as for `predict`.
+            ids, caller: as for `predict`.
 
         Raises:
             InputError: the values or IDs break the contract, or there are no rows.
@@ -93,7 +96,7 @@ class Predictor:
         encoded = self._reading.encode(columns, ids)
         if len(encoded) == 0:
             raise InputError("there are no rows: send at least one")
-        return self._predict_encoded(request_id, encoded, start, ids)
+        return self._predict_encoded(request_id, encoded, start, ids, caller)
 
     def check_row_count(self, rows: int) -> None:
         """Raise TooManyRowsError if a request may not have so many rows."""
@@ -101,11 +104,18 @@ class Predictor:
             raise TooManyRowsError(f"{rows} rows are too many: send at most {self._max_rows}")
 
     def _predict_encoded(
-        self, request_id: str, encoded: np.ndarray, start: float, ids: Sequence[Any] | None
+        self,
+        request_id: str,
+        encoded: np.ndarray,
+        start: float,
+        ids: Sequence[Any] | None,
+        caller: str | None,
     ) -> PredictionResult:
         predictions = self._model(encoded)
         now = time.perf_counter()
-        result = PredictionResult(request_id, time.time(), encoded, predictions, now - start, ids)
+        result = PredictionResult(
+            request_id, time.time(), encoded, predictions, now - start, ids, caller
+        )
         self._recorder.record(result)
         return result
 

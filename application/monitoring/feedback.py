@@ -33,6 +33,7 @@ QUALITY_HOURS = 24
 _SCORED_ROWS = 10_000
 NEW_SECONDS = 60.0  # an older prediction is in the log by now, or never will be
 PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes every `WRITE_SECONDS`
+WRITE_PAUSES = (0.3, 0.5, 0.7)  # what a slow log could not take is tried again after a second
 WRITTEN_SECONDS = 2 * WRITE_SECONDS  # until then, every worker has written what waited
 LONGEST_ID = 80  # 64 characters of the caller's ID, and the position of a part of the request
 _ID = re.compile(rf"[A-Za-z0-9._-]{{1,{LONGEST_ID}}}")
@@ -70,7 +71,8 @@ class Feedback:
     Args:
         measure: the chosen measure, whose live score is updated at most every `score_seconds`, and
             as long after the last label.
-        flush: writes to the log what waits in this process; called before each search.
+        flush: writes to the log what waits in this process, and returns whether that worked; called
+            before each search.
 
     Raises:
         PredictionLogError: from these methods, the log is busy or unavailable.
@@ -81,7 +83,7 @@ class Feedback:
         measure: Measure,
         log: FeedbackLog,
         metrics: QualityMetrics,
-        flush: Callable[[], None] = lambda: None,
+        flush: Callable[[], bool] = lambda: True,
         score_seconds: float = 10.0,
     ) -> None:
         self._measure, self._spec = measure, measure.spec
@@ -103,7 +105,7 @@ class Feedback:
         _, truth = _all_of(
             partial(_check_request_id, request_id), partial(self._number, "actual", actual)
         )
-        self._flush()
+        yield from self._write_waiting()
         now, made = time.time(), time_of(request_id)
         may_arrive = made is None or abs(now - made) < NEW_SECONDS
         prediction = yield from _search(
@@ -128,7 +130,7 @@ class Feedback:
         text, truth = _all_of(
             partial(ROW_IDS.text, row_id), partial(self._number, "actual", actual)
         )
-        self._flush()
+        yield from self._write_waiting()
         now = time.time()
         yield WRITTEN_SECONDS  # a prediction that is in the log may not be the latest one
         prediction = yield from _search(
@@ -166,7 +168,7 @@ class Feedback:
             partial(self._number, "actual", actual),
         )
         identity = int(identities(encoded)[0])
-        self._flush()
+        yield from self._write_waiting()
         found = yield from _search(
             partial(self._log.find_unlabelled, identity, number),
             since=time.time() - NEW_SECONDS,
@@ -192,6 +194,17 @@ class Feedback:
         """
         return self._name_or_value(self._number(field, value))
 
+    def _write_waiting(self) -> Generator[float, None, None]:
+        """Write what waits; while the log is unavailable, do not search or wait for it."""
+        for pause in WRITE_PAUSES:
+            if self._flush():
+                return
+            yield pause
+        if not self._flush():
+            raise PredictionLogError(
+                "the prediction log is unavailable or catching up: retry later"
+            )
+
     def _record(self, prediction: LoggedPrediction, actual: float, joined: bool) -> FeedbackResult:
         now = time.time()
         labelled = LabelledPrediction(
@@ -200,8 +213,10 @@ class Feedback:
             prediction.predicted,
             actual,
             prediction.confidence,
+            prediction.version,
+            prediction.at if joined else None,
         )
-        self._log.label(labelled, now)
+        self._log.label(labelled, at=now)
         self._update_metrics(now - QUALITY_HOURS * 3600)
         return FeedbackResult(
             labelled.request_id,

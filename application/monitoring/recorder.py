@@ -41,10 +41,11 @@ class PredictionRecorder:
     Many small requests are counted by the caller instead: that takes 0.1 ms, less than two threads
     lose when they compete for the GIL. Only the thread writes to the log.
 
-    Memory is bounded: a request that would let more than `capacity` rows wait is counted at once
-    but not logged, and counts as an error of type ``log_overflow``. Rows that are not logged, for
-    this reason or because recording fails, are counted as dropped. A request that cannot be
-    recorded does not affect the others.
+    The log keeps what it cannot write yet, so that nothing waits for it. Memory is bounded: a
+    request that would let more than `capacity` rows wait is counted at once but not logged, and
+    counts as an error of type ``log_overflow``. Rows that are not logged, for this reason or since
+    recording fails, are counted as dropped. A request that cannot be recorded does not affect the
+    others.
 
     Args:
         interval: seconds between two writes to the log; feedback relies on the default.
@@ -95,8 +96,8 @@ class PredictionRecorder:
             self._metrics.record_error("log_overflow")
             self._metrics.record_dropped(len(result.rows))
 
-    def flush(self) -> None:
-        """Count and log everything that is waiting."""
+    def flush(self) -> bool:
+        """Count and log everything that is waiting; returns whether the log has written it."""
         with self._batch:
             with self._queue:
                 waiting, self._waiting = self._waiting, _Waiting()
@@ -105,14 +106,14 @@ class PredictionRecorder:
             counted = list(_joined(waiting.counted))
             for requests in _batches(waiting.requests):
                 counted += self._count_valid(requests)
-            if counted:
-                try:
-                    self._log.add(*counted)
-                except Exception:
-                    self._metrics.record_dropped(sum(len(batch.predicted) for batch in counted))
-                    raise
+            try:
+                is_written = self._log.add(*counted)
+            except Exception:
+                self._metrics.record_dropped(sum(len(batch.predicted) for batch in counted))
+                raise
             if self._watch and check_drift:
-                self._drift_check_pending = not self._watch()
+                self._drift_check_pending = not (is_written and self._watch())
+            return is_written
 
     def close(self) -> None:
         """End the thread and record what is waiting."""
@@ -169,6 +170,7 @@ class PredictionRecorder:
             predicted,
             confidence,
             _ids(requests),
+            _callers(requests),
         )
         if outside:
             self._metrics.record_outside(outside)
@@ -190,6 +192,11 @@ def _ids(requests: Sequence[PredictionResult]) -> dict[int, str]:
         found |= {position: text for position, text in texts if text is not None}
         start += len(result.rows)
     return found
+
+
+def _callers(requests: Sequence[PredictionResult]) -> list[str | None]:
+    callers = [result.caller for result in requests]
+    return callers if any(callers) else []
 
 
 def _batches(requests: Iterable[PredictionResult]) -> Iterator[list[PredictionResult]]:

@@ -34,6 +34,9 @@ class PredictionMetrics(Protocol):
     def record_dropped(self, rows: int) -> None:
         """Count predicted rows that are missing in the prediction log."""
 
+    def set_spooled(self, rows: int) -> None:
+        """Set how many predicted rows of all workers wait in files for the prediction log."""
+
 
 class QualityMetrics(Protocol):
     """Exposes the live quality on labelled predictions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ class LoggedPrediction:
         predicted: number of the class, or the value.
         confidence: probability of the class; None for a regressor.
         latency: seconds that the request took.
+        version: of the model's package; None if unknown.
     """
 
     request_id: str
@@ -30,6 +31,7 @@ class LoggedPrediction:
     predicted: float
     confidence: float | None
     latency: float
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class PredictionBatch:
         predicted: number of the class, or the value, shape (n_rows,).
         confidence: probability of the class, shape (n_rows,); None for a regressor.
         ids: texts of the callers' IDs, by position of their rows in the batch.
+        callers: name of the API key of each request, None without one; empty if no request has one.
+        version, environment: of the service, which the log adds; None if unknown.
     """
 
     request_ids: Sequence[str]
@@ -57,14 +61,22 @@ class PredictionBatch:
     predicted: np.ndarray
     confidence: np.ndarray | None
     ids: Mapping[int, str] = field(default_factory=dict)
+    callers: Sequence[str | None] = ()
+    version: str | None = None
+    environment: str | None = None
 
     @classmethod
     def join(cls, batches: Sequence[PredictionBatch]) -> PredictionBatch:
-        """Join batches of one model, in order."""
+        """Join batches of one version and environment, in order."""
         columns = {
             column.name: [getattr(batch, column.name) for batch in batches]
             for column in fields(cls)
         }
+        service = {name: columns.pop(name)[0] for name in ("version", "environment")}
+        callers: list[str | None] = []
+        if any(columns.pop("callers")):
+            for batch in batches:
+                callers += batch.callers or [None] * len(batch.request_ids)
         request_ids = list(chain.from_iterable(columns.pop("request_ids")))
         ids: dict[int, str] = {}
         start = 0
@@ -75,7 +87,7 @@ class PredictionBatch:
             name: None if parts[0] is None else np.concatenate(parts)
             for name, parts in columns.items()
         }
-        return cls(request_ids, **joined, ids=ids)
+        return cls(request_ids, **joined, ids=ids, callers=callers, **service)
 
     def prediction(self, position: int) -> LoggedPrediction:
         """One row, by its position in the whole batch."""
@@ -90,6 +102,7 @@ class PredictionBatch:
             float(self.predicted[position]),
             None if self.confidence is None else float(self.confidence[position]),
             float(self.latency[request]),
+            self.version,
         )
 
 
@@ -99,6 +112,8 @@ class LabelledPrediction:
 
     Attributes:
         confidence: probability of the predicted class; None if unknown, and for a regressor.
+        version: of the model's package; None if unknown.
+        made: time of the prediction, seconds since the epoch; None if it is not in the log.
     """
 
     request_id: str
@@ -106,6 +121,8 @@ class LabelledPrediction:
     predicted: float
     actual: float
     confidence: float | None = None
+    version: str | None = None
+    made: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +138,23 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class VersionTraffic:
+    """What one version has predicted in a period.
+
+    Attributes:
+        version: None for predictions whose version is not on record.
+        labelled: how many of the predictions have a label by now.
+        first, last: times of its first and last prediction, seconds since the epoch.
+    """
+
+    version: str | None
+    predictions: int
+    labelled: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True)
 class LiveErrors:
     """Errors of labelled values; `labelled` is at least 1."""
 
@@ -132,8 +166,12 @@ class LiveErrors:
 class PredictionWriter(Protocol):
     """Writes predictions."""
 
-    def add(self, *batches: PredictionBatch) -> None:
-        """Append all of the predictions, or none if it fails."""
+    def add(self, *batches: PredictionBatch) -> bool:
+        """Append all of the predictions, or none if it fails.
+
+        Returns:
+            Whether the log has them, and all earlier ones; else some still wait to be written.
+        """
 
 
 class LabelStore(Protocol):
@@ -160,27 +198,47 @@ class LabelStore(Protocol):
         With `until`, predictions after that time are skipped.
         """
 
-    def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Store the label of a prediction; a second label replaces the first."""
+    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+        """Store labels in order: all of them, or none if it fails.
+
+        Another value for the same row replaces the previous one, which stays on record; the same
+        value again changes nothing.
+        """
 
 
 class PredictionStatistics(Protocol):
-    """Totals of predictions and their labels."""
+    """Totals of predictions and their labels, from `since` until before `until`, of one version.
 
-    def traffic(self, since: float) -> Traffic:
-        """Totals since a time."""
+    By default, until now and of all versions. A label counts at the time when it arrived.
+    """
 
-    def by_class(self, since: float) -> Mapping[int, int]:
-        """How often each class was predicted since a time."""
+    def traffic(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Traffic:
+        """Totals of the predictions."""
 
-    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
-        """How often each pair of classes (predicted, actual) was labelled since a time."""
+    def by_class(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[int, int]:
+        """How often each class was predicted."""
 
-    def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values labelled since a time; None without labels."""
+    def versions(self, since: float, until: float | None = None) -> list[VersionTraffic]:
+        """The versions that made predictions, by the time of their first one."""
 
-    def labelled(self, since: float, rows: int) -> np.ndarray:
-        """Predicted, actual and confidence of what was labelled since a time, latest first.
+    def confusion(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[tuple[int, int], int]:
+        """How often each pair of classes (predicted, actual) was labelled."""
+
+    def errors(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> LiveErrors | None:
+        """Errors of the labelled values; None without labels."""
+
+    def labelled(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled, latest first.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
@@ -196,6 +254,23 @@ class RecentPredictions(Protocol):
         Returns:
             float64 arrays of shape (n, n_monitored) and (n,), n being at most `rows`.
         """
+
+
+class PredictionReader(Protocol):
+    """Reads every prediction of a period in order, for any period without using much memory."""
+
+    def read(
+        self, since: float, until: float, version: str | None = None
+    ) -> Iterator[PredictionBatch]:
+        """Batches with predictions from `since` until before `until`, of a version or of all.
+
+        Batches that only partly belong to the period are complete. Each has the IDs of its rows.
+        """
+
+    def labels_of(
+        self, request_ids: Collection[str]
+    ) -> Mapping[tuple[str, int], tuple[float, float]]:
+        """The labels of requests: actual and time of the label, by request ID and row."""
 
 
 class FeedbackLog(LabelStore, PredictionStatistics, Protocol):

@@ -21,6 +21,7 @@ class PredictionResult(msgspec.Struct, gc=False):
         latency: seconds from the rows to the predictions.
         ids: the callers' IDs of the rows as they were sent, None for a row without; None if no row
             has one.
+        caller: name of the API key of the request; None without one.
     """
 
     request_id: str
@@ -29,6 +30,7 @@ class PredictionResult(msgspec.Struct, gc=False):
     predictions: np.ndarray
     latency: float
     ids: Sequence[Any] | None = None
+    caller: str | None = None
 
 
 class Recorder(Protocol):

@@ -39,6 +39,8 @@ from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
 from domain.evaluation.predictions import predict_function
 from domain.evaluation.slices import slices_of
+from domain.monitoring.drift import PREDICTION
+from domain.monitoring.evidence import mark_seasonal
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from shared.paths import path_in_clone
 
@@ -420,11 +422,18 @@ def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
     Args:
         predictions: for all rows, shape (n_rows, n_outputs).
     """
-    return {
-        "prediction": profile_outputs(fitted.spec, predictions[fitted.learned]),
+    spec, rows, keys = fitted.spec, fitted.rows[fitted.learned], fitted.training.keys
+    profiles = {
+        PREDICTION: profile_outputs(spec, predictions[fitted.learned]),
         # an input of this name takes precedence
-        **profile_inputs(fitted.spec, fitted.rows[fitted.learned]),
+        **profile_inputs(spec, rows),
     }
+    if keys is not None and keys.time is not None:
+        mark_seasonal(profiles, spec.monitored_names, spec.monitored(rows), keys.time)
+        if PREDICTION not in spec.monitored_names:
+            decided = spec.decide(predictions[fitted.learned])[:, None]
+            mark_seasonal(profiles, [PREDICTION], decided, keys.time)
+    return profiles
 
 
 def _record(

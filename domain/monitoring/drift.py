@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from domain.contract import Category, ModelSpec
-from domain.monitoring.profile import Profile
+from domain.monitoring.profile import SEASONAL, Profile
 
 PREDICTION = "prediction"
 
@@ -40,7 +40,7 @@ def watched_profiles(
     """Column and profile of each monitored variable, by name.
 
     The columns are the contract's `monitored_names`, followed by ``prediction``, unless an input
-    has that name. Variables without a profile are left out.
+    has that name. Variables without a profile are left out, and those that depend on the season.
 
     Args:
         profiles: ``profile.json`` of a package.
@@ -50,7 +50,7 @@ def watched_profiles(
     return {
         name: (column, Profile.from_dict(profiles[name]))
         for column, name in enumerate(names)
-        if name in profiles
+        if name in profiles and not profiles[name].get(SEASONAL)
     }
 
 

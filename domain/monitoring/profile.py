@@ -10,6 +10,9 @@ import numpy as np
 
 from domain.contract import Category, Datetime, Input, ModelSpec, Number
 
+SEASONAL = "varies_in_time"
+"""Marks a profile of a variable whose distribution depends on time in training."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -20,11 +23,13 @@ class Profile:
         shares: float64 array of one share for each bin, summing to 1: n_edges + 1 bins, and one
             more for missing values if `with_missing`.
         with_missing: whether the last bin is for missing values.
+        rows: number of training rows; 0 if unknown, in packages of before 0.5.
     """
 
     edges: np.ndarray
     shares: np.ndarray
     with_missing: bool = False
+    rows: int = 0
 
     @classmethod
     def of(cls, values: np.ndarray, bins: int = 10, with_missing: bool = False) -> Profile:
@@ -45,7 +50,7 @@ class Profile:
     @classmethod
     def _from_counts(cls, edges: np.ndarray, values: np.ndarray, with_missing: bool) -> Profile:
         counts = cls(edges, np.empty(0), with_missing).count(values)
-        return cls(edges, counts / len(values), with_missing)
+        return cls(edges, counts / len(values), with_missing, len(values))
 
     def count(self, values: np.ndarray) -> np.ndarray:
         """How many of `values` fall into each bin, int64 array of the shape of `shares`."""
@@ -60,13 +65,14 @@ class Profile:
             "edges": self.edges.tolist(),
             "shares": self.shares.tolist(),
             "with_missing": self.with_missing,
+            "rows": self.rows,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
         """The inverse of `to_dict`."""
         edges, shares = np.asarray(data["edges"], float), np.asarray(data["shares"], float)
-        return cls(edges, shares, data["with_missing"])
+        return cls(edges, shares, data["with_missing"], data.get("rows", 0))
 
 
 def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:

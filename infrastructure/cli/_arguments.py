@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from application.registry.history import parse_time
 from domain.errors import ConfigError
 from shared.paths import ROOT
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def read_default(variable: str, makefile: Path = ROOT / "Makefile") -> str:
@@ -92,6 +96,30 @@ def valid_model_name(text: str) -> str:
             "and '_', starting with a letter, such as churn"
         )
     return text
+
+
+def valid_time(text: str) -> datetime:
+    """A time, local unless it has a time zone."""
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a time: write "2026-11-20 14:00", or ISO 8601'
+        ) from None
+
+
+def valid_moment(text: str) -> datetime:
+    """A time, or how long ago it is: a number of minutes, hours or days, such as 7d."""
+    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", text.strip())
+    if ago:
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return valid_time(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f'{text[:80]!r} is not a time: write "2026-11-20 14:00", ISO 8601, or how long ago it '
+            "is, such as 30m, 24h or 7d"
+        ) from None
 
 
 def valid_port(text: str) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from application.registry.history import parse_time, state_at
+from application.registry.history import state_at
 from application.training.config import registered_name
-from infrastructure.cli._arguments import add_model
+from infrastructure.cli._arguments import add_model, valid_time
 from infrastructure.cli._registry import local_time, open_registry, warn_of_disagreement
 from infrastructure.registry.ledger import FileLedger
 from shared.console import show_step
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, all_models=True)
     parser.add_argument(
         "--at",
-        type=_time,
+        type=valid_time,
         default=datetime.now(UTC),
         help='"2026-11-20 14:00" or ISO 8601, local time unless it has a zone (default: now)',
     )
@@ -58,12 +58,3 @@ def run(args: argparse.Namespace) -> None:
             else "the ledger is empty"
         )
         show_step("result", f"no champion and no deployment at that time; {start}")
-
-
-def _time(text: str) -> datetime:
-    try:
-        return parse_time(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a time: write "2026-11-20 14:00", or ISO 8601'
-        ) from None

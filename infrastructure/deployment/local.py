@@ -42,6 +42,7 @@ from infrastructure.deployment.release import (
     write_release,
 )
 from infrastructure.deployment.variables import (
+    ENVIRONMENT,
     KEYS,
     LOG,
     Variables,
@@ -51,6 +52,7 @@ from infrastructure.deployment.variables import (
 from shared.console import show_step
 from shared.files import locked, write_atomically
 from shared.ports import holder_of, listens
+from shared.settings import default_log_url
 
 READY_SECONDS = 60.0
 DEFAULT_PORT = 3000
@@ -116,6 +118,16 @@ class LocalEnvironment:
             return None if self._current.exists() else read_release(self._previous)
         except DamagedStateError:
             return None
+
+    def log_url(self, explicit: str | None) -> str:
+        """URL of the prediction log of what is deployed here, or was last.
+
+        Args:
+            explicit: PREDICTION_LOG_URL of the shell or .env, if it is set.
+        """
+        release = self.current_if_known() or self.stopped()
+        recorded = release.variables if release else None
+        return explicit or (recorded or {}).get(LOG) or default_log_url(self._folder)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -306,7 +318,7 @@ class LocalEnvironment:
         shutil.copytree(build.bento, folder / "bento")
         replaced = f", replacing {old.bento_tag} when ready" if old else " (nothing was deployed)"
         show_step("start", f"{build.bento_tag}{replaced}")
-        default_log = f"sqlite:///{self._folder / 'predictions.db'}"
+        default_log = default_log_url(self._folder)
         state = self._current.read_bytes() if self._current.exists() else None
         release = _start(folder, build, workers, variables, default_log)
         try:
@@ -539,6 +551,7 @@ def _start(
         **{name: value for name, value in _inherited().items() if not name.startswith("SERVING_")},
         LOG: default_log,
         **variables,
+        ENVIRONMENT: folder.parent.parent.name,
         "BENTOML_HOME": str(home),  # separate, so that two releases do not sum their metrics
         "WORKERS": str(workers),
     }

@@ -20,6 +20,7 @@ KEYS = "SERVING_API_KEYS"
 ACCESS = (KEYS, "SERVING_OPEN_PATHS", "SERVING_CORS_ORIGINS")
 NO_KEYS = "none"  # value of KEYS that asks for a service without keys
 LOG = "PREDICTION_LOG_URL"
+ENVIRONMENT = "SERVING_ENVIRONMENT"  # the deployment sets it
 
 Variables = Mapping[str, str]
 
@@ -38,6 +39,7 @@ def explicit_variables() -> dict[str, str]:
         f"SERVING_{field}".upper(): _as_text(getattr(serving, field))
         for field in serving.model_fields_set
     }
+    explicit.pop(ENVIRONMENT, None)
     if not explicit.get(KEYS, "").strip():
         explicit.pop(KEYS, None)
     if log_url:

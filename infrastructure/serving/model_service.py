@@ -42,9 +42,11 @@ from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
-from infrastructure.storage.prediction_log import SqlPredictionLog
+from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
+from infrastructure.storage.spool import SpoolFolder
+from infrastructure.storage.spooled_log import SpooledLog
 from shared.request_id import new_request_id
-from shared.settings import Settings
+from shared.settings import Settings, default_log_url
 
 DRIFT_SECONDS = 10.0
 SLOW_SECONDS = 0.002  # for one row: a slower model runs off the event loop
@@ -164,7 +166,13 @@ class ServedModel:
     def _start(self) -> None:
         service = self._service
         try:
-            log = SqlPredictionLog(service.log_url, service.name)
+            log = SqlPredictionLog(
+                service.log_url,
+                service.name,
+                service.settings.retention_days,
+                version=service.version,
+                environment=service.settings.environment or None,
+            )
             self._opened.callback(log.close)
             model = load_served(service.package.served, service.spec, service.settings.threads)
             replay_golden(service.spec, model, service.golden)
@@ -182,8 +190,12 @@ class ServedModel:
         """The routes of all protocols, for traffic and for synthetic requests."""
         service = self._service
         drift = DriftWatch(service.spec, self._profiles, log, self._metrics)
+        folder = spool_folder(service.log_url) / service.name
+        spools = SpoolFolder(folder, service.settings.spool_bytes)
+        spooled = SpooledLog(log, self._metrics, spools)
+        self._opened.callback(spooled.close)
         recorder = PredictionRecorder(
-            service.spec, self._metrics, log, watch=every(DRIFT_SECONDS, drift.check)
+            service.spec, self._metrics, spooled, watch=every(DRIFT_SECONDS, drift.check)
         )
         self._opened.callback(recorder.close)
         slow = _seconds_per_row(model, service) > SLOW_SECONDS
@@ -259,6 +271,15 @@ def _seconds_per_row(model: Model, service: ModelService) -> float:
     return min(seconds)
 
 
+def spool_folder(log_url: str) -> Path:
+    """Where predictions wait for the log: beside an SQLite database, else in BENTOML_HOME."""
+    file = sqlite_file(log_url)
+    return Path(f"{file}.spool") if file else _home() / "predictions.spool"
+
+
+def _home() -> Path:
+    return Path(os.environ.get("BENTOML_HOME", Path.home() / "bentoml"))
+
+
 def _log_url() -> str:
-    home = os.environ.get("BENTOML_HOME", Path.home() / "bentoml")
-    return Settings.load().prediction_log_url or f"sqlite:///{home}/predictions.db"
+    return Settings.load().prediction_log_url or default_log_url(_home())

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from application.ports.prediction_log import (
     LabelledPrediction,
@@ -19,6 +23,7 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     PredictionBatch,
     Traffic,
+    VersionTraffic,
 )
 from domain.contract import LONGEST_ROW_ID
 from domain.errors import PredictionLogError, reason_of
@@ -31,7 +36,14 @@ RETENTION_DAYS = 90
 _HOUR = 3600.0
 _LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
 _BATCHES_PER_FETCH = 4  # usually the first ones are enough
+_OLD_ROWS = 1000  # of a table that are removed at once
+_FAULTY_VALUES = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError)
+_POSTGRESQL = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
+_TEMPORARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
+_BATCHES_PER_PAGE = 64  # where all are read
+_IDS_PER_QUERY = 500
 _BUSY_SECONDS = 10  # wait this long for other processes that write to an SQLite database
+_NAME = 200  # characters of a name or version
 _VALUE_TOLERANCE = 1e-5  # clients may round predicted values
 
 # Tables of older layouts have other names; they are kept, but not read.
@@ -42,7 +54,7 @@ _batches = sa.Table(
     "prediction_batches",
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("model", sa.String(_NAME), nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
     # totals come before the large columns, so that a summary does not read those
@@ -53,6 +65,8 @@ _batches = sa.Table(
     sa.Column("largest", sa.Double, nullable=False),
     sa.Column("total_confidence", sa.Double),
     sa.Column("by_class", sa.LargeBinary),
+    sa.Column("version", sa.String(_NAME)),  # NULL if unknown, as the environment
+    sa.Column("environment", sa.String(_NAME)),
     sa.Column("request_ids", sa.Text, nullable=False),
     sa.Column("rows", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.LargeBinary, nullable=False),
@@ -61,6 +75,7 @@ _batches = sa.Table(
     sa.Column("inputs", sa.LargeBinary, nullable=False),
     sa.Column("predicted", sa.LargeBinary, nullable=False),
     sa.Column("confidence", sa.LargeBinary),
+    sa.Column("callers", sa.Text),  # one line for each request; NULL if no request has one
     sa.Index("prediction_batches_by_time", "model", "until", "id"),
 )
 _ADD = _batches.insert()
@@ -69,18 +84,47 @@ _TYPES = {
     **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
     **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
 }
+_SCHEMA_LOCKS = {  # one process at a time changes the tables
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(4207849484)",
+}
 _COUNTS = "<u4"  # type of the counts per class
+_KEY = ("model", "request_id", "row")  # of a label
 _labels = sa.Table(
     "labelled_rows",
     _metadata,
-    sa.Column("model", sa.String(200), primary_key=True),
-    sa.Column("request_id", sa.String(200), primary_key=True),
+    sa.Column("model", sa.String(_NAME), primary_key=True),
+    sa.Column("request_id", sa.String(_NAME), primary_key=True),
     sa.Column("row", sa.Integer, primary_key=True),
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("predicted", sa.Double, nullable=False),
     sa.Column("actual", sa.Double, nullable=False),
     sa.Column("confidence", sa.Double),
+    sa.Column("version", sa.String(_NAME)),  # of the prediction; NULL if unknown, as its time
+    sa.Column("made", sa.Double),
     sa.Index("labelled_rows_by_time", "model", "at"),
+    sa.Index("labelled_rows_by_prediction", "model", "made", "version"),
+)
+_replaced = sa.Table(
+    "replaced_labels",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *(sa.Column(name, _labels.c[name].type, nullable=False) for name in _KEY),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("actual", sa.Double, nullable=False),
+    sa.Column("replaced_at", sa.Double, nullable=False),
+)
+_KEEP_REPLACED = _replaced.insert().from_select(
+    [*_KEY, "at", "actual", "replaced_at"],
+    sa.select(
+        *(_labels.c[name] for name in (*_KEY, "at", "actual")),
+        sa.bindparam("new_at", type_=sa.Double),
+    )
+    .where(
+        *(_labels.c[name] == sa.bindparam(f"new_{name}") for name in _KEY),
+        _labels.c.actual != sa.bindparam("new_actual"),
+    )
+    .with_for_update(),
 )
 
 # The rows with an ID of their caller, by their position in a batch.
@@ -89,53 +133,124 @@ _ids = sa.Table(
     _metadata,
     sa.Column("batch", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("model", sa.String(_NAME), nullable=False),
     sa.Column("text", sa.String(LONGEST_ROW_ID), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
     sa.Index("prediction_ids_by_text", "model", "text", "at"),
     sa.Index("prediction_ids_by_time", "at"),
 )
 
+# The last write of each process, whose writes are numbered, so that none is repeated.
+_writers = sa.Table(
+    "prediction_writers",
+    _metadata,
+    sa.Column("writer", sa.String(40), primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+_NOTE_WRITE = (
+    sa.update(_writers)
+    .where(_writers.c.writer == sa.bindparam("name"), _writers.c.number < sa.bindparam("write"))
+    .values(number=sa.bindparam("write"), at=sa.bindparam("now"))
+)
+
+
+@dataclass(frozen=True)
+class _Period:
+    """From `since` until before `until`, of one version; None means without end, and all."""
+
+    since: float
+    until: float | None = None
+    version: str | None = None
+
 
 class SqlPredictionLog:
     """Predictions and labels of one model, shared by all processes that open the same URL.
 
-    Rows older than `retention_days` are removed when the log is opened, and every hour.
+    Rows older than `retention_days` are removed when the log is opened, and every hour while
+    predictions are added, few at a time. Missing tables and columns are added; what was written
+    before a column existed has NULL there. A database that is locked, full or not reachable is
+    opened when it is used.
+
+    Args:
+        version, environment: of the service, recorded with each batch that has none of its own;
+            None if unknown.
 
     Raises:
-        PredictionLogError: the database cannot be opened; from every method, it is locked or
+        PredictionLogError: the database can never be opened; from every method, it is locked or
             unavailable.
     """
 
-    def __init__(self, url: str, model: str, retention_days: float = RETENTION_DAYS) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        retention_days: float = RETENTION_DAYS,
+        *,
+        version: str | None = None,
+        environment: str | None = None,
+    ) -> None:
         address = sa.make_url(url)
         self._model = model
+        self._service = {"version": version, "environment": environment}
         self._retention = retention_days * 86400
         self._last_cleanup = 0.0
+        self._is_open, self._opening = False, threading.Lock()
         try:
-            self._engine = _open(address)
+            self._connections = _connections_to(address)
             self._remove_old()
-        except Exception as error:  # drivers raise errors of their own, too
+        # drivers raise errors of their own, too
+        except Exception as error:  # pylint: disable=broad-exception-caught
             place = sa.URL.create(  # without the user and the password
                 address.drivername, None, None, address.host, address.port, address.database
             )
             reason = f"PREDICTION_LOG_URL {place}: {reason_of(error)}"
-            raise PredictionLogError(reason) from error
-        sa.event.listen(self._engine, "handle_error", _raise_if_unavailable)
+            if not _is_temporary(error):
+                raise PredictionLogError(reason) from error
+            logger.warning("%s: predictions wait until it works", reason)
+        sa.event.listen(self._connections, "handle_error", _raise_if_unavailable)
 
-    def add(self, *batches: PredictionBatch) -> None:
-        """Append predictions in one transaction."""
+    @property
+    def _engine(self) -> sa.Engine:
+        """The engine of the database, which then has all tables."""
+        if not self._is_open:
+            with self._opening:
+                if not self._is_open:
+                    _create_missing(self._connections)
+                    with self._connections.begin() as connection:  # fails if it is read-only
+                        connection.execute(_writers.delete().where(sa.false()))
+                    self._is_open = True
+        return self._connections
+
+    def add(self, *batches: PredictionBatch, writer: str = "", number: int = 0) -> bool:
+        """Append predictions in one transaction; returns True.
+
+        Args:
+            writer: unique name of a process that numbers its writes, or empty.
+            number: of this write, higher than that of the previous one. Nothing is appended if the
+                database has it already.
+        """
         plain = [batch for batch in batches if not batch.ids]
         with self._engine.begin() as connection:
+            if writer and not _is_new(connection, writer, number):
+                return True
             if plain:
                 connection.execute(_ADD, [self._record_of(batch) for batch in plain])
             for batch in batches:
                 if batch.ids:
                     adding = _ADD.returning(_batches.c.id)
-                    number = connection.execute(adding, self._record_of(batch)).scalar_one()
-                    connection.execute(_ids.insert(), self._ids_of(batch, number))
+                    key = connection.execute(adding, self._record_of(batch)).scalar_one()
+                    connection.execute(_ids.insert(), self._ids_of(batch, key))
         if time.time() > self._last_cleanup + _HOUR:
             self._remove_old()
+        return True
+
+    def stamp(self, batch: PredictionBatch) -> PredictionBatch:
+        """A batch with its version and environment: another process may write it later."""
+        return replace(batch, **self._service_of(batch))
+
+    def _service_of(self, batch: PredictionBatch) -> dict[str, Any]:
+        return {name: getattr(batch, name) or own for name, own in self._service.items()}
 
     def _record_of(self, batch: PredictionBatch) -> dict[str, Any]:
         columns = {
@@ -149,6 +264,8 @@ class SqlPredictionLog:
             "until": float(batch.at.max()),
             "request_ids": "\n".join(["", *batch.request_ids, ""]),
             "confidence": None,
+            "callers": "\n".join(name or "" for name in batch.callers) if batch.callers else None,
+            **self._service_of(batch),
             **_totals(batch),
             **columns,
         }
@@ -235,31 +352,45 @@ class SqlPredictionLog:
             found = connection.execute(query).first()
         return _decode(found).prediction(found.position) if found else None
 
-    def label(self, labelled: LabelledPrediction, at: float) -> None:
-        """Record the true value of a prediction; a second label replaces the first."""
-        identity = {
-            "model": self._model,
-            "request_id": labelled.request_id,
-            "row": labelled.row,
-        }
-        with self._engine.begin() as connection:
-            connection.execute(
-                _labels.delete().where(
-                    *(_labels.c[key] == value for key, value in identity.items())
-                )
-            )
-            connection.execute(
-                _labels.insert().values(
-                    **identity,
-                    at=at,
-                    predicted=labelled.predicted,
-                    actual=labelled.actual,
-                    confidence=labelled.confidence,
-                )
-            )
+    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+        """Record the true values of predictions, in order, in one transaction.
 
-    def traffic(self, since: float) -> Traffic:
-        """Totals of the predictions since a time."""
+        Another value for the same row replaces the previous one, which moves to the table
+        `replaced_labels`; the same value again changes nothing.
+        """
+        rounds: list[dict[tuple[str, int], LabelledPrediction]] = []
+        earlier: Counter[tuple[str, int]] = Counter()
+        for label in labelled:
+            key = (label.request_id, label.row)
+            if earlier[key] == len(rounds):
+                rounds.append({})
+            rounds[earlier[key]][key] = label  # each row once in each round
+            earlier[key] += 1
+        with self._engine.begin() as connection:
+            for chosen in rounds:
+                # in order, so that no two processes wait for each other's rows
+                records = [self._label_of(chosen[key], at) for key in sorted(chosen)]
+                for statement in _label_statements(connection.dialect.name):
+                    connection.exec_driver_sql(statement, records)
+
+    def _label_of(self, label: LabelledPrediction, at: float) -> dict[str, Any]:
+        return {
+            "new_model": self._model,
+            "new_request_id": label.request_id,
+            "new_row": label.row,
+            "new_at": at,
+            "new_predicted": label.predicted,
+            "new_actual": label.actual,
+            "new_confidence": label.confidence,
+            "new_version": label.version,
+            "new_made": label.made,
+        }
+
+    def traffic(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Traffic:
+        """Totals of the predictions of a period."""
+        period = _Period(since, until, version)
         columns = _batches.c
         query = sa.select(
             sa.func.coalesce(sa.func.sum(columns.predictions), 0),
@@ -268,12 +399,11 @@ class SqlPredictionLog:
             sa.func.min(columns.smallest),
             sa.func.max(columns.largest),
             sa.func.sum(columns.total_confidence),
-        ).where(*self._fully_since(since))
+        ).where(*self._fully_in(period))
         with self._engine.connect() as connection:
             totals = [tuple(connection.execute(query).one())]
         totals += [
-            tuple(_totals(batch, recent).values())[:6]
-            for batch, recent in self._partly_since(since)
+            tuple(_totals(batch, chosen).values())[:6] for batch, chosen in self._partly_in(period)
         ]
         found = [total for total in totals if total[0]]
         if not found:
@@ -289,45 +419,90 @@ class SqlPredictionLog:
             max(largest),
         )
 
-    def by_class(self, since: float) -> Mapping[int, int]:
-        """How often each class was predicted since a time."""
-        query = sa.select(_batches.c.by_class).where(*self._fully_since(since))
+    def by_class(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[int, int]:
+        """How often each class was predicted in a period."""
+        period = _Period(since, until, version)
+        query = sa.select(_batches.c.by_class).where(*self._fully_in(period))
         with self._engine.connect() as connection:
             found = list(connection.execute(query).scalars())
-        found += [_totals(batch, recent)["by_class"] for batch, recent in self._partly_since(since)]
+        found += [_totals(batch, chosen)["by_class"] for batch, chosen in self._partly_in(period)]
         counts: Counter[int] = Counter()
         for numbers, times in Counter(found).items():
             for code, count in enumerate(np.frombuffer(numbers, _COUNTS).tolist()):
                 counts[code] += count * times
         return +counts
 
-    def confusion(self, since: float) -> Mapping[tuple[int, int], int]:
-        """How often each pair of classes (predicted, actual) was labelled since a time."""
+    def versions(self, since: float, until: float | None = None) -> list[VersionTraffic]:
+        """The versions that made predictions in a period, by the time of their first one."""
+        period, columns = _Period(since, until), _batches.c
+        query = (
+            sa.select(
+                columns.version,
+                sa.func.sum(columns.predictions),
+                sa.func.min(columns.since),
+                sa.func.max(columns.until),
+            )
+            .where(*self._fully_in(period))
+            .group_by(columns.version)
+        )
+        labels = (
+            sa.select(_labels.c.version, sa.func.count())  # pylint: disable=not-callable
+            .where(*self._conditions(period, _labels.c.made, _labels.c.version))
+            .group_by(_labels.c.version)
+        )
+        with self._engine.connect() as connection:
+            found = [tuple(row) for row in connection.execute(query)]
+            labelled = dict(map(tuple, connection.execute(labels)))
+        for batch, chosen in self._partly_in(period):
+            times = np.repeat(batch.at, batch.rows)[chosen]
+            if len(times):
+                found.append((batch.version, len(times), times.min(), times.max()))
+        parts: dict[str | None, list[tuple[Any, ...]]] = {}
+        for version, *totals in found:
+            parts.setdefault(version, []).append(tuple(totals))
+        traffic = []
+        for version, several in parts.items():
+            counts, first, last = zip(*several)
+            times = (float(min(first)), float(max(last)))
+            traffic.append(
+                VersionTraffic(version, int(sum(counts)), labelled.get(version, 0), *times)
+            )
+        return sorted(traffic, key=lambda each: (each.first, each.version or ""))
+
+    def confusion(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> Mapping[tuple[int, int], int]:
+        """How often each pair of classes (predicted, actual) was labelled in a period."""
         by = (_labels.c.predicted, _labels.c.actual)
         query = (
             sa.select(*by, sa.func.count())  # pylint: disable=not-callable
-            .where(_labels.c.model == self._model, _labels.c.at >= since)
+            .where(*self._labelled_in(_Period(since, until, version)))
             .group_by(*by)
         )
         with self._engine.connect() as connection:
             found = connection.execute(query).all()
         return {(int(predicted), int(actual)): count for predicted, actual, count in found}
 
-    def errors(self, since: float) -> LiveErrors | None:
-        """Errors of the values that were labelled since a time; None if there are none."""
-        columns = _labels.c
-        error = columns.predicted - columns.actual
+    def errors(
+        self, since: float, until: float | None = None, version: str | None = None
+    ) -> LiveErrors | None:
+        """Errors of the values that were labelled in a period; None if there are none."""
+        error = _labels.c.predicted - _labels.c.actual
         query = sa.select(
             sa.func.count(),  # pylint: disable=not-callable
             sa.func.avg(sa.func.abs(error)),
             sa.func.avg(error * error),
-        ).where(columns.model == self._model, columns.at >= since)
+        ).where(*self._labelled_in(_Period(since, until, version)))
         with self._engine.connect() as connection:
             labelled, absolute, squared = connection.execute(query).one()
         return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
 
-    def labelled(self, since: float, rows: int) -> np.ndarray:
-        """Predicted, actual and confidence of what was labelled since a time, latest first.
+    def labelled(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted, actual and confidence of what was labelled in a period, latest first.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
@@ -335,13 +510,54 @@ class SqlPredictionLog:
         columns = _labels.c
         query = (
             sa.select(columns.predicted, columns.actual, columns.confidence)
-            .where(columns.model == self._model, columns.at >= since)
+            .where(*self._labelled_in(_Period(since, until, version)))
             .order_by(columns.at.desc())
             .limit(rows)
         )
         with self._engine.connect() as connection:
             found = connection.execute(query).all()
         return np.array([tuple(row) for row in found], np.float64).reshape(-1, 3)
+
+    def read(
+        self, since: float, until: float, version: str | None = None
+    ) -> Iterator[PredictionBatch]:
+        """Batches with predictions of a period, each with the IDs of its rows.
+
+        They are read a few at a time, so that no transaction stays open: a long one would keep
+        SQLite from reusing its write-ahead log.
+        """
+        last, columns = (since, 0), _batches.c
+        chosen = self._overlapping(_Period(since, until, version))
+        while True:
+            # the first condition finds the place in the index
+            after = (columns.until >= last[0], sa.tuple_(columns.until, columns.id) > last)
+            query = sa.select(_batches).where(*chosen, *after).order_by(*_IN_ORDER)
+            with self._engine.connect() as connection:
+                found = connection.execute(query.limit(_BATCHES_PER_PAGE)).all()
+                numbers = [record.id for record in found]
+                ids: dict[int, dict[int, str]] = {number: {} for number in numbers}
+                named = sa.select(_ids.c.batch, _ids.c.position, _ids.c.text)
+                for batch, position, text in connection.execute(
+                    named.where(_ids.c.batch.in_(numbers))
+                ):
+                    ids[batch][position] = text
+            if not found:
+                return
+            for record in found:
+                yield replace(_decode(record), ids=ids[record.id])
+            last = (found[-1].until, found[-1].id)
+
+    def labels_of(self, request_ids: Collection[str]) -> dict[tuple[str, int], tuple[float, float]]:
+        """The labels of requests: actual and time of the label, by request ID and row."""
+        columns, names = _labels.c, list(request_ids)
+        labels: dict[tuple[str, int], tuple[float, float]] = {}
+        query = sa.select(columns.request_id, columns.row, columns.actual, columns.at)
+        with self._engine.connect() as connection:
+            for start in range(0, len(names), _IDS_PER_QUERY):
+                few = columns.request_id.in_(names[start : start + _IDS_PER_QUERY])
+                found = connection.execute(query.where(columns.model == self._model, few))
+                labels |= {(name, row): (actual, at) for name, row, actual, at in found}
+        return labels
 
     def recent(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and predicted values of the latest predictions, latest first.
@@ -372,24 +588,64 @@ class SqlPredictionLog:
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
+        self._connections.dispose()
 
     def _remove_old(self) -> None:
-        self._last_cleanup = time.time()
-        with self._engine.begin() as connection:
-            for last in (_batches.c.until, _ids.c.at, _labels.c.at):
-                old = last < self._last_cleanup - self._retention
-                connection.execute(sa.delete(last.table).where(old))
+        """Remove the oldest rows, so few that nobody waits for long; the next call goes on."""
+        now, most = time.time(), 0
+        labels = (_labels.c.at, _replaced.c.replaced_at)
+        for last in (_batches.c.until, _ids.c.at, *labels, _writers.c.at):
+            key = sa.tuple_(*last.table.primary_key)
+            old = sa.select(*last.table.primary_key).where(last < now - self._retention)
+            with self._engine.connect() as connection:  # found without a lock
+                found = [tuple(row) for row in connection.execute(old.limit(_OLD_ROWS))]
+            if found:
+                with self._engine.begin() as connection:
+                    connection.execute(sa.delete(last.table).where(key.in_(found)))
+            most = max(most, len(found))
+        if most < _OLD_ROWS:
+            self._last_cleanup = now
 
-    def _fully_since(self, since: float) -> tuple[sa.ColumnElement[bool], ...]:
-        """Conditions for batches whose rows are all since a time."""
-        columns = _batches.c
-        return columns.model == self._model, columns.until >= since, columns.since >= since
+    def _conditions(
+        self, period: _Period, at: sa.Column[Any], version: sa.Column[Any]
+    ) -> list[sa.ColumnElement[bool]]:
+        """Conditions for rows of a period, whose time is in the column `at`."""
+        conditions = [at.table.c.model == self._model, at >= period.since]
+        if period.until is not None:
+            conditions.append(at < period.until)
+        if period.version is not None:
+            conditions.append(version == period.version)
+        return conditions
 
-    def _partly_since(self, since: float) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
-        """Batches with some rows since a time, and the mask of these rows."""
-        for batch in self._batches(since, _batches.c.since < since):
-            yield batch, np.repeat(batch.at >= since, batch.rows)
+    def _labelled_in(self, period: _Period) -> list[sa.ColumnElement[bool]]:
+        """Conditions for what was labelled in a period."""
+        return self._conditions(period, _labels.c.at, _labels.c.version)
+
+    def _fully_in(self, period: _Period) -> list[sa.ColumnElement[bool]]:
+        """Conditions for batches whose rows all belong to a period."""
+        conditions = self._conditions(period, _batches.c.until, _batches.c.version)
+        return [*conditions, _batches.c.since >= period.since]
+
+    def _overlapping(self, period: _Period) -> list[sa.ColumnElement[bool]]:
+        """Conditions for batches with rows of a period; some of their rows may not belong to it."""
+        conditions = self._conditions(
+            replace(period, until=None), _batches.c.until, _batches.c.version
+        )
+        return (
+            conditions if period.until is None else [*conditions, _batches.c.since < period.until]
+        )
+
+    def _partly_in(self, period: _Period) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
+        """Batches of which not all rows belong to a period, and the mask of those that do."""
+        outside = _batches.c.since < period.since
+        if period.until is not None:
+            outside = outside | (_batches.c.until >= period.until)
+        for batch in self._batches(period.since, *self._overlapping(period), outside):
+            chosen = batch.at >= period.since
+            if period.until is not None:
+                chosen &= batch.at < period.until
+            if chosen.any():
+                yield batch, np.repeat(chosen, batch.rows)
 
     def _batches(
         self, since: float, *conditions: sa.ColumnElement[bool], latest_first: bool = False
@@ -414,43 +670,109 @@ class SqlPredictionLog:
             return {tuple(found) for found in connection.execute(query)}
 
 
-def _open(address: sa.URL) -> sa.Engine:
-    """Connect to a database and create what it lacks."""
+def sqlite_file(url: str | sa.URL) -> Path | None:
+    """The file of an SQLite database; None for other databases, and if only SQLite knows it."""
+    address = sa.make_url(url)
     path = address.database or ""
-    if address.get_backend_name() == "sqlite" and path and not path.startswith("file:"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(address)
+    is_file = address.get_backend_name() == "sqlite" and path and not path.startswith("file:")
+    return Path(path) if is_file else None
+
+
+def _connections_to(address: sa.URL) -> sa.Engine:
+    """An engine that has no connection yet."""
+    options: dict[str, Any] = {}
+    if file := sqlite_file(address):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    elif address.drivername.startswith("postgresql+psycopg"):
+        options["pool_pre_ping"] = True  # connections end when the server restarts
+        options["connect_args"] = {
+            name: value for name, value in _POSTGRESQL.items() if name not in address.query
+        }
+    engine = sa.create_engine(address, **options)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
-    with engine.begin() as connection:
-        for table in (_batches, _ids, _labels):
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-    _add_confidence(engine)
     return engine
 
 
-def _add_confidence(engine: sa.Engine) -> None:
-    """Add the column that labels had not before version 0.5; another worker may do it, too."""
-
-    def is_missing() -> bool:
-        return "confidence" not in {
-            each["name"] for each in sa.inspect(engine).get_columns(_labels.name)
-        }
-
-    if not is_missing():
-        return
+def _is_new(connection: sa.Connection, writer: str, number: int) -> bool:
+    """Whether the database does not have this write yet; it has after this transaction."""
+    write = {"name": writer, "write": number, "now": time.time()}
+    if connection.execute(_NOTE_WRITE, write).rowcount:
+        return True
+    if connection.execute(sa.select(_writers).where(_writers.c.writer == writer)).first():
+        return False
     try:
-        with engine.begin() as connection:
-            connection.execute(sa.text(f"ALTER TABLE {_labels.name} ADD COLUMN confidence FLOAT"))
-    except sa.exc.DBAPIError:
-        if is_missing():
-            raise
+        connection.execute(_writers.insert().values(writer=writer, number=number, at=write["now"]))
+    except sa.exc.IntegrityError as error:  # the server still handles it for a killed process
+        raise PredictionLogError("the same predictions are being written: retry later") from error
+    return True
+
+
+@cache
+def _label_statements(dialect: str) -> tuple[str, str]:
+    """Statements for the driver, which executes them with many labels three times as fast as
+    SQLAlchemy: the first keeps previous labels with another value, the second sets the new ones."""
+    library: Any = postgresql if dialect == "postgresql" else sqlite
+    insert = library.insert(_labels)
+    insert = insert.values({name: sa.bindparam(f"new_{name}") for name in _labels.c.keys()})
+    others = {name: insert.excluded[name] for name in _labels.c.keys() if name not in _KEY}
+    insert = insert.on_conflict_do_update(
+        index_elements=_KEY, set_=others, where=_labels.c.actual != insert.excluded.actual
+    )
+    style = library.dialect(paramstyle="pyformat" if library is postgresql else "named")
+    keep, set_ = (str(statement.compile(dialect=style)) for statement in (_KEEP_REPLACED, insert))
+    return keep, set_
+
+
+def _create_missing(engine: sa.Engine) -> None:
+    """Create the tables, columns and indexes that the database lacks.
+
+    Several workers, also of an older version of this project, may do this at once.
+    """
+    with engine.connect() as connection:
+        if not list(_missing(connection)):
+            return
+    with engine.begin() as connection:
+        if lock := _SCHEMA_LOCKS.get(engine.dialect.name):
+            connection.exec_driver_sql(lock)
+        for statement in list(_missing(connection)):
+            connection.execute(statement)
+
+
+def _missing(connection: sa.Connection) -> Iterator[sa.Executable]:
+    """The statements that create what the database lacks."""
+    found = sa.inspect(connection)
+    existing = set(found.get_table_names())
+    for table in _metadata.tables.values():
+        if table.name not in existing:
+            yield sa.schema.CreateTable(table)
+            yield from map(sa.schema.CreateIndex, table.indexes)
+            continue
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in columns:
+                text = sa.schema.CreateColumn(column).compile(connection)
+                yield sa.text(f"ALTER TABLE {table.name} ADD COLUMN {text}")
+        indexes = {index["name"] for index in found.get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in indexes:
+                yield sa.schema.CreateIndex(index)
+
+
+def _is_temporary(error: Exception) -> bool:
+    """Whether a database that could not be opened may work later."""
+    if not isinstance(error, sa.exc.OperationalError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _TEMPORARY  # without the reason that SQLite adds
 
 
 def _raise_if_unavailable(context: sa.engine.ExceptionContext) -> None:
-    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError) or context.is_disconnect:
+    """Only values that the database refuses are not its fault."""
+    error = context.sqlalchemy_exception
+    if context.is_pre_ping or not isinstance(error, sa.exc.DBAPIError):
+        return
+    if not isinstance(error, _FAULTY_VALUES):
         logger.warning("the prediction log: %s", reason_of(context.original_exception))
         raise PredictionLogError("the prediction log is busy or unavailable: retry later")
 
@@ -481,7 +803,14 @@ def _decode(record: sa.Row[Any]) -> PredictionBatch:
         for name, kind in _TYPES.items()
     }
     columns["inputs"] = columns["inputs"].reshape(len(columns["predicted"]), -1)
-    return PredictionBatch(stored["request_ids"].split("\n")[1:-1], **columns)
+    callers = stored["callers"].split("\n") if stored["callers"] else ()
+    return PredictionBatch(
+        stored["request_ids"].split("\n")[1:-1],
+        **columns,
+        callers=[name or None for name in callers],
+        version=stored["version"],
+        environment=stored["environment"],
+    )
 
 
 def _use_wal(cursor: sa.engine.interfaces.DBAPICursor) -> None:

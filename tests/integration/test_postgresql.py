@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import URL, create_engine, text
 
+from application.ports.prediction_log import LabelledPrediction
 from domain.data.tables import read_frame
 from domain.errors import DataError
 from infrastructure.sources.fetch import draft_of
@@ -30,7 +32,7 @@ ROWS = 300
 @pytest.fixture(scope="module", name="port")
 def _port() -> Iterator[int]:
     """The port of a server with a table of orders."""
-    with postgresql() as port:
+    with postgresql() as server:
         rng = np.random.default_rng(3)
         age = rng.integers(18, 80, ROWS)
         orders = pd.DataFrame(
@@ -42,14 +44,13 @@ def _port() -> Iterator[int]:
                 "churned": np.where(age + rng.normal(0, 6, ROWS) > 50, "yes", "no"),
             }
         )
-        url = URL.create("postgresql+psycopg", "ann", PASSWORD, "127.0.0.1", port, "postgres")
-        engine = create_engine(url)
+        engine = create_engine(server.url)
         orders.to_sql("orders", engine, index=False)
         with engine.begin() as connection:
             connection.execute(text("alter table orders alter column price type numeric(9, 2)"))
             connection.execute(text("update orders set price = null where age = 40"))
         engine.dispose()
-        yield port
+        yield server.port
 
 
 @pytest.fixture(name="place")
@@ -151,10 +152,76 @@ def test_types_of_postgresql_are_read_exactly(place: Home, tmp_path: Path) -> No
     assert watched == (ADDRESS, str(place.root / "types.sql"))
 
 
-def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:
+def log_url(port: int) -> str:
+    """URL of the prediction log."""
     url = URL.create("postgresql+psycopg", "ann", PASSWORD, "127.0.0.1", port, "postgres")
+    return url.render_as_string(hide_password=False)
+
+
+def test_workers_create_and_extend_the_prediction_log_at_once(port: int) -> None:
+    def work(version: str) -> None:
+        with closing(SqlPredictionLog(log_url(port), "extended", version=version)) as log:
+            log.add(batch_of(logged_prediction(version, SETOSA, at=time.time())))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, "abcd"))
+    for column in ("version", "environment", "callers"):
+        change(port, f"alter table prediction_batches drop column {column}")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, "efgh"))
+    with closing(SqlPredictionLog(log_url(port), "extended")) as log:
+        found = {name: log.find(name, 0) for name in "abcdefgh"}
+    versions = {name: entry and entry.version for name, entry in found.items()}
+    assert versions == dict.fromkeys("abcd") | {name: name for name in "efgh"}
+
+
+def test_labels_of_many_rows_are_corrected_by_several_workers_and_stay_on_record(
+    port: int,
+) -> None:
+    def label(actual: float) -> None:
+        with closing(SqlPredictionLog(log_url(port), "labelled")) as log:
+            rows = [LabelledPrediction(f"r{row}", 0, 0, actual, 0.5, "1", 2.0) for row in range(99)]
+            log.label(*rows[:: (-1) ** int(actual)], *rows, at=time.time())
+
+    label(0.0)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(label, (1.0, 2.0, 3.0, 4.0)))
+    with closing(SqlPredictionLog(log_url(port), "labelled")) as log:
+        counts = log.confusion(0)
+    assert sum(counts.values()) == 99
+    engine = create_engine(log_url(port))
+    with engine.connect() as connection:
+        query = text("select actual, count(*) from replaced_labels group by actual order by actual")
+        previous = dict(map(tuple, connection.execute(query)))
+    engine.dispose()
+    # each of the five values was set once, and is current or on record
+    expected = {float(actual): 99 - counts.get((0, actual), 0) for actual in range(5)}
+    assert previous == {actual: count for actual, count in expected.items() if count}
+
+
+def test_the_prediction_log_is_read_by_version_and_period(port: int) -> None:
+    now = time.time()
+    for version, start in (("1", now - 300), ("2", now - 100)):
+        with closing(SqlPredictionLog(log_url(port), "read", version=version)) as log:
+            for number in range(100):
+                name = f"{version}-{number}"
+                row = logged_prediction(name, SETOSA, at=start + number // 3)
+                log.add(batch_of(row, ids={0: f"id of {name}"}))
+                log.label(LabelledPrediction(name, 0, 0, 1, None, version, row.at), at=now)
+        with closing(SqlPredictionLog(log_url(port), "read")) as log:
+            read = list(log.read(now - 300, now, version))
+            assert len({batch.request_ids[0] for batch in read}) == len(read) == 100
+            assert all(batch.ids == {0: f"id of {batch.request_ids[0]}"} for batch in read)
+            assert len(log.labels_of([batch.request_ids[0] for batch in read])) == 100
+            assert log.traffic(now - 300, now, version).predictions == 100
+            assert log.by_class(now - 300, now, version) == {0: 100}
+            found = log.versions(now - 300, now)[-1]
+    assert (found.version, found.predictions, found.labelled) == ("2", 100, 100)
+
+
+def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:
     rows = [logged_prediction("r1", SETOSA, row=row, at=time.time()) for row in range(3)]
-    with closing(SqlPredictionLog(url.render_as_string(hide_password=False), "petals")) as log:
+    with closing(SqlPredictionLog(log_url(port), "petals")) as log:
         log.add(
             batch_of(*rows, ids={0: "訂單 1", 1: "👩‍👩‍👧" * 40, 2: "訂單 1"}),
             batch_of(logged_prediction("r2", SETOSA, at=time.time())),

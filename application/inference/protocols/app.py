@@ -109,8 +109,8 @@ class Started:
 class Authorise(Protocol):
     """Lets a request pass or raises a `Refusal`."""
 
-    def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str, /) -> None:
-        """Check the key of a request."""
+    def __call__(self, headers: Mapping[bytes, bytes], method: str, path: str, /) -> str | None:
+        """Check the key of a request, and return its name; None if the path needs no key."""
 
 
 class LogAccess(Protocol):
@@ -259,7 +259,7 @@ class PredictionApp:
         """Read the body and handle the request; None if BentoML handles it."""
         method, path = scope["method"], scope["path"]
         if self._authorise:
-            self._authorise(request.headers, method, path)
+            request.caller = self._authorise(request.headers, method, path)
         if route is _NO_ROUTE:
             return self._unrouted(method, path)
         if method not in route.methods:

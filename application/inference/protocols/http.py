@@ -21,12 +21,14 @@ class Request(msgspec.Struct, gc=False):
         request_id: the caller's ID, or a new one.
         headers: by lower-case name; if a name occurs twice, the last one.
         query: the query string of the URL.
+        caller: name of the API key; None if the path needs none.
     """
 
     request_id: str
     headers: Mapping[bytes, bytes]
     body: bytes
     query: bytes = b""
+    caller: str | None = None
 
     @property
     def content_type(self) -> str:

@@ -13,6 +13,7 @@ from itertools import islice, repeat
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from application.inference.predictor import Predictor
 from application.inference.protocols.http import Refusal, Reply, Request, Route
@@ -83,20 +84,21 @@ class PredictionLines:
     def _parts(self, request: Request) -> Iterator[bytes]:
         lines, first = _lines(request.body), 0
         while part := list(islice(lines, self._at_once)):
-            yield self._part(f"{request.request_id}-{first}", part, first)
+            request_id = f"{request.request_id}-{first}"
+            yield self._part(replace(request, request_id=request_id, body=b""), part, first)
             first += len(part)
 
-    def _part(self, request_id: str, lines: Sequence[bytes], first: int) -> bytes:
+    def _part(self, request: Request, lines: Sequence[bytes], first: int) -> bytes:
         """The response lines for some lines of the body.
 
         Args:
-            request_id: of this part; its rows are counted from 0.
+            request: with the ID of this part, whose rows are counted from 0.
             first: position of the first line in the body.
         """
         responses: dict[int, bytes] = {}
         rows, ids = self._decode_rows(lines, responses)
         if rows:
-            self._predict_rows(request_id, rows, ids, responses)
+            self._predict_rows(request, rows, ids, responses)
         return b"".join(
             b'{"line":%d,%b\n' % (first + position, responses[position])
             for position in range(len(lines))
@@ -118,7 +120,7 @@ class PredictionLines:
 
     def _predict_rows(
         self,
-        request_id: str,
+        request: Request,
         rows: dict[int, list[Any]],
         ids: dict[int, Any],
         responses: dict[int, bytes],
@@ -126,7 +128,7 @@ class PredictionLines:
         """Put predictions into `responses`, or why a row breaks the contract."""
         spec = self._predictor.spec
         try:
-            result = self._predict(request_id, rows, ids)
+            result = self._predict(request, rows, ids)
         except InputError:
             columns = dict(zip(spec.input_names, zip(*rows.values())))
             positions = list(rows)
@@ -136,16 +138,18 @@ class PredictionLines:
                 responses[position] = self._error(reason)
             if not rows:
                 return
-            result = self._predict(request_id, rows, ids)
-        identity = b'"request_id":%b,' % self._encode(request_id)
+            result = self._predict(request, rows, ids)
+        identity = b'"request_id":%b,' % self._encode(request.request_id)
         for position, prediction in zip(rows, self._responses.predictions(result)):
             responses[position] = identity + self._encode(prediction)[1:]
 
     def _predict(
-        self, request_id: str, rows: dict[int, list[Any]], ids: dict[int, Any]
+        self, request: Request, rows: dict[int, list[Any]], ids: dict[int, Any]
     ) -> PredictionResult:
         known = [ids[position] for position in rows] if ids else None
-        return self._predictor.predict(request_id, list(rows.values()), known)
+        return self._predictor.predict(
+            request.request_id, list(rows.values()), known, request.caller
+        )
 
     def _error(self, reason: object) -> bytes:
         return self._encode({"error": str(reason)})[1:]

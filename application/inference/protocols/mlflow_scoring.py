@@ -152,7 +152,7 @@ class MlflowScoring:
             Refusal: the body is not a table, or has another content type.
         """
         if request.content_type == CSV:
-            result = self._predict_table(request.request_id, self._read_csv(request.body))
+            result = self._predict_table(request, self._read_csv(request.body))
         elif request.content_type in ("application/json", ""):
             result = self._predict_json(request)
         else:
@@ -169,18 +169,20 @@ class MlflowScoring:
         table = getattr(body, forms[0])
         if isinstance(table, _Split):
             if tuple(table.columns) == self._spec.input_names:
-                return self._predictor.predict(request.request_id, table.data)
+                return self._predictor.predict(
+                    request.request_id, table.data, caller=request.caller
+                )
             columns = _columns_of(table.columns, table.data)
-            return self._predict_table(request.request_id, columns)
+            return self._predict_table(request, columns)
         if isinstance(table, dict):
             known = (table[name] for name in self._spec.input_names if name in table)
             if all(isinstance(values, list) for values in known):
-                return self._predict_table(request.request_id, table)
+                return self._predict_table(request, table)
             table = [table]
         reader = self._records if forms[0] == "dataframe_records" else self._rows
         self._predictor.check_row_count(len(table))
         rows, ids = reader.read(table), reader.ids(table)
-        return self._predictor.predict(request.request_id, rows, ids)
+        return self._predictor.predict(request.request_id, rows, ids, request.caller)
 
     def _decode_body(self, body: bytes) -> _Body:
         try:
@@ -197,7 +199,7 @@ class MlflowScoring:
         except ValueError as error:
             raise Refusal(400, f"the body is not valid JSON: {error}") from error
 
-    def _predict_table(self, request_id: str, table: Mapping[Any, Any]) -> PredictionResult:
+    def _predict_table(self, request: Request, table: Mapping[Any, Any]) -> PredictionResult:
         """Predict for the columns of a table by name; columns of nullable inputs are optional."""
         columns = {name: table[name] for name in self._spec.input_names if name in table}
         rows = max(map(len, columns.values()), default=0)
@@ -207,7 +209,9 @@ class MlflowScoring:
         ids = table.get(ID) if self._spec.takes_ids else None
         if not isinstance(ids, Sequence | None) or isinstance(ids, str):
             raise InputError(f"{ID}: {short_repr(ids)} is not a list of IDs, one for each row")
-        return self._predictor.predict_columns(request_id, columns, ids and known_ids(ids))
+        return self._predictor.predict_columns(
+            request.request_id, columns, ids and known_ids(ids), request.caller
+        )
 
     def _read_csv(self, body: bytes) -> dict[str, list[Any]]:
         if any(isinstance(item, Tensor) for item in self._spec.inputs):

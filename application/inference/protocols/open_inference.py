@@ -234,7 +234,7 @@ class OpenInference:
         tensors = _read_tensors(inference.inputs, binary)
         is_table = list(tensors) == [ALL_INPUTS] and self._spec.is_numeric
         columns = self._split_table(tensors[ALL_INPUTS]) if is_table else self._columns(tensors)
-        result = self._predictor.predict_columns(request.request_id, columns)
+        result = self._predictor.predict_columns(request.request_id, columns, caller=request.caller)
         return self._reply(inference.id, result, outputs)
 
     def _split_table(self, tensor: np.ndarray) -> dict[str, Any]:

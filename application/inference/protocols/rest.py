@@ -122,12 +122,16 @@ class RestApi:
     def predict(self, request: Request) -> bytes:
         """Predict for ``[[…], …]`` or one flat row."""
         rows = self._rows.read(request.body)
-        return self._response(self._predictor.predict(request.request_id, rows))
+        return self._response(
+            self._predictor.predict(request.request_id, rows, caller=request.caller)
+        )
 
     def predict_json(self, request: Request) -> bytes:
         """Predict for one object, or for the objects under ``instances``."""
         rows, ids = self._named.read(request.body)
-        return self._response(self._predictor.predict(request.request_id, rows, ids))
+        return self._response(
+            self._predictor.predict(request.request_id, rows, ids, request.caller)
+        )
 
     def health_check(self, _request: Request) -> bytes:
         """Name the model. A service has no routes before it reproduced its golden requests."""

@@ -86,5 +86,5 @@ class VertexPrediction:
             raise InputError(f"parameters are not supported, got {names}")
         self._predictor.check_row_count(len(body.instances))
         rows, ids = self._rows.read(body.instances), self._rows.ids(body.instances)
-        result = self._predictor.predict(request.request_id, rows, ids)
+        result = self._predictor.predict(request.request_id, rows, ids, request.caller)
         return msgspec.json.encode({"predictions": self._responses.predictions(result)})

@@ -80,6 +80,11 @@ class ServiceMetrics(RequestCounters):
             names,
             registry,
         ).labels(*self._labels)
+        self._spooled = self._gauge(
+            "ml_prediction_log_spooled_rows",
+            "Predicted rows that wait in files until the prediction log can be written.",
+            names,
+        ).labels(*self._labels)
         self._score = self._gauge(
             "ml_model_score",
             "Score of the chosen measure, higher is better, of the latest predictions that were "
@@ -177,6 +182,10 @@ class ServiceMetrics(RequestCounters):
     def record_dropped(self, rows: int) -> None:
         """Count predicted rows that were not written to the prediction log."""
         self._dropped.inc(rows)
+
+    def set_spooled(self, rows: int) -> None:
+        """Set how many predicted rows of all workers wait in files for the prediction log."""
+        self._spooled.set(rows)
 
     def set_accuracy(self, accuracy: float) -> None:
         """Set the live accuracy on labelled predictions, 0 to 1."""

@@ -40,6 +40,7 @@ PAIRS = [
     (prediction_log.PredictionWriter, fakes.FakePredictionLog),
     (prediction_log.LabelStore, fakes.FakePredictionLog),
     (prediction_log.PredictionStatistics, fakes.FakePredictionLog),
+    (prediction_log.PredictionReader, fakes.FakePredictionLog),
     (prediction_log.RecentPredictions, fakes.FakePredictionLog),
     (prediction_log.FeedbackLog, fakes.FakePredictionLog),
     (recorder.Recorder, fakes.FakeRecorder),

@@ -169,6 +169,15 @@ def test_with_keys_only_open_paths_pass_without_one() -> None:
         assert refused.value.status == status
 
 
+def test_whoever_passes_is_known_by_the_name_of_the_key() -> None:
+    key = new_key()
+    authorise = authoriser(ApiKeys.parse(entry_of("shop", key)), "/livez")
+    assert authorise is not None
+    assert authorise(bearer(key), "POST", "/predict") == "shop"
+    assert authorise({**bearer(key), b"x-synthetic": b"load"}, "POST", "/predict") == "shop"
+    assert authorise(bearer(key), "GET", "/livez") is None
+
+
 def test_only_a_key_of_that_scope_may_mark_requests_as_synthetic() -> None:
     any_scope, predict, both = (new_key() for _ in range(3))
     entries = (

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from application.monitoring.feedback import (
+    WRITE_PAUSES,
     WRITTEN_SECONDS,
     Feedback,
     FeedbackResult,
@@ -20,7 +21,7 @@ from application.monitoring.feedback import (
 from application.monitoring.recorder import WRITE_SECONDS, identities
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
-from domain.errors import InputError, UnknownPredictionError
+from domain.errors import InputError, PredictionLogError, UnknownPredictionError
 from domain.evaluation.measures import Measure, default_measure
 from tests import petals
 from tests.fakes import (
@@ -124,6 +125,15 @@ def test_feedback_labels_the_prediction_that_it_names() -> None:
     assert setup.confusion() == {(2, 1): 1}
 
 
+def test_a_label_has_version_and_time_of_its_prediction_if_that_is_in_the_log() -> None:
+    setup = Setup()
+    setup.log.add(batch_of(replace(logged_prediction("c", SETOSA, at=5.0), version="1.0.0-a")))
+    setup.for_prediction("c", 0, "setosa")
+    result = setup.for_inputs([1, 1, 1, 1], "setosa", "setosa")
+    labels = [setup.log.labels[key][1] for key in (("c", 0), (result.request_id, 0))]
+    assert [(label.version, label.made) for label in labels] == [("1.0.0-a", 5.0), (None, None)]
+
+
 @pytest.mark.parametrize(("number", "name"), [(0, "setosa"), (2, "virginica")])
 def test_a_class_can_be_named_by_its_number(number: int, name: str) -> None:
     assert Setup().for_prediction("a", 0, number).actual == name
@@ -166,7 +176,7 @@ def test_the_live_accuracy_is_the_share_of_correct_labelled_predictions() -> Non
 
 def test_labels_older_than_a_day_are_not_in_the_live_accuracy() -> None:
     setup = Setup()
-    setup.log.label(LabelledPrediction("old", 0, 0, 1), time.time() - 25 * 3600)
+    setup.log.label(LabelledPrediction("old", 0, 0, 1), at=time.time() - 25 * 3600)
     setup.for_prediction("a", 0, "setosa")
     assert setup.metrics.accuracy == 1.0
 
@@ -376,7 +386,7 @@ def labelled_log(pairs: Sequence[tuple[int, float, int]]) -> FakePredictionLog:
     """A log of labels: predicted class, its probability, actual class."""
     log = FakePredictionLog()
     for row, (predicted, confidence, actual) in enumerate(pairs):
-        log.label(LabelledPrediction("a", row, predicted, actual, confidence), 10.0 + row)
+        log.label(LabelledPrediction("a", row, predicted, actual, confidence), at=10.0 + row)
     return log
 
 
@@ -526,3 +536,23 @@ def test_feedback_by_id_that_is_invalid_is_refused_before_the_log_is_searched(
     with pytest.raises(InputError, match=message):
         finished(setup.feedback.for_id(row_id, actual), setup.pauses)
     assert not setup.pauses
+
+
+def test_feedback_is_refused_without_a_search_while_predictions_wait_for_the_log() -> None:
+    flushed: list[bool] = []
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    log.add(batch_of(logged_prediction("a", SETOSA)))
+    feedback = Feedback(
+        default_measure(petals.SPEC), log, metrics, lambda: bool(flushed and flushed.pop(0))
+    )
+    pauses: list[float] = []
+    for steps in (
+        feedback.for_prediction("a", 0, "setosa"),
+        feedback.for_id("order-1", "setosa"),
+        feedback.for_inputs(SETOSA, "setosa", "setosa"),
+    ):
+        with pytest.raises(PredictionLogError, match="unavailable or catching up: retry later"):
+            finished(steps, pauses)
+    assert pauses == [*WRITE_PAUSES] * 3 and not log.labels
+    flushed += [False, True]  # the log works again
+    assert finished(feedback.for_prediction("a", 0, "setosa")).joined

@@ -48,11 +48,11 @@ class BlockedLog(FakePredictionLog):
         super().__init__()
         self.reached, self.let_go = threading.Event(), threading.Event()
 
-    def add(self, *batches: PredictionBatch) -> None:
+    def add(self, *batches: PredictionBatch) -> bool:
         """Wait, then append."""
         self.reached.set()
         assert self.let_go.wait(PATIENCE)
-        super().add(*batches)
+        return super().add(*batches)
 
 
 @pytest.fixture(name="metrics")
@@ -102,6 +102,21 @@ def test_every_row_is_logged_with_its_identity_and_its_prediction(
     assert second.inputs == pytest.approx(VIRGINICA)
     assert (second.at, second.latency) == (12.5, 0.002)
     assert second.confidence == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("callers", [["shop", None, "till"], [None, None, None]])
+def test_callers_are_logged_with_their_requests(
+    open_recorder: Open, log: FakePredictionLog, callers: list[str | None]
+) -> None:
+    recorder = open_recorder()
+    for number, caller in enumerate(callers):
+        result = classification_result(str(number), SETOSA)
+        result.caller = caller
+        recorder.record(result)
+    recorder.flush()
+    batch = log.batches.get_nowait()
+    assert isinstance(batch, PredictionBatch)
+    assert list(batch.callers) == (callers if any(callers) else [])
 
 
 def test_classes_are_counted_and_logged_by_the_decision_threshold(
@@ -456,6 +471,46 @@ def test_the_drift_check_runs_after_a_batch_is_logged(
         recorder.flush()
     recorder.flush()
     assert seen == [2, 4]
+
+
+class WaitingLog(FakePredictionLog):
+    """A log in which predictions wait while it is not `available`."""
+
+    available = False
+
+    def add(self, *batches: PredictionBatch) -> bool:
+        """Append predictions."""
+        return super().add(*batches) and self.available
+
+
+def test_what_the_log_keeps_waiting_is_not_dropped_and_not_written_yet(
+    open_recorder: Open, metrics: FakeMetrics
+) -> None:
+    log = WaitingLog()
+    recorder = open_recorder(log=log)
+    recorder.record(classification_result("a", SETOSA))
+    assert not recorder.flush() and not recorder.flush()
+    log.available = True
+    assert recorder.flush()  # it tries again without new predictions
+    assert not metrics.dropped and not metrics.errors
+    assert [entry.request_id for entry in log.predictions] == ["a"]
+
+
+def test_drift_is_checked_once_the_log_has_been_written(open_recorder: Open) -> None:
+    log, checked = WaitingLog(), []
+
+    def watch() -> bool:
+        checked.append(1)
+        return True
+
+    recorder = open_recorder(log=log, watch=watch)
+    recorder.record(classification_result("a", SETOSA))
+    recorder.flush()
+    assert not checked
+    log.available = True
+    recorder.flush()
+    recorder.flush()
+    assert len(checked) == 1
 
 
 def test_the_last_rows_of_a_burst_are_checked_even_if_no_more_follow(

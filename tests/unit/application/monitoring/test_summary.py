@@ -71,8 +71,8 @@ def test_without_predictions_totals_are_zero_and_averages_none() -> None:
 
 def test_with_labels_the_summary_has_the_quality_and_the_number_of_labels() -> None:
     log = busy_log()
-    log.label(LabelledPrediction("a", 0, 0, 0), time.time())
-    log.label(LabelledPrediction("c", 0, 2, 0), time.time())
+    log.label(LabelledPrediction("a", 0, 0, 0), at=time.time())
+    log.label(LabelledPrediction("c", 0, 2, 0), at=time.time())
     summary = summarise(log, default_measure(petals.SPEC), 1)
     assert summary["labeled_predictions"] == 2
     assert summary["accuracy"] == 0.5
@@ -84,7 +84,7 @@ def test_with_labels_the_summary_has_the_quality_and_the_number_of_labels() -> N
 
 def test_labels_older_than_the_hours_are_left_out() -> None:
     log = busy_log()
-    log.label(LabelledPrediction("old", 0, 1, 1), time.time() - 7200)
+    log.label(LabelledPrediction("old", 0, 1, 1), at=time.time() - 7200)
     assert "accuracy" not in summarise(log, default_measure(petals.SPEC), 1)
     assert summarise(log, default_measure(petals.SPEC), 3)["labeled_predictions"] == 1
 
@@ -105,8 +105,8 @@ def test_a_regression_has_mean_and_extremes_and_with_labels_errors() -> None:
         "predictions_per_hour": 3,
     }
     assert summarise(log, default_measure(spec), 1) == figures
-    log.label(LabelledPrediction("a", 0, 100, 130), now)
-    log.label(LabelledPrediction("a", 1, 200, 190), now)
+    log.label(LabelledPrediction("a", 0, 100, 130), at=now)
+    log.label(LabelledPrediction("a", 1, 200, 190), at=now)
     assert summarise(log, default_measure(spec), 1) == {
         **figures,
         "labeled_predictions": 2,

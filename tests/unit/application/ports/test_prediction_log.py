@@ -29,6 +29,14 @@ def test_joined_batches_have_every_row_in_order(confidence: float | None) -> Non
     assert list(joined.request_ids) == ["a", "b", "c"]
 
 
+def test_joined_batches_keep_the_callers_of_their_requests() -> None:
+    known = replace(fakes.batch_of(fakes.logged_prediction("a", fakes.SETOSA)), callers=["shop"])
+    unknown = fakes.batch_of(*(fakes.logged_prediction(name, fakes.SETOSA) for name in "bc"))
+    joined = PredictionBatch.join([unknown, known, unknown])
+    assert joined.callers == [None, None, "shop", None, None]
+    assert not PredictionBatch.join([unknown, unknown]).callers
+
+
 def test_joined_batches_keep_the_ids_of_their_rows() -> None:
     rows = [fakes.logged_prediction("a", fakes.SETOSA, row=row) for row in range(2)]
     batches = [fakes.batch_of(*rows, ids={1: "x"}), fakes.batch_of(rows[0]), fakes.batch_of(*rows)]

@@ -328,6 +328,21 @@ def test_the_profile_covers_the_training_rows(workshop: Workshop) -> None:
     assert len(profile["prediction"]["shares"]) == 3
 
 
+@pytest.mark.parametrize("sorted_by_length", [True, False])
+def test_what_depends_on_time_in_training_is_marked_in_the_profile(
+    workshop: Workshop, sorted_by_length: bool
+) -> None:
+    days = np.arange(150) * 7.0 % 150
+    if sorted_by_length:  # but the last ones, which are held out, have every class
+        days = np.where(days % 5 == 0, 999.0, DATA.inputs["petal_length"])
+    data = replace(DATA, others=pd.DataFrame({"day": days}))
+    by_day = SMALL.data.model_copy(update={"split": SplitConfig(time="day")})
+    profile = read(workshop.train(data, SMALL.model_copy(update={"data": by_day})), "profile.json")
+    marked = [name for name, each in profile.items() if each.get("varies_in_time")]
+    assert ("petal_length" in marked) is sorted_by_length
+    assert "sepal_width" not in marked
+
+
 def test_the_card_describes_the_predictions_and_their_quality(workshop: Workshop) -> None:
     candidate = workshop.train()
     card = (candidate.package / "card.md").read_text(encoding="utf-8")

@@ -26,8 +26,8 @@ from filelock import FileLock
 from application.inference.api_keys import entry_of, new_key
 from domain.contract import Classes, ModelSpec, Number
 from domain.errors import DeploymentError
-from infrastructure.deployment import local
 from infrastructure.cli.__main__ import main
+from infrastructure.deployment import local
 from infrastructure.deployment.local import (
     Build,
     LocalEnvironment,
@@ -41,6 +41,7 @@ from infrastructure.deployment.release import (
     public_port,
     stop_process,
 )
+from infrastructure.deployment.variables import explicit_variables
 from infrastructure.registry.ledger import FileLedger
 from shared.paths import ROOT
 from tests.served import free_port
@@ -593,6 +594,15 @@ def test_a_rollback_restores_variables_and_workers(machine: Machine) -> None:
     started_with = psutil.Process(restored.pid).environ()
     assert started_with["SERVING_MAX_ROWS"] == "5"
     assert started_with["PREDICTION_LOG_URL"] == "sqlite:///elsewhere.db"
+
+
+def test_a_release_knows_its_environment_which_is_not_one_of_its_variables(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVING_ENVIRONMENT", "elsewhere")
+    release = machine.deploy("1", explicit_variables())
+    assert psutil.Process(release.pid).environ()["SERVING_ENVIRONMENT"] == "staging"
+    assert release.variables == {}
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"version": "1"', "null", '"' + 64 * "a" + '"'])

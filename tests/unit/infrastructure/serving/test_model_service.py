@@ -13,7 +13,7 @@ import pytest
 
 from domain.contract import ModelSpec, Number, Quantity
 from infrastructure.packaging.model_package import PackageDraft
-from infrastructure.serving.model_service import value_buckets
+from infrastructure.serving.model_service import spool_folder, value_buckets
 from shared.paths import ROOT
 
 GOLDEN = {"rows": [[0.5], [0.6]], "answers": [[250.0, 0.0, 500.0], [150.0, 0.0, 500.0]]}
@@ -100,6 +100,22 @@ def test_a_quantity_is_counted_in_buckets_of_its_own_scale(
     name: str, profiles: dict[str, Any], expected: list[float]
 ) -> None:
     assert list(value_buckets(spec_of(name), GOLDEN, profiles) or ()) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:////data/log.db", "/data/log.db.spool"),
+        ("sqlite+pysqlite:////data/log.db?timeout=3", "/data/log.db.spool"),
+        ("sqlite:///file:/data/log.db?uri=true", "/home/predictions.spool"),
+        ("postgresql+psycopg://ann@host/database", "/home/predictions.spool"),
+    ],
+)
+def test_predictions_wait_beside_an_sqlite_database_or_in_the_home_of_bentoml(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: str
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", "/home")
+    assert str(spool_folder(url)) == expected
 
 
 @pytest.mark.parametrize(

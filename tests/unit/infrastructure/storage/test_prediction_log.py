@@ -1,5 +1,7 @@
 """The prediction log on SQLite: identity, labels, totals, and several writers at once."""
 
+# pylint: disable=too-many-lines
+
 from __future__ import annotations
 
 import sqlite3
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -26,6 +29,7 @@ from application.ports.prediction_log import (
     LiveErrors,
     LoggedPrediction,
     Traffic,
+    VersionTraffic,
 )
 from domain.errors import PredictionLogError
 from infrastructure.storage import prediction_log
@@ -49,7 +53,7 @@ def _open_log(tmp_path: Path) -> Iterator[Open]:
     """Opens the same database at each call of `open_log(model)`."""
     opened: list[SqlPredictionLog] = []
 
-    def open_log(model: str = "iris", **more: float) -> SqlPredictionLog:
+    def open_log(model: str = "iris", **more: Any) -> SqlPredictionLog:
         opened.append(SqlPredictionLog(f"sqlite:///{tmp_path}/new/log.db", model, **more))
         return opened[-1]
 
@@ -195,6 +199,31 @@ def test_missing_inputs_and_a_missing_confidence_come_back_as_such(log: SqlPredi
     assert log.traffic(0).mean_confidence is None
 
 
+def test_a_prediction_is_found_with_the_version_that_made_it(open_log: Open) -> None:
+    for version in ("1", "2", None):
+        add(open_log(version=version), prediction(f"of {version}"))
+    log = open_log(version="3")
+    for version in ("1", "2", None):
+        found = log.find(f"of {version}", 0)
+        assert found and found.version == version
+
+
+def test_version_environment_and_callers_of_a_batch_are_stored(
+    open_log: Open, tmp_path: Path
+) -> None:
+    log = open_log(version="1.0.0-a", environment="staging")
+    log.add(replace(batch_of(*map(prediction, ("r1", "r2", "r3"))), callers=["shop", None, "till"]))
+    log.add(replace(batch_of(prediction("r4")), version="0.9", environment="production"))
+    open_log().add(batch_of(prediction("r5")))
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        query = "SELECT version, environment, callers FROM prediction_batches ORDER BY id"
+        assert database.execute(query).fetchall() == [
+            ("1.0.0-a", "staging", "shop\n\ntill"),
+            ("0.9", "production", None),
+            (None, None, None),
+        ]
+
+
 # find by inputs
 
 
@@ -210,7 +239,7 @@ def test_a_labelled_prediction_is_not_found_again_by_its_inputs(log: SqlPredicti
     for expected in (("r2", 1), ("r1", 1), ("r1", 0)):
         found = log.find_unlabelled(IDENTITY, 0)
         assert found is not None and (found.request_id, found.row) == expected
-        log.label(LabelledPrediction(*expected, 0, 0), NOW)
+        log.label(LabelledPrediction(*expected, 0, 0), at=NOW)
     assert log.find_unlabelled(IDENTITY, 0) is None
 
 
@@ -226,8 +255,8 @@ def test_other_inputs_or_another_class_are_not_found(
 
 def test_a_label_of_another_row_leaves_a_prediction_unlabelled(log: SqlPredictionLog) -> None:
     add(log, prediction("r1", 0))
-    log.label(LabelledPrediction("r1", 1, 0, 0), NOW)
-    log.label(LabelledPrediction("r2", 0, 0, 0), NOW)
+    log.label(LabelledPrediction("r1", 1, 0, 0), at=NOW)
+    log.label(LabelledPrediction("r2", 0, 0, 0), at=NOW)
     assert log.find_unlabelled(IDENTITY, 0) is not None
 
 
@@ -242,17 +271,72 @@ def test_a_value_is_found_as_it_was_returned_and_rounded(log: SqlPredictionLog) 
 # labels
 
 
-def test_a_second_label_replaces_the_first(log: SqlPredictionLog) -> None:
-    log.label(LabelledPrediction("r1", 0, predicted=0, actual=1), NOW)
-    log.label(LabelledPrediction("r1", 0, predicted=0, actual=2), NOW)
-    assert log.confusion(0) == {(0, 2): 1}
+def replaced(folder: Path) -> list[tuple[Any, ...]]:
+    """The labels that others have replaced."""
+    with closing(sqlite3.connect(folder / "new/log.db")) as database:
+        query = "SELECT model, request_id, row, at, actual, replaced_at FROM replaced_labels"
+        return database.execute(f"{query} ORDER BY id").fetchall()
+
+
+def test_a_corrected_label_replaces_the_previous_one_which_stays_on_record(
+    log: SqlPredictionLog, tmp_path: Path
+) -> None:
+    for actual in (1, 2, 0):
+        log.label(LabelledPrediction("r1", 0, 0, actual), at=NOW + actual)
+    log.label(LabelledPrediction("r1", 1, 0, 1), at=NOW)
+    assert log.confusion(0) == {(0, 0): 1, (0, 1): 1}
+    assert replaced(tmp_path) == [
+        ("iris", "r1", 0, NOW + 1, 1, NOW + 2),
+        ("iris", "r1", 0, NOW + 2, 2, NOW),
+    ]
+
+
+def test_the_same_label_again_changes_nothing(log: SqlPredictionLog, tmp_path: Path) -> None:
+    for at in (NOW, NOW + 100):
+        log.label(LabelledPrediction("r1", 0, 0, 1), at=at)
+    assert log.confusion(NOW) == {(0, 1): 1}
+    assert not log.confusion(NOW + 1)
+    assert not replaced(tmp_path)
+
+
+def test_many_labels_are_recorded_in_order_as_one_by_one(
+    log: SqlPredictionLog, open_log: Open, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    labels = [
+        LabelledPrediction(f"r{request}", row, 0, float(actual))
+        for request, row, actual in generator.integers(0, (40, 2, 3), (400, 3)).tolist()
+    ]
+    one_by_one = open_log("one by one")
+    for label in labels:
+        one_by_one.label(label, at=NOW)
+    log.label(*labels, at=NOW)
+    assert log.confusion(0) == one_by_one.confusion(0)
+    history = {name: [] for name in ("iris", "one by one")}  # type: dict[str, list[Any]]
+    for model, *row in replaced(tmp_path):
+        history[model].append(row)
+    assert len(history["iris"]) > 100
+    key = itemgetter(0, 1)
+    assert sorted(history["iris"], key=key) == sorted(history["one by one"], key=key)
+
+
+def test_labels_are_all_recorded_or_none(log: SqlPredictionLog) -> None:
+    wrong = LabelledPrediction("r2", 0, 0, None)  # type: ignore[arg-type]
+    with pytest.raises(sa.exc.IntegrityError):
+        log.label(LabelledPrediction("r1", 0, 0, 1), wrong, at=NOW)
+    assert not log.confusion(0)
+
+
+def test_no_labels_are_no_work(log: SqlPredictionLog) -> None:
+    log.label(at=NOW)
+    assert not log.confusion(0)
 
 
 def test_confusion_counts_pairs_labelled_since_a_time(log: SqlPredictionLog) -> None:
     for row, (predicted, actual, at) in enumerate(
         [(0, 0, NOW), (0, 0, NOW), (1, 2, NOW), (2, 2, NOW - 100)]
     ):
-        log.label(LabelledPrediction("r1", row, predicted, actual), at)
+        log.label(LabelledPrediction("r1", row, predicted, actual), at=at)
     assert log.confusion(NOW - 1) == {(0, 0): 2, (1, 2): 1}
     assert log.confusion(NOW - 101) == {(0, 0): 2, (1, 2): 1, (2, 2): 1}
     assert log.confusion(NOW + 1) == {}
@@ -260,7 +344,7 @@ def test_confusion_counts_pairs_labelled_since_a_time(log: SqlPredictionLog) -> 
 
 def test_labels_are_returned_latest_first_with_the_confidence(log: SqlPredictionLog) -> None:
     for row, (confidence, at) in enumerate([(0.9, 30.0), (None, 10.0), (0.7, 20.0)]):
-        log.label(LabelledPrediction("a", row, 1, row, confidence), at)
+        log.label(LabelledPrediction("a", row, 1, row, confidence), at=at)
     assert log.labelled(15.0, 5).tolist() == [[1, 0, 0.9], [1, 2, 0.7]]
     assert log.labelled(0.0, 1).tolist() == [[1, 0, 0.9]]
     assert np.isnan(log.labelled(0.0, 5)[2, 2])
@@ -269,12 +353,12 @@ def test_labels_are_returned_latest_first_with_the_confidence(log: SqlPrediction
 
 def test_labels_of_an_older_layout_are_kept(tmp_path: Path, open_log: Open) -> None:
     log = open_log()
-    log.label(LabelledPrediction("a", 0, 1, 0, 0.9), NOW)
+    log.label(LabelledPrediction("a", 0, 1, 0, 0.9), at=NOW)
     log.close()
     with closing(sqlite3.connect(tmp_path / "new" / "log.db")) as database:
         database.execute("ALTER TABLE labelled_rows DROP COLUMN confidence")
     again = open_log()
-    again.label(LabelledPrediction("b", 0, 1, 1, 0.8), NOW + 1)
+    again.label(LabelledPrediction("b", 0, 1, 1, 0.8), at=NOW + 1)
     assert again.labelled(0.0, 5).tolist()[0] == [1, 1, 0.8]
     assert again.confusion(0.0) == {(1, 0): 1, (1, 1): 1}
 
@@ -283,7 +367,7 @@ def test_errors_are_those_of_the_values_labelled_since_a_time(log: SqlPrediction
     for row, (predicted, actual, at) in enumerate(
         [(300.0, 310.0, NOW), (200.0, 170.0, NOW), (5.0, 500.0, NOW - 100)]
     ):
-        log.label(LabelledPrediction("r1", row, predicted, actual), at)
+        log.label(LabelledPrediction("r1", row, predicted, actual), at=at)
     assert log.errors(NOW - 1) == LiveErrors(2, 20.0, pytest.approx(500**0.5))
     assert log.errors(NOW + 1) is None
 
@@ -338,6 +422,90 @@ def test_no_traffic_has_no_means(log: SqlPredictionLog) -> None:
     assert log.traffic(0) == Traffic(0, None, None, None, None, None)
 
 
+@pytest.mark.parametrize("version", ["1", "2", None])
+def test_totals_and_labels_are_of_a_period_and_a_version(
+    open_log: Open, version: str | None
+) -> None:
+    fake = FakePredictionLog()
+    for number in range(30):
+        made_by = "12"[number % 2]
+        rows = [
+            prediction(f"{number}-{step}", at=NOW + number + step, predicted=number % 3)
+            for step in range(4)
+        ]
+        labels = [
+            LabelledPrediction(row.request_id, 0, row.predicted, 1, 0.5, made_by, row.at)
+            for row in rows[: number % 5]
+        ]
+        batch = replace(batch_of(*rows), version=made_by)
+        for log in (open_log(), fake):
+            log.add(batch)
+            log.label(*labels, at=NOW + 100 + number)
+    log = open_log()
+    for since, until in ((NOW, NOW + 20), (NOW + 7, NOW + 8), (NOW + 9.5, None), (NOW, NOW)):
+        period = (since, until, version)
+        assert vars(log.traffic(*period)) == pytest.approx(vars(fake.traffic(*period)))
+        assert log.by_class(*period) == fake.by_class(*period)
+        assert log.versions(since, until) == fake.versions(since, until)
+        late = (since + 100, None if until is None else until + 100, version)
+        assert log.confusion(*late) == fake.confusion(*late)
+        assert log.errors(*late) == fake.errors(*late)
+        some = (late[0], 5, *late[1:])
+        assert len(log.labelled(*some)) == len(fake.labelled(*some))
+
+
+def test_versions_have_their_predictions_labels_and_times(open_log: Open) -> None:
+    open_log(version="2").add(batch_of(prediction("b", at=NOW), prediction("b", 1, at=NOW)))
+    open_log(version="1").add(batch_of(prediction("a", at=NOW - 5), prediction("c", at=NOW + 1)))
+    open_log().add(batch_of(prediction("old", at=NOW - 9)))
+    log = open_log()
+    log.label(LabelledPrediction("b", 1, 0, 0, None, "2", NOW), at=NOW)
+    log.label(LabelledPrediction("not in the log", 0, 0, 0), at=NOW)
+    assert log.versions(NOW - 9) == [
+        VersionTraffic(None, 1, 0, NOW - 9, NOW - 9),
+        VersionTraffic("1", 2, 0, NOW - 5, NOW + 1),
+        VersionTraffic("2", 2, 1, NOW, NOW),
+    ]
+    assert log.versions(NOW - 1, NOW + 1) == [VersionTraffic("2", 2, 1, NOW, NOW)]
+    assert not log.versions(NOW + 2)
+
+
+# all predictions of a period
+
+
+def test_every_batch_of_a_period_is_read_once_in_order(open_log: Open) -> None:
+    log = open_log(version="1")
+    for number in (*range(0, 200, 2), *range(1, 200, 2)):  # some arrive late
+        at = NOW + number // 3  # several at one time
+        log.add(batch_of(prediction(f"r{number}", at=at), ids={0: f"id {number}"}))
+    open_log(version="2").add(batch_of(prediction("other", at=NOW)))
+    open_log("wine").add(batch_of(prediction("other", at=NOW)))
+    read = list(log.read(NOW, NOW + 1000, "1"))
+    assert {name for batch in read for name in batch.request_ids} == {f"r{n}" for n in range(200)}
+    assert len(read) == 200
+    assert [batch.at[0] for batch in read] == sorted(batch.at[0] for batch in read)
+    assert all(batch.ids == {0: f"id {batch.request_ids[0][1:]}"} for batch in read)
+    assert {batch.version for batch in log.read(NOW, NOW + 1)} == {"1", "2"}
+    assert len(list(log.read(NOW + 3, NOW + 5, "1"))) == 6
+    assert not list(log.read(NOW + 1000, NOW + 2000))
+
+
+def test_batches_that_partly_belong_to_a_period_are_read(log: SqlPredictionLog) -> None:
+    add(log, prediction("a", at=NOW), prediction("b", at=NOW + 10))
+    for since, until, found in ((-5, 0, 0), (-5, 1, 1), (3, 7, 1), (10, 11, 1), (11, 20, 0)):
+        assert len(list(log.read(NOW + since, NOW + until))) == found
+
+
+def test_labels_are_found_by_their_requests(open_log: Open) -> None:
+    log, names = open_log(), [f"r{number}" for number in range(1200)]
+    labels = [LabelledPrediction(name, row, 0, row) for name in names for row in range(2)]
+    log.label(*labels, at=NOW)
+    open_log("wine").label(LabelledPrediction("r0", 7, 0, 0), at=NOW)
+    found = log.labels_of([*names[100:], "unknown"])
+    assert found == {(name, row): (row, NOW) for name in names[100:] for row in range(2)}
+    assert not log.labels_of([])
+
+
 # recent predictions
 
 
@@ -374,7 +542,7 @@ def test_inputs_of_a_previous_version_with_other_ones_are_not_recent(log: SqlPre
 def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
     iris, wine = open_log("iris"), open_log("wine")
     add(iris, prediction("r1"))
-    iris.label(LabelledPrediction("r1", 0, 0, 0), NOW)
+    iris.label(LabelledPrediction("r1", 0, 0, 0), at=NOW)
     assert wine.find("r1", 0) is None
     assert wine.traffic(0).predictions == 0
     assert wine.by_class(0) == {}
@@ -387,7 +555,7 @@ def test_models_in_one_database_do_not_see_each_other(open_log: Open) -> None:
 def test_written_predictions_are_found_after_reopening(open_log: Open) -> None:
     first = open_log()
     add(first, prediction("r1"))
-    first.label(LabelledPrediction("r1", 0, 0, 1), NOW)
+    first.label(LabelledPrediction("r1", 0, 0, 1), at=NOW)
     first.close()
     again = open_log()
     assert again.find("r1", 0) == prediction("r1")
@@ -401,8 +569,8 @@ def test_batches_older_than_the_retention_are_removed_when_the_log_is_opened(
     add(log, prediction("old", at=NOW - 8 * DAY))
     add(log, prediction("beside a young one", at=NOW - 8 * DAY), prediction("a", at=NOW - 6 * DAY))
     add(log, prediction("young", at=NOW - 6 * DAY))
-    log.label(LabelledPrediction("old", 0, 0, 0), NOW - 8 * DAY)
-    log.label(LabelledPrediction("young", 0, 1, 1), NOW - 6 * DAY)
+    log.label(LabelledPrediction("old", 0, 0, 0), at=NOW - 8 * DAY)
+    log.label(LabelledPrediction("young", 0, 1, 1), at=NOW - 6 * DAY)
     again = open_log(retention_days=7)
     assert again.find("old", 0) is None
     assert again.find("beside a young one", 0) is not None
@@ -417,12 +585,79 @@ def test_by_default_ninety_days_are_kept(open_log: Open) -> None:
     assert open_log().traffic(0).predictions == 1
 
 
+def test_old_rows_are_removed_a_few_at_a_time_so_that_nobody_waits(
+    open_log: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(retention_days=7)
+    log.add(*[batch_of(prediction(f"old{n}", at=NOW - 8 * DAY), ids={0: "a"}) for n in range(25)])
+    for number in range(15):
+        log.label(LabelledPrediction(f"old{number}", 0, 0, 0), at=NOW - 8 * DAY)
+    add(log, prediction("young"))
+    monkeypatch.setattr(prediction_log, "_OLD_ROWS", 10)
+    again = open_log(retention_days=7)
+    left = []
+    for number in range(5):
+        left.append((again.traffic(0).predictions - number, sum(again.confusion(0).values())))
+        add(again, prediction(f"new{number}"))
+    assert left == [(16, 5), (6, 0), (1, 0), (1, 0), (1, 0)]
+    assert again.find_id("a") is None and again.find("young", 0)
+
+
+# numbered writes
+
+
+def test_a_numbered_write_is_done_once(open_log: Open) -> None:
+    log, other = open_log(), open_log()
+    for number in (1, 1, 2, 1, 2, 4):
+        log.add(batch_of(prediction(f"r{number}")), writer="a", number=number)
+    other.add(batch_of(prediction("r4")), writer="a", number=4)
+    other.add(batch_of(prediction("r1 of b")), writer="b", number=1)
+    assert log.traffic(0).predictions == 4
+
+
+def test_a_numbered_write_that_fails_can_be_repeated(log: SqlPredictionLog) -> None:
+    write = {"writer": "a", "number": 1}
+    with pytest.raises(UnicodeEncodeError):
+        log.add(batch_of(prediction("r1")), batch_of(prediction("\ud800")), **write)
+    assert log.traffic(0).predictions == 0
+    log.add(batch_of(prediction("r1")), **write)
+    assert log.traffic(0).predictions == 1
+
+
+def test_writers_are_forgotten_with_their_predictions(open_log: Open, tmp_path: Path) -> None:
+    log = open_log(retention_days=7)
+    log.add(batch_of(prediction()), writer="a", number=1)
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        database.execute("UPDATE prediction_writers SET at = ?", (NOW - 8 * DAY,))
+        database.commit()
+        open_log(retention_days=7)
+        assert not database.execute("SELECT * FROM prediction_writers").fetchall()
+
+
+# a database that works later
+
+
+def test_a_database_that_is_locked_at_the_start_is_opened_later(
+    open_log: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_log, "_BUSY_SECONDS", 0)
+    (tmp_path / "new").mkdir()
+    with closing(sqlite3.connect(tmp_path / "new/log.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        log = open_log()
+        with pytest.raises(PredictionLogError, match="busy or unavailable: retry later"):
+            add(log, prediction())
+        other.execute("COMMIT")
+    add(log, prediction())
+    assert log.find("r1", 0)
+
+
 def test_threads_that_write_and_label_at_once_lose_nothing(log: SqlPredictionLog) -> None:
     def work(thread: int) -> None:
         for number in range(25):
             request_id = f"t{thread}-{number}"
             add(log, *[prediction(request_id, row) for row in range(4)])
-            log.label(LabelledPrediction(request_id, 0, 0, thread), NOW)
+            log.label(LabelledPrediction(request_id, 0, 0, thread), at=NOW)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(work, range(4)))
@@ -472,12 +707,12 @@ def test_a_locked_database_is_reported_and_works_again_when_it_is_released(
         closing(sqlite3.connect(file, isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        for work in (lambda: log.label(label, NOW), lambda: add(log, prediction())):
+        for work in (lambda: log.label(label, at=NOW), lambda: add(log, prediction())):
             with pytest.raises(PredictionLogError, match="busy or unavailable: retry later"):
                 work()
         assert not log.confusion(0)
         other.execute("COMMIT")
-        log.label(label, NOW)
+        log.label(label, at=NOW)
         assert log.confusion(0) == {(0, 1): 1}
 
 
@@ -492,7 +727,7 @@ one, zero, rows = np.ones(1), np.zeros(1), np.ones(1, int)
 for number in range(50):
     at = np.array([time.time()])
     log.add(PredictionBatch([f"{name}-{number}"], rows, at, zero, zero, zero[:, None], zero, one))
-    log.label(LabelledPrediction(f"{name}-{number}", 0, 0, 0), time.time())
+    log.label(LabelledPrediction(f"{name}-{number}", 0, 0, 0), at=time.time())
     assert log.find(f"{name}-{number}", 0)
 log.close()
 """
@@ -511,6 +746,75 @@ def test_processes_that_make_the_database_and_write_at_once_lose_nothing(tmp_pat
         assert log.traffic(0).predictions == 150
         assert log.confusion(0) == {(0, 0): 150}
         assert all(log.find(f"{name}-{number}", 0) for name in "abc" for number in range(50))
+
+
+WITHOUT_VERSIONS = """
+CREATE TABLE prediction_batches ( id INTEGER NOT NULL, model VARCHAR(200) NOT NULL, since DOUBLE
+    NOT NULL, until DOUBLE NOT NULL, predictions INTEGER NOT NULL, total_latency DOUBLE NOT
+    NULL, total_predicted DOUBLE NOT NULL, smallest DOUBLE NOT NULL, largest DOUBLE NOT NULL,
+    total_confidence DOUBLE, by_class BLOB, request_ids TEXT NOT NULL, rows BLOB NOT NULL, at
+    BLOB NOT NULL, latency BLOB NOT NULL, identities BLOB NOT NULL, inputs BLOB NOT NULL,
+    predicted BLOB NOT NULL, confidence BLOB, PRIMARY KEY (id));
+CREATE INDEX prediction_batches_by_time ON prediction_batches (model, until, id);
+CREATE TABLE prediction_ids ( batch INTEGER NOT NULL, position INTEGER NOT NULL, model
+    VARCHAR(200) NOT NULL, text VARCHAR(200) NOT NULL, at DOUBLE NOT NULL, PRIMARY KEY (batch,
+    position));
+CREATE INDEX prediction_ids_by_time ON prediction_ids (at);
+CREATE INDEX prediction_ids_by_text ON prediction_ids (model, text, at);
+CREATE TABLE labelled_rows ( model VARCHAR(200) NOT NULL, request_id VARCHAR(200) NOT NULL,
+    "row" INTEGER NOT NULL, at DOUBLE NOT NULL, predicted DOUBLE NOT NULL, actual DOUBLE NOT
+    NULL, confidence DOUBLE, PRIMARY KEY (model, request_id, "row"));
+CREATE INDEX labelled_rows_by_time ON labelled_rows (model, at);
+"""
+
+
+def without_versions(file: Path) -> None:
+    """Write a database as the project did before it recorded versions, with one batch of two rows
+    and one label."""
+    record = ("iris", NOW, NOW, 2, 0.5, 2.0, 0.0, 2.0, 1.5, np.array([1, 0, 1], "<u4").tobytes())
+    columns = {
+        **{"rows": ("<u4", [2]), "at": ("<f8", [NOW]), "latency": ("<f4", [0.25])},
+        **{"identities": ("<u8", [3, 4]), "inputs": ("<f4", [1, 2, 3, 4])},
+        **{"predicted": ("<f4", [0, 2]), "confidence": ("<f4", [0.5, 1])},
+    }
+    packed = [np.array(values, kind).tobytes() for kind, values in columns.values()]
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(WITHOUT_VERSIONS)
+        database.execute(
+            "INSERT INTO prediction_batches VALUES (1" + ", ?" * 18 + ")",
+            (*record, "\nold\n", *packed),
+        )
+        database.execute(
+            "INSERT INTO labelled_rows VALUES ('iris', 'old', 0, ?, 0, 1, 0.5)", (NOW,)
+        )
+        database.execute("INSERT INTO prediction_ids VALUES (1, 1, 'iris', 'a', ?)", (NOW,))
+        database.commit()
+
+
+def test_a_database_without_versions_is_extended_and_its_rows_are_of_an_unknown_version(
+    tmp_path: Path,
+) -> None:
+    without_versions(tmp_path / "log.db")
+    with closing(SqlPredictionLog(f"sqlite:///{tmp_path}/log.db", "iris", version="2")) as log:
+        old = LoggedPrediction("old", 1, NOW, 4, [3.0, 4.0], 2.0, 1.0, 0.25)
+        assert log.find("old", 1) == log.find_id("a") == old
+        assert log.confusion(0) == {(0, 1): 1}
+        add(log, prediction("new"))
+        found = log.find("new", 0)
+        assert found and found.version == "2"
+        assert log.traffic(0).predictions == 3
+
+
+def test_workers_that_extend_a_database_at_once_do_it_once(tmp_path: Path) -> None:
+    without_versions(tmp_path / "log.db")
+    url = f"sqlite:///{tmp_path}/log.db"
+    with ThreadPoolExecutor(4) as threads:
+        for log in threads.map(
+            lambda number: SqlPredictionLog(url, "iris", version=number), "1234"
+        ):
+            add(log, prediction("new"))
+            assert log.find("old", 0)
+            log.close()
 
 
 OLDER_LAYOUTS = """
@@ -532,7 +836,7 @@ def test_tables_of_older_layouts_are_left_as_they_are(open_log: Open, tmp_path: 
         database.executescript(OLDER_LAYOUTS)
     log = open_log()
     add(log, prediction())
-    log.label(LabelledPrediction("r1", 0, 0, 1), NOW)
+    log.label(LabelledPrediction("r1", 0, 0, 1), at=NOW)
     assert log.traffic(0).predictions == 1
     assert log.confusion(0) == {(0, 1): 1}
     with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
@@ -596,7 +900,7 @@ def test_a_log_of_before_there_were_ids_keeps_its_predictions(
 ) -> None:
     log = open_log()
     add(log, prediction("old"))
-    log.label(LabelledPrediction("old", 0, 0, 1), NOW)
+    log.label(LabelledPrediction("old", 0, 0, 1), at=NOW)
     log.close()
     with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
         database.execute("DROP TABLE prediction_ids")
@@ -687,8 +991,8 @@ def test_it_returns_the_same_as_a_log_in_memory(
                 fake.add(joined)
             for request_id, row in labelled:
                 label = LabelledPrediction(request_id, row, 0, 1)
-                log.label(label, NOW)
-                fake.label(label, NOW)
+                log.label(label, at=NOW)
+                fake.label(label, at=NOW)
             assert_same(log, fake)
 
 

@@ -286,6 +286,18 @@ def test_who_may_not_mark_a_request_is_counted_as_refused() -> None:
     assert not service.metrics.synthetic
 
 
+def test_a_handler_sees_who_called() -> None:
+    seen: list[str | None] = []
+
+    def handle(request: Request) -> bytes:
+        seen.append(request.caller)
+        return b"1"
+
+    service = Service({"/own": route(handle)}, authorise=lambda *_: "shop")
+    assert service.post("/own").status == 200
+    assert seen == ["shop"]
+
+
 def test_a_whole_reply_keeps_its_status_type_and_headers() -> None:
     reply = Reply(b"a,b", 202, b"text/csv", [(b"etag", b"7")])
     response = Service({"/csv": route(lambda _: reply)}).post("/csv")

@@ -33,6 +33,7 @@ NAMES = {
     "ml_data_drift_score": {"model_name", "feature"},
     "ml_prediction_errors_total": {"model_name", "version", "error_type"},
     "ml_prediction_log_dropped_rows_total": {"model_name", "version"},
+    "ml_prediction_log_spooled_rows": {"model_name", "version"},
     "ml_inputs_outside_range_total": {"model_name", "feature"},
     "ml_synthetic_requests_total": {"model_name", "version", "source"},
 }

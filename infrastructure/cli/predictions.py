@@ -1,0 +1,160 @@
+"""Export the predictions that a service has logged, with their inputs, versions and labels.
+
+The output is Parquet, CSV or NDJSON, by suffix: one row for each predicted row, in order of time.
+The log is that of PREDICTION_LOG_URL, else of what is deployed in ENV.
+
+Example: make predictions OUTPUT=x.parquet SINCE=7d
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from application.monitoring.export import Columns, Contracts, Kind, export_predictions
+from application.training.config import registered_name
+from domain.contract import ModelSpec, Transcript
+from domain.errors import ContractError, DataError, PredictionLogError, RegistryError
+from infrastructure.cli._arguments import add_environment, add_model, add_version, valid_moment
+from infrastructure.cli._registry import local_time, open_registry
+from infrastructure.deployment.local import LocalEnvironment
+from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
+from infrastructure.scoring.tables import check_output, open_sink
+from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
+from shared.console import show_step
+from shared.files import Draft
+from shared.settings import Settings
+
+_TYPES: dict[Kind, pa.DataType] = {
+    "string": pa.string(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int32": pa.int32(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model, the log, the period and the output."""
+    add_model(parser)
+    add_environment(parser)
+    add_version(parser, None, "all versions")
+    parser.add_argument("--output", required=True, type=Path, help=".parquet, .csv or .ndjson")
+    when = 'a time such as "2026-11-20 14:00", or how long ago, such as 24h or 7d'
+    parser.add_argument("--since", type=valid_moment, help=f"{when} (default: the first one)")
+    parser.add_argument("--until", type=valid_moment, help=f"{when} (default: now)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, and report how many rows there are."""
+    settings, output = Settings.load(), args.output.expanduser()
+    check_output(output)
+    name, registry = registered_name(args.model), open_registry(settings)
+    since = args.since.timestamp() if args.since else 0.0
+    until = args.until.timestamp() if args.until else time.time()
+    if since >= until:
+        raise DataError("SINCE is not before UNTIL: no prediction can be in between")
+    url = LocalEnvironment(settings.releases_dir / args.env).log_url(settings.prediction_log_url)
+    file = sqlite_file(url)
+    if file and not file.exists():
+        raise PredictionLogError(
+            f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
+        )
+    log = SqlPredictionLog(url, name, retention_days=float("inf"))  # reading removes nothing
+    try:
+        made = log.versions(since, until)
+        version = _package_version(registry, name, args.version, [each.version for each in made])
+        made = [each for each in made if version in (None, each.version)]
+        contracts = _contracts_of(registry, name, [each.version for each in made if each.version])
+        total = sum(each.predictions for each in made)
+        period = (since, until, version)
+        left_out = _write(output, log, contracts, period, {"model_name": name}, total)
+    finally:
+        log.close()
+    for each in made:
+        show_step(
+            "version",
+            f"{each.version or 'unknown'}: {each.predictions:,} rows, {each.labelled:,} labelled, "
+            f"{_local(each.first)} to {_local(each.last)}",
+        )
+    for which, rows in left_out.items():
+        show_step(
+            "WARNING",
+            f"{rows:,} rows of version {which or 'unknown'} were left out: its package is gone, "
+            "and they do not fit the champion's contract",
+        )
+    show_step("output", f"{output}: {total - sum(left_out.values()):,} rows")
+
+
+def _package_version(
+    registry: MlflowRegistry, name: str, which: str | None, logged: list[str | None]
+) -> str | None:
+    """The package version that the user chose; it may be in the log only."""
+    if which is None or which in logged:
+        return which
+    return registry.find(name, which).package_version
+
+
+def _contracts_of(registry: MlflowRegistry, name: str, logged: list[str]) -> Contracts:
+    """The contracts of the champion and of the versions whose packages are still there."""
+    champion = registry.open_package(registry.find(name, CHAMPION)).spec
+    if isinstance(champion.output, Transcript):
+        raise ContractError(f"{name} takes recordings, which are not logged")
+    known: dict[str, ModelSpec] = {}
+    for version in registry.versions(name):
+        if version.package_version in logged:
+            try:
+                registry.folder_of(version)
+            except RegistryError:
+                continue
+            known[version.package_version] = registry.open_package(version).spec
+    return Contracts(known, champion)
+
+
+def _write(
+    output: Path,
+    log: SqlPredictionLog,
+    contracts: Contracts,
+    period: tuple[float, float, str | None],
+    metadata: dict[str, str],
+    total: int,
+) -> dict[str | None, int]:
+    """Write the file, which replaces an existing one after the last row; returns what was left
+    out."""
+    fields = [pa.field(name, _TYPES[kind]) for name, kind in contracts.columns().items()]
+    schema = pa.schema(fields, metadata=metadata)
+    with (
+        Draft(output) as draft,
+        tqdm(total=total, desc="  rows", unit="row", unit_scale=True, disable=None) as bar,
+    ):
+        with open_sink(output, draft.path, schema) as sink:
+
+            def write(columns: Columns) -> None:
+                rows = len(columns["row"])
+                arrays = [_array(columns.get(field.name), field.type, rows) for field in schema]
+                sink.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+                bar.update(rows)
+
+            left_out = export_predictions(log, contracts, write, *period)
+        draft.publish()
+    return left_out
+
+
+def _array(values: object, kind: pa.DataType, rows: int) -> pa.Array:
+    """Values as an Arrow array; a column that a version does not have is null."""
+    if values is None:
+        return pa.nulls(rows, kind)
+    if pa.types.is_timestamp(kind):
+        return pa.array(values, pa.timestamp("us")).cast(kind)
+    array = pa.array(values, from_pandas=True)
+    return array if array.type == kind else array.cast(kind)
+
+
+def _local(seconds: float) -> str:
+    return local_time(datetime.fromtimestamp(seconds, UTC))
