@@ -55,6 +55,7 @@ def test_buckets_and_creation_times_are_left_out(url: str) -> None:
         "ml_prediction_confidence_sum",
         "ml_data_drift_score",
         "ml_prediction_log_dropped_rows_total",
+        "ml_prediction_log_spooled_rows",
     }
 
 

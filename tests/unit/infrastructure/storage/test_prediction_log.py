@@ -36,7 +36,7 @@ from infrastructure.storage import prediction_log
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.paths import ROOT
 from shared.request_id import new_request_id
-from tests.fakes import FakePredictionLog, batch_of
+from tests.fakes import SETOSA, FakePredictionLog, batch_of, logged_prediction
 
 NOW = time.time()
 HOUR = 3600.0
