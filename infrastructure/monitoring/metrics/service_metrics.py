@@ -58,7 +58,7 @@ class ServiceMetrics(RequestCounters):
                 LATENCY_BUCKETS,
             ).labels(*self._labels)
         )
-        self._drift = self._gauge(
+        drift = self._gauge(
             "ml_data_drift_score",
             "Drift by input: of a service, the population stability index of its latest 1,000 rows "
             "against the training data; of a ModelMetricsCollector, the shift in standard "
@@ -85,22 +85,23 @@ class ServiceMetrics(RequestCounters):
             "Predicted rows that wait in files until the prediction log can be written.",
             names,
         ).labels(*self._labels)
-        self._p_values = self._gauge(
+        p_values = self._gauge(
             "ml_data_drift_p_value",
-            "P-value of no drift since the model was deployed, valid at any time, by input and what "
-            "it is compared with: training, or earlier production.",
+            "P-value of no drift since the model was deployed, valid at any time, by input, and by "
+            "what it is compared with: training, or earlier production.",
             ("model_name", "feature", "reference"),
         )
-        self._alarms = self._gauge(
+        alarms = self._gauge(
             "ml_data_drift_alarm",
             "1 if an input drifts, else 0: a false alarm ever has a probability of 1 %.",
             ("model_name", "feature", "reference"),
         )
-        self._compared = self._gauge(
+        compared = self._gauge(
             "ml_data_drift_rows",
             "Predicted rows on which the p-values of drift are based.",
             ("model_name",),
         )
+        self._drift = {"score": drift, "p_value": p_values, "alarm": alarms, "rows": compared}
         self._score = self._gauge(
             "ml_model_score",
             "Score of the chosen measure, higher is better, of the latest predictions that were "
@@ -229,14 +230,14 @@ class ServiceMetrics(RequestCounters):
             drifting: the variables with an alarm, by what they were compared with.
         """
         model = self._labels[0]
-        self._compared.labels(model).set(rows)
+        self._drift["rows"].labels(model).set(rows)
         for reference, found in p_values.items():
             for feature, value in found.items():
-                self._p_values.labels(model, feature, reference).set(value)
+                self._drift["p_value"].labels(model, feature, reference).set(value)
                 alarm = feature in drifting[reference]
-                self._alarms.labels(model, feature, reference).set(alarm)
+                self._drift["alarm"].labels(model, feature, reference).set(alarm)
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Set drift scores by monitored variable."""
         for feature, score in scores.items():
-            self._drift.labels(self._labels[0], feature).set(score)
+            self._drift["score"].labels(self._labels[0], feature).set(score)
