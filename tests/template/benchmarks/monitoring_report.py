@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from domain import catalog
-from domain.contract import Text
+from domain.contract import Audio, Text
 from domain.monitoring.drift import population_stability_index, watched_profiles
 from domain.monitoring.evidence import LEVEL, DriftEvidence, alarms
 from domain.monitoring.profile import Profile, profile_inputs
@@ -218,7 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _is_table(name: str) -> bool:
     model = catalog.get(name)
-    return bool(model.SPEC.monitored_names) and not isinstance(model.SPEC.inputs[0], Text)
+    return bool(model.SPEC.monitored_names) and not isinstance(model.SPEC.inputs[0], Text | Audio)
 
 
 if __name__ == "__main__":
