@@ -171,7 +171,7 @@ def test_numbers_are_monitored_directly() -> None:
 
 def test_a_text_is_monitored_by_its_length() -> None:
     assert REVIEW.monitored_names == ("what they said",)
-    assert REVIEW.monitored(REVIEW.encode_rows([["four"], [""]])).tolist() == [[4], [0]]
+    assert REVIEW.monitored(REVIEW.encode_rows([["four"], ["a"]])).tolist() == [[4], [1]]
 
 
 # the contract itself
@@ -417,7 +417,7 @@ def test_faults_of_ids_are_told_with_those_of_the_values() -> None:
 def test_numbers_with_ids_are_encoded_as_without(times: int) -> None:
     rows = [GOOD] * times
     assert (FLAT.encode_rows(rows, ["a"] * times) == FLAT.encode_rows(rows)).all()
-    with pytest.raises(InputError, match=f"^row {times - 1}, id: True is not an ID"):
+    with pytest.raises(InputError, match=f"^row {times - 1}, id: true is not an ID"):
         FLAT.encode_rows(rows, ["a"] * (times - 1) + [True])
 
 
@@ -429,7 +429,7 @@ def test_ids_and_columns_have_one_length() -> None:
 
 def test_the_reasons_of_a_row_include_its_id() -> None:
     found = FLAT.reasons(columns(FLAT, [GOOD, GOOD]), ["a", False])
-    assert list(found) == [1] and found[1].startswith("id: False is not an ID")
+    assert list(found) == [1] and found[1].startswith("id: false is not an ID")
 
 
 def test_a_contract_that_uses_the_name_has_no_ids() -> None:
