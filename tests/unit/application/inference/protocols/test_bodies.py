@@ -97,6 +97,14 @@ def test_objects_among_lists_are_told_where_to_go(body: Any) -> None:
     assert refusal(lists, body).endswith("send objects to /predict_json or /classify_json")
 
 
+def test_lists_under_instances_are_told_to_come_without_instances() -> None:
+    message = refusal(lists, {"instances": [ROW]})
+    assert message == (
+        "expected a list of rows, got an object: send the list under instances by itself, as "
+        "[[…], …]"
+    )
+
+
 def test_a_model_without_classes_has_no_classify() -> None:
     assert refusal(lists, {}, MIXED).endswith("send objects to /predict_json")
     assert refusal(objects, [[1, True]], MIXED).endswith("send lists of values to /predict")
@@ -186,7 +194,7 @@ def test_feedback_names_its_prediction_in_three_ways(
     assert found is form and item.actual == "a" and getattr(item, field)
 
 
-@pytest.mark.parametrize("body", [{}, TRUTH, {"row": 1, **TRUTH}, {"request": "r", **TRUTH}])
+@pytest.mark.parametrize("body", [{}, TRUTH, {"row": 1, **TRUTH}])
 def test_feedback_without_a_prediction_is_told_how_to_name_one(body: Any) -> None:
     assert refusal(feedback, body) == (
         "the prediction is not named: send actual_class with id, or with request_id and row, or "
@@ -194,11 +202,35 @@ def test_feedback_without_a_prediction_is_told_how_to_name_one(body: Any) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        ({"Id": "t-1"}, "unknown field 'Id': did you mean 'id'?"),
+        ({"requestid": "r"}, "unknown field 'requestid': did you mean 'request_id'?"),
+        ({"row": -1}, "row: -1 is not a whole number from 0 to 2147483647"),
+    ],
+)
+def test_feedback_without_a_prediction_is_told_its_other_faults_too(
+    body: dict[str, Any], faults: str
+) -> None:
+    message = refusal(feedback, {**body, "actual_class": "q"})
+    assert message.startswith(faults) or f"; {faults}" in message
+    assert "actual_class: 'q' is not one of a, b; " in message
+    assert "; the prediction is not named: send actual_class with id" in message
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.001, 9])
+def test_a_confidence_is_a_probability(confidence: float) -> None:
+    body = {**FLOWER, "predicted_class": "a", **TRUTH, "confidence": confidence}
+    assert refusal(feedback, body) == f"confidence: {confidence} is not a number from 0 to 1"
+    assert feedback({**body, "confidence": 1})[1].confidence == 1
+
+
 def test_feedback_is_told_only_ways_that_the_contract_has() -> None:
     spec = ModelSpec(
         "m", (Number("row", "", 0, 1), Number("confidence", "", 0, 1)), Classes(("id",))
     )
-    assert refusal(feedback, {"actual_class": 1}, spec) == (
+    assert refusal(feedback, {}, spec) == (
         "the prediction is not named: send actual_class with request_id and row"
     )
 
@@ -209,7 +241,8 @@ def test_every_fault_of_feedback_is_told() -> None:
         "unknown field 'note', expected sepal_length, sepal_width, petal_length, petal_width, "
         "predicted_class, actual_class, confidence; sepal_width: 99 cm is outside [0.1, 30]; "
         "petal_width: 'x' is not a number; predicted_class: a value is missing; "
-        "actual_class: 'c' is not one of a, b; confidence: 'high' is not a number"
+        "actual_class: 'c' is not one of a, b; confidence: 'high' is not a number "
+        "from 0 to 1"
     )
     assert refusal(feedback, {"request_id": None, "row": -1, "actual": "a"}) == (
         "unknown field 'actual', expected request_id, actual_class, row; "

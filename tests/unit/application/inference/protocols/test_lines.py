@@ -181,7 +181,7 @@ def test_no_lines_are_refused(content: bytes) -> None:
     assert response.json() == {"error": "there are no lines: send at least one", "request_id": "a"}
 
 
-@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/xml"])
 def test_another_content_type_is_refused(kind: str) -> None:
     headers = {"content-type": kind}
     response = Setup().client.post("/predict_lines", content=body(*ROWS), headers=headers)

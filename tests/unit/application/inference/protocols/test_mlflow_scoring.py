@@ -194,6 +194,27 @@ def test_csv_is_read_as_training_reads_it(name: str, tmp_path: Path) -> None:
     assert response.json()["predictions"] == wanted(spec, read_table(str(path), spec).rows())
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("excel", [False, True])
+def test_csv_may_have_any_separator_that_training_reads(separator: str, excel: bool) -> None:
+    lines = [NAMES, *ROWS]
+    content = "\n".join(separator.join(map(str, line)) for line in lines)
+    content = f"sep={separator}\r\n{content}" if excel else content
+    response = PETALS.post("/invocations", content=content, headers={"content-type": "text/csv"})
+    assert response.json()["predictions"] == wanted(petals.SPEC, ROWS)
+
+
+def test_a_blank_text_is_a_missing_value_in_csv_and_json(tmp_path: Path) -> None:
+    spec = ModelSpec("m", (Text("text"),), Classes(("a", "b"), "kind"))
+    path = tmp_path / "in.csv"
+    path.write_text('text\n" "\n')
+    (scored,) = next(iter(open_table(path, spec).batches())).columns["text"]
+    assert spec.faults([[scored]]) == {0: ["text: a value is missing"]}
+    message = "row 0, text: a value is missing"
+    assert refused(path.read_bytes(), "text/csv", service(spec)) == message
+    assert refused(b'{"instances": [" "]}', client=service(spec)) == message
+
+
 def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
     response = PETALS.get("/version")
     assert (response.text, response.headers["content-type"]) == ("3.17.2", "application/json")
@@ -302,6 +323,11 @@ def test_invalid_csv_is_refused(content: bytes, message: str) -> None:
             "unsupported content type 'text/plain': send application/json or text/csv",
         ),
         ("application/octet-stream", "unsupported content type"),
+        (
+            "application/xml",
+            "unsupported content type 'application/xml': send application/json or text/csv",
+        ),
+        ("text/csv; charset=latin-1", "unsupported charset 'latin-1': send UTF-8"),
     ],
 )
 def test_another_content_type_is_refused_with_415(kind: str, message: str) -> None:

@@ -499,7 +499,7 @@ def test_feedback_for_an_unknown_prediction_gets_a_404(
         ({"request_id": "a", "actual_class": 0, "row": "0"}, "row: '0' is not a whole number"),
         ({"request_id": "a", "actual_class": 0, "row": 0.5}, "row: 0.5 is not a whole number"),
         ({"request_id": "a", "actual_class": 0.5}, "actual_class: 0.5 is not one of setosa, versi"),
-        ({"request_id": "a", "actual_class": True}, "actual_class: True is not one of setosa, ve"),
+        ({"request_id": "a", "actual_class": True}, "actual_class: true is not one of setosa, ve"),
         ({"request_id": "a", "actual_class": None}, "actual_class: a value is missing"),
         ({"request_id": "a", "actual_class": "rose"}, "actual_class: 'rose' is not one of setosa"),
         ({"request_id": "a", "actual_class": 3}, "actual_class: 3 is not one of setosa, versi"),
