@@ -293,6 +293,15 @@ def format_names(names: Iterable[str]) -> str:
     return ", ".join(name if re.fullmatch(r"[^\s,]+", name) else repr(name) for name in names)
 
 
+def count_values(number: int) -> str:
+    """So many values, in words of a message.
+
+    >>> count_values(1), count_values(0)
+    ('1 value', '0 values')
+    """
+    return f"{number} value{'' if number == 1 else 's'}"
+
+
 def join_names(names: Sequence[str]) -> str:
     """Names for a message, joined by commas; the first 20 of a longer list."""
     return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")

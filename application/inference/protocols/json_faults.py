@@ -59,27 +59,32 @@ def json_fault(error: Exception, document: bytes) -> str:
     >>> json_fault(msgspec.DecodeError("Input data was truncated"), b"[1,")
     'JSON is malformed: it ends too early (byte 3)'
     """
-    if isinstance(error, RecursionError):
-        return "the JSON is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return utf8_fault(document) or str(error)
-    if isinstance(error, msgspec.ValidationError):
-        return form_fault(error)
-    if not isinstance(error, msgspec.DecodeError):
-        return str(error)
+    match error:
+        case RecursionError():
+            return "the JSON is nested too deeply"
+        case UnicodeDecodeError():
+            return utf8_fault(document) or str(error)
+        case msgspec.ValidationError():
+            return form_fault(error)
+        case msgspec.DecodeError():
+            return _syntax_fault(str(error), document)
+    return str(error)
+
+
+def _syntax_fault(message: str, document: bytes) -> str:
     if not document or document.isspace():
         return "the body is empty: send JSON; /docs.json has examples"
     if fault := json_unicode_fault(document):  # which the decoder calls truncated data
         return fault
-    if "truncated" in str(error):
+    if "truncated" in message:
         return f"JSON is malformed: it ends too early (byte {len(document)})"
-    found = _BYTE.search(str(error))
+    found = _BYTE.search(message)
     if found and document[int(found[1]) :].startswith(_NO_NUMBERS):
         return (
             f"JSON is malformed: it has no NaN or Infinity {found[0]}: send null for a missing "
             "value"
         )
-    return str(error)
+    return message
 
 
 def form_fault(error: msgspec.ValidationError, fields: Sequence[str] = (), hint: str = "") -> str:

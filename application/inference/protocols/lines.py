@@ -87,7 +87,7 @@ class PredictionLines:
     def _parts(self, request: Request) -> Iterator[bytes]:
         lines = _lines(request.body)
         while part := dict(islice(lines, self._at_once)):
-            request_id = f"{request.request_id}-{next(iter(part))}"
+            request_id = f"{request.request_id}-{min(part)}"
             yield self._part(replace(request, request_id=request_id, body=b""), part)
 
     def _part(self, request: Request, lines: Mapping[int, bytes]) -> bytes:

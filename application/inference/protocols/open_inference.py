@@ -54,7 +54,6 @@ from domain.contract import (
     SHOWN_ROWS,
     Category,
     Datetime,
-    HashedText,
     Input,
     ModelSpec,
     Number,

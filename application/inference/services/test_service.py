@@ -95,7 +95,7 @@ def test_the_health_check_names_model_and_version(client: httpx.Client, method: 
     ("path", "body", "status", "message"),
     [
         ("/classify", "[[1, 2, 3]]", 422, "row 0 has 3 values, expected 4"),
-        ("/classify", "[[1, 2, 3, 4], [1]]", 422, "row 1 has 1 values"),
+        ("/classify", "[[1, 2, 3, 4], [1]]", 422, "row 1 has 1 value"),
         ("/classify", '[["a", 1, 2, 3]]', 422, "row 0, sepal_length: 'a' is not a number"),
         ("/classify", "[[1, null, 2, 3]]", 422, "row 0, sepal_width: a value is missing"),
         ("/classify", "[[1, NaN, 2, 3]]", 400, "malformed"),

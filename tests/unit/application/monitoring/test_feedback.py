@@ -415,7 +415,7 @@ def test_r2_has_no_live_score_until_two_values_differ() -> None:
     log, measure = FakePredictionLog(), default_measure(RENT)
     found = []
     for row, actual in enumerate((100.0, 100.0, 120.0)):
-        log.label(LabelledPrediction("a", row, 110.0, actual, None), 10.0 + row)
+        log.label(LabelledPrediction("a", row, 110.0, actual, None), at=10.0 + row)
         found.append(live_score(log, measure, since=0))
     assert found == [None, None, pytest.approx(1 - 300 / (800 / 3))]
     assert live_score(log, Measure(RENT, "neg_mean_absolute_error"), since=0) == -10

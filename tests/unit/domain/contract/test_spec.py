@@ -65,15 +65,14 @@ def test_an_empty_request_is_refused_with_the_expected_format() -> None:
 
 @pytest.mark.parametrize("row", [[], [80.0], [80.0, 3.0], [80.0, 3.0, 35.0, 1.0]])
 def test_a_row_of_the_wrong_width_is_refused_with_the_names_of_the_inputs(row: list[float]) -> None:
-    message = f"row 1 has {len(row)} values, expected 3: area, rooms, altitude"
+    values = "1 value" if len(row) == 1 else f"{len(row)} values"
+    message = f"row 1 has {values}, expected 3: area, rooms, altitude"
     assert refusal(GOOD, row, GOOD) == message
 
 
 def test_rows_of_the_wrong_width_are_told_with_the_values_of_the_others() -> None:
     message = refusal([80.0], GOOD, [80.0, "a", 35.0], [])
-    assert message.startswith(
-        "row 0 has 1 values, expected 3: area, rooms, altitude; row 2, rooms:"
-    )
+    assert message.startswith("row 0 has 1 value, expected 3: area, rooms, altitude; row 2, rooms:")
     assert message.endswith("; row 3 has 0 values, expected 3: area, rooms, altitude")
 
 
@@ -423,7 +422,7 @@ def test_numbers_with_ids_are_encoded_as_without(times: int) -> None:
 
 def test_ids_and_columns_have_one_length() -> None:
     table = columns(FLAT, [GOOD, GOOD])
-    with pytest.raises(InputError, match="differ in length: .*id has 1 values"):
+    with pytest.raises(InputError, match="differ in length: .*id has 1 value"):
         FLAT.encode(table, ["a"])
 
 

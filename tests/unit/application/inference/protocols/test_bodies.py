@@ -87,7 +87,7 @@ def test_rows_of_a_wrong_form_are_told_with_the_values_of_the_others() -> None:
     assert message == (
         "row 0, petal_length: 'a' is not a number; petal_width: 99 cm is outside [0.1, 30]; "
         "row 1 is a number, expected a list of values; "
-        "row 2 has 1 values, expected 4: sepal_length, sepal_width, petal_length, petal_width; "
+        "row 2 has 1 value, expected 4: sepal_length, sepal_width, petal_length, petal_width; "
         "row 4 is null, expected a list of values"
     )
 

@@ -32,20 +32,20 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     items: list[Item] = []
 
 
-DECODE = body_decoder(Body, "send instances")
+decode_body = body_decoder(Body, "send instances")
 
 
 def fault_of(document: bytes) -> str:
     """Why a document is not JSON, or why it has another form."""
     try:
-        DECODE(document)
+        decode_body(document)
     except (InputError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return json_fault(error, document)
     raise AssertionError("it has been accepted")
 
 
 def test_a_body_of_the_right_form_is_decoded() -> None:
-    assert DECODE(b'{"instances": [1], "hours": 2}') == Body([1], 2.0)
+    assert decode_body(b'{"instances": [1], "hours": 2}') == Body([1], 2.0)
 
 
 @pytest.mark.parametrize(

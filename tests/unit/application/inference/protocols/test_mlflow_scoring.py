@@ -236,7 +236,7 @@ def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
         ({"dataframe_split": {"data": ROWS}}, "dataframe_split: the field columns is missing"),
         ({"dataframe_split": {"columns": NAMES, "data": []}}, "there are no rows"),
         ({"dataframe_split": {"columns": NAMES[::-1], "data": []}}, "there are no rows"),
-        ({"dataframe_split": {"columns": NAMES, "data": [[1]]}}, "row 0 has 1 values, expected 4"),
+        ({"dataframe_split": {"columns": NAMES, "data": [[1]]}}, "row 0 has 1 value, expected 4"),
         ({"dataframe_split": {"columns": NAMES[:3], "data": ROWS}}, "has 4 values, expected 3"),
         (
             {"dataframe_split": {"columns": NAMES[:3], "data": [row[:3] for row in ROWS]}},
@@ -302,7 +302,7 @@ def test_invalid_json_is_refused(content: bytes, message: str) -> None:
         (b'area\n"1', "the body is not CSV with a header"),
         (b"area\n\xff", "byte 5 is not valid UTF-8: send UTF-8"),
         (b"furnished\n", "there are no rows"),
-        (b"area,furnished\n1\n", "row 0 has 1 values, expected 2"),
+        (b"area,furnished\n1\n", "row 0 has 1 value, expected 2"),
         (b"area,area\n1,1\n", "duplicate column 'area'"),
         (b"area\n50\n", "the input furnished is missing"),
         (b'furnished\n""\n', "row 0, furnished: a value is missing"),
