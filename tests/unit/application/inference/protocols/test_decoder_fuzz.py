@@ -14,10 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from application.inference.protocols.http import Refusal, Reply, Request, Route, Steps, finish
+from application.inference.protocols.http import (
+    JSON_LENGTH,
+    Refusal,
+    Reply,
+    Request,
+    Route,
+    Steps,
+    finish,
+)
 from application.inference.protocols.lines import NDJSON, PredictionLines
 from application.inference.protocols.mlflow_scoring import MlflowScoring
-from application.inference.protocols.open_inference import JSON_LENGTH, OpenInference
+from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.schema import truth_names
 from application.inference.protocols.vertex import VertexPrediction
