@@ -58,13 +58,6 @@ class ServiceMetrics(RequestCounters):
                 LATENCY_BUCKETS,
             ).labels(*self._labels)
         )
-        self._drift = self._gauge(
-            "ml_data_drift_score",
-            "Drift by input: of a service, the population stability index of its latest 1,000 rows "
-            "against the training data; of a ModelMetricsCollector, the shift in standard "
-            "deviations.",
-            ("model_name", "feature"),
-        )
         outside = family(
             Counter,
             "ml_inputs_outside_range",
@@ -85,27 +78,49 @@ class ServiceMetrics(RequestCounters):
             "Predicted rows that wait in files until the prediction log can be written.",
             names,
         ).labels(*self._labels)
-        self._p_values = self._gauge(
-            "ml_data_drift_p_value",
-            "P-value of no drift since the model was deployed, valid at any time, by input and what "
-            "it is compared with: training, or earlier production.",
-            ("model_name", "feature", "reference"),
-        )
-        self._alarms = self._gauge(
-            "ml_data_drift_alarm",
-            "1 if an input drifts, else 0: a false alarm ever has a probability of 1 %.",
-            ("model_name", "feature", "reference"),
-        )
-        self._compared = self._gauge(
-            "ml_data_drift_rows",
-            "Predicted rows on which the p-values of drift are based.",
-            ("model_name",),
-        )
-        self._score = self._gauge(
-            "ml_model_score",
-            "Score of the chosen measure, higher is better, of the latest predictions that were "
-            "labelled in the last 24 hours.",
-            (*names, "measure"),
+        of_input = ("model_name", "feature", "reference")
+        self._drift = {
+            "score": self._gauge(
+                "ml_data_drift_score",
+                "Drift by input: of a service, the population stability index of its latest 1,000 "
+                "rows against the training data; of a ModelMetricsCollector, the shift in standard "
+                "deviations.",
+                ("model_name", "feature"),
+            ),
+            "p_value": self._gauge(
+                "ml_data_drift_p_value",
+                "P-value of no drift since the model was deployed, valid at any time, by input and "
+                "what it is compared with: training, or earlier production.",
+                of_input,
+            ),
+            "alarm": self._gauge(
+                "ml_data_drift_alarm",
+                "1 if an input drifts, else 0: a false alarm ever has a probability of 1 %.",
+                of_input,
+            ),
+            "rows": self._gauge(
+                "ml_data_drift_rows",
+                "Predicted rows on which the p-values of drift are based.",
+                ("model_name",),
+            ),
+        }
+        self._scores = {
+            "score": self._gauge(
+                "ml_model_score",
+                "Score of the chosen measure, higher is better, of the latest predictions that "
+                "were labelled in the last 24 hours.",
+                (*names, "measure"),
+            ),
+            "threshold": self._gauge(
+                "ml_model_score_threshold",
+                "Score from which the quality gate accepts the model, by measure.",
+                (*names, "measure"),
+            ),
+        }
+        self._labelled = self._gauge(
+            "ml_labelled_predictions",
+            "Predictions that were labelled in the last 24 hours.",
+            names,
         )
         # a gauge's child is created when it is first set: earlier, it would show 0
         if value_buckets is None:
@@ -209,7 +224,15 @@ class ServiceMetrics(RequestCounters):
 
     def set_score(self, measure: str, score: float) -> None:
         """Set the live score of the chosen measure on labelled predictions; higher is better."""
-        self._score.labels(*self._labels, measure).set(score)
+        self._scores["score"].labels(*self._labels, measure).set(score)
+
+    def set_score_threshold(self, measure: str, threshold: float) -> None:
+        """Set the score from which the quality gate accepts the model."""
+        self._scores["threshold"].labels(*self._labels, measure).set(threshold)
+
+    def set_labelled(self, rows: int) -> None:
+        """Set how many predictions were labelled in the last 24 hours."""
+        self._labelled.labels(*self._labels).set(rows)
 
     def set_spooled(self, rows: int) -> None:
         """Set how many predicted rows of all workers wait in files for the prediction log."""
@@ -229,14 +252,14 @@ class ServiceMetrics(RequestCounters):
             drifting: the variables with an alarm, by what they were compared with.
         """
         model = self._labels[0]
-        self._compared.labels(model).set(rows)
+        self._drift["rows"].labels(model).set(rows)
         for reference, found in p_values.items():
             for feature, value in found.items():
-                self._p_values.labels(model, feature, reference).set(value)
+                self._drift["p_value"].labels(model, feature, reference).set(value)
                 alarm = feature in drifting[reference]
-                self._alarms.labels(model, feature, reference).set(alarm)
+                self._drift["alarm"].labels(model, feature, reference).set(alarm)
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Set drift scores by monitored variable."""
         for feature, score in scores.items():
-            self._drift.labels(self._labels[0], feature).set(score)
+            self._drift["score"].labels(self._labels[0], feature).set(score)

@@ -28,6 +28,8 @@ NAMES = {
     "ml_predictions_total": {"model_name", "version", "class"},
     "ml_prediction_duration_seconds": {"model_name", "version"},
     "ml_model_score": {"model_name", "version", "measure"},
+    "ml_model_score_threshold": {"model_name", "version", "measure"},
+    "ml_labelled_predictions": {"model_name", "version"},
     "ml_model_accuracy": {"model_name", "version"},
     "ml_prediction_confidence": {"model_name", "version", "class"},
     "ml_data_drift_score": {"model_name", "feature"},
