@@ -37,8 +37,8 @@ def write_configuration(folder: Path, addresses: Addresses) -> None:
     The address of a webhook is often a secret, and the files must be readable in containers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
     shutil.copytree(FILES, folder, dirs_exist_ok=True)
+    folder.chmod(0o700)
     _replace(
         folder / "prometheus.yml",
         {
