@@ -156,7 +156,7 @@ class ServedModel:
             value_buckets=value_buckets(service.spec, service.golden, self._profiles),
             tolerant=RangePolicy(service.spec).tolerant_names,
         )
-        measure, threshold = _measure_of(service.package), _threshold_of(service.package)
+        measure, threshold = _measure_of(service.package), score_threshold(service.package)
         if threshold is not None:
             self._metrics.set_score_threshold(measure.name, threshold)
         self._rest: Future[RestApi] = Future()
@@ -257,11 +257,12 @@ def _measure_of(package: ModelPackage) -> Measure:
     return Measure(package.spec, **chosen) if chosen else default_measure(package.spec)
 
 
-def _threshold_of(package: ModelPackage) -> float | None:
+def score_threshold(package: ModelPackage) -> float | None:
     """The score from which the gate accepted the model, if it was recorded."""
-    config = package.read_json("provenance.json").get("config", {})
-    threshold: float | None = config.get("validation", {}).get("threshold")
-    return threshold
+    rules: Mapping[str, Any] = (
+        package.read_json("provenance.json").get("config", {}).get("validation", {})
+    )
+    return rules.get("threshold")
 
 
 def value_buckets(
