@@ -245,7 +245,7 @@ UNLIKE: dict[str, Sequence[Sequence[Any]]] = {
     "tensor": (([[0, 0, 0, 0]] * 3,), ([[16.0] * 4] * 3,)),
     "mixed": ((0, [[16.0] * 4] * 3, "large"), (30, [[0, 0, 0, 0]] * 3, "small")),
     "hashed": ((0.5, "不能用了 please, help!", "plus"), (99, None, "basic")),
-    "text": (("dull and awful",), ("",)),
+    "text": (("dull and awful",), ("?",)),
 }
 
 _REGRESSORS: dict[str, tuple[str, dict[str, Any]]] = {

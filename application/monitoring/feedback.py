@@ -23,7 +23,7 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     PredictionStatistics,
 )
-from domain.contract import ROW_IDS, ModelSpec, as_word, parse_word
+from domain.contract import ROW_IDS, ModelSpec, as_word, parse_word, short_repr
 from domain.errors import InputError, PredictionLogError, UnknownPredictionError
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
@@ -264,14 +264,14 @@ class Feedback:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
                 return float(value)
-            raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
+            raise InputError(f"{field}: {short_repr(value)} is not a finite number")
         word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
         if word in classes:
             return classes.index(word)
         numbered = are_numbered(classes) and not isinstance(value, bool)
-        if numbered and isinstance(value, int) and 0 <= value < len(classes):
-            return value
-        raise InputError(f"{field}_class: {repr(value)[:100]} is not one of {', '.join(classes)}")
+        if numbered and value in range(len(classes)):  # also 1.0
+            return float(value)
+        raise InputError(f"{field}_class: {short_repr(value)} is not one of {', '.join(classes)}")
 
 
 def are_numbered(classes: Sequence[str]) -> bool:

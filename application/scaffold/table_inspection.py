@@ -64,6 +64,8 @@ _FEWEST_COVERED = 0.2  # of the rows, by the categories that are kept
 _HASHED_COLUMNS = (64, 256)  # of a text next to other columns: at least, at most
 MOST_HASHED = 512  # columns of all texts together: 2 kB for each row
 _COMPARED_TEXTS = 5_000  # to see whether they differ, which takes up to a second
+_LONGEST_TEXT = 100_000  # characters
+_UNCHECKED = "free text, not checked for leaks: see whether it gives the target away"
 _TEXT_WORDS = 4
 _TEXT_CHARACTERS = 8  # of a script without blanks between words
 NO_BLANKS = (  # Thai and Lao, Burmese, Khmer, kana, Chinese characters
@@ -280,7 +282,7 @@ def select_inputs(
     """
     texts = [item for item in inputs if isinstance(item, Text)]
     if len(texts) == len(inputs) == 1:
-        return [*inputs], findings
+        return [*inputs], [*findings, Finding(texts[0].name, _UNCHECKED, left_out=False)]
     leaks = [finding for finding in findings if finding.item]
     if not inputs:
         kept = [finding.item for finding in leaks if finding.item]
@@ -304,17 +306,13 @@ def select_inputs(
         for item in inputs
         if not isinstance(item, Text) or item in fitting
     ]
-    return selected, findings + [_text_finding(item, columns, item in fitting) for item in texts]
+    return selected, findings + [_text_finding(item, item in fitting) for item in texts]
 
 
-def _text_finding(item: Text, columns: int, fits: bool) -> Finding:
+def _text_finding(item: Text, fits: bool) -> Finding:
     """What to know about a text next to other columns."""
     if fits:
-        reason = (
-            f"free text: its words are counted in {columns} columns, which a hash of each word "
-            f"chooses; all texts share {MOST_HASHED}. More columns tell more words apart"
-        )
-        return Finding(item.name, reason, left_out=False)
+        return Finding(item.name, _UNCHECKED, left_out=False)
     reason = (
         f"free text, and others have all {MOST_HASHED} columns of texts: leave one of them out "
         "with LEAVE_OUT (--leave-out)"
@@ -402,7 +400,10 @@ def describe_input(item: Input) -> str:
     if isinstance(item, Datetime):
         return f"{item.describe()}: {', '.join(item.parts)}{missing}"
     if isinstance(item, HashedText):
-        return f"text, words counted in {item.features} columns{missing}"
+        length = f"at most {item.max_length:,} characters"
+        return f"text, words counted in {item.features} columns, {length}{missing}"
+    if isinstance(item, Text):
+        return f"text, at most {item.max_length:,} characters{missing}"
     return f"{item.kind}{missing}"
 
 
@@ -507,8 +508,12 @@ def _inspect_texts(name: str, texts: pd.Series) -> tuple[Text | None, Finding | 
     if _have_the_same_words(texts.dropna()):
         reason = "texts of the same words, except for words that occur once, such as numbers"
         return None, Finding(name, reason)
-    longest = max(10_000, 2 * int(texts.str.len().max()))
-    return Text(name, longest, nullable=bool(texts.hasnans)), None
+    longest = int(texts.str.len().max())
+    if longest > _LONGEST_TEXT:
+        reason = f"texts of up to {longest:,} characters, more than {_LONGEST_TEXT:,}: shorten them"
+        return None, Finding(name, reason)
+    most = min(_LONGEST_TEXT, max(10_000, 2 * longest))
+    return Text(name, most, nullable=bool(texts.hasnans)), None
 
 
 def _look_alikes(counts: pd.Series) -> str:

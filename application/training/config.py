@@ -17,7 +17,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from domain import catalog
 from domain.catalog import CatalogModel
@@ -281,11 +281,13 @@ class TrainingConfig(_Strict):
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8: {error}") from error
         try:
-            config = cls.model_validate(json.loads(text), strict=True)
-        except ValidationError as error:
-            raise ConfigError(f"{path}: {_describe(error)}") from error
+            document = json.loads(text)
         except (ValueError, RecursionError) as error:  # also nested too deeply, too many digits
             raise ConfigError(f"{path} is not JSON: {error}") from error
+        try:
+            config = cls.model_validate(document, strict=True)
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {_describe(error, document)}") from error
         if config.data.source:
             try:
                 check_address(config.data.source.address)
@@ -392,20 +394,36 @@ def _arguments(
     try:
         checked = schema.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise ConfigError(f"the configuration: {_describe(error, block)}") from error
+        raise ConfigError(f"the configuration: {_describe(error, values, block)}") from error
     return {name: getattr(checked, name) for name in fields}
 
 
-def _describe(error: ValidationError, *prefix: str) -> str:
-    places = (
-        (".".join(map(str, (*prefix, *item["loc"]))) or "the whole file", item)
-        for item in error.errors()
-    )
-    return "; ".join(
-        (
-            f"unknown key {place!r}"
-            if item["type"] == "extra_forbidden"
-            else f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (got {item['input']!r})"
-        )
-        for place, item in places
-    )
+def _describe(error: ValidationError, document: object, *prefix: str) -> str:
+    """Every fault by its place in a document; of a value that may have several types, once."""
+    faults: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
+    for item in error.errors():
+        place = ".".join((*prefix, *_place(item, document))) or "the whole file"
+        message = item["msg"][0].lower() + item["msg"][1:]
+        if item["type"] == "extra_forbidden":
+            found[place] = f"unknown key {place!r}"
+            continue
+        faults.setdefault(place, []).append(message)
+        others = [each.removeprefix("input should be ") for each in faults[place][1:]]
+        messages = ", or ".join([faults[place][0], *others])
+        found[place] = f"{place}: {messages} (got {item['input']!r})"
+    return "; ".join(found.values())
+
+
+def _place(item: ErrorDetails, document: object) -> list[str]:
+    """Where a document has a fault, or lacks a key: pydantic's place has types of unions, too."""
+    place: list[str] = []
+    for part in item["loc"]:
+        if isinstance(document, dict) and part in document:
+            document = document[part]
+        elif isinstance(document, list) and part in range(len(document)):
+            document = document[int(part)]
+        else:
+            continue
+        place.append(str(part))
+    return [*place, str(item["loc"][-1])] if item["type"] == "missing" else place

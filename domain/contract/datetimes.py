@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from domain.contract.encoding import MISSING_WORDS, RepeatedValues, is_missing, short_repr
+from domain.contract.encoding import MISSING_WORDS, RepeatedValues, is_blank, short_repr
 from domain.errors import InputError
 
 DatePart = Literal["days_since", "year", "month", "day", "day_of_year", "weekday", "hour"]
@@ -124,7 +124,9 @@ class Datetime:
         return None if not field or field in MISSING_WORDS else field
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """float32 of shape (n_rows, width) from dates and times; None, NaN and NaT are missing.
+        """float32 of shape (n_rows, width) from dates and times.
+
+        None, NaN, NaT and a blank text are missing.
 
         Raises:
             InputError: a value is not a date or time, outside the range, or missing but required.
@@ -174,11 +176,15 @@ class Datetime:
     def _moment(self, row: int, value: Any) -> datetime | None:
         """A single value as a time in `zone`; None if it is missing."""
         found = value.astype(_MOMENT).item() if isinstance(value, np.datetime64) else value
-        if is_missing(found):
+        if is_blank(found):
             return None
-        with suppress(ValueError, OverflowError):  # a day that does not exist; a year beyond 9999
-            if isinstance(found, str) and _WITH_OFFSET.fullmatch(found):
+        place = f"row {row}, {self.name}: {short_repr(value)}"
+        if isinstance(found, str) and _WITH_OFFSET.fullmatch(found):
+            try:
                 found = datetime.fromisoformat(found)
+            except ValueError as error:  # such as 30 February
+                raise InputError(f"{place}: there is no such day or time") from error
+        with suppress(ValueError, OverflowError):  # a year beyond 9999
             if isinstance(found, datetime):
                 if found.tzinfo is None:
                     return found
@@ -186,8 +192,8 @@ class Datetime:
             if isinstance(found, date):
                 return datetime.combine(found, time.min)
         raise InputError(
-            f"row {row}, {self.name}: {short_repr(value)} is not a date or time in ISO 8601: write "
-            "it as 2024-01-31 or 2024-01-31T13:45:00+01:00"
+            f"{place} is not a date or time in ISO 8601: write it as 2024-01-31 or "
+            "2024-01-31T13:45:00+01:00"
         )
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -168,9 +169,7 @@ def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
             place = f"row {row}, {item.name}"
             if np.isnan(value):
                 raise InputError(f"{place}: a value is missing")
-            if np.isinf(value):
-                raise InputError(f"{place}: {value} is not a finite number")
-            if item.outside != "refuse":
+            if item.outside != "refuse" and np.isfinite(value):
                 raise InputError(f"{place}: {value:g} exceeds float32")
             raise InputError(f"{place}: {outside_range(value, item)}")
         clipped = outside == "clip"
@@ -181,6 +180,8 @@ def check_numbers(values: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
 
 def outside_range(value: float, item: Any) -> str:
     """The message for a value outside the range of a `Number` or a `Tensor`."""
+    if np.isinf(value):
+        return "the number is infinite, or too large"
     quantity = f"{value:g} {item.unit}".rstrip()
     return f"{quantity} is outside [{item.minimum:g}, {item.maximum:g}]"
 
@@ -226,6 +227,11 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
+def is_blank(value: Any) -> bool:
+    """Whether it is missing, or a text of nothing but blanks: in CSV both are the same."""
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
 def contains_boolean(value: Any, depth: int) -> bool:
     """Whether lists of this depth hold a boolean, which NumPy would convert to a number."""
     if not isinstance(value, list | tuple):
@@ -263,9 +269,17 @@ def json_unicode_fault(document: bytes) -> str | None:
 
 
 def short_repr(value: Any) -> str:
-    """A value for a message: at most 60 characters of its `repr`."""
+    """A value for a message, as JSON has it but for the quotes of a text; at most 60 characters.
+
+    >>> [short_repr(value) for value in ("a", True, None, {"a": [1.5, "b"]})]
+    ["'a'", 'true', 'null', '{"a": [1.5, "b"]}']
+    """
+    value = value.item() if isinstance(value, np.generic) else value
     try:
-        return repr(value.item() if isinstance(value, np.generic) else value)[:60]
+        if value is None or isinstance(value, bool | list | dict):
+            shown = json.dumps(value, ensure_ascii=False, default=repr)[:60]
+            return shown.encode(errors="backslashreplace").decode()
+        return repr(value)[:60]
     except ValueError:  # Python limits the digits of an integer that it prints
         return "an integer with too many digits"
 
@@ -277,6 +291,15 @@ def format_names(names: Iterable[str]) -> str:
     "age, 'Total Charges'"
     """
     return ", ".join(name if re.fullmatch(r"[^\s,]+", name) else repr(name) for name in names)
+
+
+def count_values(number: int) -> str:
+    """So many values, in words of a message.
+
+    >>> count_values(1), count_values(0)
+    ('1 value', '0 values')
+    """
+    return f"{number} value{'' if number == 1 else 's'}"
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from domain.contract.encoding import join_names, short_repr
+from domain.contract.encoding import count_values, join_names, short_repr
 from domain.contract.features import Input
 from domain.contract.row_ids import ID, RowIds
 from domain.errors import InputError
@@ -55,7 +55,7 @@ def join_faults(reasons: Sequence[str]) -> str:
 
 def length_fault(length: int, names: Sequence[str]) -> WholeRow:
     """A row has so many values instead of one for each name."""
-    return WholeRow(f"has {length} values, expected {len(names)}: {join_names(names)}")
+    return WholeRow(f"has {count_values(length)}, expected {len(names)}: {join_names(names)}")
 
 
 def unknown_faults(

@@ -21,7 +21,7 @@ from domain.contract.encoding import (
     check_numbers,
     contains_boolean,
     format_shape,
-    is_missing,
+    is_blank,
     join_names,
     outside_range,
     parse_formatted,
@@ -113,7 +113,8 @@ class Category:
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         """float32 of shape (n_rows, 1) from words; None and NaN are missing.
 
-        Booleans are the words ``true`` and ``false``, and whole numbers are their digits.
+        Booleans are the words ``true`` and ``false``, whole numbers are their digits, and a blank
+        text is missing unless it is one of the words.
 
         Raises:
             InputError: a word is unknown, not Unicode, or missing but required.
@@ -138,7 +139,7 @@ class Category:
             pairs = zip(values.distinct, counts.tolist())
             return sum(count * self.count_unknown([value]) for value, count in pairs)
         rows = np.flatnonzero(np.isnan(self.encode(values))).tolist()
-        return sum(not is_missing(values[row]) for row in rows)
+        return sum(not is_blank(values[row]) for row in rows)
 
     @cached_property
     def _codes(self) -> dict[str, float]:
@@ -146,7 +147,7 @@ class Category:
 
     def _code(self, value: Any, place: str) -> float:
         """The code of a single value, NaN if it is missing or counts as such."""
-        if is_missing(value):
+        if is_blank(value):  # but for a blank category, which has a code
             if not self.nullable:
                 raise InputError(f"{place}: a value is missing")
             return np.nan
@@ -246,7 +247,7 @@ class Text:
         return field.strip() or None
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """Object array of str of shape (n_rows, 1).
+        """Object array of str of shape (n_rows, 1); None, NaN and a blank text are missing.
 
         Raises:
             InputError: a value is not text, not Unicode, too long, or missing but required.
@@ -264,7 +265,7 @@ def _checked_text(item: Text | HashedText, row: int, value: Any) -> str:
         InputError: the value is not text, not Unicode, too long, or missing but required.
     """
     place = f"row {row}, {item.name}"
-    if is_missing(value):
+    if is_blank(value):
         if item.nullable:
             return ""
         raise InputError(f"{place}: a value is missing")
@@ -314,7 +315,8 @@ class HashedText:
         return field.strip() or None
 
     def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """Counts of words, float32 of shape (n_rows, features).
+        """Counts of words, float32 of shape (n_rows, features); None, NaN and a blank text are
+        missing.
 
         Raises:
             InputError: a value is not text, not Unicode, too long, or missing but required.

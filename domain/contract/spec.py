@@ -19,6 +19,7 @@ from domain.contract.encoding import (
     RepeatedValues,
     are_python_numbers,
     check_numbers,
+    count_values,
     join_names,
 )
 from domain.contract.faults import (
@@ -207,7 +208,9 @@ class ModelSpec:
         if ids is not None:
             lengths[ID] = len(ids)
         if len(set(lengths.values())) > 1:
-            counts = join_names([f"{name} has {length} values" for name, length in lengths.items()])
+            counts = join_names(
+                [f"{name} has {count_values(length)}" for name, length in lengths.items()]
+            )
             raise InputError(f"the columns differ in length: {counts}")
         return self._encode_columns([values[name] for name in self.input_names], ids)
 

@@ -345,7 +345,8 @@ def _in_words(
 def _automatic(name: str, item: Input, values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Names and masks of the slices of one monitored variable, shape (n_rows,)."""
     name = f"length of {name}" if isinstance(item, Text) else name
-    name = f"words in {name}" if isinstance(item, HashedText) else name
+    if isinstance(item, HashedText):  # which counts words, or characters and their pairs
+        name = f"number of tokens in {name}"
     known = values[~np.isnan(values)]
     distinct = np.unique(known)
     if isinstance(item, Category):

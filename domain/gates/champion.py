@@ -110,10 +110,11 @@ def not_worse_than_champion(
         rest = ", less its uncertainty" if configured is None else ""
         reason += f" ({share} of what the champion gains over the baseline{rest})"
     if recognised < _RECOGNISED:
+        share = f"{recognised:.0%}" if recognised >= 0.01 else "under 1%" if recognised else "none"
         reason += (
-            f"; {recognised:.0%} of the champion's training rows are in the data: if the others "
-            "were not removed but written differently, the champion has learned from rows that it "
-            "is compared on"
+            f"; {share} of the champion's training rows are in the data as they were: if the "
+            "others were not removed but written differently, the champion has learned from rows "
+            "that it is compared on"
         )
     if comparison.low > -margin:
         return Verdict(gate, True, reason, figures)

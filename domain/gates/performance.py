@@ -108,8 +108,8 @@ def worst_slice(
     worst = judged[0]
     p_value = min(1.0, worst.p * len(judged))
     reason = (
-        f"worst of {len(judged)} slices is {worst.name}: {measure} {format_score(worst.score)} on "
-        f"{worst.rows} rows, {format_score(overall)} overall, margin {margin:.3f} "
+        f"the worst of {len(judged)} slices, {worst.name}: {measure} {format_score(worst.score)} "
+        f"on {worst.rows} rows, {format_score(overall)} overall, margin {margin:.3f} "
         f"(p = {p_value:.2g})"
     )
     if np.isfinite(worst.reachable):

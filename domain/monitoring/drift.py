@@ -28,9 +28,20 @@ def population_stability_index(profile: Profile, values: np.ndarray) -> float:
     >>> population_stability_index(profile, np.arange(100.0) + 50) > 0.25
     True
     """
-    total = len(values) + 0.5 * len(profile.shares)
-    current = (profile.count(values) + 0.5) / total
-    reference = (profile.shares * len(values) + 0.5) / total
+    return index_of_counts(profile, profile.count(values), len(values))
+
+
+def index_of_counts(profile: Profile, counts: np.ndarray, rows: int | None = None) -> float:
+    """Population stability index of so many rows in each bin, shape (n_bins,).
+
+    Args:
+        rows: number of rows; None for the sum of the counts, which lacks missing values without a
+            bin.
+    """
+    rows = int(counts.sum()) if rows is None else rows
+    total = rows + 0.5 * len(profile.shares)
+    current = (counts + 0.5) / total
+    reference = (profile.shares * rows + 0.5) / total
     return float(((current - reference) * np.log(current / reference)).sum())
 
 

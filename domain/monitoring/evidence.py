@@ -75,11 +75,10 @@ class Evidence:
         before = np.array([counts for _, counts in self._starts])
         prior = self._reference + 0.5 + before
         after = self._total - before
-        unchanged = _log_dirichlet_multinomial(after, prior)
         centre = prior / prior.sum(axis=1, keepdims=True)
-        changed = _log_mean_exp(
-            np.stack([_log_dirichlet_multinomial(after, c * centre) for c in _CONCENTRATIONS])
-        )
+        priors = np.concatenate([prior[None], _CONCENTRATIONS[:, None, None] * centre])
+        unchanged, *changes = _log_dirichlet_multinomial(after, priors)
+        changed = _log_mean_exp(np.array(changes))
         # a change begins with block n with a probability of 1 / ((n + 1) (n + 2))
         terms = changed - unchanged - np.log((numbers + 1) * (numbers + 2))
         if not self._reference.any():
@@ -259,12 +258,11 @@ def _log_mean_exp(values: np.ndarray) -> np.ndarray:
 
 
 def _log_dirichlet_multinomial(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Logarithm of the probability of a sequence with these counts, arrays of shape (n, n_bins)."""
-    result: np.ndarray = (
-        _log_gamma(prior.sum(axis=1))
-        - _log_gamma(prior.sum(axis=1) + counts.sum(axis=1))
-        + (_log_gamma(prior + counts) - _log_gamma(prior)).sum(axis=1)
-    )
+    """Logarithm of the probability of a sequence with these counts, arrays of shape (…, n_bins)."""
+    both = np.stack(np.broadcast_arrays(prior, prior + counts))
+    by_bin = _log_gamma(both).sum(axis=-1)
+    total = _log_gamma(both.sum(axis=-1))
+    result: np.ndarray = by_bin[1] - by_bin[0] - total[1] + total[0]
     return result
 
 

@@ -9,7 +9,6 @@ Example: make predictions OUTPUT=x.parquet SINCE=7d
 from __future__ import annotations
 
 import argparse
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from tqdm import tqdm
 from application.monitoring.export import Columns, Contracts, Kind, export_predictions
 from application.training.config import registered_name
 from domain.contract import ModelSpec, Transcript
-from domain.errors import ContractError, DataError, PredictionLogError, RegistryError
-from infrastructure.cli._arguments import add_environment, add_model, add_version, valid_moment
+from domain.errors import ContractError, RegistryError
+from infrastructure.cli._arguments import add_model, add_version
+from infrastructure.cli._log import add_period, open_log, period_of
 from infrastructure.cli._registry import local_time, open_registry
-from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 from infrastructure.scoring.tables import check_output, open_sink
-from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
+from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.console import show_step
 from shared.files import Draft
 from shared.settings import Settings
@@ -43,12 +42,9 @@ _TYPES: dict[Kind, pa.DataType] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, the log, the period and the output."""
     add_model(parser)
-    add_environment(parser)
     add_version(parser, None, "all versions")
     parser.add_argument("--output", required=True, type=Path, help=".parquet, .csv or .ndjson")
-    when = 'a time such as "2026-11-20 14:00", or how long ago, such as 24h or 7d'
-    parser.add_argument("--since", type=valid_moment, help=f"{when} (default: the first one)")
-    parser.add_argument("--until", type=valid_moment, help=f"{when} (default: now)")
+    add_period(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,18 +52,9 @@ def run(args: argparse.Namespace) -> None:
     settings, output = Settings.load(), args.output.expanduser()
     check_output(output)
     name, registry = registered_name(args.model), open_registry(settings)
-    since = args.since.timestamp() if args.since else 0.0
-    until = args.until.timestamp() if args.until else time.time()
-    if since >= until:
-        raise DataError("SINCE is not before UNTIL: no prediction can be in between")
-    url = LocalEnvironment(settings.releases_dir / args.env).log_url(settings.prediction_log_url)
-    file = sqlite_file(url)
-    if file and not file.exists():
-        raise PredictionLogError(
-            f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
-        )
-    log = SqlPredictionLog(url, name, retention_days=float("inf"))  # reading removes nothing
-    try:
+    chosen = period_of(args)
+    since, until = chosen.since, chosen.until
+    with open_log(args, settings, name) as log:
         made = log.versions(since, until)
         version = _package_version(registry, name, args.version, [each.version for each in made])
         made = [each for each in made if version in (None, each.version)]
@@ -75,8 +62,6 @@ def run(args: argparse.Namespace) -> None:
         total = sum(each.predictions for each in made)
         period = (since, until, version)
         left_out = _write(output, log, contracts, period, {"model_name": name}, total)
-    finally:
-        log.close()
     for each in made:
         show_step(
             "version",

@@ -36,9 +36,12 @@ class Background(ProcessPoolExecutor):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        self.shutdown(wait=exc_type is not None, cancel_futures=True)
-        for process in set(active_children()) - self._others:
-            process.terminate()  # a regular exit would unload all its imports, which takes long
+        if exc_type is None:
+            for process in set(active_children()) - self._others:
+                process.terminate()  # a regular exit would unload all its imports: it takes long
+        # without waiting, the executor's thread may close its pipe while the interpreter, at its
+        # exit, writes to it: "Bad file descriptor"
+        self.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin() -> None:

@@ -326,21 +326,23 @@ def _origin_sections(validation: Validation) -> Iterator[Section]:
     head = ("name", "value")
     for title, rows in (
         ("Data", data),
-        ("Configuration", _flatten(config)),
+        ("Configuration", _flatten(config, missing="default")),
         ("Provenance", [*_flatten(provenance), ("seed", _format(seed))]),
     ):
         yield Section(title, tables=[Table(title, head, rows)])
 
 
-def _flatten(data: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """Every value with its dotted name."""
+def _flatten(
+    data: Mapping[str, object], prefix: str = "", missing: str = "none"
+) -> list[tuple[str, str]]:
+    """Every value with its dotted name; `missing` in place of None."""
     rows = []
     for name, value in data.items():
         dotted = ".".join(part for part in (prefix, str(name)) if part)
         if isinstance(value, Mapping) and value:
-            rows += _flatten(value, dotted)
+            rows += _flatten(value, dotted, missing)
         else:
-            rows.append((dotted, _format(value)))
+            rows.append((dotted, missing if value is None else _format(value)))
     return rows
 
 

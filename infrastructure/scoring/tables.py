@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from application.inference.protocols.json_faults import json_fault
 from application.inference.scoring import BATCH_ROWS, rows_at_once
 from domain.contract import (
     MISSING_WORDS,
@@ -29,7 +30,6 @@ from domain.contract import (
     Number,
     RepeatedValues,
     Tensor,
-    json_unicode_fault,
 )
 from domain.data.csv_layout import csv_layout
 from domain.errors import DataError, reason_of
@@ -313,7 +313,7 @@ class NdjsonTable:
                 try:
                     objects.append(decode(line))
                 except (msgspec.DecodeError, RecursionError) as error:
-                    reason = json_unicode_fault(line) or error
+                    reason = json_fault(error, line)
                     raise DataError(
                         f"cannot read {self._path}: line {number} is not a JSON object: {reason}"
                     ) from error

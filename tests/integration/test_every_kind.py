@@ -101,7 +101,7 @@ def kinds() -> list[Kind]:
             flowers,
             np.array([int(sum(row) > 10) for row in flowers]),
             RandomForestClassifier(20, random_state=0),
-            [([11, 1], "petal length (cm): 11 cm is outside [0, 10]"), ([1], "has 1 values")],
+            [([11, 1], "petal length (cm): 11 cm is outside [0, 10]"), ([1], "has 1 value")],
         ),
         Kind(
             RENTS,

@@ -14,6 +14,7 @@ import pytest
 from shared.paths import ROOT
 from tests.served import Home
 from tests.template.benchmarks.data_report import Comparison, Cost, plain_columns, row, run
+from tests.template.benchmarks.monitoring_report import Shift, delays, draw_rows
 from tests.template.benchmarks.measure import Measured
 from tests.template.benchmarks.parts import replace_part
 from tests.template.benchmarks.serving.contestants import (
@@ -248,3 +249,14 @@ def test_the_cost_of_a_command_includes_the_processes_that_it_starts(tmp_path: P
     assert output == "done\n"
     with pytest.raises(RuntimeError, match="no such table"):
         run(Home(tmp_path), "bash", "-c", "echo no such table; exit 2")
+
+
+def test_the_delay_of_an_alarm_is_counted_from_the_shift(tmp_path: Path) -> None:
+    strong = Shift("far", lambda rng, n: draw_rows(rng, n, mean=3.0))
+    cells, windows = delays(strong, 5, tmp_path)
+    assert [cell.strip() for cell in cells.strip("|").split("|")] == ["far", "100", "100%", "100%"]
+    assert [sorted(each.name for each in folder.iterdir()) for folder in windows] == [
+        ["c.parquet", "r.parquet"]
+    ]
+    cells, _ = delays(Shift("none", draw_rows), 5, tmp_path)
+    assert [cell.strip() for cell in cells.strip("|").split("|")] == ["none", "none", "0%", "0%"]

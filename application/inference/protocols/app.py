@@ -32,7 +32,6 @@ import msgspec
 from application.inference.protocols.executors import BoundedExecutor, StepExecutor
 from application.inference.protocols.http import (
     JSON,
-    JSON_LENGTH,
     Refusal,
     Reply,
     Request,
@@ -40,9 +39,9 @@ from application.inference.protocols.http import (
     Steps,
     retry_later,
 )
+from application.inference.protocols.json_faults import json_fault
 from application.inference.protocols.synthetic import SYNTHETIC, source_of
 from application.inference.protocols.trace import trace_id_of
-from domain.contract import json_unicode_fault
 from domain.errors import (
     InputError,
     PredictionLogError,
@@ -61,6 +60,7 @@ _ERRORS = (
     (InputError, 422, "invalid_input"),
     (msgspec.ValidationError, 422, "invalid_input"),
     (msgspec.DecodeError, 400, "invalid_input"),
+    (RecursionError, 400, "invalid_input"),
     (UnicodeDecodeError, 400, "invalid_input"),
     (UnknownPredictionError, 404, "unknown_prediction"),
 )
@@ -337,7 +337,7 @@ class PredictionApp:
     ) -> Reply:
         if isinstance(error, msgspec.ValidationError):
             error = _syntax_error(request) or error
-        refusal = _refusal_of(error, request.body)
+        refusal = _refusal_of(error, request.json)
         request_id = request.request_id
         if refusal.status == 500:
             ids = {"request_id": request_id, "trace_id": trace_id}
@@ -357,16 +357,16 @@ def _check_head(headers: Mapping[bytes, bytes], most: int, any_content_type: boo
     if length is not None and int(length.lstrip(b"0") or b"0") > most:
         raise _too_large(most)
     kind = headers.get(b"content-type")
-    if kind not in _USUAL_TYPES and not any_content_type:
-        _check_content_type(kind)
+    if kind not in _USUAL_TYPES:
+        _check_content_type(kind, any_content_type)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refusal(415, "compressed bodies are not supported: send the body uncompressed")
 
 
-def _check_content_type(kind: bytes) -> None:
+def _check_content_type(kind: bytes, any_content_type: bool) -> None:
     lower = kind.lower()
     charset = _CHARSET.search(lower)
-    if not any(word in lower for word in _OTHER_TYPES):
+    if not any_content_type and not any(word in lower for word in _OTHER_TYPES):
         name = kind.decode("latin-1")[:100]
         raise Refusal(415, f"unsupported content type {name!r}: send application/json")
     if charset and charset[1] not in _CHARSETS:
@@ -417,10 +417,8 @@ def _too_large(most: int) -> Refusal:
 
 def _syntax_error(request: Request) -> Exception | None:
     """Why a body is not valid JSON, if so: a typed decoder may report a wrong type first."""
-    if JSON_LENGTH in request.headers:
-        return None
     try:
-        msgspec.json.decode(request.body)
+        msgspec.json.decode(request.json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return error
     return None
@@ -429,14 +427,11 @@ def _syntax_error(request: Request) -> Exception | None:
 def _refusal_of(error: Exception, body: bytes) -> Refusal:
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, RecursionError):
-        return Refusal(400, "the JSON is nested too deeply")
     if isinstance(error, PredictionLogError):
         return retry_later(503, str(error), "log_unavailable", 1)
     for kind, status, error_type in _ERRORS:
         if isinstance(error, kind):
-            fault = json_unicode_fault(body) if kind is msgspec.DecodeError else None
-            return Refusal(status, fault or str(error), error_type)
+            return Refusal(status, json_fault(error, body), error_type)
     return Refusal(500, "internal error: see the service's log", "internal")
 
 

@@ -72,14 +72,23 @@ class PositionalRows:  # pylint: disable=too-few-public-methods
         except msgspec.ValidationError:
             rows = decode_untyped(body)
             if not isinstance(rows, list):
-                hint = f": {self._hint}" if isinstance(rows, dict) else ""
-                raise InputError(f"expected a list of rows, got {kind_of(rows)}{hint}") from None
+                raise InputError(
+                    f"expected a list of rows, got {kind_of(rows)}{self._hint_for(rows)}"
+                ) from None
         if rows and not isinstance(rows[0], dict) and self._is_value(rows[0]):  # a flat row
             return [rows]
         if set(map(type, rows)) <= {list}:
             return rows
         self._check(len(rows))
         return self._reader.read(rows)
+
+    def _hint_for(self, body: Any) -> str:
+        if not isinstance(body, dict):
+            return ""
+        match body.get("instances"):
+            case [list(), *_]:  # which are rows for this path
+                return ": send the list under instances by itself, as [[…], …]"
+        return f": {self._hint}"
 
 
 class NamedRows:  # pylint: disable=too-few-public-methods
@@ -187,7 +196,8 @@ class FeedbackBodies:  # pylint: disable=too-few-public-methods
         truth: Any = str | float | int | bool if spec.classes else float
         actual: list[Any] = [("actual", truth)]
         labels = [("predicted", truth), *actual]
-        confidence = [("confidence", float | None, None)] if spec.classes else []
+        probability = Annotated[float, msgspec.Meta(ge=0, le=1)] | None
+        confidence = [("confidence", probability, None)] if spec.classes else []
         row_number = Annotated[int, msgspec.Meta(ge=0, le=LAST_ROW)]
         fields = {
             FeedbackForm.PREDICTION: [("request_id", str), *actual, ("row", row_number, 0)],
@@ -210,7 +220,7 @@ class FeedbackBodies:  # pylint: disable=too-few-public-methods
             FeedbackForm.INPUTS: {
                 self._predicted: partial(check_truth, "predicted"),
                 self._actual: check_actual,
-                "confidence": _type_check("confidence", float | None, "a number"),
+                "confidence": _type_check("confidence", probability, "a number from 0 to 1"),
             },
         }
         if not spec.classes:
@@ -229,20 +239,34 @@ class FeedbackBodies:  # pylint: disable=too-few-public-methods
             kind = kind_of(decode_untyped(body))
             raise InputError(f"expected an object, got {kind}: {self._how}") from None
         form = self._form_of(keys)
+        if form is None:
+            raise InputError(join_faults(self._unnamed_faults(decode_untyped(body))))
         try:
             return form, self._decoders[form](body)
         except msgspec.ValidationError as error:
             faults = self._faults(form, decode_untyped(body))
             raise (InputError(join_faults(faults)) if faults else error) from None
 
-    def _form_of(self, keys: Collection[str]) -> FeedbackForm:
+    def _form_of(self, keys: Collection[str]) -> FeedbackForm | None:
         if "request_id" in keys:
             return FeedbackForm.PREDICTION
         if self._spec.takes_ids and ID in keys:
             return FeedbackForm.ID
         if self._by_inputs and not set(self._spec.input_names).isdisjoint(keys):
             return FeedbackForm.INPUTS
-        raise InputError(f"the prediction is not named: {self._how}")
+        return None
+
+    def _unnamed_faults(self, body: dict[str, Any]) -> list[str]:
+        """Everything that is wrong with feedback that names no prediction."""
+        checks = {
+            name: check for form in self._decoders for name, check in self._checks[form].items()
+        }
+        if not self._spec.takes_ids:
+            del checks[ID]
+        known = [*checks, *(self._spec.input_names if self._by_inputs else ())]
+        faults = unknown_faults((name for name in body if name not in known), known, what="field")
+        faults += _value_faults(body, {name: checks[name] for name in checks.keys() & body.keys()})
+        return [*faults, f"the prediction is not named: {self._how}"]
 
     @property
     def _how(self) -> str:
@@ -260,15 +284,21 @@ class FeedbackBodies:  # pylint: disable=too-few-public-methods
         faults = unknown_faults((name for name in body if name not in known), known, what="field")
         if inputs:
             faults += self._spec.faults([list(map(body.get, inputs))]).get(0, ())
-        for name, check in checks.items():
-            if body.get(name) is None and name not in _OPTIONAL:
-                faults.append(f"{name}: a value is missing")
-            elif name in body:
-                try:
-                    check(body[name])
-                except InputError as error:
-                    faults.append(str(error))
-        return faults
+        return faults + _value_faults(body, checks)
+
+
+def _value_faults(body: Mapping[str, Any], checks: Mapping[str, _Check]) -> list[str]:
+    """What is wrong with the values of fields."""
+    faults = []
+    for name, check in checks.items():
+        if body.get(name) is None and name not in _OPTIONAL:
+            faults.append(f"{name}: a value is missing")
+        elif name in body:
+            try:
+                check(body[name])
+            except InputError as error:
+                faults.append(str(error))
+    return faults
 
 
 def _paths(spec: ModelSpec, suffix: str = "") -> str:

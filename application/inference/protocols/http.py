@@ -13,6 +13,8 @@ JSON = b"application/json"
 JSON_LENGTH = b"inference-header-content-length"
 """The header with the length of the JSON at the start of a body; binary tensors follow it."""
 
+MOST_DIGITS = 18  # of a length in bytes
+
 
 class Request(msgspec.Struct, gc=False):
     """A request with its complete body.
@@ -35,6 +37,14 @@ class Request(msgspec.Struct, gc=False):
         """The content type in lower case, without parameters; empty if the header is missing."""
         value = self.headers.get(b"content-type", b"")
         return value.partition(b";")[0].strip().lower().decode("latin-1")
+
+    @property
+    def json(self) -> bytes:
+        """The body without the binary tensors that may follow its JSON."""
+        length = self.headers.get(JSON_LENGTH, b"")
+        if length.isdigit() and len(length) <= MOST_DIGITS:
+            return self.body[: int(length)]
+        return self.body
 
 
 @dataclass(slots=True)

@@ -1,15 +1,16 @@
 """Many rows in one body: POST /predict_lines takes and returns one JSON value per line (NDJSON).
 
-A line is an object with named inputs and perhaps an ``id``, or a list in the contract's order. Each
-gets one line in response, in the same order: its position as ``line``, and either the prediction,
-with the ``request_id`` and ``row`` that identify it for feedback, or an ``error``. An invalid line
-does not stop the others.
+A line is an object with named inputs and perhaps an ``id``, a list in the contract's order, or the
+bare value if the model has a single input. Each gets one line in response, in the same order: its
+position in the body as ``line``, and either the prediction, with the ``request_id`` and ``row``
+that identify it for feedback, or an ``error``. An invalid line does not stop the others. Blank
+lines are skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice, repeat
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,12 +18,12 @@ from msgspec.structs import replace
 
 from application.inference.predictor import Predictor
 from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.json_faults import json_fault
 from application.inference.protocols.openapi import REFUSALS, TEXT, Schema, operation
 from application.inference.protocols.responses import ResponseBuilder
-from application.inference.protocols.rows import RowReader
+from application.inference.protocols.rows import RowReader, decode_untyped
 from application.inference.protocols.schema import EXAMPLES
 from application.ports.recorder import PredictionResult
-from domain.contract import json_unicode_fault
 from domain.errors import InputError
 
 PATH = "/predict_lines"
@@ -44,12 +45,14 @@ class PredictionLines:
         self._at_once = at_once
         self._rows = RowReader(predictor.spec)
         self._responses = ResponseBuilder(predictor.spec)
-        self._decode = msgspec.json.Decoder(dict[str, Any] | list[Any]).decode
+        self._decode = msgspec.json.Decoder().decode
         self._encode = msgspec.json.Encoder().encode
 
     def routes(self) -> dict[str, Route]:
         """The route of each path."""
-        return {PATH: Route(("POST",), self.predict, max_bytes=self._max_bytes)}
+        return {
+            PATH: Route(("POST",), self.predict, max_bytes=self._max_bytes, any_content_type=True)
+        }
 
     def paths(self, rows: Sequence[Sequence[Any]]) -> Schema:
         """The paths of the OpenAPI document.
@@ -82,41 +85,42 @@ class PredictionLines:
         return Reply(self._parts(request), content_type=NDJSON.encode())
 
     def _parts(self, request: Request) -> Iterator[bytes]:
-        lines, first = _lines(request.body), 0
-        while part := list(islice(lines, self._at_once)):
-            request_id = f"{request.request_id}-{first}"
-            yield self._part(replace(request, request_id=request_id, body=b""), part, first)
-            first += len(part)
+        lines = _lines(request.body)
+        while part := dict(islice(lines, self._at_once)):
+            request_id = f"{request.request_id}-{min(part)}"
+            yield self._part(replace(request, request_id=request_id, body=b""), part)
 
-    def _part(self, request: Request, lines: Sequence[bytes], first: int) -> bytes:
-        """The response lines for some lines of the body.
+    def _part(self, request: Request, lines: Mapping[int, bytes]) -> bytes:
+        """The response lines for some lines of the body, by their position in it.
 
         Args:
             request: with the ID of this part, whose rows are counted from 0.
-            first: position of the first line in the body.
         """
         responses: dict[int, bytes] = {}
         rows, ids = self._decode_rows(lines, responses)
         if rows:
             self._predict_rows(request, rows, ids, responses)
-        return b"".join(
-            b'{"line":%d,%b\n' % (first + position, responses[position])
-            for position in range(len(lines))
-        )
+        return b"".join(b'{"line":%d,%b\n' % (position, responses[position]) for position in lines)
 
     def _decode_rows(
-        self, lines: Sequence[bytes], responses: dict[int, bytes]
+        self, lines: Mapping[int, bytes], responses: dict[int, bytes]
     ) -> tuple[dict[int, list[Any]], dict[int, Any]]:
         """Rows and their IDs by their position; errors of invalid lines go into `responses`."""
         rows, items = {}, []
-        for position, line in enumerate(lines):
+        for position, line in lines.items():
             try:
-                item = self._decode(line)
+                item = self._decode_line(line)
                 rows[position] = self._rows.row(item)
                 items.append(item)
             except (InputError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                responses[position] = self._error(json_unicode_fault(line) or error)
+                responses[position] = self._error(json_fault(error, line))
         return rows, dict(zip(rows, self._rows.ids(items) or ()))
+
+    def _decode_line(self, line: bytes) -> Any:
+        try:
+            return self._decode(line)
+        except msgspec.ValidationError:  # a number that is too large: the contract says where
+            return decode_untyped(line)
 
     def _predict_rows(
         self,
@@ -155,16 +159,13 @@ class PredictionLines:
         return self._encode({"error": str(reason)})[1:]
 
 
-def _lines(body: bytes) -> Iterator[bytes]:
-    """Split a body into lines one by one, without empty lines at its end."""
-    start = empty = 0
+def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines of a body one by one, each after its position; without blank lines."""
+    start = position = 0
     while start < len(body):
         end = body.find(b"\n", start)
         line = body[start : len(body) if end < 0 else end]
         start += len(line) + 1
-        if not line or line.isspace():
-            empty += 1
-        else:
-            yield from repeat(b"", empty)
-            empty = 0
-            yield line
+        if line and not line.isspace():
+            yield position, line
+        position += 1

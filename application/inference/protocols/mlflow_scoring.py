@@ -15,13 +15,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from application.inference.predictor import Predictor
 from application.inference.protocols.http import Refusal, Reply, Request, Route
+from application.inference.protocols.json_faults import body_decoder, form_fault, utf8_fault
 from application.inference.protocols.openapi import (
     JSON,
     LENIENT,
@@ -51,6 +53,7 @@ from domain.errors import InputError
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 CSV = "text/csv"
+_SEPARATORS = (",", ";", "\t", "|")  # as in training
 _LONGEST_FIELD = 2**31 - 1  # the service limits the whole body
 
 _CODES = {
@@ -87,7 +90,7 @@ class MlflowScoring:
         self._predictor = predictor
         self._spec = predictor.spec
         self._version = mlflow_version.encode()
-        self._decode = msgspec.json.Decoder(_Body).decode
+        self._decode = body_decoder(_Body, f"send one of {', '.join(FORMS)}")
         self._rows = RowReader(self._spec, ignore_unknown=True)
         hint = "send lists as instances"
         self._records = RowReader(self._spec, ignore_unknown=True, lists=False, hint=hint)
@@ -95,7 +98,7 @@ class MlflowScoring:
     def routes(self) -> dict[str, Route]:
         """The route of each path."""
         return {
-            "/invocations": Route(("POST",), self.invocations, _refuse),
+            "/invocations": Route(("POST",), self.invocations, _refuse, any_content_type=True),
             "/version": Route(("GET",), lambda _request: self._version, _refuse),
         }
 
@@ -187,15 +190,15 @@ class MlflowScoring:
     def _decode_body(self, body: bytes) -> _Body:
         try:
             return self._decode(body)
-        except msgspec.ValidationError:
-            raise
         except msgspec.DecodeError:
             if b"NaN" not in body:
                 raise
-        if fault := json_unicode_fault(body):  # which json accepts
+        if fault := utf8_fault(body) or json_unicode_fault(body):  # which json accepts
             raise Refusal(400, fault)
         try:  # MLflow's client writes missing values as NaN, which is not valid JSON
-            return msgspec.convert(json.loads(body.decode()), _Body)
+            return msgspec.convert(json.loads(body), _Body)
+        except msgspec.ValidationError as error:
+            raise InputError(form_fault(error)) from error
         except ValueError as error:
             raise Refusal(400, f"the body is not valid JSON: {error}") from error
 
@@ -216,11 +219,15 @@ class MlflowScoring:
     def _read_csv(self, body: bytes) -> dict[str, list[Any]]:
         if any(isinstance(item, Tensor) for item in self._spec.inputs):
             raise Refusal(415, f"{CSV} cannot hold tensors: send application/json")
+        if fault := utf8_fault(body):
+            raise Refusal(400, fault)
+        text = body.decode("utf-8-sig")
+        if not text or text.isspace():
+            raise Refusal(400, "the body is empty: send CSV with a header")
         csv.field_size_limit(_LONGEST_FIELD)
-        lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         try:
-            header, *rows = filter(None, lines)
-        except (csv.Error, ValueError) as error:
+            header, *rows = filter(None, _csv_lines(text, {ID, *self._spec.input_names}))
+        except csv.Error as error:
             raise Refusal(400, f"the body is not CSV with a header: {error}") from error
         columns = _columns_of([name.strip() for name in header], rows)
         known = [item for item in self._spec.inputs if item.name in columns]
@@ -252,6 +259,28 @@ def _refuse(status: int, message: str, _request_id: str) -> Reply:
     code = _CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
     body = msgspec.json.encode({"error_code": code, "message": message})
     return Reply(body, 400 if status == 422 else status)
+
+
+def _csv_lines(text: str, known: Set[str]) -> Iterator[list[str]]:
+    """The fields of each line of CSV with a header, as training reads them.
+
+    The separator is the one that finds most of the known names. A first line ``sep=;``, as Excel
+    writes it, is skipped.
+    """
+    text = text.lstrip()
+    if text.lower().startswith("sep="):
+        text = text.partition("\n")[2]
+    header, *_ = text.splitlines()[:1] or [""]
+
+    def fields(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+
+    def found(separator: str) -> int:
+        with suppress(csv.Error):  # such as a line break in a name
+            return len(known & {name.strip() for name in next(fields([header], separator), ())})
+        return 0
+
+    return fields(io.StringIO(text, newline=""), max(_SEPARATORS, key=found))
 
 
 def _columns_of(names: Sequence[Any], rows: Sequence[Sequence[Any]]) -> dict[Any, Any]:

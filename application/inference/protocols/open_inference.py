@@ -29,7 +29,15 @@ import msgspec
 import numpy as np
 
 from application.inference.predictor import Predictor
-from application.inference.protocols.http import JSON_LENGTH, Refusal, Reply, Request, Route
+from application.inference.protocols.http import (
+    JSON_LENGTH,
+    MOST_DIGITS,
+    Refusal,
+    Reply,
+    Request,
+    Route,
+)
+from application.inference.protocols.json_faults import body_decoder, form_fault
 from application.inference.protocols.openapi import (
     JSON,
     LENIENT,
@@ -46,7 +54,6 @@ from domain.contract import (
     SHOWN_ROWS,
     Category,
     Datetime,
-    HashedText,
     Input,
     ModelSpec,
     Number,
@@ -70,7 +77,6 @@ _DATATYPES = {
 _IN_JSON: Mapping[str, Any] = {"b": bool, "u": int, "i": int, "f": float | None, "O": str | None}
 _LENGTH = struct.Struct("<I")
 _MOST_AXES = 64  # that NumPy supports
-_MOST_DIGITS = 18  # of a length in bytes
 
 
 _PARAMETERS: Schema = {"type": "object", "nullable": True}
@@ -149,7 +155,7 @@ class OpenInference:
         self._identity = {"name": name, "version": version}
         self._predictor = predictor
         self._spec = predictor.spec
-        self._decode = msgspec.json.Decoder(_Inference).decode
+        self._decode = body_decoder(_Inference)
         self._labels = [_as_bytes(label) for label in self._spec.classes]
         self.metadata: dict[str, Any] = {
             "name": name,
@@ -377,7 +383,7 @@ def _split(request: Request) -> tuple[bytes, memoryview]:
     header = request.headers.get(JSON_LENGTH)
     length = len(request.body)
     if header is not None:
-        if not header.isdigit() or len(header) > _MOST_DIGITS or int(header) > length:
+        if not header.isdigit() or len(header) > MOST_DIGITS or int(header) > length:
             raise InputError(
                 f"Inference-Header-Content-Length: {header[:20].decode('latin-1')!r} is not a "
                 f"length within a body of {length} bytes"
@@ -422,7 +428,7 @@ def _from_json(tensor: _InputTensor) -> np.ndarray:
     try:
         values, nested = _decode_values(tensor.data, dtype.kind, len(shape))
     except msgspec.ValidationError as error:
-        raise InputError(_wrong_values(tensor) or f"{name}: {error}") from error
+        raise InputError(_wrong_values(tensor) or f"{name}, value {form_fault(error)}") from error
     try:
         with np.errstate(over="ignore"):  # too large becomes infinite, which the contract refuses
             array = np.array(values, dtype)
@@ -538,19 +544,14 @@ def _as_bytes(word: str) -> bytes:
 
 
 def _values(item: Input, tensor: np.ndarray) -> Any:
-    """The values of one input; an empty string is None if a category, date or hashed text may be
-    missing."""
+    """The values of one input."""
     if isinstance(item, Tensor):
         _check_shape(item.name, tensor, item.shape)
         return tensor
     if tensor.ndim != 1:
         _check_shape(item.name, tensor, (1,))
-    if not isinstance(item, Category | Datetime | HashedText):
-        return tensor.ravel()
-    words = tensor.ravel().tolist()
-    if item.nullable and "" not in getattr(item, "categories", ()):
-        words = [None if word == "" else word for word in words]
-    return words
+    values = tensor.ravel()
+    return values.tolist() if tensor.dtype == object else values
 
 
 def _check_shape(name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> None:

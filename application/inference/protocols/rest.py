@@ -29,6 +29,7 @@ from application.inference.protocols.bodies import (
     PositionalRows,
 )
 from application.inference.protocols.http import Request, Route, Steps
+from application.inference.protocols.json_faults import body_decoder
 from application.inference.protocols.openapi import REFUSALS, Schema, with_query, with_refusals
 from application.inference.protocols.responses import ResponseBuilder
 from application.inference.protocols.schema import MOST_HOURS, truth_names
@@ -52,7 +53,7 @@ class SummaryRequest(msgspec.Struct, forbid_unknown_fields=True):
     hours: float = 1.0
 
 
-_decode_summary = msgspec.json.Decoder(SummaryRequest).decode
+_decode_summary = body_decoder(SummaryRequest, 'send {"hours": 1}')
 
 
 def _id_of(feedback: Any) -> dict[str, Any]:

@@ -120,7 +120,11 @@ def feedback_schema(spec: ModelSpec) -> Schema:
     )
     by_id = object_of({ID: ROW_ID, actual: truth})
     inputs = {item.name: _value(item) for item in spec.inputs}
-    confidence = {"confidence": {"type": "number", "nullable": True}} if spec.classes else {}
+    confidence = (
+        {"confidence": {"type": "number", "minimum": 0, "maximum": 1, "nullable": True}}
+        if spec.classes
+        else {}
+    )
     by_inputs = object_of(
         {**inputs, predicted: truth, actual: truth, **confidence},
         [*_required(spec), predicted, actual],
@@ -233,6 +237,8 @@ def _value(item: Input) -> Schema:
         schema = {"type": "string"}
     if item.kind in ("text", "hashed_text"):
         schema["maxLength"] = getattr(item, "max_length")
+        if not item.nullable:
+            schema["pattern"] = r"\S"  # a blank text is a missing value
     if item.nullable and "oneOf" not in schema:
         schema["nullable"] = True
     schema["description"] = _describe_input(item)

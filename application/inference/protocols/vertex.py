@@ -16,6 +16,7 @@ import msgspec
 
 from application.inference.predictor import Predictor
 from application.inference.protocols.http import Request, Route
+from application.inference.protocols.json_faults import body_decoder
 from application.inference.protocols.openapi import (
     JSON,
     REFUSALS,
@@ -49,7 +50,7 @@ class VertexPrediction:
         self._path = path
         self._rows = RowReader(predictor.spec)
         self._responses = ResponseBuilder(predictor.spec)
-        self._decode = msgspec.json.Decoder(_Body).decode
+        self._decode = body_decoder(_Body, 'send {"instances": […]}')
 
     def routes(self) -> dict[str, Route]:
         """The route of each path."""

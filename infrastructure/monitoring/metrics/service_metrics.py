@@ -58,6 +58,13 @@ class ServiceMetrics(RequestCounters):
                 LATENCY_BUCKETS,
             ).labels(*self._labels)
         )
+        drift = self._gauge(
+            "ml_data_drift_score",
+            "Drift by input: of a service, the population stability index of its latest 1,000 rows "
+            "against the training data; of a ModelMetricsCollector, the shift in standard "
+            "deviations.",
+            ("model_name", "feature"),
+        )
         outside = family(
             Counter,
             "ml_inputs_outside_range",
@@ -78,32 +85,23 @@ class ServiceMetrics(RequestCounters):
             "Predicted rows that wait in files until the prediction log can be written.",
             names,
         ).labels(*self._labels)
-        of_input = ("model_name", "feature", "reference")
-        self._drift = {
-            "score": self._gauge(
-                "ml_data_drift_score",
-                "Drift by input: of a service, the population stability index of its latest 1,000 "
-                "rows against the training data; of a ModelMetricsCollector, the shift in standard "
-                "deviations.",
-                ("model_name", "feature"),
-            ),
-            "p_value": self._gauge(
-                "ml_data_drift_p_value",
-                "P-value of no drift since the model was deployed, valid at any time, by input and "
-                "what it is compared with: training, or earlier production.",
-                of_input,
-            ),
-            "alarm": self._gauge(
-                "ml_data_drift_alarm",
-                "1 if an input drifts, else 0: a false alarm ever has a probability of 1 %.",
-                of_input,
-            ),
-            "rows": self._gauge(
-                "ml_data_drift_rows",
-                "Predicted rows on which the p-values of drift are based.",
-                ("model_name",),
-            ),
-        }
+        p_values = self._gauge(
+            "ml_data_drift_p_value",
+            "P-value of no drift since the model was deployed, valid at any time, by input, and by "
+            "what it is compared with: training, or earlier production.",
+            ("model_name", "feature", "reference"),
+        )
+        alarms = self._gauge(
+            "ml_data_drift_alarm",
+            "1 if an input drifts, else 0: a false alarm ever has a probability of 1 %.",
+            ("model_name", "feature", "reference"),
+        )
+        compared = self._gauge(
+            "ml_data_drift_rows",
+            "Predicted rows on which the p-values of drift are based.",
+            ("model_name",),
+        )
+        self._drift = {"score": drift, "p_value": p_values, "alarm": alarms, "rows": compared}
         self._scores = {
             "score": self._gauge(
                 "ml_model_score",

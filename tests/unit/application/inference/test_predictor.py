@@ -82,7 +82,7 @@ def test_the_same_rows_get_the_same_predictions_alone_and_together() -> None:
     ("rows", "message"),
     [
         ([], "there are no rows"),
-        ([list(SETOSA), [1.0]], "row 1 has 1 values, expected 4"),
+        ([list(SETOSA), [1.0]], "row 1 has 1 value, expected 4"),
         ([[5.1, 3.5, float("nan"), 0.2]], "row 0, petal_length: a value is missing"),
         ([[5.1, 3.5, 99.0, 0.2]], "row 0, petal_length: 99 cm is outside"),
     ],

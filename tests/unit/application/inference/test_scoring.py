@@ -72,7 +72,7 @@ def test_bad_rows_get_every_reason_and_the_others_are_predicted() -> None:
     assert scored.predictions.argmax(axis=1).tolist() == [2, 1]
     assert scored.reasons == {
         1: "sepal_length: 99 cm is outside [0.1, 30]; petal_width: a value is missing",
-        3: "petal_width: inf is not a finite number",
+        3: "petal_width: the number is infinite, or too large",
     }
 
 

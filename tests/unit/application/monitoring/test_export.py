@@ -104,7 +104,8 @@ def test_inputs_have_the_values_of_their_kinds() -> None:
     )
     log.label(LabelledPrediction("a", 0, 700.5, 710.25), at=2.0)
     contracts = Contracts({"1": RENT}, RENT)
-    first, second = export(log, contracts)[0]
+    found = export(log, contracts)[0]
+    first, second = found[0], found[1]
     names = ("area", "district", "furnished", "description", "photo_mean", "photo_spread")
     assert [first[name] for name in names] == [50, "north", True, 4, 0.5, 0.25]
     assert (first["row"], first["input_row"]) == (0, 3)

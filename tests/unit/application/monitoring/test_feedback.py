@@ -134,8 +134,8 @@ def test_a_label_has_version_and_time_of_its_prediction_if_that_is_in_the_log() 
     assert [(label.version, label.made) for label in labels] == [("1.0.0-a", 5.0), (None, None)]
 
 
-@pytest.mark.parametrize(("number", "name"), [(0, "setosa"), (2, "virginica")])
-def test_a_class_can_be_named_by_its_number(number: int, name: str) -> None:
+@pytest.mark.parametrize(("number", "name"), [(0, "setosa"), (2, "virginica"), (1.0, "versicolor")])
+def test_a_class_can_be_named_by_its_number(number: float, name: str) -> None:
     assert Setup().for_prediction("a", 0, number).actual == name
 
 
@@ -475,7 +475,7 @@ def test_a_label_may_be_written_as_the_target_was(
 def test_a_boolean_is_not_the_number_of_a_class() -> None:
     spec = replace(petals.SPEC, output=Classes(("no", "yes")))
     feedback = Feedback(default_measure(spec), FakePredictionLog(), FakeMetrics())
-    with pytest.raises(InputError, match="actual_class: True is not one of no, yes"):
+    with pytest.raises(InputError, match="actual_class: true is not one of no, yes"):
         feedback.truth("actual", True)
 
 

@@ -13,6 +13,7 @@ from application.scaffold.table_inspection import (
     MOST_HASHED,
     Finding,
     Inspection,
+    describe_input,
     inspect_table,
 )
 from domain.contract import Category, Classes, Datetime, HashedText, Number, Quantity, Text
@@ -347,7 +348,7 @@ def test_a_leak_is_kept_if_it_is_the_only_column() -> None:
 def test_text_is_the_input_if_there_is_no_other_column() -> None:
     inspection = inspect({"id": np.arange(ROWS), "message": TEXTS})
     assert inspection.spec.inputs == (Text("message"),)
-    assert [finding.column for finding in inspection.findings] == ["id"]
+    assert [finding.column for finding in inspection.findings] == ["id", "message"]
 
 
 def test_texts_next_to_other_columns_are_hashed_words() -> None:
@@ -359,8 +360,30 @@ def test_texts_next_to_other_columns_are_hashed_words() -> None:
         ("a", False),
         ("b", False),
     ]
-    assert "counted in 256 columns" in inspection.findings[0].reason
+    assert {found.reason for found in inspection.findings} == {
+        "free text, not checked for leaks: see whether it gives the target away"
+    }
+    assert describe_input(last) == (
+        "text, words counted in 256 columns, at most 10,000 characters, may be missing"
+    )
+    assert describe_input(Text("a")) == "text, at most 10,000 characters"
     assert inspect({"a": TEXTS, "b": TEXTS}).spec.inputs == (HashedText("a"), HashedText("b"))
+
+
+@pytest.mark.parametrize(
+    ("longest", "most"), [(4_000, 10_000), (30_000, 60_000), (60_000, 100_000), (100_000, 100_000)]
+)
+def test_a_text_may_be_twice_as_long_as_the_longest_up_to_a_limit(longest: int, most: int) -> None:
+    texts = [*TEXTS[:-1], "long " * (longest // 5)]
+    assert inspect({"a": texts, "noise": NOISE}).spec.inputs[0] == HashedText("a", most)
+
+
+def test_a_text_beyond_the_limit_is_left_out() -> None:
+    inspection = inspect({"a": [*TEXTS[:-1], "long " * 20_001], "noise": NOISE})
+    assert [item.name for item in inspection.spec.inputs] == ["noise"]
+    assert inspection.findings[0].reason == (
+        "texts of up to 100,005 characters, more than 100,000: shorten them"
+    )
 
 
 @pytest.mark.parametrize(("texts", "features", "kept"), [(4, 128, 4), (10, 64, 8)])

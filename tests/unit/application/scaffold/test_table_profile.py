@@ -75,9 +75,12 @@ def test_without_a_target_the_columns_are_read_as_with_one() -> None:
 
 def test_free_text_is_an_input_alone_and_next_to_others_without_a_target_too() -> None:
     texts = [" ".join(words) for words in RNG.choice(list("abcdefghij"), (ROWS, 8))]
-    assert columns(profile_table(pd.DataFrame({"text": texts})))["text"].kind == "text"
+    assert (
+        columns(profile_table(pd.DataFrame({"text": texts})))["text"].kind
+        == "text, at most 10,000 characters"
+    )
     both = columns(profile_table(pd.DataFrame({"text": texts, "x": NOISE})))
-    assert both["text"].kind == "text, words counted in 256 columns"
+    assert both["text"].kind == "text, words counted in 256 columns, at most 10,000 characters"
     assert both["text"].role == "input" and "free text" in both["text"].reasons[0]
 
 

@@ -141,6 +141,15 @@ def test_a_regression_may_have_a_threshold_below_the_mean(tmp_path: Path) -> Non
     assert read(tmp_path, changed("validation.threshold", -0.1)).validation.threshold == -0.1
 
 
+def test_a_value_that_may_have_several_types_is_refused_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, changed("validation.folds", 1))
+    assert message == ("validation.folds: input should be 0, or greater than or equal to 2 (got 1)")
+    message = refusal(tmp_path, changed("validation.slices", {"a": {"b": ["c", [1]]}}))
+    assert message == (
+        "validation.slices.a.b.1: input should be a valid number, or a valid string (got [1])"
+    )
+
+
 @pytest.mark.parametrize("folds", [None, 0, 2, 10, 100])
 def test_cross_validation_has_at_least_two_folds_or_is_off(tmp_path: Path, folds: int) -> None:
     assert read(tmp_path, changed("validation.folds", folds)).validation.folds == folds
@@ -149,7 +158,8 @@ def test_cross_validation_has_at_least_two_folds_or_is_off(tmp_path: Path, folds
 @pytest.mark.parametrize("folds", [1, -1, 101, 2.0, "3", True])
 def test_an_invalid_number_of_folds_is_refused_by_key(tmp_path: Path, folds: Any) -> None:
     message = refusal(tmp_path, changed("validation.folds", folds))
-    assert message.startswith("validation.folds")
+    assert message.startswith("validation.folds: input should be 0, or ")
+    assert message.count("validation.folds") == 1
     assert f"(got {folds!r})" in message
 
 

@@ -80,7 +80,7 @@ def test_values_with_an_offset_are_converted_to_the_zone_and_others_are_in_it() 
     assert (BERLIN.encode(["2024-07-01T22:30Z"])[0] != AT.encode(["2024-07-01T22:30Z"])[0]).any()
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NaT, pd.NA, np.datetime64("NaT")])
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NaT, pd.NA, np.datetime64("NaT"), "", " "])
 def test_a_missing_time_is_nan_in_every_part_or_refused(missing: Any) -> None:
     encoded = replace(AT, nullable=True).encode(["2024-01-01", missing])
     assert np.isnan(encoded).tolist() == [[False] * 7, [True] * 7]
@@ -90,13 +90,21 @@ def test_a_missing_time_is_nan_in_every_part_or_refused(missing: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("5-Jan-24", "12:30", "2024年1月5日", "20240115", "2024-01", "now", "", " 2024-01-01"),
-        *("2024-02-30", "2024-01-01T24:00", "2024-01-01T12", "2024-01-01Z", "2024-01-01T12:00:60"),
-        *("9999-12-31T23:59-12:00", 20240115, 1.7e9, True, [1], "٢٠٢٤-٠١-٠١"),
+        *("5-Jan-24", "12:30", "2024年1月5日", "20240115", "2024-01", "now", " 2024-01-01"),
+        *("2024-01-01T12", "2024-01-01Z", "9999-12-31T23:59-12:00", 20240115, 1.7e9, [1]),
+        "٢٠٢٤-٠١-٠١",
     ],
 )
 def test_any_other_value_is_refused_with_its_row(value: Any) -> None:
     assert input_refusal(AT, "2024-01-01", value) == f"row 1, at: {value!r} {FORM}"
+
+
+@pytest.mark.parametrize(
+    "value", ["2024-02-30", "2024-13-01", "2024-01-01T24:00", "2024-01-01T12:00:60"]
+)
+def test_a_day_or_time_that_does_not_exist_is_refused_as_such(value: str) -> None:
+    message = input_refusal(AT, "2024-01-01", value)
+    assert message == f"row 1, at: {value!r}: there is no such day or time"
 
 
 def test_a_day_outside_the_range_is_refused_and_its_ends_are_inside() -> None:

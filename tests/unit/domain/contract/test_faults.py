@@ -83,4 +83,4 @@ def test_a_type_and_a_range_in_one_block_are_both_found() -> None:
     found = dict(refusals(Number("x", "", 0, 9), [99, 1, "a"]))
     assert found == {0: "x: 99 is outside [0, 9]", 2: "x: 'a' is not a number"}
     words = dict(refusals(Category("c", ("a",)), ["b", "a", ["a"]]))
-    assert words == {0: "c: 'b' is not one of a", 2: "c: ['a'] is not a word"}
+    assert words == {0: "c: 'b' is not one of a", 2: 'c: ["a"] is not a word'}

@@ -65,15 +65,14 @@ def test_an_empty_request_is_refused_with_the_expected_format() -> None:
 
 @pytest.mark.parametrize("row", [[], [80.0], [80.0, 3.0], [80.0, 3.0, 35.0, 1.0]])
 def test_a_row_of_the_wrong_width_is_refused_with_the_names_of_the_inputs(row: list[float]) -> None:
-    message = f"row 1 has {len(row)} values, expected 3: area, rooms, altitude"
+    values = "1 value" if len(row) == 1 else f"{len(row)} values"
+    message = f"row 1 has {values}, expected 3: area, rooms, altitude"
     assert refusal(GOOD, row, GOOD) == message
 
 
 def test_rows_of_the_wrong_width_are_told_with_the_values_of_the_others() -> None:
     message = refusal([80.0], GOOD, [80.0, "a", 35.0], [])
-    assert message.startswith(
-        "row 0 has 1 values, expected 3: area, rooms, altitude; row 2, rooms:"
-    )
+    assert message.startswith("row 0 has 1 value, expected 3: area, rooms, altitude; row 2, rooms:")
     assert message.endswith("; row 3 has 0 values, expected 3: area, rooms, altitude")
 
 
@@ -171,7 +170,7 @@ def test_numbers_are_monitored_directly() -> None:
 
 def test_a_text_is_monitored_by_its_length() -> None:
     assert REVIEW.monitored_names == ("what they said",)
-    assert REVIEW.monitored(REVIEW.encode_rows([["four"], [""]])).tolist() == [[4], [0]]
+    assert REVIEW.monitored(REVIEW.encode_rows([["four"], ["a"]])).tolist() == [[4], [1]]
 
 
 # the contract itself
@@ -417,19 +416,19 @@ def test_faults_of_ids_are_told_with_those_of_the_values() -> None:
 def test_numbers_with_ids_are_encoded_as_without(times: int) -> None:
     rows = [GOOD] * times
     assert (FLAT.encode_rows(rows, ["a"] * times) == FLAT.encode_rows(rows)).all()
-    with pytest.raises(InputError, match=f"^row {times - 1}, id: True is not an ID"):
+    with pytest.raises(InputError, match=f"^row {times - 1}, id: true is not an ID"):
         FLAT.encode_rows(rows, ["a"] * (times - 1) + [True])
 
 
 def test_ids_and_columns_have_one_length() -> None:
     table = columns(FLAT, [GOOD, GOOD])
-    with pytest.raises(InputError, match="differ in length: .*id has 1 values"):
+    with pytest.raises(InputError, match="differ in length: .*id has 1 value"):
         FLAT.encode(table, ["a"])
 
 
 def test_the_reasons_of_a_row_include_its_id() -> None:
     found = FLAT.reasons(columns(FLAT, [GOOD, GOOD]), ["a", False])
-    assert list(found) == [1] and found[1].startswith("id: False is not an ID")
+    assert list(found) == [1] and found[1].startswith("id: false is not an ID")
 
 
 def test_a_contract_that_uses_the_name_has_no_ids() -> None:

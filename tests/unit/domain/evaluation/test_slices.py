@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, sem, t
 
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity
+from domain.contract import Category, Classes, HashedText, ModelSpec, Number, Quantity
 from domain.errors import ConfigError
 from domain.evaluation.intervals import score_interval, wilson_interval
 from domain.evaluation.measures import Measure
@@ -98,6 +98,16 @@ def test_a_text_gives_slices_by_its_length() -> None:
         "length of review up to 9",
         "length of review above 9, up to 19",
         "length of review above 19",
+    ]
+
+
+def test_a_hashed_text_gives_slices_by_its_number_of_tokens() -> None:
+    spec = ModelSpec("notes", (HashedText("note", features=4),), Classes(("a", "b")))
+    rows = spec.encode_rows([[" ".join(["word"] * length)] for length in range(1, 31)])
+    assert list(automatic(spec, rows)) == [
+        "number of tokens in note up to 10",
+        "number of tokens in note above 10, up to 20",
+        "number of tokens in note above 20",
     ]
 
 
@@ -355,7 +365,7 @@ def test_a_collapsed_slice_of_thirty_rows_is_refused(seed: int) -> None:
     reports = of_losses(masks(300, *range(0, 300, 20)), losses, 0.15)
     verdict = worst_slice(reports, "accuracy", 1 - float(losses.mean()), 0.15)
     assert not verdict.accepted
-    assert "worst of 15 slices is from 0: accuracy 0." in verdict.reason
+    assert "the worst of 15 slices, from 0: accuracy 0." in verdict.reason
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -367,7 +377,7 @@ def test_a_collapsed_slice_of_a_quantity_is_refused(seed: int) -> None:
     assert reports[0].name == "from 0"
     verdict = worst_slice(reports, ERROR.name, -float(losses.mean()), 0.15)
     assert not verdict.accepted
-    assert "worst of 15 slices is from 0: neg_mean_absolute_error −" in verdict.reason
+    assert "the worst of 15 slices, from 0: neg_mean_absolute_error −" in verdict.reason
 
 
 AUC = Measure(SPEC, "roc_auc")
@@ -481,7 +491,7 @@ def test_a_collapsed_slice_is_refused_under_each_measure(name: str) -> None:
     reports = measure_slices(slices, measure, actual, predictions, margin)
     verdict = worst_slice(reports, name, overall, margin)
     assert not verdict.accepted
-    assert f"worst of 5 slices is 0: {name} " in verdict.reason
+    assert f"the worst of 5 slices, 0: {name} " in verdict.reason
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -553,7 +563,7 @@ def test_a_slice_that_a_reference_model_predicts_better_is_refused(name: str) ->
     )
     verdict = worst_slice(reports, name, 0.0, 0.02)
     assert not verdict.accepted
-    assert "is plan premium" in verdict.reason
+    assert ", plan premium: " in verdict.reason
     assert "; plain gradient boosting reaches " in verdict.reason
 
 

@@ -296,7 +296,7 @@ def test_the_worst_of_four_slices_is_judged_at_a_quarter_of_the_level(
     verdict = gates.worst_slice(reports, "accuracy", 0.95, 0.15)
     assert verdict.accepted is accepted
     assert verdict.reason == (
-        "worst of 4 slices is north: accuracy 0.600 on 30 rows, 0.950 overall, "
+        "the worst of 4 slices, north: accuracy 0.600 on 30 rows, 0.950 overall, "
         f"margin 0.150 (p = {min(1, 4 * p):.2g})"
     )
     assert verdict.figures == {

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.special import gammaln
 
 from domain.monitoring.evidence import (
     LEVEL,
@@ -20,6 +19,7 @@ from domain.monitoring.evidence import alarms, mark_seasonal, p_value, varies_in
 from domain.monitoring.profile import Profile
 
 Draw = Callable[[int], np.ndarray]
+gammaln = np.vectorize(math.lgamma)
 
 
 def log_dirichlet_multinomial(counts: np.ndarray, prior: np.ndarray) -> float:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -31,6 +32,13 @@ def test_the_second_process_is_another_one_that_works_and_ends() -> None:
         assert later.result() == 42
     process.wait(10)
     assert not psutil.pid_exists(pid)
+
+
+def test_no_thread_is_left_that_could_close_its_pipe_while_the_interpreter_exits() -> None:
+    threads = set(threading.enumerate())
+    with Background() as background:
+        background.submit(os.getpid).result()
+    assert set(threading.enumerate()) == threads
 
 
 def test_a_task_whose_process_dies_fails_instead_of_waiting_for_ever() -> None:

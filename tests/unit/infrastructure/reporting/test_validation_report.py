@@ -190,6 +190,11 @@ def test_many_rows_are_sampled_to_keep_the_file_small(tmp_path: Path) -> None:
     assert len(page.source) < 1_500_000
 
 
+def test_a_null_in_the_configuration_is_its_default(tmp_path: Path) -> None:
+    validation = replace(EVERY["regression"], config={"validation": {"folds": None}})
+    assert "validation.folds default" in page_of(validation, tmp_path).text
+
+
 def test_wide_contracts_are_truncated(tmp_path: Path) -> None:
     names = [f"input_{number}" for number in range(150)]
     wide = classification(inputs=names)

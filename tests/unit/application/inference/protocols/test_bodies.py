@@ -78,7 +78,7 @@ def test_rows_of_a_wrong_type_are_left_to_the_contract() -> None:
         "sepal_length: '5.1' is not a number",
         "sepal_width: a value is missing",
         "petal_length: [1] is not a number",
-        "petal_width: True is not a number",
+        "petal_width: true is not a number",
     ]
 
 
@@ -87,7 +87,7 @@ def test_rows_of_a_wrong_form_are_told_with_the_values_of_the_others() -> None:
     assert message == (
         "row 0, petal_length: 'a' is not a number; petal_width: 99 cm is outside [0.1, 30]; "
         "row 1 is a number, expected a list of values; "
-        "row 2 has 1 values, expected 4: sepal_length, sepal_width, petal_length, petal_width; "
+        "row 2 has 1 value, expected 4: sepal_length, sepal_width, petal_length, petal_width; "
         "row 4 is null, expected a list of values"
     )
 
@@ -95,6 +95,14 @@ def test_rows_of_a_wrong_form_are_told_with_the_values_of_the_others() -> None:
 @pytest.mark.parametrize("body", [FLOWER, {"instances": [FLOWER]}, {}, [FLOWER], [ROW, FLOWER]])
 def test_objects_among_lists_are_told_where_to_go(body: Any) -> None:
     assert refusal(lists, body).endswith("send objects to /predict_json or /classify_json")
+
+
+def test_lists_under_instances_are_told_to_come_without_instances() -> None:
+    message = refusal(lists, {"instances": [ROW]})
+    assert message == (
+        "expected a list of rows, got an object: send the list under instances by itself, as "
+        "[[…], …]"
+    )
 
 
 def test_a_model_without_classes_has_no_classify() -> None:
@@ -131,7 +139,7 @@ def test_every_fault_of_named_rows_is_told() -> None:
         "sepal_length: 'abc' is not a number; sepal_width: a value is missing; "
         "petal_length: [1] is not a number; petal_width: a value is missing; "
         "row 2, unknown input 'petal_widht': did you mean 'petal_width'?; "
-        "id: ['x'] is not an ID: send 1 to 200 characters without control characters, or a whole "
+        'id: ["x"] is not an ID: send 1 to 200 characters without control characters, or a whole '
         "number of at most 63 bits; row 3, petal_width: 99 cm is outside [0.1, 30]"
     )
 
@@ -186,7 +194,7 @@ def test_feedback_names_its_prediction_in_three_ways(
     assert found is form and item.actual == "a" and getattr(item, field)
 
 
-@pytest.mark.parametrize("body", [{}, TRUTH, {"row": 1, **TRUTH}, {"request": "r", **TRUTH}])
+@pytest.mark.parametrize("body", [{}, TRUTH, {"row": 1, **TRUTH}])
 def test_feedback_without_a_prediction_is_told_how_to_name_one(body: Any) -> None:
     assert refusal(feedback, body) == (
         "the prediction is not named: send actual_class with id, or with request_id and row, or "
@@ -194,11 +202,35 @@ def test_feedback_without_a_prediction_is_told_how_to_name_one(body: Any) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        ({"Id": "t-1"}, "unknown field 'Id': did you mean 'id'?"),
+        ({"requestid": "r"}, "unknown field 'requestid': did you mean 'request_id'?"),
+        ({"row": -1}, "row: -1 is not a whole number from 0 to 2147483647"),
+    ],
+)
+def test_feedback_without_a_prediction_is_told_its_other_faults_too(
+    body: dict[str, Any], faults: str
+) -> None:
+    message = refusal(feedback, {**body, "actual_class": "q"})
+    assert message.startswith(faults) or f"; {faults}" in message
+    assert "actual_class: 'q' is not one of a, b; " in message
+    assert "; the prediction is not named: send actual_class with id" in message
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.001, 9])
+def test_a_confidence_is_a_probability(confidence: float) -> None:
+    body = {**FLOWER, "predicted_class": "a", **TRUTH, "confidence": confidence}
+    assert refusal(feedback, body) == f"confidence: {confidence} is not a number from 0 to 1"
+    assert feedback({**body, "confidence": 1})[1].confidence == 1
+
+
 def test_feedback_is_told_only_ways_that_the_contract_has() -> None:
     spec = ModelSpec(
         "m", (Number("row", "", 0, 1), Number("confidence", "", 0, 1)), Classes(("id",))
     )
-    assert refusal(feedback, {"actual_class": 1}, spec) == (
+    assert refusal(feedback, {}, spec) == (
         "the prediction is not named: send actual_class with request_id and row"
     )
 
@@ -209,7 +241,8 @@ def test_every_fault_of_feedback_is_told() -> None:
         "unknown field 'note', expected sepal_length, sepal_width, petal_length, petal_width, "
         "predicted_class, actual_class, confidence; sepal_width: 99 cm is outside [0.1, 30]; "
         "petal_width: 'x' is not a number; predicted_class: a value is missing; "
-        "actual_class: 'c' is not one of a, b; confidence: 'high' is not a number"
+        "actual_class: 'c' is not one of a, b; confidence: 'high' is not a number "
+        "from 0 to 1"
     )
     assert refusal(feedback, {"request_id": None, "row": -1, "actual": "a"}) == (
         "unknown field 'actual', expected request_id, actual_class, row; "
@@ -228,4 +261,4 @@ def test_a_null_in_a_field_with_a_default_is_refused(kind: str) -> None:
     spec = KINDS[kind].SPEC
     truth = {"actual_class" if spec.classes else "actual": "a" if spec.classes else 1.0}
     message = refusal(feedback, {"request_id": "r", "row": None, **truth}, spec)
-    assert "row: None is not a whole number" in message
+    assert "row: null is not a whole number" in message

@@ -93,19 +93,23 @@ def test_bad_lines_get_an_error_in_their_place_and_stop_nothing() -> None:
         body(ROWS[2]) + b"  \n\n",
     ]
     found = Setup().responses(b"\n".join(line.removesuffix(b"\n") for line in lines))
-    assert [line["line"] for line in found] == list(range(len(lines)))
+    assert [line["line"] for line in found] == [n for n in range(len(lines)) if n != 3]
     errors = {line["line"]: line["error"] for line in found if "error" in line}
     assert all(line.keys() == {"line", "error"} for line in found if "error" in line)
     good = {line["line"]: line["prediction"] for line in found if "error" not in line}
     assert good == dict(zip((1, 4, 14), labels(petals.SPEC, ROWS)))
     assert errors[0].startswith("sepal_length: a value is missing")
     assert errors[13].startswith(r"\ud800 is half of a surrogate pair")
-    assert "malformed" in errors[2] and "truncated" in errors[3]
+    assert errors[2] == (
+        "JSON is malformed: it has no NaN or Infinity (byte 1): send null for a missing value"
+    )
     assert "unknown input 'note', expected sepal_length" in errors[5]
     assert errors[6].startswith("petal_width: 99 cm is outside")
     assert errors[7].startswith("has 2 values, expected 4")
-    assert "Expected `object | array`, got `int`" in errors[8]
-    assert "recursion" in errors[9] and "out of range" in errors[12]
+    assert errors[8] == "is a number, expected a list or object"
+    assert errors[9] == "the JSON is nested too deeply"
+    assert errors[11] == "byte 2 is not valid UTF-8: send UTF-8"
+    assert errors[12] == "sepal_length: the number is infinite, or too large"
 
 
 def test_if_all_lines_are_invalid_the_model_is_not_called() -> None:
@@ -117,6 +121,27 @@ def test_if_all_lines_are_invalid_the_model_is_not_called() -> None:
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n \n"])
 def test_empty_lines_at_the_end_are_ignored(end: bytes) -> None:
     assert len(Setup().responses(body(ROWS[0]).strip() + end)) == 1
+
+
+def test_blank_lines_are_skipped_and_count_in_the_positions_of_the_others() -> None:
+    found = Setup(at_once=2).responses(b"\n \r\n" + b"\n\n".join(map(body, ROWS)))
+    assert [(line["line"], line["request_id"], line["row"]) for line in found] == [
+        (2, "a-2", 0),
+        (5, "a-2", 1),
+        (8, "a-8", 0),
+    ]
+
+
+@pytest.mark.parametrize(("line", "kind"), [(b"5", "a number"), (b"null", "null")])
+def test_a_line_that_is_not_a_row_is_refused_by_its_kind(line: bytes, kind: str) -> None:
+    (found,) = Setup().responses(line)
+    assert found == {"line": 0, "error": f"is {kind}, expected a list or object"}
+
+
+def test_a_line_may_be_the_value_of_an_only_input() -> None:
+    spec = KINDS["text"].SPEC
+    bare, listed = Setup(spec).responses(b'"a fine film"\n["a fine film"]\n')
+    assert bare["probabilities"] == listed["probabilities"]
 
 
 def test_each_prediction_has_what_identifies_it_for_feedback() -> None:
@@ -156,7 +181,7 @@ def test_no_lines_are_refused(content: bytes) -> None:
     assert response.json() == {"error": "there are no lines: send at least one", "request_id": "a"}
 
 
-@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/xml"])
 def test_another_content_type_is_refused(kind: str) -> None:
     headers = {"content-type": kind}
     response = Setup().client.post("/predict_lines", content=body(*ROWS), headers=headers)
@@ -185,8 +210,9 @@ def test_every_line_has_a_response_and_good_ones_a_prediction(
 ) -> None:
     lines.append(json.dumps(ROWS[0]).encode())
     found = Setup(at_once=at_once).responses(b"\n".join(lines))
-    assert [line["line"] for line in found] == list(range(len(lines)))
-    for line, response in zip(lines, found):
+    kept = {number: line for number, line in enumerate(lines) if line and not line.isspace()}
+    assert [line["line"] for line in found] == list(kept)
+    for line, response in zip(kept.values(), found):
         assert ("prediction" in response) == (line in map(str.encode, map(json.dumps, ROWS)))
 
 

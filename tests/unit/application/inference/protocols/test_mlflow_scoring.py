@@ -189,9 +189,30 @@ def test_an_empty_field_of_csv_is_a_missing_text_as_in_training() -> None:
 def test_csv_is_read_as_training_reads_it(name: str, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "in.csv", name)
     spec = inspect_table(read_frame(str(path)), "churned", "messy").spec
-    headers, content = {"content-type": "text/csv"}, path.read_bytes().replace(b";", b",")
+    headers, content = {"content-type": "text/csv"}, path.read_bytes()
     response = service(spec).post("/invocations", content=content, headers=headers)
     assert response.json()["predictions"] == wanted(spec, read_table(str(path), spec).rows())
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("excel", [False, True])
+def test_csv_may_have_any_separator_that_training_reads(separator: str, excel: bool) -> None:
+    lines = [NAMES, *ROWS]
+    content = "\n".join(separator.join(map(str, line)) for line in lines)
+    content = f"sep={separator}\r\n{content}" if excel else content
+    response = PETALS.post("/invocations", content=content, headers={"content-type": "text/csv"})
+    assert response.json()["predictions"] == wanted(petals.SPEC, ROWS)
+
+
+def test_a_blank_text_is_a_missing_value_in_csv_and_json(tmp_path: Path) -> None:
+    spec = ModelSpec("m", (Text("text"),), Classes(("a", "b"), "kind"))
+    path = tmp_path / "in.csv"
+    path.write_text('text\n" "\n')
+    (scored,) = next(iter(open_table(path, spec).batches())).columns["text"]
+    assert spec.faults([[scored]]) == {0: ["text: a value is missing"]}
+    message = "row 0, text: a value is missing"
+    assert refused(path.read_bytes(), "text/csv", service(spec)) == message
+    assert refused(b'{"instances": [" "]}', client=service(spec)) == message
 
 
 def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
@@ -205,13 +226,17 @@ def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
         ({}, "expected exactly one of dataframe_split, dataframe_records, instances, inputs"),
         ({"note": 1}, "got none"),
         ({"inputs": ROWS, "instances": ROWS}, "got instances, inputs"),
-        (ROWS, "Expected `object`, got `array`"),
-        ({"dataframe_split": ROWS}, "Expected `object | null`, got `array`"),
-        ({"dataframe_split": {"columns": NAMES, "data": ROWS, "x": 1}}, "unknown field `x`"),
-        ({"dataframe_split": {"data": ROWS}}, "missing required field `columns`"),
+        (ROWS, "expected an object, got a list: send one of dataframe_split, dataframe_records"),
+        ({"dataframe_split": ROWS}, "dataframe_split: expected an object, got a list"),
+        ({"dataframe_records": 5}, "dataframe_records: expected a list, got a number"),
+        (
+            {"dataframe_split": {"columns": NAMES, "data": ROWS, "x": 1}},
+            "dataframe_split: unknown field 'x'",
+        ),
+        ({"dataframe_split": {"data": ROWS}}, "dataframe_split: the field columns is missing"),
         ({"dataframe_split": {"columns": NAMES, "data": []}}, "there are no rows"),
         ({"dataframe_split": {"columns": NAMES[::-1], "data": []}}, "there are no rows"),
-        ({"dataframe_split": {"columns": NAMES, "data": [[1]]}}, "row 0 has 1 values, expected 4"),
+        ({"dataframe_split": {"columns": NAMES, "data": [[1]]}}, "row 0 has 1 value, expected 4"),
         ({"dataframe_split": {"columns": NAMES[:3], "data": ROWS}}, "has 4 values, expected 3"),
         (
             {"dataframe_split": {"columns": NAMES[:3], "data": [row[:3] for row in ROWS]}},
@@ -227,7 +252,7 @@ def test_the_version_of_mlflow_is_returned_as_by_its_server() -> None:
         ({"instances": []}, "there are no rows"),
         ({"instances": ROWS[0]}, "row 0 is a number, expected a list or object"),
         ({"instances": [ROWS[0], {}]}, "row 1, sepal_length: a value is missing"),
-        ({"instances": 1}, "Expected `object | array | null`"),
+        ({"instances": 1}, "instances: expected a list or an object, got a number"),
         (
             {"inputs": {}},
             "the inputs sepal_length, sepal_width, petal_length, petal_width are missing",
@@ -250,15 +275,18 @@ def test_an_invalid_table_gets_an_error_in_mlflows_format(body: Any, message: st
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "truncated"),
-        (b"{", "truncated"),
+        (b"", "the body is empty: send JSON"),
+        (b"{", "JSON is malformed: it ends too early (byte 1)"),
         (b'{"inputs": [[Infinity, 1, 1, 1]]}', "malformed"),
         (b'{"inputs": [[NaN, Infinity, 1, 1]]}', "sepal_length: a value is missing"),
         (b'{"inputs": [[NaN, 1, 1, 1]', "the body is not valid JSON"),
-        (b'{"x": NaN, "inputs": 1}', "Expected `object | array | null`, got `int`"),
-        (b'{"inputs": [[1e400, 1, 1, 1]]}', "Number out of range"),
-        (b'{"inputs": ["\xff"]}', "utf-8"),
-        (b'{"x": NaN, "inputs": ["\xff"]}', "the body is not valid JSON"),
+        (b'{"x": NaN, "inputs": 1}', "inputs: expected a list or an object, got a number"),
+        (
+            b'{"inputs": [[1e400, 1, 1, 1]]}',
+            "inputs[0][0]: the number is too large",
+        ),
+        (b'{"inputs": ["\xff"]}', "byte 13 is not valid UTF-8: send UTF-8"),
+        (b'{"x": NaN, "inputs": ["\xff"]}', "byte 23 is not valid UTF-8"),
         (b'{"inputs": ' + b"[" * 5000, "nested too deeply"),
     ],
 )
@@ -269,12 +297,12 @@ def test_invalid_json_is_refused(content: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "the body is not CSV with a header"),
-        (b"\n\n", "the body is not CSV with a header"),
+        (b"", "the body is empty: send CSV with a header"),
+        (b"\n\n", "the body is empty: send CSV with a header"),
         (b'area\n"1', "the body is not CSV with a header"),
-        (b"area\n\xff", "utf-8"),
+        (b"area\n\xff", "byte 5 is not valid UTF-8: send UTF-8"),
         (b"furnished\n", "there are no rows"),
-        (b"area,furnished\n1\n", "row 0 has 1 values, expected 2"),
+        (b"area,furnished\n1\n", "row 0 has 1 value, expected 2"),
         (b"area,area\n1,1\n", "duplicate column 'area'"),
         (b"area\n50\n", "the input furnished is missing"),
         (b'furnished\n""\n', "row 0, furnished: a value is missing"),
@@ -295,6 +323,11 @@ def test_invalid_csv_is_refused(content: bytes, message: str) -> None:
             "unsupported content type 'text/plain': send application/json or text/csv",
         ),
         ("application/octet-stream", "unsupported content type"),
+        (
+            "application/xml",
+            "unsupported content type 'application/xml': send application/json or text/csv",
+        ),
+        ("text/csv; charset=latin-1", "unsupported charset 'latin-1': send UTF-8"),
     ],
 )
 def test_another_content_type_is_refused_with_415(kind: str, message: str) -> None:
@@ -421,7 +454,7 @@ def test_a_body_with_nan_is_unicode_like_any_other(text: bytes) -> None:
         headers={"content-type": "application/json"},
     )
     assert reply.status_code == 400
-    assert "surrogate pair" in reply.text or "can't decode byte 0xed" in reply.text
+    assert "surrogate pair" in reply.text or "is not valid UTF-8" in reply.text
 
 
 def test_a_float_that_may_have_lost_digits_of_an_id_is_refused() -> None:

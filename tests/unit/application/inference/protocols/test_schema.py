@@ -141,7 +141,12 @@ def test_a_date_is_text_in_iso_8601() -> None:
 def test_a_text_has_its_greatest_length() -> None:
     spec = ModelSpec("review", (Text("review", 9),), Quantity("q"))
     properties = schema.objects_schema(spec, [["good"]])["oneOf"][0]["properties"]
-    assert properties["review"] == {"type": "string", "maxLength": 9, "description": "review"}
+    assert properties["review"] == {
+        "type": "string",
+        "maxLength": 9,
+        "pattern": r"\S",
+        "description": "review",
+    }
 
 
 def test_rows_have_one_item_per_input_and_are_numbers_if_all_are() -> None:

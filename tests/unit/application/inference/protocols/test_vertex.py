@@ -71,17 +71,18 @@ def test_the_path_may_be_another() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({}, "missing required field `instances`"),
+        ({}, 'the field instances is missing: send {"instances": […]}'),
         ({"instances": []}, "there are no rows"),
         ({"instances": [ROWS[0], ROWS[0][:3]]}, "row 1 has 3 values, expected 4"),
         ({"instances": [{}]}, "row 0, sepal_length: a value is missing"),
         ({"instances": [{"x": 1}]}, "row 0, unknown input 'x', expected sepal_length"),
         ({"instances": [[5, 3, 1, 99]]}, "row 0, petal_width: 99 cm is outside"),
         ({"instances": ROWS[0]}, "row 0 is a number, expected a list or object"),
-        ({"instances": 1}, "Expected `array`, got `int`"),
+        ({"instances": 1}, "instances: expected a list, got a number"),
         ({"instances": ROWS, "parameters": {"warm": 1}}, "parameters are not supported, got warm"),
-        ({"instances": ROWS, "note": 1}, "unknown field `note`"),
-        (ROWS, "Expected `object`, got `array`"),
+        ({"instances": ROWS, "note": 1}, "unknown field 'note', expected instances, parameters"),
+        (ROWS, 'expected an object, got a list: send {"instances": […]}'),
+        ({"instance": ROWS}, "unknown field 'instance': did you mean 'instances'?"),
     ],
 )
 def test_an_invalid_instance_is_refused_with_the_reason(body: Any, message: str) -> None:

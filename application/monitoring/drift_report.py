@@ -1,0 +1,172 @@
+"""Drift of any period of the prediction log, read once and in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from application.ports.prediction_log import PredictionBatch, PredictionReader
+from domain.contract import Category, Input, ModelSpec
+from domain.monitoring.drift import PREDICTION, index_of_counts, watched_profiles
+from domain.monitoring.profile import SEASONAL, Profile
+from domain.monitoring.two_samples import adjusted, p_value_of_counts
+
+MOST_PARTS = 30
+FEWEST = 20  # rows of a part with an index
+_LEVEL = 0.01
+
+
+@dataclass(frozen=True)
+class VariableDrift:
+    """How one variable of a period differs from training.
+
+    Attributes:
+        bins: what each bin contains, in words.
+        reference, current: share of the rows in each bin, shape (n_bins,).
+        index: population stability index.
+        p_value: of equal distributions, adjusted for the number of variables.
+        by_part: the index of each part of the period, NaN with too few rows, shape (n_parts,).
+    """
+
+    name: str
+    bins: Sequence[str]
+    reference: np.ndarray
+    current: np.ndarray
+    index: float
+    p_value: float
+    by_part: np.ndarray
+
+    @property
+    def drifts(self) -> bool:
+        """Whether the difference is certain."""
+        return self.p_value <= _LEVEL
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """The drift of a period.
+
+    Attributes:
+        rows: number of rows.
+        skipped: rows of other versions with another number of inputs.
+        starts: time at which each part starts, seconds since the epoch, shape (n_parts,).
+        variables: most certain drift first.
+        unwatched: why a variable is not compared, by name.
+    """
+
+    rows: int
+    skipped: int
+    starts: np.ndarray
+    variables: Sequence[VariableDrift]
+    unwatched: Mapping[str, str]
+
+
+def report_drift(
+    log: PredictionReader,
+    spec: ModelSpec,
+    profiles: Mapping[str, Any],
+    since: float,
+    until: float,
+    version: str | None = None,
+) -> DriftReport:
+    """Compare the predictions of a period with the training rows.
+
+    Args:
+        profiles: ``profile.json`` of the package.
+        since, until: seconds since the epoch; `until` is not part of the period.
+        version: of the package; None for all versions.
+    """
+    watched = watched_profiles(spec, profiles)
+    starts = np.linspace(since, until, MOST_PARTS + 1)[:-1]
+    counts = {
+        name: np.zeros((len(starts), len(each.shares)), np.int64)
+        for name, (_, each) in watched.items()
+    }
+    rows = skipped = 0
+    for batch in log.read(since, until, version):
+        times = np.repeat(batch.at, batch.rows)
+        chosen = (times >= since) & (times < until)
+        if batch.inputs.shape[1] != len(spec.monitored_names):
+            skipped += int(chosen.sum())
+            continue
+        rows += int(chosen.sum())
+        _count(batch, chosen, np.searchsorted(starts, times, side="right") - 1, watched, counts)
+    items = dict(zip(spec.monitored_names, spec.monitored_inputs))
+    found = {
+        name: p_value_of_counts(np.round(each.shares * each.rows), counts[name].sum(axis=0))
+        for name, (_, each) in watched.items()
+    }
+    p_values = adjusted(found)
+    variables = [
+        _variable(name, profile, counts[name], p_values[name], _words(name, items, spec))
+        for name, (_, profile) in watched.items()
+        if rows
+    ]
+    variables.sort(key=lambda each: (each.p_value, -each.index))
+    return DriftReport(rows, skipped, starts, variables, _unwatched(spec, profiles))
+
+
+def _count(
+    batch: PredictionBatch,
+    chosen: np.ndarray,
+    parts: np.ndarray,
+    watched: Mapping[str, tuple[int, Profile]],
+    counts: Mapping[str, np.ndarray],
+) -> None:
+    """Add the chosen rows of a batch to the counts of the parts that they are in."""
+    columns = np.column_stack([batch.inputs, batch.predicted])
+    for part in np.unique(parts[chosen]):
+        some = columns[chosen & (parts == part)]
+        for name, (column, profile) in watched.items():
+            counts[name][part] += profile.count(some[:, column])
+
+
+def _variable(
+    name: str, profile: Profile, counts: np.ndarray, p_value: float, words: Sequence[str]
+) -> VariableDrift:
+    total = counts.sum(axis=0)
+    by_part = [
+        index_of_counts(profile, part) if part.sum() >= FEWEST else np.nan for part in counts
+    ]
+    return VariableDrift(
+        name,
+        _describe_bins(profile, words),
+        profile.shares,
+        total / max(1, total.sum()),
+        index_of_counts(profile, total),
+        p_value,
+        np.array(by_part),
+    )
+
+
+def _words(name: str, items: Mapping[str, Input], spec: ModelSpec) -> Sequence[str]:
+    """The words of a variable; empty for numbers."""
+    item = items.get(name)
+    if isinstance(item, Category):
+        return item.categories
+    return spec.classes if name == PREDICTION and item is None else ()
+
+
+def _describe_bins(profile: Profile, words: Sequence[str]) -> list[str]:
+    edges = [f"{edge:.4g}" for edge in profile.edges]
+    bins = [
+        f"to {edge}" if not low else f"{low} to {edge}" for low, edge in zip(["", *edges], edges)
+    ]
+    bins.append(f"above {edges[-1]}" if edges else "all")
+    named = list(words) if len(words) == len(bins) else bins
+    return [*named, "missing"] if profile.with_missing else named
+
+
+def _unwatched(spec: ModelSpec, profiles: Mapping[str, Any]) -> dict[str, str]:
+    reasons = {}
+    for name in (*spec.monitored_names, PREDICTION):
+        if name not in profiles:
+            reasons[name] = "it has no profile of training: a date goes on, which is no drift"
+        elif profiles[name].get(SEASONAL):
+            reasons[name] = "it depends on time in training, so that a new season is no drift"
+        elif not profiles[name].get("rows"):
+            reasons[name] = "the package does not say how many rows its profile has: train again"
+    return reasons
