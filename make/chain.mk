@@ -79,6 +79,8 @@ predictions: $(CORE) ## Export what ENV's service of MODEL has predicted, with l
 	@$(MLOPS) predictions --model $(MODEL) --env $(ENV) $(call args,OUTPUT SINCE UNTIL VERSION)
 drift-report: $(CORE) ## Write build/<MODEL>/drift.html: how ENV's requests of a period differ from training (SINCE=7d, UNTIL, VERSION, OUTPUT)
 	@$(MLOPS) drift-report --model $(MODEL) --env $(ENV) $(call args,OUTPUT SINCE UNTIL VERSION)
+monitor: $(CORE) ## Run Prometheus, Alertmanager and Grafana for ENV's service until Ctrl-C (PORT, ENGINE; FILES_ONLY=1 only writes their files)
+	@$(MLOPS) monitor --env $(ENV) $(call args,PORT ENGINE) $(call flag,FILES_ONLY)
 
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)

@@ -124,6 +124,22 @@ class ProcessSettings(_Environment):
     port: int = Field(3000, gt=0, lt=2**16, validation_alias="AIP_HTTP_PORT")
 
 
+class MonitorSettings(_Environment):
+    """Where `make monitor` listens on 127.0.0.1, and where alerts go.
+
+    Attributes:
+        prometheus_port, alertmanager_port, grafana_port: their ports.
+        alert_webhook_url: where Alertmanager posts alerts; empty: they are only shown.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    prometheus_port: int = Field(9090, gt=0, lt=2**16)
+    alertmanager_port: int = Field(9093, gt=0, lt=2**16)
+    grafana_port: int = Field(3030, gt=0, lt=2**16)
+    alert_webhook_url: str = Field("", pattern="^(https?://.+)?$")
+
+
 class ServingSettings(_Environment):
     """Configuration of a service, by environment variables with the prefix ``SERVING_``.
 

@@ -367,6 +367,7 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     spooled: int | None = None
     accuracy: float | None = None
     mean_absolute_error: float | None = None
+    labelled: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
     compared: int | None = None
@@ -413,6 +414,10 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     def set_mean_absolute_error(self, error: float) -> None:
         """Keep the live mean absolute error."""
         self.mean_absolute_error = error
+
+    def set_labelled(self, rows: int) -> None:
+        """Keep the number of labelled predictions."""
+        self.labelled = rows
 
     def set_score(self, measure: str, score: float) -> None:
         """Keep the live score."""

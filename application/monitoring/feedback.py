@@ -231,10 +231,12 @@ class Feedback:
             report = live_quality(self._log, self._spec, since)
             if report:
                 self._metrics.set_accuracy(report.accuracy)
+                self._metrics.set_labelled(report.rows)
         else:
             errors = self._log.errors(since)
             if errors:
                 self._metrics.set_mean_absolute_error(errors.mean_absolute_error)
+                self._metrics.set_labelled(errors.labelled)
         if not self._update_score() and not self._last_score.is_set():
             self._last_score.set()
             timer = threading.Timer(self._score_seconds, self._set_last_score)

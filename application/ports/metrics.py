@@ -50,6 +50,9 @@ class QualityMetrics(Protocol):
     def set_score(self, measure: str, score: float) -> None:
         """Set the live score of the chosen measure on labelled predictions."""
 
+    def set_labelled(self, rows: int) -> None:
+        """Set how many predictions the live quality is based on."""
+
 
 class DriftMetrics(Protocol):
     """Exposes how far inputs and predictions have drifted."""

@@ -39,6 +39,7 @@ from domain.contract import ModelSpec, Quantity, RangePolicy
 from domain.evaluation.measures import Measure, default_measure
 from domain.monitoring.drift import PREDICTION
 from infrastructure.inference.loading import load_served
+from infrastructure.monitoring.metrics.process_metrics import process_metrics
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
@@ -85,6 +86,10 @@ class ModelService(BentoService):
 
             def __init__(self) -> None:
                 self._model = ServedModel(service)
+
+            def __metrics__(self, exposed: str) -> str:
+                """What /metrics returns; BentoML passes the metrics that all workers have set."""
+                return exposed + process_metrics()
 
             @bentoml.on_shutdown
             def stop(self) -> None:
@@ -151,6 +156,9 @@ class ServedModel:
             value_buckets=value_buckets(service.spec, service.golden, self._profiles),
             tolerant=RangePolicy(service.spec).tolerant_names,
         )
+        measure, threshold = _measure_of(service.package), score_threshold(service.package)
+        if threshold is not None:
+            self._metrics.set_score_threshold(measure.name, threshold)
         self._rest: Future[RestApi] = Future()
         Thread(target=self._start, name="starting", daemon=True).start()
 
@@ -247,6 +255,14 @@ def _measure_of(package: ModelPackage) -> Measure:
     """The measure that judged the model; packages of before 0.5 name only their default."""
     chosen = package.read_json("metrics.json").get("measure_options")
     return Measure(package.spec, **chosen) if chosen else default_measure(package.spec)
+
+
+def score_threshold(package: ModelPackage) -> float | None:
+    """The score from which the gate accepted the model, if it was recorded."""
+    rules: Mapping[str, Any] = (
+        package.read_json("provenance.json").get("config", {}).get("validation", {})
+    )
+    return rules.get("threshold")
 
 
 def value_buckets(

@@ -19,6 +19,7 @@ from application.inference.protocols.transcription import TranscriptionApi
 from application.inference.transcriber import Transcriber
 from infrastructure.inference.audio import decode
 from infrastructure.inference.whisper_engine import open_package, write_subtitles
+from infrastructure.monitoring.metrics.process_metrics import process_metrics
 from infrastructure.monitoring.metrics.transcription_metrics import TranscriptionMetricsCollector
 from infrastructure.serving.bento_service import BentoService
 
@@ -53,6 +54,10 @@ class SpeechService(BentoService):
                 # pylint: disable-next=broad-exception-caught  # /readyz reports it
                 except Exception as error:
                     service.started.set_exception(error)
+
+            def __metrics__(self, exposed: str) -> str:
+                """What /metrics returns; BentoML passes the metrics that all workers have set."""
+                return exposed + process_metrics()
 
             @bentoml.api(route="/transcribe")
             def transcribe(

@@ -19,6 +19,8 @@ import black
 import numpy as np
 import pandas as pd
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
 from application.inference.predictor import Predictor
 from application.inference.protocols.lines import PredictionLines
@@ -32,6 +34,9 @@ from domain import catalog
 from domain.catalog import CatalogModel
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
+from infrastructure.monitoring.metrics.families import definitions
+from infrastructure.monitoring.metrics.process_metrics import process_metrics
+from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from shared.paths import ROOT
 from shared.settings import ServingSettings
 from tests import petals
@@ -287,6 +292,36 @@ def test_every_endpoint_in_a_document_exists(name: str, endpoint: str) -> None:
         sorted(path for path in named - BENTOML_PATHS - OTHER_PROTOCOLS if not is_endpoint(path))
         == []
     )
+
+
+def metric_rows() -> list[str]:
+    """The table of a service's metrics: those that its code defines, then those of processes."""
+    registry = CollectorRegistry()
+    ServiceMetrics("iris", "1", ("setosa",), registry)
+    ServiceMetrics("house", "1", ("price",), registry, value_buckets=(1.0,))
+    rows = [
+        f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | "
+        f"{each.documentation} |"
+        for each in definitions(registry)
+    ]
+    for each in text_string_to_metric_families(process_metrics()):
+        name = each.name + "_total" * (each.type == "counter")
+        rows.append(f"| `{name}` | {each.type} | | {each.documentation} |")
+    return rows
+
+
+def test_the_page_on_monitoring_lists_exactly_the_metrics_of_a_service() -> None:
+    text = read("docs/monitoring.md").partition("## Metrics")[2]
+    table = TABLE.search(text)
+    assert table and table[1].splitlines() == metric_rows()
+
+
+def test_the_page_on_monitoring_explains_every_alert() -> None:
+    text = read("docs/monitoring.md").partition("### Alerts")[2]
+    table = TABLE.search(text)
+    rules = (ROOT / "infrastructure/monitoring/stack/files/rules.yml").read_text("utf-8")
+    alerts = dict.fromkeys(re.findall(r"alert: (\w+)", rules))
+    assert table and re.findall(r"^\| `(\w+)`", table[1], re.MULTILINE) == list(alerts)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

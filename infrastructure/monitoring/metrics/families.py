@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -11,8 +12,36 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 Family = TypeVar("Family", Counter, Gauge, Histogram)
 
-_FAMILIES: WeakKeyDictionary[CollectorRegistry, dict[Hashable, Any]] = WeakKeyDictionary()
+_FAMILIES: WeakKeyDictionary[CollectorRegistry, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
 _LOCK = Lock()
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a metric is.
+
+    Attributes:
+        name: as Prometheus shows it, with ``_total`` for a counter.
+        kind: counter, gauge or histogram.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    documentation: str
+
+
+def definitions(registry: CollectorRegistry) -> list[Definition]:
+    """The metrics of a registry that `family` has created, by name."""
+    with _LOCK:
+        found = list(_FAMILIES.get(registry, {}))
+    return sorted(
+        (
+            Definition(name + "_total" * (kind is Counter), kind.__name__.lower(), labels, text)
+            for kind, name, text, labels, _ in found
+        ),
+        key=lambda each: each.name,
+    )
 
 
 def family(

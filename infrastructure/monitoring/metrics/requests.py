@@ -6,6 +6,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from infrastructure.monitoring.metrics.families import family
 
+SERVER_ERRORS = ("internal", "busy", "deadline", "log_unavailable")
+"""Reasons for which a service is to blame, not the request: status 500, 503 and 504."""
+
 
 class RequestCounters:
     """Counts failed requests, and synthetic ones.
@@ -25,6 +28,8 @@ class RequestCounters:
             (*names, "error_type"),
             registry,
         )
+        for error_type in SERVER_ERRORS:  # at zero from the start, or the first one would not count
+            self._errors.labels(*self._labels, error_type)
         self._synthetic = family(
             Counter,
             "ml_synthetic_requests",

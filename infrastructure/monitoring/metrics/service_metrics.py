@@ -102,11 +102,23 @@ class ServiceMetrics(RequestCounters):
             ("model_name",),
         )
         self._drift = {"score": drift, "p_value": p_values, "alarm": alarms, "rows": compared}
-        self._score = self._gauge(
-            "ml_model_score",
-            "Score of the chosen measure, higher is better, of the latest predictions that were "
-            "labelled in the last 24 hours.",
-            (*names, "measure"),
+        self._scores = {
+            "score": self._gauge(
+                "ml_model_score",
+                "Score of the chosen measure, higher is better, of the latest predictions that "
+                "were labelled in the last 24 hours.",
+                (*names, "measure"),
+            ),
+            "threshold": self._gauge(
+                "ml_model_score_threshold",
+                "Score from which the quality gate accepts the model, by measure.",
+                (*names, "measure"),
+            ),
+        }
+        self._labelled = self._gauge(
+            "ml_labelled_predictions",
+            "Predictions that were labelled in the last 24 hours.",
+            names,
         )
         # a gauge's child is created when it is first set: earlier, it would show 0
         if value_buckets is None:
@@ -210,7 +222,15 @@ class ServiceMetrics(RequestCounters):
 
     def set_score(self, measure: str, score: float) -> None:
         """Set the live score of the chosen measure on labelled predictions; higher is better."""
-        self._score.labels(*self._labels, measure).set(score)
+        self._scores["score"].labels(*self._labels, measure).set(score)
+
+    def set_score_threshold(self, measure: str, threshold: float) -> None:
+        """Set the score from which the quality gate accepts the model."""
+        self._scores["threshold"].labels(*self._labels, measure).set(threshold)
+
+    def set_labelled(self, rows: int) -> None:
+        """Set how many predictions were labelled in the last 24 hours."""
+        self._labelled.labels(*self._labels).set(rows)
 
     def set_spooled(self, rows: int) -> None:
         """Set how many predicted rows of all workers wait in files for the prediction log."""

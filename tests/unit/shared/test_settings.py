@@ -8,7 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from shared.paths import ROOT
-from shared.settings import InvalidSettingError, ProcessSettings, ServingSettings, Settings
+from shared.settings import (
+    InvalidSettingError,
+    MonitorSettings,
+    ProcessSettings,
+    ServingSettings,
+    Settings,
+)
 
 FOLDERS = {
     "MODEL_REGISTRY_DIR": "packages_dir",
@@ -189,3 +195,18 @@ def test_an_env_file_that_is_not_utf_8_is_reported(
     file.write_text("A=1", encoding="utf-16")
     with pytest.raises(InvalidSettingError, match=f"^{file} is not UTF-8: save it as UTF-8$"):
         kind.load()
+
+
+def test_the_monitoring_stack_has_the_usual_ports_and_no_webhook_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT", "ALERT_WEBHOOK_URL")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monitor = MonitorSettings(_env_file=None)  # type: ignore[call-arg]
+    assert (monitor.prometheus_port, monitor.alertmanager_port) == (9090, 9093)
+    assert monitor.grafana_port != ProcessSettings(_env_file=None).port  # type: ignore[call-arg]
+    assert monitor.alert_webhook_url == ""
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", "chat.example.com")
+    with pytest.raises(InvalidSettingError, match="ALERT_WEBHOOK_URL"):
+        MonitorSettings.load()

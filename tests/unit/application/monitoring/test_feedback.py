@@ -172,6 +172,7 @@ def test_the_live_accuracy_is_the_share_of_correct_labelled_predictions() -> Non
     for row, actual in enumerate(("setosa", "virginica", "virginica")):
         setup.for_prediction("b", row, actual)
     assert setup.metrics.accuracy == pytest.approx(2 / 3)
+    assert setup.metrics.labelled == 3
 
 
 def test_labels_older_than_a_day_are_not_in_the_live_accuracy() -> None:
@@ -346,6 +347,7 @@ def test_a_value_is_labelled_with_its_true_value() -> None:
     assert (result.predicted, result.actual, result.joined) == (300, 310, True)
     setup.for_prediction("b", 0, 270.0)
     assert setup.metrics.mean_absolute_error == 20
+    assert setup.metrics.labelled == 2
     assert setup.metrics.accuracy is None
 
 

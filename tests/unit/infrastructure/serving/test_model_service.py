@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from domain.contract import ModelSpec, Number, Quantity
-from infrastructure.packaging.model_package import PackageDraft
-from infrastructure.serving.model_service import spool_folder, value_buckets
+from infrastructure.packaging.model_package import ModelPackage, PackageDraft
+from infrastructure.serving.model_service import score_threshold, spool_folder, value_buckets
 from shared.paths import ROOT
 
 GOLDEN = {"rows": [[0.5], [0.6]], "answers": [[250.0, 0.0, 500.0], [150.0, 0.0, 500.0]]}
@@ -71,7 +71,9 @@ def spec_of(name: str) -> ModelSpec:
     return ModelSpec("made", (Number(name, "", 0, 1),), Quantity("price"))
 
 
-def package_of(folder: Path, name: str, profiles: dict[str, Any]) -> Path:
+def package_of(
+    folder: Path, name: str, profiles: dict[str, Any], provenance: dict[str, Any] | None = None
+) -> Path:
     """A package of a regression with one input and an empty file as the model."""
     with PackageDraft(folder, "made", "1") as draft:
         (draft.folder / "model.onnx").touch()
@@ -79,7 +81,8 @@ def package_of(folder: Path, name: str, profiles: dict[str, Any]) -> Path:
         draft.write_json("golden.json", GOLDEN)
         draft.write_json("profile.json", profiles)
         draft.write_json("metrics.json", {})
-        draft.write_json("provenance.json", {"libraries": {"mlflow": "3.17.0"}})
+        libraries = {"libraries": {"mlflow": "3.17.0"}}
+        draft.write_json("provenance.json", libraries | (provenance or {}))
         return draft.seal()
 
 
@@ -116,6 +119,23 @@ def test_predictions_wait_beside_an_sqlite_database_or_in_the_home_of_bentoml(
 ) -> None:
     monkeypatch.setenv("BENTOML_HOME", "/home")
     assert str(spool_folder(url)) == expected
+
+
+@pytest.mark.parametrize(
+    ("provenance", "expected"),
+    [
+        ({"config": {"validation": {"threshold": 0.7}}}, 0.7),
+        ({"config": {"validation": {"threshold": None}}}, None),
+        ({"config": {}}, None),
+        ({}, None),
+    ],
+)
+def test_the_threshold_of_the_gate_is_the_recorded_one(
+    provenance: dict[str, Any], expected: float | None, tmp_path: Path
+) -> None:
+    profiles = {"prediction": profile(1)}
+    folder = package_of(tmp_path / "package", "size", profiles, provenance)
+    assert score_threshold(ModelPackage(folder)) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from infrastructure.monitoring.metrics.families import family
+from infrastructure.monitoring.metrics.families import Definition, definitions, family
 
 LABELS = ("model_name",)
 
@@ -50,3 +50,16 @@ def test_a_registry_that_is_no_longer_used_is_freed() -> None:
     del registry
     gc.collect()
     assert alive() is None
+
+
+def test_definitions_list_the_metrics_as_prometheus_shows_them() -> None:
+    registry = CollectorRegistry()
+    family(Gauge, "weight", "Weight.", (), registry)
+    family(Counter, "rows", "Rows.", LABELS, registry)
+    family(Histogram, "seconds", "Seconds.", LABELS, registry, buckets=(1, 2))
+    assert definitions(registry) == [
+        Definition("rows_total", "counter", LABELS, "Rows."),
+        Definition("seconds", "histogram", LABELS, "Seconds."),
+        Definition("weight", "gauge", (), "Weight."),
+    ]
+    assert definitions(CollectorRegistry()) == []

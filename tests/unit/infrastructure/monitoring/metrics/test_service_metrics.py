@@ -28,6 +28,8 @@ NAMES = {
     "ml_predictions_total": {"model_name", "version", "class"},
     "ml_prediction_duration_seconds": {"model_name", "version"},
     "ml_model_score": {"model_name", "version", "measure"},
+    "ml_model_score_threshold": {"model_name", "version", "measure"},
+    "ml_labelled_predictions": {"model_name", "version"},
     "ml_model_accuracy": {"model_name", "version"},
     "ml_prediction_confidence": {"model_name", "version", "class"},
     "ml_data_drift_score": {"model_name", "feature"},
@@ -84,6 +86,8 @@ def test_metrics_have_the_promised_names_and_labels(
     metrics.record_synthetic("demo")
     metrics.set_accuracy(0.9)
     metrics.set_score("f1_macro", 0.8)
+    metrics.set_score_threshold("f1_macro", 0.75)
+    metrics.set_labelled(40)
     metrics.set_drift({"petal_width": 0.1})
     metrics.set_drift_evidence(9, {"training": {"petal_width": 0.3}}, {"training": []})
     found: dict[str, set[str]] = {}
@@ -91,6 +95,16 @@ def test_metrics_have_the_promised_names_and_labels(
         name = f"{family.name}_total" if family.type == "counter" else family.name
         found[name] = set().union(*(sample.labels for sample in family.samples)) - {"le"}
     assert found == NAMES
+
+
+def test_the_score_stands_beside_the_threshold_of_the_gate_and_the_number_of_labels(
+    registry: CollectorRegistry, metrics: ServiceMetrics
+) -> None:
+    assert value(registry, "ml_labelled_predictions") is None
+    metrics.set_score_threshold("f1_macro", 0.75)
+    metrics.set_labelled(40)
+    assert value(registry, "ml_model_score_threshold", measure="f1_macro") == 0.75
+    assert value(registry, "ml_labelled_predictions") == 40
 
 
 def test_each_metric_explains_itself(registry: CollectorRegistry, metrics: ServiceMetrics) -> None:

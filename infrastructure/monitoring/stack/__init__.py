@@ -1,0 +1,1 @@
+"""Prometheus, Alertmanager and Grafana for the metrics of a service."""
