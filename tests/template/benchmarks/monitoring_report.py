@@ -30,7 +30,7 @@ from shared.paths import ROOT
 from tests.template.benchmarks.models_report import write_table
 
 PAGE = ROOT / "docs/monitoring.md"
-EVIDENTLY = "evidently==0.7.23"
+EVIDENTLY = ("evidently==0.7.23", "pandas<3", "pyarrow")
 RUNS = 100
 MONTH_ROWS, LOOK_ROWS = 30_000, 500
 WINDOW = 1_000
@@ -171,7 +171,7 @@ def by_evidently(folder: Path) -> list[bool]:
     place = folder.parent / "environment"
     venv.create(place, with_pip=True)
     python = place / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", EVIDENTLY], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *EVIDENTLY], check=True)
     script = folder.parent / "script.py"
     script.write_text(_EVIDENTLY, encoding="utf-8")
     done = subprocess.run(
