@@ -154,10 +154,8 @@ def delays(shift: Shift, runs: int, folder: Path) -> tuple[str, list[Path]]:
             for part, rows in (("r", training), ("c", shifted[:WINDOW])):
                 frame(rows).to_parquet(windows[-1] / f"{part}.parquet")
     power, median = np.mean(np.array(found) <= WINDOW), np.median(found)
-    return (
-        f"| {shift.name} | {'none' if median > AFTER else f'{median:,.0f}'} | {power:.0%} | {np.mean(index):.0%} |",
-        windows,
-    )
+    delay = "none" if median > AFTER else f"{median:,.0f}"
+    return f"| {shift.name} | {delay} | {power:.0%} | {np.mean(index):.0%} |", windows
 
 
 def frame(rows: np.ndarray) -> pd.DataFrame:
