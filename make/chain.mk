@@ -77,6 +77,8 @@ profile: $(CORE) ## Write build/profile-<table>.html about a table before there 
 ##@ Monitor
 predictions: $(CORE) ## Export what ENV's service of MODEL has predicted, with labels: OUTPUT (SINCE=7d, UNTIL, VERSION)
 	@$(MLOPS) predictions --model $(MODEL) --env $(ENV) $(call args,OUTPUT SINCE UNTIL VERSION)
+feedback: $(CORE) ## Label what ENV's service of MODEL has predicted, by request ID or the caller's own ID: FILE
+	@$(MLOPS) feedback --model $(MODEL) --env $(ENV) $(call args,FILE)
 
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)

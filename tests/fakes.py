@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from application.ports.prediction_log import (
     LabelledPrediction,
     LiveErrors,
     LoggedPrediction,
+    PredictedRow,
     PredictionBatch,
     Traffic,
     VersionTraffic,
@@ -498,6 +499,16 @@ class FakePredictionLog:
         )
         return self.predictions[latest] if named else None
 
+    def find_rows(self, rows: Set[tuple[str, int]]) -> Mapping[tuple[str, int], PredictedRow]:
+        """The latest prediction of each request and row."""
+        found = {key: self.find(*key) for key in rows}
+        return {key: _predicted_row(entry) for key, entry in found.items() if entry}
+
+    def find_ids(self, texts: Collection[str]) -> Mapping[str, PredictedRow]:
+        """The latest prediction for each ID."""
+        found = {text: self.find_id(text) for text in texts}
+        return {text: _predicted_row(entry) for text, entry in found.items() if entry}
+
     def label(self, *labelled: LabelledPrediction, at: float) -> None:
         """Keep labels."""
         for label in labelled:
@@ -629,6 +640,12 @@ class FakePredictionLog:
 
     def _latest_first(self) -> list[LoggedPrediction]:
         return self.predictions[::-1]
+
+
+def _predicted_row(entry: LoggedPrediction) -> PredictedRow:
+    return PredictedRow(
+        entry.request_id, entry.row, entry.predicted, entry.confidence, entry.version, entry.at
+    )
 
 
 def _is_in(at: float, since: float, until: float | None) -> bool:

@@ -256,20 +256,31 @@ class Feedback:
         return self._spec.classes[int(number)] if self._spec.classes else number
 
     def _number(self, field: str, value: Truth) -> float:
-        """The number of a class, or the value itself."""
-        classes = self._spec.classes
-        if not classes:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
-                return float(value)
-            raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
-        word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
-        if word in classes:
-            return classes.index(word)
-        numbered = are_numbered(classes) and not isinstance(value, bool)
-        if numbered and isinstance(value, int) and 0 <= value < len(classes):
-            return value
-        raise InputError(f"{field}_class: {repr(value)[:100]} is not one of {', '.join(classes)}")
+        return label_number(self._spec, field, value)
+
+
+def label_number(spec: ModelSpec, field: str, value: Truth) -> float:
+    """The number of a class, or the value itself.
+
+    Args:
+        field: its name in messages.
+
+    Raises:
+        InputError: it is not a class, or not a finite number.
+    """
+    classes = spec.classes
+    if not classes:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
+            return float(value)
+        raise InputError(f"{field}: {repr(value)[:100]} is not a finite number")
+    word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
+    if word in classes:
+        return classes.index(word)
+    numbered = are_numbered(classes) and not isinstance(value, bool)
+    if numbered and isinstance(value, int) and 0 <= value < len(classes):
+        return value
+    raise InputError(f"{field}_class: {repr(value)[:100]} is not one of {', '.join(classes)}")
 
 
 def are_numbered(classes: Sequence[str]) -> bool:

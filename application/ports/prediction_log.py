@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -106,8 +106,7 @@ class PredictionBatch:
         )
 
 
-@dataclass(frozen=True)
-class LabelledPrediction:
+class LabelledPrediction(NamedTuple):
     """A prediction with its label; both are numbers of classes, or values.
 
     Attributes:
@@ -123,6 +122,17 @@ class LabelledPrediction:
     confidence: float | None = None
     version: str | None = None
     made: float | None = None
+
+
+class PredictedRow(NamedTuple):
+    """What a label needs of the prediction that it belongs to; as in `LabelledPrediction`."""
+
+    request_id: str
+    row: int
+    predicted: float
+    confidence: float | None
+    version: str | None
+    made: float
 
 
 @dataclass(frozen=True)
@@ -204,6 +214,19 @@ class LabelStore(Protocol):
         Another value for the same row replaces the previous one, which stays on record; the same
         value again changes nothing.
         """
+
+
+class BulkLabelStore(Protocol):
+    """Finds many predictions at once and stores their labels."""
+
+    def find_rows(self, rows: Set[tuple[str, int]]) -> Mapping[tuple[str, int], PredictedRow]:
+        """Find predictions by request ID and row, the latest of each; unknown ones are left out."""
+
+    def find_ids(self, texts: Collection[str]) -> Mapping[str, PredictedRow]:
+        """Find the latest prediction for each ID of the callers; unknown ones are left out."""
+
+    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+        """Store labels as `LabelStore.label` does."""
 
 
 class PredictionStatistics(Protocol):

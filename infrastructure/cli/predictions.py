@@ -19,13 +19,13 @@ from tqdm import tqdm
 from application.monitoring.export import Columns, Contracts, Kind, export_predictions
 from application.training.config import registered_name
 from domain.contract import ModelSpec, Transcript
-from domain.errors import ContractError, DataError, PredictionLogError, RegistryError
+from domain.errors import ContractError, DataError, RegistryError
 from infrastructure.cli._arguments import add_environment, add_model, add_version, valid_moment
+from infrastructure.cli._log import open_log
 from infrastructure.cli._registry import local_time, open_registry
-from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 from infrastructure.scoring.tables import check_output, open_sink
-from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
+from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.console import show_step
 from shared.files import Draft
 from shared.settings import Settings
@@ -60,13 +60,7 @@ def run(args: argparse.Namespace) -> None:
     until = args.until.timestamp() if args.until else time.time()
     if since >= until:
         raise DataError("SINCE is not before UNTIL: no prediction can be in between")
-    url = LocalEnvironment(settings.releases_dir / args.env).log_url(settings.prediction_log_url)
-    file = sqlite_file(url)
-    if file and not file.exists():
-        raise PredictionLogError(
-            f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
-        )
-    log = SqlPredictionLog(url, name, retention_days=float("inf"))  # reading removes nothing
+    log = open_log(settings, name, args.env)
     try:
         made = log.versions(since, until)
         version = _package_version(registry, name, args.version, [each.version for each in made])

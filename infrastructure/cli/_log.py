@@ -1,0 +1,29 @@
+"""The prediction log that a command reads, and the contracts of what is in it."""
+
+from __future__ import annotations
+
+from domain.errors import PredictionLogError
+from infrastructure.deployment.local import LocalEnvironment
+from infrastructure.storage.bulk_labels import BulkLabelLog
+from infrastructure.storage.prediction_log import sqlite_file
+from shared.settings import Settings
+
+
+def open_log(settings: Settings, name: str, env: str) -> BulkLabelLog:
+    """The log of ``PREDICTION_LOG_URL``, else of what is deployed in an environment.
+
+    It removes no old rows.
+
+    Args:
+        name: registered name of the model.
+
+    Raises:
+        PredictionLogError: there is none, or it cannot be opened.
+    """
+    url = LocalEnvironment(settings.releases_dir / env).log_url(settings.prediction_log_url)
+    file = sqlite_file(url)
+    if file and not file.exists():
+        raise PredictionLogError(
+            f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
+        )
+    return BulkLabelLog(url, name, retention_days=float("inf"))
