@@ -79,6 +79,8 @@ predictions: $(CORE) ## Export what ENV's service of MODEL has predicted, with l
 	@$(MLOPS) predictions --model $(MODEL) --env $(ENV) $(call args,OUTPUT SINCE UNTIL VERSION)
 feedback: $(CORE) ## Label what ENV's service of MODEL has predicted, by request ID or the caller's own ID: FILE
 	@$(MLOPS) feedback --model $(MODEL) --env $(ENV) $(call args,FILE)
+quality: $(CORE) ## Show the live quality of each version by its labels, with label coverage (SINCE=7d, UNTIL, VERSION)
+	@$(MLOPS) quality --model $(MODEL) --env $(ENV) $(call args,SINCE UNTIL VERSION)
 
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)

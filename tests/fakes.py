@@ -578,10 +578,20 @@ class FakePredictionLog:
         return LiveErrors(len(errors), float(np.abs(errors).mean()), squared**0.5)
 
     def labelled(
-        self, since: float, rows: int, until: float | None = None, version: str | None = None
+        self,
+        since: float,
+        rows: int,
+        until: float | None = None,
+        version: str | None = None,
+        by_prediction: bool = False,
     ) -> np.ndarray:
         """Predicted, actual and confidence of what was labelled in a period, latest first."""
         found = self._labelled(since, until, version)[::-1][:rows]
+        if by_prediction:
+            labels = [label for _, label in self.labels.values() if label.made is not None]
+            labels = [label for label in labels if version in (None, label.version)]
+            labels = [label for label in labels if _is_in(label.made or 0.0, since, until)]
+            found = sorted(labels, key=lambda label: -(label.made or 0.0))[:rows]
         columns = [(p.predicted, p.actual, p.confidence) for p in found]
         return np.array(columns, np.float64).reshape(-1, 3)
 

@@ -308,8 +308,20 @@ def live_score(log: PredictionStatistics, measure: Measure, since: float) -> flo
     labels of both classes, R² two different values, and as the log has only the probability of the
     predicted class, a measure of probabilities needs a binary classifier.
     """
+    rows = scorable(measure, log.labelled(since, _SCORED_ROWS))
+    score = measure.score(*rows) if rows else np.nan
+    return None if np.isnan(score) else score
+
+
+def scorable(measure: Measure, labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Actual classes or values and predictions, as `Measure.score` takes them; None if there are
+    none, or the measure needs more than the log has.
+
+    Args:
+        labelled: predicted, actual and confidence, shape (n_rows, 3).
+    """
     spec = measure.spec
-    predicted, actual, confidence = log.labelled(since, _SCORED_ROWS).T
+    predicted, actual, confidence = labelled.T
     predictions = np.stack([predicted] * 3, axis=1)
     if measure.name == "r2" and (actual == actual[:1]).all():
         return None
@@ -323,8 +335,7 @@ def live_score(log: PredictionStatistics, measure: Measure, since: float) -> flo
             sure = confidence[known, None]
             predictions = predictions * sure + (1 - predictions) * (1 - sure)
         actual = actual.astype(np.int64)
-    score = measure.score(actual, predictions) if len(actual) else np.nan
-    return None if np.isnan(score) else score
+    return (actual, predictions) if len(actual) else None
 
 
 def _all_of(*checks: Callable[[], Any]) -> list[Any]:

@@ -61,15 +61,16 @@ def import_labels(
     log: BulkLabelStore,
     spec: ModelSpec,
     table: LabelTable,
-    on_progress: Callable[[int], object] = lambda labels: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> LabelImport:
     """Record the labels of a table; doing it again changes nothing.
 
-    Each is recorded in the order of the table, so that the last one of a prediction is current and
-    the others are its history. An ID of a caller labels the latest prediction for it.
+    Of several rows for a prediction, the last one counts. An ID of a caller labels the latest
+    prediction for it.
 
     Args:
-        on_progress: called with the number of rows that are in the log, or known to be unknown.
+        on_progress: called with the number of predictions whose label is in the log, or which are
+            unknown, and with the number of all of them.
 
     Raises:
         InputError: a row is invalid: then nothing was recorded.
@@ -77,24 +78,25 @@ def import_labels(
             recorded.
     """
     keys, actual = _checked(spec, table)
+    rows, numbers = np.flatnonzero(~np.isnan(actual)).tolist(), actual.tolist()
+    values = {keys[row]: numbers[row] for row in rows}
     # request IDs start with their time, so sorted ones are in few places of the log
-    order = sorted(np.flatnonzero(~np.isnan(actual)).tolist(), key=keys.__getitem__)
-    numbers = actual.tolist()
-    predictions, unknown = 0, []
+    order = sorted(values)
+    unknown: set[Key] = set()
     for start in range(0, len(order), _LABELS_PER_SEARCH):
         chosen = order[start : start + _LABELS_PER_SEARCH]
-        found = _find(log, {keys[row] for row in chosen})
+        found = _find(log, set(chosen))
+        unknown |= (
+            {key for key in chosen if key not in found} if len(found) < len(chosen) else set()
+        )
         for first in range(0, len(chosen), _LABELS_PER_WRITE):
-            rows = chosen[first : first + _LABELS_PER_WRITE]
-            matches = [(row, found.get(keys[row])) for row in rows]
-            unknown += [row for row, match in matches if match is None]
-            labels = [_labelled(match, numbers[row]) for row, match in matches if match]
-            log.label(*labels, at=time.time())
-            on_progress(len(rows))
-        is_split = start > 0 and keys[order[start - 1]] == keys[chosen[0]]
-        predictions += len(found) - (is_split and keys[chosen[0]] in found)
+            some = chosen[first : first + _LABELS_PER_WRITE]
+            matches = [(found[key], values[key]) for key in some if key in found]
+            log.label(*(_labelled(*match) for match in matches), at=time.time())
+            on_progress(start + first + len(some), len(order))
+    unlabelled = [row for row in rows if keys[row] in unknown] if unknown else []
     return LabelImport(
-        len(order) - len(unknown), predictions, len(keys) - len(order), sorted(unknown)
+        len(rows) - len(unlabelled), len(order) - len(unknown), len(keys) - len(rows), unlabelled
     )
 
 

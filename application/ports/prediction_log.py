@@ -259,9 +259,17 @@ class PredictionStatistics(Protocol):
         """Errors of the labelled values; None without labels."""
 
     def labelled(
-        self, since: float, rows: int, until: float | None = None, version: str | None = None
+        self,
+        since: float,
+        rows: int,
+        until: float | None = None,
+        version: str | None = None,
+        by_prediction: bool = False,
     ) -> np.ndarray:
         """Predicted, actual and confidence of what was labelled, latest first.
+
+        Args:
+            by_prediction: whether the period is that of the predictions; else, of the labels.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from domain.errors import PredictionLogError
+from domain.errors import PredictionLogError, RegistryError
 from infrastructure.deployment.local import LocalEnvironment
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.bulk_labels import BulkLabelLog
 from infrastructure.storage.prediction_log import sqlite_file
 from shared.settings import Settings
@@ -27,3 +29,25 @@ def open_log(settings: Settings, name: str, env: str) -> BulkLabelLog:
             f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
         )
     return BulkLabelLog(url, name, retention_days=float("inf"))
+
+
+def package_version(
+    registry: MlflowRegistry, name: str, which: str | None, logged: list[str | None]
+) -> str | None:
+    """The package version that the user chose; it may be in the log only."""
+    if which is None or which in logged:
+        return which
+    return registry.find(name, which).package_version
+
+
+def packages_of(registry: MlflowRegistry, name: str, logged: list[str]) -> dict[str, ModelPackage]:
+    """The packages of some versions that are still there, by package version."""
+    known: dict[str, ModelPackage] = {}
+    for version in registry.versions(name):
+        if version.package_version in logged:
+            try:
+                registry.folder_of(version)
+            except RegistryError:
+                continue
+            known[version.package_version] = registry.open_package(version)
+    return known

@@ -51,10 +51,13 @@ def run(args: argparse.Namespace) -> int:
     log = open_log(settings, name, args.env)
     gc.disable()  # labels leave no garbage, and looking for it takes a third of the time
     try:
-        with tqdm(
-            total=len(table.names), desc="  labels", unit="label", unit_scale=True, disable=None
-        ) as bar:
-            done = import_labels(log, spec, table, bar.update)
+        with tqdm(desc="  labels", unit="label", unit_scale=True, disable=None) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            done = import_labels(log, spec, table, show)
     finally:
         gc.enable()
         log.close()

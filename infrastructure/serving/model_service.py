@@ -36,11 +36,9 @@ from application.monitoring.recorder import PredictionRecorder, every
 from application.ports.model import Model
 from application.ports.recorder import Recorder
 from domain.contract import ModelSpec, Quantity, RangePolicy
-from domain.evaluation.measures import Measure, default_measure
 from domain.monitoring.drift import PREDICTION
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
-from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
 from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
 from infrastructure.storage.spool import SpoolFolder
@@ -233,7 +231,7 @@ class ServedModel:
         rest = RestApi(
             *(*identity, predictor, *logged, self._metrics),
             document=lambda: service.document(paths),
-            measure=_measure_of(service.package),
+            measure=service.package.measure,
         )
         routes = {
             path: replace(route, slow=slow)
@@ -241,12 +239,6 @@ class ServedModel:
             for path, route in protocol.routes().items()
         }
         return rest, routes, inference.fallback
-
-
-def _measure_of(package: ModelPackage) -> Measure:
-    """The measure that judged the model; packages of before 0.5 name only their default."""
-    chosen = package.read_json("metrics.json").get("measure_options")
-    return Measure(package.spec, **chosen) if chosen else default_measure(package.spec)
 
 
 def value_buckets(

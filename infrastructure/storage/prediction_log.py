@@ -512,18 +512,27 @@ class SqlPredictionLog:
         return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
 
     def labelled(
-        self, since: float, rows: int, until: float | None = None, version: str | None = None
+        self,
+        since: float,
+        rows: int,
+        until: float | None = None,
+        version: str | None = None,
+        by_prediction: bool = False,
     ) -> np.ndarray:
         """Predicted, actual and confidence of what was labelled in a period, latest first.
+
+        Args:
+            by_prediction: whether the period is that of the predictions; else, of the labels.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
         """
         columns = _labels.c
+        time_of_row = columns.made if by_prediction else columns.at
         query = (
             sa.select(columns.predicted, columns.actual, columns.confidence)
-            .where(*self._labelled_in(_Period(since, until, version)))
-            .order_by(columns.at.desc())
+            .where(*self._conditions(_Period(since, until, version), time_of_row, columns.version))
+            .order_by(time_of_row.desc())
             .limit(rows)
         )
         with self._engine.connect() as connection:
