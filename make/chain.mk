@@ -81,6 +81,10 @@ drift-report: $(CORE) ## Write build/<MODEL>/drift.html: how ENV's requests of a
 	@$(MLOPS) drift-report --model $(MODEL) --env $(ENV) $(call args,OUTPUT SINCE UNTIL VERSION)
 monitor: $(CORE) ## Run Prometheus, Alertmanager and Grafana for ENV's service until Ctrl-C (PORT, ENGINE; FILES_ONLY=1 only writes their files)
 	@$(MLOPS) monitor --env $(ENV) $(call args,PORT ENGINE) $(call flag,FILES_ONLY)
+feedback: $(CORE) ## Label what ENV's service of MODEL has predicted, by request ID or the caller's own ID: FILE
+	@$(MLOPS) feedback --model $(MODEL) --env $(ENV) $(call args,FILE)
+quality: $(CORE) ## Show the live quality of each version by its labels, with label coverage (SINCE=7d, UNTIL, VERSION)
+	@$(MLOPS) quality --model $(MODEL) --env $(ENV) $(call args,SINCE UNTIL VERSION)
 
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)

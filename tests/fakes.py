@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from application.ports.prediction_log import (
     LabelledPrediction,
     LiveErrors,
     LoggedPrediction,
+    PredictedRow,
     PredictionBatch,
     Traffic,
     VersionTraffic,
@@ -503,6 +504,16 @@ class FakePredictionLog:
         )
         return self.predictions[latest] if named else None
 
+    def find_rows(self, rows: Set[tuple[str, int]]) -> Mapping[tuple[str, int], PredictedRow]:
+        """The latest prediction of each request and row."""
+        found = {key: self.find(*key) for key in rows}
+        return {key: _predicted_row(entry) for key, entry in found.items() if entry}
+
+    def find_ids(self, texts: Collection[str]) -> Mapping[str, PredictedRow]:
+        """The latest prediction for each ID."""
+        found = {text: self.find_id(text) for text in texts}
+        return {text: _predicted_row(entry) for text, entry in found.items() if entry}
+
     def label(self, *labelled: LabelledPrediction, at: float) -> None:
         """Keep labels."""
         for label in labelled:
@@ -572,10 +583,20 @@ class FakePredictionLog:
         return LiveErrors(len(errors), float(np.abs(errors).mean()), squared**0.5)
 
     def labelled(
-        self, since: float, rows: int, until: float | None = None, version: str | None = None
+        self,
+        since: float,
+        rows: int,
+        until: float | None = None,
+        version: str | None = None,
+        by_prediction: bool = False,
     ) -> np.ndarray:
         """Predicted, actual and confidence of what was labelled in a period, latest first."""
         found = self._labelled(since, until, version)[::-1][:rows]
+        if by_prediction:
+            labels = [label for _, label in self.labels.values() if label.made is not None]
+            labels = [label for label in labels if version in (None, label.version)]
+            labels = [label for label in labels if _is_in(label.made or 0.0, since, until)]
+            found = sorted(labels, key=lambda label: -(label.made or 0.0))[:rows]
         columns = [(p.predicted, p.actual, p.confidence) for p in found]
         return np.array(columns, np.float64).reshape(-1, 3)
 
@@ -634,6 +655,12 @@ class FakePredictionLog:
 
     def _latest_first(self) -> list[LoggedPrediction]:
         return self.predictions[::-1]
+
+
+def _predicted_row(entry: LoggedPrediction) -> PredictedRow:
+    return PredictedRow(
+        entry.request_id, entry.row, entry.predicted, entry.confidence, entry.version, entry.at
+    )
 
 
 def _is_in(at: float, since: float, until: float | None) -> bool:

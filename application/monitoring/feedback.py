@@ -258,20 +258,31 @@ class Feedback:
         return self._spec.classes[int(number)] if self._spec.classes else number
 
     def _number(self, field: str, value: Truth) -> float:
-        """The number of a class, or the value itself."""
-        classes = self._spec.classes
-        if not classes:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
-                return float(value)
-            raise InputError(f"{field}: {short_repr(value)} is not a finite number")
-        word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
-        if word in classes:
-            return classes.index(word)
-        numbered = are_numbered(classes) and not isinstance(value, bool)
-        if numbered and value in range(len(classes)):  # also 1.0
+        return label_number(self._spec, field, value)
+
+
+def label_number(spec: ModelSpec, field: str, value: Truth) -> float:
+    """The number of a class, or the value itself.
+
+    Args:
+        field: its name in messages.
+
+    Raises:
+        InputError: it is not a class, or not a finite number.
+    """
+    classes = spec.classes
+    if not classes:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
             return float(value)
-        raise InputError(f"{field}_class: {short_repr(value)} is not one of {', '.join(classes)}")
+        raise InputError(f"{field}: {short_repr(value)} is not a finite number")
+    word = parse_word(value, classes) if isinstance(value, str) else as_word(value)
+    if word in classes:
+        return classes.index(word)
+    numbered = are_numbered(classes) and not isinstance(value, bool)
+    if numbered and value in range(len(classes)):  # also 1.0
+        return float(value)
+    raise InputError(f"{field}_class: {short_repr(value)} is not one of {', '.join(classes)}")
 
 
 def are_numbered(classes: Sequence[str]) -> bool:
@@ -299,8 +310,20 @@ def live_score(log: PredictionStatistics, measure: Measure, since: float) -> flo
     labels of both classes, R² two different values, and as the log has only the probability of the
     predicted class, a measure of probabilities needs a binary classifier.
     """
+    rows = scorable(measure, log.labelled(since, _SCORED_ROWS))
+    score = measure.score(*rows) if rows else np.nan
+    return None if np.isnan(score) else score
+
+
+def scorable(measure: Measure, labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Actual classes or values and predictions, as `Measure.score` takes them; None if there are
+    none, or the measure needs more than the log has.
+
+    Args:
+        labelled: predicted, actual and confidence, shape (n_rows, 3).
+    """
     spec = measure.spec
-    predicted, actual, confidence = log.labelled(since, _SCORED_ROWS).T
+    predicted, actual, confidence = labelled.T
     predictions = np.stack([predicted] * 3, axis=1)
     if measure.name == "r2" and (actual == actual[:1]).all():
         return None
@@ -314,8 +337,7 @@ def live_score(log: PredictionStatistics, measure: Measure, since: float) -> flo
             sure = confidence[known, None]
             predictions = predictions * sure + (1 - predictions) * (1 - sure)
         actual = actual.astype(np.int64)
-    score = measure.score(actual, predictions) if len(actual) else np.nan
-    return None if np.isnan(score) else score
+    return (actual, predictions) if len(actual) else None
 
 
 def _all_of(*checks: Callable[[], Any]) -> list[Any]:

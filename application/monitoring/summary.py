@@ -14,6 +14,7 @@ def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict
     """Totals over all workers from the prediction log, with the quality if there are labels.
 
     Averages and extremes are None without predictions. Precision, recall and F1 are macro averages.
+    Labels count when they arrive; those of a version, if their prediction is of these hours.
     """
     spec, since = measure.spec, time.time() - hours * 3600
     traffic = log.traffic(since)
@@ -22,6 +23,15 @@ def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict
         "total_predictions": traffic.predictions,
         "average_latency_seconds": traffic.mean_latency,
         "predictions_per_hour": traffic.predictions / hours,
+        "by_version": [
+            {
+                "version": each.version,
+                "total_predictions": each.predictions,
+                "labeled_predictions": each.labelled,
+                "label_coverage": each.labelled / each.predictions,
+            }
+            for each in log.versions(since)
+        ],
     }
     if spec.classes:
         counts = log.by_class(since)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -106,8 +106,7 @@ class PredictionBatch:
         )
 
 
-@dataclass(frozen=True)
-class LabelledPrediction:
+class LabelledPrediction(NamedTuple):
     """A prediction with its label; both are numbers of classes, or values.
 
     Attributes:
@@ -123,6 +122,17 @@ class LabelledPrediction:
     confidence: float | None = None
     version: str | None = None
     made: float | None = None
+
+
+class PredictedRow(NamedTuple):
+    """What a label needs of the prediction that it belongs to; as in `LabelledPrediction`."""
+
+    request_id: str
+    row: int
+    predicted: float
+    confidence: float | None
+    version: str | None
+    made: float
 
 
 @dataclass(frozen=True)
@@ -206,6 +216,19 @@ class LabelStore(Protocol):
         """
 
 
+class BulkLabelStore(Protocol):
+    """Finds many predictions at once and stores their labels."""
+
+    def find_rows(self, rows: Set[tuple[str, int]]) -> Mapping[tuple[str, int], PredictedRow]:
+        """Find predictions by request ID and row, the latest of each; unknown ones are left out."""
+
+    def find_ids(self, texts: Collection[str]) -> Mapping[str, PredictedRow]:
+        """Find the latest prediction for each ID of the callers; unknown ones are left out."""
+
+    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+        """Store labels as `LabelStore.label` does."""
+
+
 class PredictionStatistics(Protocol):
     """Totals of predictions and their labels, from `since` until before `until`, of one version.
 
@@ -236,9 +259,17 @@ class PredictionStatistics(Protocol):
         """Errors of the labelled values; None without labels."""
 
     def labelled(
-        self, since: float, rows: int, until: float | None = None, version: str | None = None
+        self,
+        since: float,
+        rows: int,
+        until: float | None = None,
+        version: str | None = None,
+        by_prediction: bool = False,
     ) -> np.ndarray:
         """Predicted, actual and confidence of what was labelled, latest first.
+
+        Args:
+            by_prediction: whether the period is that of the predictions; else, of the labels.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.

@@ -1,4 +1,4 @@
-"""What the commands that read the prediction log share: its place, and the period."""
+"""What the commands that read the prediction log share: its place, the period, the packages."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from domain.errors import DataError, PredictionLogError
+from domain.errors import DataError, PredictionLogError, RegistryError
 from infrastructure.cli._arguments import add_environment, valid_moment
 from infrastructure.deployment.local import LocalEnvironment
-from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from infrastructure.storage.bulk_labels import BulkLabelLog
+from infrastructure.storage.prediction_log import sqlite_file
 from shared.settings import Settings
 
 
-@dataclass(frozen=True)
-class Period:
-    """From `since` until before `until`, in seconds since the epoch."""
+def add_period(parser: argparse.ArgumentParser, since: str | None = None) -> None:
+    """Add the environment and the period.
 
-    since: float
-    until: float
-
-
-def add_period(parser: argparse.ArgumentParser) -> None:
-    """Add the environment and the period."""
+    Args:
+        since: how long ago it begins by default; None for the first prediction.
+    """
     add_environment(parser)
     when = 'a time such as "2026-11-20 14:00", or how long ago, such as 24h or 7d'
-    parser.add_argument("--since", type=valid_moment, help=f"{when} (default: the first one)")
+    first = since or "the first one"
+    parser.add_argument(
+        "--since", type=valid_moment, default=since, help=f"{when} (default: {first})"
+    )
     parser.add_argument("--until", type=valid_moment, help=f"{when} (default: now)")
 
 
-def period_of(args: argparse.Namespace) -> Period:
-    """The period that the user chose.
+def period_of(args: argparse.Namespace) -> tuple[float, float]:
+    """The period that the user chose, in seconds since the epoch; its end is not part of it.
 
     Raises:
         DataError: it ends before it begins.
@@ -41,24 +42,51 @@ def period_of(args: argparse.Namespace) -> Period:
     until = args.until.timestamp() if args.until else time.time()
     if since >= until:
         raise DataError("SINCE is not before UNTIL: no prediction can be in between")
-    return Period(since, until)
+    return since, until
 
 
 @contextmanager
-def open_log(args: argparse.Namespace, settings: Settings, name: str) -> Iterator[SqlPredictionLog]:
-    """The log of PREDICTION_LOG_URL, else of what is deployed in the environment, to read.
+def open_log(settings: Settings, name: str, env: str) -> Iterator[BulkLabelLog]:
+    """The log of PREDICTION_LOG_URL, else of what is deployed in an environment.
+
+    It removes no old rows.
+
+    Args:
+        name: registered name of the model.
 
     Raises:
-        PredictionLogError: there is none.
+        PredictionLogError: there is none, or it cannot be opened.
     """
-    url = LocalEnvironment(settings.releases_dir / args.env).log_url(settings.prediction_log_url)
+    url = LocalEnvironment(settings.releases_dir / env).log_url(settings.prediction_log_url)
     file = sqlite_file(url)
     if file and not file.exists():
         raise PredictionLogError(
             f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
         )
-    log = SqlPredictionLog(url, name, retention_days=float("inf"))  # reading removes nothing
+    log = BulkLabelLog(url, name, retention_days=float("inf"))
     try:
         yield log
     finally:
         log.close()
+
+
+def package_version(
+    registry: MlflowRegistry, name: str, which: str | None, logged: list[str | None]
+) -> str | None:
+    """The package version that the user chose; it may be in the log only."""
+    if which is None or which in logged:
+        return which
+    return registry.find(name, which).package_version
+
+
+def packages_of(registry: MlflowRegistry, name: str, logged: list[str]) -> dict[str, ModelPackage]:
+    """The packages of some versions that are still there, by package version."""
+    known: dict[str, ModelPackage] = {}
+    for version in registry.versions(name):
+        if version.package_version in logged:
+            try:
+                registry.folder_of(version)
+            except RegistryError:
+                continue
+            known[version.package_version] = registry.open_package(version)
+    return known

@@ -41,21 +41,21 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         PredictionLogError: the log has no prediction in the period.
     """
-    settings, period = Settings.load(), period_of(args)
+    settings, (since, until) = Settings.load(), period_of(args)
     name, registry = registered_name(args.model), open_registry(settings)
     package = registry.open_package(registry.find(name, args.version or CHAMPION))
     profiles = package.read_json("profile.json")
-    with open_log(args, settings, name) as log:
-        versions = log.versions(period.since, period.until)
+    with open_log(settings, name, args.env) as log:
+        versions = log.versions(since, until)
         made = [each for each in versions if each.version == package.version]
         if not made:
             raise PredictionLogError(
                 f"no prediction of {name} {package.version} in this period: choose another SINCE, "
                 "UNTIL, VERSION or ENV"
             )
-        since = max(period.since, made[0].first)
-        report = report_drift(log, package.spec, profiles, since, period.until, package.version)
-    times = (local_time(datetime.fromtimestamp(at, UTC)) for at in (since, period.until))
+        since = max(since, made[0].first)
+        report = report_drift(log, package.spec, profiles, since, until, package.version)
+    times = (local_time(datetime.fromtimestamp(at, UTC)) for at in (since, until))
     output = (args.output or ROOT / "build" / args.model / "drift.html").expanduser().absolute()
     heading = f"Drift of {name} {package.version}"
     write_drift_page(

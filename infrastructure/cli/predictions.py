@@ -17,10 +17,16 @@ from tqdm import tqdm
 
 from application.monitoring.export import Columns, Contracts, Kind, export_predictions
 from application.training.config import registered_name
-from domain.contract import ModelSpec, Transcript
-from domain.errors import ContractError, RegistryError
+from domain.contract import Transcript
+from domain.errors import ContractError
 from infrastructure.cli._arguments import add_model, add_version
-from infrastructure.cli._log import add_period, open_log, period_of
+from infrastructure.cli._log import (
+    add_period,
+    open_log,
+    package_version,
+    packages_of,
+    period_of,
+)
 from infrastructure.cli._registry import local_time, open_registry
 from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 from infrastructure.scoring.tables import check_output, open_sink
@@ -52,11 +58,10 @@ def run(args: argparse.Namespace) -> None:
     settings, output = Settings.load(), args.output.expanduser()
     check_output(output)
     name, registry = registered_name(args.model), open_registry(settings)
-    chosen = period_of(args)
-    since, until = chosen.since, chosen.until
-    with open_log(args, settings, name) as log:
+    since, until = period_of(args)
+    with open_log(settings, name, args.env) as log:
         made = log.versions(since, until)
-        version = _package_version(registry, name, args.version, [each.version for each in made])
+        version = package_version(registry, name, args.version, [each.version for each in made])
         made = [each for each in made if version in (None, each.version)]
         contracts = _contracts_of(registry, name, [each.version for each in made if each.version])
         total = sum(each.predictions for each in made)
@@ -77,29 +82,13 @@ def run(args: argparse.Namespace) -> None:
     show_step("output", f"{output}: {total - sum(left_out.values()):,} rows")
 
 
-def _package_version(
-    registry: MlflowRegistry, name: str, which: str | None, logged: list[str | None]
-) -> str | None:
-    """The package version that the user chose; it may be in the log only."""
-    if which is None or which in logged:
-        return which
-    return registry.find(name, which).package_version
-
-
 def _contracts_of(registry: MlflowRegistry, name: str, logged: list[str]) -> Contracts:
     """The contracts of the champion and of the versions whose packages are still there."""
     champion = registry.open_package(registry.find(name, CHAMPION)).spec
     if isinstance(champion.output, Transcript):
         raise ContractError(f"{name} takes recordings, which are not logged")
-    known: dict[str, ModelSpec] = {}
-    for version in registry.versions(name):
-        if version.package_version in logged:
-            try:
-                registry.folder_of(version)
-            except RegistryError:
-                continue
-            known[version.package_version] = registry.open_package(version).spec
-    return Contracts(known, champion)
+    packages = packages_of(registry, name, logged)
+    return Contracts({version: package.spec for version, package in packages.items()}, champion)
 
 
 def _write(

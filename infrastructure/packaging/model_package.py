@@ -20,6 +20,7 @@ from shared.files import locked, sync_folder, sync_tree
 
 if TYPE_CHECKING:
     from domain.contract import ModelSpec
+    from domain.evaluation.measures import Measure
 
 MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
@@ -176,6 +177,15 @@ class ModelPackage:
         from domain.contract import ModelSpec
 
         return ModelSpec.from_dict(self.read_json("contract.json"))
+
+    @property
+    def measure(self) -> Measure:
+        """The measure that judged the model; packages of before 0.5 name only their default."""
+        # pylint: disable-next=import-outside-toplevel  # as above
+        from domain.evaluation.measures import Measure, default_measure
+
+        chosen = self.read_json("metrics.json").get("measure_options")
+        return Measure(self.spec, **chosen) if chosen else default_measure(self.spec)
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the package.

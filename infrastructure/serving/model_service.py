@@ -36,7 +36,6 @@ from application.monitoring.recorder import PredictionRecorder, every
 from application.ports.model import Model
 from application.ports.recorder import Recorder
 from domain.contract import ModelSpec, Quantity, RangePolicy
-from domain.evaluation.measures import Measure, default_measure
 from domain.monitoring.drift import PREDICTION
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.process_metrics import process_metrics
@@ -156,7 +155,7 @@ class ServedModel:
             value_buckets=value_buckets(service.spec, service.golden, self._profiles),
             tolerant=RangePolicy(service.spec).tolerant_names,
         )
-        measure, threshold = _measure_of(service.package), score_threshold(service.package)
+        measure, threshold = service.package.measure, score_threshold(service.package)
         if threshold is not None:
             self._metrics.set_score_threshold(measure.name, threshold)
         self._rest: Future[RestApi] = Future()
@@ -241,7 +240,7 @@ class ServedModel:
         rest = RestApi(
             *(*identity, predictor, *logged, self._metrics),
             document=lambda: service.document(paths),
-            measure=_measure_of(service.package),
+            measure=service.package.measure,
         )
         routes = {
             path: replace(route, slow=slow)
@@ -249,12 +248,6 @@ class ServedModel:
             for path, route in protocol.routes().items()
         }
         return rest, routes, inference.fallback
-
-
-def _measure_of(package: ModelPackage) -> Measure:
-    """The measure that judged the model; packages of before 0.5 name only their default."""
-    chosen = package.read_json("metrics.json").get("measure_options")
-    return Measure(package.spec, **chosen) if chosen else default_measure(package.spec)
 
 
 def score_threshold(package: ModelPackage) -> float | None:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 RETENTION_DAYS = 90
 
 _HOUR = 3600.0
-_LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
+LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
 _BATCHES_PER_FETCH = 4  # usually the first ones are enough
 _OLD_ROWS = 1000  # of a table that are removed at once
 _FAULTY_VALUES = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError)
@@ -80,7 +80,7 @@ _batches = sa.Table(
 )
 _ADD = _batches.insert()
 _IN_ORDER = (_batches.c.until, _batches.c.id)  # the order of the index, so nothing is sorted
-_TYPES = {
+COLUMN_TYPES = {
     **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
     **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
 }
@@ -164,6 +164,7 @@ _NOTE_WRITE = (
     .where(_writers.c.writer == sa.bindparam("name"), _writers.c.number < sa.bindparam("write"))
     .values(number=sa.bindparam("write"), at=sa.bindparam("now"))
 )
+TABLES = _metadata.tables
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ class SqlPredictionLog:
     def _record_of(self, batch: PredictionBatch) -> dict[str, Any]:
         columns = {
             name: np.ascontiguousarray(values, kind).tobytes()
-            for name, kind in _TYPES.items()
+            for name, kind in COLUMN_TYPES.items()
             if (values := getattr(batch, name)) is not None
         }
         return {
@@ -312,7 +313,7 @@ class SqlPredictionLog:
         """
         made = time_of(request_id)
         has_id = _batches.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)
-        soon_after = _batches.c.since <= (made or 0) + _LONGEST_REQUEST
+        soon_after = _batches.c.since <= (made or 0) + LONGEST_REQUEST
         searches = [[has_id, soon_after, _batches.c.until >= made]] if made else []
         if not made or not since:
             searches.append([has_id])
@@ -511,18 +512,27 @@ class SqlPredictionLog:
         return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
 
     def labelled(
-        self, since: float, rows: int, until: float | None = None, version: str | None = None
+        self,
+        since: float,
+        rows: int,
+        until: float | None = None,
+        version: str | None = None,
+        by_prediction: bool = False,
     ) -> np.ndarray:
         """Predicted, actual and confidence of what was labelled in a period, latest first.
+
+        Args:
+            by_prediction: whether the period is that of the predictions; else, of the labels.
 
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
         """
         columns = _labels.c
+        time_of_row = columns.made if by_prediction else columns.at
         query = (
             sa.select(columns.predicted, columns.actual, columns.confidence)
-            .where(*self._labelled_in(_Period(since, until, version)))
-            .order_by(columns.at.desc())
+            .where(*self._conditions(_Period(since, until, version), time_of_row, columns.version))
+            .order_by(time_of_row.desc())
             .limit(rows)
         )
         with self._engine.connect() as connection:
@@ -537,25 +547,37 @@ class SqlPredictionLog:
         They are read a few at a time, so that no transaction stays open: a long one would keep
         SQLite from reusing its write-ahead log.
         """
-        last, columns = (since, 0), _batches.c
         chosen = self._overlapping(_Period(since, until, version))
-        while True:
-            # the first condition finds the place in the index
-            after = (columns.until >= last[0], sa.tuple_(columns.until, columns.id) > last)
-            query = sa.select(_batches).where(*chosen, *after).order_by(*_IN_ORDER)
+        for found in self._pages(_batches.c, since, chosen):
+            numbers = [record.id for record in found]
+            ids: dict[int, dict[int, str]] = {number: {} for number in numbers}
+            named = sa.select(_ids.c.batch, _ids.c.position, _ids.c.text)
             with self._engine.connect() as connection:
-                found = connection.execute(query.limit(_BATCHES_PER_PAGE)).all()
-                numbers = [record.id for record in found]
-                ids: dict[int, dict[int, str]] = {number: {} for number in numbers}
-                named = sa.select(_ids.c.batch, _ids.c.position, _ids.c.text)
                 for batch, position, text in connection.execute(
                     named.where(_ids.c.batch.in_(numbers))
                 ):
                     ids[batch][position] = text
-            if not found:
-                return
             for record in found:
                 yield replace(_decode(record), ids=ids[record.id])
+
+    def _pages(
+        self,
+        columns: Iterable[sa.ColumnElement[Any]],
+        since: float,
+        conditions: Sequence[sa.ColumnElement[bool]],
+    ) -> Iterator[Sequence[sa.Row[Any]]]:
+        """Some columns, also the number, of batches in order of time, a few batches at a time."""
+        last, until, number = (since, 0), _batches.c.until, _batches.c.id
+        query = sa.select(*dict.fromkeys((number, until, *columns))).where(*conditions)
+        query = query.order_by(*_IN_ORDER).limit(_BATCHES_PER_PAGE)
+        while True:
+            # the first condition finds the place in the index
+            after = (until >= last[0], sa.tuple_(until, number) > last)
+            with self._engine.connect() as connection:
+                found = connection.execute(query.where(*after)).all()
+            if not found:
+                return
+            yield found
             last = (found[-1].until, found[-1].id)
 
     def labels_of(self, request_ids: Collection[str]) -> dict[tuple[str, int], tuple[float, float]]:
@@ -859,7 +881,7 @@ def _decode(record: sa.Row[Any]) -> PredictionBatch:
     stored = record._mapping  # pylint: disable=protected-access  # public in SQLAlchemy
     columns: dict[str, Any] = {
         name: None if stored[name] is None else np.frombuffer(stored[name], kind)
-        for name, kind in _TYPES.items()
+        for name, kind in COLUMN_TYPES.items()
     }
     columns["inputs"] = columns["inputs"].reshape(len(columns["predicted"]), -1)
     callers = stored["callers"].split("\n") if stored["callers"] else ()

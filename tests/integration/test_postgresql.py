@@ -21,6 +21,7 @@ from domain.errors import DataError
 from infrastructure.sources.fetch import draft_of
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import SETOSA, batch_of, logged_prediction
+from tests.labelled_traffic import check_labels
 from tests.postgresql import PASSWORD, postgresql
 from tests.served import Home, commit_all, copy_clone
 
@@ -217,6 +218,12 @@ def test_the_prediction_log_is_read_by_version_and_period(port: int) -> None:
             assert log.by_class(now - 300, now, version) == {0: 100}
             found = log.versions(now - 300, now)[-1]
     assert (found.version, found.predictions, found.labelled) == ("2", 100, 100)
+
+
+def test_labels_and_quality_of_two_versions_and_workers_are_those_of_pandas(
+    port: int, tmp_path: Path
+) -> None:
+    check_labels(log_url(port), tmp_path, 1000)
 
 
 def test_the_prediction_log_finds_rows_by_their_id(port: int) -> None:

@@ -39,6 +39,7 @@ PAIRS = [
     (ledger.Ledger, fakes.FakeLedger),
     (prediction_log.PredictionWriter, fakes.FakePredictionLog),
     (prediction_log.LabelStore, fakes.FakePredictionLog),
+    (prediction_log.BulkLabelStore, fakes.FakePredictionLog),
     (prediction_log.PredictionStatistics, fakes.FakePredictionLog),
     (prediction_log.PredictionReader, fakes.FakePredictionLog),
     (prediction_log.RecentPredictions, fakes.FakePredictionLog),

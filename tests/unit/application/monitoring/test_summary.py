@@ -36,6 +36,16 @@ def busy_log() -> FakePredictionLog:
     return log
 
 
+def of_version(version: str | None, predictions: int, labelled: int) -> dict[str, object]:
+    """What the summary shows of a version."""
+    return {
+        "version": version,
+        "total_predictions": predictions,
+        "labeled_predictions": labelled,
+        "label_coverage": labelled / predictions,
+    }
+
+
 def test_totals_and_averages_cover_the_last_hours() -> None:
     assert summarise(busy_log(), default_measure(petals.SPEC), 1) == {
         "time_period_hours": 1,
@@ -44,6 +54,7 @@ def test_totals_and_averages_cover_the_last_hours() -> None:
         "average_latency_seconds": pytest.approx(0.003),
         "class_distribution": {"setosa": 2, "versicolor": 0, "virginica": 1},
         "predictions_per_hour": 3,
+        "by_version": [of_version(None, 3, 0)],
     }
 
 
@@ -66,6 +77,7 @@ def test_without_predictions_totals_are_zero_and_averages_none() -> None:
         "average_latency_seconds": None,
         "class_distribution": {"setosa": 0, "versicolor": 0, "virginica": 0},
         "predictions_per_hour": 0,
+        "by_version": [],
     }
 
 
@@ -80,6 +92,18 @@ def test_with_labels_the_summary_has_the_quality_and_the_number_of_labels() -> N
     assert summary["recall"] == 0.25
     assert summary["f1_score"] == pytest.approx(1 / 3)
     assert summary["total_predictions"] == 3
+
+
+def test_each_version_has_its_predictions_and_label_coverage() -> None:
+    log, now = FakePredictionLog(), time.time()
+    for number, version in enumerate(("1", "1", "2", "2", "2")):
+        entry = replace(logged_prediction(f"r{number}", SETOSA, at=now), version=version)
+        log.add(batch_of(entry))
+    log.label(LabelledPrediction("r1", 0, 0, 0, version="1", made=now), at=now)
+    log.label(LabelledPrediction("r9", 0, 0, 0), at=now)  # of a prediction that was not found
+    summary = summarise(log, default_measure(petals.SPEC), 1)
+    assert summary["by_version"] == [of_version("1", 2, 1), of_version("2", 3, 0)]
+    assert summary["labeled_predictions"] == 2
 
 
 def test_labels_older_than_the_hours_are_left_out() -> None:
@@ -103,6 +127,7 @@ def test_a_regression_has_mean_and_extremes_and_with_labels_errors() -> None:
         "smallest_prediction": 100,
         "largest_prediction": 600,
         "predictions_per_hour": 3,
+        "by_version": [of_version(None, 3, 0)],
     }
     assert summarise(log, default_measure(spec), 1) == figures
     log.label(LabelledPrediction("a", 0, 100, 130), at=now)

@@ -1,0 +1,84 @@
+"""Label what a service has predicted from a table of actual classes or values.
+
+The table is Parquet, CSV or NDJSON, by suffix. It has the column `actual`, `actual_class` or the
+target's own name, and names predictions by `request_id` and `row` (0 without it), or by `id`, the
+caller's own ID, whose latest prediction is meant. An invalid row refuses the whole table; rows
+whose prediction is not in the log are written to a file next to it, such as labels.unknown.csv.
+
+Example: make feedback FILE=labels.parquet
+
+Exit codes: 0 labels were recorded, 1 the log is unavailable or a row is invalid, 2 the table cannot
+be read or lacks a column, 3 no row names a prediction in the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from pathlib import Path
+
+from tqdm import tqdm
+
+from application.monitoring.labels import import_labels
+from application.training.config import registered_name
+from domain.errors import DataError
+from infrastructure.cli._arguments import add_environment, add_model
+from infrastructure.cli._log import open_log
+from infrastructure.cli._registry import open_registry
+from infrastructure.registry.mlflow_registry import CHAMPION
+from infrastructure.scoring.labels import read_labels, write_unknown
+from shared.console import fail, show_step
+from shared.settings import Settings
+
+NOTHING_FOUND = 3
+EXIT_CODES = {DataError: 2}
+_SHOWN = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model, the log and the table."""
+    add_model(parser)
+    add_environment(parser)
+    parser.add_argument("--file", required=True, type=Path, help=".parquet, .csv or .ndjson")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record the labels, and report how many there are and which are unknown."""
+    settings, path = Settings.load(), args.file.expanduser()
+    name, registry = registered_name(args.model), open_registry(settings)
+    spec = registry.open_package(registry.find(name, CHAMPION)).spec
+    table, columns = read_labels(path, spec)
+    gc.disable()  # labels leave no garbage, and looking for it takes a third of the time
+    try:
+        with (
+            open_log(settings, name, args.env) as log,
+            tqdm(desc="  labels", unit="label", unit_scale=True, disable=None) as bar,
+        ):
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            done = import_labels(log, spec, table, show)
+    finally:
+        gc.enable()
+    skipped = f"; {done.without_value:,} rows without a value" if done.without_value else ""
+    show_step(
+        "labels",
+        f"{done.labels:,} of {len(table.names):,} rows label {done.predictions:,} predictions"
+        f"{skipped}",
+    )
+    if done.unknown:
+        unknown = path.with_name(f"{path.stem}.unknown.csv")
+        write_unknown(unknown, table, columns, done.unknown)
+        some = ", ".join(str(table.names[row])[:80] for row in done.unknown[:_SHOWN])
+        more = ", …" if len(done.unknown) > _SHOWN else ""
+        show_step(
+            "WARNING",
+            f"{len(done.unknown):,} rows name no prediction in the log ({some}{more}): they are in "
+            f"{unknown}",
+        )
+    if not done.labels:
+        reason = f"no row of {path} labels a prediction of {args.model} in the log"
+        return fail(DataError(reason), NOTHING_FOUND)
+    return 0

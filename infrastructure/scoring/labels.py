@@ -1,0 +1,88 @@
+"""Tables of labels: Parquet, CSV and NDJSON, by suffix."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from application.monitoring.labels import LabelTable
+from domain.contract import ModelSpec, Number, Quantity
+from domain.errors import DataError
+from infrastructure.scoring.tables import open_table
+from shared.files import Draft
+
+# Tables are read by a contract, which says what is a number; here, columns are read as they are.
+_CONTRACT = ModelSpec("labels", (Number("(none)", "", 0, 0),), Quantity("actual"))
+_NAMES = ("request_id", "id")
+_ROW = "row"
+
+
+def read_labels(path: Path, spec: ModelSpec) -> tuple[LabelTable, list[str]]:
+    """Read a table of labels.
+
+    It has a column ``request_id`` and may have ``row``, or it has ``id``; with both, the request ID
+    counts. The label is in ``actual``, ``actual_class`` or a column with the name of the target.
+
+    Returns:
+        The table, and the names of its columns: that of the ID and that of the label.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a column.
+    """
+    table = open_table(path, _CONTRACT)
+    existing = table.schema.names
+    labels = ("actual", "actual_class", spec.output.name)
+    name, actual = (_first_of(names, existing, path) for names in (_NAMES, labels))
+    has_rows = _ROW in existing and name == "request_id"
+    columns = [name, actual, *([_ROW] if has_rows else [])]
+    values: dict[str, list[Any]] = {column: [] for column in columns}
+    for batch in table.batches():
+        record = batch.rows(np.arange(len(batch)))
+        for column in columns:
+            values[column] += _values(record.column(column), f"{path}, {column}")
+    rows = values[_ROW] if has_rows else None
+    return LabelTable(values[name], rows, values[actual], name == "id"), [name, actual]
+
+
+def write_unknown(
+    path: Path, table: LabelTable, names: Sequence[str], positions: Sequence[int]
+) -> None:
+    """Write some rows of a table as CSV, which `read_labels` reads; an existing file is replaced.
+
+    Args:
+        names: of the columns, as `read_labels` returns them.
+    """
+    name, actual = names
+    with Draft(path) as draft:
+        with draft.path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([name, *([] if table.by_id else [_ROW]), actual])
+            for position in positions:
+                row = [] if table.by_id else [table.rows[position] if table.rows else 0]
+                writer.writerow([table.names[position], *row, table.actual[position]])
+        draft.publish()
+
+
+def _first_of(names: Sequence[str], existing: Sequence[str], path: Path) -> str:
+    found = [name for name in names if name in existing]
+    if not found:
+        raise DataError(
+            f"{path} has no column {' or '.join(dict.fromkeys(names))}; its columns are "
+            f"{', '.join(existing)}"
+        )
+    return found[0]
+
+
+def _values(column: pa.Array, place: str) -> list[Any]:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_nested(column.type):
+        raise DataError(f"{place}: expected text or numbers, got {column.type}")
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    return list(column.to_pylist())

@@ -1,0 +1,140 @@
+"""Finds the predictions of many labels at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from application.ports.prediction_log import PredictedRow
+from infrastructure.storage.prediction_log import (
+    COLUMN_TYPES,
+    LONGEST_REQUEST,
+    TABLES,
+    SqlPredictionLog,
+)
+from shared.request_id import time_of
+
+_batches, _ids = TABLES["prediction_batches"], TABLES["prediction_ids"]
+_BATCHES_PER_QUERY = 64
+_IDS_PER_QUERY = 500
+
+
+class BulkLabelLog(SqlPredictionLog):
+    """A prediction log that also finds many predictions at once."""
+
+    def find_rows(self, rows: Set[tuple[str, int]]) -> dict[tuple[str, int], PredictedRow]:
+        """Predictions by request ID and row, as `find` finds each; unknown ones are left out.
+
+        First the hours are read that the times in the request IDs name, then, if any prediction is
+        missing, the whole log.
+        """
+        times = [time_of(request_id) for request_id, _ in rows]
+        known = [made for made in times if made is not None]
+        searches: list[tuple[float, list[sa.ColumnElement[bool]]]] = [(0.0, [])]
+        if known and len(known) == len(times):
+            soon_after = _batches.c.since <= max(known) + LONGEST_REQUEST
+            searches.insert(0, (min(known), [soon_after]))
+        found: dict[tuple[str, int], PredictedRow] = {}
+        for since, conditions in searches:
+            missing = [key for key in rows if key not in found] if found else rows
+            wanted: dict[str, list[int]] = {}
+            for request_id, row in missing:
+                wanted.setdefault(request_id, []).append(row)
+            places = self._places(wanted, since, conditions)
+            found |= {places[place]: entry for place, entry in self._rows_at(places).items()}
+            if len(found) == len(rows):
+                break
+        return found
+
+    def find_ids(self, texts: Collection[str]) -> dict[str, PredictedRow]:
+        """The latest prediction for each ID, as `find_id` finds it; unknown ones are left out."""
+        columns, names = _ids.c, list(texts)
+        latest = (columns.at.desc(), columns.batch.desc(), columns.position.desc())
+        rank = sa.func.row_number().over(partition_by=columns.text, order_by=latest)
+        places: dict[tuple[int, int], str] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(names), _IDS_PER_QUERY):
+                few = columns.text.in_(names[start : start + _IDS_PER_QUERY])
+                query = (
+                    sa.select(columns.batch, columns.position, columns.text, rank.label("rank"))
+                    .where(columns.model == self._model, few)
+                    .subquery()
+                )
+                for number, position, text, _ in connection.execute(
+                    sa.select(query).where(query.c.rank == 1)
+                ):
+                    places[number, position] = text
+        return {places[place]: entry for place, entry in self._rows_at(places).items()}
+
+    def _places(
+        self,
+        wanted: Mapping[str, Sequence[int]],
+        since: float,
+        conditions: Sequence[sa.ColumnElement[bool]],
+    ) -> dict[tuple[int, int], tuple[str, int]]:
+        """Where the latest predictions of some requests are.
+
+        Args:
+            wanted: their rows, by request ID.
+
+        Returns:
+            Request ID and row, by number of the batch and position in it.
+        """
+        columns = (_batches.c.request_ids, _batches.c.rows)  # before the large ones
+        latest: dict[tuple[str, int], tuple[int, int]] = {}
+        for page in self._pages(columns, since, [_batches.c.model == self._model, *conditions]):
+            for record in page:
+                names = record.request_ids.split("\n")[1:-1]
+                if wanted.keys().isdisjoint(names):
+                    continue
+                rows = np.frombuffer(record.rows, COLUMN_TYPES["rows"])
+                starts = rows.cumsum(dtype=np.int64) - rows
+                for name, start, count in zip(names, starts.tolist(), rows.tolist()):
+                    for row in wanted.get(name, ()):
+                        if 0 <= row < count:
+                            latest[name, row] = (record.id, start + row)
+        return {place: key for key, place in latest.items()}
+
+    def _rows_at(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], PredictedRow]:
+        """The predictions at some positions of some batches; of batches that exist."""
+        positions: dict[int, list[int]] = {}
+        for number, position in places:
+            positions.setdefault(number, []).append(position)
+        numbers, columns = list(positions), _batches.c
+        read = (columns.request_ids, columns.rows, columns.at, columns.predicted)
+        query = sa.select(columns.id, *read, columns.confidence, columns.version)
+        found: dict[tuple[int, int], PredictedRow] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(numbers), _BATCHES_PER_QUERY):
+                few = columns.id.in_(numbers[start : start + _BATCHES_PER_QUERY])
+                for record in connection.execute(query.where(few)):
+                    chosen = positions[record.id]
+                    keys = zip(repeat(record.id), chosen)
+                    found.update(zip(keys, _rows_of(record, np.array(chosen))))
+        return found
+
+
+def _rows_of(record: Any, positions: np.ndarray) -> list[PredictedRow]:
+    """The predictions at some positions of a batch."""
+    names = record.request_ids.split("\n")[1:-1]
+    rows = np.frombuffer(record.rows, COLUMN_TYPES["rows"])
+    ends = rows.cumsum(dtype=np.int64)
+    requests = np.searchsorted(ends, positions, side="right")
+    confidence: Iterable[float | None] = repeat(None)
+    if record.confidence is not None:
+        confidence = np.frombuffer(record.confidence, COLUMN_TYPES["confidence"])[
+            positions
+        ].tolist()
+    columns = zip(
+        [names[request] for request in requests.tolist()],
+        (positions - (ends - rows)[requests]).tolist(),
+        np.frombuffer(record.predicted, COLUMN_TYPES["predicted"])[positions].tolist(),
+        confidence,
+        repeat(record.version),
+        np.frombuffer(record.at, COLUMN_TYPES["at"])[requests].tolist(),
+    )
+    return [PredictedRow(*values) for values in columns]

@@ -1,0 +1,83 @@
+"""The live quality of each version, through the command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from application.ports.prediction_log import LabelledPrediction
+from infrastructure.cli.__main__ import main
+from infrastructure.registry.mlflow_registry import MlflowRegistry
+from infrastructure.storage.prediction_log import SqlPredictionLog
+from tests.fakes import SETOSA, VIRGINICA, batch_of, logged_prediction
+
+pytestmark = pytest.mark.usefixtures("petals_in_catalog")
+NAME = "petals_pipeline"
+NOW = time.time()
+CHAMPION, OLDER = "1.0.0-a", "1.0.0-b"
+
+
+@pytest.fixture(name="log", autouse=True)
+def _log(
+    tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SqlPredictionLog]:
+    """The log of staging: two versions, of which the champion has 40 labels, for setosa only."""
+    own = type(tracking)(tmp_path, tracking.make_package)
+    registry = MlflowRegistry(own.uri, own.packages_dir)
+    (tmp_path / "verdict").mkdir()
+    for version in (OLDER, CHAMPION):
+        own.record(NAME, version)
+    registry.record_verdict(registry.find(NAME, CHAMPION), "accepted", tmp_path / "verdict")
+    registry.promote(NAME, CHAMPION)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
+    monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
+    monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
+    monkeypatch.delenv("PREDICTION_LOG_URL", raising=False)
+    url = f"sqlite:///{tmp_path}/releases/staging/predictions.db"
+    with closing(SqlPredictionLog(url, NAME)) as log:
+        rows = [logged_prediction("a", SETOSA, row=row, at=NOW - 100) for row in range(60)]
+        rows += [logged_prediction("a", VIRGINICA, row=row, at=NOW - 100) for row in range(60, 80)]
+        log.add(replace(batch_of(*rows), version=CHAMPION))
+        log.add(
+            replace(batch_of(logged_prediction("b", SETOSA, at=NOW - 9 * 86400)), version=OLDER)
+        )
+        labels = [
+            LabelledPrediction("a", row, 0, row % 4 == 0, 0.9, CHAMPION, NOW - 100)
+            for row in range(40)
+        ]
+        log.label(*labels, at=NOW)
+        yield log
+
+
+def test_each_version_has_its_score_interval_and_coverage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["quality", "--model", "petals"]) == 0
+    output = capsys.readouterr().out
+    assert f"version   {CHAMPION}: 80 predictions, 40 labelled (50.0%)\n" in output
+    assert "quality   accuracy 0.7500 [0.5981, 0.8581], n = 40\n" in output
+    assert "share predicted as 'setosa' of the labelled rows 1, of the others 0.5 (p = " in output
+    assert OLDER not in output
+
+
+def test_a_period_and_a_version_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quality", "--model", "petals", "--since", "30d", "--version", "1"]) == 0
+    output = capsys.readouterr().out
+    assert f"version   {OLDER}: 1 predictions, 0 labelled (0.0%)\n" in output
+    assert "quality   too few to say: 0 labels, 30 are needed\n" in output
+    assert CHAMPION not in output
+    assert main(["quality", "--model", "petals", "--since", "30d", "--until", "20d"]) == 0
+    assert "quality   no predictions in this period\n" in capsys.readouterr().out
+
+
+def test_a_period_that_ends_before_it_starts_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["quality", "--model", "petals", "--since", "1h", "--until", "2h"]) == 1
+    assert "SINCE is not before UNTIL" in capsys.readouterr().err
