@@ -109,7 +109,7 @@ def test_values_are_read_as_classes_or_numbers(
     [
         (petals.SPEC, (["r1"], None, ["rose"]), "row 1, actual_class: 'rose' is not one of setosa"),
         (petals.SPEC, (["r1"], None, [3]), "actual_class: 3 is not one of"),
-        (petals.SPEC, (["r1"], None, [True]), "actual_class: True is not one of"),
+        (petals.SPEC, (["r1"], None, [True]), "actual_class: true is not one of"),
         (NUMBERED, (["r1"], None, ["3"]), "actual_class: 3 is not one of 1, 2, true"),
         (RENT, (["r1"], None, ["much"]), "actual: 'much' is not a finite number"),
         (RENT, (["r1"], None, [float("inf")]), "actual: inf is not a finite number"),
