@@ -89,13 +89,13 @@ class Evidence:
 
     def to_dict(self) -> dict[str, Any]:
         """What has been seen, as plain data."""
-        starts = [[number, counts.tolist()] for number, counts in self._starts]
-        return {"total": self._total.tolist(), "starts": starts}
+        starts = [[number, counts.astype(np.int64).tolist()] for number, counts in self._starts]
+        return {"total": self._total.astype(np.int64).tolist(), "starts": starts}
 
     def restored(self, seen: Mapping[str, Any]) -> Self:
         """This evidence after what `to_dict` had."""
         self._total = np.array(seen["total"], np.float64)
-        self._starts = [(number, np.array(counts)) for number, counts in seen["starts"]]
+        self._starts = [(number, np.array(counts, float)) for number, counts in seen["starts"]]
         return self
 
 
