@@ -25,7 +25,7 @@ def standardised_shift(current: np.ndarray, reference: np.ndarray) -> float:
     Raises:
         InputError: there is no value, or one is infinite.
 
-    >>> standardised_shift(np.array([3.0, 5.0]), np.array([1.0, 3.0]))
+    >>> round(standardised_shift(np.array([3.0, 5.0]), np.array([1.0, 3.0])), 3)
     2.0
     """
     known = [

@@ -23,7 +23,7 @@ def p_value_of_counts(reference: np.ndarray, current: np.ndarray) -> float:
         K. Pearson, "On the criterion that a given system of deviations …", 1900.
 
     >>> round(p_value_of_counts(np.array([500, 500]), np.array([60, 40])), 3)
-    0.06
+    0.056
     """
     table = np.array([reference, current], np.float64)
     if (table.sum(axis=1) == 0).any():

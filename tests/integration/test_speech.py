@@ -362,7 +362,7 @@ def test_too_many_or_unmeasured_word_errors_are_refused(packaged: Packaged) -> N
     weights = f"WHISPER_MODEL={packaged.checkpoint}"
     refused = home.make("validate", "MODEL=speech", f"CONFIG={other}", weights)
     assert refused.returncode != 0
-    assert "name a manifest of recordings" in refused.stderr
+    assert "name a manifest of recordings" in refused.stdout
 
 
 def test_missing_weights_are_not_downloaded_by_default(make_home: MakeHome, tmp_path: Path) -> None:

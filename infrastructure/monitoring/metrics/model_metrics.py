@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import math
+import signal
 import sys
 import time
 from collections import deque
@@ -364,6 +365,7 @@ def main() -> int:
         "--output", type=Path, default=ROOT / "build/metrics_export.json", help="(%(default)s)"
     )
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also as a shell's background job
     prepare_streams()
     collector = ModelMetricsCollector("demonstration")
     record_demonstration(collector)

@@ -205,11 +205,11 @@ def test_rows_are_unchanged_by_being_sent_as_json() -> None:
 
 
 def test_a_text_alone_is_a_row() -> None:
-    texts = pd.DataFrame({"review": ["good", "", "great \0"]})
+    texts = pd.DataFrame({"review": ["good", "bad", "great \0"]})
     dataset = Dataset("reviews", "", texts, pd.Series(["+", "-", "+"]))
     spec = ModelSpec("reviews", (Text("review"),), Classes(("+", "-")))
-    assert dataset.rows() == [("good",), ("",), ("great \0",)]
-    assert dataset.encoded(spec).tolist() == [["good"], [""], ["great \0"]]
+    assert dataset.rows() == [("good",), ("bad",), ("great \0",)]
+    assert dataset.encoded(spec).tolist() == [["good"], ["bad"], ["great \0"]]
 
 
 def test_times_are_iso_8601_in_rows_and_encoded_like_requests() -> None:

@@ -56,6 +56,7 @@ def test_buckets_and_creation_times_are_left_out(url: str) -> None:
         "ml_data_drift_score",
         "ml_prediction_log_dropped_rows_total",
         "ml_prediction_log_spooled_rows",
+        "ml_prediction_errors_total",
     }
 
 

@@ -99,8 +99,9 @@ class Idle(PredictionRecorder):
     def __init__(self) -> None:  # pylint: disable=super-init-not-called
         pass
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         """Do nothing."""
+        return True
 
 
 @cache
