@@ -132,7 +132,7 @@ def authoriser(
 
     Returns:
         A function of a request's headers, method and path, which returns the name of the key, or
-        None if the path needs none; None if there are no keys, which lets everybody in.
+        None if the path needs no key. Without keys, None: everybody may call every path.
     """
     if not keys:
         return None

@@ -164,9 +164,9 @@ def _unwatched(spec: ModelSpec, profiles: Mapping[str, Any]) -> dict[str, str]:
     reasons = {}
     for name in (*spec.monitored_names, PREDICTION):
         if name not in profiles:
-            reasons[name] = "it has no profile of training: a date goes on, which is no drift"
+            reasons[name] = "it has no profile: dates always move forward, and that is not drift"
         elif profiles[name].get(SEASONAL):
-            reasons[name] = "it depends on time in training, so that a new season is no drift"
+            reasons[name] = "it depends on time in training: a new season would look like drift"
         elif not profiles[name].get("rows"):
             reasons[name] = "the package does not say how many rows its profile has: train again"
     return reasons

@@ -45,7 +45,7 @@ class VersionQuality:
         labelled: how many of them have a label.
         scored: how many of those the score is of, the latest ones.
         score, interval: by the model's measure, with its 95 % interval; None without a score.
-        reason: why there is no score; empty with one.
+        reason: why there is no score; empty if there is one.
         differences: certain ones, the most certain first.
     """
 

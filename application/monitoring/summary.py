@@ -8,6 +8,7 @@ from typing import Any
 from application.monitoring.feedback import live_quality, live_score
 from application.ports.prediction_log import PredictionStatistics
 from domain.evaluation.measures import Measure
+from domain.evaluation.metrics import ClassificationReport
 
 
 def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict[str, Any]:
@@ -41,13 +42,7 @@ def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict
         }
         report = live_quality(log, spec, since)
         if report:
-            summary |= {
-                "accuracy": report.accuracy,
-                "precision": report.macro("precision"),
-                "recall": report.macro("recall"),
-                "f1_score": report.macro("f1"),
-                "labeled_predictions": report.rows,
-            }
+            summary |= quality_of_classes(report)
         return summary | _score(log, measure, since)
     summary["average_prediction"] = traffic.mean_predicted
     summary["smallest_prediction"] = traffic.smallest_predicted
@@ -58,6 +53,17 @@ def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict
         summary["root_mean_squared_error"] = errors.root_mean_squared_error
         summary["labeled_predictions"] = errors.labelled
     return summary | _score(log, measure, since)
+
+
+def quality_of_classes(report: ClassificationReport) -> dict[str, float]:
+    """The quality of a classifier as summaries show it."""
+    return {
+        "accuracy": report.accuracy,
+        "precision": report.macro("precision"),
+        "recall": report.macro("recall"),
+        "f1_score": report.macro("f1"),
+        "labeled_predictions": report.rows,
+    }
 
 
 def _score(log: PredictionStatistics, measure: Measure, since: float) -> dict[str, str | float]:

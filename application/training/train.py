@@ -39,8 +39,7 @@ from domain.evaluation.parity import Parity
 from domain.evaluation.prediction_digest import digest_of
 from domain.evaluation.predictions import predict_function
 from domain.evaluation.slices import slices_of
-from domain.monitoring.drift import PREDICTION
-from domain.monitoring.evidence import mark_seasonal
+from domain.monitoring.drift import PREDICTION, mark_seasonal
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from shared.paths import path_in_clone
 
@@ -429,10 +428,9 @@ def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
         **profile_inputs(spec, rows),
     }
     if keys is not None and keys.time is not None:
-        mark_seasonal(profiles, spec.monitored_names, spec.monitored(rows), keys.time)
-        if PREDICTION not in spec.monitored_names:
-            decided = spec.decide(predictions[fitted.learned])[:, None]
-            mark_seasonal(profiles, [PREDICTION], decided, keys.time)
+        decided = spec.decide(predictions[fitted.learned])
+        columns = np.column_stack([spec.monitored(rows), decided])
+        mark_seasonal(profiles, spec, columns, keys.time)
     return profiles
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from domain.contract import Category, ModelSpec
+from domain.monitoring.evidence import varies_in_time
 from domain.monitoring.profile import SEASONAL, Profile
 
 PREDICTION = "prediction"
@@ -63,6 +64,22 @@ def watched_profiles(
         for column, name in enumerate(names)
         if name in profiles and not profiles[name].get(SEASONAL)
     }
+
+
+def mark_seasonal(
+    profiles: dict[str, Any], spec: ModelSpec, columns: np.ndarray, time: np.ndarray
+) -> None:
+    """Mark the profiles of variables whose distribution depends on time in training: what is new
+    in production may only be the season, so that their drift is not watched.
+
+    Args:
+        profiles: as plain data, by name.
+        columns: the monitored inputs and the predictions, shape (n_rows, n_monitored + 1).
+        time: of each row, shape (n_rows,).
+    """
+    for name, (column, profile) in watched_profiles(spec, profiles).items():
+        if varies_in_time(profile, columns[:, column], time):
+            profiles[name][SEASONAL] = True
 
 
 def drift_between(

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from domain.monitoring.profile import SEASONAL, Profile
+from domain.monitoring.profile import Profile
 
 TRAINING, PRODUCTION = "training", "production"
 """What rows are compared with: training, or what was predicted before."""
@@ -78,14 +78,13 @@ class Evidence:
         centre = prior / prior.sum(axis=1, keepdims=True)
         priors = np.concatenate([prior[None], _CONCENTRATIONS[:, None, None] * centre])
         unchanged, *changes = _log_dirichlet_multinomial(after, priors)
-        changed = _log_mean_exp(np.array(changes))
+        changed = np.logaddexp.reduce(changes) - np.log(len(changes))
         # a change begins with block n with a probability of 1 / ((n + 1) (n + 2))
         terms = changed - unchanged - np.log((numbers + 1) * (numbers + 2))
         if not self._reference.any():
             terms[0] = np.log(0.5)  # nothing to compare the first block with
         terms = np.append(terms, -np.log(numbers[-1] + 2))  # for changes that have not begun
-        largest = terms.max()
-        return float(largest + np.log(np.exp(terms - largest).sum()))
+        return float(np.logaddexp.reduce(terms))
 
     def to_dict(self) -> dict[str, Any]:
         """What has been seen, as plain data."""
@@ -178,22 +177,6 @@ class Bins:
         return np.bincount(self._groups, counts, self._number)
 
 
-def mark_seasonal(
-    profiles: dict[str, Any], names: Sequence[str], columns: np.ndarray, time: np.ndarray
-) -> None:
-    """Mark the profiles of variables whose distribution depends on time in training: what is new
-    in production may only be the season, so that their drift is not watched.
-
-    Args:
-        profiles: as plain data, by name.
-        names, columns: of the variables, and their values, shape (n_rows, n_names).
-        time: of each row, shape (n_rows,).
-    """
-    for name, values in zip(names, columns.T, strict=True):
-        if name in profiles and varies_in_time(Profile.from_dict(profiles[name]), values, time):
-            profiles[name][SEASONAL] = True
-
-
 def varies_in_time(profile: Profile, values: np.ndarray, time: np.ndarray) -> bool:
     """Whether a variable's distribution depends on time, as that of a season does.
 
@@ -248,13 +231,6 @@ def _is_kept(start: int, now: int) -> bool:
     """Whether a change may still begin with this block: of the earlier ones, fewer and fewer, so
     that their number grows with the logarithm of the blocks."""
     return start == 0 or now - start < _KEPT_STARTS * (start & -start)
-
-
-def _log_mean_exp(values: np.ndarray) -> np.ndarray:
-    """Logarithm of the mean of the exponentials of values of shape (n, m), over n."""
-    largest = values.max(axis=0)
-    result: np.ndarray = largest + np.log(np.exp(values - largest).mean(axis=0))
-    return result
 
 
 def _log_dirichlet_multinomial(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:

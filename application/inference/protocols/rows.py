@@ -37,7 +37,7 @@ class RowReader:
     Args:
         ignore_unknown: whether to ignore unknown names in an object instead of refusing it.
         lists, objects: whether a row may be a list or an object. If only one of them is allowed,
-            a bare value is no row.
+            a bare value is refused.
         hint: what to do with rows of the other form.
     """
 
@@ -118,7 +118,7 @@ class RowReader:
         return item
 
     def _form_fault(self, item: Any) -> WholeRow:
-        """Why an item that is not a row is none, whatever its values are."""
+        """Why an item has not the form of a row, whatever its values are."""
         if isinstance(item, list) and self._lists:
             return length_fault(len(item), self._names)
         form = "a list or object" if self._objects else "a list of values"

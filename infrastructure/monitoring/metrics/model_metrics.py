@@ -27,6 +27,7 @@ import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from application.monitoring.feedback import QUALITY_HOURS
+from application.monitoring.summary import quality_of_classes
 from domain.contract import as_word
 from domain.errors import DeploymentError, InputError, MlopsError, reason_of
 from domain.evaluation.metrics import ClassificationReport
@@ -208,13 +209,7 @@ class ModelMetricsCollector:
         if pairs:
             actual, predicted = np.array(pairs).T
             report = ClassificationReport.of(actual, predicted, len(names))
-            summary |= {
-                "accuracy": report.accuracy,
-                "precision": report.macro("precision"),
-                "recall": report.macro("recall"),
-                "f1_score": report.macro("f1"),
-                "labeled_predictions": report.rows,
-            }
+            summary |= quality_of_classes(report)
         return summary
 
     def export_metrics(self, filepath: str | Path) -> None:

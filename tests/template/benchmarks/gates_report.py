@@ -108,7 +108,7 @@ ADVICE: Mapping[str, str] = {  # what to do if a gate refuses
     "quality": "Look at the notebook and the report: more rows, better inputs or another estimator "
     "(`make new-model ESTIMATOR=…`) help most. Lower `threshold` only if the task allows it: its "
     "interval on the hold-out shows whether the shortfall is noise.",
-    "beats_baseline": "The inputs say nothing that is certain about the target. Check that rows "
+    "beats_baseline": "The inputs do not clearly predict the target. Check that rows "
     "and labels belong together; then add inputs or rows. With few rows even a good model cannot "
     "be told from luck.",
     "calibration": "Wrap the estimator in `CalibratedClassifierCV`, as the [recipe for "

@@ -22,6 +22,7 @@ from domain.estimators.conformal import ConformalRegressor
 from infrastructure.frameworks.dispatch import Frameworks
 from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import PackageDraft
+from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
 from tests import petals
 from tests.fakes import PETALS_CONFIG, fake_model
@@ -158,6 +159,21 @@ class Tracking:
             run_id=run_id,
         )
         return record, MlflowTracker(self.uri).record(record)
+
+    def make_champion(self, model_name: str, version: str) -> None:
+        """Accept and promote a recorded version."""
+        registry = MlflowRegistry(self.uri, self.packages_dir)
+        verdict = self.folder / "verdict"
+        verdict.mkdir(exist_ok=True)
+        registry.record_verdict(registry.find(model_name, version), "accepted", verdict)
+        registry.promote(model_name, version)
+
+    def use(self, environment: pytest.MonkeyPatch) -> None:
+        """Let commands use this database, its packages, and releases next to them."""
+        environment.setenv("MLFLOW_TRACKING_URI", self.uri)
+        environment.setenv("MODEL_REGISTRY_DIR", str(self.packages_dir))
+        environment.setenv("RELEASES_DIR", str(self.folder / "releases"))
+        environment.delenv("PREDICTION_LOG_URL", raising=False)
 
 
 @pytest.fixture(scope="session", name="tracking")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
-from domain.monitoring.drift import drift_between, population_stability_index
+from domain.monitoring.drift import drift_between, mark_seasonal, population_stability_index
 from domain.monitoring.profile import Profile, profile_inputs, profile_outputs
 
 RNG = np.random.default_rng(0)
@@ -140,3 +140,16 @@ def test_the_drift_of_predictions_follows_the_decision_threshold() -> None:
     rows = np.zeros((100, 1), np.float32)
     found = drift_between(profiles, spec, rows, predictions)
     assert found["prediction"] == pytest.approx(0, abs=1e-3)
+
+
+def test_only_profiles_of_what_varies_in_time_are_marked() -> None:
+    time = np.arange(500.0)
+    inputs = (Number("year", "", 0, 500), Number("noise", "", 0, 500), Number("none", "", 0, 500))
+    spec = ModelSpec("seasons", inputs, Quantity("y"))
+    columns = np.stack([time, time * 7 % 500, time, time], axis=1)
+    profiles = {name: Profile.of(columns[:, 0]).to_dict() for name in ("year", "noise")}
+    mark_seasonal(profiles, spec, columns, time)
+    assert profiles["year"]["varies_in_time"] and "varies_in_time" not in profiles["noise"]
+    profiles["prediction"] = Profile.of(time).to_dict()
+    mark_seasonal(profiles, spec, columns, time)
+    assert profiles["prediction"]["varies_in_time"]

@@ -15,7 +15,7 @@ from domain.monitoring.evidence import (
     Evidence,
 )
 from domain.monitoring.evidence import _log_gamma as log_gamma
-from domain.monitoring.evidence import alarms, mark_seasonal, p_value, varies_in_time
+from domain.monitoring.evidence import alarms, p_value, varies_in_time
 from domain.monitoring.profile import Profile
 
 Draw = Callable[[int], np.ndarray]
@@ -194,14 +194,6 @@ def test_a_season_and_what_counts_forward_vary_in_time_but_noise_and_a_weekday_d
         if varies_in_time(Profile.of(values), values[shuffled], day[shuffled])
     ]
     assert varying == ["temperature", "year"]
-
-
-def test_only_profiles_of_what_varies_in_time_are_marked() -> None:
-    time = np.arange(500.0)
-    columns = np.stack([time, time * 7 % 500, time], axis=1)
-    profiles = {name: Profile.of(columns[:, 0]).to_dict() for name in ("year", "noise")}
-    mark_seasonal(profiles, ["year", "noise", "a date without a profile"], columns, time)
-    assert profiles["year"]["varies_in_time"] and "varies_in_time" not in profiles["noise"]
 
 
 def test_too_few_rows_do_not_vary_in_time() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from infrastructure.cli.__main__ import main
-from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import SETOSA, batch_of, logged_prediction
 
@@ -23,15 +22,9 @@ NAME = "petals_pipeline"
 def _place(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a champion, and predictions of it and of an older version in staging."""
     own = type(tracking)(tmp_path, tracking.make_package)
-    registry = MlflowRegistry(own.uri, own.packages_dir)
     own.record(NAME, "1.0.0-a")
-    (tmp_path / "verdict").mkdir()
-    registry.record_verdict(registry.find(NAME, "1.0.0-a"), "accepted", tmp_path / "verdict")
-    registry.promote(NAME, "1.0.0-a")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
-    monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
-    monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
-    monkeypatch.delenv("PREDICTION_LOG_URL", raising=False)
+    own.make_champion(NAME, "1.0.0-a")
+    own.use(monkeypatch)
     url = f"sqlite:///{tmp_path}/releases/staging/predictions.db"
     with closing(SqlPredictionLog(url, NAME)) as log:
         for number, version in enumerate(("0.9.0-old", "1.0.0-a", "1.0.0-a")):

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from infrastructure.cli.__main__ import main
-from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import SETOSA, batch_of, logged_prediction
 
@@ -27,15 +26,9 @@ def _log(
 ) -> Iterator[SqlPredictionLog]:
     """The log of staging with ten predictions of a champion."""
     own = type(tracking)(tmp_path, tracking.make_package)
-    registry = MlflowRegistry(own.uri, own.packages_dir)
-    (tmp_path / "verdict").mkdir()
     own.record(NAME, "1.0.0-a")
-    registry.record_verdict(registry.find(NAME, "1.0.0-a"), "accepted", tmp_path / "verdict")
-    registry.promote(NAME, "1.0.0-a")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
-    monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
-    monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
-    monkeypatch.delenv("PREDICTION_LOG_URL", raising=False)
+    own.make_champion(NAME, "1.0.0-a")
+    own.use(monkeypatch)
     url = f"sqlite:///{tmp_path}/releases/staging/predictions.db"
     with closing(SqlPredictionLog(url, NAME, version="1.0.0-a")) as log:
         for number in range(10):

@@ -15,7 +15,6 @@ import pytest
 
 from application.ports.prediction_log import LabelledPrediction
 from infrastructure.cli.__main__ import main
-from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import SETOSA, VERSICOLOR, batch_of, logged_prediction
 
@@ -30,12 +29,9 @@ def _recorded(tracking: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder; the registry has a champion and an older version."""
     folder = tmp_path_factory.mktemp("recorded")
     own = type(tracking)(folder, tracking.make_package)
-    registry = MlflowRegistry(own.uri, own.packages_dir)
-    (folder / "verdict").mkdir()
     for version in (OLDER, CHAMPION):
         own.record(NAME, version)
-    registry.record_verdict(registry.find(NAME, CHAMPION), "accepted", folder / "verdict")
-    registry.promote(NAME, CHAMPION)
+    own.make_champion(NAME, CHAMPION)
     return folder
 
 
@@ -44,10 +40,7 @@ def _place(recorded: Path, tracking: Any, tmp_path: Path, monkeypatch: pytest.Mo
     """A copy of the recorded folder, where staging has logged five predictions."""
     shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
     own = type(tracking)(tmp_path, tracking.make_package)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
-    monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
-    monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
-    monkeypatch.delenv("PREDICTION_LOG_URL", raising=False)
+    own.use(monkeypatch)
     with closing(SqlPredictionLog(url_of(tmp_path), NAME)) as log:
         for number, version in enumerate((None, OLDER, CHAMPION, CHAMPION)):
             entry = logged_prediction(f"r{number}", SETOSA, at=NOW - 3600 * (4 - number))

@@ -13,7 +13,6 @@ import pytest
 
 from application.ports.prediction_log import LabelledPrediction
 from infrastructure.cli.__main__ import main
-from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import SETOSA, VIRGINICA, batch_of, logged_prediction
 
@@ -29,16 +28,10 @@ def _log(
 ) -> Iterator[SqlPredictionLog]:
     """The log of staging: two versions, of which the champion has 40 labels, for setosa only."""
     own = type(tracking)(tmp_path, tracking.make_package)
-    registry = MlflowRegistry(own.uri, own.packages_dir)
-    (tmp_path / "verdict").mkdir()
     for version in (OLDER, CHAMPION):
         own.record(NAME, version)
-    registry.record_verdict(registry.find(NAME, CHAMPION), "accepted", tmp_path / "verdict")
-    registry.promote(NAME, CHAMPION)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
-    monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
-    monkeypatch.setenv("RELEASES_DIR", str(tmp_path / "releases"))
-    monkeypatch.delenv("PREDICTION_LOG_URL", raising=False)
+    own.make_champion(NAME, CHAMPION)
+    own.use(monkeypatch)
     url = f"sqlite:///{tmp_path}/releases/staging/predictions.db"
     with closing(SqlPredictionLog(url, NAME)) as log:
         rows = [logged_prediction("a", SETOSA, row=row, at=NOW - 100) for row in range(60)]

@@ -39,8 +39,7 @@ def _place(recorded: Path, tracking: Any, tmp_path: Path, monkeypatch: pytest.Mo
     """A copy of the recorded folder, which a test may change."""
     shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
     own = type(tracking)(tmp_path, tracking.make_package)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
-    monkeypatch.setenv("MODEL_REGISTRY_DIR", str(own.packages_dir))
+    own.use(monkeypatch)
     return tmp_path
 
 

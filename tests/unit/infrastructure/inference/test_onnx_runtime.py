@@ -107,4 +107,8 @@ def test_texts_are_accepted_as_an_array_of_str(tmp_path: Path) -> None:
     sets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     save(helper.make_model(graph, opset_imports=sets, ir_version=9), tmp_path / "model.onnx")
     answer = load_onnx(tmp_path / "model.onnx", REVIEW)
-    assert answer(REVIEW.encode_rows([["good"], ["naïve"], ["other"]])).tolist() == [[1], [0.5], [0]]
+    assert answer(REVIEW.encode_rows([["good"], ["naïve"], ["other"]])).tolist() == [
+        [1],
+        [0.5],
+        [0],
+    ]
