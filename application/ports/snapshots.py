@@ -61,11 +61,20 @@ def recorded_snapshots(provenance: Mapping[str, Any]) -> dict[str, str]:
     return recorded
 
 
-def recorded_source(provenance: Mapping[str, Any], snapshots: Snapshots) -> Path | None:
-    """The snapshot of a package's ``data.source``; None if it has none.
+def labelled_path(provenance: Mapping[str, Any]) -> str | None:
+    """The path of a package's ``data.labelled``; None without."""
+    path: str | None = provenance["config"]["data"].get("labelled")
+    return path
+
+
+def recorded_source(
+    provenance: Mapping[str, Any], snapshots: Snapshots
+) -> tuple[Path | None, Path | None]:
+    """The snapshots of a package's ``data.source`` and ``data.labelled``; None if it has none.
 
     Raises:
-        DataError: the snapshot is missing or was changed.
+        DataError: a snapshot is missing or was changed.
     """
-    snapshot = recorded_snapshots(provenance).get(SOURCE)
-    return snapshots.find(snapshot) if snapshot else None
+    names = map(recorded_snapshots(provenance).get, (SOURCE, labelled_path(provenance)))
+    source, labelled = (snapshots.find(name) if name else None for name in names)
+    return source, labelled

@@ -25,6 +25,7 @@ from domain.contract import ModelSpec
 from domain.data.addresses import check_address
 from domain.data.dataset import Dataset
 from domain.data.splitting import with_keys
+from domain.data.tables import read_table
 from domain.errors import ConfigError, UnknownModelError
 from domain.evaluation.measures import Measure, default_measure
 
@@ -114,6 +115,8 @@ class DataConfig(_Strict):
         random_state: seed of the split.
         split: columns that the split follows; None for a split at random.
         source: where the data are, unless `load` reads local files by itself.
+        labelled: a table of further labelled rows, with the columns of the contract, as `make
+            retrain` writes it from the prediction log.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -122,6 +125,7 @@ class DataConfig(_Strict):
     random_state: Seed | None = None
     split: SplitConfig | None = None
     source: SourceConfig | None = None
+    labelled: str | None = None
 
     @property
     def share_and_seed(self) -> tuple[float, int]:
@@ -324,17 +328,22 @@ class TrainingConfig(_Strict):
             values["path"] = str(file)
         return _arguments(model.load, values, "data")
 
-    def load_data(self, model: CatalogModel, file: Path | None = None) -> Dataset:
-        """The model's data, with the keys that the split follows.
+    def load_data(
+        self, model: CatalogModel, file: Path | None = None, labelled: Path | None = None
+    ) -> Dataset:
+        """The model's data and ``data.labelled``, with the keys that the split follows.
 
         Args:
             file: the snapshot of ``data.source``, if the configuration has one.
+            labelled: the snapshot of ``data.labelled``, to be read in its place.
 
         Raises:
             ConfigError: a key of the block ``data`` is missing, unknown or of the wrong type.
             DataError: the data cannot be read, or lack what the split follows.
         """
         dataset = model.load(**self.load_arguments(model, file))
+        if more := labelled or self.data.labelled:
+            dataset = dataset.with_log_rows(read_table(str(more), model.SPEC))
         split = self.data.split
         return with_keys(dataset, **split.model_dump()) if split else dataset
 

@@ -22,6 +22,7 @@ DIRTY = "-dirty"  # suffix of a commit: the training used uncommitted changes
 _SERVED = ("model.onnx", "model.skops", CHECKPOINT)
 _NATIVE = ("model.joblib",)
 _DATED = ("provenance.json", "metrics.json", "card.md")  # they contain times
+_PLACES = ("path", "source", "labelled")  # keys that say where the data are
 _COMPARED = {"contract.json", "golden.json", "holdout.json", *_SERVED, *_NATIVE, *_DATED}
 
 
@@ -67,7 +68,10 @@ def use_snapshots(
     """
     config = {**provenance["config"], "data": dict(provenance["config"]["data"])}
     data, files = config["data"], {}
-    if (source := recorded_source(provenance, snapshots)) is not None:
+    source, labelled = recorded_source(provenance, snapshots)
+    if labelled is not None:
+        files[data["labelled"]], data["labelled"] = labelled, str(labelled)
+    if source is not None:
         data["path"], files[data.pop("source")["address"]] = str(source), source
         return config, files
     data.pop("source", None)  # the commit may be older than this key
@@ -124,7 +128,7 @@ def compare_packages(
 
 def _settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration, except where the data are: `use_snapshots` changes that."""
-    data = {k: v for k, v in provenance["config"]["data"].items() if k not in ("path", "source")}
+    data = {k: v for k, v in provenance["config"]["data"].items() if k not in _PLACES}
     return _flatten({**provenance["config"], "data": data})
 
 

@@ -44,6 +44,7 @@ from domain.monitoring.profile import profile_inputs, profile_outputs
 from shared.paths import path_in_clone
 
 _MOST_GOLDEN = 20
+_REFERENCE_ROWS = 200  # of the prediction log, from which on drift is measured against those only
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ def train(
         progress("figures", ", ".join(sorted(path.stem for path in figures)))
         record = _record(draft.seal(), fitted, config, metrics, provenance, tasks.run_id)
         registered = register(record, tracker, background, progress)
-    files = () if fetched else fitted.dataset.files  # a snapshot never changes
+    files = _local_files(fitted.dataset, fetched)
     return Candidate(record.package, registered, report, parity, files, snapshots)
 
 
@@ -289,16 +290,26 @@ def make_estimator(model: CatalogModel, config: TrainingConfig) -> Any:
 
 def _keep(dataset: Dataset, fetched: Fetched | None, keep: Callable[[Path], str]) -> dict[str, str]:
     """Names of the snapshots of what was read, by the path of the file in the clone."""
-    if fetched:
-        return {SOURCE: fetched.snapshot}
-    return {path_in_clone(file): keep(file) for file in dataset.files if file.is_file()}
+    source = {SOURCE: fetched.snapshot} if fetched else {}
+    files = [file for file in _local_files(dataset, fetched) if file.is_file()]
+    return source | {path_in_clone(file): keep(file) for file in files}
+
+
+def _local_files(dataset: Dataset, fetched: Fetched | None) -> tuple[Path, ...]:
+    """The files that were read, except the snapshot of the source, which never changes."""
+    snapshot = fetched.file.resolve() if fetched else None
+    return tuple(file for file in dataset.files if file.resolve() != snapshot)
 
 
 def _load(model: CatalogModel, config: TrainingConfig, fetched: Fetched | None) -> Dataset:
-    if fetched is None:
-        return config.load_data(model)
-    dataset = config.load_data(model, fetched.file)
-    return replace(dataset, source=f"{fetched.address}, snapshot {fetched.snapshot}")
+    dataset = config.load_data(model, fetched.file if fetched else None)
+    source = dataset.source
+    if fetched:
+        source = f"{fetched.address}, snapshot {fetched.snapshot}"
+    if dataset.from_log is not None:
+        rows = int(dataset.from_log.sum())
+        source += f"; {rows:,} labelled rows of the prediction log, {config.data.labelled}"
+    return replace(dataset, source=source)
 
 
 def _fit(
@@ -416,16 +427,20 @@ def _predictions_of(served: Model, fitted: Fitted) -> np.ndarray:
 
 
 def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
-    """Profiles of the training rows and of the served model's predictions for them.
+    """Profiles of the training rows and of the served model's predictions for them; after a
+    retraining, of those from the prediction log.
 
     Args:
         predictions: for all rows, shape (n_rows, n_outputs).
     """
     spec, rows, keys = fitted.spec, fitted.rows[fitted.learned], fitted.training.keys
+    known, logged = fitted.learned, fitted.dataset.from_log
+    if logged is not None and (known & logged).sum() >= _REFERENCE_ROWS:
+        known = known & logged  # drift is a change since then: the earlier rows differ already
     profiles = {
-        PREDICTION: profile_outputs(spec, predictions[fitted.learned]),
+        PREDICTION: profile_outputs(spec, predictions[known]),
         # an input of this name takes precedence
-        **profile_inputs(spec, rows),
+        **profile_inputs(spec, fitted.rows[known]),
     }
     if keys is not None and keys.time is not None:
         decided = spec.decide(predictions[fitted.learned])

@@ -249,8 +249,8 @@ def judge_estimator(
         show_verdicts(judgement.verdicts, progress)
         return judgement, None
     loaded, unavailable = champion.load(load_served)
-    source = recorded_source(package.read_json("provenance.json"), snapshots)
-    dataset = config.load_data(model, source)
+    sources = recorded_source(package.read_json("provenance.json"), snapshots)
+    dataset = config.load_data(model, *sources)
     size = package.served.stat().st_size
     case = Case(package, served, dataset, rules, loaded, unavailable, size)
     order = (DIGESTS, *GATES, ALONE)
@@ -385,7 +385,7 @@ def _validation_of(
 
 def _holdout_of(package: Package) -> str:
     """Identifies the rule that chooses the hold-out rows: it is the same after rows were added."""
-    split = recorded_config(package).data.model_dump(mode="json")
+    split = recorded_config(package).data.model_dump(mode="json", exclude={"labelled"})
     return sha256(json.dumps(split, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from domain.contract import ModelSpec
 from domain.data.split_keys import SplitKeys
+from domain.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Dataset:
         files: files that were read; if one of them changes, the model is trained again.
         others: the columns that are not inputs, with the index of `inputs`; a split may use them.
         keys: time and group of each row, if the split follows them.
+        from_log: which rows are labelled rows of a prediction log, bool of shape (n_rows,); None
+            for none.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Dataset:
     files: tuple[Path, ...] = ()
     others: pd.DataFrame | None = None
     keys: SplitKeys | None = None
+    from_log: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -76,10 +80,40 @@ class Dataset:
             target=self.target.iloc[rows],
             others=None if self.others is None else self.others.iloc[rows],
             keys=None if self.keys is None else self.keys.take(rows),
+            from_log=None if self.from_log is None else self.from_log[rows],
         )
         if "row_hashes" in self.__dict__:  # the cache of the property: a row keeps its hash
             taken.__dict__["row_hashes"] = self.row_hashes[rows]
         return taken
+
+    def with_log_rows(self, labelled: Dataset) -> Dataset:
+        """These rows, then labelled rows of a prediction log, which have no keys yet.
+
+        Args:
+            labelled: with the same inputs and the same target.
+
+        Raises:
+            DataError: a column that is no input has numbers here and other values there.
+        """
+        others = None
+        if self.others is not None and labelled.others is not None:
+            here, there = self.others, labelled.others.reindex(columns=self.others.columns)
+            for name in here.columns[there.notna().any()]:
+                if pd.api.types.is_datetime64_any_dtype(here[name]):
+                    here = here.assign(**{name: here[name].map(lambda at: at.isoformat())})
+                elif pd.api.types.is_numeric_dtype(here[name]) and there[name].dtype == object:
+                    raise DataError(
+                        f"{labelled.name}: {name} is a date, and in the data of {self.name} a number"
+                    )
+            others = pd.concat([here, there], ignore_index=True)
+        return replace(
+            self,
+            inputs=pd.concat([self.inputs, labelled.inputs], ignore_index=True),
+            target=pd.concat([self.target, labelled.target], ignore_index=True),
+            files=(*self.files, *labelled.files),
+            others=others,
+            from_log=np.arange(len(self) + len(labelled)) >= len(self),
+        )
 
     def encoded(self, spec: ModelSpec) -> np.ndarray:
         """The inputs encoded for the model, array of shape (n_rows, spec.width).

@@ -99,7 +99,7 @@ def _predictions(
     """Predictions of both for all rows that the recorded configuration loads in this clone."""
     spec, provenance = recorded.spec, recorded.read_json("provenance.json")
     config, model = TrainingConfig.recorded(provenance), catalog.get(spec.name)
-    source = recorded_source(provenance, open_snapshots(settings))
-    rows = model.load(**config.load_arguments(model, source)).encoded(spec)
+    sources = recorded_source(provenance, open_snapshots(settings))
+    rows = config.load_data(model, *sources).encoded(spec)
     first, second = (load_served(package.served, spec)(rows) for package in (recorded, rebuilt))
     return first, second

@@ -554,7 +554,9 @@ def test_parameters_have_dotted_names_and_include_every_value(tmp_path: Path) ->
         "decision.costs": {},
         "decision.threshold": None,
     }
-    others = {"serving.format": "onnx", "data.split": None, "data.source": None}
+    others = {"serving.format": "onnx"} | dict.fromkeys(
+        ("data.split", "data.source", "data.labelled")
+    )
     assert parameters == expected | decision | rules | others
 
 
