@@ -86,6 +86,12 @@ feedback: $(CORE) ## Label what ENV's service of MODEL has predicted, by request
 quality: $(CORE) ## Show the live quality of each version by its labels, with label coverage (SINCE=7d, UNTIL, VERSION)
 	@$(MLOPS) quality --model $(MODEL) --env $(ENV) $(call args,SINCE UNTIL VERSION)
 
+retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, and validate (SINCE=90d, UNTIL); make retrain deploy
+	@mkdir -p $(RECEIPTS); echo "retrain $(MODEL)"
+	@$(MLOPS) retrain --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) $(call args,SINCE UNTIL) --receipt $(RECEIPTS)/train.json
+	@$(call remember,train)
+	@$(MAKE) validate
+
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)
 rollback: ## Make the previous champion, or VERSION, the champion again, and show what changes

@@ -75,6 +75,7 @@ def recorded_source(
     Raises:
         DataError: a snapshot is missing or was changed.
     """
-    names = map(recorded_snapshots(provenance).get, (SOURCE, labelled_path(provenance)))
+    recorded = recorded_snapshots(provenance)
+    names = (recorded.get(SOURCE), recorded.get(labelled_path(provenance) or ""))
     source, labelled = (snapshots.find(name) if name else None for name in names)
     return source, labelled

@@ -59,6 +59,15 @@ def add_receipt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--receipt", type=Path, help="write a receipt to this file")
 
 
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="JSON file (default: the model's in application/training/configs)",
+    )
+
+
 def add_environment(parser: argparse.ArgumentParser) -> None:
     """Add ``--env``."""
     parser.add_argument(

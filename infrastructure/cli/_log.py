@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from domain.errors import DataError, PredictionLogError, RegistryError
+from application.monitoring.export import Contracts
+from domain.contract import Transcript
+from domain.errors import ContractError, DataError, PredictionLogError, RegistryError
 from infrastructure.cli._arguments import add_environment, valid_moment
 from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.registry.mlflow_registry import MlflowRegistry
+from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 from infrastructure.storage.bulk_labels import BulkLabelLog
 from infrastructure.storage.prediction_log import sqlite_file
 from shared.settings import Settings
@@ -90,3 +92,12 @@ def packages_of(registry: MlflowRegistry, name: str, logged: list[str]) -> dict[
                 continue
             known[version.package_version] = registry.open_package(version)
     return known
+
+
+def contracts_of(registry: MlflowRegistry, name: str, logged: list[str]) -> Contracts:
+    """The contracts of the champion and of the versions whose packages are still there."""
+    champion = registry.open_package(registry.find(name, CHAMPION)).spec
+    if isinstance(champion.output, Transcript):
+        raise ContractError(f"{name} takes recordings, which are not logged")
+    packages = packages_of(registry, name, logged)
+    return Contracts({version: package.spec for version, package in packages.items()}, champion)

@@ -17,18 +17,15 @@ from tqdm import tqdm
 
 from application.monitoring.export import Columns, Contracts, Kind, export_predictions
 from application.training.config import registered_name
-from domain.contract import Transcript
-from domain.errors import ContractError
 from infrastructure.cli._arguments import add_model, add_version
 from infrastructure.cli._log import (
     add_period,
+    contracts_of,
     open_log,
     package_version,
-    packages_of,
     period_of,
 )
 from infrastructure.cli._registry import local_time, open_registry
-from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 from infrastructure.scoring.tables import check_output, open_sink
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.console import show_step
@@ -63,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         made = log.versions(since, until)
         version = package_version(registry, name, args.version, [each.version for each in made])
         made = [each for each in made if version in (None, each.version)]
-        contracts = _contracts_of(registry, name, [each.version for each in made if each.version])
+        contracts = contracts_of(registry, name, [each.version for each in made if each.version])
         total = sum(each.predictions for each in made)
         period = (since, until, version)
         left_out = _write(output, log, contracts, period, {"model_name": name}, total)
@@ -80,15 +77,6 @@ def run(args: argparse.Namespace) -> None:
             "and they do not fit the champion's contract",
         )
     show_step("output", f"{output}: {total - sum(left_out.values()):,} rows")
-
-
-def _contracts_of(registry: MlflowRegistry, name: str, logged: list[str]) -> Contracts:
-    """The contracts of the champion and of the versions whose packages are still there."""
-    champion = registry.open_package(registry.find(name, CHAMPION)).spec
-    if isinstance(champion.output, Transcript):
-        raise ContractError(f"{name} takes recordings, which are not logged")
-    packages = packages_of(registry, name, logged)
-    return Contracts({version: package.spec for version, package in packages.items()}, champion)
 
 
 def _write(

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import argparse
 import gc
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from domain.errors import MlopsError
-from infrastructure.cli._arguments import add_model, add_receipt
+from infrastructure.cli._arguments import add_config, add_model, add_receipt
 from infrastructure.compute.background import Background
 from infrastructure.tracking.mlflow_import import import_mlflow
+
+if TYPE_CHECKING:
+    from application.training.config import TrainingConfig
 
 _FIGURES = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 
@@ -22,11 +26,7 @@ _FIGURES = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, its configuration and the receipt."""
     add_model(parser)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        help="JSON file (default: the model's in application/training/configs)",
-    )
+    add_config(parser)
     add_receipt(parser)
     parser.add_argument(
         "--if-changed",
@@ -37,6 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, package and register a candidate."""
+    train_with(args, args.if_changed)
+
+
+def train_with(
+    args: argparse.Namespace,
+    if_changed: bool = False,
+    change: Callable[[TrainingConfig], TrainingConfig] | None = None,
+) -> None:
+    """Train, package and register a candidate.
+
+    Args:
+        if_changed: train only if the data of data.source differ from those of the receipt.
+        change: what the configuration becomes before it is used.
+    """
     gc.disable()  # until everything slow is imported
     try:
         with Background() as background:
@@ -54,11 +68,13 @@ def run(args: argparse.Namespace) -> None:
                 background.submit(import_module, module)
             from infrastructure.cli._training import train_candidate
 
+            if change:
+                config = change(config)
             import_module("skl2onnx")  # most models are exported by it
             gc.freeze()
             gc.enable()
             train_candidate(
-                *(args.model, config, path, args.receipt, args.if_changed),
+                *(args.model, config, path, args.receipt, if_changed),
                 settings=settings,
                 tracker=tracker,
                 check_tracking=check_tracking,

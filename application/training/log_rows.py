@@ -1,0 +1,96 @@
+"""Labelled rows of the prediction log as further training data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from application.monitoring.export import Columns, Contracts, export_predictions, input_columns
+from application.ports.prediction_log import PredictionReader
+from application.training.config import SplitConfig
+from domain.contract import Category, Classes, ModelSpec, Number
+from domain.errors import DataError
+
+KEY = ["log_request_id", "log_row"]  # of a row, so that a later label replaces an earlier one
+
+
+def check_usable(spec: ModelSpec, split: SplitConfig | None) -> None:
+    """Check that the log has what a model learns from.
+
+    Raises:
+        DataError: it has only summaries of an input, or no column that the split follows.
+    """
+    advice = "add the labelled rows to your own data, and run make train"
+    absent = [
+        item.name
+        for item in spec.inputs
+        if not isinstance(item, Number | Category) or item.name not in spec.monitored_names
+    ]
+    if absent:
+        raise DataError(
+            f"the prediction log does not have the values of {', '.join(absent)}: {advice}"
+        )
+    if split and split.group:
+        raise DataError(
+            f"the prediction log has no {split.group}, which data.split needs: {advice}"
+        )
+
+
+def labelled_rows(
+    log: PredictionReader,
+    contracts: Contracts,
+    since: float,
+    until: float,
+    time: str | None = None,
+) -> tuple[pd.DataFrame, Counter[str | None]]:
+    """The labelled rows of a period.
+
+    Args:
+        contracts: of the versions in the log; the champion's says which columns are needed.
+        since, until: seconds since the epoch; `until` is not part of the period.
+        time: column of the split, which gets the times of the predictions unless it is an input.
+
+    Returns:
+        One row for each label: the inputs and the target of the champion's contract, and `KEY`.
+        And how many rows were left out, by version, since their contract is another one.
+    """
+    spec = contracts.champion
+    source = dict(zip(spec.input_names, input_columns(spec)))
+    left_out: Counter[str | None] = Counter()
+    parts: list[pd.DataFrame] = []
+
+    def keep(columns: Columns) -> None:
+        actual, version = np.asarray(columns["actual"]), np.asarray(columns["version"])[0]
+        labelled = np.array(pd.notna(actual))
+        known = labelled & (np.isin(actual.astype(str), spec.classes) if spec.classes else True)
+        if not columns.keys() >= set(source.values()):
+            known[:] = False
+        left_out[version] += int((labelled & ~known).sum())
+        if known.any():
+            parts.append(_frame(columns, source, spec, time)[known])
+
+    left_out.update(export_predictions(log, contracts, keep, since, until))
+    columns = [*spec.input_names, spec.output.name, *KEY]
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return frame, +left_out
+
+
+def _frame(
+    columns: Columns, source: Mapping[str, str], spec: ModelSpec, time: str | None
+) -> pd.DataFrame:
+    frame = pd.DataFrame({name: columns[column] for name, column in source.items()})
+    frame[spec.output.name] = columns["actual"]
+    frame[KEY[0]], frame[KEY[1]] = columns["request_id"], columns["row"]
+    if time is not None and time not in frame:
+        frame[time] = pd.Series(columns["at"]).map(lambda at: f"{at.isoformat()}+00:00")
+    return frame
+
+
+def merged(earlier: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of earlier retrainings, then those of the log, which replace rows of the same
+    prediction."""
+    found = pd.concat([earlier, rows], ignore_index=True)
+    return found.drop_duplicates(KEY, keep="last", ignore_index=True)

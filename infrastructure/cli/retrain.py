@@ -1,0 +1,107 @@
+"""Train a candidate on the model's data and the labelled rows of the prediction log.
+
+The rows become a snapshot, together with those that the champion was trained on. The log is that of
+PREDICTION_LOG_URL, else of what is deployed in ENV.
+
+Example: make retrain deploy ENV=production
+"""
+
+# pandas and MLflow are imported while a second process imports MLflow
+# pylint: disable=import-outside-toplevel
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domain.errors import DataError
+from infrastructure.cli import train
+from infrastructure.cli._arguments import add_config, add_model, add_receipt
+from infrastructure.cli._log import add_period, contracts_of, open_log, period_of
+from infrastructure.cli._registry import open_registry
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.registry.mlflow_registry import CHAMPION
+from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
+from shared.console import show_step
+from shared.paths import path_in_clone
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from application.training.config import TrainingConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model, its configuration, the log, the period and the receipt."""
+    add_model(parser)
+    add_config(parser)
+    add_period(parser)
+    add_receipt(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, package and register a candidate."""
+    train.train_with(args, change=partial(_with_labelled_rows, args))
+
+
+def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> TrainingConfig:
+    """The configuration with a snapshot of the labelled rows.
+
+    Raises:
+        DataError: the log does not have what the model learns from, or no labelled row, and there
+            is no source that may have new data.
+    """
+    from application.training.log_rows import check_usable, labelled_rows, merged
+
+    settings, split = Settings.load(), config.data.split
+    registry, name = open_registry(settings), config.model_name
+    champion = registry.open_package(registry.find(name, CHAMPION))
+    check_usable(champion.spec, split)
+    since, until = period_of(args)
+    with open_log(settings, name, args.env) as log:
+        made = [each.version for each in log.versions(since, until) if each.version]
+        contracts = contracts_of(registry, name, made)
+        rows, left_out = labelled_rows(log, contracts, since, until, split.time if split else None)
+    for version, number in left_out.items():
+        show_step(
+            "WARNING",
+            f"{number:,} rows of version {version or 'unknown'} were left out: they do not fit the "
+            "champion's contract",
+        )
+    snapshots = open_snapshots(settings)
+    earlier = _earlier_rows(champion, snapshots)
+    frame = rows if earlier is None else merged(earlier, rows)
+    if frame.empty:
+        if config.data.source is None:
+            raise DataError(
+                f"the log of {args.env} has no labelled row to learn from: label some with make "
+                "feedback"
+            )
+        show_step("labelled", "no rows in the log; training on data.source alone")
+        return config
+    show_step(
+        "labelled", f"{len(rows):,} rows of the log, {len(frame) - len(rows):,} of earlier ones"
+    )
+    data = config.data.model_copy(update={"labelled": _keep(frame, snapshots)})
+    return config.model_copy(update={"data": data})
+
+
+def _earlier_rows(champion: ModelPackage, snapshots: SnapshotStore) -> pd.DataFrame | None:
+    """The labelled rows that the champion was trained on; None without any."""
+    from application.ports.snapshots import recorded_source
+    from domain.data.tables import read_frame
+
+    _, labelled = recorded_source(champion.read_json("provenance.json"), snapshots)
+    return None if labelled is None else read_frame(str(labelled))
+
+
+def _keep(frame: pd.DataFrame, snapshots: SnapshotStore) -> str:
+    """Keep the rows as a snapshot; returns its path for the configuration."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "labelled.parquet")
+        frame.to_parquet(file, index=False)
+        return path_in_clone(snapshots.folder / snapshots.keep(file))
