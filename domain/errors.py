@@ -85,6 +85,10 @@ class PredictionLogError(MlopsError):
     """The database of the prediction log cannot be opened, is locked or is unavailable."""
 
 
+class NotificationError(MlopsError):
+    """An alert could not be sent."""
+
+
 class ExportError(MlopsError):
     """An estimator cannot be exported to the form that is served."""
 

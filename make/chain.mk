@@ -86,6 +86,8 @@ feedback: $(CORE) ## Label what ENV's service of MODEL has predicted, by request
 quality: $(CORE) ## Show the live quality of each version by its labels, with label coverage (SINCE=7d, UNTIL, VERSION)
 	@$(MLOPS) quality --model $(MODEL) --env $(ENV) $(call args,SINCE UNTIL VERSION)
 
+watch: $(CORE) ## Check drift and quality of MODEL in ENV, send alerts and retrain, by the config's policy (MINUTES=10; ONCE=1 checks once)
+	@$(MLOPS) watch --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) $(call args,MINUTES) $(call flag,ONCE)
 retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, and validate (SINCE=90d, UNTIL); make retrain deploy
 	@mkdir -p $(RECEIPTS); echo "retrain $(MODEL)"
 	@$(MLOPS) retrain --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) $(call args,SINCE UNTIL) --receipt $(RECEIPTS)/train.json

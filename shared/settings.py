@@ -124,20 +124,44 @@ class ProcessSettings(_Environment):
     port: int = Field(3000, gt=0, lt=2**16, validation_alias="AIP_HTTP_PORT")
 
 
-class MonitorSettings(_Environment):
-    """Where `make monitor` listens on 127.0.0.1, and where alerts go.
+class AlertSettings(_Environment):
+    """Where alerts go; what is empty is not used.
 
     Attributes:
-        prometheus_port, alertmanager_port, grafana_port: their ports.
-        alert_webhook_url: where Alertmanager posts alerts; empty: they are only shown.
+        alert_webhook_url: gets JSON as Alertmanager posts it, from `make monitor` and `make watch`.
+            The others get what `make watch` reports.
+        alert_slack_url: an incoming webhook of Slack, or of a service that takes the same form.
+        alert_email: addresses, separated by commas.
+        smtp_url: mail server, such as ``smtp://user:password@mail.example.com:587``; ``smtps://``
+            for TLS from the start. With ``smtp://``, TLS is used where the server offers it.
+        alert_email_from: sender; by default the first address.
+        alert_github_repository: owner/name of the repository that gets issues.
+        github_token: may write its issues.
+        github_api_url: for GitHub Enterprise.
     """
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
+    alert_webhook_url: str = Field("", pattern="^(https?://.+)?$")
+    alert_slack_url: str = Field("", pattern="^(https?://.+)?$")
+    alert_email: str = Field("", pattern="^(.+@.+)?$")
+    smtp_url: str = Field("smtp://127.0.0.1:25", pattern="^smtps?://.+$")
+    alert_email_from: str = ""
+    alert_github_repository: str = Field("", pattern="^([^/ ]+/[^/ ]+)?$")
+    github_token: str = ""
+    github_api_url: str = Field("https://api.github.com", pattern="^https?://.+$")
+
+
+class MonitorSettings(AlertSettings):
+    """Where `make monitor` listens on 127.0.0.1.
+
+    Attributes:
+        prometheus_port, alertmanager_port, grafana_port: their ports.
+    """
+
     prometheus_port: int = Field(9090, gt=0, lt=2**16)
     alertmanager_port: int = Field(9093, gt=0, lt=2**16)
     grafana_port: int = Field(3030, gt=0, lt=2**16)
-    alert_webhook_url: str = Field("", pattern="^(https?://.+)?$")
 
 
 class ServingSettings(_Environment):

@@ -374,6 +374,7 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     compared: int | None = None
     p_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     drifting: Mapping[str, Collection[str]] = field(default_factory=dict)
+    failed_retraining: bool | None = None
 
     def record_predictions(
         self, codes: np.ndarray, confidences: np.ndarray, latencies: np.ndarray
@@ -437,6 +438,10 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
         """Keep what is known of drift."""
         self.compared, self.p_values, self.drifting = rows, p_values, drifting
 
+    def set_retraining_failed(self, failed: bool) -> None:
+        """Keep whether the last retraining failed."""
+        self.failed_retraining = failed
+
 
 class FakePredictionLog:
     """Predictions and labels in memory.
@@ -455,6 +460,7 @@ class FakePredictionLog:
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
         self.drift: tuple[int, str | None] = (0, None)
+        self.failed_retraining: bool | None = None
 
     def add(self, *batches: PredictionBatch) -> bool:
         """Append predictions."""
@@ -640,6 +646,10 @@ class FakePredictionLog:
             return False
         self.drift = (number, state)
         return True
+
+    def retraining_failed(self) -> bool | None:
+        """Whether the last retraining failed."""
+        return self.failed_retraining
 
     def _predicted(
         self, since: float, until: float | None, version: str | None

@@ -13,6 +13,7 @@ from application.ports.prediction_log import RecentPredictions
 from domain.contract import ModelSpec
 from domain.monitoring.drift import population_stability_index, watched_profiles
 from domain.monitoring.evidence import LEVEL, DriftEvidence, alarms, p_value
+from domain.monitoring.profile import Profile
 
 WINDOW = 1_000
 FEWEST = 200  # with fewer, even rows drawn from the training data score above 0.1
@@ -42,12 +43,16 @@ class DriftWatch:
         self._metrics = metrics
 
     def check(self) -> None:
-        """Score the latest rows, and add what is new to the evidence.
+        """Score the latest rows, add what is new to the evidence, and show whether the last
+        retraining failed.
 
         If there are too few rows, the scores stay as they are.
         """
         self._score()
         self._add_evidence()
+        failed = self._log.retraining_failed()
+        if failed is not None:
+            self._metrics.set_retraining_failed(failed)
 
     def _score(self) -> None:
         inputs, predictions = self._log.recent(WINDOW)
@@ -63,18 +68,9 @@ class DriftWatch:
         )
 
     def _add_evidence(self) -> None:
-        previous, state = self._log.drift_state()
-        evidence = DriftEvidence(self._profiles)
-        if state is not None:
-            evidence.restored(json.loads(state))
-        number, batches = self._log.batches_after(previous, _BATCHES)
-        for batch in batches:
-            if batch.inputs.shape[1] == self._width:
-                evidence.add(np.column_stack([batch.inputs, batch.predicted]))
-        if batches:
-            state = json.dumps(evidence.to_dict())
-            if not self._log.save_drift_state(previous, number, state):
-                return  # another worker has added these rows
+        evidence, _ = updated_evidence(self._log, self._profiles, self._width)
+        if evidence is None:
+            return  # another worker has added these rows
         logs = evidence.logs()
         self._metrics.set_drift_evidence(
             evidence.rows,
@@ -84,3 +80,43 @@ class DriftWatch:
             },
             {reference: alarms(found, LEVEL / len(logs)) for reference, found in logs.items()},
         )
+
+
+def updated_evidence(
+    log: RecentPredictions, profiles: Mapping[str, tuple[int, Profile]], width: int
+) -> tuple[DriftEvidence | None, bool]:
+    """The evidence after the next rows of the log, which is kept there, and whether any were new.
+
+    None if another process has meanwhile added these rows.
+
+    Args:
+        profiles: column and profile of each variable that is watched.
+        width: number of monitored inputs; rows of another contract are left out.
+    """
+    previous, state = log.drift_state()
+    evidence = DriftEvidence(profiles)
+    if state is not None:
+        evidence.restored(json.loads(state))
+    number, batches = log.batches_after(previous, _BATCHES)
+    for batch in batches:
+        if batch.inputs.shape[1] == width:
+            evidence.add(np.column_stack([batch.inputs, batch.predicted]))
+    if batches:
+        state = json.dumps(evidence.to_dict())
+        if not log.save_drift_state(previous, number, state):
+            return None, True
+    return evidence, bool(batches)
+
+
+def drifting_variables(
+    spec: ModelSpec, profiles: Mapping[str, Any], log: RecentPredictions
+) -> tuple[dict[str, list[str]], int]:
+    """The variables with a drift alarm after all rows of the log, by what they are compared with,
+    most evidence first; and the number of rows."""
+    watched, more = watched_profiles(spec, profiles), True
+    evidence: DriftEvidence | None = None
+    while more or evidence is None:
+        evidence, more = updated_evidence(log, watched, len(spec.monitored_names))
+    logs = evidence.logs()
+    found = {reference: alarms(each, LEVEL / len(logs)) for reference, each in logs.items()}
+    return found, evidence.rows

@@ -73,3 +73,6 @@ class DriftMetrics(Protocol):
             p_values: by what they were compared with, and by variable.
             drifting: the variables with an alarm, by what they were compared with.
         """
+
+    def set_retraining_failed(self, failed: bool) -> None:
+        """Set whether the last retraining ended without an accepted version."""

@@ -297,6 +297,9 @@ class RecentPredictions(Protocol):
         """Keep the state after a batch, unless another process has meanwhile evaluated batches
         after `previous`; returns whether it was kept."""
 
+    def retraining_failed(self) -> bool | None:
+        """Whether the last retraining failed or was refused; None if nobody watches this model."""
+
 
 class PredictionReader(Protocol):
     """Reads every prediction of a period in order, for any period without using much memory."""

@@ -257,6 +257,36 @@ class ServingConfig(_Strict):
     format: Literal["onnx", "native"] = "onnx"
 
 
+class WatchConfig(_Strict):
+    """What `make watch` reports, and when it retrains.
+
+    Attributes:
+        drift_alarms, drift_checks: in how many of the latest checks there must be a drift alarm.
+        quality_days: the predictions of so many days are scored, and their quality is estimated.
+        fewest_labels: number of labels from which on a score counts.
+        new_labels: retrain after so many labels since the champion was trained; null for never.
+        age_days: retrain when the champion was trained so many days ago; null for never.
+        retrain: what to do if retraining is due: ``report`` it; retrain and ``validate``, which
+            promotes what every gate accepts; or ``deploy`` that, too.
+        hours_between: at least so many hours between two retrainings.
+    """
+
+    drift_alarms: int = Field(3, ge=1)
+    drift_checks: int = Field(4, ge=1, le=1000)
+    quality_days: float = Field(7.0, gt=0, le=3650)
+    fewest_labels: int = Field(100, ge=1)
+    new_labels: int | None = Field(None, ge=1)
+    age_days: float | None = Field(None, gt=0)
+    retrain: Literal["report", "validate", "deploy"] = "report"
+    hours_between: float = Field(24.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_alarms(self) -> Self:
+        if self.drift_alarms > self.drift_checks:
+            raise ValueError("drift_alarms is larger than drift_checks: no drift would be reported")
+        return self
+
+
 class TrainingConfig(_Strict):
     """The configuration of one training run, such as `configs/iris_config.json`."""
 
@@ -268,6 +298,7 @@ class TrainingConfig(_Strict):
     decision: DecisionConfig = DecisionConfig()
     validation: ValidationConfig = ValidationConfig()
     serving: ServingConfig = ServingConfig()
+    watch: WatchConfig = WatchConfig()
 
     @classmethod
     def read(cls, path: Path) -> TrainingConfig:

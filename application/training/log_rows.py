@@ -11,7 +11,7 @@ import pandas as pd
 from application.monitoring.export import Columns, Contracts, export_predictions, input_columns
 from application.ports.prediction_log import PredictionReader
 from application.training.config import SplitConfig
-from domain.contract import Category, Classes, ModelSpec, Number
+from domain.contract import Category, ModelSpec, Number
 from domain.errors import DataError
 
 KEY = ["log_request_id", "log_row"]  # of a row, so that a later label replaces an earlier one

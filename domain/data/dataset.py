@@ -103,7 +103,7 @@ class Dataset:
                     here = here.assign(**{name: here[name].map(lambda at: at.isoformat())})
                 elif pd.api.types.is_numeric_dtype(here[name]) and there[name].dtype == object:
                     raise DataError(
-                        f"{labelled.name}: {name} is a date, and in the data of {self.name} a number"
+                        f"{labelled.name}: {name} is a date, but a number in {self.name}"
                     )
             others = pd.concat([here, there], ignore_index=True)
         return replace(

@@ -14,8 +14,8 @@ from infrastructure.cli._arguments import add_environment, valid_moment
 from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
-from infrastructure.storage.bulk_labels import BulkLabelLog
 from infrastructure.storage.prediction_log import sqlite_file
+from infrastructure.storage.watch_log import WatchLog
 from shared.settings import Settings
 
 
@@ -48,13 +48,16 @@ def period_of(args: argparse.Namespace) -> tuple[float, float]:
 
 
 @contextmanager
-def open_log(settings: Settings, name: str, env: str) -> Iterator[BulkLabelLog]:
+def open_log(
+    settings: Settings, name: str, env: str, version: str | None = None
+) -> Iterator[WatchLog]:
     """The log of PREDICTION_LOG_URL, else of what is deployed in an environment.
 
     It removes no old rows.
 
     Args:
         name: registered name of the model.
+        version: the deployed one, for its drift.
 
     Raises:
         PredictionLogError: there is none, or it cannot be opened.
@@ -65,7 +68,7 @@ def open_log(settings: Settings, name: str, env: str) -> Iterator[BulkLabelLog]:
         raise PredictionLogError(
             f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
         )
-    log = BulkLabelLog(url, name, retention_days=float("inf"))
+    log = WatchLog(url, name, float("inf"), version=version, environment=env)
     try:
         yield log
     finally:

@@ -151,6 +151,16 @@ _drift = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
 )
 
+# What `make watch` has seen of a model in an environment.
+_watch = sa.Table(
+    "watch_states",
+    _metadata,
+    sa.Column("model", sa.String(_NAME), primary_key=True),
+    sa.Column("environment", sa.String(_NAME), primary_key=True),  # empty if unknown
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("retraining_failed", sa.Boolean, nullable=False),
+)
+
 # The last write of each process, whose writes are numbered, so that none is repeated.
 _writers = sa.Table(
     "prediction_writers",
@@ -660,6 +670,16 @@ class SqlPredictionLog:
         except sa.exc.IntegrityError:  # another process was faster
             return False
         return True
+
+    def retraining_failed(self) -> bool | None:
+        """Whether the last retraining failed or was refused; None if nobody watches this model."""
+        query = sa.select(_watch.c.retraining_failed).where(
+            _watch.c.model == self._model,
+            _watch.c.environment == (self._service["environment"] or ""),
+        )
+        with self._engine.connect() as connection:
+            found: bool | None = connection.execute(query).scalar()
+        return found
 
     def _drift_names(self) -> dict[str, str]:
         return {"model": self._model} | {name: text or "" for name, text in self._service.items()}

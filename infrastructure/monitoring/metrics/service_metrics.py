@@ -101,7 +101,18 @@ class ServiceMetrics(RequestCounters):
             "Predicted rows on which the p-values of drift are based.",
             ("model_name",),
         )
-        self._drift = {"score": drift, "p_value": p_values, "alarm": alarms, "rows": compared}
+        retraining = self._gauge(
+            "ml_retraining_failed",
+            "1 if the last retraining by make watch failed or was refused, else 0.",
+            ("model_name",),
+        )
+        self._drift = {
+            "retraining": retraining,
+            "score": drift,
+            "p_value": p_values,
+            "alarm": alarms,
+            "rows": compared,
+        }
         self._scores = {
             "score": self._gauge(
                 "ml_model_score",
@@ -256,6 +267,10 @@ class ServiceMetrics(RequestCounters):
                 self._drift["p_value"].labels(model, feature, reference).set(value)
                 alarm = feature in drifting[reference]
                 self._drift["alarm"].labels(model, feature, reference).set(alarm)
+
+    def set_retraining_failed(self, failed: bool) -> None:
+        """Set whether the last retraining ended without an accepted version."""
+        self._drift["retraining"].labels(self._labels[0]).set(failed)
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Set drift scores by monitored variable."""

@@ -1,0 +1,288 @@
+"""From what the prediction log shows to a decision: alerts, and a retraining."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from application.monitoring.quality import VersionQuality
+from application.ports.alerts import Alert, Notifier, Severity, WatchStore
+from application.ports.progress import Progress
+from application.training.config import WatchConfig
+from domain.errors import NotificationError
+from domain.evaluation.measures import Measure
+
+DRIFT, QUALITY, ESTIMATE = "DriftSustained", "QualityBelowGate", "EstimatedQualityBelowGate"
+DUE, FAILED = "RetrainingDue", "RetrainingFailed"
+WAITING, RETRAINED = "NewVersionWaiting", "Retrained"
+_SEVERITIES: Mapping[str, Severity] = {DUE: "info", RETRAINED: "info", FAILED: "critical"}
+_MOST_PENDING = 100
+_DAY, _HOUR = 86400.0, 3600.0
+
+Result = Literal["deployed", "promoted", "accepted", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a retraining ended: ``accepted`` waits for `make promote`, ``refused`` by a gate."""
+
+    result: Result
+    summary: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score that was estimated without labels, with its 95 % band."""
+
+    score: float
+    interval: tuple[float, float]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the log shows of the deployed version.
+
+    Attributes:
+        version: of its package.
+        champion: version of the champion's package.
+        drifting: the variables with a drift alarm, by what they are compared with.
+        rows: number of predictions on which the drift is based.
+        quality: measured on labels; None without a prediction in the period.
+        estimate: estimated without labels, with the same measure; None if it cannot be.
+        new_labels: number of labels since the champion was trained.
+        age: seconds since the champion was trained.
+    """
+
+    version: str
+    champion: str
+    drifting: Mapping[str, Sequence[str]]
+    rows: int
+    quality: VersionQuality | None
+    estimate: Estimate | None
+    new_labels: int
+    age: float
+
+
+@dataclass
+class WatchState:
+    """What a watch has seen.
+
+    Attributes:
+        version: that was deployed at the last check.
+        alarms: whether there was a drift alarm, for each of the latest checks.
+        since: when each firing alert began.
+        pending: alerts that did not reach a channel yet, with the channel.
+        retraining: when the running retraining began.
+        retrained: when the last one ended.
+        outcome: how it ended, and which version was champion before.
+    """
+
+    version: str = ""
+    alarms: list[bool] = field(default_factory=list)
+    since: dict[str, float] = field(default_factory=dict)
+    pending: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    retraining: float | None = None
+    retrained: float | None = None
+    outcome: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last retraining ended without an accepted version."""
+        return self.outcome.get("result") in ("failed", "refused")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is watched: a model in an environment, by its policy and the gate's threshold."""
+
+    model: str
+    environment: str
+    policy: WatchConfig
+    measure: Measure
+    threshold: float | None
+
+
+class Watch:
+    """Checks what the log shows, sends alerts when they begin and end, and retrains.
+
+    An alert that does not reach a channel is sent again at the next check.
+
+    Args:
+        retrain: retrains, by the policy; called with the reasons.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        store: WatchStore,
+        notifiers: Sequence[Notifier],
+        retrain: Callable[[str], Outcome],
+        progress: Progress,
+        clock: Callable[[], float],
+    ) -> None:
+        self._place = place
+        self._store = store
+        self._notifiers = {notifier.channel: notifier for notifier in notifiers}
+        self._retrain = retrain
+        self._progress = progress
+        self._clock = clock
+
+    def check(self, observe: Callable[[], Observation | None]) -> None:
+        """Check once.
+
+        Args:
+            observe: reads the log; None if there is nothing to watch.
+        """
+        state = _read(self._store.watch_state())
+        if state.retraining is not None:  # by a process that has ended
+            self._end(state, Outcome("failed", "it was interrupted"))
+        observed = observe()
+        if observed:
+            firing = self._findings(state, observed)
+            for name in (DRIFT, QUALITY, ESTIMATE, WAITING):
+                self._set(state, name, firing.get(name))
+            due = "" if WAITING in firing else self._due(observed, firing)
+            may_retrain = self._place.policy.retrain != "report"
+            self._set(state, DUE, "" if may_retrain else due)
+            if due and may_retrain and self._is_time(state):
+                state.retraining = self._clock()
+                self._save(state)
+                self._progress("retrain", due)
+                self._end(state, self._retrain(due), observed.champion)
+        self._save(state)
+        self._deliver(state)
+        self._save(state)
+
+    def _findings(self, state: WatchState, observed: Observation) -> dict[str, str]:
+        """Alerts that fire, with their summaries."""
+        policy, measure = self._place.policy, self._place.measure
+        if observed.version != state.version:
+            state.version, state.alarms = observed.version, []
+        drifts = any(observed.drifting.values())
+        state.alarms = [*state.alarms, drifts][-policy.drift_checks :]
+        found: dict[str, str] = {}
+        alarms = sum(state.alarms)
+        differences = "; ".join(
+            f"{', '.join(names)} differ from {reference}"
+            for reference, names in observed.drifting.items()
+            if names
+        )
+        drift = f"{differences or 'none'} ({observed.rows:,} rows)"
+        checks = f"an alarm in {alarms} of the latest {len(state.alarms)} checks"
+        self._progress("drift", f"{drift}, {checks}")
+        if alarms >= policy.drift_alarms:
+            found[DRIFT] = f"version {observed.version}: {drift}, {checks}: see make drift-report"
+        threshold, quality = self._place.threshold, observed.quality
+        limit = "" if threshold is None else f", threshold {threshold:g}"
+        if quality:
+            text = quality.reason
+            if quality.score is not None and quality.interval:
+                text = _score(measure, quality.score, quality.interval, quality.scored, "labels")
+                enough = quality.scored >= policy.fewest_labels
+                if enough and threshold is not None and quality.interval[1] < threshold:
+                    found[QUALITY] = f"version {observed.version}: {text}{limit}"
+            self._progress("quality", text + limit)
+        if observed.estimate:
+            estimate = observed.estimate
+            text = _score(measure, estimate.score, estimate.interval, estimate.rows, "rows")
+            if threshold is not None and estimate.interval[1] < threshold:
+                found[ESTIMATE] = f"version {observed.version}: without labels {text}{limit}"
+            self._progress("estimated", text + limit)
+        result = state.outcome.get("result")
+        is_accepted = result == "accepted" and state.outcome["champion"] == observed.champion
+        if is_accepted or (result == "promoted" and observed.version != observed.champion):
+            found[WAITING] = state.outcome["summary"]
+        return found
+
+    def _due(self, observed: Observation, firing: Mapping[str, str]) -> str:
+        """Why to retrain; empty if there is no reason."""
+        policy = self._place.policy
+        reasons = [firing[name] for name in (DRIFT, QUALITY, ESTIMATE) if name in firing]
+        if policy.new_labels is not None and observed.new_labels >= policy.new_labels:
+            reasons.append(f"{observed.new_labels:,} new labels since the champion was trained")
+        if policy.age_days is not None and observed.age >= policy.age_days * _DAY:
+            reasons.append(f"the champion was trained {observed.age / _DAY:.0f} days ago")
+        return "; ".join(reasons)
+
+    def _is_time(self, state: WatchState) -> bool:
+        hours = self._place.policy.hours_between
+        last = state.retrained
+        if last is None or self._clock() - last >= hours * _HOUR:
+            return True
+        self._progress("retrain", f"due, but not within {hours:g} hours of the previous one")
+        return False
+
+    def _end(self, state: WatchState, outcome: Outcome, champion: str = "") -> None:
+        """Record how a retraining ended.
+
+        Args:
+            champion: version of the previous champion.
+        """
+        now = self._clock()
+        state.retraining, state.retrained = None, now
+        state.outcome = {**asdict(outcome), "champion": champion}
+        self._set(state, FAILED, outcome.summary if state.failed else "")
+        if outcome.result == "deployed":
+            self._queue(state, self._alert(RETRAINED, outcome.summary, now, now))
+        elif not state.failed:
+            self._set(state, WAITING, outcome.summary)
+
+    def _set(self, state: WatchState, name: str, summary: str | None) -> None:
+        """Begin or end an alert."""
+        since = state.since.get(name)
+        if summary and since is None:
+            state.since[name] = self._clock()
+            self._queue(state, self._alert(name, summary, state.since[name]))
+        elif not summary and since is not None:
+            del state.since[name]
+            self._queue(state, self._alert(name, "ended", since, self._clock()))
+
+    def _alert(self, name: str, summary: str, since: float, until: float | None = None) -> Alert:
+        return Alert(
+            name,
+            _SEVERITIES.get(name, "warning"),
+            self._place.model,
+            self._place.environment,
+            summary,
+            since,
+            until,
+        )
+
+    def _queue(self, state: WatchState, alert: Alert) -> None:
+        ended = alert.until is not None and alert.name != RETRAINED
+        self._progress("resolved" if ended else "ALERT", f"{alert.title}: {alert.summary}")
+        state.pending += [(channel, asdict(alert)) for channel in self._notifiers]
+
+    def _deliver(self, state: WatchState) -> None:
+        """Send what is pending; what does not arrive stays pending, the latest alerts only."""
+        remaining = []
+        for channel, alert in state.pending:
+            notifier = self._notifiers.get(channel)
+            if notifier is None:  # it is no longer configured
+                continue
+            try:
+                notifier.send(Alert(**alert))
+            except NotificationError as error:
+                self._progress("WARNING", f"{channel}: {error}; it is sent again")
+                remaining.append((channel, alert))
+            else:
+                self._progress("sent", f"{channel}: {alert['name']}")
+        state.pending = remaining[-_MOST_PENDING:]
+
+    def _save(self, state: WatchState) -> None:
+        self._store.save_watch_state(json.dumps(asdict(state)), state.failed)
+
+
+def _read(text: str | None) -> WatchState:
+    return WatchState(**json.loads(text)) if text else WatchState()
+
+
+def _score(
+    measure: Measure, score: float, interval: tuple[float, float], rows: int, what: str
+) -> str:
+    low, high = interval
+    return f"{measure.title} {score:.4f} [{low:.4f}, {high:.4f}] of {rows:,} {what}"

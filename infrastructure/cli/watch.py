@@ -1,0 +1,264 @@
+"""Watch a deployed model: send alerts about drift and quality, and retrain it, by its policy.
+
+The policy is the block `watch` of the model's configuration. The log is that of PREDICTION_LOG_URL,
+else of what is deployed in ENV. Alerts go to ALERT_WEBHOOK_URL, ALERT_SLACK_URL, ALERT_EMAIL and
+ALERT_GITHUB_REPOSITORY.
+
+Example: make watch MODEL=iris ENV=production
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from application.monitoring.drift_watch import drifting_variables
+from application.monitoring.quality import quality_of
+from application.monitoring.watch import Observation, Outcome, Place, Watch
+from application.ports.alerts import Notifier
+from application.ports.registry import ModelVersion
+from application.training.config import TrainingConfig, config_path
+from domain.errors import DeploymentError, PredictionLogError, RegistryError, StateError
+from infrastructure.cli._arguments import add_config, add_environment, add_model
+from infrastructure.cli._log import open_log
+from infrastructure.cli._registry import open_registry
+from infrastructure.deployment.local import LocalEnvironment
+from infrastructure.deployment.release import Release
+from infrastructure.monitoring.notifiers import open_notifiers
+from infrastructure.registry.ledger import open_ledger
+from infrastructure.registry.mlflow_registry import CHAMPION
+from infrastructure.storage.watch_log import WatchLog
+from shared.console import show_line, show_step
+from shared.files import locked
+from shared.paths import ROOT
+from shared.settings import AlertSettings, Settings
+
+_MINUTE, _DAY = 60.0, 86400.0
+_LAST_LINES = 5  # of a failed command, in the alert
+_NOT_SENT = (
+    "shown here only: set ALERT_WEBHOOK_URL, ALERT_SLACK_URL, ALERT_EMAIL or "
+    "ALERT_GITHUB_REPOSITORY to send them"
+)
+_OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model, its configuration, the environment and how often to check."""
+    add_model(parser)
+    add_config(parser)
+    add_environment(parser)
+    parser.add_argument(
+        "--minutes", type=_positive, default=10.0, help="between two checks (default: %(default)g)"
+    )
+    parser.add_argument("--once", action="store_true", help="check once, as for cron")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check until Ctrl-C, or once."""
+    settings, notifiers = Settings.load(), open_notifiers(AlertSettings.load())
+    channels = ", ".join(notifier.channel for notifier in notifiers)
+    show_step("alerts", f"sent to: {channels}" if channels else _NOT_SENT)
+    lock = settings.releases_dir / args.env / f"watch-{args.model}.lock"
+    try:
+        with locked(lock, timeout=0):
+            _repeat(partial(_check, args, settings, notifiers), None if args.once else args.minutes)
+    except TimeoutError as error:
+        raise StateError(
+            f"another make watch watches {args.model} in {args.env} on this machine"
+        ) from error
+
+
+def _repeat(check: Callable[[], None], minutes: float | None) -> None:
+    """Check until Ctrl-C, or once if `minutes` is None."""
+    if minutes is None:
+        check()
+        return
+    while True:
+        started = time.monotonic()
+        try:
+            check()
+        except (PredictionLogError, RegistryError) as error:
+            show_step("WARNING", f"{error}; trying again in {minutes:g} minutes")
+        time.sleep(max(0.0, minutes * _MINUTE - (time.monotonic() - started)))
+
+
+def _check(args: argparse.Namespace, settings: Settings, notifiers: Sequence[Notifier]) -> None:
+    """Check once; the configuration may have changed since the last time."""
+    path = args.config or config_path(args.model)
+    watched = _Watched(args.model, path, args.env, TrainingConfig.read(path), settings)
+    show_step("check", f"{watched.name} in {args.env}, {datetime.now():%Y-%m-%d %H:%M}")
+    with open_log(settings, watched.name, args.env) as log:
+        watch = Watch(watched.place(), log, notifiers, watched.retrain, show_step, time.time)
+        watch.check(partial(watched.observe, log))
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """The model that is watched.
+
+    Attributes:
+        model: name in domain/models.
+        path: of its configuration.
+    """
+
+    model: str
+    path: Path
+    environment: str
+    config: TrainingConfig
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Registered name of the model."""
+        return self.config.model_name
+
+    def place(self) -> Place:
+        """What the policy is about.
+
+        Raises:
+            RegistryError: there is no champion.
+        """
+        rules, registry = self.config.validation, open_registry(self.settings)
+        spec = registry.open_package(registry.find(self.name, CHAMPION)).spec
+        return Place(
+            self.name,
+            self.environment,
+            self.config.watch,
+            rules.measure_of(spec),
+            rules.threshold,
+        )
+
+    def observe(self, log: WatchLog) -> Observation | None:
+        """What the log shows of the version that is deployed, or that made the latest predictions
+        where none is deployed on this machine."""
+        name, registry = self.name, open_registry(self.settings)
+        champion = registry.find(name, CHAMPION)
+        release, now = self._release(), time.time()
+        made = [each for each in log.versions(0.0) if each.version]
+        latest = max(made, key=lambda each: each.last, default=None)
+        version = release.version if release else latest.version if latest else None
+        if version is None:
+            show_step("watched", f"nothing of {name} is deployed in {self.environment} or logged")
+            return None
+        show_step("version", f"{version}, the champion is {champion.package_version}")
+        package = registry.open_package(registry.find(name, version))
+        policy, rules = self.config.watch, self.config.validation
+        since = now - policy.quality_days * _DAY
+        traffic = [each for each in log.versions(since) if each.version == version]
+        measure = rules.measure_of(package.spec)
+        with open_log(self.settings, name, self.environment, version) as own:
+            profiles = package.read_json("profile.json")
+            drifting, rows = drifting_variables(package.spec, profiles, own)
+        trained = champion.created.timestamp()
+        return Observation(
+            version,
+            champion.package_version,
+            drifting,
+            rows,
+            quality_of(log, measure, traffic[0], since) if traffic else None,
+            None,
+            _labels_since(log, trained, bool(package.spec.classes)),
+            now - trained,
+        )
+
+    def retrain(self, reasons: str) -> Outcome:
+        """Run make retrain, and make deploy if that is the policy; `reasons` are shown."""
+        del reasons
+        name, registry = self.name, open_registry(self.settings)
+        before = registry.find(name, CHAMPION).number
+        known = {version.number for version in registry.versions(name)}
+        code, lines = self._make("retrain")
+        new = next((v for v in registry.versions(name) if v.number not in known), None)
+        if new is None or not new.verdict:
+            return Outcome("failed", f"make retrain ended with code {code}: {' / '.join(lines)}")
+        title = f"version {new.number}, {new.package_version}"
+        if new.verdict != "accepted":
+            gates = _refused_by(self.settings, new)
+            return Outcome("refused", f"{title}, was refused by {gates}; nothing changed")
+        if registry.find(name, CHAMPION).number == before:
+            return Outcome(
+                "accepted", f"{title}, waits for approval: make promote deploy MODEL={self.model}"
+            )
+        return self._deployed(title)
+
+    def _deployed(self, title: str) -> Outcome:
+        """Deploy the new champion, if the policy says so and the model is deployed here."""
+        release = self._release()
+        command = f"make deploy MODEL={self.model} ENV={self.environment}"
+        if self.config.watch.retrain != "deploy":
+            return Outcome("promoted", f"{title}, is the champion; {command} deploys it")
+        if release is None:
+            return Outcome(
+                "promoted",
+                f"{title}, is the champion; nothing was deployed: {self.environment} does not "
+                f"serve {self.name} on this machine",
+            )
+        code, lines = self._make("deploy", f"WORKERS={release.workers}")
+        if code:
+            return Outcome("failed", f"{title}, is the champion; {command}: {' / '.join(lines)}")
+        return Outcome("deployed", f"{title}, is the champion and serves in {self.environment}")
+
+    def _release(self) -> Release | None:
+        """What serves the model in the environment on this machine."""
+        with suppress(DeploymentError):
+            folder = self.settings.releases_dir / self.environment
+            release = LocalEnvironment(folder).current()
+            if release and release.model == self.name:
+                return release
+        return None
+
+    def _make(self, target: str, *variables: str) -> tuple[int, list[str]]:
+        """Run a target and show its output; returns its exit code and its last lines."""
+        command = ("make", target, f"MODEL={self.model}", f"ENV={self.environment}", *variables)
+        environment = {k: v for k, v in os.environ.items() if k not in _OF_MAKE}
+        last: deque[str] = deque(maxlen=_LAST_LINES)
+        with subprocess.Popen(
+            [*command, f"CONFIG={self.path}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            for line in process.stdout or ():
+                show_line(line.rstrip("\n"))
+                last.append(line.strip())
+        return process.returncode, [line for line in last if not line.startswith("make")]
+
+
+def _labels_since(log: WatchLog, since: float, is_classifier: bool) -> int:
+    """How many labels have arrived since a time."""
+    if is_classifier:
+        return sum(log.confusion(since).values())
+    errors = log.errors(since)
+    return errors.labelled if errors else 0
+
+
+def _refused_by(settings: Settings, version: ModelVersion) -> str:
+    """The gates that refused a version, from the ledger."""
+    found = [
+        entry.details.get("refused_by")
+        for entry in open_ledger(settings.ledger).entries()
+        if entry.event == "verdict" and entry.version == version.package_version
+    ]
+    return found[-1] if found and found[-1] else "a gate"
+
+
+def _positive(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
+    return minutes

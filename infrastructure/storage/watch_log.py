@@ -1,0 +1,35 @@
+"""The prediction log as `make watch` uses it: with the state of the watch."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from infrastructure.storage.bulk_labels import BulkLabelLog
+from infrastructure.storage.prediction_log import TABLES
+
+_watch = TABLES["watch_states"]
+
+
+class WatchLog(BulkLabelLog):
+    """A prediction log that keeps what a watch has seen, for each model and environment."""
+
+    def watch_state(self) -> str | None:
+        """The state; None before the first check."""
+        query = sa.select(_watch.c.state).where(*self._watch_key())
+        with self._engine.connect() as connection:
+            found: str | None = connection.execute(query).scalar()
+        return found
+
+    def save_watch_state(self, state: str, retraining_failed: bool) -> None:
+        """Replace the state, and say whether the last retraining failed or was refused."""
+        values = {"state": state, "retraining_failed": retraining_failed}
+        with self._engine.begin() as connection:
+            if not connection.execute(
+                _watch.update().where(*self._watch_key()).values(values)
+            ).rowcount:
+                names = {"model": self._model, "environment": self._service["environment"] or ""}
+                connection.execute(_watch.insert().values(names | values))
+
+    def _watch_key(self) -> list[sa.ColumnElement[bool]]:
+        environment = self._service["environment"] or ""
+        return [_watch.c.model == self._model, _watch.c.environment == environment]
