@@ -96,13 +96,19 @@ class WatchState:
 
 @dataclass(frozen=True)
 class Place:
-    """What is watched: a model in an environment, by its policy and the gate's threshold."""
+    """A model in an environment, and by what it is judged.
+
+    Attributes:
+        threshold: of the quality gate.
+        has_source: whether the training data may have new rows, too.
+    """
 
     model: str
     environment: str
     policy: WatchConfig
     measure: Measure
     threshold: float | None
+    has_source: bool = False
 
 
 class Watch:
@@ -111,7 +117,7 @@ class Watch:
     An alert that does not reach a channel is sent again at the next check.
 
     Args:
-        retrain: retrains, by the policy; called with the reasons.
+        retrain: retrains, by the policy.
         clock: seconds since the epoch.
     """
 
@@ -120,7 +126,7 @@ class Watch:
         place: Place,
         store: WatchStore,
         notifiers: Sequence[Notifier],
-        retrain: Callable[[str], Outcome],
+        retrain: Callable[[], Outcome],
         progress: Progress,
         clock: Callable[[], float],
     ) -> None:
@@ -146,13 +152,14 @@ class Watch:
             for name in (DRIFT, QUALITY, ESTIMATE, WAITING):
                 self._set(state, name, firing.get(name))
             due = "" if WAITING in firing else self._due(observed, firing)
-            may_retrain = self._place.policy.retrain != "report"
-            self._set(state, DUE, "" if may_retrain else due)
-            if due and may_retrain and self._is_time(state):
+            obstacle = self._obstacle(observed)
+            self._set(state, DUE, due and obstacle and f"{due}: {obstacle}")
+            if due and not obstacle and self._is_time(state):
                 state.retraining = self._clock()
                 self._save(state)
+                self._deliver(state)
                 self._progress("retrain", due)
-                self._end(state, self._retrain(due), observed.champion)
+                self._end(state, self._retrain(), observed.champion)
         self._save(state)
         self._deliver(state)
         self._save(state)
@@ -207,6 +214,17 @@ class Watch:
         if policy.age_days is not None and observed.age >= policy.age_days * _DAY:
             reasons.append(f"the champion was trained {observed.age / _DAY:.0f} days ago")
         return "; ".join(reasons)
+
+    def _obstacle(self, observed: Observation) -> str:
+        """Why this watch does not retrain; empty if it may."""
+        if self._place.policy.retrain == "report":
+            return "run make retrain"
+        if observed.new_labels < self._place.policy.fewest_labels and not self._place.has_source:
+            return (
+                f"{observed.new_labels:,} labels since the champion was trained, "
+                f"{self._place.policy.fewest_labels:,} are needed: run make feedback"
+            )
+        return ""
 
     def _is_time(self, state: WatchState) -> bool:
         hours = self._place.policy.hours_between

@@ -44,7 +44,7 @@ from domain.monitoring.profile import profile_inputs, profile_outputs
 from shared.paths import path_in_clone
 
 _MOST_GOLDEN = 20
-_REFERENCE_ROWS = 200  # of the prediction log, from which on drift is measured against those only
+_FEWEST_LOGGED, _MOST_LOGGED = 200, 1000  # rows of the log that drift is measured against
 
 
 @dataclass(frozen=True)
@@ -427,16 +427,18 @@ def _predictions_of(served: Model, fitted: Fitted) -> np.ndarray:
 
 
 def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
-    """Profiles of the training rows and of the served model's predictions for them; after a
-    retraining, of those from the prediction log.
+    """Profiles of the training rows and of the served model's predictions for them.
+
+    After a retraining, of the latest training rows from the prediction log: what differed before
+    must not raise an alarm again.
 
     Args:
         predictions: for all rows, shape (n_rows, n_outputs).
     """
     spec, rows, keys = fitted.spec, fitted.rows[fitted.learned], fitted.training.keys
-    known, logged = fitted.learned, fitted.dataset.from_log
-    if logged is not None and (known & logged).sum() >= _REFERENCE_ROWS:
-        known = known & logged  # drift is a change since then: the earlier rows differ already
+    known, logged = np.flatnonzero(fitted.learned), fitted.dataset.from_log
+    if logged is not None and logged[known].sum() >= _FEWEST_LOGGED:
+        known = known[logged[known]][-_MOST_LOGGED:]  # drift is a change from now on
     profiles = {
         PREDICTION: profile_outputs(spec, predictions[known]),
         # an input of this name takes precedence

@@ -22,7 +22,6 @@ from infrastructure.cli import train
 from infrastructure.cli._arguments import add_config, add_model, add_receipt
 from infrastructure.cli._log import add_period, contracts_of, open_log, period_of
 from infrastructure.cli._registry import open_registry
-from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
 from shared.console import show_step
@@ -52,10 +51,12 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
     """The configuration with a snapshot of the labelled rows.
 
     Raises:
-        DataError: the log does not have what the model learns from, or no labelled row, and there
-            is no source that may have new data.
+        DataError: the log does not have what the model learns from, or no new label, and there is
+            no source that may have new data.
     """
+    from application.ports.snapshots import recorded_source
     from application.training.log_rows import check_usable, labelled_rows, merged
+    from domain.data.tables import read_frame
 
     settings, split = Settings.load(), config.data.split
     registry, name = open_registry(settings), config.model_name
@@ -73,35 +74,27 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
             "champion's contract",
         )
     snapshots = open_snapshots(settings)
-    earlier = _earlier_rows(champion, snapshots)
-    frame = rows if earlier is None else merged(earlier, rows)
-    if frame.empty:
-        if config.data.source is None:
-            raise DataError(
-                f"the log of {args.env} has no labelled row to learn from: label some with make "
-                "feedback"
-            )
-        show_step("labelled", "no rows in the log; training on data.source alone")
-        return config
+    _, earlier = recorded_source(champion.read_json("provenance.json"), snapshots)
+    frame = merged(read_frame(str(earlier)), rows) if earlier else rows
+    snapshot = None if frame.empty else _keep(frame, snapshots)
+    if config.data.source is None and (snapshot is None or snapshot == earlier):
+        raise DataError(
+            f"the log of {args.env} has no label that the champion was not trained on: label some "
+            "predictions with make feedback"
+        )
     show_step(
-        "labelled", f"{len(rows):,} rows of the log, {len(frame) - len(rows):,} of earlier ones"
+        "labelled",
+        f"{len(rows):,} rows of the log, {len(frame) - len(rows):,} more of earlier retrainings",
     )
-    data = config.data.model_copy(update={"labelled": _keep(frame, snapshots)})
+    if snapshot is None:
+        return config
+    data = config.data.model_copy(update={"labelled": path_in_clone(snapshot)})
     return config.model_copy(update={"data": data})
 
 
-def _earlier_rows(champion: ModelPackage, snapshots: SnapshotStore) -> pd.DataFrame | None:
-    """The labelled rows that the champion was trained on; None without any."""
-    from application.ports.snapshots import recorded_source
-    from domain.data.tables import read_frame
-
-    _, labelled = recorded_source(champion.read_json("provenance.json"), snapshots)
-    return None if labelled is None else read_frame(str(labelled))
-
-
-def _keep(frame: pd.DataFrame, snapshots: SnapshotStore) -> str:
-    """Keep the rows as a snapshot; returns its path for the configuration."""
+def _keep(frame: pd.DataFrame, snapshots: SnapshotStore) -> Path:
+    """Keep the rows as a snapshot."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "labelled.parquet")
         frame.to_parquet(file, index=False)
-        return path_in_clone(snapshots.folder / snapshots.keep(file))
+        return snapshots.find(snapshots.keep(file))

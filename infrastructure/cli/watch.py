@@ -135,6 +135,7 @@ class _Watched:
             self.config.watch,
             rules.measure_of(spec),
             rules.threshold,
+            self.config.data.source is not None,
         )
 
     def observe(self, log: WatchLog) -> Observation | None:
@@ -170,9 +171,8 @@ class _Watched:
             now - trained,
         )
 
-    def retrain(self, reasons: str) -> Outcome:
-        """Run make retrain, and make deploy if that is the policy; `reasons` are shown."""
-        del reasons
+    def retrain(self) -> Outcome:
+        """Run make retrain, and make deploy if that is the policy."""
         name, registry = self.name, open_registry(self.settings)
         before = registry.find(name, CHAMPION).number
         known = {version.number for version in registry.versions(name)}
@@ -251,7 +251,7 @@ def _refused_by(settings: Settings, version: ModelVersion) -> str:
         for entry in open_ledger(settings.ledger).entries()
         if entry.event == "verdict" and entry.version == version.package_version
     ]
-    return found[-1] if found and found[-1] else "a gate"
+    return str(found[-1]) if found and found[-1] else "a gate"
 
 
 def _positive(text: str) -> float:
