@@ -156,13 +156,10 @@ class Watch:
             self._set(state, DUE, due and obstacle and f"{due}: {obstacle}")
             if due and not obstacle and self._is_time(state):
                 state.retraining = self._clock()
-                self._save(state)
                 self._deliver(state)
                 self._progress("retrain", due)
                 self._end(state, self._retrain(), observed.champion)
-        self._save(state)
         self._deliver(state)
-        self._save(state)
 
     def _findings(self, state: WatchState, observed: Observation) -> dict[str, str]:
         """Alerts that fire, with their summaries."""
@@ -276,7 +273,11 @@ class Watch:
         state.pending += [(channel, asdict(alert)) for channel in self._notifiers]
 
     def _deliver(self, state: WatchState) -> None:
-        """Send what is pending; what does not arrive stays pending, the latest alerts only."""
+        """Keep the state and send what is pending; what does not arrive stays pending, the latest
+        alerts only."""
+        self._save(state)
+        if not state.pending:
+            return
         remaining = []
         for channel, alert in state.pending:
             notifier = self._notifiers.get(channel)
@@ -290,6 +291,7 @@ class Watch:
             else:
                 self._progress("sent", f"{channel}: {alert['name']}")
         state.pending = remaining[-_MOST_PENDING:]
+        self._save(state)
 
     def _save(self, state: WatchState) -> None:
         self._store.save_watch_state(json.dumps(asdict(state)), state.failed)

@@ -63,7 +63,7 @@ def recorded_snapshots(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def labelled_path(provenance: Mapping[str, Any]) -> str | None:
     """The path of a package's ``data.labelled``; None without."""
-    path: str | None = provenance["config"]["data"].get("labelled")
+    path: str | None = provenance.get("config", {}).get("data", {}).get("labelled")
     return path
 
 

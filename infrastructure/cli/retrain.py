@@ -58,15 +58,14 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
     from application.training.log_rows import check_usable, labelled_rows, merged
     from domain.data.tables import read_frame
 
-    settings, split = Settings.load(), config.data.split
+    settings, split, period = Settings.load(), config.data.split, period_of(args)
     registry, name = open_registry(settings), config.model_name
     champion = registry.open_package(registry.find(name, CHAMPION))
     check_usable(champion.spec, split)
-    since, until = period_of(args)
     with open_log(settings, name, args.env) as log:
-        made = [each.version for each in log.versions(since, until) if each.version]
+        made = [each.version for each in log.versions(*period) if each.version]
         contracts = contracts_of(registry, name, made)
-        rows, left_out = labelled_rows(log, contracts, since, until, split.time if split else None)
+        rows, left_out = labelled_rows(log, contracts, *period, split.time if split else None)
     for version, number in left_out.items():
         show_step(
             "WARNING",

@@ -1,0 +1,309 @@
+"""What a watch reports, and when it retrains."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from application.monitoring.quality import VersionQuality
+from application.monitoring.watch import (
+    DRIFT,
+    DUE,
+    ESTIMATE,
+    FAILED,
+    QUALITY,
+    RETRAINED,
+    WAITING,
+    Estimate,
+    Observation,
+    Outcome,
+    Place,
+    Watch,
+)
+from application.ports.alerts import Alert
+from application.training.config import WatchConfig
+from domain.errors import NotificationError, PredictionLogError
+from domain.evaluation.measures import default_measure
+from tests import petals
+
+HOUR, DAY = 3600.0, 86400.0
+CALM = Observation("1", "1", {"training": [], "production": []}, 500, None, None, 0, HOUR)
+DRIFTS = replace(CALM, drifting={"training": ["petal_width"], "production": []}, new_labels=500)
+BAD = VersionQuality("1", 900, 300, 300, 0.7, (0.65, 0.75))
+GOOD = replace(BAD, score=0.9, interval=(0.87, 0.93))
+AUTOMATIC = WatchConfig(drift_alarms=1, drift_checks=1, retrain="deploy", hours_between=24)
+IMPATIENT = AUTOMATIC.model_copy(update={"hours_between": 0.0})
+
+
+@dataclass
+class FakeNotifier:
+    """Keeps what is sent; refuses while `broken`.
+
+    Attributes:
+        seen: how many of these `news` has returned.
+    """
+
+    channel: str = "pigeon"
+    broken: bool = False
+    sent: list[Alert] = field(default_factory=list)
+    seen: int = 0
+
+    def send(self, alert: Alert) -> None:
+        """Send an alert."""
+        if self.broken:
+            raise NotificationError("no route")
+        self.sent.append(alert)
+
+    @property
+    def news(self) -> list[str]:
+        """Names of what was sent since the last time; with a minus if it has ended."""
+        new, self.seen = self.sent[self.seen :], len(self.sent)
+        return ["-" * (a.until is not None and a.name != RETRAINED) + a.name for a in new]
+
+
+@dataclass
+class FakeStore:
+    """Keeps the state of a watch."""
+
+    state: str | None = None
+    failed: bool | None = None
+
+    def watch_state(self) -> str | None:
+        """The state."""
+        return self.state
+
+    def save_watch_state(self, state: str, retraining_failed: bool) -> None:
+        """Keep a state."""
+        self.state, self.failed = state, retraining_failed
+
+
+@dataclass
+class Post:
+    """A watch with its surroundings.
+
+    Attributes:
+        now: seconds since the epoch.
+        outcome: of the next retraining, or what it raises.
+        retrained: times of the retrainings.
+        sent_before: names of all alerts before each of them.
+        shown: lines of progress.
+    """
+
+    policy: WatchConfig = WatchConfig()
+    threshold: float | None = 0.85
+    has_source: bool = False
+    now: float = 1000 * DAY
+    outcome: Outcome | Exception = Outcome("deployed", "version 2 serves")
+    store: FakeStore = field(default_factory=FakeStore)
+    notifier: FakeNotifier = field(default_factory=FakeNotifier)
+    retrained: list[float] = field(default_factory=list)
+    sent_before: list[list[str]] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+
+    def check(self, observed: Observation | Exception | None = CALM) -> list[str]:
+        """Check once, an hour later; returns what was sent.
+
+        Args:
+            observed: what the log shows, or what reading it raises.
+        """
+        self.now += HOUR
+        measure = default_measure(petals.SPEC)
+        place = Place("m", "staging", self.policy, measure, self.threshold, self.has_source)
+        watch = Watch(
+            place, self.store, [self.notifier], self._retrain, self._show, lambda: self.now
+        )
+
+        def observe() -> Observation | None:
+            if isinstance(observed, Exception):
+                raise observed
+            return observed
+
+        watch.check(observe)
+        return self.notifier.news
+
+    def _retrain(self) -> Outcome:
+        self.retrained.append(self.now)
+        self.sent_before.append([alert.name for alert in self.notifier.sent])
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def _show(self, step: str, result: str) -> None:
+        self.shown.append(f"{step} {result}")
+
+
+def test_a_calm_model_raises_no_alert() -> None:
+    post = Post(AUTOMATIC)
+    assert [post.check(replace(CALM, quality=GOOD)) for _ in range(3)] == [[], [], []]
+    assert not post.retrained and post.store.failed is False
+    assert "drift none (500 rows), an alarm in 0 of the latest 1 checks" in post.shown
+    assert "quality accuracy 0.9000 [0.8700, 0.9300] of 300 labels, threshold 0.85" in post.shown
+
+
+def test_drift_is_reported_when_it_lasts_and_when_it_ends() -> None:
+    post = Post(WatchConfig(drift_alarms=3, drift_checks=4))
+    sent = [post.check(DRIFTS), post.check(), post.check(DRIFTS), post.check(DRIFTS)]
+    assert sent == [[], [], [], [DRIFT, DUE]]
+    assert [post.check(DRIFTS), post.check(), post.check()] == [[], [], ["-" + DRIFT, "-" + DUE]]
+
+
+def test_an_alert_says_what_drifts_and_what_to_do() -> None:
+    post = Post(AUTOMATIC, outcome=Outcome("refused", "refused by quality"))
+    post.now = 7 * DAY
+    observed = replace(DRIFTS, drifting={"training": ["a", "b"], "production": ["b"]})
+    post.check(observed)
+    expected = (
+        "version 1: a, b differ from training; b differ from production (500 rows), an alarm in 1 "
+        "of the latest 1 checks: see make drift-report"
+    )
+    drift, failed = post.notifier.sent
+    assert drift == Alert(DRIFT, "warning", "m", "staging", expected, 7 * DAY + HOUR)
+    assert failed.severity == "critical" and failed.summary == "refused by quality"
+
+
+def test_another_version_starts_without_alarms() -> None:
+    post = Post(WatchConfig(drift_alarms=2, drift_checks=2))
+    assert [post.check(DRIFTS), post.check(replace(DRIFTS, version="2"))] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("quality", "sent"),
+    [
+        (BAD, [QUALITY, DUE]),
+        (GOOD, []),
+        (replace(BAD, interval=(0.6, 0.86)), []),  # it may be above the threshold
+        (replace(BAD, scored=99), []),
+        (VersionQuality("1", 900, 3, reason="too few to say: 3 labels, 30 are needed"), []),
+    ],
+    ids=["below", "above", "uncertain", "few labels", "no score"],
+)
+def test_quality_is_reported_where_it_is_certainly_below_the_threshold(
+    quality: VersionQuality, sent: list[str]
+) -> None:
+    post = Post()
+    assert post.check(replace(CALM, quality=quality)) == sent
+    assert any(line.startswith("quality ") for line in post.shown)
+
+
+def test_without_a_threshold_no_quality_is_reported() -> None:
+    assert Post(threshold=None).check(replace(CALM, quality=BAD)) == []
+
+
+def test_estimated_quality_is_reported_by_its_band() -> None:
+    for high, sent in ((0.8, [ESTIMATE, DUE]), (0.86, [])):
+        estimate = Estimate(0.75, (0.7, high), 4000)
+        post = Post()
+        assert post.check(replace(CALM, estimate=estimate)) == sent
+        assert any(f"0.7500 [0.7000, {high:.4f}] of 4,000 rows" in line for line in post.shown)
+
+
+@pytest.mark.parametrize(
+    ("policy", "observed"),
+    [
+        ({"new_labels": 400}, replace(CALM, new_labels=400)),
+        ({"age_days": 30}, replace(CALM, age=30 * DAY, new_labels=100)),
+    ],
+    ids=["labels", "age"],
+)
+def test_new_labels_and_age_make_a_retraining_due(
+    policy: dict[str, Any], observed: Observation
+) -> None:
+    assert Post(WatchConfig(**policy)).check(observed) == [DUE]
+    post = Post(WatchConfig(**policy, retrain="validate"))
+    assert post.check(observed) == [RETRAINED] and len(post.retrained) == 1
+    post = Post(WatchConfig(**policy, retrain="validate"))
+    assert post.check(replace(observed, new_labels=99, age=29 * DAY)) == []
+
+
+def test_alerts_are_sent_before_a_retraining_begins() -> None:
+    post = Post(AUTOMATIC)
+    assert post.check(DRIFTS) == [DRIFT, RETRAINED]
+    assert post.sent_before == [[DRIFT]]
+    assert post.check(replace(CALM, version="2", champion="2")) == ["-" + DRIFT]
+
+
+def test_a_retraining_waits_for_new_labels_or_a_source() -> None:
+    post = Post(AUTOMATIC)
+    assert post.check(replace(DRIFTS, new_labels=99)) == [DRIFT, DUE]
+    assert not post.retrained
+    assert any("99 labels since the champion was trained, 100 are needed" in s for s in post.shown)
+    post.has_source = True
+    assert post.check(replace(DRIFTS, new_labels=99)) == ["-" + DUE, RETRAINED]
+
+
+def test_retrainings_keep_their_distance() -> None:
+    post = Post(AUTOMATIC)
+    for _ in range(30):
+        post.check(DRIFTS)
+    assert [round((at - post.retrained[0]) / HOUR) for at in post.retrained] == [0, 24]
+    assert "retrain due, but not within 24 hours of the previous one" in post.shown
+
+
+@pytest.mark.parametrize("result", ["failed", "refused"])
+def test_a_failed_retraining_is_reported_until_one_succeeds(result: Any) -> None:
+    post = Post(IMPATIENT, outcome=Outcome(result, "why"))
+    assert post.check(DRIFTS) == [DRIFT, FAILED] and post.store.failed is True
+    assert post.check(DRIFTS) == []
+    post.outcome = Outcome("deployed", "version 3 serves")
+    assert post.check(DRIFTS) == ["-" + FAILED, RETRAINED] and post.store.failed is False
+
+
+def test_an_interrupted_retraining_has_failed() -> None:
+    post = Post(AUTOMATIC, outcome=KeyError("killed"))
+    with pytest.raises(KeyError):
+        post.check(DRIFTS)
+    post.outcome = Outcome("deployed", "version 2 serves")
+    assert post.check(DRIFTS) == [DRIFT, FAILED]
+    assert len(post.retrained) == 1  # the next one keeps its distance
+
+
+def test_an_accepted_version_waits_for_approval_and_nothing_is_retrained() -> None:
+    post = Post(IMPATIENT, outcome=Outcome("accepted", "run make promote"))
+    assert post.check(DRIFTS) == [DRIFT, WAITING]
+    assert post.check(DRIFTS) == [] and len(post.retrained) == 1
+    assert post.check(replace(CALM, version="2", champion="2")) == ["-" + DRIFT, "-" + WAITING]
+
+
+def test_a_promoted_version_waits_for_its_deployment() -> None:
+    post = Post(IMPATIENT, outcome=Outcome("promoted", "run make deploy"))
+    assert post.check(DRIFTS) == [DRIFT, WAITING]
+    assert post.check(replace(DRIFTS, champion="2")) == [] and len(post.retrained) == 1
+    assert post.check(replace(CALM, version="2", champion="2")) == ["-" + DRIFT, "-" + WAITING]
+
+
+def test_what_was_not_sent_is_sent_again_once() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    post.notifier.broken = True
+    assert post.check(DRIFTS) == []
+    assert "WARNING pigeon: no route; it is sent again" in post.shown
+    post.notifier.broken = False
+    assert post.check(DRIFTS) == [DRIFT, DUE]
+    assert post.check(DRIFTS) == []
+    assert json.loads(post.store.state or "")["pending"] == []
+
+
+def test_what_is_pending_for_a_channel_that_is_gone_is_forgotten() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    post.notifier.broken = True
+    post.check(DRIFTS)
+    post.notifier = FakeNotifier("other")
+    assert post.check(DRIFTS) == []
+
+
+def test_without_anything_to_watch_nothing_changes() -> None:
+    post = Post(AUTOMATIC)
+    assert post.check(replace(CALM, quality=BAD)) == [QUALITY, DUE]
+    assert post.check(None) == []
+
+
+def test_a_log_that_fails_loses_no_state() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    post.check(DRIFTS)
+    before = post.store.state
+    with pytest.raises(PredictionLogError):
+        post.check(PredictionLogError("busy"))
+    assert post.store.state == before
+    assert post.check(DRIFTS) == []
