@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from application.monitoring.recorder import identities
+from application.ports.alerts import Alert
 from application.ports.figures import FigureData
 from application.ports.framework import CurveReport
 from application.ports.ledger import LedgerEntry
@@ -37,7 +38,7 @@ from domain.catalog import CatalogModel
 from domain.contract import ModelSpec
 from domain.data.dataset import Dataset
 from domain.data.split_keys import SplitKeys
-from domain.errors import DataError, RegistryError
+from domain.errors import DataError, NotificationError, RegistryError
 from domain.estimators.fitting import fit_estimator
 from domain.evaluation.predictions import predict_function
 from shared.digests import sha256_of
@@ -443,6 +444,37 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
         self.failed_retraining = failed
 
 
+@dataclass
+class FakeNotifier:
+    """Keeps what is sent; refuses while `broken`."""
+
+    channel: str = "pigeon"
+    broken: bool = False
+    sent: list[Alert] = field(default_factory=list)
+
+    def send(self, alert: Alert) -> None:
+        """Send an alert."""
+        if self.broken:
+            raise NotificationError("no route")
+        self.sent.append(alert)
+
+
+@dataclass
+class FakeWatchStore:
+    """Keeps the state of a watch."""
+
+    state: str | None = None
+    failed: bool | None = None
+
+    def watch_state(self) -> str | None:
+        """The state."""
+        return self.state
+
+    def save_watch_state(self, state: str, retraining_failed: bool) -> None:
+        """Keep a state."""
+        self.state, self.failed = state, retraining_failed
+
+
 class FakePredictionLog:
     """Predictions and labels in memory.
 
@@ -460,7 +492,7 @@ class FakePredictionLog:
         self.batches: SimpleQueue[PredictionBatch | Exception] = SimpleQueue()
         self.failures = list(failures)
         self.drift: tuple[int, str | None] = (0, None)
-        self.failed_retraining: bool | None = None
+        self.failed_retraining = False
 
     def add(self, *batches: PredictionBatch) -> bool:
         """Append predictions."""
@@ -647,7 +679,7 @@ class FakePredictionLog:
         self.drift = (number, state)
         return True
 
-    def retraining_failed(self) -> bool | None:
+    def retraining_failed(self) -> bool:
         """Whether the last retraining failed."""
         return self.failed_retraining
 

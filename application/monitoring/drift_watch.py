@@ -50,9 +50,7 @@ class DriftWatch:
         """
         self._score()
         self._add_evidence()
-        failed = self._log.retraining_failed()
-        if failed is not None:
-            self._metrics.set_retraining_failed(failed)
+        self._metrics.set_retraining_failed(self._log.retraining_failed())
 
     def _score(self) -> None:
         inputs, predictions = self._log.recent(WINDOW)

@@ -297,8 +297,8 @@ class RecentPredictions(Protocol):
         """Keep the state after a batch, unless another process has meanwhile evaluated batches
         after `previous`; returns whether it was kept."""
 
-    def retraining_failed(self) -> bool | None:
-        """Whether the last retraining failed or was refused; None if nobody watches this model."""
+    def retraining_failed(self) -> bool:
+        """Whether the last retraining by `make watch` failed or was refused."""
 
 
 class PredictionReader(Protocol):

@@ -671,15 +671,14 @@ class SqlPredictionLog:
             return False
         return True
 
-    def retraining_failed(self) -> bool | None:
-        """Whether the last retraining failed or was refused; None if nobody watches this model."""
+    def retraining_failed(self) -> bool:
+        """Whether the last retraining by `make watch` failed or was refused."""
         query = sa.select(_watch.c.retraining_failed).where(
             _watch.c.model == self._model,
             _watch.c.environment == (self._service["environment"] or ""),
         )
         with self._engine.connect() as connection:
-            found: bool | None = connection.execute(query).scalar()
-        return found
+            return bool(connection.execute(query).scalar())
 
     def _drift_names(self) -> dict[str, str]:
         return {"model": self._model} | {name: text or "" for name, text in self._service.items()}

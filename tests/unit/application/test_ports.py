@@ -10,6 +10,7 @@ import pytest
 
 from application import ports
 from application.ports import (
+    alerts,
     figures,
     framework,
     ledger,
@@ -48,6 +49,8 @@ PAIRS = [
     (metrics.PredictionMetrics, fakes.FakeMetrics),
     (metrics.QualityMetrics, fakes.FakeMetrics),
     (metrics.DriftMetrics, fakes.FakeMetrics),
+    (alerts.Notifier, fakes.FakeNotifier),
+    (alerts.WatchStore, fakes.FakeWatchStore),
 ]
 
 

@@ -25,9 +25,10 @@ from application.monitoring.watch import (
 )
 from application.ports.alerts import Alert
 from application.training.config import WatchConfig
-from domain.errors import NotificationError, PredictionLogError
+from domain.errors import PredictionLogError
 from domain.evaluation.measures import default_measure
 from tests import petals
+from tests.fakes import FakeNotifier, FakeWatchStore
 
 HOUR, DAY = 3600.0, 86400.0
 CALM = Observation("1", "1", {"training": [], "production": []}, 500, None, None, 0, HOUR)
@@ -36,48 +37,6 @@ BAD = VersionQuality("1", 900, 300, 300, 0.7, (0.65, 0.75))
 GOOD = replace(BAD, score=0.9, interval=(0.87, 0.93))
 AUTOMATIC = WatchConfig(drift_alarms=1, drift_checks=1, retrain="deploy", hours_between=24)
 IMPATIENT = AUTOMATIC.model_copy(update={"hours_between": 0.0})
-
-
-@dataclass
-class FakeNotifier:
-    """Keeps what is sent; refuses while `broken`.
-
-    Attributes:
-        seen: how many of these `news` has returned.
-    """
-
-    channel: str = "pigeon"
-    broken: bool = False
-    sent: list[Alert] = field(default_factory=list)
-    seen: int = 0
-
-    def send(self, alert: Alert) -> None:
-        """Send an alert."""
-        if self.broken:
-            raise NotificationError("no route")
-        self.sent.append(alert)
-
-    @property
-    def news(self) -> list[str]:
-        """Names of what was sent since the last time; with a minus if it has ended."""
-        new, self.seen = self.sent[self.seen :], len(self.sent)
-        return ["-" * (a.until is not None and a.name != RETRAINED) + a.name for a in new]
-
-
-@dataclass
-class FakeStore:
-    """Keeps the state of a watch."""
-
-    state: str | None = None
-    failed: bool | None = None
-
-    def watch_state(self) -> str | None:
-        """The state."""
-        return self.state
-
-    def save_watch_state(self, state: str, retraining_failed: bool) -> None:
-        """Keep a state."""
-        self.state, self.failed = state, retraining_failed
 
 
 @dataclass
@@ -90,6 +49,7 @@ class Post:
         retrained: times of the retrainings.
         sent_before: names of all alerts before each of them.
         shown: lines of progress.
+        seen: how many of the alerts a check has returned.
     """
 
     policy: WatchConfig = WatchConfig()
@@ -97,11 +57,12 @@ class Post:
     has_source: bool = False
     now: float = 1000 * DAY
     outcome: Outcome | Exception = Outcome("deployed", "version 2 serves")
-    store: FakeStore = field(default_factory=FakeStore)
+    store: FakeWatchStore = field(default_factory=FakeWatchStore)
     notifier: FakeNotifier = field(default_factory=FakeNotifier)
     retrained: list[float] = field(default_factory=list)
     sent_before: list[list[str]] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
+    seen: int = 0
 
     def check(self, observed: Observation | Exception | None = CALM) -> list[str]:
         """Check once, an hour later; returns what was sent.
@@ -122,7 +83,8 @@ class Post:
             return observed
 
         watch.check(observe)
-        return self.notifier.news
+        new, self.seen = self.notifier.sent[self.seen :], len(self.notifier.sent)
+        return ["-" * (a.until is not None and a.name != RETRAINED) + a.name for a in new]
 
     def _retrain(self) -> Outcome:
         self.retrained.append(self.now)
@@ -289,7 +251,7 @@ def test_what_is_pending_for_a_channel_that_is_gone_is_forgotten() -> None:
     post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
     post.notifier.broken = True
     post.check(DRIFTS)
-    post.notifier = FakeNotifier("other")
+    post.notifier, post.seen = FakeNotifier("other"), 0
     assert post.check(DRIFTS) == []
 
 

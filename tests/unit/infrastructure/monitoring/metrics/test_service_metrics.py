@@ -39,6 +39,7 @@ NAMES = {
     "ml_data_drift_p_value": {"model_name", "feature", "reference"},
     "ml_data_drift_alarm": {"model_name", "feature", "reference"},
     "ml_data_drift_rows": {"model_name"},
+    "ml_retraining_failed": {"model_name"},
     "ml_inputs_outside_range_total": {"model_name", "feature"},
     "ml_synthetic_requests_total": {"model_name", "version", "source"},
 }
@@ -90,6 +91,7 @@ def test_metrics_have_the_promised_names_and_labels(
     metrics.set_labelled(40)
     metrics.set_drift({"petal_width": 0.1})
     metrics.set_drift_evidence(9, {"training": {"petal_width": 0.3}}, {"training": []})
+    metrics.set_retraining_failed(False)
     found: dict[str, set[str]] = {}
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -118,6 +118,16 @@ CASES: dict[str, tuple[dict[str, str], int, set[str]]] = {
         35,
         set(),
     ),
+    "a retraining failed": (
+        {"ml_retraining_failed": "0 1x20"},
+        10,
+        {"RetrainingFailed critical"},
+    ),
+    "a retraining failed, and the next one did not": (
+        {"ml_retraining_failed": "0x5 1x3 0x20"},
+        15,
+        set(),
+    ),
 }
 LABEL = {
     ERRORS: "error_type",
