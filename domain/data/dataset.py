@@ -101,7 +101,7 @@ class Dataset:
             for name in here.columns[there.notna().any()]:
                 if pd.api.types.is_datetime64_any_dtype(here[name]):
                     here = here.assign(**{name: here[name].map(lambda at: at.isoformat())})
-                elif pd.api.types.is_numeric_dtype(here[name]) and there[name].dtype == object:
+                elif _is_number(here[name]) and not _is_number(there[name]):
                     raise DataError(
                         f"{labelled.name}: {name} is a date, but a number in {self.name}"
                     )
@@ -130,6 +130,9 @@ class Dataset:
                 pd.Index(spec.classes).get_indexer(pd.Index(self.target)), dtype=np.int64
             )
         return self.target.to_numpy(np.float64)
+
+
+_is_number = pd.api.types.is_numeric_dtype
 
 
 def _to_python(column: pd.Series) -> list[Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal, cast
 
+import numpy as np
 import pytest
 from pydantic import Field, ValidationError
 
@@ -223,6 +224,37 @@ def test_the_data_are_loaded_with_the_keys_of_the_split(tmp_path: Path) -> None:
     keys = by_time.load_data(petals).keys
     assert keys is not None and keys.time is not None
     assert keys.time.tolist() == petals.load().inputs["petal_length"].tolist()
+
+
+def labelled_flowers(path: Path, **columns: Any) -> Path:
+    """A table with two labelled flowers."""
+    flowers = petals.load().take(np.array([0, 149]))
+    flowers.inputs.assign(species=flowers.target, **columns).to_parquet(path, index=False)
+    return path
+
+
+def test_labelled_rows_follow_the_data(tmp_path: Path) -> None:
+    config, path = read(tmp_path, TUTORIAL), labelled_flowers(tmp_path / "rows.parquet")
+    with_rows = config.data.model_copy(update={"labelled": str(path)})
+    config = config.model_copy(update={"data": with_rows})
+    for dataset in (config.load_data(petals), config.load_data(petals, None, path)):
+        assert dataset.rows()[150:] == [petals.load().rows()[row] for row in (0, 149)]
+        assert dataset.from_log is not None
+        assert dataset.from_log.tolist() == [False] * 150 + [True] * 2
+        assert dataset.files == (path,)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"drift_alarms": 5}, "watch: value error, drift_alarms is larger than drift_checks"),
+        ({"retrain": "maybe"}, "watch.retrain: input should be 'report', 'validate' or 'deploy'"),
+        ({"new_labels": 0}, "watch.new_labels: input should be greater than or equal to 1"),
+        ({"days": 1}, "unknown key 'watch.days'"),
+    ],
+)
+def test_an_invalid_policy_is_refused(tmp_path: Path, policy: dict[str, Any], message: str) -> None:
+    assert refusal(tmp_path, changed("watch", policy)).startswith(message)
 
 
 def test_the_parameters_of_build_are_the_schema_of_the_block_model() -> None:

@@ -258,3 +258,18 @@ def test_a_file_is_read_from_its_snapshot_while_there_is_one(tmp_path: Path) -> 
     assert config["data"] == {"path": str(tmp_path / "t.csv")}
     assert set(files) == {"/data/t.csv", "in/clone.csv"}
     assert use_snapshots(provenance, FakeSnapshots()) == ({"data": {"path": "/data/t.csv"}}, {})
+
+
+def test_labelled_rows_are_read_from_their_snapshot(tmp_path: Path) -> None:
+    snapshots = FakeSnapshots()
+    for name in ("t.parquet", "rows.parquet"):
+        (tmp_path / name).write_text(name)
+    source, rows = (snapshots.keep(tmp_path / name) for name in ("t.parquet", "rows.parquet"))
+    path = "snapshots/rows.parquet"
+    data = {"labelled": path, "source": {"address": "s3://bucket/t/"}}
+    kept = {"data.source": source, path: rows}
+    provenance = {"config": {"data": data}, "data": {"snapshots": kept}}
+    config, files = use_snapshots(provenance, snapshots)
+    read = {"path": str(tmp_path / "t.parquet"), "labelled": str(tmp_path / "rows.parquet")}
+    assert config["data"] == read
+    assert files == {"s3://bucket/t/": tmp_path / "t.parquet", path: tmp_path / "rows.parquet"}

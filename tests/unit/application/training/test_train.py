@@ -328,6 +328,23 @@ def test_the_profile_covers_the_training_rows(workshop: Workshop) -> None:
     assert len(profile["prediction"]["shares"]) == 3
 
 
+def test_after_a_retraining_the_profile_covers_the_latest_rows_of_the_log(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    widths = np.concatenate([np.full(300, 20.0), rng.uniform(8, 9, 1400)])
+    inputs = pd.DataFrame({name: 5.0 for name in petals.SPEC.input_names}, index=range(1700))
+    inputs["petal_width"] = widths
+    species = pd.Series(np.tile(petals.SPEC.classes, 567)[:1700], name="species")
+    for rows, low, high in ((slice(1700), 8, 9), (slice(100), 0.1, 21)):
+        logged = Dataset("petals", "log", inputs[rows], species[rows])
+        candidate = workshop.train(DATA.with_log_rows(logged), version=f"1.0.0-{high}")
+        profile = read(candidate, "profile.json")
+        assert all(low <= edge <= high for edge in profile["petal_width"]["edges"])
+        training = len(read(candidate, "holdout.json")["training"])
+        assert profile["prediction"]["rows"] == (1000 if high == 9 else training)
+
+
 @pytest.mark.parametrize("sorted_by_length", [True, False])
 def test_what_depends_on_time_in_training_is_marked_in_the_profile(
     workshop: Workshop, sorted_by_length: bool

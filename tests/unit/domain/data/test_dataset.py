@@ -23,7 +23,8 @@ from domain.contract import (
 )
 from domain.data.dataset import Dataset
 from domain.data.split_keys import SplitKeys
-from domain.errors import InputError
+from domain.data.splitting import with_keys
+from domain.errors import DataError, InputError
 from tests import petals
 
 DUPLICATES = [101, 142]
@@ -46,6 +47,42 @@ def with_label(row: int, label: str) -> Dataset:
 
 def test_the_length_of_a_dataset_is_its_number_of_rows() -> None:
     assert len(DATA) == len(DATA.inputs) == len(DATA.target)
+
+
+def test_rows_of_a_log_follow_and_are_marked() -> None:
+    more = DATA.take(np.array([3, 149]))
+    both = DATA.with_log_rows(more)
+    assert len(both) == 152 and both.rows()[150:] == more.rows()
+    assert both.target.tolist()[150:] == ["setosa", "virginica"]
+    assert both.from_log is not None and np.flatnonzero(both.from_log).tolist() == [150, 151]
+    part = both.take(np.array([150, 0]))
+    assert part.from_log is not None and part.from_log.tolist() == [True, False]
+    assert both.row_hashes.tolist()[150:] == more.row_hashes.tolist()
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["2026-01-01"] * 2,
+        pd.to_datetime(["2026-01-01"] * 2),
+        pd.to_datetime(["2026-01-01T00Z"] * 2),
+    ],
+    ids=["text", "naive", "aware"],
+)
+def test_times_of_a_log_join_those_of_the_data(days: Any) -> None:
+    old = replace(DATA.take(np.array([0, 1])), others=pd.DataFrame({"day": days, "note": "x"}))
+    logged = pd.DataFrame({"day": ["2026-02-01T10:00:00+00:00"], "log_row": [0]})
+    new = replace(DATA.take(np.array([2])), others=logged)
+    keys = with_keys(old.with_log_rows(new), time="day").keys
+    assert keys is not None and keys.time is not None
+    assert np.diff(keys.time).tolist() == [0, pytest.approx(31 + 10 / 24)]
+
+
+def test_times_that_are_numbers_in_the_data_are_refused() -> None:
+    old = replace(DATA.take(np.array([0])), others=pd.DataFrame({"day": [7]}))
+    new = replace(DATA.take(np.array([1])), others=pd.DataFrame({"day": ["2026-02-01"]}))
+    with pytest.raises(DataError, match="day is a date, but a number in petals"):
+        old.with_log_rows(new)
 
 
 def test_the_order_of_the_rows_does_not_change_the_fingerprint() -> None:
