@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from application.ports.registry import ModelVersion
-from application.ports.snapshots import recorded_snapshots
+from application.ports.snapshots import labelled_path, recorded_snapshots
 from application.training.config import registered_name
 from domain.data.tables import read_frame, read_table
 from domain.errors import DataError, PackageError, RegistryError
@@ -112,7 +112,8 @@ def _differences(old: ModelPackage, new: ModelPackage, snapshots: SnapshotStore)
 
 
 def _table_of(package: ModelPackage, snapshots: SnapshotStore) -> Path:
-    names = list(_names(package).values())
+    kept, labelled = _names(package), labelled_path(package.read_json("provenance.json"))
+    names = [name for path, name in kept.items() if path != labelled] or list(kept.values())
     if len(names) != 1:
         raise DataError(
             f"{package.version} was trained on {len(names)} files; only single tables are compared"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -29,7 +30,7 @@ from application.inference.protocols.transcription import TranscriptionApi
 from application.inference.transcriber import Transcriber
 from application.monitoring.recorder import PredictionRecorder
 from application.scaffold.model_file import model_paths
-from application.training.config import TrainingConfig
+from application.training.config import TrainingConfig, WatchConfig
 from domain import catalog
 from domain.catalog import CatalogModel
 from infrastructure.frameworks.dispatch import Frameworks
@@ -430,3 +431,25 @@ def test_the_lock_matches_pyproject() -> None:
         [poetry, "check", "--lock"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_units_of_the_watch_are_valid(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze") or pytest.skip("systemd-analyze is not on PATH")
+    service, timer = blocks(read("docs/monitoring.md"), "ini")
+    (tmp_path / "watch-iris.service").write_text(service, encoding="utf-8")
+    (tmp_path / "watch-iris.timer").write_text(timer, encoding="utf-8")
+    for unit in ("watch-iris.service", "watch-iris.timer"):
+        done = subprocess.run(
+            (analyze, "verify", "--user", "--man=no", unit),
+            cwd=tmp_path,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and unit not in done.stderr, done.stderr
+
+
+def test_the_policy_in_the_docs_is_valid() -> None:
+    (policy,) = blocks(read("docs/monitoring.md"), "json")
+    WatchConfig.model_validate(json.loads(f"{{{policy}}}")["watch"])
