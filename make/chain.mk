@@ -88,6 +88,10 @@ quality: $(CORE) ## Show the live quality of each version by its labels, with la
 
 watch: $(CORE) ## Check drift and quality of MODEL in ENV, send alerts and retrain, by the config's policy (MINUTES=10; ONCE=1 checks once)
 	@$(MLOPS) watch --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) $(call args,MINUTES) $(call flag,ONCE)
+shadow: $(CORE) ## Replay ENV's log through VERSION (the candidate), and show where its predictions differ (SINCE=7d, UNTIL, SERVED, OUTPUT)
+	@$(MLOPS) shadow --model $(MODEL) --env $(ENV) $(call args,VERSION SINCE UNTIL SERVED OUTPUT)
+ab-report: $(CORE) ## Compare two versions that served side by side in ENV, on labels or on VALUE, a column of FILE (OLD, NEW, SINCE, UNTIL)
+	@$(MLOPS) ab-report --model $(MODEL) --env $(ENV) $(call args,OLD NEW SINCE UNTIL FILE VALUE)
 retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, and validate (SINCE=90d, UNTIL); make retrain deploy
 	@mkdir -p $(RECEIPTS); echo "retrain $(MODEL)"
 	@$(MLOPS) retrain --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) $(call args,SINCE UNTIL) --receipt $(RECEIPTS)/train.json

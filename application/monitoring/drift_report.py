@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from application.ports.prediction_log import PredictionBatch, PredictionReader
-from domain.contract import Category, Input, ModelSpec
+from domain.contract import Category, ModelSpec
 from domain.monitoring.drift import PREDICTION, index_of_counts, watched_profiles
 from domain.monitoring.profile import SEASONAL, Profile
 from domain.monitoring.two_samples import adjusted, p_value_of_counts
@@ -94,14 +94,13 @@ def report_drift(
             continue
         rows += int(chosen.sum())
         _count(batch, chosen, np.searchsorted(starts, times, side="right") - 1, watched, counts)
-    items = dict(zip(spec.monitored_names, spec.monitored_inputs))
     found = {
         name: p_value_of_counts(np.round(each.shares * each.rows), counts[name].sum(axis=0))
         for name, (_, each) in watched.items()
     }
     p_values = adjusted(found)
     variables = [
-        _variable(name, profile, counts[name], p_values[name], _words(name, items, spec))
+        _variable(name, profile, counts[name], p_values[name], bins_of(name, profile, spec))
         for name, (_, profile) in watched.items()
         if rows
     ]
@@ -125,7 +124,7 @@ def _count(
 
 
 def _variable(
-    name: str, profile: Profile, counts: np.ndarray, p_value: float, words: Sequence[str]
+    name: str, profile: Profile, counts: np.ndarray, p_value: float, bins: Sequence[str]
 ) -> VariableDrift:
     total = counts.sum(axis=0)
     by_part = [
@@ -133,7 +132,7 @@ def _variable(
     ]
     return VariableDrift(
         name,
-        _describe_bins(profile, words),
+        bins,
         profile.shares,
         total / max(1, total.sum()),
         index_of_counts(profile, total),
@@ -142,15 +141,12 @@ def _variable(
     )
 
 
-def _words(name: str, items: Mapping[str, Input], spec: ModelSpec) -> Sequence[str]:
-    """The words of a variable; empty for numbers."""
-    item = items.get(name)
+def bins_of(name: str, profile: Profile, spec: ModelSpec) -> list[str]:
+    """What each bin of a variable contains, in words."""
+    item = dict(zip(spec.monitored_names, spec.monitored_inputs)).get(name)
+    words = spec.classes if name == PREDICTION and item is None else ()
     if isinstance(item, Category):
-        return item.categories
-    return spec.classes if name == PREDICTION and item is None else ()
-
-
-def _describe_bins(profile: Profile, words: Sequence[str]) -> list[str]:
+        words = item.categories
     edges = [f"{edge:.4g}" for edge in profile.edges]
     bins = [
         f"to {edge}" if not low else f"{low} to {edge}" for low, edge in zip(["", *edges], edges)

@@ -77,7 +77,7 @@ def import_labels(
         PredictionLogError: the log is unavailable: labels until the last call of `on_progress` are
             recorded.
     """
-    keys, actual = _checked(spec, table)
+    keys, actual = keys_and_labels(spec, table)
     rows, numbers = np.flatnonzero(~np.isnan(actual)).tolist(), actual.tolist()
     values = {keys[row]: numbers[row] for row in rows}
     # request IDs start with their time, so sorted ones are in few places of the log
@@ -85,7 +85,7 @@ def import_labels(
     unknown: set[Key] = set()
     for start in range(0, len(order), _LABELS_PER_SEARCH):
         chosen = order[start : start + _LABELS_PER_SEARCH]
-        found = _find(log, set(chosen))
+        found = find_predictions(log, set(chosen))
         unknown |= (
             {key for key in chosen if key not in found} if len(found) < len(chosen) else set()
         )
@@ -100,7 +100,8 @@ def import_labels(
     )
 
 
-def _find(log: BulkLabelStore, keys: set[Any]) -> Mapping[Any, PredictedRow]:
+def find_predictions(log: BulkLabelStore, keys: set[Any]) -> Mapping[Any, PredictedRow]:
+    """The predictions on record for some keys, which are all of one kind."""
     by_id = isinstance(next(iter(keys)), str)
     return log.find_ids(keys) if by_id else log.find_rows(keys)
 
@@ -111,8 +112,12 @@ def _labelled(row: PredictedRow, actual: float) -> LabelledPrediction:
     )
 
 
-def _checked(spec: ModelSpec, table: LabelTable) -> tuple[list[Key], np.ndarray]:
-    """The keys, and the numbers of the labels, float64 of shape (n_rows,), NaN where missing."""
+def keys_and_labels(spec: ModelSpec, table: LabelTable) -> tuple[list[Key], np.ndarray]:
+    """The keys, and the numbers of the labels, float64 of shape (n_rows,), NaN where missing.
+
+    Raises:
+        InputError: a row is invalid.
+    """
     if isinstance(spec.output, Transcript):
         raise InputError(f"{spec.name} takes recordings, whose predictions are not on record")
     keys: list[Any] = []

@@ -22,11 +22,16 @@ _NAMES = ("request_id", "id")
 _ROW = "row"
 
 
-def read_labels(path: Path, spec: ModelSpec) -> tuple[LabelTable, list[str]]:
+def read_labels(
+    path: Path, spec: ModelSpec, column: str | None = None
+) -> tuple[LabelTable, list[str]]:
     """Read a table of labels.
 
     It has a column ``request_id`` and may have ``row``, or it has ``id``; with both, the request ID
     counts. The label is in ``actual``, ``actual_class`` or a column with the name of the target.
+
+    Args:
+        column: where the label is instead.
 
     Returns:
         The table, and the names of its columns: that of the ID and that of the label.
@@ -36,15 +41,15 @@ def read_labels(path: Path, spec: ModelSpec) -> tuple[LabelTable, list[str]]:
     """
     table = open_table(path, _CONTRACT)
     existing = table.schema.names
-    labels = ("actual", "actual_class", spec.output.name)
+    labels = (column,) if column else ("actual", "actual_class", spec.output.name)
     name, actual = (_first_of(names, existing, path) for names in (_NAMES, labels))
     has_rows = _ROW in existing and name == "request_id"
     columns = [name, actual, *([_ROW] if has_rows else [])]
-    values: dict[str, list[Any]] = {column: [] for column in columns}
+    values: dict[str, list[Any]] = {each: [] for each in columns}
     for batch in table.batches():
         record = batch.rows(np.arange(len(batch)))
-        for column in columns:
-            values[column] += _values(record.column(column), f"{path}, {column}")
+        for each in columns:
+            values[each] += _values(record.column(each), f"{path}, {each}")
     rows = values[_ROW] if has_rows else None
     return LabelTable(values[name], rows, values[actual], name == "id"), [name, actual]
 
