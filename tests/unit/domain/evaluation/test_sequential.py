@@ -9,7 +9,7 @@ from domain.evaluation.sequential import FEWEST, compare_means
 
 
 def first_alarm(rng: np.random.Generator, shares: tuple[float, float], looks: int) -> int:
-    """The look, every 100 values of each version, at which the difference is certain; 0 if never."""
+    """The look at which the difference is certain, one after each 100 values; 0 if never."""
     old, new = (rng.random(100 * looks) < share for share in shares)
     for look in range(1, looks + 1):
         if compare_means(old[: 100 * look] * 1.0, new[: 100 * look] * 1.0).is_certain:

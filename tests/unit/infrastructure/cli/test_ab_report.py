@@ -1,0 +1,75 @@
+"""Two versions compared on labels or on a measure of the business, through the command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from application.ports.prediction_log import LabelledPrediction
+from infrastructure.cli.__main__ import main
+from infrastructure.storage.prediction_log import SqlPredictionLog
+from tests.fakes import SETOSA, batch_of, logged_prediction
+
+pytestmark = pytest.mark.usefixtures("petals_in_catalog")
+NAME = "petals_pipeline"
+OLD, NEW = "1.0.0-a", "1.0.0-b"
+ROWS = 200
+
+
+@pytest.fixture(autouse=True)
+def _log(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A log in which the new version is right on all rows, and the old one on half of them."""
+    own = type(tracking)(tmp_path, tracking.make_package)
+    for version in (OLD, NEW):
+        own.record(NAME, version)
+    own.make_champion(NAME, OLD)
+    own.use(monkeypatch)
+    now = time.time()
+    with closing(
+        SqlPredictionLog(f"sqlite:///{tmp_path}/releases/staging/predictions.db", NAME)
+    ) as log:
+        for version, actual in ((OLD, (0, 1)), (NEW, (0, 0))):
+            rows = [logged_prediction(version, SETOSA, row=row, at=now - 9) for row in range(ROWS)]
+            log.add(replace(batch_of(*rows), version=version))
+            labels = [
+                LabelledPrediction(version, row, 0, actual[row % 2], 0.9, version, now - 9)
+                for row in range(ROWS)
+            ]
+            log.label(*labels, at=now)
+        yield
+
+
+def test_labels_show_which_version_is_better(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ab-report", "--model", "petals", "--old", "1"]) == 0
+    output = capsys.readouterr().out
+    assert f"old       {OLD}: accuracy 0.5 of 200 rows\n" in output
+    assert f"new       {NEW}: accuracy 1 of 200 rows\n" in output
+    assert "result    the new version is better: difference +0.5 [+0." in output
+
+
+def test_values_are_read_from_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = [f"{version},{row},{row % 7}" for version in (OLD, NEW) for row in range(ROWS)]
+    file = tmp_path / "orders.csv"
+    file.write_text("\n".join(["request_id,row,revenue", *lines, "gone,0,1"]), encoding="utf-8")
+    arguments = ["ab-report", "--model", "petals", "--old", OLD, "--file", str(file)]
+    assert main([*arguments, "--value", "revenue"]) == 0
+    output = capsys.readouterr().out
+    assert "WARNING   1 values belong to no prediction in the log\n" in output
+    assert f"old       {OLD}: mean revenue 2.97 of 200 rows\n" in output
+    assert "result    no certain difference yet: difference +0 [-0." in output
+    assert main(arguments) == 2
+    assert "FILE and VALUE belong together" in capsys.readouterr().err
+
+
+def test_few_rows_say_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text(f"request_id,row,revenue\n{OLD},0,1\n", encoding="utf-8")
+    arguments = ["--old", OLD, "--file", str(file), "--value", "revenue"]
+    assert main(["ab-report", "--model", "petals", *arguments]) == 0
+    assert "result    too few to say: each version needs 100 rows\n" in capsys.readouterr().out
