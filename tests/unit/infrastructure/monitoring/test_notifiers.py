@@ -209,7 +209,8 @@ def test_an_email_reaches_its_addresses() -> None:
         Email(url, "ada@lab.org", "watch@lab.org").send(ENDED)
         with pytest.raises(NotificationError, match="SMTP_URL: "):
             Email(url, "ada@nowhere").send(ALERT)
-    (sender, to, text), (other, _, ended) = tuple(Smtp.mails)
+    assert len(Smtp.mails) == 2
+    (sender, to, text), (other, _, ended) = Smtp.mails[0], Smtp.mails[1]
     assert (sender, to) == ("<ada@lab.org>", ["<ada@lab.org>", "<bob@lab.org>"])
     mail = message_from_bytes(text, policy=policy.default)
     assert mail["Subject"] == f"[ALERT] {TITLE}"
