@@ -9,7 +9,7 @@ benchmark: $(DEV) ## Measure against the alternatives, into docs/benchmarks/ (PE
 	@$(if $(filter-out all,$(call typed,PEERS)),,$(BENCHMARK).training)
 	@$(BENCHMARK).serving $(call args,PEERS ROUNDS SECONDS)
 soak: $(DEV) $(RECEIPTS)/bento-build.json ## Put mixed load on the service for SECONDS=600; memory must stay flat; results go to build/soak/
-	@$(BENCHMARK).soak --bento $(RECEIPTS)/bento --report $(RECEIPTS_DIR)/soak $(call args,SECONDS RATE)
+	@$(BENCHMARK).soak --model $(MODEL) --bento $(RECEIPTS)/bento --report $(RECEIPTS_DIR)/soak $(call args,SECONDS RATE)
 mutation: $(DEV) ## Mutation-test the gates; the score goes to docs/mutation.md
 	@$(PY) -c 'import mutmut' 2>/dev/null || bash scripts/setup/install.sh mutation
 	@$(BENCHMARK).mutation

@@ -1,8 +1,9 @@
 """`make soak SECONDS=600`: a service under steady load of every kind, whose memory must not grow.
 
-The exported Bento is served with two workers. Valid, invalid and large requests, feedback,
-summaries and scrapes of /metrics are sent at a steady rate, over connections that are renewed now
-and then. It fails if memory, descriptors or threads grow, or if a response is unexpected.
+The exported Bento is served with two workers, and `make watch` watches it. Valid, invalid and large
+requests, feedback, summaries and scrapes of /metrics are sent at a steady rate, over connections
+that are renewed now and then. It fails if memory, descriptors or threads grow, or if a response is
+unexpected.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import matplotlib
 import numpy as np
+import psutil
 
 from domain.errors import MlopsError
 from shared.console import fail, show_step
@@ -39,7 +44,7 @@ from tests.strength import (
 WORKERS = 2
 CONNECTIONS = 16
 REQUESTS_PER_CONNECTION = 200
-SAMPLE_SECONDS = 2.0
+SAMPLE_SECONDS, WATCH_SECONDS = 2.0, 10.0
 LINE_SECONDS = 10.0
 KEPT = 1000  # request ids for feedback, and latencies per line
 MEBIBYTE = 2**20
@@ -90,7 +95,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Sample:
-    """Measurements at one moment, summed over the workers."""
+    """Measurements at one moment: memory of each worker and of the watch, else summed over them."""
 
     seconds: float
     requests: int
@@ -174,9 +179,11 @@ async def connection_of(
         writer.close()
 
 
-def sample_of(service: Service, tally: Tally, start: float, log: Path) -> Sample:
-    """Measure the service."""
-    workers = service.workers()
+def sample_of(
+    service: Service, watch: psutil.Process, tally: Tally, start: float, log: Path
+) -> Sample:
+    """Measure the service and its watch."""
+    workers = [*service.workers(), watch]
     return Sample(
         time.monotonic() - start,
         tally.requests,
@@ -189,7 +196,7 @@ def sample_of(service: Service, tally: Tally, start: float, log: Path) -> Sample
 
 
 async def soak(
-    service: Service, seconds: float, rate: float, log: Path
+    service: Service, watch: psutil.Process, seconds: float, rate: float, log: Path
 ) -> tuple[Tally, list[Sample]]:
     """Run the load; takes samples and prints lines in between."""
     tally, start = Tally(), time.monotonic()
@@ -202,7 +209,7 @@ async def soak(
     logged = 0.0
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         while (now := time.monotonic()) < until:
-            samples.append(sample_of(service, tally, start, log))
+            samples.append(sample_of(service, watch, tally, start, log))
             if now - start - logged >= LINE_SECONDS:
                 logged = now - start
                 (await client.get("/metrics")).raise_for_status()
@@ -220,6 +227,24 @@ def line_of(sample: Sample, tally: Tally) -> str:
         f"{memory} MiB  {sample.descriptors} descriptors  {sample.threads} threads  "
         f"log {sample.log_bytes / MEBIBYTE:.1f} MiB  p99 {1000 * sample.p99:.1f} ms"
     )
+
+
+def name_of(process: int) -> str:
+    """The name of a process in a sample."""
+    return f"worker {process}" if process < WORKERS else "watch"
+
+
+@contextmanager
+def watching(model: str, log: Path) -> Iterator[psutil.Process]:
+    """`make watch`, with a check every few seconds, until the block ends."""
+    command = ("watch", "--model", model, "--minutes", str(WATCH_SECONDS / 60))
+    with psutil.Popen(
+        (sys.executable, "-m", "infrastructure.cli", *command),
+        env={**os.environ, "PREDICTION_LOG_URL": f"sqlite:///{log}"},
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        yield process
+        process.terminate()
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:
@@ -244,7 +269,7 @@ def faults_of(samples: Sequence[Sample], tally: Tally) -> Iterable[str]:
         grown = slope(times, memory)
         percent = 100 * 3600 * grown / memory[0]
         if grown * span > GROWN_BYTES and percent > GROWN_PERCENT_PER_HOUR:
-            yield f"memory of worker {worker} grows by {percent:.0f} % per hour"
+            yield f"memory of {name_of(worker)} grows by {percent:.0f} % per hour"
     quarter = len(samples) // 4
     for name in ("descriptors", "threads"):
         counts = [getattr(sample, name) for sample in samples]
@@ -263,7 +288,7 @@ def write_report(folder: Path, samples: Sequence[Sample], tally: Tally) -> str:
         ("", "after a tenth", "at the end"),
         ("requests", f"{first.requests:,}", f"{last.requests:,}"),
         *(
-            (f"memory of worker {n}, MiB", f"{before / MEBIBYTE:.1f}", f"{after / MEBIBYTE:.1f}")
+            (f"memory of {name_of(n)}, MiB", f"{before / MEBIBYTE:.1f}", f"{after / MEBIBYTE:.1f}")
             for n, (before, after) in enumerate(zip(first.memory, last.memory))
         ),
         ("descriptors", str(first.descriptors), str(last.descriptors)),
@@ -304,7 +329,7 @@ def draw(path: Path, samples: Sequence[Sample]) -> None:
     minutes = np.array([sample.seconds for sample in samples]) / 60
     for worker in range(len(samples[0].memory)):
         memory = [sample.memory[worker] / MEBIBYTE for sample in samples]
-        above.plot(minutes, memory, label=f"worker {worker}")
+        above.plot(minutes, memory, label=name_of(worker))
     above.set_ylim(0, 1.2 * max(max(sample.memory) for sample in samples) / MEBIBYTE)
     above.set_ylabel("resident memory, MiB")
     above.legend(loc="lower right")
@@ -321,6 +346,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Soak an exported Bento; returns 0 if nothing grew and no response was unexpected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bento", type=Path, required=True, help="folder of the exported Bento")
+    parser.add_argument("--model", required=True, help="its name in domain/models")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--rate", type=float, default=400.0, help="requests per second")
     parser.add_argument("--report", type=Path, required=True, help="folder of the report")
@@ -330,7 +356,9 @@ def main(arguments: list[str] | None = None) -> int:
             service = service_at(url)
             assert service
             log = Path(home) / "predictions.db"
-            tally, samples = asyncio.run(soak(service, options.seconds, options.rate, log))
+            with watching(options.model, log) as watch:
+                load = soak(service, watch, options.seconds, options.rate, log)
+                tally, samples = asyncio.run(load)
     print(write_report(options.report, samples, tally))
     show_step("report", str(options.report))
     faults = list(faults_of(samples, tally))
