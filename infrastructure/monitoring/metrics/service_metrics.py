@@ -120,6 +120,12 @@ class ServiceMetrics(RequestCounters):
                 "were labelled in the last 24 hours.",
                 (*names, "measure"),
             ),
+            "estimated": self._gauge(
+                "ml_model_estimated_score",
+                "Score that the latest 10,000 predictions of the last 24 hours probably have, "
+                "estimated without labels, by measure.",
+                (*names, "measure"),
+            ),
             "threshold": self._gauge(
                 "ml_model_score_threshold",
                 "Score from which the quality gate accepts the model, by measure.",
@@ -234,6 +240,10 @@ class ServiceMetrics(RequestCounters):
     def set_score(self, measure: str, score: float) -> None:
         """Set the live score of the chosen measure on labelled predictions; higher is better."""
         self._scores["score"].labels(*self._labels, measure).set(score)
+
+    def set_estimated_score(self, measure: str, score: float) -> None:
+        """Set the score of a measure that was estimated without labels."""
+        self._scores["estimated"].labels(*self._labels, measure).set(score)
 
     def set_score_threshold(self, measure: str, threshold: float) -> None:
         """Set the score from which the quality gate accepts the model."""

@@ -130,6 +130,13 @@ MODELS = (
     ),
     Panel("Labelled predictions of 24 hours", ((f"ml_labelled_predictions{MODEL}", WHICH),)),
     Panel(
+        "Quality estimated without labels",
+        (
+            (f"ml_model_estimated_score{MODEL}", f"{WHICH} {{{{version}}}} {{{{measure}}}}"),
+            (f"ml_model_score_threshold{MODEL}", f"{WHICH} threshold of the gate"),
+        ),
+    ),
+    Panel(
         "Drift alarms",
         (
             (
