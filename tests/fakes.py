@@ -373,6 +373,7 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     scores: dict[str, float] = field(default_factory=dict)
     estimated: dict[str, float] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
+    importances: dict[str, float] = field(default_factory=dict)
     compared: int | None = None
     p_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     drifting: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -434,6 +435,10 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Keep the drift scores."""
         self.drift = dict(scores)
+
+    def set_importances(self, importances: Mapping[str, float]) -> None:
+        """Keep the importances."""
+        self.importances = dict(importances)
 
     def set_drift_evidence(
         self,

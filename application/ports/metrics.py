@@ -63,6 +63,9 @@ class DriftMetrics(Protocol):
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Set drift scores, by name of the monitored input or ``prediction``."""
 
+    def set_importances(self, importances: Mapping[str, float]) -> None:
+        """Set how important the inputs are, by name of the monitored variable."""
+
     def set_drift_evidence(
         self,
         rows: int,

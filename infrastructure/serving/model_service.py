@@ -37,7 +37,7 @@ from application.monitoring.recorder import PredictionRecorder, every
 from application.ports.model import Model
 from application.ports.recorder import Recorder
 from domain.contract import ModelSpec, Quantity, RangePolicy
-from domain.monitoring.drift import PREDICTION
+from domain.monitoring.drift import PREDICTION, importances_of_variables
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.process_metrics import process_metrics
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
@@ -159,6 +159,8 @@ class ServedModel:
         measure, threshold = service.package.measure, score_threshold(service.package)
         if threshold is not None:
             self._metrics.set_score_threshold(measure.name, threshold)
+        importances = service.package.read_json("metrics.json").get("importances", {})
+        self._metrics.set_importances(importances_of_variables(service.spec, importances))
         self._rest: Future[RestApi] = Future()
         Thread(target=self._start, name="starting", daemon=True).start()
 

@@ -106,8 +106,14 @@ class ServiceMetrics(RequestCounters):
             "1 if the last retraining by make watch failed or was refused, else 0.",
             ("model_name",),
         )
+        importances = self._gauge(
+            "ml_input_importance",
+            "By how much the score on the hold-out falls when an input is shuffled.",
+            ("model_name", "feature"),
+        )
         self._drift = {
             "retraining": retraining,
+            "importance": importances,
             "score": drift,
             "p_value": p_values,
             "alarm": alarms,
@@ -256,6 +262,11 @@ class ServiceMetrics(RequestCounters):
     def set_spooled(self, rows: int) -> None:
         """Set how many predicted rows of all workers wait in files for the prediction log."""
         self._spooled.set(rows)
+
+    def set_importances(self, importances: Mapping[str, float]) -> None:
+        """Set how important the inputs are, by monitored variable."""
+        for feature, value in importances.items():
+            self._drift["importance"].labels(self._labels[0], feature).set(value)
 
     def set_drift_evidence(
         self,

@@ -166,16 +166,22 @@ def frame(rows: np.ndarray) -> pd.DataFrame:
 
 def by_evidently(folder: Path) -> list[bool]:
     """Whether Evidently finds a column that drifts, in each folder of windows."""
+    return [count > 0 for count in json.loads(in_environment(EVIDENTLY, _EVIDENTLY, folder))]
+
+
+def in_environment(requirements: Sequence[str], script: str, folder: Path) -> str:
+    """The last line that a script about a folder prints, in an environment of its own, which is
+    made next to the folder."""
     place = folder.parent / "environment"
     venv.create(place, with_pip=True)
     python = place / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *EVIDENTLY], check=True)
-    script = folder.parent / "script.py"
-    script.write_text(_EVIDENTLY, encoding="utf-8")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+    file = folder.parent / "script.py"
+    file.write_text(script, encoding="utf-8")
     done = subprocess.run(
-        [python, script, folder], check=True, capture_output=True, text=True, cwd=folder.parent
+        [python, file, folder], check=True, capture_output=True, text=True, cwd=folder.parent
     )
-    return [count > 0 for count in json.loads(done.stdout.splitlines()[-1])]
+    return done.stdout.splitlines()[-1]
 
 
 def main(arguments: list[str] | None = None) -> int:

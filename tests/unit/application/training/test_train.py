@@ -41,6 +41,7 @@ from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import read_table
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
+from domain.evaluation.importance import permutation_importances
 from domain.evaluation.isotonic import calibrate
 from domain.evaluation.measures import default_measure
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
@@ -287,6 +288,18 @@ def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     assert metrics["confusion_matrix"] == candidate.report.confusion.tolist()
     assert metrics["holdout_log_loss"] > 0
     assert tuple(metrics["holdout_accuracy_interval"]) == candidate.report.interval
+
+
+def test_the_importances_of_the_inputs_on_the_hold_out_are_recorded(workshop: Workshop) -> None:
+    candidate = workshop.train()
+    found = read(candidate, "metrics.json")["importances"]
+    served = FakeLoader()(candidate.package / "model.onnx", petals.SPEC)
+    _, holdout = hold_out(DATA, petals.SPEC, 0.2, 42)
+    rows, actual = holdout.encoded(petals.SPEC), holdout.encoded_target(petals.SPEC)
+    expected = permutation_importances(served, rows, actual, default_measure(petals.SPEC))
+    assert found == pytest.approx(expected)
+    assert found.keys() == set(petals.SPEC.input_names)
+    assert max(found.values()) > 0.1
 
 
 def test_the_served_model_is_calibrated_on_the_hold_out(workshop: Workshop) -> None:

@@ -29,6 +29,7 @@ NAMES = {
     "ml_prediction_duration_seconds": {"model_name", "version"},
     "ml_model_score": {"model_name", "version", "measure"},
     "ml_model_score_threshold": {"model_name", "version", "measure"},
+    "ml_input_importance": {"model_name", "feature"},
     "ml_model_estimated_score": {"model_name", "version", "measure"},
     "ml_labelled_predictions": {"model_name", "version"},
     "ml_model_accuracy": {"model_name", "version"},
@@ -92,6 +93,7 @@ def test_metrics_have_the_promised_names_and_labels(
     metrics.set_estimated_score("accuracy", 0.9)
     metrics.set_labelled(40)
     metrics.set_drift({"petal_width": 0.1})
+    metrics.set_importances({"petal_width": 0.3})
     metrics.set_drift_evidence(9, {"training": {"petal_width": 0.3}}, {"training": []})
     metrics.set_retraining_failed(False)
     found: dict[str, set[str]] = {}
