@@ -19,5 +19,6 @@ gates-report: $(DEV) ## Run the gates on every mutant and on equal challengers; 
 	@$(BENCHMARK).gates_report
 data-report: $(DEV) ## Run new-model, train and validate on ten real tables; the table goes to docs/data.md
 	@$(BENCHMARK).data_report
-monitoring-report: $(DEV) ## Measure false alarms and delays of drift detection; the tables go to docs/monitoring.md
+monitoring-report: $(DEV) ## Measure drift detection and estimates of quality; the tables go to docs/monitoring.md
 	@$(BENCHMARK).monitoring_report
+	@$(BENCHMARK).estimation_report

@@ -371,7 +371,9 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     mean_absolute_error: float | None = None
     labelled: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    estimated: dict[str, float] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
+    importances: dict[str, float] = field(default_factory=dict)
     compared: int | None = None
     p_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     drifting: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -426,9 +428,17 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
         """Keep the live score."""
         self.scores[measure] = score
 
+    def set_estimated_score(self, measure: str, score: float) -> None:
+        """Keep the estimated score."""
+        self.estimated[measure] = score
+
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Keep the drift scores."""
         self.drift = dict(scores)
+
+    def set_importances(self, importances: Mapping[str, float]) -> None:
+        """Keep the importances."""
+        self.importances = dict(importances)
 
     def set_drift_evidence(
         self,
@@ -637,6 +647,14 @@ class FakePredictionLog:
             found = sorted(labels, key=lambda label: -(label.made or 0.0))[:rows]
         columns = [(p.predicted, p.actual, p.confidence) for p in found]
         return np.array(columns, np.float64).reshape(-1, 3)
+
+    def confidences(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted class and its probability of the latest predictions."""
+        made = self._predicted(since, until, version)[::-1][:rows]
+        columns = [(p.predicted, p.confidence) for p in made if p.confidence is not None]
+        return np.array(columns, np.float64).reshape(-1, 2)
 
     def read(
         self, since: float, until: float, version: str | None = None

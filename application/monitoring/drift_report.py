@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from application.ports.prediction_log import PredictionBatch, PredictionReader
 from domain.contract import Category, ModelSpec
-from domain.monitoring.drift import PREDICTION, index_of_counts, watched_profiles
+from domain.monitoring.drift import (
+    PREDICTION,
+    importances_of_variables,
+    index_of_counts,
+    watched_profiles,
+)
 from domain.monitoring.profile import SEASONAL, Profile
 from domain.monitoring.two_samples import adjusted, p_value_of_counts
 
@@ -29,6 +34,7 @@ class VariableDrift:
         index: population stability index.
         p_value: of equal distributions, adjusted for the number of variables.
         by_part: the index of each part of the period, NaN with too few rows, shape (n_parts,).
+        importance: of the input that it belongs to; None if unknown.
     """
 
     name: str
@@ -38,6 +44,7 @@ class VariableDrift:
     index: float
     p_value: float
     by_part: np.ndarray
+    importance: float | None = None
 
     @property
     def drifts(self) -> bool:
@@ -53,7 +60,7 @@ class DriftReport:
         rows: number of rows.
         skipped: rows of other versions with another number of inputs.
         starts: time at which each part starts, seconds since the epoch, shape (n_parts,).
-        variables: most certain drift first.
+        variables: those that drift first, the most important first among those.
         unwatched: why a variable is not compared, by name.
     """
 
@@ -71,6 +78,7 @@ def report_drift(
     since: float,
     until: float,
     version: str | None = None,
+    importances: Mapping[str, float] | None = None,
 ) -> DriftReport:
     """Compare the predictions of a period with the training rows.
 
@@ -78,6 +86,7 @@ def report_drift(
         profiles: ``profile.json`` of the package.
         since, until: seconds since the epoch; `until` is not part of the period.
         version: of the package; None for all versions.
+        importances: of the inputs.
     """
     watched = watched_profiles(spec, profiles)
     starts = np.linspace(since, until, MOST_PARTS + 1)[:-1]
@@ -94,18 +103,27 @@ def report_drift(
             continue
         rows += int(chosen.sum())
         _count(batch, chosen, np.searchsorted(starts, times, side="right") - 1, watched, counts)
+    important = importances_of_variables(spec, importances or {})
     found = {
         name: p_value_of_counts(np.round(each.shares * each.rows), counts[name].sum(axis=0))
         for name, (_, each) in watched.items()
     }
     p_values = adjusted(found)
     variables = [
-        _variable(name, profile, counts[name], p_values[name], bins_of(name, profile, spec))
+        replace(
+            _variable(name, profile, counts[name], p_values[name], bins_of(name, profile, spec)),
+            importance=important.get(name),
+        )
         for name, (_, profile) in watched.items()
         if rows
     ]
-    variables.sort(key=lambda each: (each.p_value, -each.index))
+    variables.sort(key=_rank)
     return DriftReport(rows, skipped, starts, variables, _unwatched(spec, profiles))
+
+
+def _rank(variable: VariableDrift) -> tuple[bool, float, float, float]:
+    importance = -np.inf if variable.importance is None else variable.importance
+    return not variable.drifts, -importance, variable.p_value, -variable.index
 
 
 def _count(

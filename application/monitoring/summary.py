@@ -5,17 +5,24 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from application.monitoring.estimation import LIVE_ROWS, UNSEEN, QualityEstimator
 from application.monitoring.feedback import live_quality, live_score
 from application.ports.prediction_log import PredictionStatistics
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
 
 
-def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict[str, Any]:
+def summarise(
+    log: PredictionStatistics,
+    measure: Measure,
+    hours: float,
+    estimator: QualityEstimator | None = None,
+) -> dict[str, Any]:
     """Totals over all workers from the prediction log, with the quality if there are labels.
 
     Averages and extremes are None without predictions. Precision, recall and F1 are macro averages.
-    Labels count when they arrive; those of a version, if their prediction is of these hours.
+    Labels count when they arrive; those of a version, if their prediction is of these hours. What
+    is estimated without labels is about the estimator's version.
     """
     spec, since = measure.spec, time.time() - hours * 3600
     traffic = log.traffic(since)
@@ -34,6 +41,8 @@ def summarise(log: PredictionStatistics, measure: Measure, hours: float) -> dict
             for each in log.versions(since)
         ],
     }
+    if estimator:
+        summary["estimated"] = _estimated(estimator, since)
     if spec.classes:
         counts = log.by_class(since)
         summary["average_confidence"] = traffic.mean_confidence
@@ -64,6 +73,19 @@ def quality_of_classes(report: ClassificationReport) -> dict[str, float]:
         "f1_score": report.macro("f1"),
         "labeled_predictions": report.rows,
     }
+
+
+def _estimated(estimator: QualityEstimator, since: float) -> dict[str, Any]:
+    """The quality that the latest predictions of the estimator's version probably have."""
+    found = {
+        name: (
+            {"reason": each.reason, "rows": each.rows}
+            if each.score is None
+            else {"score": each.score, "interval": each.interval, "rows": each.rows}
+        )
+        for name, each in estimator.estimates(since, rows=LIVE_ROWS).items()
+    }
+    return {"version": estimator.version, "measures": found, "cannot_see": UNSEEN}
 
 
 def _score(log: PredictionStatistics, measure: Measure, since: float) -> dict[str, str | float]:

@@ -12,6 +12,7 @@ from application.ports.alerts import Alert, Notifier, Severity, WatchStore
 from application.ports.progress import Progress
 from application.training.config import WatchConfig
 from domain.errors import NotificationError
+from domain.evaluation.estimation import Estimate
 from domain.evaluation.measures import Measure
 
 DRIFT, QUALITY, ESTIMATE = "DriftSustained", "QualityBelowGate", "EstimatedQualityBelowGate"
@@ -33,15 +34,6 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A score that was estimated without labels, with its 95 % band."""
-
-    score: float
-    interval: tuple[float, float]
-    rows: int
-
-
-@dataclass(frozen=True)
 class Observation:
     """What the log shows of the deployed version.
 
@@ -51,7 +43,7 @@ class Observation:
         drifting: the variables with a drift alarm, by what they are compared with.
         rows: number of predictions on which the drift is based.
         quality: measured on labels; None without a prediction in the period.
-        estimate: estimated without labels, with the same measure; None if it cannot be.
+        estimate: estimated without labels, with the same measure; None without a prediction.
         new_labels: number of labels since the champion was trained.
         age: seconds since the champion was trained.
     """
@@ -191,10 +183,11 @@ class Watch:
                     found[QUALITY] = f"version {observed.version}: {text}{limit}"
             self._progress("quality", text + limit)
         if observed.estimate:
-            estimate = observed.estimate
-            text = _score(measure, estimate.score, estimate.interval, estimate.rows, "rows")
-            if threshold is not None and estimate.interval[1] < threshold:
-                found[ESTIMATE] = f"version {observed.version}: without labels {text}{limit}"
+            estimate, text = observed.estimate, observed.estimate.reason
+            if estimate.score is not None and estimate.interval:
+                text = _score(measure, estimate.score, estimate.interval, estimate.rows, "rows")
+                if threshold is not None and estimate.interval[1] < threshold:
+                    found[ESTIMATE] = f"version {observed.version}: without labels {text}{limit}"
             self._progress("estimated", text + limit)
         result = state.outcome.get("result")
         is_accepted = result == "accepted" and state.outcome["champion"] == observed.champion

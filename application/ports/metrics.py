@@ -50,6 +50,9 @@ class QualityMetrics(Protocol):
     def set_score(self, measure: str, score: float) -> None:
         """Set the live score of the chosen measure on labelled predictions."""
 
+    def set_estimated_score(self, measure: str, score: float) -> None:
+        """Set the score of a measure that was estimated without labels."""
+
     def set_labelled(self, rows: int) -> None:
         """Set how many predictions the live quality is based on."""
 
@@ -59,6 +62,9 @@ class DriftMetrics(Protocol):
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Set drift scores, by name of the monitored input or ``prediction``."""
+
+    def set_importances(self, importances: Mapping[str, float]) -> None:
+        """Set how important the inputs are, by name of the monitored variable."""
 
     def set_drift_evidence(
         self,

@@ -275,6 +275,15 @@ class PredictionStatistics(Protocol):
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
         """
 
+    def confidences(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted class and its probability of the latest predictions.
+
+        Returns:
+            float64 array of shape (n, 2), n being at most `rows`; none of regressions.
+        """
+
 
 class RecentPredictions(Protocol):
     """Reads the latest predictions, and keeps what was learned from all of this version."""

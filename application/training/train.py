@@ -33,6 +33,8 @@ from domain.data.splitting import hold_out_masks
 from domain.errors import ConfigError, ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
 from domain.estimators.search import chosen_parameters
+from domain.evaluation.importance import permutation_importances
+from domain.evaluation.isotonic import calibrate
 from domain.evaluation.measures import Measure, format_score
 from domain.evaluation.metrics import Report, evaluate
 from domain.evaluation.parity import Parity
@@ -255,7 +257,9 @@ def train(
         digest = digest_of(predictions, fitted.dataset.row_hashes)
         origin = {**provenance, "predictions": digest}
         draft.write_json("profile.json", _profiles(fitted, predictions))
-        _write_package(draft, fitted, config, served, metrics, origin, snapshots)
+        on_progress("importance", "of each input on the hold-out")
+        known = {**metrics, **_facts_for_monitoring(fitted, config, served, predictions)}
+        _write_package(draft, fitted, config, served, known, origin, snapshots)
         tasks.finish()
         figures = (draft.folder / "figures").iterdir()
         progress("figures", ", ".join(sorted(path.stem for path in figures)))
@@ -451,6 +455,25 @@ def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
     return profiles
 
 
+def _facts_for_monitoring(
+    fitted: Fitted, config: TrainingConfig, served: Model, predictions: np.ndarray
+) -> dict[str, Any]:
+    """What the hold-out tells of later predictions, for ``metrics.json``: importances of the
+    inputs, and the calibration of a classifier.
+
+    Args:
+        predictions: of the served model for all rows, shape (n_rows, n_outputs).
+    """
+    rows, actual = fitted.rows[fitted.held], fitted.actual
+    importances = permutation_importances(served, rows, actual, fitted.measure)
+    known = {name: value for name, value in importances.items() if np.isfinite(value)}
+    found: dict[str, Any] = {"importances": known}
+    if fitted.spec.classes:
+        held, tolerance = predictions[fitted.held], config.validation.calibration_error
+        found["calibration"] = calibrate(fitted.spec, held, actual, tolerance).to_dict()
+    return found
+
+
 def _record(
     package: Path,
     fitted: Fitted,
@@ -480,7 +503,7 @@ def _write_package(
     fitted: Fitted,
     config: TrainingConfig,
     served: Model,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     snapshots: Mapping[str, str],
 ) -> None:

@@ -46,7 +46,7 @@ class Judgement:
         slices: slices of the hold-out, worst first.
         champion: package version of the champion that it was compared with; None without one.
         comparison: comparison with the champion, on rows that neither was trained on.
-        importances: decrease of the score when an input is shuffled, by input.
+        importances: decrease of the score when an input is shuffled, by input; from training.
         drift: population stability index of the training rows against the champion's, by monitored
             input, and for the predictions.
     """

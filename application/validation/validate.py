@@ -26,7 +26,6 @@ from domain.estimators.fitting import fit_on, make_folds
 from domain.evaluation.calibration import calibration_of
 from domain.evaluation.comparison import Comparison, compare
 from domain.evaluation.contract_change import change_between
-from domain.evaluation.importance import permutation_importances
 from domain.evaluation.measures import Measure, format_score, repeat
 from domain.evaluation.metrics import ClassificationReport, RegressionReport, Report, evaluate
 from domain.evaluation.near_duplicates import copied_share, near_duplicates
@@ -301,7 +300,7 @@ def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> J
         slices,
         champion.package.version if champion else None,
         comparison,
-        permutation_importances(case.served, case.rows, case.actual, measure),
+        case.package.read_json("metrics.json").get("importances", {}),
         _drift(case),
     )
 

@@ -13,7 +13,7 @@ _ROWS = 5_000_000  # that all resamples may have together
 _Z = 1.959964  # 95 %, two-sided
 
 
-def wilson_interval(successes: int, trials: int, z: float = _Z) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: float, z: float = _Z) -> tuple[float, float]:
     """Confidence interval of a proportion; `z` = 1.96 gives 95 %.
 
     References:

@@ -66,6 +66,16 @@ def watched_profiles(
     }
 
 
+def importances_of_variables(spec: ModelSpec, importances: Mapping[str, float]) -> dict[str, float]:
+    """Importance of each monitored variable: that of its input; without those of unknown ones.
+
+    Args:
+        importances: by input.
+    """
+    variables = zip(spec.monitored_names, spec.monitored_inputs, strict=True)
+    return {name: importances[item.name] for name, item in variables if item.name in importances}
+
+
 def mark_seasonal(
     profiles: dict[str, Any], spec: ModelSpec, columns: np.ndarray, time: np.ndarray
 ) -> None:

@@ -54,7 +54,10 @@ def run(args: argparse.Namespace) -> None:
                 "UNTIL, VERSION or ENV"
             )
         since = max(since, made[0].first)
-        report = report_drift(log, package.spec, profiles, since, until, package.version)
+        importances = package.read_json("metrics.json").get("importances", {})
+        report = report_drift(
+            *(log, package.spec, profiles, since, until, package.version), importances
+        )
     times = (local_time(datetime.fromtimestamp(at, UTC)) for at in (since, until))
     output = (args.output or ROOT / "build" / args.model / "drift.html").expanduser().absolute()
     heading = f"Drift of {name} {package.version}"

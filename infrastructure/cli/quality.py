@@ -9,10 +9,13 @@ Example: make quality SINCE=7d
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 
+from application.monitoring.estimation import UNSEEN, QualityEstimator
 from application.monitoring.quality import VersionQuality, quality_of
 from application.training.config import registered_name
+from domain.evaluation.estimation import Estimate, IsotonicCalibration
 from domain.evaluation.measures import Measure
 from infrastructure.cli._arguments import add_model, add_version
 from infrastructure.cli._log import (
@@ -27,6 +30,8 @@ from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.registry.mlflow_registry import CHAMPION
 from shared.console import show_step
 from shared.settings import Settings
+
+_UNKNOWN = IsotonicCalibration("the calibration of this version is unknown: its package is gone")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +53,13 @@ def run(args: argparse.Namespace) -> None:
         made = [each for each in made if version in (None, each.version)]
         packages = packages_of(registry, name, [each.version for each in made if each.version])
         for traffic in made:
-            measure = _measure_of(packages.get(traffic.version or "", champion), champion)
+            package = packages.get(traffic.version or "", champion)
+            measure = _measure_of(package, champion)
             _show(measure, quality_of(log, measure, traffic, since, until))
+            is_known = traffic.version == package.version
+            calibration = package.calibration if is_known else _UNKNOWN
+            estimator = QualityEstimator(log, measure, calibration, traffic.version)
+            _show_estimates(estimator.estimates(since, until))
     if not made:
         show_step("quality", "no predictions in this period")
 
@@ -59,6 +69,20 @@ def _measure_of(package: ModelPackage, champion: ModelPackage) -> Measure:
     measure = champion.measure
     same = sorted(package.spec.classes) == sorted(measure.spec.classes)
     return replace(measure, spec=package.spec) if same else package.measure
+
+
+def _show_estimates(estimates: Mapping[str, Estimate]) -> None:
+    known = [
+        f"{name} {each.score:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
+        for name, each in estimates.items()
+        if each.score is not None and each.interval
+    ]
+    if known:
+        rows = next(iter(estimates.values())).rows
+        known[-1] += f" without labels, n = {rows:,}; cannot see {UNSEEN}"
+        show_step("estimated", ", ".join(known))
+    for reason in dict.fromkeys(each.reason for each in estimates.values() if each.reason):
+        show_step("estimated", reason)
 
 
 def _show(measure: Measure, found: VersionQuality) -> None:

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from application.monitoring.drift_watch import drifting_variables
+from application.monitoring.estimation import QualityEstimator
 from application.monitoring.quality import quality_of
 from application.monitoring.watch import Observation, Outcome, Place, Watch
 from application.ports.alerts import Notifier
@@ -159,6 +160,7 @@ class _Watched:
         with open_log(self.settings, name, self.environment, version) as own:
             profiles = package.read_json("profile.json")
             drifting, rows = drifting_variables(package.spec, profiles, own)
+        estimator = QualityEstimator(log, measure, package.calibration, version)
         trained = champion.created.timestamp()
         return Observation(
             version,
@@ -166,7 +168,7 @@ class _Watched:
             drifting,
             rows,
             quality_of(log, measure, traffic[0], since) if traffic else None,
-            None,
+            estimator.estimate(since) if traffic else None,
             _labels_since(log, trained, bool(package.spec.classes)),
             now - trained,
         )

@@ -20,6 +20,7 @@ from shared.files import locked, sync_folder, sync_tree
 
 if TYPE_CHECKING:
     from domain.contract import ModelSpec
+    from domain.evaluation.estimation import IsotonicCalibration
     from domain.evaluation.measures import Measure
 
 MANIFEST = "MANIFEST.sha256"
@@ -186,6 +187,14 @@ class ModelPackage:
 
         chosen = self.read_json("metrics.json").get("measure_options")
         return Measure(self.spec, **chosen) if chosen else default_measure(self.spec)
+
+    @property
+    def calibration(self) -> IsotonicCalibration:
+        """The calibration on its hold-out, from which quality is estimated without labels."""
+        # pylint: disable-next=import-outside-toplevel  # as above
+        from domain.evaluation.estimation import IsotonicCalibration
+
+        return IsotonicCalibration.from_dict(self.read_json("metrics.json").get("calibration"))
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the package.

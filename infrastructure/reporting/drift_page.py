@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from application.monitoring.drift_report import DriftReport, VariableDrift
+from domain.evaluation.measures import format_score
 from infrastructure.reporting.figures import (
     COLOURS,
     Plot,
@@ -37,7 +38,10 @@ def write_drift_page(report: DriftReport, heading: str, period: str, path: Path)
 
 def _summary(report: DriftReport) -> Section:
     rows = [
-        (each.name, f"{each.p_value:.2g}", f"{each.index:.3f}", "drifts" if each.drifts else "")
+        (
+            *(each.name, "" if each.importance is None else format_score(each.importance)),
+            *(f"{each.p_value:.2g}", f"{each.index:.3f}", "drifts" if each.drifts else ""),
+        )
         for each in report.variables
     ]
     kinds = ["refused" if each.drifts else "" for each in report.variables]  # in red
@@ -45,14 +49,16 @@ def _summary(report: DriftReport) -> Section:
         f"{report.rows:,} rows against the training rows: chi-square tests over the bins of the "
         "training rows, adjusted for the number of variables (Benjamini–Hochberg), for one look "
         "at one period. The population stability index tells how large a difference is: below 0.1 "
-        "it is small, above 0.25 large."
+        "it is small, above 0.25 large. The importance of an input is by how much the score on the "
+        "hold-out falls when the input is shuffled; what drifts comes first, by importance."
     ]
     if report.skipped:
         paragraphs.append(
             f"{report.skipped:,} rows of other versions have another number of inputs, and are "
             "left out."
         )
-    tables = [Table("Variables", ("variable", "p-value", "index", ""), rows, kinds)]
+    head = ("variable", "importance", "p-value", "index", "")
+    tables = [Table("Variables", head, rows, kinds)]
     if report.unwatched:
         tables.append(
             Table("Not compared", ("variable", "why"), [*map(list, report.unwatched.items())])

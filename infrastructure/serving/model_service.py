@@ -32,11 +32,12 @@ from application.inference.protocols.open_inference import OpenInference
 from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.drift_watch import DriftWatch
+from application.monitoring.estimation import QualityEstimator
 from application.monitoring.recorder import PredictionRecorder, every
 from application.ports.model import Model
 from application.ports.recorder import Recorder
 from domain.contract import ModelSpec, Quantity, RangePolicy
-from domain.monitoring.drift import PREDICTION
+from domain.monitoring.drift import PREDICTION, importances_of_variables
 from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.process_metrics import process_metrics
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
@@ -158,6 +159,8 @@ class ServedModel:
         measure, threshold = service.package.measure, score_threshold(service.package)
         if threshold is not None:
             self._metrics.set_score_threshold(measure.name, threshold)
+        importances = service.package.read_json("metrics.json").get("importances", {})
+        self._metrics.set_importances(importances_of_variables(service.spec, importances))
         self._rest: Future[RestApi] = Future()
         Thread(target=self._start, name="starting", daemon=True).start()
 
@@ -197,12 +200,18 @@ class ServedModel:
         """The routes of all protocols, for traffic and for synthetic requests."""
         service = self._service
         drift = DriftWatch(service.spec, self._profiles, log, self._metrics)
+        estimator = self._estimator(log)
+
+        def check() -> None:
+            drift.check()
+            estimator.update(self._metrics)
+
         folder = spool_folder(service.log_url) / service.name
         spools = SpoolFolder(folder, service.settings.spool_bytes)
         spooled = SpooledLog(log, self._metrics, spools)
         self._opened.callback(spooled.close)
         recorder = PredictionRecorder(
-            service.spec, self._metrics, spooled, watch=every(DRIFT_SECONDS, drift.check)
+            service.spec, self._metrics, spooled, watch=every(DRIFT_SECONDS, check)
         )
         self._opened.callback(recorder.close)
         slow = _seconds_per_row(model, service) > SLOW_SECONDS
@@ -211,6 +220,10 @@ class ServedModel:
         _, synthetic, _ = self._protocols(model, NullRecorder(), slow, (recorder, log))
         pages = service.pages()
         return rest, Started(routes | pages, self._metrics, fallback, synthetic | pages)
+
+    def _estimator(self, log: SqlPredictionLog) -> QualityEstimator:
+        package = self._service.package
+        return QualityEstimator(log, package.measure, package.calibration, self._service.version)
 
     def _protocols(
         self,
@@ -241,6 +254,7 @@ class ServedModel:
             *(*identity, predictor, *logged, self._metrics),
             document=lambda: service.document(paths),
             measure=service.package.measure,
+            estimator=self._estimator(logged[1]),
         )
         routes = {
             path: replace(route, slow=slow)

@@ -185,6 +185,10 @@ class _Period:
     until: float | None = None
     version: str | None = None
 
+    def has(self, at: np.ndarray) -> np.ndarray:
+        """Which of these times it contains."""
+        return (at >= self.since) & (True if self.until is None else at < self.until)
+
 
 class SqlPredictionLog:
     """Predictions and labels of one model, shared by all processes that open the same URL.
@@ -549,6 +553,36 @@ class SqlPredictionLog:
             found = connection.execute(query).all()
         return np.array([tuple(row) for row in found], np.float64).reshape(-1, 3)
 
+    def confidences(
+        self, since: float, rows: int, until: float | None = None, version: str | None = None
+    ) -> np.ndarray:
+        """Predicted class and its probability of the latest predictions of a period.
+
+        Returns:
+            float64 array of shape (n, 2), n being at most `rows`; none of regressions.
+        """
+        period = _Period(since, until, version)
+        names = ("rows", "at", "predicted", "confidence")
+        query = (
+            sa.select(*(_batches.c[name] for name in names))
+            .where(*self._overlapping(period), _batches.c.confidence.is_not(None))
+            .order_by(*(key.desc() for key in _IN_ORDER))
+            .execution_options(yield_per=_BATCHES_PER_PAGE)
+        )
+        found, missing = [np.empty((0, 2))], rows
+        with self._engine.connect() as connection:
+            for record in connection.execute(query) if rows else ():
+                columns = (
+                    np.frombuffer(value, COLUMN_TYPES[name]) for name, value in zip(names, record)
+                )
+                lengths, at, predicted, confidence = columns
+                chosen = np.repeat(period.has(at), lengths)
+                found.append(np.column_stack([predicted, confidence])[chosen][::-1])
+                missing -= len(found[-1])
+                if missing <= 0:
+                    break
+        return np.concatenate(found)[:rows]
+
     def read(
         self, since: float, until: float, version: str | None = None
     ) -> Iterator[PredictionBatch]:
@@ -741,9 +775,7 @@ class SqlPredictionLog:
         if period.until is not None:
             outside = outside | (_batches.c.until >= period.until)
         for batch in self._batches(period.since, *self._overlapping(period), outside):
-            chosen = batch.at >= period.since
-            if period.until is not None:
-                chosen &= batch.at < period.until
+            chosen = period.has(batch.at)
             if chosen.any():
                 yield batch, np.repeat(chosen, batch.rows)
 

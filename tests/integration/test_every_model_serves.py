@@ -118,6 +118,23 @@ def test_a_row_gets_the_same_prediction_alone_by_names_and_in_a_batch(served: Ru
             )
 
 
+def test_quality_is_estimated_without_labels_or_the_reason_is_shown(served: RunningModel) -> None:
+    served.predictions("/predict", served.holdout.rows())
+    found = served.post("/get_metrics_summary", {}).json()["metrics"]["estimated"]
+    assert found["version"] in served.client.get("/health_check").text
+    for each in found["measures"].values():
+        if "score" in each:
+            assert served.holdout_rows >= 100 and 0.9 < each["score"] <= 1
+        else:
+            assert "too few to say" in each["reason"] or "cannot be estimated" in each["reason"]
+    if served.spec.name == "breast_cancer":
+        assert "score" in found["measures"]["roc_auc"]
+    exposed = served.client.get("/metrics").text
+    for name in served.spec.monitored_names:
+        has_importance = f'ml_input_importance{{feature="{name}"' in exposed
+        assert has_importance == (len(served.spec.inputs) > 1)
+
+
 def test_the_examples_of_the_openapi_document_are_accepted(served: RunningModel) -> None:
     document = served.client.get("/docs.json").json()
     assert served.spec.description in document["info"]["description"]

@@ -14,8 +14,13 @@ import pytest
 from shared.paths import ROOT
 from tests.served import Home
 from tests.template.benchmarks.data_report import Comparison, Cost, plain_columns, row, run
-from tests.template.benchmarks.monitoring_report import Shift, delays, draw_rows
 from tests.template.benchmarks.measure import Measured
+from tests.template.benchmarks.monitoring_report import (
+    Shift,
+    delays,
+    draw_classes,
+    draw_rows,
+)
 from tests.template.benchmarks.parts import replace_part
 from tests.template.benchmarks.serving.contestants import (
     BOUND,
@@ -258,5 +263,9 @@ def test_the_delay_of_an_alarm_is_counted_from_the_shift(tmp_path: Path) -> None
     assert [sorted(each.name for each in folder.iterdir()) for folder in windows] == [
         ["c.parquet", "r.parquet"]
     ]
+    labels = Shift("labels", lambda rng, n: draw_classes(rng, n, positive=1.0), draw_classes)
+    cells, windows = delays(labels, 5, tmp_path)
+    assert [cell.strip() for cell in cells.strip("|").split("|")][1:3] == ["100", "100%"]
+    assert set(pd.read_parquet(windows[0] / "c.parquet")) == {"number", "word", "prediction"}
     cells, _ = delays(Shift("none", draw_rows), 5, tmp_path)
     assert [cell.strip() for cell in cells.strip("|").split("|")] == ["none", "none", "0%", "0%"]

@@ -17,6 +17,7 @@ An object with the inputs may have an ``id``, the caller's own key of the row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ from application.inference.protocols.openapi import REFUSALS, Schema, with_query
 from application.inference.protocols.responses import ResponseBuilder
 from application.inference.protocols.schema import MOST_HOURS, truth_names
 from application.inference.protocols.synthetic import SYNTHETIC
+from application.monitoring.estimation import QualityEstimator
 from application.monitoring.feedback import Feedback, FeedbackResult
 from application.monitoring.recorder import PredictionRecorder
 from application.monitoring.summary import summarise
@@ -68,6 +70,7 @@ class RestApi:
         name, version: of the model, as in responses and the health check.
         document: gives the OpenAPI document, to which ``/docs.json`` adds error responses.
         measure: of the live quality; None for accuracy or R².
+        estimator: of the quality without labels; None to leave it out.
     """
 
     def __init__(
@@ -80,13 +83,15 @@ class RestApi:
         metrics: QualityMetrics,
         document: Callable[[], Schema],
         measure: Measure | None = None,
+        *,
+        estimator: QualityEstimator | None = None,
     ) -> None:
         spec = predictor.spec
         self._measure = measure or default_measure(spec)
         self._identity = {"model_name": name, "version": version}
         self._predictor = predictor
         self._recorder = recorder
-        self._log = log
+        self._summarise = partial(summarise, log, self._measure, estimator=estimator)
         self._document = document
         self._feedback = Feedback(self._measure, log, metrics, recorder.flush)
         check = predictor.check_row_count
@@ -153,8 +158,7 @@ class RestApi:
         if not 0 < hours <= MOST_HOURS:
             raise InputError(f"hours: {hours:g} is not between 0 and {MOST_HOURS}")
         self._recorder.flush()
-        metrics = summarise(self._log, self._measure, hours)
-        return _encode({"status": "success", "metrics": metrics})
+        return _encode({"status": "success", "metrics": self._summarise(hours=hours)})
 
     def feedback(self, request: Request) -> Steps:
         """Record the actual class or value of a prediction."""

@@ -106,8 +106,14 @@ class ServiceMetrics(RequestCounters):
             "1 if the last retraining by make watch failed or was refused, else 0.",
             ("model_name",),
         )
+        importances = self._gauge(
+            "ml_input_importance",
+            "By how much the score on the hold-out falls when an input is shuffled.",
+            ("model_name", "feature"),
+        )
         self._drift = {
             "retraining": retraining,
+            "importance": importances,
             "score": drift,
             "p_value": p_values,
             "alarm": alarms,
@@ -118,6 +124,12 @@ class ServiceMetrics(RequestCounters):
                 "ml_model_score",
                 "Score of the chosen measure, higher is better, of the latest predictions that "
                 "were labelled in the last 24 hours.",
+                (*names, "measure"),
+            ),
+            "estimated": self._gauge(
+                "ml_model_estimated_score",
+                "Score that the latest 10,000 predictions of the last 24 hours probably have, "
+                "estimated without labels, by measure.",
                 (*names, "measure"),
             ),
             "threshold": self._gauge(
@@ -235,6 +247,10 @@ class ServiceMetrics(RequestCounters):
         """Set the live score of the chosen measure on labelled predictions; higher is better."""
         self._scores["score"].labels(*self._labels, measure).set(score)
 
+    def set_estimated_score(self, measure: str, score: float) -> None:
+        """Set the score of a measure that was estimated without labels."""
+        self._scores["estimated"].labels(*self._labels, measure).set(score)
+
     def set_score_threshold(self, measure: str, threshold: float) -> None:
         """Set the score from which the quality gate accepts the model."""
         self._scores["threshold"].labels(*self._labels, measure).set(threshold)
@@ -246,6 +262,11 @@ class ServiceMetrics(RequestCounters):
     def set_spooled(self, rows: int) -> None:
         """Set how many predicted rows of all workers wait in files for the prediction log."""
         self._spooled.set(rows)
+
+    def set_importances(self, importances: Mapping[str, float]) -> None:
+        """Set how important the inputs are, by monitored variable."""
+        for feature, value in importances.items():
+            self._drift["importance"].labels(self._labels[0], feature).set(value)
 
     def set_drift_evidence(
         self,

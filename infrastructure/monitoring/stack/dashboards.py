@@ -130,6 +130,13 @@ MODELS = (
     ),
     Panel("Labelled predictions of 24 hours", ((f"ml_labelled_predictions{MODEL}", WHICH),)),
     Panel(
+        "Quality estimated without labels",
+        (
+            (f"ml_model_estimated_score{MODEL}", f"{WHICH} {{{{version}}}} {{{{measure}}}}"),
+            (f"ml_model_score_threshold{MODEL}", f"{WHICH} threshold of the gate"),
+        ),
+    ),
+    Panel(
         "Drift alarms",
         (
             (
@@ -153,6 +160,15 @@ MODELS = (
         ((f"ml_data_drift_score{MODEL}", f"{WHICH} {{{{feature}}}}"),),
     ),
     Panel(
+        "Drift score × importance of the input",
+        (
+            (
+                f"ml_data_drift_score{MODEL} * clamp_min(ml_input_importance{MODEL}, 0)",
+                f"{WHICH} {{{{feature}}}}",
+            ),
+        ),
+    ),
+    Panel(
         "Values outside their range, per second",
         ((_rate("ml_inputs_outside_range_total", ", feature"), f"{WHICH} {{{{feature}}}}"),),
     ),
@@ -168,6 +184,10 @@ MODELS = (
 )
 
 DASHBOARDS = {"Service": SERVICE, "Model": MODELS}
+_LEGEND = {  # the highest value first
+    **{"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull"]},
+    **{"sortBy": "Last *", "sortDesc": True},
+}
 _SOURCE = {"type": "prometheus", "uid": "prometheus"}
 _COLUMNS, _WIDTH, _HEIGHT = 3, 8, 8  # Grafana's grid has 24 units in a row
 
@@ -214,6 +234,7 @@ def _panel(number: int, panel: Panel) -> dict[str, Any]:
         "title": panel.title,
         "datasource": _SOURCE,
         "gridPos": {"x": column * _WIDTH, "y": row * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
+        "options": {"legend": _LEGEND},
         "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
         "targets": [
             {"refId": chr(ord("A") + each), "expr": query, "legendFormat": legend}

@@ -54,15 +54,7 @@ print(json.dumps(found))
 """
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
-"""Draws rows of shape (n, 2): a number, and one of five words by its code."""
-
-
-@dataclass(frozen=True)
-class Shift:
-    """What changes, and how the rows are drawn then."""
-
-    name: str
-    draw: Draw
+"""Draws rows: a number, one of five words by its code, and perhaps the predicted class."""
 
 
 def draw_rows(
@@ -79,6 +71,25 @@ def draw_rows(
     return np.column_stack([number, rng.choice(len(words), rows, p=words)])
 
 
+def draw_classes(rng: np.random.Generator, rows: int, positive: float = 0.3) -> np.ndarray:
+    """As above, without missing ones, and a class that is predicted from the number.
+
+    Args:
+        positive: share of the positive class, whose number is 2 σ higher.
+    """
+    number = rng.normal(2 * (rng.random(rows) < positive), 1.0)
+    return np.column_stack([number, draw_rows(rng, rows)[:, 1], number > 1])
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What changes, and how the rows are drawn then and before."""
+
+    name: str
+    draw: Draw
+    before: Draw = draw_rows
+
+
 SHIFTS = (
     Shift("mean by 0.25 σ", lambda rng, n: draw_rows(rng, n, mean=0.25)),
     Shift("mean by 0.5 σ", lambda rng, n: draw_rows(rng, n, mean=0.5)),
@@ -88,6 +99,11 @@ SHIFTS = (
     Shift(
         "a word from 15 % to 25 %",
         lambda rng, n: draw_rows(rng, n, words=(0.34, 0.26, 0.25, 0.1, 0.05)),
+    ),
+    Shift(
+        "a class from 30 % to 50 %",
+        lambda rng, n: draw_classes(rng, n, positive=0.5),
+        draw_classes,
     ),
 )
 
@@ -138,13 +154,15 @@ def delays(shift: Shift, runs: int, folder: Path) -> tuple[str, list[Path]]:
     rng = np.random.default_rng(1)
     found, index, windows = [], [], []
     for run in range(runs):
-        training = draw_rows(rng, REFERENCE_ROWS)
+        training = shift.before(rng, REFERENCE_ROWS)
         profiles = {
             "number": (0, Profile.of(training[:, 0], with_missing=True)),
             "word": (1, Profile.of_codes(training[:, 1], 5)),
         }
+        if training.shape[1] > 2:
+            profiles["prediction"] = (2, Profile.of_codes(training[:, 2], 2))
         evidence = DriftEvidence(profiles)
-        evidence.add(draw_rows(rng, BEFORE))
+        evidence.add(shift.before(rng, BEFORE))
         shifted = shift.draw(rng, AFTER)
         found.append(first_alarm(evidence, shifted, 100) or AFTER + 1)
         index.append(highest_indices(profiles, shifted[:WINDOW])[0] > 0.25)
@@ -161,21 +179,28 @@ def delays(shift: Shift, runs: int, folder: Path) -> tuple[str, list[Path]]:
 def frame(rows: np.ndarray) -> pd.DataFrame:
     """Rows as a table, with words."""
     words = [f"word {code:.0f}" for code in rows[:, 1]]
-    return pd.DataFrame({"number": rows[:, 0], "word": words})
+    classes = {"prediction": rows[:, 2].astype(bool).astype(str)} if rows.shape[1] > 2 else {}
+    return pd.DataFrame({"number": rows[:, 0], "word": words, **classes})
 
 
 def by_evidently(folder: Path) -> list[bool]:
     """Whether Evidently finds a column that drifts, in each folder of windows."""
+    return [count > 0 for count in json.loads(in_environment(EVIDENTLY, _EVIDENTLY, folder))]
+
+
+def in_environment(requirements: Sequence[str], script: str, folder: Path) -> str:
+    """The last line that a script about a folder prints, in an environment of its own, which is
+    made next to the folder."""
     place = folder.parent / "environment"
     venv.create(place, with_pip=True)
     python = place / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *EVIDENTLY], check=True)
-    script = folder.parent / "script.py"
-    script.write_text(_EVIDENTLY, encoding="utf-8")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+    file = folder.parent / "script.py"
+    file.write_text(script, encoding="utf-8")
     done = subprocess.run(
-        [python, script, folder], check=True, capture_output=True, text=True, cwd=folder.parent
+        [python, file, folder], check=True, capture_output=True, text=True, cwd=folder.parent
     )
-    return [count > 0 for count in json.loads(done.stdout.splitlines()[-1])]
+    return done.stdout.splitlines()[-1]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -92,7 +92,9 @@ def _make_package() -> MakePackage:
             draft.write_json("holdout.json", {"holdout": ["00"], "training": ["01"]})
             draft.write_json("profile.json", {})
             draft.write_json("golden.json", {"rows": rows, "answers": predictions.tolist()})
-            draft.write_json("metrics.json", {"holdout_accuracy": 0.9})
+            calibration = {"edges": [0.5], "rows": [100, 300], "occurred": [20, 270]}
+            metrics = {"holdout_accuracy": 0.9, "calibration": calibration}
+            draft.write_json("metrics.json", metrics)
             draft.write_json("provenance.json", {"git_commit": "unknown"})
             (draft.folder / "card.md").write_text(f"# {model_name}\n", encoding="utf-8")
             (draft.folder / "figures/confidence.png").write_bytes(b"\x89PNG\r\n")

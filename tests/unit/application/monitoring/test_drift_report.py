@@ -87,6 +87,23 @@ def test_what_drifts_comes_first_and_is_seen_from_when_on() -> None:
     assert (first.by_part[:15] < 0.15).all() and (first.by_part[15:] > 0.25).all()
 
 
+def test_of_what_drifts_the_most_important_comes_first() -> None:
+    rows = drawn(2_000, longer=6)
+    rows[:, 1] = RNG.choice(3, 2_000, p=[0.5, 0.35, 0.15])
+    log = FakePredictionLog()
+    log.add(logged(rows, 200))
+    training = profiles()
+    found = report_drift(log, SPEC, training, 100, 400)
+    assert [each.name for each in found.variables] == ["length", "city", "prediction"]
+    assert [each.drifts for each in found.variables] == [True, True, False]
+    importances = {"length": 0.01, "city": 0.2, "day": 0.5}
+    found = report_drift(log, SPEC, training, 100, 400, importances=importances)
+    assert [each.name for each in found.variables] == ["city", "length", "prediction"]
+    assert [each.importance for each in found.variables] == [0.2, 0.01, None]
+    found = report_drift(log, SPEC, training, 100, 400, importances={"length": -0.1})
+    assert [each.name for each in found.variables] == ["length", "city", "prediction"]
+
+
 def test_the_index_is_that_of_all_rows_of_the_period() -> None:
     rows, training = drawn(500, longer=1), profiles()
     log = FakePredictionLog()

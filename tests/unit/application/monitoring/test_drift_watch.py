@@ -6,10 +6,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
+from sklearn.datasets import load_digits
 
+from application.monitoring.drift_report import report_drift
 from application.monitoring.drift_watch import FEWEST, WINDOW, DriftWatch
 from application.ports.prediction_log import PredictionBatch
-from domain.contract import Category, ModelSpec, Quantity
+from domain.contract import Category, Classes, ModelSpec, Quantity, Tensor, Text
 from domain.monitoring.profile import profile_inputs, profile_outputs
 from tests import petals
 from tests.fakes import (
@@ -100,6 +103,44 @@ def test_a_variable_without_a_profile_is_not_monitored() -> None:
     only = {"petal_width": PROFILES["petal_width"]}
     DriftWatch(petals.SPEC, only, log, metrics).check()
     assert tuple(metrics.drift) == ("petal_width",)
+
+
+IMAGE = ModelSpec("images", (Tensor("pixels", (8, 8), 0, 64),), Classes(("low", "high")))
+TEXT = ModelSpec("notes", (Text("note", 200),), Classes(("low", "high")))
+DIGITS = load_digits().data.astype(np.float32)
+NOTES = np.array([["x" * length] for length in range(20, 120)] * 18, object)
+
+
+def logged(spec: ModelSpec, encoded: np.ndarray) -> PredictionBatch:
+    """Encoded rows in the log, whose predictions are in turn of both classes."""
+    inputs, at = spec.monitored(encoded).tolist(), 1.0
+    rows = (replace(EMPTY, inputs=row, predicted=n % 2, at=at) for n, row in enumerate(inputs))
+    return batch_of(*rows)
+
+
+@pytest.mark.parametrize(
+    ("spec", "training", "shifted", "drifting"),
+    [
+        (IMAGE, DIGITS, DIGITS + 2, {"pixels_mean"}),
+        (IMAGE, DIGITS, (DIGITS - DIGITS.mean(axis=1, keepdims=True)) * 1.4 + 5, {"pixels_spread"}),
+        (TEXT, NOTES, NOTES + "and more", {"note"}),
+    ],
+    ids=["brighter", "contrast", "longer"],
+)
+def test_images_are_watched_by_mean_and_spread_and_texts_by_length(
+    spec: ModelSpec, training: np.ndarray, shifted: np.ndarray, drifting: set[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    profiles = profile_inputs(spec, training)
+    for rows, expected in ((training, set()), (shifted, drifting)):
+        log, metrics = FakePredictionLog(), FakeMetrics()
+        log.add(logged(spec, rows[rng.integers(len(rows), size=2 * WINDOW)]))
+        DriftWatch(spec, profiles, log, metrics).check()
+        assert set(metrics.drift) == set(spec.monitored_names)
+        assert set(metrics.drifting["training"]) >= expected
+        report = report_drift(log, spec, profiles, 0, 2)
+        found = {each.name for each in report.variables if each.drifts}
+        assert found >= expected if expected else not found and not metrics.drifting["training"]
 
 
 def test_many_categories_are_scored_only_with_enough_rows_for_each() -> None:

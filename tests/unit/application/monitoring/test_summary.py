@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from application.monitoring.estimation import QualityEstimator
 from application.monitoring.summary import summarise
 from application.ports.prediction_log import LabelledPrediction
 from domain.contract import ModelSpec, Number, Quantity
+from domain.evaluation.estimation import IsotonicCalibration
 from domain.evaluation.measures import default_measure
 from tests import petals
 from tests.fakes import (
@@ -104,6 +107,27 @@ def test_each_version_has_its_predictions_and_label_coverage() -> None:
     summary = summarise(log, default_measure(petals.SPEC), 1)
     assert summary["by_version"] == [of_version("1", 2, 1), of_version("2", 3, 0)]
     assert summary["labeled_predictions"] == 2
+
+
+def test_the_estimated_quality_is_of_the_version_that_answers() -> None:
+    log, now = FakePredictionLog(), time.time()
+    measure = default_measure(petals.SPEC)
+    for version, rows in (("1", 40), ("2", 20)):
+        entry = replace(logged_prediction("a", SETOSA, at=now), confidence=0.9, version=version)
+        log.add(batch_of(*[replace(entry, row=row) for row in range(rows)]))
+    sure = IsotonicCalibration("", np.array([0.5]), np.array([100, 300]), np.array([20, 270]))
+    summary = summarise(log, measure, 1, QualityEstimator(log, measure, sure, "1"))
+    found = summary["estimated"]
+    assert found["version"] == "1"
+    assert "concept drift" in found["cannot_see"]
+    assert set(found["measures"]) == {"accuracy"}
+    accuracy = found["measures"]["accuracy"]
+    assert (accuracy["score"], accuracy["rows"]) == (0.9, 40)
+    assert accuracy["interval"][0] < 0.9 < accuracy["interval"][1]
+    summary = summarise(log, measure, 1, QualityEstimator(log, measure, sure, "2"))
+    assert summary["estimated"]["measures"] == {
+        "accuracy": {"reason": "too few to say: 20 predictions, 30 are needed", "rows": 20}
+    }
 
 
 def test_labels_older_than_the_hours_are_left_out() -> None:

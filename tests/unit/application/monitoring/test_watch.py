@@ -17,7 +17,6 @@ from application.monitoring.watch import (
     QUALITY,
     RETRAINED,
     WAITING,
-    Estimate,
     Observation,
     Outcome,
     Place,
@@ -26,6 +25,7 @@ from application.monitoring.watch import (
 from application.ports.alerts import Alert
 from application.training.config import WatchConfig
 from domain.errors import PredictionLogError
+from domain.evaluation.estimation import Estimate
 from domain.evaluation.measures import default_measure
 from tests import petals
 from tests.fakes import FakeNotifier, FakeWatchStore
@@ -156,10 +156,16 @@ def test_without_a_threshold_no_quality_is_reported() -> None:
 
 def test_estimated_quality_is_reported_by_its_band() -> None:
     for high, sent in ((0.8, [ESTIMATE, DUE]), (0.86, [])):
-        estimate = Estimate(0.75, (0.7, high), 4000)
+        estimate = Estimate(4000, 0.75, (0.7, high))
         post = Post()
         assert post.check(replace(CALM, estimate=estimate)) == sent
         assert any(f"0.7500 [0.7000, {high:.4f}] of 4,000 rows" in line for line in post.shown)
+
+
+def test_why_there_is_no_estimate_is_shown() -> None:
+    post = Post()
+    assert post.check(replace(CALM, estimate=Estimate(9, reason="too few to say"))) == []
+    assert any(line.startswith("estimated too few to say") for line in post.shown)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ from domain.data.splitting import hold_out, with_keys
 from domain.data.tables import read_table
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
+from domain.evaluation.importance import permutation_importances
+from domain.evaluation.isotonic import calibrate
 from domain.evaluation.measures import default_measure
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.prediction_digest import digest_of
@@ -286,6 +288,36 @@ def test_quality_is_measured_on_the_hold_out(workshop: Workshop) -> None:
     assert metrics["confusion_matrix"] == candidate.report.confusion.tolist()
     assert metrics["holdout_log_loss"] > 0
     assert tuple(metrics["holdout_accuracy_interval"]) == candidate.report.interval
+
+
+def test_the_importances_of_the_inputs_on_the_hold_out_are_recorded(workshop: Workshop) -> None:
+    candidate = workshop.train()
+    found = read(candidate, "metrics.json")["importances"]
+    served = FakeLoader()(candidate.package / "model.onnx", petals.SPEC)
+    _, holdout = hold_out(DATA, petals.SPEC, 0.2, 42)
+    rows, actual = holdout.encoded(petals.SPEC), holdout.encoded_target(petals.SPEC)
+    expected = permutation_importances(served, rows, actual, default_measure(petals.SPEC))
+    assert found == pytest.approx(expected)
+    assert found.keys() == set(petals.SPEC.input_names)
+    assert max(found.values()) > 0.1
+
+
+def test_the_served_model_is_calibrated_on_the_hold_out(workshop: Workshop) -> None:
+    large = SMALL.data.model_copy(update={"test_size": 0.8})
+    rough = with_parameters(SMALL.model_copy(update={"data": large}), max_depth=1, n_estimators=2)
+    candidate = workshop.train(config=rough)
+    _, holdout = hold_out(DATA, petals.SPEC, 0.8, 42)
+    served = FakeLoader()(candidate.package / "model.onnx", petals.SPEC)
+    predictions = served(holdout.encoded(petals.SPEC))
+    expected = calibrate(petals.SPEC, predictions, holdout.encoded_target(petals.SPEC), 0.1)
+    assert not expected.reason
+    assert read(candidate, "metrics.json")["calibration"] == expected.to_dict()
+
+
+def test_a_small_hold_out_is_recorded_as_too_few_to_calibrate(workshop: Workshop) -> None:
+    assert read(workshop.train(), "metrics.json")["calibration"] == {
+        "reason": "too few to say: 30 hold-out rows, 100 are needed"
+    }
 
 
 def test_the_golden_requests_are_one_hold_out_row_of_each_class_with_its_prediction(
@@ -570,6 +602,7 @@ def test_quality_of_a_regression_is_measured_on_the_hold_out(real: Workshop) -> 
     metrics = read(candidate, "metrics.json")
     assert isinstance(candidate.report, RegressionReport)
     assert metrics["measure"] == "r2"
+    assert "calibration" not in metrics
     assert metrics["holdout_r2"] == candidate.report.score
     assert metrics["holdout_mean_absolute_error"] == pytest.approx(np.abs(errors).mean())
     assert metrics["holdout_rows"] == len(holdout)

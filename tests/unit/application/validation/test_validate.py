@@ -58,6 +58,7 @@ GATES = [
 ]
 REGRESSION_GATES = ["interval_coverage" if gate == "calibration" else gate for gate in GATES]
 RULES = ValidationConfig(threshold=0.5)
+IMPORTANCES = dict.fromkeys(petals.SPEC.input_names, 0.25)
 FINE = Verdict("quality", True, "good enough")
 LOW = Verdict("quality", False, "accuracy 0.5 is too low")
 SEEN = Verdict("holdout_is_unseen", False, "3 of 30 hold-out rows were in training")
@@ -70,6 +71,7 @@ def package(version: str = "1.0.0", spec: ModelSpec = petals.SPEC, **holdout: An
         "contract.json": spec.to_dict(),
         "holdout.json": record | holdout,
         "provenance.json": {"config": {"version": version}},
+        "metrics.json": {"importances": IMPORTANCES},
         "profile.json": profile_inputs(petals.SPEC, TRAINING.encoded(petals.SPEC)),
     }
     return FakePackage(files, FOREST, f"{version}-fake")
@@ -192,8 +194,7 @@ def test_a_judgement_has_the_measurements_behind_its_verdicts() -> None:
     assert judgement.predictions.shape == (len(HOLDOUT), 3)
     assert judgement.actual.tolist() == HOLDOUT.encoded_target(petals.SPEC).tolist()
     assert judgement.calibration is not None
-    assert judgement.importances.keys() == set(petals.SPEC.input_names)
-    assert max(judgement.importances.values()) > 0.1
+    assert judgement.importances == IMPORTANCES
     assert judgement.champion is None
     assert judgement.comparison is None
     assert not judgement.drift
@@ -648,6 +649,7 @@ def kind_package(kind: str) -> tuple[FakePackage, Dataset, Callable[[np.ndarray]
         "contract.json": spec.to_dict(),
         "holdout.json": record,
         "provenance.json": {"config": {"version": "1.0.0"}},
+        "metrics.json": {},
     }
     return FakePackage(files, estimator), dataset, lambda rows: native(rows).astype(np.float32)
 

@@ -7,8 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from domain.contract import Category, Classes, ModelSpec, Number, Quantity
-from domain.monitoring.drift import drift_between, mark_seasonal, population_stability_index
+from domain.contract import Category, Classes, Datetime, ModelSpec, Number, Quantity, Tensor
+from domain.monitoring.drift import (
+    drift_between,
+    importances_of_variables,
+    mark_seasonal,
+    population_stability_index,
+)
 from domain.monitoring.profile import Profile, profile_inputs, profile_outputs
 
 RNG = np.random.default_rng(0)
@@ -28,6 +33,15 @@ def test_the_score_matches_a_calculation_by_hand() -> None:
     by_hand = 0.2 * np.log(0.7 / 0.5) - 0.2 * np.log(0.3 / 0.5)
     score = population_stability_index(halves, np.array([0.0, 0.0, 0.0, 1.0]))
     assert score == pytest.approx(by_hand)
+
+
+def test_a_variable_is_as_important_as_its_input() -> None:
+    inputs = (Number("area", "", -9, 9), Tensor("photo", (2, 2), 0, 1), Datetime("day"))
+    spec = ModelSpec("m", inputs, Classes(("no", "yes")))
+    found = importances_of_variables(spec, {"area": 0.1, "photo": 0.3})
+    photo = [name for name in spec.monitored_names if name.startswith("photo")]
+    assert len(photo) == 2
+    assert found == {"area": 0.1} | dict.fromkeys(photo, 0.3)
 
 
 def test_training_rows_have_no_drift() -> None:

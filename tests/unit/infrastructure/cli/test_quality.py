@@ -59,11 +59,19 @@ def test_each_version_has_its_score_interval_and_coverage(
     assert OLDER not in output
 
 
+def test_the_estimate_without_labels_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quality", "--model", "petals"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "estimated" in line]
+    assert line.startswith("  estimated accuracy 0.9000 [0.8")
+    assert "] without labels, n = 80; cannot see changed relations between inputs" in line
+
+
 def test_a_period_and_a_version_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quality", "--model", "petals", "--since", "30d", "--version", "1"]) == 0
     output = capsys.readouterr().out
     assert f"version   {OLDER}: 1 predictions, 0 labelled (0.0%)\n" in output
     assert "quality   too few to say: 0 labels, 30 are needed\n" in output
+    assert "estimated too few to say: 1 predictions, 30 are needed\n" in output
     assert CHAMPION not in output
     assert main(["quality", "--model", "petals", "--since", "30d", "--until", "20d"]) == 0
     assert "quality   no predictions in this period\n" in capsys.readouterr().out

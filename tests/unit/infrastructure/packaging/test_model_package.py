@@ -91,6 +91,10 @@ def test_a_draft_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
     assert not list((tmp_path / "petals").iterdir())
 
 
+def test_a_package_has_its_calibration(sealed: Path) -> None:
+    assert ModelPackage(sealed).calibration.occurred.tolist() == [20, 270]
+
+
 def test_an_unsealed_draft_leaves_no_file_behind(tmp_path: Path) -> None:
     with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft:
         draft.write_json("metrics.json", {"accuracy": 0.9})

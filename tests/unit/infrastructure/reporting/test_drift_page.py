@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,12 @@ def test_the_page_has_every_variable_with_its_p_value_and_two_plots(tmp_path: Pa
         assert part in text
     assert text.count("<svg") == 4
     assert "<script" not in text and "http://" not in text.replace("http://www.w3.org", "")
+
+
+def test_importances_are_shown_where_they_are_known(tmp_path: Path) -> None:
+    text = page(tmp_path, replace(variable("a"), importance=-0.0317), variable("b"))
+    assert ">−0.032<" in text
+    assert text.count("0.032") == 1
 
 
 def test_a_variable_that_drifts_is_marked(tmp_path: Path) -> None:

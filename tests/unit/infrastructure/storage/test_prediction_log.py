@@ -452,6 +452,8 @@ def test_totals_and_labels_are_of_a_period_and_a_version(
         assert log.errors(*late) == fake.errors(*late)
         some = (late[0], 5, *late[1:])
         assert len(log.labelled(*some)) == len(fake.labelled(*some))
+        made = (since, 7, *period[1:])
+        assert len(log.confidences(*made)) == len(fake.confidences(*made))
 
 
 def test_versions_have_their_predictions_labels_and_times(open_log: Open) -> None:
@@ -471,6 +473,25 @@ def test_versions_have_their_predictions_labels_and_times(open_log: Open) -> Non
 
 
 # all predictions of a period
+
+
+def test_confidences_start_with_the_latest_and_are_of_a_period(log: SqlPredictionLog) -> None:
+    entries = [
+        prediction(f"r{at}", at=NOW + at, predicted=float(at), confidence=at / 16)
+        for at in range(12)
+    ]
+    for start in range(0, 12, 4):
+        add(log, *entries[start : start + 4])
+    found = log.confidences(NOW + 2, 6, NOW + 9)
+    assert found.dtype == np.float64
+    assert found.tolist() == [[at, at / 16] for at in range(8, 2, -1)]
+    assert len(log.confidences(NOW + 2, 100, NOW + 9)) == 7
+    assert log.confidences(NOW, 0).shape == log.confidences(NOW + 99, 9).shape == (0, 2)
+
+
+def test_values_have_no_confidences(log: SqlPredictionLog) -> None:
+    add(log, prediction(confidence=None))
+    assert log.confidences(0, 9).shape == (0, 2)
 
 
 def test_every_batch_of_a_period_is_read_once_in_order(open_log: Open) -> None:

@@ -29,6 +29,8 @@ NAMES = {
     "ml_prediction_duration_seconds": {"model_name", "version"},
     "ml_model_score": {"model_name", "version", "measure"},
     "ml_model_score_threshold": {"model_name", "version", "measure"},
+    "ml_input_importance": {"model_name", "feature"},
+    "ml_model_estimated_score": {"model_name", "version", "measure"},
     "ml_labelled_predictions": {"model_name", "version"},
     "ml_model_accuracy": {"model_name", "version"},
     "ml_prediction_confidence": {"model_name", "version", "class"},
@@ -88,8 +90,10 @@ def test_metrics_have_the_promised_names_and_labels(
     metrics.set_accuracy(0.9)
     metrics.set_score("f1_macro", 0.8)
     metrics.set_score_threshold("f1_macro", 0.75)
+    metrics.set_estimated_score("accuracy", 0.9)
     metrics.set_labelled(40)
     metrics.set_drift({"petal_width": 0.1})
+    metrics.set_importances({"petal_width": 0.3})
     metrics.set_drift_evidence(9, {"training": {"petal_width": 0.3}}, {"training": []})
     metrics.set_retraining_failed(False)
     found: dict[str, set[str]] = {}
@@ -104,8 +108,10 @@ def test_the_score_stands_beside_the_threshold_of_the_gate_and_the_number_of_lab
 ) -> None:
     assert value(registry, "ml_labelled_predictions") is None
     metrics.set_score_threshold("f1_macro", 0.75)
+    metrics.set_estimated_score("accuracy", 0.9)
     metrics.set_labelled(40)
     assert value(registry, "ml_model_score_threshold", measure="f1_macro") == 0.75
+    assert value(registry, "ml_model_estimated_score", measure="accuracy") == 0.9
     assert value(registry, "ml_labelled_predictions") == 40
 
 
