@@ -66,7 +66,7 @@ class Fitted:
     Attributes:
         rows: all rows of the data set, encoded, shape (n_rows, width).
         learned, held: which of them are for training and held out, bool of shape (n_rows,).
-        native: predictions of the estimator for `rows`, shape (n_rows, n_outputs).
+        predictions: of the estimator on the hold-out, shape (n_holdout, n_outputs).
         seconds: how long the fit took.
         decision: how the decision threshold was chosen, for ``metrics.json``.
     """
@@ -77,7 +77,7 @@ class Fitted:
     learned: np.ndarray
     held: np.ndarray
     estimator: Any
-    native: np.ndarray
+    predictions: np.ndarray
     seconds: float
     decision: Mapping[str, Any]
 
@@ -95,11 +95,6 @@ class Fitted:
     def holdout(self) -> Dataset:
         """The hold-out."""
         return self.dataset.take(self.held)
-
-    @cached_property
-    def predictions(self) -> np.ndarray:
-        """Predictions on the hold-out, shape (n_holdout, n_outputs)."""
-        return self.native[self.held]
 
     @cached_property
     def actual(self) -> np.ndarray:
@@ -241,7 +236,7 @@ def train(
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
         predictions = _predictions_of(served, fitted)
-        parity = Parity.of(fitted.native, predictions, spec)
+        parity = Parity.of(fitted.predictions, predictions[fitted.held], spec)
         progress(
             "export",
             f"{served_file.name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native "
@@ -350,9 +345,9 @@ def _fit(
     epochs = max(map(len, tasks.curves.values()), default=0)
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{_effort(estimator, epochs)}")
     spec, decision = _decide(spec, config, estimator, training_rows, target, keys, progress)
-    native = predict_function(estimator, spec)(rows)
+    predictions = predict_function(estimator, spec)(rows[held])
     measure = config.validation.measure_of(spec)
-    return Fitted(measure, dataset, rows, learned, held, estimator, native, seconds, decision)
+    return Fitted(measure, dataset, rows, learned, held, estimator, predictions, seconds, decision)
 
 
 def _effort(estimator: Any, epochs: int) -> str:

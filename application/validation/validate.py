@@ -178,22 +178,22 @@ class Case:
     @cached_property
     def holdout(self) -> Dataset:
         """The hold-out rows of the package."""
-        return self._rows("holdout")
+        return self.dataset.take(self._are("holdout"))
 
     @cached_property
     def training(self) -> Dataset:
         """The training rows of the package."""
-        return self._rows("training")
+        return self.dataset.take(self._are("training"))
 
     @cached_property
     def rows(self) -> np.ndarray:
         """The encoded hold-out, shape (n_holdout, width)."""
-        return self.holdout.encoded(self.spec)
+        return self.all_rows[self._are("holdout")]
 
     @cached_property
     def training_rows(self) -> np.ndarray:
         """The encoded training rows, shape (n_training, width)."""
-        return self.training.encoded(self.spec)
+        return self.all_rows[self._are("training")]
 
     @cached_property
     def all_rows(self) -> np.ndarray:
@@ -228,9 +228,10 @@ class Case:
             return np.zeros(len(self.holdout), bool)
         return _valid_rows(self.champion.spec, self.holdout)
 
-    def _rows(self, part: str) -> Dataset:
+    def _are(self, part: str) -> np.ndarray:
+        """Which rows the package records as this part, bool of shape (n_rows,)."""
         recorded = np.array(self.package.read_json("holdout.json")[part])
-        return self.dataset.take(np.isin(self.dataset.row_hashes, recorded))
+        return np.isin(self.dataset.row_hashes, recorded)
 
 
 def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> Judgement:

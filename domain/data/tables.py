@@ -139,7 +139,8 @@ def check_target(target: pd.Series, path: str) -> pd.Series:
     Raises:
         DataError: rows have no target, or several values.
     """
-    several = [value for value in target.tolist() if not isinstance(value, Hashable)]
+    objects = target if target.dtype == object else target.iloc[:0]
+    several = [value for value in objects.tolist() if not isinstance(value, Hashable)]
     if several:
         raise DataError(
             f"{path}: {target.name} has several values in one row, such as "
