@@ -149,17 +149,15 @@ def stable_sides(
         seed: of the hash.
     """
     sides: dict[str, bool] = {}
-    counts = {stratum: [0, 0] for stratum in set(strata)}  # rows, and those that are held out
+    counts = dict.fromkeys(strata, (0, 0))  # rows, and those that are held out
     mask = []
     for unit, stratum in zip(units, strata, strict=True):
-        count = counts[stratum]
+        rows, held = counts[stratum]
         side = sides.get(unit)
         if side is None:
-            chance = unit_interval(f"{seed} {unit}")
-            side = sides[unit] = _is_held(chance, *count, share)
+            side = sides[unit] = _is_held(unit_interval(f"{seed} {unit}"), rows, held, share)
         mask.append(side)
-        count[0] += 1
-        count[1] += side
+        counts[stratum] = rows + 1, held + side
     return np.array(mask, bool)
 
 
