@@ -50,7 +50,9 @@ def _target_problems(dataset: Dataset, spec: ModelSpec) -> list[str]:
         wrong = [row for row, label in enumerate(target) if not _is_one_of(label, spec.classes)]
         problem = "is not one of the classes"
     else:
-        wrong = [row for row, value in enumerate(target) if not _is_finite(value)]
+        numeric = dataset.target.dtype in (np.float64, np.int64)
+        finite = np.isfinite(dataset.target) if numeric else map(_is_finite, target)
+        wrong = [row for row, value in enumerate(finite) if not value]
         problem = "is not a finite number"
     problems = [f"row {row}, {name}: {target[row]!r} {problem}" for row in wrong]
     empty = set(spec.classes).difference(target) if not wrong else set()

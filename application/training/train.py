@@ -47,6 +47,7 @@ from shared.paths import path_in_clone
 
 _MOST_GOLDEN = 20
 _FEWEST_LOGGED, _MOST_LOGGED = 200, 1000  # rows of the log that drift is measured against
+_COMPARED_ROWS = 10_000  # and the hold-out: native predictions of all rows may cost half a fit
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Fitted:
     Attributes:
         rows: all rows of the data set, encoded, shape (n_rows, width).
         learned, held: which of them are for training and held out, bool of shape (n_rows,).
-        native: predictions of the estimator for `rows`, shape (n_rows, n_outputs).
+        compared: for which rows its predictions are compared with those of the served model: the
+            hold-out and the first rows; validation compares all. bool of shape (n_rows,).
+        native: predictions of the estimator for the compared rows, shape (n_compared, n_outputs).
         seconds: how long the fit took.
         decision: how the decision threshold was chosen, for ``metrics.json``.
     """
@@ -79,6 +82,7 @@ class Fitted:
     learned: np.ndarray
     held: np.ndarray
     estimator: Any
+    compared: np.ndarray
     native: np.ndarray
     seconds: float
     decision: Mapping[str, Any]
@@ -101,7 +105,7 @@ class Fitted:
     @cached_property
     def predictions(self) -> np.ndarray:
         """Predictions on the hold-out, shape (n_holdout, n_outputs)."""
-        return self.native[self.held]
+        return self.native[self.held[self.compared]]
 
     @cached_property
     def actual(self) -> np.ndarray:
@@ -243,7 +247,7 @@ def train(
         served_file = _write_served(fitted, config, draft, framework)
         served = load_served(served_file, spec)
         predictions = _predictions_of(served, fitted)
-        parity = Parity.of(fitted.native, predictions, spec)
+        parity = Parity.of(fitted.native, predictions[fitted.compared], spec)
         progress(
             "export",
             f"{served_file.name}, {served_file.stat().st_size / 1024:.0f} KiB, differs from native "
@@ -354,9 +358,12 @@ def _fit(
     epochs = max(map(len, tasks.curves.values()), default=0)
     progress("fit", f"{_name_of(estimator)} in {seconds:.2f} s{_effort(estimator, epochs)}")
     spec, decision = _decide(spec, config, estimator, training_rows, target, keys, progress)
-    native = predict_function(estimator, spec)(rows)
-    measure = config.validation.measure_of(spec)
-    return Fitted(measure, dataset, rows, learned, held, estimator, native, seconds, decision)
+    compared = held | (np.arange(len(rows)) < _COMPARED_ROWS)
+    native = predict_function(estimator, spec)(rows[compared])
+    return Fitted(
+        config.validation.measure_of(spec),
+        *(dataset, rows, learned, held, estimator, compared, native, seconds, decision),
+    )
 
 
 def _effort(estimator: Any, epochs: int) -> str:

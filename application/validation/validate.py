@@ -18,7 +18,7 @@ from application.validation.judgement import JudgedPackage, Judgement
 from application.validation.latency import time_predictions
 from domain import gates
 from domain.contract import Classes, Input, ModelSpec, Output
-from domain.data.dataset import Dataset
+from domain.data.dataset import Dataset, are_among
 from domain.data.splitting import with_equal_shares
 from domain.errors import ConfigError, GateRefusal, InputError, reason_of
 from domain.estimators.conformal import ConformalRegressor
@@ -175,24 +175,34 @@ class Case:
         return self.measure.constant(self.actual)
 
     @cached_property
+    def held(self) -> np.ndarray:
+        """Which rows of the data are the package's hold-out, bool of shape (n_rows,)."""
+        return are_among(self.dataset.row_hashes, self.split["holdout"])
+
+    @cached_property
+    def learned(self) -> np.ndarray:
+        """Which rows of the data the package was trained on, bool of shape (n_rows,)."""
+        return are_among(self.dataset.row_hashes, self.split["training"])
+
+    @cached_property
     def holdout(self) -> Dataset:
         """The hold-out rows of the package."""
-        return self._rows("holdout")
+        return self.dataset.take(self.held)
 
     @cached_property
     def training(self) -> Dataset:
         """The training rows of the package."""
-        return self._rows("training")
+        return self.dataset.take(self.learned)
 
     @cached_property
     def rows(self) -> np.ndarray:
         """The encoded hold-out, shape (n_holdout, width)."""
-        return self.holdout.encoded(self.spec)
+        return self.all_rows[self.held]
 
     @cached_property
     def training_rows(self) -> np.ndarray:
         """The encoded training rows, shape (n_training, width)."""
-        return self.training.encoded(self.spec)
+        return self.all_rows[self.learned]
 
     @cached_property
     def all_rows(self) -> np.ndarray:
@@ -207,7 +217,7 @@ class Case:
     @cached_property
     def predictions(self) -> np.ndarray:
         """The served model's predictions on the hold-out, shape (n_holdout, n_outputs)."""
-        return self.served(self.rows)
+        return self.all_predictions[self.held]
 
     def reference(self) -> np.ndarray | None:
         """Predictions of a reference model on the hold-out, shape (n_holdout, n_outputs); None if
@@ -227,9 +237,10 @@ class Case:
             return np.zeros(len(self.holdout), bool)
         return _valid_rows(self.champion.spec, self.holdout)
 
-    def _rows(self, part: str) -> Dataset:
-        recorded = np.array(self.package.read_json("holdout.json")[part])
-        return self.dataset.take(np.isin(self.dataset.row_hashes, recorded))
+    @cached_property
+    def split(self) -> dict[str, list[str]]:
+        """Hashes of the hold-out and of the training rows, as the package records them."""
+        return self.package.read_json("holdout.json")
 
 
 def judge(case: Case, on_gate: Callable[[str], object] = lambda gate: None) -> Judgement:
@@ -317,15 +328,14 @@ def _only_class(spec: ModelSpec, report: Report) -> str:
 
 def _holdout_verdicts(case: Case) -> list[gates.Verdict]:
     """Whether the hold-out is unseen, and complete."""
-    hashes = case.package.read_json("holdout.json")
-    recorded, near, copied = np.array(hashes["holdout"]), 0, 0.0
+    recorded, near, copied = case.split["holdout"], 0, 0.0
     if len(case.holdout):
         both, keys = (case.rows, case.training_rows), case.dataset.keys
         near = near_duplicates(case.spec, *both)
         if keys is None or keys.time is None:  # later rows of known customers are not copies
             copied = copied_share(case.spec, *both)
     return [
-        gates.holdout_is_unseen(recorded, np.array(hashes["training"]), near, copied),
+        gates.holdout_is_unseen(recorded, case.split["training"], near, copied),
         gates.holdout_is_complete(recorded, case.holdout.row_hashes),
     ]
 
@@ -370,7 +380,9 @@ def _behaviour(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdi
     """Whether predictions are valid, deterministic, independent of column order, and robust."""
     spec, dataset, noise = case.spec, case.dataset, case.rules.noise
     on_gate("predictions_are_valid")
-    reordered = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]])
+    again = case.served(case.all_rows)
+    reordered = replace(dataset, inputs=dataset.inputs[dataset.inputs.columns[::-1]]).encoded(spec)
+    same = reordered.tobytes() == case.all_rows.tobytes()  # then so are the predictions
     repeats = -(-_NOISY_ROWS // len(case.rows))
     rows = np.tile(case.rows, (repeats, 1))
     changed = instability(
@@ -378,8 +390,8 @@ def _behaviour(case: Case, on_gate: Callable[[str], object]) -> list[gates.Verdi
     )
     return [
         gates.predictions_are_valid(spec, case.all_predictions),
-        gates.deterministic(case.all_predictions, case.served(case.all_rows)),
-        gates.column_order(case.all_predictions, case.served(reordered.encoded(spec))),
+        gates.deterministic(case.all_predictions, again),
+        gates.column_order(case.all_predictions, again if same else case.served(reordered)),
         gates.robustness(changed, case.rules.sensitivity, noise),
     ]
 
@@ -436,10 +448,10 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
             f"{version} was split by the time {time}, so the rows that it was trained on cannot be "
             "recognised: keep data.split.time, or skip this gate once with validation.skip",
         )
-    training_hashes = np.array(champion.package.read_json("holdout.json")["training"])
+    training_hashes = champion.package.read_json("holdout.json")["training"]
     inputs = list(champion.spec.input_names)  # inputs may have been added
     hashes = _identified_by(case.holdout, inputs, time).row_hashes
-    fits, unseen = case.comparable, ~np.isin(hashes, training_hashes)
+    fits, unseen = case.comparable, ~are_among(hashes, training_hashes)
     common = fits & unseen
     if spec.classes:  # another split of the champion's may have left few rows of one class
         common[fits] = with_equal_shares(unseen[fits], case.actual[fits])
@@ -447,7 +459,7 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     recognised = 1.0
     if len(training_hashes):
         in_data = _identified_by(case.dataset, inputs, time).row_hashes
-        recognised = float(np.isin(training_hashes, in_data).mean())
+        recognised = float(are_among(training_hashes, in_data).mean())
     comparison = None
     if common.any():
         rows = case.holdout.take(common).encoded(champion.spec)
@@ -566,9 +578,9 @@ def _drift(case: Case) -> dict[str, float]:
     """Drift of the training rows against those of the champion, by monitored input."""
     if case.champion is None:
         return {}
-    rows = case.training_rows
+    rows, predictions = case.training_rows, case.all_predictions[case.learned]
     profiles = case.champion.package.read_json("profile.json")
-    return drift_between(profiles, case.spec, rows, case.served(rows))
+    return drift_between(profiles, case.spec, rows, predictions)
 
 
 def skip(verdicts: Iterable[gates.Verdict], names: Collection[str]) -> list[gates.Verdict]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from pandas.io.common import get_handle
 
 from domain.errors import DataError
 
 _SEPARATORS = (",", ";", "\t", "|")  # tried in this order
 _SAMPLE = 2**16  # bytes
+_BLOCK = 2**20  # bytes
 _ROWS = 50
 _BINARY = {  # first bytes of files that are not text
     b"PAR1": "Parquet: rename it so that it ends in .parquet",
@@ -80,6 +82,27 @@ def csv_layout(path: Path) -> CsvLayout:
         if rows and len(rows[0][1]) > 1:
             return _layout(separator, rows, skipped)
     return _layout(separators[0], found[separators[0]], skipped)
+
+
+def may_have_leading_zeros(path: Path, separator: str) -> bool:
+    """Whether a field may be a whole number with leading zeros; faster than reading the rows.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    ends, blank = np.zeros((2, 256), bool)
+    ends[[*b'\r\n"', separator.encode()[-1]]] = True
+    blank[[*b" \t"]] = True
+    with _opened(path) as file:
+        last = b"\n\n\n"
+        while block := file.read(_BLOCK):
+            text = np.frombuffer(last + block, np.uint8)
+            last = (last + block)[-3:]
+            zeros = (text[2:-1] == ord("0")) & (text[3:] >= ord("0")) & (text[3:] <= ord("9"))
+            before, previous = (text[np.flatnonzero(zeros) + at] for at in (0, 1))
+            if (ends[previous] | blank[previous] & (ends | blank)[before]).any():
+                return True
+    return False
 
 
 @contextmanager

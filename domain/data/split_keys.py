@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -150,17 +149,16 @@ def stable_sides(
         seed: of the hash.
     """
     sides: dict[str, bool] = {}
-    rows: Counter[object] = Counter()
-    held: Counter[object] = Counter()
-    mask = np.empty(len(units), bool)
-    for row, (unit, stratum) in enumerate(zip(units, strata, strict=True)):
-        if unit not in sides:
-            chance = unit_interval(f"{seed} {unit}")
-            sides[unit] = _is_held(chance, rows[stratum], held[stratum], share)
-        mask[row] = sides[unit]
-        rows[stratum] += 1
-        held[stratum] += sides[unit]
-    return mask
+    counts = dict.fromkeys(strata, (0, 0))  # rows, and those that are held out
+    mask = []
+    for unit, stratum in zip(units, strata, strict=True):
+        rows, held = counts[stratum]
+        side = sides.get(unit)
+        if side is None:
+            side = sides[unit] = _is_held(unit_interval(f"{seed} {unit}"), rows, held, share)
+        mask.append(side)
+        counts[stratum] = rows + 1, held + side
+    return np.array(mask, bool)
 
 
 def _is_held(chance: float, rows: int, held: int, share: float) -> bool:

@@ -26,7 +26,7 @@ from domain.contract import (
     as_word,
     format_names,
 )
-from domain.data.csv_layout import csv_layout
+from domain.data.csv_layout import csv_layout, may_have_leading_zeros
 from domain.data.dataset import Dataset
 from domain.errors import DataError
 from shared.digests import sha256_of
@@ -139,7 +139,8 @@ def check_target(target: pd.Series, path: str) -> pd.Series:
     Raises:
         DataError: rows have no target, or several values.
     """
-    several = [value for value in target.tolist() if not isinstance(value, Hashable)]
+    objects = target if target.dtype == object else target.iloc[:0]
+    several = [value for value in objects.tolist() if not isinstance(value, Hashable)]
     if several:
         raise DataError(
             f"{path}: {target.name} has several values in one row, such as "
@@ -213,7 +214,9 @@ def _csv(path: Path, parsers: Mapping[str, Parser]) -> pd.DataFrame:
             whole = [
                 name for name in frame.columns if name not in text and _may_be_codes(frame[name])
             ]
-            if whole:  # only text shows leading zeros
+            if whole and may_have_leading_zeros(
+                path, layout.separator
+            ):  # only text shows leading zeros
                 as_text = pd.read_csv(path, usecols=whole, dtype="str", **options)
                 codes = [name for name in whole if as_text[name].str.fullmatch(r"0\d+").any()]
                 frame[codes] = as_text[codes]

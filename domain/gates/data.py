@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from domain.contract import Category, Datetime, HashedText, ModelSpec, Number
+from domain.data.dataset import are_among
 from domain.evaluation.leakage import Leak, input_leak, pair_leaks
 from domain.evaluation.near_duplicates import COPIES
 from domain.gates.verdict import Verdict
 
 
 def holdout_is_unseen(
-    holdout: np.ndarray, training: np.ndarray, near_duplicates: int = 0, copied: float = 0.0
+    holdout: Collection[str],
+    training: Collection[str],
+    near_duplicates: int = 0,
+    copied: float = 0.0,
 ) -> Verdict:
     """Refuse a hold-out with rows that were in training, or with many copies of training rows.
 
@@ -23,7 +29,7 @@ def holdout_is_unseen(
         copied: share of the hold-out rows that are copies of training rows, beyond chance, such as
             rows of one customer on both sides; refused from 25 %.
     """
-    seen = int(np.isin(holdout, training).sum())
+    seen = int(are_among(holdout, training).sum())
     reason = f"{seen} of {len(holdout)} hold-out rows were in training"
     reason += f"; {near_duplicates} near-duplicates" * bool(near_duplicates)
     if copied >= COPIES:
@@ -37,9 +43,9 @@ def holdout_is_unseen(
     return Verdict("holdout_is_unseen", accepted, reason, figures)
 
 
-def holdout_is_complete(recorded: np.ndarray, found: np.ndarray) -> Verdict:
+def holdout_is_complete(recorded: Collection[str], found: Collection[str]) -> Verdict:
     """Refuse data from which hold-out rows recorded in the package are missing."""
-    missing = int((~np.isin(recorded, found)).sum())
+    missing = int((~are_among(recorded, found)).sum())
     reason = f"{len(recorded) - missing} of {len(recorded)} hold-out rows found in the data"
     return Verdict(
         "holdout_is_complete", missing == 0 and len(recorded) > 0, reason, {"missing": missing}

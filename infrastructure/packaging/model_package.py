@@ -27,6 +27,7 @@ MANIFEST = "MANIFEST.sha256"
 NATIVE = "model.joblib"
 _NATIVE_FACTS = "model.json"  # what is in model.skops, and what it needs
 _LOCK_SECONDS = 60.0  # no other training has this version; only `make gc` checks the lock briefly
+_MOST_INDENTED = 1_000_000  # characters: longer files are for programs, and slow to indent
 _STORED = frozenset({"model.yaml", NATIVE})  # differences of a copy in BentoML's store
 
 
@@ -70,7 +71,9 @@ class PackageDraft:
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """Write a JSON file into the package."""
-        text = json.dumps(data, indent=2, allow_nan=False)
+        text = json.dumps(data, allow_nan=False)
+        if len(text) <= _MOST_INDENTED:
+            text = json.dumps(data, indent=2, allow_nan=False)
         (self.folder / name).write_text(text + "\n", encoding="utf-8")
 
     def write_native(self, estimator: Any) -> None:

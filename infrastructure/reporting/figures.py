@@ -125,7 +125,7 @@ def draw_figures(data: FigureData, folder: Path) -> None:
         drawn["confusion_matrix"] = title, _confusion_figure(report, data.spec.classes)
         drawn["confidence"] = "Confidence of the predictions", _confidence_figure(data)
     else:
-        name, rows = data.spec.output.name, np.arange(report.rows)
+        name, rows = data.spec.output.name, sample_rows(report.rows)
         title = (
             f"{report.measure} {format_score(report.score)}, {report.covered:.0%} in the interval "
             f"({report.rows} rows)"

@@ -37,7 +37,7 @@ from domain import gates
 from domain.catalog import CatalogModel
 from domain.contract import Classes, Datetime, ModelSpec, Number, Quantity
 from domain.data.dataset import Dataset
-from domain.data.splitting import hold_out, with_keys
+from domain.data.splitting import hold_out, hold_out_masks, with_keys
 from domain.data.tables import read_table
 from domain.errors import ConfigError, DataError, ExportError
 from domain.estimators.conformal import ConformalRegressor
@@ -653,6 +653,17 @@ def test_a_missing_value_in_a_golden_request_is_null(workshop: Workshop) -> None
     smallest, _, largest = read(candidate, "golden.json")["rows"]
     assert smallest[0] is None
     assert largest[0] == 0.5
+
+
+def test_of_many_rows_the_first_ones_and_the_hold_out_are_compared(workshop: Workshop) -> None:
+    spec = ModelSpec("many", (Number("x", "", 0, 1),), Quantity("y"))
+    inputs = pd.DataFrame({"x": np.linspace(0, 1, 11_000)})
+    dataset = Dataset("many", "", inputs, inputs["x"] ** 2)
+    model = fake_model(dataset, spec, KINDS["regression"].build)
+    candidate = workshop.train(config=config_of(model), model=model)
+    _, held = hold_out_masks(dataset, spec, 0.25, 3)
+    assert 0 < held[10_000:].sum() == candidate.parity.rows - 10_000
+    assert candidate.report.rows == held.sum()
 
 
 def doubled(rows: np.ndarray) -> np.ndarray:

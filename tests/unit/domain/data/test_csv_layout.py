@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.data.csv_layout import CsvLayout, csv_layout
+from domain.data.csv_layout import CsvLayout, csv_layout, may_have_leading_zeros
 from domain.errors import DataError
 
 AGES = "age{0}team\n26{0}Tech\n46{0}Sales\n"
@@ -56,6 +56,33 @@ def test_a_compressed_file_is_looked_into(tmp_path: Path) -> None:
 def test_rows_after_the_sample_do_not_count(tmp_path: Path) -> None:
     long = "a;b\n" + "1;2\n" * 20_000 + "3;4;5\n"
     assert csv_layout(written(tmp_path, long)).separator == ";"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("a,b\n1,007\n", True),
+        ("a,b\r\n007,1\r\n", True),
+        ('a,b\n1,"01"\n', True),
+        ("a,b\n1, \t 01\n", True),
+        ("a,b\n1,07", True),
+        ("a,b\n0,0.5\n10,1e05\n", False),
+        ("a,b\n2024-01-02 05:00,-05\n", False),
+        ("a;b\n1;,01\n", False),
+    ],
+)
+def test_leading_zeros_are_found(content: str, found: bool, tmp_path: Path) -> None:
+    separator = content[1]
+    assert may_have_leading_zeros(written(tmp_path, content), separator) == found
+    path = tmp_path / "in.csv.gz"
+    path.write_bytes(gzip.compress(content.encode()))
+    assert may_have_leading_zeros(path, separator) == found
+
+
+def test_leading_zeros_are_found_where_two_blocks_meet(tmp_path: Path) -> None:
+    for length in range(2**20 - 5, 2**20 + 1):
+        path = written(tmp_path, f"{'x' * length}\n 07\n")
+        assert may_have_leading_zeros(path, ",")
 
 
 def test_names_that_are_not_in_the_first_line_are_refused(tmp_path: Path) -> None:

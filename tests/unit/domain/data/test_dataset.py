@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from domain.contract import (
     Tensor,
     Text,
 )
-from domain.data.dataset import Dataset
+from domain.data.dataset import Dataset, are_among
 from domain.data.split_keys import SplitKeys
 from domain.data.splitting import with_keys
 from domain.errors import DataError, InputError
@@ -333,6 +334,57 @@ def test_integers_and_floats_of_equal_value_have_the_same_hash() -> None:
     hashes = [Dataset("d", "", each, pd.Series([0, 1])).row_hashes for each in (whole, other)]
     assert (hashes[0] == hashes[1]).all()
     assert hashes[0][0] != hashes[0][1]
+
+
+def test_a_hash_is_that_of_the_values_of_the_row_in_python() -> None:
+    words, numbers = ["it's", None, "\0", "", "it's"], [0.0, -0.0, np.nan, 1e300, 0.0]
+    objects = [True, 1, 1.0, "1", None]
+    inputs = pd.DataFrame({"word": words, "number": numbers}).assign(
+        object=pd.Series(objects, dtype=object)
+    )
+    rows = zip(words, [None if np.isnan(each) else each for each in numbers], objects)
+    rows = [
+        (word, number, float(each) if each == 1 and each is not True else each)
+        for word, number, each in rows
+    ]
+    assert hashes_of(inputs) == [digest(repr(row)) for row in rows]
+    assert hashes_of(inputs[["number"]]) == [digest(repr((row[1],))) for row in rows]
+
+
+def test_hashes_of_many_rows_are_those_of_each() -> None:
+    numbers = np.arange(50_003) % 40_001 / 2
+    found = hashes_of(pd.DataFrame({"a": numbers}))
+    assert found == [digest(repr((each,))) for each in numbers.tolist()]
+
+
+def test_words_that_are_equal_to_numbers_in_python_are_encoded_as_different_words() -> None:
+    inputs = (
+        Category("a", ("1", "true")),
+        Category("b", ("x", "y"), nullable=True, unseen="missing"),
+    )
+    columns = {"a": [True, 1, "1", True], "b": ["y", None, "z", "y"]}
+    frame = pd.DataFrame(columns, dtype=object)
+    spec = ModelSpec("d", inputs, Quantity("t", ""))
+    encoded = Dataset("d", "", frame, pd.Series(np.zeros(4))).encoded(spec)
+    np.testing.assert_array_equal(encoded, [[1, 1], [0, np.nan], [0, np.nan], [1, 1]])
+
+
+def test_hashes_are_found_among_others() -> None:
+    found = are_among(np.array(["b7", "a0", "c1"]), ["a0", "b7", "ff"])
+    assert found.tolist() == [True, True, False]
+    assert are_among([], np.array(["a0"])).dtype == bool
+
+
+def hashes_of(inputs: pd.DataFrame) -> list[str]:
+    """The hashes of the rows of a table."""
+    dataset = Dataset("d", "", inputs, pd.Series(np.zeros(len(inputs))))
+    hashes: list[str] = dataset.row_hashes.tolist()
+    return hashes
+
+
+def digest(text: str) -> str:
+    """The digest of a text, of 16 hex digits."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def test_rows_are_taken_with_their_other_columns_and_keys() -> None:

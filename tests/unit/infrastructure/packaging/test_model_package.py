@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -146,6 +147,16 @@ def test_a_package_is_synced_to_disk_before_it_is_renamed(
 def test_a_number_that_json_cannot_represent_is_not_written(tmp_path: Path) -> None:
     with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft, pytest.raises(ValueError):
         draft.write_json("metrics.json", {"accuracy": float("nan")})
+
+
+def test_a_long_file_is_not_indented(tmp_path: Path) -> None:
+    with PackageDraft(tmp_path, "petals", "1.0.0-a") as draft:
+        for count, lines in ((10, 14), (100_000, 1)):
+            hashes = {"training": ["9c6efb0a11d5e7f3"] * count}
+            draft.write_json("holdout.json", hashes)
+            text = (draft.folder / "holdout.json").read_text(encoding="utf-8")
+            assert json.loads(text) == hashes
+            assert len(text.splitlines()) == lines
 
 
 def test_sealing_never_replaces_a_package(sealed: Path, make_package: Callable[..., Path]) -> None:
