@@ -55,7 +55,7 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
             no source that may have new data.
     """
     from application.ports.snapshots import recorded_source
-    from application.training.log_rows import check_usable, labelled_rows, merged
+    from application.retraining.log_rows import check_usable, labelled_rows, merged
     from domain.data.tables import read_frame
 
     settings, split, period = Settings.load(), config.data.split, period_of(args)

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from application.inference.shadow import ShadowReport, replay
 from application.monitoring.export import Columns
-from application.monitoring.shadow import ShadowReport, replay
+from application.retraining.log_rows import check_usable
 from application.training.config import registered_name
-from application.training.log_rows import check_usable
 from domain.errors import DataError, PredictionLogError
 from domain.evaluation.sequential import FEWEST
 from infrastructure.cli._arguments import add_model, add_version

@@ -24,9 +24,9 @@ from pathlib import Path
 from application.monitoring.drift_watch import drifting_variables
 from application.monitoring.estimation import QualityEstimator
 from application.monitoring.quality import quality_of
-from application.monitoring.watch import Observation, Outcome, Place, Watch
 from application.ports.alerts import Notifier
 from application.ports.registry import ModelVersion
+from application.retraining.watch import Observation, Outcome, Place, Watch
 from application.training.config import TrainingConfig, config_path
 from domain.errors import DeploymentError, PredictionLogError, RegistryError, StateError
 from infrastructure.cli._arguments import add_config, add_environment, add_model

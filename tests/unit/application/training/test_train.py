@@ -361,7 +361,7 @@ def test_the_profile_covers_the_training_rows(workshop: Workshop) -> None:
 
 
 def test_after_a_retraining_the_profile_covers_the_latest_rows_of_the_log(
-    workshop: Workshop, tmp_path: Path
+    workshop: Workshop,
 ) -> None:
     rng = np.random.default_rng(0)
     widths = np.concatenate([np.full(300, 20.0), rng.uniform(8, 9, 1400)])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from application.inference.shadow import SHADOW, Place, ShadowReport, replay
 from application.monitoring.export import Contracts
-from application.monitoring.shadow import SHADOW, Place, ShadowReport, replay
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Category, Classes, ModelSpec, Number, Quantity
 from domain.monitoring.profile import profile_inputs

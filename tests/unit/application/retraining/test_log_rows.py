@@ -10,8 +10,8 @@ import pytest
 
 from application.monitoring.export import Contracts
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
+from application.retraining.log_rows import KEY, check_usable, labelled_rows, merged
 from application.training.config import SplitConfig
-from application.training.log_rows import KEY, check_usable, labelled_rows, merged
 from domain.contract import Category, Classes, Datetime, ModelSpec, Number, Tensor, Text
 from domain.data.tables import read_table
 from domain.errors import DataError

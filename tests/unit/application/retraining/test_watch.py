@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from application.monitoring.quality import VersionQuality
-from application.monitoring.watch import (
+from application.ports.alerts import Alert
+from application.retraining.watch import (
     DRIFT,
     DUE,
     ESTIMATE,
@@ -22,7 +23,6 @@ from application.monitoring.watch import (
     Place,
     Watch,
 )
-from application.ports.alerts import Alert
 from application.training.config import WatchConfig
 from domain.errors import PredictionLogError
 from domain.evaluation.estimation import Estimate

@@ -1,0 +1,1 @@
+"""Watching deployed models, and retraining them on what the prediction log has."""
