@@ -190,7 +190,7 @@ class _Period:
         return (at >= self.since) & (True if self.until is None else at < self.until)
 
 
-class SqlPredictionLog:
+class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of several ports
     """Predictions and labels of one model, shared by all processes that open the same URL.
 
     Rows older than `retention_days` are removed when the log is opened, and every hour while
@@ -571,11 +571,11 @@ class SqlPredictionLog:
         )
         found, missing = [np.empty((0, 2))], rows
         with self._engine.connect() as connection:
-            for record in connection.execute(query) if rows else ():
-                columns = (
-                    np.frombuffer(value, COLUMN_TYPES[name]) for name, value in zip(names, record)
+            for page in connection.execute(query).partitions() if rows else ():
+                lengths, at, predicted, confidence = (
+                    np.frombuffer(b"".join(values), COLUMN_TYPES[name])
+                    for name, values in zip(names, zip(*reversed(page)))
                 )
-                lengths, at, predicted, confidence = columns
                 chosen = np.repeat(period.has(at), lengths)
                 found.append(np.column_stack([predicted, confidence])[chosen][::-1])
                 missing -= len(found[-1])
