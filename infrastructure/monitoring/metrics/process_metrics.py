@@ -35,10 +35,11 @@ class ProcessCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics as of now."""
         family = [self._supervisor, *self._supervisor.children(recursive=True)]
+        seconds = sum(_of_each(family, lambda process: sum(process.cpu_times()[:4])))
         yield CounterMetricFamily(
             "process_cpu_seconds",
             "CPU seconds of all processes of the service.",
-            sum(_of_each(family, lambda process: sum(process.cpu_times()[:4]))),
+            round(seconds, 2),  # ticks of 0.01 s; a rounding error down would look like a reset
         )
         for name, documentation, value in (
             (
