@@ -485,7 +485,7 @@ class FakeWatchStore:
         self.state, self.failed = state, retraining_failed
 
 
-class FakePredictionLog:
+class FakePredictionLog:  # pylint: disable=too-many-public-methods  # those of several ports
     """Predictions and labels in memory.
 
     Attributes:

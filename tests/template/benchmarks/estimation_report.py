@@ -163,7 +163,7 @@ def tables() -> Iterator[tuple[str, int, Rows, Rows]]:
 
 
 def _predicted(rows: np.ndarray, target: np.ndarray, later: np.ndarray) -> tuple[Rows, Rows]:
-    """A forest learns two thirds of the earlier rows, and predicts the others and the later ones."""
+    """A forest learns two thirds of the earlier rows and predicts the others and the later ones."""
     fit_rows, held_rows, fit_target, held_target = train_test_split(
         rows[~later], target[~later], test_size=1 / 3, random_state=0, stratify=target[~later]
     )
