@@ -10,15 +10,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from application.ports.prediction_log import PredictedRow
-from infrastructure.storage.prediction_log import (
-    COLUMN_TYPES,
-    LONGEST_REQUEST,
-    TABLES,
-    SqlPredictionLog,
-)
+from infrastructure.storage.prediction_log import LONGEST_REQUEST, SqlPredictionLog
+from infrastructure.storage.tables import BATCHES, COLUMN_TYPES, IDS
 from shared.request_id import time_of
 
-_batches, _ids = TABLES["prediction_batches"], TABLES["prediction_ids"]
 _BATCHES_PER_QUERY = 64
 _IDS_PER_QUERY = 500
 
@@ -36,7 +31,7 @@ class BulkLabelLog(SqlPredictionLog):
         known = [made for made in times if made is not None]
         searches: list[tuple[float, list[sa.ColumnElement[bool]]]] = [(0.0, [])]
         if known and len(known) == len(times):
-            soon_after = _batches.c.since <= max(known) + LONGEST_REQUEST
+            soon_after = BATCHES.c.since <= max(known) + LONGEST_REQUEST
             searches.insert(0, (min(known), [soon_after]))
         found: dict[tuple[str, int], PredictedRow] = {}
         for since, conditions in searches:
@@ -52,7 +47,7 @@ class BulkLabelLog(SqlPredictionLog):
 
     def find_ids(self, texts: Collection[str]) -> dict[str, PredictedRow]:
         """The latest prediction for each ID, as `find_id` finds it; unknown ones are left out."""
-        columns, names = _ids.c, list(texts)
+        columns, names = IDS.c, list(texts)
         latest = (columns.at.desc(), columns.batch.desc(), columns.position.desc())
         rank = sa.func.row_number().over(partition_by=columns.text, order_by=latest)
         places: dict[tuple[int, int], str] = {}
@@ -84,9 +79,9 @@ class BulkLabelLog(SqlPredictionLog):
         Returns:
             Request ID and row, by number of the batch and position in it.
         """
-        columns = (_batches.c.request_ids, _batches.c.rows)  # before the large ones
+        columns = (BATCHES.c.request_ids, BATCHES.c.rows)  # before the large ones
         latest: dict[tuple[str, int], tuple[int, int]] = {}
-        for page in self._pages(columns, since, [_batches.c.model == self._model, *conditions]):
+        for page in self._pages(columns, since, [BATCHES.c.model == self._model, *conditions]):
             for record in page:
                 names = record.request_ids.split("\n")[1:-1]
                 if wanted.keys().isdisjoint(names):
@@ -104,7 +99,7 @@ class BulkLabelLog(SqlPredictionLog):
         positions: dict[int, list[int]] = {}
         for number, position in places:
             positions.setdefault(number, []).append(position)
-        numbers, columns = list(positions), _batches.c
+        numbers, columns = list(positions), BATCHES.c
         read = (columns.request_ids, columns.rows, columns.at, columns.predicted)
         query = sa.select(columns.id, *read, columns.confidence, columns.version)
         found: dict[tuple[int, int], PredictedRow] = {}

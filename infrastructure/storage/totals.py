@@ -1,0 +1,254 @@
+"""Totals of predictions by minute, hour and day, so that summaries of a large log are quick."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from application.ports.prediction_log import PredictionBatch
+from infrastructure.storage.tables import COUNTS, LABEL_TOTALS, TOTALS
+
+DAY, MINUTE = 86400, 60
+WIDTHS = (DAY, 3600, MINUTE)  # seconds
+
+
+class Span(NamedTuple):
+    """A minute, an hour or a day of a version.
+
+    Attributes:
+        seconds: its length.
+        start: seconds since the epoch.
+        version: empty if unknown.
+    """
+
+    seconds: int
+    start: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Totals of at least one prediction, in the order of the columns of `TOTALS`.
+
+    Attributes:
+        since, until: times of the first and the last one.
+        latest: time of the last prediction in a batch that has one of these.
+        total_confidence, by_class: None for a regressor.
+    """
+
+    predictions: int
+    since: float
+    until: float
+    latest: float
+    total_latency: float
+    total_predicted: float
+    smallest: float
+    largest: float
+    total_confidence: float | None
+    by_class: bytes | None
+
+    @classmethod
+    def of(cls, batch: PredictionBatch, requests: np.ndarray | None = None) -> Totals:
+        """Totals of a batch.
+
+        Args:
+            requests: mask of the requests that count, at least one; None for all.
+        """
+        at, latency, rows = batch.at, batch.latency, batch.rows
+        predicted, confidence = batch.predicted, batch.confidence
+        if requests is not None:
+            chosen = np.repeat(requests, rows)
+            at, latency, rows = at[requests], latency[requests], rows[requests]
+            predicted = predicted[chosen]
+            confidence = None if confidence is None else confidence[chosen]
+        by_class = None
+        if confidence is not None:
+            by_class = np.bincount(predicted.astype(np.int64)).astype(COUNTS).tobytes()
+        return cls(
+            len(predicted),
+            float(at.min()),
+            float(at.max()),
+            float(batch.at.max()),
+            float((latency * rows).sum(dtype=np.float64)),
+            float(predicted.sum(dtype=np.float64)),
+            float(predicted.min()),
+            float(predicted.max()),
+            None if confidence is None else float(confidence.sum(dtype=np.float64)),
+            by_class,
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Totals]) -> Totals:
+        """The totals of several ones, at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = dict(zip((field.name for field in fields(cls)), zip(*map(_values, parts))))
+        confidences, counts = columns["total_confidence"], columns["by_class"]
+        return cls(
+            sum(columns["predictions"]),
+            min(columns["since"]),
+            max(columns["until"]),
+            max(columns["latest"]),
+            math.fsum(columns["total_latency"]),
+            math.fsum(columns["total_predicted"]),
+            min(columns["smallest"]),
+            max(columns["largest"]),
+            None if None in confidences else math.fsum(confidences),
+            None if None in counts else _sum_of_counts(counts),
+        )
+
+    def counts(self) -> list[int]:
+        """How often each class was predicted; empty for a regressor."""
+        return [] if self.by_class is None else np.frombuffer(self.by_class, COUNTS).tolist()
+
+
+def _values(totals: Totals) -> tuple[Any, ...]:
+    return tuple(vars(totals).values())
+
+
+def _sum_of_counts(several: Sequence[bytes]) -> bytes:
+    different = Counter(several)
+    total = np.zeros(max(map(len, different)) // np.dtype(COUNTS).itemsize, np.int64)
+    for counts, times in different.items():
+        found = np.frombuffer(counts, COUNTS)
+        total[: len(found)] += found.astype(np.int64) * times
+    return total.astype(COUNTS).tobytes()
+
+
+def spans_of(batches: Iterable[PredictionBatch]) -> dict[Span, Totals]:
+    """The totals of batches by minute, hour and day."""
+    parts: dict[Span, list[Totals]] = {}
+    for batch in batches:
+        minutes = (batch.at // MINUTE).astype(np.int64)
+        several = np.unique(minutes).tolist()
+        for minute in several:
+            totals = Totals.of(batch, None if len(several) == 1 else minutes == minute)
+            for span in spans_at(minute * MINUTE, batch.version):
+                parts.setdefault(span, []).append(totals)
+    return {span: Totals.join(several) for span, several in parts.items()}
+
+
+def spans_at(at: float, version: str | None) -> list[Span]:
+    """The minute, the hour and the day of a time."""
+    return [Span(width, int(at // width) * width, version or "") for width in WIDTHS]
+
+
+def pieces(
+    since: float, until: float, widths: Sequence[int] = WIDTHS
+) -> Iterator[tuple[int, float, float]]:
+    """A period as few whole days, hours and minutes, and at its ends parts of a minute.
+
+    Returns:
+        For each piece the length of its spans, 0 for part of a minute, and its start and end.
+    """
+    if since >= until:
+        return
+    if not widths:
+        yield 0, since, until
+        return
+    width, *finer = widths
+    low, high = -(-since // width) * width, until // width * width
+    if low > high:  # both are in one span
+        yield from pieces(since, until, finer)
+        return
+    yield from pieces(since, low, finer)
+    if low < high:
+        yield width, low, high
+    yield from pieces(high, until, finer)
+
+
+def summed_pieces(
+    connection: sa.Connection, table: sa.Table, model: str, since: float, until: float | None
+) -> list[tuple[int, float, float]]:
+    """The pieces of a period from which on a table has totals; those of removed rows are gone."""
+    first = sa.select(sa.func.min(table.c.start)).where(
+        table.c.model == model, table.c.seconds == MINUTE
+    )
+    start = connection.execute(first).scalar()
+    if start is None:
+        return []
+    return list(pieces(max(since, start), _NEVER if until is None else until))
+
+
+def rows_of(
+    table: sa.Table, model: str, chosen: Sequence[tuple[int, float, float]], version: str | None
+) -> list[sa.Select[Any]]:
+    """Queries for the rows of whole spans of a version, or of all."""
+    columns = table.c
+    of_version = [] if version is None else [columns.version == version]
+    return [
+        sa.select(*columns[3:]).where(
+            *(columns.model == model, columns.seconds == seconds),
+            *(columns.start >= low, columns.start < high, *of_version),
+        )
+        for seconds, low, high in chosen
+        if seconds
+    ]
+
+
+def latest_of_minute(connection: sa.Connection, model: str, at: float) -> float | None:
+    """When the batches end that have predictions in the minute of a time; None without any."""
+    columns = TOTALS.c
+    query = sa.select(sa.func.max(columns.latest)).where(
+        columns.model == model, columns.seconds == MINUTE, columns.start == at // MINUTE * MINUTE
+    )
+    return connection.execute(query).scalar()
+
+
+def add_totals(connection: sa.Connection, model: str, added: Mapping[Span, Totals]) -> None:
+    """Add totals to those on record, whose rows stay locked until the transaction ends."""
+    spans, columns = sorted(added), TOTALS.c
+    key = sa.tuple_(columns.seconds, columns.start, columns.version)
+    query = sa.select(*columns[1:]).where(columns.model == model).order_by(*columns[1:4])
+
+    def find(wanted: Sequence[Span]) -> dict[Span, Totals]:
+        rows = connection.execute(query.where(key.in_(wanted)).with_for_update())
+        return {Span(*row[:3]): Totals(*row[3:]) for row in rows}
+
+    found, changed = find(spans), []
+    for span in spans:
+        names = dict(zip(_OLD_KEY, (model, *span)))
+        if span not in found:
+            record = {"model": model, **span._asdict(), **vars(added[span])}
+            if connection.execute(
+                insert_of(TOTALS, connection).on_conflict_do_nothing(), record
+            ).rowcount:
+                continue
+            found |= find([span])  # another process has just inserted it
+        changed.append(names | vars(Totals.join([found[span], added[span]])))
+    if changed:
+        connection.execute(_UPDATE, changed)
+
+
+def add_labels(connection: sa.Connection, model: str, added: Mapping[Span, int]) -> None:
+    """Add numbers of labels to those on record."""
+    insert = insert_of(LABEL_TOTALS, connection)
+    total = LABEL_TOTALS.c.labelled + insert.excluded.labelled
+    insert = insert.on_conflict_do_update(
+        index_elements=LABEL_TOTALS.primary_key, set_={"labelled": total}
+    )
+    if added:
+        records = [
+            {"model": model, **span._asdict(), "labelled": added[span]} for span in sorted(added)
+        ]
+        connection.execute(insert, records)
+
+
+def insert_of(table: sa.Table, connection: sa.Connection) -> Any:
+    """An insert that knows what to do about a conflict."""
+    library: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return library.insert(table)
+
+
+_NEVER = DAY * 10**7  # whole days, so that the last piece has no end
+_OLD_KEY = [f"old_{column.name}" for column in TOTALS.c[:4]]
+_UPDATE = TOTALS.update().where(
+    *(column == sa.bindparam(name) for column, name in zip(TOTALS.c[:4], _OLD_KEY))
+)
