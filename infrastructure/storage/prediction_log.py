@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ from infrastructure.storage.tables import (
     COLUMN_TYPES,
     DRIFT,
     IDS,
+    LABEL_COLUMNS,
     LABEL_KEY,
     LABEL_TOTALS,
     LABELS,
@@ -93,21 +94,6 @@ _NOTE_WRITE = (
     .where(WRITERS.c.writer == sa.bindparam("name"), WRITERS.c.number < sa.bindparam("write"))
     .values(number=sa.bindparam("write"), at=sa.bindparam("now"))
 )
-
-
-class _Label(NamedTuple):
-    """A row of the table of labels."""
-
-    model: str
-    request_id: str
-    row: int
-    at: float
-    predicted: float
-    actual: float
-    confidence: float | None
-    version: str | None
-    made: float | None
-    summed: bool | None
 
 
 @dataclass(frozen=True)
@@ -327,14 +313,15 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         """
         if not labelled:
             return
-        rounds: list[dict[tuple[str, int], LabelledPrediction]] = []
-        earlier: Counter[tuple[str, int]] = Counter()
-        for label in labelled:
-            key = (label.request_id, label.row)
-            if earlier[key] == len(rounds):
-                rounds.append({})
-            rounds[earlier[key]][key] = label  # each row once in each round
-            earlier[key] += 1
+        rounds = [{(label.request_id, label.row): label for label in labelled}]
+        if len(rounds[0]) < len(labelled):  # each row once in each round
+            rounds, earlier = [], Counter[tuple[str, int]]()
+            for label in labelled:
+                key = (label.request_id, label.row)
+                if earlier[key] == len(rounds):
+                    rounds.append({})
+                rounds[earlier[key]][key] = label
+                earlier[key] += 1
         while not self._add_labels(rounds, at):  # again if another process has added one of them
             pass
 
@@ -347,32 +334,46 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             for chosen in rounds:
-                # in order, so that no two processes wait for each other's rows
-                labels = [self._record_of_label(chosen[key], at, since) for key in sorted(chosen)]
+                labels = {}
+                for key in sorted(chosen):  # so that no two processes wait for each other's rows
+                    _, _, predicted, actual, confidence, version, made = chosen[key]
+                    summed = True if made is not None and made >= since else None
+                    values = (at, predicted, actual, confidence, version, made, summed)
+                    labels[key] = (self._model, *key, *values)
                 if not self._set_labels(connection, labels):
                     return False
             connection.commit()
         return True
 
-    def _set_labels(self, connection: sa.Connection, labels: Sequence[_Label]) -> bool:
-        """Set labels of different rows, and return whether no other process was faster."""
+    def _set_labels(
+        self, connection: sa.Connection, labels: Mapping[tuple[str, int], tuple[Any, ...]]
+    ) -> bool:
+        """Set labels of different rows, and return whether no other process was faster.
+
+        Args:
+            labels: values of `LABEL_COLUMNS`, by request ID and row.
+        """
         found = self._labels_on_record(connection, labels)
-        new = [label for label in labels if label[1:3] not in found]
+        new = [label for key, label in labels.items() if key not in found]
         changed = [
-            (label, old)
-            for label in labels
-            if (old := found.get(label[1:3])) and old.actual != label.actual
+            (old, labels[key])
+            for key, old in found.items()
+            if key in labels and old[5] != labels[key][5]
         ]
-        insert, update, keep = _label_statements(connection.dialect.name)
+        insert, keep, correct, move = _label_statements(connection.dialect.name)
         if new and connection.exec_driver_sql(insert, new).rowcount < len(new):
             return False
         if changed:
-            previous = [(*old[:5], label.at) for label, old in changed]
-            connection.exec_driver_sql(keep, previous)
-            values = [(*label[3:], *label[:3]) for label, _ in changed]
-            connection.exec_driver_sql(update, values)
-        counts = _minutes_of([*new, *(label for label, _ in changed)])
-        counts.subtract(_minutes_of(old for _, old in changed))
+            kept = [(*old[:4], old[5], label[3]) for old, label in changed]
+            connection.exec_driver_sql(keep, kept)
+            corrected = [(*label[3:7], *label[:3]) for _, label in changed]
+            connection.exec_driver_sql(correct, corrected)
+        # of a later prediction with the same request ID
+        moved = [(old, label) for old, label in changed if old[7:] != label[7:]]
+        if moved:
+            connection.exec_driver_sql(move, [(*label[7:], *label[:3]) for _, label in moved])
+        counts = _minutes_of([*new, *(label for _, label in moved)])
+        counts.subtract(_minutes_of([old for old, _ in moved]))
         self._count_labels(connection, counts)
         return True
 
@@ -387,31 +388,23 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         add_labels(connection, self._model, added)
 
     def _labels_on_record(
-        self, connection: sa.Connection, labels: Sequence[_Label]
-    ) -> dict[tuple[str, int], sa.Row[Any]]:
+        self, connection: sa.Connection, keys: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], Sequence[Any]]:
         """The labels on record of the requests of these labels, which stay locked."""
         columns = LABELS.c
-        read = (columns.at, columns.actual, columns.made, columns.version, columns.summed)
         query = (
-            sa.select(*(columns[name] for name in LABEL_KEY), *read)
+            sa.select(*(columns[name] for name in LABEL_COLUMNS))
             .where(columns.model == self._model)
             .order_by(columns.request_id, columns.row)
             .with_for_update()
         )
-        found: dict[tuple[str, int], sa.Row[Any]] = {}
-        names = list(dict.fromkeys(label.request_id for label in labels))
+        found: dict[tuple[str, int], Sequence[Any]] = {}
+        names = list(dict.fromkeys(name for name, _ in keys))
         for start in range(0, len(names), _IDS_PER_QUERY):
             few = columns.request_id.in_(names[start : start + _IDS_PER_QUERY])
-            found |= {(row[1], row[2]): row for row in connection.execute(query.where(few))}
+            rows = connection.execute(query.where(few)).all()
+            found.update(((row[1], row[2]), row) for row in rows)
         return found
-
-    def _record_of_label(self, label: LabelledPrediction, at: float, summed_since: float) -> _Label:
-        request_id, row, predicted, actual, confidence, version, made = label
-        is_summed = made is not None and made >= summed_since
-        return _Label(
-            *(self._model, request_id, row, at, predicted, actual, confidence, version, made),
-            is_summed or None,
-        )
 
     def traffic(
         self, since: float, until: float | None = None, version: str | None = None
@@ -727,7 +720,9 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         claim = LABELS.update().where(sa.tuple_(*keys).in_(some), columns.summed.is_(None))
         claim = claim.values(summed=True)
         with self._engine.begin() as connection:
-            found = connection.execute(claim.returning(*columns)).all()
+            found = connection.execute(
+                claim.returning(*(columns[name] for name in LABEL_COLUMNS))
+            ).all()
             self._count_labels(connection, _minutes_of(found))
         return len(found) < _OLD_ROWS
 
@@ -892,31 +887,38 @@ def _is_new(connection: sa.Connection, writer: str, number: int) -> bool:
 
 
 @cache
-def _label_statements(dialect: str) -> tuple[str, str, str]:
+def _label_statements(dialect: str) -> tuple[str, str, str, str]:
     """Statements for the driver, which executes them with many labels three times as fast as
-    SQLAlchemy: they insert new labels, replace the others, and keep what was replaced."""
+    SQLAlchemy: they insert new labels, keep previous ones, correct labels, and move them to another
+    prediction."""
     library: Any = postgresql if dialect == "postgresql" else sqlite
     style = library.dialect(paramstyle="format" if library is postgresql else "qmark")
-    names = LABELS.c.keys()
+    key = [LABELS.c[name] == sa.bindparam(f"its_{name}") for name in LABEL_KEY]
+    names, kept = LABEL_COLUMNS, [name for name in REPLACED.c.keys() if name != "id"]
+
+    def update(columns: Sequence[str]) -> sa.Update:
+        values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
+        return LABELS.update().where(*key).values(values)
+
     insert = library.insert(LABELS).on_conflict_do_nothing()
-    values: dict[str, Any] = {
-        name: sa.bindparam(f"new_{name}") for name in names if name not in LABEL_KEY
-    }
-    update = LABELS.update().values(values)
-    update = update.where(*(LABELS.c[name] == sa.bindparam(f"its_{name}") for name in LABEL_KEY))
-    keep = REPLACED.insert()
-    kept = [name for name in REPLACED.c.keys() if name != "id"]
     return (
         str(insert.compile(dialect=style, column_keys=names)),
-        str(update.compile(dialect=style)),
-        str(keep.compile(dialect=style, column_keys=kept)),
+        str(REPLACED.insert().compile(dialect=style, column_keys=kept)),
+        str(update(names[3:7]).compile(dialect=style)),
+        str(update(names[7:]).compile(dialect=style)),
     )
 
 
-def _minutes_of(labels: Iterable[Any]) -> Counter[tuple[float, str | None]]:
-    """How many of some labels are part of the totals, by minute and version of the prediction."""
+def _minutes_of(
+    labels: Iterable[Sequence[Any]],
+) -> Counter[tuple[float, str | None]]:
+    """How many of some labels are part of the totals, by minute and version of the prediction.
+
+    Args:
+        labels: values of `LABEL_COLUMNS`.
+    """
     return Counter(
-        (label.made // MINUTE * MINUTE, label.version) for label in labels if label.summed
+        (made // MINUTE * MINUTE, version) for *_, version, made, summed in labels if summed
     )
 
 

@@ -77,6 +77,7 @@ sa.Index(
     sqlite_where=LABELS.c.summed.is_(None),
     postgresql_where=LABELS.c.summed.is_(None),
 )
+LABEL_COLUMNS = tuple(LABELS.c.keys())
 REPLACED = sa.Table(
     "replaced_labels",
     METADATA,
