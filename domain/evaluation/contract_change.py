@@ -27,8 +27,8 @@ class ContractChange:
     Attributes:
         breaking: a valid request becomes invalid, or its prediction means something else.
         compatible: valid requests stay valid, and their predictions mean the same.
-        wording: descriptions that differ, and by which threshold a class is predicted: it is chosen
-            in each training, as the weights are.
+        wording: descriptions that differ, which inputs are logged, and by which threshold a class is
+            predicted: it is chosen in each training, as the weights are.
     """
 
     breaking: tuple[str, ...] = ()
@@ -100,6 +100,8 @@ def change_between(old: ModelSpec, new: ModelSpec) -> ContractChange:
 def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
     name = old.name
     found.compare_description(name, old.description, new.description)
+    if old.logged != new.logged:
+        found.wording.append(f"{name} is {'now' if new.logged else 'no longer'} logged")
     if old.kind != new.kind:
         found.compare_value(f"the kind of {name}", old.kind, new.kind)
         return
