@@ -37,24 +37,24 @@ from infrastructure.storage.tables import (
     LABEL_KEY,
     LABEL_TOTALS,
     LABELS,
-    METADATA,
     NOT_SUMMED,
+    QUALITY_TOTALS,
     REPLACED,
     TOTALS,
     WATCH,
     WRITERS,
+    create_missing,
 )
 from infrastructure.storage.totals import (
     DAY,
-    MINUTE,
     WIDTHS,
-    Span,
     Totals,
-    add_labels,
     add_totals,
+    classes_of,
+    count_labels,
+    count_pairs,
     latest_of_minute,
     rows_of,
-    spans_at,
     spans_of,
     summed_pieces,
 )
@@ -84,10 +84,6 @@ _TOTALS = sa.select(  # the version, and the arguments of `Totals`
     *(BATCHES.c.total_confidence, BATCHES.c.by_class),
 )
 _IN_ORDER = (BATCHES.c.until, BATCHES.c.id)  # the order of the index, so nothing is sorted
-_SCHEMA_LOCKS = {  # one process at a time changes the tables
-    "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": "SELECT pg_advisory_xact_lock(4207849484)",
-}
 
 _NOTE_WRITE = (
     sa.update(WRITERS)
@@ -161,7 +157,7 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         if not self._is_open:
             with self._opening:
                 if not self._is_open:
-                    _create_missing(self._connections)
+                    create_missing(self._connections)
                     with self._connections.begin() as connection:  # fails if it is read-only
                         connection.execute(WRITERS.delete().where(sa.false()))
                     self._is_open = True
@@ -338,7 +334,8 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
                 for key in sorted(chosen):  # so that no two processes wait for each other's rows
                     _, _, predicted, actual, confidence, version, made = chosen[key]
                     summed = True if made is not None and made >= since else None
-                    values = (at, predicted, actual, confidence, version, made, summed)
+                    counted = True if at >= since else None
+                    values = (at, predicted, actual, confidence, version, made, summed, counted)
                     labels[key] = (self._model, *key, *values)
                 if not self._set_labels(connection, labels):
                     return False
@@ -372,20 +369,12 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         moved = [(old, label) for old, label in changed if old[7:] != label[7:]]
         if moved:
             connection.exec_driver_sql(move, [(*label[7:], *label[:3]) for _, label in moved])
-        counts = _minutes_of([*new, *(label for _, label in moved)])
-        counts.subtract(_minutes_of([old for old, _ in moved]))
-        self._count_labels(connection, counts)
+        counts = (connection, self._model, self._summed_since)
+        count_labels(*counts, [*new, *(label for _, label in moved)])
+        count_labels(*counts, [old for old, _ in moved], -1)
+        count_pairs(*counts, [*new, *(label for _, label in changed)])
+        count_pairs(*counts, [old for old, _ in changed], -1)
         return True
-
-    def _count_labels(
-        self, connection: sa.Connection, counts: Mapping[tuple[float, str | None], int]
-    ) -> None:
-        """Add numbers of labels to the totals, by minute and version of the prediction."""
-        added, since = Counter[Span](), self._summed_since
-        for (minute, version), number in counts.items():
-            if number and minute >= since:
-                added.update(dict.fromkeys(spans_at(minute, version), number))
-        add_labels(connection, self._model, added)
 
     def _labels_on_record(
         self, connection: sa.Connection, keys: Iterable[tuple[str, int]]
@@ -447,29 +436,39 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         self, since: float, until: float | None = None, version: str | None = None
     ) -> Mapping[tuple[int, int], int]:
         """How often each pair of classes (predicted, actual) was labelled in a period."""
-        by = (LABELS.c.predicted, LABELS.c.actual)
-        query = (
-            sa.select(*by, sa.func.count())  # pylint: disable=not-callable
-            .where(*self._labelled_in(_Period(since, until, version)))
-            .group_by(*by)
-        )
-        with self._engine.connect() as connection:
-            found = connection.execute(query).all()
-        return {(int(predicted), int(actual)): count for predicted, actual, count in found}
+        by, counts = (LABELS.c.predicted, LABELS.c.actual), Counter[tuple[int, int]]()
+        with self._snapshot() as connection:
+            period = _Period(since, until, version)
+            others, totals = self._label_sources(connection, period, QUALITY_TOTALS)
+            for conditions in others:
+                query = sa.select(*by, sa.func.count())  # pylint: disable=not-callable
+                for predicted, actual, count in connection.execute(
+                    query.where(*conditions).group_by(*by)
+                ):
+                    counts[int(predicted), int(actual)] += count
+            for query in totals:
+                for _, pair, count, *_ in connection.execute(query):
+                    counts[classes_of(pair)] += count
+        return +counts
 
     def errors(
         self, since: float, until: float | None = None, version: str | None = None
     ) -> LiveErrors | None:
         """Errors of the values that were labelled in a period; None if there are none."""
-        error = LABELS.c.predicted - LABELS.c.actual
-        query = sa.select(
-            sa.func.count(),  # pylint: disable=not-callable
-            sa.func.avg(sa.func.abs(error)),
-            sa.func.avg(error * error),
-        ).where(*self._labelled_in(_Period(since, until, version)))
-        with self._engine.connect() as connection:
-            labelled, absolute, squared = connection.execute(query).one()
-        return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
+        error, sums = LABELS.c.predicted - LABELS.c.actual, [0.0, 0.0, 0.0]
+        columns = (sa.func.count(), sa.func.sum(sa.func.abs(error)), sa.func.sum(error * error))
+        with self._snapshot() as connection:
+            period = _Period(since, until, version)
+            others, totals = self._label_sources(connection, period, QUALITY_TOTALS)
+            queries = [sa.select(*columns).where(*conditions) for conditions in others]
+            for query in (*queries, *totals):
+                for *_, labelled, absolute, squared in connection.execute(query):
+                    more = (labelled, absolute or 0.0, squared or 0.0)
+                    sums = [total + number for total, number in zip(sums, more)]
+        labelled, absolute, squared = int(sums[0]), *sums[1:]
+        if not labelled:
+            return None
+        return LiveErrors(labelled, absolute / labelled, (squared / labelled) ** 0.5)
 
     def labelled(
         self,
@@ -681,7 +680,7 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
     def _remove_old(self, before: float) -> bool:
         """Remove the oldest rows, and return whether all are removed."""
         with self._engine.begin() as connection:  # all at once: see `summed_pieces`
-            for table in (TOTALS, LABEL_TOTALS):
+            for table in (TOTALS, LABEL_TOTALS, QUALITY_TOTALS):
                 columns = table.c
                 old = (columns.seconds.in_(WIDTHS), columns.start < before)
                 connection.execute(table.delete().where(columns.model == self._model, *old))
@@ -714,17 +713,21 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
 
     def _sum_labels(self) -> bool:
         """Add labels to the totals that are not part of them; return whether all are."""
-        columns, keys = LABELS.c, LABELS.primary_key
-        chosen = (columns.model == self._model, columns.made >= self._summed_since)
-        some = sa.select(*keys).where(*chosen, columns.summed.is_(None)).limit(_OLD_ROWS)
-        claim = LABELS.update().where(sa.tuple_(*keys).in_(some), columns.summed.is_(None))
-        claim = claim.values(summed=True)
-        with self._engine.begin() as connection:
-            found = connection.execute(
-                claim.returning(*(columns[name] for name in LABEL_COLUMNS))
-            ).all()
-            self._count_labels(connection, _minutes_of(found))
-        return len(found) < _OLD_ROWS
+        columns, keys, numbers = LABELS.c, LABELS.primary_key, []
+        for flag, time_of_row, count in (
+            (columns.summed, columns.made, count_labels),
+            (columns.counted, columns.at, count_pairs),
+        ):
+            chosen = (columns.model == self._model, time_of_row >= self._summed_since)
+            some = sa.select(*keys).where(*chosen, flag.is_(None)).limit(_OLD_ROWS)
+            claim = LABELS.update().where(sa.tuple_(*keys).in_(some), flag.is_(None))
+            claim = claim.values({flag.name: True})
+            with self._engine.begin() as connection:
+                read = [columns[name] for name in LABEL_COLUMNS]
+                found = connection.execute(claim.returning(*read)).all()
+                count(connection, self._model, self._summed_since, found)
+            numbers.append(len(found))
+        return max(numbers) < _OLD_ROWS
 
     def _conditions(
         self, period: _Period, at: sa.Column[Any], version: sa.Column[Any]
@@ -736,10 +739,6 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         if period.version is not None:
             conditions.append(version == period.version)
         return conditions
-
-    def _labelled_in(self, period: _Period) -> list[sa.ColumnElement[bool]]:
-        """Conditions for what was labelled in a period."""
-        return self._conditions(period, LABELS.c.at, LABELS.c.version)
 
     def _overlapping(self, period: _Period) -> list[sa.ColumnElement[bool]]:
         """Conditions for batches with rows of a period; some of their rows may not belong to it."""
@@ -804,26 +803,40 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
 
     def _labelled_by_version(self, period: _Period) -> Counter[str | None]:
         """How many of the predictions of a period have a label."""
-        columns, found = LABELS.c, Counter[str | None]()
+        version, found = LABELS.c.version, Counter[str | None]()
         with self._snapshot() as connection:
-            chosen = summed_pieces(
-                connection, LABEL_TOTALS, self._model, period.since, period.until
-            )
-            ends = [
-                (replace(period, since=since, until=until), columns.summed.is_not(None))
-                for seconds, since, until in chosen
-                if not seconds
-            ]
+            others, totals = self._label_sources(connection, period, LABEL_TOTALS)
             queries: list[sa.Select[Any]] = [
-                sa.select(columns.version, sa.func.count())  # pylint: disable=not-callable
-                .where(*self._conditions(within, columns.made, columns.version), condition)
-                .group_by(columns.version)
-                for within, condition in ((period, columns.summed.is_(None)), *ends)
+                sa.select(version, sa.func.count())  # pylint: disable=not-callable
+                .where(*conditions)
+                .group_by(version)
+                for conditions in others
             ]
-            for query in (*queries, *rows_of(LABEL_TOTALS, self._model, chosen, None)):
-                for version, labelled in connection.execute(query):
-                    found[version or None] += labelled
+            for query in (*queries, *totals):
+                for name, labelled in connection.execute(query):
+                    found[name or None] += labelled
         return found
+
+    def _label_sources(
+        self, connection: sa.Connection, period: _Period, table: sa.Table
+    ) -> tuple[list[list[sa.ColumnElement[bool]]], list[sa.Select[Any]]]:
+        """Where the labels of a period are: conditions for those to be read one by one, and
+        queries for totals."""
+        columns = LABELS.c
+        time_of_row, flag = columns.made, columns.summed
+        if table is QUALITY_TOTALS:
+            time_of_row, flag = columns.at, columns.counted
+        chosen = summed_pieces(connection, table, self._model, period.since, period.until)
+        parts = [(period, flag.is_(None))] + [
+            (replace(period, since=since, until=until), flag.is_not(None))
+            for seconds, since, until in chosen
+            if not seconds
+        ]
+        others = [
+            [*self._conditions(part, time_of_row, columns.version), condition]
+            for part, condition in parts
+        ]
+        return others, rows_of(table, self._model, chosen, period.version)
 
     def _batches(
         self, since: float, *conditions: sa.ColumnElement[bool], latest_first: bool = False
@@ -907,54 +920,6 @@ def _label_statements(dialect: str) -> tuple[str, str, str, str]:
         str(update(names[3:7]).compile(dialect=style)),
         str(update(names[7:]).compile(dialect=style)),
     )
-
-
-def _minutes_of(
-    labels: Iterable[Sequence[Any]],
-) -> Counter[tuple[float, str | None]]:
-    """How many of some labels are part of the totals, by minute and version of the prediction.
-
-    Args:
-        labels: values of `LABEL_COLUMNS`.
-    """
-    return Counter(
-        (made // MINUTE * MINUTE, version) for *_, version, made, summed in labels if summed
-    )
-
-
-def _create_missing(engine: sa.Engine) -> None:
-    """Create the tables, columns and indexes that the database lacks.
-
-    Several workers, also of an older version of this project, may do this at once.
-    """
-    with engine.connect() as connection:
-        if not list(_missing(connection)):
-            return
-    with engine.begin() as connection:
-        if lock := _SCHEMA_LOCKS.get(engine.dialect.name):
-            connection.exec_driver_sql(lock)
-        for statement in list(_missing(connection)):
-            connection.execute(statement)
-
-
-def _missing(connection: sa.Connection) -> Iterator[sa.Executable]:
-    """The statements that create what the database lacks."""
-    found = sa.inspect(connection)
-    existing = set(found.get_table_names())
-    for table in METADATA.tables.values():
-        if table.name not in existing:
-            yield sa.schema.CreateTable(table)
-            yield from map(sa.schema.CreateIndex, table.indexes)
-            continue
-        columns = {column["name"] for column in found.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in columns:
-                text = sa.schema.CreateColumn(column).compile(connection)
-                yield sa.text(f"ALTER TABLE {table.name} ADD COLUMN {text}")
-        indexes = {index["name"] for index in found.get_indexes(table.name)}
-        for index in table.indexes:
-            if index.name not in indexes:
-                yield sa.schema.CreateIndex(index)
 
 
 def _is_temporary(error: Exception) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 
 from domain.contract import LONGEST_ROW_ID
@@ -68,6 +70,7 @@ LABELS = sa.Table(
     sa.Column("version", sa.String(_NAME)),  # of the prediction; NULL if unknown, as its time
     sa.Column("made", sa.Double),
     sa.Column("summed", sa.Boolean),  # whether it is part of `LABEL_TOTALS`; else NULL
+    sa.Column("counted", sa.Boolean),  # whether it is part of `QUALITY_TOTALS`; else NULL
     sa.Index("labelled_rows_by_time", "model", "at"),
     sa.Index("labelled_rows_by_prediction", "model", "made", "version"),
 )
@@ -76,6 +79,12 @@ sa.Index(
     *(LABELS.c.model, LABELS.c.made),
     sqlite_where=LABELS.c.summed.is_(None),
     postgresql_where=LABELS.c.summed.is_(None),
+)
+sa.Index(
+    "labelled_rows_not_counted",
+    *(LABELS.c.model, LABELS.c.at),
+    sqlite_where=LABELS.c.counted.is_(None),
+    postgresql_where=LABELS.c.counted.is_(None),
 )
 LABEL_COLUMNS = tuple(LABELS.c.keys())
 REPLACED = sa.Table(
@@ -161,3 +170,55 @@ LABEL_TOTALS = sa.Table(
     sa.Column("labelled", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+# The labels that arrived in a minute, an hour, a day, by predicted and actual class, with the sums of
+# absolute and squared errors. As above, this has the labels that are marked as counted.
+QUALITY_TOTALS = sa.Table(
+    "quality_totals",
+    METADATA,
+    *(sa.Column(key.name, key.type, primary_key=True, autoincrement=False) for key in TOTALS.c[:4]),
+    sa.Column("pair", sa.BigInteger, primary_key=True, autoincrement=False),  # -1 for values
+    sa.Column("labelled", sa.BigInteger, nullable=False),
+    sa.Column("absolute", sa.Double, nullable=False),
+    sa.Column("squared", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+_SCHEMA_LOCKS = {  # one process at a time changes the tables
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(4207849484)",
+}
+
+
+def create_missing(engine: sa.Engine) -> None:
+    """Create the tables, columns and indexes that the database lacks.
+
+    Several workers, also of an older version of this project, may do this at once.
+    """
+    with engine.connect() as connection:
+        if not list(_missing(connection)):
+            return
+    with engine.begin() as connection:
+        if lock := _SCHEMA_LOCKS.get(engine.dialect.name):
+            connection.exec_driver_sql(lock)
+        for statement in list(_missing(connection)):
+            connection.execute(statement)
+
+
+def _missing(connection: sa.Connection) -> Iterator[sa.Executable]:
+    """The statements that create what the database lacks."""
+    found = sa.inspect(connection)
+    existing = set(found.get_table_names())
+    for table in METADATA.tables.values():
+        if table.name not in existing:
+            yield sa.schema.CreateTable(table)
+            yield from map(sa.schema.CreateIndex, table.indexes)
+            continue
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in columns:
+                text = sa.schema.CreateColumn(column).compile(connection)
+                yield sa.text(f"ALTER TABLE {table.name} ADD COLUMN {text}")
+        indexes = {index["name"] for index in found.get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in indexes:
+                yield sa.schema.CreateIndex(index)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from application.ports.prediction_log import PredictionBatch
-from infrastructure.storage.tables import COUNTS, LABEL_TOTALS, TOTALS
+from infrastructure.storage.tables import COUNTS, LABEL_TOTALS, QUALITY_TOTALS, TOTALS
 
 DAY, MINUTE = 86400, 60
 WIDTHS = (DAY, 3600, MINUTE)  # seconds
@@ -227,18 +227,87 @@ def add_totals(connection: sa.Connection, model: str, added: Mapping[Span, Total
         connection.execute(_UPDATE, changed)
 
 
-def add_labels(connection: sa.Connection, model: str, added: Mapping[Span, int]) -> None:
-    """Add numbers of labels to those on record."""
-    insert = insert_of(LABEL_TOTALS, connection)
-    total = LABEL_TOTALS.c.labelled + insert.excluded.labelled
-    insert = insert.on_conflict_do_update(
-        index_elements=LABEL_TOTALS.primary_key, set_={"labelled": total}
+# pylint: disable-next=too-many-arguments,too-many-positional-arguments
+def count_labels(
+    connection: sa.Connection,
+    model: str,
+    since: float,
+    labels: Iterable[Sequence[Any]],
+    times: int = 1,
+) -> None:
+    """Add labels to the totals by the time of the prediction.
+
+    Args:
+        since: labels of earlier predictions are left out.
+        labels: values of `LABEL_COLUMNS`.
+        times: -1 to remove them.
+    """
+    counts = Counter(
+        (made // MINUTE * MINUTE, version)
+        for *_, version, made, summed, _ in labels
+        if summed and made >= since
     )
-    if added:
-        records = [
-            {"model": model, **span._asdict(), "labelled": added[span]} for span in sorted(added)
-        ]
-        connection.execute(insert, records)
+    sums: Counter[Span] = Counter()
+    for (minute, version), number in counts.items():
+        sums.update(dict.fromkeys(spans_at(minute, version), number * times))
+    rows = [{**span._asdict(), "labelled": sums[span]} for span in sorted(sums)]
+    _add_sums(connection, LABEL_TOTALS, model, rows)
+
+
+# pylint: disable-next=too-many-arguments,too-many-positional-arguments
+def count_pairs(
+    connection: sa.Connection,
+    model: str,
+    since: float,
+    labels: Iterable[Sequence[Any]],
+    times: int = 1,
+) -> None:
+    """As `count_labels`, by the time of the label."""
+    counts = Counter(
+        (at // MINUTE * MINUTE, version, predicted, actual)
+        for _, _, _, at, predicted, actual, _, version, _, _, counted in labels
+        if counted and at >= since
+    )
+    sums: dict[tuple[Span, int], np.ndarray] = {}
+    for (minute, version, predicted, actual), number in counts.items():
+        error, pair = abs(predicted - actual), pair_of(predicted, actual)
+        added = number * times * np.array([1.0, error, error * error])
+        for span in spans_at(minute, version):
+            sums[span, pair] = sums.get((span, pair), 0) + added
+    names = ("labelled", "absolute", "squared")
+    rows = [
+        {**span._asdict(), "pair": pair, **dict(zip(names, sums[span, pair].tolist()))}
+        for span, pair in sorted(sums)
+    ]
+    _add_sums(connection, QUALITY_TOTALS, model, rows)
+
+
+def _add_sums(
+    connection: sa.Connection, table: sa.Table, model: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add numbers to those on record, in the columns that are no key."""
+    insert = insert_of(table, connection)
+    sums = {
+        column.name: column + insert.excluded[column.name]
+        for column in table.c
+        if not column.primary_key
+    }
+    insert = insert.on_conflict_do_update(index_elements=table.primary_key, set_=sums)
+    if rows:
+        connection.execute(insert, [{"model": model, **row} for row in rows])
+
+
+def pair_of(predicted: float, actual: float) -> int:
+    """The number of a pair of classes; -1 for values."""
+    is_pair = predicted >= 0 <= actual and predicted == int(predicted) and actual == int(actual)
+    if is_pair and max(predicted, actual) < _CLASSES:
+        return int(predicted) * _CLASSES + int(actual)
+    return -1
+
+
+def classes_of(pair: int) -> tuple[int, int]:
+    """Predicted and actual class of a pair."""
+    return divmod(pair, _CLASSES)
 
 
 def insert_of(table: sa.Table, connection: sa.Connection) -> Any:
@@ -247,6 +316,7 @@ def insert_of(table: sa.Table, connection: sa.Connection) -> Any:
     return library.insert(table)
 
 
+_CLASSES = 2**31
 _NEVER = DAY * 10**7  # whole days, so that the last piece has no end
 _OLD_KEY = [f"old_{column.name}" for column in TOTALS.c[:4]]
 _UPDATE = TOTALS.update().where(

@@ -480,7 +480,8 @@ def as_an_older_version(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "new/log.db")) as database:
         for table in ("prediction_batches", "labelled_rows"):
             database.execute(f"UPDATE {table} SET summed = NULL")
-        for table in ("prediction_totals", "label_totals"):
+        database.execute("UPDATE labelled_rows SET counted = NULL")
+        for table in ("prediction_totals", "label_totals", "quality_totals"):
             database.execute(f"DELETE FROM {table}")
         database.commit()
 
@@ -488,9 +489,9 @@ def as_an_older_version(folder: Path) -> None:
 def not_summed(folder: Path) -> int:
     """How many batches and labels are not part of the totals."""
     with closing(sqlite3.connect(folder / "new/log.db")) as database:
-        query = "SELECT count(*) FROM {} WHERE summed IS NULL"
-        tables = ("prediction_batches", "labelled_rows")
-        return sum(database.execute(query.format(table)).fetchone()[0] for table in tables)
+        query = "SELECT count(*) FROM {} WHERE {} IS NULL"
+        flags = (("prediction_batches", "summed"), ("labelled_rows", "summed + counted"))
+        return sum(database.execute(query.format(*flag)).fetchone()[0] for flag in flags)
 
 
 @pytest.mark.parametrize("older", [0, 5, 11])
@@ -510,7 +511,8 @@ def test_totals_over_minutes_hours_and_days_are_those_of_a_log_in_memory(
         ]
         for each in (log, fake):
             each.add(replace(batch_of(*rows), version=version))
-            each.label(*labels, at=NOW)
+            each.label(*labels, at=start + at + 40)
+            each.label(*[label._replace(actual=2) for label in labels[:1]], at=start + at + 3605)
         if number + 1 == older:
             as_an_older_version(tmp_path)
     assert bool(not_summed(tmp_path)) == bool(older)
@@ -528,6 +530,8 @@ def assert_same_totals(log: SqlPredictionLog, fake: FakePredictionLog, start: fl
                 period = (since, until, version)
                 assert vars(log.traffic(*period)) == pytest.approx(vars(fake.traffic(*period)))
                 assert log.by_class(*period) == fake.by_class(*period)
+                assert log.confusion(*period) == fake.confusion(*period)
+                assert log.errors(*period) == fake.errors(*period)
             assert log.versions(since, until) == fake.versions(since, until)
 
 
@@ -546,6 +550,7 @@ def test_what_an_older_version_writes_is_summed_a_few_at_a_time(
         add(again, prediction(f"new{number}"))
     assert left == [16, 6, 0, 0]
     assert again.versions(0) == [VersionTraffic(None, 29, 1, NOW, NOW)]
+    assert again.confusion(0) == {(0, 0): 1}
 
 
 def test_corrected_labels_are_counted_once(log: SqlPredictionLog) -> None:
