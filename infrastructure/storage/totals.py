@@ -203,28 +203,34 @@ def latest_of_minute(connection: sa.Connection, model: str, at: float) -> float 
 
 
 def add_totals(connection: sa.Connection, model: str, added: Mapping[Span, Totals]) -> None:
-    """Add totals to those on record, whose rows stay locked until the transaction ends."""
-    spans, columns = sorted(added), TOTALS.c
-    key = sa.tuple_(columns.seconds, columns.start, columns.version)
-    query = sa.select(*columns[1:]).where(columns.model == model).order_by(*columns[1:4])
-
-    def find(wanted: Sequence[Span]) -> dict[Span, Totals]:
-        rows = connection.execute(query.where(key.in_(wanted)).with_for_update())
-        return {Span(*row[:3]): Totals(*row[3:]) for row in rows}
-
-    found, changed = find(spans), []
-    for span in spans:
-        names = dict(zip(_OLD_KEY, (model, *span)))
-        if span not in found:
-            record = {"model": model, **span._asdict(), **vars(added[span])}
-            if connection.execute(
-                insert_of(TOTALS, connection).on_conflict_do_nothing(), record
-            ).rowcount:
-                continue
-            found |= find([span])  # another process has just inserted it
-        changed.append(names | vars(Totals.join([found[span], added[span]])))
+    """Add totals to those on record."""
+    if not added:
+        return
+    _lock(connection, model)
+    key = sa.tuple_(TOTALS.c.seconds, TOTALS.c.start, TOTALS.c.version)
+    query = sa.select(*TOTALS.c[1:]).where(TOTALS.c.model == model, key.in_(list(added)))
+    found = {Span(*row[:3]): Totals(*row[3:]) for row in connection.execute(query)}
+    new = [
+        {"model": model, **span._asdict(), **vars(totals)}
+        for span, totals in added.items()
+        if span not in found
+    ]
+    changed = [
+        dict(zip(_OLD_KEY, (model, *span))) | vars(Totals.join([totals, added[span]]))
+        for span, totals in found.items()
+    ]
+    if new:
+        connection.execute(TOTALS.insert(), new)
     if changed:
         connection.execute(_UPDATE, changed)
+
+
+def _lock(connection: sa.Connection, model: str) -> None:
+    """Let one process at a time change the totals of a model, as the last part of its transaction,
+    so that no two processes wait for each other. In SQLite, only one writes anyway."""
+    if connection.dialect.name == "postgresql":
+        lock = sa.func.pg_advisory_xact_lock(_LOCK, sa.func.hashtext(model))
+        connection.execute(sa.select(lock))
 
 
 # pylint: disable-next=too-many-arguments,too-many-positional-arguments
@@ -294,6 +300,7 @@ def _add_sums(
     }
     insert = insert.on_conflict_do_update(index_elements=table.primary_key, set_=sums)
     if rows:
+        _lock(connection, model)
         connection.execute(insert, [{"model": model, **row} for row in rows])
 
 
@@ -317,6 +324,7 @@ def insert_of(table: sa.Table, connection: sa.Connection) -> Any:
 
 
 _CLASSES = 2**31
+_LOCK = 42078  # of totals, among the locks of the database
 _NEVER = DAY * 10**7  # whole days, so that the last piece has no end
 _OLD_KEY = [f"old_{column.name}" for column in TOTALS.c[:4]]
 _UPDATE = TOTALS.update().where(
