@@ -207,9 +207,8 @@ def add_totals(connection: sa.Connection, model: str, added: Mapping[Span, Total
     if not added:
         return
     _lock(connection, model)
-    key = sa.tuple_(TOTALS.c.seconds, TOTALS.c.start, TOTALS.c.version)
-    query = sa.select(*TOTALS.c[1:]).where(TOTALS.c.model == model, key.in_(list(added)))
-    found = {Span(*row[:3]): Totals(*row[3:]) for row in connection.execute(query)}
+    wanted = {"its_model": model, "spans": [tuple(span) for span in added]}
+    found = {Span(*row[:3]): Totals(*row[3:]) for row in connection.execute(_FIND, wanted)}
     new = [
         {"model": model, **span._asdict(), **vars(totals)}
         for span, totals in added.items()
@@ -327,6 +326,12 @@ _CLASSES = 2**31
 _LOCK = 42078  # of totals, among the locks of the database
 _NEVER = DAY * 10**7  # whole days, so that the last piece has no end
 _OLD_KEY = [f"old_{column.name}" for column in TOTALS.c[:4]]
+_FIND = sa.select(*TOTALS.c[1:]).where(
+    TOTALS.c.model == sa.bindparam("its_model"),
+    sa.tuple_(TOTALS.c.seconds, TOTALS.c.start, TOTALS.c.version).in_(
+        sa.bindparam("spans", expanding=True)
+    ),
+)
 _UPDATE = TOTALS.update().where(
     *(column == sa.bindparam(name) for column, name in zip(TOTALS.c[:4], _OLD_KEY))
 )
