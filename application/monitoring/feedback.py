@@ -160,8 +160,8 @@ class Feedback:
             inputs: one value for each input, as requests have them.
 
         Raises:
-            InputError: a class or value is invalid, the inputs break the contract, or the log leaves
-                some out.
+            InputError: a class or value is invalid, the inputs break the contract, or the log
+                leaves some out.
         """
         if names := self._spec.unlogged_names:
             raise InputError(

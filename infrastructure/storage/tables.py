@@ -170,13 +170,13 @@ LABEL_TOTALS = sa.Table(
     sa.Column("labelled", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-# The labels that arrived in a minute, an hour, a day, by predicted and actual class, with the sums of
-# absolute and squared errors. As above, this has the labels that are marked as counted.
+# The labels that arrived in a minute, an hour, a day, by predicted and actual class, with the sums
+# of absolute and squared errors. As above, this has the labels that are marked as counted.
 QUALITY_TOTALS = sa.Table(
     "quality_totals",
     METADATA,
     *(sa.Column(key.name, key.type, primary_key=True, autoincrement=False) for key in TOTALS.c[:4]),
-    sa.Column("pair", sa.BigInteger, primary_key=True, autoincrement=False),  # -1 for values
+    sa.Column("pair", sa.BigInteger, primary_key=True, autoincrement=False),  # -1: values
     sa.Column("labelled", sa.BigInteger, nullable=False),
     sa.Column("absolute", sa.Double, nullable=False),
     sa.Column("squared", sa.Double, nullable=False),
